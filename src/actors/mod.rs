@@ -1,0 +1,1 @@
+//! Who owns what, when it begins and when it ends.

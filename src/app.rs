@@ -1,0 +1,1 @@
+//! Builds the server once, and takes it down in order.

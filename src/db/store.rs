@@ -1,0 +1,120 @@
+//! What actors write.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
+
+use crate::domain::audit::AuditEvent;
+use crate::domain::deadlines::Deadlines;
+use crate::domain::ids::{RunId, SessionId};
+use crate::domain::occupancy::{Generation, Occupancy};
+use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, RunStatus};
+use crate::domain::session::{DesktopIdentity, Failure, SessionRecord, SessionStatus};
+
+/// Why a write did not take effect, or is not known to have.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The row is not what the write rested on; it is given as it is.
+    #[error("another has changed the row")]
+    Conflict {
+        /// The occupancy as stored.
+        stored: Occupancy,
+    },
+    /// The row is in a final status, and stays so.
+    #[error("the row is final")]
+    Final,
+    /// There is no such row.
+    #[error("there is no such row")]
+    Missing,
+    /// The database did not answer, or refused; whether the write took effect is unknown.
+    #[error("the database is unavailable: {cause}")]
+    Unavailable {
+        /// What it said.
+        cause: String,
+    },
+}
+
+/// The answer to a write.
+pub type Stored<T = ()> = BoxFuture<'static, Result<T, StoreError>>;
+
+/// A session that has started.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// Its processes.
+    pub desktop: DesktopIdentity,
+    /// When its browser could first be driven.
+    pub at: DateTime<Utc>,
+    /// When it ends by itself.
+    pub deadlines: Deadlines,
+}
+
+/// A session that has ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// One of the final ones.
+    pub status: SessionStatus,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// What has changed of a run. What is `None` stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct RunChange {
+    /// How it stands.
+    pub status: Option<RunStatus>,
+    /// The session it drives.
+    pub session: Option<SessionId>,
+    /// Whether it made that session for itself.
+    pub owns_session: Option<bool>,
+    /// `{label}_output` of every block that has finished.
+    pub outputs: Option<serde_json::Value>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// When it began to wait for its session.
+    pub queued_at: Option<DateTime<Utc>>,
+    /// When its first block began.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// The database as actors see it. Every write resolves when it is durable.
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// A new session.
+    fn insert_session(&self, session: SessionRecord) -> Stored;
+
+    /// `next` takes the place of the occupancy if its generation is still `expected` and the
+    /// session has not ended; otherwise [`StoreError::Conflict`] or [`StoreError::Final`].
+    fn occupy(&self, id: SessionId, expected: Generation, next: Occupancy) -> Stored;
+
+    /// The session runs.
+    fn start_session(&self, id: SessionId, started: Started) -> Stored;
+
+    /// The session's deadlines have moved.
+    fn move_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored;
+
+    /// The session has ended, and its occupancy is closed. A final row is not written again:
+    /// [`StoreError::Final`].
+    fn end_session(&self, id: SessionId, ended: Ended) -> Stored;
+
+    /// A new run.
+    fn insert_run(&self, run: RunRecord) -> Stored;
+
+    /// A change of a run that has not ended; of one that has: [`StoreError::Final`].
+    fn change_run(&self, id: RunId, change: RunChange) -> Stored;
+
+    /// A block has begun.
+    fn insert_block(&self, block: BlockRecord) -> Stored;
+
+    /// A block has ended: its status, output, failure and `finished_at` are written.
+    fn end_block(&self, block: BlockRecord) -> Stored;
+
+    /// A file was stored.
+    fn insert_artifact(&self, artifact: ArtifactRecord) -> Stored;
+
+    /// State-changing messages, for the audit trail.
+    fn insert_audit(&self, events: Vec<AuditEvent>) -> Stored;
+}

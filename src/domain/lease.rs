@@ -1,0 +1,107 @@
+//! The secret that proves who holds an occupancy.
+//!
+//! A [`LeaseToken`] is given out once, by begin. What is kept is its [`LeaseHash`], so that
+//! neither the database nor a log can act for an occupant.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use subtle::ConstantTimeEq as _;
+
+/// A lease's secret: 256 bits, written as `lt_` and 43 characters of base64url.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LeaseToken([u8; 32]);
+
+/// What is stored of a [`LeaseToken`]: its BLAKE3 hash.
+#[derive(Clone, Copy, Eq)]
+pub struct LeaseHash([u8; 32]);
+
+/// A text that is not a lease token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected a lease token as begin gave it, `lt_` and 43 characters")]
+pub struct NotALeaseToken;
+
+impl LeaseToken {
+    /// A token from 32 bytes that nobody can guess.
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self(secret)
+    }
+
+    /// What may be stored of it.
+    pub fn hash(&self) -> LeaseHash {
+        LeaseHash(*blake3::hash(&self.0).as_bytes())
+    }
+
+    /// The token in clear, for the answer to its owner and for nothing else.
+    pub fn reveal(&self) -> String {
+        format!("lt_{}", URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl FromStr for LeaseToken {
+    type Err = NotALeaseToken;
+
+    fn from_str(text: &str) -> Result<Self, NotALeaseToken> {
+        let encoded = text.strip_prefix("lt_").ok_or(NotALeaseToken)?;
+        let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_malformed| NotALeaseToken)?;
+        Ok(Self(bytes.try_into().map_err(|_length| NotALeaseToken)?))
+    }
+}
+
+impl fmt::Debug for LeaseToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LeaseToken(…)")
+    }
+}
+
+impl LeaseHash {
+    /// As 64 hexadecimal digits, for a column.
+    pub fn to_hex(self) -> String {
+        blake3::Hash::from_bytes(self.0).to_hex().to_string()
+    }
+
+    /// From what [`to_hex`](Self::to_hex) wrote.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        blake3::Hash::from_hex(text).ok().map(|hash| Self(*hash.as_bytes()))
+    }
+}
+
+impl PartialEq for LeaseHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for LeaseHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LeaseHash(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_back_and_its_hash_is_stable() {
+        let token = LeaseToken::new([7; 32]);
+        let again: LeaseToken = token.reveal().parse().unwrap();
+        assert_eq!(again, token);
+        assert_eq!(LeaseHash::from_hex(&again.hash().to_hex()), Some(token.hash()));
+    }
+
+    #[test]
+    fn a_token_does_not_print() {
+        let token = LeaseToken::new([7; 32]);
+        assert!(!format!("{token:?} {:?}", token.hash()).contains(&token.reveal()[3..9]));
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused() {
+        for text in ["", "lt_", "lt_abc", "xx_AAAA", "lt_!!!!"] {
+            assert_eq!(text.parse::<LeaseToken>(), Err(NotALeaseToken), "{text}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Values and rules: pure and synchronous.
+//!
+//! Nothing here performs I/O, awaits, or reads the clock; the time comes in with the event that
+//! needs it. Every other floor may use this one, and this one uses none.
+
+pub mod audit;
+pub mod deadlines;
+pub mod ids;
+pub mod lease;
+pub mod occupancy;
+pub mod run;
+pub mod session;
+pub mod tenancy;

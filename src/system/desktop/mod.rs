@@ -1,0 +1,149 @@
+//! A session's desktop: Xvfb, a VNC server, Chromium, and their directory.
+//!
+//! Two traits are the seam to the actors, so that these can be tested without a single process:
+//! [`Launch`] brings a desktop up, [`Desktop`] is one that is up.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
+use secrecy::SecretString;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::domain::ids::SessionId;
+use crate::domain::session::{DesktopIdentity, Failure, SessionSpec, Size};
+
+/// What kind of desktop to bring up, and for whom.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// The session it belongs to: names its directory and marks its processes.
+    pub session: SessionId,
+    /// What was asked for.
+    pub spec: SessionSpec,
+}
+
+/// Why no desktop came up. Whatever had begun has been undone.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LaunchError {
+    /// It was asked to give up.
+    #[error("the launch was called off")]
+    CalledOff,
+    /// A stage failed.
+    #[error("{}", .0.message)]
+    Failed(Box<Failure>),
+}
+
+/// Brings desktops up.
+pub trait Launch: fmt::Debug + Send + Sync + 'static {
+    /// Resolves when the browser can be driven, or when everything that had begun is undone.
+    /// The work runs on its own and is not ended by dropping the future, only by `call_off`.
+    fn launch(
+        &self,
+        order: Order,
+        call_off: CancellationToken,
+    ) -> BoxFuture<'static, Result<Box<dyn Desktop>, LaunchError>>;
+}
+
+/// A desktop that is up. Dropping it leaves its processes running: they outlive the server on
+/// purpose, and only [`shut_down`](Self::shut_down) ends them.
+pub trait Desktop: fmt::Debug + Send + 'static {
+    /// Its processes, display and ports.
+    fn identity(&self) -> &DesktopIdentity;
+
+    /// Resolves when the X server or the browser has ended without having been asked to, with
+    /// the program, how it ended, and the end of its log. Never resolves after `shut_down`.
+    fn death(&self) -> BoxFuture<'static, Failure>;
+
+    /// The pictures of its display.
+    fn screen(&self) -> Arc<dyn Screen>;
+
+    /// Its VNC server.
+    fn vnc(&self) -> Arc<dyn VncServer>;
+
+    /// Ends it: the browser by `Browser.close`, so that logins are kept, then the VNC server,
+    /// then the X server. Resolves when the process groups are gone, the display's lock and
+    /// socket are gone, the shared memory segments are gone and the port is free, with a line
+    /// for each thing that could not be removed.
+    fn shut_down(self: Box<Self>) -> BoxFuture<'static, Vec<String>>;
+}
+
+/// How a picture is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Lossless.
+    Png,
+    /// Quality 80.
+    Jpeg,
+}
+
+/// One picture of a display.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// Rises with every picture of the display.
+    pub number: u64,
+    /// When it was taken.
+    pub taken_at: DateTime<Utc>,
+    /// In pixels.
+    pub size: Size,
+    /// How `bytes` are encoded.
+    pub format: Format,
+    /// The file.
+    pub bytes: Bytes,
+}
+
+/// Why there is no picture.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the display could not be captured: {cause}")]
+pub struct CaptureError {
+    /// What the X server or the encoder said.
+    pub cause: String,
+}
+
+/// The pictures of one display.
+pub trait Screen: fmt::Debug + Send + Sync + 'static {
+    /// The display as it is now.
+    fn shot(&self, format: Format) -> BoxFuture<'static, Result<Picture, CaptureError>>;
+
+    /// Takes pictures while the answer lives: one at once, then one for each interval in which
+    /// something changed. Each is encoded as PNG; with `keep`, that file always holds the
+    /// latest one, replaced whole.
+    fn follow(&self, keep: Option<PathBuf>) -> Following;
+}
+
+/// Pictures that are being taken; the drop ends it.
+#[derive(Debug)]
+pub struct Following {
+    /// The latest picture.
+    pub pictures: watch::Receiver<Option<Picture>>,
+    /// Ends the following when dropped.
+    pub guard: DropGuard,
+}
+
+/// Where a VNC server listens, and what it wants to hear.
+#[derive(Debug, Clone)]
+pub struct VncEndpoint {
+    /// Loopback.
+    pub address: SocketAddr,
+    /// For RFB's security type 2, VNC Authentication (RFC 6143, section 7.2.2).
+    pub password: SecretString,
+}
+
+/// A place at a VNC server, which runs at least as long as somebody has one.
+#[derive(Debug)]
+pub struct VncSeat {
+    /// Where to connect.
+    pub endpoint: VncEndpoint,
+    /// Gives the place back when dropped.
+    pub guard: DropGuard,
+}
+
+/// The VNC server of one desktop, started when first needed.
+pub trait VncServer: fmt::Debug + Send + Sync + 'static {
+    /// Resolves when the server accepts connections, or with the reason why it will not.
+    fn take_seat(&self) -> BoxFuture<'static, Result<VncSeat, Failure>>;
+}
