@@ -1,1 +1,41 @@
 //! Who owns what, when it begins and when it ends.
+//!
+//! There is one [`registry::Registry`], a [`session::Session`] for each browser session, and a
+//! [`run::Run`] for each workflow run. Whoever wants something of one of them [asks](ask), and
+//! every message is on record in the [journal]. Who only wants to know how things stand reads
+//! the [views] instead, and disturbs nobody.
+
+pub mod ask;
+pub mod clock;
+pub mod journal;
+mod registration;
+pub mod registry;
+pub mod secrets;
+pub mod session;
+mod settings;
+pub mod views;
+pub mod world;
+
+pub use self::settings::Settings;
+
+/// Forwards envelopes of every message that an actor handles.
+macro_rules! opens_envelopes {
+    ($actor:ty) => {
+        impl<M> actix::Handler<$crate::actors::ask::Envelope<M>> for $actor
+        where
+            M: $crate::actors::ask::Ask,
+            Self: $crate::actors::ask::Handle<M>,
+        {
+            type Result = actix::ResponseFuture<M::Answer>;
+
+            fn handle(
+                &mut self,
+                envelope: $crate::actors::ask::Envelope<M>,
+                ctx: &mut actix::Context<Self>,
+            ) -> Self::Result {
+                $crate::actors::ask::open(self, envelope, ctx)
+            }
+        }
+    };
+}
+pub(crate) use opens_envelopes;

@@ -47,6 +47,11 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
         order: Order,
         call_off: CancellationToken,
     ) -> BoxFuture<'static, Result<Box<dyn Desktop>, LaunchError>>;
+
+    /// Ends whatever runs for a session that nobody has a desktop of any more, found by its
+    /// directory and by the marker in the environment of its processes. Resolves as
+    /// [`Desktop::shut_down`] does.
+    fn sweep(&self, session: SessionId) -> BoxFuture<'static, Vec<String>>;
 }
 
 /// A desktop that is up. Dropping it leaves its processes running: they outlive the server on

@@ -1,0 +1,36 @@
+//! The time, as actors see it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SubsecRound as _, Utc};
+use tokio::time::Instant;
+
+/// Wall time that moves as the monotonic clock does: once the server runs, setting the machine's
+/// clock neither ends a session nor keeps one alive. It stands still where a test pauses time.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    began_at: DateTime<Utc>,
+    began: Instant,
+}
+
+impl Clock {
+    /// A clock that is right now, and goes on from here.
+    pub fn start() -> Self {
+        Self::start_at(Utc::now())
+    }
+
+    /// A clock that says `now`, and goes on from here.
+    pub fn start_at(now: DateTime<Utc>) -> Self {
+        Self { began_at: now, began: Instant::now() }
+    }
+
+    /// To the microsecond, which is what both databases keep.
+    pub fn now(&self) -> DateTime<Utc> {
+        (self.began_at + self.began.elapsed()).trunc_subsecs(6)
+    }
+
+    /// How long it is until `at`; nothing if that has passed.
+    pub fn until(&self, at: DateTime<Utc>) -> Duration {
+        (at - self.now()).to_std().unwrap_or_default()
+    }
+}

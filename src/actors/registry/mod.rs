@@ -1,0 +1,145 @@
+//! The book of everything that lives on this node: which session and which run has which actor.
+//!
+//! The registry makes sessions and runs, passes messages on to them, and is told when one of
+//! them has ended. It decides nothing about a session; that is the session's own mailbox.
+
+mod messages;
+mod routing;
+mod runs;
+mod sessions;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::{Actor, ArbiterHandle, AsyncContext as _, Context};
+use futures_util::future::join_all;
+use tracing::info;
+
+pub(in crate::actors) use self::messages::{Gone, Resident};
+pub use self::messages::{
+    CloseAll, Create, Created, Drain, RegistryError, Route, RouteError,
+};
+pub use self::runs::{CancelRun, NewRun, RunAccepted, StartRun};
+use super::ask::{Address, Answering, Handle, answered};
+use super::journal::{About, Name};
+use super::opens_envelopes;
+use super::run::{Cancel, Run};
+use super::session::{Close, Session};
+use super::world::World;
+use crate::domain::ids::{OrganizationId, RunId, SessionId};
+use crate::domain::session::SessionStatus;
+
+/// The name of the registry in the journal.
+const NAME: &str = "registry";
+
+#[derive(Debug)]
+struct Resides<A: Actor> {
+    organization: OrganizationId,
+    address: Address<A>,
+}
+
+/// The actor that knows all others.
+#[derive(Debug)]
+pub struct Registry {
+    world: Arc<World>,
+    name: Name,
+    /// Where sessions and runs are started, in turn.
+    arbiters: Vec<ArbiterHandle>,
+    turn: usize,
+    sessions: HashMap<SessionId, Resides<Session>>,
+    runs: HashMap<RunId, Resides<Run>>,
+    /// Places that are taken by what is being stored and has no actor yet.
+    sessions_coming: usize,
+    runs_coming: usize,
+    draining: bool,
+}
+
+impl Registry {
+    /// Starts the registry on the first of `arbiters`. Its address is the way to everything.
+    ///
+    /// # Panics
+    ///
+    /// Never: without an arbiter in the list the present thread's own is used.
+    pub fn start(world: Arc<World>, arbiters: Vec<ArbiterHandle>) -> Address<Self> {
+        let journal = Arc::clone(&world.journal);
+        let name: Name = Arc::from(NAME);
+        let home = arbiters.first().cloned().unwrap_or_else(actix::Arbiter::current);
+        let registry = Self {
+            world,
+            name: Arc::clone(&name),
+            arbiters,
+            turn: 0,
+            sessions: HashMap::new(),
+            runs: HashMap::new(),
+            sessions_coming: 0,
+            runs_coming: 0,
+            draining: false,
+        };
+        let inner = Self::start_in_arbiter(&home, |_| registry);
+        Address::new(inner, name, About::default(), journal)
+    }
+
+    /// The arbiter whose turn it is.
+    fn next_arbiter(&mut self) -> ArbiterHandle {
+        self.turn = self.turn.wrapping_add(1);
+        let index = self.turn.checked_rem(self.arbiters.len()).unwrap_or(0);
+        self.arbiters.get(index).cloned().unwrap_or_else(actix::Arbiter::current)
+    }
+
+    /// This registry, in the hands of `user`.
+    fn address(&self, user: &str, ctx: &Context<Self>) -> Address<Self> {
+        let journal = Arc::clone(&self.world.journal);
+        Address::new(ctx.address(), Arc::clone(&self.name), About::default(), journal).used_by(user)
+    }
+
+    fn show_phase(&self) {
+        self.world.journal.phase(&self.name, if self.draining { "draining" } else { "open" });
+    }
+}
+
+impl Actor for Registry {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(0); // No bound: a full mailbox would cost us the order.
+        self.world.journal.enter(&self.name, "registry");
+        self.show_phase();
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.world.journal.leave(&self.name);
+    }
+}
+
+opens_envelopes!(Registry);
+
+impl Handle<Drain> for Registry {
+    fn handle(&mut self, Drain: Drain, _: &mut Context<Self>) -> Answering<()> {
+        self.draining = true;
+        self.show_phase();
+        let (sessions, runs) = (self.sessions.len(), self.runs.len());
+        info!("draining: {sessions} sessions and {runs} runs go on until they end");
+        answered(())
+    }
+}
+
+impl Handle<CloseAll> for Registry {
+    fn handle(&mut self, CloseAll: CloseAll, _: &mut Context<Self>) -> Answering<()> {
+        self.draining = true;
+        self.show_phase();
+        let why = "the server is stopping".to_owned();
+        let runs = self.runs.values().map(|run| run.address.ask(Cancel { why: why.clone() }));
+        let runs = join_all(runs.collect::<Vec<_>>());
+        let sessions: Vec<_> =
+            self.sessions.values().map(|session| session.address.clone()).collect();
+        Box::pin(async move {
+            // Runs first: they record what they gave back.
+            runs.await;
+            let status = SessionStatus::Completed;
+            join_all(sessions.iter().map(|session| session.ask(Close { status }))).await;
+        })
+    }
+}

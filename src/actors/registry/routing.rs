@@ -1,0 +1,32 @@
+//! Passing messages on to sessions.
+
+use actix::Context;
+
+use super::{Registry, Route, RouteError};
+use crate::actors::ask::{Answering, Ask, Handle, answered};
+use crate::actors::session::{Session, SessionError};
+
+impl<T, M> Handle<Route<M>> for Registry
+where
+    T: Send + 'static,
+    M: Ask<Answer = Result<T, SessionError>>,
+    Session: Handle<M>,
+{
+    fn handle(
+        &mut self,
+        Route { organization, session, message }: Route<M>,
+        _: &mut Context<Self>,
+    ) -> Answering<Result<T, RouteError>> {
+        if self.draining && M::TAKES_NEW {
+            return answered(Err(RouteError::Draining));
+        }
+        match self.sessions.get(&session) {
+            Some(entry) if entry.organization == organization => {
+                let answer = entry.address.ask(message);
+                Box::pin(async move { Ok(answer.await??) })
+            }
+            // What belongs to another does not exist: both answers are the same.
+            Some(_) | None => answered(Err(RouteError::Unknown(session))),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! How a session ends: the desktop first, the row last.
+
+use std::time::Duration;
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context};
+use tokio::sync::oneshot;
+use tracing::{Instrument as _, error, info, warn};
+
+use super::{Close, Phase, Session, SessionError};
+use crate::actors::ask::{Answering, Handle, Unanswered};
+use crate::db::store::{Ended, StoreError};
+use crate::domain::occupancy::{Event, Occupancy};
+use crate::domain::session::{Failure, SessionStatus};
+use crate::system::desktop::Desktop;
+
+/// How long to wait before the end is written again.
+const STORE_AGAIN: Duration = Duration::from_secs(2);
+
+impl Session {
+    /// Ends the session as failed.
+    pub(super) fn fail(&mut self, failure: Failure, ctx: &mut Context<Self>) {
+        let end = self.failed(failure);
+        self.end(end, ctx);
+    }
+
+    /// How a session ends that has failed.
+    pub(super) fn failed(&self, failure: Failure) -> Ended {
+        let id = self.record.id;
+        error!(parent: &self.span, code = failure.code, "session {id} failed: {}", failure.message);
+        let at = self.world.clock.now();
+        Ended { status: SessionStatus::Failed, failure: Some(failure), at }
+    }
+
+    /// Ends the session, unless it is ending: the first reason counts.
+    pub(super) fn end(&mut self, end: Ended, ctx: &mut Context<Self>) {
+        match self.begin_closing(end, ctx) {
+            // Its outcome arrives in `on_launched`, which goes on from there.
+            Some(Phase::Starting { call_off }) => call_off.cancel(),
+            Some(Phase::Running { desktop }) => self.shut_down(desktop, ctx),
+            Some(Phase::Closing { .. }) | None => {}
+        }
+    }
+
+    /// Moves to `Closing`, and gives the phase that was left; none if it was `Closing` before.
+    pub(super) fn begin_closing(&mut self, end: Ended, ctx: &mut Context<Self>) -> Option<Phase> {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return None;
+        }
+        let left = self.enter(Phase::Closing { end, waiting: Vec::new() });
+        self.dismiss_waiters();
+        self.ended.cancel();
+        self.following = None;
+        self.set_timer(ctx);
+        self.publish();
+        Some(left)
+    }
+
+    pub(super) fn shut_down(&mut self, desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
+        let work = desktop.shut_down().instrument(self.span.clone()).into_actor(self);
+        ctx.spawn(work.map(|left, session, ctx| session.on_shut_down(left, ctx)));
+    }
+
+    /// The row comes last: it says that the session has ended when nothing of it runs.
+    pub(super) fn on_shut_down(&mut self, left: Vec<String>, ctx: &mut Context<Self>) {
+        for what in left {
+            error!(parent: &self.span, "left behind by session {}: {what}", self.record.id);
+        }
+        let Phase::Closing { end, .. } = &mut self.phase else { return };
+        end.at = self.world.clock.now();
+        self.store_end(ctx);
+    }
+
+    fn store_end(&mut self, ctx: &mut Context<Self>) {
+        let Phase::Closing { end, .. } = &self.phase else { return };
+        let work = self.world.store.end_session(self.record.id, end.clone());
+        ctx.spawn(work.into_actor(self).map(|outcome, session, ctx| match outcome {
+            // Whoever has written the end before us: it is written.
+            Ok(()) | Err(StoreError::Final | StoreError::Missing) => session.on_ended(ctx),
+            Err(cause) => session.on_end_not_stored(cause, ctx),
+        }));
+    }
+
+    /// The desktop is gone and the row does not say so. It is written until it does.
+    fn on_end_not_stored(&mut self, cause: StoreError, ctx: &mut Context<Self>) {
+        warn!(parent: &self.span, "the end of {} is not stored yet: {cause}", self.record.id);
+        if let Phase::Closing { waiting, .. } = &mut self.phase {
+            for done in waiting.drain(..) {
+                let _ = done.send(Err(SessionError::NotStored(cause.clone())));
+            }
+        }
+        ctx.run_later(STORE_AGAIN, |session, ctx| session.store_end(ctx));
+    }
+
+    fn on_ended(&mut self, ctx: &mut Context<Self>) {
+        let Phase::Closing { end, waiting } = &mut self.phase else { return };
+        self.record.status = end.status;
+        self.record.failure = end.failure.clone();
+        self.record.completed_at = Some(end.at);
+        self.record.modified_at = end.at;
+        let last = self.record.occupancy.generation();
+        let closed = self.record.occupancy.after(Event::Close);
+        self.record.occupancy = closed.unwrap_or(Occupancy::Closed { last });
+        for done in std::mem::take(waiting) {
+            let _ = done.send(Ok(()));
+        }
+        self.publish();
+        let (id, status) = (self.record.id, self.record.status);
+        info!(parent: &self.span, "session {id} has ended: {status}");
+        self.registration.in_order();
+        ctx.stop();
+    }
+}
+
+impl Handle<Close> for Session {
+    fn handle(
+        &mut self,
+        Close { status }: Close,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<(), SessionError>> {
+        let at = self.world.clock.now();
+        self.end(Ended { status, failure: None, at }, ctx);
+        let (done, closed) = oneshot::channel();
+        if let Phase::Closing { waiting, .. } = &mut self.phase {
+            waiting.push(done);
+        }
+        Box::pin(async move { closed.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}

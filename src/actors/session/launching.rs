@@ -1,0 +1,117 @@
+//! How a session comes up.
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use tracing::{Instrument as _, info};
+
+use super::{Phase, Session};
+use crate::db::store::{Started, StoreError};
+use crate::domain::deadlines::Deadlines;
+use crate::domain::session::{Failure, SessionStatus};
+use crate::system::desktop::{Desktop, LaunchError, Order};
+
+impl Session {
+    pub(super) fn launch(&mut self, ctx: &mut Context<Self>) {
+        let Phase::Starting { call_off } = &self.phase else { return };
+        let order = Order { session: self.record.id, spec: self.record.spec.clone() };
+        let work = self.world.launcher.launch(order, call_off.clone());
+        let work = work.instrument(self.span.clone()).into_actor(self);
+        ctx.spawn(work.map(|outcome, session, ctx| session.on_launched(outcome, ctx)));
+    }
+
+    fn on_launched(
+        &mut self,
+        outcome: Result<Box<dyn Desktop>, LaunchError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let failure = match outcome {
+            Ok(desktop) if matches!(self.phase, Phase::Closing { .. }) => {
+                return self.shut_down(desktop, ctx);
+            }
+            Ok(desktop) => return self.store_start(desktop, ctx),
+            Err(LaunchError::CalledOff) => called_off(),
+            Err(LaunchError::Failed(failure)) => *failure,
+        };
+        // Whatever had begun is undone: there is nothing left to shut down.
+        if !matches!(self.phase, Phase::Closing { .. }) {
+            let end = self.failed(failure);
+            self.begin_closing(end, ctx);
+        }
+        self.on_shut_down(Vec::new(), ctx);
+    }
+
+    /// The lifetime counts from now, and the session is running only once that is stored.
+    fn store_start(&mut self, desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
+        let now = self.world.clock.now();
+        let started = Started {
+            desktop: desktop.identity().clone(),
+            at: now,
+            deadlines: Deadlines {
+                expires_at: Some(now + self.record.spec.lifetime),
+                idle_expires_at: self.idle_from(now),
+            },
+        };
+        let work = self.world.store.start_session(self.record.id, started.clone());
+        ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
+            session.on_start_stored(outcome, started, desktop, ctx);
+        }));
+    }
+
+    fn on_start_stored(
+        &mut self,
+        outcome: Result<(), StoreError>,
+        Started { desktop: identity, at, deadlines }: Started,
+        desktop: Box<dyn Desktop>,
+        ctx: &mut Context<Self>,
+    ) {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return self.shut_down(desktop, ctx);
+        }
+        let death = desktop.death();
+        // The desktop is the phase's from here on, so that every way to the end takes it down.
+        self.enter(Phase::Running { desktop });
+        if let Err(cause) = outcome {
+            return self.fail(not_stored(&cause), ctx);
+        }
+
+        let display = identity.display_number;
+        self.record.status = SessionStatus::Running;
+        self.record.desktop = Some(identity);
+        self.record.started_at = Some(at);
+        self.record.modified_at = at;
+        self.record.deadlines = deadlines;
+        info!(parent: &self.span, "session {} runs on display :{display}", self.record.id);
+        ctx.spawn(death.into_actor(self).map(|failure, session, ctx| session.on_death(failure, ctx)));
+        self.next_turn(ctx);
+        self.publish();
+        self.set_timer(ctx);
+    }
+
+    fn on_death(&mut self, failure: Failure, ctx: &mut Context<Self>) {
+        if matches!(self.phase, Phase::Running { .. }) {
+            self.fail(failure, ctx);
+        }
+    }
+}
+
+fn called_off() -> Failure {
+    Failure {
+        code: "launch_called_off".to_owned(),
+        stage: None,
+        message: "the launch was called off".to_owned(),
+        exit: None,
+        log_tail: Vec::new(),
+        hint: None,
+    }
+}
+
+fn not_stored(cause: &StoreError) -> Failure {
+    Failure {
+        code: "start_not_stored".to_owned(),
+        stage: Some("database".to_owned()),
+        message: format!("the start of the session could not be stored: {cause}"),
+        exit: None,
+        log_tail: Vec::new(),
+        hint: Some("see that the database can be reached, then create the session again".to_owned()),
+    }
+}

@@ -1,0 +1,312 @@
+//! What a session can be asked.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::actors::ask::{Ask, Classified, Unanswered};
+use crate::actors::journal::{About, Outcome};
+use crate::actors::views::SessionView;
+use crate::db::store::StoreError;
+use crate::domain::ids::RunId;
+use crate::domain::lease::{LeaseHash, LeaseToken};
+use crate::domain::occupancy::{Generation, Occupant, Refusal, RunnableType};
+use crate::domain::session::{Failure, SessionStatus};
+use crate::system::desktop::{CaptureError, Format, Picture, VncSeat};
+
+/// Why a session did not do what it was asked. Its state is as it was.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SessionError {
+    /// Its desktop is coming up.
+    #[error("the session is still starting")]
+    Starting,
+    /// Its desktop is being taken down.
+    #[error("the session is closing")]
+    Closing,
+    /// The rules of occupancy say no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// As many wait for it as may.
+    #[error("{limit} already wait for this session")]
+    QueueFull {
+        /// How many may.
+        limit: usize,
+    },
+    /// It was not vacated while the asker was willing to wait.
+    #[error("the session was not released in time; {by} holds it until {until}")]
+    WaitedInVain {
+        /// Who holds it.
+        by: Occupant,
+        /// Until when, unless it is heard of before.
+        until: DateTime<Utc>,
+    },
+    /// The asker gave its place in the queue up.
+    #[error("the wait for the session was called off")]
+    WaitCalledOff,
+    /// There is no picture.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// A part of the desktop would not start.
+    #[error("{}", .0.message)]
+    Desktop(Box<Failure>),
+    /// Nothing was acknowledged, because it is not known to be stored.
+    #[error("the change could not be stored: {0}")]
+    NotStored(StoreError),
+    /// The session did not answer.
+    #[error("the session did not answer: {0}")]
+    Unanswered(#[from] Unanswered),
+}
+
+impl Classified for SessionError {
+    fn class(&self) -> Outcome {
+        match self {
+            Self::Starting
+            | Self::Closing
+            | Self::Refused(_)
+            | Self::QueueFull { .. }
+            | Self::WaitedInVain { .. }
+            | Self::WaitCalledOff => Outcome::Refused,
+            Self::Capture(_) | Self::Desktop(_) | Self::NotStored(_) => Outcome::Failed,
+            Self::Unanswered(_) => Outcome::Unanswered,
+        }
+    }
+}
+
+/// The run that an occupant is, if it is one of this server's.
+fn run_of(occupant: &Occupant) -> Option<RunId> {
+    match occupant.runnable_type {
+        RunnableType::WorkflowRun => occupant.runnable_id.as_str().parse().ok(),
+        RunnableType::TaskRun | RunnableType::External => None,
+    }
+}
+
+/// Takes the occupancy, until `ttl` has passed without a heartbeat.
+///
+/// Who presents the lease token of the present holder *is* that holder: it is given a new
+/// generation, and the old one is refused from then on.
+#[derive(Debug)]
+pub struct Begin {
+    /// Who begins.
+    pub occupant: Occupant,
+    /// The secret that heartbeats and the release will present.
+    pub lease: LeaseToken,
+    /// How long the lease lasts without a heartbeat.
+    pub ttl: Duration,
+    /// Whether and how long to wait if another holds it.
+    pub wait: Option<Wait>,
+}
+
+/// The wish to wait for an occupied session.
+#[derive(Debug, Clone)]
+pub struct Wait {
+    /// For how long.
+    pub patience: Duration,
+    /// Canceled when the asker has left; its place is given up.
+    pub gone: CancellationToken,
+}
+
+/// An occupancy that was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The fencing token.
+    pub generation: Generation,
+    /// When it lapses without a heartbeat.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Ask for Begin {
+    type Answer = Result<Grant, SessionError>;
+    const KIND: &'static str = "begin";
+    const AUDITED: bool = true;
+    const TAKES_NEW: bool = true;
+
+    /// Longer than the wait itself, so that its end is heard.
+    fn patience(&self) -> Duration {
+        let wait = self.wait.as_ref().map_or(Duration::ZERO, |wait| wait.patience);
+        Duration::from_secs(10).saturating_add(wait)
+    }
+
+    fn about(&self) -> About {
+        About { run: run_of(&self.occupant), ..About::default() }
+    }
+
+    fn summary(&self) -> Value {
+        json!({
+            "occupant": self.occupant,
+            "ttl_seconds": self.ttl.as_secs(),
+            "wait_seconds": self.wait.as_ref().map(|wait| wait.patience.as_secs()),
+        })
+    }
+}
+
+/// Says that the holder is alive, and keeps the occupancy for another `ttl`.
+#[derive(Debug)]
+pub struct Heartbeat {
+    /// As begin gave it.
+    pub generation: Generation,
+    /// The hash of what begin gave.
+    pub lease: LeaseHash,
+    /// How long from now; none for as long as begin asked for.
+    pub ttl: Option<Duration>,
+    /// For the journal: the run that this is, if it is one.
+    pub run: Option<RunId>,
+}
+
+impl Ask for Heartbeat {
+    type Answer = Result<Grant, SessionError>;
+    const KIND: &'static str = "heartbeat";
+
+    fn about(&self) -> About {
+        About { run: self.run, ..About::default() }
+    }
+
+    fn summary(&self) -> Value {
+        json!({ "generation": self.generation })
+    }
+}
+
+/// Gives the occupancy back. May be repeated until another begins.
+#[derive(Debug)]
+pub struct Release {
+    /// As begin gave it.
+    pub generation: Generation,
+    /// The hash of what begin gave.
+    pub lease: LeaseHash,
+    /// For the journal: the run that this is, if it is one.
+    pub run: Option<RunId>,
+}
+
+impl Ask for Release {
+    type Answer = Result<(), SessionError>;
+    const KIND: &'static str = "release";
+    const AUDITED: bool = true;
+
+    fn about(&self) -> About {
+        About { run: self.run, ..About::default() }
+    }
+
+    fn summary(&self) -> Value {
+        json!({ "generation": self.generation })
+    }
+}
+
+/// Takes the occupancy from an occupant that has ended without a release. Asked by the registry
+/// alone, which knows that it has.
+#[derive(Debug)]
+pub(in crate::actors) struct Evict {
+    pub occupant: Occupant,
+}
+
+impl Ask for Evict {
+    type Answer = Result<(), SessionError>;
+    const KIND: &'static str = "evict";
+    const AUDITED: bool = true;
+
+    fn about(&self) -> About {
+        About { run: run_of(&self.occupant), ..About::default() }
+    }
+
+    fn summary(&self) -> Value {
+        json!({ "occupant": self.occupant })
+    }
+}
+
+/// Keeps the session alive until at least `by` from now. Never shortens its life.
+#[derive(Debug)]
+pub struct Renew {
+    /// From now.
+    pub by: Duration,
+}
+
+impl Ask for Renew {
+    type Answer = Result<SessionView, SessionError>;
+    const KIND: &'static str = "renew";
+    const AUDITED: bool = true;
+
+    fn summary(&self) -> Value {
+        json!({ "by_seconds": self.by.as_secs() })
+    }
+}
+
+/// Ends the session. Answered when the last process is gone and the end is stored; joins a
+/// closing that is under way.
+#[derive(Debug)]
+pub struct Close {
+    /// As what it ends.
+    pub status: SessionStatus,
+}
+
+impl Ask for Close {
+    type Answer = Result<(), SessionError>;
+    const KIND: &'static str = "close";
+    const AUDITED: bool = true;
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(45)
+    }
+
+    fn summary(&self) -> Value {
+        json!({ "status": self.status })
+    }
+}
+
+/// How the session stands, in order behind the asker's own messages.
+#[derive(Debug)]
+pub struct Look;
+
+impl Ask for Look {
+    type Answer = Result<SessionView, SessionError>;
+    const KIND: &'static str = "look";
+}
+
+/// A picture of the display as it is now.
+#[derive(Debug)]
+pub struct Capture {
+    /// How it is encoded.
+    pub format: Format,
+}
+
+impl Ask for Capture {
+    type Answer = Result<Picture, SessionError>;
+    const KIND: &'static str = "capture";
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+}
+
+/// A viewer would like to watch. Answered when the VNC server accepts connections.
+#[derive(Debug)]
+pub struct Watch {
+    /// For people: who watches.
+    pub label: String,
+}
+
+/// What a viewer was given. Dropping it tells the session that the viewer has left.
+#[derive(Debug)]
+pub struct Watching {
+    /// Where the VNC server is.
+    pub seat: VncSeat,
+    /// Canceled when the session ends.
+    pub ended: CancellationToken,
+    /// How the session stands.
+    pub view: watch::Receiver<SessionView>,
+    /// Gives the place back when dropped.
+    pub guard: tokio_util::sync::DropGuard,
+}
+
+impl Ask for Watch {
+    type Answer = Result<Watching, SessionError>;
+    const KIND: &'static str = "watch";
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(15)
+    }
+
+    fn summary(&self) -> Value {
+        json!({ "label": self.label })
+    }
+}

@@ -1,0 +1,182 @@
+//! One browser session: its desktop, its occupancy, and its end.
+//!
+//! ```text
+//! Starting --launched, stored--> Running --close, death, deadline--> Closing --none left,
+//!     |                                                                 ^     stored--> (stops)
+//!     +---------------------- close, failure ---------------------------+
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. No handler awaits. A handler decides on the state it finds, changes it, and gives slow work
+//!    to `ctx.spawn`; the outcome comes back as an `on_…` call.
+//! 2. Work is never cancelled by dropping it: it is asked to give up, and its outcome still
+//!    arrives.
+//! 3. `record` is what the row says. A change is decided on it, stored, and only then taken over
+//!    and answered: one at a time, in the order of arrival.
+//! 4. Who waits in the queue is served before who arrives later.
+//! 5. The actor stops in `on_ended` only, when no program of the desktop is left and the row says
+//!    that the session has ended.
+
+mod changes;
+mod closing;
+mod launching;
+mod messages;
+mod timer;
+mod waiting;
+mod watching;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use actix::{Actor, AsyncContext as _, Context, SpawnHandle};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
+
+use self::changes::Turn;
+pub(in crate::actors) use self::messages::Evict;
+pub use self::messages::{
+    Begin, Capture, Close, Grant, Heartbeat, Look, Release, Renew, SessionError, Wait, Watch,
+    Watching,
+};
+use self::waiting::Waiting;
+use super::ask::{Handle, answered};
+use super::journal::Name;
+use super::opens_envelopes;
+use super::registration::Registration;
+use super::views::{SessionView, WaiterView};
+use super::world::World;
+use crate::db::store::Ended;
+use crate::domain::occupancy::Queue;
+use crate::domain::session::SessionRecord;
+use crate::system::desktop::{Desktop, Following};
+
+/// Where a session stands in its own life.
+#[derive(Debug)]
+enum Phase {
+    /// Its desktop is coming up.
+    Starting { call_off: CancellationToken },
+    /// Its browser can be driven.
+    Running { desktop: Box<dyn Desktop> },
+    /// Its desktop is being taken down, and then its end is stored.
+    Closing { end: Ended, waiting: Vec<oneshot::Sender<Result<(), SessionError>>> },
+}
+
+impl Phase {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Starting { .. } => "starting",
+            Self::Running { .. } => "running",
+            Self::Closing { .. } => "closing",
+        }
+    }
+}
+
+/// The actor of one browser session.
+#[derive(Debug)]
+pub struct Session {
+    world: Arc<World>,
+    name: Name,
+    span: Span,
+    phase: Phase,
+    /// What the row says.
+    record: SessionRecord,
+    /// Changes of the occupancy that wait to be decided, stored and answered.
+    turns: VecDeque<Turn>,
+    /// Whether a change is being stored.
+    storing: bool,
+    queue: Queue<Waiting>,
+    viewers: usize,
+    /// Canceled when the session begins to end: whoever watches is sent away.
+    ended: CancellationToken,
+    /// The pictures that are taken while the session is occupied.
+    following: Option<Following>,
+    view: watch::Sender<SessionView>,
+    timer: Option<SpawnHandle>,
+    registration: Registration,
+}
+
+impl Session {
+    /// A session whose row has just been stored, and the view that it will publish.
+    pub(super) fn new(
+        world: Arc<World>,
+        record: SessionRecord,
+        registration: Registration,
+    ) -> (Self, watch::Receiver<SessionView>) {
+        let id = record.id;
+        let view =
+            SessionView { version: 1, record, waiters: Vec::new(), viewers: 0, closing: false };
+        let record = view.record.clone();
+        let (view, published) = watch::channel(view);
+        let session = Self {
+            name: Arc::from(id.to_string()),
+            span: tracing::info_span!("session", session.id = %id),
+            phase: Phase::Starting { call_off: CancellationToken::new() },
+            record,
+            turns: VecDeque::new(),
+            storing: false,
+            queue: Queue::new(world.settings.max_waiters),
+            viewers: 0,
+            ended: CancellationToken::new(),
+            following: None,
+            view,
+            timer: None,
+            registration,
+            world,
+        };
+        (session, published)
+    }
+
+    fn enter(&mut self, phase: Phase) -> Phase {
+        self.world.journal.phase(&self.name, phase.name());
+        std::mem::replace(&mut self.phase, phase)
+    }
+
+    /// Tells whoever watches how the session stands.
+    fn publish(&self) {
+        let waiters = self.queue.places().map(|(place, waiter)| WaiterView {
+            place,
+            occupant: waiter.occupant.clone(),
+            until: waiter.until,
+        });
+        let waiters = waiters.collect();
+        self.view.send_modify(|view| {
+            view.version += 1;
+            view.record = self.record.clone();
+            view.waiters = waiters;
+            view.viewers = self.viewers;
+            view.closing = matches!(self.phase, Phase::Closing { .. });
+        });
+    }
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(0); // No bound: a full mailbox would cost us the order.
+        self.world.journal.enter(&self.name, "session");
+        self.world.journal.phase(&self.name, self.phase.name());
+        self.launch(ctx);
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.world.journal.leave(&self.name);
+    }
+}
+
+opens_envelopes!(Session);
+
+impl Handle<Look> for Session {
+    fn handle(
+        &mut self,
+        Look: Look,
+        _: &mut Context<Self>,
+    ) -> super::ask::Answering<Result<SessionView, SessionError>> {
+        answered(Ok(self.view.borrow().clone()))
+    }
+}

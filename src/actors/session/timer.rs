@@ -1,0 +1,90 @@
+//! The one clock of a session: set to its first deadline, and again after every change.
+
+use std::time::Duration;
+
+use actix::{AsyncContext as _, Context};
+use chrono::{DateTime, Utc};
+use tracing::info;
+
+use super::changes::Change;
+use super::{Phase, Session};
+use crate::actors::journal::NextTimer;
+use crate::db::store::Ended;
+use crate::domain::deadlines::DeadlineKind;
+use crate::domain::session::SessionStatus;
+
+/// How long to leave a lapse alone that could not be stored.
+const AFTER_A_FAULT: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// Sets the clock to the first deadline.
+    pub(super) fn set_timer(&mut self, ctx: &mut Context<Self>) {
+        self.set_timer_after(false, ctx);
+    }
+
+    /// Sets the clock to the first deadline, though not at once when the last try failed.
+    pub(super) fn set_timer_after(&mut self, fault: bool, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let next = match self.phase {
+            Phase::Running { .. } => self.next_timer(),
+            Phase::Starting { .. } => self.next_waiter_timer(),
+            Phase::Closing { .. } => None,
+        };
+        if let Some(NextTimer { at, .. }) = &next {
+            let wait = self.world.clock.until(*at);
+            let wait = if fault { wait.max(AFTER_A_FAULT) } else { wait };
+            self.timer = Some(ctx.run_later(wait, Self::on_timer));
+        }
+        self.world.journal.timer(&self.name, next);
+    }
+
+    fn next_timer(&self) -> Option<NextTimer> {
+        let deadline = self.record.deadlines.next(&self.record.occupancy);
+        let deadline = deadline.map(|next| {
+            let kind = match next.kind {
+                DeadlineKind::Lifetime => "lifetime",
+                DeadlineKind::Idle => "idle",
+                DeadlineKind::Occupancy => "occupancy",
+            };
+            NextTimer { kind: kind.to_owned(), at: next.at }
+        });
+        deadline.into_iter().chain(self.next_waiter_timer()).min_by_key(|timer| timer.at)
+    }
+
+    fn next_waiter_timer(&self) -> Option<NextTimer> {
+        let at = self.queue.next_deadline()?;
+        Some(NextTimer { kind: "waiter".to_owned(), at })
+    }
+
+    fn on_timer(&mut self, ctx: &mut Context<Self>) {
+        self.timer = None;
+        let now = self.world.clock.now();
+        let passed = |at: Option<DateTime<Utc>>| at.is_some_and(|at| at <= now);
+
+        let idle = self.record.occupancy.holder().is_none()
+            && passed(self.record.deadlines.idle_expires_at);
+        if matches!(self.phase, Phase::Running { .. })
+            && (idle || passed(self.record.deadlines.expires_at))
+        {
+            let why = if idle { "has been vacant for too long" } else { "has reached its lifetime" };
+            info!(parent: &self.span, "session {} {why}", self.record.id);
+            self.end(Ended { status: SessionStatus::Timeout, failure: None, at: now }, ctx);
+            return;
+        }
+
+        self.expire_waiters();
+        if passed(self.record.occupancy.holder().map(|held| held.expires_at)) && !self.storing {
+            drop(self.change(Change::Lapse, None, ctx)); // Its outcome is the session's own.
+        } else {
+            self.set_timer(ctx);
+        }
+        self.publish();
+    }
+
+    /// When a session that is vacant from `now` has been so for too long.
+    pub(super) fn idle_from(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.world.settings.idle().map(|idle| now + idle)
+    }
+}

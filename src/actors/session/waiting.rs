@@ -1,0 +1,95 @@
+//! Who waits for the session while another holds it.
+
+use std::time::Duration;
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use tokio::sync::oneshot;
+
+use super::changes::{Change, Changed, Turn};
+use super::{Phase, Session, SessionError, Wait};
+use crate::domain::lease::LeaseHash;
+use crate::domain::occupancy::Waiter;
+
+/// What is needed to serve a waiter.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    lease: LeaseHash,
+    ttl: Duration,
+    answer: oneshot::Sender<Changed>,
+}
+
+impl Session {
+    /// Gives a begin that found the session occupied a place in the queue.
+    pub(super) fn join_queue(
+        &mut self,
+        change: Change,
+        wait: Option<Wait>,
+        answer: oneshot::Sender<Changed>,
+        ctx: &mut Context<Self>,
+    ) {
+        let (Change::Begin { occupant, lease, ttl }, Some(Wait { patience, gone })) = (change, wait)
+        else {
+            return;
+        };
+        let until = self.world.clock.now() + patience;
+        match self.queue.join(occupant, until, Waiting { lease, ttl, answer }) {
+            Ok(ticket) => {
+                let leaves = async move { gone.cancelled().await };
+                ctx.spawn(leaves.into_actor(self).map(move |(), session, ctx| {
+                    if let Some(waiter) = session.queue.leave(ticket) {
+                        let _ = waiter.answer.answer.send(Err(SessionError::WaitCalledOff));
+                        session.publish();
+                        session.set_timer(ctx);
+                    }
+                }));
+                self.publish();
+                self.set_timer(ctx);
+            }
+            Err(Waiting { answer, .. }) => {
+                let limit = self.world.settings.max_waiters;
+                let _ = answer.send(Err(SessionError::QueueFull { limit }));
+            }
+        }
+    }
+
+    /// The begin of who has waited longest, when the session can be had.
+    pub(super) fn turn_of_a_waiter(&mut self) -> Option<Turn> {
+        let now = self.world.clock.now();
+        let running = matches!(self.phase, Phase::Running { .. });
+        let held = self.record.occupancy.holder().is_some_and(|held| held.expires_at > now);
+        if !running || held {
+            return None;
+        }
+        loop {
+            let Waiter { occupant, answer: Waiting { lease, ttl, answer }, .. } =
+                self.queue.take_first()?;
+            if !answer.is_closed() {
+                let change = Change::Begin { occupant, lease, ttl };
+                return Some(Turn { change, wait: None, answer });
+            }
+        }
+    }
+
+    /// Sends those away whose time is over.
+    pub(super) fn expire_waiters(&mut self) {
+        let over = self.queue.expire(self.world.clock.now());
+        for Waiter { answer, .. } in over {
+            let refusal = match self.record.occupancy.holder() {
+                Some(held) => SessionError::WaitedInVain {
+                    by: held.occupant.clone(),
+                    until: held.expires_at,
+                },
+                None => SessionError::Starting,
+            };
+            let _ = answer.answer.send(Err(refusal));
+        }
+    }
+
+    /// Sends everybody away: the session is ending.
+    pub(super) fn dismiss_waiters(&mut self) {
+        for waiter in self.queue.clear() {
+            let _ = waiter.answer.answer.send(Err(SessionError::Closing));
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What can be set of sessions, occupancies and runs.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Limits and defaults of sessions, occupancies and runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// How many sessions may live at once on this node.
+    pub max_sessions: usize,
+    /// The lifetime of a session that asks for none.
+    pub default_lifetime_seconds: u64,
+    /// The shortest lifetime that may be asked for.
+    pub min_lifetime_seconds: u64,
+    /// The longest; a request for more is granted this, with a warning.
+    pub max_lifetime_seconds: u64,
+    /// How long a session may be vacant before it ends; 0 for as long as its lifetime.
+    pub idle_seconds: u64,
+    /// The lease of an occupant that asks for none.
+    pub default_lease_seconds: u64,
+    /// The longest lease that may be asked for.
+    pub max_lease_seconds: u64,
+    /// How many may wait for one session.
+    pub max_waiters: usize,
+    /// How long a run waits for its session, unless it says otherwise.
+    pub run_wait_seconds: u64,
+    /// How long a run may take, unless it says otherwise.
+    pub run_limit_seconds: u64,
+    /// How many runs may be under way at once on this node.
+    pub max_runs: usize,
+    /// How many messages the journal remembers for the whole server.
+    pub journal_messages: usize,
+    /// How many more it remembers for each actor.
+    pub journal_messages_of_actor: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_sessions: 50,
+            default_lifetime_seconds: 60 * 60,
+            min_lifetime_seconds: 5 * 60,
+            max_lifetime_seconds: 240 * 60,
+            idle_seconds: 0,
+            default_lease_seconds: 30,
+            max_lease_seconds: 60 * 60,
+            max_waiters: 100,
+            run_wait_seconds: 60 * 60,
+            run_limit_seconds: 240 * 60,
+            max_runs: 200,
+            journal_messages: 20_000,
+            journal_messages_of_actor: 200,
+        }
+    }
+}
+
+impl Settings {
+    /// What is wrong with them, one line each.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut check = |holds: bool, problem: &str| {
+            if !holds {
+                problems.push(problem.to_owned());
+            }
+        };
+        check(self.max_sessions > 0, "max_sessions must be at least 1");
+        check(
+            self.min_lifetime_seconds <= self.default_lifetime_seconds
+                && self.default_lifetime_seconds <= self.max_lifetime_seconds,
+            "min_lifetime_seconds, default_lifetime_seconds and max_lifetime_seconds must rise",
+        );
+        check(
+            (1..=self.max_lease_seconds).contains(&self.default_lease_seconds),
+            "default_lease_seconds must be between 1 and max_lease_seconds",
+        );
+        check(self.journal_messages > 0, "journal_messages must be at least 1");
+        problems
+    }
+
+    /// The lease of an occupant that asks for none.
+    pub fn default_lease(&self) -> Duration {
+        Duration::from_secs(self.default_lease_seconds)
+    }
+
+    /// How long a session may be vacant, if that is limited.
+    pub fn idle(&self) -> Option<Duration> {
+        (self.idle_seconds > 0).then(|| Duration::from_secs(self.idle_seconds))
+    }
+}

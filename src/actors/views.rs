@@ -1,0 +1,119 @@
+//! How live sessions and runs stand, for whoever only wants to know.
+//!
+//! Each session and each run publishes a view of itself whenever it changes; lists, long polls
+//! and pages read that. Watching is not asking: no mailbox is involved.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use dashmap::DashMap;
+use tokio::sync::watch;
+
+use crate::domain::ids::{OrganizationId, RunId, SessionId};
+use crate::domain::occupancy::{Occupant, Place};
+use crate::domain::run::{BlockRecord, RunRecord};
+use crate::domain::session::SessionRecord;
+
+/// A session as it was last published.
+#[derive(Debug, Clone)]
+pub struct SessionView {
+    /// Rises with every change.
+    pub version: u64,
+    /// As it is stored.
+    pub record: SessionRecord,
+    /// Who waits for it, in order.
+    pub waiters: Vec<WaiterView>,
+    /// How many watch it.
+    pub viewers: usize,
+    /// Whether its desktop is being taken down.
+    pub closing: bool,
+}
+
+/// One who waits for a session.
+#[derive(Debug, Clone)]
+pub struct WaiterView {
+    /// 1 is next.
+    pub place: Place,
+    /// Who.
+    pub occupant: Occupant,
+    /// When it stops waiting.
+    pub until: DateTime<Utc>,
+}
+
+/// A run as it was last published.
+#[derive(Debug, Clone)]
+pub struct RunView {
+    /// Rises with every change.
+    pub version: u64,
+    /// As it is stored.
+    pub record: RunRecord,
+    /// Its blocks so far, in the order in which they began.
+    pub blocks: Vec<BlockRecord>,
+}
+
+#[derive(Debug)]
+struct Watched<V> {
+    organization: OrganizationId,
+    view: watch::Receiver<V>,
+}
+
+/// The views of everything that lives on this node.
+#[derive(Debug, Clone, Default)]
+pub struct Views {
+    sessions: Arc<DashMap<SessionId, Watched<SessionView>>>,
+    runs: Arc<DashMap<RunId, Watched<RunView>>>,
+}
+
+impl Views {
+    /// A live session of this organization; another's does not exist.
+    pub fn session(
+        &self,
+        organization: OrganizationId,
+        id: SessionId,
+    ) -> Option<watch::Receiver<SessionView>> {
+        let watched = self.sessions.get(&id)?;
+        (watched.organization == organization).then(|| watched.view.clone())
+    }
+
+    /// The organization's live sessions, newest first.
+    pub fn sessions(&self, organization: OrganizationId) -> Vec<SessionView> {
+        let mut views: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|watched| watched.organization == organization)
+            .map(|watched| watched.view.borrow().clone())
+            .collect();
+        views.sort_by_key(|view| std::cmp::Reverse(view.record.id));
+        views
+    }
+
+    /// A live run of this organization; another's does not exist.
+    pub fn run(&self, organization: OrganizationId, id: RunId) -> Option<watch::Receiver<RunView>> {
+        let watched = self.runs.get(&id)?;
+        (watched.organization == organization).then(|| watched.view.clone())
+    }
+
+    pub(super) fn add_session(&self, view: watch::Receiver<SessionView>) {
+        let (organization, id) = {
+            let view = view.borrow();
+            (view.record.organization, view.record.id)
+        };
+        self.sessions.insert(id, Watched { organization, view });
+    }
+
+    pub(super) fn remove_session(&self, id: SessionId) {
+        self.sessions.remove(&id);
+    }
+
+    pub(super) fn add_run(&self, view: watch::Receiver<RunView>) {
+        let (organization, id) = {
+            let view = view.borrow();
+            (view.record.organization, view.record.id)
+        };
+        self.runs.insert(id, Watched { organization, view });
+    }
+
+    pub(super) fn remove_run(&self, id: RunId) {
+        self.runs.remove(&id);
+    }
+}

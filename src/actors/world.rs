@@ -1,0 +1,39 @@
+//! What actors need of the world, handed to each of them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::clock::Clock;
+use super::journal::Journal;
+use super::secrets::Secrets;
+use super::settings::Settings;
+use super::views::Views;
+use crate::db::store::Store;
+use crate::domain::ids::{Mint, NodeId};
+use crate::system::desktop::Launch;
+
+/// The surroundings of every actor. Tests replace its seams: the store, the launcher.
+#[derive(Debug)]
+pub struct World {
+    /// The server process that this is.
+    pub node: NodeId,
+    /// The time.
+    pub clock: Clock,
+    /// Where ids come from.
+    pub mint: Mint,
+    /// Where messages are recorded.
+    pub journal: Arc<Journal>,
+    /// Where views are published.
+    pub views: Views,
+    /// Where lease tokens come from.
+    pub secrets: Secrets,
+    /// What actors write to.
+    pub store: Arc<dyn Store>,
+    /// What brings desktops up.
+    pub launcher: Arc<dyn Launch>,
+    /// Limits and defaults.
+    pub settings: Settings,
+    /// Where the latest picture of each occupied session is kept, as
+    /// `<organization>/<run or session>.png`.
+    pub pictures: PathBuf,
+}
