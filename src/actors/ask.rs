@@ -148,7 +148,7 @@ where
     M: Ask,
 {
     entry.started();
-    let origin = Origin { actor: Arc::clone(entry.receiver()), message: entry.id() };
+    let origin = Origin { actor: entry.receiver().clone(), message: entry.id() };
     let answering = ORIGIN.sync_scope(origin.clone(), || actor.handle(message, ctx));
     Box::pin(ORIGIN.scope(origin, async move {
         let answer = answering.await;
@@ -172,9 +172,9 @@ impl<A: Actor> Clone for Address<A> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-            name: Arc::clone(&self.name),
+            name: self.name.clone(),
             about: self.about,
-            user: Arc::clone(&self.user),
+            user: self.user.clone(),
             journal: Arc::clone(&self.journal),
         }
     }
@@ -184,7 +184,7 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
     /// The address of the actor `name`. What a message to it does not say of what it is about,
     /// `about` says.
     pub(super) fn new(inner: Addr<A>, name: Name, about: About, journal: Arc<Journal>) -> Self {
-        let user = Arc::from("server");
+        let user = Name::from("server");
         Self { inner, name, about, user, journal }
     }
 
@@ -192,16 +192,16 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
     /// handling of a message.
     #[must_use]
     pub fn used_by(&self, user: &str) -> Self {
-        Self { user: Arc::from(user), ..self.clone() }
+        Self { user: Name::from(user), ..self.clone() }
     }
 
     /// An address that does not keep the actor alive.
     pub fn downgrade(&self) -> WeakAddress<A> {
         WeakAddress {
             inner: self.inner.downgrade(),
-            name: Arc::clone(&self.name),
+            name: self.name.clone(),
             about: self.about,
-            user: Arc::clone(&self.user),
+            user: self.user.clone(),
             journal: Arc::clone(&self.journal),
         }
     }
@@ -239,12 +239,12 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
         let origin = ORIGIN.try_with(Origin::clone).ok();
         let (sender, cause) = match origin {
             Some(Origin { actor, message }) => (actor, Some(message)),
-            None => (Arc::clone(&self.user), None),
+            None => (self.user.clone(), None),
         };
         let entry = self.journal.open(Sent {
             kind: M::KIND,
             sender,
-            receiver: Arc::clone(&self.name),
+            receiver: self.name.clone(),
             about: message.about().or(self.about),
             cause,
             summary: message.summary(),
@@ -268,9 +268,9 @@ impl<A: Actor> Clone for WeakAddress<A> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-            name: Arc::clone(&self.name),
+            name: self.name.clone(),
             about: self.about,
-            user: Arc::clone(&self.user),
+            user: self.user.clone(),
             journal: Arc::clone(&self.journal),
         }
     }
@@ -281,9 +281,9 @@ impl<A: Actor<Context = Context<A>>> WeakAddress<A> {
     pub fn upgrade(&self) -> Option<Address<A>> {
         Some(Address {
             inner: self.inner.upgrade()?,
-            name: Arc::clone(&self.name),
+            name: self.name.clone(),
             about: self.about,
-            user: Arc::clone(&self.user),
+            user: self.user.clone(),
             journal: Arc::clone(&self.journal),
         })
     }
@@ -291,7 +291,7 @@ impl<A: Actor<Context = Context<A>>> WeakAddress<A> {
     /// The same address in the hands of `user`.
     #[must_use]
     pub fn used_by(&self, user: &str) -> Self {
-        Self { user: Arc::from(user), ..self.clone() }
+        Self { user: Name::from(user), ..self.clone() }
     }
 }
 

@@ -24,7 +24,34 @@ use crate::domain::audit::AuditEvent;
 use crate::domain::ids::{Mint, OrganizationId, RunId, SessionId};
 
 /// An actor's name: `registry`, or the id of the session or run; or who stands outside: `http`.
-pub type Name = Arc<str>;
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+impl From<&str> for Name {
+    fn from(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+}
+
+impl std::ops::Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
 
 /// What a message is about.
 #[derive(Debug, Clone, Copy, Default)]
@@ -144,15 +171,14 @@ struct Course {
 impl Record {
     fn entry(&self) -> Entry {
         let course = self.course.lock();
-        let micros = |from: Instant, to: Instant| {
-            u64::try_from((to - from).as_micros()).unwrap_or(u64::MAX)
-        };
+        let micros =
+            |from: Instant, to: Instant| u64::try_from((to - from).as_micros()).unwrap_or(u64::MAX);
         let at = |instant: Instant| self.enqueued_at + (instant - self.enqueued);
         Entry {
             id: self.id,
             kind: self.sent.kind,
-            sender: Arc::clone(&self.sent.sender),
-            receiver: Arc::clone(&self.sent.receiver),
+            sender: self.sent.sender.clone(),
+            receiver: self.sent.receiver.clone(),
             organization_id: self.sent.about.organization,
             browser_session_id: self.sent.about.session,
             run_id: self.sent.about.run,
@@ -324,7 +350,7 @@ impl Journal {
             .map(|log| {
                 let state = log.state.lock();
                 ActorEntry {
-                    name: Arc::clone(log.key()),
+                    name: log.key().clone(),
                     kind: log.kind,
                     phase: state.phase.clone(),
                     mailbox_depth: state.waiting.len(),
@@ -344,7 +370,7 @@ impl Journal {
     /// An actor has started.
     pub(super) fn enter(&self, name: &Name, kind: &'static str) {
         let log = ActorLog { kind, started_at: self.clock.now(), state: Mutex::default() };
-        self.actors.insert(Arc::clone(name), Arc::new(log));
+        self.actors.insert(name.clone(), Arc::new(log));
     }
 
     /// An actor has ended. What it was asked stays in the server's ring.

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod journal;
 mod registration;
 pub mod registry;
+pub mod run;
 pub mod secrets;
 pub mod session;
 mod settings;

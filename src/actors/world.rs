@@ -1,7 +1,11 @@
 //! What actors need of the world, handed to each of them.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
 
 use super::clock::Clock;
 use super::journal::Journal;
@@ -10,7 +14,18 @@ use super::settings::Settings;
 use super::views::Views;
 use crate::db::store::Store;
 use crate::domain::ids::{Mint, NodeId};
+use crate::domain::session::DesktopIdentity;
 use crate::system::desktop::Launch;
+use crate::workflow::host::Devtools;
+
+/// Connects to the DevTools of a session's browser.
+pub trait Dial: fmt::Debug + Send + Sync + 'static {
+    /// A connection, or why there is none.
+    fn dial(
+        &self,
+        desktop: &DesktopIdentity,
+    ) -> BoxFuture<'static, Result<Arc<dyn Devtools>, String>>;
+}
 
 /// The surroundings of every actor. Tests replace its seams: the store, the launcher.
 #[derive(Debug)]
@@ -31,8 +46,14 @@ pub struct World {
     pub store: Arc<dyn Store>,
     /// What brings desktops up.
     pub launcher: Arc<dyn Launch>,
+    /// What connects to browsers.
+    pub browsers: Arc<dyn Dial>,
     /// Limits and defaults.
     pub settings: Settings,
+    /// Where work goes on that no mailbox should wait for.
+    pub runtime: Handle,
+    /// Where the files are kept that runs make, as `<organization>/<run>/<file>`.
+    pub artifacts: PathBuf,
     /// Where the latest picture of each occupied session is kept, as
     /// `<organization>/<run or session>.png`.
     pub pictures: PathBuf,

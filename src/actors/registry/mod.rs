@@ -18,11 +18,11 @@ use actix::{Actor, ArbiterHandle, AsyncContext as _, Context};
 use futures_util::future::join_all;
 use tracing::info;
 
+pub use self::messages::{CloseAll, Create, Created, Drain, RegistryError, Route, RouteError};
 pub(in crate::actors) use self::messages::{Gone, Resident};
-pub use self::messages::{
-    CloseAll, Create, Created, Drain, RegistryError, Route, RouteError,
+pub use self::runs::{
+    CancelRun, ContinueRun, NewRun, RouteRun, RunAccepted, RunRouteError, StartRun,
 };
-pub use self::runs::{CancelRun, NewRun, RunAccepted, StartRun};
 use super::ask::{Address, Answering, Handle, answered};
 use super::journal::{About, Name};
 use super::opens_envelopes;
@@ -65,11 +65,11 @@ impl Registry {
     /// Never: without an arbiter in the list the present thread's own is used.
     pub fn start(world: Arc<World>, arbiters: Vec<ArbiterHandle>) -> Address<Self> {
         let journal = Arc::clone(&world.journal);
-        let name: Name = Arc::from(NAME);
+        let name = Name::from(NAME);
         let home = arbiters.first().cloned().unwrap_or_else(actix::Arbiter::current);
         let registry = Self {
             world,
-            name: Arc::clone(&name),
+            name: name.clone(),
             arbiters,
             turn: 0,
             sessions: HashMap::new(),
@@ -92,7 +92,7 @@ impl Registry {
     /// This registry, in the hands of `user`.
     fn address(&self, user: &str, ctx: &Context<Self>) -> Address<Self> {
         let journal = Arc::clone(&self.world.journal);
-        Address::new(ctx.address(), Arc::clone(&self.name), About::default(), journal).used_by(user)
+        Address::new(ctx.address(), self.name.clone(), About::default(), journal).used_by(user)
     }
 
     fn show_phase(&self) {

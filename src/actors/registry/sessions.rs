@@ -82,7 +82,7 @@ impl Registry {
 
         let inner = Session::start_in_arbiter(&self.next_arbiter(), |_| session);
         let about = About { organization: Some(organization), session: Some(id), run: None };
-        let name: Name = Arc::from(id.to_string());
+        let name = Name::from(id.to_string().as_str());
         let address = Address::new(inner, name, about, Arc::clone(&self.world.journal));
         self.sessions.insert(id, Resides { organization, address });
         self.world.views.add_session(view.clone());

@@ -8,9 +8,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use super::{
-    Begin, Evict, Grant, Heartbeat, Phase, Release, Renew, Session, SessionError, Wait,
-};
+use super::{Begin, Evict, Grant, Heartbeat, Phase, Release, Renew, Session, SessionError, Wait};
 use crate::actors::ask::{Answering, Handle, Unanswered, answered};
 use crate::actors::views::SessionView;
 use crate::db::store::{Ended, StoreError};
@@ -152,7 +150,10 @@ impl Session {
                     StoreError::Final | StoreError::Missing => {
                         error!(parent: &self.span, "the row of {} is final", self.record.id);
                         let at = self.world.clock.now();
-                        self.end(Ended { status: SessionStatus::Completed, failure: None, at }, ctx);
+                        self.end(
+                            Ended { status: SessionStatus::Completed, failure: None, at },
+                            ctx,
+                        );
                     }
                     StoreError::Unavailable { .. } => {}
                 }

@@ -74,14 +74,16 @@ impl Session {
             return self.fail(not_stored(&cause), ctx);
         }
 
-        let display = identity.display_number;
+        let number = identity.display_number;
         self.record.status = SessionStatus::Running;
         self.record.desktop = Some(identity);
         self.record.started_at = Some(at);
         self.record.modified_at = at;
         self.record.deadlines = deadlines;
-        info!(parent: &self.span, "session {} runs on display :{display}", self.record.id);
-        ctx.spawn(death.into_actor(self).map(|failure, session, ctx| session.on_death(failure, ctx)));
+        info!(parent: &self.span, "session {} runs on display :{number}", self.record.id);
+        ctx.spawn(
+            death.into_actor(self).map(|failure, session, ctx| session.on_death(failure, ctx)),
+        );
         self.next_turn(ctx);
         self.publish();
         self.set_timer(ctx);
@@ -112,6 +114,8 @@ fn not_stored(cause: &StoreError) -> Failure {
         message: format!("the start of the session could not be stored: {cause}"),
         exit: None,
         log_tail: Vec::new(),
-        hint: Some("see that the database can be reached, then create the session again".to_owned()),
+        hint: Some(
+            "see that the database can be reached, then create the session again".to_owned(),
+        ),
     }
 }

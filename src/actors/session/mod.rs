@@ -32,7 +32,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use actix::{Actor, AsyncContext as _, Context, SpawnHandle};
+use actix::{Actor, Context, SpawnHandle};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -113,7 +113,7 @@ impl Session {
         let record = view.record.clone();
         let (view, published) = watch::channel(view);
         let session = Self {
-            name: Arc::from(id.to_string()),
+            name: Name::from(id.to_string().as_str()),
             span: tracing::info_span!("session", session.id = %id),
             phase: Phase::Starting { call_off: CancellationToken::new() },
             record,

@@ -68,7 +68,8 @@ impl Session {
         if matches!(self.phase, Phase::Running { .. })
             && (idle || passed(self.record.deadlines.expires_at))
         {
-            let why = if idle { "has been vacant for too long" } else { "has reached its lifetime" };
+            let why =
+                if idle { "has been vacant for too long" } else { "has reached its lifetime" };
             info!(parent: &self.span, "session {} {why}", self.record.id);
             self.end(Ended { status: SessionStatus::Timeout, failure: None, at: now }, ctx);
             return;

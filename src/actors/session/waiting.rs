@@ -28,7 +28,8 @@ impl Session {
         answer: oneshot::Sender<Changed>,
         ctx: &mut Context<Self>,
     ) {
-        let (Change::Begin { occupant, lease, ttl }, Some(Wait { patience, gone })) = (change, wait)
+        let (Change::Begin { occupant, lease, ttl }, Some(Wait { patience, gone })) =
+            (change, wait)
         else {
             return;
         };
@@ -76,10 +77,9 @@ impl Session {
         let over = self.queue.expire(self.world.clock.now());
         for Waiter { answer, .. } in over {
             let refusal = match self.record.occupancy.holder() {
-                Some(held) => SessionError::WaitedInVain {
-                    by: held.occupant.clone(),
-                    until: held.expires_at,
-                },
+                Some(held) => {
+                    SessionError::WaitedInVain { by: held.occupant.clone(), until: held.expires_at }
+                }
                 None => SessionError::Starting,
             };
             let _ = answer.answer.send(Err(refusal));

@@ -1,0 +1,285 @@
+//! How runs come into the book, and how they leave it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::WrapFuture as _;
+use actix::{Actor as _, ActorFutureExt as _, AsyncContext as _, Context};
+use serde_json::{Value, json};
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info, warn};
+
+use super::{Registry, RegistryError, Resident, Resides};
+use crate::actors::ask::{Address, Answering, Ask, Classified, Handle, Unanswered, answered};
+use crate::actors::journal::{About, Name, Outcome};
+use crate::actors::registration::Registration;
+use crate::actors::run::{Assignment, Cancel, Continue, Run, RunError};
+use crate::actors::session::Evict;
+use crate::actors::views::RunView;
+use crate::db::store::RunChange;
+use crate::domain::ids::{
+    DebugSessionId, OrganizationId, RunId, SessionId, WorkflowId, WorkflowPermanentId,
+};
+use crate::domain::occupancy::{Occupant, RunnableType};
+use crate::domain::run::{RunRecord, RunStatus};
+use crate::domain::session::Failure;
+
+/// What is known of a run before it has a name.
+#[derive(Debug)]
+pub struct NewRun {
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// Which version of which workflow it executes.
+    pub workflow: WorkflowId,
+    /// The same workflow over all versions.
+    pub workflow_permanent_id: WorkflowPermanentId,
+    /// The session it is to drive; without one it makes its own.
+    pub session: Option<SessionId>,
+    /// The debug session it belongs to.
+    pub debug_session: Option<DebugSessionId>,
+    /// For people.
+    pub title: Option<String>,
+    /// The values of the workflow's parameters.
+    pub parameters: Value,
+    /// The request as it was given, whole.
+    pub request: Value,
+}
+
+/// Starts a run. Answered when its row is stored and its actor has started.
+#[derive(Debug)]
+pub struct StartRun {
+    /// What is known of it.
+    pub run: NewRun,
+    /// What it executes, and within which limits.
+    pub assignment: Assignment,
+}
+
+/// A run that was started.
+#[derive(Debug)]
+pub struct RunAccepted {
+    /// Its name.
+    pub id: RunId,
+    /// How it stands.
+    pub view: watch::Receiver<RunView>,
+}
+
+impl Ask for StartRun {
+    type Answer = Result<RunAccepted, RegistryError>;
+    const KIND: &'static str = "start_run";
+    const AUDITED: bool = true;
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    fn about(&self) -> About {
+        let NewRun { organization, session, .. } = &self.run;
+        About { organization: Some(*organization), session: *session, run: None }
+    }
+
+    fn summary(&self) -> Value {
+        json!({ "workflow_permanent_id": self.run.workflow_permanent_id })
+    }
+}
+
+/// Why a message did not reach its run, or was not done there.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RunRouteError {
+    /// There is no such run that is under way; another organization's does not exist either.
+    #[error("run {0} does not exist or has ended")]
+    Unknown(RunId),
+    /// The run did not do it.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The run or the registry did not answer.
+    #[error("no answer: {0}")]
+    Unanswered(#[from] Unanswered),
+}
+
+impl Classified for RunRouteError {
+    fn class(&self) -> Outcome {
+        match self {
+            Self::Unknown(_) => Outcome::Refused,
+            Self::Run(cause) => cause.class(),
+            Self::Unanswered(_) => Outcome::Unanswered,
+        }
+    }
+}
+
+/// Passes a message on to a run, if it is the organization's.
+#[derive(Debug)]
+pub struct RouteRun<M> {
+    /// Who asks.
+    pub organization: OrganizationId,
+    /// For which run.
+    pub run: RunId,
+    /// What.
+    pub message: M,
+}
+
+impl<T, M> Ask for RouteRun<M>
+where
+    T: Send + 'static,
+    M: Ask<Answer = Result<T, RunError>>,
+{
+    type Answer = Result<T, RunRouteError>;
+    const KIND: &'static str = M::KIND;
+
+    fn patience(&self) -> Duration {
+        self.message.patience().saturating_add(Duration::from_secs(1))
+    }
+
+    fn about(&self) -> About {
+        About { organization: Some(self.organization), run: Some(self.run), session: None }
+    }
+
+    fn summary(&self) -> Value {
+        self.message.summary()
+    }
+}
+
+impl<T, M> Handle<RouteRun<M>> for Registry
+where
+    T: Send + 'static,
+    M: Ask<Answer = Result<T, RunError>>,
+    Run: Handle<M>,
+{
+    fn handle(
+        &mut self,
+        RouteRun { organization, run, message }: RouteRun<M>,
+        _: &mut Context<Self>,
+    ) -> Answering<Result<T, RunRouteError>> {
+        match self.runs.get(&run) {
+            Some(entry) if entry.organization == organization => {
+                let answer = entry.address.ask(message);
+                Box::pin(async move { Ok(answer.await??) })
+            }
+            Some(_) | None => answered(Err(RunRouteError::Unknown(run))),
+        }
+    }
+}
+
+impl Handle<StartRun> for Registry {
+    fn handle(
+        &mut self,
+        StartRun { run, assignment }: StartRun,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<RunAccepted, RegistryError>> {
+        let limit = self.world.settings.max_runs;
+        if self.draining {
+            return answered(Err(RegistryError::Draining));
+        }
+        if self.runs.len() + self.runs_coming >= limit {
+            return answered(Err(RegistryError::TooManyRuns { limit }));
+        }
+
+        let now = self.world.clock.now();
+        let record = RunRecord {
+            id: self.world.mint.mint(now),
+            organization: run.organization,
+            workflow: run.workflow,
+            workflow_permanent_id: run.workflow_permanent_id,
+            session: run.session,
+            owns_session: false,
+            debug_session: run.debug_session,
+            title: run.title,
+            status: RunStatus::Created,
+            parameters: run.parameters,
+            request: run.request,
+            outputs: Value::Null,
+            failure: None,
+            created_at: now,
+            queued_at: None,
+            started_at: None,
+            finished_at: None,
+            modified_at: now,
+        };
+        self.runs_coming += 1;
+        let (answer, accepted) = oneshot::channel();
+        let stored = self.world.store.insert_run(record.clone());
+        ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
+            registry.runs_coming -= 1;
+            let accepted = match stored {
+                Ok(()) => {
+                    let id = record.id;
+                    Ok(RunAccepted { id, view: registry.admit_run(record, assignment, ctx) })
+                }
+                Err(cause) => Err(RegistryError::NotStored(cause)),
+            };
+            let _ = answer.send(accepted); // The run goes on, heard of or not.
+        }));
+        Box::pin(async move { accepted.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}
+
+impl Registry {
+    /// Starts the actor of a run whose row is stored.
+    fn admit_run(
+        &mut self,
+        record: RunRecord,
+        assignment: Assignment,
+        ctx: &mut Context<Self>,
+    ) -> watch::Receiver<RunView> {
+        let (id, organization) = (record.id, record.organization);
+        let about = About { organization: Some(organization), session: None, run: Some(id) };
+        let registry = self.address(&id.to_string(), ctx).downgrade();
+        let registration = Registration::new(registry.clone(), Resident::Run(id));
+        let (run, view) =
+            Run::new(Arc::clone(&self.world), record, assignment, registry, registration);
+
+        self.world.views.add_run(view.clone());
+        let inner = Run::start_in_arbiter(&self.next_arbiter(), |_| run);
+        let name = Name::from(id.to_string().as_str());
+        let address = Address::new(inner, name, about, Arc::clone(&self.world.journal));
+        self.runs.insert(id, Resides { organization, address });
+        info!("run {id} begins");
+        view
+    }
+
+    pub(super) fn on_run_gone(&mut self, id: RunId, in_order: bool, ctx: &mut Context<Self>) {
+        let Some(gone) = self.runs.remove(&id) else { return };
+        let view = self.world.views.run(gone.organization, id);
+        self.world.views.remove_run(id);
+        if in_order {
+            return;
+        }
+
+        error!("the actor of run {id} has ended without finishing it");
+        let session = view.and_then(|view| view.borrow().record.session);
+        let resides = session.and_then(|session| self.sessions.get(&session));
+        if let (Some(resides), Ok(runnable_id)) = (resides, id.to_string().parse()) {
+            let occupant = Occupant { runnable_type: RunnableType::WorkflowRun, runnable_id };
+            let evicted = resides.address.ask(Evict { occupant });
+            ctx.spawn(evicted.into_actor(self).map(move |evicted, _, _| {
+                if !matches!(evicted, Ok(Ok(()))) {
+                    warn!("the session of run {id} is not released until its lease lapses");
+                }
+            }));
+        }
+        let change = RunChange {
+            status: Some(RunStatus::Failed),
+            failure: Some(Failure {
+                code: "run_actor_ended".to_owned(),
+                stage: None,
+                message: "the run's actor ended unexpectedly".to_owned(),
+                exit: None,
+                log_tail: Vec::new(),
+                hint: Some("the server's log says where; start the run again".to_owned()),
+            }),
+            finished_at: Some(self.world.clock.now()),
+            ..RunChange::default()
+        };
+        let stored = self.world.store.change_run(id, change);
+        ctx.spawn(stored.into_actor(self).map(move |stored, _, _| {
+            if let Err(cause) = stored {
+                warn!("the end of run {id} is not stored: {cause}");
+            }
+        }));
+    }
+}
+
+/// Calls a run off; see [`Cancel`].
+pub type CancelRun = RouteRun<Cancel>;
+
+/// Lets a paused run go on; see [`Continue`].
+pub type ContinueRun = RouteRun<Continue>;

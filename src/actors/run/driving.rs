@@ -1,0 +1,229 @@
+//! How a run comes to its session, and what it does while it holds it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, info, warn};
+
+use super::host::RunHost;
+use super::work::Taken;
+use super::{Ending, Finished, Job, Lease, Phase, Run, failed};
+use crate::actors::registry::{Route, RouteError};
+use crate::actors::session::{Begin, Grant, Heartbeat, SessionError, Wait};
+use crate::db::store::{RunChange, StoreError};
+use crate::domain::ids::SessionId;
+use crate::domain::lease::LeaseToken;
+use crate::domain::occupancy::{Occupant, RunnableId, RunnableType};
+use crate::domain::run::RunStatus;
+use crate::domain::session::Failure;
+
+impl Run {
+    /// Says on record that the run waits for `session`, and then waits.
+    pub(super) fn queue(&mut self, session: SessionId, ctx: &mut Context<Self>) {
+        if self.ending.is_some() {
+            return self.finish(ctx);
+        }
+        let now = self.world.clock.now();
+        let change = RunChange {
+            status: Some(RunStatus::Queued),
+            session: Some(session),
+            owns_session: Some(self.record.owns_session),
+            queued_at: Some(now),
+            ..RunChange::default()
+        };
+        self.enter(Phase::Queued { called_off: CancellationToken::new() });
+        let stored = self.world.store.change_run(self.record.id, change);
+        ctx.spawn(stored.into_actor(self).map(move |stored, run, ctx| match stored {
+            Ok(()) => {
+                run.record.status = RunStatus::Queued;
+                run.record.queued_at = Some(now);
+                run.publish();
+                run.begin(session, ctx);
+            }
+            Err(cause) => run.end(not_stored(&cause), ctx),
+        }));
+    }
+
+    fn occupant(&self) -> Option<Occupant> {
+        let runnable_id: RunnableId = self.record.id.to_string().parse().ok()?;
+        Some(Occupant { runnable_type: RunnableType::WorkflowRun, runnable_id })
+    }
+
+    fn begin(&mut self, session: SessionId, ctx: &mut Context<Self>) {
+        let (Phase::Queued { called_off }, Some(occupant)) = (&self.phase, self.occupant()) else {
+            return;
+        };
+        let token = self.world.secrets.fresh_lease();
+        let message = Begin {
+            occupant,
+            lease: token.clone(),
+            ttl: self.world.settings.default_lease(),
+            wait: Some(Wait { patience: self.assignment.wait, gone: called_off.clone() }),
+        };
+        let route = Route { organization: self.record.organization, session, message };
+        let begun = self.registry.ask(route);
+        ctx.spawn(begun.into_actor(self).map(move |begun, run, ctx| {
+            run.on_begun(session, token, begun.unwrap_or_else(|cause| Err(cause.into())), ctx);
+        }));
+    }
+
+    fn on_begun(
+        &mut self,
+        session: SessionId,
+        token: LeaseToken,
+        begun: Result<Grant, RouteError>,
+        ctx: &mut Context<Self>,
+    ) {
+        match begun {
+            Ok(grant) => {
+                self.lease = Some(Lease { token, grant });
+                if self.ending.is_some() {
+                    return self.finish(ctx);
+                }
+                self.watch_session(session, ctx);
+                self.set_heartbeat(ctx);
+                self.store_start(session, ctx);
+            }
+            Err(cause) => {
+                let ending = self.not_begun(session, &cause);
+                self.ending.get_or_insert(ending);
+                self.finish(ctx);
+            }
+        }
+    }
+
+    /// Why the session could not be begun: its own failure, if it has one.
+    fn not_begun(&self, session: SessionId, cause: &RouteError) -> Ending {
+        let failure =
+            self.session_view(session).and_then(|view| view.borrow().record.failure.clone());
+        let code = match cause {
+            RouteError::Session(SessionError::WaitedInVain { .. }) => "session_occupied",
+            RouteError::Unknown(_) | RouteError::Session(SessionError::Closing) => "session_ended",
+            RouteError::Draining => "server_stopping",
+            RouteError::Session(_) | RouteError::Unanswered(_) => "session_not_begun",
+        };
+        let what = failure.map_or_else(|| cause.to_string(), |failure| failure.message);
+        failed(code, format!("Failed to begin browser session for workflow run: {what}"))
+    }
+
+    fn store_start(&mut self, session: SessionId, ctx: &mut Context<Self>) {
+        let now = self.world.clock.now();
+        let change = RunChange {
+            status: Some(RunStatus::Running),
+            started_at: Some(now),
+            ..RunChange::default()
+        };
+        let stored = self.world.store.change_run(self.record.id, change);
+        ctx.spawn(stored.into_actor(self).map(move |stored, run, ctx| match stored {
+            Ok(()) => {
+                run.record.status = RunStatus::Running;
+                run.record.started_at = Some(now);
+                run.publish();
+                run.drive(session, ctx);
+            }
+            Err(cause) => run.end(not_stored(&cause), ctx),
+        }));
+    }
+
+    fn drive(&mut self, session: SessionId, ctx: &mut Context<Self>) {
+        if self.ending.is_some() {
+            return self.finish(ctx);
+        }
+        info!(parent: &self.span, "run {} drives {session}", self.record.id);
+        let work = std::mem::replace(&mut self.assignment.work, Box::new(Taken));
+        let job = Job { run: self.record.id, session };
+        let host = RunHost::new(&self.world, &self.record, session, self.address(ctx).downgrade());
+        let stop = CancellationToken::new();
+        // A task of its own: a panic in it is an outcome here, and it cannot stop the mailbox.
+        let executing = work.execute(job, Arc::new(host), stop.clone());
+        let task = self.world.runtime.spawn(executing.instrument(self.span.clone()));
+        self.enter(Phase::Driving { stop, abort: task.abort_handle() });
+        ctx.spawn(task.into_actor(self).map(|outcome, run, ctx| run.on_executed(outcome, ctx)));
+    }
+
+    fn on_executed(&mut self, outcome: Result<Finished, JoinError>, ctx: &mut Context<Self>) {
+        let ending = match outcome {
+            Ok(Finished { status, outputs, failure }) => {
+                self.record.outputs = outputs;
+                Ending { status, failure }
+            }
+            Err(cause) => failed("execution_panicked", format!("the execution ended: {cause}")),
+        };
+        self.ending.get_or_insert(ending);
+        self.finish(ctx);
+    }
+
+    /// Ends the run when its session does.
+    fn watch_session(&mut self, session: SessionId, ctx: &mut Context<Self>) {
+        let Some(mut view) = self.session_view(session) else { return };
+        let ends = async move {
+            let ended = view.wait_for(|view| view.closing || view.record.status.is_final()).await;
+            ended.ok().and_then(|view| view.record.failure.clone())
+        };
+        ctx.spawn(ends.into_actor(self).map(move |failure: Option<Failure>, run, ctx| {
+            let what = failure.map_or_else(|| "it was closed".to_owned(), |cause| cause.message);
+            run.end(failed("session_ended", format!("the session {session} ended: {what}")), ctx);
+        }));
+    }
+
+    /// Three heartbeats fit into a lease, so that two may be lost.
+    fn set_heartbeat(&mut self, ctx: &mut Context<Self>) {
+        let every = self.world.settings.default_lease() / 3;
+        self.heartbeat = Some(ctx.run_later(every, Self::send_heartbeat));
+    }
+
+    fn send_heartbeat(&mut self, ctx: &mut Context<Self>) {
+        self.heartbeat = None;
+        let (Some(Lease { token, grant }), Some(session)) = (&self.lease, self.record.session)
+        else {
+            return;
+        };
+        let message = Heartbeat {
+            generation: grant.generation,
+            lease: token.hash(),
+            ttl: None,
+            run: Some(self.record.id),
+        };
+        let route = Route { organization: self.record.organization, session, message };
+        let heard = self.registry.ask(route);
+        ctx.spawn(heard.into_actor(self).map(|heard, run, ctx| {
+            run.on_heartbeat(heard.unwrap_or_else(|cause| Err(cause.into())), ctx);
+        }));
+    }
+
+    fn on_heartbeat(&mut self, heard: Result<Grant, RouteError>, ctx: &mut Context<Self>) {
+        match heard {
+            Ok(grant) => {
+                if let Some(lease) = &mut self.lease {
+                    lease.grant = grant;
+                }
+            }
+            Err(cause @ RouteError::Session(SessionError::Refused(_))) => {
+                self.lease = None; // It is another's now; there is nothing to release.
+                let message = format!("the run lost its session: {cause}");
+                return self.end(failed("occupancy_lost", message), ctx);
+            }
+            // Unanswered or not stored: the lease still lasts, and the next one may be heard.
+            Err(cause) => warn!(parent: &self.span, "a heartbeat was not heard: {cause}"),
+        }
+        if self.lease.is_some() {
+            self.set_heartbeat(ctx);
+        }
+    }
+
+    /// The run has taken as long as it may.
+    pub(super) fn on_limit(&mut self, ctx: &mut Context<Self>) {
+        let limit: Duration = self.assignment.limit;
+        let message = format!("the run took longer than {} s", limit.as_secs());
+        let Ending { failure, .. } = failed("run_timed_out", message);
+        self.end(Ending { status: RunStatus::TimedOut, failure }, ctx);
+    }
+}
+
+fn not_stored(cause: &StoreError) -> Ending {
+    failed("run_not_stored", format!("the run's progress could not be stored: {cause}"))
+}

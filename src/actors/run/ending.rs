@@ -1,0 +1,200 @@
+//! How a run ends, whatever the reason: it gives back what it has, and then says so.
+
+use std::time::Duration;
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context};
+use futures_util::future::join;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use super::{Cancel, Continue, Ending, Lease, Phase, Run, RunError};
+use crate::actors::ask::{Answering, Handle, Unanswered, answered};
+use crate::actors::registry::{Route, RouteError};
+use crate::actors::session::{Close, Release};
+use crate::actors::views::RunView;
+use crate::db::store::{RunChange, StoreError};
+use crate::domain::run::{BlockStatus, RunStatus};
+use crate::domain::session::SessionStatus;
+
+/// How long an execution that was asked to stop may take to do so.
+const STOPPING: Duration = Duration::from_millis(800);
+/// How long to wait before the end is written again.
+const STORE_AGAIN: Duration = Duration::from_secs(2);
+
+impl Run {
+    /// Ends the run, unless it is ending: the first reason counts.
+    pub(super) fn end(&mut self, ending: Ending, ctx: &mut Context<Self>) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.ending = Some(ending);
+        self.paused = None;
+        match &self.phase {
+            // What is under way here comes back as an `on_…` call, which finds the ending.
+            Phase::Preparing if self.record.session.is_none() => {}
+            Phase::Queued { called_off } if self.lease.is_none() => {
+                called_off.cancel();
+                if self.record.status != RunStatus::Queued {
+                    self.finish(ctx);
+                }
+            }
+            Phase::Driving { stop, abort } => {
+                stop.cancel();
+                let abort = abort.clone();
+                ctx.run_later(STOPPING, move |_, _| abort.abort());
+            }
+            Phase::Preparing | Phase::Queued { .. } => self.finish(ctx),
+            Phase::Releasing => {}
+        }
+    }
+
+    /// Gives the session back, closes it if it was the run's own, and stores the end.
+    pub(super) fn finish(&mut self, ctx: &mut Context<Self>) {
+        if matches!(self.phase, Phase::Releasing) {
+            return;
+        }
+        self.enter(Phase::Releasing);
+        if let Some(heartbeat) = self.heartbeat.take() {
+            ctx.cancel_future(heartbeat);
+        }
+        let released = self.release();
+        let closed = self.close_own_session();
+        ctx.spawn(released.into_actor(self).map(move |released, run, ctx| {
+            if let Err(cause) = released {
+                // Its lease lapses by itself; a session that has ended holds nothing.
+                warn!(parent: &run.span, "the session was not released: {cause}");
+            }
+            run.store_end(ctx);
+        }));
+        ctx.spawn(closed.into_actor(self).map(|closed, run, _| {
+            if let Err(cause) = closed {
+                warn!(parent: &run.span, "the run's own session was not closed: {cause}");
+            }
+        }));
+    }
+
+    fn release(&mut self) -> impl Future<Output = Result<(), RouteError>> + use<> {
+        let route = self.lease.take().zip(self.record.session).map(|(lease, session)| {
+            let Lease { token, grant } = lease;
+            let (generation, lease) = (grant.generation, token.hash());
+            let message = Release { generation, lease, run: Some(self.record.id) };
+            Route { organization: self.record.organization, session, message }
+        });
+        let asked = route.map(|route| self.registry.ask(route));
+        async move {
+            match asked {
+                Some(asked) => asked.await?,
+                None => Ok(()),
+            }
+        }
+    }
+
+    fn close_own_session(&self) -> impl Future<Output = Result<(), RouteError>> + use<> {
+        let own = self.record.session.filter(|_session| self.record.owns_session);
+        let asked = own.map(|session| {
+            let message = Close { status: SessionStatus::Completed };
+            self.registry.ask(Route { organization: self.record.organization, session, message })
+        });
+        async move {
+            match asked {
+                Some(asked) => asked.await?,
+                None => Ok(()),
+            }
+        }
+    }
+
+    /// The final status comes last, and is written until it is stored.
+    fn store_end(&mut self, ctx: &mut Context<Self>) {
+        let now = self.world.clock.now();
+        let Ending { status, failure } =
+            self.ending.clone().unwrap_or(Ending { status: RunStatus::Completed, failure: None });
+        let change = RunChange {
+            status: Some(status),
+            outputs: Some(self.record.outputs.clone()),
+            failure: failure.clone(),
+            finished_at: Some(now),
+            ..RunChange::default()
+        };
+        let open: Vec<_> = self.close_blocks(status);
+        let blocks: Vec<_> =
+            open.into_iter().map(|block| self.world.store.end_block(block)).collect();
+        let stored = join(
+            futures_util::future::join_all(blocks),
+            self.world.store.change_run(self.record.id, change),
+        );
+        ctx.spawn(stored.into_actor(self).map(move |(_, stored), run, ctx| match stored {
+            Ok(()) | Err(StoreError::Final | StoreError::Missing) => {
+                run.record.status = status;
+                run.record.failure = failure;
+                run.record.finished_at = Some(now);
+                run.record.modified_at = now;
+                run.on_ended(ctx);
+            }
+            Err(cause) => {
+                warn!(parent: &run.span, "the end of the run is not stored yet: {cause}");
+                ctx.run_later(STORE_AGAIN, |run, ctx| run.store_end(ctx));
+            }
+        }));
+    }
+
+    /// Ends the blocks that were cut off, and gives them to be stored.
+    fn close_blocks(&mut self, status: RunStatus) -> Vec<crate::domain::run::BlockRecord> {
+        let now = self.world.clock.now();
+        let status = match status {
+            RunStatus::TimedOut => BlockStatus::TimedOut,
+            RunStatus::Canceled => BlockStatus::Canceled,
+            RunStatus::Created
+            | RunStatus::Queued
+            | RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Completed
+            | RunStatus::Failed
+            | RunStatus::Terminated => BlockStatus::Failed,
+        };
+        let open = self.blocks.iter_mut().filter(|block| block.status == BlockStatus::Running);
+        open.map(|block| {
+            block.status = status;
+            block.finished_at = Some(now);
+            block.clone()
+        })
+        .collect()
+    }
+
+    fn on_ended(&mut self, ctx: &mut Context<Self>) {
+        self.publish();
+        let view = self.view.borrow().clone();
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.send(view.clone()); // An asker that left hears nothing.
+        }
+        info!(parent: &self.span, "run {} has ended: {}", self.record.id, self.record.status);
+        self.registration.in_order();
+        ctx.stop();
+    }
+}
+
+impl Handle<Cancel> for Run {
+    fn handle(
+        &mut self,
+        Cancel { why }: Cancel,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<RunView, RunError>> {
+        let Ending { failure, .. } = super::failed("canceled", why);
+        self.end(Ending { status: RunStatus::Canceled, failure }, ctx);
+        let (tell, ended) = oneshot::channel();
+        self.waiting.push(tell);
+        Box::pin(async move { Ok(ended.await.map_err(|_gone| Unanswered::Gone)?) })
+    }
+}
+
+impl Handle<Continue> for Run {
+    fn handle(
+        &mut self,
+        Continue: Continue,
+        _: &mut Context<Self>,
+    ) -> Answering<Result<(), RunError>> {
+        let status = self.record.status;
+        let went_on = self.paused.take().and_then(|paused| paused.send(()).ok());
+        answered(went_on.ok_or(RunError::NotPaused { status }))
+    }
+}

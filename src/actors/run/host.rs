@@ -1,0 +1,163 @@
+//! The surroundings of a run's blocks: its browser, its record, its files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use super::messages::{BeginBlock, EndBlock, Pause};
+use super::{Run, RunError};
+use crate::actors::ask::{Unanswered, WeakAddress};
+use crate::actors::world::World;
+use crate::domain::ids::{ArtifactId, BlockRunId, OrganizationId, RunId, SessionId};
+use crate::domain::run::{ArtifactRecord, RunRecord};
+use crate::domain::session::Failure;
+use crate::workflow::host::{BlockBegins, BlockEnded, Devtools, Host, HostError, NewArtifact};
+
+/// How long a person may take where the block does not say.
+const PAUSE: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// What a run's blocks are handed.
+#[derive(Debug)]
+pub(super) struct RunHost {
+    world: Arc<World>,
+    run: WeakAddress<Run>,
+    id: RunId,
+    organization: OrganizationId,
+    session: SessionId,
+    devtools: OnceCell<Arc<dyn Devtools>>,
+}
+
+impl RunHost {
+    pub(super) fn new(
+        world: &Arc<World>,
+        record: &RunRecord,
+        session: SessionId,
+        run: WeakAddress<Run>,
+    ) -> Self {
+        Self {
+            world: Arc::clone(world),
+            run,
+            id: record.id,
+            organization: record.organization,
+            session,
+            devtools: OnceCell::new(),
+        }
+    }
+
+    async fn connect(&self) -> Result<Arc<dyn Devtools>, HostError> {
+        let view = self.world.views.session(self.organization, self.session);
+        let desktop = view.and_then(|view| view.borrow().record.desktop.clone());
+        let desktop =
+            desktop.ok_or_else(|| host_error("session_ended", "the session has ended"))?;
+        self.world.browsers.dial(&desktop).await.map_err(|cause| {
+            host_error("devtools_unreachable", &format!("the browser does not answer: {cause}"))
+        })
+    }
+
+    async fn keep(&self, artifact: NewArtifact) -> Result<ArtifactId, HostError> {
+        let NewArtifact { block, artifact_type, name, media_type, bytes } = artifact;
+        let now = self.world.clock.now();
+        let id: ArtifactId = self.world.mint.mint(now);
+        let path = format!("{}/{}/{id}_{}", self.organization, self.id, plain(&name));
+        let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        let checksum = blake3::hash(&bytes).to_hex().to_string();
+        let file = self.world.artifacts.join(&path);
+        write_whole(&file, &bytes).await.map_err(|cause| {
+            host_error("artifact_not_stored", &format!("{} cannot be written: {cause}", name))
+        })?;
+        let record = ArtifactRecord {
+            id,
+            organization: self.organization,
+            session: Some(self.session),
+            run: Some(self.id),
+            block,
+            artifact_type,
+            path,
+            media_type,
+            size,
+            checksum: Some(checksum),
+            created_at: now,
+        };
+        if let Err(cause) = self.world.store.insert_artifact(record).await {
+            let _ = tokio::fs::remove_file(&file).await; // A file that nothing names is lost.
+            return Err(host_error("artifact_not_stored", &cause.to_string()));
+        }
+        Ok(id)
+    }
+}
+
+/// A file's name without what could lead elsewhere.
+fn plain(name: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    let name: String = name.chars().map(plain).take(120).collect();
+    name.trim_start_matches('.').to_owned()
+}
+
+/// Replaces a file whole: whoever reads it sees the old or the new content.
+async fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if let Some(folder) = file.parent() {
+        tokio::fs::create_dir_all(folder).await?;
+    }
+    let mut temporary = file.as_os_str().to_owned();
+    temporary.push(".part");
+    let temporary = PathBuf::from(temporary);
+    tokio::fs::write(&temporary, bytes).await?;
+    tokio::fs::rename(&temporary, file).await
+}
+
+fn host_error(code: &str, message: &str) -> HostError {
+    HostError(Box::new(Failure {
+        code: code.to_owned(),
+        stage: None,
+        message: message.to_owned(),
+        exit: None,
+        log_tail: Vec::new(),
+        hint: None,
+    }))
+}
+
+fn refused(cause: &RunError) -> HostError {
+    let code = match cause {
+        RunError::Ending { .. } => "run_ending",
+        RunError::NotPaused { .. } => "run_not_paused",
+        RunError::NotStored(_) => "run_not_stored",
+        RunError::Unanswered(Unanswered::Late) => "run_late",
+        RunError::Unanswered(Unanswered::Gone) => "run_gone",
+    };
+    host_error(code, &cause.to_string())
+}
+
+impl Host for RunHost {
+    fn devtools(&self) -> BoxFuture<'_, Result<Arc<dyn Devtools>, HostError>> {
+        Box::pin(async move { self.devtools.get_or_try_init(|| self.connect()).await.cloned() })
+    }
+
+    fn begin_block(&self, block: BlockBegins) -> BoxFuture<'_, Result<BlockRunId, HostError>> {
+        let asked = self.run.ask(BeginBlock { block });
+        Box::pin(async move {
+            asked.await.map_err(RunError::from).flatten().map_err(|cause| refused(&cause))
+        })
+    }
+
+    fn end_block(&self, id: BlockRunId, end: BlockEnded) -> BoxFuture<'_, Result<(), HostError>> {
+        let asked = self.run.ask(EndBlock { id, end });
+        Box::pin(async move {
+            asked.await.map_err(RunError::from).flatten().map_err(|cause| refused(&cause))
+        })
+    }
+
+    fn store(&self, artifact: NewArtifact) -> BoxFuture<'_, Result<ArtifactId, HostError>> {
+        Box::pin(self.keep(artifact))
+    }
+
+    fn pause(&self, _why: Value) -> BoxFuture<'_, Result<(), HostError>> {
+        let asked = self.run.ask(Pause { patience: PAUSE });
+        Box::pin(async move {
+            asked.await.map_err(RunError::from).flatten().map_err(|cause| refused(&cause))
+        })
+    }
+}

@@ -1,0 +1,247 @@
+//! One workflow run: it begins a session, executes its blocks there, and gives it back.
+//!
+//! ```text
+//! Preparing --session known--> Queued --begun--> Driving --executed--> Releasing --stored-->
+//!     |                          |                                        ^        (stops)
+//!     +---- canceled, refused ---+----------------------------------------+
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. Every ending passes through `finish`, and `finish` releases what was begun.
+//! 2. The first reason to end counts: what a block says after a cancel changes nothing.
+//! 3. The final status is stored after the release, so that whoever reads it may begin the
+//!    session at once.
+//! 4. What a block did is on record before the next one begins.
+
+mod driving;
+mod ending;
+mod host;
+mod messages;
+mod records;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::WrapFuture as _;
+use actix::{Actor, ActorFutureExt as _, AsyncContext as _, Context, SpawnHandle};
+use tokio::sync::{oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
+
+pub use self::messages::{Cancel, Continue, RunError};
+pub use self::work::{Finished, Job, Work};
+use super::ask::{Address, WeakAddress};
+use super::journal::{About, Name};
+use super::opens_envelopes;
+use super::registration::Registration;
+use super::registry::{Create, Created, Registry, RegistryError};
+use super::session::Grant;
+use super::views::{RunView, SessionView};
+use super::world::World;
+use crate::domain::ids::SessionId;
+use crate::domain::lease::LeaseToken;
+use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
+use crate::domain::session::{Failure, SessionSpec};
+
+/// Where a run stands in its own life.
+#[derive(Debug)]
+enum Phase {
+    /// Its session is being made.
+    Preparing,
+    /// It waits for its session.
+    Queued { called_off: CancellationToken },
+    /// Its blocks are being executed.
+    Driving { stop: CancellationToken, abort: AbortHandle },
+    /// It gives its session back, and its end is stored.
+    Releasing,
+}
+
+impl Phase {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Preparing => "preparing",
+            Self::Queued { .. } => "queued",
+            Self::Driving { .. } => "driving",
+            Self::Releasing => "releasing",
+        }
+    }
+}
+
+/// How a run ends.
+#[derive(Debug, Clone)]
+struct Ending {
+    status: RunStatus,
+    failure: Option<Failure>,
+}
+
+/// What a run holds of its session.
+#[derive(Debug)]
+struct Lease {
+    token: LeaseToken,
+    grant: Grant,
+}
+
+/// What a run is started with, beside its record.
+#[derive(Debug)]
+pub struct Assignment {
+    /// What it executes.
+    pub work: Box<dyn Work>,
+    /// The session it makes for itself when its record names none.
+    pub own_session: SessionSpec,
+    /// How long it waits for its session.
+    pub wait: Duration,
+    /// How long it may take altogether.
+    pub limit: Duration,
+}
+
+/// The actor of one workflow run.
+#[derive(Debug)]
+pub struct Run {
+    world: Arc<World>,
+    name: Name,
+    span: Span,
+    registry: WeakAddress<Registry>,
+    phase: Phase,
+    /// What the row says.
+    record: RunRecord,
+    /// What the rows of its blocks say.
+    blocks: Vec<BlockRecord>,
+    assignment: Assignment,
+    lease: Option<Lease>,
+    /// Why it ends, from when that is known.
+    ending: Option<Ending>,
+    /// Whom to tell that it has ended.
+    waiting: Vec<oneshot::Sender<RunView>>,
+    /// Whom to tell that a person let it go on.
+    paused: Option<oneshot::Sender<()>>,
+    heartbeat: Option<SpawnHandle>,
+    view: watch::Sender<RunView>,
+    registration: Registration,
+}
+
+impl Run {
+    /// A run whose row has just been stored, and the view that it will publish.
+    pub(super) fn new(
+        world: Arc<World>,
+        record: RunRecord,
+        assignment: Assignment,
+        registry: WeakAddress<Registry>,
+        registration: Registration,
+    ) -> (Self, watch::Receiver<RunView>) {
+        let id = record.id;
+        let view = RunView { version: 1, record: record.clone(), blocks: Vec::new() };
+        let (view, published) = watch::channel(view);
+        let run = Self {
+            name: Name::from(id.to_string().as_str()),
+            span: tracing::info_span!("run", run.id = %id),
+            registry,
+            phase: Phase::Preparing,
+            record,
+            blocks: Vec::new(),
+            assignment,
+            lease: None,
+            ending: None,
+            waiting: Vec::new(),
+            paused: None,
+            heartbeat: None,
+            view,
+            registration,
+            world,
+        };
+        (run, published)
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.world.journal.phase(&self.name, phase.name());
+        self.phase = phase;
+    }
+
+    /// Tells whoever watches how the run stands.
+    fn publish(&self) {
+        self.view.send_modify(|view| {
+            view.version += 1;
+            view.record = self.record.clone();
+            view.blocks = self.blocks.clone();
+        });
+    }
+
+    /// This run, in its own hands: for the execution of its blocks.
+    fn address(&self, ctx: &Context<Self>) -> Address<Self> {
+        let Self { record, name, .. } = self;
+        let about = About {
+            organization: Some(record.organization),
+            session: record.session,
+            run: Some(record.id),
+        };
+        let journal = Arc::clone(&self.world.journal);
+        Address::new(ctx.address(), name.clone(), about, journal).used_by(name)
+    }
+
+    fn make_session(&mut self, ctx: &mut Context<Self>) {
+        let spec = self.assignment.own_session.clone();
+        let (organization, run) = (self.record.organization, Some(self.record.id));
+        let made = self.registry.ask(Create { organization, spec, run });
+        ctx.spawn(made.into_actor(self).map(|made, run, ctx| {
+            run.on_session_made(made.unwrap_or_else(|cause| Err(cause.into())), ctx);
+        }));
+    }
+
+    fn on_session_made(&mut self, made: Result<Created, RegistryError>, ctx: &mut Context<Self>) {
+        match made {
+            Ok(Created { id, .. }) => {
+                self.record.session = Some(id);
+                self.record.owns_session = true;
+                self.queue(id, ctx);
+            }
+            Err(cause) => {
+                let message = format!("no session could be made for the run: {cause}");
+                self.end(failed("session_not_made", message), ctx);
+            }
+        }
+    }
+
+    /// How the session stands, while it lives.
+    fn session_view(&self, id: SessionId) -> Option<watch::Receiver<SessionView>> {
+        self.world.views.session(self.record.organization, id)
+    }
+}
+
+/// An end as `failed`, with a code and a sentence.
+fn failed(code: &str, message: String) -> Ending {
+    let failure = Failure {
+        code: code.to_owned(),
+        stage: None,
+        message,
+        exit: None,
+        log_tail: Vec::new(),
+        hint: None,
+    };
+    Ending { status: RunStatus::Failed, failure: Some(failure) }
+}
+
+impl Actor for Run {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(0); // No bound: a full mailbox would cost us the order.
+        self.world.journal.enter(&self.name, "run");
+        self.world.journal.phase(&self.name, self.phase.name());
+        ctx.run_later(self.assignment.limit, Self::on_limit);
+        match self.record.session {
+            Some(session) => self.queue(session, ctx),
+            None => self.make_session(ctx),
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.world.journal.leave(&self.name);
+    }
+}
+
+opens_envelopes!(Run);

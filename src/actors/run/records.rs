@@ -1,0 +1,136 @@
+//! What a run records of its blocks, and its pauses for people.
+
+use std::time::Duration;
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use futures_util::future::Either;
+use tokio::sync::oneshot;
+
+use super::messages::{BeginBlock, EndBlock, Pause};
+use super::{Run, RunError};
+use crate::actors::ask::{Answering, Handle, Unanswered, answered};
+use crate::db::store::{RunChange, StoreError};
+use crate::domain::ids::BlockRunId;
+use crate::domain::run::{BlockRecord, BlockStatus, RunStatus};
+use crate::workflow::host::{BlockBegins, BlockEnded};
+
+impl Handle<BeginBlock> for Run {
+    fn handle(
+        &mut self,
+        BeginBlock { block }: BeginBlock,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<BlockRunId, RunError>> {
+        if let Some(ending) = &self.ending {
+            return answered(Err(RunError::Ending { status: ending.status }));
+        }
+        let now = self.world.clock.now();
+        let BlockBegins { parent, label, block_type, .. } = block;
+        let record = BlockRecord {
+            id: self.world.mint.mint(now),
+            run: self.record.id,
+            organization: self.record.organization,
+            parent,
+            position: i32::try_from(self.blocks.len()).unwrap_or(i32::MAX),
+            label,
+            block_type,
+            status: BlockStatus::Running,
+            output: None,
+            failure: None,
+            started_at: now,
+            finished_at: None,
+        };
+        let (answer, begun) = oneshot::channel();
+        let stored = self.world.store.insert_block(record.clone());
+        ctx.spawn(stored.into_actor(self).map(move |stored, run, _| {
+            let begun = stored.map_err(RunError::NotStored).map(|()| {
+                let id = record.id;
+                run.blocks.push(record);
+                run.publish();
+                id
+            });
+            let _ = answer.send(begun); // A cut-off execution hears nothing.
+        }));
+        Box::pin(async move { begun.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}
+
+impl Handle<EndBlock> for Run {
+    fn handle(
+        &mut self,
+        EndBlock { id, end }: EndBlock,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<(), RunError>> {
+        let BlockEnded { status, output, failure } = end;
+        let known = self.blocks.iter().find(|block| block.id == id).cloned();
+        let Some(known) = known.filter(|block| block.status == BlockStatus::Running) else {
+            return answered(Ok(())); // It has ended before: a repeated message.
+        };
+        let finished_at = Some(self.world.clock.now());
+        let record = BlockRecord { status, output, failure, finished_at, ..known };
+        let (answer, ended) = oneshot::channel();
+        let stored = self.world.store.end_block(record.clone());
+        ctx.spawn(stored.into_actor(self).map(move |stored, run, _| {
+            let ended = stored.map_err(RunError::NotStored).map(|()| {
+                if let Some(block) = run.blocks.iter_mut().find(|block| block.id == id) {
+                    *block = record;
+                }
+                run.publish();
+            });
+            let _ = answer.send(ended); // A cut-off execution hears nothing.
+        }));
+        Box::pin(async move { ended.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}
+
+impl Run {
+    /// Stores a status that may change again, and then publishes it.
+    fn show(&mut self, status: RunStatus, ctx: &mut Context<Self>) -> oneshot::Receiver<Shown> {
+        let (answer, shown) = oneshot::channel();
+        let change = RunChange { status: Some(status), ..RunChange::default() };
+        let stored = self.world.store.change_run(self.record.id, change);
+        ctx.spawn(stored.into_actor(self).map(move |stored, run, _| {
+            if stored.is_ok() && run.ending.is_none() {
+                run.record.status = status;
+                run.publish();
+            }
+            let _ = answer.send(stored); // A cut-off execution hears nothing.
+        }));
+        shown
+    }
+}
+
+type Shown = Result<(), StoreError>;
+
+impl Handle<Pause> for Run {
+    fn handle(
+        &mut self,
+        Pause { patience }: Pause,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<(), RunError>> {
+        if let Some(ending) = &self.ending {
+            return answered(Err(RunError::Ending { status: ending.status }));
+        }
+        let (go_on, continued) = oneshot::channel();
+        self.paused = Some(go_on);
+        let paused = self.show(RunStatus::Paused, ctx);
+        let (answer, resumed) = oneshot::channel();
+        let waits = async move {
+            paused.await.map_err(|_gone| Unanswered::Gone)?.map_err(RunError::NotStored)?;
+            let over = Box::pin(tokio::time::sleep(patience));
+            match futures_util::future::select(continued, over).await {
+                Either::Left((Ok(()), _)) => Ok(()),
+                Either::Left((Err(_), _)) | Either::Right(_) => Err(Unanswered::Late.into()),
+            }
+        };
+        ctx.spawn(waits.into_actor(self).map(|went_on: Result<(), RunError>, run, ctx| {
+            run.paused = None;
+            if run.ending.is_none() {
+                drop(run.show(RunStatus::Running, ctx)); // The next status is stored in order.
+            }
+            let _ = answer.send(went_on);
+        }));
+        let _: Duration = patience;
+        Box::pin(async move { resumed.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}
