@@ -14,6 +14,8 @@ pub mod run;
 pub mod secrets;
 pub mod session;
 mod settings;
+#[cfg(test)]
+mod testing;
 pub mod views;
 pub mod world;
 

@@ -1,0 +1,423 @@
+//! A world for the actors' tests: a store in memory, desktops that are none, a paused clock.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::ask::Address;
+use super::clock::Clock;
+use super::journal::{Capacity, Journal};
+use super::registry::{Create, Created, Registry};
+use super::secrets::Secrets;
+use super::settings::Settings;
+use super::views::{SessionView, Views};
+use super::world::{Dial, World};
+use crate::db::store::{Ended, RunChange, Started, Store, StoreError, Stored};
+use crate::domain::audit::AuditEvent;
+use crate::domain::deadlines::Deadlines;
+use crate::domain::ids::{Mint, NodeId, OrganizationId, RunId, SessionId};
+use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
+use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord};
+use crate::domain::session::{
+    DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus, Size,
+};
+use crate::system::desktop::{
+    CaptureError, Desktop, Following, Format, Launch, LaunchError, Order, Picture, Screen,
+    VncEndpoint, VncSeat, VncServer,
+};
+use crate::workflow::host::Devtools;
+
+pub const ORGANIZATION: u64 = 7;
+
+/// How the outside behaves. Each thing takes a second unless a test says otherwise.
+#[derive(Debug, Clone)]
+pub struct Outside {
+    pub up: Duration,
+    pub down: Duration,
+    pub settings: Settings,
+}
+
+impl Default for Outside {
+    fn default() -> Self {
+        let second = Duration::from_secs(1);
+        Self { up: second, down: second, settings: Settings::default() }
+    }
+}
+
+/// A world, its registry, and the ropes behind them.
+pub struct Stage {
+    pub world: Arc<World>,
+    pub registry: Address<Registry>,
+    pub rows: Arc<Rows>,
+    pub desktops: Arc<Desktops>,
+}
+
+impl Stage {
+    pub fn new(outside: Outside) -> Self {
+        let clock = Clock::start();
+        let capacity = Capacity { server: 1000, actor: 50 };
+        let (journal, _trail) = Journal::new(clock, Mint::new(2), capacity);
+        let rows = Arc::new(Rows::default());
+        let desktops = Arc::new(Desktops {
+            up: outside.up,
+            down: outside.down,
+            alive: Arc::default(),
+            fail: Mutex::default(),
+            kill: Arc::default(),
+            launched: AtomicUsize::new(0),
+        });
+        let world = Arc::new(World {
+            node: NodeId::from(1),
+            clock,
+            mint: Mint::new(1),
+            journal,
+            views: Views::default(),
+            secrets: Secrets::new([3; 32]),
+            store: Arc::clone(&rows) as Arc<dyn Store>,
+            launcher: Arc::clone(&desktops) as Arc<dyn Launch>,
+            browsers: Arc::new(NoBrowser),
+            settings: outside.settings,
+            runtime: Handle::current(),
+            artifacts: PathBuf::from("/nonexistent"),
+            pictures: PathBuf::from("/nonexistent"),
+        });
+        let registry = Registry::start(Arc::clone(&world), Vec::new());
+        Self { world, registry: registry.used_by("test"), rows, desktops }
+    }
+
+    pub fn organization() -> OrganizationId {
+        OrganizationId::from(ORGANIZATION)
+    }
+
+    pub async fn create(&self) -> Created {
+        let organization = Self::organization();
+        let create = Create { organization, spec: SessionSpec::default(), run: None };
+        self.registry.ask(create).await.unwrap().unwrap()
+    }
+
+    /// A session whose browser can be driven.
+    pub async fn running(&self) -> (SessionId, watch::Receiver<SessionView>) {
+        let Created { id, mut view } = self.create().await;
+        view.wait_for(|view| view.record.status == SessionStatus::Running).await.unwrap();
+        (id, view)
+    }
+}
+
+pub fn occupant(name: &str) -> Occupant {
+    Occupant { runnable_type: RunnableType::External, runnable_id: name.parse().unwrap() }
+}
+
+#[derive(Debug)]
+struct NoBrowser;
+
+impl Dial for NoBrowser {
+    fn dial(
+        &self,
+        _: &DesktopIdentity,
+    ) -> BoxFuture<'static, Result<Arc<dyn Devtools>, String>> {
+        Box::pin(async { Err("there is no browser here".to_owned()) })
+    }
+}
+
+/// A store in memory. Each write takes a millisecond; `broken` makes it unavailable.
+#[derive(Debug, Default)]
+pub struct Rows {
+    pub sessions: Mutex<HashMap<SessionId, SessionRecord>>,
+    pub runs: Mutex<HashMap<RunId, RunRecord>>,
+    pub blocks: Mutex<Vec<BlockRecord>>,
+    pub broken: Mutex<bool>,
+    pub writes: AtomicUsize,
+}
+
+impl Rows {
+    pub fn session(&self, id: SessionId) -> SessionRecord {
+        self.sessions.lock().get(&id).cloned().expect("the session is stored")
+    }
+
+    pub fn run(&self, id: RunId) -> RunRecord {
+        self.runs.lock().get(&id).cloned().expect("the run is stored")
+    }
+
+    fn write<T: Send + 'static>(
+        self: &Rows,
+        outcome: impl FnOnce(&Rows) -> Result<T, StoreError>,
+    ) -> Stored<T> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        let outcome = if *self.broken.lock() {
+            Err(StoreError::Unavailable { cause: "it is broken".to_owned() })
+        } else {
+            outcome(self)
+        };
+        Box::pin(async move {
+            sleep(Duration::from_millis(1)).await;
+            outcome
+        })
+    }
+
+    fn change_session(
+        &self,
+        id: SessionId,
+        change: impl FnOnce(&mut SessionRecord) -> Result<(), StoreError>,
+    ) -> Stored {
+        self.write(|rows| {
+            let mut sessions = rows.sessions.lock();
+            let record = sessions.get_mut(&id).ok_or(StoreError::Missing)?;
+            if record.status.is_final() {
+                return Err(StoreError::Final);
+            }
+            change(record)
+        })
+    }
+}
+
+impl Store for Rows {
+    fn insert_session(&self, session: SessionRecord) -> Stored {
+        self.write(|rows| {
+            rows.sessions.lock().insert(session.id, session);
+            Ok(())
+        })
+    }
+
+    fn occupy(&self, id: SessionId, expected: Generation, next: Occupancy) -> Stored {
+        self.change_session(id, |record| {
+            if record.occupancy.generation() != expected {
+                return Err(StoreError::Conflict { stored: record.occupancy.clone() });
+            }
+            record.occupancy = next;
+            Ok(())
+        })
+    }
+
+    fn start_session(&self, id: SessionId, started: Started) -> Stored {
+        self.change_session(id, |record| {
+            record.status = SessionStatus::Running;
+            record.desktop = Some(started.desktop);
+            record.started_at = Some(started.at);
+            record.deadlines = started.deadlines;
+            Ok(())
+        })
+    }
+
+    fn move_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored {
+        self.change_session(id, |record| {
+            record.deadlines = deadlines;
+            Ok(())
+        })
+    }
+
+    fn end_session(&self, id: SessionId, ended: Ended) -> Stored {
+        self.change_session(id, |record| {
+            record.status = ended.status;
+            record.failure = ended.failure;
+            record.completed_at = Some(ended.at);
+            record.occupancy = record.occupancy.after(Event::Close).expect("it may always close");
+            Ok(())
+        })
+    }
+
+    fn insert_run(&self, run: RunRecord) -> Stored {
+        self.write(|rows| {
+            rows.runs.lock().insert(run.id, run);
+            Ok(())
+        })
+    }
+
+    fn change_run(&self, id: RunId, change: RunChange) -> Stored {
+        self.write(|rows| {
+            let mut runs = rows.runs.lock();
+            let record = runs.get_mut(&id).ok_or(StoreError::Missing)?;
+            if record.status.is_final() {
+                return Err(StoreError::Final);
+            }
+            record.status = change.status.unwrap_or(record.status);
+            record.session = change.session.or(record.session);
+            record.owns_session = change.owns_session.unwrap_or(record.owns_session);
+            record.outputs = change.outputs.unwrap_or(Value::Null);
+            record.failure = change.failure.or(record.failure.take());
+            record.queued_at = change.queued_at.or(record.queued_at);
+            record.started_at = change.started_at.or(record.started_at);
+            record.finished_at = change.finished_at.or(record.finished_at);
+            Ok(())
+        })
+    }
+
+    fn insert_block(&self, block: BlockRecord) -> Stored {
+        self.write(|rows| {
+            rows.blocks.lock().push(block);
+            Ok(())
+        })
+    }
+
+    fn end_block(&self, block: BlockRecord) -> Stored {
+        self.write(|rows| {
+            let mut blocks = rows.blocks.lock();
+            let stored = blocks.iter_mut().find(|stored| stored.id == block.id);
+            *stored.ok_or(StoreError::Missing)? = block;
+            Ok(())
+        })
+    }
+
+    fn insert_artifact(&self, _: ArtifactRecord) -> Stored {
+        self.write(|_| Ok(()))
+    }
+
+    fn insert_audit(&self, _: Vec<AuditEvent>) -> Stored {
+        self.write(|_| Ok(()))
+    }
+}
+
+/// Brings up desktops that are none, and counts those that are up.
+#[derive(Debug)]
+pub struct Desktops {
+    up: Duration,
+    down: Duration,
+    alive: Arc<AtomicUsize>,
+    /// The failure of the next launch.
+    pub fail: Mutex<Option<Failure>>,
+    /// Wakes the death of every desktop that is up.
+    pub kill: Arc<Notify>,
+    launched: AtomicUsize,
+}
+
+impl Desktops {
+    /// How many desktops are coming up, up, or going down.
+    pub fn alive(&self) -> usize {
+        self.alive.load(Ordering::SeqCst)
+    }
+}
+
+pub fn failure(code: &str) -> Failure {
+    Failure {
+        code: code.to_owned(),
+        stage: Some("chromium".to_owned()),
+        message: format!("chromium: {code}"),
+        exit: Some("signal 9 (SIGKILL)".to_owned()),
+        log_tail: vec!["the last line".to_owned()],
+        hint: None,
+    }
+}
+
+impl Launch for Desktops {
+    fn launch(
+        &self,
+        order: Order,
+        call_off: CancellationToken,
+    ) -> BoxFuture<'static, Result<Box<dyn Desktop>, LaunchError>> {
+        let number = self.launched.fetch_add(1, Ordering::SeqCst);
+        let alive = Arc::clone(&self.alive);
+        let (up, down) = (self.up, self.down);
+        let fail = self.fail.lock().take();
+        let kill = Arc::clone(&self.kill);
+        alive.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            let outcome = tokio::select! {
+                () = sleep(up) => fail.map_or(Ok(()), |fail| Err(LaunchError::Failed(Box::new(fail)))),
+                () = call_off.cancelled() => Err(LaunchError::CalledOff),
+            };
+            if let Err(cause) = outcome {
+                alive.fetch_sub(1, Ordering::SeqCst);
+                return Err(cause);
+            }
+            let _ = order;
+            let desktop = FakeDesktop { identity: identity(number), down, alive, kill };
+            Ok(Box::new(desktop) as Box<dyn Desktop>)
+        })
+    }
+
+    fn sweep(&self, _: SessionId) -> BoxFuture<'static, Vec<String>> {
+        Box::pin(async { Vec::new() })
+    }
+}
+
+fn identity(number: usize) -> DesktopIdentity {
+    let number = u16::try_from(number).unwrap();
+    let process = ProcessIdentity { pid: 1, start_time: 1, boot_id: "boot".to_owned() };
+    DesktopIdentity {
+        display_number: 100 + number,
+        vnc_port: 5900 + number,
+        devtools: "127.0.0.1:9".parse().unwrap(),
+        devtools_path: "/devtools/browser/x".to_owned(),
+        xvfb: process.clone(),
+        vnc: None,
+        chromium: process,
+    }
+}
+
+#[derive(Debug)]
+struct FakeDesktop {
+    identity: DesktopIdentity,
+    down: Duration,
+    alive: Arc<AtomicUsize>,
+    kill: Arc<Notify>,
+}
+
+impl Desktop for FakeDesktop {
+    fn identity(&self) -> &DesktopIdentity {
+        &self.identity
+    }
+
+    fn death(&self) -> BoxFuture<'static, Failure> {
+        let kill = Arc::clone(&self.kill);
+        Box::pin(async move {
+            kill.notified().await;
+            failure("chromium_died")
+        })
+    }
+
+    fn screen(&self) -> Arc<dyn Screen> {
+        Arc::new(FakeScreen)
+    }
+
+    fn vnc(&self) -> Arc<dyn VncServer> {
+        Arc::new(FakeVnc)
+    }
+
+    fn shut_down(self: Box<Self>) -> BoxFuture<'static, Vec<String>> {
+        Box::pin(async move {
+            sleep(self.down).await;
+            self.alive.fetch_sub(1, Ordering::SeqCst);
+            Vec::new()
+        })
+    }
+}
+
+#[derive(Debug)]
+struct FakeScreen;
+
+impl Screen for FakeScreen {
+    fn shot(&self, format: Format) -> BoxFuture<'static, Result<Picture, CaptureError>> {
+        Box::pin(async move {
+            let (size, bytes) = (Size::default(), Bytes::from_static(b"picture"));
+            Ok(Picture { number: 1, taken_at: chrono::Utc::now(), size, format, bytes })
+        })
+    }
+
+    fn follow(&self, _: Option<PathBuf>) -> Following {
+        let (_, pictures) = watch::channel(None);
+        Following { pictures, guard: CancellationToken::new().drop_guard() }
+    }
+}
+
+#[derive(Debug)]
+struct FakeVnc;
+
+impl VncServer for FakeVnc {
+    fn take_seat(&self) -> BoxFuture<'static, Result<VncSeat, Failure>> {
+        Box::pin(async {
+            let address = "127.0.0.1:5900".parse().unwrap();
+            let endpoint = VncEndpoint { address, password: "secret".into() };
+            Ok(VncSeat { endpoint, guard: CancellationToken::new().drop_guard() })
+        })
+    }
+}
