@@ -5,9 +5,11 @@
 
 pub mod audit;
 pub mod deadlines;
+pub mod given;
 pub mod ids;
 pub mod lease;
 pub mod occupancy;
 pub mod run;
+pub mod secret;
 pub mod session;
 pub mod tenancy;

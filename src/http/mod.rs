@@ -1,1 +1,52 @@
 //! The HTTP API, the WebSockets and the pages.
+//!
+//! What all endpoints share is here: how a request is read ([`body`]), what an error looks like
+//! ([`problem`]), what a request is called ([`request_id`]), and the order in which the layers
+//! around the endpoints stand ([`application`]).
+
+pub mod body;
+pub mod pages;
+pub mod problem;
+pub mod request_id;
+pub mod security;
+mod settings;
+pub mod validation;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{NormalizePath, from_fn};
+use actix_web::{App, Error, web};
+
+pub use settings::{Settings, Wrong};
+
+/// An application with every layer that the endpoints share, and the pages, but no endpoints.
+///
+/// From the outside in: the request's id and the access log, headers that protect, errors in one
+/// shape, cross-origin rules, and paths without trailing slashes. Patterns of routes are written
+/// without a trailing slash and answer with and without; that includes WebSockets, of which only
+/// the path is rewritten.
+pub fn application(
+    settings: &Settings,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<BoxBody>,
+        Error = Error,
+        InitError = (),
+    > + use<>,
+> {
+    App::new()
+        .app_data(body::BodyLimit(settings.max_body_bytes))
+        .app_data(web::PayloadConfig::new(settings.max_body_bytes))
+        .configure(pages::routes(settings))
+        .default_service(web::to(problem::no_route))
+        .wrap(NormalizePath::trim())
+        .wrap(security::cors(settings))
+        .wrap(from_fn(problem::answers))
+        .wrap(from_fn(security::headers))
+        .wrap(from_fn(request_id::identify))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! What a request carries, read into types: its JSON body, its query string, its path.
+//!
+//! Whatever they refuse is a [`Problem`] that names the field.
+
+use std::future::{Ready, ready};
+use std::pin::Pin;
+use std::vec;
+
+use actix_web::dev::{Decompress, Payload};
+use actix_web::http::StatusCode;
+use actix_web::web::Bytes;
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::StreamExt as _;
+use serde::de::DeserializeOwned;
+use serde::de::value::{Error as QueryError, MapDeserializer};
+use serde_json::{Value, json};
+use serde_path_to_error::{Path, Segment};
+
+use super::problem::Problem;
+use super::validation::{FieldError, Part, Step};
+use crate::domain::given::{Fault, Given, nearest};
+use crate::domain::ids::Id;
+
+/// How large a body may be, in bytes after decompression; kept as application data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyLimit(pub usize);
+
+impl Default for BodyLimit {
+    fn default() -> Self {
+        Self(super::Settings::default().max_body_bytes)
+    }
+}
+
+/// A JSON body, whatever the request says its content type is.
+///
+/// A body that is empty, blank or `null` is read as `{}`: types whose fields are all optional
+/// accept it, others name the field that they miss. 422 for what does not fit, 413 for what is
+/// too large.
+#[derive(Debug, Clone)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let limit = request.app_data::<BodyLimit>().copied().unwrap_or_default();
+        let stream = Decompress::from_headers(payload.take(), request.headers());
+        Box::pin(async move { parse(&collect(stream, limit).await?).map(Self) })
+    }
+}
+
+/// The bytes of a body, whatever it holds, within the same limit as [`Body`].
+#[derive(Debug, Clone)]
+pub struct RawBody(pub Vec<u8>);
+
+impl FromRequest for RawBody {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let limit = request.app_data::<BodyLimit>().copied().unwrap_or_default();
+        let stream = Decompress::from_headers(payload.take(), request.headers());
+        Box::pin(async move { collect(stream, limit).await.map(Self) })
+    }
+}
+
+async fn collect(mut stream: Decompress<Payload>, limit: BodyLimit) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk: Bytes = chunk.map_err(|cause| {
+            let detail = format!("the body could not be read: {cause}");
+            Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", detail)
+        })?;
+        if bytes.len().saturating_add(chunk.len()) > limit.0 {
+            let detail = format!("the body is larger than {} bytes (http.max_body_bytes)", limit.0);
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// Reads JSON as [`Body`] does, for handlers that have the bytes already.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let trimmed = bytes.trim_ascii();
+    let bytes = if trimmed.is_empty() || trimmed == b"null" { b"{}" } else { bytes };
+
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let read = serde_path_to_error::deserialize(&mut reader);
+    let rest = reader.end();
+    match read {
+        Ok(value) => match rest {
+            Ok(()) => Ok(value),
+            Err(cause) => Err(broken(&cause)),
+        },
+        Err(cause) if cause.inner().is_data() => {
+            // Only now is the whole of it needed, to repeat what was given.
+            let whole: Value = serde_json::from_slice(bytes).map_err(|cause| broken(&cause))?;
+            let fault = Fault::read(&cause.inner().to_string());
+            let steps = steps_of(cause.path(), &fault);
+            Err(Problem::invalid(vec![field_error(Part::Body, steps, fault, &whole)]))
+        }
+        Err(cause) => Err(broken(cause.inner())),
+    }
+}
+
+/// Reads a JSON value as [`Body`] does. The faults' places begin with `body` as well.
+pub fn parse_value<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(value).map_err(|cause| {
+        let fault = Fault::read(&cause.inner().to_string());
+        let steps = steps_of(cause.path(), &fault);
+        Problem::invalid(vec![field_error(Part::Body, steps, fault, value)])
+    })
+}
+
+fn broken(cause: &serde_json::Error) -> Problem {
+    let error =
+        FieldError::new(Part::Body, [], "json_invalid", format!("JSON decode error: {cause}"));
+    let place = json!({"line": cause.line(), "column": cause.column()});
+    Problem::invalid(vec![error.context(place)])
+}
+
+/// The way to the field at fault. serde reports a missing field at the object around it.
+fn steps_of(path: &Path, fault: &Fault) -> Vec<Step> {
+    let mut steps: Vec<Step> = path
+        .iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(Step::Index(*index)),
+            Segment::Map { key } => Some(Step::Name(key.clone())),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        })
+        .collect();
+    let named = match fault {
+        Fault::Missing { field } | Fault::Unknown { field, .. } => field,
+        Fault::Type { .. } | Fault::Value { .. } => return steps,
+    };
+    if !matches!(steps.last(), Some(Step::Name(last)) if last == named) {
+        steps.push(Step::Name(named.clone()));
+    }
+    steps
+}
+
+fn field_error(part: Part, steps: Vec<Step>, fault: Fault, whole: &Value) -> FieldError {
+    let mut input = whole;
+    for step in &steps {
+        let inner = match step {
+            Step::Name(name) => input.get(name),
+            Step::Index(index) => input.get(index),
+        };
+        // FastAPI repeats the object from which a field is missing.
+        let Some(inner) = inner else { break };
+        input = inner;
+    }
+    let input = input.clone();
+
+    let (kind, msg) = match fault {
+        Fault::Missing { .. } => ("missing", "Field required".to_owned()),
+        Fault::Unknown { field, known } => ("extra_forbidden", unknown_field(&field, &known)),
+        Fault::Type { message } => ("type_error", message),
+        Fault::Value { message } => ("value_error", message),
+    };
+    FieldError::new(part, steps, kind, msg).given(input)
+}
+
+fn unknown_field(field: &str, known: &[String]) -> String {
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    match nearest(field, known.iter().copied()) {
+        Some(near) => format!("Extra inputs are not permitted; did you mean `{near}`?"),
+        None if known.is_empty() => "Extra inputs are not permitted".to_owned(),
+        None => format!("Extra inputs are not permitted; known are {}", known.join(", ")),
+    }
+}
+
+/// A query string, read into a type.
+///
+/// A name that is given more than once makes a list, where the type wants one. 422 for what does
+/// not fit. Unknown names are refused where the type says `deny_unknown_fields`.
+#[derive(Debug, Clone)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Query<T> {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(parse_query(request.query_string()).map(Self))
+    }
+}
+
+/// Reads a query string as [`Query`] does.
+pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    let mut members: Vec<(String, Vec<String>)> = Vec::new();
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match members.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, values)) => values.push(value.into_owned()),
+            None => members.push((name.into_owned(), vec![value.into_owned()])),
+        }
+    }
+
+    let given = members
+        .iter()
+        .map(|(name, values)| (name.clone(), Given::<QueryError>::several(values.clone())));
+    serde_path_to_error::deserialize(MapDeserializer::new(given)).map_err(|cause| {
+        let fault = Fault::read(&cause.inner().to_string());
+        let steps = steps_of(cause.path(), &fault);
+        let whole =
+            members.iter().map(|(name, values)| (name.clone(), values.join(",").into())).collect();
+        Problem::invalid(vec![field_error(Part::Query, steps, fault, &Value::Object(whole))])
+    })
+}
+
+/// The id at the end of a route's pattern, or several as a tuple, in their order: `PathId<RunId>`
+/// on `/workflows/{workflow}/runs/{run}` is the run.
+///
+/// A malformed id is 404, the same as an unknown one.
+#[derive(Debug, Clone, Copy)]
+pub struct PathId<T>(pub T);
+
+/// One id, or a few.
+pub trait PathIds: Sized {
+    /// How many.
+    const COUNT: usize;
+
+    /// Reads them in the order of the pattern.
+    fn read(texts: &mut vec::IntoIter<String>) -> Result<Self, Problem>;
+}
+
+impl<T: Id> PathIds for T {
+    const COUNT: usize = 1;
+
+    fn read(texts: &mut vec::IntoIter<String>) -> Result<Self, Problem> {
+        let text = texts.next().unwrap_or_default();
+        text.parse().map_err(|_not_an_id| Problem::unknown::<T>(&text))
+    }
+}
+
+impl<A: Id, B: Id> PathIds for (A, B) {
+    const COUNT: usize = 2;
+
+    fn read(texts: &mut vec::IntoIter<String>) -> Result<Self, Problem> {
+        Ok((A::read(texts)?, B::read(texts)?))
+    }
+}
+
+impl<T: PathIds> FromRequest for PathId<T> {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let mut texts: Vec<String> =
+            request.match_info().iter().map(|(_, text)| text.to_owned()).collect();
+        let before = texts.len().saturating_sub(T::COUNT);
+        ready(T::read(&mut texts.split_off(before).into_iter()).map(Self))
+    }
+}

@@ -1,0 +1,103 @@
+//! The pages in the binary: the view of a session, the wall, and what they load.
+//!
+//! They are built from `web/` before the binary is, and embedded whole. A page carries no
+//! secrets: it brings its own ticket, in its address or from the person who opened it.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+};
+use actix_web::web::{Bytes, Data, Path, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, web};
+use rust_embed::{EmbeddedFile, RustEmbed};
+
+use super::Settings;
+use super::problem::Problem;
+use super::security::frame_ancestors;
+
+/// What the build of the pages left.
+#[derive(RustEmbed)]
+#[folder = "web/dist"]
+struct Built;
+
+/// What a page may load and who may frame it, as `Content-Security-Policy` says it.
+#[derive(Debug, Clone)]
+struct Policy(String);
+
+/// The routes of the pages: `/view/{id}`, `/wall` and `/assets/{path}`.
+pub fn routes(settings: &Settings) -> impl FnOnce(&mut ServiceConfig) + use<> {
+    let policy = Data::new(Policy(policy(settings)));
+    move |config| {
+        config
+            .app_data(policy)
+            .service(web::resource("/view/{id}").get(view).head(view))
+            .service(web::resource("/wall").get(wall).head(wall))
+            .service(web::resource("/assets/{path:.*}").get(asset).head(asset));
+    }
+}
+
+/// Everything from here and nothing inline; pictures may be made in the page, which is what
+/// noVNC's pointers and the screenshots are.
+fn policy(settings: &Settings) -> String {
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
+         font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; \
+         form-action 'none'; {}",
+        frame_ancestors(settings)
+    )
+}
+
+async fn view(request: HttpRequest, policy: Data<Policy>) -> Result<HttpResponse, Problem> {
+    page(&request, "view.html", &policy)
+}
+
+async fn wall(request: HttpRequest, policy: Data<Policy>) -> Result<HttpResponse, Problem> {
+    page(&request, "wall.html", &policy)
+}
+
+async fn asset(
+    request: HttpRequest,
+    path: Path<String>,
+    policy: Data<Policy>,
+) -> Result<HttpResponse, Problem> {
+    page(&request, &format!("assets/{path}"), &policy)
+}
+
+fn page(request: &HttpRequest, name: &str, policy: &Policy) -> Result<HttpResponse, Problem> {
+    let Some(file) = Built::get(name) else {
+        let detail = format!("there is no page {}", request.path());
+        return Err(Problem::new(StatusCode::NOT_FOUND, "page_unknown", detail));
+    };
+    let etag = etag(&file);
+    let unchanged =
+        request.headers().get(IF_NONE_MATCH).and_then(|known| known.to_str().ok()).is_some_and(
+            |known| known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag),
+        );
+
+    let status = if unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+    let mut answer = HttpResponse::build(status);
+    // A newer server has newer pages under the same names: they are asked for each time, and
+    // sent again only when they have changed.
+    answer
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        .insert_header((ETAG, etag))
+        .insert_header((CONTENT_SECURITY_POLICY, policy.0.as_str()));
+    if unchanged {
+        return Ok(answer.finish());
+    }
+    answer.insert_header((CONTENT_TYPE, media_type(&file)));
+    Ok(answer.body(Bytes::from(file.data.into_owned())))
+}
+
+fn etag(file: &EmbeddedFile) -> String {
+    let digits: String =
+        file.metadata.sha256_hash().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("\"{digits}\"")
+}
+
+fn media_type(file: &EmbeddedFile) -> String {
+    let kind = file.metadata.mimetype();
+    let is_text =
+        kind.starts_with("text/") || kind.ends_with("javascript") || kind.ends_with("json");
+    if is_text { format!("{kind}; charset=utf-8") } else { kind.to_owned() }
+}

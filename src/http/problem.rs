@@ -1,0 +1,271 @@
+//! The one body of every error: `detail`, `code`, `retryable`, `request_id`.
+//!
+//! A handler's error becomes a [`Problem`], and the problem becomes the answer; the request's id
+//! is filled in on the way out. [`answers`] does the same for what no handler of ours answered:
+//! an unknown route, a wrong method, an error of the framework. No error body is ever empty,
+//! which the clients of the compatible API rely on.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpRequest, HttpResponse, ResponseError};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::request_id::RequestId;
+use super::validation::FieldError;
+use crate::domain::ids::Id;
+
+/// An answer that is an error.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// From 400 up.
+    pub status: StatusCode,
+    /// Stable, for programs: `session_occupied`.
+    pub code: Cow<'static, str>,
+    /// For people; a list where fields of the request are at fault.
+    pub detail: Detail,
+    /// Whether the same request may succeed later, unchanged.
+    pub retryable: bool,
+    /// Further members of the body, such as `occupancy`.
+    pub extra: Map<String, Value>,
+    /// When to try again, at the earliest; rounded up to whole seconds.
+    pub retry_after: Option<Duration>,
+}
+
+/// What is wrong, for people.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Detail {
+    /// A phrase or a sentence.
+    Text(String),
+    /// One entry for each field of the request that is at fault.
+    Fields(Vec<FieldError>),
+}
+
+impl From<String> for Detail {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Detail {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<Vec<FieldError>> for Detail {
+    fn from(fields: Vec<FieldError>) -> Self {
+        Self::Fields(fields)
+    }
+}
+
+impl Problem {
+    /// A problem that is not retryable, says no time and carries nothing further.
+    pub fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        detail: impl Into<Detail>,
+    ) -> Self {
+        Self {
+            status,
+            code: code.into(),
+            detail: detail.into(),
+            retryable: false,
+            extra: Map::new(),
+            retry_after: None,
+        }
+    }
+
+    /// 422 `invalid_request`: fields of the request are at fault.
+    pub fn invalid(fields: Vec<FieldError>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", fields)
+    }
+
+    /// 404 `…_unknown`: nothing of this id is there for the caller, be it malformed, unknown or
+    /// another organization's; all three look the same.
+    pub fn unknown<I: Id>(shown: impl fmt::Display) -> Self {
+        let (thing, name) = thing_named_by(I::PREFIX);
+        Self::new(
+            StatusCode::NOT_FOUND,
+            format!("{thing}_unknown"),
+            format!("{name} {shown} not found"),
+        )
+    }
+
+    /// The same request may succeed later.
+    #[must_use]
+    pub fn retryable(mut self) -> Self {
+        self.retryable = true;
+        self
+    }
+
+    /// The same request may succeed after this time.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self.retryable()
+    }
+
+    /// Adds a member to the body. What does not serialize is left out.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
+        if let Ok(value) = serde_json::to_value(value) {
+            self.extra.insert(name.to_owned(), value);
+        }
+        self
+    }
+
+    /// The body, which names the request that is being answered if this is called within it.
+    pub fn body(&self) -> Value {
+        let mut body = self.extra.clone();
+        let detail = serde_json::to_value(&self.detail).unwrap_or_default();
+        body.insert("detail".to_owned(), detail);
+        body.insert("code".to_owned(), self.code.clone().into());
+        body.insert("retryable".to_owned(), self.retryable.into());
+        let id = RequestId::current().map(|id| id.to_string());
+        body.insert("request_id".to_owned(), id.into());
+        Value::Object(body)
+    }
+
+    /// The answer.
+    pub fn response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if let Some(wait) = self.retry_after {
+            let up = u64::from(wait.subsec_nanos() > 0);
+            response.insert_header((RETRY_AFTER, wait.as_secs().saturating_add(up).to_string()));
+        }
+        let mut response = response.json(self.body());
+        response.extensions_mut().insert(Code(self.code.clone()));
+        response
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.detail {
+            Detail::Text(text) => f.write_str(text),
+            Detail::Fields(fields) => {
+                for (index, field) in fields.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { "; " };
+                    write!(f, "{separator}{}: {}", field.place(), field.msg)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.response()
+    }
+}
+
+/// The code of a problem, kept with its answer for the access log.
+#[derive(Debug, Clone)]
+pub(super) struct Code(pub(super) Cow<'static, str>);
+
+/// What a prefix names, in codes and in sentences.
+fn thing_named_by(prefix: &str) -> (&'static str, &'static str) {
+    match prefix {
+        "pbs" => ("session", "Browser session"),
+        "wr" => ("run", "Run"),
+        "wrb" => ("block", "Block"),
+        "w" | "wpid" => ("workflow", "Workflow"),
+        "ds" => ("debug_session", "Debug session"),
+        "a" => ("artifact", "Artifact"),
+        "ae" => ("audit_event", "Audit event"),
+        "o" => ("organization", "Organization"),
+        "oat" => ("api_key", "API key"),
+        "n" => ("node", "Node"),
+        "wp" | "op" => ("parameter", "Parameter"),
+        _ => ("resource", "Resource"),
+    }
+}
+
+/// Answers what has no route; register it as the application's default service.
+///
+/// A wrong method comes here too where routes were declared one by one; those declared together,
+/// as `web::resource(path).get(…).post(…)`, answer it with 405.
+pub async fn no_route(request: HttpRequest) -> HttpResponse {
+    let detail = format!("there is no route {} {}", request.method(), request.path());
+    Problem::new(StatusCode::NOT_FOUND, "route_unknown", detail).response()
+}
+
+/// A middleware: answers with a problem wherever an error's body is empty or not JSON, which is
+/// how the framework answers a wrong method or a request that it cannot read itself.
+///
+/// A WebSocket's handshake is not touched, and neither is an error that an endpoint streams.
+pub async fn answers(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse, Error> {
+    let answer = next.call(request).await?.map_into_boxed_body();
+    let status = answer.status();
+    if !(status.is_client_error() || status.is_server_error()) {
+        return Ok(answer);
+    }
+
+    let is_json = answer
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.starts_with("application/json"));
+    let is_empty = matches!(answer.response().body().size(), BodySize::None | BodySize::Sized(0));
+    let from_framework = answer.response().error().is_some();
+    if !is_empty && (is_json || !from_framework) {
+        return Ok(answer);
+    }
+
+    let (request, original) = answer.into_parts();
+    let mut answer = from_framework_error(&request, &original).response();
+    if let Some(allow) = original.headers().get(ALLOW) {
+        answer.headers_mut().insert(ALLOW, allow.clone());
+    }
+    Ok(ServiceResponse::new(request, answer))
+}
+
+fn from_framework_error(request: &HttpRequest, original: &HttpResponse) -> Problem {
+    let status = original.status();
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        let allowed =
+            original.headers().get(ALLOW).and_then(|allow: &HeaderValue| allow.to_str().ok());
+        let hint = allowed.map(|allowed| format!("; it answers {allowed}")).unwrap_or_default();
+        let detail = format!("{} does not answer {}{hint}", request.path(), request.method());
+        return Problem::new(status, "method_not_allowed", detail);
+    }
+
+    // The text of a server error may say what is nobody's business.
+    let told = original.error().filter(|_| status.is_client_error()).map(ToString::to_string);
+    let reason = || status.canonical_reason().unwrap_or("the request failed").to_lowercase();
+    let detail = told.filter(|text| !text.is_empty()).unwrap_or_else(reason);
+    let problem = Problem::new(status, code_of(status), detail);
+    if status == StatusCode::SERVICE_UNAVAILABLE { problem.retryable() } else { problem }
+}
+
+/// The code of an error that has only a status.
+fn code_of(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::BAD_REQUEST => "bad_request",
+        StatusCode::FORBIDDEN => "forbidden",
+        StatusCode::NOT_FOUND => "not_found",
+        StatusCode::REQUEST_TIMEOUT => "request_timeout",
+        StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "media_type_unsupported",
+        StatusCode::SERVICE_UNAVAILABLE => "unavailable",
+        _ if status.is_client_error() => "bad_request",
+        _ => "internal",
+    }
+}

@@ -1,0 +1,134 @@
+//! Every request has an id: in a header of its answer, in its log lines, in its error body.
+
+use std::fmt;
+use std::time::Instant;
+
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use tracing::{Instrument as _, debug, info, info_span, warn};
+
+use super::problem::Code;
+
+/// The header that carries the id, both ways.
+pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Members of a query string whose values are secrets.
+const SECRET: &[&str] = &["apikey", "api_key", "api-key", "x-api-key", "token", "ticket", "key"];
+
+tokio::task_local! {
+    static CURRENT: RequestId;
+}
+
+/// Names one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(String);
+
+impl RequestId {
+    /// The id of the request in whose handling this is called. Work that was spawned is not a
+    /// part of it.
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(Clone::clone).ok()
+    }
+
+    /// What the client chose, if that is 1 to 64 visible characters of ASCII.
+    fn given(request: &ServiceRequest) -> Option<Self> {
+        let text = request.headers().get(HEADER)?.to_str().ok()?;
+        let acceptable =
+            (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        acceptable.then(|| Self(text.to_owned()))
+    }
+
+    fn random() -> Self {
+        Self(format!("{:032x}", rand::random::<u128>()))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A middleware, the outermost: gives the request its id and writes the access log.
+///
+/// What was read and found is logged at debug, what changed something or was refused at info,
+/// what failed here at warn.
+pub async fn identify(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse, Error> {
+    let began = Instant::now();
+    let id = RequestId::given(&request).unwrap_or_else(RequestId::random);
+    let method = request.method().clone();
+    let target = shown_target(request.path(), request.query_string());
+    let span = info_span!("request", request.id = %id);
+
+    let handling = async move { next.call(request).await };
+    let outcome = CURRENT.scope(id.clone(), handling).instrument(span.clone()).await;
+
+    let _entered = span.enter();
+    let mut answer = match outcome {
+        Ok(answer) => answer.map_into_boxed_body(),
+        Err(cause) => {
+            warn!("{method} {target} failed outside its handler: {cause}");
+            return Err(cause);
+        }
+    };
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        answer.headers_mut().insert(HEADER, value);
+    }
+    log(&method, &target, &answer, began);
+    Ok(answer)
+}
+
+fn log(method: &Method, target: &str, answer: &ServiceResponse, began: Instant) {
+    let status = answer.status();
+    let millis = began.elapsed().as_secs_f64() * 1000.0;
+    let code = answer.response().extensions().get::<Code>().map(|code| format!(" {}", code.0));
+    let code = code.unwrap_or_default();
+    let line = format_args!("{method} {target} {}{code} in {millis:.1} ms", status.as_u16());
+    let only_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
+        warn!("{line}");
+    } else if only_read && !status.is_client_error() {
+        debug!("{line}");
+    } else {
+        info!("{line}");
+    }
+}
+
+/// Path and query without the secrets that a query may carry.
+fn shown_target(path: &str, query: &str) -> String {
+    if query.is_empty() {
+        return path.to_owned();
+    }
+    let shown: Vec<String> = query.split('&').map(shown_member).collect();
+    format!("{path}?{}", shown.join("&"))
+}
+
+fn shown_member(member: &str) -> String {
+    let name = member.split('=').next().unwrap_or(member);
+    // A name may be escaped itself: `%74icket` is `ticket`.
+    let is_secret = url::form_urlencoded::parse(name.as_bytes())
+        .any(|(name, _)| SECRET.contains(&name.to_ascii_lowercase().as_str()));
+    if is_secret { format!("{name}=…") } else { member.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_in_a_query_are_not_logged() {
+        for query in ["apikey=s3cret", "ticket=s3cret", "Token=s3cret", "%74icket=s3cret"] {
+            let shown = shown_target("/v1/stream", &format!("a=1&{query}&b=2"));
+            assert!(!shown.contains("s3cret"), "{shown}");
+            assert!(shown.starts_with("/v1/stream?a=1&") && shown.ends_with("&b=2"), "{shown}");
+        }
+        assert_eq!(shown_target("/v1/runs", "page=2"), "/v1/runs?page=2");
+    }
+}

@@ -1,0 +1,119 @@
+//! Where the server listens and what it allows to other origins.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// Settings of the section `http`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How clients reach the server, for links, where that is not the address it listens on.
+    pub public_url: Option<Url>,
+    /// Origins whose pages may call the API: `https://app.example.com`, or `*` for all. Greenroom
+    /// sets no cookies, so that a foreign page has nobody's rights without a key.
+    pub cors_origins: Vec<String>,
+    /// Origins whose pages may show the view and the wall in a frame; none unless named.
+    pub embed_origins: Vec<String>,
+    /// How large a request's body may be, after decompression.
+    pub max_body_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8787)),
+            public_url: None,
+            cors_origins: vec!["*".to_owned()],
+            embed_origins: Vec::new(),
+            max_body_bytes: 8 * 1024 * 1024,
+        }
+    }
+}
+
+/// A setting that cannot be in force as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// Within the section.
+    pub key: &'static str,
+    /// Why not, and what would do.
+    pub message: String,
+}
+
+impl Settings {
+    /// What is wrong beyond what the types say.
+    pub fn check(&self) -> Vec<Wrong> {
+        let mut wrong = Vec::new();
+        for (key, origins, any) in [
+            ("cors_origins", &self.cors_origins, true),
+            ("embed_origins", &self.embed_origins, false),
+        ] {
+            for origin in origins {
+                let all = any && origin == "*";
+                if !all && !is_origin(origin) {
+                    let message = format!(
+                        "`{origin}` is not an origin; expected one such as https://app.example.com"
+                    );
+                    wrong.push(Wrong { key, message });
+                }
+            }
+        }
+        if let Some(url) = &self.public_url
+            && (!matches!(url.scheme(), "http" | "https") || url.host().is_none())
+        {
+            let message = format!("`{url}` is not an address that starts with http:// or https://");
+            wrong.push(Wrong { key: "public_url", message });
+        }
+        if self.max_body_bytes < 1024 {
+            let message = "expected at least 1024 bytes".to_owned();
+            wrong.push(Wrong { key: "max_body_bytes", message });
+        }
+        wrong
+    }
+
+    /// What links begin with, without a slash at the end. `bound` is the address that the server
+    /// really listens on.
+    pub fn base_url(&self, bound: SocketAddr) -> String {
+        match &self.public_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None if bound.ip().is_unspecified() => format!("http://127.0.0.1:{}", bound.port()),
+            None => format!("http://{bound}"),
+        }
+    }
+}
+
+/// Scheme, host and perhaps a port, and nothing that could break out of a header.
+fn is_origin(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_with_a_path_or_a_quote_is_refused_and_named() {
+        for origin in ["https://a.example/x", "a.example", "https://a.example; script-src *", "*"] {
+            let settings =
+                Settings { embed_origins: vec![origin.to_owned()], ..Settings::default() };
+            let wrong = settings.check();
+            assert_eq!(wrong.len(), 1, "{origin}");
+            assert_eq!(wrong[0].key, "embed_origins");
+            assert!(wrong[0].message.contains(origin));
+        }
+        assert_eq!(Settings::default().check(), []);
+    }
+
+    #[test]
+    fn links_begin_with_the_public_address_or_with_the_one_bound() {
+        let bound = SocketAddr::from(([0, 0, 0, 0], 4000));
+        assert_eq!(Settings::default().base_url(bound), "http://127.0.0.1:4000");
+        let public_url = Some(Url::parse("https://g.example/room/").unwrap());
+        let settings = Settings { public_url, ..Settings::default() };
+        assert_eq!(settings.base_url(bound), "https://g.example/room");
+    }
+}
