@@ -1,1 +1,193 @@
 //! The only reader of the environment and of settings.
+//!
+//! Settings come in layers, each over the one before it: the defaults, a TOML file, variables
+//! `GREENROOM_SECTION__KEY` (two underscores between levels) and the flags of the command line.
+//! [`layers`] lays them on one another for any type of settings; [`Settings`] is ours, with one
+//! field for the section of each floor. Adding a section is adding its field and, if it has a
+//! check, its line in [`Checked::check`].
+
+pub mod layers;
+pub mod show;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use layers::{Checked, ConfigError, Flag, Loaded, Origin, WrongValue};
+
+use crate::domain::secret::Secret;
+use crate::http;
+use layers::Layers;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The directory of all that is kept: the embedded database, profiles, artifacts. By default
+    /// `greenroom` in the user's data directory.
+    pub data: PathBuf,
+    /// Keys that are given instead of made.
+    pub keys: Keys,
+    /// Where the server listens.
+    pub http: http::Settings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("/var/lib/greenroom"),
+            keys: Keys::default(),
+            http: http::Settings::default(),
+        }
+    }
+}
+
+/// The section `keys`: keys that are given instead of made.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// The API key of the first organization; made and printed once if it is not given.
+    pub bootstrap: Option<Secret>,
+    /// What opens `/admin`. Nothing does if it is not given.
+    pub operator: Option<Secret>,
+}
+
+impl Checked for Settings {
+    fn check(&self) -> Vec<WrongValue> {
+        let mut wrong: Vec<WrongValue> = Vec::new();
+        for (key, secret) in
+            [("bootstrap", &self.keys.bootstrap), ("operator", &self.keys.operator)]
+        {
+            if secret.as_ref().is_some_and(|secret| secret.expose().trim().len() < 8) {
+                let message = "a key of fewer than 8 characters is as good as none".to_owned();
+                wrong.push(WrongValue { key: format!("keys.{key}"), message });
+            }
+        }
+        wrong.extend(self.http.check().into_iter().map(|http::Wrong { key, message }| {
+            WrongValue { key: format!("http.{key}"), message }
+        }));
+        wrong
+    }
+}
+
+/// Variables with names of their own, and the keys that they stand for.
+pub const SHORT_NAMES: &[(&str, &str)] = &[
+    ("GREENROOM_LISTEN", "http.listen"),
+    ("GREENROOM_DATA", "data"),
+    ("GREENROOM_DATABASE_URL", "database.url"),
+    ("GREENROOM_BOOTSTRAP_KEY", "keys.bootstrap"),
+    ("GREENROOM_OPERATOR_KEY", "keys.operator"),
+];
+
+/// Variables that are not settings: of the command line, the logs, and the desktops' marker.
+const NOT_SETTINGS: &[&str] = &[
+    CONFIG_VARIABLE,
+    LOG_VARIABLE,
+    "GREENROOM_LOG_FORMAT",
+    "GREENROOM_URL",
+    "GREENROOM_API_KEY",
+    "GREENROOM_SESSION",
+];
+
+/// The variable that names the file, if no flag does.
+const CONFIG_VARIABLE: &str = "GREENROOM_CONFIG";
+
+/// The variable that says which log lines are written.
+const LOG_VARIABLE: &str = "GREENROOM_LOG";
+
+/// The file that is read if none is named and this one is there.
+const USUAL_FILE: &str = "/etc/greenroom/greenroom.toml";
+
+/// The variables of a process.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Those of this process. A variable that is not UTF-8 is passed over.
+    pub fn of_this_process() -> Self {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    }
+
+    /// The value of a variable, unless it is empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Which log lines are written, as `tracing-subscriber` reads it.
+    pub fn log_filter(&self) -> Option<&str> {
+        self.get(LOG_VARIABLE)
+    }
+
+    /// `greenroom` in the user's data directory, as the XDG base directories have it.
+    fn data_directory(&self) -> Option<PathBuf> {
+        let absolute = |name| self.get(name).map(Path::new).filter(|path| path.is_absolute());
+        let shared = absolute("XDG_DATA_HOME").map(Path::to_owned);
+        let shared = shared.or_else(|| Some(absolute("HOME")?.join(".local/share")))?;
+        Some(shared.join("greenroom"))
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+/// The settings in force. `file` is that of the flag `--config`; `flags` are laid over the rest.
+pub fn load(
+    environment: &Environment,
+    file: Option<&Path>,
+    flags: Vec<Flag>,
+) -> Result<Loaded<Settings>, ConfigError> {
+    let mut layers = Layers::new();
+    if let Some(data) = environment.data_directory() {
+        layers.base("data", data.to_string_lossy().into_owned());
+    }
+
+    let named = file.or_else(|| environment.get(CONFIG_VARIABLE).map(Path::new));
+    let usual = Path::new(USUAL_FILE);
+    if let Some(path) = named.or_else(|| usual.exists().then_some(usual)) {
+        layers.file(path)?;
+    }
+    layers.environment("GREENROOM_", &environment.0, SHORT_NAMES, NOT_SETTINGS);
+    layers.flags(flags);
+    layers.load()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_short_names_and_the_users_directory_are_in_force() {
+        let environment = environment(&[
+            ("HOME", "/home/ann"),
+            ("GREENROOM_LISTEN", "127.0.0.1:0"),
+            ("GREENROOM_OPERATOR_KEY", "operator-key"),
+            ("GREENROOM_LOG", "debug"),
+            ("GREENROOM_API_KEY", "not a setting"),
+        ]);
+        let loaded = load(&environment, None, Vec::new()).unwrap();
+        assert_eq!(loaded.settings.data, Path::new("/home/ann/.local/share/greenroom"));
+        assert_eq!(loaded.settings.http.listen.port(), 0);
+        assert_eq!(loaded.settings.keys.operator.unwrap().expose(), "operator-key");
+        assert_eq!(loaded.warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_the_types_allow_and_the_rules_do_not_is_refused_with_its_origin() {
+        let environment = environment(&[("GREENROOM_OPERATOR_KEY", "short")]);
+        let flags = vec![Flag::new("--cors", "http.cors_origins", "nonsense")];
+        let refusal = load(&environment, None, flags).unwrap_err().to_string();
+        assert!(refusal.contains("GREENROOM_OPERATOR_KEY: keys.operator: "), "{refusal}");
+        assert!(refusal.contains("--cors: http.cors_origins: `nonsense`"), "{refusal}");
+        assert!(!refusal.contains("short"), "{refusal}");
+    }
+}
