@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `greenroom`; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    greenroom::cli::main()
+}

@@ -1,1 +1,119 @@
 //! The command line: one file for each command.
+//!
+//! What people read goes to standard output as lines, or as JSON with `--json`; logs and errors
+//! go to standard error. Exit codes: 0 done; 1 failed, as did the run that was followed; 2 wrong
+//! usage; 130 interrupted.
+
+mod client;
+mod config;
+mod demo_site;
+mod doctor;
+pub mod logging;
+mod output;
+mod run;
+mod runs;
+mod serve;
+mod sessions;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app;
+use crate::config::Environment;
+use output::say_error;
+
+pub use doctor::{Check, State};
+
+const EXAMPLES: &str = "\
+Examples:
+  greenroom doctor                            what this machine still needs
+  greenroom serve                             serve on http://127.0.0.1:8787
+  greenroom run flow.yaml --param city=Bonn   run a workflow and follow it
+  greenroom sessions list --json              what runs, for programs
+
+Exit codes: 0 done; 1 failed; 2 wrong usage; 130 interrupted.
+Settings are described by `greenroom config`.";
+
+/// Keeps persistent, watchable browsers ready for automation.
+#[derive(Debug, Parser)]
+#[command(name = "greenroom", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API and the pages until told to stop.
+    Serve(serve::Arguments),
+    /// Print the settings in force, each with where it came from.
+    Config(config::Arguments),
+    /// Check whether this machine has what is needed.
+    Doctor(doctor::Arguments),
+    /// Run a workflow on a server and follow it to its end.
+    Run(run::Arguments),
+    /// List, make, show and close browser sessions.
+    Sessions(sessions::Arguments),
+    /// List, show and cancel workflow runs.
+    Runs(runs::Arguments),
+    /// Serve a directory of files on loopback, as a site to try workflows on.
+    DemoSite(demo_site::Arguments),
+}
+
+/// How a command ended that did not break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// As it should.
+    Done,
+    /// What it watched or checked did not succeed; it has said so itself.
+    Failed,
+    /// Somebody stopped it.
+    Interrupted,
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Done => Self::SUCCESS,
+            Ending::Failed => Self::FAILURE,
+            Ending::Interrupted => Self::from(130),
+        }
+    }
+}
+
+/// The program: reads the command line, does what it says, gives the exit code.
+pub fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    let environment = Environment::of_this_process();
+    let outcome = app::block_on(async {
+        match command {
+            Command::Serve(arguments) => serve::serve(arguments, &environment).await,
+            Command::Config(arguments) => config::config(&arguments, &environment),
+            Command::Doctor(arguments) => doctor::doctor(&arguments, &environment),
+            Command::Run(arguments) => run::run(arguments).await,
+            Command::Sessions(arguments) => sessions::sessions(arguments).await,
+            Command::Runs(arguments) => runs::runs(arguments).await,
+            Command::DemoSite(arguments) => demo_site::demo_site(&arguments).await,
+        }
+    });
+    match outcome {
+        Ok(ending) => ending.into(),
+        Err(cause) => {
+            say_error(&cause);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

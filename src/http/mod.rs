@@ -10,6 +10,7 @@ pub mod problem;
 pub mod request_id;
 pub mod security;
 mod settings;
+pub mod static_site;
 pub mod validation;
 
 use actix_web::body::BoxBody;

@@ -1,0 +1,236 @@
+//! A client of the API, for the commands that talk to a server.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use url::{Host, Url};
+
+use crate::domain::secret::Secret;
+
+/// How long a request may take. Making a session waits for its browser.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Flags of all commands that talk to a server.
+#[derive(Debug, Args)]
+pub(super) struct Server {
+    /// The server.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "GREENROOM_URL",
+        default_value = "http://127.0.0.1:8787",
+        global = true
+    )]
+    url: Url,
+    /// A key of your organization.
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "GREENROOM_API_KEY",
+        hide_env_values = true,
+        global = true
+    )]
+    api_key: Option<Secret>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// Why a request brought no result.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestError {
+    /// Nobody answered.
+    #[error(
+        "{url} does not answer; start a server there with `greenroom serve`, or name another with --url or GREENROOM_URL"
+    )]
+    Unreachable {
+        /// The server.
+        url: String,
+        /// Why not.
+        source: reqwest::Error,
+    },
+    /// The answer is an error.
+    #[error("{}", refusal(*status, code, detail))]
+    Refused {
+        /// Its status.
+        status: StatusCode,
+        /// Its code, for programs.
+        code: String,
+        /// What it says.
+        detail: String,
+        /// Whether the same request may succeed later.
+        retryable: bool,
+    },
+    /// The answer is none of this API's.
+    #[error("{url} answers, but not as a Greenroom server does ({what}); see --url")]
+    Strange {
+        /// The server.
+        url: String,
+        /// What came instead.
+        what: String,
+    },
+}
+
+impl RequestError {
+    /// Whether asking again may help.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { retryable, .. } => *retryable,
+            Self::Strange { .. } => false,
+        }
+    }
+
+    /// Whether there is no such thing.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::NOT_FOUND, .. })
+    }
+}
+
+fn refusal(status: StatusCode, code: &str, detail: &str) -> String {
+    let hint = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "; give a key with --api-key or GREENROOM_API_KEY (the server prints one at its \
+             first start)"
+        }
+        _ => "",
+    };
+    let code = if code.is_empty() { status.as_str() } else { code };
+    format!("{detail} ({code}){hint}")
+}
+
+/// Asks one server.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: String,
+    api_key: Option<Secret>,
+}
+
+impl Client {
+    /// A client of the server that the flags name.
+    pub(super) fn new(server: &Server) -> anyhow::Result<Self> {
+        let url = &server.url;
+        anyhow::ensure!(
+            matches!(url.scheme(), "http" | "https") && url.host().is_some(),
+            "--url: `{url}` is not an address that starts with http:// or https://"
+        );
+        let is_loopback = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        let mut http = reqwest::Client::builder().timeout(PATIENCE);
+        if is_loopback {
+            http = http.no_proxy();
+        }
+        let http = http.build().context("the HTTP client could not be set up")?;
+        let base = url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { http, base, api_key: server.api_key.clone() })
+    }
+
+    /// The address of a page or an endpoint.
+    pub(super) fn link(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// `GET`.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, RequestError> {
+        self.ask(Method::GET, path, None).await
+    }
+
+    /// `POST` with a JSON body.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, RequestError> {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, RequestError> {
+        let mut request = self.http.request(method, self.link(path));
+        if let Some(key) = &self.api_key {
+            request = request.header("x-api-key", key.expose());
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let unreachable = |source: reqwest::Error| RequestError::Unreachable {
+            url: self.base.clone(),
+            source: source.without_url(),
+        };
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(unreachable)?;
+        let strange = |what: String| RequestError::Strange { url: self.base.clone(), what };
+        let value: Value = if text.trim().is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text)
+                .map_err(|_no_json| strange(format!("{status}, and no JSON")))?
+        };
+        if status.is_success() {
+            return Ok(value);
+        }
+        let Some(detail) = value.get("detail") else {
+            return Err(strange(format!("{status}, and no detail")));
+        };
+        Err(RequestError::Refused {
+            status,
+            code: text_of(&value, "code").unwrap_or_default().to_owned(),
+            detail: detail_for_people(detail),
+            retryable: value.get("retryable").and_then(Value::as_bool).unwrap_or(false),
+        })
+    }
+}
+
+/// A member that is a text.
+pub(super) fn text_of<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    value.get(name).and_then(Value::as_str)
+}
+
+/// One phrase of a detail that is a text or a list of fields.
+fn detail_for_people(detail: &Value) -> String {
+    let Value::Array(fields) = detail else {
+        return detail.as_str().map_or_else(|| detail.to_string(), str::to_owned);
+    };
+    let phrases = fields.iter().map(|field| {
+        let steps = field.get("loc").and_then(Value::as_array).into_iter().flatten();
+        let steps = steps.map(|step| step.as_str().map_or_else(|| step.to_string(), str::to_owned));
+        let place = steps.collect::<Vec<_>>().join(".");
+        format!("{place}: {}", text_of(field, "msg").unwrap_or("refused"))
+    });
+    phrases.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_of_faults_is_told_in_one_line() {
+        let detail = json!([
+            {"loc": ["body", "blocks", 2, "url"], "msg": "Field required"},
+            {"loc": ["body", "title"], "msg": "too long"},
+        ]);
+        assert_eq!(
+            detail_for_people(&detail),
+            "body.blocks.2.url: Field required; body.title: too long"
+        );
+        assert_eq!(detail_for_people(&json!("occupied")), "occupied");
+    }
+
+    #[test]
+    fn a_refused_key_names_the_way_out() {
+        let text = refusal(StatusCode::FORBIDDEN, "credentials_invalid", "Invalid credentials");
+        assert!(text.contains("--api-key"), "{text}");
+    }
+}

@@ -1,0 +1,42 @@
+//! `greenroom config`.
+
+use clap::Args;
+
+use super::Ending;
+use super::output::{note, say, say_json};
+use super::serve::SettingsArguments;
+use crate::config::{Environment, show};
+
+const EXAMPLES: &str = "\
+Examples:
+  greenroom config > greenroom.toml         a file to begin with
+  GREENROOM_HTTP__LISTEN=127.0.0.1:9000 greenroom config
+
+Defaults are laid under the file, that under variables GREENROOM_SECTION__KEY (two underscores
+between levels), those under flags. Short names: GREENROOM_LISTEN, GREENROOM_DATA,
+GREENROOM_DATABASE_URL, GREENROOM_BOOTSTRAP_KEY, GREENROOM_OPERATOR_KEY.";
+
+/// Flags of `config`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    settings: SettingsArguments,
+    /// Print JSON: the settings, and the origin of each.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the settings in force.
+pub(super) fn config(arguments: &Arguments, environment: &Environment) -> anyhow::Result<Ending> {
+    let loaded = arguments.settings.load(environment)?;
+    for warning in &loaded.warnings {
+        note(format_args!("warning: {warning}"));
+    }
+    if arguments.json {
+        say_json(&show::as_json(&loaded)?);
+    } else {
+        say(show::as_toml(&loaded)?.trim_end());
+    }
+    Ok(Ending::Done)
+}

@@ -1,0 +1,166 @@
+//! `greenroom doctor`.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+
+use super::Ending;
+use super::output::{Table, say, say_json};
+use super::serve::SettingsArguments;
+use crate::config::{Environment, Settings};
+
+/// How a thing that was checked stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It is as it should be.
+    Ok,
+    /// Greenroom works, but not as well as it could.
+    Warn,
+    /// Greenroom does not work without it.
+    Missing,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Missing => "MISSING",
+        }
+    }
+}
+
+/// One thing that was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What it is.
+    pub name: String,
+    /// How it stands.
+    pub state: State,
+    /// What was found: a version, a path, an error.
+    pub detail: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Flags of `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit code 1 when something required is missing.")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    settings: SettingsArguments,
+    /// Print JSON: `ok`, and the list `checks`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks and tells.
+pub(super) fn doctor(arguments: &Arguments, environment: &Environment) -> anyhow::Result<Ending> {
+    let settings = arguments.settings.load(environment)?.settings;
+    let checks = checks(&settings);
+    Ok(report(&checks, arguments.json))
+}
+
+/// What is checked here and not by the floor that uses it.
+fn checks(settings: &Settings) -> Vec<Check> {
+    vec![data_directory(&settings.data), listen(settings)]
+}
+
+/// Prints the checks; failed if something is missing.
+fn report(checks: &[Check], as_json: bool) -> Ending {
+    let ok = checks.iter().all(|check| check.state != State::Missing);
+    if as_json {
+        say_json(&json!({"ok": ok, "checks": checks}));
+    } else {
+        table(checks).print();
+        let hints = checks.iter().filter(|check| check.state != State::Ok);
+        for (name, hint) in hints.filter_map(|check| Some((&check.name, check.hint.as_ref()?))) {
+            say(format_args!("\n{name}: {hint}"));
+        }
+    }
+    if ok { Ending::Done } else { Ending::Failed }
+}
+
+fn table(checks: &[Check]) -> Table {
+    let mut table = Table::new(&["CHECK", "STATE", "FOUND"]);
+    for check in checks {
+        let first_line = check.detail.lines().next().unwrap_or_default().to_owned();
+        table.row([check.name.clone(), check.state.word().to_owned(), first_line]);
+    }
+    table
+}
+
+/// That sessions and the embedded database can be kept. The directory is not made here.
+fn data_directory(data: &Path) -> Check {
+    let name = "data directory".to_owned();
+    let there = data.ancestors().find(|path| path.exists()).unwrap_or(data);
+    let probe = there.join(format!(".greenroom-doctor-{}", std::process::id()));
+    let made = fs::create_dir(&probe);
+    match made {
+        Ok(()) => {
+            // It was made a moment ago and is empty; what cannot be removed harms nobody.
+            let _ = fs::remove_dir(&probe);
+            let detail = data.display().to_string();
+            Check { name, state: State::Ok, detail, hint: None }
+        }
+        Err(cause) => {
+            let hint = "name a directory that you may write to with --data or GREENROOM_DATA";
+            Check {
+                name,
+                state: State::Missing,
+                detail: format!("{}: {cause}", there.display()),
+                hint: Some(hint.to_owned()),
+            }
+        }
+    }
+}
+
+/// That the address can be listened on. A server that runs already is not a fault.
+fn listen(settings: &Settings) -> Check {
+    let name = "listen address".to_owned();
+    let address = settings.http.listen;
+    match TcpListener::bind(address) {
+        Ok(_freed_at_once) => {
+            Check { name, state: State::Ok, detail: address.to_string(), hint: None }
+        }
+        Err(cause) => Check {
+            name,
+            state: State::Warn,
+            detail: format!("{address}: {cause}"),
+            hint: Some(
+                "a server runs there already, or name another address with --listen or \
+                 GREENROOM_LISTEN"
+                    .to_owned(),
+            ),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(state: State) -> Check {
+        Check { name: "Xvfb".into(), state, detail: "x".into(), hint: Some("install it".into()) }
+    }
+
+    #[test]
+    fn only_what_is_missing_fails() {
+        assert_eq!(report(&[check(State::Ok), check(State::Warn)], true), Ending::Done);
+        assert_eq!(report(&[check(State::Ok), check(State::Missing)], true), Ending::Failed);
+    }
+
+    #[test]
+    fn a_data_directory_that_cannot_be_made_is_missing_and_a_new_one_is_left_unmade() {
+        assert_eq!(data_directory(Path::new("/proc/none/greenroom")).state, State::Missing);
+        assert_eq!(data_directory(Path::new("/dev/null/greenroom")).state, State::Missing);
+        let fresh = std::env::temp_dir().join(format!("greenroom-none-{}", std::process::id()));
+        assert_eq!(data_directory(&fresh.join("data")).state, State::Ok);
+        assert!(!fresh.exists());
+    }
+}

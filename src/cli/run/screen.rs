@@ -1,0 +1,142 @@
+//! What one sees of a run that is followed: lines, and on a terminal a bar below them.
+
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::progress::{News, Step};
+use crate::cli::client::text_of;
+use crate::cli::output::{duration, say};
+
+/// Where the course of a run is shown.
+#[derive(Debug)]
+pub(super) struct Screen {
+    /// Nothing is shown; the result is JSON.
+    silent: bool,
+    /// Hidden where there is no terminal.
+    bar: ProgressBar,
+    /// The status that was told last, to tell each once.
+    status: Mutex<String>,
+}
+
+impl Screen {
+    /// Shows that the run has been accepted. `blocks` is how many outermost blocks it has.
+    pub(super) fn new(silent: bool, id: &str, blocks: Option<u64>) -> Self {
+        let on_terminal = !silent && io::stdout().is_terminal() && io::stderr().is_terminal();
+        let target =
+            if on_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(blocks, target);
+        let template = match blocks {
+            Some(_) => "{spinner} [{bar:24}] {pos}/{len} {elapsed} {wide_msg}",
+            None => "{spinner} {pos} done {elapsed} {wide_msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        if on_terminal {
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+        let screen = Self { silent, bar, status: Mutex::default() };
+        screen.line(&format!("run {id}"));
+        screen
+    }
+
+    fn line(&self, line: &str) {
+        if !self.silent {
+            self.bar.suspend(|| say(line));
+        }
+    }
+
+    /// The run has a session.
+    pub(super) fn session(&self, session: &str, link: &str) {
+        self.line(&format!("session {session}\nlive view: {link}"));
+    }
+
+    /// Blocks began or have ended.
+    pub(super) fn news(&self, news: &[News], ended: u64) {
+        for news in news {
+            match news {
+                News::Began(step) => {
+                    self.bar.set_message(format!("{} ({})", step.label, step.block_type));
+                }
+                News::Ended(step) => self.line(&ended_line(step)),
+            }
+        }
+        self.bar.set_position(ended);
+    }
+
+    /// How the run stands.
+    pub(super) fn status(&self, status: &str, run: &Value) {
+        let mut told = self.status.lock();
+        if *told == status {
+            return;
+        }
+        status.clone_into(&mut told);
+        match status {
+            "queued" => {
+                let whom = run.pointer("/occupancy/runnable_id").and_then(Value::as_str);
+                let whom = whom.map(|whom| format!(" for {whom}")).unwrap_or_default();
+                self.line(&format!("waits for its session{whom}"));
+            }
+            "paused" => self.line("paused; a person has to go on"),
+            _ => (),
+        }
+    }
+
+    /// The server does not answer for now.
+    pub(super) fn silence(&self, cause: &str) {
+        self.bar.set_message(format!("asking again: {cause}"));
+    }
+
+    /// The run has ended.
+    pub(super) fn end(&self, run: &Value) {
+        self.clear();
+        let status = text_of(run, "status").unwrap_or("ended");
+        let took = duration(self.bar.elapsed().as_secs_f64());
+        self.line(&format!("{status} after {took}"));
+        if let Some(reason) = text_of(run, "failure_reason") {
+            self.line(&format!("reason: {reason}"));
+        }
+        if let Some(output) = run.get("output").filter(|output| !output.is_null()) {
+            self.line(&format!("output: {output:#}"));
+        }
+        let screenshots = run.get("screenshot_urls").and_then(Value::as_array);
+        if let Some(latest) = screenshots.and_then(|urls| urls.first()).and_then(Value::as_str) {
+            self.line(&format!("screenshot: {latest}"));
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn ended_line(step: &Step) -> String {
+    let Step { depth, label, block_type, status, seconds, failure, .. } = step;
+    let took = seconds.map(|seconds| format!("  {}", duration(seconds))).unwrap_or_default();
+    let failure = failure.as_ref().map(|failure| format!("  {failure}")).unwrap_or_default();
+    format!("{:indent$}{label}  {block_type}  {status}{took}{failure}", "", indent = 2 + depth * 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_has_ended_is_one_line_with_its_duration_and_its_reason() {
+        let step = Step {
+            id: "wrb_1".into(),
+            depth: 1,
+            label: "open".into(),
+            block_type: "goto_url".into(),
+            status: "failed".into(),
+            seconds: Some(0.25),
+            failure: Some("no such host".into()),
+        };
+        assert_eq!(ended_line(&step), "    open  goto_url  failed  250 ms  no such host");
+    }
+}

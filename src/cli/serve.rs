@@ -1,0 +1,88 @@
+//! `greenroom serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use tracing::warn;
+
+use super::Ending;
+use super::logging::{self, Format};
+use crate::app::{self, ServeOptions};
+use crate::config::{self, Environment, Flag, Loaded, Settings};
+
+const EXAMPLES: &str = "\
+Examples:
+  greenroom serve
+  greenroom serve --listen 127.0.0.1:0 --data /srv/greenroom
+  greenroom serve --config greenroom.toml --keep-sessions --log-format json
+
+Prints `listening on http://ADDRESS:PORT` on standard output once it serves. GREENROOM_LOG says
+which log lines are written (default: info).";
+
+/// Flags of `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    settings: SettingsArguments,
+    /// Leave the browsers to the next server when this one is told to stop.
+    #[arg(long)]
+    keep_sessions: bool,
+    /// What log lines look like.
+    #[arg(long, value_enum, default_value_t, env = "GREENROOM_LOG_FORMAT")]
+    log_format: Format,
+}
+
+/// Flags that stand for settings.
+#[derive(Debug, Args)]
+pub(super) struct SettingsArguments {
+    /// The file of settings [env: GREENROOM_CONFIG; default: /etc/greenroom/greenroom.toml if it
+    /// is there].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one [env: GREENROOM_LISTEN; default: 127.0.0.1:8787].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// The directory of all that is kept [env: GREENROOM_DATA; default: greenroom in the user's
+    /// data directory].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// PostgreSQL's address, or that of an SQLite file [env: GREENROOM_DATABASE_URL; default:
+    /// an SQLite file in the data directory].
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+}
+
+impl SettingsArguments {
+    /// The settings in force under these flags.
+    pub(super) fn load(&self, environment: &Environment) -> anyhow::Result<Loaded<Settings>> {
+        let listen = self.listen.map(|listen| listen.to_string());
+        let data = self.data.as_ref().map(|data| data.to_string_lossy().into_owned());
+        let flags = [
+            ("--listen", "http.listen", listen),
+            ("--data", "data", data),
+            ("--database-url", "database.url", self.database_url.clone()),
+        ];
+        let flags = flags
+            .into_iter()
+            .filter_map(|(name, key, value)| Some(Flag::new(name, key, value?)))
+            .collect();
+        Ok(config::load(environment, self.config.as_deref(), flags)?)
+    }
+}
+
+/// Serves until told to stop.
+pub(super) async fn serve(
+    arguments: Arguments,
+    environment: &Environment,
+) -> anyhow::Result<Ending> {
+    let Arguments { settings, keep_sessions, log_format } = arguments;
+    let Loaded { settings, warnings, .. } = settings.load(environment)?;
+    logging::start(log_format, environment.log_filter())?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    app::serve(settings, ServeOptions { keep_sessions }).await?;
+    Ok(Ending::Done)
+}

@@ -1,0 +1,143 @@
+//! `greenroom sessions`.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::Ending;
+use super::client::{Client, Server, text_of};
+use super::output::{Table, cell, say, say_json};
+use crate::domain::ids::SessionId;
+
+const EXAMPLES: &str = "\
+Examples:
+  greenroom sessions list
+  greenroom sessions create --start-url https://example.com --timeout 120
+  greenroom sessions show pbs_123 --json
+  greenroom sessions close pbs_123";
+
+/// Flags of `sessions`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    server: Server,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the sessions that have not ended (the default).
+    List,
+    /// Make a session and wait until its browser can be driven.
+    Create(Create),
+    /// Show one session.
+    Show {
+        /// `pbs_…`.
+        id: SessionId,
+    },
+    /// Close one session and wait until nothing of it is left.
+    Close {
+        /// `pbs_…`.
+        id: SessionId,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// The page that the browser opens first.
+    #[arg(long, value_name = "URL")]
+    start_url: Option<String>,
+    /// How long the session lives, in minutes.
+    #[arg(long, value_name = "MINUTES")]
+    timeout: Option<u32>,
+    /// The display's width, in pixels.
+    #[arg(long)]
+    width: Option<u32>,
+    /// The display's height, in pixels.
+    #[arg(long)]
+    height: Option<u32>,
+}
+
+impl Create {
+    fn body(&self) -> Value {
+        let members = [
+            ("url", self.start_url.clone().map(Value::from)),
+            ("timeout", self.timeout.map(Value::from)),
+            ("width", self.width.map(Value::from)),
+            ("height", self.height.map(Value::from)),
+        ];
+        let given = members.into_iter().filter_map(|(name, value)| Some((name.into(), value?)));
+        Value::Object(given.collect::<Map<_, _>>())
+    }
+}
+
+/// Does what the command says.
+pub(super) async fn sessions(arguments: Arguments) -> anyhow::Result<Ending> {
+    let client = Client::new(&arguments.server)?;
+    let as_json = arguments.server.json;
+    match arguments.command.unwrap_or(Command::List) {
+        Command::List => {
+            let sessions = client.get("/v1/browser_sessions").await?;
+            if as_json { say_json(&sessions) } else { list(&sessions) }
+        }
+        Command::Create(create) => {
+            let session = client.post("/v1/browser_sessions", &create.body()).await?;
+            if as_json { say_json(&session) } else { show(&client, &session) }
+        }
+        Command::Show { id } => {
+            let session = client.get(&format!("/v1/browser_sessions/{id}")).await?;
+            if as_json { say_json(&session) } else { show(&client, &session) }
+        }
+        Command::Close { id } => {
+            let path = format!("/v1/browser_sessions/{id}/close");
+            let answer = client.post(&path, &json!({})).await?;
+            if as_json { say_json(&answer) } else { say(format_args!("{id} is closed")) }
+        }
+    }
+    Ok(Ending::Done)
+}
+
+fn list(sessions: &Value) {
+    let sessions = sessions.as_array().map(Vec::as_slice).unwrap_or_default();
+    if sessions.is_empty() {
+        say("no sessions; `greenroom sessions create` makes one");
+        return;
+    }
+    let mut table = Table::new(&["SESSION", "STATUS", "OCCUPANT", "DISPLAY", "VNC", "EXPIRES"]);
+    for session in sessions {
+        let display = session.get("display_number").and_then(Value::as_u64);
+        table.row([
+            cell(session, "browser_session_id"),
+            cell(session, "status"),
+            cell(session, "runnable_id"),
+            display.map_or_else(|| "-".to_owned(), |number| format!(":{number}")),
+            cell(session, "vnc_port"),
+            cell(session, "expires_at"),
+        ]);
+    }
+    table.print();
+}
+
+fn show(client: &Client, session: &Value) {
+    let members = session.as_object().into_iter().flatten();
+    let mut table = Table::new(&["", ""]);
+    for (name, _) in members.filter(|(_, value)| !value.is_null()) {
+        table.row([name.clone(), cell(session, name)]);
+    }
+    table.print();
+    if let Some(id) = text_of(session, "browser_session_id") {
+        say(format_args!("\nlive view: {}", client.link(&format!("/view/{id}"))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_given_is_asked_for() {
+        let create = Create { start_url: None, timeout: Some(5), width: None, height: None };
+        assert_eq!(create.body(), json!({"timeout": 5}));
+    }
+}
