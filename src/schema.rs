@@ -1,1 +1,214 @@
-//! Table definitions.
+// @generated automatically by Diesel CLI.
+
+diesel::table! {
+    api_keys (id) {
+        id -> Text,
+        organization_id -> Text,
+        hash -> Text,
+        label -> Text,
+        created_at -> Timestamp,
+        revoked_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    artifacts (id) {
+        id -> Text,
+        organization_id -> Text,
+        session_id -> Nullable<Text>,
+        run_id -> Nullable<Text>,
+        block_id -> Nullable<Text>,
+        artifact_type -> Text,
+        path -> Text,
+        media_type -> Text,
+        size -> Int8,
+        checksum -> Nullable<Text>,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    audit_events (id) {
+        id -> Text,
+        message_id -> Int8,
+        cause_id -> Nullable<Int8>,
+        kind -> Text,
+        sender -> Text,
+        receiver -> Text,
+        organization_id -> Nullable<Text>,
+        session_id -> Nullable<Text>,
+        run_id -> Nullable<Text>,
+        outcome -> Text,
+        summary -> Json,
+        sent_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    browser_sessions (id) {
+        id -> Text,
+        organization_id -> Text,
+        node_id -> Text,
+        status -> Text,
+        width -> Int4,
+        height -> Int4,
+        start_url -> Nullable<Text>,
+        lifetime_seconds -> Int8,
+        proxy -> Nullable<Text>,
+        echo -> Json,
+        display_number -> Nullable<Int4>,
+        vnc_port -> Nullable<Int4>,
+        desktop -> Nullable<Json>,
+        occupancy_state -> Text,
+        runnable_type -> Nullable<Text>,
+        runnable_id -> Nullable<Text>,
+        generation -> Int8,
+        lease_hash -> Nullable<Text>,
+        occupied_since -> Nullable<Timestamp>,
+        heartbeat_at -> Nullable<Timestamp>,
+        occupancy_expires_at -> Nullable<Timestamp>,
+        expires_at -> Nullable<Timestamp>,
+        idle_expires_at -> Nullable<Timestamp>,
+        failure -> Nullable<Json>,
+        created_at -> Timestamp,
+        started_at -> Nullable<Timestamp>,
+        completed_at -> Nullable<Timestamp>,
+        modified_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    debug_sessions (id) {
+        id -> Text,
+        organization_id -> Text,
+        user_id -> Text,
+        workflow_permanent_id -> Text,
+        session_id -> Text,
+        status -> Text,
+        expires_at -> Timestamp,
+        created_at -> Timestamp,
+        modified_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (organization_id, scope, key) {
+        organization_id -> Text,
+        scope -> Text,
+        key -> Text,
+        request_hash -> Text,
+        response_status -> Nullable<Int4>,
+        response -> Nullable<Json>,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    nodes (id) {
+        id -> Text,
+        hostname -> Text,
+        address -> Text,
+        boot_id -> Text,
+        started_at -> Timestamp,
+        seen_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    organizations (id) {
+        id -> Text,
+        name -> Text,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    webhook_deliveries (id) {
+        id -> Text,
+        organization_id -> Text,
+        run_id -> Nullable<Text>,
+        session_id -> Nullable<Text>,
+        url -> Text,
+        attempt -> Int4,
+        status_code -> Nullable<Int4>,
+        error -> Nullable<Text>,
+        latency_milliseconds -> Int8,
+        payload -> Json,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    workflow_run_blocks (id) {
+        id -> Text,
+        run_id -> Text,
+        organization_id -> Text,
+        parent_id -> Nullable<Text>,
+        position -> Int4,
+        label -> Text,
+        block_type -> Text,
+        status -> Text,
+        output -> Nullable<Json>,
+        failure -> Nullable<Json>,
+        started_at -> Timestamp,
+        finished_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    workflow_runs (id) {
+        id -> Text,
+        organization_id -> Text,
+        node_id -> Text,
+        workflow_id -> Text,
+        workflow_permanent_id -> Text,
+        session_id -> Nullable<Text>,
+        owns_session -> Bool,
+        debug_session_id -> Nullable<Text>,
+        title -> Nullable<Text>,
+        status -> Text,
+        parameters -> Json,
+        request -> Json,
+        outputs -> Json,
+        failure -> Nullable<Json>,
+        created_at -> Timestamp,
+        queued_at -> Nullable<Timestamp>,
+        started_at -> Nullable<Timestamp>,
+        finished_at -> Nullable<Timestamp>,
+        modified_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    workflows (id) {
+        id -> Text,
+        permanent_id -> Text,
+        organization_id -> Text,
+        version -> Int4,
+        title -> Text,
+        description -> Nullable<Text>,
+        status -> Text,
+        definition -> Json,
+        settings -> Json,
+        created_at -> Timestamp,
+        modified_at -> Timestamp,
+        deleted_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::joinable!(api_keys -> organizations (organization_id));
+
+diesel::allow_tables_to_appear_in_same_query!(
+    api_keys,
+    artifacts,
+    audit_events,
+    browser_sessions,
+    debug_sessions,
+    idempotency_keys,
+    nodes,
+    organizations,
+    webhook_deliveries,
+    workflow_run_blocks,
+    workflow_runs,
+    workflows,
+);

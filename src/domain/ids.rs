@@ -113,6 +113,8 @@ ids! {
     ArtifactId = "a";
     /// A row of the audit trail.
     AuditEventId = "ae";
+    /// An attempt to deliver a webhook.
+    WebhookDeliveryId = "wd";
 }
 
 fn number(text: &str, prefix: &'static str) -> Result<u64, NotAnId> {

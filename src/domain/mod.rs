@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod deadlines;
 pub mod given;
+pub mod debug_session;
 pub mod ids;
 pub mod lease;
 pub mod occupancy;
@@ -13,3 +14,4 @@ pub mod run;
 pub mod secret;
 pub mod session;
 pub mod tenancy;
+pub mod webhook;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ids::{
-    ArtifactId, BlockRunId, DebugSessionId, OrganizationId, RunId, SessionId, WorkflowId,
+    ArtifactId, BlockRunId, DebugSessionId, NodeId, OrganizationId, RunId, SessionId, WorkflowId,
     WorkflowPermanentId,
 };
 use super::session::{Failure, NotAStatus};
@@ -25,7 +25,7 @@ macro_rules! statuses {
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
             /// As the API and the tables write it.
-            pub fn as_str(self) -> &'static str {
+            pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
         }
@@ -143,6 +143,8 @@ pub struct RunRecord {
     pub id: RunId,
     /// Whose it is.
     pub organization: OrganizationId,
+    /// The node that executes it.
+    pub node: NodeId,
     /// Which version of which workflow it executes.
     pub workflow: WorkflowId,
     /// The same workflow over all versions.

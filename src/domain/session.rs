@@ -49,7 +49,7 @@ impl SessionStatus {
     }
 
     /// As the API and the tables write it.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Running => "running",

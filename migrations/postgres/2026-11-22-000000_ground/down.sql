@@ -1,0 +1,12 @@
+DROP TABLE webhook_deliveries;
+DROP TABLE idempotency_keys;
+DROP TABLE audit_events;
+DROP TABLE artifacts;
+DROP TABLE debug_sessions;
+DROP TABLE workflow_run_blocks;
+DROP TABLE workflow_runs;
+DROP TABLE workflows;
+DROP TABLE browser_sessions;
+DROP TABLE nodes;
+DROP TABLE api_keys;
+DROP TABLE organizations;

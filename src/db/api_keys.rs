@@ -1,0 +1,118 @@
+//! API keys; of each only its hash is stored.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::query::{DbError, on};
+use super::values::{Reader, all, now, stored};
+use super::{Db, organizations as tenants};
+use crate::domain::ids::{ApiKeyId, OrganizationId};
+use crate::domain::tenancy::{ApiKey, Organization};
+use crate::schema::{api_keys, organizations};
+
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = api_keys, treat_none_as_default_value = false)]
+#[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+struct Row {
+    id: String,
+    organization_id: String,
+    hash: String,
+    label: String,
+    created_at: NaiveDateTime,
+    revoked_at: Option<NaiveDateTime>,
+}
+
+impl From<&ApiKey> for Row {
+    fn from(key: &ApiKey) -> Self {
+        Self {
+            id: key.id.to_string(),
+            organization_id: key.organization.to_string(),
+            hash: key.hash.clone(),
+            label: key.label.clone(),
+            created_at: stored(key.created_at),
+            revoked_at: key.revoked_at.map(stored),
+        }
+    }
+}
+
+impl TryFrom<Row> for ApiKey {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let read = Reader { row: &row.id };
+        Ok(Self {
+            id: read.parse("api_keys.id", &row.id)?,
+            organization: read.parse("api_keys.organization_id", &row.organization_id)?,
+            hash: row.hash,
+            label: row.label,
+            created_at: row.created_at.and_utc(),
+            revoked_at: row.revoked_at.map(|at| at.and_utc()),
+        })
+    }
+}
+
+/// A new key.
+///
+/// # Errors
+///
+/// [`DbError::Conflict`] when the same key exists, revoked or not.
+pub async fn insert(db: &Db, key: &ApiKey) -> Result<(), DbError> {
+    let row = Row::from(key);
+    on!(db, write, |c| {
+        diesel::insert_into(api_keys::table).values(row).execute(c).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// The key with this hash and its organization, unless it was revoked.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn by_hash(db: &Db, hash: &str) -> Result<Option<(ApiKey, Organization)>, DbError> {
+    let hash = hash.to_owned();
+    let rows: Option<(Row, tenants::Row)> = on!(db, read, |c| {
+        let query = api_keys::table
+            .inner_join(organizations::table)
+            .filter(api_keys::hash.eq(hash))
+            .filter(api_keys::revoked_at.is_null());
+        let columns = (Row::as_select(), tenants::Row::as_select());
+        Ok(query.select(columns).first(c).await.optional()?)
+    })
+    .await?;
+    rows.map(|(key, organization)| Ok((key.try_into()?, organization.try_into()?))).transpose()
+}
+
+/// Takes a key's power, for good. Whether it had any; repeating it does no harm.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn revoke(db: &Db, organization: OrganizationId, id: ApiKeyId) -> Result<bool, DbError> {
+    let changed = on!(db, write, |c| {
+        let key = api_keys::table
+            .filter(api_keys::id.eq(id.to_string()))
+            .filter(api_keys::organization_id.eq(organization.to_string()))
+            .filter(api_keys::revoked_at.is_null());
+        Ok(diesel::update(key).set(api_keys::revoked_at.eq(now())).execute(c).await?)
+    });
+    Ok(changed.await? > 0)
+}
+
+/// All of an organization, the newest first, with those that were revoked.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn list(db: &Db, organization: OrganizationId) -> Result<Vec<ApiKey>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let query = api_keys::table
+            .filter(api_keys::organization_id.eq(organization.to_string()))
+            .order((api_keys::created_at.desc(), api_keys::id.desc()));
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}

@@ -1,0 +1,147 @@
+//! Stored files that runs and sessions made.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::Db;
+use super::query::{DbError, on};
+use super::store::StoreError;
+use super::values::{Reader, all, one, stored};
+use crate::domain::ids::{ArtifactId, OrganizationId, RunId, SessionId};
+use crate::domain::run::ArtifactRecord;
+use crate::schema::artifacts;
+
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = artifacts, treat_none_as_default_value = false)]
+#[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+struct Row {
+    id: String,
+    organization_id: String,
+    session_id: Option<String>,
+    run_id: Option<String>,
+    block_id: Option<String>,
+    artifact_type: String,
+    path: String,
+    media_type: String,
+    size: i64,
+    checksum: Option<String>,
+    created_at: NaiveDateTime,
+}
+
+impl From<&ArtifactRecord> for Row {
+    fn from(artifact: &ArtifactRecord) -> Self {
+        Self {
+            id: artifact.id.to_string(),
+            organization_id: artifact.organization.to_string(),
+            session_id: artifact.session.map(|id| id.to_string()),
+            run_id: artifact.run.map(|id| id.to_string()),
+            block_id: artifact.block.map(|id| id.to_string()),
+            artifact_type: artifact.artifact_type.clone(),
+            path: artifact.path.clone(),
+            media_type: artifact.media_type.clone(),
+            size: artifact.size,
+            checksum: artifact.checksum.clone(),
+            created_at: stored(artifact.created_at),
+        }
+    }
+}
+
+impl TryFrom<Row> for ArtifactRecord {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let read = Reader { row: &row.id };
+        Ok(Self {
+            id: read.parse("artifacts.id", &row.id)?,
+            organization: read.parse("artifacts.organization_id", &row.organization_id)?,
+            session: read.parse_some("artifacts.session_id", row.session_id.as_deref())?,
+            run: read.parse_some("artifacts.run_id", row.run_id.as_deref())?,
+            block: read.parse_some("artifacts.block_id", row.block_id.as_deref())?,
+            artifact_type: row.artifact_type,
+            path: row.path,
+            media_type: row.media_type,
+            size: row.size,
+            checksum: row.checksum,
+            created_at: row.created_at.and_utc(),
+        })
+    }
+}
+
+/// The artifacts of a run, the oldest first; only of these types, unless there are none.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn of_run(
+    db: &Db,
+    organization: OrganizationId,
+    run: RunId,
+    types: Vec<String>,
+) -> Result<Vec<ArtifactRecord>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let mut query = artifacts::table
+            .filter(artifacts::run_id.eq(run.to_string()))
+            .filter(artifacts::organization_id.eq(organization.to_string()))
+            .into_boxed();
+        if !types.is_empty() {
+            query = query.filter(artifacts::artifact_type.eq_any(types));
+        }
+        let query = query.order((artifacts::created_at, artifacts::id));
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+/// The artifacts of a session, the oldest first, those of the runs in it included.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn of_session(
+    db: &Db,
+    organization: OrganizationId,
+    session: SessionId,
+) -> Result<Vec<ArtifactRecord>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let query = artifacts::table
+            .filter(artifacts::session_id.eq(session.to_string()))
+            .filter(artifacts::organization_id.eq(organization.to_string()))
+            .order((artifacts::created_at, artifacts::id));
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+/// The artifact of this organization with this id.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn by_id(
+    db: &Db,
+    organization: OrganizationId,
+    id: ArtifactId,
+) -> Result<Option<ArtifactRecord>, DbError> {
+    let row: Option<Row> = on!(db, read, |c| {
+        let query = artifacts::table
+            .filter(artifacts::id.eq(id.to_string()))
+            .filter(artifacts::organization_id.eq(organization.to_string()));
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    })
+    .await?;
+    one(row)
+}
+
+pub(super) async fn insert(db: &Db, artifact: ArtifactRecord) -> Result<(), StoreError> {
+    let row = Row::from(&artifact);
+    on!(db, write, |c| {
+        let insert = diesel::insert_into(artifacts::table).values(row);
+        insert.on_conflict(artifacts::id).do_nothing().execute(c).await?;
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}

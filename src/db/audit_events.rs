@@ -1,0 +1,170 @@
+//! The audit trail. It only grows.
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::{AsyncConnection as _, RunQueryDsl};
+use serde_json::Value;
+
+use super::Db;
+use super::query::{DbError, on};
+use super::store::StoreError;
+use super::values::{Reader, all, stored};
+use crate::domain::audit::AuditEvent;
+use crate::domain::ids::{AuditEventId, OrganizationId, RunId, SessionId};
+use crate::schema::audit_events as events;
+
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = events, treat_none_as_default_value = false)]
+#[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+struct Row {
+    id: String,
+    message_id: i64,
+    cause_id: Option<i64>,
+    kind: String,
+    sender: String,
+    receiver: String,
+    organization_id: Option<String>,
+    session_id: Option<String>,
+    run_id: Option<String>,
+    outcome: String,
+    summary: Value,
+    sent_at: NaiveDateTime,
+}
+
+impl From<&AuditEvent> for Row {
+    fn from(event: &AuditEvent) -> Self {
+        Self {
+            id: event.id.to_string(),
+            message_id: event.message_id,
+            cause_id: event.cause,
+            kind: event.kind.clone(),
+            sender: event.sender.clone(),
+            receiver: event.receiver.clone(),
+            organization_id: event.organization.map(|id| id.to_string()),
+            session_id: event.session.map(|id| id.to_string()),
+            run_id: event.run.map(|id| id.to_string()),
+            outcome: event.outcome.clone(),
+            summary: event.summary.clone(),
+            sent_at: stored(event.at),
+        }
+    }
+}
+
+impl TryFrom<Row> for AuditEvent {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let read = Reader { row: &row.id };
+        let organization = row.organization_id.as_deref();
+        Ok(Self {
+            id: read.parse("audit_events.id", &row.id)?,
+            message_id: row.message_id,
+            cause: row.cause_id,
+            kind: row.kind,
+            sender: row.sender,
+            receiver: row.receiver,
+            organization: read.parse_some("audit_events.organization_id", organization)?,
+            session: read.parse_some("audit_events.session_id", row.session_id.as_deref())?,
+            run: read.parse_some("audit_events.run_id", row.run_id.as_deref())?,
+            outcome: row.outcome,
+            summary: row.summary,
+            at: row.sent_at.and_utc(),
+        })
+    }
+}
+
+/// Which events a list has. What is `None` leaves none out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this organization.
+    pub organization: Option<OrganizationId>,
+    /// Of this session.
+    pub session: Option<SessionId>,
+    /// Of this run.
+    pub run: Option<RunId>,
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// With this outcome.
+    pub outcome: Option<String>,
+    /// Sent then or later.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// The place in a list behind which the next part begins: that of the last event before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// When that event was sent.
+    pub at: DateTime<Utc>,
+    /// Which one it is.
+    pub id: AuditEventId,
+}
+
+impl From<&AuditEvent> for Cursor {
+    fn from(event: &AuditEvent) -> Self {
+        Self { at: event.at, id: event.id }
+    }
+}
+
+/// At most `limit` events, the newest first, from behind `after` on.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn list(
+    db: &Db,
+    filter: Filter,
+    after: Option<Cursor>,
+    limit: u32,
+) -> Result<Vec<AuditEvent>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let mut query = events::table.into_boxed();
+        if let Some(organization) = filter.organization {
+            query = query.filter(events::organization_id.eq(organization.to_string()));
+        }
+        if let Some(session) = filter.session {
+            query = query.filter(events::session_id.eq(session.to_string()));
+        }
+        if let Some(run) = filter.run {
+            query = query.filter(events::run_id.eq(run.to_string()));
+        }
+        if let Some(kind) = filter.kind {
+            query = query.filter(events::kind.eq(kind));
+        }
+        if let Some(outcome) = filter.outcome {
+            query = query.filter(events::outcome.eq(outcome));
+        }
+        if let Some(since) = filter.since {
+            query = query.filter(events::sent_at.ge(stored(since)));
+        }
+        if let Some(Cursor { at, id }) = after {
+            let at = stored(at);
+            let same_time = events::sent_at.eq(at).and(events::id.lt(id.to_string()));
+            query = query.filter(events::sent_at.lt(at).or(same_time));
+        }
+        let query = query.order((events::sent_at.desc(), events::id.desc())).limit(limit.into());
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+/// All or none; those that are there already stay as they are.
+pub(super) async fn insert(db: &Db, new: Vec<AuditEvent>) -> Result<(), StoreError> {
+    let rows: Vec<Row> = new.iter().map(Row::from).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    on!(db, write, |c| {
+        // SQLite takes but one row at a time where some may be there already.
+        c.transaction(async move |c| {
+            for row in rows {
+                let insert = diesel::insert_into(events::table).values(row);
+                insert.on_conflict(events::id).do_nothing().execute(c).await?;
+            }
+            Ok(())
+        })
+        .await
+    })
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! Debug sessions. That one user has one of them for one workflow is up to a unique index.
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::Db;
+use super::query::{DbError, on};
+use super::values::{Page, Reader, now, one, stored};
+use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
+use crate::domain::ids::{DebugSessionId, OrganizationId, SessionId, WorkflowPermanentId};
+use crate::domain::run::RunRecord;
+use crate::schema::debug_sessions;
+
+const LIVE: &str = DebugSessionStatus::Created.as_str();
+
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = debug_sessions, treat_none_as_default_value = false)]
+#[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+struct Row {
+    id: String,
+    organization_id: String,
+    user_id: String,
+    workflow_permanent_id: String,
+    session_id: String,
+    status: String,
+    expires_at: NaiveDateTime,
+    created_at: NaiveDateTime,
+    modified_at: NaiveDateTime,
+}
+
+impl From<&DebugSession> for Row {
+    fn from(session: &DebugSession) -> Self {
+        Self {
+            id: session.id.to_string(),
+            organization_id: session.organization.to_string(),
+            user_id: session.user.clone(),
+            workflow_permanent_id: session.workflow_permanent_id.to_string(),
+            session_id: session.session.to_string(),
+            status: session.status.to_string(),
+            expires_at: stored(session.expires_at),
+            created_at: stored(session.created_at),
+            modified_at: stored(session.modified_at),
+        }
+    }
+}
+
+impl TryFrom<Row> for DebugSession {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let read = Reader { row: &row.id };
+        Ok(Self {
+            id: read.parse("debug_sessions.id", &row.id)?,
+            organization: read.parse("debug_sessions.organization_id", &row.organization_id)?,
+            user: row.user_id,
+            workflow_permanent_id: read
+                .parse("debug_sessions.workflow_permanent_id", &row.workflow_permanent_id)?,
+            session: read.parse("debug_sessions.session_id", &row.session_id)?,
+            status: read.parse("debug_sessions.status", &row.status)?,
+            expires_at: row.expires_at.and_utc(),
+            created_at: row.created_at.and_utc(),
+            modified_at: row.modified_at.and_utc(),
+        })
+    }
+}
+
+/// The one that a user has for a workflow, expired or not.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn live(
+    db: &Db,
+    organization: OrganizationId,
+    user: &str,
+    workflow: WorkflowPermanentId,
+) -> Result<Option<DebugSession>, DbError> {
+    let user = user.to_owned();
+    let row: Option<Row> = on!(db, read, |c| {
+        let query = debug_sessions::table
+            .filter(debug_sessions::organization_id.eq(organization.to_string()))
+            .filter(debug_sessions::user_id.eq(user))
+            .filter(debug_sessions::workflow_permanent_id.eq(workflow.to_string()))
+            .filter(debug_sessions::status.eq(LIVE));
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    })
+    .await?;
+    one(row)
+}
+
+/// A new one.
+///
+/// # Errors
+///
+/// [`DbError::Conflict`] when the user has one for the workflow: [`live`] gives it.
+pub async fn insert(db: &Db, session: &DebugSession) -> Result<(), DbError> {
+    let row = Row::from(session);
+    on!(db, write, |c| {
+        diesel::insert_into(debug_sessions::table).values(row).execute(c).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// It was used, and lives on until `expires_at`, never for less than before. Whether it was still
+/// there to be used.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn touch(
+    db: &Db,
+    id: DebugSessionId,
+    expires_at: DateTime<Utc>,
+) -> Result<bool, DbError> {
+    let expires_at = stored(expires_at);
+    let alive: usize = on!(db, write, |c| {
+        let live = debug_sessions::table
+            .filter(debug_sessions::id.eq(id.to_string()))
+            .filter(debug_sessions::status.eq(LIVE));
+        let later = diesel::dsl::case_when(
+            debug_sessions::expires_at.gt(expires_at),
+            debug_sessions::expires_at,
+        )
+        .otherwise(expires_at.into_sql::<diesel::sql_types::Timestamp>());
+        let change = (debug_sessions::expires_at.eq(later), debug_sessions::modified_at.eq(now()));
+        Ok(diesel::update(live).set(change).execute(c).await?)
+    })
+    .await?;
+    Ok(alive > 0)
+}
+
+/// It has been replaced or its time is over. Whether it was live; repeating it does no harm.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn complete(db: &Db, id: DebugSessionId) -> Result<bool, DbError> {
+    let changed: usize = on!(db, write, |c| {
+        let live = debug_sessions::table
+            .filter(debug_sessions::id.eq(id.to_string()))
+            .filter(debug_sessions::status.eq(LIVE));
+        let change = (
+            debug_sessions::status.eq(DebugSessionStatus::Completed.as_str()),
+            debug_sessions::modified_at.eq(now()),
+        );
+        Ok(diesel::update(live).set(change).execute(c).await?)
+    })
+    .await?;
+    Ok(changed > 0)
+}
+
+/// The one of this organization with this id, live or not.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn by_id(
+    db: &Db,
+    organization: OrganizationId,
+    id: DebugSessionId,
+) -> Result<Option<DebugSession>, DbError> {
+    let row: Option<Row> = on!(db, read, |c| {
+        let query = debug_sessions::table
+            .filter(debug_sessions::id.eq(id.to_string()))
+            .filter(debug_sessions::organization_id.eq(organization.to_string()));
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    })
+    .await?;
+    one(row)
+}
+
+/// The live one that has this browser session behind it.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn live_behind(
+    db: &Db,
+    organization: OrganizationId,
+    session: SessionId,
+) -> Result<Option<DebugSession>, DbError> {
+    let row: Option<Row> = on!(db, read, |c| {
+        let query = debug_sessions::table
+            .filter(debug_sessions::session_id.eq(session.to_string()))
+            .filter(debug_sessions::organization_id.eq(organization.to_string()))
+            .filter(debug_sessions::status.eq(LIVE));
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    })
+    .await?;
+    one(row)
+}
+
+/// The runs of one, the newest first.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn runs(
+    db: &Db,
+    organization: OrganizationId,
+    id: DebugSessionId,
+    page: Page,
+) -> Result<Vec<RunRecord>, DbError> {
+    let filter = super::runs::Filter { debug_session: Some(id), ..Default::default() };
+    super::runs::list(db, organization, filter, page).await
+}

@@ -1,0 +1,379 @@
+//! Opening: the first connection, the migrations, the pools.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool::Runtime;
+use diesel::backend::Backend;
+use diesel::connection::SimpleConnection;
+use diesel::migration::{Migration, MigrationSource as _};
+use diesel::pg::Pg;
+use diesel::sqlite::Sqlite;
+use diesel::{Connection as _, ConnectionError, SqliteConnection};
+use diesel_async::AsyncPgConnection;
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+use diesel_async::pooled_connection::deadpool::Pool;
+use diesel_async::pooled_connection::{
+    AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod,
+};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use futures_util::FutureExt as _;
+use tokio::runtime::Handle;
+use tokio_postgres::NoTls;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
+
+use super::{Db, Pools, Settings, SqliteConn, tls};
+
+pub(super) const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+pub(super) const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// The lock under which nodes that start together migrate one after the other.
+const MIGRATION_LOCK: &str = "SELECT pg_advisory_lock(5135891094)";
+
+/// Why the database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL is of no database that is known here.
+    #[error("`database.url` begins neither with `postgres://` nor with `sqlite:`")]
+    UnknownKind,
+    /// The URL cannot be read. It is not shown, since it may have a password in it.
+    #[error("`database.url` cannot be read: {cause}")]
+    Url {
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The file cannot be made, or cannot be written.
+    #[error("the database file {} cannot be written", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No server answers, or it refuses.
+    #[error("the database server cannot be reached: {cause}")]
+    Unreachable {
+        /// What happened.
+        cause: String,
+    },
+    /// The server does not accept the user or the password.
+    #[error("the database server refuses the user or the password: {cause}")]
+    Credentials {
+        /// The server's words.
+        cause: String,
+    },
+    /// The server has no database of this name.
+    #[error("the database server has no such database: {cause}")]
+    NoDatabase {
+        /// The server's words.
+        cause: String,
+    },
+    /// A newer program has changed the tables.
+    #[error(
+        "the database was made by a newer version of this program (it has migration {migration}); \
+         start that version, or restore a copy from before"
+    )]
+    Newer {
+        /// The first migration that this program does not know.
+        migration: String,
+    },
+    /// The tables could not be made or changed.
+    #[error("the tables could not be brought up to date: {cause}")]
+    Migrations {
+        /// What the database said.
+        cause: String,
+    },
+}
+
+impl Db {
+    /// Opens the database and brings its tables up to date.
+    ///
+    /// Queries run from then on on the runtime that this was called on.
+    ///
+    /// # Errors
+    ///
+    /// An [`OpenError`]; the tables are then as they were.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub async fn open(settings: &Settings, data_dir: &Path) -> Result<Self, OpenError> {
+        let runtime = Handle::current();
+        let url = settings.url.as_ref().map(|url| url.reveal().to_owned());
+        let pools = match url {
+            None => sqlite(settings, data_dir.join("greenroom.db")).await?,
+            Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+                postgres(settings, &url, &runtime).await?
+            }
+            Some(url) => {
+                let path = url.strip_prefix("sqlite:").ok_or(OpenError::UnknownKind)?;
+                let path = path.strip_prefix("//").unwrap_or(path);
+                sqlite(settings, PathBuf::from(path)).await?
+            }
+        };
+        Ok(Self { pools: Arc::new(pools), runtime, patience: settings.statement_timeout() })
+    }
+}
+
+async fn sqlite(settings: &Settings, path: PathBuf) -> Result<Pools, OpenError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|file| file.metadata());
+    file.map_err(|source| OpenError::File { path: path.clone(), source })?;
+    let Some(name) = path.to_str().map(str::to_owned) else {
+        return Err(OpenError::Url { cause: "the path of the file is not UTF-8".to_owned() });
+    };
+
+    let busy = settings.statement_timeout();
+    let migrating = {
+        let name = name.clone();
+        move || -> Result<(), OpenError> {
+            let refused = |error: ConnectionError| migrations_failed(&error);
+            let mut connection = sqlite_connection(&name, busy, false).map_err(refused)?;
+            migrate::<Sqlite>(&mut connection, SQLITE)
+        }
+    };
+    blocking(migrating).await?;
+
+    let writer = manager(RecyclingMethod::Fast, name.clone(), move |name| {
+        let name = name.to_owned();
+        async move {
+            let connect = move || sqlite_connection(&name, busy, false);
+            let connection = tokio::task::spawn_blocking(connect).await.map_err(not_made)??;
+            Ok(SqliteConn::new(connection))
+        }
+        .boxed()
+    });
+    let reader = manager(RecyclingMethod::Fast, name, move |name| {
+        let name = name.to_owned();
+        async move {
+            let connect = move || sqlite_connection(&name, busy, true);
+            let connection = tokio::task::spawn_blocking(connect).await.map_err(not_made)??;
+            Ok(SqliteConn::new(connection))
+        }
+        .boxed()
+    });
+    Ok(Pools::Sqlite {
+        write: pool(writer, 1, settings)?,
+        read: pool(reader, settings.sqlite_readers.get(), settings)?,
+    })
+}
+
+fn sqlite_connection(
+    name: &str,
+    busy: Duration,
+    only_read: bool,
+) -> Result<SqliteConnection, ConnectionError> {
+    let mut connection = SqliteConnection::establish(name)?;
+    // The time to wait for a lock comes first: changing the journal's mode needs one. With
+    // `synchronous` at its full, what has been acknowledged outlasts a loss of power.
+    let setup = format!(
+        "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+         PRAGMA foreign_keys = ON; PRAGMA query_only = {};",
+        busy.as_millis(),
+        if only_read { "ON" } else { "OFF" },
+    );
+    connection.batch_execute(&setup).map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
+}
+
+async fn postgres(settings: &Settings, url: &str, runtime: &Handle) -> Result<Pools, OpenError> {
+    let mut server: tokio_postgres::Config =
+        url.parse().map_err(|error: tokio_postgres::Error| OpenError::Url {
+            // Its source says more, and never the password.
+            cause: chain(&error),
+        })?;
+    server.connect_timeout(settings.connect_timeout());
+    if server.get_application_name().is_none() {
+        server.application_name("greenroom");
+    }
+
+    let connecting = connect(server.clone(), None);
+    let first = tokio::time::timeout(settings.connect_timeout(), connecting)
+        .await
+        .map_err(|_elapsed| OpenError::Unreachable {
+            cause: format!("no answer within {} s", settings.connect_timeout_seconds),
+        })?
+        .map_err(ConnectFailure::into_open_error)?;
+    blocking(move || {
+        let mut connection = AsyncConnectionWrapper::<AsyncPgConnection>::from(first);
+        connection.batch_execute(MIGRATION_LOCK).map_err(|error| migrations_failed(&error))?;
+        migrate::<Pg>(&mut connection, POSTGRES)
+    })
+    .await?;
+
+    let statement = settings.statement_timeout();
+    let runtime = runtime.clone();
+    let connections = manager(RecyclingMethod::Fast, String::new(), move |_url| {
+        let server = server.clone();
+        let runtime = runtime.clone();
+        async move {
+            // The connection's driver is a task of the runtime that it is made on.
+            let connecting = runtime.spawn(connect(server, Some(statement)));
+            connecting.await.map_err(not_made)?.map_err(|failure| not_made(failure.cause()))
+        }
+        .boxed()
+    });
+    Ok(Pools::Postgres(pool(connections, settings.postgres_connections.get(), settings)?))
+}
+
+/// Why no connection was made.
+#[derive(Debug)]
+enum ConnectFailure {
+    Tls(String),
+    Server(tokio_postgres::Error),
+    Setup(String),
+}
+
+impl ConnectFailure {
+    fn cause(&self) -> String {
+        match self {
+            Self::Tls(cause) | Self::Setup(cause) => cause.clone(),
+            Self::Server(error) => chain(error),
+        }
+    }
+
+    fn into_open_error(self) -> OpenError {
+        let cause = self.cause();
+        let state = match &self {
+            Self::Server(error) => error.code(),
+            Self::Tls(_) | Self::Setup(_) => None,
+        };
+        match state {
+            Some(state)
+                if *state == SqlState::INVALID_PASSWORD
+                    || *state == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
+            {
+                OpenError::Credentials { cause }
+            }
+            Some(state) if *state == SqlState::INVALID_CATALOG_NAME => {
+                OpenError::NoDatabase { cause }
+            }
+            Some(_) | None => OpenError::Unreachable { cause },
+        }
+    }
+}
+
+async fn connect(
+    server: tokio_postgres::Config,
+    statement: Option<Duration>,
+) -> Result<AsyncPgConnection, ConnectFailure> {
+    let setup = |error: ConnectionError| ConnectFailure::Setup(error.to_string());
+    let mut connection = if server.get_ssl_mode() == SslMode::Disable {
+        let (client, driver) = server.connect(NoTls).await.map_err(ConnectFailure::Server)?;
+        AsyncPgConnection::try_from_client_and_connection(client, driver).await.map_err(setup)?
+    } else {
+        let tls = if server.get_ssl_mode() == SslMode::Prefer {
+            tls::opportunistic()
+        } else {
+            tls::verified()
+        };
+        let tls = tls.map_err(ConnectFailure::Tls)?;
+        let (client, driver) = server.connect(tls).await.map_err(ConnectFailure::Server)?;
+        AsyncPgConnection::try_from_client_and_connection(client, driver).await.map_err(setup)?
+    };
+    if let Some(statement) = statement {
+        // The server gives up when we do, so that no lock outlasts the one who waited for it.
+        let limit = format!("SET statement_timeout = {}", statement.as_millis());
+        diesel_async::SimpleAsyncConnection::batch_execute(&mut connection, &limit)
+            .await
+            .map_err(|error| ConnectFailure::Setup(error.to_string()))?;
+    }
+    Ok(connection)
+}
+
+fn migrate<B: Backend>(
+    connection: &mut impl MigrationHarness<B>,
+    known: EmbeddedMigrations,
+) -> Result<(), OpenError>
+where
+    EmbeddedMigrations: diesel::migration::MigrationSource<B>,
+{
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| OpenError::Migrations {
+        cause: error.to_string(),
+    };
+    let migrations: Vec<Box<dyn Migration<B>>> = known.migrations().map_err(failed)?;
+    let names: Vec<String> =
+        migrations.iter().map(|migration| migration.name().version().to_string()).collect();
+    // The latest comes first.
+    let applied = connection.applied_migrations().map_err(failed)?;
+    let unknown = applied.iter().map(ToString::to_string).rfind(|name| !names.contains(name));
+    if let Some(migration) = unknown {
+        return Err(OpenError::Newer { migration });
+    }
+    connection.run_pending_migrations(known).map_err(failed)?;
+    Ok(())
+}
+
+/// Migrations are synchronous, and refuse to run on the threads of actors.
+async fn blocking<F>(work: F) -> Result<(), OpenError>
+where
+    F: FnOnce() -> Result<(), OpenError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(ended) => Err(migrations_failed(&ended)),
+    }
+}
+
+fn manager<C: PoolableConnection + 'static>(
+    recycling_method: RecyclingMethod<C>,
+    url: String,
+    setup: impl Fn(&str) -> futures_util::future::BoxFuture<'_, diesel::ConnectionResult<C>>
+    + Send
+    + Sync
+    + 'static,
+) -> AsyncDieselConnectionManager<C> {
+    let mut config = ManagerConfig::default();
+    config.recycling_method = recycling_method;
+    config.custom_setup = Box::new(setup);
+    AsyncDieselConnectionManager::new_with_config(url, config)
+}
+
+fn pool<C>(
+    manager: AsyncDieselConnectionManager<C>,
+    size: usize,
+    settings: &Settings,
+) -> Result<Pool<C>, OpenError>
+where
+    C: PoolableConnection + Send + 'static,
+    AsyncDieselConnectionManager<C>: deadpool::managed::Manager<Type = C>,
+{
+    Pool::builder(manager)
+        .max_size(size)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(settings.statement_timeout()))
+        .create_timeout(Some(settings.connect_timeout()))
+        .recycle_timeout(Some(settings.statement_timeout()))
+        .build()
+        .map_err(|error| OpenError::Unreachable { cause: error.to_string() })
+}
+
+fn migrations_failed(error: &dyn std::error::Error) -> OpenError {
+    OpenError::Migrations { cause: chain(error) }
+}
+
+fn not_made(cause: impl ToString) -> ConnectionError {
+    ConnectionError::BadConnection(cause.to_string())
+}
+
+/// An error with its sources, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

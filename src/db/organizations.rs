@@ -1,0 +1,80 @@
+//! Tenants.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::Db;
+use super::query::{DbError, on};
+use super::values::{Reader, one, stored};
+use crate::domain::ids::OrganizationId;
+use crate::domain::tenancy::Organization;
+use crate::schema::organizations;
+
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = organizations, treat_none_as_default_value = false)]
+#[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+pub(super) struct Row {
+    id: String,
+    name: String,
+    created_at: NaiveDateTime,
+}
+
+impl From<&Organization> for Row {
+    fn from(organization: &Organization) -> Self {
+        Self {
+            id: organization.id.to_string(),
+            name: organization.name.clone(),
+            created_at: stored(organization.created_at),
+        }
+    }
+}
+
+impl TryFrom<Row> for Organization {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let id = Reader { row: &row.id }.parse("organizations.id", &row.id)?;
+        Ok(Self { id, name: row.name, created_at: row.created_at.and_utc() })
+    }
+}
+
+/// A new organization.
+///
+/// # Errors
+///
+/// [`DbError::Conflict`] when the id is taken.
+pub async fn insert(db: &Db, organization: &Organization) -> Result<(), DbError> {
+    let row = Row::from(organization);
+    on!(db, write, |c| {
+        diesel::insert_into(organizations::table).values(row).execute(c).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// The oldest one, if there is any.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn first(db: &Db) -> Result<Option<Organization>, DbError> {
+    let row = on!(db, read, |c| {
+        let query = organizations::table.order((organizations::created_at, organizations::id));
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    });
+    one(row.await?)
+}
+
+/// The one with this id.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn by_id(db: &Db, id: OrganizationId) -> Result<Option<Organization>, DbError> {
+    let row = on!(db, read, |c| {
+        let query = organizations::table.find(id.to_string());
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    });
+    one(row.await?)
+}

@@ -1,0 +1,263 @@
+//! Workflow runs. Their rows are written by their actors only, through the store.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde_json::Value;
+
+use super::Db;
+use super::query::{DbError, on};
+use super::store::{RunChange, StoreError};
+use super::values::{Page, Reader, all, containing, json, lower, now, one, stored};
+use crate::domain::ids::{
+    DebugSessionId, NodeId, OrganizationId, RunId, SessionId, WorkflowPermanentId,
+};
+use crate::domain::run::{RunRecord, RunStatus};
+use crate::schema::workflow_runs as runs;
+
+/// The statuses in which a run has not ended, as the partial index names them.
+const UNFINISHED: [&str; 4] = [
+    RunStatus::Created.as_str(),
+    RunStatus::Queued.as_str(),
+    RunStatus::Running.as_str(),
+    RunStatus::Paused.as_str(),
+];
+
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = runs, treat_none_as_default_value = false)]
+#[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+struct Row {
+    id: String,
+    organization_id: String,
+    node_id: String,
+    workflow_id: String,
+    workflow_permanent_id: String,
+    session_id: Option<String>,
+    owns_session: bool,
+    debug_session_id: Option<String>,
+    title: Option<String>,
+    status: String,
+    parameters: Value,
+    request: Value,
+    outputs: Value,
+    failure: Option<Value>,
+    created_at: NaiveDateTime,
+    queued_at: Option<NaiveDateTime>,
+    started_at: Option<NaiveDateTime>,
+    finished_at: Option<NaiveDateTime>,
+    modified_at: NaiveDateTime,
+}
+
+/// What is `None` stays as it is.
+#[derive(Debug, AsChangeset)]
+#[diesel(table_name = runs)]
+struct Changes {
+    status: Option<&'static str>,
+    session_id: Option<String>,
+    owns_session: Option<bool>,
+    outputs: Option<Value>,
+    failure: Option<Value>,
+    queued_at: Option<NaiveDateTime>,
+    started_at: Option<NaiveDateTime>,
+    finished_at: Option<NaiveDateTime>,
+    modified_at: NaiveDateTime,
+}
+
+impl From<RunChange> for Changes {
+    fn from(change: RunChange) -> Self {
+        Self {
+            status: change.status.map(RunStatus::as_str),
+            session_id: change.session.map(|session| session.to_string()),
+            owns_session: change.owns_session,
+            outputs: change.outputs,
+            failure: change.failure.as_ref().map(json),
+            queued_at: change.queued_at.map(stored),
+            started_at: change.started_at.map(stored),
+            finished_at: change.finished_at.map(stored),
+            modified_at: now(),
+        }
+    }
+}
+
+impl From<&RunRecord> for Row {
+    fn from(run: &RunRecord) -> Self {
+        Self {
+            id: run.id.to_string(),
+            organization_id: run.organization.to_string(),
+            node_id: run.node.to_string(),
+            workflow_id: run.workflow.to_string(),
+            workflow_permanent_id: run.workflow_permanent_id.to_string(),
+            session_id: run.session.map(|session| session.to_string()),
+            owns_session: run.owns_session,
+            debug_session_id: run.debug_session.map(|session| session.to_string()),
+            title: run.title.clone(),
+            status: run.status.to_string(),
+            parameters: run.parameters.clone(),
+            request: run.request.clone(),
+            outputs: run.outputs.clone(),
+            failure: run.failure.as_ref().map(json),
+            created_at: stored(run.created_at),
+            queued_at: run.queued_at.map(stored),
+            started_at: run.started_at.map(stored),
+            finished_at: run.finished_at.map(stored),
+            modified_at: stored(run.modified_at),
+        }
+    }
+}
+
+impl TryFrom<Row> for RunRecord {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let read = Reader { row: &row.id };
+        Ok(Self {
+            id: read.parse("workflow_runs.id", &row.id)?,
+            organization: read.parse("workflow_runs.organization_id", &row.organization_id)?,
+            node: read.parse("workflow_runs.node_id", &row.node_id)?,
+            workflow: read.parse("workflow_runs.workflow_id", &row.workflow_id)?,
+            workflow_permanent_id: read
+                .parse("workflow_runs.workflow_permanent_id", &row.workflow_permanent_id)?,
+            session: read.parse_some("workflow_runs.session_id", row.session_id.as_deref())?,
+            owns_session: row.owns_session,
+            debug_session: read
+                .parse_some("workflow_runs.debug_session_id", row.debug_session_id.as_deref())?,
+            title: row.title,
+            status: read.parse("workflow_runs.status", &row.status)?,
+            parameters: row.parameters,
+            request: row.request,
+            outputs: row.outputs,
+            failure: read.json("workflow_runs.failure", row.failure)?,
+            created_at: row.created_at.and_utc(),
+            queued_at: row.queued_at.map(|at| at.and_utc()),
+            started_at: row.started_at.map(|at| at.and_utc()),
+            finished_at: row.finished_at.map(|at| at.and_utc()),
+            modified_at: row.modified_at.and_utc(),
+        })
+    }
+}
+
+/// Which runs a list has. What is empty or `None` leaves none out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// In one of these.
+    pub statuses: Vec<RunStatus>,
+    /// Of any version of this workflow.
+    pub workflow_permanent_id: Option<WorkflowPermanentId>,
+    /// In this session.
+    pub session: Option<SessionId>,
+    /// Of this debug session.
+    pub debug_session: Option<DebugSessionId>,
+    /// With this in the title or in the id, whatever its case.
+    pub search: Option<String>,
+}
+
+/// The run of this organization with this id.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn by_id(
+    db: &Db,
+    organization: OrganizationId,
+    id: RunId,
+) -> Result<Option<RunRecord>, DbError> {
+    let row: Option<Row> = on!(db, read, |c| {
+        let query = runs::table
+            .filter(runs::id.eq(id.to_string()))
+            .filter(runs::organization_id.eq(organization.to_string()));
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    })
+    .await?;
+    one(row)
+}
+
+/// An organization's runs, the newest first.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn list(
+    db: &Db,
+    organization: OrganizationId,
+    filter: Filter,
+    page: Page,
+) -> Result<Vec<RunRecord>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let mut query =
+            runs::table.filter(runs::organization_id.eq(organization.to_string())).into_boxed();
+        if !filter.statuses.is_empty() {
+            let statuses: Vec<_> = filter.statuses.iter().map(|status| status.as_str()).collect();
+            query = query.filter(runs::status.eq_any(statuses));
+        }
+        if let Some(workflow) = filter.workflow_permanent_id {
+            query = query.filter(runs::workflow_permanent_id.eq(workflow.to_string()));
+        }
+        if let Some(session) = filter.session {
+            query = query.filter(runs::session_id.eq(session.to_string()));
+        }
+        if let Some(session) = filter.debug_session {
+            query = query.filter(runs::debug_session_id.eq(session.to_string()));
+        }
+        if let Some(needle) = &filter.search {
+            let pattern = containing(needle);
+            let title = lower(runs::title.assume_not_null()).like(lower(pattern.clone()));
+            let id = runs::id.like(lower(pattern));
+            query = query
+                .filter((runs::title.is_not_null().and(title.escape('\\'))).or(id.escape('\\')));
+        }
+        let query = query
+            .order((runs::created_at.desc(), runs::id.desc()))
+            .limit(page.limit())
+            .offset(page.offset());
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+/// The runs that have not ended on a node, the oldest first: what a server that was killed has
+/// left behind.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn unfinished(db: &Db, node: NodeId) -> Result<Vec<RunRecord>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let query = runs::table
+            .filter(runs::node_id.eq(node.to_string()))
+            .filter(runs::status.eq_any(UNFINISHED))
+            .order((runs::created_at, runs::id));
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+pub(super) async fn insert(db: &Db, run: RunRecord) -> Result<(), StoreError> {
+    let row = Row::from(&run);
+    on!(db, write, |c| {
+        let insert = diesel::insert_into(runs::table).values(row);
+        insert.on_conflict(runs::id).do_nothing().execute(c).await?;
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn change(db: &Db, id: RunId, change: RunChange) -> Result<(), StoreError> {
+    let changes = Changes::from(change);
+    let changed = on!(db, write, |c| {
+        let run =
+            runs::table.filter(runs::id.eq(id.to_string())).filter(runs::status.eq_any(UNFINISHED));
+        Ok(diesel::update(run).set(changes).execute(c).await?)
+    })
+    .await?;
+    if changed > 0 {
+        return Ok(());
+    }
+    let found: i64 = on!(db, write, |c| {
+        Ok(runs::table.filter(runs::id.eq(id.to_string())).count().get_result(c).await?)
+    })
+    .await?;
+    Err(if found > 0 { StoreError::Final } else { StoreError::Missing })
+}

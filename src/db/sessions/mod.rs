@@ -1,0 +1,222 @@
+//! Browser sessions. Their rows are written by their actors only, through the store.
+
+mod row;
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use self::row::Row;
+use super::Db;
+use super::query::{DbError, on};
+use super::store::{Ended, Started, StoreError};
+use super::values::{Page, all, coalesce, json, now, one, stored};
+use crate::domain::deadlines::Deadlines;
+use crate::domain::ids::{NodeId, OrganizationId, SessionId};
+use crate::domain::occupancy::{Generation, Occupancy};
+use crate::domain::session::{SessionRecord, SessionStatus};
+use crate::schema::browser_sessions as sessions;
+
+/// The statuses in which a session has not ended, as the partial indexes name them.
+const LIVE: [&str; 3] = [
+    SessionStatus::Created.as_str(),
+    SessionStatus::Running.as_str(),
+    SessionStatus::Retry.as_str(),
+];
+
+/// The session of this organization with this id, ended or not.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn by_id(
+    db: &Db,
+    organization: OrganizationId,
+    id: SessionId,
+) -> Result<Option<SessionRecord>, DbError> {
+    let row: Option<Row> = on!(db, read, |c| {
+        let query = sessions::table
+            .filter(sessions::id.eq(id.to_string()))
+            .filter(sessions::organization_id.eq(organization.to_string()));
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    })
+    .await?;
+    one(row)
+}
+
+/// The sessions that have not ended on a node, the oldest first: what it has to adopt.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn live_on(db: &Db, node: NodeId) -> Result<Vec<SessionRecord>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let query = sessions::table
+            .filter(sessions::node_id.eq(node.to_string()))
+            .filter(sessions::status.eq_any(LIVE))
+            .order((sessions::created_at, sessions::id));
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+/// An organization's sessions that have not ended, the newest first.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn active(db: &Db, organization: OrganizationId) -> Result<Vec<SessionRecord>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let query = sessions::table
+            .filter(sessions::organization_id.eq(organization.to_string()))
+            .filter(sessions::status.eq_any(LIVE))
+            .order((sessions::created_at.desc(), sessions::id.desc()));
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+/// An organization's sessions made since `since`: those that have not ended first, then the
+/// newest first.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn history(
+    db: &Db,
+    organization: OrganizationId,
+    since: DateTime<Utc>,
+    page: Page,
+) -> Result<Vec<SessionRecord>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let query = sessions::table
+            .filter(sessions::organization_id.eq(organization.to_string()))
+            .filter(sessions::created_at.ge(stored(since)))
+            .order((
+                sessions::status.eq_any(LIVE).desc(),
+                sessions::created_at.desc(),
+                sessions::id.desc(),
+            ))
+            .limit(page.limit())
+            .offset(page.offset());
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+/// The row of a session, unless it is final.
+macro_rules! live {
+    ($id:expr) => {
+        sessions::table
+            .filter(sessions::id.eq($id.to_string()))
+            .filter(sessions::status.eq_any(LIVE))
+    };
+}
+
+pub(super) async fn insert(db: &Db, session: SessionRecord) -> Result<(), StoreError> {
+    let row = Row::from(&session);
+    on!(db, write, |c| {
+        let insert = diesel::insert_into(sessions::table).values(row);
+        insert.on_conflict(sessions::id).do_nothing().execute(c).await?;
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn occupy(
+    db: &Db,
+    id: SessionId,
+    expected: Generation,
+    next: Occupancy,
+) -> Result<(), StoreError> {
+    let columns = row::OccupancyColumns::from(&next);
+    let changed = on!(db, write, |c| {
+        let session = live!(id).filter(sessions::generation.eq(expected.number()));
+        let change = (columns, sessions::modified_at.eq(now()));
+        Ok(diesel::update(session).set(change).execute(c).await?)
+    })
+    .await?;
+    if changed > 0 {
+        return Ok(());
+    }
+    // Read where it was written: a reader of its own may be a moment behind.
+    let row: Option<Row> = on!(db, write, |c| {
+        let query = sessions::table.find(id.to_string());
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    })
+    .await?;
+    let session: SessionRecord = one(row)?.ok_or(StoreError::Missing)?;
+    Err(if session.status.is_final() {
+        StoreError::Final
+    } else {
+        StoreError::Conflict { stored: session.occupancy }
+    })
+}
+
+pub(super) async fn start(db: &Db, id: SessionId, started: Started) -> Result<(), StoreError> {
+    let Started { desktop, at, deadlines } = started;
+    let changed = on!(db, write, |c| {
+        let change = (
+            sessions::status.eq(SessionStatus::Running.as_str()),
+            sessions::display_number.eq(i32::from(desktop.display_number)),
+            sessions::vnc_port.eq(i32::from(desktop.vnc_port)),
+            sessions::desktop.eq(json(&desktop)),
+            sessions::expires_at.eq(deadlines.expires_at.map(stored)),
+            sessions::idle_expires_at.eq(deadlines.idle_expires_at.map(stored)),
+            // When it was brought back after a crash, it has started before.
+            sessions::started_at.eq(coalesce(sessions::started_at, Some(stored(at)))),
+            sessions::modified_at.eq(now()),
+        );
+        Ok(diesel::update(live!(id)).set(change).execute(c).await?)
+    })
+    .await?;
+    changed_or_why(db, id, changed).await
+}
+
+pub(super) async fn move_deadlines(
+    db: &Db,
+    id: SessionId,
+    deadlines: Deadlines,
+) -> Result<(), StoreError> {
+    let changed = on!(db, write, |c| {
+        let change = (
+            sessions::expires_at.eq(deadlines.expires_at.map(stored)),
+            sessions::idle_expires_at.eq(deadlines.idle_expires_at.map(stored)),
+            sessions::modified_at.eq(now()),
+        );
+        Ok(diesel::update(live!(id)).set(change).execute(c).await?)
+    })
+    .await?;
+    changed_or_why(db, id, changed).await
+}
+
+pub(super) async fn end(db: &Db, id: SessionId, ended: Ended) -> Result<(), StoreError> {
+    let Ended { status, failure, at } = ended;
+    let changed = on!(db, write, |c| {
+        let change = (
+            sessions::status.eq(status.as_str()),
+            sessions::failure.eq(failure.as_ref().map(json)),
+            sessions::completed_at.eq(stored(at)),
+            row::ClosedColumns::default(),
+            sessions::modified_at.eq(now()),
+        );
+        Ok(diesel::update(live!(id)).set(change).execute(c).await?)
+    })
+    .await?;
+    changed_or_why(db, id, changed).await
+}
+
+async fn changed_or_why(db: &Db, id: SessionId, changed: usize) -> Result<(), StoreError> {
+    if changed > 0 {
+        return Ok(());
+    }
+    let found: i64 = on!(db, write, |c| {
+        Ok(sessions::table.filter(sessions::id.eq(id.to_string())).count().get_result(c).await?)
+    })
+    .await?;
+    Err(if found > 0 { StoreError::Final } else { StoreError::Missing })
+}

@@ -1,0 +1,222 @@
+//! A session as a row.
+
+use std::time::Duration;
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+use serde_json::Value;
+
+use super::super::query::DbError;
+use super::super::values::{Reader, json, stored};
+use crate::domain::deadlines::Deadlines;
+use crate::domain::lease::LeaseHash;
+use crate::domain::occupancy::{Generation, Held, Occupancy, Occupant};
+use crate::domain::session::{SessionRecord, SessionSpec, Size};
+use crate::schema::browser_sessions;
+
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = browser_sessions, treat_none_as_default_value = false)]
+#[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+pub(super) struct Row {
+    id: String,
+    organization_id: String,
+    node_id: String,
+    status: String,
+    width: i32,
+    height: i32,
+    start_url: Option<String>,
+    lifetime_seconds: i64,
+    proxy: Option<String>,
+    echo: Value,
+    display_number: Option<i32>,
+    vnc_port: Option<i32>,
+    desktop: Option<Value>,
+    #[diesel(embed)]
+    occupancy: OccupancyColumns,
+    expires_at: Option<NaiveDateTime>,
+    idle_expires_at: Option<NaiveDateTime>,
+    failure: Option<Value>,
+    created_at: NaiveDateTime,
+    started_at: Option<NaiveDateTime>,
+    completed_at: Option<NaiveDateTime>,
+    modified_at: NaiveDateTime,
+}
+
+/// The occupancy's part of the row. What is `None` is written as null.
+#[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = browser_sessions)]
+#[diesel(treat_none_as_default_value = false, treat_none_as_null = true)]
+#[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+pub(super) struct OccupancyColumns {
+    occupancy_state: String,
+    runnable_type: Option<String>,
+    runnable_id: Option<String>,
+    generation: i64,
+    /// Of the occupant, or of the one that released last.
+    lease_hash: Option<String>,
+    occupied_since: Option<NaiveDateTime>,
+    heartbeat_at: Option<NaiveDateTime>,
+    occupancy_expires_at: Option<NaiveDateTime>,
+}
+
+/// The occupancy's part of the row at the end of the session. The generation stays.
+#[derive(Debug, AsChangeset)]
+#[diesel(table_name = browser_sessions, treat_none_as_null = true)]
+pub(super) struct ClosedColumns {
+    occupancy_state: &'static str,
+    runnable_type: Option<String>,
+    runnable_id: Option<String>,
+    lease_hash: Option<String>,
+    occupied_since: Option<NaiveDateTime>,
+    heartbeat_at: Option<NaiveDateTime>,
+    occupancy_expires_at: Option<NaiveDateTime>,
+}
+
+impl Default for ClosedColumns {
+    fn default() -> Self {
+        Self {
+            occupancy_state: "closed",
+            runnable_type: None,
+            runnable_id: None,
+            lease_hash: None,
+            occupied_since: None,
+            heartbeat_at: None,
+            occupancy_expires_at: None,
+        }
+    }
+}
+
+impl From<&Occupancy> for OccupancyColumns {
+    fn from(occupancy: &Occupancy) -> Self {
+        let nobody = |state: &str, last: &Generation, lease: Option<&LeaseHash>| Self {
+            occupancy_state: state.to_owned(),
+            runnable_type: None,
+            runnable_id: None,
+            generation: last.number(),
+            lease_hash: lease.map(|lease| lease.to_hex()),
+            occupied_since: None,
+            heartbeat_at: None,
+            occupancy_expires_at: None,
+        };
+        match occupancy {
+            Occupancy::Vacant { last, released } => nobody("vacant", last, released.as_ref()),
+            Occupancy::Closed { last } => nobody("closed", last, None),
+            Occupancy::Held(held) => Self {
+                occupancy_state: "held".to_owned(),
+                runnable_type: Some(held.occupant.runnable_type.as_str().to_owned()),
+                runnable_id: Some(held.occupant.runnable_id.as_str().to_owned()),
+                generation: held.generation.number(),
+                lease_hash: Some(held.lease.to_hex()),
+                occupied_since: Some(stored(held.since)),
+                heartbeat_at: Some(stored(held.heartbeat_at)),
+                occupancy_expires_at: Some(stored(held.expires_at)),
+            },
+        }
+    }
+}
+
+impl OccupancyColumns {
+    fn read(self, read: Reader<'_>) -> Result<Occupancy, DbError> {
+        let last = Generation::new(self.generation);
+        let lease = match &self.lease_hash {
+            Some(hex) => Some(read.some("browser_sessions.lease_hash", LeaseHash::from_hex(hex))?),
+            None => None,
+        };
+        let runnable_type = self.runnable_type.as_deref();
+        let runnable_id = self.runnable_id.as_deref();
+        Ok(match self.occupancy_state.as_str() {
+            "vacant" => Occupancy::Vacant { last, released: lease },
+            "closed" => Occupancy::Closed { last },
+            "held" => Occupancy::Held(Held {
+                occupant: Occupant {
+                    runnable_type: read.parse(
+                        "browser_sessions.runnable_type",
+                        runnable_type.unwrap_or_default(),
+                    )?,
+                    runnable_id: read
+                        .parse("browser_sessions.runnable_id", runnable_id.unwrap_or_default())?,
+                },
+                generation: last,
+                lease: read.some("browser_sessions.lease_hash", lease)?,
+                since: read.some("browser_sessions.occupied_since", self.occupied_since)?.and_utc(),
+                heartbeat_at: read
+                    .some("browser_sessions.heartbeat_at", self.heartbeat_at)?
+                    .and_utc(),
+                expires_at: read
+                    .some("browser_sessions.occupancy_expires_at", self.occupancy_expires_at)?
+                    .and_utc(),
+            }),
+            _ => return Err(read.corrupt("browser_sessions.occupancy_state")),
+        })
+    }
+}
+
+impl From<&SessionRecord> for Row {
+    fn from(session: &SessionRecord) -> Self {
+        let SessionSpec { size, start_url, lifetime, proxy, echo } = &session.spec;
+        let desktop = session.desktop.as_ref();
+        // A part of a second counts as a whole one.
+        let lifetime = lifetime.as_secs() + u64::from(lifetime.subsec_nanos() > 0);
+        Self {
+            id: session.id.to_string(),
+            organization_id: session.organization.to_string(),
+            node_id: session.node.to_string(),
+            status: session.status.to_string(),
+            width: size.width().into(),
+            height: size.height().into(),
+            start_url: start_url.as_ref().map(ToString::to_string),
+            lifetime_seconds: i64::try_from(lifetime).unwrap_or(i64::MAX),
+            proxy: proxy.as_ref().map(ToString::to_string),
+            echo: echo.clone(),
+            display_number: desktop.map(|desktop| desktop.display_number.into()),
+            vnc_port: desktop.map(|desktop| desktop.vnc_port.into()),
+            desktop: desktop.map(json),
+            occupancy: OccupancyColumns::from(&session.occupancy),
+            expires_at: session.deadlines.expires_at.map(stored),
+            idle_expires_at: session.deadlines.idle_expires_at.map(stored),
+            failure: session.failure.as_ref().map(json),
+            created_at: stored(session.created_at),
+            started_at: session.started_at.map(stored),
+            completed_at: session.completed_at.map(stored),
+            modified_at: stored(session.modified_at),
+        }
+    }
+}
+
+impl TryFrom<Row> for SessionRecord {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let read = Reader { row: &row.id };
+        let size = u32::try_from(row.width)
+            .ok()
+            .zip(u32::try_from(row.height).ok())
+            .and_then(|(width, height)| Size::new(width, height).ok());
+        let lifetime = u64::try_from(row.lifetime_seconds).ok().map(Duration::from_secs);
+        Ok(Self {
+            id: read.parse("browser_sessions.id", &row.id)?,
+            organization: read.parse("browser_sessions.organization_id", &row.organization_id)?,
+            node: read.parse("browser_sessions.node_id", &row.node_id)?,
+            status: read.parse("browser_sessions.status", &row.status)?,
+            spec: SessionSpec {
+                size: read.some("browser_sessions.width", size)?,
+                start_url: read
+                    .parse_some("browser_sessions.start_url", row.start_url.as_deref())?,
+                lifetime: read.some("browser_sessions.lifetime_seconds", lifetime)?,
+                proxy: read.parse_some("browser_sessions.proxy", row.proxy.as_deref())?,
+                echo: row.echo,
+            },
+            desktop: read.json("browser_sessions.desktop", row.desktop)?,
+            occupancy: row.occupancy.read(read)?,
+            deadlines: Deadlines {
+                expires_at: row.expires_at.map(|at| at.and_utc()),
+                idle_expires_at: row.idle_expires_at.map(|at| at.and_utc()),
+            },
+            failure: read.json("browser_sessions.failure", row.failure)?,
+            created_at: row.created_at.and_utc(),
+            started_at: row.started_at.map(|at| at.and_utc()),
+            completed_at: row.completed_at.map(|at| at.and_utc()),
+            modified_at: row.modified_at.and_utc(),
+        })
+    }
+}

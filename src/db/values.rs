@@ -1,0 +1,116 @@
+//! Between columns and values of the domain.
+
+use std::str::FromStr;
+
+use chrono::{DateTime, NaiveDateTime, SubsecRound as _, Utc};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::query::DbError;
+
+diesel::define_sql_function! {
+    /// In small letters; SQLite leaves letters outside of ASCII as they are.
+    fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text;
+}
+
+diesel::define_sql_function! {
+    /// The first that is not null.
+    fn coalesce(
+        first: diesel::sql_types::Nullable<diesel::sql_types::Timestamp>,
+        second: diesel::sql_types::Nullable<diesel::sql_types::Timestamp>,
+    ) -> diesel::sql_types::Nullable<diesel::sql_types::Timestamp>;
+}
+
+/// A part of a list. Pages are numbered from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Which one.
+    pub number: u32,
+    /// How many rows a page has.
+    pub size: u32,
+}
+
+impl Page {
+    pub(super) fn limit(self) -> i64 {
+        i64::from(self.size)
+    }
+
+    pub(super) fn offset(self) -> i64 {
+        i64::from(self.number.saturating_sub(1)) * i64::from(self.size)
+    }
+}
+
+/// In UTC and whole microseconds, which is what both databases keep.
+pub(super) fn stored(at: DateTime<Utc>) -> NaiveDateTime {
+    at.naive_utc().trunc_subsecs(6)
+}
+
+/// The time now, as it is stored.
+pub(super) fn now() -> NaiveDateTime {
+    stored(Utc::now())
+}
+
+/// A pattern for `LIKE … ESCAPE '\'` that finds `needle` anywhere.
+pub(super) fn containing(needle: &str) -> String {
+    let escaped = needle.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
+    format!("%{escaped}%")
+}
+
+/// A value as JSON.
+pub(super) fn json<T: Serialize>(value: &T) -> Value {
+    // What is stored so has neither keys that are no text nor numbers that JSON does not know.
+    serde_json::to_value(value).unwrap_or(Value::Null)
+}
+
+/// Reads the columns of one row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) row: &'a str,
+}
+
+impl Reader<'_> {
+    pub(super) fn corrupt(self, column: &'static str) -> DbError {
+        DbError::Corrupt { column, row: self.row.to_owned() }
+    }
+
+    pub(super) fn parse<T: FromStr>(self, column: &'static str, text: &str) -> Result<T, DbError> {
+        text.parse().map_err(|_unknown| self.corrupt(column))
+    }
+
+    pub(super) fn parse_some<T: FromStr>(
+        self,
+        column: &'static str,
+        text: Option<&str>,
+    ) -> Result<Option<T>, DbError> {
+        text.map(|text| self.parse(column, text)).transpose()
+    }
+
+    pub(super) fn json<T: DeserializeOwned>(
+        self,
+        column: &'static str,
+        value: Option<Value>,
+    ) -> Result<Option<T>, DbError> {
+        value.map(serde_json::from_value).transpose().map_err(|_shape| self.corrupt(column))
+    }
+
+    pub(super) fn some<T>(self, column: &'static str, value: Option<T>) -> Result<T, DbError> {
+        value.ok_or_else(|| self.corrupt(column))
+    }
+}
+
+/// Turns rows into values, or says which one cannot be read.
+pub(super) fn all<R, T>(rows: Vec<R>) -> Result<Vec<T>, DbError>
+where
+    T: TryFrom<R, Error = DbError>,
+{
+    rows.into_iter().map(T::try_from).collect()
+}
+
+/// Turns a row into a value, if there is one.
+pub(super) fn one<R, T>(row: Option<R>) -> Result<Option<T>, DbError>
+where
+    T: TryFrom<R, Error = DbError>,
+{
+    row.map(T::try_from).transpose()
+}

@@ -1,0 +1,248 @@
+//! Workflows: a row for each version, none of which is ever edited.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde_json::Value;
+
+use super::Db;
+use super::query::{DbError, on};
+use super::values::{Page, Reader, all, containing, lower, now, one, stored};
+use crate::domain::ids::{OrganizationId, WorkflowId, WorkflowPermanentId};
+use crate::domain::run::WorkflowRecord;
+use crate::schema::workflows;
+
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = workflows, treat_none_as_default_value = false)]
+#[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+struct Row {
+    id: String,
+    permanent_id: String,
+    organization_id: String,
+    version: i32,
+    title: String,
+    description: Option<String>,
+    status: String,
+    definition: Value,
+    settings: Value,
+    created_at: NaiveDateTime,
+    modified_at: NaiveDateTime,
+    deleted_at: Option<NaiveDateTime>,
+}
+
+impl From<&WorkflowRecord> for Row {
+    fn from(workflow: &WorkflowRecord) -> Self {
+        Self {
+            id: workflow.id.to_string(),
+            permanent_id: workflow.permanent_id.to_string(),
+            organization_id: workflow.organization.to_string(),
+            version: workflow.version,
+            title: workflow.title.clone(),
+            description: workflow.description.clone(),
+            status: workflow.status.clone(),
+            definition: workflow.definition.clone(),
+            settings: workflow.settings.clone(),
+            created_at: stored(workflow.created_at),
+            modified_at: stored(workflow.modified_at),
+            deleted_at: workflow.deleted_at.map(stored),
+        }
+    }
+}
+
+impl TryFrom<Row> for WorkflowRecord {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let read = Reader { row: &row.id };
+        Ok(Self {
+            id: read.parse("workflows.id", &row.id)?,
+            permanent_id: read.parse("workflows.permanent_id", &row.permanent_id)?,
+            organization: read.parse("workflows.organization_id", &row.organization_id)?,
+            version: row.version,
+            title: row.title,
+            description: row.description,
+            status: row.status,
+            definition: row.definition,
+            settings: row.settings,
+            created_at: row.created_at.and_utc(),
+            modified_at: row.modified_at.and_utc(),
+            deleted_at: row.deleted_at.map(|at| at.and_utc()),
+        })
+    }
+}
+
+/// Which workflows a list has. What is empty or `None` leaves none out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// With this in the title or in the permanent id, whatever its case.
+    pub search: Option<String>,
+    /// Whose latest version is in one of these: `published`, `draft`.
+    pub statuses: Vec<String>,
+}
+
+/// A version of a workflow, the first one or a later one. Its number is what tells two writers
+/// apart: who was second is told [`DbError::Conflict`], reads the latest and tries again.
+///
+/// # Errors
+///
+/// [`DbError::Conflict`] when there is such a version already.
+pub async fn insert(db: &Db, workflow: &WorkflowRecord) -> Result<(), DbError> {
+    let row = Row::from(workflow);
+    on!(db, write, |c| {
+        diesel::insert_into(workflows::table).values(row).execute(c).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// The latest version, unless the workflow was deleted.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn latest(
+    db: &Db,
+    organization: OrganizationId,
+    id: WorkflowPermanentId,
+) -> Result<Option<WorkflowRecord>, DbError> {
+    let row: Option<Row> = on!(db, read, |c| {
+        let query = workflows::table
+            .filter(workflows::organization_id.eq(organization.to_string()))
+            .filter(workflows::permanent_id.eq(id.to_string()))
+            .filter(workflows::deleted_at.is_null())
+            .order(workflows::version.desc());
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    })
+    .await?;
+    one(row)
+}
+
+/// The version with this number, unless the workflow was deleted.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn version(
+    db: &Db,
+    organization: OrganizationId,
+    id: WorkflowPermanentId,
+    version: i32,
+) -> Result<Option<WorkflowRecord>, DbError> {
+    let row: Option<Row> = on!(db, read, |c| {
+        let query = workflows::table
+            .filter(workflows::organization_id.eq(organization.to_string()))
+            .filter(workflows::permanent_id.eq(id.to_string()))
+            .filter(workflows::version.eq(version))
+            .filter(workflows::deleted_at.is_null());
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    })
+    .await?;
+    one(row)
+}
+
+/// The version with this id, deleted or not: a run still shows what it executed.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn by_id(
+    db: &Db,
+    organization: OrganizationId,
+    id: WorkflowId,
+) -> Result<Option<WorkflowRecord>, DbError> {
+    let row: Option<Row> = on!(db, read, |c| {
+        let query = workflows::table
+            .filter(workflows::id.eq(id.to_string()))
+            .filter(workflows::organization_id.eq(organization.to_string()));
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    })
+    .await?;
+    one(row)
+}
+
+/// All versions, the latest first; none if the workflow was deleted.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn versions(
+    db: &Db,
+    organization: OrganizationId,
+    id: WorkflowPermanentId,
+) -> Result<Vec<WorkflowRecord>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let query = workflows::table
+            .filter(workflows::organization_id.eq(organization.to_string()))
+            .filter(workflows::permanent_id.eq(id.to_string()))
+            .filter(workflows::deleted_at.is_null())
+            .order(workflows::version.desc());
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+/// The latest version of each of an organization's workflows that are not deleted, the newest
+/// version first.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn list(
+    db: &Db,
+    organization: OrganizationId,
+    filter: Filter,
+    page: Page,
+) -> Result<Vec<WorkflowRecord>, DbError> {
+    let later = diesel::alias!(workflows as later);
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let has_later = later
+            .filter(later.field(workflows::organization_id).eq(workflows::organization_id))
+            .filter(later.field(workflows::permanent_id).eq(workflows::permanent_id))
+            .filter(later.field(workflows::version).gt(workflows::version));
+        let mut query = workflows::table
+            .filter(workflows::organization_id.eq(organization.to_string()))
+            .filter(workflows::deleted_at.is_null())
+            .filter(diesel::dsl::not(diesel::dsl::exists(has_later)))
+            .into_boxed();
+        if !filter.statuses.is_empty() {
+            query = query.filter(workflows::status.eq_any(filter.statuses));
+        }
+        if let Some(needle) = &filter.search {
+            let pattern = containing(needle);
+            let title = lower(workflows::title).like(lower(pattern.clone())).escape('\\');
+            let id = workflows::permanent_id.like(lower(pattern)).escape('\\');
+            query = query.filter(title.or(id));
+        }
+        let query = query
+            .order((workflows::created_at.desc(), workflows::id.desc()))
+            .limit(page.limit())
+            .offset(page.offset());
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+/// Deletes a workflow with all its versions; its runs stay. Whether there was one.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn delete(
+    db: &Db,
+    organization: OrganizationId,
+    id: WorkflowPermanentId,
+) -> Result<bool, DbError> {
+    let changed: usize = on!(db, write, |c| {
+        let versions = workflows::table
+            .filter(workflows::organization_id.eq(organization.to_string()))
+            .filter(workflows::permanent_id.eq(id.to_string()))
+            .filter(workflows::deleted_at.is_null());
+        let at = now();
+        let change = (workflows::deleted_at.eq(Some(at)), workflows::modified_at.eq(at));
+        Ok(diesel::update(versions).set(change).execute(c).await?)
+    })
+    .await?;
+    Ok(changed > 0)
+}

@@ -1,0 +1,67 @@
+//! [`Store`] on a database.
+
+use super::store::{Ended, RunChange, Started, Store, Stored};
+use super::{Db, artifacts, audit_events, blocks, runs, sessions};
+use crate::domain::audit::AuditEvent;
+use crate::domain::deadlines::Deadlines;
+use crate::domain::ids::{RunId, SessionId};
+use crate::domain::occupancy::{Generation, Occupancy};
+use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord};
+use crate::domain::session::SessionRecord;
+
+impl Store for Db {
+    fn insert_session(&self, session: SessionRecord) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { sessions::insert(&db, session).await })
+    }
+
+    fn occupy(&self, id: SessionId, expected: Generation, next: Occupancy) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { sessions::occupy(&db, id, expected, next).await })
+    }
+
+    fn start_session(&self, id: SessionId, started: Started) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { sessions::start(&db, id, started).await })
+    }
+
+    fn move_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { sessions::move_deadlines(&db, id, deadlines).await })
+    }
+
+    fn end_session(&self, id: SessionId, ended: Ended) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { sessions::end(&db, id, ended).await })
+    }
+
+    fn insert_run(&self, run: RunRecord) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { runs::insert(&db, run).await })
+    }
+
+    fn change_run(&self, id: RunId, change: RunChange) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { runs::change(&db, id, change).await })
+    }
+
+    fn insert_block(&self, block: BlockRecord) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { blocks::insert(&db, block).await })
+    }
+
+    fn end_block(&self, block: BlockRecord) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { blocks::end(&db, block).await })
+    }
+
+    fn insert_artifact(&self, artifact: ArtifactRecord) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { artifacts::insert(&db, artifact).await })
+    }
+
+    fn insert_audit(&self, events: Vec<AuditEvent>) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { audit_events::insert(&db, events).await })
+    }
+}
