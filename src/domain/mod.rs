@@ -10,6 +10,7 @@ pub mod debug_session;
 pub mod ids;
 pub mod lease;
 pub mod occupancy;
+pub mod rfb;
 pub mod run;
 pub mod secret;
 pub mod session;
