@@ -51,3 +51,5 @@ pub fn application(
 
 #[cfg(test)]
 mod tests;
+
+pub mod bridge;

@@ -1,0 +1,296 @@
+//! The bridge from a viewer's WebSocket to a session's VNC server.
+//!
+//! ```text
+//!                  +-- upward ---> Parser --> Gate --+
+//!   WebSocket <--> |                                 | <--> TCP, VNC server
+//!                  +-- Outbox <--------- downward ---+
+//! ```
+//!
+//! One task for each viewer, on the worker that has its WebSocket; no mailbox takes part. A handler
+//! calls [`accept`], spawns [`run`], and hears from [`Ended`] what became of it; or it calls
+//! [`refuse`]. Who may come, and with which role, has been decided before.
+//!
+//! # Slow viewers
+//!
+//! x11vnc serves all viewers from one thread: while it waits for one socket to take bytes, all of them
+//! stand still. So its socket is drained at all times, and what a viewer does not take piles up
+//! here. That is bounded three times:
+//!
+//! 1. RFB sends a picture only when asked. While more than [`Limits::hold_updates_over`] is piled up,
+//!    requests for pictures are held back and merged: a slow viewer sees fewer pictures.
+//! 2. Over [`Limits::backlog`] the viewer is told to go, as [`Why::TooSlow`]. It must be above the
+//!    largest single picture.
+//! 3. So it is when nothing has moved for [`Limits::stall`].
+//!
+//! Nothing is ever left out of the stream: the encodings compress over the whole of it.
+
+mod close;
+mod downward;
+mod refusal;
+#[cfg(test)]
+mod tests;
+mod upstream;
+mod upward;
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_ws::{MessageStream, Session};
+use bytes::Bytes;
+use secrecy::SecretString;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::domain::rfb::{Dialect, HandshakeError, ParseError, Policy, Role};
+
+pub use close::{Close, CloseCode};
+pub use refusal::{REFUSAL_DELAY, refuse};
+
+use downward::Outbox;
+use upward::{Incoming, Upward};
+
+/// Where a VNC server listens, what it wants to hear, and what it understands.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// On loopback.
+    pub address: SocketAddr,
+    /// For VNC Authentication.
+    pub password: SecretString,
+    /// What may be sent to it.
+    pub dialect: Dialect,
+}
+
+/// How long and how much the bridge bears.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For the VNC server to accept, to check the password and to tell of its display; and for the
+    /// viewer to shake hands.
+    pub handshake: Duration,
+    /// Between two pings.
+    pub ping_every: Duration,
+    /// A viewer that was silent for so long is gone; it answers pings, so the silence is real.
+    pub dead_after: Duration,
+    /// A viewer that has taken nothing for so long, while something waits, is told to go.
+    pub stall: Duration,
+    /// Bytes that may wait for a viewer. Above the size of one picture, uncompressed.
+    pub backlog: usize,
+    /// With more bytes waiting than this, requests for pictures are held back.
+    pub hold_updates_over: usize,
+    /// A VNC server that takes no input for so long is given up.
+    pub upstream_stall: Duration,
+    /// The longest clipboard that goes into the session, in bytes on the wire.
+    pub cut_text: u32,
+    /// The longest WebSocket frame of a viewer, in bytes.
+    pub frame: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(15),
+            ping_every: Duration::from_secs(20),
+            dead_after: Duration::from_secs(45),
+            stall: Duration::from_secs(20),
+            backlog: 48 << 20,
+            hold_updates_over: 1 << 20,
+            upstream_stall: Duration::from_secs(20),
+            cut_text: 1 << 20,
+            frame: 2 << 20,
+        }
+    }
+}
+
+/// Why a bridge ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Why {
+    /// The viewer closed its side, or its connection broke.
+    #[error("the viewer left")]
+    ViewerLeft,
+    /// Not even pings were answered.
+    #[error("the viewer fell silent")]
+    ViewerSilent,
+    /// Too much waited for it, or for too long.
+    #[error("the viewer was too slow")]
+    TooSlow,
+    /// It sent text, which RFB is not.
+    #[error("the viewer sent text")]
+    Text,
+    /// It broke the rules of the WebSocket.
+    #[error("the viewer's WebSocket is broken")]
+    Socket(#[source] actix_ws::ProtocolError),
+    /// It did not shake hands, or not in time (`None`).
+    #[error("the viewer did not shake hands")]
+    ViewerHandshake(#[source] Option<HandshakeError>),
+    /// It sent something that is not RFB.
+    #[error("the viewer does not speak RFB")]
+    Malformed(#[source] ParseError),
+    /// No connection to the VNC server.
+    #[error("the VNC server cannot be reached")]
+    Unreachable(#[source] io::Error),
+    /// It did not shake hands, or not with this password.
+    #[error("the VNC server did not let us in")]
+    Refused(#[source] HandshakeError),
+    /// It did not answer in time, or took no input any more.
+    #[error("the VNC server does not respond")]
+    Unresponsive,
+    /// It closed the connection.
+    #[error("the VNC server closed the connection")]
+    UpstreamClosed,
+    /// The one who started the bridge wanted it to end.
+    #[error("told to stop: {0}")]
+    Stopped(Close),
+}
+
+impl Why {
+    /// How the viewer's WebSocket is closed for it.
+    pub fn close(&self) -> Close {
+        use CloseCode as C;
+        match self {
+            Self::ViewerLeft => Close::new(C::Normal, "viewer-left"),
+            Self::ViewerSilent => Close::new(C::Policy, "viewer-silent"),
+            Self::TooSlow => Close::new(C::TryAgainLater, "viewer-too-slow"),
+            Self::Text => Close::new(C::Unsupported, "binary-only"),
+            Self::Socket(actix_ws::ProtocolError::Overflow) => {
+                Close::new(C::TooBig, "frame-too-big")
+            }
+            Self::Socket(_) => Close::new(C::Protocol, "websocket-error"),
+            Self::ViewerHandshake(_) | Self::Malformed(_) => Close::new(C::Protocol, "rfb-error"),
+            Self::Unreachable(_) => Close::new(C::TryAgainLater, "vnc-unreachable"),
+            Self::Refused(_) => Close::new(C::Internal, "vnc-refused"),
+            Self::Unresponsive => Close::new(C::TryAgainLater, "vnc-unresponsive"),
+            Self::UpstreamClosed => Close::new(C::Normal, "vnc-closed"),
+            Self::Stopped(close) => close.clone(),
+        }
+    }
+}
+
+/// What became of a bridge.
+#[derive(Debug)]
+pub struct Ended {
+    /// Why it ended.
+    pub why: Why,
+    /// Bytes of RFB that were queued for the viewer.
+    pub to_viewer: u64,
+    /// Bytes of RFB that came from the viewer.
+    pub from_viewer: u64,
+    /// The viewer's messages that the gate held back.
+    pub dropped: u64,
+}
+
+/// A viewer's WebSocket, accepted and not yet used.
+pub struct Socket {
+    session: Session,
+    stream: MessageStream,
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").finish_non_exhaustive()
+    }
+}
+
+/// Accepts a WebSocket: with the subprotocol `binary` if the viewer offers it, and with none if not.
+/// The answer is to be returned from the handler; fails if the request is no WebSocket's.
+pub fn accept(
+    request: &HttpRequest,
+    body: web::Payload,
+) -> Result<(HttpResponse, Socket), actix_web::Error> {
+    let (response, session, stream) = actix_ws::handle_with_protocols(request, body, &["binary"])?;
+    Ok((response, Socket { session, stream }))
+}
+
+/// Bridges until one side or `stop` ends it, then closes the WebSocket with the code for it.
+///
+/// `role` may change at any time, and each message is judged by the role of that moment; if its
+/// sender is gone, the viewer watches. When the bridge ends, whatever way, the keys and buttons that
+/// the viewer held are let go first. Dropping the future does neither.
+pub async fn run(
+    socket: Socket,
+    endpoint: Endpoint,
+    role: watch::Receiver<Role>,
+    policy: Policy,
+    limits: Limits,
+    stop: impl Future<Output = Close>,
+) -> Ended {
+    let Socket { session, stream } = socket;
+    let outbox = Outbox::new(&limits);
+    let heard = Rc::new(Cell::new(Instant::now()));
+    let stream = stream.max_frame_size(limits.frame);
+    let mut incoming = Incoming::new(stream, outbox.clone(), Rc::clone(&heard));
+    let mut upstream = None;
+    let talking = talk(&mut upstream, &mut incoming, &outbox, (&endpoint, role, policy, &limits));
+
+    let why = tokio::select! {
+        biased;
+        close = stop => Why::Stopped(close),
+        why = outbox.send_to(session.clone(), limits.stall) => why,
+        why = keep(&outbox, &heard, &limits) => why,
+        why = talking => why,
+    };
+
+    let dropped = upstream.as_ref().map_or(0, |(upward, _)| Upward::dropped(upward));
+    // Both are bounded in time, so neither waits for the other.
+    tokio::join!(
+        async {
+            if let Some((upward, read)) = upstream {
+                upward.finish(read).await;
+            }
+        },
+        close::close(session, &mut incoming, why.close()),
+    );
+    Ended { to_viewer: outbox.pushed(), from_viewer: incoming.received(), dropped, why }
+}
+
+/// Both handshakes side by side, then both directions, until one of them ends.
+async fn talk(
+    both_ways: &mut Option<(Upward, OwnedReadHalf)>,
+    incoming: &mut Incoming,
+    outbox: &Outbox,
+    (endpoint, role, policy, limits): (&Endpoint, watch::Receiver<Role>, Policy, &Limits),
+) -> Why {
+    let connecting = async {
+        timeout(limits.handshake, upstream::connect(endpoint))
+            .await
+            .unwrap_or(Err(Why::Unresponsive))
+    };
+    let greeting = async {
+        timeout(limits.handshake, incoming.greet()).await.unwrap_or(Err(Why::ViewerHandshake(None)))
+    };
+    let (upstream, pipelined): (upstream::Connected, Bytes) =
+        match tokio::try_join!(connecting, greeting) {
+            Ok(both) => both,
+            Err(why) => return why,
+        };
+    if let Err(why) = outbox.push(upstream.first) {
+        return why;
+    }
+    let (read, write) = upstream.stream.into_split();
+    let upward = Upward::new(write, role, policy, endpoint.dialect, limits);
+    let (upward, read) = both_ways.insert((upward, read));
+    tokio::select! {
+        why = downward::read(read, outbox) => why,
+        why = upward.run(incoming, outbox, pipelined) => why,
+    }
+}
+
+/// Sends pings, and resolves when nothing has been heard for too long.
+async fn keep(outbox: &Outbox, heard: &Cell<Instant>, limits: &Limits) -> Why {
+    let mut ping_at = Instant::now() + limits.ping_every;
+    loop {
+        sleep_until(ping_at.min(heard.get() + limits.dead_after)).await;
+        let now = Instant::now();
+        if now >= heard.get() + limits.dead_after {
+            return Why::ViewerSilent;
+        }
+        if now >= ping_at {
+            outbox.ping();
+            ping_at = now + limits.ping_every;
+        }
+    }
+}

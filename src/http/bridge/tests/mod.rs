@@ -1,0 +1,232 @@
+//! The bridge before a real x11vnc on a real Xvfb.
+
+mod world;
+
+use std::time::Duration;
+
+use futures_util::SinkExt as _;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+use self::world::{World, eventually, serve};
+use super::{Close, CloseCode, Limits, REFUSAL_DELAY, Why};
+use crate::domain::rfb::{ClientMessage, Role};
+
+fn bytes(messages: &[ClientMessage]) -> Vec<u8> {
+    let mut out = Vec::new();
+    messages.iter().for_each(|it| it.encode(&mut out));
+    out
+}
+
+fn key(down: bool) -> ClientMessage {
+    ClientMessage::Key { down, keysym: 0x61 }
+}
+
+fn pointer(buttons: u16, x: u16, y: u16) -> ClientMessage {
+    ClientMessage::Pointer { buttons, x, y, extended: false }
+}
+
+/// Everything by which a viewer could change something.
+fn attack() -> Vec<u8> {
+    bytes(&[
+        key(true),
+        pointer(1, 7, 9),
+        ClientMessage::CutText(b"stolen".to_vec()),
+        ClientMessage::ExtendedClipboard { flags: 1 << 28 | 1, payload: vec![0; 9] },
+        ClientMessage::QemuKey { down: true, keysym: 0x61, keycode: 0x1e },
+        ClientMessage::SetDesktopSize { width: 9, height: 9, screens: vec![[0; 16]] },
+    ])
+}
+
+#[actix_web::test]
+async fn a_viewer_sees_what_is_on_the_display() {
+    let world = World::new().await;
+    let server = world.serve(Limits::default()).await;
+    let mut viewer = server.viewer().await;
+    for colour in [0xff_8040, 0x10_20f0] {
+        world.x.fill(colour);
+        viewer.sees(colour).await;
+    }
+}
+
+#[actix_web::test]
+async fn nothing_that_a_watcher_sends_reaches_the_display_however_it_is_cut() {
+    let world = World::new().await;
+    let server = world.serve(Limits::default()).await;
+    let mut viewer = server.viewer().await;
+    let before = world.x.pointer();
+    viewer.send(&attack()).await;
+    for byte in attack() {
+        viewer.send(&[byte]).await;
+    }
+    for piece in [attack(), attack(), attack()].concat().chunks(7) {
+        viewer.send(piece).await;
+    }
+    // The answer comes after everything before it has been judged, and done if it passed.
+    world.x.fill(0x123456);
+    viewer.sees(0x123456).await;
+    viewer.sees(0x123456).await;
+    assert_eq!(world.x.pointer(), before);
+    assert!(!world.x.any_key_down());
+    assert!(!world.x.has_clipboard());
+}
+
+#[actix_web::test]
+async fn what_a_viewer_in_control_sends_arrives_and_ends_with_its_control() {
+    let world = World::new().await;
+    let mut server = world.serve(Limits::default()).await;
+    let mut viewer = server.viewer().await;
+    server.role.send_replace(Role::Control);
+    let stream = bytes(&[key(true), pointer(1, 70, 90), ClientMessage::CutText(b"text".to_vec())]);
+    for byte in stream {
+        viewer.send(&[byte]).await;
+    }
+    eventually("the button is down", || world.x.pointer() == (70, 90, true)).await;
+    eventually("the key is down", || world.x.any_key_down()).await;
+    eventually("the text is offered", || world.x.has_clipboard()).await;
+
+    server.role.send_replace(Role::Watch);
+    eventually("the key is up", || !world.x.any_key_down()).await;
+    eventually("the button is up", || world.x.pointer() == (70, 90, false)).await;
+    viewer.send(&bytes(&[pointer(0, 1, 1), pointer(1, 2, 2), key(true)])).await;
+    world.x.fill(0x654321);
+    viewer.sees(0x654321).await;
+    assert_eq!(world.x.pointer(), (70, 90, false));
+    assert!(!world.x.any_key_down());
+
+    viewer.socket.close(None).await.unwrap();
+    let ended = server.next_end().await;
+    assert!(matches!(ended.why, Why::ViewerLeft), "{:?}", ended.why);
+    assert_eq!(ended.dropped, 3);
+}
+
+#[actix_web::test]
+async fn a_viewer_that_vanishes_leaves_no_key_pressed() {
+    let world = World::new().await;
+    let mut server = world.serve(Limits::default()).await;
+    let mut viewer = server.viewer().await;
+    server.role.send_replace(Role::Control);
+    // As a QEMU key, which x11vnc does not know.
+    let qemu = ClientMessage::QemuKey { down: true, keysym: 0x62, keycode: 0x30 };
+    viewer.send(&bytes(&[qemu, pointer(1, 5, 6)])).await;
+    eventually("the key is down", || world.x.any_key_down()).await;
+    drop(viewer);
+    let ended = server.next_end().await;
+    assert!(matches!(ended.why, Why::ViewerLeft), "{:?}", ended.why);
+    eventually("all is up", || !world.x.any_key_down() && !world.x.pointer().2).await;
+}
+
+#[actix_web::test]
+async fn a_viewer_that_answers_no_ping_is_gone_at_its_deadline() {
+    let world = World::new().await;
+    let limits = Limits {
+        ping_every: Duration::from_millis(100),
+        dead_after: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let mut server = world.serve(limits).await;
+    // A viewer that is not polled answers nothing.
+    let _viewer = server.viewer().await;
+    let ended = server.next_end().await;
+    assert!(matches!(ended.why, Why::ViewerSilent), "{:?}", ended.why);
+
+    let mut alive = server.viewer().await;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(1500) {
+        alive.ask().await;
+        alive.middle().await;
+    }
+    assert!(server.ended.try_recv().is_err(), "a living viewer was put out");
+}
+
+#[actix_web::test]
+async fn each_end_has_its_close_code() {
+    let mut world = World::new().await;
+    let server = world.serve(Limits::default()).await;
+
+    let mut viewer = server.viewer().await;
+    viewer.socket.send(Message::text("hello")).await.unwrap();
+    assert_eq!(viewer.closed().await, (1003, "binary-only".into()));
+
+    let mut viewer = server.viewer().await;
+    viewer.send(&[77]).await;
+    assert_eq!(viewer.closed().await, (1002, "rfb-error".into()));
+
+    let mut viewer = server.dial("/vnc").await;
+    viewer.send(b"GET / HTTP/1.1").await;
+    assert_eq!(viewer.closed().await, (1002, "rfb-error".into()));
+
+    let mut viewer = server.viewer().await;
+    server.stop.send_replace(Some(Close::new(CloseCode::Policy, "kicked")));
+    assert_eq!(viewer.closed().await, (1008, "kicked".into()));
+
+    let wrong = super::Endpoint { password: "wrong".into(), ..world.endpoint.clone() };
+    let other = serve(wrong, Limits::default()).await;
+    let mut viewer = other.dial("/vnc").await;
+    viewer.send(b"RFB 003.008\n\x01\x01").await;
+    assert_eq!(viewer.closed().await, (1011, "vnc-refused".into()));
+
+    let server = world.serve(Limits::default()).await;
+    let mut viewer = server.viewer().await;
+    world.vnc.kill();
+    assert_eq!(viewer.closed().await, (1000, "vnc-closed".into()));
+    let mut viewer = server.dial("/vnc").await;
+    assert_eq!(viewer.closed().await, (1013, "vnc-unreachable".into()));
+}
+
+#[actix_web::test]
+async fn a_stalled_viewer_does_not_hold_up_another_and_is_told_to_go() {
+    let world = World::new().await;
+    let limits = Limits { stall: Duration::from_secs(1), ..Limits::default() };
+    let mut server = world.serve(limits).await;
+    let mut stalled = server.viewer().await;
+    let mut other = server.viewer().await;
+    // 300 kB each; it reads none of them, so that the sockets and all buffers fill.
+    for _ in 0..200 {
+        stalled.ask().await;
+    }
+    let mut slowest = Duration::ZERO;
+    let began = Instant::now();
+    let mut colour = 1;
+    let ended = loop {
+        colour += 1;
+        let asked = Instant::now();
+        world.x.fill(colour);
+        other.sees(colour).await;
+        slowest = slowest.max(asked.elapsed());
+        if let Ok(ended) = server.ended.try_recv() {
+            break ended;
+        }
+        assert!(began.elapsed() < world::PATIENCE, "the stalled one is still there");
+    };
+    assert!(matches!(ended.why, Why::TooSlow), "{:?}", ended.why);
+    assert!(slowest < Duration::from_secs(1), "the other one waited for {slowest:?}");
+}
+
+#[actix_web::test]
+async fn a_refusal_takes_its_time_and_says_why() {
+    let world = World::new().await;
+    let server = world.serve(Limits::default()).await;
+    let began = Instant::now();
+    let mut viewer = server.dial("/no").await;
+    viewer.send(b"hurry").await;
+    assert_eq!(viewer.closed().await, (1013, "not-ready".into()));
+    assert!(began.elapsed() >= REFUSAL_DELAY, "after {:?}", began.elapsed());
+}
+
+#[actix_web::test]
+async fn the_subprotocol_binary_is_taken_when_it_is_offered_and_none_is_needed() {
+    let world = World::new().await;
+    let server = world.serve(Limits::default()).await;
+    let header = "sec-websocket-protocol";
+    for (offered, taken) in [(Some("base64, binary"), Some("binary")), (None, None)] {
+        let mut request = format!("ws://{}/vnc", server.address).into_client_request().unwrap();
+        if let Some(offered) = offered {
+            request.headers_mut().insert(header, offered.parse().unwrap());
+        }
+        let (_socket, response) = tokio_tungstenite::connect_async(request).await.unwrap();
+        let answer = response.headers().get(header).map(|it| it.to_str().unwrap());
+        assert_eq!(answer, taken);
+    }
+}

@@ -1,0 +1,332 @@
+//! A real X server with a real VNC server, and a server of ours before it.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use actix_web::{App, HttpRequest, HttpServer, web};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use x11rb::connection::Connection as _;
+use x11rb::protocol::xproto::{AtomEnum, ConnectionExt as _, CreateGCAux, Rectangle};
+use x11rb::rust_connection::RustConnection;
+
+use super::super::{Close, Ended, Endpoint, Limits, accept, refuse, run};
+use crate::domain::rfb::{Dialect, Policy, Role};
+
+/// Until the slowest of the things waited for must have happened.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PASSWORD: &str = "secret12";
+pub const WIDTH: u16 = 320;
+pub const HEIGHT: u16 = 240;
+
+/// A program that ends with the test.
+pub struct Program(Child);
+
+impl Program {
+    #[expect(clippy::disallowed_methods, reason = "a test's own X server, ended by its drop")]
+    fn start(program: &str, arguments: &[&str], stdout: Stdio) -> Self {
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.unwrap_or_else(|error| panic!("{program} is not installed: {error}")))
+    }
+
+    pub fn kill(&mut self) {
+        let _ended = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // With `SIGTERM` first: an X server that is killed leaves its lock behind.
+        let pid = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid
+            && matches!(self.0.try_wait(), Ok(None))
+        {
+            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let began = std::time::Instant::now();
+        while matches!(self.0.try_wait(), Ok(None)) && began.elapsed() < Duration::from_secs(2) {
+            std::thread::yield_now();
+        }
+        self.kill();
+    }
+}
+
+/// A display with a VNC server.
+pub struct World {
+    pub vnc: Program,
+    pub x: X,
+    pub endpoint: Endpoint,
+    // Declared last: the VNC server and our connection end before the display does.
+    _xvfb: Program,
+}
+
+/// Our own look at the display.
+pub struct X {
+    pub connection: RustConnection,
+    root: u32,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let geometry = format!("{WIDTH}x{HEIGHT}x24");
+        let arguments = ["-displayfd", "1", "-screen", "0", &geometry, "-nolisten", "tcp"];
+        let mut xvfb =
+            Program::start("Xvfb", &[&arguments[..], &["-noreset"]].concat(), Stdio::piped());
+        let mut number = String::new();
+        BufReader::new(xvfb.0.stdout.take().unwrap()).read_line(&mut number).unwrap();
+        let display = format!(":{}", number.trim());
+
+        let (connection, screen) = x11rb::connect(Some(&display)).unwrap();
+        let root = connection.setup().roots[screen].root;
+        let x = X { connection, root };
+
+        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        // x11vnc walks through all descriptors that it might have.
+        let vnc = format!(
+            "ulimit -n 256; exec x11vnc -display {display} -rfbport {port} -passwd {PASSWORD} \
+             -localhost -no6 -shared -forever -nonap -onetile -repeat -quiet"
+        );
+        let vnc = Program::start("sh", &["-c", &vnc], Stdio::null());
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        eventually("x11vnc listens", || TcpStream::connect(address).is_ok()).await;
+        let endpoint = Endpoint { address, password: PASSWORD.into(), dialect: Dialect::X11VNC };
+        Self { vnc, x, endpoint, _xvfb: xvfb }
+    }
+
+    /// Our server before it, on a free port.
+    pub async fn serve(&self, limits: Limits) -> Served {
+        serve(self.endpoint.clone(), limits).await
+    }
+}
+
+impl X {
+    pub fn fill(&self, colour: u32) {
+        let gc = self.connection.generate_id().unwrap();
+        let values = CreateGCAux::new().foreground(colour);
+        self.connection.create_gc(gc, self.root, &values).unwrap();
+        let all = Rectangle { x: 0, y: 0, width: WIDTH, height: HEIGHT };
+        self.connection.poly_fill_rectangle(self.root, gc, &[all]).unwrap();
+        self.connection.free_gc(gc).unwrap().check().unwrap();
+    }
+
+    /// Where the pointer is, and whether its left button is down.
+    pub fn pointer(&self) -> (i16, i16, bool) {
+        let it = self.connection.query_pointer(self.root).unwrap().reply().unwrap();
+        (it.root_x, it.root_y, u16::from(it.mask) & 0x100 != 0)
+    }
+
+    pub fn any_key_down(&self) -> bool {
+        let keys = self.connection.query_keymap().unwrap().reply().unwrap().keys;
+        keys.iter().any(|it| *it != 0)
+    }
+
+    /// Whether somebody, which can only be the VNC server, offers text.
+    pub fn has_clipboard(&self) -> bool {
+        let primary = AtomEnum::PRIMARY.into();
+        self.connection.get_selection_owner(primary).unwrap().reply().unwrap().owner != 0
+    }
+}
+
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Our server, as a handler would use the bridge.
+pub struct Served {
+    pub address: SocketAddr,
+    pub role: watch::Sender<Role>,
+    pub stop: watch::Sender<Option<Close>>,
+    pub ended: mpsc::UnboundedReceiver<Ended>,
+    handle: actix_web::dev::ServerHandle,
+}
+
+pub async fn serve(endpoint: Endpoint, limits: Limits) -> Served {
+    let (role, role_seen) = watch::channel(Role::Watch);
+    let (stop, stop_seen) = watch::channel(None);
+    let (tell, ended) = mpsc::unbounded_channel();
+    let bridge = move |request: HttpRequest, body: web::Payload| {
+        let (endpoint, role, tell) = (endpoint.clone(), role_seen.clone(), tell.clone());
+        let mut stop = stop_seen.clone();
+        async move {
+            let (response, socket) = accept(&request, body)?;
+            actix_web::rt::spawn(async move {
+                let stop = async move {
+                    let close = stop.wait_for(Option::is_some).await;
+                    close.ok().and_then(|it| it.clone()).unwrap()
+                };
+                let ended = run(socket, endpoint, role, Policy::default(), limits, stop).await;
+                let _test_is_over = tell.send(ended);
+            });
+            Ok::<_, actix_web::Error>(response)
+        }
+    };
+    let turn_away = |request: HttpRequest, body: web::Payload| async move {
+        refuse(&request, body, Close::new(super::super::CloseCode::TryAgainLater, "not-ready"))
+    };
+    let server = HttpServer::new(move || {
+        App::new()
+            .route("/vnc", web::get().to(bridge.clone()))
+            .route("/no", web::get().to(turn_away))
+    })
+    .workers(1)
+    .disable_signals()
+    .tcp_nodelay(true)
+    .bind(("127.0.0.1", 0))
+    .unwrap();
+    let address = server.addrs()[0];
+    let server = server.run();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    Served { address, role, stop, ended, handle }
+}
+
+impl Served {
+    /// The outcome of the next bridge that ends.
+    pub async fn next_end(&mut self) -> Ended {
+        timeout(PATIENCE, self.ended.recv()).await.expect("no bridge ended").unwrap()
+    }
+
+    pub async fn dial(&self, path: &str) -> Viewer {
+        let url = format!("ws://{}{path}", self.address);
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        Viewer { socket, unread: Vec::new() }
+    }
+
+    /// A viewer that has shaken hands, and asked for pixels of four bytes and no compression.
+    pub async fn viewer(&self) -> Viewer {
+        let mut viewer = self.dial("/vnc").await;
+        assert_eq!(viewer.read(12).await, b"RFB 003.008\n");
+        viewer.send(b"RFB 003.008\n").await;
+        assert_eq!(viewer.read(2).await, [1, 1]);
+        viewer.send(&[1]).await;
+        assert_eq!(viewer.read(4).await, [0, 0, 0, 0]);
+        viewer.send(&[0]).await;
+        let init = viewer.read(24).await;
+        assert_eq!(init[..4], [WIDTH.to_be_bytes(), HEIGHT.to_be_bytes()].concat());
+        let name = u32::from_be_bytes(init[20..24].try_into().unwrap());
+        viewer.read(name.try_into().unwrap()).await;
+        let format = [32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0, 0, 0, 0];
+        viewer.send(&[&[0; 4][..], &format, &[2, 0, 0, 1, 0, 0, 0, 0]].concat()).await;
+        viewer
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let stopping = self.handle.stop(false);
+        actix_web::rt::spawn(stopping);
+    }
+}
+
+/// A raw viewer.
+pub struct Viewer {
+    pub socket: WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>,
+    unread: Vec<u8>,
+}
+
+impl Viewer {
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.socket.send(Message::Binary(bytes.to_vec().into())).await.unwrap();
+    }
+
+    /// The next `count` bytes of RFB.
+    pub async fn read(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count {
+            let message = timeout(PATIENCE, self.socket.next()).await.expect("silence");
+            match message.unwrap().unwrap() {
+                Message::Binary(bytes) => self.unread.extend_from_slice(&bytes),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other @ (Message::Text(_) | Message::Close(_) | Message::Frame(_)) => {
+                    panic!("unexpected: {other:?}")
+                }
+            }
+        }
+        let rest = self.unread.split_off(count);
+        std::mem::replace(&mut self.unread, rest)
+    }
+
+    /// Asks for the whole picture.
+    pub async fn ask(&mut self) {
+        let [w, h] = [WIDTH.to_be_bytes(), HEIGHT.to_be_bytes()];
+        self.send(&[3, 0, 0, 0, 0, 0, w[0], w[1], h[0], h[1]]).await;
+    }
+
+    /// The pixel in the middle of the next picture that was asked for, or `None` if the VNC server sent
+    /// something else first, or a part.
+    pub async fn middle(&mut self) -> Option<u32> {
+        let kind = self.read(1).await[0];
+        match kind {
+            0 => {}
+            2 => return None,
+            3 => {
+                let head = self.read(7).await;
+                let length = u32::from_be_bytes(head[3..7].try_into().unwrap());
+                self.read(length.try_into().unwrap()).await;
+                return None;
+            }
+            other => panic!("a server's message of type {other}"),
+        }
+        let count = u16::from_be_bytes(self.read(3).await[1..3].try_into().unwrap());
+        let mut middle = None;
+        for _ in 0..count {
+            let head = self.read(12).await;
+            let [x, y, w, h] =
+                [0, 2, 4, 6].map(|at| usize::from(u16::from_be_bytes([head[at], head[at + 1]])));
+            let pixels = self.read(w * h * 4).await;
+            let (mx, my) = (usize::from(WIDTH / 2), usize::from(HEIGHT / 2));
+            if (x..x + w).contains(&mx) && (y..y + h).contains(&my) {
+                let at = ((my - y) * w + (mx - x)) * 4;
+                let bytes = pixels[at..at + 4].try_into().unwrap();
+                middle = Some(u32::from_le_bytes(bytes) & 0xff_ffff);
+            }
+        }
+        middle
+    }
+
+    /// Asks until the middle has this colour.
+    pub async fn sees(&mut self, colour: u32) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.ask().await;
+            let seen = self.middle().await;
+            if seen == Some(colour) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "sees {seen:x?}, not {colour:x}");
+        }
+    }
+
+    /// The code and the reason with which the socket is closed.
+    pub async fn closed(&mut self) -> (u16, String) {
+        loop {
+            let message = timeout(PATIENCE, self.socket.next()).await.expect("is not closed");
+            match message.expect("the socket broke").expect("the socket broke") {
+                Message::Close(Some(CloseFrame { code, reason })) => {
+                    return (code.into(), reason.to_string());
+                }
+                Message::Close(None) => panic!("closed without a code"),
+                Message::Binary(_)
+                | Message::Text(_)
+                | Message::Ping(_)
+                | Message::Pong(_)
+                | Message::Frame(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! From the viewer to the VNC server.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_ws::{Item, Message, MessageStream};
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::downward::Outbox;
+use super::{Limits, Why};
+use crate::domain::rfb::{
+    Area, ClientMessage, Dialect, Gate, Parser, Policy, Role, Step, VERSION, Verdict, Viewing,
+};
+
+/// How long the VNC server has to take the last releases.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// What the viewer sends, without the frames around it.
+pub(super) struct Incoming {
+    stream: MessageStream,
+    outbox: Outbox,
+    heard: Rc<Cell<Instant>>,
+    received: u64,
+}
+
+impl Incoming {
+    pub(super) fn new(stream: MessageStream, outbox: Outbox, heard: Rc<Cell<Instant>>) -> Self {
+        Self { stream, outbox, heard, received: 0 }
+    }
+
+    /// How many bytes of RFB have come.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The next bytes. Pings are answered on the way. Nothing is lost when the future is dropped.
+    async fn bytes(&mut self) -> Result<Bytes, Why> {
+        loop {
+            let message = match self.stream.recv().await {
+                Some(Ok(message)) => message,
+                Some(Err(actix_ws::ProtocolError::Io(_))) | None => return Err(Why::ViewerLeft),
+                Some(Err(error)) => return Err(Why::Socket(error)),
+            };
+            self.heard.set(Instant::now());
+            match message {
+                Message::Binary(bytes)
+                | Message::Continuation(
+                    Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes),
+                ) => {
+                    self.received += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                    return Ok(bytes);
+                }
+                Message::Text(_) | Message::Continuation(Item::FirstText(_)) => {
+                    return Err(Why::Text);
+                }
+                Message::Ping(payload) => self.outbox.pong(payload),
+                Message::Pong(_) | Message::Nop => {}
+                Message::Close(_) => return Err(Why::ViewerLeft),
+            }
+        }
+    }
+
+    /// Reads on until the viewer has closed its side.
+    pub(super) async fn drain(&mut self) {
+        while let Some(Ok(message)) = self.stream.recv().await {
+            if matches!(message, Message::Close(_)) {
+                return;
+            }
+        }
+    }
+
+    /// Shakes hands with the viewer, until it waits for `ServerInit`. Gives back what it sent
+    /// beyond that.
+    pub(super) async fn greet(&mut self) -> Result<Bytes, Why> {
+        self.outbox.push(Bytes::from_static(&VERSION))?;
+        let mut viewing = Viewing::default();
+        let mut bytes = Bytes::new();
+        loop {
+            let mut input: &[u8] = &bytes;
+            let step =
+                viewing.next(&mut input).map_err(|error| Why::ViewerHandshake(Some(error)))?;
+            let rest = input.len();
+            bytes.advance(bytes.len().saturating_sub(rest));
+            match step {
+                Step::More => bytes = self.bytes().await?,
+                Step::Send(answer) => self.outbox.push(answer.into())?,
+                Step::Done(()) => return Ok(bytes),
+            }
+        }
+    }
+}
+
+/// Judges what the viewer sends, and passes it on.
+pub(super) struct Upward {
+    write: OwnedWriteHalf,
+    /// Whole messages, of which the first may be sent in part.
+    unsent: BytesMut,
+    role: watch::Receiver<Role>,
+    parser: Parser,
+    gate: Gate,
+    stall: Duration,
+    /// A request for a picture that waits until the viewer has taken the last ones.
+    held_back: Option<(bool, Area)>,
+    dropped: u64,
+}
+
+impl Upward {
+    pub(super) fn new(
+        write: OwnedWriteHalf,
+        role: watch::Receiver<Role>,
+        policy: Policy,
+        dialect: Dialect,
+        limits: &Limits,
+    ) -> Self {
+        Self {
+            write,
+            unsent: BytesMut::new(),
+            role,
+            parser: Parser::new(dialect, limits.cut_text),
+            gate: Gate::new(policy, dialect),
+            stall: limits.upstream_stall,
+            held_back: None,
+            dropped: 0,
+        }
+    }
+
+    /// How many messages the gate held back.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    pub(super) async fn run(
+        &mut self,
+        incoming: &mut Incoming,
+        outbox: &Outbox,
+        pipelined: Bytes,
+    ) -> Why {
+        let mut bytes = pipelined;
+        loop {
+            if let Err(why) = self.take(&bytes, outbox) {
+                return why;
+            }
+            match timeout(self.stall, self.flush()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_io)) => return Why::UpstreamClosed,
+                Err(_elapsed) => return Why::Unresponsive,
+            }
+            // While the server took its time, nobody listened to the viewer.
+            if !bytes.is_empty() {
+                incoming.heard.set(Instant::now());
+            }
+
+            let role = self.role.clone();
+            tokio::select! {
+                biased;
+                () = changed(role, self.gate.role()) => bytes = Bytes::new(),
+                () = outbox.caught_up(), if self.held_back.is_some() => bytes = Bytes::new(),
+                next = incoming.bytes() => match next {
+                    Ok(next) => bytes = next,
+                    Err(why) => return why,
+                },
+            }
+        }
+    }
+
+    /// Judges `bytes` by the role of this moment.
+    fn take(&mut self, mut bytes: &[u8], outbox: &Outbox) -> Result<(), Why> {
+        self.follow_role();
+        while let Some(message) = self.parser.next(&mut bytes).map_err(Why::Malformed)? {
+            match self.gate.judge(&message) {
+                Verdict::Pass => {
+                    if outbox.is_behind()
+                        && let ClientMessage::UpdateRequest { incremental, area } = message
+                    {
+                        self.hold_back(incremental, area);
+                    } else {
+                        self.queue(&message);
+                    }
+                }
+                Verdict::Drop(_) => self.dropped += 1,
+                Verdict::Replace(others) => others.iter().for_each(|it| self.queue(it)),
+            }
+        }
+        if !outbox.is_behind()
+            && let Some((incremental, area)) = self.held_back.take()
+        {
+            self.queue(&ClientMessage::UpdateRequest { incremental, area });
+        }
+        Ok(())
+    }
+
+    fn follow_role(&mut self) {
+        // Without anybody who could take control away, there is none.
+        let gone = self.role.has_changed().is_err();
+        let role = if gone { Role::Watch } else { *self.role.borrow_and_update() };
+        for message in self.gate.set_role(role) {
+            self.queue(&message);
+        }
+    }
+
+    fn hold_back(&mut self, incremental: bool, area: Area) {
+        let held = self.held_back.map_or((incremental, area), |(before, other)| {
+            (before && incremental, other.union(area))
+        });
+        self.held_back = Some(held);
+    }
+
+    fn queue(&mut self, message: &ClientMessage) {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        self.unsent.extend_from_slice(&bytes);
+    }
+
+    /// Sends what is queued. Dropping the future loses nothing and sends nothing twice.
+    async fn flush(&mut self) -> std::io::Result<()> {
+        while !self.unsent.is_empty() {
+            self.write.write_buf(&mut self.unsent).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of what the viewer held, and closes the connection so that the VNC server reads it all:
+    /// one that is closed with bytes unread is reset, and may be before the last releases are read.
+    pub(super) async fn finish(mut self, mut read: OwnedReadHalf) {
+        for message in self.gate.set_role(Role::Watch) {
+            self.queue(&message);
+        }
+        let parting = async {
+            self.flush().await?;
+            self.write.shutdown().await?;
+            tokio::io::copy(&mut read, &mut tokio::io::sink()).await
+        };
+        // A server that is gone holds no keys either.
+        let _outcome = timeout(PARTING, parting).await;
+    }
+}
+
+/// Resolves when the role is no longer `now`. Without anybody who could give another, it is `Watch`.
+async fn changed(mut role: watch::Receiver<Role>, now: Role) {
+    if role.changed().await.is_err() && now == Role::Watch {
+        std::future::pending::<()>().await;
+    }
+}
