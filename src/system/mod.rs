@@ -3,4 +3,16 @@
 //! This floor knows nothing of actors, tables or HTTP. What it must tell an upper floor it
 //! returns, or sends to a receiver that it was handed.
 
+pub mod browser;
+pub mod capture;
+pub mod cdp;
 pub mod desktop;
+pub mod display;
+pub mod doctor;
+mod failure;
+pub mod process;
+mod readiness;
+pub mod settings;
+pub mod vnc;
+
+pub use settings::Settings;

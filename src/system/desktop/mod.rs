@@ -1,7 +1,18 @@
 //! A session's desktop: Xvfb, a VNC server, Chromium, and their directory.
 //!
 //! Two traits are the seam to the actors, so that these can be tested without a single process:
-//! [`Launch`] brings a desktop up, [`Desktop`] is one that is up.
+//! [`Launch`] brings a desktop up, [`Desktop`] is one that is up. [`Desktops`] is the real thing.
+
+mod closing;
+mod directory;
+mod launch;
+mod record;
+mod running;
+#[cfg(test)]
+mod tests;
+
+pub use directory::{Directory, Saved};
+pub use launch::Desktops;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,0 +1,35 @@
+//! How a browser ends.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::Devtools;
+use crate::system::cdp::Connection;
+use crate::system::process::Process;
+
+/// Ends a browser by `Browser.close`, so that logins are kept; when it has not ended after
+/// `grace`, by signals. Resolves when its processes are gone, or with `false` when even the
+/// kernel could not end them.
+pub async fn close(process: &Process, devtools: &Devtools, grace: Duration) -> bool {
+    if process.has_exited() {
+        return process.stop(grace).await;
+    }
+    let asked = async {
+        match Connection::open(devtools.address, &devtools.path).await {
+            // It may end before it answers.
+            Ok(connection) => drop(connection.call(None, "Browser.close", json!({})).await),
+            Err(cause) => tracing::warn!(error = %cause, "the browser cannot be asked to close"),
+        }
+    };
+    let ended = async {
+        asked.await;
+        process.gone_within(grace).await
+    };
+    if timeout(grace, ended).await.unwrap_or(false) {
+        return true;
+    }
+    tracing::warn!("the browser did not close when asked; it is ended by signals");
+    process.stop(grace).await
+}

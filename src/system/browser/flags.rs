@@ -1,0 +1,88 @@
+//! The arguments of Chromium.
+
+use std::ffi::OsString;
+
+use super::Start;
+use crate::system::settings::Settings;
+
+/// Below this, shared memory goes to files: Chromium crashes when `/dev/shm` is full.
+const ENOUGH_SHARED_MEMORY: u64 = 1024 * 1024 * 1024;
+
+/// A loopback port where nobody listens; what must not be asked for goes there.
+const NOWHERE: &str = "http://127.0.0.1:9/";
+
+/// What is the same for every session.
+const FIXED: &[&str] = &[
+    "--remote-debugging-port=0",
+    "--ozone-platform=x11",
+    "--force-device-scale-factor=1",
+    "--disable-gpu",
+    // No questions and no tours.
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-search-engine-choice-screen",
+    "--hide-crash-restore-bubble",
+    "--noerrdialogs",
+    // No keyring: there is no desktop to unlock it.
+    "--password-store=basic",
+    // Nobody is asked for anything but by the pages.
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-domain-reliability",
+    "--disable-breakpad",
+    "--disable-client-side-phishing-detection",
+    "--disable-sync",
+    "--metrics-recording-only",
+    "--no-pings",
+    "--disable-features=NetworkTimeServiceQuerying,OptimizationHints,MediaRouter,\
+     DialMediaRouteProvider,Translate,AutofillServerCommunication,InterestFeedContentSuggestions,\
+     CertificateTransparencyComponentUpdater",
+    // A page that nobody looks at runs on.
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+];
+
+pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
+    let mut profile = OsString::from("--user-data-dir=");
+    profile.push(start.profile);
+    let size = start.spec.size;
+
+    let mut flags: Vec<OsString> = FIXED.iter().map(Into::into).collect();
+    flags.push(profile);
+    flags.extend([
+        // There is no window manager, which would be needed to maximize a window.
+        format!("--window-size={},{}", size.width(), size.height()).into(),
+        "--window-position=0,0".into(),
+        format!("--component-updater=url-source={NOWHERE}").into(),
+        format!("--gaia-url={NOWHERE}").into(),
+    ]);
+    if start.no_sandbox {
+        // The second hides the bar that warns of the first.
+        flags.extend(["--no-sandbox".into(), "--test-type".into()]);
+    }
+    if !has_enough_shared_memory() {
+        flags.push("--disable-dev-shm-usage".into());
+    }
+    if let Some(proxy) = &start.spec.proxy {
+        // Chromium takes no path here, and the server has none.
+        let proxy = proxy.as_str().trim_end_matches('/');
+        flags.push(format!("--proxy-server={proxy}").into());
+    }
+    flags.extend(settings.chromium_arguments.iter().map(Into::into));
+    let page = start.spec.start_url.as_ref().map_or("about:blank", |url| url.as_str());
+    flags.push(page.into());
+    flags
+}
+
+/// Whether `/dev/shm` has room for a browser.
+fn has_enough_shared_memory() -> bool {
+    free_shared_memory().is_some_and(|bytes| bytes >= ENOUGH_SHARED_MEMORY)
+}
+
+/// The free bytes in `/dev/shm`; none when it is not there.
+pub(crate) fn free_shared_memory() -> Option<u64> {
+    let statistics = rustix::fs::statvfs("/dev/shm").ok()?;
+    Some(statistics.f_bavail.saturating_mul(statistics.f_frsize))
+}

@@ -1,0 +1,187 @@
+//! The browser of a session: Chromium, how it starts and how it ends.
+//!
+//! It is ended by `Browser.close` and not by `SIGTERM`, which would lose cookies that were set
+//! within the last half minute.
+
+mod closing;
+mod flags;
+mod profile;
+mod sandbox;
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tokio::runtime::Handle;
+
+use super::cdp::Connection;
+use super::failure::{Stage, failure};
+use super::process::{Process, Program, find};
+use super::readiness::file_says;
+use super::settings::Settings;
+use crate::domain::ids::SessionId;
+use crate::domain::session::{Failure, SessionSpec};
+
+pub use closing::close;
+pub(crate) use flags::free_shared_memory;
+pub use profile::{prepare, remove_remains};
+pub use sandbox::{NoSandbox, obstacle};
+
+pub(super) const STAGE: Stage = Stage { name: "chromium", package: "chromium" };
+
+/// The names under which Chromium is looked for.
+const NAMES: [&str; 5] =
+    ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
+
+/// Where Debian has the program that its `chromium`, a script, executes after 50 to 100 ms.
+const DEBIAN: &str = "/usr/lib/chromium/chromium";
+
+/// Where a browser's DevTools listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Devtools {
+    /// Loopback.
+    pub address: SocketAddr,
+    /// Of the WebSocket of the browser itself.
+    pub path: String,
+}
+
+/// What a browser is started with.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// Whose it is.
+    pub session: SessionId,
+    /// The size of its window, its proxy, its first page.
+    pub spec: &'a SessionSpec,
+    /// The display.
+    pub display: u16,
+    /// The file with the display's cookie.
+    pub authority: &'a Path,
+    /// Its directory of profiles, which is also its home.
+    pub profile: &'a Path,
+    /// Where its temporary files go.
+    pub temporary: &'a Path,
+    /// The file for its log.
+    pub log: &'a Path,
+    /// Whether it runs without its sandbox.
+    pub no_sandbox: bool,
+}
+
+/// Which program is the browser.
+pub fn locate(settings: &Settings) -> Result<PathBuf, Failure> {
+    if let Some(set) = &settings.chromium {
+        return find(set, &settings.path).ok_or_else(|| STAGE.missing(set));
+    }
+    let found = NAMES.iter().find_map(|name| find(Path::new(name), &settings.path));
+    let debian = || find(Path::new(DEBIAN), "");
+    match found {
+        Some(script) if script == Path::new("/usr/bin/chromium") => Ok(debian().unwrap_or(script)),
+        Some(found) => Ok(found),
+        None => debian().ok_or_else(|| STAGE.missing(Path::new("chromium"))),
+    }
+}
+
+/// Starts a browser. It is handed to the caller before it is ready, see [`ready`].
+pub fn spawn(
+    path: &Path,
+    start: &Start<'_>,
+    settings: &Settings,
+    runtime: &Handle,
+) -> Result<Process, Failure> {
+    let mut environment: Vec<(OsString, OsString)> = vec![
+        ("PATH".into(), settings.path.clone().into()),
+        ("DISPLAY".into(), format!(":{}", start.display).into()),
+        ("XAUTHORITY".into(), start.authority.into()),
+        ("HOME".into(), start.profile.into()),
+        ("TMPDIR".into(), start.temporary.into()),
+        ("LANG".into(), "C.UTF-8".into()),
+        // Without an address, the library would start a bus that outlives us.
+        ("DBUS_SESSION_BUS_ADDRESS".into(), "disabled:".into()),
+        // Without any value, a bar above the page says that keys are missing.
+        ("GOOGLE_API_KEY".into(), "no".into()),
+    ];
+    let set = settings.chromium_environment.iter();
+    environment.extend(set.map(|(name, value)| (name.into(), value.into())));
+    let program = Program {
+        path: path.to_owned(),
+        arguments: flags::all(start, settings),
+        environment,
+        session: start.session,
+        log: start.log.to_owned(),
+        output: None,
+        open_files: None,
+    };
+    Process::spawn(&program, runtime).map_err(|cause| STAGE.not_spawned(&cause))
+}
+
+/// Resolves when the browser has a page that can be driven.
+pub async fn ready(
+    process: &Process,
+    profile: &Path,
+    settings: &Settings,
+) -> Result<Devtools, Failure> {
+    let sign = async {
+        let devtools = file_says(&profile.join(profile::PORT_FILE), listening).await;
+        first_page(&devtools).await.map(|()| devtools)
+    };
+    let deadline = settings.start_deadline();
+    match STAGE.ready(process, deadline, sign).await? {
+        Ok(devtools) => Ok(devtools),
+        Err(message) => match process.gone_within(std::time::Duration::from_secs(1)).await {
+            // It broke off because it ended, which says more.
+            true => Err(STAGE.exited(process, process.exited().await)),
+            false => Err(Failure {
+                log_tail: process.log_tail(),
+                ..failure(STAGE.name, "chromium_not_ready", message)
+            }),
+        },
+    }
+}
+
+/// The file `DevToolsActivePort`: the port, and on the next line the path.
+fn listening(text: &str) -> Option<Devtools> {
+    let mut lines = text.lines();
+    let port: u16 = lines.next()?.trim().parse().ok()?;
+    let path = lines.next()?.trim();
+    // The path ends in a UUID, and the file is not written in one piece.
+    let (_, uuid) = path.strip_prefix('/')?.rsplit_once('/')?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    (uuid.len() == 36).then(|| Devtools { address, path: path.to_owned() })
+}
+
+/// Resolves when the browser says that it has a page.
+async fn first_page(devtools: &Devtools) -> Result<(), String> {
+    let told = |cause: super::cdp::CdpError| cause.to_string();
+    let connection = Connection::open(devtools.address, &devtools.path).await.map_err(told)?;
+    let mut events = connection.events();
+    let discover = connection.call(None, "Target.setDiscoverTargets", json!({ "discover": true }));
+    let page = async {
+        while let Some(event) = events.recv().await {
+            if event.method.starts_with("Target.target")
+                && event.params.pointer("/targetInfo/type").is_some_and(|kind| kind == "page")
+            {
+                return Ok(());
+            }
+        }
+        Err("the browser closed the connection before it had a page".to_owned())
+    };
+    let (found, _discovering) = tokio::join!(page, discover);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_file_counts_when_it_is_complete() {
+        let uuid = "0b8ed5ab-6f3a-4a0e-a3b0-2b8b8e9a7d01";
+        let whole = format!("40123\n/devtools/browser/{uuid}");
+        let found = listening(&whole).unwrap();
+        assert_eq!(found.address, "127.0.0.1:40123".parse().unwrap());
+        assert_eq!(found.path, format!("/devtools/browser/{uuid}"));
+        for length in 0..whole.len() {
+            assert_eq!(listening(&whole[..length]), None, "{length} bytes");
+        }
+    }
+}

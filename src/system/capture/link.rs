@@ -1,0 +1,110 @@
+//! The connection to the X server: the grab, and what tells that something was drawn.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::net::UnixStream;
+
+use x11rb::connection::Connection as _;
+use x11rb::protocol::Event;
+use x11rb::protocol::damage::{ConnectionExt as _, ReportLevel};
+use x11rb::protocol::shm::ConnectionExt as _;
+use x11rb::protocol::xproto::{ImageFormat, Window};
+use x11rb::rust_connection::{DefaultStream, RustConnection};
+
+use super::error;
+use crate::domain::session::Size;
+use crate::system::desktop::CaptureError;
+use crate::system::display::{COOKIE_NAME, Cookie, socket};
+
+/// A connection for pictures.
+pub(super) struct Link {
+    connection: RustConnection,
+    root: Window,
+    size: Size,
+    segment: u32,
+    memory: File,
+    damage: u32,
+    /// Of one grab, in rows from the top, four bytes a pixel: blue, green, red, nothing.
+    frame: Vec<u8>,
+}
+
+/// Connects the socket alone, so that the caller can cut it.
+pub(super) fn connect(display: u16) -> Result<UnixStream, CaptureError> {
+    UnixStream::connect(socket(display)).map_err(error)
+}
+
+impl Link {
+    pub(super) fn new(stream: UnixStream, cookie: &Cookie) -> Result<Self, CaptureError> {
+        let (stream, _peer) = DefaultStream::from_unix_stream(stream).map_err(error)?;
+        let connection = RustConnection::connect_to_stream_with_auth_info(
+            stream,
+            0,
+            COOKIE_NAME.to_vec(),
+            cookie.to_vec(),
+        )
+        .map_err(error)?;
+        let screen = connection.setup().roots.first().ok_or_else(|| error("no screen"))?;
+        let root = screen.root;
+        if screen.root_depth != 24 {
+            return Err(error(format!("a depth of {} bits, not 24", screen.root_depth)));
+        }
+        let size = Size::new(screen.width_in_pixels.into(), screen.height_in_pixels.into())
+            .map_err(error)?;
+        let bytes = u32::from(size.width()) * u32::from(size.height()) * 4;
+
+        // The server has to be asked for its version before it takes anything else.
+        connection.damage_query_version(1, 1).map_err(error)?.reply().map_err(error)?;
+        let segment = connection.generate_id().map_err(error)?;
+        let shared = connection.shm_create_segment(segment, bytes, false).map_err(error)?;
+        let memory = File::from(shared.reply().map_err(error)?.shm_fd);
+        let damage = connection.generate_id().map_err(error)?;
+        connection.damage_create(damage, root, ReportLevel::NON_EMPTY).map_err(error)?;
+        connection.flush().map_err(error)?;
+        let length = usize::try_from(bytes).map_err(error)?;
+        Ok(Self { connection, root, size, segment, memory, damage, frame: vec![0; length] })
+    }
+
+    pub(super) fn size(&self) -> Size {
+        self.size
+    }
+
+    pub(super) fn frame(&self) -> &[u8] {
+        &self.frame
+    }
+
+    /// Whether anything was drawn since this was last asked.
+    pub(super) fn was_drawn(&self) -> Result<bool, CaptureError> {
+        let mut drawn = false;
+        while let Some(event) = self.connection.poll_for_event().map_err(error)? {
+            drawn |= matches!(event, Event::DamageNotify(_));
+        }
+        if drawn {
+            // Before the grab: what is drawn from now on is told again.
+            self.connection
+                .damage_subtract(self.damage, x11rb::NONE, x11rb::NONE)
+                .map_err(error)?;
+            self.connection.flush().map_err(error)?;
+        }
+        Ok(drawn)
+    }
+
+    /// Copies the display into [`frame`](Self::frame).
+    pub(super) fn grab(&mut self) -> Result<(), CaptureError> {
+        let image = self
+            .connection
+            .shm_get_image(
+                self.root,
+                0,
+                0,
+                self.size.width(),
+                self.size.height(),
+                u32::MAX,
+                ImageFormat::Z_PIXMAP.into(),
+                self.segment,
+                0,
+            )
+            .map_err(error)?;
+        image.reply().map_err(error)?;
+        self.memory.read_exact_at(&mut self.frame, 0).map_err(error)
+    }
+}

@@ -1,0 +1,167 @@
+//! The directory of a session, and `desktop.json` in it.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::SessionId;
+use crate::domain::session::DesktopIdentity;
+use crate::system::display::{Cookie, authority};
+
+/// The longest path of a folder for temporary files in which Chromium's socket still has a name
+/// that the system takes: 107 bytes, less `/org.chromium.Chromium.XXXXXX/SingletonSocket`.
+const LONGEST_TEMPORARY: usize = 107 - 46;
+
+/// The directory of one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    root: PathBuf,
+}
+
+/// What a later server needs in order to take over a desktop: `desktop.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// Whose it is.
+    pub session: SessionId,
+    /// Its processes, display and ports.
+    #[serde(flatten)]
+    pub identity: DesktopIdentity,
+    /// The password of its VNC server. The file is for its owner only.
+    pub vnc_password: String,
+}
+
+impl Directory {
+    /// That of `session` below the data directory. Nothing is made or read.
+    pub fn of(data: &Path, session: SessionId) -> Self {
+        Self { root: data.join("sessions").join(session.to_string()) }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The browser's profile, which is also its home.
+    pub fn profile(&self) -> PathBuf {
+        self.root.join("profile")
+    }
+
+    /// What the browser downloaded.
+    pub fn downloads(&self) -> PathBuf {
+        self.root.join("downloads")
+    }
+
+    /// The log of one program.
+    pub fn log(&self, program: &str) -> PathBuf {
+        self.root.join("logs").join(format!("{program}.log"))
+    }
+
+    pub(super) fn authority(&self) -> PathBuf {
+        self.root.join("xauthority")
+    }
+
+    pub(super) fn display_number(&self) -> PathBuf {
+        self.root.join("display")
+    }
+
+    pub(super) fn vnc_password(&self) -> PathBuf {
+        self.root.join("vnc.passwd")
+    }
+
+    pub(super) fn vnc_flag(&self) -> PathBuf {
+        self.root.join("vnc.ready")
+    }
+
+    /// `/tmp` when a socket in ours would have too long a name.
+    pub(super) fn temporary(&self) -> PathBuf {
+        let ours = self.root.join("tmp");
+        if ours.as_os_str().len() <= LONGEST_TEMPORARY { ours } else { "/tmp".into() }
+    }
+
+    fn saved_at(&self) -> PathBuf {
+        self.root.join("desktop.json")
+    }
+
+    /// Makes the directory, for its owner only, with the secrets of a new desktop. A profile,
+    /// downloads and logs that are there stay.
+    pub(super) fn create(&self, cookie: &Cookie, password: &SecretString) -> io::Result<()> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(&self.root)?;
+        fs::set_permissions(&self.root, fs::Permissions::from_mode(0o700))?;
+        for folder in ["profile", "downloads", "logs", "tmp"] {
+            builder.create(self.root.join(folder))?;
+        }
+        replace(&self.authority(), &authority(cookie))?;
+        replace(&self.vnc_password(), format!("{}\n", password.expose_secret()).as_bytes())
+    }
+
+    /// Replaces `desktop.json`.
+    pub(super) fn save(&self, saved: &Saved) -> io::Result<()> {
+        replace(&self.saved_at(), &serde_json::to_vec_pretty(saved)?)
+    }
+
+    /// What `desktop.json` says; none when there is no such file.
+    pub fn saved(&self) -> io::Result<Option<Saved>> {
+        match fs::read(self.saved_at()) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// Removes what a desktop that has ended no longer needs: with `keep`, its secrets and
+    /// temporary files; otherwise everything but downloads, where there are any. It may be
+    /// repeated.
+    pub fn clear(&self, keep: bool) -> io::Result<()> {
+        if !keep && !self.has_downloads() {
+            return absent(fs::remove_dir_all(&self.root));
+        }
+        absent(fs::remove_dir_all(self.root.join("tmp")))?;
+        let gone = [
+            self.authority(),
+            self.display_number(),
+            self.vnc_password(),
+            self.vnc_flag(),
+            self.saved_at(),
+        ];
+        for file in gone {
+            absent(fs::remove_file(file))?;
+        }
+        if !keep {
+            absent(fs::remove_dir_all(self.profile()))?;
+            absent(fs::remove_dir_all(self.root.join("logs")))?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything, downloads too. It may be repeated.
+    pub fn remove(&self) -> io::Result<()> {
+        absent(fs::remove_dir_all(&self.root))
+    }
+
+    fn has_downloads(&self) -> bool {
+        fs::read_dir(self.downloads()).is_ok_and(|mut files| files.next().is_some())
+    }
+}
+
+fn absent(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Replaces a file whole, readable for its owner only.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("part");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(bytes)?;
+    drop(file);
+    fs::rename(&temporary, path)
+}

@@ -1,0 +1,260 @@
+//! How a desktop comes up.
+//!
+//! ```text
+//! directory --> Xvfb --+--> Chromium ------------+--> up
+//!                      +--> VNC, when eager -----+
+//! ```
+//!
+//! Whatever has begun is on record in the guard [`Undo`] before it is waited for, so that a failure,
+//! a call-off and a panic leave nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::runtime::Handle;
+use tokio::sync::{OnceCell, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::closing::{Parts, Undo};
+use super::directory::{Directory, Saved};
+use super::record::Record;
+use super::running::LiveDesktop;
+use super::{Desktop, Launch, LaunchError, Order};
+use crate::domain::ids::SessionId;
+use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity};
+use crate::system::browser;
+use crate::system::capture::Capture;
+use crate::system::display::{self, Cookie};
+use crate::system::failure::{directory as directory_failed, failure};
+use crate::system::process::Process;
+use crate::system::settings::{Sandbox, Settings};
+use crate::system::vnc::{self, Place, Ports, Seats};
+
+/// Brings desktops up with real programs. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Desktops(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    data: PathBuf,
+    settings: Arc<Settings>,
+    runtime: Handle,
+    ports: Arc<Ports>,
+    /// Decided once, and logged then.
+    no_sandbox: OnceCell<bool>,
+}
+
+impl Desktops {
+    /// Desktops whose directories are below `data`. All work is done on `runtime`, which must
+    /// have I/O and time enabled and outlive every desktop.
+    pub fn new(data: impl Into<PathBuf>, settings: Settings, runtime: Handle) -> Self {
+        // A relative path would mean something else to the programs, which run elsewhere.
+        let data = data.into();
+        let data = std::path::absolute(&data).unwrap_or(data);
+        let ports = Ports::new(settings.vnc_port_first..=settings.vnc_port_last);
+        let settings = Arc::new(settings);
+        Self(Arc::new(Inner { data, settings, runtime, ports, no_sandbox: OnceCell::new() }))
+    }
+
+    /// The directory of a session, there or not.
+    pub fn directory(&self, session: SessionId) -> Directory {
+        Directory::of(&self.0.data, session)
+    }
+
+    /// Removes the directory of a session that has ended, its downloads too. It may be repeated.
+    pub fn remove_directory(&self, session: SessionId) -> BoxFuture<'static, std::io::Result<()>> {
+        let directory = self.directory(session);
+        let work = self.0.runtime.spawn_blocking(move || directory.remove());
+        Box::pin(
+            async move { work.await.unwrap_or_else(|cause| Err(std::io::Error::other(cause))) },
+        )
+    }
+}
+
+impl Launch for Desktops {
+    fn launch(
+        &self,
+        order: Order,
+        call_off: CancellationToken,
+    ) -> BoxFuture<'static, Result<Box<dyn Desktop>, LaunchError>> {
+        let (answer, answered) = oneshot::channel();
+        let inner = Arc::clone(&self.0);
+        let span = tracing::info_span!("launch", session.id = %order.session);
+        let work = async move {
+            let outcome = inner.launch(order, call_off).await;
+            let outcome = outcome.map(|desktop| -> Box<dyn Desktop> { Box::new(desktop) });
+            // Nobody waits for it any more, and nobody else knows of it.
+            if let Err(Ok(desktop)) = answer.send(outcome) {
+                for line in desktop.shut_down().await {
+                    tracing::error!("{line}");
+                }
+            }
+        };
+        self.0.runtime.spawn(work.instrument(span));
+        Box::pin(async move {
+            answered.await.unwrap_or_else(|_gone| {
+                let message = "the launch broke off; the log of the server says why".to_owned();
+                Err(failed(failure("directory", "launch_broke_off", message)))
+            })
+        })
+    }
+}
+
+fn failed(failure: Failure) -> LaunchError {
+    LaunchError::Failed(Box::new(failure))
+}
+
+impl Inner {
+    async fn launch(
+        &self,
+        order: Order,
+        call_off: CancellationToken,
+    ) -> Result<LiveDesktop, LaunchError> {
+        let directory = Directory::of(&self.data, order.session);
+        if let Ok(Some(saved)) = directory.saved()
+            && crate::system::process::is_ours(&saved.identity.xvfb, order.session)
+        {
+            let message = "a desktop of this session lives already".to_owned();
+            return Err(failed(failure("directory", "directory_failed", message)));
+        }
+        let parts = Parts::new(order.session, directory, Arc::clone(&self.settings));
+        let undo = Mutex::new(Undo::new(parts, self.runtime.clone()));
+        let outcome = tokio::select! {
+            biased;
+            () = call_off.cancelled() => Err(LaunchError::CalledOff),
+            outcome = self.bring_up(&order, &undo) => outcome.map_err(failed),
+        };
+        if outcome.is_err() {
+            undo.into_inner().run().await;
+        }
+        outcome
+    }
+
+    async fn bring_up(&self, order: &Order, undo: &Mutex<Undo>) -> Result<LiveDesktop, Failure> {
+        let Self { settings, runtime, .. } = self;
+        let session = order.session;
+        let directory = Directory::of(&self.data, session);
+        let cookie: Cookie = rand::random();
+        let password = vnc::password();
+        let chromium_path = browser::locate(settings)?;
+
+        let reservation = self.ports.reserve(None).ok_or_else(|| vnc::no_port_free(&self.ports))?;
+        let vnc_port = reservation.port();
+        undo.lock().note(|parts| parts.reservation = Some(reservation));
+        let made = directory.create(&cookie, &password);
+        made.map_err(|cause| directory_failed(directory.path(), &cause))?;
+
+        let start = display::Start {
+            session,
+            size: order.spec.size,
+            authority: &directory.authority(),
+            number: &directory.display_number(),
+            log: &directory.log("xvfb"),
+        };
+        let started = |process: &Process| {
+            undo.lock().note(|parts| parts.displays.push(process.clone()));
+        };
+        // What the browser needs is prepared while the display comes up.
+        let profile = directory.profile();
+        let (display, no_sandbox) = tokio::join!(
+            display::start(start, settings, runtime, started),
+            self.no_sandbox(&chromium_path),
+        );
+        let (display_number, xvfb) = display?;
+        browser::prepare(&profile, &directory.downloads())
+            .map_err(|cause| directory_failed(&profile, &cause))?;
+
+        let record = Arc::new(Record::new(directory.clone()));
+        let vnc = self.vnc(order, display_number, &password, undo, &record)?;
+        let start = browser::Start {
+            session,
+            spec: &order.spec,
+            display: display_number,
+            authority: &directory.authority(),
+            profile: &profile,
+            temporary: &directory.temporary(),
+            log: &directory.log("chromium"),
+            no_sandbox,
+        };
+        let chromium = browser::spawn(&chromium_path, &start, settings, runtime)?;
+        undo.lock().note(|parts| parts.chromium = Some(chromium.clone()));
+        let eager = async { if settings.vnc_eager { vnc.start().await } else { Ok(()) } };
+        let (devtools, ()) =
+            tokio::try_join!(browser::ready(&chromium, &profile, settings), eager)?;
+        undo.lock().note(|parts| parts.devtools = Some(devtools.clone()));
+
+        let identity = DesktopIdentity {
+            display_number,
+            vnc_port,
+            devtools: devtools.address,
+            devtools_path: devtools.path,
+            xvfb: xvfb.identity().clone(),
+            vnc: None,
+            chromium: chromium.identity().clone(),
+        };
+        let vnc_password = password.expose_secret().to_owned();
+        let saved = record.up(Saved { session, identity, vnc_password });
+        let identity = saved.map_err(|cause| directory_failed(directory.path(), &cause))?;
+        let screen =
+            Capture::new(display_number, cookie, settings.capture_interval(), runtime.clone());
+        // From here on nothing is awaited: the guard is disarmed by who owns the parts now.
+        let parts = undo.lock().take().ok_or_else(|| {
+            failure("directory", "launch_broke_off", "the launch was undone".to_owned())
+        })?;
+        Ok(LiveDesktop::new(parts, identity, (xvfb, chromium), screen, vnc, runtime.clone()))
+    }
+
+    /// The VNC server, which keeps `desktop.json` up to date when it starts.
+    fn vnc(
+        &self,
+        order: &Order,
+        display: u16,
+        password: &SecretString,
+        undo: &Mutex<Undo>,
+        record: &Arc<Record>,
+    ) -> Result<Seats, Failure> {
+        let directory = Directory::of(&self.data, order.session);
+        let place = Place {
+            session: order.session,
+            display,
+            authority: directory.authority(),
+            password_file: directory.vnc_password(),
+            password: password.clone(),
+            flag: directory.vnc_flag(),
+            log: directory.log("x11vnc"),
+        };
+        let mut reservation = None;
+        undo.lock().note(|parts| reservation = parts.reservation.take());
+        let reservation = reservation.ok_or_else(|| vnc::no_port_free(&self.ports))?;
+        let record = Arc::clone(record);
+        let on_started = Box::new(move |process: &ProcessIdentity, port: u16| {
+            record.vnc_started(process, port);
+        });
+        let settings = Arc::clone(&self.settings);
+        let vnc = Seats::new(place, reservation, settings, self.runtime.clone(), on_started);
+        undo.lock().note(|parts| parts.vnc = Some(vnc.clone()));
+        Ok(vnc)
+    }
+
+    async fn no_sandbox(&self, chromium: &Path) -> bool {
+        let decide = async || match self.settings.sandbox {
+            Sandbox::On => false,
+            Sandbox::Off => {
+                tracing::warn!("Chromium runs without its sandbox: `sandbox` is off");
+                true
+            }
+            Sandbox::Auto => match browser::obstacle(chromium, &self.settings.path).await {
+                Some(obstacle) => {
+                    tracing::warn!("Chromium runs without its sandbox: {obstacle}");
+                    true
+                }
+                None => false,
+            },
+        };
+        *self.no_sandbox.get_or_init(decide).await
+    }
+}

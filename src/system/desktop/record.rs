@@ -1,0 +1,58 @@
+//! What `desktop.json` says, as it changes.
+
+use std::io;
+
+use parking_lot::Mutex;
+
+use super::directory::{Directory, Saved};
+use crate::domain::session::{DesktopIdentity, ProcessIdentity};
+
+/// Keeps `desktop.json` up to date: the VNC server may start before or after the desktop is up.
+#[derive(Debug)]
+pub(super) struct Record {
+    directory: Directory,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    saved: Option<Saved>,
+    vnc: Option<(ProcessIdentity, u16)>,
+}
+
+impl State {
+    fn merged(&mut self) -> Option<&Saved> {
+        let saved = self.saved.as_mut()?;
+        if let Some((process, port)) = &self.vnc {
+            saved.identity.vnc = Some(process.clone());
+            saved.identity.vnc_port = *port;
+        }
+        Some(saved)
+    }
+}
+
+impl Record {
+    pub(super) fn new(directory: Directory) -> Self {
+        Self { directory, state: Mutex::default() }
+    }
+
+    /// The desktop is up. Answers with what was written.
+    pub(super) fn up(&self, saved: Saved) -> io::Result<DesktopIdentity> {
+        let mut state = self.state.lock();
+        state.saved = Some(saved);
+        let saved = state.merged().ok_or(io::ErrorKind::NotFound)?;
+        self.directory.save(saved)?;
+        Ok(saved.identity.clone())
+    }
+
+    /// A VNC server runs.
+    pub(super) fn vnc_started(&self, process: &ProcessIdentity, port: u16) {
+        let mut state = self.state.lock();
+        state.vnc = Some((process.clone(), port));
+        if let Some(saved) = state.merged()
+            && let Err(cause) = self.directory.save(saved)
+        {
+            tracing::error!(error = %cause, "desktop.json was not written");
+        }
+    }
+}

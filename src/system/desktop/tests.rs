@@ -1,0 +1,1 @@
+//! With real programs, and with shell scripts that misbehave in their place.

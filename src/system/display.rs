@@ -1,0 +1,208 @@
+//! The X display of a session: Xvfb, its cookie, its lock and its socket.
+//!
+//! The number is taken by the X server itself, atomically, and read back from it. The cookie is
+//! written before it starts, for every address and number, because the number is not known yet.
+
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use tokio::runtime::Handle;
+
+use super::failure::{Stage, failure};
+use super::process::{Process, Program, find};
+use super::readiness::file_says;
+use super::settings::Settings;
+use crate::domain::ids::SessionId;
+use crate::domain::session::{Failure, Size};
+
+pub(super) const STAGE: Stage = Stage { name: "xvfb", package: "xvfb" };
+
+/// The name of the only kind of authorization that is used.
+pub(super) const COOKIE_NAME: &[u8] = b"MIT-MAGIC-COOKIE-1";
+
+/// The secret that a client of a display shows.
+pub type Cookie = [u8; 16];
+
+/// The content of an authority file with one cookie for every address and every display, as
+/// `Xau(3)` describes it: big-endian lengths before address, number, name and data.
+pub fn authority(cookie: &Cookie) -> Vec<u8> {
+    const FAMILY_WILD: [u8; 2] = [0xff, 0xff];
+    const NO_ADDRESS: [u8; 2] = [0, 0];
+    const NO_NUMBER: [u8; 2] = [0, 0];
+    const NAME_LENGTH: [u8; 2] = [0, 18];
+    const COOKIE_LENGTH: [u8; 2] = [0, 16];
+    [
+        FAMILY_WILD.as_slice(),
+        &NO_ADDRESS,
+        &NO_NUMBER,
+        &NAME_LENGTH,
+        COOKIE_NAME,
+        &COOKIE_LENGTH,
+        cookie,
+    ]
+    .concat()
+}
+
+/// What an X server is started with.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// Whose it is.
+    pub session: SessionId,
+    /// Of the screen.
+    pub size: Size,
+    /// The file with the cookie.
+    pub authority: &'a Path,
+    /// The file for the number.
+    pub number: &'a Path,
+    /// The file for its log.
+    pub log: &'a Path,
+}
+
+/// Brings an X server up. Each process is handed to `started` before it is waited for, so that
+/// the caller can end it when this is dropped or fails.
+pub async fn start(
+    Start { session, size, authority, number, log }: Start<'_>,
+    settings: &Settings,
+    runtime: &Handle,
+    started: impl Fn(&Process),
+) -> Result<(u16, Process), Failure> {
+    let path = find(&settings.xvfb, &settings.path).ok_or_else(|| STAGE.missing(&settings.xvfb))?;
+    let spawn = |display: Option<u16>| {
+        // What a former one wrote here would be taken for the number of the new one.
+        match fs::remove_file(number) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                return Err(super::failure::directory(number, &cause));
+            }
+            Ok(()) | Err(_) => (),
+        }
+        let screen = format!("{size}x24");
+        let mut arguments: Vec<_> =
+            display.map(|number| format!(":{number}").into()).into_iter().collect();
+        arguments.extend(
+            ["-displayfd", "1", "-screen", "0", &screen, "-nolisten", "tcp", "-noreset", "-s", "0"]
+                .map(Into::into),
+        );
+        arguments.extend(["-auth".into(), authority.into()]);
+        if !settings.glx {
+            arguments.extend(["-extension", "GLX"].map(Into::into));
+        }
+        let program = Program {
+            path: path.clone(),
+            arguments,
+            environment: vec![("PATH".into(), settings.path.clone().into())],
+            session,
+            log: log.to_owned(),
+            output: Some(number.to_owned()),
+            open_files: None,
+        };
+        let process =
+            Process::spawn(&program, runtime).map_err(|cause| STAGE.not_spawned(&cause))?;
+        started(&process);
+        Ok(process)
+    };
+    let deadline = settings.start_deadline();
+
+    let Some(range) = range(settings) else {
+        let process = spawn(None)?;
+        let display = STAGE.ready(&process, deadline, file_says(number, written)).await?;
+        return Ok((display, process));
+    };
+    for candidate in range.clone().filter(|number| !socket(*number).exists()) {
+        let process = spawn(Some(candidate))?;
+        match STAGE.ready(&process, deadline, file_says(number, written)).await {
+            Ok(display) => return Ok((display, process)),
+            // Another one took it in between.
+            Err(_) if process.has_exited() && is_taken(&process) => (),
+            Err(failure) => return Err(failure),
+        }
+    }
+    let message = format!("none of the displays :{} to :{} is free", range.start(), range.end());
+    let hint = "close a session, or widen `display_first` to `display_last`".to_owned();
+    Err(Failure { hint: Some(hint), ..failure(STAGE.name, "no_display_free", message) })
+}
+
+fn range(settings: &Settings) -> Option<std::ops::RangeInclusive<u16>> {
+    match (settings.display_first, settings.display_last) {
+        (None, None) => None,
+        (first, last) => Some(first.unwrap_or(0)..=last.unwrap_or(u16::MAX)),
+    }
+}
+
+/// The number, once its line is complete.
+fn written(text: &str) -> Option<u16> {
+    text.split_once('\n')?.0.trim().parse().ok()
+}
+
+fn is_taken(process: &Process) -> bool {
+    let signs = ["Server is already active", "Cannot establish any listening sockets"];
+    process.log_tail().iter().any(|line| signs.iter().any(|sign| line.contains(sign)))
+}
+
+/// The socket of a display.
+pub fn socket(display: u16) -> PathBuf {
+    PathBuf::from(format!("/tmp/.X11-unix/X{display}"))
+}
+
+/// The lock of a display.
+pub fn lock(display: u16) -> PathBuf {
+    PathBuf::from(format!("/tmp/.X{display}-lock"))
+}
+
+/// Removes the locks and sockets that an X server, which has ended, left behind; those of
+/// another are not touched. Says what could not be removed.
+pub fn remove_remains(pid: i32) -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/tmp") else { return Vec::new() };
+    let displays = entries.filter_map(|entry| {
+        let name = entry.ok()?.file_name();
+        name.to_str()?.strip_prefix(".X")?.strip_suffix("-lock")?.parse::<u16>().ok()
+    });
+    let held = |display: &u16| {
+        let holder = fs::read_to_string(lock(*display)).ok();
+        holder.and_then(|pid| pid.trim().parse::<i32>().ok()) == Some(pid)
+    };
+    // The lock last: as long as it is there, no other server takes the socket.
+    let files = displays.filter(held).flat_map(|display| [socket(display), lock(display)]);
+    files.filter_map(|file| remove(&file)).collect()
+}
+
+/// Removes the socket of a display that has neither a lock nor a listener.
+pub fn remove_dead_socket(display: u16) -> Option<String> {
+    let socket = socket(display);
+    if !socket.exists() || lock(display).exists() || UnixStream::connect(&socket).is_ok() {
+        return None;
+    }
+    remove(&socket)
+}
+
+fn remove(file: &Path) -> Option<String> {
+    match fs::remove_file(file) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Some(format!("{} could not be removed: {cause}", file.display()))
+        }
+        Ok(()) | Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_file_holds_one_cookie_for_everything() {
+        let cookie = [7; 16];
+        let bytes = authority(&cookie);
+        assert_eq!(&bytes[..8], b"\xff\xff\0\0\0\0\0\x12");
+        assert_eq!(&bytes[8..26], b"MIT-MAGIC-COOKIE-1");
+        assert_eq!(&bytes[26..], [&[0, 16][..], &cookie].concat());
+        assert_eq!(usize::from(bytes[7]), COOKIE_NAME.len());
+    }
+
+    #[test]
+    fn a_number_counts_when_its_line_is_complete() {
+        assert_eq!(written("1"), None);
+        assert_eq!(written("12\n"), Some(12));
+        assert_eq!(written("x\n"), None);
+    }
+}

@@ -1,0 +1,190 @@
+//! What the machine has of what desktops need, for `greenroom doctor`.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
+use serde::Serialize;
+
+use super::browser;
+use super::process::{find, output};
+use super::settings::{Sandbox, Settings};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Chromium becomes slow and unstable with less.
+const SHARED_MEMORY: u64 = 64 * 1024 * 1024;
+
+/// Each desktop costs the server a few, and each viewer two.
+const OPEN_FILES: u64 = 4_096;
+
+/// The least number of inotify instances; each desktop needs one while it comes up.
+const INOTIFY: u64 = 64;
+
+/// How well a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// Desktops come up, with less than they could have.
+    Warning,
+    /// No desktop comes up.
+    Failed,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Stable, for programs: `xvfb`, `sandbox`.
+    pub name: &'static str,
+    /// How well it went.
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+    /// The way out, when it is not as it should be.
+    pub hint: Option<String>,
+}
+
+impl Check {
+    fn new(name: &'static str, found: String, bad: Option<(Verdict, &str)>) -> Self {
+        let (verdict, hint) = match bad {
+            Some((verdict, hint)) => (verdict, Some(hint.to_owned())),
+            None => (Verdict::Ok, None),
+        };
+        Self { name, verdict, found, hint }
+    }
+}
+
+/// Looks at everything. Starts programs for their versions, and changes nothing.
+pub async fn checks(settings: &Settings) -> Vec<Check> {
+    let (xvfb, x11vnc, (chromium, sandbox)) =
+        tokio::join!(xvfb(settings), x11vnc(settings), chromium(settings));
+    let machine = [shared_memory(), inotify(), open_files(), sockets()];
+    [xvfb, x11vnc, chromium, sandbox, ipcrm(settings)].into_iter().chain(machine).collect()
+}
+
+const XVFB: &str = "install the Debian package `xvfb`, or run `scripts/setup`";
+const X11VNC: &str = "install the Debian package `x11vnc`, or run `scripts/setup`";
+const CHROMIUM: &str = "install the Debian package `chromium`, or run `scripts/setup`";
+
+async fn xvfb(settings: &Settings) -> Check {
+    // It has no argument that prints a version and ends well.
+    match find(&settings.xvfb, &settings.path) {
+        Some(path) => Check::new("xvfb", path.display().to_string(), None),
+        None => Check::new("xvfb", "missing".to_owned(), Some((Verdict::Failed, XVFB))),
+    }
+}
+
+async fn x11vnc(settings: &Settings) -> Check {
+    let Some(path) = find(&settings.x11vnc, &settings.path) else {
+        let bad = Some((Verdict::Warning, X11VNC));
+        return Check::new("x11vnc", "missing: nobody can watch".to_owned(), bad);
+    };
+    version("x11vnc", &path, "-version", settings, (Verdict::Warning, X11VNC)).await
+}
+
+async fn chromium(settings: &Settings) -> (Check, Check) {
+    let bad = (Verdict::Failed, CHROMIUM);
+    let path = match browser::locate(settings) {
+        Ok(path) => path,
+        Err(failure) => {
+            let unknown = "unknown: there is no browser".to_owned();
+            return (
+                Check::new("chromium", failure.message, Some(bad)),
+                Check::new("sandbox", unknown, Some(bad)),
+            );
+        }
+    };
+    let found = version("chromium", &path, "--version", settings, bad).await;
+    let hint = "run the server as a user of its own, and allow user namespaces";
+    let sandbox = match settings.sandbox {
+        Sandbox::Off => ("off by the setting `sandbox`".to_owned(), true),
+        Sandbox::On | Sandbox::Auto => match browser::obstacle(&path, &settings.path).await {
+            Some(obstacle) => (format!("not available: {obstacle}"), true),
+            None => ("available".to_owned(), false),
+        },
+    };
+    let (text, is_off) = sandbox;
+    (found, Check::new("sandbox", text, is_off.then_some((Verdict::Warning, hint))))
+}
+
+async fn version(
+    name: &'static str,
+    path: &Path,
+    argument: &str,
+    settings: &Settings,
+    bad: (Verdict, &str),
+) -> Check {
+    match output(path, &[argument.to_owned()], &settings.path, PATIENCE).await {
+        Ok(text) => {
+            let line = text.lines().next().unwrap_or_default().trim();
+            Check::new(name, format!("{line} ({})", path.display()), None)
+        }
+        Err(cause) => Check::new(name, format!("{}: {cause}", path.display()), Some(bad)),
+    }
+}
+
+fn ipcrm(settings: &Settings) -> Check {
+    let hint = "install the Debian package `util-linux`";
+    match find(Path::new("ipcrm"), &settings.path) {
+        Some(path) => Check::new("ipcrm", path.display().to_string(), None),
+        None => Check::new("ipcrm", "missing".to_owned(), Some((Verdict::Warning, hint))),
+    }
+}
+
+fn shared_memory() -> Check {
+    let hint = "mount a larger tmpfs at /dev/shm; with Docker, `--shm-size=1g`";
+    let bad = Some((Verdict::Warning, hint));
+    match browser::free_shared_memory() {
+        Some(bytes) => {
+            let found = format!("{} MiB free in /dev/shm", bytes / (1024 * 1024));
+            Check::new("shared_memory", found, bad.filter(|_| bytes < SHARED_MEMORY))
+        }
+        None => Check::new("shared_memory", "/dev/shm is missing".to_owned(), bad),
+    }
+}
+
+fn inotify() -> Check {
+    let file = "/proc/sys/fs/inotify/max_user_instances";
+    let limit: u64 =
+        fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let bad = (Verdict::Warning, "raise the sysctl fs.inotify.max_user_instances");
+    Check::new("inotify", format!("{limit} instances"), (limit < INOTIFY).then_some(bad))
+}
+
+fn open_files() -> Check {
+    let limit = getrlimit(Resource::Nofile).current;
+    let found = limit.map_or("no limit".to_owned(), |limit| format!("{limit} open files"));
+    let bad = (Verdict::Warning, "raise the limit: `LimitNOFILE=` in the unit, or `ulimit -n`");
+    Check::new("open_files", found, limit.is_some_and(|limit| limit < OPEN_FILES).then_some(bad))
+}
+
+/// Xvfb makes the folder when it is root; another user needs it to be there.
+fn sockets() -> Check {
+    use rustix::fs::{Access, access};
+    let folder = Path::new("/tmp/.X11-unix");
+    let place = if folder.exists() { folder } else { Path::new("/tmp") };
+    let is_writable = access(place, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    let bad = (Verdict::Failed, "as root: `mkdir -p -m 1777 /tmp/.X11-unix`");
+    let found = format!("{} is {}writable", place.display(), if is_writable { "" } else { "not " });
+    Check::new("x11_sockets", found, (!is_writable).then_some(bad))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_missing_is_said_with_the_way_out() {
+        let settings = Settings { xvfb: "no-such-xvfb".into(), ..Settings::default() };
+        let checks = checks(&settings).await;
+        let of = |name: &str| checks.iter().find(|check| check.name == name).unwrap();
+        assert_eq!(of("xvfb").verdict, Verdict::Failed);
+        assert!(of("xvfb").hint.as_deref().unwrap().contains("scripts/setup"));
+        assert_eq!(of("chromium").verdict, Verdict::Ok, "{:?}", of("chromium"));
+        assert!(of("chromium").found.contains("Chromium"), "{:?}", of("chromium"));
+        assert_eq!(of("x11vnc").verdict, Verdict::Ok, "{:?}", of("x11vnc"));
+    }
+}

@@ -1,0 +1,130 @@
+//! Watching a process group to its end, and finding what left it.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, pidfd_open, pidfd_send_signal,
+};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::identity::{all, is_marked, stat};
+use super::{Exit, Inner, KILLED, LINGER};
+use crate::domain::ids::SessionId;
+use crate::system::readiness::observed;
+
+/// How many times a group is looked through for processes that it made meanwhile.
+const ROUNDS: usize = 100;
+
+/// Tells how the leader ended, sees the rest of its group out, and reaps.
+pub(super) async fn watch(
+    process: Arc<Inner>,
+    pidfd: OwnedFd,
+    exited: watch::Sender<Option<Exit>>,
+) {
+    let pidfd = wait(pidfd).await;
+    exited.send_replace(Some(how(&pidfd)));
+
+    let group = process.identity.pid;
+    if !emptied(|| living(group), LINGER).await {
+        process.signal(Signal::KILL);
+        if !emptied(|| living(group), KILLED).await {
+            tracing::error!(pid = group, "the kernel does not end a process group");
+        }
+    }
+    {
+        let mut reaped = process.reaped.lock();
+        let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+        // Those whose parent ended are ours when this process is the reaper of its container.
+        while let Ok(Some(_orphan)) = rustix::process::waitpgid(process.leader, WaitOptions::NOHANG)
+        {
+        }
+        *reaped = true;
+    }
+    process.gone.cancel();
+}
+
+/// Resolves when the process behind `pidfd` has ended, reaped or not.
+async fn wait(pidfd: OwnedFd) -> OwnedFd {
+    match observed(pidfd) {
+        Ok(pidfd) => {
+            let _ = pidfd.readable().await;
+            pidfd.into_inner()
+        }
+        Err(refused) => {
+            let (pidfd, cause) = refused.into_parts();
+            tracing::error!(error = %cause, "a process cannot be watched: looking again and again");
+            while !matches!(how_without_hang(&pidfd), Ok(Some(_)) | Err(_)) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            pidfd
+        }
+    }
+}
+
+fn how_without_hang(pidfd: &OwnedFd) -> io::Result<Option<Exit>> {
+    // Not reaped: its number must stay taken while its group is signalled.
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    let status = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options)?;
+    Ok(status.map(|status| match (status.exit_status(), status.terminating_signal()) {
+        (Some(status), _) => Exit::Status(status),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Unknown,
+    }))
+}
+
+fn how(pidfd: &OwnedFd) -> Exit {
+    how_without_hang(pidfd).ok().flatten().unwrap_or(Exit::Unknown)
+}
+
+fn living(group: i32) -> Vec<i32> {
+    let members = all().into_iter().filter(|(_, stat)| stat.group == group && stat.is_living());
+    members.map(|(pid, _)| pid).collect()
+}
+
+/// Resolves with `true` when `members` finds none any more, with `false` after `limit`.
+async fn emptied(members: impl Fn() -> Vec<i32>, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    for _ in 0..ROUNDS {
+        let members = members();
+        if members.is_empty() {
+            return true;
+        }
+        let open = |pid: &i32| pidfd_open(Pid::from_raw(*pid)?, PidfdFlags::empty()).ok();
+        let members = members.iter().filter_map(open).map(wait);
+        if timeout_at(end, join_all(members)).await.is_err() {
+            return false;
+        }
+    }
+    members().is_empty()
+}
+
+pub(super) async fn sweep(session: SessionId) -> Vec<String> {
+    let marked = || -> Vec<i32> {
+        let living = all().into_iter().filter(|(_, stat)| stat.is_living());
+        living.map(|(pid, _)| pid).filter(|pid| is_marked(*pid, session)).collect()
+    };
+    for pid in marked() {
+        let pidfd = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        // Looked at again with the descriptor in hand, which no other process can take over.
+        if let Some(pidfd) = pidfd
+            && is_marked(pid, session)
+        {
+            tracing::warn!(pid, "a process left its group; it is killed");
+            let _ = pidfd_send_signal(pidfd, Signal::KILL);
+        }
+    }
+    if emptied(marked, KILLED).await {
+        return Vec::new();
+    }
+    let name = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    marked()
+        .into_iter()
+        .filter(|pid| stat(*pid).is_some())
+        .map(|pid| format!("process {pid} ({}) does not end", name(pid).trim()))
+        .collect()
+}

@@ -1,0 +1,85 @@
+//! Which process is which: what `/proc` says.
+
+use std::fs;
+use std::io;
+use std::sync::OnceLock;
+
+use super::MARKER;
+use crate::domain::ids::SessionId;
+use crate::domain::session::ProcessIdentity;
+
+/// What we need of `/proc/<pid>/stat`, see `proc_pid_stat(5)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    /// Field 3.
+    pub(super) state: char,
+    /// Field 5.
+    pub(super) group: i32,
+    /// Field 22, in clock ticks since boot.
+    pub(super) start_time: u64,
+}
+
+impl Stat {
+    /// A zombie has ended.
+    pub(super) fn is_living(self) -> bool {
+        !matches!(self.state, 'Z' | 'X' | 'x')
+    }
+}
+
+/// The name of a program may hold spaces and parentheses, so fields count from the last one.
+pub(super) fn parse_stat(text: &str) -> Option<Stat> {
+    let (_number_and_name, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    let start_time = fields.nth(16)?.parse().ok()?;
+    Some(Stat { state, group, start_time })
+}
+
+pub(super) fn stat(pid: i32) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Every process that `/proc` lists, zombies among them.
+pub(super) fn all() -> Vec<(i32, Stat)> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, stat(pid)?)))
+        .collect()
+}
+
+/// What tells this boot of the machine from any other.
+pub fn boot_id() -> io::Result<&'static str> {
+    static ID: OnceLock<String> = OnceLock::new();
+    if let Some(id) = ID.get() {
+        return Ok(id);
+    }
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(ID.get_or_init(|| text.trim().to_owned()))
+}
+
+pub(super) fn of(pid: i32) -> io::Result<ProcessIdentity> {
+    let stat = stat(pid).ok_or(io::ErrorKind::NotFound)?;
+    Ok(ProcessIdentity { pid, start_time: stat.start_time, boot_id: boot_id()?.to_owned() })
+}
+
+/// Whether that very process lives, and not another one with its number.
+pub fn is_alive(identity: &ProcessIdentity) -> bool {
+    boot_id().is_ok_and(|boot| boot == identity.boot_id)
+        && stat(identity.pid)
+            .is_some_and(|stat| stat.is_living() && stat.start_time == identity.start_time)
+}
+
+/// Whether that very process lives and carries the marker of `session`.
+pub fn is_ours(identity: &ProcessIdentity, session: SessionId) -> bool {
+    is_alive(identity) && is_marked(identity.pid, session)
+}
+
+/// Whether the environment of a process carries the marker of `session`.
+pub(super) fn is_marked(pid: i32, session: SessionId) -> bool {
+    let marker = format!("{MARKER}={session}");
+    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
+        environment.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes())
+    })
+}

@@ -1,0 +1,311 @@
+//! The only place that starts programs, and the only one that signals them.
+//!
+//! ```text
+//! spawn --> living --its leader ends--> lingering --its group is empty--> gone (reaped)
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. A program leads its own process group, has no standard input and no inherited environment,
+//!    and writes to files. It is marked with `GREENROOM_SESSION`.
+//! 2. The leader is reaped last, when nothing of its group lives any more. Until then its number
+//!    cannot be used again, so a signal to the group reaches nobody else.
+//! 3. Dropping a [`Process`] ends nothing: programs outlive the server on purpose.
+
+mod group;
+mod identity;
+mod log;
+mod program;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+pub use identity::{boot_id, is_alive, is_ours};
+pub use log::{cut, tail};
+pub use program::{find, output};
+
+use crate::domain::ids::SessionId;
+use crate::domain::session::ProcessIdentity;
+
+/// The variable that marks the processes of a session.
+pub const MARKER: &str = "GREENROOM_SESSION";
+
+/// How long what is left of a group may live on after its leader has ended.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long the kernel may take to end what was killed.
+const KILLED: Duration = Duration::from_secs(10);
+
+/// A program to start.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The path of the file.
+    pub path: PathBuf,
+    /// What follows its name.
+    pub arguments: Vec<OsString>,
+    /// All of its environment, but for the marker.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Whose it is.
+    pub session: SessionId,
+    /// The file for what it writes to standard error, and to standard output without `output`.
+    pub log: PathBuf,
+    /// The file for what it writes to standard output.
+    pub output: Option<PathBuf>,
+    /// The most files it may have open.
+    pub open_files: Option<u32>,
+}
+
+/// Why a program did not start. Nothing is left of it.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// There is no such program.
+    #[error("the program {} is missing", .program.display())]
+    Missing {
+        /// What was looked for.
+        program: PathBuf,
+    },
+    /// It is there, but could not be started.
+    #[error("{} could not be started", .program.display())]
+    Failed {
+        /// What was to be started.
+        program: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this status.
+    Status(i32),
+    /// By a signal.
+    Signal(i32),
+    /// Somebody else was told.
+    Unknown,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "exit status {status}"),
+            Self::Signal(number) => match signal_name(*number) {
+                Some(name) => write!(f, "signal {number} ({name})"),
+                None => write!(f, "signal {number}"),
+            },
+            Self::Unknown => f.write_str("unknown exit"),
+        }
+    }
+}
+
+fn signal_name(number: i32) -> Option<&'static str> {
+    Some(match number {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => return None,
+    })
+}
+
+/// A program that was started here. Clones are the same process.
+#[derive(Debug, Clone)]
+pub struct Process(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    identity: ProcessIdentity,
+    leader: Pid,
+    log: PathBuf,
+    exit: watch::Receiver<Option<Exit>>,
+    gone: CancellationToken,
+    /// Held while a signal is sent and while the leader is reaped: see invariant 2.
+    reaped: Mutex<bool>,
+}
+
+impl Process {
+    /// Starts a program; its end is watched on `runtime`. Returns when it has been executed, so
+    /// that a missing or broken one is an error here.
+    pub fn spawn(program: &Program, runtime: &Handle) -> Result<Self, SpawnError> {
+        let failed = |cause: io::Error| match cause.kind() {
+            io::ErrorKind::NotFound => SpawnError::Missing { program: program.path.clone() },
+            _ => SpawnError::Failed { program: program.path.clone(), cause },
+        };
+        if !program.path.exists() {
+            return Err(SpawnError::Missing { program: program.path.clone() });
+        }
+        let stderr = append(&program.log).map_err(failed)?;
+        let stdout = match &program.output {
+            Some(path) => append(path),
+            None => stderr.try_clone(),
+        };
+        let mut command = command(program);
+        command.stdin(Stdio::null()).stdout(stdout.map_err(failed)?).stderr(stderr);
+        let child = command.spawn().map_err(failed)?;
+
+        // From here on the child is ended rather than lost.
+        let mut child = Unwatched(Some(child));
+        let watched = child.watched().map_err(failed)?;
+        let (exited, exit) = watch::channel(None);
+        let process = Self(Arc::new(Inner {
+            identity: watched.identity,
+            leader: watched.leader,
+            log: program.log.clone(),
+            exit,
+            gone: CancellationToken::new(),
+            reaped: Mutex::new(false),
+        }));
+        child.0 = None;
+        runtime.spawn(group::watch(Arc::clone(&process.0), watched.pidfd, exited));
+        Ok(process)
+    }
+
+    /// Which process it is.
+    pub fn identity(&self) -> &ProcessIdentity {
+        &self.0.identity
+    }
+
+    /// The last lines of its log.
+    pub fn log_tail(&self) -> Vec<String> {
+        tail(&self.0.log)
+    }
+
+    /// Whether its leader has ended.
+    pub fn has_exited(&self) -> bool {
+        self.0.exit.borrow().is_some()
+    }
+
+    /// Resolves when its leader has ended.
+    pub async fn exited(&self) -> Exit {
+        let mut exit = self.0.exit.clone();
+        let ended = exit.wait_for(Option::is_some).await.map(|exit| *exit);
+        match ended {
+            Ok(exit) => exit.unwrap_or(Exit::Unknown),
+            // The runtime that watched it is gone, so nobody knows; it may well live on.
+            Err(_unwatched) => std::future::pending().await,
+        }
+    }
+
+    /// Resolves when nothing of its group is left, or with `false` after `limit`.
+    pub async fn gone_within(&self, limit: Duration) -> bool {
+        timeout(limit, self.0.gone.cancelled()).await.is_ok()
+    }
+
+    /// Ends it: `SIGTERM` to its group, `SIGKILL` after `grace`. Resolves when nothing of the
+    /// group is left, or with `false` when even the kernel could not end it.
+    pub async fn stop(&self, grace: Duration) -> bool {
+        self.0.signal(Signal::TERM);
+        self.gone_within(grace).await || self.kill().await
+    }
+
+    /// Sends `SIGKILL` to its group and does not wait.
+    pub fn kill_now(&self) {
+        self.0.signal(Signal::KILL);
+    }
+
+    /// Ends it by `SIGKILL` to its group. Resolves as [`stop`](Self::stop) does.
+    pub async fn kill(&self) -> bool {
+        self.0.signal(Signal::KILL);
+        self.gone_within(KILLED).await
+    }
+}
+
+impl Inner {
+    fn signal(&self, signal: Signal) {
+        let reaped = self.reaped.lock();
+        if !*reaped {
+            // It fails only when nothing is left to be signalled.
+            let _ = rustix::process::kill_process_group(self.leader, signal);
+        }
+    }
+}
+
+/// Ends whatever carries the marker of `session`, in whichever group it is, and resolves when it
+/// has ended. Says what could not be ended.
+pub async fn sweep(session: SessionId) -> Vec<String> {
+    group::sweep(session).await
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the module that starts programs")]
+fn command(program: &Program) -> std::process::Command {
+    let mut command = match program.open_files {
+        None => std::process::Command::new(&program.path),
+        // The limit must be set between `fork` and `exec`, where only unsafe code can act.
+        Some(limit) => {
+            let mut shell = std::process::Command::new("/bin/sh");
+            shell.args(["-c", "ulimit -n \"$0\"; exec \"$@\""]).arg(limit.to_string());
+            shell.arg(&program.path);
+            shell
+        }
+    };
+    command
+        .args(&program.arguments)
+        .env_clear()
+        .envs(program.environment.iter().map(|(name, value)| (name, value)))
+        .env(MARKER, program.session.to_string())
+        .current_dir("/")
+        .process_group(0);
+    command
+}
+
+struct Watched {
+    identity: ProcessIdentity,
+    leader: Pid,
+    pidfd: std::os::fd::OwnedFd,
+}
+
+/// A child that nobody watches yet; the drop ends it.
+struct Unwatched(Option<std::process::Child>);
+
+impl Unwatched {
+    fn watched(&self) -> io::Result<Watched> {
+        let child = self.0.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let number = i32::try_from(child.id()).map_err(io::Error::other)?;
+        let leader = Pid::from_raw(number).ok_or(io::ErrorKind::NotFound)?;
+        let pidfd = rustix::process::pidfd_open(leader, rustix::process::PidfdFlags::empty())?;
+        Ok(Watched { identity: identity::of(number)?, leader, pidfd })
+    }
+}
+
+impl Drop for Unwatched {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! Finding programs, and asking short questions of them.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+/// The file that `name` stands for: itself when it has a slash, else the first in `path` that can
+/// be executed.
+pub fn find(name: &Path, path: &str) -> Option<PathBuf> {
+    let executable = |file: &Path| {
+        file.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    if name.components().count() > 1 {
+        return executable(name).then(|| name.to_owned());
+    }
+    std::env::split_paths(path).map(|folder| folder.join(name)).find(|file| executable(file))
+}
+
+/// Runs a program that ends soon, with only `PATH` in its environment, and gives its standard
+/// output; an error says why there is none. It is killed at the deadline.
+pub async fn output(
+    program: &Path,
+    arguments: &[String],
+    path: &str,
+    deadline: Duration,
+) -> Result<String, String> {
+    #[expect(clippy::disallowed_methods, reason = "this is the module that starts programs")]
+    let mut command = tokio::process::Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .env("PATH", path)
+        .env("HOME", "/nonexistent")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = match timeout(deadline, command.output()).await {
+        Ok(output) => output.map_err(|cause| cause.to_string())?,
+        Err(_late) => return Err(format!("no answer after {} s", deadline.as_secs())),
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(format!("{}: {}", output.status, said.trim()))
+}

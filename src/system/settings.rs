@@ -1,0 +1,112 @@
+//! What this floor can be told.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether Chromium's sandbox is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sandbox {
+    /// Where the machine allows it: not as root, and not without user namespaces.
+    #[default]
+    Auto,
+    /// Always. Chromium does not start where the machine does not allow it.
+    On,
+    /// Never.
+    Off,
+}
+
+/// How desktops are brought up, watched and ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where programs are looked for, as in the variable `PATH`; also their own `PATH`.
+    pub path: String,
+    /// The X server: a name in `path`, or a path.
+    pub xvfb: PathBuf,
+    /// The VNC server: a name in `path`, or a path.
+    pub x11vnc: PathBuf,
+    /// The browser: a name in `path`, or a path. Looked for when it is not set.
+    pub chromium: Option<PathBuf>,
+    /// Further arguments for the browser, after ours and before the page.
+    pub chromium_arguments: Vec<String>,
+    /// Further variables in the browser's environment, such as `TZ` and `LANG`.
+    pub chromium_environment: BTreeMap<String, String>,
+    /// Whether Chromium's sandbox is used.
+    pub sandbox: Sandbox,
+    /// Whether displays have the extension GLX, which costs 20 MB for each.
+    pub glx: bool,
+    /// The least display number. With neither this nor `display_last`, the X server picks any.
+    pub display_first: Option<u16>,
+    /// The greatest display number.
+    pub display_last: Option<u16>,
+    /// The least port for VNC servers.
+    pub vnc_port_first: u16,
+    /// The greatest port for VNC servers.
+    pub vnc_port_last: u16,
+    /// Whether the VNC server is started with the desktop, and not only for the first seat.
+    pub vnc_eager: bool,
+    /// How long a VNC server lives on after its last seat was given back.
+    pub vnc_linger_seconds: u64,
+    /// How long each program may take until it shows its sign of readiness.
+    pub start_deadline_seconds: u64,
+    /// How long a program may take to end before it is killed.
+    pub stop_grace_seconds: u64,
+    /// The least time between two pictures of a display that changes.
+    pub capture_interval_milliseconds: u64,
+    /// How large the log of a program may become before its older part is cut away.
+    pub log_limit_bytes: u64,
+    /// Whether the directory of a session outlives its desktop. Otherwise only downloads do.
+    pub keep_directories: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            xvfb: "Xvfb".into(),
+            x11vnc: "x11vnc".into(),
+            chromium: None,
+            chromium_arguments: Vec::new(),
+            chromium_environment: BTreeMap::new(),
+            sandbox: Sandbox::Auto,
+            glx: false,
+            display_first: None,
+            display_last: None,
+            vnc_port_first: 5900,
+            vnc_port_last: 6899,
+            vnc_eager: false,
+            vnc_linger_seconds: 30,
+            start_deadline_seconds: 30,
+            stop_grace_seconds: 5,
+            capture_interval_milliseconds: 1_000,
+            log_limit_bytes: 4 * 1024 * 1024,
+            keep_directories: false,
+        }
+    }
+}
+
+impl Settings {
+    /// [`start_deadline_seconds`](Self::start_deadline_seconds).
+    pub fn start_deadline(&self) -> Duration {
+        Duration::from_secs(self.start_deadline_seconds)
+    }
+
+    /// [`stop_grace_seconds`](Self::stop_grace_seconds).
+    pub fn stop_grace(&self) -> Duration {
+        Duration::from_secs(self.stop_grace_seconds)
+    }
+
+    /// [`vnc_linger_seconds`](Self::vnc_linger_seconds).
+    pub fn vnc_linger(&self) -> Duration {
+        Duration::from_secs(self.vnc_linger_seconds)
+    }
+
+    /// [`capture_interval_milliseconds`](Self::capture_interval_milliseconds).
+    pub fn capture_interval(&self) -> Duration {
+        Duration::from_millis(self.capture_interval_milliseconds)
+    }
+}

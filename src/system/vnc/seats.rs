@@ -1,0 +1,270 @@
+//! When the VNC server of a desktop runs.
+//!
+//! ```text
+//! idle --a seat is taken--> running --the last seat is given back--> lingering --> idle
+//!                              ^                                        |
+//!                              +----------- a seat is taken ------------+
+//! ```
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use secrecy::SecretString;
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::ports::Reservation;
+use super::x11vnc::NotStarted;
+use super::{STAGE, segments, x11vnc};
+use crate::domain::ids::SessionId;
+use crate::domain::session::{Failure, ProcessIdentity};
+use crate::system::desktop::{VncEndpoint, VncSeat, VncServer};
+use crate::system::failure::failure;
+use crate::system::process::Process;
+use crate::system::settings::Settings;
+
+/// How long x11vnc may take to end when it is told to; now and then it never does.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Where a VNC server belongs.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Whose it is.
+    pub session: SessionId,
+    /// The display that it shows.
+    pub display: u16,
+    /// The file with the display's cookie.
+    pub authority: PathBuf,
+    /// The file with the password.
+    pub password_file: PathBuf,
+    /// The password.
+    pub password: SecretString,
+    /// The file that the server writes when it is ready.
+    pub flag: PathBuf,
+    /// The file for its log.
+    pub log: PathBuf,
+}
+
+/// Is told of each VNC server that runs, and on which port.
+pub type OnStarted = Box<dyn Fn(&ProcessIdentity, u16) + Send + Sync>;
+
+/// The VNC server of one desktop. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Seats(Arc<Inner>);
+
+struct Inner {
+    place: Place,
+    settings: Arc<Settings>,
+    runtime: Handle,
+    closing: CancellationToken,
+    on_started: OnStarted,
+    state: Mutex<State>,
+    /// The processes that were started, for their remains; the last one may live.
+    started: parking_lot::Mutex<Vec<Process>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    reservation: Option<Reservation>,
+    running: Option<Process>,
+    seats: usize,
+    /// Rises with every seat, so that an older timer sees that it is out of date.
+    taken: u64,
+}
+
+impl Seats {
+    /// One that does not run yet and will listen where `reservation` says.
+    pub fn new(
+        place: Place,
+        reservation: Reservation,
+        settings: Arc<Settings>,
+        runtime: Handle,
+        on_started: OnStarted,
+    ) -> Self {
+        let state = State { reservation: Some(reservation), running: None, seats: 0, taken: 0 };
+        Self(Arc::new(Inner {
+            place,
+            settings,
+            runtime,
+            closing: CancellationToken::new(),
+            on_started,
+            state: Mutex::new(state),
+            started: parking_lot::Mutex::default(),
+        }))
+    }
+
+    /// Resolves when it accepts connections, without taking a seat.
+    pub async fn start(&self) -> Result<(), Failure> {
+        let mut state = self.0.state.lock().await;
+        self.0.run(&mut state).await.map(drop)
+    }
+
+    /// The files that its processes write to.
+    pub fn log(&self) -> PathBuf {
+        self.0.place.log.clone()
+    }
+
+    /// Every process of it that may live, at once and without waiting.
+    pub(crate) fn kill_now(&self) {
+        self.0.closing.cancel();
+        for process in self.0.started.lock().iter() {
+            process.kill_now();
+        }
+    }
+
+    /// Ends it for good; whoever asks for a seat is refused from now on. Resolves when its
+    /// processes and their shared memory are gone and its port is free, and says what is not.
+    pub async fn close(&self) -> Vec<String> {
+        self.0.closing.cancel();
+        let mut state = self.0.state.lock().await;
+        let mut left = self.0.stop(&mut state).await;
+        if let Some(reservation) = state.reservation.take() {
+            let port = reservation.port();
+            drop(reservation);
+            if std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+                left.push(format!("somebody still listens on port {port}"));
+            }
+        }
+        left
+    }
+}
+
+impl Inner {
+    async fn take(self: Arc<Self>) -> Result<VncSeat, Failure> {
+        let mut state = self.state.lock().await;
+        let port = self.run(&mut state).await?;
+        state.seats += 1;
+        state.taken += 1;
+        drop(state);
+
+        let given_back = CancellationToken::new();
+        let guard = given_back.clone().drop_guard();
+        let endpoint = VncEndpoint {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            password: self.place.password.clone(),
+        };
+        let seats = Arc::clone(&self);
+        self.runtime.spawn(async move {
+            given_back.cancelled().await;
+            seats.give_back().await;
+        });
+        Ok(VncSeat { endpoint, guard })
+    }
+
+    async fn give_back(&self) {
+        let mut state = self.state.lock().await;
+        state.seats = state.seats.saturating_sub(1);
+        let taken = state.taken;
+        drop(state);
+        if self.settings.vnc_eager {
+            return;
+        }
+        let closing = self.closing.cancelled();
+        if tokio::time::timeout(self.settings.vnc_linger(), closing).await.is_ok() {
+            return;
+        }
+        let mut state = self.state.lock().await;
+        if state.seats == 0 && state.taken == taken {
+            for line in self.stop(&mut state).await {
+                tracing::warn!(session.id = %self.place.session, "{line}");
+            }
+        }
+    }
+
+    /// The port on which it listens, once it does. Starts it when it does not run, or died.
+    async fn run(&self, state: &mut State) -> Result<u16, Failure> {
+        let closing = || failure(STAGE.name, "vnc_closing", "the desktop is closing".to_owned());
+        if self.closing.is_cancelled() {
+            return Err(closing());
+        }
+        let reservation = state.reservation.as_ref().ok_or_else(closing)?;
+        if state.running.as_ref().is_some_and(|process| !process.has_exited()) {
+            return Ok(reservation.port());
+        }
+        let ports = reservation.ports();
+        loop {
+            for line in self.stop(state).await {
+                tracing::warn!(session.id = %self.place.session, "{line}");
+            }
+            let port = state.reservation.as_ref().ok_or_else(closing)?.port();
+            let begun = parking_lot::Mutex::new(None);
+            let start =
+                x11vnc::start(&self.place, port, &self.settings, &self.runtime, |process| {
+                    self.started.lock().push(process.clone());
+                    *begun.lock() = Some(process.clone());
+                });
+            let outcome = tokio::select! {
+                biased;
+                () = self.closing.cancelled() => Err(NotStarted::Failed(closing())),
+                outcome = start => outcome,
+            };
+            let process = begun.into_inner();
+            match (outcome, process) {
+                (Ok(()), Some(process)) => {
+                    (self.on_started)(process.identity(), port);
+                    state.running = Some(process);
+                    return Ok(port);
+                }
+                (Err(NotStarted::Busy), _) => {
+                    let next = ports.reserve(Some(port)).ok_or_else(|| no_port_free(&ports))?;
+                    tracing::warn!(port, next = next.port(), "a VNC port was taken by another");
+                    state.reservation = Some(next);
+                }
+                (Err(NotStarted::Failed(cause)), _) => {
+                    for line in self.stop(state).await {
+                        tracing::warn!(session.id = %self.place.session, "{line}");
+                    }
+                    return Err(cause);
+                }
+                (Ok(()), None) => return Err(closing()),
+            }
+        }
+    }
+
+    /// Ends what runs, and removes what all that ever ran left behind.
+    async fn stop(&self, state: &mut State) -> Vec<String> {
+        state.running = None;
+        let started = std::mem::take(&mut *self.started.lock());
+        let mut left = Vec::new();
+        for process in &started {
+            if !process.stop(GRACE).await {
+                left.push(format!("process {} does not end", process.identity().pid));
+            }
+        }
+        let creators: Vec<i32> = started.iter().map(|process| process.identity().pid).collect();
+        left.extend(segments::sweep(&creators, &self.settings.path).await);
+        if !started.is_empty() {
+            let _ = std::fs::remove_file(&self.place.flag); // It removes it itself, unless killed.
+        }
+        left
+    }
+}
+
+/// Every port of the range is in use.
+pub(crate) fn no_port_free(ports: &super::Ports) -> Failure {
+    let (first, last) = (ports.range().start(), ports.range().end());
+    let message = format!("none of the ports {first} to {last} is free for a VNC server");
+    let hint = "close a session, or widen `vnc_port_first` to `vnc_port_last`".to_owned();
+    Failure { hint: Some(hint), ..failure(STAGE.name, "no_port_free", message) }
+}
+
+impl VncServer for Seats {
+    fn take_seat(&self) -> BoxFuture<'static, Result<VncSeat, Failure>> {
+        let work = self.0.runtime.spawn(Arc::clone(&self.0).take());
+        Box::pin(async move {
+            work.await.unwrap_or_else(|cause| {
+                Err(failure(STAGE.name, "vnc_not_ready", format!("its start broke off: {cause}")))
+            })
+        })
+    }
+}

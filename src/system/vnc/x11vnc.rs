@@ -1,0 +1,101 @@
+//! x11vnc: a VNC server for a display that is there already.
+
+use std::fs;
+use std::io;
+
+use tokio::runtime::Handle;
+
+use super::STAGE;
+use super::seats::Place;
+use crate::domain::session::Failure;
+use crate::system::failure::directory;
+use crate::system::process::{Process, Program, find};
+use crate::system::readiness::file_says;
+use crate::system::settings::Settings;
+
+/// It closes every descriptor that it could have: with a large limit that takes minutes.
+const OPEN_FILES: u32 = 1_024;
+
+const FLAGS: &[&str] = &[
+    "-norc",
+    "-localhost",
+    // Without it, and with the IPv4 port busy, it serves IPv6 alone and says nothing.
+    "-no6",
+    "-noipv6",
+    "-shared",
+    "-forever",
+    "-repeat",
+    // Three segments of shared memory in place of 62.
+    "-onetile",
+    // Without it, the first picture and the first click after a pause are late.
+    "-nonap",
+    "-wait",
+    "5",
+    "-defer",
+    "5",
+    // One viewer that does not read holds up all others for as long.
+    "-readtimeout",
+    "5",
+];
+
+/// Why it did not come up.
+pub(super) enum NotStarted {
+    /// Another program has the port.
+    Busy,
+    /// Anything else.
+    Failed(Failure),
+}
+
+/// Starts it on `port` and resolves when it accepts connections. It is handed to `started`
+/// before it is waited for.
+pub(super) async fn start(
+    place: &Place,
+    port: u16,
+    settings: &Settings,
+    runtime: &Handle,
+    started: impl FnOnce(&Process),
+) -> Result<(), NotStarted> {
+    let failed = NotStarted::Failed;
+    let path = find(&settings.x11vnc, &settings.path)
+        .ok_or_else(|| failed(STAGE.missing(&settings.x11vnc)))?;
+    match fs::remove_file(&place.flag) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            return Err(failed(directory(&place.flag, &cause)));
+        }
+        Ok(()) | Err(_) => (),
+    }
+    let mut arguments: Vec<_> = FLAGS.iter().map(Into::into).collect();
+    arguments.extend(["-display".into(), format!(":{}", place.display).into()]);
+    arguments.extend(["-auth".into(), place.authority.clone().into()]);
+    arguments.extend(["-passwdfile".into(), place.password_file.clone().into()]);
+    arguments.extend(["-rfbport".into(), port.to_string().into()]);
+    arguments.extend(["-desktop".into(), place.session.to_string().into()]);
+    arguments.extend(["-flag".into(), place.flag.clone().into()]);
+    let program = Program {
+        path,
+        arguments,
+        environment: vec![("PATH".into(), settings.path.clone().into())],
+        session: place.session,
+        log: place.log.clone(),
+        output: None,
+        open_files: Some(OPEN_FILES),
+    };
+    let process =
+        Process::spawn(&program, runtime).map_err(|cause| failed(STAGE.not_spawned(&cause)))?;
+    started(&process);
+
+    let expected = format!("PORT={port}");
+    let says = |text: &str| text.lines().any(|line| line.trim() == expected).then_some(());
+    let sign = file_says(&place.flag, says);
+    match STAGE.ready(&process, settings.start_deadline(), sign).await {
+        Ok(()) => Ok(()),
+        Err(_) if process.has_exited() && says_busy(&process.log_tail()) => Err(NotStarted::Busy),
+        Err(failure) => Err(failed(failure)),
+    }
+}
+
+fn says_busy(log: &[String]) -> bool {
+    log.iter().any(|line| {
+        line.contains("Address already in use") || line.contains("could not obtain listening port")
+    })
+}
