@@ -23,11 +23,11 @@ pub(super) fn failure(stage: &str, code: &str, message: String) -> Failure {
 /// The directory of a session, or a file in it, could not be made.
 pub(super) fn directory(path: &Path, cause: &std::io::Error) -> Failure {
     let message = format!("{} could not be written: {cause}", path.display());
-    let hint = match cause.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            "make room on the disk"
-        }
-        _ => "check that the data directory exists and belongs to the user of the server",
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let hint = if matches!(cause.kind(), StorageFull | QuotaExceeded) {
+        "make room on the disk"
+    } else {
+        "check that the data directory exists and belongs to the user of the server"
     };
     Failure { hint: Some(hint.to_owned()), ..failure("directory", "directory_failed", message) }
 }

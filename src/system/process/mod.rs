@@ -154,10 +154,7 @@ impl Process {
     /// Starts a program; its end is watched on `runtime`. Returns when it has been executed, so
     /// that a missing or broken one is an error here.
     pub fn spawn(program: &Program, runtime: &Handle) -> Result<Self, SpawnError> {
-        let failed = |cause: io::Error| match cause.kind() {
-            io::ErrorKind::NotFound => SpawnError::Missing { program: program.path.clone() },
-            _ => SpawnError::Failed { program: program.path.clone(), cause },
-        };
+        let failed = |cause: io::Error| SpawnError::Failed { program: program.path.clone(), cause };
         if !program.path.exists() {
             return Err(SpawnError::Missing { program: program.path.clone() });
         }
