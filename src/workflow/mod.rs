@@ -2,5 +2,13 @@
 //!
 //! This floor knows neither actors nor tables nor processes. What it needs of the world it
 //! states as traits in [`host`], and is handed.
+//!
+//! A [`definition`] is read and checked, [`parameters`] get their values, and the [`engine`]
+//! executes the blocks: it renders their [`template`]s and drives a [`page`]. [`response`] shows a
+//! workflow as clients of the compatible API read it.
 
+pub mod definition;
 pub mod host;
+pub mod page;
+pub mod parameters;
+pub mod template;

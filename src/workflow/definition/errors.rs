@@ -1,0 +1,122 @@
+//! What is wrong with a definition, in a form that an editor can point at.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+/// One step on the way from a document's root to a field.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PathPart {
+    /// A field of an object.
+    Key(String),
+    /// An element of a list, from 0.
+    Index(usize),
+}
+
+impl From<&str> for PathPart {
+    fn from(key: &str) -> Self {
+        Self::Key(key.to_owned())
+    }
+}
+
+impl From<usize> for PathPart {
+    fn from(index: usize) -> Self {
+        Self::Index(index)
+    }
+}
+
+impl fmt::Display for PathPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => f.write_str(key),
+            Self::Index(index) => write!(f, "{index}"),
+        }
+    }
+}
+
+impl Serialize for PathPart {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Key(key) => serializer.serialize_str(key),
+            Self::Index(index) => serializer.collect_str(index),
+        }
+    }
+}
+
+/// One fault of a definition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldError {
+    /// Where it is, from the root of the workflow: `workflow_definition`, `blocks`, 2, `url`.
+    pub path: Vec<PathPart>,
+    /// The label of the block it is in.
+    pub block: Option<String>,
+    /// The line in the YAML document, from 1; none for a definition in JSON.
+    pub line: Option<usize>,
+    /// Stable, for programs: `missing`, `label_duplicate`, `block_type_unknown`.
+    pub code: &'static str,
+    /// One sentence, for people.
+    pub message: String,
+    /// What stood there.
+    pub input: Value,
+}
+
+impl FieldError {
+    /// As an element of the list `detail` of a 422, with `prefix` before the path.
+    pub fn detail(&self, prefix: &[&str]) -> Value {
+        let head = prefix.iter().map(|part| Value::from(*part));
+        let tail = self.path.iter().map(|part| match part {
+            PathPart::Key(key) => Value::from(key.as_str()),
+            PathPart::Index(index) => Value::from(*index),
+        });
+        let mut detail = json!({
+            "type": self.code,
+            "loc": head.chain(tail).collect::<Vec<_>>(),
+            "msg": self.to_string(),
+            "input": self.input,
+        });
+        let extra = [
+            ("block", self.block.as_deref().map(Value::from)),
+            ("line", self.line.map(Value::from)),
+        ];
+        for (key, value) in extra {
+            if let (Some(object), Some(value)) = (detail.as_object_mut(), value) {
+                object.insert(key.to_owned(), value);
+            }
+        }
+        detail
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if let Some(block) = &self.block {
+            write!(f, "block `{block}`: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Every fault that was found in a definition; at least one.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{}", first(.0))]
+pub struct DefinitionErrors(pub Vec<FieldError>);
+
+fn first(errors: &[FieldError]) -> String {
+    let more = errors.len().saturating_sub(1);
+    match errors.first() {
+        Some(error) if more == 0 => error.to_string(),
+        Some(error) => format!("{error} (and {more} more)"),
+        None => "the definition is not valid".to_owned(),
+    }
+}
+
+impl DefinitionErrors {
+    /// The list `detail` of a 422.
+    pub fn detail(&self, prefix: &[&str]) -> Value {
+        self.0.iter().map(|error| error.detail(prefix)).collect()
+    }
+}

@@ -1,0 +1,166 @@
+//! `extract`: which values to read from a page, by selectors.
+//!
+//! A field is a selector, or an object with more; a JSON schema whose properties carry a `selector`
+//! says the same and is turned into fields.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The values to read.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Extract {
+    /// By name.
+    #[serde(default)]
+    pub fields: BTreeMap<String, Field>,
+    /// Each element that this selects gives an object; the output is their list.
+    #[serde(default)]
+    pub list: Option<String>,
+    /// Instead of `fields` and `list`.
+    #[serde(default)]
+    pub schema: Option<Value>,
+    /// The frames around all of it, outermost first.
+    #[serde(default, deserialize_with = "super::block::one_or_many")]
+    pub frame: Vec<String>,
+    /// Finding nothing at all is no fault.
+    #[serde(default)]
+    pub optional: bool,
+    /// How long to wait for the first value and for the required ones.
+    #[serde(default, deserialize_with = "super::block::seconds")]
+    pub timeout_seconds: Option<Duration>,
+}
+
+/// A value to read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "Written")]
+pub struct Field {
+    /// Within the element around it; none is that element itself.
+    pub selector: Option<String>,
+    /// This attribute and not the text.
+    pub attribute: Option<String>,
+    /// Every element and not the first.
+    pub all: bool,
+    /// An object of these and not a text.
+    pub fields: Option<BTreeMap<String, Field>>,
+    /// The block waits for it, and fails without it.
+    pub required: bool,
+    /// `number`, `integer` or `boolean` instead of a text.
+    #[serde(rename = "type")]
+    pub value_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a selector, or an object with a selector")]
+enum Written {
+    Selector(String),
+    Whole {
+        selector: Option<String>,
+        attribute: Option<String>,
+        #[serde(default)]
+        all: bool,
+        /// The same as a `selector` with `all`.
+        list: Option<String>,
+        fields: Option<BTreeMap<String, Field>>,
+        #[serde(default)]
+        required: bool,
+        #[serde(rename = "type")]
+        value_type: Option<String>,
+    },
+}
+
+impl From<Written> for Field {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Selector(selector) => Self {
+                selector: Some(selector),
+                attribute: None,
+                all: false,
+                fields: None,
+                required: false,
+                value_type: None,
+            },
+            Written::Whole { selector, attribute, all, list, fields, required, value_type } => {
+                let all = all || list.is_some();
+                let selector = selector.or(list);
+                Self { selector, attribute, all, fields, required, value_type }
+            }
+        }
+    }
+}
+
+impl Extract {
+    /// All of it as one field.
+    pub fn root(&self) -> Result<Field, String> {
+        if let Some(schema) = &self.schema {
+            return from_schema(schema);
+        }
+        if self.fields.is_empty() {
+            return Err("expected `fields` or a `schema`".to_owned());
+        }
+        Ok(Field {
+            selector: self.list.clone(),
+            attribute: None,
+            all: self.list.is_some(),
+            fields: Some(self.fields.clone()),
+            required: false,
+            value_type: None,
+        })
+    }
+}
+
+impl Field {
+    /// Every selector in it.
+    pub fn selectors(&self) -> Vec<&str> {
+        let own = self.selector.as_deref();
+        let inner = self.fields.iter().flatten().flat_map(|(_name, field)| field.selectors());
+        own.into_iter().chain(inner).collect()
+    }
+}
+
+fn from_schema(schema: &Value) -> Result<Field, String> {
+    let text = |key| schema.get(key).and_then(Value::as_str).map(str::to_owned);
+    let kind = text("type").unwrap_or_else(|| "string".to_owned());
+    let mut field = Field {
+        selector: text("selector"),
+        attribute: text("attribute"),
+        all: false,
+        fields: None,
+        required: false,
+        value_type: None,
+    };
+    match kind.as_str() {
+        "object" => {
+            let properties = schema.get("properties").and_then(Value::as_object);
+            let properties = properties.ok_or("an object of the schema has no `properties`")?;
+            let required: Vec<&str> = schema
+                .get("required")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
+            let mut fields = BTreeMap::new();
+            for (name, property) in properties {
+                let mut inner = from_schema(property)?;
+                inner.required = required.contains(&name.as_str());
+                fields.insert(name.clone(), inner);
+            }
+            field.fields = Some(fields);
+        }
+        "array" => {
+            let items = schema.get("items").ok_or("an array of the schema has no `items`")?;
+            let inner = from_schema(items)?;
+            let selector = field.selector.take().or(inner.selector.clone());
+            field = Field { all: true, selector, ..inner };
+            if field.selector.is_none() {
+                return Err("an array of the schema has no `selector`".to_owned());
+            }
+        }
+        "string" => (),
+        "number" | "integer" | "boolean" => field.value_type = Some(kind),
+        other => return Err(format!("the schema's type `{other}` cannot be read from a page")),
+    }
+    Ok(field)
+}

@@ -1,0 +1,259 @@
+//! YAML documents as JSON values, with the line of every node.
+//!
+//! The schema is YAML 1.2's core schema: `yes` and `off` are text. Anchors, aliases and merge keys
+//! work; what they expand to is bounded, so that a short document cannot fill the memory.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use serde_json::{Map, Number, Value};
+
+/// More nodes than this are refused, aliases counted by what they expand to.
+const MOST_NODES: usize = 200_000;
+/// Deeper nesting than this is refused.
+const DEEPEST: usize = 100;
+
+/// A document and where its nodes stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// The document.
+    pub value: Value,
+    /// The line of each node, from 1, by JSON pointer.
+    pub lines: HashMap<String, usize>,
+}
+
+/// Why a text is no YAML document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct NotYaml {
+    /// From 1.
+    pub line: usize,
+    /// What is wrong there.
+    pub message: String,
+}
+
+/// Reads the one document of `text`.
+pub fn parse(text: &str) -> Result<Document, NotYaml> {
+    let mut composer = Composer {
+        parser: Parser::new_from_str(text),
+        lines: HashMap::new(),
+        anchors: HashMap::new(),
+        nodes: 0,
+    };
+    let mut value = None;
+    while let Some((event, span)) = composer.next()? {
+        match event {
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentEnd
+            | Event::SequenceEnd
+            | Event::MappingEnd => (),
+            Event::DocumentStart(_) if value.is_some() => {
+                return Err(refused(span, "expected a single document"));
+            }
+            Event::DocumentStart(_) => {
+                let (event, span) = composer.expect()?;
+                value = Some(composer.node(event, span, "", 0)?);
+            }
+            Event::Alias(_)
+            | Event::Scalar(..)
+            | Event::SequenceStart(..)
+            | Event::MappingStart(..) => return Err(refused(span, "expected a document")),
+        }
+    }
+    Ok(Document { value: value.unwrap_or(Value::Null), lines: composer.lines })
+}
+
+/// The pointer of a child: `/blocks` and `0` are `/blocks/0`.
+pub fn pointer(parent: &str, child: &str) -> String {
+    format!("{parent}/{}", child.replace('~', "~0").replace('/', "~1"))
+}
+
+fn refused(span: Span, message: &str) -> NotYaml {
+    NotYaml { line: span.start.line(), message: message.to_owned() }
+}
+
+struct Composer<'a> {
+    parser: Parser<'a, saphyr_parser::StrInput<'a>>,
+    lines: HashMap<String, usize>,
+    anchors: HashMap<usize, (Value, usize)>,
+    nodes: usize,
+}
+
+impl<'a> Composer<'a> {
+    fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, NotYaml> {
+        self.parser.next_event().transpose().map_err(|error| NotYaml {
+            line: error.marker().line(),
+            message: error.info().to_owned(),
+        })
+    }
+
+    fn expect(&mut self) -> Result<(Event<'a>, Span), NotYaml> {
+        self.next()?
+            .ok_or_else(|| NotYaml { line: 1, message: "the document ends too early".to_owned() })
+    }
+
+    fn count(&mut self, more: usize, span: Span) -> Result<(), NotYaml> {
+        self.nodes += more;
+        if self.nodes > MOST_NODES {
+            return Err(refused(span, "the document is too large"));
+        }
+        Ok(())
+    }
+
+    fn node(
+        &mut self,
+        event: Event<'a>,
+        span: Span,
+        at: &str,
+        depth: usize,
+    ) -> Result<Value, NotYaml> {
+        self.count(1, span)?;
+        if depth > DEEPEST {
+            return Err(refused(span, "the document is nested too deeply"));
+        }
+        self.lines.insert(at.to_owned(), span.start.line());
+        let before = self.nodes;
+        let (value, anchor) = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                (scalar(&text, style, tag.as_deref(), span)?, anchor)
+            }
+            Event::Alias(anchor) => {
+                let known = self.anchors.get(&anchor).cloned();
+                let (value, size) = known.ok_or_else(|| refused(span, "no such anchor"))?;
+                self.count(size, span)?;
+                return Ok(value);
+            }
+            Event::SequenceStart(anchor, _) => (self.sequence(at, depth)?, anchor),
+            Event::MappingStart(anchor, _) => (self.mapping(at, depth)?, anchor),
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(_)
+            | Event::DocumentEnd
+            | Event::SequenceEnd
+            | Event::MappingEnd => return Err(refused(span, "expected a value")),
+        };
+        if anchor != 0 {
+            self.anchors.insert(anchor, (value.clone(), self.nodes - before + 1));
+        }
+        Ok(value)
+    }
+
+    fn sequence(&mut self, at: &str, depth: usize) -> Result<Value, NotYaml> {
+        let mut list = Vec::new();
+        loop {
+            let (event, span) = self.expect()?;
+            if event == Event::SequenceEnd {
+                return Ok(Value::Array(list));
+            }
+            let child = pointer(at, &list.len().to_string());
+            list.push(self.node(event, span, &child, depth + 1)?);
+        }
+    }
+
+    fn mapping(&mut self, at: &str, depth: usize) -> Result<Value, NotYaml> {
+        let mut own = Map::new();
+        let mut merged = Map::new();
+        loop {
+            let (event, span) = self.expect()?;
+            let (key, plain) = match event {
+                Event::MappingEnd => break,
+                Event::Scalar(text, style, _, _) => {
+                    (text.into_owned(), style == ScalarStyle::Plain)
+                }
+                Event::Nothing
+                | Event::StreamStart
+                | Event::StreamEnd
+                | Event::DocumentStart(_)
+                | Event::DocumentEnd
+                | Event::Alias(_)
+                | Event::SequenceStart(..)
+                | Event::SequenceEnd
+                | Event::MappingStart(..) => return Err(refused(span, "a key must be a text")),
+            };
+            self.count(1, span)?;
+            let key_line = span.start.line();
+            let child = pointer(at, &key);
+            let (event, value_span) = self.expect()?;
+            let value = self.node(event, value_span, &child, depth + 1)?;
+            if plain && key == "<<" {
+                merge(&mut merged, value).map_err(|message| refused(value_span, message))?;
+            } else if own.insert(key.clone(), value).is_some() {
+                return Err(refused(span, &format!("the key `{key}` stands here twice")));
+            }
+            self.lines.insert(child, key_line);
+        }
+        for (key, value) in merged {
+            own.entry(key).or_insert(value);
+        }
+        Ok(Value::Object(own))
+    }
+}
+
+fn merge(into: &mut Map<String, Value>, value: Value) -> Result<(), &'static str> {
+    let list = if let Value::Array(list) = value { list } else { vec![value] };
+    for value in list {
+        let Value::Object(object) = value else { return Err("only mappings can be merged") };
+        for (key, value) in object {
+            into.entry(key).or_insert(value);
+        }
+    }
+    Ok(())
+}
+
+fn scalar(
+    text: &str,
+    style: ScalarStyle,
+    tag: Option<&Tag>,
+    span: Span,
+) -> Result<Value, NotYaml> {
+    let core = tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix.as_str());
+    if core == Some("str") || (style != ScalarStyle::Plain && core.is_none()) {
+        return Ok(Value::from(text));
+    }
+    let value = plain(text);
+    let fits = match core {
+        None => true,
+        Some("int") => value.is_i64() || value.is_u64(),
+        Some("float") => value.is_number(),
+        Some("bool") => value.is_boolean(),
+        Some("null") => value.is_null(),
+        Some(_) => false,
+    };
+    if fits { Ok(value) } else { Err(refused(span, "the value does not fit its tag")) }
+}
+
+fn plain(text: &str) -> Value {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "true" | "True" | "TRUE" => return Value::Bool(true),
+        "false" | "False" | "FALSE" => return Value::Bool(false),
+        _ => (),
+    }
+    let unsigned = |digits: Option<&str>, radix| {
+        digits.and_then(|digits| u64::from_str_radix(digits, radix).ok()).map(Value::from)
+    };
+    if let Some(number) =
+        unsigned(text.strip_prefix("0x"), 16).or_else(|| unsigned(text.strip_prefix("0o"), 8))
+    {
+        return number;
+    }
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return Value::from(text);
+    }
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let text = text.strip_prefix('+').unwrap_or(text);
+        if let Ok(number) = text.parse::<i64>() {
+            return Value::from(number);
+        }
+        if let Ok(number) = text.parse::<u64>() {
+            return Value::from(number);
+        }
+    }
+    let float = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
+    let number = text.parse::<f64>().ok().filter(|_number| float).and_then(Number::from_f64);
+    number.map_or_else(|| Value::from(text), Value::Number)
+}

@@ -1,0 +1,298 @@
+//! The connection to a browser, as the driver of its pages has it.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::PageError;
+use super::frame::Contexts;
+use super::tabs::{Dialog, Reaction, Tabs};
+use crate::workflow::definition::block::DialogAnswer;
+use crate::workflow::host::{Devtools, DevtoolsEvent};
+
+/// How a dialog is answered until somebody says otherwise.
+#[derive(Debug, Clone, Default)]
+pub(super) struct DialogPolicy {
+    pub(super) answer: DialogAnswer,
+    pub(super) text: Option<String>,
+}
+
+struct State {
+    tabs: Tabs,
+    events: mpsc::Receiver<DevtoolsEvent>,
+    ended: bool,
+    policy: DialogPolicy,
+    /// Answers that wait to be noticed: a task that only awaits them would outlive us.
+    version: u64,
+}
+
+struct Shared {
+    devtools: Arc<dyn Devtools>,
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+    contexts: Contexts,
+}
+
+/// The pages of one browser. Dropping it leaves the tabs as they are.
+#[derive(Clone)]
+pub struct Browser {
+    shared: Arc<Shared>,
+    _pump: Arc<AbortOnDropHandle<()>>,
+}
+
+impl fmt::Debug for Browser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Browser").field("devtools", &self.shared.devtools).finish_non_exhaustive()
+    }
+}
+
+impl Browser {
+    /// Attaches to every tab of the browser, and opens one if there is none. The tab that is in
+    /// view becomes the one worked in.
+    pub async fn attach(devtools: Arc<dyn Devtools>) -> Result<Self, PageError> {
+        let events = devtools.events();
+        let (changed, _) = watch::channel(0);
+        let state = State {
+            tabs: Tabs::default(),
+            events,
+            ended: false,
+            policy: DialogPolicy::default(),
+            version: 0,
+        };
+        let shared = Arc::new(Shared {
+            devtools,
+            state: Mutex::new(state),
+            changed,
+            contexts: Contexts::default(),
+        });
+        let pump = tokio::spawn(pump(Arc::clone(&shared)));
+        let browser = Self { shared, _pump: Arc::new(AbortOnDropHandle::new(pump)) };
+        browser
+            .browser_call(
+                "Target.setAutoAttach",
+                json!({
+                    "autoAttach": true,
+                    "waitForDebuggerOnStart": false,
+                    "flatten": true,
+                    "filter": [{ "type": "page" }],
+                }),
+            )
+            .await?;
+        browser.catch_up();
+        if browser.with(|tabs| tabs.order.is_empty()) {
+            let blank = json!({ "url": "about:blank" });
+            browser.browser_call("Target.createTarget", blank).await?;
+            let deadline = Instant::now() + Duration::from_secs(10);
+            browser
+                .until(deadline, |tabs| (!tabs.order.is_empty()).then_some(()))
+                .await
+                .ok_or(PageError::Closed)?;
+        }
+        browser.find_in_view().await;
+        browser.edit(|tabs| tabs.follow = true);
+        Ok(browser)
+    }
+
+    /// Of several tabs the one in view is worked in.
+    async fn find_in_view(&self) {
+        let sessions = self.with(|tabs| tabs.order.clone());
+        if sessions.len() < 2 {
+            return;
+        }
+        let script = "(document.visibilityState === 'visible' ? 1 : 0) + (document.hasFocus() ? 2 : 0)";
+        let mut best = None;
+        for session in sessions {
+            let params = json!({ "expression": script, "returnByValue": true });
+            let answer = self.call(&session, "Runtime.evaluate", params);
+            let answer = tokio::time::timeout(Duration::from_secs(1), answer).await;
+            let score = answer
+                .ok()
+                .and_then(Result::ok)
+                .and_then(|value| value.pointer("/result/value").and_then(Value::as_u64))
+                .unwrap_or(0);
+            if best.as_ref().is_none_or(|(most, _session)| score >= *most) {
+                best = Some((score, session));
+            }
+        }
+        if let Some((_score, session)) = best {
+            self.edit(|tabs| tabs.work_in(&session));
+        }
+    }
+
+    pub(super) fn contexts(&self) -> &Contexts {
+        &self.shared.contexts
+    }
+
+    /// A command to the browser itself.
+    pub async fn browser_call(&self, method: &str, params: Value) -> Result<Value, PageError> {
+        Ok(self.shared.devtools.call(None, method, params).await?)
+    }
+
+    /// A command to a tab or a frame.
+    pub async fn call(
+        &self,
+        session: &str,
+        method: &str,
+        params: Value,
+    ) -> Result<Value, PageError> {
+        let answer = self.shared.devtools.call(Some(session), method, params).await;
+        self.catch_up();
+        Ok(answer?)
+    }
+
+    /// The session of the tab worked in.
+    pub fn working(&self) -> Result<String, PageError> {
+        self.catch_up();
+        let state = self.shared.state.lock();
+        let session = state.tabs.working().ok_or(PageError::Closed);
+        if state.ended {
+            return Err(PageError::Disconnected);
+        }
+        let session = session?;
+        if state.tabs.tab(session).is_some_and(|tab| tab.crashed) {
+            return Err(PageError::Crashed);
+        }
+        Ok(session.clone())
+    }
+
+    /// The URL of the page in the tab worked in.
+    pub fn url(&self) -> String {
+        self.catch_up();
+        let of = |tabs: &Tabs| Some(tabs.tab(tabs.working()?)?.document.url.clone());
+        self.with(of).unwrap_or_default()
+    }
+
+    pub(super) fn with<T>(&self, look: impl FnOnce(&Tabs) -> T) -> T {
+        look(&self.shared.state.lock().tabs)
+    }
+
+    pub(super) fn edit<T>(&self, change: impl FnOnce(&mut Tabs) -> T) -> T {
+        change(&mut self.shared.state.lock().tabs)
+    }
+
+    /// How dialogs are answered from now on.
+    pub fn answer_dialogs(&self, answer: DialogAnswer, text: Option<String>) {
+        self.shared.state.lock().policy = DialogPolicy { answer, text };
+    }
+
+    /// The dialogs that were answered since they were last taken.
+    pub fn take_dialogs(&self) -> Vec<Dialog> {
+        self.catch_up();
+        self.edit(|tabs| std::mem::take(&mut tabs.dialogs))
+    }
+
+    /// Takes up all events that have come.
+    pub(super) fn catch_up(&self) {
+        let mut state = self.shared.state.lock();
+        let before = state.version;
+        while let Ok(event) = state.events.try_recv() {
+            self.shared.take_up(&mut state, &event);
+        }
+        if state.version != before {
+            self.shared.changed.send_replace(state.version);
+        }
+    }
+
+    /// The first value that `look` gives, looked for after every event; none at the deadline or
+    /// when the connection has ended.
+    pub(super) async fn until<T>(
+        &self,
+        deadline: Instant,
+        mut look: impl FnMut(&Tabs) -> Option<T>,
+    ) -> Option<T> {
+        let mut changed = self.shared.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            self.catch_up();
+            {
+                let state = self.shared.state.lock();
+                if let Some(found) = look(&state.tabs) {
+                    return Some(found);
+                }
+                if state.ended {
+                    return None;
+                }
+            }
+            timeout_at(deadline, changed.changed()).await.ok()?.ok()?;
+        }
+    }
+}
+
+/// Takes up events as they come, so that a dialog is answered while an action waits for it.
+async fn pump(shared: Arc<Shared>) {
+    poll_fn(|context| {
+        let mut state = shared.state.lock();
+        // A bounded batch, so that a busy page leaves room for others on this thread.
+        for _ in 0..256 {
+            match state.events.poll_recv(context) {
+                Poll::Ready(Some(event)) => shared.take_up(&mut state, &event),
+                Poll::Ready(None) => {
+                    state.ended = true;
+                    state.version += 1;
+                    shared.changed.send_replace(state.version);
+                    return Poll::Ready(());
+                }
+                Poll::Pending => {
+                    shared.changed.send_replace(state.version);
+                    return Poll::Pending;
+                }
+            }
+        }
+        shared.changed.send_replace(state.version);
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Shared {
+    fn take_up(&self, state: &mut State, event: &DevtoolsEvent) {
+        state.version += 1;
+        match state.tabs.take_up(event) {
+            None => (),
+            Some(Reaction::SetUp { session, frame }) => self.set_up(&session, frame),
+            Some(Reaction::Dialog { session, dialog }) => {
+                let policy = &state.policy;
+                let leaving = dialog.kind == "beforeunload";
+                let accept = leaving || policy.answer == DialogAnswer::Accept;
+                let mut params = json!({ "accept": accept });
+                if let (Some(text), Some(object)) = (&policy.text, params.as_object_mut()) {
+                    object.insert("promptText".to_owned(), Value::from(text.as_str()));
+                }
+                self.send(&session, "Page.handleJavaScriptDialog", params);
+            }
+        }
+    }
+
+    /// A command is on its way when `call` returns; its answer is of no use here.
+    fn send(&self, session: &str, method: &str, params: Value) {
+        drop(self.devtools.call(Some(session), method, params));
+    }
+
+    fn set_up(&self, session: &str, frame: bool) {
+        self.send(session, "Page.enable", json!({}));
+        self.send(session, "Page.setLifecycleEventsEnabled", json!({ "enabled": true }));
+        self.send(
+            session,
+            "Target.setAutoAttach",
+            json!({
+                "autoAttach": true,
+                "waitForDebuggerOnStart": false,
+                "flatten": true,
+                "filter": [{ "type": "iframe" }],
+            }),
+        );
+        if !frame {
+            self.send(session, "Inspector.enable", json!({}));
+            self.send(session, "Network.enable", json!({}));
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! Frames of a page: where scripts run and elements are found.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
+
+use super::locator::Locator;
+use super::{Browser, PageError};
+
+const INJECTED: &str = include_str!("injected.js");
+/// How long after the deadline the page may take to say what was missing.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A frame of a page.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// The session of its process.
+    pub(super) session: String,
+    /// Its name for DevTools.
+    pub(super) id: String,
+}
+
+/// The isolated worlds that have been made, by frame.
+#[derive(Debug, Default)]
+pub(super) struct Contexts(Mutex<HashMap<Frame, i64>>);
+
+/// Which element is meant, and how long to wait for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// A locator.
+    pub selector: &'a str,
+    /// Locators of the frames around it, outermost first.
+    pub frames: &'a [String],
+    /// How long to wait.
+    pub timeout: Duration,
+}
+
+/// An answer of the script in the page.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Answer {
+    pub(super) ok: bool,
+    #[serde(default)]
+    pub(super) reason: String,
+    /// In the frame's own view.
+    #[serde(default)]
+    pub(super) x: f64,
+    #[serde(default)]
+    pub(super) y: f64,
+    #[serde(default)]
+    pub(super) left: f64,
+    #[serde(default)]
+    pub(super) top: f64,
+    #[serde(default)]
+    pub(super) typed: bool,
+    #[serde(default)]
+    pub(super) empty: bool,
+    #[serde(default)]
+    pub(super) values: Vec<String>,
+    #[serde(default)]
+    pub(super) value: Value,
+}
+
+/// Why a script gave no value: the document has gone, or something that waiting does not change.
+enum Miss {
+    Gone,
+    Failed(PageError),
+}
+
+fn gone(error: &PageError) -> bool {
+    const SIGNS: &[&str] = &[
+        "Cannot find context",
+        "context was destroyed",
+        "navigated or closed",
+        "Session with given id not found",
+        "No frame for given id",
+        "No frame with given id",
+        "Frame with the given id was not found",
+        "Could not find node",
+        "No node with given id",
+        "Cannot find object",
+        "Could not find object",
+    ];
+    match error {
+        PageError::Refused { message, .. } => SIGNS.iter().any(|sign| message.contains(sign)),
+        PageError::Disconnected
+        | PageError::Crashed
+        | PageError::Closed
+        | PageError::Navigation { .. }
+        | PageError::Timeout { .. }
+        | PageError::NotReady { .. }
+        | PageError::Unfit { .. }
+        | PageError::Selector(_)
+        | PageError::Script(_) => false,
+    }
+}
+
+impl From<PageError> for Miss {
+    fn from(error: PageError) -> Self {
+        if gone(&error) { Self::Gone } else { Self::Failed(error) }
+    }
+}
+
+/// What a thrown exception says.
+fn thrown(details: &Value) -> PageError {
+    let class = details.pointer("/exception/className").and_then(Value::as_str);
+    let description = details.pointer("/exception/description").and_then(Value::as_str);
+    let value = details.pointer("/exception/value").map(Value::to_string);
+    let text = details.get("text").and_then(Value::as_str).unwrap_or("it threw");
+    let message = description.map(str::to_owned).or(value).unwrap_or_else(|| text.to_owned());
+    let message: String = message.lines().next().unwrap_or_default().chars().take(500).collect();
+    let selector = class == Some("DOMException")
+        && (message.contains("not a valid selector") || message.contains("not a valid XPath"));
+    if selector { PageError::Selector(message) } else { PageError::Script(message) }
+}
+
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Browser {
+    /// The main frame of the tab worked in.
+    pub fn main_frame(&self) -> Result<Frame, PageError> {
+        let session = self.working()?;
+        let id = self.with(|tabs| tabs.tab(&session).map(|tab| tab.main_frame.clone()));
+        Ok(Frame { id: id.ok_or(PageError::Closed)?, session })
+    }
+
+    async fn context(&self, frame: &Frame) -> Result<i64, PageError> {
+        let known = self.contexts().0.lock().get(frame).copied();
+        if let Some(context) = known {
+            return Ok(context);
+        }
+        let params = json!({ "frameId": frame.id, "worldName": "greenroom" });
+        let made = self.call(&frame.session, "Page.createIsolatedWorld", params).await?;
+        let context = made.get("executionContextId").and_then(Value::as_i64).unwrap_or_default();
+        let params = json!({ "expression": INJECTED, "contextId": context, "returnByValue": true });
+        let answer = self.call(&frame.session, "Runtime.evaluate", params).await?;
+        if let Some(details) = answer.get("exceptionDetails") {
+            return Err(thrown(details));
+        }
+        self.contexts().0.lock().insert(frame.clone(), context);
+        Ok(context)
+    }
+
+    /// Calls `function` in the isolated world of a frame, once.
+    async fn attempt(
+        &self,
+        frame: &Frame,
+        function: &str,
+        arguments: &[Value],
+        by_value: bool,
+    ) -> Result<Value, Miss> {
+        let context = self.context(frame).await?;
+        let arguments: Vec<Value> =
+            arguments.iter().map(|value| json!({ "value": value })).collect();
+        let params = json!({
+            "functionDeclaration": function,
+            "executionContextId": context,
+            "arguments": arguments,
+            "returnByValue": by_value,
+            "awaitPromise": true,
+            "userGesture": true,
+        });
+        let answer = self.call(&frame.session, "Runtime.callFunctionOn", params).await;
+        let answer = answer.map_err(Miss::from).inspect_err(|miss| {
+            if matches!(miss, Miss::Gone) {
+                self.contexts().0.lock().remove(frame);
+            }
+        })?;
+        if let Some(details) = answer.get("exceptionDetails") {
+            return Err(Miss::Failed(thrown(details)));
+        }
+        let result = answer.get("result").cloned().unwrap_or_default();
+        Ok(if by_value { result.get("value").cloned().unwrap_or_default() } else { result })
+    }
+
+    /// Calls `function` of an object that the script holds ready, in whatever document the frame
+    /// shows, until it gives something or the time is over.
+    pub(super) async fn in_frame(
+        &self,
+        target: Target<'_>,
+        function: &str,
+        arguments: impl Fn(u64) -> Vec<Value>,
+    ) -> Result<(Frame, Answer), PageError> {
+        let deadline = Instant::now() + target.timeout;
+        let late = |reason: &str| PageError::NotReady {
+            selector: target.selector.to_owned(),
+            reason: reason.to_owned(),
+            after: target.timeout,
+        };
+        loop {
+            let work = async {
+                let frame = self.frame(target.frames, deadline, target.timeout).await?;
+                let left = deadline.saturating_duration_since(Instant::now());
+                let arguments = arguments(milliseconds(left));
+                let value = self.attempt(&frame, function, &arguments, true).await?;
+                Ok::<_, Miss>((frame, value))
+            };
+            match timeout_at(deadline + GRACE, work).await {
+                Err(_elapsed) => return Err(late("the page does not respond")),
+                Ok(Err(Miss::Failed(error))) => return Err(error),
+                Ok(Ok((frame, value))) => {
+                    let answer: Answer = serde_json::from_value(value).unwrap_or_default();
+                    if answer.ok {
+                        return Ok((frame, answer));
+                    }
+                    return Err(late(&answer.reason));
+                }
+                Ok(Err(Miss::Gone)) => self.next_document(deadline).await.ok_or_else(|| late("the page kept changing"))?,
+            }
+        }
+    }
+
+    /// Waits until a document has come or gone since the script was there, or a moment has passed.
+    async fn next_document(&self, deadline: Instant) -> Option<()> {
+        if Instant::now() >= deadline {
+            return None;
+        }
+        let seen = self.with(|tabs| tabs.contexts);
+        let moment = deadline.min(Instant::now() + Duration::from_millis(50));
+        self.until(moment, |tabs| (tabs.contexts != seen).then_some(())).await;
+        Some(())
+    }
+
+    /// Follows locators of frames from the main frame.
+    async fn frame(
+        &self,
+        frames: &[String],
+        deadline: Instant,
+        whole: Duration,
+    ) -> Result<Frame, Miss> {
+        let mut frame = self.main_frame()?;
+        for selector in frames {
+            let locator = Locator::parse(selector).map_err(|error| Miss::Failed(error.into()))?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let arguments =
+                [json!(locator), json!(["attached"]), json!(milliseconds(left))];
+            let ready = "(...args) => greenroom.ready(...args)";
+            let value = self.attempt(&frame, ready, &arguments, true).await?;
+            let answer: Answer = serde_json::from_value(value).unwrap_or_default();
+            let refused = |reason: String| {
+                Miss::Failed(PageError::NotReady { selector: selector.clone(), reason, after: whole })
+            };
+            if !answer.ok {
+                return Err(refused(answer.reason));
+            }
+            let object = self.held(&frame).await?;
+            let params = json!({ "objectId": object });
+            let node = self.call(&frame.session, "DOM.describeNode", params).await?;
+            let id = node.pointer("/node/frameId").and_then(Value::as_str);
+            let id = id.ok_or_else(|| refused("the element is not a frame".to_owned()))?;
+            let session = self.with(|tabs| tabs.frames.get(id).cloned());
+            frame = Frame { session: session.unwrap_or(frame.session), id: id.to_owned() };
+        }
+        Ok(frame)
+    }
+
+    /// The element that the script in the frame holds, as DevTools names it.
+    pub(super) async fn held(&self, frame: &Frame) -> Result<String, PageError> {
+        let context = self.context(frame).await?;
+        let params = json!({ "expression": "greenroom.held", "contextId": context });
+        let answer = self.call(&frame.session, "Runtime.evaluate", params).await?;
+        let object = answer.pointer("/result/objectId").and_then(Value::as_str);
+        object.map(str::to_owned).ok_or_else(|| PageError::Refused {
+            method: "Runtime.evaluate".to_owned(),
+            message: "Could not find node".to_owned(),
+        })
+    }
+
+    /// Waits until the first element of the locator is ready, and holds it.
+    pub(super) async fn ready(
+        &self,
+        target: Target<'_>,
+        wants: &[&str],
+    ) -> Result<(Frame, Answer), PageError> {
+        let locator = Locator::parse(target.selector)?;
+        let function = "(...args) => greenroom.ready(...args)";
+        self.in_frame(target, function, |left| vec![json!(locator), json!(wants), json!(left)]).await
+    }
+
+    /// Calls a method of the script in a frame at once; a reason against it is an error.
+    pub(super) async fn ask(
+        &self,
+        frame: &Frame,
+        selector: &str,
+        method: &str,
+        arguments: &[Value],
+    ) -> Result<Answer, PageError> {
+        let function = format!("(...args) => greenroom.{method}(...args)");
+        let value = match self.attempt(frame, &function, arguments, true).await {
+            Ok(value) => value,
+            Err(Miss::Failed(error)) => return Err(error),
+            Err(Miss::Gone) => {
+                let reason = "the page was left while it was being worked in".to_owned();
+                return Err(PageError::Unfit { selector: selector.to_owned(), reason });
+            }
+        };
+        let answer: Answer = serde_json::from_value(value).unwrap_or_default();
+        if answer.ok {
+            return Ok(answer);
+        }
+        Err(PageError::Unfit { selector: selector.to_owned(), reason: answer.reason })
+    }
+
+    /// Waits until an element is in a state.
+    pub async fn wait_for_state(&self, target: Target<'_>, state: &str) -> Result<(), PageError> {
+        let locator = Locator::parse(target.selector)?;
+        let function = "(...args) => greenroom.state(...args)";
+        self.in_frame(target, function, |left| vec![json!(locator), json!(state), json!(left)])
+            .await
+            .map(|_found| ())
+    }
+
+    /// Waits until the page shows a text.
+    pub async fn wait_for_text(&self, target: Target<'_>) -> Result<(), PageError> {
+        let function = "(...args) => greenroom.text(...args)";
+        let text = target.selector;
+        self.in_frame(target, function, |left| vec![json!(text), json!(left)])
+            .await
+            .map(|_found| ())
+    }
+
+    /// Reads values, as [`Field`](crate::workflow::definition::extract::Field) with locators in
+    /// place of selectors.
+    pub async fn extract(
+        &self,
+        target: Target<'_>,
+        field: &Value,
+        optional: bool,
+    ) -> Result<Value, PageError> {
+        let function = "(...args) => greenroom.extract(...args)";
+        let arguments = |left| vec![field.clone(), json!(left), json!(optional)];
+        let (_frame, answer) = self.in_frame(target, function, arguments).await?;
+        Ok(answer.value)
+    }
+
+    /// What an assertion looks at: `count`, `text`, `value`, `visible`, `enabled`, `checked` of the
+    /// locator's elements, and the page's `title`.
+    pub async fn facts(
+        &self,
+        selector: Option<&str>,
+        frames: &[String],
+        deadline: Instant,
+    ) -> Result<Value, PageError> {
+        let locator = selector.map(Locator::parse).transpose()?;
+        let after = deadline.saturating_duration_since(Instant::now());
+        loop {
+            let work = async {
+                let frame = self.frame(frames, deadline, after).await?;
+                let function = "(steps) => greenroom.facts(steps)";
+                self.attempt(&frame, function, &[json!(locator)], true).await
+            };
+            let what = "the page did not respond".to_owned();
+            match timeout_at(deadline + GRACE, work).await {
+                Err(_elapsed) => return Err(PageError::Timeout { what, after }),
+                Ok(Ok(facts)) => return Ok(facts),
+                Ok(Err(Miss::Failed(error))) => return Err(error),
+                Ok(Err(Miss::Gone)) => self
+                    .next_document(deadline)
+                    .await
+                    .ok_or(PageError::Timeout { what, after })?,
+            }
+        }
+    }
+
+    /// Evaluates the page's own JavaScript: the body of an async function of `args`, or an
+    /// expression.
+    pub async fn script(
+        &self,
+        frames: &[String],
+        source: &str,
+        args: &Value,
+        timeout: Duration,
+    ) -> Result<Value, PageError> {
+        let deadline = Instant::now() + timeout;
+        let work = async {
+            let frame = match self.frame(frames, deadline, timeout).await {
+                Ok(frame) => frame,
+                Err(Miss::Failed(error)) => return Err(error),
+                Err(Miss::Gone) => return Err(PageError::Closed),
+            };
+            let document = self.document(&frame).await?;
+            // An expression if it is one; the syntax decides, not a run of it.
+            let function = format!(
+                "async function (args) {{
+                    const source = {source};
+                    const make = Object.getPrototypeOf(async function () {{}}).constructor;
+                    let body;
+                    try {{ body = new make('args', 'return (' + source + '\\n)'); }}
+                    catch (error) {{ body = new make('args', source); }}
+                    return await body(args);
+                }}",
+                source = Value::from(source),
+            );
+            let params = json!({
+                "functionDeclaration": function,
+                "objectId": document,
+                "arguments": [{ "value": args }],
+                "returnByValue": true,
+                "awaitPromise": true,
+                "userGesture": true,
+            });
+            let answer = self.call(&frame.session, "Runtime.callFunctionOn", params).await?;
+            if let Some(details) = answer.get("exceptionDetails") {
+                return Err(thrown(details));
+            }
+            Ok(answer.pointer("/result/value").cloned().unwrap_or_default())
+        };
+        timeout_at(deadline, work).await.unwrap_or_else(|_elapsed| {
+            let what = "the script did not end".to_owned();
+            Err(PageError::Timeout { what, after: timeout })
+        })
+    }
+
+    /// The document of a frame in the page's own world, as DevTools names it.
+    async fn document(&self, frame: &Frame) -> Result<String, PageError> {
+        let context = self.context(frame).await?;
+        let params = json!({ "expression": "document", "contextId": context });
+        let answer = self.call(&frame.session, "Runtime.evaluate", params).await;
+        let answer = match answer {
+            Err(error) if gone(&error) => {
+                self.contexts().0.lock().remove(frame);
+                let context = self.context(frame).await?;
+                let params = json!({ "expression": "document", "contextId": context });
+                self.call(&frame.session, "Runtime.evaluate", params).await?
+            }
+            other => other?,
+        };
+        let object = answer.pointer("/result/objectId").cloned().unwrap_or_default();
+        let params = json!({ "objectId": object });
+        let node = self.call(&frame.session, "DOM.describeNode", params).await?;
+        let node = node.pointer("/node/backendNodeId").cloned().unwrap_or_default();
+        let params = json!({ "backendNodeId": node });
+        let resolved = self.call(&frame.session, "DOM.resolveNode", params).await?;
+        let object = resolved.pointer("/object/objectId").and_then(Value::as_str);
+        object.map(str::to_owned).ok_or(PageError::Closed)
+    }
+}

@@ -1,0 +1,353 @@
+//! Acting on elements as hands would: the pointer, the keyboard, files.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::frame::{Answer, Frame, Target};
+use super::keys::{self, Stroke};
+use super::{Browser, PageError};
+use crate::workflow::definition::block::{MouseButton, ScrollEnd};
+
+/// How a click is made.
+#[derive(Debug, Clone)]
+pub struct Clicking {
+    /// Which button.
+    pub button: MouseButton,
+    /// How often.
+    pub count: u8,
+    /// CDP's bits of the modifiers held.
+    pub modifiers: u8,
+    /// Whether the element need not receive the events.
+    pub force: bool,
+}
+
+impl Default for Clicking {
+    fn default() -> Self {
+        Self { button: MouseButton::Left, count: 1, modifiers: 0, force: false }
+    }
+}
+
+/// How long a popup may stay empty before it counts as meant so.
+const EMPTY_POPUP: Duration = Duration::from_secs(2);
+
+impl Browser {
+    /// Clicks an element once it is visible, at rest, enabled and not covered, and waits for what
+    /// the click loads.
+    pub async fn click(&self, target: Target<'_>, how: &Clicking) -> Result<(), PageError> {
+        let deadline = Instant::now() + target.timeout;
+        let ready = if how.force { "forced" } else { "point" };
+        let wants: &[&str] =
+            if how.force { &["visible", ready] } else { &["visible", "stable", "enabled", ready] };
+        let (frame, answer) = self.ready(target, wants).await?;
+        let (page, x, y) = self.place(&frame, &answer).await?;
+        self.click_at(&page, x, y, how).await?;
+        self.settle(&page, deadline).await;
+        Ok(())
+    }
+
+    async fn click_at(
+        &self,
+        page: &str,
+        x: f64,
+        y: f64,
+        how: &Clicking,
+    ) -> Result<(), PageError> {
+        let button = match how.button {
+            MouseButton::Left => "left",
+            MouseButton::Middle => "middle",
+            MouseButton::Right => "right",
+        };
+        self.mouse(page, "mouseMoved", x, y, "none", 0, how.modifiers).await?;
+        for count in 1..=how.count.max(1) {
+            self.mouse(page, "mousePressed", x, y, button, count, how.modifiers).await?;
+            self.mouse(page, "mouseReleased", x, y, button, count, how.modifiers).await?;
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "it is one CDP command, field by field")]
+    async fn mouse(
+        &self,
+        page: &str,
+        kind: &str,
+        x: f64,
+        y: f64,
+        button: &str,
+        count: u8,
+        modifiers: u8,
+    ) -> Result<(), PageError> {
+        let params = json!({
+            "type": kind, "x": x, "y": y, "button": button, "clickCount": count,
+            "modifiers": modifiers,
+        });
+        let sent = self.call(page, "Input.dispatchMouseEvent", params).await;
+        match sent {
+            // The click closed its own tab: it has arrived.
+            Err(PageError::Refused { .. }) if self.with(|tabs| tabs.tab(page).is_none()) => Ok(()),
+            other => other.map(|_nothing| ()),
+        }
+    }
+
+    /// Moves the pointer over an element.
+    pub async fn hover(&self, target: Target<'_>) -> Result<(), PageError> {
+        let (frame, answer) = self.ready(target, &["visible", "stable", "point"]).await?;
+        let (page, x, y) = self.place(&frame, &answer).await?;
+        self.mouse(&page, "mouseMoved", x, y, "none", 0, 0).await
+    }
+
+    /// Replaces what a field holds.
+    pub async fn fill(&self, target: Target<'_>, value: &str) -> Result<(), PageError> {
+        let (frame, _answer) = self.ready(target, &["visible", "enabled", "editable"]).await?;
+        let prepared = self.ask(&frame, target.selector, "prepare", &[json!(value)]).await?;
+        if !prepared.typed {
+            return Ok(());
+        }
+        if value.is_empty() {
+            if prepared.empty {
+                return Ok(());
+            }
+            let stroke = keys::parse("Delete").ok_or(PageError::Closed)?;
+            return self.stroke(&frame.session, &stroke).await;
+        }
+        self.call(&frame.session, "Input.insertText", json!({ "text": value })).await.map(|_| ())
+    }
+
+    /// Chooses options of a list by value or label, and says which values are chosen.
+    pub async fn select(
+        &self,
+        target: Target<'_>,
+        values: &[String],
+    ) -> Result<Vec<String>, PageError> {
+        let deadline = Instant::now() + target.timeout;
+        let (frame, _answer) = self.ready(target, &["visible", "enabled"]).await?;
+        let answer = self.ask(&frame, target.selector, "select", &[json!(values)]).await?;
+        let page = self.page_of(&frame.session);
+        self.settle(&page, deadline).await;
+        Ok(answer.values)
+    }
+
+    /// Presses keys one after another, in an element or wherever the focus is.
+    pub async fn press(&self, target: Option<Target<'_>>, strokes: &[Stroke], timeout: Duration) -> Result<(), PageError> {
+        let deadline = Instant::now() + timeout;
+        let session = match target {
+            Some(target) => {
+                let (frame, _answer) = self.ready(target, &["visible", "enabled"]).await?;
+                self.ask(&frame, target.selector, "focus", &[]).await?;
+                frame.session
+            }
+            None => self.working()?,
+        };
+        for stroke in strokes {
+            self.stroke(&session, stroke).await?;
+        }
+        let page = self.page_of(&session);
+        self.settle(&page, deadline).await;
+        Ok(())
+    }
+
+    async fn stroke(&self, session: &str, stroke: &Stroke) -> Result<(), PageError> {
+        let held = [(1, "Alt", 18), (2, "Control", 17), (4, "Meta", 91), (8, "Shift", 16)];
+        let named_shift = stroke.modifiers & 8 != 0 && stroke.text.is_none();
+        let mut modifiers = 0;
+        for (bit, key, code) in held {
+            // A capital letter is typed without an event for its Shift key.
+            if stroke.modifiers & bit != 0 && (bit != 8 || named_shift) {
+                modifiers |= bit;
+                let params = json!({
+                    "type": "rawKeyDown", "key": key, "code": format!("{key}Left"),
+                    "windowsVirtualKeyCode": code, "modifiers": modifiers,
+                });
+                self.call(session, "Input.dispatchKeyEvent", params).await?;
+            }
+        }
+        let mut params = json!({
+            "type": if stroke.text.is_some() { "keyDown" } else { "rawKeyDown" },
+            "key": stroke.key, "code": stroke.code,
+            "windowsVirtualKeyCode": stroke.key_code, "modifiers": stroke.modifiers,
+        });
+        if let (Some(text), Some(object)) = (&stroke.text, params.as_object_mut()) {
+            object.insert("text".to_owned(), Value::from(text.as_str()));
+            object.insert("unmodifiedText".to_owned(), Value::from(text.as_str()));
+        }
+        let commands: &[&str] = match (stroke.modifiers, stroke.code.as_str()) {
+            (2, "KeyA") => &["selectAll"],
+            _ => &[],
+        };
+        if let (false, Some(object)) = (commands.is_empty(), params.as_object_mut()) {
+            object.insert("commands".to_owned(), json!(commands));
+        }
+        self.call(session, "Input.dispatchKeyEvent", params).await?;
+        let up = json!({
+            "type": "keyUp", "key": stroke.key, "code": stroke.code,
+            "windowsVirtualKeyCode": stroke.key_code, "modifiers": stroke.modifiers,
+        });
+        self.after_the_last_event(session, up).await?;
+        for (bit, key, code) in held.into_iter().rev() {
+            if modifiers & bit != 0 {
+                modifiers &= !bit;
+                let params = json!({
+                    "type": "keyUp", "key": key, "code": format!("{key}Left"),
+                    "windowsVirtualKeyCode": code, "modifiers": modifiers,
+                });
+                self.after_the_last_event(session, params).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A key may have closed the tab or left the process of the frame.
+    async fn after_the_last_event(&self, session: &str, params: Value) -> Result<(), PageError> {
+        match self.call(session, "Input.dispatchKeyEvent", params).await {
+            Ok(_) | Err(PageError::Refused { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Scrolls an element into view or, with an amount or an end, scrolls it or the page.
+    pub async fn scroll(
+        &self,
+        target: Option<Target<'_>>,
+        by: (f64, f64),
+        to: Option<ScrollEnd>,
+    ) -> Result<(), PageError> {
+        let to = to.map(|end| match end {
+            ScrollEnd::Top => "top",
+            ScrollEnd::Bottom => "bottom",
+        });
+        let (frame, selector) = match target {
+            Some(target) => (self.ready(target, &["attached"]).await?.0, target.selector),
+            None => (self.main_frame()?, "the page"),
+        };
+        if target.is_none() {
+            let timeout = Duration::from_secs(10);
+            let whole = Target { selector: "the page", frames: &[], timeout };
+            let release = "() => ({ ok: greenroom.release() })";
+            self.in_frame(whole, release, |_left| Vec::new()).await?;
+        }
+        let arguments = [json!(by.0), json!(by.1), json!(to)];
+        self.ask(&frame, selector, "scroll", &arguments).await.map(|_answer| ())
+    }
+
+    /// Gives files to a file field, or to the chooser that a click on the element opens.
+    pub async fn upload(&self, target: Target<'_>, files: &[PathBuf]) -> Result<(), PageError> {
+        let (frame, _answer) = self.ready(target, &["attached"]).await?;
+        let object = self.held(&frame).await?;
+        let params = json!({ "objectId": object });
+        let node = self.call(&frame.session, "DOM.describeNode", params).await?;
+        let tag = node.pointer("/node/nodeName").and_then(Value::as_str).unwrap_or_default();
+        if tag.eq_ignore_ascii_case("input") {
+            let params = json!({ "files": files, "objectId": object });
+            return self.call(&frame.session, "DOM.setFileInputFiles", params).await.map(|_| ());
+        }
+        let page = self.page_of(&frame.session);
+        let intercept = |enabled: bool| json!({ "enabled": enabled });
+        let method = "Page.setInterceptFileChooserDialog";
+        self.call(&page, method, intercept(true)).await?;
+        self.edit(|tabs| tabs.choosers.clear());
+        let chosen = self.choose(target, files).await;
+        let ended = self.call(&page, method, intercept(false)).await;
+        chosen?;
+        ended.map(|_| ())
+    }
+
+    async fn choose(&self, target: Target<'_>, files: &[PathBuf]) -> Result<(), PageError> {
+        let deadline = Instant::now() + target.timeout;
+        self.click(target, &Clicking::default()).await?;
+        let opened = self.until(deadline, |tabs| tabs.choosers.last().cloned()).await;
+        let (session, node) = opened.ok_or_else(|| PageError::NotReady {
+            selector: target.selector.to_owned(),
+            reason: "no file chooser was opened".to_owned(),
+            after: target.timeout,
+        })?;
+        let params = json!({ "files": files, "backendNodeId": node });
+        self.call(&session, "DOM.setFileInputFiles", params).await.map(|_| ())
+    }
+
+    /// The tab that a session belongs to, or the session itself.
+    fn page_of(&self, session: &str) -> String {
+        self.with(|tabs| {
+            let mut page = session;
+            while let Some(around) = tabs.parents.get(page) {
+                page = around;
+            }
+            page.to_owned()
+        })
+    }
+
+    /// The session of the tab, and where the point is in its view.
+    async fn place(&self, frame: &Frame, at: &Answer) -> Result<(String, f64, f64), PageError> {
+        let main = self.with(|tabs| tabs.tab(&frame.session).map(|tab| tab.main_frame.clone()));
+        let (mut x, mut y) = (at.x, at.y);
+        if main.as_deref() == Some(frame.id.as_str()) {
+            return Ok((frame.session.clone(), x, y));
+        }
+        let own_process = self.with(|tabs| tabs.frame_sessions.get(&frame.session).cloned());
+        if own_process.as_deref() != Some(frame.id.as_str()) {
+            // Quads are relative to the outermost frame of the process.
+            let params = json!({ "objectId": self.held(frame).await? });
+            let quads = self.call(&frame.session, "DOM.getContentQuads", params).await?;
+            let corner = |index: usize| {
+                quads.pointer("/quads/0").and_then(|quad| quad.get(index)).and_then(Value::as_f64)
+            };
+            x += corner(0).unwrap_or(at.left) - at.left;
+            y += corner(1).unwrap_or(at.top) - at.top;
+        }
+        let mut session = frame.session.clone();
+        loop {
+            let around = self.with(|tabs| {
+                Some((tabs.parents.get(&session)?.clone(), tabs.frame_sessions.get(&session)?.clone()))
+            });
+            let Some((around, id)) = around else { return Ok((session, x, y)) };
+            let owner = self.call(&around, "DOM.getFrameOwner", json!({ "frameId": id })).await?;
+            let node = owner.get("backendNodeId").cloned().unwrap_or_default();
+            let params = json!({ "backendNodeId": node });
+            let model = self.call(&around, "DOM.getBoxModel", params).await?;
+            let corner = |index: usize| {
+                model.pointer("/model/content").and_then(|quad| quad.get(index)).and_then(Value::as_f64)
+            };
+            x += corner(0).unwrap_or_default();
+            y += corner(1).unwrap_or_default();
+            session = around;
+        }
+    }
+
+    /// Waits for what an action has begun to load, until the document has been parsed.
+    async fn settle(&self, page: &str, deadline: Instant) {
+        let task = json!({
+            "expression": "new Promise((resolve) => setTimeout(resolve, 0))",
+            "awaitPromise": true,
+            "returnByValue": true,
+        });
+        let moment = deadline.min(Instant::now() + Duration::from_secs(1));
+        // Forms are submitted in a task of their own; what it began is known after the next one.
+        let _whether_it_left = tokio::time::timeout_at(moment, self.call(page, "Runtime.evaluate", task)).await;
+        self.catch_up();
+        let followed = self.with(|tabs| tabs.working().cloned());
+        match followed {
+            Some(session) if session != page => {
+                let deadline = deadline.min(Instant::now() + EMPTY_POPUP);
+                self.until(deadline, |tabs| {
+                    let Some(tab) = tabs.tab(&session) else { return Some(()) };
+                    let empty = ["", "about:blank"].contains(&tab.document.url.as_str());
+                    (!empty && tab.document.reached.contains("DOMContentLoaded")).then_some(())
+                })
+                .await;
+            }
+            Some(_) | None => {
+                let moving = self.with(|tabs| tabs.tab(page).is_some_and(|tab| tab.navigating));
+                if !moving && self.with(|tabs| tabs.tab(page).is_none_or(|tab| tab.document.reached.contains("DOMContentLoaded"))) {
+                    return;
+                }
+                self.until(deadline, |tabs| {
+                    let Some(tab) = tabs.tab(page) else { return Some(()) };
+                    let parsed = tab.document.reached.contains("DOMContentLoaded");
+                    (!tab.navigating && parsed || tab.crashed).then_some(())
+                })
+                .await;
+            }
+        }
+    }
+}

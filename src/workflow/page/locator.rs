@@ -1,0 +1,298 @@
+//! Locators: which elements of a page are meant, as users of Playwright write it.
+//!
+//! ```text
+//! button.primary          css, the default          css=button.primary
+//! text=Sign in            a part of the text        text="Sign in", "Sign in"   the whole text
+//! role=button[name="OK"]  an ARIA role              label=Email, placeholder=…, alt=…, title=…
+//! testid=submit           the attribute data-testid xpath=//td[2], //td[2]
+//! nth=1                   the second of those       form >> role=button   one within the other
+//! ```
+
+use serde::Serialize;
+
+/// A chain of steps, each within what the one before found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Locator {
+    steps: Vec<Step>,
+}
+
+/// One step of a locator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// `css`, `text`, `role`, …
+    pub engine: &'static str,
+    /// What it looks for.
+    pub body: String,
+    /// Whether the whole text must be the same, for engines that compare texts.
+    pub exact: bool,
+    /// Of a role: conditions such as `name`, `checked`, `level`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// A condition of a role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// `name`.
+    pub name: String,
+    /// What it must be.
+    pub value: String,
+    /// Whether the whole of it must be the same.
+    pub exact: bool,
+}
+
+/// A text that is no locator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a selector: {reason}")]
+pub struct NotALocator {
+    /// The step.
+    pub text: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+const ENGINES: &[&str] = &[
+    "css", "text", "role", "label", "placeholder", "alt", "title", "testid", "xpath", "nth", "id",
+];
+const CONDITIONS: &[&str] =
+    &["name", "checked", "disabled", "expanded", "pressed", "selected", "level", "exact"];
+
+impl Locator {
+    /// Reads a chain.
+    pub fn parse(text: &str) -> Result<Self, NotALocator> {
+        let steps = split(text).into_iter().map(step).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { steps })
+    }
+
+    /// Reads a chain that may still hold templates, which makes it right whatever it says.
+    pub fn parse_template(text: &str) -> Result<(), NotALocator> {
+        if text.contains("{{") || text.contains("{%") {
+            return Ok(());
+        }
+        Self::parse(text).map(|_locator| ())
+    }
+}
+
+/// Splits at `>>` outside of quotes and brackets.
+fn split(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    let mut quote = None;
+    let mut depth = 0_u32;
+    let mut escaped = false;
+    let mut before = None;
+    for (at, letter) in text.char_indices() {
+        if escaped {
+            escaped = false;
+            before = None;
+            continue;
+        }
+        match (quote, letter) {
+            (_, '\\') => escaped = true,
+            (Some(open), _) if open == letter => quote = None,
+            (Some(_), _) => (),
+            (None, '"') => quote = Some(letter),
+            (None, '\'') if depth > 0 => quote = Some(letter),
+            (None, '[' | '(') => depth += 1,
+            (None, ']' | ')') => depth = depth.saturating_sub(1),
+            (None, '>') if before == Some('>') && depth == 0 => {
+                parts.push(text.get(start..at.saturating_sub(1)).unwrap_or_default());
+                start = at + 1;
+            }
+            (None, _) => (),
+        }
+        before = Some(letter);
+    }
+    parts.push(text.get(start..).unwrap_or_default());
+    parts
+}
+
+fn step(text: &str) -> Result<Step, NotALocator> {
+    let text = text.trim();
+    let refused = |reason| NotALocator { text: text.to_owned(), reason };
+    if text.is_empty() {
+        return Err(refused("it is empty"));
+    }
+    let plain = |engine, body: &str, exact| Step {
+        engine,
+        body: body.to_owned(),
+        exact,
+        conditions: Vec::new(),
+    };
+    if text.starts_with("//") || text.starts_with("..") {
+        return Ok(plain("xpath", text, false));
+    }
+    if let Some(body) = quoted(text) {
+        return Ok(plain("text", &body, true));
+    }
+    let prefix = text.split_once('=').filter(|(name, _body)| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-')
+    });
+    let Some((name, body)) = prefix else { return Ok(plain("css", text, false)) };
+    let name = if name == "data-testid" { "testid" } else { name };
+    let engine = ENGINES.iter().find(|engine| **engine == name);
+    let Some(engine) = engine.copied() else { return Err(refused("its engine is not known")) };
+    let body = body.trim();
+    if body.is_empty() {
+        return Err(refused("nothing follows the engine"));
+    }
+    match engine {
+        "role" => role(body).map_err(refused),
+        "nth" if body.parse::<i64>().is_err() => Err(refused("expected a whole number")),
+        "css" | "xpath" | "nth" => Ok(plain(engine, body, false)),
+        "testid" | "id" => Ok(plain(engine, &quoted(body).unwrap_or_else(|| body.to_owned()), true)),
+        _ => Ok(match quoted(body) {
+            Some(inner) => plain(engine, &inner, true),
+            None => plain(engine, body, false),
+        }),
+    }
+}
+
+/// What is between a pair of quotes that covers the whole text.
+fn quoted(text: &str) -> Option<String> {
+    let quote = text.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+    let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;
+    let mut result = String::with_capacity(inner.len());
+    let mut letters = inner.chars();
+    while let Some(letter) = letters.next() {
+        if letter == quote {
+            return None;
+        }
+        result.push(if letter == '\\' { letters.next()? } else { letter });
+    }
+    Some(result)
+}
+
+/// `button[name="OK"][checked=true]`.
+fn role(body: &str) -> Result<Step, &'static str> {
+    let (name, mut rest) = body.split_at(body.find('[').unwrap_or(body.len()));
+    let name = name.trim();
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return Err("expected the name of a role");
+    }
+    let mut conditions = Vec::new();
+    while let Some(inner) = rest.trim_start().strip_prefix('[') {
+        let (condition, after) = condition(inner)?;
+        if !CONDITIONS.contains(&condition.name.as_str()) {
+            return Err("there is no such condition of a role");
+        }
+        conditions.push(condition);
+        rest = after;
+    }
+    if !rest.trim().is_empty() {
+        return Err("expected `[` or the end after a role");
+    }
+    Ok(Step { engine: "role", body: name.to_owned(), exact: false, conditions })
+}
+
+fn condition(text: &str) -> Result<(Condition, &str), &'static str> {
+    let end = text.find(['=', ']']).ok_or("a `]` is missing")?;
+    let (name, rest) = text.split_at(end);
+    let name = name.trim().to_owned();
+    if let Some(after) = rest.strip_prefix(']') {
+        return Ok((Condition { name, value: "true".to_owned(), exact: true }, after));
+    }
+    let rest = rest.trim_start_matches('=').trim_start();
+    let Some(quote) = rest.chars().next().filter(|quote| matches!(quote, '"' | '\'')) else {
+        let (value, after) = rest.split_once(']').ok_or("a `]` is missing")?;
+        let value = value.trim().to_owned();
+        return Ok((Condition { name, value, exact: false }, after));
+    };
+    let mut escaped = false;
+    let close = rest.char_indices().skip(1).find(|(_at, letter)| {
+        let closes = *letter == quote && !escaped;
+        escaped = *letter == '\\' && !escaped;
+        closes
+    });
+    let (close, _letter) = close.ok_or("a quote is missing")?;
+    let (value, after) = rest.split_at(close + quote.len_utf8());
+    let value = quoted(value).ok_or("a quote is missing")?;
+    let after = after.trim_start();
+    let (exact, after) = match after.strip_prefix(['i', 's']) {
+        Some(more) => (after.starts_with('s'), more),
+        None => (false, after),
+    };
+    let after = after.trim_start().strip_prefix(']').ok_or("a `]` is missing")?;
+    Ok((Condition { name, value, exact }, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let found = match Locator::parse(text) {
+            Ok(locator) => locator
+                .steps
+                .iter()
+                .map(|step| {
+                    let exact = if step.exact { "!" } else { "" };
+                    let conditions: String = step
+                        .conditions
+                        .iter()
+                        .map(|is| format!("[{}={}{}]", is.name, is.value, if is.exact { "!" } else { "" }))
+                        .collect();
+                    format!("{}{exact}<{}>{conditions}", step.engine, step.body)
+                })
+                .collect::<Vec<_>>()
+                .join(" "),
+            Err(error) => format!("refused: {}", error.reason),
+        };
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn every_engine_is_read() {
+        check("button.primary", "css<button.primary>");
+        check("a[href='x=y']", "css<a[href='x=y']>");
+        check("ul > li:nth-child(2)", "css<ul > li:nth-child(2)>");
+        check("css=#a", "css<#a>");
+        check("text=Sign in", "text<Sign in>");
+        check("text=\"Sign >> in\"", "text!<Sign >> in>");
+        check("'Sign in'", "text!<Sign in>");
+        check("//td[2]", "xpath<//td[2]>");
+        check("testid=submit", "testid!<submit>");
+        check("data-testid=submit", "testid!<submit>");
+        check("label=Email", "label<Email>");
+        check("form >> role=button >> nth=-1", "css<form> role<button> nth<-1>");
+    }
+
+    #[test]
+    fn roles_have_conditions() {
+        check("role=button[name=\"OK\"]", "role<button>[name=OK]");
+        check("role=button[name='O\\'K' s]", "role<button>[name=O'K!]");
+        check("role=checkbox[checked]", "role<checkbox>[checked=true!]");
+        check("role=heading[level=2][name=\"a]b\"]", "role<heading>[level=2][name=a]b]");
+        check("role=button[size=2]", "refused: there is no such condition of a role");
+        check("role=button[name=\"x]", "refused: a quote is missing");
+        check("role=", "refused: nothing follows the engine");
+    }
+
+    #[test]
+    fn what_is_no_locator_is_refused() {
+        check("", "refused: it is empty");
+        check("form >> ", "refused: it is empty");
+        check("react=App", "refused: its engine is not known");
+        check("nth=first", "refused: expected a whole number");
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(text in "[\\PC]{0,40}") {
+            let _ = Locator::parse(&text);
+        }
+
+        #[test]
+        fn a_chain_has_as_many_steps_as_were_joined(
+            steps in prop::collection::vec("[a-z]{1,5}(\\.[a-z]{1,5})?", 1..5)
+        ) {
+            let locator = Locator::parse(&steps.join(" >> ")).unwrap();
+            let bodies: Vec<_> = locator.steps.iter().map(|step| step.body.clone()).collect();
+            prop_assert_eq!(bodies, steps);
+        }
+    }
+}

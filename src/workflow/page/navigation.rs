@@ -1,0 +1,179 @@
+//! Opening pages, and how far they have loaded.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
+
+use super::tabs::Tab;
+use super::{Browser, PageError};
+use crate::workflow::definition::block::LoadState;
+
+/// A page that was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Where it is now, after redirects.
+    pub url: String,
+    /// The status of the answer, where it came over HTTP.
+    pub status: Option<u16>,
+    /// It was a download and no page.
+    pub downloaded: bool,
+}
+
+/// How long no request may be under way until the network counts as idle.
+const IDLE: Duration = Duration::from_millis(500);
+
+fn reached(tab: &Tab, state: LoadState) -> bool {
+    let has = |name: &str| tab.document.reached.contains(name);
+    match state {
+        LoadState::Commit => true,
+        LoadState::DomContentLoaded => has("DOMContentLoaded"),
+        LoadState::Load => has("load"),
+        LoadState::NetworkIdle => has("networkIdle") || has("networkAlmostIdle") && tab.requests.is_empty(),
+    }
+}
+
+impl Browser {
+    /// Opens a page in the tab worked in, and waits until it has loaded that far. An answer with an
+    /// error status is a page like any other.
+    pub async fn open(
+        &self,
+        url: &str,
+        state: LoadState,
+        timeout: Duration,
+    ) -> Result<Opened, PageError> {
+        let deadline = Instant::now() + timeout;
+        let session = self.working()?;
+        let before = self.with(|tabs| tabs.tab(&session).map(|tab| tab.document.loader.clone()));
+        let late = || PageError::Timeout { what: format!("{url} did not load"), after: timeout };
+        let failed = |reason: &str| PageError::Navigation {
+            url: url.to_owned(),
+            reason: reason.to_owned(),
+        };
+
+        let call = self.call(&session, "Page.navigate", json!({ "url": url }));
+        let answer = match timeout_at(deadline, call).await {
+            Ok(Err(PageError::Refused { message, .. })) => return Err(failed(&message)),
+            Ok(answer) => answer?,
+            Err(_elapsed) => {
+                let stop = self.call(&session, "Page.stopLoading", json!({}));
+                let _best_effort = tokio::time::timeout(Duration::from_secs(1), stop).await;
+                return Err(late());
+            }
+        };
+        let download = answer.get("isDownload").and_then(Value::as_bool).unwrap_or(false);
+        if let Some(reason) = answer.get("errorText").and_then(Value::as_str) {
+            if download {
+                return Ok(Opened { url: url.to_owned(), status: None, downloaded: true });
+            }
+            return Err(failed(reason));
+        }
+        let same_document = answer.get("loaderId").is_none();
+        let opened = self
+            .until(deadline, |tabs| {
+                let Some(tab) = tabs.tab(&session) else { return Some(Err(PageError::Closed)) };
+                if tab.crashed {
+                    return Some(Err(PageError::Crashed));
+                }
+                let new = same_document || Some(&tab.document.loader) != before.as_ref();
+                (new && reached(tab, state)).then(|| {
+                    Ok(Opened {
+                        url: tab.document.url.clone(),
+                        status: tab.document.status,
+                        downloaded: false,
+                    })
+                })
+            })
+            .await;
+        opened.unwrap_or_else(|| Err(self.ended_or(late())))
+    }
+
+    fn ended_or(&self, error: PageError) -> PageError {
+        match self.working() {
+            Err(PageError::Disconnected) => PageError::Disconnected,
+            Ok(_)
+            | Err(
+                PageError::Refused { .. }
+                | PageError::Crashed
+                | PageError::Closed
+                | PageError::Navigation { .. }
+                | PageError::Timeout { .. }
+                | PageError::NotReady { .. }
+                | PageError::Unfit { .. }
+                | PageError::Selector(_)
+                | PageError::Script(_),
+            ) => error,
+        }
+    }
+
+    /// Waits until the page in the tab worked in has loaded that far.
+    pub async fn wait_for_load(&self, state: LoadState, timeout: Duration) -> Result<(), PageError> {
+        let deadline = Instant::now() + timeout;
+        let session = self.working()?;
+        let what = match state {
+            LoadState::NetworkIdle => "the network was not idle",
+            LoadState::Commit | LoadState::DomContentLoaded | LoadState::Load => {
+                "the page did not load"
+            }
+        };
+        let late = || PageError::Timeout { what: what.to_owned(), after: timeout };
+        if state != LoadState::NetworkIdle {
+            let found = self.until(deadline, |tabs| match tabs.tab(&session) {
+                None => Some(()),
+                Some(tab) => reached(tab, state).then_some(()),
+            });
+            return found.await.ok_or_else(|| self.ended_or(late()));
+        }
+        loop {
+            let idle = self.until(deadline, |tabs| match tabs.tab(&session) {
+                None => Some(()),
+                Some(tab) => (reached(tab, LoadState::Load) && tab.requests.is_empty()).then_some(()),
+            });
+            idle.await.ok_or_else(|| self.ended_or(late()))?;
+            let end = deadline.min(Instant::now() + IDLE);
+            let busy = self.until(end, |tabs| {
+                let tab = tabs.tab(&session)?;
+                (!tab.requests.is_empty()).then_some(())
+            });
+            match busy.await {
+                Some(()) => (),
+                None if Instant::now() >= deadline => return Err(self.ended_or(late())),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits until the URL of the page contains `pattern`, or matches it where it has a `*`.
+    pub async fn wait_for_url(&self, pattern: &str, timeout: Duration) -> Result<(), PageError> {
+        let deadline = Instant::now() + timeout;
+        let found = self.until(deadline, |tabs| {
+            let tab = tabs.tab(tabs.working()?)?;
+            url_matches(&tab.document.url, pattern).then_some(())
+        });
+        found.await.ok_or_else(|| {
+            let what = format!("the URL, {}, did not match `{pattern}`", self.url());
+            self.ended_or(PageError::Timeout { what, after: timeout })
+        })
+    }
+}
+
+/// Whether a URL contains `pattern`, or, where it has a `*`, matches the whole of it.
+pub fn url_matches(url: &str, pattern: &str) -> bool {
+    if !pattern.contains('*') {
+        return url.contains(pattern);
+    }
+    let mut parts = pattern.split('*').filter(|part| !part.is_empty());
+    let mut rest = url;
+    if !pattern.starts_with('*') {
+        let first = parts.next().unwrap_or_default();
+        let Some(after) = rest.strip_prefix(first) else { return false };
+        rest = after;
+    }
+    let mut last = None;
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = rest.get(at + part.len()..).unwrap_or_default();
+        last = Some(part);
+    }
+    pattern.ends_with('*') || last.map_or(rest.is_empty(), |part| url.ends_with(part))
+}

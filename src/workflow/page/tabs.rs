@@ -1,0 +1,293 @@
+//! What the events of DevTools say of the tabs; synchronous, without a connection.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::Value;
+
+use crate::workflow::host::DevtoolsEvent;
+
+/// How the document in the main frame of a tab stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Document {
+    /// Rises with every navigation to another document.
+    pub loader: String,
+    /// `load`, `DOMContentLoaded`, `networkIdle`, as they came.
+    pub reached: HashSet<String>,
+    /// The status of the answer, where it came over HTTP.
+    pub status: Option<u16>,
+    /// Its URL, also after navigations within it.
+    pub url: String,
+}
+
+/// A tab.
+#[derive(Debug, Clone, Default)]
+pub struct Tab {
+    /// Its target.
+    pub target: String,
+    /// Its main frame; the same text as the target's, as Chromium has it.
+    pub main_frame: String,
+    /// The document shown.
+    pub document: Document,
+    /// Navigations that the page has asked for and that have not ended.
+    pub navigating: bool,
+    /// Status codes of documents that have answered but are not shown yet, by loader.
+    pub answered: HashMap<String, u16>,
+    /// Requests under way.
+    pub requests: HashSet<String>,
+    /// The process has crashed.
+    pub crashed: bool,
+}
+
+/// A dialog that was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dialog {
+    /// `alert`, `confirm`, `prompt`, `beforeunload`.
+    pub kind: String,
+    /// What it said.
+    pub message: String,
+}
+
+/// A download.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Download {
+    /// Its name for DevTools, and that of its file.
+    pub guid: String,
+    /// The name that the site suggests.
+    pub name: String,
+    /// Where it came from.
+    pub url: String,
+    /// `inProgress`, `completed`, `canceled`.
+    pub state: String,
+}
+
+/// What must be sent because of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reaction {
+    /// A tab was attached: it must be set up.
+    SetUp {
+        /// Its session.
+        session: String,
+        /// It is a frame with a process of its own.
+        frame: bool,
+    },
+    /// A dialog is open.
+    Dialog {
+        /// Its session.
+        session: String,
+        /// What it is.
+        dialog: Dialog,
+    },
+}
+
+/// All tabs of the browser.
+#[derive(Debug, Default)]
+pub struct Tabs {
+    /// By session.
+    pub tabs: HashMap<String, Tab>,
+    /// Sessions in the order in which they became the one worked in; the last is.
+    pub order: Vec<String>,
+    /// The session of each frame with a process of its own, by frame.
+    pub frames: HashMap<String, String>,
+    /// The frame of each such session.
+    pub frame_sessions: HashMap<String, String>,
+    /// The session around each such session.
+    pub parents: HashMap<String, String>,
+    /// The latest dialogs.
+    pub dialogs: Vec<Dialog>,
+    /// Downloads, in the order in which they began.
+    pub downloads: Vec<Download>,
+    /// File choosers that were opened: session and node.
+    pub choosers: Vec<(String, i64)>,
+    /// New tabs become the one worked in.
+    pub follow: bool,
+    /// Rises whenever an execution context may have gone.
+    pub contexts: u64,
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+impl Tabs {
+    /// The session of the tab worked in.
+    pub fn working(&self) -> Option<&String> {
+        self.order.last()
+    }
+
+    /// The tab that a session belongs to.
+    pub fn tab(&self, session: &str) -> Option<&Tab> {
+        self.tabs.get(session)
+    }
+
+    /// Makes a tab the one worked in.
+    pub fn work_in(&mut self, session: &str) {
+        self.order.retain(|other| other != session);
+        self.order.push(session.to_owned());
+    }
+
+    /// Takes up an event.
+    pub fn take_up(&mut self, event: &DevtoolsEvent) -> Option<Reaction> {
+        let params = &event.params;
+        let session = event.session.as_deref();
+        match event.method.as_str() {
+            "Target.attachedToTarget" => return self.on_attached(session, params),
+            "Target.detachedFromTarget" => self.on_detached(text(params, "sessionId")),
+            "Inspector.targetCrashed" => {
+                if let Some(tab) = session.and_then(|session| self.tabs.get_mut(session)) {
+                    tab.crashed = true;
+                }
+            }
+            "Page.javascriptDialogOpening" => {
+                let dialog = Dialog {
+                    kind: text(params, "type").to_owned(),
+                    message: text(params, "message").to_owned(),
+                };
+                if self.dialogs.len() >= 100 {
+                    self.dialogs.remove(0);
+                }
+                self.dialogs.push(dialog.clone());
+                return Some(Reaction::Dialog { session: session?.to_owned(), dialog });
+            }
+            "Page.fileChooserOpened" => {
+                let node = params.get("backendNodeId").and_then(Value::as_i64)?;
+                self.choosers.push((session?.to_owned(), node));
+            }
+            "Browser.downloadWillBegin" => self.downloads.push(Download {
+                guid: text(params, "guid").to_owned(),
+                name: text(params, "suggestedFilename").to_owned(),
+                url: text(params, "url").to_owned(),
+                state: "inProgress".to_owned(),
+            }),
+            "Browser.downloadProgress" => {
+                let guid = text(params, "guid");
+                let known = self.downloads.iter_mut().find(|download| download.guid == guid);
+                if let Some(download) = known {
+                    text(params, "state").clone_into(&mut download.state);
+                }
+            }
+            method => {
+                if let Some(tab) = session.and_then(|session| self.tabs.get_mut(session)) {
+                    let moved = tab.take_up(method, params);
+                    self.contexts += u64::from(moved);
+                } else if method == "Page.frameNavigated" {
+                    self.contexts += 1;
+                }
+            }
+        }
+        None
+    }
+
+    fn on_attached(&mut self, around: Option<&str>, params: &Value) -> Option<Reaction> {
+        let session = text(params, "sessionId").to_owned();
+        let info = params.get("targetInfo")?;
+        let target = text(info, "targetId").to_owned();
+        match text(info, "type") {
+            "page" => {
+                if self.tabs.values().any(|tab| tab.target == target) {
+                    return None; // Attached twice; the first is the one in use.
+                }
+                let document = Document { url: text(info, "url").to_owned(), ..Document::default() };
+                let main_frame = target.clone();
+                let tab = Tab { target, main_frame, document, ..Tab::default() };
+                self.tabs.insert(session.clone(), tab);
+                if self.follow || self.order.is_empty() {
+                    self.work_in(&session);
+                } else {
+                    self.order.insert(0, session.clone());
+                }
+                Some(Reaction::SetUp { session, frame: false })
+            }
+            "iframe" => {
+                self.frames.insert(target.clone(), session.clone());
+                self.parents.insert(session.clone(), around?.to_owned());
+                self.frame_sessions.insert(session.clone(), target);
+                self.contexts += 1;
+                Some(Reaction::SetUp { session, frame: true })
+            }
+            _ => None,
+        }
+    }
+
+    fn on_detached(&mut self, session: &str) {
+        self.tabs.remove(session);
+        self.order.retain(|other| other != session);
+        self.parents.remove(session);
+        if let Some(frame) = self.frame_sessions.remove(session)
+            && self.frames.get(&frame).is_some_and(|current| current == session)
+        {
+            self.frames.remove(&frame);
+        }
+        self.contexts += 1;
+    }
+}
+
+impl Tab {
+    /// Whether a frame got another document.
+    fn take_up(&mut self, method: &str, params: &Value) -> bool {
+        let main = |key: &str| text(params, key) == self.main_frame;
+        match method {
+            "Page.frameNavigated" => {
+                let Some(frame) = params.get("frame") else { return false };
+                if text(frame, "id") == self.main_frame {
+                    let loader = text(frame, "loaderId").to_owned();
+                    let status = self.answered.remove(&loader);
+                    self.answered.clear();
+                    let url =
+                        format!("{}{}", text(frame, "url"), text(frame, "urlFragment"));
+                    self.document =
+                        Document { loader, reached: HashSet::new(), status, url };
+                    self.navigating = false;
+                    self.crashed = false;
+                    self.requests.clear();
+                }
+                return true;
+            }
+            "Page.navigatedWithinDocument" if main("frameId") => {
+                text(params, "url").clone_into(&mut self.document.url);
+                self.navigating = false;
+            }
+            "Page.frameRequestedNavigation" | "Page.frameScheduledNavigation"
+                if main("frameId")
+                    && ["http:", "https:", "data:", "blob:", "about:", "file:"]
+                        .iter()
+                        .any(|scheme| text(params, "url").starts_with(scheme))
+                    && !matches!(text(params, "disposition"), "newTab" | "newWindow" | "download") =>
+            {
+                self.navigating = true;
+            }
+            "Page.frameClearedScheduledNavigation" | "Page.frameStoppedLoading" | "Page.downloadWillBegin"
+                if main("frameId") =>
+            {
+                self.navigating = false;
+            }
+            "Page.lifecycleEvent" if main("frameId") => {
+                let (loader, name) = (text(params, "loaderId"), text(params, "name"));
+                if self.document.loader.is_empty() {
+                    loader.clone_into(&mut self.document.loader);
+                }
+                if self.document.loader == loader {
+                    self.document.reached.insert(name.to_owned());
+                }
+            }
+            "Network.requestWillBeSent" => {
+                self.requests.insert(text(params, "requestId").to_owned());
+            }
+            "Network.loadingFinished" | "Network.loadingFailed" => {
+                self.requests.remove(text(params, "requestId"));
+            }
+            "Network.responseReceived" if main("frameId") && text(params, "type") == "Document" => {
+                let status = params.pointer("/response/status").and_then(Value::as_u64);
+                if let Some(status) = status.and_then(|status| u16::try_from(status).ok()) {
+                    let loader = text(params, "loaderId");
+                    if loader == self.document.loader {
+                        self.document.status = Some(status);
+                    } else {
+                        self.answered.insert(loader.to_owned(), status);
+                    }
+                }
+            }
+            _ => (),
+        }
+        false
+    }
+}
