@@ -1,0 +1,66 @@
+// Bundles the pages into dist/: `view.html`, `wall.html`, `assets/<name>-<hash>.{js,css}` and the
+// licence of the one library that they contain. Asset names change with their content, so a server
+// may let browsers keep them for ever; the two HTML files must be asked for anew.
+
+import { build } from "esbuild";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = fileURLToPath(new URL(".", import.meta.url));
+const dist = join(here, "dist");
+const pages = ["view", "wall"];
+
+await rm(dist, { recursive: true, force: true });
+await mkdir(join(dist, "licenses"), { recursive: true });
+
+const { metafile } = await build({
+    absWorkingDir: here,
+    entryPoints: pages.flatMap((page) => [`src/${page}.ts`, `src/styles/${page}.css`]),
+    outdir: "dist/assets",
+    entryNames: "[name]-[hash]",
+    bundle: true,
+    minify: true,
+    format: "esm",
+    target: "es2022",
+    legalComments: "none",
+    metafile: true,
+    logLevel: "warning",
+});
+
+/** The built file of an entry point, as the HTML names it. */
+const built = new Map(
+    Object.entries(metafile.outputs)
+        .filter(([, output]) => output.entryPoint)
+        .map(([file, output]) => [basename(output.entryPoint), `/assets/${basename(file)}`]),
+);
+
+const icons = await readFile(join(here, "src/icons.svg"), "utf8");
+for (const page of pages) {
+    const source = await readFile(join(here, `src/${page}.html`), "utf8");
+    const html = source
+        .replace("<!-- icons -->", () => icons.trim())
+        .replace(/\{\{ (\S+) \}\}/g, (_, name) => {
+            const file = built.get(name);
+            if (!file) throw new Error(`${page}.html asks for ${name}, which was not built`);
+            return file;
+        });
+    await writeFile(join(dist, `${page}.html`), html);
+}
+
+const novnc = join(here, "node_modules/@novnc/novnc");
+const { version } = JSON.parse(await readFile(join(novnc, "package.json"), "utf8"));
+const parts = [
+    `The view page contains noVNC ${version}, whose source is published as the npm package\n` +
+        `@novnc/novnc, version ${version}. It in turn contains pako. Their licences follow.\n`,
+    ...(await Promise.all(
+        ["LICENSE.txt", "docs/LICENSE.MPL-2.0", "vendor/pako/LICENSE"].map((file) =>
+            readFile(join(novnc, file), "utf8"),
+        ),
+    )),
+];
+await writeFile(join(dist, "licenses/novnc.txt"), parts.join(`\n${"-".repeat(78)}\n\n`));
+
+for (const [file, { bytes }] of Object.entries(metafile.outputs)) {
+    console.log(`${file}  ${(bytes / 1024).toFixed(1)} kB`);
+}

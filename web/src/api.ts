@@ -1,0 +1,160 @@
+// The part of the HTTP API that the pages read, and the addresses of the sockets.
+
+import { type Credentials, header, query } from "./credentials";
+
+export type SessionStatus = "created" | "running" | "retry" | "completed" | "failed" | "timeout";
+
+export interface Occupancy {
+    readonly state?: string | null;
+    readonly runnable_type?: string | null;
+    readonly runnable_id?: string | null;
+    readonly generation?: number | null;
+    readonly since?: string | null;
+    readonly expires_at?: string | null;
+}
+
+export interface Failure {
+    readonly code?: string | null;
+    readonly stage?: string | null;
+    readonly message?: string | null;
+    readonly exit?: string | null;
+    readonly log_tail?: readonly string[] | null;
+    readonly hint?: string | null;
+}
+
+/** A session as the server tells of it. Servers differ in what they leave out. */
+export interface Session {
+    readonly browser_session_id: string;
+    readonly status?: SessionStatus | null;
+    readonly occupancy?: Occupancy | null;
+    readonly failure?: Failure | null;
+    readonly display_number?: number | null;
+    readonly created_at?: string | null;
+    readonly started_at?: string | null;
+    readonly completed_at?: string | null;
+    readonly expires_at?: string | null;
+    readonly idle_expires_at?: string | null;
+}
+
+export interface RunBlock {
+    readonly label?: string | null;
+    readonly block_type?: string | null;
+    readonly status?: string | null;
+}
+
+export interface Run {
+    readonly run_id: string;
+    readonly status?: string | null;
+    readonly title?: string | null;
+    readonly run_request?: { readonly title?: string | null } | null;
+    readonly blocks?: readonly RunBlock[] | null;
+}
+
+/** An answer that is not what was asked for; status 0 when there was none. */
+export class ApiError extends Error {
+    constructor(
+        readonly status: number,
+        readonly code: string | null,
+        message: string,
+    ) {
+        super(message);
+        this.name = "ApiError";
+    }
+
+    /** Whether other credentials would help. */
+    get refused(): boolean {
+        return this.status === 401 || this.status === 403;
+    }
+}
+
+/** Longer than any answer that a page still has a use for. */
+const PATIENCE_MS = 15_000;
+
+export class Api {
+    /** How far the server's clock is ahead of ours, in milliseconds. */
+    #ahead = 0;
+
+    /** They may be replaced, after the server refused them. */
+    constructor(public credentials: Credentials) {}
+
+    /** The server's time: deadlines are its own, and clocks differ. */
+    now(): number {
+        return Date.now() + this.#ahead;
+    }
+
+    async session(id: string): Promise<Session> {
+        return this.#json<Session>(`/v1/browser_sessions/${encodeURIComponent(id)}`);
+    }
+
+    async sessions(): Promise<Session[]> {
+        const answer = await this.#json<unknown>("/v1/browser_sessions");
+        if (!Array.isArray(answer)) throw new ApiError(200, null, "The server sent no list.");
+        return answer as Session[];
+    }
+
+    async run(id: string): Promise<Run> {
+        return this.#json<Run>(`/v1/runs/${encodeURIComponent(id)}`);
+    }
+
+    /** The latest picture of a session. */
+    async screenshot(id: string): Promise<Blob> {
+        const path = `/v1/browser_sessions/${encodeURIComponent(id)}/screenshot?format=jpeg`;
+        const answer = await this.#get(path, "image/jpeg");
+        return answer.blob();
+    }
+
+    /** `wss://host/v1/stream/<kind>/browser_session/<id>?…` */
+    socket(kind: "vnc" | "messages", id: string, client: string): string {
+        const url = new URL(
+            `/v1/stream/${kind}/browser_session/${encodeURIComponent(id)}`,
+            location.href,
+        );
+        url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+        url.searchParams.set(...query(this.credentials));
+        url.searchParams.set("client_id", client);
+        return url.toString();
+    }
+
+    async #json<T>(path: string): Promise<T> {
+        const answer = await this.#get(path, "application/json");
+        return (await answer.json()) as T;
+    }
+
+    async #get(path: string, accept: string): Promise<Response> {
+        let answer: Response;
+        try {
+            answer = await fetch(path, {
+                headers: { accept, ...header(this.credentials) },
+                cache: "no-cache",
+                credentials: "omit",
+                signal: AbortSignal.timeout(PATIENCE_MS),
+            });
+        } catch {
+            throw new ApiError(0, null, "The server cannot be reached.");
+        }
+        this.#readClock(answer);
+        if (!answer.ok) throw await refusal(answer);
+        return answer;
+    }
+
+    #readClock(answer: Response): void {
+        const date = Date.parse(answer.headers.get("date") ?? "");
+        if (Number.isNaN(date)) return;
+        const ahead = date - Date.now();
+        // The header is in whole seconds: less than two is noise.
+        this.#ahead = Math.abs(ahead) < 2000 ? 0 : ahead;
+    }
+}
+
+async function refusal(answer: Response): Promise<ApiError> {
+    let code: string | null = null;
+    let message = `The server answered with status ${answer.status}.`;
+    try {
+        const body = (await answer.json()) as { code?: unknown; detail?: unknown };
+        if (typeof body.code === "string") code = body.code;
+        if (typeof body.detail === "string") message = body.detail;
+    } catch {
+        // Not every refusal is ours; a proxy's has no such body.
+    }
+    return new ApiError(answer.status, code, message);
+}

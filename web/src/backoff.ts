@@ -1,0 +1,36 @@
+// When to try again: soon at first, then ever later, and not all viewers at the same moment.
+
+export interface BackoffOptions {
+    readonly first: number;
+    readonly most: number;
+    readonly random?: () => number;
+}
+
+export class Backoff {
+    #tries = 0;
+    readonly #first: number;
+    readonly #most: number;
+    readonly #random: () => number;
+
+    constructor({ first, most, random = Math.random }: BackoffOptions) {
+        this.#first = first;
+        this.#most = most;
+        this.#random = random;
+    }
+
+    /** Failures since the last success. */
+    get tries(): number {
+        return this.#tries;
+    }
+
+    /** How long to wait, in milliseconds, after one more failure. */
+    next(): number {
+        const full = Math.min(this.#most, this.#first * 2 ** this.#tries);
+        this.#tries += 1;
+        return Math.round(full * (0.8 + 0.4 * this.#random()));
+    }
+
+    reset(): void {
+        this.#tries = 0;
+    }
+}

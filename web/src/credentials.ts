@@ -1,0 +1,104 @@
+// Who the page acts for. A key or ticket arrives in the address, best in its fragment, which no
+// server and no log ever sees; it is taken out of the address at once and kept for this tab only.
+
+export type Credentials =
+    | { readonly kind: "ticket"; readonly value: string }
+    | { readonly kind: "key"; readonly value: string };
+
+const KEY = "greenroom.key";
+const TICKET = "greenroom.ticket:";
+
+/** Embedded in a page that may not store anything, a tab remembers in here instead. */
+const memory = new Map<string, string>();
+
+function remember(name: string, value: string): boolean {
+    memory.set(name, value);
+    try {
+        sessionStorage.setItem(name, value);
+        return true;
+    } catch {
+        return false;
+    }
+}
+
+function recall(name: string): string | null {
+    const held = memory.get(name);
+    if (held !== undefined) return held;
+    try {
+        return sessionStorage.getItem(name);
+    } catch {
+        return null;
+    }
+}
+
+function forgetOne(name: string): void {
+    memory.delete(name);
+    try {
+        sessionStorage.removeItem(name);
+    } catch {
+        // Nothing was stored there either.
+    }
+}
+
+interface Found {
+    readonly credentials: Credentials;
+    /** The address without them. */
+    readonly rest: string;
+}
+
+/** The credentials in an address: the fragment comes before the query, a ticket before a key. */
+export function inAddress(address: string): Found | null {
+    const url = new URL(address);
+    const fragment = new URLSearchParams(url.hash.slice(1));
+    for (const params of [fragment, url.searchParams]) {
+        const ticket = params.get("ticket");
+        const key = params.get("apikey");
+        if (!ticket && !key) continue;
+        for (const from of [fragment, url.searchParams]) {
+            from.delete("ticket");
+            from.delete("apikey");
+        }
+        url.hash = fragment.toString();
+        const credentials: Credentials = ticket
+            ? { kind: "ticket", value: ticket }
+            : { kind: "key", value: key ?? "" };
+        return { credentials, rest: url.toString() };
+    }
+    return null;
+}
+
+/** What this page may show itself with; a ticket is good for one session only. */
+export function load(session: string | null): Credentials | null {
+    const found = inAddress(location.href);
+    if (found && (found.credentials.kind === "key" || session !== null)) {
+        const stored = keep(found.credentials, session);
+        // Where nothing can be stored, a reload finds them in the address only.
+        if (stored) history.replaceState(history.state, "", found.rest);
+        return found.credentials;
+    }
+    const ticket = session === null ? null : recall(TICKET + session);
+    if (ticket) return { kind: "ticket", value: ticket };
+    const key = recall(KEY);
+    return key ? { kind: "key", value: key } : null;
+}
+
+export function keep(credentials: Credentials, session: string | null): boolean {
+    return credentials.kind === "key"
+        ? remember(KEY, credentials.value)
+        : remember(TICKET + (session ?? ""), credentials.value);
+}
+
+/** After the server refused them. */
+export function forget(credentials: Credentials, session: string | null): void {
+    forgetOne(credentials.kind === "key" ? KEY : TICKET + (session ?? ""));
+}
+
+/** The header of an HTTP request. */
+export function header({ kind, value }: Credentials): Record<string, string> {
+    return kind === "key" ? { "x-api-key": value } : { "x-greenroom-ticket": value };
+}
+
+/** The query of a WebSocket, which cannot carry headers. */
+export function query({ kind, value }: Credentials): [name: string, value: string] {
+    return [kind === "key" ? "apikey" : "ticket", value];
+}

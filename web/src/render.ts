@@ -1,0 +1,166 @@
+// How the view page shows what it knows.
+
+import type { Run, Session, SessionStatus } from "./api";
+import type { Incoming } from "./channel";
+import { type Control, isAsking, mayAsk } from "./control";
+import { element, setText, show } from "./dom";
+import type { Link } from "./screen";
+import { type Ending, ending, endOf, occupant, remaining, standing } from "./text";
+
+/** Less time than this is shown in amber. */
+const SHORT_MS = 5 * 60_000;
+
+export function renderSession(session: Session, run: Run | null): void {
+    const { tone, word } = standing(session);
+    element("status").dataset["tone"] = tone;
+    setText(element("status-word"), word);
+
+    const chip = element("occupant");
+    const block = run?.blocks?.find(({ status }) => status === "running");
+    const title = run?.title ?? run?.run_request?.title ?? occupant(session);
+    const label = block?.label ?? block?.block_type;
+    setText(chip, [title, label].filter(Boolean).join(" · "));
+    chip.title = session.occupancy?.runnable_id ?? "";
+    show(chip, occupant(session) !== null);
+}
+
+export function renderTime(session: Session, now: number): void {
+    const end = endOf(session);
+    const time = element("time");
+    show(time, end !== null);
+    if (end === null) return;
+    const left = end - now;
+    time.dataset["short"] = String(left < SHORT_MS);
+    setText(element("time-left"), remaining(left));
+}
+
+export function renderLink(link: Link, stillShown: boolean, status: SessionStatus | null): void {
+    document.body.dataset["link"] = link.state;
+    document.body.dataset["stills"] = String(stillShown);
+    const live = link.state === "live";
+    show(element("veil"), !live && !stillShown);
+    show(element("still-note"), !live && stillShown);
+    if (live) return;
+
+    const waiting = link.state === "waiting";
+    const first = link.state === "connecting" && link.tries === 0;
+    let title = "The picture was lost";
+    let text = "Connecting again";
+    if (status === "created") {
+        title = "The browser is getting ready";
+        text = "The picture comes as soon as it is on its feet.";
+    } else if (status === "retry") {
+        title = "The browser is being brought back";
+        text = "A part of it crashed. The session stays the same.";
+    } else if (first) {
+        title = "Connecting";
+        text = "";
+    } else if (waiting) {
+        const seconds = Math.max(1, Math.ceil((link.until - Date.now()) / 1000));
+        text = `Trying again in ${seconds} s`;
+    }
+    setText(element("veil-title"), title);
+    setText(element("veil-text"), text);
+    show(element("veil-retry"), waiting && link.until - Date.now() > 1500);
+}
+
+export function renderControl(control: Control): void {
+    const asking = isAsking(control);
+    const everybody = control.channel === "absent" && control.role !== "watch";
+    const holder = everybody ? "everyone" : control.holder;
+    document.body.dataset["holder"] = holder;
+    const badge = element("control");
+    badge.dataset["holder"] = holder;
+
+    let word = "The agent is driving";
+    if (everybody) word = "Everybody here can type";
+    else if (control.holder === "you") word = "You have control";
+    else if (control.holder === "other") word = `${control.name ?? "Somebody else"} has control`;
+    else if (control.channel === "unknown") word = "Watching";
+    if (asking) word = "Asking for control";
+    else if (control.refused) word = control.refused;
+    setText(element("control-word"), word);
+
+    const role = element("role");
+    show(role, control.role === "watch");
+    setText(role, "Watch only");
+
+    const take = element<HTMLButtonElement>("take");
+    const yours = control.holder === "you" || asking;
+    show(take, mayAsk(control));
+    take.disabled = control.channel !== "open";
+    take.classList.toggle("button-main", !yours);
+    take.classList.toggle("button-warm", yours);
+    setText(element("take-word"), yours ? (asking ? "Never mind" : "Hand back") : "Take control");
+}
+
+interface Tab {
+    readonly title: string;
+    readonly url: string;
+    readonly active: boolean;
+}
+
+/** The page in front, and the tabs behind it where there are any. */
+export function renderPage(message: Incoming): void {
+    if (message.kind === "browser-url") {
+        if (typeof message["url"] === "string") showPage(null, message["url"]);
+        return;
+    }
+    const tabs = Array.isArray(message["tabs"]) ? message["tabs"].map(tabFrom) : [];
+    const front = tabs.find(({ active }) => active) ?? tabs[0];
+    if (front) showPage(front.title, front.url);
+    show(element("tabs"), tabs.length > 1);
+    element("tab-list").replaceChildren(
+        ...tabs.map((tab) => {
+            const item = document.createElement("li");
+            item.textContent = tab.title || tab.url || "New tab";
+            item.title = tab.url;
+            if (tab.active) item.setAttribute("aria-current", "page");
+            return item;
+        }),
+    );
+}
+
+function tabFrom(tab: unknown): Tab {
+    const fields = (typeof tab === "object" && tab !== null ? tab : {}) as Record<string, unknown>;
+    const text = (value: unknown) => (typeof value === "string" ? value : "");
+    return {
+        title: text(fields["title"]),
+        url: text(fields["url"]),
+        active: fields["active"] === true,
+    };
+}
+
+function showPage(title: string | null, url: string): void {
+    if (title !== null) {
+        setText(element("page-title"), title);
+        document.title = title ? `${title} · Greenroom` : "Greenroom";
+    }
+    setText(element("page-url"), url.replace(/^https?:\/\//, ""));
+    element("page").title = url;
+    show(element("page"), true);
+}
+
+export function renderEnd(id: string, told: Ending | null, session: Session | null): void {
+    const words = told ?? ending(session ?? { browser_session_id: id });
+    document.body.dataset["link"] = "ended";
+    document.body.dataset["ending"] = session?.status ?? "unknown";
+    for (const part of ["frame", "dock", "tabs", "page", "occupant", "time", "clipboard"]) {
+        show(element(part), false);
+    }
+    const status = session ? standing(session) : { tone: "over", word: "Gone" };
+    element("status").dataset["tone"] = status.tone;
+    setText(element("status-word"), status.word);
+
+    setText(element("end-title"), words.title);
+    setText(element("end-text"), words.text);
+    setText(element("end-hint"), words.hint ?? "");
+    show(element("end-hint"), Boolean(words.hint));
+    setText(element("end-log-text"), words.log.join("\n"));
+    show(element("end-log"), words.log.length > 0);
+    setText(element("end-id"), id);
+    const end = element("end");
+    show(end, true);
+    end.focus({ preventScroll: true });
+    document.title = `${words.title} · Greenroom`;
+}

@@ -1,0 +1,176 @@
+// The live picture: noVNC on a socket that comes back by itself.
+
+import RFB from "@novnc/novnc";
+
+import { Backoff } from "./backoff";
+
+export type Link =
+    | { readonly state: "idle" }
+    | { readonly state: "connecting"; readonly tries: number }
+    | { readonly state: "live" }
+    | { readonly state: "waiting"; readonly tries: number; readonly until: number };
+
+export interface ScreenEvents {
+    onLink(link: Link): void;
+    /** The remote picture's size is known. */
+    onSize(width: number, height: number): void;
+    onClipboard(text: string): void;
+    /** The server ended the connection, and said why. */
+    onClosed(code: number, reason: string): void;
+}
+
+/** A socket that has not opened by then never will. */
+const PATIENCE_MS = 12_000;
+/** A connection that held this long was a success: the next failure starts small again. */
+const STEADY_MS = 5_000;
+
+const KEY_CONTROL = 0xffe3;
+const KEY_V = 0x76;
+
+export class Screen {
+    #rfb: RFB | null = null;
+    /** noVNC takes its canvas out of the page when a connection ends; the last frame is on it. */
+    #canvas: HTMLCanvasElement | null = null;
+    #link: Link = { state: "idle" };
+    #viewOnly = true;
+    #timer: number | undefined;
+    #steady: number | undefined;
+    readonly #backoff = new Backoff({ first: 500, most: 15_000 });
+
+    constructor(
+        private readonly target: HTMLElement,
+        /** Keeps the last frame while the connection is away. */
+        private readonly still: HTMLCanvasElement,
+        private readonly address: () => string,
+        private readonly events: ScreenEvents,
+    ) {
+        window.addEventListener("online", () => this.retry());
+        document.addEventListener("visibilitychange", () => {
+            if (!document.hidden) this.retry();
+        });
+    }
+
+    get link(): Link {
+        return this.#link;
+    }
+
+    set viewOnly(viewOnly: boolean) {
+        this.#viewOnly = viewOnly;
+        if (this.#rfb) this.#rfb.viewOnly = viewOnly;
+    }
+
+    start(): void {
+        if (this.#link.state === "idle") this.#dial();
+    }
+
+    /** Dials at once where a wait is under way. */
+    retry(): void {
+        if (this.#link.state !== "waiting") return;
+        window.clearTimeout(this.#timer);
+        this.#dial();
+    }
+
+    stop(): void {
+        window.clearTimeout(this.#timer);
+        window.clearTimeout(this.#steady);
+        const rfb = this.#rfb;
+        this.#rfb = null;
+        this.#keepFrame();
+        rfb?.disconnect();
+        this.#become({ state: "idle" });
+    }
+
+    focus(): void {
+        this.#rfb?.focus({ preventScroll: true });
+    }
+
+    blur(): void {
+        this.#rfb?.blur();
+    }
+
+    /** Presses and lets go of one key. */
+    press(keysym: number): void {
+        this.#rfb?.sendKey(keysym, null);
+    }
+
+    /** Puts a text on the remote clipboard, and pastes it there. */
+    paste(text: string): void {
+        const rfb = this.#rfb;
+        if (!rfb) return;
+        rfb.clipboardPasteFrom(text);
+        rfb.sendKey(KEY_CONTROL, "ControlLeft", true);
+        rfb.sendKey(KEY_V, "KeyV");
+        rfb.sendKey(KEY_CONTROL, "ControlLeft", false);
+    }
+
+    #become(link: Link): void {
+        this.#link = link;
+        this.events.onLink(link);
+    }
+
+    #dial(): void {
+        this.#become({ state: "connecting", tries: this.#backoff.tries });
+        const socket = new WebSocket(this.address(), ["binary"]);
+        const patience = window.setTimeout(() => socket.close(), PATIENCE_MS);
+        socket.addEventListener("open", () => window.clearTimeout(patience));
+        socket.addEventListener("close", ({ code, reason }) => {
+            window.clearTimeout(patience);
+            this.events.onClosed(code, reason);
+        });
+
+        const rfb = new RFB(this.target, socket, { shared: true });
+        rfb.background = "transparent";
+        rfb.scaleViewport = true;
+        rfb.qualityLevel = 7;
+        rfb.compressionLevel = 2;
+        rfb.viewOnly = this.#viewOnly;
+        rfb.showDotCursor = false;
+        rfb.addEventListener("connect", () => this.#onConnect(rfb));
+        rfb.addEventListener("disconnect", () => this.#onDisconnect(rfb));
+        rfb.addEventListener("clipboard", ({ detail }) => this.events.onClipboard(detail.text));
+        this.#rfb = rfb;
+    }
+
+    #onConnect(rfb: RFB): void {
+        if (rfb !== this.#rfb) return;
+        this.#steady = window.setTimeout(() => this.#backoff.reset(), STEADY_MS);
+        const canvas = this.target.querySelector("canvas");
+        this.#canvas = canvas;
+        if (canvas) {
+            this.events.onSize(canvas.width, canvas.height);
+            new MutationObserver(() => this.events.onSize(canvas.width, canvas.height)).observe(
+                canvas,
+                { attributes: true, attributeFilter: ["width", "height"] },
+            );
+        }
+        performance.mark("greenroom:connected");
+        this.#become({ state: "live" });
+    }
+
+    #onDisconnect(rfb: RFB): void {
+        if (rfb !== this.#rfb) return;
+        window.clearTimeout(this.#steady);
+        this.#rfb = null;
+        this.#keepFrame();
+        const wait = this.#backoff.next();
+        this.#timer = window.setTimeout(() => this.#dial(), wait);
+        this.#become({
+            state: "waiting",
+            tries: this.#backoff.tries,
+            until: Date.now() + wait,
+        });
+    }
+
+    #keepFrame(): void {
+        if (this.#canvas) copyFrame(this.#canvas, this.still);
+        this.#canvas = null;
+    }
+}
+
+/** Draws a whole picture, at its own size. */
+export function copyFrame(from: HTMLCanvasElement | ImageBitmap, to: HTMLCanvasElement): void {
+    if (from.width === 0 || from.height === 0) return;
+    to.width = from.width;
+    to.height = from.height;
+    to.getContext("2d")?.drawImage(from, 0, 0);
+}

@@ -1,0 +1,97 @@
+// What people read: durations, names of states, short ids.
+
+import type { Failure, Session } from "./api";
+
+/** `2 h 05 min`, `41:09`, `0:07`. */
+export function remaining(milliseconds: number): string {
+    const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
+    const minutes = Math.floor(seconds / 60);
+    const hours = Math.floor(minutes / 60);
+    const two = (number: number) => String(number).padStart(2, "0");
+    if (hours > 0) return `${hours} h ${two(minutes % 60)} min`;
+    return `${minutes}:${two(seconds % 60)}`;
+}
+
+/** The time at which a session ends by itself, in milliseconds since 1970. */
+export function endOf(session: Session): number | null {
+    const ends = [session.expires_at, session.idle_expires_at]
+        .map((at) => Date.parse(at ?? ""))
+        .filter((at) => !Number.isNaN(at));
+    return ends.length > 0 ? Math.min(...ends) : null;
+}
+
+/** The tail of an id, which differs where the heads of time-ordered ids are alike. */
+export function shortId(id: string): string {
+    return id.length <= 12 ? id : `…${id.slice(-6)}`;
+}
+
+export function isFinal(session: Session): boolean {
+    if (session.completed_at) return true;
+    const { status } = session;
+    return status === "completed" || status === "failed" || status === "timeout";
+}
+
+export function isOccupied(session: Session): boolean {
+    const occupancy = session.occupancy;
+    return Boolean(occupancy?.runnable_id) && occupancy?.state !== "vacant";
+}
+
+/** `workflow run …4f2a9c`. */
+export function occupant(session: Session): string | null {
+    const { occupancy } = session;
+    if (!occupancy?.runnable_id || !isOccupied(session)) return null;
+    const kind = (occupancy.runnable_type ?? "occupant").replaceAll("_", " ");
+    return `${kind} ${shortId(occupancy.runnable_id)}`;
+}
+
+export type Tone = "live" | "busy" | "wait" | "over" | "bad";
+
+export interface Standing {
+    readonly tone: Tone;
+    readonly word: string;
+}
+
+/** A session's state as a lamp and a word. */
+export function standing(session: Session): Standing {
+    switch (session.status) {
+        case "failed":
+            return { tone: "bad", word: "Failed" };
+        case "timeout":
+            return { tone: "over", word: "Timed out" };
+        case "completed":
+            return { tone: "over", word: "Closed" };
+        default:
+            break;
+    }
+    if (session.completed_at) return { tone: "over", word: "Closed" };
+    if (session.status === "retry") return { tone: "wait", word: "Recovering" };
+    if (session.status === "created") return { tone: "wait", word: "Starting" };
+    return isOccupied(session) ? { tone: "busy", word: "On stage" } : { tone: "live", word: "Ready" };
+}
+
+export interface Ending {
+    readonly title: string;
+    readonly text: string;
+    readonly hint: string | null;
+    readonly log: readonly string[];
+}
+
+/** What the end screen says. */
+export function ending(session: Session): Ending {
+    const failure: Failure | null = session.failure ?? null;
+    const log = failure?.log_tail ?? [];
+    const hint = failure?.hint ?? null;
+    if (session.status === "failed") {
+        const exit = failure?.exit ? ` (${failure.exit})` : "";
+        const text = failure?.message
+            ? `${failure.message}${exit}`
+            : "The browser could not go on. No cause was recorded.";
+        return { title: "The session failed", text, hint, log };
+    }
+    if (session.status === "timeout") {
+        const text = failure?.message ?? "Its time was over, and nobody renewed it.";
+        return { title: "The session timed out", text, hint, log };
+    }
+    const text = failure?.message ?? "It was closed, and its browser has left the stage.";
+    return { title: "The session has ended", text, hint, log };
+}

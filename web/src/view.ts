@@ -1,0 +1,340 @@
+// The view page: one session, live. This file ties the parts together; what they show is in
+// `render.ts`, whose input reaches the browser in `control.ts`.
+
+import { Api, ApiError, type Run, type Session } from "./api";
+import { Channel, clientId, type Incoming } from "./channel";
+import { Clipboard } from "./clipboard";
+import {
+    after,
+    type Control,
+    type ControlEvent,
+    type ControlMessage,
+    initial,
+    isAsking,
+    mayType,
+} from "./control";
+import { type Credentials, forget, keep, load } from "./credentials";
+import { element } from "./dom";
+import { askForKey } from "./gate";
+import { KEYS, relay } from "./keyboard";
+import { type Link, Screen } from "./screen";
+import { Stills } from "./stills";
+import { renderControl, renderEnd, renderLink, renderPage, renderSession, renderTime } from "./render";
+import { isFinal } from "./text";
+
+/** Failures to connect after which screenshots take the live picture's place. */
+const TRIES_BEFORE_STILLS = 2;
+
+class View {
+    readonly #api: Api;
+    readonly #screen: Screen;
+    readonly #stills: Stills;
+    readonly #channel: Channel;
+    readonly #clipboard: Clipboard;
+    #control: Control = initial;
+    #session: Session | null = null;
+    #run: Run | null = null;
+    /** Runs that this viewer may not read are asked for once. */
+    #runRefused: string | null = null;
+    #stillShown = false;
+    #ended = false;
+    #timer: number | undefined;
+
+    constructor(
+        private readonly id: string,
+        credentials: Credentials,
+        /** The server refused the credentials. Everything stands still until `start`. */
+        private readonly onRefused: (refused: Credentials, cause: ApiError) => void,
+    ) {
+        const client = clientId();
+        const still = element<HTMLCanvasElement>("still");
+        this.#api = new Api(credentials);
+        this.#screen = new Screen(
+            element("screen"),
+            still,
+            () => this.#api.socket("vnc", id, client),
+            {
+                onLink: (link) => this.#onLink(link),
+                onSize: setRatio,
+                onClipboard: (text) => this.#clipboard.received(text),
+                // Why it closed is in the session: asking now shows an end without delay.
+                onClosed: () => this.#ask(0),
+            },
+        );
+        this.#stills = new Stills(this.#api, id, still, {
+            onStill: (width, height) => {
+                setRatio(width, height);
+                this.#stillShown = true;
+                this.#renderLink();
+            },
+            onStillFailed: () => {
+                this.#stillShown = false;
+                this.#renderLink();
+            },
+        });
+        this.#channel = new Channel(() => this.#api.socket("messages", id, client), {
+            onOpen: () => this.#onChannelOpen(),
+            onLost: () => this.#change({ kind: "lost" }),
+            onAbsent: () => this.#change({ kind: "absent" }),
+            onMessage: (message) => this.#onMessage(message),
+        });
+        this.#clipboard = new Clipboard(this.#channel, this.#screen);
+        this.#wireControls();
+        window.setInterval(() => this.#renderTime(), 500);
+        this.#change({ kind: "cede" });
+    }
+
+    start(credentials: Credentials): void {
+        this.#api.credentials = credentials;
+        this.#ended = false;
+        this.#screen.start();
+        this.#channel.start();
+        this.#ask(0);
+    }
+
+    stop(): void {
+        window.clearTimeout(this.#timer);
+        this.#ended = true;
+        this.#screen.stop();
+        this.#stills.stop();
+        this.#channel.stop();
+    }
+
+    // The session.
+
+    #ask(wait: number): void {
+        window.clearTimeout(this.#timer);
+        if (!this.#ended) this.#timer = window.setTimeout(() => void this.#look(), wait);
+    }
+
+    async #look(): Promise<void> {
+        try {
+            const session = await this.#api.session(this.id);
+            if (this.#ended) return;
+            this.#session = session;
+            await this.#lookAtRun(session);
+        } catch (cause) {
+            if (this.#ended) return;
+            if (cause instanceof ApiError && cause.refused) {
+                this.stop();
+                this.onRefused(this.#api.credentials, cause);
+                return;
+            }
+            if (cause instanceof ApiError && cause.status === 404) {
+                this.#end({ title: "No such session", text: cause.message, hint: null, log: [] });
+                return;
+            }
+            // Not reachable, or broken for a moment: what is shown stays, and is asked for again.
+        }
+        if (this.#ended) return;
+        if (this.#session) {
+            renderSession(this.#session, this.#run);
+            if (isFinal(this.#session)) {
+                this.#end(null);
+                return;
+            }
+        }
+        this.#ask(this.#session?.status === "running" ? 5_000 : 1_000);
+    }
+
+    async #lookAtRun(session: Session): Promise<void> {
+        const { occupancy } = session;
+        const run = occupancy?.runnable_type === "workflow_run" ? occupancy.runnable_id : null;
+        if (!run || run === this.#runRefused) {
+            this.#run = null;
+            return;
+        }
+        try {
+            this.#run = await this.#api.run(run);
+        } catch (cause) {
+            this.#run = null;
+            if (cause instanceof ApiError && (cause.refused || cause.status === 404)) {
+                this.#runRefused = run;
+            }
+        }
+    }
+
+    #end(ending: Parameters<typeof renderEnd>[1] | null): void {
+        this.stop();
+        renderEnd(this.id, ending, this.#session);
+    }
+
+    #renderTime(): void {
+        if (this.#session && !this.#ended) renderTime(this.#session, this.#api.now());
+        if (this.#screen.link.state === "waiting") this.#renderLink();
+    }
+
+    // The picture.
+
+    #onLink(link: Link): void {
+        if (this.#ended) return;
+        if (link.state === "live") {
+            this.#stills.stop();
+            this.#stillShown = false;
+            if (mayType(this.#control)) this.#screen.focus();
+        } else if (link.state === "waiting" && link.tries >= TRIES_BEFORE_STILLS) {
+            this.#stills.start();
+        }
+        this.#renderLink();
+    }
+
+    #renderLink(): void {
+        renderLink(this.#screen.link, this.#stillShown, this.#session?.status ?? null);
+    }
+
+    // Control, and what comes over the message channel.
+
+    #change(event: ControlEvent): void {
+        const before = this.#control;
+        this.#control = after(before, event);
+        this.#screen.viewOnly = !mayType(this.#control);
+        const got = mayType(this.#control) && !mayType(before);
+        if (got && this.#control.holder === "you") this.#screen.focus();
+        renderControl(this.#control);
+        this.#clipboard.allow(mayType(this.#control), this.#control.channel === "open");
+    }
+
+    #onChannelOpen(): void {
+        this.#change({ kind: "opened" });
+        // The server may have forgotten, or be another one: what was asked for is asked for again.
+        if (this.#control.wanted) this.#channel.send({ kind: "take-control" });
+        this.#channel.send({ kind: "get-browser-url" });
+    }
+
+    #onMessage(message: Incoming): void {
+        switch (message.kind) {
+            case "control":
+                this.#change({ kind: "said", message: controlFrom(message) });
+                break;
+            case "error":
+                if (message["failed_kind"] === "take-control") {
+                    const why = message["message"];
+                    this.#change({
+                        kind: "refused",
+                        why: typeof why === "string" ? why : "The server did not give control.",
+                    });
+                } else {
+                    this.#clipboard.failed(message);
+                }
+                break;
+            case "ask-for-clipboard":
+                void this.#clipboard.answer();
+                break;
+            case "copied-text":
+                if (typeof message["text"] === "string") {
+                    this.#clipboard.received(message["text"]);
+                }
+                break;
+            case "browser-url":
+            case "browser-tabs":
+                renderPage(message);
+                break;
+            default:
+                break; // Newer servers may say more than this page knows.
+        }
+    }
+
+    #toggleControl(): void {
+        const ceding = this.#control.holder === "you" || isAsking(this.#control);
+        this.#channel.send({ kind: ceding ? "cede-control" : "take-control" });
+        this.#change({ kind: ceding ? "cede" : "take" });
+    }
+
+    #wireControls(): void {
+        element("take").addEventListener("click", () => this.#toggleControl());
+        element("veil-retry").addEventListener("click", () => this.#screen.retry());
+
+        const full = element("full-button");
+        full.hidden = !document.fullscreenEnabled;
+        full.addEventListener("click", () => {
+            const done = document.fullscreenElement
+                ? document.exitFullscreen()
+                : element("app").requestFullscreen();
+            done.catch(() => undefined); // The browser says no, and has told the person why.
+        });
+        document.addEventListener("fullscreenchange", () => {
+            full.setAttribute("aria-pressed", String(document.fullscreenElement !== null));
+        });
+
+        // noVNC keeps every key that is pressed in the picture; one must lead out of it.
+        window.addEventListener(
+            "keydown",
+            (event) => {
+                if (event.key !== "F6" || !event.shiftKey) return;
+                event.preventDefault();
+                event.stopPropagation();
+                this.#screen.blur();
+                const take = element("take");
+                (take.hidden ? element("clipboard-button") : take).focus();
+            },
+            { capture: true },
+        );
+
+        const typing = element<HTMLTextAreaElement>("typing");
+        const keyboard = element("keyboard-button");
+        const keys = element("keys");
+        relay(typing, (keysym) => this.#screen.press(keysym));
+        // On press and not on click: a click would first take the focus, and the keyboard away.
+        keyboard.addEventListener("pointerdown", (event) => event.preventDefault());
+        keyboard.addEventListener("click", () => {
+            if (document.activeElement === typing) typing.blur();
+            else typing.focus();
+        });
+        const onTyping = () => {
+            const shown = document.activeElement === typing;
+            keyboard.setAttribute("aria-pressed", String(shown));
+            keys.hidden = !shown;
+        };
+        typing.addEventListener("focus", onTyping);
+        typing.addEventListener("blur", onTyping);
+        keys.addEventListener("pointerdown", (event) => event.preventDefault());
+        keys.addEventListener("click", ({ target }) => {
+            const key = target instanceof HTMLElement ? target.dataset["key"] : undefined;
+            const keysym = key === undefined ? undefined : KEYS[key];
+            if (keysym !== undefined) this.#screen.press(keysym);
+        });
+    }
+}
+
+function controlFrom(message: Incoming): ControlMessage {
+    const text = (value: unknown) => (typeof value === "string" ? value : null);
+    return {
+        by: text(message["by"]),
+        you: message["you"] === true,
+        label: text(message["label"]),
+        role: text(message["role"]),
+    };
+}
+
+function setRatio(width: number, height: number): void {
+    if (width > 0 && height > 0) {
+        element("frame").style.setProperty("--ratio", String(width / height));
+    }
+}
+
+function sessionInAddress(): string {
+    const [, id] = /\/view\/([^/]+)/.exec(location.pathname) ?? [];
+    return decodeURIComponent(id ?? "");
+}
+
+async function open(): Promise<void> {
+    const id = sessionInAddress();
+    element("session-id").textContent = id;
+    const ask = async (reason: string | null) => {
+        const credentials = await askForKey(reason);
+        keep(credentials, id);
+        return credentials;
+    };
+    const credentials = load(id) ?? (await ask(null));
+    const view = new View(id, credentials, (refused, cause) => {
+        forget(refused, id);
+        const reason =
+            refused.kind === "ticket"
+                ? "This link is no longer valid. An API key opens the session too."
+                : cause.message;
+        void ask(reason).then((given) => view.start(given));
+    });
+    view.start(credentials);
+}
+
+void open();
