@@ -1,0 +1,375 @@
+// A stand-in for the server, for building and testing the pages without one: the pages' files, the
+// few routes that they ask for, an RFB 3.8 server that shows a picture and keeps what it is sent,
+// and the message channel. The pages are served under the strictest content policy they allow.
+
+import { createServer } from "node:http";
+import { readFile } from "node:fs/promises";
+import { crc32, deflateSync } from "./png.mjs";
+import { WebSocketServer } from "ws";
+import { fileURLToPath } from "node:url";
+
+const dist = fileURLToPath(new URL("../dist/", import.meta.url));
+const MEDIA = { html: "text/html; charset=utf-8", js: "text/javascript", css: "text/css" };
+const POLICY = [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' blob: data:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+].join("; ");
+
+export const KEY = "key-of-the-tests";
+export const TICKET = "ticket-of-the-tests";
+
+/** Three fields of colour; a click leaves a white square where it was. */
+export function testPicture(width = 800, height = 500) {
+    const rgb = new Uint8Array(width * height * 3);
+    const colours = [
+        [210, 60, 60],
+        [60, 170, 90],
+        [60, 90, 210],
+    ];
+    for (let y = 0; y < height; y += 1) {
+        for (let x = 0; x < width; x += 1) {
+            rgb.set(colours[Math.floor((x * 3) / width)], (y * width + x) * 3);
+        }
+    }
+    return { width, height, rgb };
+}
+
+function png({ width, height, rgb }) {
+    const rows = Buffer.alloc(height * (width * 3 + 1));
+    for (let y = 0; y < height; y += 1) {
+        Buffer.from(rgb.buffer, rgb.byteOffset + y * width * 3, width * 3).copy(
+            rows,
+            y * (width * 3 + 1) + 1,
+        );
+    }
+    const chunk = (kind, data) => {
+        const body = Buffer.concat([Buffer.from(kind, "latin1"), data]);
+        const out = Buffer.alloc(body.length + 8);
+        out.writeUInt32BE(data.length, 0);
+        body.copy(out, 4);
+        out.writeUInt32BE(crc32(body), body.length + 4);
+        return out;
+    };
+    const head = Buffer.alloc(13);
+    head.writeUInt32BE(width, 0);
+    head.writeUInt32BE(height, 4);
+    head.set([8, 2, 0, 0, 0], 8);
+    return Buffer.concat([
+        Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
+        chunk("IHDR", head),
+        chunk("IDAT", deflateSync(rows)),
+        chunk("IEND", Buffer.alloc(0)),
+    ]);
+}
+
+/** The server's side of one RFB connection. What the client sends is kept in `seen`. */
+class Rfb {
+    #buffer = Buffer.alloc(0);
+    #stage = "version";
+    #asked = false;
+    #dirty = true;
+
+    constructor(socket, picture, seen, mayType) {
+        this.socket = socket;
+        this.picture = picture;
+        this.seen = seen;
+        this.mayType = mayType;
+        socket.send(Buffer.from("RFB 003.008\n"));
+        socket.on("message", (data) => {
+            this.#buffer = Buffer.concat([this.#buffer, data]);
+            while (this.#step());
+        });
+    }
+
+    #take(length) {
+        if (this.#buffer.length < length) return null;
+        const taken = this.#buffer.subarray(0, length);
+        this.#buffer = this.#buffer.subarray(length);
+        return taken;
+    }
+
+    /** Handles one message, if a whole one is there. */
+    #step() {
+        switch (this.#stage) {
+            case "version":
+                if (!this.#take(12)) return false;
+                this.socket.send(Buffer.from([1, 1]));
+                this.#stage = "security";
+                return true;
+            case "security":
+                if (!this.#take(1)) return false;
+                this.socket.send(Buffer.alloc(4));
+                this.#stage = "init";
+                return true;
+            case "init":
+                if (!this.#take(1)) return false;
+                this.socket.send(this.#serverInit());
+                this.#stage = "messages";
+                return true;
+            default:
+                return this.#message();
+        }
+    }
+
+    #serverInit() {
+        const name = Buffer.from("fake");
+        const out = Buffer.alloc(24 + name.length);
+        out.writeUInt16BE(this.picture.width, 0);
+        out.writeUInt16BE(this.picture.height, 2);
+        out.set([32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0], 4);
+        out.writeUInt32BE(name.length, 20);
+        name.copy(out, 24);
+        return out;
+    }
+
+    #message() {
+        if (this.#buffer.length === 0) return false;
+        const b = this.#buffer;
+        switch (b[0]) {
+            case 0: {
+                const m = this.#take(20);
+                if (!m) return false;
+                this.shifts = [m[14], m[15], m[16]];
+                return true;
+            }
+            case 2: {
+                if (b.length < 4) return false;
+                return this.#take(4 + 4 * b.readUInt16BE(2)) !== null;
+            }
+            case 3: {
+                if (!this.#take(10)) return false;
+                this.#asked = true;
+                this.#update();
+                return true;
+            }
+            case 4: {
+                const m = this.#take(8);
+                if (!m) return false;
+                this.seen.push({ kind: "key", down: m[1] === 1, keysym: m.readUInt32BE(4) });
+                return true;
+            }
+            case 5: {
+                const m = this.#take(6);
+                if (!m) return false;
+                const event = {
+                    kind: "pointer",
+                    mask: m[1],
+                    x: m.readUInt16BE(2),
+                    y: m.readUInt16BE(4),
+                };
+                this.seen.push(event);
+                if (event.mask === 1 && this.mayType()) this.#paint(event.x, event.y);
+                return true;
+            }
+            case 6: {
+                if (b.length < 8) return false;
+                const m = this.#take(8 + Math.abs(b.readInt32BE(4)));
+                if (!m) return false;
+                this.seen.push({ kind: "cut-text", text: m.subarray(8).toString("latin1") });
+                return true;
+            }
+            default:
+                this.socket.close(1011, `message ${b[0]}`);
+                return false;
+        }
+    }
+
+    #paint(x, y) {
+        const { width, height, rgb } = this.picture;
+        for (let py = Math.max(0, y - 20); py < Math.min(height, y + 20); py += 1) {
+            for (let px = Math.max(0, x - 20); px < Math.min(width, x + 20); px += 1) {
+                rgb.fill(255, (py * width + px) * 3, (py * width + px) * 3 + 3);
+            }
+        }
+        this.#dirty = true;
+        this.#update();
+    }
+
+    /** The whole picture, raw, once something changed and the client asked. */
+    #update() {
+        if (!this.#asked || !this.#dirty) return;
+        this.#asked = false;
+        this.#dirty = false;
+        const { width, height, rgb } = this.picture;
+        const [red, green, blue] = this.shifts ?? [16, 8, 0];
+        const out = Buffer.alloc(16 + width * height * 4);
+        out.writeUInt16BE(1, 2);
+        out.writeUInt16BE(width, 8);
+        out.writeUInt16BE(height, 10);
+        for (let from = 0, to = 16; from < rgb.length; from += 3, to += 4) {
+            const pixel = (rgb[from] << red) | (rgb[from + 1] << green) | (rgb[from + 2] << blue);
+            out.writeUInt32LE(pixel >>> 0, to);
+        }
+        this.socket.send(out);
+    }
+}
+
+/**
+ * Starts one on a free loopback port. What it offers is changed by writing to the result:
+ * `sessions`, `vnc` and `messages` (`"on"` or `"refused"`), `announces`, `held`.
+ */
+export async function startFake({ picture = testPicture() } = {}) {
+    const fake = {
+        picture,
+        vnc: "on",
+        messages: "on",
+        /** Whether the server tells who has control. */
+        announces: true,
+        /** Who has it: null is the agent, else the `client_id` of a viewer. */
+        held: null,
+        role: "control",
+        tabs: [
+            { id: "1", title: "Footlights", url: "http://127.0.0.1:9000/products.html", active: true },
+        ],
+        sessions: new Map(),
+        seen: [],
+        said: [],
+        shots: 0,
+        runs: new Map(),
+        sockets: new Set(),
+        base: "",
+    };
+    const server = createServer((request, response) => {
+        answer(fake, request, response).catch((cause) => {
+            response.writeHead(500).end(String(cause));
+        });
+    });
+    const upgrades = new WebSocketServer({ noServer: true });
+    server.on("upgrade", (request, socket, head) => {
+        const url = new URL(request.url, "http://fake");
+        const [, kind] = /^\/v1\/stream\/(vnc|messages)\/browser_session\/[^/]+$/.exec(url.pathname) ?? [];
+        const allowed =
+            url.searchParams.get("apikey") === KEY || url.searchParams.get("ticket") === TICKET;
+        if (!kind || !allowed || fake[kind] !== "on") {
+            socket.end("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+            return;
+        }
+        upgrades.handleUpgrade(request, socket, head, (ws) => {
+            ws.kind = kind;
+            ws.client = url.searchParams.get("client_id");
+            ws.protocols = request.headers["sec-websocket-protocol"] ?? "";
+            fake.sockets.add(ws);
+            ws.on("close", () => fake.sockets.delete(ws));
+            if (kind === "vnc") {
+                new Rfb(ws, fake.picture, fake.seen, () => fake.messages !== "on" || fake.held === ws.client);
+            } else {
+                openMessages(fake, ws);
+            }
+        });
+    });
+    await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
+    fake.base = `http://127.0.0.1:${server.address().port}`;
+    /** Cuts the connections of one kind, as a broken network would. */
+    fake.cut = (kind) => {
+        for (const ws of fake.sockets) if (ws.kind === kind) ws.terminate();
+    };
+    fake.announce = () => {
+        for (const ws of fake.sockets) if (ws.kind === "messages") tell(fake, ws);
+    };
+    fake.stop = async () => {
+        for (const ws of fake.sockets) ws.terminate();
+        server.closeAllConnections();
+        await new Promise((closed) => server.close(closed));
+    };
+    return fake;
+}
+
+/** A session as the API tells of it. */
+export function session(id, fields = {}) {
+    const now = Date.now();
+    const at = (minutes) => new Date(now + minutes * 60_000).toISOString();
+    return {
+        browser_session_id: id,
+        organization_id: "o_1",
+        status: "running",
+        created_at: at(-3),
+        started_at: at(-3),
+        modified_at: at(0),
+        completed_at: null,
+        expires_at: at(57),
+        idle_expires_at: null,
+        occupancy: { state: "vacant", generation: 0 },
+        failure: null,
+        ...fields,
+    };
+}
+
+async function answer(fake, request, response) {
+    const url = new URL(request.url, "http://fake");
+    const path = url.pathname;
+    const page = /^\/view\/[^/]+$/.test(path) ? "view.html" : path === "/wall" ? "wall.html" : null;
+    const file = page ?? (/^\/assets\/[\w.-]+$/.test(path) ? path.slice(1) : null);
+    if (file) {
+        const media = MEDIA[file.split(".").at(-1)];
+        const body = await readFile(dist + file).catch(() => null);
+        if (!body) return void response.writeHead(404).end();
+        response.writeHead(200, { "content-type": media, "content-security-policy": POLICY });
+        return void response.end(body);
+    }
+    const json = (status, body) => {
+        response.writeHead(status, { "content-type": "application/json" });
+        response.end(JSON.stringify(body));
+    };
+    const { headers } = request;
+    if (headers["x-api-key"] !== KEY && headers["x-greenroom-ticket"] !== TICKET) {
+        return json(403, { detail: "This API key is not known.", code: "credentials_invalid" });
+    }
+    if (path === "/v1/browser_sessions") return json(200, [...fake.sessions.values()]);
+    const [, run] = /^\/v1\/runs\/([^/]+)$/.exec(path) ?? [];
+    if (run) {
+        const found = fake.runs.get(run);
+        return found ? json(200, found) : json(404, { detail: "No such run.", code: "run_unknown" });
+    }
+    const [, id, rest] = /^\/v1\/browser_sessions\/([^/]+)(\/screenshot)?$/.exec(path) ?? [];
+    const found = id && fake.sessions.get(id);
+    if (!found) return json(404, { detail: "There is no such session.", code: "session_unknown" });
+    if (!rest) return json(200, found);
+    fake.shots += 1;
+    // A PNG whatever was asked for: Node has no JPEG encoder, and browsers look at the bytes.
+    response.writeHead(200, { "content-type": "image/png" });
+    response.end(png(fake.pictures?.get(id) ?? fake.picture));
+}
+
+function tell(fake, ws) {
+    if (!fake.announces || ws.readyState !== ws.OPEN) return;
+    ws.send(
+        JSON.stringify({
+            kind: "control",
+            by: fake.held === null ? "agent" : "user",
+            you: fake.held === ws.client,
+            label: fake.held === null ? null : "Ann",
+            role: fake.role,
+        }),
+    );
+}
+
+function openMessages(fake, ws) {
+    tell(fake, ws);
+    ws.send(JSON.stringify({ kind: "browser-tabs", tabs: fake.tabs }));
+    ws.on("message", (data) => {
+        const message = JSON.parse(String(data));
+        fake.said.push(message);
+        if (message.kind === "take-control") {
+            if (fake.held !== null && fake.held !== ws.client) {
+                ws.send(
+                    JSON.stringify({
+                        kind: "error",
+                        failed_kind: "take-control",
+                        message: "Ann has control.",
+                    }),
+                );
+                return;
+            }
+            fake.held = ws.client;
+            fake.announce();
+        } else if (message.kind === "cede-control" && fake.held === ws.client) {
+            fake.held = null;
+            fake.announce();
+        }
+    });
+}

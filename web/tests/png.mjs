@@ -1,0 +1,15 @@
+// What writing a PNG takes. `zlib.crc32` is younger than the oldest Node that the pages build with.
+
+export { deflateSync } from "node:zlib";
+
+const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
+    let c = n;
+    for (let bit = 0; bit < 8; bit += 1) c = c & 1 ? 0xedb88320 ^ (c >>> 1) : c >>> 1;
+    return c;
+});
+
+export function crc32(bytes) {
+    let c = 0xffffffff;
+    for (const byte of bytes) c = TABLE[(c ^ byte) & 0xff] ^ (c >>> 8);
+    return (c ^ 0xffffffff) >>> 0;
+}
