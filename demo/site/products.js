@@ -14,7 +14,7 @@ const PRODUCTS = [
 ];
 
 const PICTURES = {
-    lamp: '<path d="M60 96h40l-7-46H67z" fill="#d99a2b"/><path d="M67 50 80 24l13 26z" fill="#8f2438"/><path d="M62 96 30 128h100L98 96z" fill="#fbe7b8"/>',
+    lamp: '<path d="M80 14v22" stroke="#77695f" stroke-width="3"/><path d="M62 84 34 132h92L98 84z" fill="#fbe3a6"/><path d="M46 84c0-28 14-48 34-48s34 20 34 48z" fill="#8f2438"/><circle cx="80" cy="86" r="12" fill="#f0b53f"/>',
     curtain: '<path d="M24 18h112v8H24z" fill="#d99a2b"/><path d="M28 26c4 40 2 70-4 100h40c8-30 12-66 10-100zM132 26c-4 40-2 70 4 100H96c-8-30-12-66-10-100z" fill="#8f2438"/>',
     rope: '<g fill="none" stroke="#b98a4e" stroke-width="9"><ellipse cx="80" cy="76" rx="46" ry="30"/><ellipse cx="80" cy="66" rx="46" ry="30"/><path d="M122 78c14 14 16 28 8 44"/></g>',
     paint: '<path d="M52 48h56v70H52z" fill="#5d6b4a"/><path d="M48 40h64v12H48z" fill="#77695f"/><path d="M60 52h14v34a7 7 0 0 1-14 0z" fill="#8fa06f"/>',
@@ -27,10 +27,11 @@ function tile([sku, name, text, price, stock, kind]) {
     item.dataset.sku = sku;
     item.innerHTML = `<svg viewBox="0 0 160 140" aria-hidden="true">${PICTURES[kind]}</svg>
         <h2 class="name"></h2><p class="text"></p>
-        <div class="row"><span class="price"></span><span class="stock"></span></div>`;
+        <p class="sku soft"></p><div class="row"><span class="price"></span><span class="stock"></span></div>`;
     const set = (selector, value) => (item.querySelector(selector).textContent = value);
     set(".name", name);
     set(".text", text);
+    set(".sku", sku);
     set(".price", `€ ${price.toFixed(2)}`);
     set(".stock", stock > 0 ? `${stock} in stock` : "sold out");
     return item;

@@ -20,9 +20,12 @@ export function endOf(session: Session): number | null {
     return ends.length > 0 ? Math.min(...ends) : null;
 }
 
-/** The tail of an id, which differs where the heads of time-ordered ids are alike. */
+/**
+ * The tail of one of the server's ids, which differs where the heads of time-ordered ids are alike.
+ * What a client calls itself stays as it is.
+ */
 export function shortId(id: string): string {
-    return id.length <= 12 ? id : `…${id.slice(-6)}`;
+    return /^[a-z]{1,6}_[0-9A-Za-z]{10,}$/.test(id) ? `…${id.slice(-6)}` : id;
 }
 
 export function isFinal(session: Session): boolean {
@@ -82,9 +85,9 @@ export function ending(session: Session): Ending {
     const log = failure?.log_tail ?? [];
     const hint = failure?.hint ?? null;
     if (session.status === "failed") {
-        const exit = failure?.exit ? ` (${failure.exit})` : "";
+        const exit = failure?.exit ? `: ${failure.exit}` : "";
         const text = failure?.message
-            ? `${failure.message}${exit}`
+            ? `${failure.message.replace(/\.$/, "")}${exit}.`
             : "The browser could not go on. No cause was recorded.";
         return { title: "The session failed", text, hint, log };
     }
