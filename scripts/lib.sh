@@ -1,0 +1,109 @@
+# What the scripts here share. To be sourced, after `set -euo pipefail`.
+# shellcheck shell=bash
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+began=$SECONDS
+children=()
+scratch=""
+
+# say <text…>: a line of progress, with the time since the script began.
+say() {
+    printf '%4ds  %s\n' "$((SECONDS - began))" "$*" >&2
+}
+
+# fail <text…>: says what went wrong, and ends the script.
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# as_root <command…>: through sudo for everybody but root.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif have sudo; then
+        sudo -- "$@"
+    else
+        fail "this needs root: run it as root, or install sudo (wanted: $*)"
+    fi
+}
+
+# step <text> <command…>: runs a command whose output matters only when it fails.
+step() {
+    local text=$1 log status=0
+    shift
+    log=$(mktemp)
+    say "$text"
+    "$@" >"$log" 2>&1 </dev/null || status=$?
+    if [ "$status" -ne 0 ]; then
+        tail -n 40 "$log" >&2
+        rm -f "$log"
+        fail "$text: exit status $status from: $*"
+    fi
+    rm -f "$log"
+}
+
+# scratch_directory: sets `scratch` to a directory that goes away with the script.
+scratch_directory() {
+    [ -n "$scratch" ] || scratch=$(mktemp -d)
+}
+
+# start <log> <command…>: runs a command in the background; `child` is its process. It is
+# ended with the script if it has not ended by itself.
+start() {
+    local log=$1
+    shift
+    "$@" >"$log" 2>&1 </dev/null &
+    child=$!
+    children+=("$child")
+}
+
+# finish <process> [<seconds>]: ends one that `start` began, politely at first, and waits for
+# it. Only children are signalled: until they are waited for, their numbers are not used again.
+finish() {
+    local process=$1 patience=${2:-15} deadline
+    deadline=$((SECONDS + patience))
+    kill -TERM "$process" 2>/dev/null || true
+    while kill -0 "$process" 2>/dev/null; do
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            say "process $process did not end in $patience s, and is killed"
+            kill -KILL "$process" 2>/dev/null || true
+            break
+        fi
+        # A child that has ended is still there to `kill -0`, as a zombie.
+        [ "$(ps -o stat= -p "$process" 2>/dev/null | cut -c1)" != Z ] || break
+        sleep 0.1
+    done
+    wait "$process" 2>/dev/null || true
+    local left=() one
+    for one in ${children[@]+"${children[@]}"}; do
+        [ "$one" = "$process" ] || left+=("$one")
+    done
+    children=(${left[@]+"${left[@]}"})
+}
+
+# clean_up: what `trap clean_up EXIT` calls. The last started ends first.
+clean_up() {
+    local status=$? index
+    trap - EXIT INT TERM
+    for ((index = ${#children[@]} - 1; index >= 0; index--)); do
+        finish "${children[index]}"
+    done
+    [ -z "$scratch" ] || rm -rf "$scratch"
+    exit "$status"
+}
+
+# wait_for <seconds> <text> <command…>: until the command succeeds.
+wait_for() {
+    local patience=$1 text=$2 deadline
+    shift 2
+    deadline=$((SECONDS + patience))
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "$text did not happen within $patience s"
+        sleep 0.1
+    done
+}
