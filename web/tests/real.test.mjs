@@ -1,0 +1,58 @@
+// The pages against a running server, named by the environment: see `scripts/test-pages`.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { colourAt, eventually, launch, leave, link, near, open } from "./support.mjs";
+
+const { GREENROOM_URL: url, GREENROOM_KEY: key, GREENROOM_SESSION: id, GREENROOM_ENDED: ended } = process.env;
+
+let browser;
+
+before(async () => {
+    browser = await launch();
+});
+
+after(async () => {
+    await browser.close();
+});
+
+test("the view shows the session's page and follows a click made through it", async () => {
+    const page = await open(browser);
+    await page.goto(`${url}/view/${id}#apikey=${key}`);
+    await link(page, "live");
+    const place = [0.7, 0.6];
+    await eventually(async () => near(await colourAt(page, ...place), [16, 24, 40]), 15_000);
+    await page.waitForFunction(() => ["everyone", "agent", "you"].includes(document.body.dataset.holder));
+    await eventually(async () => {
+        if (await page.isVisible("#take")) await page.click("#take");
+        const holder = await page.evaluate(() => document.body.dataset.holder);
+        assert.match(holder, /^(everyone|you)$/);
+    });
+    const box = await page.locator("#frame").boundingBox();
+    await page.mouse.click(box.x + box.width * place[0], box.y + box.height * place[1]);
+    // The first press on that page leaves pure red; lossy encodings come near it.
+    await eventually(async () => near(await colourAt(page, ...place), [255, 0, 0], 40), 15_000);
+    await leave(page);
+});
+
+test("the wall shows the session", async () => {
+    const page = await open(browser);
+    await page.goto(`${url}/wall#apikey=${key}`);
+    await page.waitForSelector(`.tile[data-picture] a[href$="/view/${id}"]`, { timeout: 15_000 });
+    await leave(page);
+});
+
+test("a wrong key opens nothing", async () => {
+    const page = await open(browser);
+    await page.goto(`${url}/view/${id}#apikey=wrong`);
+    await page.waitForSelector("#gate:not([hidden])");
+    await leave(page);
+});
+
+test("a session that has ended says so", { skip: !ended && "no GREENROOM_ENDED" }, async () => {
+    const page = await open(browser);
+    await page.goto(`${url}/view/${ended}#apikey=${key}`);
+    await page.waitForSelector("#end:not([hidden])");
+    await leave(page);
+});

@@ -1,0 +1,328 @@
+// The view page against the stand-in: the picture, input, control, loss and return, the end.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+
+import { KEY, session, startFake, testPicture, TICKET } from "./fake-server.mjs";
+import { colourAt, eventually, holder, launch, leave, link, near, open } from "./support.mjs";
+
+const ID = "pbs_0193af2c7e1b77ab8d10e1";
+const RED = [210, 60, 60];
+const GREEN = [60, 170, 90];
+const BLUE = [60, 90, 210];
+
+let browser;
+let fake;
+
+before(async () => {
+    browser = await launch();
+});
+
+after(async () => {
+    await browser.close();
+});
+
+beforeEach(async () => {
+    fake = await startFake();
+    fake.sessions.set(ID, session(ID));
+});
+
+afterEach(() => fake.stop());
+
+const address = (credentials = `#apikey=${KEY}`) => `${fake.base}/view/${ID}${credentials}`;
+
+async function watching(credentials, options) {
+    const page = await open(browser, options);
+    await page.goto(address(credentials));
+    await link(page, "live");
+    await eventually(async () => near(await colourAt(page, 1 / 6, 0.5), RED));
+    return page;
+}
+
+async function clickPicture(page, x, y) {
+    const box = await page.locator("#frame").boundingBox();
+    await page.mouse.click(box.x + box.width * x, box.y + box.height * y);
+}
+
+const pointers = () => fake.seen.filter(({ kind, mask }) => kind === "pointer" && mask === 1);
+
+test("it draws what the server shows, and leaves no key in the address", async () => {
+    const page = await watching();
+    near(await colourAt(page, 0.5, 0.5), GREEN);
+    near(await colourAt(page, 5 / 6, 0.5), BLUE);
+    assert.equal(page.url(), `${fake.base}/view/${ID}`);
+    const [vnc] = [...fake.sockets].filter(({ kind }) => kind === "vnc");
+    const [messages] = [...fake.sockets].filter(({ kind }) => kind === "messages");
+    assert.equal(vnc.protocols, "binary");
+    assert.match(vnc.client, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    assert.equal(vnc.client, messages.client);
+    await leave(page);
+});
+
+test("a ticket opens it as well, from the fragment or the query", async () => {
+    for (const credentials of [`#ticket=${TICKET}`, `?ticket=${TICKET}`]) {
+        const page = await watching(credentials);
+        assert.equal(page.url(), `${fake.base}/view/${ID}`);
+        await page.reload();
+        await link(page, "live");
+        await leave(page);
+    }
+});
+
+test("without a key it asks for one, and again when that is wrong", async () => {
+    const page = await open(browser);
+    await page.goto(address(""));
+    await page.fill("#gate-key", "wrong");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#gate-complaint:not([hidden])");
+    assert.equal(await page.textContent("#gate-complaint"), "This API key is not known.");
+    await page.fill("#gate-key", KEY);
+    await page.keyboard.press("Enter");
+    await link(page, "live");
+    await eventually(async () => near(await colourAt(page, 1 / 6, 0.5), RED));
+    await leave(page);
+});
+
+test("control is taken, used, and handed back", async () => {
+    const page = await watching();
+    await holder(page, "agent");
+    await clickPicture(page, 0.5, 0.5);
+    assert.equal(pointers().length, 0, "a click went out without control");
+
+    await page.click("#take");
+    await holder(page, "you");
+    assert.equal(await page.textContent("#control-word"), "You have control");
+    await clickPicture(page, 0.5, 0.5);
+    await eventually(async () => near(await colourAt(page, 0.5, 0.5), [255, 255, 255]));
+    const { x, y } = pointers().at(-1);
+    assert.ok(Math.abs(x - 400) <= 1 && Math.abs(y - 250) <= 1, `clicked at ${x}, ${y}`);
+    await page.keyboard.press("a");
+    await eventually(() => assert.ok(fake.seen.some(({ keysym }) => keysym === 0x61)));
+
+    // Keys stay in the picture; this one leads out of it.
+    await page.keyboard.press("Shift+F6");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "take");
+    await page.keyboard.press("Enter");
+    await holder(page, "agent");
+    const kinds = fake.said.map(({ kind }) => kind).filter((kind) => kind.endsWith("control"));
+    assert.deepEqual(kinds, ["take-control", "cede-control"]);
+    await leave(page);
+});
+
+test("a server that says nothing of control gives it as asked", async () => {
+    fake.announces = false;
+    const page = await watching();
+    await page.click("#take");
+    await holder(page, "you");
+    await clickPicture(page, 0.5, 0.5);
+    await eventually(async () => near(await colourAt(page, 0.5, 0.5), [255, 255, 255]));
+    await leave(page);
+});
+
+test("while another person has control, it is refused by name", async () => {
+    fake.held = "somebody";
+    const page = await watching();
+    await holder(page, "other");
+    assert.equal(await page.textContent("#control-word"), "Ann has control");
+    await page.click("#take");
+    await page.waitForFunction(() => document.querySelector("#take-word").textContent === "Take control");
+    await holder(page, "other");
+    fake.held = null;
+    fake.announce();
+    await holder(page, "agent");
+    await leave(page);
+});
+
+test("a watcher is offered no control", async () => {
+    fake.role = "watch";
+    const page = await watching();
+    await page.waitForSelector("#role:not([hidden])");
+    assert.equal(await page.isVisible("#take"), false);
+    await clickPicture(page, 0.5, 0.5);
+    await page.mouse.move(10, 10);
+    assert.equal(fake.seen.filter(({ kind }) => kind === "pointer").length, 0);
+    await leave(page);
+});
+
+test("where there is no message channel, everybody's input goes through", async () => {
+    fake.messages = "refused";
+    const page = await watching();
+    await holder(page, "everyone");
+    assert.equal(await page.isVisible("#take"), false);
+    await clickPicture(page, 0.5, 0.5);
+    await eventually(async () => near(await colourAt(page, 0.5, 0.5), [255, 255, 255]));
+    await page.click("#clipboard-button");
+    await page.fill("#clipboard-text", "one-time code 483 920");
+    await page.click("#clipboard-paste");
+    await eventually(() =>
+        assert.ok(fake.seen.some(({ text }) => text === "one-time code 483 920")),
+    );
+    await leave(page);
+});
+
+test("after the sockets dropped it is back, with the control it had", async () => {
+    const page = await watching();
+    await page.click("#take");
+    await holder(page, "you");
+
+    fake.vnc = "refused";
+    fake.cut("vnc");
+    await page.waitForSelector("#veil:not([hidden])");
+    // The last frame stays, dimmed.
+    const [red, green] = await colourAt(page, 1 / 6, 0.2);
+    assert.ok(red > green && red < RED[0], `the last frame is gone: ${red}, ${green}`);
+
+    // The server forgets, as after a restart.
+    fake.held = null;
+    fake.cut("messages");
+    fake.vnc = "on";
+    await link(page, "live");
+    await holder(page, "you");
+    await eventually(async () => near(await colourAt(page, 1 / 6, 0.2), RED));
+    await eventually(() => assert.notEqual(fake.held, null));
+    await leave(page);
+});
+
+test("control that the server takes away is not asked for again", async () => {
+    const page = await watching();
+    await page.click("#take");
+    await holder(page, "you");
+    fake.held = null;
+    fake.announce();
+    await holder(page, "agent");
+    fake.cut("messages");
+    await eventually(() => assert.ok([...fake.sockets].some(({ kind }) => kind === "messages")));
+    await holder(page, "agent");
+    assert.equal(fake.said.filter(({ kind }) => kind === "take-control").length, 1);
+    await leave(page);
+});
+
+test("it falls back to screenshots, and returns to the live picture", async () => {
+    fake.vnc = "refused";
+    const page = await open(browser);
+    await page.goto(address());
+    await page.waitForSelector('body[data-stills="true"]');
+    near(await colourAt(page, 1 / 6, 0.5), RED);
+    assert.equal(await page.isVisible("#still-note"), true);
+    const before = fake.shots;
+    fake.picture.rgb.fill(255);
+    await eventually(async () => near(await colourAt(page, 1 / 6, 0.5), [255, 255, 255]));
+    assert.ok(fake.shots > before);
+
+    fake.vnc = "on";
+    await link(page, "live");
+    assert.equal(await page.isVisible("#still-note"), false);
+    // The one under way may still come, but no further one.
+    const counted = fake.shots;
+    await page.waitForTimeout(3_500);
+    assert.ok(fake.shots <= counted + 1, `${fake.shots - counted} screenshots beside the live picture`);
+    await leave(page);
+});
+
+test("the end says why, and asks for nothing more", async () => {
+    const page = await watching();
+    fake.sessions.set(
+        ID,
+        session(ID, {
+            status: "failed",
+            completed_at: new Date().toISOString(),
+            failure: {
+                code: "chromium_died",
+                message: "Chromium ended.",
+                exit: "signal 9 (SIGKILL)",
+                hint: "The machine may be short of memory.",
+                log_tail: ["out of memory"],
+            },
+        }),
+    );
+    fake.cut("vnc");
+    await page.waitForSelector("#end:not([hidden])");
+    assert.equal(await page.textContent("#end-title"), "The session failed");
+    assert.equal(await page.textContent("#end-text"), "Chromium ended: signal 9 (SIGKILL).");
+    assert.equal(await page.textContent("#end-hint"), "The machine may be short of memory.");
+    await page.click("summary");
+    assert.equal(await page.textContent("#end-log-text"), "out of memory");
+    await eventually(() => assert.equal(fake.sockets.size, 0));
+    await page.waitForTimeout(1_500);
+    assert.equal(fake.sockets.size, 0, "it dialled a session that has ended");
+    await leave(page);
+});
+
+test("an unknown session is told as such", async () => {
+    const page = await open(browser);
+    await page.goto(`${fake.base}/view/pbs_nobody#apikey=${KEY}`);
+    await page.waitForSelector("#end:not([hidden])");
+    assert.equal(await page.textContent("#end-title"), "No such session");
+    await leave(page);
+});
+
+test("it shows the page, the tabs, the occupant, the block and the time", async () => {
+    const occupancy = { state: "held", runnable_type: "workflow_run", runnable_id: "wr_0123456789abcdef", generation: 1 };
+    fake.sessions.set(ID, session(ID, { occupancy }));
+    fake.runs.set(occupancy.runnable_id, {
+        run_id: occupancy.runnable_id,
+        title: "Lamps",
+        blocks: [{ label: "open", status: "completed" }, { label: "search", status: "running" }],
+    });
+    fake.tabs.push({ id: "2", title: "<b>Second</b>", url: "http://127.0.0.1/2", active: false });
+    const page = await watching();
+    await page.waitForSelector("#occupant:not([hidden])");
+    assert.equal(await page.textContent("#occupant"), "Lamps · search");
+    assert.equal(await page.textContent("#status-word"), "On stage");
+    assert.equal(await page.textContent("#page-title"), "Footlights");
+    assert.equal(await page.textContent("#page-url"), "127.0.0.1:9000/products.html");
+    assert.deepEqual(await page.locator("#tab-list li").allTextContents(), ["Footlights", "<b>Second</b>"]);
+    assert.match(await page.textContent("#time-left"), /^5[67]:\d\d$/);
+    await leave(page);
+});
+
+test("text goes both ways over the clipboard panel", async () => {
+    const page = await watching();
+    await page.click("#take");
+    await holder(page, "you");
+    for (const ws of fake.sockets) {
+        if (ws.kind === "messages") ws.send(JSON.stringify({ kind: "copied-text", text: "Grüße, 世界" }));
+    }
+    await page.waitForSelector('#clipboard-button[data-fresh="true"]');
+    await page.click("#clipboard-button");
+    assert.equal(await page.inputValue("#clipboard-text"), "Grüße, 世界");
+    await page.fill("#clipboard-text", "schön");
+    await page.click("#clipboard-paste");
+    await eventually(() =>
+        assert.ok(fake.said.some(({ kind, text }) => kind === "clipboard-paste" && text === "schön")),
+    );
+    await page.keyboard.press("Escape");
+    assert.equal(await page.isVisible("#clipboard"), false);
+    await leave(page);
+});
+
+test("on a phone everything is within reach, and a tap clicks", async () => {
+    for (const viewport of [{ width: 360, height: 740 }, { width: 740, height: 360 }]) {
+        fake.picture.rgb.set(testPicture().rgb);
+        fake.held = null;
+        const page = await open(browser, { viewport, hasTouch: true, isMobile: true });
+        await page.goto(address());
+        await link(page, "live");
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+        assert.ok(wide <= viewport.width, `the page is ${wide} px wide on a screen of ${viewport.width}`);
+        for (const part of ["#frame", "#take", "#clipboard-button", "#keyboard-button"]) {
+            const box = await page.locator(part).boundingBox();
+            const inside = box.x >= 0 && box.y >= 0 && box.x + box.width <= viewport.width + 1 &&
+                box.y + box.height <= viewport.height + 1;
+            assert.ok(inside, `${part} is cut off at ${JSON.stringify(box)}`);
+        }
+        await page.tap("#take");
+        await holder(page, "you");
+        await page.tap("#screen canvas");
+        await eventually(async () => near(await colourAt(page, 0.5, 0.5), [255, 255, 255]));
+        await page.tap("#keyboard-button");
+        fake.seen.length = 0;
+        await page.keyboard.type("hé");
+        await page.keyboard.press("Backspace");
+        const typed = () => fake.seen.filter(({ down }) => down).map(({ keysym }) => keysym);
+        await eventually(() => assert.deepEqual(typed(), [0x68, 0xe9, 0xff08]));
+        await page.tap('[data-key="escape"]');
+        await eventually(() => assert.equal(typed().at(-1), 0xff1b));
+        await leave(page);
+    }
+});
