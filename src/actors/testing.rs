@@ -122,10 +122,7 @@ pub fn occupant(name: &str) -> Occupant {
 struct NoBrowser;
 
 impl Dial for NoBrowser {
-    fn dial(
-        &self,
-        _: &DesktopIdentity,
-    ) -> BoxFuture<'static, Result<Arc<dyn Devtools>, String>> {
+    fn dial(&self, _: &DesktopIdentity) -> BoxFuture<'static, Result<Arc<dyn Devtools>, String>> {
         Box::pin(async { Err("there is no browser here".to_owned()) })
     }
 }

@@ -5,8 +5,8 @@
 
 pub mod audit;
 pub mod deadlines;
-pub mod given;
 pub mod debug_session;
+pub mod given;
 pub mod ids;
 pub mod lease;
 pub mod occupancy;

@@ -5,6 +5,7 @@
 //! around the endpoints stand ([`application`]).
 
 pub mod body;
+pub mod bridge;
 pub mod pages;
 pub mod problem;
 pub mod request_id;
@@ -51,5 +52,3 @@ pub fn application(
 
 #[cfg(test)]
 mod tests;
-
-pub mod bridge;

@@ -177,6 +177,7 @@ impl Handle<StartRun> for Registry {
         let record = RunRecord {
             id: self.world.mint.mint(now),
             organization: run.organization,
+            node: self.world.node,
             workflow: run.workflow,
             workflow_permanent_id: run.workflow_permanent_id,
             session: run.session,
