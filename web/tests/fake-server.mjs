@@ -4,6 +4,7 @@
 
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
+import { connect } from "node:net";
 import { crc32, deflateSync } from "./png.mjs";
 import { WebSocketServer } from "ws";
 import { fileURLToPath } from "node:url";
@@ -217,6 +218,8 @@ export async function startFake({ picture = testPicture() } = {}) {
     const fake = {
         picture,
         vnc: "on",
+        /** A real VNC server without a password, on loopback, to show instead of the picture. */
+        vncPort: null,
         messages: "on",
         /** Whether the server tells who has control. */
         announces: true,
@@ -255,7 +258,9 @@ export async function startFake({ picture = testPicture() } = {}) {
             ws.protocols = request.headers["sec-websocket-protocol"] ?? "";
             fake.sockets.add(ws);
             ws.on("close", () => fake.sockets.delete(ws));
-            if (kind === "vnc") {
+            if (kind === "vnc" && fake.vncPort) {
+                bridge(ws, fake.vncPort);
+            } else if (kind === "vnc") {
                 new Rfb(ws, fake.picture, fake.seen, () => fake.messages !== "on" || fake.held === ws.client);
             } else {
                 openMessages(fake, ws);
@@ -277,6 +282,15 @@ export async function startFake({ picture = testPicture() } = {}) {
         await new Promise((closed) => server.close(closed));
     };
     return fake;
+}
+
+function bridge(ws, port) {
+    const tcp = connect(port, "127.0.0.1").setNoDelay();
+    tcp.on("data", (bytes) => ws.send(bytes));
+    tcp.on("close", () => ws.close(1000, "vnc-closed"));
+    tcp.on("error", () => ws.close(1011));
+    ws.on("message", (bytes) => tcp.write(bytes));
+    ws.on("close", () => tcp.destroy());
 }
 
 /** A session as the API tells of it. */
