@@ -1,0 +1,208 @@
+//! What becomes of errors: a status and a stable code for every variant.
+//!
+//! Every `match` here names every variant: a new refusal does not compile until it has a status.
+
+use std::error::Error;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
+use tracing::error;
+
+use super::problem::Problem;
+use crate::actors::ask::Unanswered;
+use crate::actors::registry::{RegistryError, RouteError, RunRouteError};
+use crate::actors::run::RunError;
+use crate::actors::session::SessionError;
+use crate::db::DbError;
+use crate::db::store::StoreError;
+use crate::domain::occupancy::Refusal;
+use crate::domain::session::Failure;
+
+/// Why an endpoint did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// A message to a session.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// A message to a run.
+    #[error(transparent)]
+    Run(#[from] RunRouteError),
+    /// A message to the registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The registry itself did not answer.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The request itself.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.problem().status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.problem().response()
+    }
+}
+
+impl From<ApiError> for Problem {
+    fn from(error: ApiError) -> Self {
+        error.problem()
+    }
+}
+
+impl ApiError {
+    fn problem(&self) -> Problem {
+        match self {
+            Self::Route(cause) => route(cause),
+            Self::Run(cause) => run_route(cause),
+            Self::Registry(cause) => registry(cause),
+            Self::Unanswered(cause) => unanswered(*cause),
+            Self::Db(cause) => database(cause),
+            Self::Problem(problem) => problem.clone(),
+        }
+    }
+}
+
+fn conflict(code: &'static str, detail: impl ToString) -> Problem {
+    Problem::new(StatusCode::CONFLICT, code, detail.to_string())
+}
+
+fn gone(code: &'static str, detail: impl ToString) -> Problem {
+    Problem::new(StatusCode::GONE, code, detail.to_string())
+}
+
+fn unavailable(code: &'static str, detail: impl ToString) -> Problem {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Problem::new(status, code, detail.to_string()).retry_after(Duration::from_secs(1))
+}
+
+/// A limit was reached. 429, because clients of the compatible API repeat what is answered by
+/// 500 and above at once, and would make sessions twice.
+fn limited(code: &'static str, detail: impl ToString) -> Problem {
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    Problem::new(status, code, detail.to_string()).retry_after(Duration::from_secs(5))
+}
+
+fn draining(detail: impl ToString) -> Problem {
+    unavailable("server_stopping", detail)
+}
+
+fn unanswered(cause: Unanswered) -> Problem {
+    match cause {
+        Unanswered::Gone | Unanswered::Late => unavailable("unanswered", cause),
+    }
+}
+
+fn route(cause: &RouteError) -> Problem {
+    match cause {
+        RouteError::Unknown(id) => {
+            let detail = format!("Browser session {id} not found");
+            Problem::new(StatusCode::NOT_FOUND, "session_unknown", detail)
+        }
+        RouteError::Draining => draining(cause),
+        RouteError::Session(cause) => session(cause),
+        RouteError::Unanswered(cause) => unanswered(*cause),
+    }
+}
+
+fn session(cause: &SessionError) -> Problem {
+    match cause {
+        SessionError::Starting => conflict("session_starting", cause).retryable(),
+        SessionError::Closing | SessionError::Refused(Refusal::Closed) => {
+            gone("session_closed", cause)
+        }
+        SessionError::Refused(Refusal::Occupied { by, until })
+        | SessionError::WaitedInVain { by, until } => {
+            let occupancy = json!({
+                "runnable_type": by.runnable_type,
+                "runnable_id": by.runnable_id,
+                "expires_at": until,
+            });
+            conflict("session_occupied", cause).retryable().with("occupancy", occupancy)
+        }
+        SessionError::Refused(Refusal::Lost { presented, latest }) => {
+            conflict("occupancy_lost", cause)
+                .with("generation", presented)
+                .with("latest_generation", latest)
+        }
+        SessionError::Refused(Refusal::WrongLease { .. }) => {
+            Problem::new(StatusCode::FORBIDDEN, "lease_token_wrong", cause.to_string())
+        }
+        SessionError::QueueFull { .. } => limited("queue_full", cause),
+        SessionError::WaitCalledOff => conflict("wait_called_off", cause),
+        SessionError::Capture(_) => unavailable("capture_failed", cause),
+        SessionError::Desktop(failure) => failed_start(failure),
+        SessionError::NotStored(cause) => store(cause),
+        SessionError::Unanswered(cause) => unanswered(*cause),
+    }
+}
+
+fn run_route(cause: &RunRouteError) -> Problem {
+    match cause {
+        RunRouteError::Unknown(id) => {
+            Problem::new(StatusCode::NOT_FOUND, "run_unknown", format!("Run not found {id}"))
+        }
+        RunRouteError::Run(RunError::Ending { .. }) => conflict("run_ending", cause),
+        RunRouteError::Run(RunError::NotPaused { .. }) => conflict("run_not_paused", cause),
+        RunRouteError::Run(RunError::NotStored(cause)) => store(cause),
+        RunRouteError::Run(RunError::Unanswered(cause)) | RunRouteError::Unanswered(cause) => {
+            unanswered(*cause)
+        }
+    }
+}
+
+fn registry(cause: &RegistryError) -> Problem {
+    match cause {
+        RegistryError::Draining => draining(cause),
+        RegistryError::TooManySessions { .. } => limited("too_many_sessions", cause),
+        RegistryError::TooManyRuns { .. } => limited("too_many_runs", cause),
+        RegistryError::NotStored(cause) => store(cause),
+        RegistryError::Unanswered(cause) => unanswered(*cause),
+    }
+}
+
+fn store(cause: &StoreError) -> Problem {
+    match cause {
+        StoreError::Conflict { .. } => conflict("changed_by_another", cause).retryable(),
+        StoreError::Final => gone("session_closed", "the session has ended"),
+        StoreError::Missing => Problem::new(StatusCode::NOT_FOUND, "unknown", cause.to_string()),
+        StoreError::Unavailable { .. } => {
+            // The client sees the code, and nothing of the cause.
+            error!(error = %cause, "the database is unavailable");
+            unavailable("database_unavailable", "nothing was changed that is known of: try again")
+        }
+    }
+}
+
+fn database(cause: &DbError) -> Problem {
+    match cause {
+        DbError::Conflict => conflict("changed_by_another", "another was first").retryable(),
+        DbError::Unavailable { .. } | DbError::Corrupt { .. } => {
+            let cause: &dyn Error = cause;
+            error!(error = cause, "the database is unavailable");
+            unavailable("database_unavailable", "the database is unavailable: try again")
+        }
+    }
+}
+
+/// A part of a desktop did not start: the client is told all that is known, because it is about
+/// its own session. Never 500 and above, see [`limited`].
+pub fn failed_start(failure: &Failure) -> Problem {
+    let problem = match failure.code.as_str() {
+        "no_display_free" | "no_port_free" => limited("capacity_exceeded", &failure.message),
+        _ => {
+            let status = StatusCode::FAILED_DEPENDENCY;
+            Problem::new(status, failure.code.clone(), failure.message.clone())
+        }
+    };
+    problem.with("failure", failure)
+}

@@ -1,0 +1,41 @@
+//! What every endpoint is handed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::caller::Keys;
+use crate::actors::ask::Address;
+use crate::actors::registry::Registry;
+use crate::actors::world::World;
+use crate::db::Db;
+use crate::domain::secret::Secret;
+
+/// The server as its endpoints see it: whom to ask, what to read, and under which name it is
+/// known outside.
+#[derive(Debug, Clone)]
+pub struct Front {
+    /// Whom to ask for anything that changes a session or a run.
+    pub registry: Address<Registry>,
+    /// The views, the journal, the clock and the limits.
+    pub world: Arc<World>,
+    /// What is stored. Endpoints read from it; of what they write, nothing belongs to an actor.
+    pub db: Db,
+    /// Who may call.
+    pub keys: Keys,
+    /// What opens `/admin`; nothing does without it.
+    pub operator_key: Option<Secret>,
+    /// What links begin with, without a slash at the end.
+    pub base_url: String,
+    /// The address that the server listens on.
+    pub address: SocketAddr,
+}
+
+impl Front {
+    /// The same with `ws` in place of `http`.
+    pub fn socket_url(&self) -> String {
+        match self.base_url.strip_prefix("http") {
+            Some(rest) => format!("ws{rest}"),
+            None => self.base_url.clone(),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `POST /v1/browser_sessions/{id}/begin`: an outside client takes the occupancy.
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Json};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::actors::registry::Route;
+use crate::actors::session::{Begin, Wait};
+use crate::domain::ids::SessionId;
+use crate::domain::lease::LeaseToken;
+use crate::domain::occupancy::{Generation, Occupant, RunnableId, RunnableType};
+use crate::http::body::{Body, PathId};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::sessions::find;
+use crate::http::validation::Fields;
+
+/// The longest that a client may wait in one request.
+const LONGEST_WAIT_SECONDS: u64 = 60 * 60;
+
+/// The body of the request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    #[serde(default)]
+    runnable_type: Option<RunnableType>,
+    runnable_id: String,
+    ttl_seconds: Option<u64>,
+    #[serde(default)]
+    wait_seconds: u64,
+    /// That of the present holder, which begins again.
+    lease_token: Option<String>,
+}
+
+/// The body of the answer.
+#[derive(Debug, Serialize)]
+pub struct Response {
+    generation: Generation,
+    lease_token: String,
+    heartbeat_interval_seconds: u64,
+    expires_at: DateTime<Utc>,
+    /// Where a DevTools client connects.
+    browser_address: String,
+}
+
+/// What a request asks for, read and checked.
+struct Wish {
+    runnable_id: RunnableId,
+    ttl: Duration,
+    presented: Option<LeaseToken>,
+}
+
+impl Request {
+    fn check(&self, front: &Front) -> Result<Wish, ApiError> {
+        let settings = &front.world.settings;
+        let mut fields = Fields::new();
+        let runnable_id = fields.read("runnable_id", &self.runnable_id);
+        let ttl = self.ttl_seconds.unwrap_or(settings.default_lease_seconds);
+        let longest = settings.max_lease_seconds;
+        let within = (1..=longest).contains(&ttl);
+        let within = if within { Ok(()) } else { Err(format!("expected 1 to {longest}")) };
+        fields.check("ttl_seconds", &ttl, within);
+        let within = self.wait_seconds <= LONGEST_WAIT_SECONDS;
+        let within = within.then_some(()).ok_or("expected at most 3600");
+        fields.check("wait_seconds", &self.wait_seconds, within);
+        let presented = match &self.lease_token {
+            Some(text) => fields.read("lease_token", text).map(Some),
+            None => Some(None),
+        };
+        fields.finish()?;
+        match (runnable_id, presented) {
+            (Some(runnable_id), Some(presented)) => {
+                Ok(Wish { runnable_id, ttl: Duration::from_secs(ttl), presented })
+            }
+            // What could not be read is in the fields, and has been refused.
+            (_, _) => Err(Fields::new().finish().err().map_or_else(unread, ApiError::from)),
+        }
+    }
+}
+
+fn unread() -> ApiError {
+    crate::http::problem::Problem::invalid(Vec::new()).into()
+}
+
+pub async fn begin(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    body: Body<Request>,
+    request: HttpRequest,
+    front: Data<Front>,
+) -> Result<Json<Response>, ApiError> {
+    let Body(asked) = body;
+    let Wish { runnable_id, ttl, presented } = asked.check(&front)?;
+    let secrets = &front.world.secrets;
+    let key = request.headers().get("idempotency-key").and_then(|value| value.to_str().ok());
+    let lease = match (presented, key) {
+        (Some(presented), _) => presented,
+        (None, Some(key)) => secrets.lease_for(id, &runnable_id, key),
+        (None, None) => secrets.fresh_lease(),
+    };
+    let runnable_type = asked.runnable_type.unwrap_or(RunnableType::External);
+    let occupant = Occupant { runnable_type, runnable_id };
+
+    // Dropped with this future when the client goes away: its place in the queue is given up.
+    let gone = CancellationToken::new();
+    let _leaves = gone.clone().drop_guard();
+    let patience = Duration::from_secs(asked.wait_seconds);
+    let wait = (asked.wait_seconds > 0).then_some(Wait { patience, gone });
+    let message = Begin { occupant, lease: lease.clone(), ttl, wait };
+    let route = Route { organization: caller.organization, session: id, message };
+    let grant = match front.registry.ask(route).await? {
+        Ok(grant) => grant,
+        Err(cause) => {
+            // A session that has ended is gone; one that never was is not found.
+            if matches!(cause, crate::actors::registry::RouteError::Unknown(_)) {
+                find(&front, caller.organization, id).await?;
+                let closed = crate::actors::session::SessionError::Closing;
+                return Err(crate::actors::registry::RouteError::Session(closed).into());
+            }
+            return Err(cause.into());
+        }
+    };
+    Ok(Json(Response {
+        generation: grant.generation,
+        lease_token: lease.reveal(),
+        heartbeat_interval_seconds: (ttl.as_secs() / 3).max(1),
+        expires_at: grant.expires_at,
+        browser_address: format!("{}/v1/browser_sessions/{id}/cdp", front.socket_url()),
+    }))
+}

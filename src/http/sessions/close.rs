@@ -1,0 +1,30 @@
+//! `POST /v1/browser_sessions/{id}/close`: ends a session, and answers when nothing of it runs.
+
+use actix_web::web::{Data, Json};
+use serde_json::{Value, json};
+
+use super::find;
+use crate::actors::registry::{Route, RouteError};
+use crate::actors::session::Close;
+use crate::domain::ids::SessionId;
+use crate::domain::session::SessionStatus;
+use crate::http::body::PathId;
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+
+pub async fn close(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    let message = Close { status: SessionStatus::Completed };
+    let route = Route { organization: caller.organization, session: id, message };
+    match front.registry.ask(route).await? {
+        Ok(()) => {}
+        // Closing a session that has ended is no error.
+        Err(RouteError::Unknown(_)) => drop(find(&front, caller.organization, id).await?),
+        Err(cause) => return Err(cause.into()),
+    }
+    Ok(Json(json!({ "message": "Browser session closed" })))
+}

@@ -1,0 +1,160 @@
+//! `POST /v1/browser_sessions`: makes a session, and answers when its browser can be driven.
+
+use std::time::Duration;
+
+use actix_web::web::{Data, Json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use url::Url;
+
+use super::SessionResource;
+use crate::actors::registry::{Create, Created};
+use crate::domain::session::{SessionSpec, SessionStatus, Size};
+use crate::http::body::Body;
+use crate::http::caller::Caller;
+use crate::http::error::{ApiError, failed_start};
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+use crate::http::validation::Fields;
+
+/// The body of the request. The first fields are the compatible API's; the last are ours.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    url: Option<String>,
+    timeout: Option<i64>,
+    proxy_location: Value,
+    proxy_session_id: Option<String>,
+    extensions: Option<Vec<String>>,
+    browser_type: Option<String>,
+    browser_profile_id: Option<String>,
+    generate_browser_profile: bool,
+    needs_live_view: bool,
+    width: Option<u32>,
+    height: Option<u32>,
+    timeout_seconds: Option<u64>,
+    start_url: Option<String>,
+    wait_seconds: Option<u64>,
+}
+
+/// How long the answer waits for the browser, unless the request says otherwise. Clients of the
+/// compatible API give up after 60 s.
+const WAIT_SECONDS: u64 = 45;
+
+pub async fn create(
+    caller: Caller,
+    body: Body<Request>,
+    front: Data<Front>,
+) -> Result<Json<SessionResource>, ApiError> {
+    let Body(request) = body;
+    let wait = Duration::from_secs(request.wait_seconds.unwrap_or(WAIT_SECONDS).min(WAIT_SECONDS));
+    let (spec, warning) = request.spec(&front)?;
+    let create = Create { organization: caller.organization, spec, run: None };
+    let Created { mut view, .. } = front.registry.ask(create).await??;
+
+    let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);
+    let _ = timeout(wait, settled).await; // Then the answer says `created`, and is watched.
+    let view = view.borrow().clone();
+    if let Some(failure) = &view.record.failure {
+        let problem = failed_start(failure).with("browser_session_id", view.record.id);
+        return Err(problem.into());
+    }
+    Ok(Json(SessionResource { warning, ..SessionResource::of(&view, &front) }))
+}
+
+impl Request {
+    /// What is asked for, and a warning about what is not granted.
+    fn spec(&self, front: &Front) -> Result<(SessionSpec, Option<String>), Problem> {
+        let mut fields = Fields::new();
+        let size = Size::default();
+        let width = self.width.unwrap_or_else(|| size.width().into());
+        let height = self.height.unwrap_or_else(|| size.height().into());
+        fields.check("width", &width, Size::side(width).map(drop));
+        fields.check("height", &height, Size::side(height).map(drop));
+        let (lifetime, warning) = self.lifetime(front, &mut fields);
+        let start_url = self.start_url(&mut fields);
+        let proxy = self.proxy(&mut fields);
+        if let Some(id) = &self.browser_profile_id {
+            let known = id.strip_prefix("bp_").ok_or("expected an id that begins with `bp_`");
+            fields.check("browser_profile_id", id, known.map(drop));
+        }
+        fields.finish()?;
+        if let Some(id) = &self.browser_profile_id {
+            let status = actix_web::http::StatusCode::NOT_FOUND;
+            let detail = format!("Browser profile {id} not found");
+            return Err(Problem::new(status, "browser_profile_unknown", detail));
+        }
+
+        let spec = SessionSpec {
+            size: Size::new(width, height).unwrap_or_default(),
+            start_url,
+            lifetime,
+            proxy,
+            echo: json!({
+                "proxy_location": self.proxy_location,
+                "proxy_session_id": self.proxy_session_id,
+                "extensions": self.extensions,
+                "browser_type": self.browser_type,
+                "generate_browser_profile": self.generate_browser_profile,
+                "needs_live_view": self.needs_live_view,
+            }),
+        };
+        Ok((spec, warning))
+    }
+
+    /// The compatible API refuses fewer minutes than the least, and caps more than the most.
+    fn lifetime(&self, front: &Front, fields: &mut Fields) -> (Duration, Option<String>) {
+        let settings = &front.world.settings;
+        let (least, most) = (settings.min_lifetime_seconds, settings.max_lifetime_seconds);
+        let (name, seconds) = match (self.timeout_seconds, self.timeout) {
+            (Some(seconds), _) => ("timeout_seconds", Some(seconds)),
+            (None, Some(minutes)) => {
+                ("timeout", Some(u64::try_from(minutes).unwrap_or(0).saturating_mul(60)))
+            }
+            (None, None) => ("timeout", None),
+        };
+        let seconds = seconds.unwrap_or(settings.default_lifetime_seconds);
+        let enough = if seconds >= least {
+            Ok(())
+        } else if name == "timeout" {
+            Err(format!("expected at least {} minutes", least.div_ceil(60)))
+        } else {
+            Err(format!("expected at least {least} seconds"))
+        };
+        let given = self.timeout_seconds.map_or_else(|| json!(self.timeout), |given| json!(given));
+        fields.check(name, &given, enough);
+        let warning = (seconds > most).then(|| {
+            format!("the timeout was capped to {} minutes, the longest allowed", most / 60)
+        });
+        (Duration::from_secs(seconds.min(most)), warning)
+    }
+
+    fn start_url(&self, fields: &mut Fields) -> Option<Url> {
+        let (name, text) = match (&self.start_url, &self.url) {
+            (Some(text), _) => ("start_url", text),
+            (None, Some(text)) => ("url", text),
+            (None, None) => return None,
+        };
+        let url = Url::parse(text).ok();
+        let url = url.filter(|url| {
+            matches!(url.scheme(), "http" | "https") && url.host().is_some()
+                || url.as_str() == "about:blank"
+        });
+        fields.check(name, text, url.as_ref().map(drop).ok_or("expected an http or https URL"));
+        url
+    }
+
+    /// `{"url": "http://proxy:3128"}`; the named places of the compatible API's own cloud are
+    /// accepted and have no effect here.
+    fn proxy(&self, fields: &mut Fields) -> Option<Url> {
+        let text = self.proxy_location.get("url")?.as_str()?;
+        let url = Url::parse(text).ok();
+        let url = url.filter(|url| {
+            matches!(url.scheme(), "http" | "https" | "socks4" | "socks5") && url.host().is_some()
+        });
+        let wrong = "expected the URL of an http, https, socks4 or socks5 proxy";
+        fields.check("proxy_location", text, url.as_ref().map(drop).ok_or(wrong));
+        url
+    }
+}
