@@ -16,10 +16,14 @@ pub enum Format {
     Json,
 }
 
+/// What is written unless GREENROOM_LOG says otherwise. The HTTP server tells of its threads, which
+/// is nobody's concern.
+const USUAL_FILTER: &str = "info,actix_server=warn";
+
 /// Sends the log lines of this process to standard error from now on. `filter` is written as
-/// `tracing-subscriber` has it (`info,greenroom::actors=debug`); without it, `info`.
+/// `tracing-subscriber` has it (`info,greenroom::actors=debug`); without it, `info`, with the HTTP server's own lines from `warn` up.
 pub fn start(format: Format, filter: Option<&str>) -> anyhow::Result<()> {
-    let filter = filter.unwrap_or("info");
+    let filter = filter.unwrap_or(USUAL_FILTER);
     let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("GREENROOM_LOG: `{filter}` is not a filter such as `info`"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);

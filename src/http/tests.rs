@@ -291,3 +291,48 @@ async fn origins_that_are_not_named_may_not_call() {
     let answer = ask_with(settings, preflight("https://b.example")).await;
     assert_eq!(answer.header("access-control-allow-origin"), "");
 }
+
+#[actix_web::test]
+async fn a_websocket_answers_with_a_trailing_slash_and_keeps_its_query() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    async fn socket(
+        request: actix_web::HttpRequest,
+        body: web::Payload,
+    ) -> Result<HttpResponse, actix_web::Error> {
+        let (mut answer, ..) = actix_ws::handle(&request, body)?;
+        let seen = header::HeaderValue::from_str(request.query_string()).unwrap();
+        answer.headers_mut().insert(header::HeaderName::from_static("x-seen-query"), seen);
+        Ok(answer)
+    }
+
+    let server = actix_web::HttpServer::new(|| {
+        application(&Settings::default()).service(web::resource("/ws/{id}").get(socket))
+    })
+    .workers(1)
+    .disable_signals()
+    .bind(("127.0.0.1", 0))
+    .unwrap();
+    let address = server.addrs()[0];
+    let server = server.run();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+
+    for path in ["/ws/pbs_1", "/ws/pbs_1/"] {
+        let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "GET {path}?apikey=k%2F HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(connection.read_u8().await.unwrap());
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{path}: {answer}");
+        assert!(answer.contains("x-seen-query: apikey=k%2F\r\n"), "{path}: {answer}");
+    }
+    handle.stop(false).await;
+}
