@@ -29,6 +29,13 @@ pub struct SessionView {
     pub closing: bool,
 }
 
+impl SessionView {
+    /// A session that has no actor here, as its row says.
+    pub fn of_stored(record: SessionRecord) -> Self {
+        Self { version: 0, record, waiters: Vec::new(), viewers: 0, closing: false }
+    }
+}
+
 /// One who waits for a session.
 #[derive(Debug, Clone)]
 pub struct WaiterView {

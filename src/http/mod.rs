@@ -6,10 +6,15 @@
 
 pub mod body;
 pub mod bridge;
+pub mod caller;
+pub mod error;
+pub mod front;
 pub mod pages;
+pub mod picture;
 pub mod problem;
 pub mod request_id;
 pub mod security;
+pub mod sessions;
 mod settings;
 pub mod static_site;
 pub mod validation;

@@ -54,6 +54,7 @@ use crate::db::store::Ended;
 use crate::domain::occupancy::Queue;
 use crate::domain::session::SessionRecord;
 use crate::system::desktop::{Desktop, Following};
+pub use crate::system::desktop::{Format, Picture, VncEndpoint};
 
 /// Where a session stands in its own life.
 #[derive(Debug)]

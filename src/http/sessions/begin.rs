@@ -6,6 +6,7 @@ use actix_web::HttpRequest;
 use actix_web::web::{Data, Json};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::actors::registry::Route;
@@ -17,7 +18,8 @@ use crate::http::body::{Body, PathId};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::sessions::find;
+use crate::http::problem::Problem;
+use crate::http::sessions::told;
 use crate::http::validation::Fields;
 
 /// The longest that a client may wait in one request.
@@ -56,35 +58,25 @@ struct Wish {
 }
 
 impl Request {
-    fn check(&self, front: &Front) -> Result<Wish, ApiError> {
+    fn check(&self, front: &Front) -> Result<Wish, Problem> {
         let settings = &front.world.settings;
         let mut fields = Fields::new();
-        let runnable_id = fields.read("runnable_id", &self.runnable_id);
+        let runnable_id = fields.check("runnable_id", &*self.runnable_id, self.runnable_id.parse());
         let ttl = self.ttl_seconds.unwrap_or(settings.default_lease_seconds);
         let longest = settings.max_lease_seconds;
         let within = (1..=longest).contains(&ttl);
-        let within = if within { Ok(()) } else { Err(format!("expected 1 to {longest}")) };
-        fields.check("ttl_seconds", &ttl, within);
+        fields.require("ttl_seconds", ttl, within, format!("expected 1 to {longest}"));
         let within = self.wait_seconds <= LONGEST_WAIT_SECONDS;
-        let within = within.then_some(()).ok_or("expected at most 3600");
-        fields.check("wait_seconds", &self.wait_seconds, within);
-        let presented = match &self.lease_token {
-            Some(text) => fields.read("lease_token", text).map(Some),
-            None => Some(None),
+        fields.require("wait_seconds", self.wait_seconds, within, "expected at most 3600");
+        // A secret is not repeated, not even a wrong one.
+        let presented = self.lease_token.as_deref().map(str::parse).transpose();
+        let presented = fields.check("lease_token", Value::Null, presented);
+        let (Some(runnable_id), Some(presented)) = (runnable_id, presented) else {
+            return Err(fields.finish().err().unwrap_or_else(|| Problem::invalid(Vec::new())));
         };
         fields.finish()?;
-        match (runnable_id, presented) {
-            (Some(runnable_id), Some(presented)) => {
-                Ok(Wish { runnable_id, ttl: Duration::from_secs(ttl), presented })
-            }
-            // What could not be read is in the fields, and has been refused.
-            (_, _) => Err(Fields::new().finish().err().map_or_else(unread, ApiError::from)),
-        }
+        Ok(Wish { runnable_id, ttl: Duration::from_secs(ttl), presented })
     }
-}
-
-fn unread() -> ApiError {
-    crate::http::problem::Problem::invalid(Vec::new()).into()
 }
 
 pub async fn begin(
@@ -113,18 +105,7 @@ pub async fn begin(
     let wait = (asked.wait_seconds > 0).then_some(Wait { patience, gone });
     let message = Begin { occupant, lease: lease.clone(), ttl, wait };
     let route = Route { organization: caller.organization, session: id, message };
-    let grant = match front.registry.ask(route).await? {
-        Ok(grant) => grant,
-        Err(cause) => {
-            // A session that has ended is gone; one that never was is not found.
-            if matches!(cause, crate::actors::registry::RouteError::Unknown(_)) {
-                find(&front, caller.organization, id).await?;
-                let closed = crate::actors::session::SessionError::Closing;
-                return Err(crate::actors::registry::RouteError::Session(closed).into());
-            }
-            return Err(cause.into());
-        }
-    };
+    let grant = told(&front, route).await?;
     Ok(Json(Response {
         generation: grant.generation,
         lease_token: lease.reveal(),

@@ -70,14 +70,14 @@ impl Request {
         let size = Size::default();
         let width = self.width.unwrap_or_else(|| size.width().into());
         let height = self.height.unwrap_or_else(|| size.height().into());
-        fields.check("width", &width, Size::side(width).map(drop));
-        fields.check("height", &height, Size::side(height).map(drop));
+        fields.check("width", width, Size::side(width));
+        fields.check("height", height, Size::side(height));
         let (lifetime, warning) = self.lifetime(front, &mut fields);
         let start_url = self.start_url(&mut fields);
         let proxy = self.proxy(&mut fields);
         if let Some(id) = &self.browser_profile_id {
-            let known = id.strip_prefix("bp_").ok_or("expected an id that begins with `bp_`");
-            fields.check("browser_profile_id", id, known.map(drop));
+            let wrong = "expected an id that begins with `bp_`";
+            fields.require("browser_profile_id", id.as_str(), id.starts_with("bp_"), wrong);
         }
         fields.finish()?;
         if let Some(id) = &self.browser_profile_id {
@@ -115,15 +115,12 @@ impl Request {
             (None, None) => ("timeout", None),
         };
         let seconds = seconds.unwrap_or(settings.default_lifetime_seconds);
-        let enough = if seconds >= least {
-            Ok(())
-        } else if name == "timeout" {
-            Err(format!("expected at least {} minutes", least.div_ceil(60)))
-        } else {
-            Err(format!("expected at least {least} seconds"))
+        let wrong = match name {
+            "timeout" => format!("expected at least {} minutes", least.div_ceil(60)),
+            _ => format!("expected at least {least} seconds"),
         };
         let given = self.timeout_seconds.map_or_else(|| json!(self.timeout), |given| json!(given));
-        fields.check(name, &given, enough);
+        fields.require(name, given, seconds >= least, wrong);
         let warning = (seconds > most).then(|| {
             format!("the timeout was capped to {} minutes, the longest allowed", most / 60)
         });
@@ -136,25 +133,21 @@ impl Request {
             (None, Some(text)) => ("url", text),
             (None, None) => return None,
         };
-        let url = Url::parse(text).ok();
-        let url = url.filter(|url| {
+        let url = Url::parse(text).ok().filter(|url| {
             matches!(url.scheme(), "http" | "https") && url.host().is_some()
                 || url.as_str() == "about:blank"
         });
-        fields.check(name, text, url.as_ref().map(drop).ok_or("expected an http or https URL"));
-        url
+        fields.check(name, text.as_str(), url.ok_or("expected an http or https URL"))
     }
 
     /// `{"url": "http://proxy:3128"}`; the named places of the compatible API's own cloud are
     /// accepted and have no effect here.
     fn proxy(&self, fields: &mut Fields) -> Option<Url> {
         let text = self.proxy_location.get("url")?.as_str()?;
-        let url = Url::parse(text).ok();
-        let url = url.filter(|url| {
+        let url = Url::parse(text).ok().filter(|url| {
             matches!(url.scheme(), "http" | "https" | "socks4" | "socks5") && url.host().is_some()
         });
         let wrong = "expected the URL of an http, https, socks4 or socks5 proxy";
-        fields.check("proxy_location", text, url.as_ref().map(drop).ok_or(wrong));
-        url
+        fields.check("proxy_location", text, url.ok_or(wrong))
     }
 }

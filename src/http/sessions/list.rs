@@ -11,7 +11,7 @@ use crate::http::body::Query;
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::validation::Fields;
+use crate::http::validation::{Fields, Part};
 
 /// Those that live.
 pub async fn list(caller: Caller, front: Data<Front>) -> Json<Vec<SessionResource>> {
@@ -36,12 +36,10 @@ impl Default for Paging {
 impl Paging {
     /// The page, within what the compatible API allows.
     pub fn page(&self) -> Result<Page, ApiError> {
-        let mut fields = Fields::of_query();
-        let from_one = if self.page >= 1 { Ok(()) } else { Err("expected 1 or more") };
-        fields.check("page", &self.page, from_one);
+        let mut fields = Fields::of(Part::Query);
+        fields.require("page", self.page, self.page >= 1, "expected 1 or more");
         let within = (1..=100).contains(&self.page_size);
-        let within = if within { Ok(()) } else { Err("expected 1 to 100") };
-        fields.check("page_size", &self.page_size, within);
+        fields.require("page_size", self.page_size, within, "expected 1 to 100");
         fields.finish()?;
         Ok(Page { number: self.page, size: self.page_size })
     }
@@ -54,8 +52,8 @@ pub async fn history(
     front: Data<Front>,
 ) -> Result<Json<Vec<SessionResource>>, ApiError> {
     let page = query.0.page()?;
-    let now = front.world.clock.now();
-    let records = db::sessions::history(&front.db, caller.organization, now, page).await?;
+    let since = front.world.clock.now() - chrono::Duration::days(7);
+    let records = db::sessions::history(&front.db, caller.organization, since, page).await?;
     let shown = records.into_iter().map(|record: SessionRecord| {
         let live = front.world.views.session(caller.organization, record.id);
         let view = match live {

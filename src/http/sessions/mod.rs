@@ -19,6 +19,9 @@ pub use self::resource::SessionResource;
 use super::error::ApiError;
 use super::front::Front;
 use super::problem::Problem;
+use crate::actors::ask::{Ask, Handle};
+use crate::actors::registry::{Route, RouteError};
+use crate::actors::session::{Session, SessionError};
 use crate::actors::views::SessionView;
 use crate::db;
 use crate::domain::ids::{OrganizationId, SessionId};
@@ -36,6 +39,25 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/browser_sessions/{id}/heartbeat", post().to(heartbeat::heartbeat))
         .route("/v1/browser_sessions/{id}/release", post().to(release::release))
         .route("/v1/browser_sessions/{id}/screenshot", get().to(screenshot::screenshot));
+}
+
+/// Asks a session. One that has ended answers as one that is closing does: it is gone, where one
+/// that never was is not found.
+pub async fn told<T, M>(front: &Front, route: Route<M>) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    M: Ask<Answer = Result<T, SessionError>>,
+    Session: Handle<M>,
+{
+    let (organization, id) = (route.organization, route.session);
+    match front.registry.ask(route).await? {
+        Ok(answer) => Ok(answer),
+        Err(RouteError::Unknown(_)) => {
+            find(front, organization, id).await?;
+            Err(RouteError::Session(SessionError::Closing).into())
+        }
+        Err(cause) => Err(cause.into()),
+    }
 }
 
 /// A session as it stands: as it was last published if it lives, and as it is stored if not.

@@ -1,0 +1,57 @@
+//! `POST /v1/browser_sessions/{id}/heartbeat`: the holder is alive.
+
+use std::time::Duration;
+
+use actix_web::web::{Data, Json};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::release::{Proof, Request as Holder};
+use super::told;
+use crate::actors::registry::Route;
+use crate::actors::session::{Grant, Heartbeat};
+use crate::domain::ids::SessionId;
+use crate::domain::occupancy::Generation;
+use crate::http::body::{Body, PathId};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::validation::Fields;
+
+/// The body of the request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    generation: Generation,
+    lease_token: String,
+    /// How long from now; as long as begin asked for if it is not given.
+    ttl_seconds: Option<u64>,
+}
+
+/// The body of the answer.
+#[derive(Debug, Serialize)]
+pub struct Response {
+    generation: Generation,
+    expires_at: DateTime<Utc>,
+}
+
+pub async fn heartbeat(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    body: Body<Request>,
+    front: Data<Front>,
+) -> Result<Json<Response>, ApiError> {
+    let Body(Request { generation, lease_token, ttl_seconds }) = body;
+    let Proof { generation, lease } = Holder { generation, lease_token }.proof()?;
+    let longest = front.world.settings.max_lease_seconds;
+    let mut fields = Fields::new();
+    let within = ttl_seconds.is_none_or(|ttl| (1..=longest).contains(&ttl));
+    fields.require("ttl_seconds", ttl_seconds, within, format!("expected 1 to {longest}"));
+    fields.finish()?;
+
+    let ttl = ttl_seconds.map(Duration::from_secs);
+    let message = Heartbeat { generation, lease, ttl, run: None };
+    let route = Route { organization: caller.organization, session: id, message };
+    let Grant { generation, expires_at } = told(&front, route).await?;
+    Ok(Json(Response { generation, expires_at }))
+}

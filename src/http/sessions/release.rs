@@ -1,0 +1,64 @@
+//! `POST /v1/browser_sessions/{id}/release`: the holder gives the occupancy back.
+
+use actix_web::web::{Data, Json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::told;
+use crate::actors::registry::Route;
+use crate::actors::session::Release;
+use crate::domain::ids::SessionId;
+use crate::domain::lease::{LeaseHash, LeaseToken};
+use crate::domain::occupancy::Generation;
+use crate::http::body::{Body, PathId};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+use crate::http::validation::Fields;
+
+/// The body of the request: what begin gave.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The fencing token.
+    pub generation: Generation,
+    /// The secret.
+    pub lease_token: String,
+}
+
+/// What a request proves.
+#[derive(Debug)]
+pub struct Proof {
+    /// The fencing token.
+    pub generation: Generation,
+    /// The hash of the secret.
+    pub lease: LeaseHash,
+}
+
+impl Request {
+    /// 422 for what is no lease token; a wrong one is the session's to refuse.
+    pub fn proof(&self) -> Result<Proof, Problem> {
+        let mut fields = Fields::new();
+        // A secret is not repeated, not even a wrong one.
+        let token = fields.check("lease_token", Value::Null, self.lease_token.parse::<LeaseToken>());
+        match (token, fields.finish()) {
+            (Some(token), _) => Ok(Proof { generation: self.generation, lease: token.hash() }),
+            (None, refused) => {
+                Err(refused.err().unwrap_or_else(|| Problem::invalid(Vec::new())))
+            }
+        }
+    }
+}
+
+pub async fn release(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    body: Body<Request>,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    let Proof { generation, lease } = body.0.proof()?;
+    let message = Release { generation, lease, run: None };
+    told(&front, Route { organization: caller.organization, session: id, message }).await?;
+    Ok(Json(json!({ "released": true, "generation": generation })))
+}

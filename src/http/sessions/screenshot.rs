@@ -1,0 +1,43 @@
+//! `GET /v1/browser_sessions/{id}/screenshot`: the display as it is now.
+
+use actix_web::http::header::{ACCEPT, CACHE_CONTROL};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+
+use super::told;
+use crate::actors::registry::Route;
+use crate::actors::session::Capture;
+use crate::domain::ids::SessionId;
+use crate::http::body::{PathId, Query};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::picture::Encoding;
+
+/// The query of the request.
+#[derive(Debug, Deserialize)]
+pub struct Wish {
+    /// `png` or `jpeg`; as the header `Accept` says if it is not given, and PNG if that says
+    /// nothing.
+    format: Option<Encoding>,
+}
+
+pub async fn screenshot(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    Query(Wish { format }): Query<Wish>,
+    request: HttpRequest,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    let encoding = format.unwrap_or_else(|| Encoding::of_accept(accept.unwrap_or_default()));
+    let message = Capture { format: encoding.format() };
+    let route = Route { organization: caller.organization, session: id, message };
+    let picture = told(&front, route).await?;
+    Ok(HttpResponse::Ok()
+        .content_type(encoding.media_type())
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header(("x-captured-at", picture.taken_at.to_rfc3339()))
+        .body(picture.bytes))
+}
