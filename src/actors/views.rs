@@ -100,6 +100,26 @@ impl Views {
         (watched.organization == organization).then(|| watched.view.clone())
     }
 
+    /// Resolves when no session is occupied and no run is under way.
+    pub async fn quiet(&self) {
+        loop {
+            let mut held: Vec<_> = self.sessions.iter().map(|it| it.view.clone()).collect();
+            held.retain(|view| view.borrow().record.occupancy.holder().is_some());
+            let mut runs: Vec<_> = self.runs.iter().map(|it| it.view.clone()).collect();
+            runs.retain(|view| !view.borrow().record.status.is_final());
+            if held.is_empty() && runs.is_empty() {
+                return;
+            }
+            // A view that is closed has ended, which is as good as vacant.
+            for mut view in held {
+                let _ = view.wait_for(|view| view.record.occupancy.holder().is_none()).await;
+            }
+            for mut view in runs {
+                let _ = view.wait_for(|view| view.record.status.is_final()).await;
+            }
+        }
+    }
+
     pub(super) fn add_session(&self, view: watch::Receiver<SessionView>) {
         let (organization, id) = {
             let view = view.borrow();

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use layers::{Checked, ConfigError, Flag, Loaded, Origin, WrongValue};
 
 use crate::domain::secret::Secret;
-use crate::http;
+use crate::{actors, db, http, system};
 use layers::Layers;
 
 /// Everything that can be set.
@@ -31,6 +31,14 @@ pub struct Settings {
     pub keys: Keys,
     /// Where the server listens.
     pub http: http::Settings,
+    /// Where everything is stored.
+    pub database: db::Settings,
+    /// How desktops are brought up, watched and ended.
+    pub desktop: system::Settings,
+    /// Limits and defaults of sessions, occupancies and runs.
+    pub sessions: actors::Settings,
+    /// How the server is taken down.
+    pub stop: StopSettings,
 }
 
 impl Default for Settings {
@@ -39,6 +47,10 @@ impl Default for Settings {
             data: PathBuf::from("/var/lib/greenroom"),
             keys: Keys::default(),
             http: http::Settings::default(),
+            database: db::Settings::default(),
+            desktop: system::Settings::default(),
+            sessions: actors::Settings::default(),
+            stop: StopSettings::default(),
         }
     }
 }
@@ -66,6 +78,10 @@ impl Checked for Settings {
         }
         wrong.extend(self.http.check().into_iter().map(|http::Wrong { key, message }| {
             WrongValue { key: format!("http.{key}"), message }
+        }));
+        wrong.extend(self.sessions.problems().into_iter().map(|message| {
+            let key = message.split(' ').next().unwrap_or_default();
+            WrongValue { key: format!("sessions.{key}"), message: message.clone() }
         }));
         wrong
     }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::caller::Keys;
 use crate::actors::ask::Address;
 use crate::actors::registry::Registry;
@@ -28,6 +30,8 @@ pub struct Front {
     pub base_url: String,
     /// The address that the server listens on.
     pub address: SocketAddr,
+    /// Canceled when the server stops: what goes on for long, such as a stream, ends then.
+    pub closing: CancellationToken,
 }
 
 impl Front {

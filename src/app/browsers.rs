@@ -1,0 +1,82 @@
+//! The seam between the workflow's engine and the browsers: DevTools as the engine sees it, over
+//! the client that the system floor has.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::actors::world::Dial;
+use crate::domain::session::DesktopIdentity;
+use crate::system::cdp::{CdpError, Connection};
+use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
+
+/// How many events may wait for a receiver.
+const BEHIND: usize = 4096;
+
+/// Connects to real browsers.
+#[derive(Debug)]
+pub(super) struct Browsers;
+
+impl Dial for Browsers {
+    fn dial(
+        &self,
+        desktop: &DesktopIdentity,
+    ) -> BoxFuture<'static, Result<Arc<dyn Devtools>, String>> {
+        let (address, path) = (desktop.devtools, desktop.devtools_path.clone());
+        Box::pin(async move {
+            let connection = Connection::open(address, &path).await;
+            let connection = connection.map_err(|cause| cause.to_string())?;
+            Ok(Arc::new(Browser(connection)) as Arc<dyn Devtools>)
+        })
+    }
+}
+
+struct Browser(Connection);
+
+impl fmt::Debug for Browser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Browser")
+    }
+}
+
+impl Devtools for Browser {
+    fn call(
+        &self,
+        session: Option<&str>,
+        method: &str,
+        params: Value,
+    ) -> BoxFuture<'static, Result<Value, DevtoolsError>> {
+        let called = self.0.call(session, method, params);
+        let method = method.to_owned();
+        Box::pin(async move { called.await.map_err(|cause| refused(method, cause)) })
+    }
+
+    fn events(&self) -> mpsc::Receiver<DevtoolsEvent> {
+        let mut events = self.0.events();
+        let (passed, receiver) = mpsc::channel(BEHIND);
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                let event = DevtoolsEvent {
+                    session: event.session,
+                    method: event.method,
+                    params: event.params,
+                };
+                // A receiver that is too far behind would act on what is long past.
+                if passed.try_send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        receiver
+    }
+}
+
+fn refused(method: String, cause: CdpError) -> DevtoolsError {
+    match cause {
+        CdpError::Refused { code, message, .. } => DevtoolsError::Refused { method, code, message },
+        _ => DevtoolsError::Disconnected,
+    }
+}

@@ -1,0 +1,163 @@
+//! Builds the server once, and takes it down in order.
+//!
+//! ```text
+//! data directory --> database --> first start --> what a former server left --> registry --> HTTP
+//! ```
+//!
+//! It is taken down the other way round, see [`stopping`].
+
+mod audit;
+mod browsers;
+mod data;
+mod first_start;
+mod recovery;
+mod stopping;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use actix::Arbiter;
+use actix_web::web::Data;
+use actix_web::{HttpServer, dev::Server};
+use anyhow::Context as _;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+pub use self::stopping::Settings as StopSettings;
+use crate::actors::ask::Address;
+use crate::actors::clock::Clock;
+use crate::actors::journal::{Capacity, Journal};
+use crate::actors::registry::Registry;
+use crate::actors::secrets::Secrets;
+use crate::actors::views::Views;
+use crate::actors::world::World;
+use crate::config::Settings;
+use crate::db::Db;
+use crate::domain::ids::Mint;
+use crate::http::caller::Keys;
+use crate::http::front::Front;
+use crate::http::{self};
+use crate::system::desktop::Desktops;
+
+/// How to serve, beyond the settings: what belongs to one start and not to the installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServeOptions {
+    /// Whether a stop leaves the browsers to the next server instead of closing them.
+    pub keep_sessions: bool,
+}
+
+/// Runs a future on an actor system of this thread, to its end. Work that no mailbox should wait
+/// for goes to a runtime with threads of its own.
+pub fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be built")?;
+    // The system takes one by value and gives it back to nobody: this one lives with it.
+    let system = actix::System::with_tokio_rt(move || runtime);
+    Ok(system.block_on(future))
+}
+
+/// Serves until the process is told to stop. Prints `listening on http://ADDRESS:PORT` on
+/// standard output once requests are answered.
+pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<()> {
+    // Early: it replaces any handler that was set before it.
+    let signals = stopping::signals()?;
+    let data = data::open(&settings.data)?;
+    let db = Db::open(&settings.database, &settings.data).await?;
+    let (organization, announced) = first_start::prepare(&db, &settings.keys, &data).await?;
+    let node = first_start::register_node(&db, &data, settings.http.listen).await?;
+
+    let clock = Clock::start();
+    let capacity = Capacity {
+        server: settings.sessions.journal_messages,
+        actor: settings.sessions.journal_messages_of_actor,
+    };
+    let (journal, trail) = Journal::new(clock, Mint::new(rand::random()), capacity);
+    let runtime = Handle::current();
+    let desktops = Desktops::new(&settings.data, settings.desktop.clone(), runtime.clone());
+    let world = Arc::new(World {
+        node,
+        clock,
+        mint: Mint::new(rand::random()),
+        journal,
+        views: Views::default(),
+        secrets: Secrets::new(data.secret),
+        store: Arc::new(db.clone()),
+        launcher: Arc::new(desktops),
+        browsers: Arc::new(browsers::Browsers),
+        settings: settings.sessions.clone(),
+        runtime,
+        artifacts: settings.data.join("artifacts"),
+        pictures: settings.data.join("pictures"),
+    });
+    let auditing = audit::start(Arc::clone(&world.store), trail);
+    recovery::recover(&db, &world).await?;
+
+    let arbiters: Vec<_> = (0..2).map(|_| Arbiter::new()).collect();
+    let handles = arbiters.iter().map(Arbiter::handle).collect();
+    let registry = Registry::start(Arc::clone(&world), handles);
+
+    let closing = CancellationToken::new();
+    let (address, server) = listen(&settings, &world, &db, &registry, &closing)?;
+    for line in announced {
+        println!("{line}");
+    }
+    info!("organization {organization} on node {node}");
+    println!("listening on http://{address}");
+
+    let handle = server.handle();
+    let serving = actix::spawn(server);
+    let stop = stopping::Stop {
+        settings: settings.stop,
+        keep_sessions: options.keep_sessions,
+        registry,
+        world,
+        closing,
+        server: handle,
+        auditing,
+        db,
+        arbiters,
+    };
+    stopping::until_told(signals, stop).await?;
+    serving.await.context("the HTTP server broke")?.context("the HTTP server failed")
+}
+
+fn listen(
+    settings: &Settings,
+    world: &Arc<World>,
+    db: &Db,
+    registry: &Address<Registry>,
+    closing: &CancellationToken,
+) -> anyhow::Result<(SocketAddr, Server)> {
+    let wanted = settings.http.listen;
+    let listener = std::net::TcpListener::bind(wanted)
+        .with_context(|| format!("cannot listen on {wanted} (http.listen)"))?;
+    let address = listener.local_addr().context("the socket has no address")?;
+    let front = Data::new(Front {
+        registry: registry.used_by("http"),
+        world: Arc::clone(world),
+        db: db.clone(),
+        keys: Keys::new(db.clone()),
+        operator_key: settings.keys.operator.clone(),
+        base_url: settings.http.base_url(address),
+        address,
+        closing: closing.clone(),
+    });
+    let shared = settings.http.clone();
+    let server = HttpServer::new(move || {
+        http::application(&shared).app_data(front.clone()).configure(http::routes)
+    })
+    .disable_signals()
+    .shutdown_timeout(5)
+    .listen(listener)
+    .with_context(|| format!("cannot listen on {address}"))?
+    .run();
+    Ok((address, server))
+}
+
+/// Something that goes on beside the actors, and ends when what it listens to does.
+type Task = JoinHandle<()>;

@@ -1,0 +1,102 @@
+//! How the server is taken down.
+//!
+//! 1. The first signal: nothing new is taken, `/readyz` says no; occupants and runs go on until
+//!    they end or the grace period does.
+//! 2. Viewers and DevTools clients are told to go.
+//! 3. The HTTP server stops.
+//! 4. Runs are called off, sessions are closed, all at once.
+//! 5. The audit trail is written to its end, the database closes, the arbiters are joined.
+//!
+//! A second signal skips the grace period.
+
+use std::time::Duration;
+
+use actix::Arbiter;
+use actix_web::dev::ServerHandle;
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Task;
+use crate::actors::ask::Address;
+use crate::actors::registry::{CloseAll, Drain, Registry};
+use crate::actors::world::World;
+use crate::db::Db;
+
+/// The section `stop`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// How long occupants and runs may go on after the first signal.
+    pub grace_seconds: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { grace_seconds: 30 }
+    }
+}
+
+/// How long the audit trail may take to be written to its end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How many signals have come so far.
+pub(super) fn signals() -> anyhow::Result<watch::Receiver<u32>> {
+    let (count, signals) = watch::channel(0);
+    ctrlc::set_handler(move || count.send_modify(|count| *count += 1))
+        .context("the signals cannot be handled")?;
+    Ok(signals)
+}
+
+/// What is taken down.
+pub(super) struct Stop {
+    pub(super) settings: Settings,
+    pub(super) keep_sessions: bool,
+    pub(super) registry: Address<Registry>,
+    pub(super) world: std::sync::Arc<World>,
+    pub(super) closing: CancellationToken,
+    pub(super) server: ServerHandle,
+    pub(super) auditing: Task,
+    pub(super) db: Db,
+    pub(super) arbiters: Vec<Arbiter>,
+}
+
+/// Waits for the first signal, and takes everything down.
+pub(super) async fn until_told(
+    mut signals: watch::Receiver<u32>,
+    stop: Stop,
+) -> anyhow::Result<()> {
+    let told = signals.wait_for(|count| *count > 0).await;
+    told.context("the signals are not handled any more")?;
+    let Stop { settings, keep_sessions, registry, world, closing, server, auditing, db, arbiters } =
+        stop;
+    debug_assert!(!keep_sessions, "refused by the command line");
+
+    let grace = Duration::from_secs(settings.grace_seconds);
+    info!("stopping; what is under way has {} s, and a second signal ends it", grace.as_secs());
+    let _ = registry.ask(Drain).await; // If it is gone, there is nothing to drain.
+    tokio::select! {
+        () = world.views.quiet() => info!("nothing is under way"),
+        () = tokio::time::sleep(grace) => warn!("the grace period is over"),
+        _ = signals.wait_for(|count| *count > 1) => warn!("told again: not waiting"),
+    }
+
+    closing.cancel();
+    server.stop(true).await;
+    let _ = registry.ask(CloseAll).await; // Each session has its own deadlines.
+    drop(registry);
+    drop(world);
+    for arbiter in arbiters {
+        arbiter.stop();
+        let _ = arbiter.join(); // It panicked: the log says so.
+    }
+    if timeout(LAST_WORDS, auditing).await.is_err() {
+        warn!("the last audit events are not stored");
+    }
+    db.close();
+    info!("stopped");
+    Ok(())
+}
