@@ -121,11 +121,16 @@ impl Undo {
 
     /// Undoes it now, and resolves when that is done.
     pub(super) async fn run(mut self) {
-        let Some(parts) = self.parts.take() else { return };
-        let session = parts.session;
-        for line in parts.end().await {
-            tracing::error!(session.id = %session, "{line}");
+        if let Some(parts) = self.parts.take() {
+            end(parts).await;
         }
+    }
+}
+
+async fn end(parts: Parts) {
+    let session = parts.session;
+    for line in parts.end().await {
+        tracing::error!(session.id = %session, "{line}");
     }
 }
 
@@ -134,7 +139,7 @@ impl Drop for Undo {
         if let Some(parts) = self.parts.take() {
             // First what needs no runtime: it may be the one that ends.
             parts.kill_now();
-            self.runtime.spawn(Self::new(parts, self.runtime.clone()).run());
+            self.runtime.spawn(end(parts));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
 use super::closing::Parts;
@@ -32,6 +32,7 @@ pub(super) struct LiveDesktop {
     runtime: Handle,
     /// Cancelled by `shut_down`, and by the drop: nobody is left to be told of a death.
     closing: CancellationToken,
+    _dropped: DropGuard,
 }
 
 impl LiveDesktop {
@@ -56,7 +57,8 @@ impl LiveDesktop {
             }
         });
         let (screen, vnc) = (Arc::new(screen), Arc::new(vnc));
-        Self { parts, identity, xvfb, chromium, screen, vnc, runtime, closing }
+        let dropped = closing.clone().drop_guard();
+        Self { parts, identity, xvfb, chromium, screen, vnc, runtime, closing, _dropped: dropped }
     }
 }
 
