@@ -162,18 +162,25 @@ pub fn remove_remains(pid: i32) -> Vec<String> {
         let holder = fs::read_to_string(lock(*display)).ok();
         holder.and_then(|pid| pid.trim().parse::<i32>().ok()) == Some(pid)
     };
-    // The lock last: as long as it is there, no other server takes the socket.
-    let files = displays.filter(held).flat_map(|display| [socket(display), lock(display)]);
-    files.filter_map(|file| remove(&file)).collect()
+    // The lock last: as long as it is there, most other servers leave the socket alone.
+    let ours: Vec<u16> = displays.filter(held).collect();
+    let removed = |display: u16| [remove_unheard(display), remove(&lock(display))];
+    ours.into_iter().flat_map(removed).flatten().collect()
 }
 
 /// Removes the socket of a display that has neither a lock nor a listener.
 pub fn remove_dead_socket(display: u16) -> Option<String> {
+    if lock(display).exists() { None } else { remove_unheard(display) }
+}
+
+/// Removes a socket unless somebody listens: a server that picks its number by itself takes over
+/// the socket of a dead one before it takes over the lock.
+fn remove_unheard(display: u16) -> Option<String> {
     let socket = socket(display);
-    if !socket.exists() || lock(display).exists() || UnixStream::connect(&socket).is_ok() {
-        return None;
+    match UnixStream::connect(&socket) {
+        Err(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => remove(&socket),
+        Ok(_) | Err(_) => None,
     }
-    remove(&socket)
 }
 
 fn remove(file: &Path) -> Option<String> {

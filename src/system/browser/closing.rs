@@ -16,15 +16,8 @@ pub async fn close(process: &Process, devtools: &Devtools, grace: Duration) -> b
     if process.has_exited() {
         return process.stop(grace).await;
     }
-    let asked = async {
-        match Connection::open(devtools.address, &devtools.path).await {
-            // It may end before it answers.
-            Ok(connection) => drop(connection.call(None, "Browser.close", json!({})).await),
-            Err(cause) => tracing::warn!(error = %cause, "the browser cannot be asked to close"),
-        }
-    };
     let ended = async {
-        asked.await;
+        ask(devtools).await;
         process.gone_within(grace).await
     };
     if timeout(grace, ended).await.unwrap_or(false) {
@@ -32,4 +25,14 @@ pub async fn close(process: &Process, devtools: &Devtools, grace: Duration) -> b
     }
     tracing::warn!("the browser did not close when asked; it is ended by signals");
     process.stop(grace).await
+}
+
+/// Asks a browser to close itself; it goes on doing so after this has resolved. The caller sets
+/// a deadline.
+pub async fn ask(devtools: &Devtools) {
+    match Connection::open(devtools.address, &devtools.path).await {
+        // It may end before it answers.
+        Ok(connection) => drop(connection.call(None, "Browser.close", json!({})).await),
+        Err(cause) => tracing::warn!(error = %cause, "the browser cannot be asked to close"),
+    }
 }

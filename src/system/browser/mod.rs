@@ -23,7 +23,7 @@ use super::settings::Settings;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{Failure, SessionSpec};
 
-pub use closing::close;
+pub use closing::{ask, close};
 pub(crate) use flags::free_shared_memory;
 pub use profile::{prepare, remove_remains};
 pub use sandbox::{NoSandbox, obstacle};

@@ -6,11 +6,12 @@ use tokio::runtime::Handle;
 
 use super::directory::Directory;
 use crate::domain::ids::SessionId;
+use crate::domain::session::DesktopIdentity;
 use crate::system::browser::{self, Devtools};
 use crate::system::display;
 use crate::system::process::{self, Process};
 use crate::system::settings::Settings;
-use crate::system::vnc::{Reservation, Seats};
+use crate::system::vnc::{Reservation, Seats, sweep_segments};
 
 /// What there is of a desktop, in the order in which it came.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Parts {
     pub(super) reservation: Option<Reservation>,
     /// Every X server that was tried; the last one may be the display.
     pub(super) displays: Vec<Process>,
+    /// Once the X server has said it.
+    pub(super) display_number: Option<u16>,
     pub(super) chromium: Option<Process>,
     pub(super) devtools: Option<Devtools>,
     pub(super) vnc: Option<Seats>,
@@ -35,6 +38,7 @@ impl Parts {
             settings,
             reservation: None,
             displays: Vec::new(),
+            display_number: None,
             chromium: None,
             devtools: None,
             vnc: None,
@@ -70,20 +74,10 @@ impl Parts {
         for xvfb in &self.displays {
             left.extend(display::remove_remains(xvfb.identity().pid));
         }
+        left.extend(self.display_number.and_then(display::remove_dead_socket));
         drop(self.reservation);
 
-        let Self { directory, settings, .. } = self;
-        let cleared = tokio::task::spawn_blocking(move || {
-            let locks = browser::remove_remains(&directory.profile());
-            (locks.and(directory.clear(settings.keep_directories)), directory)
-        });
-        match cleared.await {
-            Ok((Ok(()), _)) => (),
-            Ok((Err(cause), directory)) => {
-                left.push(format!("{} could not be cleared: {cause}", directory.path().display()));
-            }
-            Err(cause) => left.push(format!("the directory could not be cleared: {cause}")),
-        }
+        left.extend(clear(self.directory, self.settings.keep_directories).await);
         left
     }
 
@@ -93,6 +87,59 @@ impl Parts {
             vnc.kill_now();
         }
     }
+}
+
+/// Ends what a former server left running of a session, by what `desktop.json` and the marker
+/// say. Resolves with a line for each thing that is still there.
+pub(super) async fn end_remains(
+    session: SessionId,
+    directory: Directory,
+    settings: Arc<Settings>,
+) -> Vec<String> {
+    let grace = settings.stop_grace();
+    let saved = match directory.saved() {
+        Ok(saved) => saved.map(|saved| saved.identity),
+        Err(cause) => {
+            tracing::warn!(session.id = %session, error = %cause, "desktop.json cannot be read");
+            None
+        }
+    };
+    if let Some(identity) = &saved
+        && process::is_ours(&identity.chromium, session)
+    {
+        let path = identity.devtools_path.clone();
+        let devtools = Devtools { address: identity.devtools, path };
+        let _ = tokio::time::timeout(grace, browser::ask(&devtools)).await;
+        process::ended_within(&identity.chromium, grace).await;
+    }
+    let mut left = process::sweep(session).await;
+    // After a boot, these numbers are those of others.
+    let same_boot = |identity: &DesktopIdentity| {
+        process::boot_id().is_ok_and(|boot| boot == identity.xvfb.boot_id)
+    };
+    if let Some(identity) = saved.filter(same_boot) {
+        left.extend(display::remove_remains(identity.xvfb.pid));
+        left.extend(display::remove_dead_socket(identity.display_number));
+        let creators: Vec<i32> = identity.vnc.iter().map(|vnc| vnc.pid).collect();
+        left.extend(sweep_segments(&creators, &settings.path).await);
+    }
+    left.extend(clear(directory, settings.keep_directories).await);
+    left
+}
+
+/// Removes what a desktop that has ended no longer needs of its directory.
+async fn clear(directory: Directory, keep: bool) -> Option<String> {
+    let path = directory.path().to_owned();
+    let cleared = tokio::task::spawn_blocking(move || {
+        let locks = browser::remove_remains(&directory.profile());
+        locks.and(directory.clear(keep))
+    });
+    let cause = match cleared.await {
+        Ok(Ok(())) => return None,
+        Ok(Err(cause)) => cause.to_string(),
+        Err(cause) => cause.to_string(),
+    };
+    Some(format!("{} could not be cleared: {cause}", path.display()))
 }
 
 /// Undoes what there is of a desktop when it is dropped, unless it was taken.

@@ -19,7 +19,7 @@ use tokio::sync::{OnceCell, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::closing::{Parts, Undo};
+use super::closing::{Parts, Undo, end_remains};
 use super::directory::{Directory, Saved};
 use super::record::Record;
 use super::running::LiveDesktop;
@@ -63,6 +63,17 @@ impl Desktops {
     /// The directory of a session, there or not.
     pub fn directory(&self, session: SessionId) -> Directory {
         Directory::of(&self.0.data, session)
+    }
+
+    /// Ends what a former server left running of a session: the browser by `Browser.close`, the
+    /// rest by signals, and only what carries the session's marker. Resolves as
+    /// [`Desktop::shut_down`] does. It may be repeated; not for a session whose desktop is up.
+    pub fn end_remains(&self, session: SessionId) -> BoxFuture<'static, Vec<String>> {
+        let settings = Arc::clone(&self.0.settings);
+        let work = self.0.runtime.spawn(end_remains(session, self.directory(session), settings));
+        Box::pin(async move {
+            work.await.unwrap_or_else(|cause| vec![format!("the end broke off: {cause}")])
+        })
     }
 
     /// Removes the directory of a session that has ended, its downloads too. It may be repeated.
@@ -181,6 +192,7 @@ impl Inner {
             self.no_sandbox(&chromium_path),
         );
         let (display_number, xvfb) = display?;
+        undo.lock().note(|parts| parts.display_number = Some(display_number));
         browser::prepare(&profile, &directory.downloads())
             .map_err(|cause| directory_failed(&profile, &cause))?;
 

@@ -60,14 +60,17 @@ impl World {
         }
     }
 
-    /// What carries the marker of the session; zombies have ended.
+    /// What carries the marker of the session, or its directory among its arguments.
     fn processes(&self) -> Vec<String> {
         let marker = format!("GREENROOM_SESSION={}", self.session);
+        let folder = format!("/{}/", self.session);
         let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
         entries
             .filter(|entry| {
-                let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-                environment.split(|byte| *byte == 0).any(|one| one == marker.as_bytes())
+                let read = |what| fs::read(entry.path().join(what)).unwrap_or_default();
+                let environment = read("environ");
+                String::from_utf8_lossy(&read("cmdline")).contains(&folder)
+                    || environment.split(|byte| *byte == 0).any(|one| one == marker.as_bytes())
             })
             .map(|entry| fs::read_to_string(entry.path().join("comm")).unwrap_or_default())
             .collect()
@@ -154,7 +157,25 @@ async fn evaluate(connection: &Connection, script: &str) -> Value {
 fn segments_of(pid: i32) -> usize {
     let table = fs::read_to_string("/proc/sysvipc/shm").unwrap();
     let creator = pid.to_string();
-    table.lines().filter(|row| row.split_whitespace().nth(4) == Some(&creator)).count()
+    let columns = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    // Of mode 1600 are those that are removed already, until the X server lets go of them.
+    columns
+        .filter(|row| row[4] == creator && !(row[2].len() == 4 && row[2].starts_with('1')))
+        .count()
+}
+
+/// The number may be another's by now: then the lock names another process.
+#[track_caller]
+fn no_display_is_left(identity: &DesktopIdentity) {
+    match fs::read_to_string(lock(identity.display_number)) {
+        Ok(holder) => assert_ne!(holder.trim(), identity.xvfb.pid.to_string()),
+        Err(_none) => {
+            // A socket without a lock is one that was left, or one of a server that ends now.
+            let stream = std::os::unix::net::UnixStream::connect(socket(identity.display_number));
+            let refused = std::io::ErrorKind::ConnectionRefused;
+            assert!(!stream.is_err_and(|cause| cause.kind() == refused), "a dead socket is left");
+        }
+    }
 }
 
 async fn banner(endpoint: &VncEndpoint) -> Vec<u8> {
@@ -194,8 +215,7 @@ async fn a_desktop_comes_up_shows_its_page_and_leaves_nothing() {
     let death = desktop.death();
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     assert!(timeout(Duration::from_millis(300), death).await.is_err(), "it was asked to end");
-    assert!(!lock(identity.display_number).exists());
-    assert!(!socket(identity.display_number).exists());
+    no_display_is_left(&identity);
     assert_eq!(segments_of(vnc.pid), 0);
     assert!(TcpListener::bind(("127.0.0.1", identity.vnc_port)).is_ok());
     drop(seat);
@@ -309,7 +329,7 @@ async fn a_killed_browser_is_reported_and_leaves_nothing() {
 async fn a_killed_display_is_reported_and_leaves_nothing() {
     let world = World::new(Settings::default());
     let desktop = world.up(small(None)).await;
-    let display = desktop.identity().display_number;
+    let identity = desktop.identity().clone();
     let pid = rustix::process::Pid::from_raw(desktop.identity().xvfb.pid).unwrap();
     let death = desktop.death();
     let seat = desktop.vnc().take_seat().await.unwrap();
@@ -325,7 +345,7 @@ async fn a_killed_display_is_reported_and_leaves_nothing() {
     assert!(shot.is_err());
     drop(seat);
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
-    assert!(!lock(display).exists() && !socket(display).exists());
+    no_display_is_left(&identity);
     world.nothing_is_left();
 }
 
@@ -570,4 +590,23 @@ async fn downloads_outlive_the_desktop() {
     assert!(file.exists());
     world.desktops.remove_directory(world.session).await.unwrap();
     world.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_desktop_lives_on_and_its_remains_can_be_ended() {
+    let world = World::new(Settings::default());
+    let desktop = world.up(small(None)).await;
+    let identity = desktop.identity().clone();
+    let seat = desktop.vnc().take_seat().await.unwrap();
+    let saved = world.desktops.directory(world.session).saved().unwrap().unwrap();
+    drop((desktop, seat));
+    assert!(crate::system::process::is_ours(&identity.chromium, world.session));
+    assert_eq!(world.fails().await.message, "a desktop of this session lives already");
+    assert!(crate::system::process::is_ours(&identity.xvfb, world.session));
+
+    assert_eq!(world.desktops.end_remains(world.session).await, Vec::<String>::new());
+    no_display_is_left(&identity);
+    assert_eq!(segments_of(saved.identity.vnc.unwrap().pid), 0);
+    world.nothing_is_left();
+    assert_eq!(world.desktops.end_remains(world.session).await, Vec::<String>::new());
 }

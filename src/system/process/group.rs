@@ -87,7 +87,7 @@ fn living(group: i32) -> Vec<i32> {
 }
 
 /// Resolves with `true` when `members` finds none any more, with `false` after `limit`.
-async fn emptied(members: impl Fn() -> Vec<i32>, limit: Duration) -> bool {
+pub(super) async fn emptied(members: impl Fn() -> Vec<i32>, limit: Duration) -> bool {
     let end = Instant::now() + limit;
     for _ in 0..ROUNDS {
         let members = members();

@@ -76,10 +76,16 @@ pub fn is_ours(identity: &ProcessIdentity, session: SessionId) -> bool {
     is_alive(identity) && is_marked(identity.pid, session)
 }
 
-/// Whether the environment of a process carries the marker of `session`.
+/// Whether a process carries the marker of `session`: in its environment, or, where a program has
+/// wiped that (Chromium does, to make room for a title), as the directory `<session>` in the path of
+/// an argument.
 pub(super) fn is_marked(pid: i32, session: SessionId) -> bool {
+    let read = |what: &str| fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
     let marker = format!("{MARKER}={session}");
-    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
-        environment.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes())
-    })
+    let environment = read("environ");
+    if environment.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes()) {
+        return true;
+    }
+    let is_wiped = !environment.is_empty() && environment.iter().all(|byte| *byte == 0);
+    is_wiped && String::from_utf8_lossy(&read("cmdline")).contains(&format!("/{session}/"))
 }

@@ -250,6 +250,12 @@ pub async fn sweep(session: SessionId) -> Vec<String> {
     group::sweep(session).await
 }
 
+/// Resolves when a process that was perhaps not started here has ended, or with `false` after
+/// `limit`.
+pub async fn ended_within(identity: &ProcessIdentity, limit: Duration) -> bool {
+    group::emptied(|| is_alive(identity).then_some(identity.pid).into_iter().collect(), limit).await
+}
+
 fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }

@@ -8,20 +8,24 @@ use std::time::Duration;
 
 use crate::system::process::{find, output};
 
+/// `SHM_DEST`: removed already, and gone when the X server lets go of it.
+const REMOVED: u32 = 0o1000;
+
 /// The identifiers of the segments that one of `creators` made, from `/proc/sysvipc/shm`.
 fn made_by(table: &str, creators: &[i32]) -> Vec<String> {
     let rows = table.lines().skip(1);
     rows.filter_map(|row| {
         let mut columns = row.split_ascii_whitespace();
         let id = columns.nth(1)?;
-        let creator: i32 = columns.nth(2)?.parse().ok()?;
-        creators.contains(&creator).then(|| id.to_owned())
+        let mode = u32::from_str_radix(columns.next()?, 8).ok()?;
+        let creator: i32 = columns.nth(1)?.parse().ok()?;
+        (mode & REMOVED == 0 && creators.contains(&creator)).then(|| id.to_owned())
     })
     .collect()
 }
 
 /// Removes the segments of processes that have ended. Says what could not be removed.
-pub(super) async fn sweep(creators: &[i32], path: &str) -> Vec<String> {
+pub(in crate::system) async fn sweep(creators: &[i32], path: &str) -> Vec<String> {
     let left = || {
         let table = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
         made_by(&table, creators)
@@ -47,8 +51,9 @@ mod tests {
     #[test]
     fn segments_are_found_by_their_creator() {
         let table = "       key      shmid perms                  size  cpid  lpid nattch   uid\n\
-                              0      32768  1600               4196352   812   700      2     0\n\
-                              0      32769  1600                  1024   700   812      2     0\n";
+                              0      32768   600               4196352   812   700      2     0\n\
+                              0      32769   600                  1024   700   812      2     0\n\
+                              0      32770  1600                  1024   812   812      1     0\n";
         assert_eq!(made_by(table, &[812]), ["32768"]);
         assert_eq!(made_by(table, &[1]), Vec::<String>::new());
         assert_eq!(made_by("", &[812]), Vec::<String>::new());
