@@ -34,7 +34,9 @@ pub(super) async fn prepare(
         None => {
             let name = "default".to_owned();
             let organization = Organization { id: mint.mint(now), name, created_at: now };
-            organizations::insert(db, &organization).await.context("no organization can be made")?;
+            organizations::insert(db, &organization)
+                .await
+                .context("no organization can be made")?;
             (organization, true)
         }
     };

@@ -26,7 +26,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-pub use self::stopping::Settings as StopSettings;
 use crate::actors::ask::Address;
 use crate::actors::clock::Clock;
 use crate::actors::journal::{Capacity, Journal};

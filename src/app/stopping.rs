@@ -14,7 +14,6 @@ use std::time::Duration;
 use actix::Arbiter;
 use actix_web::dev::ServerHandle;
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -24,21 +23,8 @@ use super::Task;
 use crate::actors::ask::Address;
 use crate::actors::registry::{CloseAll, Drain, Registry};
 use crate::actors::world::World;
+use crate::config;
 use crate::db::Db;
-
-/// The section `stop`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// How long occupants and runs may go on after the first signal.
-    pub grace_seconds: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { grace_seconds: 30 }
-    }
-}
 
 /// How long the audit trail may take to be written to its end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -53,7 +39,7 @@ pub(super) fn signals() -> anyhow::Result<watch::Receiver<u32>> {
 
 /// What is taken down.
 pub(super) struct Stop {
-    pub(super) settings: Settings,
+    pub(super) settings: config::Stop,
     pub(super) keep_sessions: bool,
     pub(super) registry: Address<Registry>,
     pub(super) world: std::sync::Arc<World>,

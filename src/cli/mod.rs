@@ -97,7 +97,7 @@ pub fn main() -> ExitCode {
             Command::DemoSite(arguments) => demo_site::demo_site(&arguments).await,
         }
     });
-    match outcome {
+    match outcome.flatten() {
         Ok(ending) => ending.into(),
         Err(cause) => {
             say_error(&cause);

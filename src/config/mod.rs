@@ -38,7 +38,7 @@ pub struct Settings {
     /// Limits and defaults of sessions, occupancies and runs.
     pub sessions: actors::Settings,
     /// How the server is taken down.
-    pub stop: StopSettings,
+    pub stop: Stop,
 }
 
 impl Default for Settings {
@@ -50,7 +50,7 @@ impl Default for Settings {
             database: db::Settings::default(),
             desktop: system::Settings::default(),
             sessions: actors::Settings::default(),
-            stop: StopSettings::default(),
+            stop: Stop::default(),
         }
     }
 }
@@ -63,6 +63,20 @@ pub struct Keys {
     pub bootstrap: Option<Secret>,
     /// What opens `/admin`. Nothing does if it is not given.
     pub operator: Option<Secret>,
+}
+
+/// The section `stop`: how the server is taken down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stop {
+    /// How long occupants and runs may go on after the first signal.
+    pub grace_seconds: u64,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { grace_seconds: 30 }
+    }
 }
 
 impl Checked for Settings {

@@ -4,11 +4,14 @@
 //! ([`problem`]), what a request is called ([`request_id`]), and the order in which the layers
 //! around the endpoints stand ([`application`]).
 
+pub mod admin;
 pub mod body;
 pub mod bridge;
 pub mod caller;
+pub mod cdp;
 pub mod error;
 pub mod front;
+pub mod health;
 pub mod pages;
 pub mod picture;
 pub mod problem;
@@ -17,6 +20,7 @@ pub mod security;
 pub mod sessions;
 mod settings;
 pub mod static_site;
+pub mod stream;
 pub mod validation;
 
 use actix_web::body::BoxBody;
@@ -25,6 +29,15 @@ use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::{App, Error, web};
 
 pub use settings::{Settings, Wrong};
+
+/// Every endpoint.
+pub fn routes(config: &mut web::ServiceConfig) {
+    health::routes(config);
+    sessions::routes(config);
+    cdp::routes(config);
+    stream::routes(config);
+    admin::routes(config);
+}
 
 /// An application with every layer that the endpoints share, and the pages, but no endpoints.
 ///

@@ -18,7 +18,8 @@ pub enum Encoding {
 impl Encoding {
     /// What a header `Accept` prefers; PNG where it has no preference.
     pub fn of_accept(accept: &str) -> Self {
-        let place = |wanted: &str| accept.split(',').position(|range| range.trim().starts_with(wanted));
+        let place =
+            |wanted: &str| accept.split(',').position(|range| range.trim().starts_with(wanted));
         match (place("image/jpeg"), place("image/png")) {
             (Some(jpeg), Some(png)) if jpeg < png => Self::Jpeg,
             (Some(_), None) => Self::Jpeg,

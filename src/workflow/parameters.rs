@@ -131,7 +131,11 @@ mod tests {
         check(&of_type("boolean"), &json!({ "n": "False" }), Ok(json!({ "n": false })));
         check(&of_type("json"), &json!({ "n": "[1]" }), Ok(json!({ "n": [1] })));
         check(&of_type("string"), &json!({ "n": 5 }), Ok(json!({ "n": "5" })));
-        check(&of_type("file_url"), &json!({ "n": "http://a/b" }), Ok(json!({ "n": "http://a/b" })));
+        check(
+            &of_type("file_url"),
+            &json!({ "n": "http://a/b" }),
+            Ok(json!({ "n": "http://a/b" })),
+        );
     }
 
     #[test]
@@ -139,8 +143,16 @@ mod tests {
         let wrong = Err("parameter `n`: expected a whole number");
         check(&of_type("integer"), &json!({ "n": "twelve" }), wrong);
         check(&of_type("integer"), &json!({ "n": 1.5 }), wrong);
-        check(&of_type("boolean"), &json!({ "n": "maybe" }), Err("parameter `n`: expected true or false"));
-        check(&of_type("json"), &json!({ "n": "{" }), Err("parameter `n`: expected a JSON document"));
+        check(
+            &of_type("boolean"),
+            &json!({ "n": "maybe" }),
+            Err("parameter `n`: expected true or false"),
+        );
+        check(
+            &of_type("json"),
+            &json!({ "n": "{" }),
+            Err("parameter `n`: expected a JSON document"),
+        );
     }
 
     #[test]

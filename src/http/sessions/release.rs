@@ -41,12 +41,11 @@ impl Request {
     pub fn proof(&self) -> Result<Proof, Problem> {
         let mut fields = Fields::new();
         // A secret is not repeated, not even a wrong one.
-        let token = fields.check("lease_token", Value::Null, self.lease_token.parse::<LeaseToken>());
+        let token =
+            fields.check("lease_token", Value::Null, self.lease_token.parse::<LeaseToken>());
         match (token, fields.finish()) {
             (Some(token), _) => Ok(Proof { generation: self.generation, lease: token.hash() }),
-            (None, refused) => {
-                Err(refused.err().unwrap_or_else(|| Problem::invalid(Vec::new())))
-            }
+            (None, refused) => Err(refused.err().unwrap_or_else(|| Problem::invalid(Vec::new()))),
         }
     }
 }

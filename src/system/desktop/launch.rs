@@ -115,19 +115,7 @@ impl Launch for Desktops {
     }
 
     fn sweep(&self, session: SessionId) -> BoxFuture<'static, Vec<String>> {
-        let directory = self.directory(session);
-        let settings = Arc::clone(&self.0.settings);
-        let work = self.0.runtime.spawn(async move {
-            let saved = directory.saved().ok().flatten();
-            let mut left = Parts::new(session, directory, settings).end().await;
-            if let Some(Saved { identity, .. }) = saved {
-                left.extend(display::remove_remains(identity.xvfb.pid));
-            }
-            left
-        });
-        Box::pin(async move {
-            work.await.unwrap_or_else(|cause| vec![format!("the sweep broke off: {cause}")])
-        })
+        self.end_remains(session)
     }
 }
 

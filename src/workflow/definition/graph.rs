@@ -99,7 +99,8 @@ pub fn check(blocks: &[Block], finally: Option<&str>) -> Vec<OrderFault> {
     }
     if let [first, others @ ..] = roots.as_slice() {
         for index in others {
-            let message = format!("no block leads here, and the first block is `{}`", label(*first));
+            let message =
+                format!("no block leads here, and the first block is `{}`", label(*first));
             faults.push(fault(*index, "next_block_label", "block_unreachable", message));
         }
     }

@@ -91,7 +91,13 @@ impl Reader {
         let title = match object.get("title") {
             Some(Value::String(title)) => title.clone(),
             Some(other) => {
-                self.refuse(vec!["title".into()], None, "type_invalid", "expected a text", Some(other));
+                self.refuse(
+                    vec!["title".into()],
+                    None,
+                    "type_invalid",
+                    "expected a text",
+                    Some(other),
+                );
                 String::new()
             }
             None => {
@@ -103,13 +109,25 @@ impl Reader {
         let status = self.optional_text(object, "status").unwrap_or_else(|| "published".to_owned());
         if !STATUSES.contains(&status.as_str()) {
             let message = format!("expected one of {}", STATUSES.join(", "));
-            self.refuse(vec!["status".into()], None, "status_unknown", message, object.get("status"));
+            self.refuse(
+                vec!["status".into()],
+                None,
+                "status_unknown",
+                message,
+                object.get("status"),
+            );
         }
         self.check_minutes(object);
         let definition = match object.get(DEFINITION) {
             Some(raw) => self.read_definition(raw),
             None => {
-                self.refuse(vec![DEFINITION.into()], None, "missing", "the field is required", None);
+                self.refuse(
+                    vec![DEFINITION.into()],
+                    None,
+                    "missing",
+                    "the field is required",
+                    None,
+                );
                 None
             }
         };
@@ -226,7 +244,12 @@ impl Reader {
         value.as_array()
     }
 
-    fn read_blocks(&mut self, given: Option<&Value>, path: &[PathPart], depth: usize) -> Vec<Block> {
+    fn read_blocks(
+        &mut self,
+        given: Option<&Value>,
+        path: &[PathPart],
+        depth: usize,
+    ) -> Vec<Block> {
         let Some(list) = self.list(given, path) else { return Vec::new() };
         if depth > 10 || list.len() > MOST_BLOCKS {
             let message = format!("expected at most {MOST_BLOCKS} blocks and 10 loops in another");
@@ -311,7 +334,13 @@ impl Reader {
         }
         let parameter_keys = match object.get("parameter_keys") {
             None | Some(Value::Null) => Vec::new(),
-            Some(keys) => keys.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Some(keys) => keys
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
         };
         let loops = matches!(kind, Some(Kind::ForLoop(_) | Kind::WhileLoop(_)));
         let body = if loops {
@@ -356,11 +385,11 @@ impl Reader {
                 self.refuse(at, Some(label), "label_reserved", message, None);
             }
         }
-        let outputs: HashSet<String> = placed.iter().map(|placed| placed.block.output_key()).collect();
+        let outputs: HashSet<String> =
+            placed.iter().map(|placed| placed.block.output_key()).collect();
         for (index, parameter) in parameters.iter().enumerate() {
             if outputs.contains(&parameter.key) {
-                let path =
-                    vec![DEFINITION.into(), "parameters".into(), index.into(), "key".into()];
+                let path = vec![DEFINITION.into(), "parameters".into(), index.into(), "key".into()];
                 let message = format!("`{}` is the output of a block", parameter.key);
                 self.refuse(path, None, "key_reserved", message, parameter.raw.get("key"));
             }
@@ -397,7 +426,8 @@ impl Reader {
                 }
             }
             if let Kind::ForLoop(spec) = &block.kind
-                && let Some(key) = spec.loop_over_parameter_key.as_ref().filter(|key| !key.is_empty())
+                && let Some(key) =
+                    spec.loop_over_parameter_key.as_ref().filter(|key| !key.is_empty())
                 && !known.contains(key)
             {
                 let path = join(path, &["loop_over_parameter_key".into()]);

@@ -12,8 +12,12 @@ use super::parameter::is_identifier;
 /// Fields that hold a label.
 const LABEL_FIELDS: &[&str] = &["label", "next_block_label", "finally_block_label"];
 /// Fields that hold the key of a parameter, or a list of them.
-const KEY_FIELDS: &[&str] =
-    &["parameter_keys", "source_parameter_key", "loop_over_parameter_key", "loop_variable_reference"];
+const KEY_FIELDS: &[&str] = &[
+    "parameter_keys",
+    "source_parameter_key",
+    "loop_over_parameter_key",
+    "loop_variable_reference",
+];
 
 /// Rewrites the document in place.
 pub fn sanitize(workflow: &mut Value) {
@@ -139,9 +143,9 @@ fn in_templates(text: &str, names: &HashMap<String, String>) -> String {
         let end = opened.find(close).map_or(opened.len(), |end| end + close.len());
         let (segment, after) = opened.split_at(end);
         result.push_str(before);
-        let renamed = ordered.iter().fold(segment.to_owned(), |text, (old, new)| {
-            replace_whole(&text, old, new)
-        });
+        let renamed = ordered
+            .iter()
+            .fold(segment.to_owned(), |text, (old, new)| replace_whole(&text, old, new));
         result.push_str(&renamed);
         rest = after;
     }

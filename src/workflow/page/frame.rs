@@ -210,7 +210,10 @@ impl Browser {
                     }
                     return Err(late(&answer.reason));
                 }
-                Ok(Err(Miss::Gone)) => self.next_document(deadline).await.ok_or_else(|| late("the page kept changing"))?,
+                Ok(Err(Miss::Gone)) => self
+                    .next_document(deadline)
+                    .await
+                    .ok_or_else(|| late("the page kept changing"))?,
             }
         }
     }
@@ -237,13 +240,16 @@ impl Browser {
         for selector in frames {
             let locator = Locator::parse(selector).map_err(|error| Miss::Failed(error.into()))?;
             let left = deadline.saturating_duration_since(Instant::now());
-            let arguments =
-                [json!(locator), json!(["attached"]), json!(milliseconds(left))];
+            let arguments = [json!(locator), json!(["attached"]), json!(milliseconds(left))];
             let ready = "(...args) => greenroom.ready(...args)";
             let value = self.attempt(&frame, ready, &arguments, true).await?;
             let answer: Answer = serde_json::from_value(value).unwrap_or_default();
             let refused = |reason: String| {
-                Miss::Failed(PageError::NotReady { selector: selector.clone(), reason, after: whole })
+                Miss::Failed(PageError::NotReady {
+                    selector: selector.clone(),
+                    reason,
+                    after: whole,
+                })
             };
             if !answer.ok {
                 return Err(refused(answer.reason));
@@ -279,7 +285,8 @@ impl Browser {
     ) -> Result<(Frame, Answer), PageError> {
         let locator = Locator::parse(target.selector)?;
         let function = "(...args) => greenroom.ready(...args)";
-        self.in_frame(target, function, |left| vec![json!(locator), json!(wants), json!(left)]).await
+        self.in_frame(target, function, |left| vec![json!(locator), json!(wants), json!(left)])
+            .await
     }
 
     /// Calls a method of the script in a frame at once; a reason against it is an error.
@@ -359,10 +366,9 @@ impl Browser {
                 Err(_elapsed) => return Err(PageError::Timeout { what, after }),
                 Ok(Ok(facts)) => return Ok(facts),
                 Ok(Err(Miss::Failed(error))) => return Err(error),
-                Ok(Err(Miss::Gone)) => self
-                    .next_document(deadline)
-                    .await
-                    .ok_or(PageError::Timeout { what, after })?,
+                Ok(Err(Miss::Gone)) => {
+                    self.next_document(deadline).await.ok_or(PageError::Timeout { what, after })?
+                }
             }
         }
     }

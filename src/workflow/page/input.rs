@@ -48,13 +48,7 @@ impl Browser {
         Ok(())
     }
 
-    async fn click_at(
-        &self,
-        page: &str,
-        x: f64,
-        y: f64,
-        how: &Clicking,
-    ) -> Result<(), PageError> {
+    async fn click_at(&self, page: &str, x: f64, y: f64, how: &Clicking) -> Result<(), PageError> {
         let button = match how.button {
             MouseButton::Left => "left",
             MouseButton::Middle => "middle",
@@ -130,7 +124,12 @@ impl Browser {
     }
 
     /// Presses keys one after another, in an element or wherever the focus is.
-    pub async fn press(&self, target: Option<Target<'_>>, strokes: &[Stroke], timeout: Duration) -> Result<(), PageError> {
+    pub async fn press(
+        &self,
+        target: Option<Target<'_>>,
+        strokes: &[Stroke],
+        timeout: Duration,
+    ) -> Result<(), PageError> {
         let deadline = Instant::now() + timeout;
         let session = match target {
             Some(target) => {
@@ -298,7 +297,10 @@ impl Browser {
         let mut session = frame.session.clone();
         loop {
             let around = self.with(|tabs| {
-                Some((tabs.parents.get(&session)?.clone(), tabs.frame_sessions.get(&session)?.clone()))
+                Some((
+                    tabs.parents.get(&session)?.clone(),
+                    tabs.frame_sessions.get(&session)?.clone(),
+                ))
             });
             let Some((around, id)) = around else { return Ok((session, x, y)) };
             let owner = self.call(&around, "DOM.getFrameOwner", json!({ "frameId": id })).await?;
@@ -306,7 +308,10 @@ impl Browser {
             let params = json!({ "backendNodeId": node });
             let model = self.call(&around, "DOM.getBoxModel", params).await?;
             let corner = |index: usize| {
-                model.pointer("/model/content").and_then(|quad| quad.get(index)).and_then(Value::as_f64)
+                model
+                    .pointer("/model/content")
+                    .and_then(|quad| quad.get(index))
+                    .and_then(Value::as_f64)
             };
             x += corner(0).unwrap_or_default();
             y += corner(1).unwrap_or_default();
@@ -323,7 +328,8 @@ impl Browser {
         });
         let moment = deadline.min(Instant::now() + Duration::from_secs(1));
         // Forms are submitted in a task of their own; what it began is known after the next one.
-        let _whether_it_left = tokio::time::timeout_at(moment, self.call(page, "Runtime.evaluate", task)).await;
+        let _whether_it_left =
+            tokio::time::timeout_at(moment, self.call(page, "Runtime.evaluate", task)).await;
         self.catch_up();
         let followed = self.with(|tabs| tabs.working().cloned());
         match followed {
@@ -338,7 +344,12 @@ impl Browser {
             }
             Some(_) | None => {
                 let moving = self.with(|tabs| tabs.tab(page).is_some_and(|tab| tab.navigating));
-                if !moving && self.with(|tabs| tabs.tab(page).is_none_or(|tab| tab.document.reached.contains("DOMContentLoaded"))) {
+                if !moving
+                    && self.with(|tabs| {
+                        tabs.tab(page)
+                            .is_none_or(|tab| tab.document.reached.contains("DOMContentLoaded"))
+                    })
+                {
                     return;
                 }
                 self.until(deadline, |tabs| {

@@ -53,7 +53,17 @@ pub struct NotALocator {
 }
 
 const ENGINES: &[&str] = &[
-    "css", "text", "role", "label", "placeholder", "alt", "title", "testid", "xpath", "nth", "id",
+    "css",
+    "text",
+    "role",
+    "label",
+    "placeholder",
+    "alt",
+    "title",
+    "testid",
+    "xpath",
+    "nth",
+    "id",
 ];
 const CONDITIONS: &[&str] =
     &["name", "checked", "disabled", "expanded", "pressed", "selected", "level", "exact"];
@@ -141,7 +151,9 @@ fn step(text: &str) -> Result<Step, NotALocator> {
         "role" => role(body).map_err(refused),
         "nth" if body.parse::<i64>().is_err() => Err(refused("expected a whole number")),
         "css" | "xpath" | "nth" => Ok(plain(engine, body, false)),
-        "testid" | "id" => Ok(plain(engine, &quoted(body).unwrap_or_else(|| body.to_owned()), true)),
+        "testid" | "id" => {
+            Ok(plain(engine, &quoted(body).unwrap_or_else(|| body.to_owned()), true))
+        }
         _ => Ok(match quoted(body) {
             Some(inner) => plain(engine, &inner, true),
             None => plain(engine, body, false),
@@ -234,7 +246,9 @@ mod tests {
                     let conditions: String = step
                         .conditions
                         .iter()
-                        .map(|is| format!("[{}={}{}]", is.name, is.value, if is.exact { "!" } else { "" }))
+                        .map(|is| {
+                            format!("[{}={}{}]", is.name, is.value, if is.exact { "!" } else { "" })
+                        })
                         .collect();
                     format!("{}{exact}<{}>{conditions}", step.engine, step.body)
                 })

@@ -29,7 +29,9 @@ fn reached(tab: &Tab, state: LoadState) -> bool {
         LoadState::Commit => true,
         LoadState::DomContentLoaded => has("DOMContentLoaded"),
         LoadState::Load => has("load"),
-        LoadState::NetworkIdle => has("networkIdle") || has("networkAlmostIdle") && tab.requests.is_empty(),
+        LoadState::NetworkIdle => {
+            has("networkIdle") || has("networkAlmostIdle") && tab.requests.is_empty()
+        }
     }
 }
 
@@ -46,10 +48,8 @@ impl Browser {
         let session = self.working()?;
         let before = self.with(|tabs| tabs.tab(&session).map(|tab| tab.document.loader.clone()));
         let late = || PageError::Timeout { what: format!("{url} did not load"), after: timeout };
-        let failed = |reason: &str| PageError::Navigation {
-            url: url.to_owned(),
-            reason: reason.to_owned(),
-        };
+        let failed =
+            |reason: &str| PageError::Navigation { url: url.to_owned(), reason: reason.to_owned() };
 
         let call = self.call(&session, "Page.navigate", json!({ "url": url }));
         let answer = match timeout_at(deadline, call).await {
@@ -107,7 +107,11 @@ impl Browser {
     }
 
     /// Waits until the page in the tab worked in has loaded that far.
-    pub async fn wait_for_load(&self, state: LoadState, timeout: Duration) -> Result<(), PageError> {
+    pub async fn wait_for_load(
+        &self,
+        state: LoadState,
+        timeout: Duration,
+    ) -> Result<(), PageError> {
         let deadline = Instant::now() + timeout;
         let session = self.working()?;
         let what = match state {
@@ -127,7 +131,9 @@ impl Browser {
         loop {
             let idle = self.until(deadline, |tabs| match tabs.tab(&session) {
                 None => Some(()),
-                Some(tab) => (reached(tab, LoadState::Load) && tab.requests.is_empty()).then_some(()),
+                Some(tab) => {
+                    (reached(tab, LoadState::Load) && tab.requests.is_empty()).then_some(())
+                }
             });
             idle.await.ok_or_else(|| self.ended_or(late()))?;
             let end = deadline.min(Instant::now() + IDLE);

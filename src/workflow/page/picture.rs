@@ -53,7 +53,8 @@ impl Browser {
             Paper::Legal => (8.5, 14.0),
             Paper::Tabloid => (11.0, 17.0),
         };
-        let date = "<div style=\"font-size:8px;margin-left:20px\"><span class=\"date\"></span></div>";
+        let date =
+            "<div style=\"font-size:8px;margin-left:20px\"><span class=\"date\"></span></div>";
         let params = json!({
             "landscape": how.landscape,
             "printBackground": how.print_background,

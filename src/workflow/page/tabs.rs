@@ -186,7 +186,8 @@ impl Tabs {
                 if self.tabs.values().any(|tab| tab.target == target) {
                     return None; // Attached twice; the first is the one in use.
                 }
-                let document = Document { url: text(info, "url").to_owned(), ..Document::default() };
+                let document =
+                    Document { url: text(info, "url").to_owned(), ..Document::default() };
                 let main_frame = target.clone();
                 let tab = Tab { target, main_frame, document, ..Tab::default() };
                 self.tabs.insert(session.clone(), tab);
@@ -232,10 +233,8 @@ impl Tab {
                     let loader = text(frame, "loaderId").to_owned();
                     let status = self.answered.remove(&loader);
                     self.answered.clear();
-                    let url =
-                        format!("{}{}", text(frame, "url"), text(frame, "urlFragment"));
-                    self.document =
-                        Document { loader, reached: HashSet::new(), status, url };
+                    let url = format!("{}{}", text(frame, "url"), text(frame, "urlFragment"));
+                    self.document = Document { loader, reached: HashSet::new(), status, url };
                     self.navigating = false;
                     self.crashed = false;
                     self.requests.clear();
@@ -251,11 +250,16 @@ impl Tab {
                     && ["http:", "https:", "data:", "blob:", "about:", "file:"]
                         .iter()
                         .any(|scheme| text(params, "url").starts_with(scheme))
-                    && !matches!(text(params, "disposition"), "newTab" | "newWindow" | "download") =>
+                    && !matches!(
+                        text(params, "disposition"),
+                        "newTab" | "newWindow" | "download"
+                    ) =>
             {
                 self.navigating = true;
             }
-            "Page.frameClearedScheduledNavigation" | "Page.frameStoppedLoading" | "Page.downloadWillBegin"
+            "Page.frameClearedScheduledNavigation"
+            | "Page.frameStoppedLoading"
+            | "Page.downloadWillBegin"
                 if main("frameId") =>
             {
                 self.navigating = false;

@@ -225,7 +225,9 @@ fn read<'de, T: Deserialize<'de>>(block: &'de Map<String, Value>) -> Result<T, M
 }
 
 /// A selector, or a chain of them through frames.
-pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(super) fn one_or_many<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a text or a list of texts")]
     enum OneOrMany {
@@ -241,7 +243,9 @@ pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 }
 
 /// A positive number of seconds, at most an hour; also as a text, which a template gives.
-pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn seconds<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
     use serde::de::Error as _;
 
     let value = Option::<Value>::deserialize(deserializer)?;
@@ -249,11 +253,14 @@ pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
     if value.as_str().is_some_and(|text| text.contains("{{")) {
         return Ok(None);
     }
-    let number = value.as_f64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
+    let number =
+        value.as_f64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
     number
         .filter(|number| (0.0..=3600.0).contains(number) && *number > 0.0)
         .map(|number| Some(Duration::from_secs_f64(number)))
-        .ok_or_else(|| D::Error::custom("expected a number of seconds, more than 0 and at most 3600"))
+        .ok_or_else(|| {
+            D::Error::custom("expected a number of seconds, more than 0 and at most 3600")
+        })
 }
 
 fn yes() -> bool {
@@ -308,7 +315,8 @@ fn wait_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
     if value.as_str().is_some_and(|text| text.contains("{{")) {
         return Ok(1); // A template, which is rendered before the block is read again.
     }
-    let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
+    let number =
+        value.as_u64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
     number
         .filter(|number| (1..=Wait::LONGEST).contains(number))
         .ok_or_else(|| D::Error::custom("expected a whole number of seconds from 1 to 1800"))

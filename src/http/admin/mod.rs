@@ -1,0 +1,70 @@
+//! `/admin`: what operators see. It answers to the operator key alone.
+
+use actix_web::web::{Data, Json, ServiceConfig, get};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::body::Query;
+use super::caller::Operator;
+use super::front::Front;
+use super::problem::Problem;
+use super::validation::{Fields, Part};
+use crate::actors::journal::Filter;
+
+/// Adds the routes.
+pub fn routes(config: &mut ServiceConfig) {
+    config.route("/admin/messages", get().to(messages)).route("/admin/actors", get().to(actors));
+}
+
+/// Which messages. All of it may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Wish {
+    /// Sent by this actor or to it: `registry`, or the id of a session or run.
+    actor: Option<String>,
+    session: Option<String>,
+    run: Option<String>,
+    kind: Option<String>,
+    /// `done`, `refused`, `failed`, `unanswered`, `pending`.
+    outcome: Option<String>,
+    since: Option<DateTime<Utc>>,
+    /// As `next_cursor` gave it.
+    cursor: Option<i64>,
+    limit: Option<usize>,
+}
+
+/// The greatest page.
+const MOST: usize = 1000;
+
+/// `GET /admin/messages`: newest first.
+async fn messages(
+    _: Operator,
+    Query(wish): Query<Wish>,
+    front: Data<Front>,
+) -> Result<Json<Value>, Problem> {
+    let mut fields = Fields::of(Part::Query);
+    let id = |name: &str, text: &Option<String>| text.clone().map(|text| (name.to_owned(), text));
+    let (session, run) = (id("session", &wish.session), id("run", &wish.run));
+    let session = session.and_then(|(name, text)| fields.check(&name, &*text, text.parse()));
+    let run = run.and_then(|(name, text)| fields.check(&name, &*text, text.parse()));
+    let limit = wish.limit.unwrap_or(100);
+    fields.require("limit", limit, (1..=MOST).contains(&limit), "expected 1 to 1000");
+    let known = ["done", "refused", "failed", "unanswered", "pending"];
+    if let Some(outcome) = &wish.outcome {
+        let expected = format!("expected one of {}", known.join(", "));
+        fields.require("outcome", outcome.as_str(), known.contains(&outcome.as_str()), expected);
+    }
+    fields.finish()?;
+
+    let Wish { actor, kind, outcome, since, cursor: before, .. } = wish;
+    let filter = Filter { actor, session, run, kind, outcome, since, before };
+    let messages = front.world.journal.messages(&filter, limit);
+    let next = messages.last().filter(|_last| messages.len() == limit).map(|last| last.id);
+    Ok(Json(json!({ "messages": messages, "next_cursor": next })))
+}
+
+/// `GET /admin/actors`: who lives, and what each is at.
+async fn actors(_: Operator, front: Data<Front>) -> Json<Value> {
+    Json(json!({ "actors": front.world.journal.actors() }))
+}

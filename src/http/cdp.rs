@@ -1,0 +1,222 @@
+//! `/v1/browser_sessions/{id}/cdp`: a session's DevTools, for whoever may drive it.
+//!
+//! The handshake with the browser is our own, because Chromium refuses those that carry an
+//! `Origin` or a foreign `Host`. After it the bytes of both sides are passed on as they are: no
+//! frame is parsed, so none is too large and every extension passes.
+//!
+//! `GET …/cdp/json/version` is what Playwright asks when it is given an `http` address.
+
+use std::io;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use actix_web::web::{Bytes, Data, Json, Payload, ServiceConfig, get};
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::body::PathId;
+use super::caller::Caller;
+use super::error::ApiError;
+use super::front::Front;
+use super::problem::Problem;
+use super::sessions::find;
+use crate::actors::registry::RouteError;
+use crate::actors::session::SessionError;
+use crate::actors::views::SessionView;
+use crate::domain::ids::SessionId;
+use crate::domain::session::{DesktopIdentity, SessionStatus};
+
+/// How long the browser may take to answer the handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long a session that is starting is waited for.
+const STARTING: Duration = Duration::from_secs(45);
+
+/// How much is read from the browser at once.
+const CHUNK: usize = 64 * 1024;
+
+/// Adds the routes.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .route("/v1/browser_sessions/{id}/cdp", get().to(connect))
+        .route("/v1/browser_sessions/{id}/cdp/json/version", get().to(version));
+}
+
+/// The desktop of a session that runs, and its view; waits for one that is starting.
+async fn running(
+    front: &Front,
+    caller: Caller,
+    id: SessionId,
+) -> Result<(DesktopIdentity, watch::Receiver<SessionView>), ApiError> {
+    let Some(mut view) = front.world.views.session(caller.organization, id) else {
+        find(front, caller.organization, id).await?;
+        return Err(RouteError::Session(SessionError::Closing).into());
+    };
+    let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);
+    if timeout(STARTING, settled).await.is_err() {
+        return Err(RouteError::Session(SessionError::Starting).into());
+    }
+    let (desktop, status) = {
+        let view = view.borrow();
+        (view.record.desktop.clone(), view.record.status)
+    };
+    match desktop {
+        Some(desktop) if !status.is_final() => Ok((desktop, view)),
+        Some(_) | None => Err(RouteError::Session(SessionError::Closing).into()),
+    }
+}
+
+async fn version(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    running(&front, caller, id).await?;
+    let address = format!("{}/v1/browser_sessions/{id}/cdp", front.socket_url());
+    Ok(Json(json!({
+        "Browser": "Chrome/Greenroom",
+        "Protocol-Version": "1.3",
+        "webSocketDebuggerUrl": address,
+    })))
+}
+
+async fn connect(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    request: HttpRequest,
+    payload: Payload,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok())
+    else {
+        let detail = "this is a WebSocket: give it to connectOverCDP, or ask …/cdp/json/version";
+        return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "websocket_expected", detail).into());
+    };
+    let extensions = request.headers().get("sec-websocket-extensions");
+    let extensions = extensions.and_then(|value| value.to_str().ok());
+    let (desktop, view) = running(&front, caller, id).await?;
+    let upstream = timeout(HANDSHAKE, shake_hands(&desktop, key, extensions)).await;
+    let upstream = upstream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let upstream = upstream.map_err(|cause| {
+        let detail = format!("the browser does not answer: {cause}");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "browser_unreachable", detail).retryable()
+    })?;
+
+    let (from_browser, to_browser) = upstream.socket.into_split();
+    let ended = CancellationToken::new();
+    let ends = until_ended(view, front.closing.clone());
+    let guard = ended.clone().drop_guard();
+    actix_web::rt::spawn(pass_on(payload, to_browser, ended));
+    // The tunnel ends with the session, with the server, and when the client lets go of it.
+    let down = down(upstream.early, from_browser).take_until(Box::pin(ends));
+    let down = down.map(move |chunk| {
+        let _ends_the_other_direction = &guard;
+        chunk
+    });
+    let mut response = HttpResponse::SwitchingProtocols();
+    response.upgrade("websocket").insert_header((SEC_WEBSOCKET_ACCEPT, upstream.accept));
+    if let Some(extensions) = upstream.extensions {
+        response.insert_header(("sec-websocket-extensions", extensions));
+    }
+    Ok(response.streaming(down))
+}
+
+async fn until_ended(mut view: watch::Receiver<SessionView>, closing: CancellationToken) {
+    tokio::select! {
+        _ = view.wait_for(|view| view.closing || view.record.status.is_final()) => {}
+        () = closing.cancelled() => {}
+    }
+}
+
+/// A browser that has agreed to speak WebSocket.
+struct Upstream {
+    socket: TcpStream,
+    /// What it says of the client's key.
+    accept: String,
+    extensions: Option<String>,
+    /// What it sent right behind its answer.
+    early: Bytes,
+}
+
+/// RFC 6455, section 4.1, with the client's own key, so that the browser's answer to it is the
+/// answer to the client.
+async fn shake_hands(
+    desktop: &DesktopIdentity,
+    key: &str,
+    extensions: Option<&str>,
+) -> io::Result<Upstream> {
+    let (address, path) = (desktop.devtools, &desktop.devtools_path);
+    let mut socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    let extensions = extensions
+        .map(|offer| format!("Sec-WebSocket-Extensions: {offer}\r\n"))
+        .unwrap_or_default();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{extensions}\r\n"
+    );
+    socket.write_all(request.as_bytes()).await?;
+
+    let mut reader = BufReader::new(socket);
+    let (mut status, mut accept, mut granted) = (String::new(), None, None);
+    reader.read_line(&mut status).await?;
+    loop {
+        let mut line = String::new();
+        if (&mut reader).take(16 * 1024).read_line(&mut line).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let line = line.trim_end();
+        let Some((name, value)) = line.split_once(':') else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "sec-websocket-accept" => accept = Some(value.trim().to_owned()),
+            "sec-websocket-extensions" => granted = Some(value.trim().to_owned()),
+            _ => {}
+        }
+    }
+    let Some(accept) = accept.filter(|_accept| status.contains(" 101 ")) else {
+        return Err(io::Error::other(format!("it said {}", status.trim_end())));
+    };
+    let early = Bytes::copy_from_slice(reader.buffer());
+    Ok(Upstream { socket: reader.into_inner(), accept, extensions: granted, early })
+}
+
+/// What the browser sends, in order, from what came right behind its answer.
+fn down(
+    early: Bytes,
+    from_browser: OwnedReadHalf,
+) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
+    let first = (!early.is_empty()).then_some(Ok(early));
+    let rest = stream::unfold(from_browser, |mut from_browser| async move {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        match from_browser.read_buf(&mut chunk).await {
+            Ok(0) => None,
+            Ok(_) => Some((Ok(Bytes::from(chunk)), from_browser)),
+            Err(cause) => Some((Err(cause), from_browser)),
+        }
+    });
+    stream::iter(first).chain(rest)
+}
+
+/// Passes on what the client sends, until either direction ends.
+async fn pass_on(mut payload: Payload, mut to_browser: OwnedWriteHalf, ended: CancellationToken) {
+    let passing = async {
+        while let Some(Ok(chunk)) = payload.next().await {
+            if to_browser.write_all(&chunk).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = passing => {}
+        () = ended.cancelled() => {}
+    }
+    let _ = to_browser.shutdown().await; // The browser may have gone first.
+}
