@@ -34,6 +34,11 @@ pub mod sessions;
 pub mod webhook_deliveries;
 pub mod workflows;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

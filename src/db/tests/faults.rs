@@ -1,0 +1,170 @@
+//! What is said when the database does not do what it should.
+
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::NoTls;
+
+use crate::db::store::{Store as _, StoreError};
+use crate::db::testing::{TestDb, on_both, on_both_with, time};
+use crate::db::{Db, DbError, OpenError, Settings, nodes, sessions};
+use crate::domain::deadlines::Deadlines;
+
+/// Holds a lock that no write passes, until the sender is dropped.
+async fn lock(world: &TestDb) -> tokio::sync::oneshot::Sender<()> {
+    let (release, mut released) = tokio::sync::oneshot::channel();
+    let (locked, is_locked) = tokio::sync::oneshot::channel();
+    if let Some(url) = &world.settings.url {
+        let (client, connection) = tokio_postgres::connect(url.reveal(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let take = "BEGIN; LOCK TABLE browser_sessions IN ACCESS EXCLUSIVE MODE";
+        client.batch_execute(take).await.unwrap();
+        tokio::spawn(async move {
+            locked.send(()).unwrap();
+            let _ = (&mut released).await;
+            drop(client);
+        });
+    } else {
+        let file = world.dir.join("greenroom.db");
+        tokio::task::spawn_blocking(move || {
+            use diesel::Connection as _;
+            use diesel::connection::SimpleConnection as _;
+            let mut c = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+            c.batch_execute("BEGIN EXCLUSIVE").unwrap();
+            locked.send(()).unwrap();
+            let _ = released.blocking_recv();
+        });
+    }
+    is_locked.await.unwrap();
+    release
+}
+
+#[test]
+fn a_write_that_waits_too_long_is_unavailable_and_the_next_one_is_not() {
+    let settings = Settings { statement_timeout_seconds: NonZeroU64::MIN, ..Settings::default() };
+    on_both_with(&settings, async |world| {
+        let tenant = world.tenant().await;
+        let id = tenant.stored_session(&world.db).await;
+        let moved = Deadlines { expires_at: Some(time(5)), idle_expires_at: None };
+
+        let release = lock(world).await;
+        let began = Instant::now();
+        let outcome = world.db.move_deadlines(id, moved.clone()).await;
+        assert!(matches!(outcome, Err(StoreError::Unavailable { .. })), "{outcome:?}");
+        assert!(began.elapsed() >= Duration::from_millis(900), "did not wait");
+        assert!(began.elapsed() < Duration::from_secs(10), "waited {:?}", began.elapsed());
+        drop(release);
+
+        // The lock goes a moment after the one who held it.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while let Err(error) = world.db.move_deadlines(id, moved.clone()).await {
+            assert!(Instant::now() < deadline, "{error}");
+        }
+        let read = sessions::by_id(&world.db, tenant.organization, id).await.unwrap();
+        assert_eq!(read.unwrap().deadlines, moved);
+    });
+}
+
+#[test]
+fn a_write_ends_as_it_would_have_when_its_asker_has_left() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let session = tenant.session(0);
+        let mut write = world.db.insert_session(session.clone());
+        // Polled once, so that it is under way, and dropped.
+        std::future::poll_fn(|cx| {
+            let _ = write.as_mut().poll(cx);
+            std::task::Poll::Ready(())
+        })
+        .await;
+        drop(write);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let id = session.id;
+        while sessions::by_id(&world.db, tenant.organization, id).await.unwrap().is_none() {
+            assert!(Instant::now() < deadline, "it was lost");
+        }
+    });
+}
+
+#[test]
+fn it_answers_on_a_thread_with_a_runtime_that_ends() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        for _again in 0..2 {
+            let db = world.db.clone();
+            let worker = move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(nodes::by_id(&db, tenant.node)).unwrap().unwrap();
+            };
+            tokio::task::spawn_blocking(move || std::thread::spawn(worker).join().unwrap())
+                .await
+                .unwrap();
+        }
+        world.db.ping().await.unwrap();
+    });
+}
+
+#[test]
+fn a_database_that_was_closed_is_unavailable() {
+    on_both(async |world| {
+        world.db.close();
+        let outcome = world.db.ping().await;
+        assert!(matches!(outcome, Err(DbError::Unavailable { .. })), "{outcome:?}");
+    });
+}
+
+#[test]
+fn a_row_that_this_program_did_not_write_is_named() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let id = tenant.stored_session(&world.db).await;
+        world.execute("UPDATE browser_sessions SET occupancy_state = 'held'").await;
+        let outcome = sessions::by_id(&world.db, tenant.organization, id).await;
+        let Err(DbError::Corrupt { column, row }) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((column, row), ("browser_sessions.runnable_type", id.to_string()));
+    });
+}
+
+#[test]
+fn what_cannot_be_opened_says_why() {
+    on_both(async |world| {
+        let open = async |url: &str| {
+            let settings = Settings { url: Some(url.parse().unwrap()), ..Settings::default() };
+            Db::open(&settings, &world.dir).await.unwrap_err()
+        };
+        let Some((server, _name)) = &world.postgres else {
+            let missing = world.dir.join("no-such-directory/greenroom.db");
+            let url = format!("sqlite:{}", missing.display());
+            let error = open(&url).await;
+            assert!(matches!(error, OpenError::File { path, .. } if path == missing));
+            let no_database = world.dir.join("text.db");
+            std::fs::write(&no_database, "This is a text, and a long one. ".repeat(99)).unwrap();
+            let error = open(&format!("sqlite:{}", no_database.display())).await;
+            assert!(matches!(error, OpenError::Migrations { .. }), "{error:?}");
+            assert!(matches!(open("mysql://localhost/x").await, OpenError::UnknownKind));
+            return;
+        };
+        let mut url: url::Url = server.parse().unwrap();
+        url.set_password(Some("wrong-one")).unwrap();
+        let error = open(url.as_str()).await;
+        assert!(matches!(error, OpenError::Credentials { .. }), "{error:?}");
+        assert!(!format!("{error} {error:?}").contains("wrong-one"));
+
+        let mut url: url::Url = server.parse().unwrap();
+        url.set_path("no_such_database");
+        let error = open(url.as_str()).await;
+        assert!(matches!(error, OpenError::NoDatabase { .. }), "{error:?}");
+
+        // The server for tests speaks no TLS.
+        let error = open(&format!("{server}?sslmode=require")).await;
+        assert!(matches!(error, OpenError::Unreachable { .. }), "{error:?}");
+        let error = open(&format!("{server}?sslmode=perhaps")).await;
+        assert!(matches!(error, OpenError::Url { .. }), "{error:?}");
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let error = open(&format!("postgres://ann@127.0.0.1:{port}/x")).await;
+        assert!(matches!(error, OpenError::Unreachable { .. }), "{error:?}");
+    });
+}

@@ -1,0 +1,7 @@
+//! Each test runs on both databases.
+
+mod faults;
+mod lists;
+mod migrations;
+mod round_trips;
+mod rules;

@@ -1,0 +1,315 @@
+//! What must hold whoever writes at the same time.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::db::store::{Ended, RunChange, Started, Store as _, StoreError};
+use crate::db::testing::{Tenant, mint, on_both, time, workflow};
+use crate::db::{
+    Db, DbError, api_keys, debug_sessions, idempotency, nodes, runs, sessions, workflows,
+};
+use crate::domain::deadlines::Deadlines;
+use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
+use crate::domain::lease::LeaseToken;
+use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
+use crate::domain::run::RunStatus;
+use crate::domain::session::SessionStatus;
+use crate::domain::tenancy::ApiKey;
+
+use super::round_trips::{desktop, failure};
+
+fn begun(occupancy: &Occupancy, who: &str) -> Occupancy {
+    let occupant =
+        Occupant { runnable_type: RunnableType::External, runnable_id: who.parse().unwrap() };
+    let lease = LeaseToken::new([9; 32]).hash();
+    let begin = Event::Begin { occupant, lease, now: time(1), expires_at: time(31) };
+    occupancy.after(begin).unwrap()
+}
+
+async fn occupancy(db: &Db, tenant: &Tenant, id: crate::domain::ids::SessionId) -> Occupancy {
+    sessions::by_id(db, tenant.organization, id).await.unwrap().unwrap().occupancy
+}
+
+#[test]
+fn of_many_that_occupy_at_once_one_wins_and_the_others_learn_who() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let id = tenant.stored_session(&world.db).await;
+        let vacant = Occupancy::default();
+        let attempts = (0..40).map(|number| {
+            let next = begun(&vacant, &format!("client-{number}"));
+            let db = world.db.clone();
+            async move { (next.clone(), db.occupy(id, Generation::new(0), next).await) }
+        });
+        let outcomes = join_all(attempts).await;
+        let (won, lost): (Vec<_>, Vec<_>) =
+            outcomes.into_iter().partition(|(_next, outcome)| outcome.is_ok());
+        assert_eq!((won.len(), lost.len()), (1, 39));
+        let winner = &won[0].0;
+        assert_eq!(&occupancy(&world.db, &tenant, id).await, winner);
+        for (_next, outcome) in lost {
+            let Err(StoreError::Conflict { stored }) = outcome else { panic!("{outcome:?}") };
+            assert_eq!(&stored, winner);
+        }
+    });
+}
+
+#[test]
+fn a_stale_generation_changes_nothing_and_a_heartbeat_keeps_its_generation() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let id = tenant.stored_session(&world.db).await;
+        let first = begun(&Occupancy::default(), "ann");
+        world.db.occupy(id, Generation::new(0), first.clone()).await.unwrap();
+
+        let heartbeat = Event::Heartbeat {
+            generation: Generation::new(1),
+            lease: LeaseToken::new([9; 32]).hash(),
+            now: time(5),
+            expires_at: time(35),
+        };
+        let beaten = first.after(heartbeat).unwrap();
+        world.db.occupy(id, Generation::new(1), beaten.clone()).await.unwrap();
+        assert_eq!(occupancy(&world.db, &tenant, id).await, beaten);
+
+        let stale = begun(&Occupancy::default(), "bob");
+        let refused = world.db.occupy(id, Generation::new(0), stale).await;
+        assert!(matches!(refused, Err(StoreError::Conflict { stored }) if stored == beaten));
+        assert_eq!(occupancy(&world.db, &tenant, id).await, beaten);
+    });
+}
+
+#[test]
+fn a_session_that_has_ended_is_not_written_again() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let id = tenant.stored_session(&world.db).await;
+        let held = begun(&Occupancy::default(), "ann");
+        world.db.occupy(id, Generation::new(0), held).await.unwrap();
+        let end = |status| Ended { status, failure: Some(failure()), at: time(9) };
+        world.db.end_session(id, end(SessionStatus::Failed)).await.unwrap();
+        let ended = sessions::by_id(&world.db, tenant.organization, id).await.unwrap().unwrap();
+        assert_eq!(ended.status, SessionStatus::Failed);
+        assert_eq!(ended.occupancy, Occupancy::Closed { last: Generation::new(1) });
+        assert_eq!((ended.failure.clone(), ended.completed_at), (Some(failure()), Some(time(9))));
+
+        let started = Started { desktop: desktop(), at: time(10), deadlines: Deadlines::default() };
+        let next = begun(&Occupancy::default(), "bob");
+        let writes = [
+            world.db.end_session(id, end(SessionStatus::Completed)).await,
+            world.db.occupy(id, Generation::new(1), next.clone()).await,
+            world.db.occupy(id, Generation::new(0), next.clone()).await,
+            world.db.start_session(id, started.clone()).await,
+            world.db.move_deadlines(id, Deadlines::default()).await,
+        ];
+        for outcome in writes {
+            assert!(matches!(outcome, Err(StoreError::Final)), "{outcome:?}");
+        }
+        let after = sessions::by_id(&world.db, tenant.organization, id).await.unwrap().unwrap();
+        assert_eq!(after, ended);
+
+        let unknown = mint();
+        let writes = [
+            world.db.end_session(unknown, end(SessionStatus::Completed)).await,
+            world.db.occupy(unknown, Generation::new(0), next).await,
+            world.db.start_session(unknown, started).await,
+            world.db.move_deadlines(unknown, Deadlines::default()).await,
+        ];
+        for outcome in writes {
+            assert!(matches!(outcome, Err(StoreError::Missing)), "{outcome:?}");
+        }
+    });
+}
+
+#[test]
+fn a_session_that_is_brought_back_keeps_when_it_first_started() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let id = tenant.stored_session(&world.db).await;
+        let started = |second| Started {
+            desktop: desktop(),
+            at: time(second),
+            deadlines: Deadlines {
+                expires_at: Some(time(second + 60)),
+                idle_expires_at: Some(time(second + 20)),
+            },
+        };
+        world.db.start_session(id, started(1)).await.unwrap();
+        world.db.start_session(id, started(50)).await.unwrap();
+        let session = sessions::by_id(&world.db, tenant.organization, id).await.unwrap().unwrap();
+        assert_eq!(session.started_at, Some(time(1)));
+        assert_eq!(session.desktop, Some(desktop()));
+        assert_eq!(session.deadlines, started(50).deadlines);
+
+        let moved = Deadlines { expires_at: Some(time(900)), idle_expires_at: None };
+        world.db.move_deadlines(id, moved.clone()).await.unwrap();
+        let session = sessions::by_id(&world.db, tenant.organization, id).await.unwrap().unwrap();
+        assert_eq!(session.deadlines, moved);
+    });
+}
+
+#[test]
+fn a_run_changes_in_part_until_it_has_ended() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let run = tenant.run(0);
+        world.db.insert_run(run.clone()).await.unwrap();
+        world.db.insert_run(run.clone()).await.unwrap();
+        let running = RunChange {
+            status: Some(RunStatus::Running),
+            started_at: Some(time(2)),
+            outputs: Some(json!({"open_output": [1]})),
+            ..RunChange::default()
+        };
+        world.db.change_run(run.id, running).await.unwrap();
+        let ending = RunChange {
+            status: Some(RunStatus::Failed),
+            failure: Some(failure()),
+            finished_at: Some(time(3)),
+            ..RunChange::default()
+        };
+        world.db.change_run(run.id, ending).await.unwrap();
+        let ended = runs::by_id(&world.db, tenant.organization, run.id).await.unwrap().unwrap();
+        assert_eq!(ended.status, RunStatus::Failed);
+        assert_eq!((ended.started_at, ended.finished_at), (Some(time(2)), Some(time(3))));
+        assert_eq!(ended.outputs, json!({"open_output": [1]}));
+
+        let late = RunChange { status: Some(RunStatus::Running), ..RunChange::default() };
+        let outcome = world.db.change_run(run.id, late.clone()).await;
+        assert!(matches!(outcome, Err(StoreError::Final)), "{outcome:?}");
+        let after = runs::by_id(&world.db, tenant.organization, run.id).await.unwrap().unwrap();
+        assert_eq!(after, ended);
+        let outcome = world.db.change_run(mint(), late).await;
+        assert!(matches!(outcome, Err(StoreError::Missing)), "{outcome:?}");
+    });
+}
+
+#[test]
+fn of_fifty_debug_sessions_made_at_once_one_is() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let workflow = tenant.workflow.permanent_id;
+        let new = || DebugSession {
+            id: mint(),
+            organization: tenant.organization,
+            user: "ann".to_owned(),
+            workflow_permanent_id: workflow,
+            session: mint(),
+            status: DebugSessionStatus::Created,
+            expires_at: time(100),
+            created_at: time(0),
+            modified_at: time(0),
+        };
+        let attempts = (0..50).map(|_number| {
+            let (db, session) = (world.db.clone(), new());
+            async move { (session.clone(), debug_sessions::insert(&db, &session).await) }
+        });
+        let outcomes = join_all(attempts).await;
+        let won: Vec<_> = outcomes.iter().filter(|(_session, outcome)| outcome.is_ok()).collect();
+        assert_eq!(won.len(), 1);
+        let conflicts =
+            outcomes.iter().filter(|(_session, outcome)| *outcome == Err(DbError::Conflict));
+        assert_eq!(conflicts.count(), 49);
+        let find = || debug_sessions::live(&world.db, tenant.organization, "ann", workflow);
+        assert_eq!(find().await.unwrap().as_ref(), Some(&won[0].0));
+
+        let id = won[0].0.id;
+        assert!(debug_sessions::touch(&world.db, id, time(300)).await.unwrap());
+        assert!(debug_sessions::touch(&world.db, id, time(200)).await.unwrap());
+        assert_eq!(find().await.unwrap().unwrap().expires_at, time(300));
+
+        assert!(debug_sessions::complete(&world.db, id).await.unwrap());
+        assert!(!debug_sessions::complete(&world.db, id).await.unwrap());
+        assert!(!debug_sessions::touch(&world.db, id, time(400)).await.unwrap());
+        assert_eq!(find().await.unwrap(), None);
+        debug_sessions::insert(&world.db, &new()).await.unwrap();
+        assert!(find().await.unwrap().is_some());
+    });
+}
+
+#[test]
+fn of_two_that_store_the_same_version_one_is_told() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let mut next = tenant.workflow.clone();
+        (next.id, next.version) = (mint(), 2);
+        workflows::insert(&world.db, &next).await.unwrap();
+        next.id = mint();
+        assert_eq!(workflows::insert(&world.db, &next).await, Err(DbError::Conflict));
+        let other = workflow(tenant.organization, "Another");
+        workflows::insert(&world.db, &other).await.unwrap();
+    });
+}
+
+#[test]
+fn a_repeated_request_finds_its_key_taken_and_then_its_answer() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let key = idempotency::Key {
+            organization: tenant.organization,
+            scope: "POST /v1/run/workflows".to_owned(),
+            key: "k-1".to_owned(),
+        };
+        let attempts = (0..20).map(|_number| {
+            let (db, key) = (world.db.clone(), key.clone());
+            async move { idempotency::reserve(&db, &key, "hash").await.unwrap() }
+        });
+        let new = join_all(attempts).await;
+        let new = new.iter().filter(|outcome| **outcome == idempotency::Reservation::New);
+        assert_eq!(new.count(), 1);
+
+        let response = idempotency::Response { status: 200, body: json!({"run_id": "wr_1"}) };
+        idempotency::complete(&world.db, &key, response.clone()).await.unwrap();
+        idempotency::forget(&world.db, &key).await.unwrap();
+        let found = idempotency::find(&world.db, &key).await.unwrap().unwrap();
+        assert_eq!((found.request_hash.as_str(), found.response), ("hash", Some(response)));
+        assert_eq!(idempotency::expire(&world.db, found.created_at).await.unwrap(), 0);
+        let later = found.created_at + chrono::TimeDelta::microseconds(1);
+        assert_eq!(idempotency::expire(&world.db, later).await.unwrap(), 1);
+        assert_eq!(idempotency::find(&world.db, &key).await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_revoked_key_opens_nothing() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let key = ApiKey {
+            id: mint(),
+            organization: tenant.organization,
+            hash: "c0ffee".to_owned(),
+            label: "first".to_owned(),
+            created_at: time(0),
+            revoked_at: None,
+        };
+        api_keys::insert(&world.db, &key).await.unwrap();
+        let again = ApiKey { id: mint(), ..key.clone() };
+        assert_eq!(api_keys::insert(&world.db, &again).await, Err(DbError::Conflict));
+        let (found, organization) = api_keys::by_hash(&world.db, "c0ffee").await.unwrap().unwrap();
+        assert_eq!((&found, organization.id), (&key, tenant.organization));
+        assert_eq!(api_keys::by_hash(&world.db, "beef").await.unwrap(), None);
+
+        assert!(!api_keys::revoke(&world.db, mint(), key.id).await.unwrap());
+        assert!(api_keys::revoke(&world.db, tenant.organization, key.id).await.unwrap());
+        assert!(!api_keys::revoke(&world.db, tenant.organization, key.id).await.unwrap());
+        assert_eq!(api_keys::by_hash(&world.db, "c0ffee").await.unwrap(), None);
+        let listed = api_keys::list(&world.db, tenant.organization).await.unwrap();
+        assert!(matches!(&listed[..], [one] if one.revoked_at.is_some()));
+    });
+}
+
+#[test]
+fn a_node_that_comes_back_tells_whether_its_machine_was_restarted() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let mut node = nodes::by_id(&world.db, tenant.node).await.unwrap().unwrap();
+        node.started_at = time(50);
+        assert!(!nodes::register(&world.db, &node).await.unwrap());
+        node.boot_id = "boot-2".to_owned();
+        assert!(nodes::register(&world.db, &node).await.unwrap());
+        assert_eq!(nodes::by_id(&world.db, tenant.node).await.unwrap(), Some(node.clone()));
+        nodes::seen(&world.db, node.id).await.unwrap();
+        let listed = nodes::list(&world.db).await.unwrap();
+        assert!(matches!(&listed[..], [one] if one.seen_at != node.seen_at));
+    });
+}
