@@ -155,9 +155,10 @@ fn what_cannot_be_opened_says_why() {
         let error = open(url.as_str()).await;
         assert!(matches!(error, OpenError::NoDatabase { .. }), "{error:?}");
 
-        // The server for tests speaks no TLS.
+        // Nobody trusts the certificate of the server for tests.
         let error = open(&format!("{server}?sslmode=require")).await;
-        assert!(matches!(error, OpenError::Unreachable { .. }), "{error:?}");
+        let OpenError::Unreachable { cause } = &error else { panic!("{error:?}") };
+        assert!(cause.contains("certificate"), "{cause}");
         let error = open(&format!("{server}?sslmode=perhaps")).await;
         assert!(matches!(error, OpenError::Url { .. }), "{error:?}");
 
@@ -166,5 +167,34 @@ fn what_cannot_be_opened_says_why() {
         drop(listener);
         let error = open(&format!("postgres://ann@127.0.0.1:{port}/x")).await;
         assert!(matches!(error, OpenError::Unreachable { .. }), "{error:?}");
+    });
+}
+
+/// Of the connections to the database of the test, which are encrypted.
+async fn encrypted(server: &str, name: &str) -> Vec<bool> {
+    let (client, connection) = tokio_postgres::connect(server, NoTls).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let query = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                 WHERE datname = $1 AND application_name = $2";
+    let rows = client.query(query, &[&name, &"greenroom"]).await.unwrap();
+    drop(client);
+    driver.await.unwrap().unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+#[test]
+fn a_connection_is_encrypted_where_the_server_can_unless_the_url_says_no() {
+    on_both(async |world| {
+        let Some((server, name)) = &world.postgres else { return };
+        world.db.ping().await.unwrap();
+        assert!(encrypted(server, name).await.contains(&true));
+        world.db.close();
+
+        let url = format!("{}?sslmode=disable", world.settings.url.as_ref().unwrap().reveal());
+        let settings = Settings { url: Some(url.parse().unwrap()), ..Settings::default() };
+        let plain = Db::open(&settings, &world.dir).await.unwrap();
+        plain.ping().await.unwrap();
+        assert!(encrypted(server, name).await.contains(&false));
+        plain.close();
     });
 }

@@ -1,9 +1,9 @@
 //! The tables of both databases, and those of `schema.rs`.
 
-use diesel::migration::Migration as _;
 use std::collections::BTreeMap;
 
 use diesel::Connection as _;
+use diesel::migration::Migration as _;
 use diesel::sql_types::{Bool, Text};
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};

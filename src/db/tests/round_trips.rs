@@ -230,7 +230,10 @@ fn a_run_with_its_blocks_artifacts_and_deliveries() {
         db.insert_artifact(artifact.clone()).await.unwrap();
         let of_run = |types: Vec<String>| artifacts::of_run(db, tenant.organization, run.id, types);
         assert_eq!(of_run(vec![]).await.unwrap(), [artifact.clone(), download.clone()]);
-        assert_eq!(of_run(vec!["download".to_owned()]).await.unwrap(), [download.clone()]);
+        assert_eq!(
+            of_run(vec!["download".to_owned()]).await.unwrap(),
+            std::slice::from_ref(&download)
+        );
         let one = artifacts::by_id(db, tenant.organization, artifact.id).await.unwrap();
         assert_eq!(one.as_ref(), Some(&artifact));
         assert_eq!(artifacts::by_id(db, mint(), artifact.id).await.unwrap(), None);
