@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpServer, web};
 use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use x11rb::connection::Connection as _;
-use x11rb::protocol::xproto::{AtomEnum, ConnectionExt as _, CreateGCAux, Rectangle};
+use x11rb::protocol::xproto::{ConnectionExt as _, CreateGCAux, Rectangle};
 use x11rb::rust_connection::RustConnection;
 
 use super::super::{Close, Ended, Endpoint, Limits, accept, refuse, run};
@@ -131,11 +132,41 @@ impl X {
         let keys = self.connection.query_keymap().unwrap().reply().unwrap().keys;
         keys.iter().any(|it| *it != 0)
     }
+}
 
-    /// Whether somebody, which can only be the VNC server, offers text.
-    pub fn has_clipboard(&self) -> bool {
-        let primary = AtomEnum::PRIMARY.into();
-        self.connection.get_selection_owner(primary).unwrap().reply().unwrap().owner != 0
+/// A VNC server that writes down what it is sent after the handshake, and shows nothing.
+pub struct Recorder {
+    pub endpoint: Endpoint,
+    heard: watch::Receiver<Vec<u8>>,
+}
+
+impl Recorder {
+    pub async fn new() -> Self {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (write_down, heard) = watch::channel(Vec::new());
+        actix_web::rt::spawn(async move {
+            let (mut peer, _) = listener.accept().await.unwrap();
+            peer.write_all(b"RFB 003.008\n\x01\x01").await.unwrap();
+            let mut greeting = [0; 14];
+            let init = [&WIDTH.to_be_bytes()[..], &HEIGHT.to_be_bytes(), &[0; 20]].concat();
+            peer.read_exact(&mut greeting[..13]).await.unwrap();
+            peer.write_all(&[0; 4]).await.unwrap();
+            peer.read_exact(&mut greeting[13..]).await.unwrap();
+            peer.write_all(&init).await.unwrap();
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = peer.read(&mut buffer).await {
+                write_down.send_modify(|heard| heard.extend_from_slice(&buffer[..count]));
+            }
+        });
+        let endpoint = Endpoint { address, password: "".into(), dialect: Dialect::TIGERVNC };
+        Self { endpoint, heard }
+    }
+
+    /// All that was sent, once it ends with `last`.
+    pub async fn heard_until(&mut self, last: &[u8]) -> Vec<u8> {
+        let heard = self.heard.wait_for(|heard| heard.ends_with(last));
+        timeout(PATIENCE, heard).await.expect("it never came").unwrap().clone()
     }
 }
 
@@ -168,7 +199,8 @@ pub async fn serve(endpoint: Endpoint, limits: Limits) -> Served {
             actix_web::rt::spawn(async move {
                 let stop = async move {
                     let close = stop.wait_for(Option::is_some).await;
-                    close.ok().and_then(|it| it.clone()).unwrap()
+                    let over = || Close::new(super::super::CloseCode::GoingAway, "test-over");
+                    close.ok().and_then(|it| it.clone()).unwrap_or_else(over)
                 };
                 let ended = run(socket, endpoint, role, Policy::default(), limits, stop).await;
                 let _test_is_over = tell.send(ended);
@@ -261,15 +293,15 @@ impl Viewer {
         std::mem::replace(&mut self.unread, rest)
     }
 
-    /// Asks for the whole picture.
-    pub async fn ask(&mut self) {
+    /// Asks for the picture: the whole, or what will have changed.
+    pub async fn ask(&mut self, incremental: bool) {
         let [w, h] = [WIDTH.to_be_bytes(), HEIGHT.to_be_bytes()];
-        self.send(&[3, 0, 0, 0, 0, 0, w[0], w[1], h[0], h[1]]).await;
+        self.send(&[3, incremental.into(), 0, 0, 0, 0, w[0], w[1], h[0], h[1]]).await;
     }
 
-    /// The pixel in the middle of the next picture that was asked for, or `None` if the VNC server sent
+    /// The pixel beside the middle, where the pointer stands, of the next picture that was asked for, or `None` if the VNC server sent
     /// something else first, or a part.
-    pub async fn middle(&mut self) -> Option<u32> {
+    pub async fn picture(&mut self) -> Option<u32> {
         let kind = self.read(1).await[0];
         match kind {
             0 => {}
@@ -283,28 +315,31 @@ impl Viewer {
             other => panic!("a server's message of type {other}"),
         }
         let count = u16::from_be_bytes(self.read(3).await[1..3].try_into().unwrap());
-        let mut middle = None;
+        let mut colour = None;
         for _ in 0..count {
             let head = self.read(12).await;
             let [x, y, w, h] =
                 [0, 2, 4, 6].map(|at| usize::from(u16::from_be_bytes([head[at], head[at + 1]])));
             let pixels = self.read(w * h * 4).await;
-            let (mx, my) = (usize::from(WIDTH / 2), usize::from(HEIGHT / 2));
+            let (mx, my) = (usize::from(WIDTH / 4), usize::from(HEIGHT / 4));
             if (x..x + w).contains(&mx) && (y..y + h).contains(&my) {
                 let at = ((my - y) * w + (mx - x)) * 4;
                 let bytes = pixels[at..at + 4].try_into().unwrap();
-                middle = Some(u32::from_le_bytes(bytes) & 0xff_ffff);
+                colour = Some(u32::from_le_bytes(bytes) & 0xff_ffff);
             }
         }
-        middle
+        colour
     }
 
-    /// Asks until the middle has this colour.
+    /// Asks until the picture has this colour.
     pub async fn sees(&mut self, colour: u32) {
         let deadline = Instant::now() + PATIENCE;
+        // Asked for the whole again and again, x11vnc hardly finds the time to look at the display.
+        let mut incremental = false;
         loop {
-            self.ask().await;
-            let seen = self.middle().await;
+            self.ask(incremental).await;
+            incremental = true;
+            let seen = self.picture().await;
             if seen == Some(colour) {
                 return;
             }
