@@ -29,8 +29,12 @@ fn pointer(buttons: u16, x: u16, y: u16) -> ClientMessage {
 }
 
 fn whole_picture() -> ClientMessage {
+    picture(false)
+}
+
+fn picture(incremental: bool) -> ClientMessage {
     let area = Area { x: 0, y: 0, width: world::WIDTH, height: world::HEIGHT };
-    ClientMessage::UpdateRequest { incremental: false, area }
+    ClientMessage::UpdateRequest { incremental, area }
 }
 
 /// Everything by which a viewer could change something.
@@ -221,7 +225,8 @@ async fn a_stalled_viewer_does_not_hold_up_another_and_is_told_to_go() {
     let mut server = world.serve(limits).await;
     let mut stalled = server.viewer().await;
     let mut other = server.viewer().await;
-    let ask: Bytes = bytes(&[whole_picture()]).into();
+    // What changed, which is all of it.
+    let ask: Bytes = bytes(&[picture(true)]).into();
     let mut slowest = Duration::ZERO;
     let began = Instant::now();
     let mut colour = 1;

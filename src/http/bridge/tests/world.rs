@@ -94,10 +94,12 @@ impl World {
         let x = X { connection, root };
 
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        // x11vnc walks through all descriptors that it might have.
+        // x11vnc walks through all descriptors that it might have. Unless told the speeds, it measures
+        // them soon after a viewer came, and sends no picture for five seconds.
         let vnc = format!(
             "ulimit -n 256; exec x11vnc -display {display} -rfbport {port} -passwd {PASSWORD} \
-             -localhost -no6 -shared -forever -nonap -onetile -repeat -quiet"
+             -localhost -no6 -shared -forever -nonap -onetile -repeat -quiet \
+             -speeds 1000,10000,1"
         );
         let vnc = Program::start("sh", &["-c", &vnc], Stdio::null());
         let address = SocketAddr::from(([127, 0, 0, 1], port));
