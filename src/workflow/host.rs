@@ -1,11 +1,12 @@
 //! What the execution of a workflow needs of the world around it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use crate::domain::ids::{ArtifactId, BlockRunId};
@@ -100,7 +101,26 @@ pub struct NewArtifact {
 #[error("{}", .0.message)]
 pub struct HostError(pub Box<Failure>);
 
+/// A block that another program executes.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The block's execution.
+    pub block: BlockRunId,
+    /// Its label in the definition.
+    pub label: String,
+    /// Its type in the definition.
+    pub block_type: String,
+    /// The block with its templates rendered; of a code block, the code as it was written.
+    pub definition: Map<String, Value>,
+    /// The names that its templates can use: parameters, outputs, the loop around it.
+    pub values: Map<String, Value>,
+}
+
 /// The surroundings of one run.
+///
+/// The engine drops a call that it no longer waits for, when the run is called off or a block's
+/// time is over. A block that had not begun then has not begun, and what was asked for is undone:
+/// a child process ended, a pause lifted, an agent told to stop.
 pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// The browser of the run's session; connected when first asked for, the same from then on.
     fn devtools(&self) -> BoxFuture<'_, Result<Arc<dyn Devtools>, HostError>>;
@@ -117,4 +137,62 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
 
     /// Pauses the run for a person, and resolves when somebody let it go on.
     fn pause(&self, why: Value) -> BoxFuture<'_, Result<(), HostError>>;
+
+    /// A directory that this server and the run's browser can both write and read, made when first
+    /// asked for. Whoever closes the session removes it.
+    fn scratch(&self) -> BoxFuture<'_, Result<PathBuf, HostError>> {
+        Box::pin(async {
+            Err(HostError::missing("scratch_missing", "there is no directory for files"))
+        })
+    }
+
+    /// Executes a block that needs a model. Fails with `agent_not_configured` unless an agent is
+    /// configured.
+    fn run_agent(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
+        let message =
+            format!("a block of type `{}` needs an agent, and none is configured", job.block_type);
+        let hint = "configure an agent endpoint, or use the blocks click, fill and extract";
+        let end = BlockEnded::failed("agent_not_configured", message, Some(hint));
+        Box::pin(async { Ok(end) })
+    }
+
+    /// Executes the Python of a code block in a child process.
+    fn run_code(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
+        let message = format!("this server does not run the code of `{}`", job.label);
+        let end = BlockEnded::failed("code_not_configured", message, None);
+        Box::pin(async { Ok(end) })
+    }
+
+    /// Runs another workflow, as a `workflow_trigger` block says. The host limits the depth.
+    fn trigger(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
+        let message = format!("this server does not run what `{}` triggers", job.label);
+        let end = BlockEnded::failed("trigger_not_configured", message, None);
+        Box::pin(async { Ok(end) })
+    }
+}
+
+impl BlockEnded {
+    /// A failure.
+    pub fn failed(code: &str, message: impl Into<String>, hint: Option<&str>) -> Self {
+        let failure = failure(code, message, hint);
+        Self { status: BlockStatus::Failed, output: None, failure: Some(failure) }
+    }
+}
+
+impl HostError {
+    fn missing(code: &str, message: &str) -> Self {
+        Self(Box::new(failure(code, message, None)))
+    }
+}
+
+/// A failure without a program behind it.
+pub fn failure(code: &str, message: impl Into<String>, hint: Option<&str>) -> Failure {
+    Failure {
+        code: code.to_owned(),
+        stage: None,
+        message: message.into(),
+        exit: None,
+        log_tail: Vec::new(),
+        hint: hint.map(str::to_owned),
+    }
 }

@@ -8,6 +8,8 @@
 //! workflow as clients of the compatible API read it.
 
 pub mod definition;
+pub mod engine;
+pub mod guard;
 pub mod host;
 pub mod page;
 pub mod parameters;

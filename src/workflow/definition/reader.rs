@@ -398,8 +398,7 @@ impl Reader {
         let outputs: HashSet<String> = placed.iter().map(|placed| placed.block.output_key()).collect();
         for (index, parameter) in parameters.iter().enumerate() {
             if outputs.contains(&parameter.key) {
-                let path =
-                    vec![DEFINITION.into(), "parameters".into(), index.into(), "key".into()];
+                let path = vec![DEFINITION.into(), "parameters".into(), index.into(), "key".into()];
                 let message = format!("`{}` is the output of a block", parameter.key);
                 self.refuse(path, None, "key_reserved", message, parameter.raw.get("key"));
             }

@@ -30,7 +30,7 @@ struct State {
     events: mpsc::Receiver<DevtoolsEvent>,
     ended: bool,
     policy: DialogPolicy,
-    /// Answers that wait to be noticed: a task that only awaits them would outlive us.
+    /// Rises with every event.
     version: u64,
 }
 
@@ -170,6 +170,30 @@ impl Browser {
         self.catch_up();
         let of = |tabs: &Tabs| Some(tabs.tab(tabs.working()?)?.document.url.clone());
         self.with(of).unwrap_or_default()
+    }
+
+    /// The targets of all tabs.
+    pub fn tabs_open(&self) -> Vec<String> {
+        self.catch_up();
+        self.with(|tabs| tabs.tabs.values().map(|tab| tab.target.clone()).collect())
+    }
+
+    /// Closes every tab but these; the last tab stays whatever it is.
+    pub async fn close_others(&self, keep: &[String]) {
+        let extra: Vec<String> =
+            self.tabs_open().into_iter().filter(|target| !keep.contains(target)).collect();
+        let all = self.with(|tabs| tabs.tabs.len());
+        for target in extra.into_iter().take(all.saturating_sub(1)) {
+            let params = json!({ "targetId": target });
+            if self.browser_call("Target.closeTarget", params).await.is_err() {
+                continue; // It has gone by itself.
+            }
+            let deadline = Instant::now() + Duration::from_secs(2);
+            self.until(deadline, |tabs| {
+                tabs.tabs.values().all(|tab| tab.target != target).then_some(())
+            })
+            .await;
+        }
     }
 
     pub(super) fn with<T>(&self, look: impl FnOnce(&Tabs) -> T) -> T {

@@ -11,6 +11,8 @@
 //! 3. Whatever is dropped half-way leaves no task behind.
 
 mod browser;
+mod cookies;
+mod downloads;
 mod error;
 pub mod frame;
 pub mod input;

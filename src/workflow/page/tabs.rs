@@ -269,7 +269,9 @@ impl Tab {
             {
                 self.navigating = true;
             }
-            "Page.frameClearedScheduledNavigation" | "Page.frameStoppedLoading" | "Page.downloadWillBegin"
+            "Page.frameClearedScheduledNavigation"
+            | "Page.frameStoppedLoading"
+            | "Page.downloadWillBegin"
                 if main("frameId") =>
             {
                 self.navigating = false;

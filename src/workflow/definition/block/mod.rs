@@ -267,7 +267,9 @@ pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
     number
         .filter(|number| (0.0..=3600.0).contains(number) && *number > 0.0)
         .map(|number| Some(Duration::from_secs_f64(number)))
-        .ok_or_else(|| D::Error::custom("expected a number of seconds, more than 0 and at most 3600"))
+        .ok_or_else(|| {
+            D::Error::custom("expected a number of seconds, more than 0 and at most 3600")
+        })
 }
 
 fn yes() -> bool {

@@ -73,7 +73,6 @@ pub fn check(kind: &Kind, raw: &Map<String, Value>) -> Vec<Misfit> {
             .filter(|file| {
                 [&file.text, &file.base64, &file.url].into_iter().flatten().count() != 1
             })
-            .map(|_file| Misfit::field("files", "conflict", "expected one of `text`, `base64` and `url` for each file"))
             .collect(),
         Kind::GotoUrl(_)
         | Kind::Wait(_)

@@ -1,0 +1,318 @@
+//! Blocks that get and read files.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::{Broken, End, Work};
+use crate::domain::ids::BlockRunId;
+use crate::workflow::definition::block::{
+    FileDownload, FileType, FileUrlParser, LoadState, UploadFile,
+};
+use crate::workflow::engine::Engine;
+use crate::workflow::page::frame::Target;
+use crate::workflow::page::input::Clicking;
+
+/// A name for a file that is a name and no path, with an extension.
+pub(super) fn file_name(wanted: &str, extension: &str) -> String {
+    let last = wanted.rsplit(['/', '\\']).next().unwrap_or_default();
+    let plain: String = last
+        .chars()
+        .filter(|letter| !letter.is_control() && !"<>:\"|?*".contains(*letter))
+        .take(120)
+        .collect();
+    let plain = plain.trim().trim_start_matches('.');
+    let plain = if plain.is_empty() { "file" } else { plain };
+    if extension.is_empty() || plain.to_lowercase().ends_with(&format!(".{extension}")) {
+        plain.to_owned()
+    } else {
+        format!("{plain}.{extension}")
+    }
+}
+
+fn io_failed(what: &str, error: &std::io::Error) -> End {
+    End::failed("file_failed", format!("{what}: {error}"))
+}
+
+impl Engine {
+    /// The content of a file for an upload.
+    pub(super) async fn content(&self, file: &UploadFile) -> Result<Bytes, Broken> {
+        if let Some(text) = &file.text {
+            return Ok(Bytes::from(text.clone()));
+        }
+        if let Some(data) = &file.base64 {
+            let decoded = STANDARD.decode(data.trim()).map_err(|error| {
+                End::failed("field_invalid", format!("`{}`: {error}", file.name))
+            })?;
+            return Ok(decoded.into());
+        }
+        let url = file.url.as_deref().unwrap_or_default();
+        Ok(self.fetch(url).await?.1)
+    }
+
+    /// Writes a file by its name into a directory of its own, so that no two meet.
+    pub(super) async fn put(
+        &self,
+        folder: &Path,
+        name: &str,
+        bytes: &Bytes,
+    ) -> Result<PathBuf, Broken> {
+        let own = folder.join(format!("upload-{}", uniquely()));
+        let failed = |error: std::io::Error| io_failed("the file could not be written", &error);
+        tokio::fs::create_dir_all(&own).await.map_err(failed)?;
+        let path = own.join(file_name(name, ""));
+        tokio::fs::write(&path, bytes).await.map_err(failed)?;
+        Ok(path)
+    }
+
+    /// A file of the web: its media type and its content.
+    pub(super) async fn fetch(&self, url: &str) -> Result<(String, Bytes), Broken> {
+        let url = Url::parse(url.trim()).map_err(|error| {
+            End::failed("url_invalid", format!("`{url}` is not a URL: {error}"))
+        })?;
+        if url.scheme() == "data" {
+            return Ok(data_url(&url)?);
+        }
+        let answer = self.get(url).await?;
+        if !answer.status.is_success() {
+            let message = format!("the file could not be read: status {}", answer.status.as_u16());
+            return Err(End::failed("file_failed", message).into());
+        }
+        let media_type = answer.headers.get("content-type").cloned().unwrap_or_default();
+        Ok((media_type, answer.body))
+    }
+
+    pub(super) async fn file_download(&mut self, id: BlockRunId, spec: &FileDownload) -> Work {
+        let folder = self.host.scratch().await?;
+        let failed = |error: std::io::Error| io_failed("the directory for files", &error);
+        tokio::fs::create_dir_all(&folder).await.map_err(failed)?;
+        let browser = self.browser().await?;
+        let timeout = spec.download_timeout.unwrap_or(self.plan.settings.download_timeout);
+
+        browser.expect_downloads(&folder).await?;
+        let downloaded = async {
+            if let Some(url) = &spec.url {
+                let url = super::pages::page_url(url)?;
+                browser.open(url.as_str(), LoadState::DomContentLoaded, timeout).await?;
+            }
+            if let Some(selector) = &spec.selector {
+                let target = Target { selector, frames: &spec.frame, timeout };
+                browser.click(target, &Clicking::default()).await?;
+            }
+            Ok::<_, Broken>(browser.downloaded(&folder, timeout).await?)
+        }
+        .await;
+        let restored = browser.end_downloads(&folder).await;
+        let downloaded = downloaded?;
+        restored?;
+
+        let failed = |error: std::io::Error| io_failed("the download could not be read", &error);
+        let size = tokio::fs::metadata(&downloaded.path).await.map_err(failed)?.len();
+        let most = self.plan.settings.most_bytes;
+        if usize::try_from(size).is_ok_and(|size| size > most) {
+            let _best_effort = tokio::fs::remove_file(&downloaded.path).await;
+            let message = format!("the download has {size} bytes, and at most {most} are kept");
+            return Err(End::failed("file_too_large", message).into());
+        }
+        let bytes = tokio::fs::read(&downloaded.path).await.map_err(failed)?;
+        tokio::fs::remove_file(&downloaded.path).await.map_err(failed)?;
+        let mut name = file_name(&downloaded.name, "");
+        if let Some(suffix) = spec.download_suffix.as_deref().filter(|suffix| !suffix.is_empty()) {
+            let (stem, extension) = name.rsplit_once('.').unwrap_or((&name, ""));
+            let dot = if extension.is_empty() { "" } else { "." };
+            name = file_name(&format!("{stem}{suffix}{dot}{extension}"), "");
+        }
+        let artifact =
+            self.keep(id, "download", &name, "application/octet-stream", bytes.into()).await?;
+        Ok(End::completed(json!({
+            "status": "completed",
+            "downloaded_files": [{ "filename": name, "artifact_id": artifact, "url": downloaded.url }],
+            "downloaded_file_artifact_ids": [artifact],
+            "size_bytes": size,
+        })))
+    }
+
+    pub(super) async fn file_url_parser(&mut self, spec: &FileUrlParser) -> Work {
+        if spec.json_schema.as_ref().is_some_and(|schema| !schema.is_null()) {
+            let message = "reading a file by a `json_schema` needs an agent, and none reads files";
+            return Err(End::failed("agent_not_configured", message).into());
+        }
+        let (media_type, bytes) = self.fetch(&spec.file_url).await?;
+        let file_type = match spec.file_type {
+            FileType::AutoDetect => detect(&spec.file_url, &media_type, &bytes),
+            known => known,
+        };
+        let text = || {
+            std::str::from_utf8(&bytes).map(|text| text.trim_start_matches('\u{feff}')).map_err(
+                |error| End::failed("file_invalid", format!("the file is not text: {error}")),
+            )
+        };
+        let output = match file_type {
+            FileType::Csv => Value::Array(csv(text()?)),
+            FileType::Json => serde_json::from_str(text()?).map_err(|error| {
+                End::failed("file_invalid", format!("the file is not JSON: {error}"))
+            })?,
+            FileType::Txt => json!({ "text": text()? }),
+            FileType::AutoDetect
+            | FileType::Excel
+            | FileType::Pdf
+            | FileType::Image
+            | FileType::Docx
+            | FileType::Zip => {
+                let message = "this server reads files of the types csv, json and txt";
+                return Err(End::failed("block_not_supported", message).into());
+            }
+        };
+        Ok(End::completed(output))
+    }
+}
+
+/// A text that is not used again in this process or another.
+fn uniquely() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+fn data_url(url: &Url) -> Result<(String, Bytes), End> {
+    let invalid = |message: &str| End::failed("url_invalid", message.to_owned());
+    let (head, data) =
+        url.path().split_once(',').ok_or_else(|| invalid("a data URL has a comma"))?;
+    let plain: Vec<u8> = percent_decoded(data);
+    match head.strip_suffix(";base64") {
+        Some(media_type) => {
+            let decoded = STANDARD.decode(&plain);
+            let decoded = decoded.map_err(|error| invalid(&format!("the data URL: {error}")))?;
+            Ok((media_type.to_owned(), decoded.into()))
+        }
+        None => Ok((head.to_owned(), plain.into())),
+    }
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let value = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match value.filter(|_value| *byte == b'%') {
+            Some(value) => {
+                decoded.push(value);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                decoded.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    decoded
+}
+
+fn detect(url: &str, media_type: &str, bytes: &[u8]) -> FileType {
+    let path = url.split(['?', '#']).next().unwrap_or_default().to_lowercase();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    let extension = path.rsplit('.').next().unwrap_or_default();
+    if bytes.starts_with(b"%PDF") {
+        return FileType::Pdf;
+    }
+    match (extension, media_type) {
+        ("csv", _) | (_, "text/csv") => FileType::Csv,
+        ("json", _) | (_, "application/json") => FileType::Json,
+        ("xls" | "xlsx", _) => FileType::Excel,
+        ("docx", _) => FileType::Docx,
+        ("zip", _) | (_, "application/zip") => FileType::Zip,
+        ("png" | "jpg" | "jpeg" | "gif" | "webp", _) => FileType::Image,
+        (_, media_type) if media_type.starts_with("image/") => FileType::Image,
+        _ => FileType::Txt,
+    }
+}
+
+/// The rows of a file of comma-separated values (RFC 4180) as objects by its head line.
+fn csv(text: &str) -> Vec<Value> {
+    let first_line = text.lines().next().unwrap_or_default();
+    let count = |separator: char| first_line.matches(separator).count();
+    let separator =
+        [',', ';', '\t'].into_iter().rev().max_by_key(|sign| count(*sign)).unwrap_or(',');
+    let mut rows = rows(text, separator).into_iter();
+    let head = rows.next().unwrap_or_default();
+    rows.map(|row| {
+        let mut cells = row.into_iter();
+        let object: Map<String, Value> = head
+            .iter()
+            .map(|name| (name.trim().to_owned(), Value::from(cells.next().unwrap_or_default())))
+            .collect();
+        Value::Object(object)
+    })
+    .collect()
+}
+
+fn rows(text: &str, separator: char) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    let mut row = Vec::new();
+    let mut cell = String::new();
+    let mut quoted = false;
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' if quoted && letters.peek() == Some(&'"') => {
+                letters.next();
+                cell.push('"');
+            }
+            '"' if quoted => quoted = false,
+            '"' if cell.is_empty() => quoted = true,
+            '\r' if !quoted && letters.peek() == Some(&'\n') => (),
+            '\n' if !quoted => {
+                row.push(std::mem::take(&mut cell));
+                rows.push(std::mem::take(&mut row));
+            }
+            other if other == separator && !quoted => row.push(std::mem::take(&mut cell)),
+            other => cell.push(other),
+        }
+    }
+    if !cell.is_empty() || !row.is_empty() {
+        row.push(cell);
+        rows.push(row);
+    }
+    rows.retain(|row| row.iter().any(|cell| !cell.is_empty()));
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_stay_in_their_folder() {
+        for (wanted, expected) in [
+            ("report", "report.pdf"),
+            ("report.PDF", "report.PDF"),
+            ("../../etc/passwd", "passwd.pdf"),
+            ("..", "file.pdf"),
+            ("a\u{0}b:c", "abc.pdf"),
+            ("", "file.pdf"),
+        ] {
+            assert_eq!(file_name(wanted, "pdf"), expected);
+        }
+    }
+
+    #[test]
+    fn rows_are_read_with_quotes_and_line_ends_in_cells() {
+        let text = "name,note\r\n\"Ada, Countess\",\"said \"\"hi\"\"\nthen left\"\r\nBob,\r\n\r\n";
+        let expected = json!([
+            { "name": "Ada, Countess", "note": "said \"hi\"\nthen left" },
+            { "name": "Bob", "note": "" },
+        ]);
+        assert_eq!(Value::Array(csv(text)), expected);
+        assert_eq!(Value::Array(csv("a;b\n1;2")), json!([{ "a": "1", "b": "2" }]));
+    }
+
+    #[test]
+    fn data_urls_are_read() {
+        let read = |text: &str| data_url(&Url::parse(text).unwrap()).unwrap();
+        assert_eq!(read("data:text/csv,a%2Cb%0A1"), ("text/csv".to_owned(), Bytes::from("a,b\n1")));
+        assert_eq!(read("data:;base64,aGk="), (String::new(), Bytes::from("hi")));
+    }
+}

@@ -1,0 +1,222 @@
+//! What each type of block does.
+
+mod files;
+mod messages;
+mod pages;
+mod requests;
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::Engine;
+use super::walk::Stop;
+use crate::domain::ids::BlockRunId;
+use crate::domain::run::BlockStatus;
+use crate::domain::session::Failure;
+use crate::workflow::definition::{Block, Kind};
+use crate::workflow::host::{BlockEnded, Job, failure};
+use crate::workflow::page::{Browser, PageError};
+
+/// How a block came to its end.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    pub(super) status: BlockStatus,
+    pub(super) output: Option<Value>,
+    pub(super) failure: Option<Failure>,
+    /// Of a conditional: the block that follows, or that none does.
+    pub(super) branch: Option<Option<String>>,
+    /// The result of an extraction.
+    pub(super) extracted: Option<Value>,
+}
+
+impl End {
+    pub(super) fn completed(output: Value) -> Self {
+        Self {
+            status: BlockStatus::Completed,
+            output: Some(output),
+            failure: None,
+            branch: None,
+            extracted: None,
+        }
+    }
+
+    pub(super) fn failed(code: &str, message: impl Into<String>) -> Self {
+        Self::because(failure(code, message, None))
+    }
+
+    pub(super) fn because(failure: Failure) -> Self {
+        Self {
+            status: BlockStatus::Failed,
+            output: None,
+            failure: Some(failure),
+            branch: None,
+            extracted: None,
+        }
+    }
+}
+
+impl From<PageError> for End {
+    fn from(error: PageError) -> Self {
+        let timed_out = matches!(error, PageError::Timeout { .. });
+        let end = Self::because(error.failure());
+        let status = if timed_out { BlockStatus::TimedOut } else { end.status };
+        Self { status, ..end }
+    }
+}
+
+impl From<BlockEnded> for End {
+    fn from(ended: BlockEnded) -> Self {
+        let BlockEnded { status, output, failure } = ended;
+        Self { status, output, failure, branch: None, extracted: None }
+    }
+}
+
+/// A block ends early by failing, or with the whole run.
+pub(super) enum Broken {
+    Block(Box<End>),
+    Run(Stop),
+}
+
+impl From<PageError> for Broken {
+    fn from(error: PageError) -> Self {
+        Self::Block(Box::new(error.into()))
+    }
+}
+
+impl From<End> for Broken {
+    fn from(end: End) -> Self {
+        Self::Block(Box::new(end))
+    }
+}
+
+impl From<Box<End>> for Broken {
+    fn from(end: Box<End>) -> Self {
+        Self::Block(end)
+    }
+}
+
+impl From<Stop> for Broken {
+    fn from(stop: Stop) -> Self {
+        Self::Run(stop)
+    }
+}
+
+impl From<crate::workflow::host::HostError> for Broken {
+    fn from(error: crate::workflow::host::HostError) -> Self {
+        Self::Run(error.into())
+    }
+}
+
+/// `Err` with what a block or the run is broken by.
+pub(super) type Work = Result<End, Broken>;
+
+impl Engine {
+    /// Executes a block without blocks in it.
+    pub(super) async fn leaf(
+        &mut self,
+        block: &Block,
+        id: BlockRunId,
+        kind: Kind,
+        rendered: Map<String, Value>,
+    ) -> Result<End, Stop> {
+        let work = match kind {
+            Kind::GotoUrl(spec) => self.goto_url(&spec).await,
+            Kind::Wait(spec) => {
+                tokio::time::sleep(Duration::from_secs(spec.wait_sec)).await;
+                Ok(End::completed(json!({ "success": true })))
+            }
+            Kind::Click(spec) => self.click(&spec).await,
+            Kind::Fill(spec) => self.fill(&spec).await,
+            Kind::Select(spec) => self.select(&spec).await,
+            Kind::Press(spec) => self.press(&spec).await,
+            Kind::Hover(spec) => self.hover(&spec).await,
+            Kind::Scroll(spec) => self.scroll(&spec).await,
+            Kind::Upload(spec) => self.upload(&spec).await,
+            Kind::WaitFor(spec) => self.wait_for(&spec).await,
+            Kind::Extract(spec) => self.extract(&block.raw, &spec).await,
+            Kind::Assert(spec) => self.assert(&block.raw, &spec).await,
+            Kind::Script(spec) => self.script(&spec).await,
+            Kind::Screenshot(spec) => self.screenshot(&block.label, id, &spec).await,
+            Kind::Cookies(spec) => self.cookies(&spec).await,
+            Kind::HttpRequest(spec) => self.http_request(id, &spec).await,
+            Kind::PrintPage(spec) => self.print_page(id, &spec).await,
+            Kind::FileDownload(spec) => {
+                if spec.selector.is_none() && (spec.url.is_none() || spec.navigation_goal.is_some())
+                {
+                    self.handed(block, id, rendered, Handed::ToAgent).await
+                } else {
+                    self.file_download(id, &spec).await
+                }
+            }
+            Kind::FileUrlParser(spec) => self.file_url_parser(&spec).await,
+            Kind::HumanInteraction(spec) => self.human_interaction(&spec).await,
+            Kind::SendEmail(spec) => self.send_email(&spec).await,
+            Kind::Code(_) => self.handed(block, id, rendered, Handed::ToPython).await,
+            Kind::WorkflowTrigger(_) => self.handed(block, id, rendered, Handed::ToRun).await,
+            Kind::Agent => self.handed(block, id, rendered, Handed::ToAgent).await,
+            Kind::Elsewhere => {
+                let message =
+                    format!("this server does not execute blocks of type `{}`", block.block_type);
+                Ok(End::failed("block_not_supported", message))
+            }
+            Kind::ForLoop(_) | Kind::WhileLoop(_) | Kind::Conditional(_) => {
+                Ok(End::failed("block_not_supported", "a block with blocks in it is no leaf"))
+            }
+        };
+        match work {
+            Ok(end) => Ok(end),
+            Err(Broken::Block(end)) => Ok(*end),
+            Err(Broken::Run(stop)) => Err(stop),
+        }
+    }
+
+    /// What the host executes.
+    async fn handed(
+        &mut self,
+        block: &Block,
+        id: BlockRunId,
+        definition: Map<String, Value>,
+        to: Handed,
+    ) -> Work {
+        let job = Job {
+            block: id,
+            label: block.label.clone(),
+            block_type: block.block_type.clone(),
+            definition,
+            values: self.scope.values(),
+        };
+        let ended = match to {
+            Handed::ToAgent => self.host.run_agent(job).await?,
+            Handed::ToPython => self.host.run_code(job).await?,
+            Handed::ToRun => self.host.trigger(job).await?,
+        };
+        let extracted = match to {
+            Handed::ToAgent => {
+                ended.output.as_ref().and_then(|output| output.get("extracted_information"))
+            }
+            Handed::ToPython | Handed::ToRun => None,
+        };
+        let extracted = extracted.filter(|value| !value.is_null()).cloned();
+        Ok(End { extracted, ..ended.into() })
+    }
+
+    /// The pages of the run's browser, attached when first needed.
+    async fn browser(&mut self) -> Result<Browser, Broken> {
+        if let Some(browser) = &self.browser {
+            return Ok(browser.clone());
+        }
+        let devtools = self.host.devtools().await?;
+        let browser = Browser::attach(devtools).await?;
+        self.browser = Some(browser.clone());
+        Ok(browser)
+    }
+}
+
+/// Who executes a block.
+#[derive(Debug, Clone, Copy)]
+enum Handed {
+    ToAgent,
+    ToPython,
+    ToRun,
+}

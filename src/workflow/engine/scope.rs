@@ -1,0 +1,146 @@
+//! The names that templates can use, and what the blocks gave.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::Plan;
+use crate::workflow::definition::block::output_key;
+use crate::workflow::definition::{Definition, ParameterKind};
+use crate::workflow::template::Names;
+
+/// The iteration of a loop.
+#[derive(Debug, Clone)]
+pub(super) struct Iteration {
+    /// From 0.
+    pub(super) index: usize,
+    /// Of this iteration; null in a loop without values.
+    pub(super) value: Value,
+    /// The key of the parameter that holds the values.
+    pub(super) over: Option<String>,
+}
+
+/// What is known in the course of a run.
+#[derive(Debug)]
+pub(super) struct Scope {
+    /// Parameters and what is the same throughout the run.
+    fixed: Map<String, Value>,
+    /// Parameters that take their value from elsewhere: key and source.
+    contexts: Vec<(String, String)>,
+    /// `{label}_output` by key.
+    outputs: Map<String, Value>,
+    /// Results of extractions.
+    extracted: Vec<Value>,
+    /// The loops around the block under way, outermost first.
+    pub(super) iterations: Vec<Iteration>,
+    run: String,
+    recorded: u64,
+    recorded_at: HashMap<String, u64>,
+}
+
+impl Scope {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let mut fixed = plan.parameters.clone();
+        let session = plan.session.map(|session| session.to_string());
+        let given = [
+            ("workflow_title", Value::from(plan.workflow_title.as_str())),
+            ("workflow_id", Value::from(plan.workflow.to_string())),
+            ("workflow_permanent_id", Value::from(plan.workflow_permanent.to_string())),
+            ("workflow_run_id", Value::from(plan.run.to_string())),
+            ("current_date", Value::from(plan.date.to_string())),
+            ("browser_session_id", Value::from(session)),
+        ];
+        for (name, value) in given {
+            fixed.insert(name.to_owned(), value);
+        }
+        let outputs = plan.outputs.iter();
+        let outputs = outputs.map(|(label, value)| (output_key(label), value.clone())).collect();
+        Self {
+            fixed,
+            contexts: contexts(&plan.definition),
+            outputs,
+            extracted: Vec::new(),
+            iterations: Vec::new(),
+            run: plan.run.to_string(),
+            recorded: 0,
+            recorded_at: HashMap::new(),
+        }
+    }
+
+    /// Records what a block gave.
+    pub(super) fn record(&mut self, label: &str, output: Value) {
+        self.recorded += 1;
+        self.recorded_at.insert(label.to_owned(), self.recorded);
+        self.outputs.insert(output_key(label), output);
+    }
+
+    /// Records the result of an extraction.
+    pub(super) fn record_extracted(&mut self, value: &Value) {
+        self.extracted.push(value.clone());
+    }
+
+    /// What a block gave.
+    pub(super) fn output(&self, label: &str) -> Value {
+        self.outputs.get(&output_key(label)).cloned().unwrap_or_default()
+    }
+
+    /// How many outputs have been recorded.
+    pub(super) fn recorded(&self) -> u64 {
+        self.recorded
+    }
+
+    /// Whether a block gave something after so many outputs had been recorded.
+    pub(super) fn gave_since(&self, label: &str, recorded: u64) -> bool {
+        self.recorded_at.get(label).is_some_and(|at| *at > recorded)
+    }
+
+    /// The outputs of the run.
+    pub(super) fn run_outputs(&self) -> Value {
+        let mut all = self.outputs.clone();
+        all.insert("extracted_information".to_owned(), Value::from(self.extracted.clone()));
+        Value::Object(all)
+    }
+
+    /// Every name with its value.
+    pub(super) fn values(&self) -> Map<String, Value> {
+        let mut values = self.fixed.clone();
+        for (key, output) in &self.outputs {
+            if let Some(label) = key.strip_suffix("_output") {
+                values.insert(label.to_owned(), output.clone());
+            }
+            values.insert(key.clone(), output.clone());
+        }
+        values.insert("workflow_run_outputs".to_owned(), Value::Object(self.outputs.clone()));
+        let summary = json!({ "workflow_run_id": self.run, "outputs": self.outputs });
+        values.insert("workflow_run_summary".to_owned(), summary);
+        for (key, source) in &self.contexts {
+            let looped = self.iterations.iter().rev().find(|is| is.over.as_ref() == Some(source));
+            let value = looped.map(|is| &is.value).or_else(|| values.get(source));
+            let inner = value.and_then(|value| value.get(key));
+            if let Some(value) = inner.or(value).cloned() {
+                values.insert(key.clone(), value);
+            }
+        }
+        if let Some(iteration) = self.iterations.last() {
+            values.insert("current_value".to_owned(), iteration.value.clone());
+            values.insert("current_item".to_owned(), iteration.value.clone());
+            values.insert("current_index".to_owned(), Value::from(iteration.index));
+        }
+        values
+    }
+
+    /// For rendering.
+    pub(super) fn names(&self) -> Names {
+        Names::new(&self.values())
+    }
+}
+
+fn contexts(definition: &Definition) -> Vec<(String, String)> {
+    let parameters = definition.parameters.iter();
+    parameters
+        .filter_map(|parameter| match &parameter.kind {
+            ParameterKind::Context { source } => Some((parameter.key.clone(), source.clone())),
+            ParameterKind::Workflow { .. } | ParameterKind::Secret(_) => None,
+        })
+        .collect()
+}

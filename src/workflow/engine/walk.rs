@@ -1,0 +1,479 @@
+//! From block to block: order, loops, branches, and what a failure means.
+
+use serde_json::{Map, Value, json};
+
+use super::Engine;
+use super::blocks::End;
+use super::scope::Iteration;
+use crate::domain::ids::BlockRunId;
+use crate::domain::run::BlockStatus;
+use crate::domain::session::Failure;
+use crate::workflow::definition::block::{Conditional, Criteria, ForLoop, WhileLoop};
+use crate::workflow::definition::{Block, Definition, Kind, ParameterKind, graph};
+use crate::workflow::host::{BlockBegins, BlockEnded, HostError, failure};
+use crate::workflow::template::{TemplateError, pure_expression, truth};
+
+/// Why a run stops at once.
+#[derive(Debug, Clone)]
+pub(super) enum Stop {
+    /// Somebody called it off.
+    Canceled,
+    /// Its time is over.
+    LimitReached,
+    /// The host cannot go on.
+    Host(Failure),
+}
+
+impl From<HostError> for Stop {
+    fn from(HostError(failure): HostError) -> Self {
+        Self::Host(*failure)
+    }
+}
+
+/// How a level, or a run, came to its end.
+#[derive(Debug, Clone)]
+pub(super) enum Ending {
+    Done,
+    Failed(BlockStatus, Failure),
+    Stopped(Stop),
+}
+
+/// How a level came to its end, for the loop around it.
+enum Level {
+    Done,
+    NextIteration,
+    Failed(BlockStatus, Failure),
+}
+
+/// Where a block stands.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    parent: Option<BlockRunId>,
+    in_a_loop: bool,
+}
+
+const TOP: Place = Place { parent: None, in_a_loop: false };
+
+/// The fields of a block that are never templates, or are rendered where they are used.
+const AS_WRITTEN: &[&str] = &[
+    "label",
+    "block_type",
+    "next_block_label",
+    "parameter_keys",
+    "code",
+    "script",
+    "schema",
+    "condition",
+    "branch_conditions",
+    "loop_variable_reference",
+    "loop_over_parameter_key",
+];
+
+impl Engine {
+    pub(super) async fn body(&mut self, definition: &Definition) -> Ending {
+        let level = match &self.plan.only {
+            Some(labels) => {
+                let all = definition.all_blocks();
+                let chosen = labels.iter().filter_map(|label| {
+                    all.iter().find(|block| block.label == *label).map(|block| (*block).clone())
+                });
+                let chosen: Vec<Block> = chosen.collect();
+                self.level(&chosen, 1, None, TOP).await
+            }
+            None => {
+                let finally = definition.finally.as_deref();
+                self.level(&definition.blocks, definition.version, finally, TOP).await
+            }
+        };
+        ending(level)
+    }
+
+    /// One block by itself, at the top.
+    pub(super) async fn alone(&mut self, block: &Block) -> Ending {
+        let block = Block { next: None, ..block.clone() };
+        ending(self.level(std::slice::from_ref(&block), 1, None, TOP).await)
+    }
+
+    async fn level(
+        &mut self,
+        blocks: &[Block],
+        version: u32,
+        finally: Option<&str>,
+        place: Place,
+    ) -> Result<Level, Stop> {
+        let first = if version == 2 { graph::root(blocks, finally) } else { Some(0) };
+        let mut at = first;
+        let mut steps = 0;
+        while let Some(block) = at.and_then(|index| blocks.get(index)) {
+            let index = at.unwrap_or_default();
+            if version != 2 && Some(block.label.as_str()) == finally {
+                at = Some(index + 1);
+                continue;
+            }
+            steps += 1;
+            if place.in_a_loop && steps > self.plan.settings.most_steps {
+                let message =
+                    format!("more than {} blocks in one iteration", self.plan.settings.most_steps);
+                return Ok(Level::Failed(
+                    BlockStatus::Failed,
+                    failure("too_many_steps", message, None),
+                ));
+            }
+            let end = self.block(block, version, place).await?;
+            match end.status {
+                BlockStatus::Completed | BlockStatus::Skipped => (),
+                BlockStatus::Canceled => return Err(Stop::Canceled),
+                BlockStatus::Failed
+                | BlockStatus::Terminated
+                | BlockStatus::TimedOut
+                | BlockStatus::Running => {
+                    if !block.continue_on_failure {
+                        if place.in_a_loop && block.next_loop_on_failure {
+                            return Ok(Level::NextIteration);
+                        }
+                        return Ok(Level::Failed(end.status, reason(block, end.failure)));
+                    }
+                }
+            }
+            at = if version != 2 {
+                Some(index + 1)
+            } else {
+                let chosen = end
+                    .branch
+                    .unwrap_or_else(|| graph::follows(blocks, index, finally).map(str::to_owned));
+                chosen
+                    .filter(|label| Some(label.as_str()) != finally)
+                    .and_then(|label| blocks.iter().position(|block| block.label == label))
+            };
+        }
+        Ok(Level::Done)
+    }
+
+    /// Begins a block, executes it, and ends it.
+    async fn block(&mut self, block: &Block, version: u32, place: Place) -> Result<End, Stop> {
+        let iteration = self.scope.iterations.last().filter(|_is| place.in_a_loop);
+        let begins = BlockBegins {
+            parent: place.parent,
+            label: block.label.clone(),
+            block_type: block.block_type.clone(),
+            iteration: iteration.map(|is| (is.index, is.value.clone())),
+        };
+        let id = self.host.begin_block(begins).await?;
+        self.open.push(id);
+        let mut end = self.executed(block, id, version).await?;
+        if let Some(failure) = &mut end.failure {
+            failure.stage.get_or_insert_with(|| block.label.clone());
+        }
+        if let Some(output) = &end.output {
+            self.scope.record(&block.label, output.clone());
+        }
+        if let Some(extracted) = &end.extracted {
+            self.scope.record_extracted(extracted);
+        }
+        let ended = BlockEnded {
+            status: end.status,
+            output: end.output.clone(),
+            failure: end.failure.clone(),
+        };
+        self.host.end_block(id, ended).await?;
+        self.open.pop();
+        Ok(end)
+    }
+
+    async fn executed(&mut self, block: &Block, id: BlockRunId, version: u32) -> Result<End, Stop> {
+        if let Some(end) = self.secret_missing(block) {
+            return Ok(end);
+        }
+        match &block.kind {
+            Kind::ForLoop(spec) => Box::pin(self.for_loop(block, spec, id, version)).await,
+            Kind::WhileLoop(spec) => Box::pin(self.while_loop(block, spec, id, version)).await,
+            Kind::Conditional(spec) => Ok(self.conditional(block, spec)),
+            _leaf => {
+                let rendered = match self.rendered(block) {
+                    Ok(rendered) => rendered,
+                    Err(end) => return Ok(*end),
+                };
+                match Kind::read(&block.block_type, &rendered) {
+                    Ok(Some(kind)) => self.leaf(block, id, kind, rendered).await,
+                    Ok(None) => {
+                        Ok(End::failed("block_type_unknown", "there is no such block type"))
+                    }
+                    Err(misfit) => {
+                        let path: Vec<String> =
+                            misfit.path.iter().map(ToString::to_string).collect();
+                        let message = format!("`{}`: {}", path.join("."), misfit.message);
+                        Ok(End::failed("field_invalid", message))
+                    }
+                }
+            }
+        }
+    }
+
+    fn secret_missing(&self, block: &Block) -> Option<End> {
+        let secret = self.plan.definition.parameters.iter().find(|parameter| {
+            matches!(parameter.kind, ParameterKind::Secret(_))
+                && block.parameter_keys.contains(&parameter.key)
+        })?;
+        let message = format!(
+            "the value of parameter `{}` is in a vault that this server does not open",
+            secret.key
+        );
+        Some(End::failed("secret_unavailable", message))
+    }
+
+    /// The block with its templates rendered. A URL that is exactly a name stands for its value.
+    fn rendered(&self, block: &Block) -> Result<Map<String, Value>, Box<End>> {
+        let values = self.scope.values();
+        let names = crate::workflow::template::Names::new(&values);
+        let raw = Value::Object(block.raw.clone());
+        let rendered = self.renderer.value("", &raw, AS_WRITTEN, &names);
+        let rendered = rendered.map_err(|error| Box::new(template_end(&error)))?;
+        let Value::Object(mut rendered) = rendered else { return Ok(Map::new()) };
+        for field in ["url", "file_url"] {
+            let named =
+                rendered.get(field).and_then(Value::as_str).and_then(|text| values.get(text));
+            if let Some(value) = named.filter(|value| value.is_string()).cloned() {
+                rendered.insert(field.to_owned(), value);
+            }
+        }
+        Ok(rendered)
+    }
+
+    async fn for_loop(
+        &mut self,
+        block: &Block,
+        spec: &ForLoop,
+        id: BlockRunId,
+        version: u32,
+    ) -> Result<End, Stop> {
+        let values = match self.loop_values(spec) {
+            Ok(values) => values,
+            Err(end) => return Ok(*end),
+        };
+        if values.is_empty() {
+            if spec.complete_if_empty {
+                return Ok(End::completed(json!([])));
+            }
+            let failure = failure("loop_empty", "No iterable value found for the loop block", None);
+            return Ok(End {
+                status: BlockStatus::Terminated,
+                failure: Some(failure),
+                ..End::completed(json!([]))
+            });
+        }
+        let most = self.plan.settings.most_iterations;
+        if values.len() > most {
+            let message =
+                format!("{} values are more than the {most} that a loop may have", values.len());
+            return Ok(End::failed("too_many_iterations", message));
+        }
+        let over = spec.loop_over_parameter_key.clone().filter(|key| !key.is_empty());
+        let mut outputs = Vec::new();
+        for (index, value) in values.into_iter().enumerate() {
+            let iteration = Iteration { index, value, over: over.clone() };
+            match self.iteration(block, id, version, iteration, &mut outputs).await? {
+                Level::Done | Level::NextIteration => (),
+                Level::Failed(status, failure) => return Ok(loop_failed(status, failure, outputs)),
+            }
+        }
+        Ok(End::completed(Value::Array(outputs)))
+    }
+
+    async fn while_loop(
+        &mut self,
+        block: &Block,
+        spec: &WhileLoop,
+        id: BlockRunId,
+        version: u32,
+    ) -> Result<End, Stop> {
+        let mut outputs = Vec::new();
+        let most = self.plan.settings.most_iterations;
+        for index in 0..=most {
+            let outer = Iteration { index, value: Value::Null, over: None };
+            self.scope.iterations.push(outer);
+            let holds = self.holds("condition.expression", &spec.condition);
+            self.scope.iterations.pop();
+            match holds {
+                Ok((true, _rendered)) => (),
+                Ok((false, _rendered)) => return Ok(End::completed(Value::Array(outputs))),
+                Err(end) => return Ok(*end),
+            }
+            if index == most {
+                break;
+            }
+            let iteration = Iteration { index, value: Value::Null, over: None };
+            match self.iteration(block, id, version, iteration, &mut outputs).await? {
+                Level::Done | Level::NextIteration => (),
+                Level::Failed(status, failure) => return Ok(loop_failed(status, failure, outputs)),
+            }
+        }
+        let message = format!("the condition still holds after {most} iterations");
+        Ok(End {
+            output: Some(Value::Array(outputs)),
+            ..End::failed("too_many_iterations", message)
+        })
+    }
+
+    async fn iteration(
+        &mut self,
+        block: &Block,
+        id: BlockRunId,
+        version: u32,
+        iteration: Iteration,
+        outputs: &mut Vec<Value>,
+    ) -> Result<Level, Stop> {
+        let value = iteration.value.clone();
+        let tabs = self.browser.as_ref().map(|browser| browser.tabs_open());
+        let before = self.scope.recorded();
+        self.scope.iterations.push(iteration);
+        let place = Place { parent: Some(id), in_a_loop: true };
+        let level = self.level(&block.body, version, None, place).await;
+        self.scope.iterations.pop();
+        let level = level?;
+        let given = block
+            .body
+            .iter()
+            .filter(|inner| self.scope.gave_since(&inner.label, before))
+            .map(|inner| {
+                json!({
+                    "loop_value": value,
+                    "output_parameter": { "parameter_type": "output", "key": inner.output_key() },
+                    "output_value": self.scope.output(&inner.label),
+                })
+            });
+        outputs.push(given.collect());
+        if let (Some(browser), Some(tabs)) = (&self.browser, tabs) {
+            browser.close_others(&tabs).await;
+        }
+        Ok(level)
+    }
+
+    /// The values of a loop: of a parameter, of an expression, or of a template that gives JSON.
+    fn loop_values(&self, spec: &ForLoop) -> Result<Vec<Value>, Box<End>> {
+        let names = self.scope.names();
+        let value = match (&spec.loop_variable_reference, &spec.loop_over_parameter_key) {
+            (Some(reference), _) if !reference.trim().is_empty() => {
+                let field = "loop_variable_reference";
+                let expression = pure_expression(reference)
+                    .or_else(|| (!reference.contains('{')).then(|| reference.trim()));
+                let value = match expression {
+                    Some(expression) => self.renderer.evaluate(field, expression, &names),
+                    None => self.renderer.text(field, reference, &names).map(Value::from),
+                };
+                value.map_err(|error| Box::new(template_end(&error)))?
+            }
+            (_, Some(key)) if !key.is_empty() => {
+                self.scope.values().get(key).cloned().unwrap_or_default()
+            }
+            (_, _) => Value::Null,
+        };
+        Ok(as_list(value))
+    }
+
+    fn conditional(&self, block: &Block, spec: &Conditional) -> End {
+        let mut evaluations = Vec::new();
+        let mut chosen = None;
+        for (index, branch) in spec.branch_conditions.iter().enumerate() {
+            let Some(criteria) = &branch.criteria else { continue };
+            let field = format!("branch_conditions.{index}.criteria.expression");
+            match self.holds(&field, criteria) {
+                Ok((result, rendered)) => {
+                    evaluations.push(json!({
+                        "branch_index": index,
+                        "original_expression": criteria.expression,
+                        "rendered_expression": rendered,
+                        "result": result,
+                    }));
+                    if result {
+                        chosen = Some(index);
+                        break;
+                    }
+                }
+                Err(end) => return *end,
+            }
+        }
+        let default = || spec.branch_conditions.iter().position(|branch| branch.is_default);
+        let Some(index) = chosen.or_else(default) else {
+            let output = json!({ "branch_taken": null, "evaluations": evaluations });
+            let end = End::failed("no_branch", "no branch is true and there is no default");
+            return End { output: Some(output), ..end };
+        };
+        let Some(branch) = spec.branch_conditions.get(index) else {
+            return End::completed(json!({}));
+        };
+        let output = json!({
+            "branch_taken": branch.next_block_label,
+            "branch_index": index,
+            "branch_id": branch.id.clone().unwrap_or_else(|| branch_id(&block.label, index)),
+            "branch_description": branch.description,
+            "criteria_type": branch.criteria.as_ref().map(|_criteria| "jinja2_template"),
+            "criteria_expression": branch.criteria.as_ref().map(|criteria| &criteria.expression),
+            "next_block_label": branch.next_block_label,
+            "evaluations": evaluations,
+            "llm_response": null,
+            "llm_prompt": null,
+        });
+        End { branch: Some(branch.next_block_label.clone()), ..End::completed(output) }
+    }
+
+    /// Whether a condition holds, and what it was rendered to.
+    pub(super) fn holds(
+        &self,
+        field: &str,
+        criteria: &Criteria,
+    ) -> Result<(bool, String), Box<End>> {
+        let template = criteria.expression.contains("{{") || criteria.expression.contains("{%");
+        if !template {
+            let message =
+                format!("`{field}`: a condition in words needs a model; write `{{{{ … }}}}`");
+            return Err(Box::new(End::failed("agent_not_configured", message)));
+        }
+        let names = self.scope.names();
+        let rendered = self.renderer.text(field, &criteria.expression, &names);
+        let rendered = rendered.map_err(|error| Box::new(template_end(&error)))?;
+        Ok((truth(&rendered), rendered))
+    }
+}
+
+/// The id of a branch that has none of its own.
+pub(crate) fn branch_id(label: &str, index: usize) -> String {
+    format!("{label}_branch_{index}")
+}
+
+pub(super) fn template_end(error: &TemplateError) -> End {
+    End::failed("template_invalid", error.to_string())
+}
+
+fn ending(level: Result<Level, Stop>) -> Ending {
+    match level {
+        Ok(Level::Done | Level::NextIteration) => Ending::Done,
+        Ok(Level::Failed(status, failure)) => Ending::Failed(status, failure),
+        Err(stop) => Ending::Stopped(stop),
+    }
+}
+
+/// What the compatible API says of a run that a block ended.
+fn reason(block: &Block, cause: Option<Failure>) -> Failure {
+    let cause = cause.unwrap_or_else(|| failure("block_failed", "the block did not say why", None));
+    let nested = matches!(block.kind, Kind::ForLoop(_) | Kind::WhileLoop(_));
+    let stage = cause.stage.clone().filter(|_stage| nested).or(Some(block.label.clone()));
+    let message = format!("{} block failed. failure reason: {}", block.block_type, cause.message);
+    Failure { message, stage, ..cause }
+}
+
+fn loop_failed(status: BlockStatus, failure: Failure, outputs: Vec<Value>) -> End {
+    End { status, failure: Some(failure), ..End::completed(Value::Array(outputs)) }
+}
+
+fn as_list(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(list) => list,
+        Value::Null => Vec::new(),
+        Value::String(text) => match serde_json::from_str(&text) {
+            Ok(Value::Array(list)) => list,
+            Ok(_) | Err(_) if text.trim().is_empty() => Vec::new(),
+            Ok(_) | Err(_) => vec![Value::String(text)],
+        },
+        other @ (Value::Object(_) | Value::Bool(_) | Value::Number(_)) => vec![other],
+    }
+}
