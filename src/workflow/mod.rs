@@ -14,3 +14,6 @@ pub mod host;
 pub mod page;
 pub mod parameters;
 pub mod template;
+
+#[cfg(test)]
+mod testing;

@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_value_that_does_not_fit_is_named() {
         let wrong = Err("parameter `n`: expected a whole number");
-        check(&of_type("integer"), &json!({ "n": "twelve" }), wrong);
+        check(&of_type("integer"), &json!({ "n": "twelve" }), wrong.clone());
         check(&of_type("integer"), &json!({ "n": 1.5 }), wrong);
         check(
             &of_type("boolean"),

@@ -182,7 +182,7 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
                 | BlockStatus::Running
                 | BlockStatus::Skipped => RunStatus::Failed,
             };
-            (status, Some(failure))
+            (status, Some(*failure))
         }
         Ending::Stopped(Stop::Canceled) => {
             (RunStatus::Canceled, Some(failure("canceled", "the run was canceled", None)))
@@ -190,7 +190,7 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
         Ending::Stopped(Stop::LimitReached) => {
             (RunStatus::TimedOut, Some(failure("time_over", "the time of the run was over", None)))
         }
-        Ending::Stopped(Stop::Host(failure)) => (RunStatus::Failed, Some(failure)),
+        Ending::Stopped(Stop::Host(failure)) => (RunStatus::Failed, Some(*failure)),
     };
     Outcome { status, outputs: engine.scope.run_outputs(), failure }
 }
@@ -252,7 +252,7 @@ impl Engine {
                 let failure = failure("time_over", "the time of the run was over", None);
                 (BlockStatus::TimedOut, Some(failure))
             }
-            Stop::Host(failure) => (BlockStatus::Failed, Some(failure.clone())),
+            Stop::Host(failure) => (BlockStatus::Failed, Some((**failure).clone())),
         };
         let open = std::mem::take(&mut self.open);
         let host = Arc::clone(&self.host);

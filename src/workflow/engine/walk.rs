@@ -21,12 +21,12 @@ pub(super) enum Stop {
     /// Its time is over.
     LimitReached,
     /// The host cannot go on.
-    Host(Failure),
+    Host(Box<Failure>),
 }
 
 impl From<HostError> for Stop {
     fn from(HostError(failure): HostError) -> Self {
-        Self::Host(*failure)
+        Self::Host(failure)
     }
 }
 
@@ -34,7 +34,7 @@ impl From<HostError> for Stop {
 #[derive(Debug, Clone)]
 pub(super) enum Ending {
     Done,
-    Failed(BlockStatus, Failure),
+    Failed(BlockStatus, Box<Failure>),
     Stopped(Stop),
 }
 
@@ -42,7 +42,7 @@ pub(super) enum Ending {
 enum Level {
     Done,
     NextIteration,
-    Failed(BlockStatus, Failure),
+    Failed(BlockStatus, Box<Failure>),
 }
 
 /// Where a block stands.
@@ -114,10 +114,8 @@ impl Engine {
             if place.in_a_loop && steps > self.plan.settings.most_steps {
                 let message =
                     format!("more than {} blocks in one iteration", self.plan.settings.most_steps);
-                return Ok(Level::Failed(
-                    BlockStatus::Failed,
-                    failure("too_many_steps", message, None),
-                ));
+                let failure = failure("too_many_steps", message, None);
+                return Ok(Level::Failed(BlockStatus::Failed, Box::new(failure)));
             }
             let end = self.block(block, version, place).await?;
             match end.status {
@@ -173,7 +171,7 @@ impl Engine {
         let ended = BlockEnded {
             status: end.status,
             output: end.output.clone(),
-            failure: end.failure.clone(),
+            failure: end.failure.as_deref().cloned(),
         };
         self.host.end_block(id, ended).await?;
         self.open.pop();
@@ -184,27 +182,26 @@ impl Engine {
         if let Some(end) = self.secret_missing(block) {
             return Ok(end);
         }
-        match &block.kind {
-            Kind::ForLoop(spec) => Box::pin(self.for_loop(block, spec, id, version)).await,
-            Kind::WhileLoop(spec) => Box::pin(self.while_loop(block, spec, id, version)).await,
-            Kind::Conditional(spec) => Ok(self.conditional(block, spec)),
-            _leaf => {
-                let rendered = match self.rendered(block) {
-                    Ok(rendered) => rendered,
-                    Err(end) => return Ok(*end),
-                };
-                match Kind::read(&block.block_type, &rendered) {
-                    Ok(Some(kind)) => self.leaf(block, id, kind, rendered).await,
-                    Ok(None) => {
-                        Ok(End::failed("block_type_unknown", "there is no such block type"))
-                    }
-                    Err(misfit) => {
-                        let path: Vec<String> =
-                            misfit.path.iter().map(ToString::to_string).collect();
-                        let message = format!("`{}`: {}", path.join("."), misfit.message);
-                        Ok(End::failed("field_invalid", message))
-                    }
-                }
+        if let Kind::ForLoop(spec) = &block.kind {
+            return Box::pin(self.for_loop(block, spec, id, version)).await;
+        }
+        if let Kind::WhileLoop(spec) = &block.kind {
+            return Box::pin(self.while_loop(block, spec, id, version)).await;
+        }
+        if let Kind::Conditional(spec) = &block.kind {
+            return Ok(self.conditional(block, spec));
+        }
+        let rendered = match self.rendered(block) {
+            Ok(rendered) => rendered,
+            Err(end) => return Ok(*end),
+        };
+        match Kind::read(&block.block_type, &rendered) {
+            Ok(Some(kind)) => self.leaf(block, id, kind, rendered).await,
+            Ok(None) => Ok(End::failed("block_type_unknown", "there is no such block type")),
+            Err(misfit) => {
+                let path: Vec<String> = misfit.path.iter().map(ToString::to_string).collect();
+                let message = format!("`{}`: {}", path.join("."), misfit.message);
+                Ok(End::failed("field_invalid", message))
             }
         }
     }
@@ -257,7 +254,7 @@ impl Engine {
             let failure = failure("loop_empty", "No iterable value found for the loop block", None);
             return Ok(End {
                 status: BlockStatus::Terminated,
-                failure: Some(failure),
+                failure: Some(Box::new(failure)),
                 ..End::completed(json!([]))
             });
         }
@@ -453,15 +450,16 @@ fn ending(level: Result<Level, Stop>) -> Ending {
 }
 
 /// What the compatible API says of a run that a block ended.
-fn reason(block: &Block, cause: Option<Failure>) -> Failure {
-    let cause = cause.unwrap_or_else(|| failure("block_failed", "the block did not say why", None));
-    let nested = matches!(block.kind, Kind::ForLoop(_) | Kind::WhileLoop(_));
-    let stage = cause.stage.clone().filter(|_stage| nested).or(Some(block.label.clone()));
-    let message = format!("{} block failed. failure reason: {}", block.block_type, cause.message);
-    Failure { message, stage, ..cause }
+fn reason(block: &Block, cause: Option<Box<Failure>>) -> Box<Failure> {
+    let unsaid = || Box::new(failure("block_failed", "the block did not say why", None));
+    let mut failure = cause.unwrap_or_else(unsaid);
+    failure.message =
+        format!("{} block failed. failure reason: {}", block.block_type, failure.message);
+    failure.stage.get_or_insert_with(|| block.label.clone());
+    failure
 }
 
-fn loop_failed(status: BlockStatus, failure: Failure, outputs: Vec<Value>) -> End {
+fn loop_failed(status: BlockStatus, failure: Box<Failure>, outputs: Vec<Value>) -> End {
     End { status, failure: Some(failure), ..End::completed(Value::Array(outputs)) }
 }
 

@@ -142,10 +142,9 @@ impl Engine {
             return Err(End::failed("agent_not_configured", message).into());
         }
         let (media_type, bytes) = self.fetch(&spec.file_url).await?;
-        let file_type = match spec.file_type {
-            FileType::AutoDetect => detect(&spec.file_url, &media_type, &bytes),
-            known => known,
-        };
+        let detect = || detect(&spec.file_url, &media_type, &bytes);
+        let given = Some(spec.file_type).filter(|given| *given != FileType::AutoDetect);
+        let file_type = given.unwrap_or_else(detect);
         let text = || {
             std::str::from_utf8(&bytes).map(|text| text.trim_start_matches('\u{feff}')).map_err(
                 |error| End::failed("file_invalid", format!("the file is not text: {error}")),

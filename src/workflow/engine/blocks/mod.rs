@@ -23,7 +23,7 @@ use crate::workflow::page::{Browser, PageError};
 pub(super) struct End {
     pub(super) status: BlockStatus,
     pub(super) output: Option<Value>,
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<Box<Failure>>,
     /// Of a conditional: the block that follows, or that none does.
     pub(super) branch: Option<Option<String>>,
     /// The result of an extraction.
@@ -49,7 +49,7 @@ impl End {
         Self {
             status: BlockStatus::Failed,
             output: None,
-            failure: Some(failure),
+            failure: Some(Box::new(failure)),
             branch: None,
             extracted: None,
         }
@@ -68,7 +68,7 @@ impl From<PageError> for End {
 impl From<BlockEnded> for End {
     fn from(ended: BlockEnded) -> Self {
         let BlockEnded { status, output, failure } = ended;
-        Self { status, output, failure, branch: None, extracted: None }
+        Self { status, output, failure: failure.map(Box::new), branch: None, extracted: None }
     }
 }
 
@@ -144,7 +144,7 @@ impl Engine {
             Kind::FileDownload(spec) => {
                 if spec.selector.is_none() && (spec.url.is_none() || spec.navigation_goal.is_some())
                 {
-                    self.handed(block, id, rendered, Handed::ToAgent).await
+                    self.handed(block, id, rendered, Executor::Agent).await
                 } else {
                     self.file_download(id, &spec).await
                 }
@@ -152,9 +152,9 @@ impl Engine {
             Kind::FileUrlParser(spec) => self.file_url_parser(&spec).await,
             Kind::HumanInteraction(spec) => self.human_interaction(&spec).await,
             Kind::SendEmail(spec) => self.send_email(&spec).await,
-            Kind::Code(_) => self.handed(block, id, rendered, Handed::ToPython).await,
-            Kind::WorkflowTrigger(_) => self.handed(block, id, rendered, Handed::ToRun).await,
-            Kind::Agent => self.handed(block, id, rendered, Handed::ToAgent).await,
+            Kind::Code(_) => self.handed(block, id, rendered, Executor::Python).await,
+            Kind::WorkflowTrigger(_) => self.handed(block, id, rendered, Executor::Run).await,
+            Kind::Agent => self.handed(block, id, rendered, Executor::Agent).await,
             Kind::Elsewhere => {
                 let message =
                     format!("this server does not execute blocks of type `{}`", block.block_type);
@@ -177,7 +177,7 @@ impl Engine {
         block: &Block,
         id: BlockRunId,
         definition: Map<String, Value>,
-        to: Handed,
+        to: Executor,
     ) -> Work {
         let job = Job {
             block: id,
@@ -187,15 +187,15 @@ impl Engine {
             values: self.scope.values(),
         };
         let ended = match to {
-            Handed::ToAgent => self.host.run_agent(job).await?,
-            Handed::ToPython => self.host.run_code(job).await?,
-            Handed::ToRun => self.host.trigger(job).await?,
+            Executor::Agent => self.host.run_agent(job).await?,
+            Executor::Python => self.host.run_code(job).await?,
+            Executor::Run => self.host.trigger(job).await?,
         };
         let extracted = match to {
-            Handed::ToAgent => {
+            Executor::Agent => {
                 ended.output.as_ref().and_then(|output| output.get("extracted_information"))
             }
-            Handed::ToPython | Handed::ToRun => None,
+            Executor::Python | Executor::Run => None,
         };
         let extracted = extracted.filter(|value| !value.is_null()).cloned();
         Ok(End { extracted, ..ended.into() })
@@ -215,8 +215,8 @@ impl Engine {
 
 /// Who executes a block.
 #[derive(Debug, Clone, Copy)]
-enum Handed {
-    ToAgent,
-    ToPython,
-    ToRun,
+enum Executor {
+    Agent,
+    Python,
+    Run,
 }

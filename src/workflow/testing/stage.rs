@@ -1,0 +1,131 @@
+//! A host that remembers what it was asked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+
+use super::Chromium;
+use crate::domain::ids::{ArtifactId, BlockRunId};
+use crate::workflow::definition::Workflow;
+use crate::workflow::engine::{Plan, Settings};
+use crate::workflow::guard;
+use crate::workflow::host::{
+    BlockBegins, BlockEnded, Devtools, Host, HostError, NewArtifact, failure,
+};
+
+/// A host.
+#[derive(Debug, Default)]
+pub struct Stage {
+    devtools: Option<Arc<dyn Devtools>>,
+    scratch: Option<PathBuf>,
+    next: AtomicU64,
+    log: Mutex<Vec<String>>,
+    stored: Mutex<Vec<NewArtifact>>,
+    /// Lets `pause` go on.
+    pub resume: tokio::sync::Notify,
+}
+
+impl Stage {
+    /// Without a browser.
+    pub fn bare() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// With a connection to a browser.
+    pub async fn with(chromium: &Chromium) -> Arc<Self> {
+        let devtools = Some(chromium.connect().await);
+        Arc::new(Self { devtools, scratch: Some(chromium.folder()), ..Self::default() })
+    }
+
+    /// As the engine takes it.
+    pub fn host(self: &Arc<Self>) -> Arc<dyn Host> {
+        self.clone()
+    }
+
+    /// What happened: `begin a`, `end a completed`, with the block around in brackets.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().clone()
+    }
+
+    /// What was stored.
+    pub fn stored(&self) -> Vec<NewArtifact> {
+        self.stored.lock().clone()
+    }
+}
+
+impl Host for Stage {
+    fn devtools(&self) -> BoxFuture<'_, Result<Arc<dyn Devtools>, HostError>> {
+        let missing = || HostError(Box::new(failure("no_browser", "there is no browser", None)));
+        let devtools = self.devtools.clone().ok_or_else(missing);
+        Box::pin(async { devtools })
+    }
+
+    fn begin_block(&self, block: BlockBegins) -> BoxFuture<'_, Result<BlockRunId, HostError>> {
+        let id = BlockRunId::from(self.next.fetch_add(1, Ordering::Relaxed));
+        let parent = block.parent.map(|parent| format!(" in {parent}")).unwrap_or_default();
+        let iteration = block.iteration.map(|(index, value)| format!(" #{index}={value}"));
+        let iteration = iteration.unwrap_or_default();
+        self.log.lock().push(format!("{id} {}{parent}{iteration}", block.label));
+        Box::pin(async move { Ok(id) })
+    }
+
+    fn end_block(&self, id: BlockRunId, end: BlockEnded) -> BoxFuture<'_, Result<(), HostError>> {
+        let failure = end.failure.map(|failure| format!(": {}", failure.code)).unwrap_or_default();
+        self.log.lock().push(format!("{id} {}{failure}", end.status));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn store(&self, artifact: NewArtifact) -> BoxFuture<'_, Result<ArtifactId, HostError>> {
+        let id = ArtifactId::from(self.next.fetch_add(1, Ordering::Relaxed));
+        self.stored.lock().push(artifact);
+        Box::pin(async move { Ok(id) })
+    }
+
+    fn pause(&self, _why: Value) -> BoxFuture<'_, Result<(), HostError>> {
+        self.log.lock().push("paused".to_owned());
+        Box::pin(async {
+            self.resume.notified().await;
+            Ok(())
+        })
+    }
+
+    fn scratch(&self) -> BoxFuture<'_, Result<PathBuf, HostError>> {
+        let folder = self.scratch.clone().unwrap();
+        Box::pin(async move {
+            std::fs::create_dir_all(&folder).unwrap();
+            Ok(folder)
+        })
+    }
+}
+
+/// A plan of these blocks, with this in the definition besides, that may speak with loopback.
+pub fn block_plan(blocks: Value, more: Value) -> Plan {
+    let mut definition = json!({ "blocks": blocks });
+    for (key, value) in more.as_object().unwrap() {
+        definition[key] = value.clone();
+    }
+    let workflow = json!({ "title": "Test", "workflow_definition": definition });
+    let workflow = Workflow::from_json(&workflow).unwrap();
+    Plan {
+        definition: Arc::new(workflow.definition),
+        parameters: Map::new(),
+        workflow_title: workflow.title,
+        workflow: 1.into(),
+        workflow_permanent: 2.into(),
+        run: 3.into(),
+        session: Some(4.into()),
+        date: chrono::NaiveDate::from_ymd_opt(2026, 11, 22).unwrap(),
+        only: None,
+        outputs: Map::new(),
+        limit: None,
+        settings: Settings {
+            element_timeout: std::time::Duration::from_secs(5),
+            guard: guard::Settings { allow_private: true, allowed_hosts: Vec::new() },
+            ..Settings::default()
+        },
+    }
+}
