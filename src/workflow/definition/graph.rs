@@ -101,7 +101,6 @@ pub fn check(blocks: &[Block], finally: Option<&str>) -> Vec<OrderFault> {
         for index in others {
             let message =
                 format!("no block leads here, and the first block is `{}`", label(*first));
-            let message = format!("no block leads here, and the first block is `{}`", label(*first));
             faults.push(fault(*index, "next_block_label", "block_unreachable", message));
         }
     }

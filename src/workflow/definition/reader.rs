@@ -98,7 +98,6 @@ impl Reader {
                     "expected a text",
                     Some(other),
                 );
-                self.refuse(vec!["title".into()], None, "type_invalid", "expected a text", Some(other));
                 String::new()
             }
             None => {
@@ -117,7 +116,6 @@ impl Reader {
                 message,
                 object.get("status"),
             );
-            self.refuse(vec!["status".into()], None, "status_unknown", message, object.get("status"));
         }
         self.check_minutes(object);
         let definition = match object.get(DEFINITION) {
@@ -130,7 +128,6 @@ impl Reader {
                     "the field is required",
                     None,
                 );
-                self.refuse(vec![DEFINITION.into()], None, "missing", "the field is required", None);
                 None
             }
         };
@@ -253,7 +250,6 @@ impl Reader {
         path: &[PathPart],
         depth: usize,
     ) -> Vec<Block> {
-    fn read_blocks(&mut self, given: Option<&Value>, path: &[PathPart], depth: usize) -> Vec<Block> {
         let Some(list) = self.list(given, path) else { return Vec::new() };
         if depth > 10 || list.len() > MOST_BLOCKS {
             let message = format!("expected at most {MOST_BLOCKS} blocks and 10 loops in another");
@@ -345,7 +341,6 @@ impl Reader {
                 .filter_map(Value::as_str)
                 .map(str::to_owned)
                 .collect(),
-            Some(keys) => keys.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
         };
         let loops = matches!(kind, Some(Kind::ForLoop(_) | Kind::WhileLoop(_)));
         let body = if loops {
@@ -395,10 +390,6 @@ impl Reader {
         for (index, parameter) in parameters.iter().enumerate() {
             if outputs.contains(&parameter.key) {
                 let path = vec![DEFINITION.into(), "parameters".into(), index.into(), "key".into()];
-        let outputs: HashSet<String> = placed.iter().map(|placed| placed.block.output_key()).collect();
-        for (index, parameter) in parameters.iter().enumerate() {
-            if outputs.contains(&parameter.key) {
-                let path = vec![DEFINITION.into(), "parameters".into(), index.into(), "key".into()];
                 let message = format!("`{}` is the output of a block", parameter.key);
                 self.refuse(path, None, "key_reserved", message, parameter.raw.get("key"));
             }
@@ -437,7 +428,6 @@ impl Reader {
             if let Kind::ForLoop(spec) = &block.kind
                 && let Some(key) =
                     spec.loop_over_parameter_key.as_ref().filter(|key| !key.is_empty())
-                && let Some(key) = spec.loop_over_parameter_key.as_ref().filter(|key| !key.is_empty())
                 && !known.contains(key)
             {
                 let path = join(path, &["loop_over_parameter_key".into()]);

@@ -18,8 +18,6 @@ const KEY_FIELDS: &[&str] = &[
     "loop_over_parameter_key",
     "loop_variable_reference",
 ];
-const KEY_FIELDS: &[&str] =
-    &["parameter_keys", "source_parameter_key", "loop_over_parameter_key", "loop_variable_reference"];
 
 /// Rewrites the document in place.
 pub fn sanitize(workflow: &mut Value) {
@@ -148,9 +146,6 @@ fn in_templates(text: &str, names: &HashMap<String, String>) -> String {
         let renamed = ordered
             .iter()
             .fold(segment.to_owned(), |text, (old, new)| replace_whole(&text, old, new));
-        let renamed = ordered.iter().fold(segment.to_owned(), |text, (old, new)| {
-            replace_whole(&text, old, new)
-        });
         result.push_str(&renamed);
         rest = after;
     }

@@ -204,12 +204,6 @@ fn merge(into: &mut Map<String, Value>, value: Value) -> Result<(), &'static str
 }
 
 fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Result<Value, NotYaml> {
-fn scalar(
-    text: &str,
-    style: ScalarStyle,
-    tag: Option<&Tag>,
-    span: Span,
-) -> Result<Value, NotYaml> {
     let core = tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix.as_str());
     if core == Some("str") || (style != ScalarStyle::Plain && core.is_none()) {
         return Ok(Value::from(text));
@@ -256,7 +250,6 @@ fn plain(text: &str) -> Value {
     }
     let float =
         digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
-    let float = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
     let number = text.parse::<f64>().ok().filter(|_number| float).and_then(Number::from_f64);
     number.map_or_else(|| Value::from(text), Value::Number)
 }

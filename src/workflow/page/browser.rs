@@ -109,7 +109,6 @@ impl Browser {
         }
         let script =
             "(document.visibilityState === 'visible' ? 1 : 0) + (document.hasFocus() ? 2 : 0)";
-        let script = "(document.visibilityState === 'visible' ? 1 : 0) + (document.hasFocus() ? 2 : 0)";
         let mut best = None;
         for session in sessions {
             let params = json!({ "expression": script, "returnByValue": true });

@@ -214,7 +214,6 @@ impl Browser {
                     .next_document(deadline)
                     .await
                     .ok_or_else(|| late("the page kept changing"))?,
-                Ok(Err(Miss::Gone)) => self.next_document(deadline).await.ok_or_else(|| late("the page kept changing"))?,
             }
         }
     }
@@ -242,8 +241,6 @@ impl Browser {
             let locator = Locator::parse(selector).map_err(|error| Miss::Failed(error.into()))?;
             let left = deadline.saturating_duration_since(Instant::now());
             let arguments = [json!(locator), json!(["attached"]), json!(milliseconds(left))];
-            let arguments =
-                [json!(locator), json!(["attached"]), json!(milliseconds(left))];
             let ready = "(...args) => greenroom.ready(...args)";
             let value = self.attempt(&frame, ready, &arguments, true).await?;
             let answer: Answer = serde_json::from_value(value).unwrap_or_default();
@@ -253,7 +250,6 @@ impl Browser {
                     reason,
                     after: whole,
                 })
-                Miss::Failed(PageError::NotReady { selector: selector.clone(), reason, after: whole })
             };
             if !answer.ok {
                 return Err(refused(answer.reason));
@@ -291,7 +287,6 @@ impl Browser {
         let function = "(...args) => greenroom.ready(...args)";
         self.in_frame(target, function, |left| vec![json!(locator), json!(wants), json!(left)])
             .await
-        self.in_frame(target, function, |left| vec![json!(locator), json!(wants), json!(left)]).await
     }
 
     /// Calls a method of the script in a frame at once; a reason against it is an error.
@@ -374,10 +369,6 @@ impl Browser {
                 Ok(Err(Miss::Gone)) => {
                     self.next_document(deadline).await.ok_or(PageError::Timeout { what, after })?
                 }
-                Ok(Err(Miss::Gone)) => self
-                    .next_document(deadline)
-                    .await
-                    .ok_or(PageError::Timeout { what, after })?,
             }
         }
     }

@@ -49,13 +49,6 @@ impl Browser {
     }
 
     async fn click_at(&self, page: &str, x: f64, y: f64, how: &Clicking) -> Result<(), PageError> {
-    async fn click_at(
-        &self,
-        page: &str,
-        x: f64,
-        y: f64,
-        how: &Clicking,
-    ) -> Result<(), PageError> {
         let button = match how.button {
             MouseButton::Left => "left",
             MouseButton::Middle => "middle",
@@ -137,7 +130,6 @@ impl Browser {
         strokes: &[Stroke],
         timeout: Duration,
     ) -> Result<(), PageError> {
-    pub async fn press(&self, target: Option<Target<'_>>, strokes: &[Stroke], timeout: Duration) -> Result<(), PageError> {
         let deadline = Instant::now() + timeout;
         let session = match target {
             Some(target) => {
@@ -309,7 +301,6 @@ impl Browser {
                     tabs.parents.get(&session)?.clone(),
                     tabs.frame_sessions.get(&session)?.clone(),
                 ))
-                Some((tabs.parents.get(&session)?.clone(), tabs.frame_sessions.get(&session)?.clone()))
             });
             let Some((around, id)) = around else { return Ok((session, x, y)) };
             let owner = self.call(&around, "DOM.getFrameOwner", json!({ "frameId": id })).await?;
@@ -321,7 +312,6 @@ impl Browser {
                     .pointer("/model/content")
                     .and_then(|quad| quad.get(index))
                     .and_then(Value::as_f64)
-                model.pointer("/model/content").and_then(|quad| quad.get(index)).and_then(Value::as_f64)
             };
             x += corner(0).unwrap_or_default();
             y += corner(1).unwrap_or_default();
@@ -340,7 +330,6 @@ impl Browser {
         // Forms are submitted in a task of their own; what it began is known after the next one.
         let _whether_it_left =
             tokio::time::timeout_at(moment, self.call(page, "Runtime.evaluate", task)).await;
-        let _whether_it_left = tokio::time::timeout_at(moment, self.call(page, "Runtime.evaluate", task)).await;
         self.catch_up();
         let followed = self.with(|tabs| tabs.working().cloned());
         match followed {
@@ -361,7 +350,6 @@ impl Browser {
                             .is_none_or(|tab| tab.document.reached.contains("DOMContentLoaded"))
                     })
                 {
-                if !moving && self.with(|tabs| tabs.tab(page).is_none_or(|tab| tab.document.reached.contains("DOMContentLoaded"))) {
                     return;
                 }
                 self.until(deadline, |tabs| {

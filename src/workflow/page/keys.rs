@@ -66,7 +66,6 @@ pub fn parse(text: &str) -> Option<Stroke> {
     let mut rest = text;
     while let Some((name, after)) = rest.split_once('+').filter(|(_name, after)| !after.is_empty())
     {
-    while let Some((name, after)) = rest.split_once('+').filter(|(_name, after)| !after.is_empty()) {
         let Some(bit) = modifier(name) else { break };
         modifiers |= bit;
         rest = after;

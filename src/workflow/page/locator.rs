@@ -64,7 +64,6 @@ const ENGINES: &[&str] = &[
     "xpath",
     "nth",
     "id",
-    "css", "text", "role", "label", "placeholder", "alt", "title", "testid", "xpath", "nth", "id",
 ];
 const CONDITIONS: &[&str] =
     &["name", "checked", "disabled", "expanded", "pressed", "selected", "level", "exact"];
@@ -155,7 +154,6 @@ fn step(text: &str) -> Result<Step, NotALocator> {
         "testid" | "id" => {
             Ok(plain(engine, &quoted(body).unwrap_or_else(|| body.to_owned()), true))
         }
-        "testid" | "id" => Ok(plain(engine, &quoted(body).unwrap_or_else(|| body.to_owned()), true)),
         _ => Ok(match quoted(body) {
             Some(inner) => plain(engine, &inner, true),
             None => plain(engine, body, false),
@@ -251,7 +249,6 @@ mod tests {
                         .map(|is| {
                             format!("[{}={}{}]", is.name, is.value, if is.exact { "!" } else { "" })
                         })
-                        .map(|is| format!("[{}={}{}]", is.name, is.value, if is.exact { "!" } else { "" }))
                         .collect();
                     format!("{}{exact}<{}>{conditions}", step.engine, step.body)
                 })

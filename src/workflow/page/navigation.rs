@@ -32,7 +32,6 @@ fn reached(tab: &Tab, state: LoadState) -> bool {
         LoadState::NetworkIdle => {
             has("networkIdle") || has("networkAlmostIdle") && tab.requests.is_empty()
         }
-        LoadState::NetworkIdle => has("networkIdle") || has("networkAlmostIdle") && tab.requests.is_empty(),
     }
 }
 
@@ -51,10 +50,6 @@ impl Browser {
         let late = || PageError::Timeout { what: format!("{url} did not load"), after: timeout };
         let failed =
             |reason: &str| PageError::Navigation { url: url.to_owned(), reason: reason.to_owned() };
-        let failed = |reason: &str| PageError::Navigation {
-            url: url.to_owned(),
-            reason: reason.to_owned(),
-        };
 
         let call = self.call(&session, "Page.navigate", json!({ "url": url }));
         let answer = match timeout_at(deadline, call).await {
@@ -117,7 +112,6 @@ impl Browser {
         state: LoadState,
         timeout: Duration,
     ) -> Result<(), PageError> {
-    pub async fn wait_for_load(&self, state: LoadState, timeout: Duration) -> Result<(), PageError> {
         let deadline = Instant::now() + timeout;
         let session = self.working()?;
         let what = match state {
@@ -140,7 +134,6 @@ impl Browser {
                 Some(tab) => {
                     (reached(tab, LoadState::Load) && tab.requests.is_empty()).then_some(())
                 }
-                Some(tab) => (reached(tab, LoadState::Load) && tab.requests.is_empty()).then_some(()),
             });
             idle.await.ok_or_else(|| self.ended_or(late()))?;
             let end = deadline.min(Instant::now() + IDLE);

@@ -55,7 +55,6 @@ impl Browser {
         };
         let date =
             "<div style=\"font-size:8px;margin-left:20px\"><span class=\"date\"></span></div>";
-        let date = "<div style=\"font-size:8px;margin-left:20px\"><span class=\"date\"></span></div>";
         let params = json!({
             "landscape": how.landscape,
             "printBackground": how.print_background,

@@ -188,7 +188,6 @@ impl Tabs {
                 }
                 let document =
                     Document { url: text(info, "url").to_owned(), ..Document::default() };
-                let document = Document { url: text(info, "url").to_owned(), ..Document::default() };
                 let main_frame = target.clone();
                 let tab = Tab { target, main_frame, document, ..Tab::default() };
                 self.tabs.insert(session.clone(), tab);
@@ -236,10 +235,6 @@ impl Tab {
                     self.answered.clear();
                     let url = format!("{}{}", text(frame, "url"), text(frame, "urlFragment"));
                     self.document = Document { loader, reached: HashSet::new(), status, url };
-                    let url =
-                        format!("{}{}", text(frame, "url"), text(frame, "urlFragment"));
-                    self.document =
-                        Document { loader, reached: HashSet::new(), status, url };
                     self.navigating = false;
                     self.crashed = false;
                     self.requests.clear();
@@ -259,13 +254,6 @@ impl Tab {
                         text(params, "disposition"),
                         "newTab" | "newWindow" | "download"
                     ) =>
-            {
-                self.navigating = true;
-            }
-            "Page.frameClearedScheduledNavigation"
-            | "Page.frameStoppedLoading"
-            | "Page.downloadWillBegin"
-                    && !matches!(text(params, "disposition"), "newTab" | "newWindow" | "download") =>
             {
                 self.navigating = true;
             }

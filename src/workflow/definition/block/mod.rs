@@ -228,7 +228,6 @@ fn read<'de, T: Deserialize<'de>>(block: &'de Map<String, Value>) -> Result<T, M
 pub(super) fn one_or_many<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<String>, D::Error> {
-pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a text or a list of texts")]
     enum OneOrMany {
@@ -247,7 +246,6 @@ pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 pub(super) fn seconds<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
-pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     use serde::de::Error as _;
 
     let value = Option::<Value>::deserialize(deserializer)?;
@@ -257,13 +255,6 @@ pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
     }
     let number =
         value.as_f64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
-    number
-        .filter(|number| (0.0..=3600.0).contains(number) && *number > 0.0)
-        .map(|number| Some(Duration::from_secs_f64(number)))
-        .ok_or_else(|| {
-            D::Error::custom("expected a number of seconds, more than 0 and at most 3600")
-        })
-    let number = value.as_f64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
     number
         .filter(|number| (0.0..=3600.0).contains(number) && *number > 0.0)
         .map(|number| Some(Duration::from_secs_f64(number)))
@@ -326,7 +317,6 @@ fn wait_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
     }
     let number =
         value.as_u64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
-    let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
     number
         .filter(|number| (1..=Wait::LONGEST).contains(number))
         .ok_or_else(|| D::Error::custom("expected a whole number of seconds from 1 to 1800"))

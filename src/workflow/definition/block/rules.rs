@@ -70,9 +70,6 @@ pub fn check(kind: &Kind, raw: &Map<String, Value>) -> Vec<Misfit> {
                     "expected one of `text`, `base64` and `url` for each file",
                 )
             })
-            .filter(|file| {
-                [&file.text, &file.base64, &file.url].into_iter().flatten().count() != 1
-            })
             .collect(),
         Kind::GotoUrl(_)
         | Kind::Wait(_)
