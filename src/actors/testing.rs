@@ -84,8 +84,8 @@ impl Stage {
             journal,
             views: Views::default(),
             secrets: Secrets::new([3; 32]),
-            store: Arc::clone(&rows) as Arc<dyn Store>,
-            launcher: Arc::clone(&desktops) as Arc<dyn Launch>,
+            store: rows.clone(),
+            launcher: desktops.clone(),
             browsers: Arc::new(NoBrowser),
             settings: outside.settings,
             runtime: Handle::current(),
@@ -327,8 +327,9 @@ impl Launch for Desktops {
                 return Err(cause);
             }
             let _ = order;
-            let desktop = FakeDesktop { identity: identity(number), down, alive, kill };
-            Ok(Box::new(desktop) as Box<dyn Desktop>)
+            let identity = identity(number);
+            let desktop: Box<dyn Desktop> = Box::new(FakeDesktop { identity, down, alive, kill });
+            Ok(desktop)
         })
     }
 

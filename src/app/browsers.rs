@@ -29,7 +29,8 @@ impl Dial for Browsers {
         Box::pin(async move {
             let connection = Connection::open(address, &path).await;
             let connection = connection.map_err(|cause| cause.to_string())?;
-            Ok(Arc::new(Browser(connection)) as Arc<dyn Devtools>)
+            let devtools: Arc<dyn Devtools> = Arc::new(Browser(connection));
+            Ok(devtools)
         })
     }
 }
@@ -77,6 +78,6 @@ impl Devtools for Browser {
 fn refused(method: String, cause: CdpError) -> DevtoolsError {
     match cause {
         CdpError::Refused { code, message, .. } => DevtoolsError::Refused { method, code, message },
-        _ => DevtoolsError::Disconnected,
+        CdpError::NotConnected { .. } | CdpError::Disconnected => DevtoolsError::Disconnected,
     }
 }

@@ -152,6 +152,7 @@ fn listen(
     })
     .disable_signals()
     .shutdown_timeout(5)
+    .tcp_nodelay(true)
     .listen(listener)
     .with_context(|| format!("cannot listen on {address}"))?
     .run();

@@ -29,6 +29,10 @@ const FLAGS: &[&str] = &[
     "-onetile",
     // Without it, the first picture and the first click after a pause are late.
     "-nonap",
+    // Without it x11vnc measures its first viewer's connection, and paints nothing meanwhile: a
+    // page that moves was black for 5 s.
+    "-speeds",
+    "1000,10000,1",
     "-wait",
     "5",
     "-defer",
