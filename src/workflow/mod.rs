@@ -13,6 +13,7 @@ pub mod guard;
 pub mod host;
 pub mod page;
 pub mod parameters;
+pub mod response;
 pub mod template;
 
 #[cfg(test)]

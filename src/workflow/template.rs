@@ -1,7 +1,7 @@
 //! Templates in the texts of blocks: Jinja2, in a sandbox of bounded work.
 //!
-//! Values are written as JSON writes them: `true`, `none`, `{"a": 1}`. A name that is not known is
-//! written as nothing, unless the server is configured to be strict.
+//! Values are written as Python writes them, `True`, `None`, `{'a': 1}`; the filter `tojson` writes
+//! JSON. A name that is not known is written as nothing, unless the server is configured to be strict.
 
 use std::fmt;
 
@@ -183,8 +183,8 @@ mod tests {
         check("Hello {{ name }}", Ok("Hello Ada"));
         check("{% for row in rows %}{{ row.id }};{% endfor %}", Ok("1;2;"));
         check("{{ name.upper() }} {{ csv.split(',')[1] }}", Ok("ADA b"));
-        check("{{ rows | tojson }}", Ok(r#"[{"id":1},{"id":2}]"#));
-        check("{{ rows }}", Ok(r#"[{"id": 1}, {"id": 2}]"#));
+        check("{{ rows | tojson }}", Ok(r#"[{"id": 1}, {"id": 2}]"#));
+        check("{{ rows }} {{ none }}", Ok("[{'id': 1}, {'id': 2}] None"));
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
         let value =
             json!({ "a": ["{{ name }}", 1], "b": { "c": "{{ flag }}" }, "code": "{{ name }}" });
         let found = Renderer::new(false).value("", &value, &["code"], &names()).unwrap();
-        assert_eq!(found, json!({ "a": ["Ada", 1], "b": { "c": "true" }, "code": "{{ name }}" }));
+        assert_eq!(found, json!({ "a": ["Ada", 1], "b": { "c": "True" }, "code": "{{ name }}" }));
         let wrong = json!({ "a": { "b": ["{{ 1 + }}"] } });
         let error = Renderer::new(false).value("", &wrong, &[], &names()).unwrap_err();
         assert_eq!(error.field, "a.b.0");

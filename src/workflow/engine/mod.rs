@@ -34,6 +34,7 @@ use crate::domain::ids::{BlockRunId, RunId, SessionId, WorkflowId, WorkflowPerma
 use crate::domain::run::{BlockStatus, RunStatus};
 use crate::domain::session::Failure;
 use scope::Scope;
+pub(crate) use walk::branch_id;
 use walk::{Ending, Stop};
 
 /// How blocks are executed, unless they say otherwise.

@@ -86,6 +86,8 @@ impl Browser {
                 }),
             )
             .await?;
+        let discover = json!({ "discover": true, "filter": [{ "type": "page" }] });
+        browser.browser_call("Target.setDiscoverTargets", discover).await?;
         browser.catch_up();
         if browser.with(|tabs| tabs.order.is_empty()) {
             let blank = json!({ "url": "about:blank" });

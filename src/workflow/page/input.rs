@@ -322,14 +322,22 @@ impl Browser {
     /// Waits for what an action has begun to load, until the document has been parsed.
     async fn settle(&self, page: &str, deadline: Instant) {
         let task = json!({
-            "expression": "new Promise((resolve) => setTimeout(resolve, 0))",
+            "expression": "new Promise((resolve) => setTimeout(() => resolve(window.closed), 0))",
             "awaitPromise": true,
             "returnByValue": true,
         });
         let moment = deadline.min(Instant::now() + Duration::from_secs(1));
         // Forms are submitted in a task of their own; what it began is known after the next one.
-        let _whether_it_left =
+        let answer =
             tokio::time::timeout_at(moment, self.call(page, "Runtime.evaluate", task)).await;
+        let closing = answer
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|answer| answer.pointer("/result/value").and_then(Value::as_bool));
+        if closing == Some(true) {
+            self.until(deadline, |tabs| tabs.tab(page).is_none().then_some(())).await;
+            return;
+        }
         self.catch_up();
         let followed = self.with(|tabs| tabs.working().cloned());
         match followed {

@@ -46,7 +46,6 @@ impl Browser {
     ) -> Result<Opened, PageError> {
         let deadline = Instant::now() + timeout;
         let session = self.working()?;
-        let before = self.with(|tabs| tabs.tab(&session).map(|tab| tab.document.loader.clone()));
         let late = || PageError::Timeout { what: format!("{url} did not load"), after: timeout };
         let failed =
             |reason: &str| PageError::Navigation { url: url.to_owned(), reason: reason.to_owned() };
@@ -68,14 +67,15 @@ impl Browser {
             }
             return Err(failed(reason));
         }
-        let same_document = answer.get("loaderId").is_none();
+        let loader = answer.get("loaderId").and_then(Value::as_str);
         let opened = self
             .until(deadline, |tabs| {
                 let Some(tab) = tabs.tab(&session) else { return Some(Err(PageError::Closed)) };
                 if tab.crashed {
                     return Some(Err(PageError::Crashed));
                 }
-                let new = same_document || Some(&tab.document.loader) != before.as_ref();
+                // Without a loader it is a place in the same document.
+                let new = loader.is_none_or(|loader| tab.loaders.iter().any(|seen| seen == loader));
                 (new && reached(tab, state)).then(|| {
                     Ok(Opened {
                         url: tab.document.url.clone(),

@@ -28,6 +28,8 @@ pub struct Tab {
     pub main_frame: String,
     /// The document shown.
     pub document: Document,
+    /// The loaders of the latest documents, the one shown included.
+    pub loaders: Vec<String>,
     /// Navigations that the page has asked for and that have not ended.
     pub navigating: bool,
     /// Status codes of documents that have answered but are not shown yet, by loader.
@@ -131,6 +133,13 @@ impl Tabs {
         let session = event.session.as_deref();
         match event.method.as_str() {
             "Target.attachedToTarget" => return self.on_attached(session, params),
+            "Target.targetInfoChanged" => {
+                let info = params.get("targetInfo")?;
+                let target = text(info, "targetId");
+                if let Some(tab) = self.tabs.values_mut().find(|tab| tab.target == target) {
+                    text(info, "url").clone_into(&mut tab.document.url);
+                }
+            }
             "Target.detachedFromTarget" => self.on_detached(text(params, "sessionId")),
             "Inspector.targetCrashed" => {
                 if let Some(tab) = session.and_then(|session| self.tabs.get_mut(session)) {
@@ -223,6 +232,23 @@ impl Tabs {
 }
 
 impl Tab {
+    /// Another document is shown from now on.
+    fn show(&mut self, loader: &str) {
+        if self.document.loader == loader {
+            return;
+        }
+        let status = self.answered.remove(loader);
+        let url = std::mem::take(&mut self.document.url);
+        self.answered.clear();
+        self.requests.clear();
+        if self.loaders.len() >= 20 {
+            self.loaders.remove(0);
+        }
+        self.loaders.push(loader.to_owned());
+        self.document =
+            Document { loader: loader.to_owned(), reached: HashSet::new(), status, url };
+    }
+
     /// Whether a frame got another document.
     fn take_up(&mut self, method: &str, params: &Value) -> bool {
         let main = |key: &str| text(params, key) == self.main_frame;
@@ -230,14 +256,11 @@ impl Tab {
             "Page.frameNavigated" => {
                 let Some(frame) = params.get("frame") else { return false };
                 if text(frame, "id") == self.main_frame {
-                    let loader = text(frame, "loaderId").to_owned();
-                    let status = self.answered.remove(&loader);
-                    self.answered.clear();
-                    let url = format!("{}{}", text(frame, "url"), text(frame, "urlFragment"));
-                    self.document = Document { loader, reached: HashSet::new(), status, url };
+                    self.show(text(frame, "loaderId"));
+                    self.document.url =
+                        format!("{}{}", text(frame, "url"), text(frame, "urlFragment"));
                     self.navigating = false;
                     self.crashed = false;
-                    self.requests.clear();
                 }
                 return true;
             }
@@ -266,8 +289,9 @@ impl Tab {
             }
             "Page.lifecycleEvent" if main("frameId") => {
                 let (loader, name) = (text(params, "loaderId"), text(params, "name"));
-                if self.document.loader.is_empty() {
-                    loader.clone_into(&mut self.document.loader);
+                // A tab may have been attached after its document had come.
+                if self.document.loader.is_empty() || name == "init" {
+                    self.show(loader);
                 }
                 if self.document.loader == loader {
                     self.document.reached.insert(name.to_owned());

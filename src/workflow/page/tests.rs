@@ -11,7 +11,7 @@ use crate::workflow::engine::{Outcome, Plan, execute};
 use crate::workflow::testing::{Chromium, Site, Stage, block_plan};
 
 const SHOP: &str = r#"<!doctype html><title>Shop</title>
-<nav><a id=more href="/more">More <b>things</b></a> <a href="/popup" target=_blank>New tab</a></nav>
+<nav><a id=more href="/more">More <b>things</b></a> <a href="/popup" target=_blank rel=opener>New tab</a></nav>
 <form action="/thanks">
   <label for=email>Email address</label> <input id=email name=email>
   <input type=date name=day aria-label="Day">
