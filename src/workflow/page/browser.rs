@@ -16,7 +16,10 @@ use super::PageError;
 use super::frame::Contexts;
 use super::tabs::{Dialog, Reaction, Tabs};
 use crate::workflow::definition::block::DialogAnswer;
-use crate::workflow::host::{Devtools, DevtoolsEvent};
+use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
+
+/// How long the browser may take for a command that it answers at once.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a dialog is answered until somebody says otherwise.
 #[derive(Debug, Clone, Default)]
@@ -41,11 +44,26 @@ struct Shared {
     contexts: Contexts,
 }
 
-/// The pages of one browser. Dropping it leaves the tabs as they are.
+/// The pages of one browser. Dropping the last of its clones detaches from the tabs and leaves them
+/// as they are.
 #[derive(Clone)]
 pub struct Browser {
     shared: Arc<Shared>,
-    _pump: Arc<AbortOnDropHandle<()>>,
+    _attachment: Arc<Attachment>,
+}
+
+/// Dropped when nobody drives the pages any more.
+struct Attachment {
+    shared: Arc<Shared>,
+    _pump: AbortOnDropHandle<()>,
+}
+
+impl Drop for Attachment {
+    /// A tab that is opened later must not wait for us.
+    fn drop(&mut self) {
+        let off = json!({ "autoAttach": false, "waitForDebuggerOnStart": false, "flatten": true });
+        drop(self.shared.devtools.call(None, "Target.setAutoAttach", off));
+    }
 }
 
 impl fmt::Debug for Browser {
@@ -74,13 +92,17 @@ impl Browser {
             contexts: Contexts::default(),
         });
         let pump = tokio::spawn(pump(Arc::clone(&shared)));
-        let browser = Self { shared, _pump: Arc::new(AbortOnDropHandle::new(pump)) };
+        let attachment =
+            Attachment { shared: Arc::clone(&shared), _pump: AbortOnDropHandle::new(pump) };
+        let browser = Self { shared, _attachment: Arc::new(attachment) };
         browser
             .browser_call(
                 "Target.setAutoAttach",
                 json!({
                     "autoAttach": true,
-                    "waitForDebuggerOnStart": false,
+                    // So that nothing of a new tab is missed. Without it a tab with an opener
+                    // waits all the same, and the page that opened it hangs (Chromium 156).
+                    "waitForDebuggerOnStart": true,
                     "flatten": true,
                     "filter": [{ "type": "page" }],
                 }),
@@ -134,13 +156,26 @@ impl Browser {
         &self.shared.contexts
     }
 
-    /// A command to the browser itself.
+    /// A command to the browser itself, which answers at once or not at all.
     pub async fn browser_call(&self, method: &str, params: Value) -> Result<Value, PageError> {
-        Ok(self.shared.devtools.call(None, method, params).await?)
+        in_time(method, self.shared.devtools.call(None, method, params)).await
     }
 
-    /// A command to a tab or a frame.
+    /// A command to a tab or a frame, which answers at once or not at all.
     pub async fn call(
+        &self,
+        session: &str,
+        method: &str,
+        params: Value,
+    ) -> Result<Value, PageError> {
+        let answer =
+            in_time(method, self.shared.devtools.call(Some(session), method, params)).await;
+        self.catch_up();
+        answer
+    }
+
+    /// A command that may take as long as its caller waits.
+    pub(super) async fn slow_call(
         &self,
         session: &str,
         method: &str,
@@ -253,6 +288,19 @@ impl Browser {
     }
 }
 
+/// The answer to a command, if it comes while anyone would still wait for it.
+async fn in_time(
+    method: &str,
+    answer: impl Future<Output = Result<Value, DevtoolsError>>,
+) -> Result<Value, PageError> {
+    let answer = tokio::time::timeout(PATIENCE, answer).await;
+    let late = |_elapsed| PageError::Timeout {
+        what: format!("the browser did not answer {method}"),
+        after: PATIENCE,
+    };
+    Ok(answer.map_err(late)??)
+}
+
 /// Takes up events as they come, so that a dialog is answered while an action waits for it.
 async fn pump(shared: Arc<Shared>) {
     poll_fn(|context| {
@@ -321,5 +369,6 @@ impl Shared {
             self.send(session, "Inspector.enable", json!({}));
             self.send(session, "Network.enable", json!({}));
         }
+        self.send(session, "Runtime.runIfWaitingForDebugger", json!({}));
     }
 }

@@ -14,6 +14,8 @@ use super::{Browser, PageError};
 const INJECTED: &str = include_str!("injected.js");
 /// How long after the deadline the page may take to say what was missing.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long a script that does not wait may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A frame of a page.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -54,6 +56,8 @@ pub(super) struct Answer {
     pub(super) left: f64,
     #[serde(default)]
     pub(super) top: f64,
+    #[serde(default)]
+    pub(super) missed: bool,
     #[serde(default)]
     pub(super) typed: bool,
     #[serde(default)]
@@ -165,7 +169,7 @@ impl Browser {
             "awaitPromise": true,
             "userGesture": true,
         });
-        let answer = self.call(&frame.session, "Runtime.callFunctionOn", params).await;
+        let answer = self.slow_call(&frame.session, "Runtime.callFunctionOn", params).await;
         let answer = answer.map_err(Miss::from).inspect_err(|miss| {
             if matches!(miss, Miss::Gone) {
                 self.contexts().0.lock().remove(frame);
@@ -298,7 +302,12 @@ impl Browser {
         arguments: &[Value],
     ) -> Result<Answer, PageError> {
         let function = format!("(...args) => greenroom.{method}(...args)");
-        let value = match self.attempt(frame, &function, arguments, true).await {
+        let work = self.attempt(frame, &function, arguments, true);
+        let late = |_elapsed| PageError::Unfit {
+            selector: selector.to_owned(),
+            reason: "the page does not respond".to_owned(),
+        };
+        let value = match tokio::time::timeout(PATIENCE, work).await.map_err(late)? {
             Ok(value) => value,
             Err(Miss::Failed(error)) => return Err(error),
             Err(Miss::Gone) => {
@@ -410,7 +419,7 @@ impl Browser {
                 "awaitPromise": true,
                 "userGesture": true,
             });
-            let answer = self.call(&frame.session, "Runtime.callFunctionOn", params).await?;
+            let answer = self.slow_call(&frame.session, "Runtime.callFunctionOn", params).await?;
             if let Some(details) = answer.get("exceptionDetails") {
                 return Err(thrown(details));
             }

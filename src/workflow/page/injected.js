@@ -280,6 +280,7 @@
   };
   const api = {
     held: null,
+    guard: null,
     all,
     // Waits until the first element is ready for what is wanted, and holds it.
     ready(steps, wants, timeout) {
@@ -360,6 +361,34 @@
       else if (x || y) element.scrollBy({ left: x, top: y, behavior: "instant" });
       else element.scrollIntoView({ block: "center", inline: "nearest", behavior: "instant" });
       return { ok: true, x: element.scrollLeft, y: element.scrollTop };
+    },
+    // From now on what was meant for the held element does not reach another: the page may have
+    // moved since the element was looked at.
+    arm() {
+      const guard = { missed: false };
+      const types = ["pointerdown", "mousedown", "pointerup", "mouseup", "click", "dblclick", "auxclick", "contextmenu"];
+      const check = (event) => {
+        if (!event.isTrusted) return;
+        if (event.type === "pointerdown") {
+          const hit = event.composedPath()[0];
+          guard.missed = !(hit instanceof Node) || !(api.held.contains(hit) || reaches(hit, api.held));
+        }
+        if (guard.missed) {
+          event.preventDefault();
+          event.stopImmediatePropagation();
+        }
+      };
+      for (const type of types) addEventListener(type, check, { capture: true, passive: false });
+      guard.off = () => types.forEach((type) => removeEventListener(type, check, { capture: true }));
+      api.guard?.off();
+      api.guard = guard;
+      return { ok: true };
+    },
+    disarm() {
+      const missed = api.guard?.missed || false;
+      api.guard?.off();
+      api.guard = null;
+      return { ok: true, missed };
     },
     release() { api.held = null; return true; },
     // What an assertion looks at, in one go.

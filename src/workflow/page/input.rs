@@ -30,6 +30,10 @@ impl Default for Clicking {
     }
 }
 
+/// How long a page may take to handle an input.
+const ACKNOWLEDGED: Duration = Duration::from_secs(30);
+/// How long a page that is perhaps being left is asked what a click hit.
+const LOOKED_BACK: Duration = Duration::from_secs(1);
 /// How long a popup may stay empty before it counts as meant so.
 const EMPTY_POPUP: Duration = Duration::from_secs(2);
 
@@ -41,11 +45,37 @@ impl Browser {
         let ready = if how.force { "forced" } else { "point" };
         let wants: &[&str] =
             if how.force { &["visible", ready] } else { &["visible", "stable", "enabled", ready] };
-        let (frame, answer) = self.ready(target, wants).await?;
-        let (page, x, y) = self.place(&frame, &answer).await?;
-        self.click_at(&page, x, y, how).await?;
-        self.settle(&page, deadline).await;
-        Ok(())
+        let mut left = target.timeout;
+        loop {
+            let (frame, answer) = self.ready(Target { timeout: left, ..target }, wants).await?;
+            let (page, x, y) = self.place(&frame, &answer).await?;
+            self.mouse(&page, "mouseMoved", x, y, "none", 0, how.modifiers).await?;
+            if !how.force {
+                self.ask(&frame, target.selector, "arm", &[]).await?;
+            }
+            self.click_at(&page, x, y, how).await?;
+            // A document that has gone was hit.
+            let hit = how.force || self.hit(&frame, target.selector).await;
+            if hit {
+                self.settle(&page, deadline).await;
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(PageError::NotReady {
+                    selector: target.selector.to_owned(),
+                    reason: "the element moved away under the pointer".to_owned(),
+                    after: target.timeout,
+                });
+            }
+            left = deadline.saturating_duration_since(Instant::now());
+        }
+    }
+
+    /// Whether the events since `arm` reached the element they were meant for.
+    async fn hit(&self, frame: &Frame, selector: &str) -> bool {
+        let answer = self.ask(frame, selector, "disarm", &[]);
+        let answer = tokio::time::timeout(LOOKED_BACK, answer).await;
+        !matches!(answer, Ok(Ok(Answer { missed: true, .. })))
     }
 
     async fn click_at(&self, page: &str, x: f64, y: f64, how: &Clicking) -> Result<(), PageError> {
@@ -54,7 +84,6 @@ impl Browser {
             MouseButton::Middle => "middle",
             MouseButton::Right => "right",
         };
-        self.mouse(page, "mouseMoved", x, y, "none", 0, how.modifiers).await?;
         for count in 1..=how.count.max(1) {
             self.mouse(page, "mousePressed", x, y, button, count, how.modifiers).await?;
             self.mouse(page, "mouseReleased", x, y, button, count, how.modifiers).await?;
@@ -77,11 +106,29 @@ impl Browser {
             "type": kind, "x": x, "y": y, "button": button, "clickCount": count,
             "modifiers": modifiers,
         });
-        let sent = self.call(page, "Input.dispatchMouseEvent", params).await;
-        match sent {
-            // The click closed its own tab: it has arrived.
-            Err(PageError::Refused { .. }) if self.with(|tabs| tabs.tab(page).is_none()) => Ok(()),
-            other => other.map(|_nothing| ()),
+        let sent = self.slow_call(page, "Input.dispatchMouseEvent", params);
+        // What a click opens may come before its answer, or instead of it: a tab that is hidden by
+        // a new one answers no input until it is in view again.
+        let before = self.with(|tabs| tabs.working().cloned());
+        let moved = self.until(Instant::now() + ACKNOWLEDGED, |tabs| {
+            let gone = tabs.tab(page).is_none_or(|tab| tab.crashed);
+            (gone || tabs.working() != before.as_ref()).then_some(())
+        });
+        tokio::select! {
+            biased;
+            answer = sent => match answer {
+                // The click closed its own tab: it has arrived.
+                Err(PageError::Refused { .. }) if self.with(|tabs| tabs.tab(page).is_none()) => Ok(()),
+                other => other.map(|_nothing| ()),
+            },
+            moved = moved => match moved {
+                Some(()) => Ok(()),
+                None => {
+                    self.working()?;
+                    let what = "the page did not take the input".to_owned();
+                    Err(PageError::Timeout { what, after: ACKNOWLEDGED })
+                }
+            },
         }
     }
 

@@ -50,7 +50,7 @@ impl Browser {
         let failed =
             |reason: &str| PageError::Navigation { url: url.to_owned(), reason: reason.to_owned() };
 
-        let call = self.call(&session, "Page.navigate", json!({ "url": url }));
+        let call = self.slow_call(&session, "Page.navigate", json!({ "url": url }));
         let answer = match timeout_at(deadline, call).await {
             Ok(Err(PageError::Refused { message, .. })) => return Err(failed(&message)),
             Ok(answer) => answer?,

@@ -448,3 +448,18 @@ async fn a_browser_that_dies_fails_the_block_at_once() {
     let outcome = tokio::time::timeout(Duration::from_secs(5), running).await.unwrap().unwrap();
     assert_eq!(outcome.failure.unwrap().code, "browser_disconnected");
 }
+
+#[tokio::test]
+async fn a_click_does_not_hit_what_came_in_between() {
+    // The pointer's arrival moves another button under it, which stays for a while.
+    let page = "<style>button{position:absolute;left:0;width:200px;height:60px}</style>\
+        <button id=a style='top:0' onclick=\"document.title+='a'\">A</button>\
+        <button id=b style='top:100px' onclick=\"document.title+='b'\">B</button>\
+        <script>let once=true;document.addEventListener('mousemove',()=>{if(once){once=false;\
+        a.style.top='100px';b.style.top='0';setTimeout(()=>{a.style.top='0';b.style.top='100px'},300)}},true)</script>";
+    let world = World::new(&[("/", page)]).await;
+    let outputs = world
+        .completes(vec![block("click", "click", json!({ "selector": "#a" })), title("said")])
+        .await;
+    assert_eq!(outputs["said_output"]["result"], "a");
+}
