@@ -181,7 +181,7 @@ async fn dialogs_are_answered_and_never_hang() {
 
 #[tokio::test]
 async fn a_new_tab_is_followed_and_left_when_it_closes() {
-    let popup = "<title>Popup</title><button onclick='close()'>Close</button>";
+    let popup = "<title>Popup</title><button onclick='window.close()'>Close</button>";
     let world =
         World::new(&[("/", SHOP), ("/popup", popup), ("/more", "<title>More</title>")]).await;
     let outputs = world
