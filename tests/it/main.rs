@@ -1,0 +1,27 @@
+//! What the server does, asked over HTTP, with the real program `greenroom serve`.
+//!
+//! Two rings are here. In the server ring, all but [`world`], the desktops' programs are stand-ins
+//! that start in a blink and misbehave on request (`tests/fakes`); in the world ring they are Xvfb,
+//! x11vnc and Chromium. Either way each test has a server of its own, with its own data directory,
+//! database, displays and ports, and its end asserts that nothing of it is left.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "helpers of tests fail by panicking, start programs, and read what scripts/test sets"
+)]
+
+mod admin;
+mod architecture;
+mod commands;
+mod credentials;
+mod deadlines;
+mod faults;
+mod occupancy;
+mod requests;
+mod sessions;
+mod stopping;
+mod support;
+mod world;

@@ -1,0 +1,214 @@
+//! The API as the tests speak of it.
+
+use std::collections::BTreeMap;
+
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+
+use super::eventually;
+
+/// A client of one server, with one key or none.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    pub base: String,
+    key: Option<String>,
+}
+
+/// An answer, whatever it is.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub bytes: Vec<u8>,
+}
+
+impl Answer {
+    /// The body, which must be JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes)
+            .unwrap_or_else(|_| panic!("{}, and no JSON: {:?}", self.status, self.text()))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// The body of a success.
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.json()
+    }
+
+    /// The body of an error, which must have this status and code and the shape of all errors.
+    #[track_caller]
+    pub fn problem(self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        let body = self.json();
+        assert_eq!(body["code"], code, "{body:#}");
+        assert!(body["retryable"].is_boolean(), "{body:#}");
+        let id = body["request_id"].as_str().expect("a request id");
+        assert_eq!(self.headers["x-request-id"], id, "{body:#}");
+        body
+    }
+
+    /// The fields that a 422 names, with its messages.
+    #[track_caller]
+    pub fn wrong_fields(self) -> BTreeMap<String, String> {
+        let body = self.problem(422, "invalid_request");
+        let faults = body["detail"].as_array().expect("a list of fields").clone();
+        let place = |fault: &Value| {
+            let steps = fault["loc"].as_array().unwrap().iter();
+            let steps: Vec<_> =
+                steps.map(|step| step.as_str().map_or(step.to_string(), str::to_owned)).collect();
+            steps.join(".")
+        };
+        faults.iter().map(|it| (place(it), it["msg"].as_str().unwrap().to_owned())).collect()
+    }
+}
+
+/// What begin gave.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    pub generation: i64,
+    pub token: String,
+}
+
+impl Lease {
+    pub fn of(begun: &Value) -> Self {
+        Self {
+            generation: begun["generation"].as_i64().unwrap(),
+            token: begun["lease_token"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    fn proof(&self) -> Value {
+        json!({"generation": self.generation, "lease_token": self.token})
+    }
+}
+
+impl Client {
+    pub fn new(base: &str, key: Option<&str>) -> Self {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { http, base: base.to_owned(), key: key.map(str::to_owned) }
+    }
+
+    /// The same server with another key, or none.
+    pub fn with_key(&self, key: Option<&str>) -> Self {
+        Self { key: key.map(str::to_owned), ..self.clone() }
+    }
+
+    pub fn key(&self) -> &str {
+        self.key.as_deref().expect("this client has no key")
+    }
+
+    /// Any request. A text is sent as it is.
+    pub async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        self.send_with(method, path, body, &[]).await.unwrap()
+    }
+
+    /// Any request with headers; fails where no server answers.
+    pub async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, reqwest::Error> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(key) = &self.key {
+            request = request.header("x-api-key", key);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request = match body {
+            Some(Value::String(text)) => {
+                request.header("content-type", "application/json").body(text)
+            }
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        let answer = request.send().await?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Ok(Answer { status, headers, bytes: answer.bytes().await?.to_vec() })
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    /// Asks for a session.
+    pub async fn ask_for_session(&self, body: Value) -> Answer {
+        self.post("/v1/browser_sessions", body).await
+    }
+
+    /// A session that runs.
+    pub async fn session(&self) -> Value {
+        self.session_of(json!({"width": 640, "height": 480})).await
+    }
+
+    /// A session that runs, made as asked.
+    pub async fn session_of(&self, body: Value) -> Value {
+        let session = self.ask_for_session(body).await.ok();
+        assert_eq!(session["status"], "running", "{session:#}");
+        session
+    }
+
+    /// The id of a session that runs.
+    pub async fn session_id(&self) -> String {
+        id_of(&self.session().await)
+    }
+
+    pub async fn look(&self, id: &str) -> Value {
+        self.get(&format!("/v1/browser_sessions/{id}")).await.ok()
+    }
+
+    pub async fn list(&self) -> Vec<Value> {
+        self.get("/v1/browser_sessions").await.ok().as_array().unwrap().clone()
+    }
+
+    pub async fn close(&self, id: &str) -> Answer {
+        self.post(&format!("/v1/browser_sessions/{id}/close"), json!({})).await
+    }
+
+    /// Begins as `who`, for `ttl` seconds.
+    pub async fn begin(&self, id: &str, who: &str, ttl: u64) -> Answer {
+        let body = json!({"runnable_id": who, "ttl_seconds": ttl});
+        self.post(&format!("/v1/browser_sessions/{id}/begin"), body).await
+    }
+
+    pub async fn heartbeat(&self, id: &str, lease: &Lease) -> Answer {
+        self.post(&format!("/v1/browser_sessions/{id}/heartbeat"), lease.proof()).await
+    }
+
+    pub async fn release(&self, id: &str, lease: &Lease) -> Answer {
+        self.post(&format!("/v1/browser_sessions/{id}/release"), lease.proof()).await
+    }
+
+    /// The session once its status is this one.
+    pub async fn once(&self, id: &str, status: &str) -> Value {
+        eventually(&format!("{id} is {status}"), async || {
+            Some(self.look(id).await).filter(|session| session["status"] == status)
+        })
+        .await
+    }
+
+    /// Where its WebSockets are.
+    pub fn socket_url(&self, path: &str) -> String {
+        format!("{}{path}", self.base.replacen("http", "ws", 1))
+    }
+}
+
+/// The id of a session.
+#[track_caller]
+pub fn id_of(session: &Value) -> String {
+    session["browser_session_id"].as_str().expect("a session").to_owned()
+}

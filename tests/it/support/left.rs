@@ -1,0 +1,97 @@
+//! What a server leaves behind: processes, locks and sockets of displays, shared memory, files.
+
+use std::fs;
+use std::net::TcpListener;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The processes that have anything to do with a directory: by their arguments, or by their
+/// environment. The server itself, its programs, and what these have started.
+pub fn processes_of(directory: &Path) -> Vec<(i32, String)> {
+    let needle = directory.to_str().unwrap().as_bytes();
+    let has = |file: PathBuf| {
+        let text = fs::read(file).unwrap_or_default();
+        text.windows(needle.len()).any(|part| part == needle)
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let path = entry.path();
+        if has(path.join("cmdline")) || has(path.join("environ")) {
+            let arguments = fs::read(path.join("cmdline")).unwrap_or_default();
+            found.push((pid, String::from_utf8_lossy(&arguments).replace('\0', " ")));
+        }
+    }
+    found
+}
+
+/// Ends whatever is left of a directory's programs, after a test that failed.
+pub fn kill_all(directory: &Path) {
+    for _ in 0..5 {
+        let processes = processes_of(directory);
+        if processes.is_empty() {
+            return;
+        }
+        for (pid, _) in processes {
+            let pid = Pid::from_raw(pid).filter(|_| u32::try_from(pid) != Ok(std::process::id()));
+            let _gone = pid.map(|pid| kill_process(pid, Signal::KILL));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+/// The locks and sockets of these displays.
+pub fn display_files(displays: &RangeInclusive<u16>) -> Vec<PathBuf> {
+    let of = |number: u16| [format!("/tmp/.X{number}-lock"), format!("/tmp/.X11-unix/X{number}")];
+    displays.clone().flat_map(of).map(PathBuf::from).filter(|path| path.exists()).collect()
+}
+
+/// The ports of these on which somebody listens.
+pub fn busy_ports(ports: impl IntoIterator<Item = u16>) -> Vec<u16> {
+    ports.into_iter().filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_err()).collect()
+}
+
+/// How many segments of shared memory these processes have made, living or not.
+pub fn segments_of(pids: &[i32]) -> usize {
+    let table = fs::read_to_string("/proc/sysvipc/shm").unwrap();
+    let creator = |row: &str| row.split_whitespace().nth(4).and_then(|pid| pid.parse().ok());
+    table.lines().filter_map(creator).filter(|pid: &i32| pids.contains(pid)).count()
+}
+
+/// The entries of the machine's directories for temporary files in which programs of desktops would
+/// leave something if they were not told where to.
+pub fn stray_files() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for directory in ["/tmp", "/dev/shm"] {
+        for entry in fs::read_dir(directory).unwrap().filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy().to_lowercase();
+            let suspect = ["org.chromium", "dbus-", "xauth", "x11vnc", "serverauth"];
+            if suspect.iter().any(|part| name.contains(part)) {
+                found.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+/// All files below a directory, as paths relative to it.
+pub fn files_below(directory: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(&next).into_iter().flatten().filter_map(Result::ok) {
+            let path = entry.path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                files.push(path.strip_prefix(directory).unwrap().to_string_lossy().into_owned());
+            }
+        }
+    }
+    files.sort();
+    files
+}

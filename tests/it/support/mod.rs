@@ -1,0 +1,59 @@
+//! What stands between the tests and the server.
+
+pub mod client;
+pub mod database;
+pub mod left;
+pub mod server;
+pub mod viewer;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+pub use client::{Answer, Client};
+pub use database::Database;
+pub use server::{OPERATOR, Setup, TestServer};
+
+/// Until the slowest of the things that are waited for must have happened.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks again until there is a value. Panics with `what` when there is none in time.
+#[track_caller]
+pub fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut ask: impl FnMut() -> F,
+) -> impl Future<Output = T> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(value) = ask().await {
+                return value;
+            }
+            assert!(Instant::now() < deadline, "never: {what} (at {caller})");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Makes two tests of one: on SQLite, and on PostgreSQL.
+macro_rules! on_both_databases {
+    ($(#[$attribute:meta])* async fn $name:ident($database:ident) $body:block) => {
+        mod $name {
+            use super::*;
+
+            async fn test($database: $crate::support::Database) $body
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn on_sqlite() {
+                test($crate::support::Database::Sqlite).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn on_postgres() {
+                test($crate::support::Database::Postgres).await;
+            }
+        }
+    };
+}
+pub(crate) use on_both_databases;

@@ -1,0 +1,375 @@
+//! A server for one test.
+
+use std::fs;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use greenroom::db::{Db, api_keys, organizations};
+use greenroom::domain::ids::Mint;
+use greenroom::domain::tenancy::{ApiKey, Organization};
+use greenroom::http::caller::hash_of;
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::client::Client;
+use super::database::{Database, PostgresDatabase};
+use super::left;
+use super::{PATIENCE, eventually};
+
+/// The program under test.
+pub const GREENROOM: &str = env!("CARGO_BIN_EXE_greenroom");
+
+/// The key of the first organization.
+pub const KEY: &str = "key-of-the-tests";
+
+/// What opens `/admin`.
+pub const OPERATOR: &str = "operator-key-of-the-tests";
+
+/// Tells the tests of one process apart.
+static LAST: AtomicU32 = AtomicU32::new(0);
+
+/// How a server is to be.
+#[derive(Debug)]
+pub struct Setup {
+    directory: PathBuf,
+    settings: Vec<(String, String)>,
+    database: Database,
+    fakes: bool,
+    displays: RangeInclusive<u16>,
+    ports: RangeInclusive<u16>,
+}
+
+/// A server that runs, and where everything of it is.
+#[derive(Debug)]
+pub struct TestServer {
+    /// With the key of the first organization.
+    pub client: Client,
+    /// All that it may write to.
+    pub directory: PathBuf,
+    /// The numbers of its displays.
+    pub displays: RangeInclusive<u16>,
+    environment: Vec<(String, String)>,
+    ports: RangeInclusive<u16>,
+    child: Option<Child>,
+    output: Arc<Mutex<Vec<String>>>,
+    postgres: Option<PostgresDatabase>,
+    stray: Vec<PathBuf>,
+}
+
+impl Setup {
+    /// With stand-ins for the programs of desktops.
+    pub fn fakes() -> Self {
+        let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fakes");
+        let program = |name: &str| fakes.join(name).to_str().unwrap().to_owned();
+        let setup = Self { fakes: true, ..Self::real() };
+        setup
+            .set("desktop.xvfb", program("Xvfb"))
+            .set("desktop.x11vnc", program("x11vnc"))
+            .set("desktop.chromium", program("chromium"))
+            .set("desktop.start_deadline_seconds", "15")
+            .set("desktop.stop_grace_seconds", "2")
+    }
+
+    /// With the real programs.
+    pub fn real() -> Self {
+        let number = LAST.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id();
+        // The tests that run at once have process numbers that are close to one another.
+        let slot = process.wrapping_add(number.wrapping_mul(331));
+        let range = |base: u16, slots: u32| {
+            let first = base + u16::try_from(slot % slots).unwrap() * 10;
+            first..=first + 9
+        };
+        // Short: the names of sockets in it are limited.
+        let directory = PathBuf::from(format!("/tmp/gr-{process}-{number}"));
+        let setup = Self {
+            directory,
+            settings: Vec::new(),
+            database: Database::Sqlite,
+            fakes: false,
+            displays: range(1_000, 4_000),
+            ports: range(10_000, 900),
+        };
+        let (displays, ports) = (setup.displays.clone(), setup.ports.clone());
+        setup
+            .set("desktop.display_first", displays.start().to_string())
+            .set("desktop.display_last", displays.end().to_string())
+            .set("desktop.vnc_port_first", ports.start().to_string())
+            .set("desktop.vnc_port_last", ports.end().to_string())
+            .set("stop.grace_seconds", "1")
+    }
+
+    /// With a setting, named with its section: `sessions.max_sessions`.
+    pub fn set(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.settings.retain(|(set, _)| set != key);
+        self.settings.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// On this database.
+    pub fn on(self, database: Database) -> Self {
+        Self { database, ..self }
+    }
+
+    /// With a stand-in that misbehaves: `Xvfb`, `x11vnc` or `chromium`, in a way that
+    /// `tests/fakes/fake.py` describes.
+    pub fn fake(self, program: &str, way: &str) -> Self {
+        assert!(self.fakes, "the real programs do not misbehave on request");
+        let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fakes").join(program);
+        let script = format!("#!/bin/sh\nexec '{}' --fake={way} \"$@\"\n", fake.display());
+        let path = self.directory.join(format!("fake-{program}"));
+        fs::create_dir_all(&self.directory).unwrap();
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        self.set(&format!("desktop.{}", program.to_lowercase()), path.to_str().unwrap())
+    }
+
+    /// Starts it, and waits until it serves.
+    pub async fn start(self) -> TestServer {
+        let Self { directory, settings, database, displays, ports, .. } = self;
+        fs::create_dir_all(&directory).unwrap();
+        let name = directory.file_name().unwrap().to_str().unwrap().replace('-', "_");
+        let postgres = match database {
+            Database::Sqlite => None,
+            Database::Postgres => Some(PostgresDatabase::create(&name).await),
+        };
+        let variable = |key: &str| format!("GREENROOM_{}", key.replace('.', "__").to_uppercase());
+        let mut environment: Vec<(String, String)> =
+            settings.iter().map(|(key, value)| (variable(key), value.clone())).collect();
+        let home = directory.to_str().unwrap().to_owned();
+        for (name, value) in [
+            ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
+            ("HOME", home.clone()),
+            ("TMPDIR", home.clone()),
+            ("GREENROOM_DATA", format!("{home}/d")),
+            ("GREENROOM_LISTEN", "127.0.0.1:0".to_owned()),
+            ("GREENROOM_BOOTSTRAP_KEY", KEY.to_owned()),
+            ("GREENROOM_OPERATOR_KEY", OPERATOR.to_owned()),
+            ("GREENROOM_LOG", "info,greenroom=debug".to_owned()),
+        ] {
+            environment.push((name.to_owned(), value));
+        }
+        if let Some(postgres) = &postgres {
+            environment.push(("GREENROOM_DATABASE_URL".to_owned(), postgres.url()));
+        }
+        let mut server = TestServer {
+            client: Client::new("", Some(KEY)),
+            directory,
+            displays,
+            environment,
+            ports,
+            child: None,
+            output: Arc::default(),
+            postgres,
+            stray: left::stray_files(),
+        };
+        server.serve().await;
+        server
+    }
+}
+
+impl TestServer {
+    /// Starts the program on what the directory holds.
+    pub async fn serve(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file()).unwrap();
+        let mut child = Command::new(GREENROOM)
+            .arg("serve")
+            .env_clear()
+            .envs(self.environment.iter().cloned())
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        self.child = Some(child);
+        let base = timeout(PATIENCE, async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                self.output.lock().push(line.clone());
+                if let Some(base) = line.strip_prefix("listening on ") {
+                    return base.to_owned();
+                }
+            }
+            panic!("the server ended before it served:\n{}", self.log());
+        });
+        let base = base.await.unwrap_or_else(|_| panic!("it does not serve:\n{}", self.log()));
+        self.client = Client::new(&base, Some(KEY));
+        let output = Arc::clone(&self.output);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                output.lock().push(line);
+            }
+        });
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.join("server.log")
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// What it has printed.
+    pub fn output(&self) -> Vec<String> {
+        self.output.lock().clone()
+    }
+
+    /// A client with the operator's key.
+    pub fn operator(&self) -> Client {
+        self.client.with_key(Some(OPERATOR))
+    }
+
+    /// A client without a key.
+    pub fn stranger(&self) -> Client {
+        self.client.with_key(None)
+    }
+
+    /// A client of another organization, which is made by writing to the database.
+    pub async fn another_organization(&self) -> Client {
+        let url = self.postgres.as_ref().map(PostgresDatabase::url);
+        let settings = serde_json::from_value(json!({"url": url})).unwrap();
+        let db = Db::open(&settings, &self.directory.join("d")).await.unwrap();
+        let (mint, now) = (Mint::new(1), chrono::Utc::now());
+        let other = Organization { id: mint.mint(now), name: "other".to_owned(), created_at: now };
+        organizations::insert(&db, &other).await.unwrap();
+        let key = format!("key-of-{}", other.id);
+        let stored = ApiKey {
+            id: mint.mint(now),
+            organization: other.id,
+            hash: hash_of(&key),
+            label: "other".to_owned(),
+            created_at: now,
+            revoked_at: None,
+        };
+        api_keys::insert(&db, &stored).await.unwrap();
+        db.close();
+        self.client.with_key(Some(&key))
+    }
+
+    /// The programs of a session that are alive, by the name in their arguments.
+    pub fn programs_of(&self, session: &str) -> Vec<(i32, String)> {
+        let marker = format!("GREENROOM_SESSION={session}");
+        let of_session = |pid: &i32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|one| one == marker.as_bytes())
+        };
+        let all = left::processes_of(&self.directory);
+        all.into_iter().filter(|(pid, _)| of_session(pid)).collect()
+    }
+
+    /// The process of a session's program that leads its group: what `kill -9` is aimed at.
+    pub fn program(&self, session: &str, name: &str) -> i32 {
+        let leads = |pid: i32| {
+            let group = Pid::from_raw(pid).and_then(|pid| rustix::process::getpgid(Some(pid)).ok());
+            group.map(Pid::as_raw_pid) == Some(pid)
+        };
+        let found = self.programs_of(session).into_iter().find(|(pid, arguments)| {
+            arguments.split(' ').take(6).any(|word| word.ends_with(name)) && leads(*pid)
+        });
+        found.unwrap_or_else(|| panic!("no {name}: {:?}", self.programs_of(session))).0
+    }
+
+    /// `kill -9`.
+    pub fn kill(pid: i32) {
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    }
+
+    /// Waits until nothing of a session runs.
+    pub async fn nothing_runs_of(&self, session: &str) {
+        eventually(&format!("nothing of {session} runs"), async || {
+            self.programs_of(session).is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// The process of the server.
+    pub fn pid(&self) -> i32 {
+        let pid = self.child.as_ref().and_then(Child::id).expect("it does not run");
+        i32::try_from(pid).unwrap()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.pid()).unwrap(), signal).unwrap();
+    }
+
+    /// Waits until its process has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it does not run");
+        let ended = timeout(PATIENCE, child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("it does not end:\n{}", self.log())).unwrap()
+    }
+
+    /// Stops it as a service manager would, and asserts that nothing is left of it.
+    pub async fn stop(mut self) {
+        self.signal(Signal::TERM);
+        self.ended_clean().await;
+        self.gone().await;
+    }
+
+    /// Waits for its end after a signal, and asserts that it went well and left nothing running.
+    pub async fn ended_clean(&mut self) {
+        let programs: Vec<i32> =
+            left::processes_of(&self.directory).into_iter().map(|(pid, _)| pid).collect();
+        let port: u16 = self.client.base.rsplit(':').next().unwrap().parse().unwrap();
+        let status = self.ended().await;
+        assert!(status.success(), "{status}:\n{}", self.log());
+        assert_eq!(left::processes_of(&self.directory), [], "processes are left");
+        assert_eq!(left::display_files(&self.displays), [] as [PathBuf; 0]);
+        let ports = self.ports.clone().chain([port]);
+        assert_eq!(left::busy_ports(ports), [] as [u16; 0], "somebody listens");
+        assert_eq!(left::segments_of(&programs), 0, "shared memory is left");
+        let stray = left::stray_files().into_iter().filter(|file| !self.stray.contains(file));
+        assert_eq!(stray.collect::<Vec<_>>(), [] as [PathBuf; 0], "files outside its directory");
+        let sessions = left::files_below(&self.directory.join("d/sessions"));
+        let kept = |file: &&String| !file.contains("/downloads/");
+        let left: Vec<_> = sessions.iter().filter(kept).collect();
+        assert_eq!(left, [] as [&String; 0], "files of sessions are left");
+        let panics = self.log().lines().filter(|line| line.contains("panicked")).count();
+        assert_eq!(panics, 0, "{}", self.log());
+    }
+
+    /// Removes the directory and the database of a server that has ended.
+    pub async fn gone(mut self) {
+        assert!(self.child.is_none(), "it runs");
+        if let Some(postgres) = self.postgres.take() {
+            postgres.remove().await;
+        }
+        fs::remove_dir_all(&self.directory).unwrap();
+        self.directory = PathBuf::new();
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if self.directory == Path::new("") {
+            return;
+        }
+        // The test did not come to its end. What it started is ended, and its log is shown.
+        let log = self.log();
+        left::kill_all(&self.directory);
+        for file in left::display_files(&self.displays) {
+            let _gone = fs::remove_file(file);
+        }
+        let _gone = fs::remove_dir_all(&self.directory);
+        if std::thread::panicking() {
+            let lines: Vec<_> = log.lines().collect();
+            let tail = lines.get(lines.len().saturating_sub(60)..).unwrap_or_default();
+            eprintln!("--- the end of the server's log\n{}\n---", tail.join("\n"));
+        } else {
+            panic!("the test did not stop its server");
+        }
+    }
+}
