@@ -43,6 +43,7 @@ pub struct Setup {
     settings: Vec<(String, String)>,
     database: Database,
     fakes: bool,
+    bootstrap: bool,
     displays: RangeInclusive<u16>,
     ports: RangeInclusive<u16>,
 }
@@ -95,6 +96,7 @@ impl Setup {
             settings: Vec::new(),
             database: Database::Sqlite,
             fakes: false,
+            bootstrap: true,
             displays: range(1_000, 4_000),
             ports: range(10_000, 900),
         };
@@ -111,6 +113,22 @@ impl Setup {
     pub fn set(mut self, key: &str, value: impl Into<String>) -> Self {
         self.settings.retain(|(set, _)| set != key);
         self.settings.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// The numbers that its displays may have.
+    pub fn displays(&self) -> RangeInclusive<u16> {
+        self.displays.clone()
+    }
+
+    /// The ports that its VNC servers may have.
+    pub fn ports(&self) -> RangeInclusive<u16> {
+        self.ports.clone()
+    }
+
+    /// With a first key that the server makes itself.
+    pub fn without_bootstrap_key(mut self) -> Self {
+        self.bootstrap = false;
         self
     }
 
@@ -134,7 +152,7 @@ impl Setup {
 
     /// Starts it, and waits until it serves.
     pub async fn start(self) -> TestServer {
-        let Self { directory, settings, database, displays, ports, .. } = self;
+        let Self { directory, settings, database, bootstrap, displays, ports, .. } = self;
         fs::create_dir_all(&directory).unwrap();
         let name = directory.file_name().unwrap().to_str().unwrap().replace('-', "_");
         let postgres = match database {
@@ -157,6 +175,7 @@ impl Setup {
         ] {
             environment.push((name.to_owned(), value));
         }
+        environment.retain(|(name, _)| bootstrap || name != "GREENROOM_BOOTSTRAP_KEY");
         if let Some(postgres) = &postgres {
             environment.push(("GREENROOM_DATABASE_URL".to_owned(), postgres.url()));
         }

@@ -1,0 +1,22 @@
+"""Signs in at the sample site through a session, and says what it is known by there."""
+
+import json
+import sys
+
+from playwright.sync_api import sync_playwright
+
+address, key, site = sys.argv[1:]
+with sync_playwright() as playwright:
+    browser = playwright.chromium.connect_over_cdp(address, headers={"x-api-key": key})
+    page = browser.contexts[0].pages[0]
+    page.goto(f"{site}/login.html")
+    page.fill("#username", "Ann")
+    page.fill("#password", "curtain")
+    page.click("#sign-in")
+    page.wait_for_function("document.querySelector('#who')?.textContent.includes('Ann')")
+    print(json.dumps({
+        "who": page.inner_text("#who"),
+        "cookie": page.evaluate("document.cookie"),
+        "storage": page.evaluate("({...localStorage})"),
+    }))
+    browser.close()

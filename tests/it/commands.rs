@@ -1,0 +1,109 @@
+//! The command line, as people type it.
+
+use std::process::{Command, Output};
+
+use crate::support::server::GREENROOM;
+use crate::support::{Setup, TestServer};
+
+fn greenroom(arguments: &[&str], server: Option<&TestServer>) -> Output {
+    let mut command = Command::new(GREENROOM);
+    command.args(arguments).env_clear().env("HOME", "/nowhere");
+    if let Some(server) = server {
+        command.env("GREENROOM_URL", &server.client.base);
+        command.env("GREENROOM_API_KEY", server.client.key());
+    }
+    command.output().unwrap()
+}
+
+#[track_caller]
+fn said(output: &Output, code: i32) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{out}{err}");
+    (out, err)
+}
+
+#[test]
+fn an_unknown_setting_is_refused_with_the_nearest_known_one() {
+    let mut command = Command::new(GREENROOM);
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env_clear().env("HOME", "/nowhere");
+    command.env("GREENROOM_SESSIONS__MAX_SESSION", "3");
+    let (_, wrong) = said(&command.output().unwrap(), 1);
+    assert!(wrong.contains("GREENROOM_SESSIONS__MAX_SESSIONS"), "{wrong}");
+}
+
+#[test]
+fn the_settings_in_force_are_printed_without_secrets() {
+    let mut command = Command::new(GREENROOM);
+    command.arg("config").env_clear().env("HOME", "/nowhere");
+    command.env("GREENROOM_OPERATOR_KEY", "a-secret-of-the-operator");
+    let url = "postgres://ann:a-secret-of-the-database@127.0.0.1/x";
+    command.env("GREENROOM_DATABASE_URL", url);
+    let (printed, _) = said(&command.output().unwrap(), 0);
+    assert!(!printed.contains("a-secret"), "{printed}");
+    assert!(printed.contains("GREENROOM_OPERATOR_KEY"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_made_listed_and_closed_from_the_command_line() {
+    let server = Setup::fakes().start().await;
+    let run = |arguments: &[&str]| said(&greenroom(arguments, Some(&server)), 0).0;
+    let made: serde_json::Value =
+        serde_json::from_str(&run(&["sessions", "create", "--width", "640", "--json"])).unwrap();
+    let id = crate::support::client::id_of(&made);
+    assert!(run(&["sessions", "list"]).contains(&id));
+    assert!(run(&["sessions", "show", &id]).contains(&format!("/view/{id}")));
+    assert!(run(&["sessions", "close", &id]).contains("is closed"));
+    assert!(run(&["sessions", "list"]).contains("no sessions"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_server_on_the_same_directory_is_refused() {
+    let server = Setup::fakes().start().await;
+    let data = server.directory.join("d");
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    let (_, wrong) = said(&greenroom(&arguments, None), 1);
+    assert!(wrong.contains("another server uses the data directory"), "{wrong}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_another_has_is_named() {
+    let server = Setup::fakes().start().await;
+    let address = server.client.base.trim_start_matches("http://").to_owned();
+    let data = server.directory.join("other");
+    let arguments = ["serve", "--listen", &address, "--data", data.to_str().unwrap()];
+    let (_, wrong) = said(&greenroom(&arguments, None), 1);
+    assert!(wrong.contains(&format!("cannot listen on {address}")), "{wrong}");
+    server.stop().await;
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let arguments = ["sessions", "list", "--url", "http://127.0.0.1:9"];
+    let (_, wrong) = said(&greenroom(&arguments, None), 1);
+    assert!(wrong.contains("http://127.0.0.1:9"), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_key_is_printed_once() {
+    let mut setup = Setup::fakes();
+    setup = setup.without_bootstrap_key();
+    let mut server = setup.start().await;
+    let announced = |server: &TestServer| -> Vec<String> {
+        let lines = server.output().into_iter();
+        lines.filter_map(|line| Some(line.split_once("api key")?.1.to_owned())).collect()
+    };
+    let first = announced(&server);
+    let [line] = first.as_slice() else { panic!("{first:?}") };
+    let key = line.rsplit(' ').next().unwrap().to_owned();
+    assert_eq!(server.client.with_key(Some(&key)).list().await, Vec::<serde_json::Value>::new());
+    server.signal(rustix::process::Signal::TERM);
+    server.ended_clean().await;
+    server.serve().await;
+    assert_eq!(announced(&server).len(), 1, "it is printed again");
+    assert!(!server.log().contains(&key), "it is logged");
+    server.client.with_key(Some(&key)).get("/v1/browser_sessions").await.ok();
+    server.stop().await;
+}

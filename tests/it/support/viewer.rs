@@ -1,0 +1,185 @@
+//! A viewer of a session: RFB 3.8 over a WebSocket, as noVNC speaks it, and nothing compressed.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::client::Client;
+use super::{PATIENCE, eventually};
+
+/// One that has shaken hands.
+#[derive(Debug)]
+pub struct Viewer {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    unread: Vec<u8>,
+    pub width: u16,
+    pub height: u16,
+    /// All that it has been shown, four bytes for each pixel: blue, green, red, nothing.
+    pixels: Vec<u8>,
+}
+
+/// Where a session is seen.
+pub fn stream_url(client: &Client, id: &str, key: &str) -> String {
+    client.socket_url(&format!("/v1/stream/vnc/browser_session/{id}?apikey={key}"))
+}
+
+impl Viewer {
+    /// Watches a session.
+    pub async fn of(client: &Client, id: &str) -> Self {
+        let url = stream_url(client, id, client.key());
+        let (socket, _) = connect_async(url).await.unwrap();
+        let mut viewer =
+            Self { socket, unread: Vec::new(), width: 0, height: 0, pixels: Vec::new() };
+        assert_eq!(viewer.read(12).await, b"RFB 003.008\n");
+        viewer.send(b"RFB 003.008\n").await;
+        assert_eq!(viewer.read(2).await, [1, 1], "who is let in needs no password");
+        viewer.send(&[1]).await;
+        assert_eq!(viewer.read(4).await, [0; 4]);
+        viewer.send(&[1]).await;
+        let init = viewer.read(24).await;
+        (viewer.width, viewer.height) = (number(&init[..2]), number(&init[2..4]));
+        let name = u32::from_be_bytes(init[20..24].try_into().unwrap());
+        viewer.read(usize::try_from(name).unwrap()).await;
+        viewer.pixels = vec![0; usize::from(viewer.width) * usize::from(viewer.height) * 4];
+        let format = [32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0, 0, 0, 0];
+        let raw = [2, 0, 0, 1, 0, 0, 0, 0];
+        viewer.send(&[&[0; 4][..], &format, &raw].concat()).await;
+        viewer
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.socket.send(Message::Binary(bytes.to_vec().into())).await.unwrap();
+    }
+
+    async fn read(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count {
+            let message = timeout(PATIENCE, self.socket.next()).await.expect("silence");
+            match message.expect("the viewer was told to go").unwrap() {
+                Message::Binary(bytes) => self.unread.extend_from_slice(&bytes),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("unexpected: {other:?}"),
+            }
+        }
+        let rest = self.unread.split_off(count);
+        std::mem::replace(&mut self.unread, rest)
+    }
+
+    /// Asks for the whole picture, and takes in what comes until a picture has come.
+    pub async fn look(&mut self) {
+        let [w, h] = [self.width.to_be_bytes(), self.height.to_be_bytes()];
+        self.send(&[3, 0, 0, 0, 0, 0, w[0], w[1], h[0], h[1]]).await;
+        loop {
+            match self.read(1).await[0] {
+                0 => break,
+                2 => {}
+                3 => {
+                    let length = self.read(7).await;
+                    let length = u32::from_be_bytes(length[3..7].try_into().unwrap());
+                    self.read(usize::try_from(length).unwrap()).await;
+                }
+                other => panic!("a message of type {other}"),
+            }
+        }
+        let count = number(&self.read(3).await[1..3]);
+        for _ in 0..count {
+            let head = self.read(12).await;
+            let [x, y, w, h] = [0, 2, 4, 6].map(|at| usize::from(number(&head[at..at + 2])));
+            assert_eq!(head[8..12], [0; 4], "an encoding that was not asked for");
+            let rows = self.read(w * h * 4).await;
+            let stride = usize::from(self.width) * 4;
+            for (row, bytes) in rows.chunks_exact(w * 4).enumerate() {
+                let start = (y + row) * stride + x * 4;
+                self.pixels[start..start + w * 4].copy_from_slice(bytes);
+            }
+        }
+    }
+
+    /// Red, green and blue of a pixel.
+    pub fn pixel(&self, x: u16, y: u16) -> [u8; 3] {
+        let at = (usize::from(y) * usize::from(self.width) + usize::from(x)) * 4;
+        [self.pixels[at + 2], self.pixels[at + 1], self.pixels[at]]
+    }
+
+    /// How many pixels have this colour.
+    pub fn count(&self, colour: [u8; 3]) -> usize {
+        let [red, green, blue] = colour;
+        self.pixels.chunks_exact(4).filter(|pixel| pixel[..3] == [blue, green, red]).count()
+    }
+
+    /// The part of the picture that has this colour, from 0 to 1.
+    pub fn share(&self, colour: [u8; 3]) -> f64 {
+        let whole = u32::try_from(self.pixels.len() / 4).unwrap();
+        f64::from(u32::try_from(self.count(colour)).unwrap()) / f64::from(whole)
+    }
+
+    /// Looks until more than half of the picture has this colour.
+    pub async fn sees(&mut self, colour: [u8; 3]) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.share(colour) < 0.5 {
+            assert!(Instant::now() < deadline, "{} % of {colour:?}", self.share(colour) * 100.0);
+            self.look().await;
+        }
+    }
+
+    /// Presses and lets go of the left button.
+    pub async fn click(&mut self, x: u16, y: u16) {
+        let ([a, b], [c, d]) = (x.to_be_bytes(), y.to_be_bytes());
+        for buttons in [0, 1, 0] {
+            self.send(&[5, buttons, a, b, c, d]).await;
+        }
+    }
+
+    /// The code with which the server closes, after whatever it still sends.
+    pub async fn closed(&mut self) -> u16 {
+        loop {
+            let message = timeout(PATIENCE, self.socket.next()).await.expect("it is not closed");
+            match message.expect("closed without a word").unwrap() {
+                Message::Close(frame) => return frame.expect("closed without a code").code.into(),
+                _ => continue,
+            }
+        }
+    }
+}
+
+fn number(bytes: &[u8]) -> u16 {
+    u16::from_be_bytes(bytes.try_into().unwrap())
+}
+
+/// The code with which a stream that shows nothing is closed, or the status that refuses it.
+pub async fn refusal(url: &str) -> u16 {
+    let mut socket = match connect_async(url).await {
+        Ok((socket, _)) => socket,
+        Err(Error::Http(answer)) => return answer.status().as_u16(),
+        Err(cause) => panic!("{cause}"),
+    };
+    loop {
+        match timeout(PATIENCE, socket.next()).await.expect("it is not closed") {
+            Some(Ok(Message::Close(frame))) => return frame.expect("no code").code.into(),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+}
+
+/// The share of one colour in a screenshot, from 0 to 1.
+pub async fn screenshot_share(client: &Client, id: &str, colour: [u8; 3]) -> f64 {
+    let answer = client.get(&format!("/v1/browser_sessions/{id}/screenshot")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.headers["content-type"], "image/png");
+    let mut reader = png::Decoder::new(std::io::Cursor::new(answer.bytes)).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let frame = reader.next_frame(&mut pixels).unwrap();
+    assert_eq!(frame.color_type, png::ColorType::Rgb);
+    let same = pixels.chunks_exact(3).filter(|pixel| **pixel == colour).count();
+    f64::from(u32::try_from(same).unwrap()) / f64::from(frame.width * frame.height)
+}
+
+/// Waits until more than half of a session's screenshot has this colour.
+pub async fn screenshot_shows(client: &Client, id: &str, colour: [u8; 3]) {
+    eventually(&format!("the screenshot of {id} shows {colour:?}"), async || {
+        (screenshot_share(client, id, colour).await > 0.5).then_some(())
+    })
+    .await;
+}

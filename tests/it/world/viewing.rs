@@ -1,0 +1,78 @@
+//! The live view: who is let in, and what a viewer's input does.
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::Site;
+use crate::support::client::id_of;
+use crate::support::viewer::{Viewer, refusal, stream_url};
+use crate::support::{PATIENCE, Setup};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewers_click_reaches_the_page_and_the_picture_follows() {
+    let site = Site::start().await;
+    let server = Setup::real().start().await;
+    let url = site.page("click.html");
+    let body = json!({"width": 640, "height": 480, "start_url": url});
+    let id = id_of(&server.client.session_of(body).await);
+    let mut viewer = Viewer::of(&server.client, &id).await;
+    assert_eq!((viewer.width, viewer.height), (640, 480));
+    viewer.sees([0x10, 0x18, 0x28]).await;
+
+    viewer.click(400, 300).await;
+    let deadline = Instant::now() + PATIENCE;
+    while viewer.pixel(390, 290) != [255, 0, 0] {
+        assert!(Instant::now() < deadline, "{:?}", viewer.pixel(390, 290));
+        viewer.look().await;
+    }
+    let square = viewer.count([255, 0, 0]);
+    assert!((5_000..=6_400).contains(&square), "a square of 80 pixels has {square}");
+    drop(viewer);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_see_nothing() {
+    let server = Setup::real().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let other = server.another_organization().await;
+    let refused = |code: u16| (400..500).contains(&code) || (4000..5000).contains(&code);
+    for (url, why) in [
+        (stream_url(client, &id, "wrong"), "a wrong key"),
+        (stream_url(client, &id, other.key()), "another organization's key"),
+        (client.socket_url(&format!("/v1/stream/vnc/browser_session/{id}")), "no key"),
+        (stream_url(client, "pbs_1", client.key()), "an unknown session"),
+    ] {
+        let code = refusal(&url).await;
+        assert!(refused(code), "{why}: {code}");
+    }
+    // The VNC server itself answers on loopback only, and to its password only.
+    client.close(&id).await.ok();
+    let code = refusal(&stream_url(client, &id, client.key())).await;
+    assert!(refused(code), "a session that has ended: {code}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_screenshot_is_of_the_format_that_is_asked_for() {
+    let server = Setup::real().start().await;
+    let id = server.client.session_id().await;
+    let path = format!("/v1/browser_sessions/{id}/screenshot");
+    let get = async |path: &str, accept: &str| {
+        let accept = [("accept", accept)];
+        let method = reqwest::Method::GET;
+        server.client.send_with(method, path, None, &accept).await.unwrap()
+    };
+    let png = get(&path, "*/*").await;
+    assert_eq!(png.headers["content-type"], "image/png");
+    assert_eq!(png.bytes[..4], *b"\x89PNG");
+    for (path, accept) in [(path.clone(), "image/jpeg"), (format!("{path}?format=jpeg"), "*/*")] {
+        let jpeg = get(&path, accept).await;
+        assert_eq!(jpeg.headers["content-type"], "image/jpeg", "{path}");
+        assert_eq!(jpeg.bytes[..3], [0xff, 0xd8, 0xff]);
+    }
+    let wrong = get(&format!("{path}?format=gif"), "*/*").await;
+    assert_eq!(wrong.wrong_fields().into_keys().collect::<Vec<_>>(), ["query.format"]);
+    server.stop().await;
+}
