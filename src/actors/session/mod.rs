@@ -150,7 +150,11 @@ impl Session {
             view.record = self.record.clone();
             view.waiters = waiters;
             view.viewers = self.viewers;
-            view.closing = matches!(self.phase, Phase::Closing { .. });
+            if let Phase::Closing { end, .. } = &self.phase {
+                view.closing = true;
+                // Known now; stored when nothing of the session runs any more.
+                view.record.failure = end.failure.clone();
+            }
         });
     }
 }
