@@ -99,9 +99,8 @@ fn no_floor_looks_up() {
     for (floor, file, text) in sources() {
         let (_, may_use) = FLOORS.iter().find(|(name, _)| *name == floor).unwrap();
         for used in used_floors(&text) {
-            let allowed = used == floor
-                || may_use.contains(&used)
-                || EXCEPTIONS.contains(&(floor, used));
+            let allowed =
+                used == floor || may_use.contains(&used) || EXCEPTIONS.contains(&(floor, used));
             if !allowed {
                 wrong.push(format!("{}: {floor} uses {used}", file.display()));
             }

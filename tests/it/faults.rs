@@ -90,9 +90,8 @@ async fn a_chromium_that_crashes_at_once_is_told_with_its_signal() {
 async fn a_program_that_is_never_ready_is_given_up_and_ended_though_it_is_deaf() {
     for (program, code) in [("Xvfb", "xvfb_not_ready"), ("chromium", "chromium_not_ready")] {
         let setup = Setup::fakes().fake(program, "never");
-        let setup = setup
-            .set("desktop.start_deadline_seconds", "2")
-            .set("desktop.stop_grace_seconds", "1");
+        let setup =
+            setup.set("desktop.start_deadline_seconds", "2").set("desktop.stop_grace_seconds", "1");
         let server = setup.start().await;
         let failure = fails(&server, 424, code).await;
         assert!(failure["message"].as_str().unwrap().ends_with("was not ready after 2 s"));
@@ -147,8 +146,7 @@ async fn a_session_whose_display_is_killed_fails_and_leaves_no_lock_and_no_socke
     assert_eq!(session["failure"]["code"], "xvfb_died", "{session:#}");
     assert_eq!(session["occupancy"]["state"], "closed");
     server.nothing_runs_of(&id).await;
-    let none: [std::path::PathBuf; 0] = [];
-    assert_eq!(left::display_files(&server.displays), none);
+    assert_eq!(left::display_files(&server.displays), Vec::<std::path::PathBuf>::new());
     server.stop().await;
 }
 

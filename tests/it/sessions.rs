@@ -40,7 +40,7 @@ on_both_databases! {
         assert_eq!(session["browser_address"], cdp);
 
         assert_eq!(client.look(&id).await, session);
-        assert_eq!(client.list().await, [session.clone()]);
+        assert_eq!(client.list().await, std::slice::from_ref(&session));
         let programs = server.programs_of(&id);
         assert!(programs.len() >= 2, "{programs:?}");
 
@@ -77,7 +77,8 @@ async fn an_empty_body_makes_a_session_of_the_usual_size() {
 async fn every_route_answers_with_a_trailing_slash_too() {
     let server = Setup::fakes().start().await;
     let client = &server.client;
-    let made = client.post("/v1/browser_sessions/", json!({"width": 640, "height": 480})).await.ok();
+    let made =
+        client.post("/v1/browser_sessions/", json!({"width": 640, "height": 480})).await.ok();
     let id = id_of(&made);
     assert_eq!(client.get("/v1/browser_sessions/").await.ok(), json!([made]));
     assert_eq!(client.get("/v1/browser_sessions/history/").await.ok(), json!([made]));
@@ -126,7 +127,8 @@ async fn a_session_that_is_followed_tells_of_its_next_change() {
     let id = server.client.session_id().await;
     let version = server.client.look(&id).await["version"].clone();
     let path = format!("/v1/browser_sessions/{id}?after={version}");
-    let (followed, begun) = tokio::join!(server.client.get(&path), server.client.begin(&id, "ann", 30));
+    let (followed, begun) =
+        tokio::join!(server.client.get(&path), server.client.begin(&id, "ann", 30));
     begun.ok();
     let followed = followed.ok();
     assert!(followed["version"].as_u64() > version.as_u64(), "{followed:#}");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-pub use client::{Answer, Client};
+pub use client::Client;
 pub use database::Database;
 pub use server::{OPERATOR, Setup, TestServer};
 

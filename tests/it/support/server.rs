@@ -347,16 +347,16 @@ impl TestServer {
         let status = self.ended().await;
         assert!(status.success(), "{status}:\n{}", self.log());
         assert_eq!(left::processes_of(&self.directory), [], "processes are left");
-        assert_eq!(left::display_files(&self.displays), [] as [PathBuf; 0]);
+        assert_eq!(left::display_files(&self.displays), Vec::<PathBuf>::new());
         let ports = self.ports.clone().chain([port]);
-        assert_eq!(left::busy_ports(ports), [] as [u16; 0], "somebody listens");
+        assert_eq!(left::busy_ports(ports), Vec::<u16>::new(), "somebody listens");
         assert_eq!(left::segments_of(&programs), 0, "shared memory is left");
         let stray = left::stray_files().into_iter().filter(|file| !self.stray.contains(file));
-        assert_eq!(stray.collect::<Vec<_>>(), [] as [PathBuf; 0], "files outside its directory");
+        assert_eq!(stray.count(), 0, "files outside its directory: {:?}", left::stray_files());
         let sessions = left::files_below(&self.directory.join("d/sessions"));
         let kept = |file: &&String| !file.contains("/downloads/");
         let left: Vec<_> = sessions.iter().filter(kept).collect();
-        assert_eq!(left, [] as [&String; 0], "files of sessions are left");
+        assert_eq!(left, Vec::<&String>::new(), "files of sessions are left");
         let panics = self.log().lines().filter(|line| line.contains("panicked")).count();
         assert_eq!(panics, 0, "{}", self.log());
     }

@@ -59,7 +59,9 @@ impl Viewer {
             match message.expect("the viewer was told to go").unwrap() {
                 Message::Binary(bytes) => self.unread.extend_from_slice(&bytes),
                 Message::Ping(_) | Message::Pong(_) => {}
-                other => panic!("unexpected: {other:?}"),
+                other @ (Message::Text(_) | Message::Close(_) | Message::Frame(_)) => {
+                    panic!("unexpected: {other:?}")
+                }
             }
         }
         let rest = self.unread.split_off(count);
@@ -137,7 +139,11 @@ impl Viewer {
             let message = timeout(PATIENCE, self.socket.next()).await.expect("it is not closed");
             match message.expect("closed without a word").unwrap() {
                 Message::Close(frame) => return frame.expect("closed without a code").code.into(),
-                _ => continue,
+                Message::Binary(_)
+                | Message::Text(_)
+                | Message::Ping(_)
+                | Message::Pong(_)
+                | Message::Frame(_) => {}
             }
         }
     }

@@ -21,8 +21,7 @@ async fn a_killed_chromium_and_a_killed_display_fail_their_sessions_and_leave_no
         assert_eq!(session["failure"]["exit"], "signal 9 (SIGKILL)");
         viewer.closed().await;
         server.nothing_runs_of(&id).await;
-        let none: [std::path::PathBuf; 0] = [];
-        assert_eq!(left::display_files(&server.displays), none);
+        assert_eq!(left::display_files(&server.displays), Vec::<std::path::PathBuf>::new());
     }
     server.stop().await;
 }

@@ -51,8 +51,13 @@ async fn the_sample_workflow_takes_the_session_drives_it_and_gives_it_back() {
     for message in messages.iter().filter(|message| message["outcome"] != json!(null)) {
         println!(
             "{:>6} {:14} {} -> {}  waited {} us, handled {} us, {}",
-            message["id"], message["kind"], message["sender"], message["receiver"],
-            message["wait_us"], message["handling_us"], message["outcome"]
+            message["id"],
+            message["kind"],
+            message["sender"],
+            message["receiver"],
+            message["wait_us"],
+            message["handling_us"],
+            message["outcome"]
         );
     }
     assert_eq!(client.look(&id).await["occupancy"]["state"], "vacant");
