@@ -8,7 +8,7 @@ use super::Db;
 use super::query::{DbError, on};
 use super::store::StoreError;
 use super::values::{Reader, all, one, stored};
-use crate::domain::ids::{ArtifactId, OrganizationId, RunId, SessionId};
+use crate::domain::ids::{ArtifactId, BlockRunId, OrganizationId, RunId, SessionId};
 use crate::domain::run::ArtifactRecord;
 use crate::schema::artifacts;
 
@@ -107,6 +107,27 @@ pub async fn of_session(
     let rows: Vec<Row> = on!(db, read, |c| {
         let query = artifacts::table
             .filter(artifacts::session_id.eq(session.to_string()))
+            .filter(artifacts::organization_id.eq(organization.to_string()))
+            .order((artifacts::created_at, artifacts::id));
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+/// The artifacts of a block, the oldest first.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn of_block(
+    db: &Db,
+    organization: OrganizationId,
+    block: BlockRunId,
+) -> Result<Vec<ArtifactRecord>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let query = artifacts::table
+            .filter(artifacts::block_id.eq(block.to_string()))
             .filter(artifacts::organization_id.eq(organization.to_string()))
             .order((artifacts::created_at, artifacts::id));
         Ok(query.select(Row::as_select()).load(c).await?)

@@ -1,6 +1,6 @@
 //! Workflow runs. Their rows are written by their actors only, through the store.
 
-use chrono::NaiveDateTime;
+use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
@@ -149,6 +149,10 @@ pub struct Filter {
     pub debug_session: Option<DebugSessionId>,
     /// With this in the title or in the id, whatever its case.
     pub search: Option<String>,
+    /// Stored at this time or later.
+    pub created_from: Option<DateTime<Utc>>,
+    /// Stored before this time.
+    pub created_until: Option<DateTime<Utc>>,
 }
 
 /// The run of this organization with this id.
@@ -197,6 +201,12 @@ pub async fn list(
         }
         if let Some(session) = filter.debug_session {
             query = query.filter(runs::debug_session_id.eq(session.to_string()));
+        }
+        if let Some(from) = filter.created_from {
+            query = query.filter(runs::created_at.ge(stored(from)));
+        }
+        if let Some(until) = filter.created_until {
+            query = query.filter(runs::created_at.lt(stored(until)));
         }
         if let Some(needle) = &filter.search {
             let pattern = containing(needle);

@@ -5,6 +5,7 @@
 //! around the endpoints stand ([`application`]).
 
 pub mod admin;
+pub mod artifacts;
 pub mod body;
 pub mod bridge;
 pub mod caller;
@@ -12,16 +13,19 @@ pub mod cdp;
 pub mod error;
 pub mod front;
 pub mod health;
+pub mod idempotency;
 pub mod pages;
 pub mod picture;
 pub mod problem;
 pub mod request_id;
+pub mod runs;
 pub mod security;
 pub mod sessions;
 mod settings;
 pub mod static_site;
 pub mod stream;
 pub mod validation;
+pub mod workflows;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
@@ -34,6 +38,9 @@ pub use settings::{Settings, Wrong};
 pub fn routes(config: &mut web::ServiceConfig) {
     health::routes(config);
     sessions::routes(config);
+    runs::routes(config); // Before those of workflows, whose ids would be `runs`.
+    workflows::routes(config);
+    artifacts::routes(config);
     cdp::routes(config);
     stream::routes(config);
     admin::routes(config);

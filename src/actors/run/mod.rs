@@ -18,6 +18,7 @@ mod driving;
 mod ending;
 mod host;
 mod messages;
+mod planned;
 mod records;
 mod work;
 
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 pub use self::messages::{Cancel, Continue, RunError};
+pub use self::planned::Planned;
 pub use self::work::{Finished, Job, Work};
 use super::ask::{Address, WeakAddress};
 use super::journal::{About, Name};

@@ -1,0 +1,305 @@
+//! `/v1/artifacts`: files that runs made.
+//!
+//! A file is given to whoever has the organization's key, or a URL that this server has signed
+//! and that has not expired: pages and pictures cannot set headers.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION};
+use actix_web::web::{Data, Json, ServiceConfig, get};
+use actix_web::{FromRequest as _, HttpRequest, HttpResponse};
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use tokio_util::io::ReaderStream;
+use tracing::error;
+use utoipa::ToSchema;
+
+use super::body::{PathId, Query};
+use super::caller::Caller;
+use super::error::ApiError;
+use super::front::Front;
+use super::problem::Problem;
+use crate::db;
+use crate::domain::ids::{ArtifactId, OrganizationId};
+use crate::domain::run::ArtifactRecord;
+
+/// Adds the routes.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .route("/v1/artifacts/{id}", get().to(look))
+        .route("/v1/artifacts/{id}/content", get().to(content))
+        .route("/v1/artifacts/{id}/signed-url", get().to(sign));
+}
+
+/// A file that a run made.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ArtifactResource {
+    /// `a_…`.
+    pub artifact_id: String,
+    /// `screenshot`, `screenshot_final`, `download`, `pdf`, …
+    pub artifact_type: String,
+    /// Where it can be read with the organization's key.
+    pub uri: String,
+    /// Where it can be read without a key, for a while.
+    pub signed_url: String,
+    /// `o_…`.
+    pub organization_id: String,
+    /// The run that made it.
+    pub workflow_run_id: Option<String>,
+    /// The run that made it.
+    pub run_id: Option<String>,
+    /// The block that made it.
+    pub workflow_run_block_id: Option<String>,
+    /// The session that it came from.
+    pub browser_session_id: Option<String>,
+    /// The file's name.
+    pub file_name: String,
+    /// Its media type.
+    pub media_type: String,
+    /// In bytes.
+    pub file_size: i64,
+    /// A hash of the content.
+    pub checksum: Option<String>,
+    /// Never.
+    pub archived: bool,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+    /// When it was stored: files do not change.
+    pub modified_at: DateTime<Utc>,
+}
+
+impl ArtifactResource {
+    /// The file as clients see it.
+    pub fn of(record: &ArtifactRecord, front: &Front) -> Self {
+        let run = record.run.map(|run| run.to_string());
+        Self {
+            artifact_id: record.id.to_string(),
+            artifact_type: record.artifact_type.clone(),
+            uri: format!("{}/v1/artifacts/{}/content", front.base_url, record.id),
+            signed_url: signed_url(record, front).signed_url,
+            organization_id: record.organization.to_string(),
+            workflow_run_id: run.clone(),
+            run_id: run,
+            workflow_run_block_id: record.block.map(|block| block.to_string()),
+            browser_session_id: record.session.map(|session| session.to_string()),
+            file_name: file_name(record).to_owned(),
+            media_type: record.media_type.clone(),
+            file_size: record.size,
+            checksum: record.checksum.clone(),
+            archived: false,
+            created_at: record.created_at,
+            modified_at: record.created_at,
+        }
+    }
+}
+
+/// A URL that needs no key until it expires.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SignedUrl {
+    /// `a_…`.
+    pub artifact_id: String,
+    /// Where the content is.
+    pub signed_url: String,
+    /// Until when.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// What is signed: the file, whose it is, and until when.
+fn claim(id: ArtifactId, organization: OrganizationId, expires: i64) -> String {
+    format!("artifact {id} of {organization} until {expires}")
+}
+
+/// Where the file can be read without a key, for one to two hours. Within an hour it is the same
+/// URL, which caches know again.
+pub fn signed_url(record: &ArtifactRecord, front: &Front) -> SignedUrl {
+    let hour = TimeDelta::hours(1);
+    let now = front.world.clock.now();
+    let expires_at = now.duration_trunc(hour).unwrap_or(now) + hour * 2;
+    let (id, organization, expires) = (record.id, record.organization, expires_at.timestamp());
+    let signature = front.world.secrets.sign(&claim(id, organization, expires));
+    let base = &front.base_url;
+    let query = format!("organization={organization}&expires={expires}&signature={signature}");
+    let signed_url = format!("{base}/v1/artifacts/{id}/content?{query}");
+    SignedUrl { artifact_id: id.to_string(), signed_url, expires_at }
+}
+
+/// The file's name as the run gave it: on the disk it stands behind the artifact's id.
+fn file_name(record: &ArtifactRecord) -> &str {
+    let last = record.path.rsplit('/').next().unwrap_or_default();
+    last.strip_prefix(&format!("{}_", record.id)).unwrap_or(last)
+}
+
+async fn find(
+    front: &Front,
+    organization: OrganizationId,
+    id: ArtifactId,
+) -> Result<ArtifactRecord, ApiError> {
+    let found = db::artifacts::by_id(&front.db, organization, id).await?;
+    found.ok_or_else(|| Problem::unknown::<ArtifactId>(id).into())
+}
+
+/// What is known of a file.
+#[utoipa::path(
+    get,
+    path = "/v1/artifacts/{artifact_id}",
+    tag = "Artifacts",
+    params(("artifact_id" = String, Path, description = "`a_…`")),
+    responses(
+        (status = 200, description = "The file's record", body = ArtifactResource),
+        (status = 404, description = "There is no such file"),
+    ),
+)]
+pub async fn look(
+    caller: Caller,
+    PathId(id): PathId<ArtifactId>,
+    front: Data<Front>,
+) -> Result<Json<ArtifactResource>, ApiError> {
+    let record = find(&front, caller.organization, id).await?;
+    Ok(Json(ArtifactResource::of(&record, &front)))
+}
+
+/// A URL of a file that needs no key until it expires.
+#[utoipa::path(
+    get,
+    path = "/v1/artifacts/{artifact_id}/signed-url",
+    tag = "Artifacts",
+    params(("artifact_id" = String, Path, description = "`a_…`")),
+    responses(
+        (status = 200, description = "The URL", body = SignedUrl),
+        (status = 404, description = "There is no such file"),
+    ),
+)]
+pub async fn sign(
+    caller: Caller,
+    PathId(id): PathId<ArtifactId>,
+    front: Data<Front>,
+) -> Result<Json<SignedUrl>, ApiError> {
+    let record = find(&front, caller.organization, id).await?;
+    Ok(Json(signed_url(&record, &front)))
+}
+
+/// What a signed URL has in its query.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Signature {
+    organization: Option<String>,
+    expires: Option<i64>,
+    signature: Option<String>,
+}
+
+impl Signature {
+    /// Whose the file is, if the request says so itself and this server has signed that.
+    fn organization(&self, id: ArtifactId, front: &Front) -> Result<OrganizationId, Problem> {
+        let refused = |detail: &str| {
+            Problem::new(StatusCode::FORBIDDEN, "signature_invalid", detail.to_owned())
+        };
+        let given = self.organization.as_ref().and_then(|text| text.parse().ok());
+        let (Some(organization), Some(expires), Some(signature)) =
+            (given, self.expires, &self.signature)
+        else {
+            return Err(refused("the URL is not complete"));
+        };
+        let claim = claim(id, organization, expires);
+        if !front.world.secrets.has_signed(&claim, signature) {
+            return Err(refused("the URL was not signed by this server"));
+        }
+        if expires <= front.world.clock.now().timestamp() {
+            return Err(refused("the URL has expired; ask for another at …/signed-url"));
+        }
+        Ok(organization)
+    }
+}
+
+/// The content of a file.
+#[utoipa::path(
+    get,
+    path = "/v1/artifacts/{artifact_id}/content",
+    tag = "Artifacts",
+    params(
+        ("artifact_id" = String, Path, description = "`a_…`"),
+        ("organization" = Option<String>, Query, description = "Of a signed URL"),
+        ("expires" = Option<i64>, Query, description = "Of a signed URL"),
+        ("signature" = Option<String>, Query, description = "Of a signed URL"),
+    ),
+    responses(
+        (status = 200, description = "The content", content_type = "application/octet-stream"),
+        (status = 403, description = "There is neither a key nor a signature that holds"),
+        (status = 404, description = "There is no such file"),
+    ),
+)]
+pub async fn content(
+    PathId(id): PathId<ArtifactId>,
+    Query(signature): Query<Signature>,
+    request: HttpRequest,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    let organization = match signature.signature {
+        Some(_) => signature.organization(id, &front)?,
+        None => Caller::extract(&request).await?.organization,
+    };
+    let record = find(&front, organization, id).await?;
+    let file = front.world.artifacts.join(&record.path);
+    let opened = async {
+        let file = tokio::fs::File::open(&file).await?;
+        let size = file.metadata().await?.len();
+        Ok::<_, std::io::Error>((file, size))
+    };
+    let (file, size) = opened.await.map_err(|cause| {
+        error!("the file of artifact {id} cannot be read: {cause}");
+        Problem::new(StatusCode::GONE, "artifact_lost", "the file is not there any more")
+    })?;
+    Ok(HttpResponse::Ok()
+        .content_type(record.media_type.as_str())
+        .insert_header((CONTENT_DISPOSITION, disposition(&record)))
+        .insert_header((CACHE_CONTROL, "private, max-age=3600, immutable"))
+        .no_chunking(size)
+        .streaming(ReaderStream::new(file)))
+}
+
+/// What a browser does with the file. Only what cannot run in our origin is shown in a tab.
+fn disposition(record: &ArtifactRecord) -> String {
+    let shown = matches!(
+        record.media_type.as_str(),
+        "image/png" | "image/jpeg" | "image/gif" | "image/webp" | "application/pdf"
+    );
+    let kind = if shown { "inline" } else { "attachment" };
+    let name = file_name(record);
+    let plain: String = name
+        .chars()
+        .map(|c| if c.is_ascii_graphic() && !"\"\\".contains(c) { c } else { '_' })
+        .collect();
+    let encoded: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    let encoded = encoded.replace('+', "%20");
+    format!("{kind}; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: &str, media_type: &str) -> ArtifactRecord {
+        ArtifactRecord {
+            id: 5.into(),
+            organization: 1.into(),
+            session: None,
+            run: None,
+            block: None,
+            artifact_type: "download".to_owned(),
+            path: format!("o_1/wr_2/a_5_{name}"),
+            media_type: media_type.to_owned(),
+            size: 3,
+            checksum: None,
+            created_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn pictures_are_shown_and_pages_are_downloaded_under_their_own_name() {
+        let picture = disposition(&record("end.png", "image/png"));
+        assert_eq!(picture, "inline; filename=\"end.png\"; filename*=UTF-8''end.png");
+        let page = disposition(&record("Übersicht 1.html", "text/html"));
+        assert_eq!(
+            page,
+            "attachment; filename=\"_bersicht_1.html\"; filename*=UTF-8''%C3%9Cbersicht%201.html"
+        );
+    }
+}

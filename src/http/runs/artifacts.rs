@@ -1,0 +1,55 @@
+//! `GET /v1/runs/{id}/artifacts`: the files that a run made.
+
+use actix_web::web::{Data, Json};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::db;
+use crate::domain::ids::{BlockRunId, RunId};
+use crate::http::artifacts::ArtifactResource;
+use crate::http::body::{PathId, Query};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+
+/// The query of the request.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct Wish {
+    /// Only of these types.
+    artifact_type: Vec<String>,
+}
+
+/// The files that a run made, the oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/runs/{run_id}/artifacts",
+    tag = "Runs",
+    params(("run_id" = String, Path, description = "`wr_…`"), Wish),
+    responses(
+        (status = 200, description = "The files", body = Vec<ArtifactResource>),
+        (status = 404, description = "There is no such run"),
+    ),
+)]
+pub async fn artifacts(
+    caller: Caller,
+    PathId(id): PathId<RunId>,
+    Query(Wish { artifact_type }): Query<Wish>,
+    front: Data<Front>,
+) -> Result<Json<Vec<ArtifactResource>>, ApiError> {
+    super::find(&front, caller.organization, id).await?;
+    let records =
+        db::artifacts::of_run(&front.db, caller.organization, id, artifact_type).await?;
+    Ok(Json(records.iter().map(|record| ArtifactResource::of(record, &front)).collect()))
+}
+
+/// `GET /api/v1/workflow_run_block/{id}/artifacts`: the files that a block made.
+pub async fn artifacts_of_block(
+    caller: Caller,
+    PathId(id): PathId<BlockRunId>,
+    front: Data<Front>,
+) -> Result<Json<Vec<ArtifactResource>>, ApiError> {
+    let records = db::artifacts::of_block(&front.db, caller.organization, id).await?;
+    Ok(Json(records.iter().map(|record| ArtifactResource::of(record, &front)).collect()))
+}

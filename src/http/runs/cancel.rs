@@ -1,0 +1,121 @@
+//! `POST /v1/runs/{id}/cancel` and `POST /v1/runs/cancel`: calls runs off.
+
+use actix_web::web::{Data, Json};
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::actors::registry::{CancelRun, RunRouteError};
+use crate::actors::run::Cancel;
+use crate::domain::ids::{OrganizationId, RunId, SessionId};
+use crate::http::body::{Body, PathId};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::validation::Fields;
+
+/// The most runs that one request calls off.
+const MOST: usize = 100;
+
+/// Whether the run was under way. Answered when it has given its session back.
+async fn call_off(
+    front: &Front,
+    organization: OrganizationId,
+    run: RunId,
+) -> Result<bool, ApiError> {
+    let why = "canceled through the API".to_owned();
+    match front.registry.ask(CancelRun { organization, run, message: Cancel { why } }).await? {
+        Ok(_) => Ok(true),
+        // One that has ended stays as it is.
+        Err(RunRouteError::Unknown(_)) => {
+            super::find(front, organization, run).await?;
+            Ok(false)
+        }
+        Err(cause) => Err(cause.into()),
+    }
+}
+
+/// Calls a run off. Answered when it has ended; calling off one that had ended is no error.
+#[utoipa::path(
+    post,
+    path = "/v1/runs/{run_id}/cancel",
+    tag = "Runs",
+    params(("run_id" = String, Path, description = "`wr_…`")),
+    responses(
+        (status = 200, description = "null"),
+        (status = 404, description = "There is no such run"),
+    ),
+)]
+pub async fn cancel(
+    caller: Caller,
+    PathId(id): PathId<RunId>,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    call_off(&front, caller.organization, id).await?;
+    Ok(Json(Value::Null))
+}
+
+/// `POST /api/v1/runs/{session}/workflow_run/{run}/cancel`.
+pub async fn cancel_in_session(
+    caller: Caller,
+    PathId((_, id)): PathId<(SessionId, RunId)>,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    call_off(&front, caller.organization, id).await?;
+    Ok(Json(Value::Null))
+}
+
+/// Which runs to call off.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = CancelRunsRequest)]
+#[serde(deny_unknown_fields)]
+pub struct Several {
+    /// At most 100.
+    run_ids: Vec<String>,
+}
+
+/// What became of them.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CancelRunsResponse)]
+pub struct Called {
+    /// Those that were called off.
+    cancelled: Vec<String>,
+    /// Those that had ended, or are not there.
+    failed: Vec<String>,
+}
+
+/// Calls several runs off.
+#[utoipa::path(
+    post,
+    path = "/v1/runs/cancel",
+    tag = "Runs",
+    request_body = Several,
+    responses(
+        (status = 200, description = "What became of each", body = Called),
+        (status = 422, description = "There are too many"),
+    ),
+)]
+pub async fn cancel_several(
+    caller: Caller,
+    body: Body<Several>,
+    front: Data<Front>,
+) -> Result<Json<Called>, ApiError> {
+    let Body(Several { mut run_ids }) = body;
+    let mut fields = Fields::new();
+    fields.require("run_ids", run_ids.len(), run_ids.len() <= MOST, "expected at most 100");
+    fields.finish()?;
+    run_ids.sort_unstable();
+    run_ids.dedup();
+
+    let outcomes = run_ids.iter().map(async |text| match text.parse() {
+        Ok(id) => call_off(&front, caller.organization, id).await.unwrap_or(false),
+        Err(_) => false,
+    });
+    let outcomes = join_all(outcomes).await;
+    let mut called = Called { cancelled: Vec::new(), failed: Vec::new() };
+    for (id, was_called_off) in run_ids.into_iter().zip(outcomes) {
+        if was_called_off { &mut called.cancelled } else { &mut called.failed }.push(id);
+    }
+    Ok(Json(called))
+}

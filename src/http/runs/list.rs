@@ -1,0 +1,177 @@
+//! Lists of runs: all of them, a workflow's, a session's.
+
+use actix_web::web::{Data, Json};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::resource::{RunItem, RunSummary};
+use crate::db::runs::Filter;
+use crate::db::{self, Page};
+use crate::domain::ids::{OrganizationId, SessionId, WorkflowPermanentId};
+use crate::domain::run::{RunRecord, RunStatus};
+use crate::http::body::{PathId, Query};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+use crate::http::sessions;
+use crate::http::validation::{Fields, Part};
+
+/// The query of the request.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct Wish {
+    /// Which page, from 1.
+    page: u32,
+    /// How many runs a page has, 1 to 100.
+    page_size: u32,
+    /// Only those in one of these.
+    #[param(value_type = Vec<String>)]
+    status: Vec<RunStatus>,
+    /// Only those that have this in the title or in the id.
+    search_key: Option<String>,
+    /// Only of this type; there is but `workflow_run`.
+    run_type: Vec<String>,
+    /// Only of this workflow.
+    workflow_permanent_id: Option<String>,
+    /// Only those that were stored at this time or later.
+    created_at_start: Option<DateTime<Utc>>,
+    /// Only those that were stored before this time.
+    created_at_end: Option<DateTime<Utc>>,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Self {
+            page: 1,
+            page_size: 10,
+            status: Vec::new(),
+            search_key: None,
+            run_type: Vec::new(),
+            workflow_permanent_id: None,
+            created_at_start: None,
+            created_at_end: None,
+        }
+    }
+}
+
+impl Wish {
+    /// What is asked for; none if nothing can be it.
+    fn check(&self) -> Result<Option<(Filter, Page)>, Problem> {
+        let mut fields = Fields::of(Part::Query);
+        fields.require("page", self.page, self.page >= 1, "expected 1 or more");
+        let within = (1..=100).contains(&self.page_size);
+        fields.require("page_size", self.page_size, within, "expected 1 to 100");
+        fields.finish()?;
+        let other = |run_type: &String| run_type != "workflow_run";
+        if !self.run_type.is_empty() && self.run_type.iter().all(other) {
+            return Ok(None);
+        }
+        let workflow_permanent_id = match &self.workflow_permanent_id {
+            None => None,
+            Some(text) => match text.parse() {
+                Ok(id) => Some(id),
+                Err(_) => return Ok(None), // No run is of a workflow that cannot be.
+            },
+        };
+        let filter = Filter {
+            statuses: self.status.clone(),
+            workflow_permanent_id,
+            search: self.search_key.clone().filter(|needle| !needle.trim().is_empty()),
+            created_from: self.created_at_start,
+            created_until: self.created_at_end,
+            ..Filter::default()
+        };
+        Ok(Some((filter, Page { number: self.page, size: self.page_size })))
+    }
+
+    async fn records(
+        &self,
+        front: &Front,
+        organization: OrganizationId,
+        narrow: impl FnOnce(&mut Filter),
+    ) -> Result<Vec<RunRecord>, ApiError> {
+        let Some((mut filter, page)) = self.check()? else { return Ok(Vec::new()) };
+        narrow(&mut filter);
+        Ok(db::runs::list(&front.db, organization, filter, page).await?)
+    }
+}
+
+fn items(records: &[RunRecord]) -> Json<Vec<RunItem>> {
+    Json(records.iter().map(RunItem::from).collect())
+}
+
+/// The organization's runs, the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/runs",
+    tag = "Runs",
+    params(Wish),
+    responses((status = 200, description = "The runs", body = Vec<RunSummary>)),
+)]
+pub async fn runs(
+    caller: Caller,
+    Query(wish): Query<Wish>,
+    front: Data<Front>,
+) -> Result<Json<Vec<RunSummary>>, ApiError> {
+    let records = wish.records(&front, caller.organization, |_| ()).await?;
+    Ok(Json(records.iter().map(RunSummary::from).collect()))
+}
+
+/// The runs of all workflows, the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/workflows/runs",
+    tag = "Runs",
+    params(Wish),
+    responses((status = 200, description = "The runs", body = Vec<RunItem>)),
+)]
+pub async fn workflow_runs(
+    caller: Caller,
+    Query(wish): Query<Wish>,
+    front: Data<Front>,
+) -> Result<Json<Vec<RunItem>>, ApiError> {
+    Ok(items(&wish.records(&front, caller.organization, |_| ()).await?))
+}
+
+/// The runs of one workflow, over all its versions, the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/workflows/{workflow_permanent_id}/runs",
+    tag = "Runs",
+    params(("workflow_permanent_id" = String, Path, description = "`wpid_…`"), Wish),
+    responses((status = 200, description = "The runs", body = Vec<RunItem>)),
+)]
+pub async fn runs_of_workflow(
+    caller: Caller,
+    PathId(id): PathId<WorkflowPermanentId>,
+    Query(wish): Query<Wish>,
+    front: Data<Front>,
+) -> Result<Json<Vec<RunItem>>, ApiError> {
+    let narrow = |filter: &mut Filter| filter.workflow_permanent_id = Some(id);
+    Ok(items(&wish.records(&front, caller.organization, narrow).await?))
+}
+
+/// The runs that drove a session, the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/browser_sessions/{browser_session_id}/workflow_runs",
+    tag = "Browser sessions",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`"), Wish),
+    responses(
+        (status = 200, description = "The runs", body = Vec<RunItem>),
+        (status = 404, description = "There is no such session"),
+    ),
+)]
+pub async fn runs_of_session(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    Query(wish): Query<Wish>,
+    front: Data<Front>,
+) -> Result<Json<Vec<RunItem>>, ApiError> {
+    sessions::find(&front, caller.organization, id).await?;
+    let narrow = |filter: &mut Filter| filter.session = Some(id);
+    Ok(items(&wish.records(&front, caller.organization, narrow).await?))
+}

@@ -1,0 +1,93 @@
+//! `GET /v1/runs/{id}`: how a run stands; with `after`, once it has changed.
+
+use std::time::Duration;
+
+use actix_web::web::{Data, Json};
+use serde::Deserialize;
+use tokio::time::timeout;
+use utoipa::IntoParams;
+
+use super::resource::{RunBaseResource, RunResource};
+use super::{artifacts_of, find};
+use crate::db;
+use crate::domain::ids::{RunId, WorkflowPermanentId};
+use crate::http::body::{PathId, Query};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::workflows;
+
+/// How long an unchanged run is waited for.
+const LONGEST_WAIT: Duration = Duration::from_secs(25);
+
+/// The query of the request.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct Wish {
+    /// Answer when the run's version is greater than this, when it has ended, or after 25 s.
+    after: Option<u64>,
+}
+
+/// A run as it stands.
+#[utoipa::path(
+    get,
+    path = "/v1/runs/{run_id}",
+    tag = "Runs",
+    params(("run_id" = String, Path, description = "`wr_…`"), Wish),
+    responses(
+        (status = 200, description = "The run", body = RunResource),
+        (status = 404, description = "There is no such run"),
+    ),
+)]
+pub async fn look(
+    caller: Caller,
+    PathId(id): PathId<RunId>,
+    Query(Wish { after }): Query<Wish>,
+    front: Data<Front>,
+) -> Result<Json<RunResource>, ApiError> {
+    let live = front.world.views.run(caller.organization, id);
+    if let (Some(after), Some(mut view)) = (after, live) {
+        let changed =
+            view.wait_for(|view| view.version > after || view.record.status.is_final());
+        let _ = timeout(LONGEST_WAIT, changed).await; // Then as it is.
+    }
+    let view = find(&front, caller.organization, id).await?;
+    let artifacts = artifacts_of(&front, &view.record).await?;
+    Ok(Json(RunResource::of(&view, &artifacts, &front)))
+}
+
+/// A run in its older form, and the workflow that it executes.
+#[utoipa::path(
+    get,
+    path = "/v1/workflows/runs/{run_id}",
+    tag = "Runs",
+    params(("run_id" = String, Path, description = "`wr_…`")),
+    responses(
+        (status = 200, description = "The run, with its `workflow`", body = RunBaseResource),
+        (status = 404, description = "There is no such run"),
+    ),
+)]
+pub async fn look_with_workflow(
+    caller: Caller,
+    PathId(id): PathId<RunId>,
+    front: Data<Front>,
+) -> Result<Json<RunBaseResource>, ApiError> {
+    let view = find(&front, caller.organization, id).await?;
+    let artifacts = artifacts_of(&front, &view.record).await?;
+    let workflow = view.record.workflow;
+    let workflow = db::workflows::by_id(&front.db, caller.organization, workflow).await?;
+    let workflow = workflow.and_then(|workflow| workflows::shown(&workflow).ok());
+    Ok(Json(RunBaseResource { workflow, ..RunBaseResource::of(&view, &artifacts, &front) }))
+}
+
+/// `GET /api/v1/workflows/{workflow}/runs/{run}`.
+pub async fn look_in_workflow(
+    caller: Caller,
+    PathId((_, id)): PathId<(WorkflowPermanentId, RunId)>,
+    front: Data<Front>,
+) -> Result<Json<RunBaseResource>, ApiError> {
+    let view = find(&front, caller.organization, id).await?;
+    let artifacts = artifacts_of(&front, &view.record).await?;
+    Ok(Json(RunBaseResource::of(&view, &artifacts, &front)))
+}

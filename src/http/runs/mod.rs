@@ -1,0 +1,74 @@
+//! `/v1/runs` and `/v1/run/…`: workflow runs.
+//!
+//! The routes, fields and statuses are the compatible API's; what is ours stands beside them:
+//! `version` and `?after=`, `blocks`, `waiting_for` and `failure` of a run.
+
+pub mod artifacts;
+pub mod cancel;
+pub mod legacy;
+pub mod list;
+pub mod look;
+pub mod resource;
+pub mod resume;
+pub mod retry;
+pub mod start;
+pub mod timeline;
+
+use actix_web::web::{ServiceConfig, get, post};
+
+use super::error::ApiError;
+use super::front::Front;
+use super::problem::Problem;
+use super::workflows::NAMES;
+use crate::actors::views::RunView;
+use crate::db;
+use crate::domain::ids::{OrganizationId, RunId};
+use crate::domain::run::{ArtifactRecord, RunRecord};
+
+/// Adds the routes. They come before those of `/v1/workflows/{id}`.
+pub fn routes(config: &mut ServiceConfig) {
+    for name in NAMES {
+        let of = |rest: &str| format!("/v1/{name}{rest}");
+        config
+            .route(&format!("/v1/run/{name}"), post().to(start::start))
+            .route(&format!("/v1/run/{name}/blocks"), post().to(start::start_blocks))
+            .route(&of("/runs"), get().to(list::workflow_runs))
+            .route(&of("/runs/{run}"), get().to(look::look_with_workflow))
+            .route(&of("/runs/{run}/continue"), post().to(resume::resume))
+            .route(&of("/runs/{run}/retry"), post().to(retry::retry))
+            .route(&of("/{workflow}/runs"), get().to(list::runs_of_workflow));
+    }
+    config
+        .route("/v1/runs", get().to(list::runs))
+        .route("/v1/runs/cancel", post().to(cancel::cancel_several))
+        .route("/v1/runs/{run}", get().to(look::look))
+        .route("/v1/runs/{run}/cancel", post().to(cancel::cancel))
+        .route("/v1/runs/{run}/timeline", get().to(timeline::timeline))
+        .route("/v1/runs/{run}/artifacts", get().to(artifacts::artifacts))
+        .route("/v1/browser_sessions/{session}/workflow_runs", get().to(list::runs_of_session));
+    legacy::routes(config);
+}
+
+/// A run as it stands: as it was last published if it is under way, and as it is stored if not.
+///
+/// # Errors
+///
+/// 404 when there is none for this organization.
+pub async fn find(
+    front: &Front,
+    organization: OrganizationId,
+    id: RunId,
+) -> Result<RunView, ApiError> {
+    if let Some(view) = front.world.views.run(organization, id) {
+        return Ok(view.borrow().clone());
+    }
+    let record = db::runs::by_id(&front.db, organization, id).await?;
+    let record = record.ok_or_else(|| Problem::unknown::<RunId>(id))?;
+    let blocks = db::blocks::of_run(&front.db, organization, id).await?;
+    Ok(RunView { version: 0, record, blocks })
+}
+
+/// The files that a run made, the oldest first.
+async fn artifacts_of(front: &Front, run: &RunRecord) -> Result<Vec<ArtifactRecord>, ApiError> {
+    Ok(db::artifacts::of_run(&front.db, run.organization, run.id, Vec::new()).await?)
+}

@@ -1,0 +1,159 @@
+//! A run in lists.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{asked, masked, run_with};
+use crate::domain::run::RunRecord;
+
+/// A run in the lists of a workflow's and of a session's runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RunItem {
+    /// `wr_…`.
+    pub workflow_run_id: String,
+    /// The version of the workflow, `w_…`.
+    pub workflow_id: String,
+    /// `wpid_…`.
+    pub workflow_permanent_id: String,
+    /// `o_…`.
+    pub organization_id: String,
+    /// As in the newer form.
+    pub status: &'static str,
+    /// Why it did not complete.
+    pub failure_reason: Option<String>,
+    /// For people.
+    pub workflow_title: Option<String>,
+    /// The session that it drives; kept after its end.
+    pub browser_session_id: Option<String>,
+    /// The debug session that it belongs to.
+    pub debug_session_id: Option<String>,
+    /// The run that this one repeats.
+    pub retried_from_workflow_run_id: Value,
+    /// As it was asked for.
+    pub browser_profile_id: Value,
+    /// As it was asked for.
+    pub proxy_location: Value,
+    /// Where the end of the run is told.
+    pub webhook_callback_url: Value,
+    /// As it was asked for.
+    pub totp_verification_url: Value,
+    /// As it was asked for.
+    pub totp_identifier: Value,
+    /// As it was asked for.
+    pub extra_http_headers: Value,
+    /// As it was asked for, without the values.
+    pub cdp_connect_headers: Value,
+    /// As it was asked for.
+    pub max_screenshot_scrolls: Value,
+    /// As it was asked for.
+    pub max_elapsed_time_minutes: Value,
+    /// `agent`.
+    pub run_with: String,
+    /// As it was asked for.
+    pub ai_fallback: Value,
+    /// `api`.
+    pub trigger_type: &'static str,
+    /// Nothing.
+    pub credits_used: u32,
+    /// Nothing.
+    pub cached_credits_used: u32,
+    /// When it began to wait for its session.
+    pub queued_at: Option<DateTime<Utc>>,
+    /// When it began to drive its session.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub modified_at: DateTime<Utc>,
+}
+
+impl From<&RunRecord> for RunItem {
+    fn from(record: &RunRecord) -> Self {
+        Self {
+            workflow_run_id: record.id.to_string(),
+            workflow_id: record.workflow.to_string(),
+            workflow_permanent_id: record.workflow_permanent_id.to_string(),
+            organization_id: record.organization.to_string(),
+            status: record.status.as_str(),
+            failure_reason: record.failure.as_ref().map(|failure| failure.message.clone()),
+            workflow_title: record.title.clone(),
+            browser_session_id: record.session.map(|session| session.to_string()),
+            debug_session_id: record.debug_session.map(|session| session.to_string()),
+            retried_from_workflow_run_id: asked(record, "retried_from_workflow_run_id"),
+            browser_profile_id: asked(record, "browser_profile_id"),
+            proxy_location: asked(record, "proxy_location"),
+            webhook_callback_url: asked(record, "webhook_url"),
+            totp_verification_url: asked(record, "totp_url"),
+            totp_identifier: asked(record, "totp_identifier"),
+            extra_http_headers: asked(record, "extra_http_headers"),
+            cdp_connect_headers: masked(asked(record, "cdp_connect_headers")),
+            max_screenshot_scrolls: asked(record, "max_screenshot_scrolls"),
+            max_elapsed_time_minutes: asked(record, "max_elapsed_time_minutes"),
+            run_with: run_with(record),
+            ai_fallback: asked(record, "ai_fallback"),
+            trigger_type: "api",
+            credits_used: 0,
+            cached_credits_used: 0,
+            queued_at: record.queued_at,
+            started_at: record.started_at,
+            finished_at: record.finished_at,
+            created_at: record.created_at,
+            modified_at: record.modified_at,
+        }
+    }
+}
+
+/// A run in the list of all runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RunSummary {
+    /// `wr_…`.
+    pub task_run_id: String,
+    /// The same.
+    pub run_id: String,
+    /// `workflow_run`.
+    pub task_run_type: &'static str,
+    /// As in the form of one run.
+    pub status: &'static str,
+    /// For people.
+    pub title: Option<String>,
+    /// When it began to drive its session.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+    /// The workflow that it executes.
+    pub workflow_permanent_id: String,
+    /// Not looked up in lists.
+    pub workflow_deleted: bool,
+    /// Runs are not scripts.
+    pub script_run: bool,
+    /// `api`.
+    pub trigger_type: &'static str,
+    /// The session that it drives; kept after its end.
+    pub browser_session_id: Option<String>,
+}
+
+impl From<&RunRecord> for RunSummary {
+    fn from(record: &RunRecord) -> Self {
+        Self {
+            task_run_id: record.id.to_string(),
+            run_id: record.id.to_string(),
+            task_run_type: "workflow_run",
+            status: record.status.as_str(),
+            title: record.title.clone(),
+            started_at: record.started_at,
+            finished_at: record.finished_at,
+            created_at: record.created_at,
+            workflow_permanent_id: record.workflow_permanent_id.to_string(),
+            workflow_deleted: false,
+            script_run: false,
+            trigger_type: "api",
+            browser_session_id: record.session.map(|session| session.to_string()),
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! A run as clients see it, in the forms that the compatible API has for it.
+
+mod base;
+mod item;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+pub use self::base::RunBaseResource;
+pub use self::item::{RunItem, RunSummary};
+use crate::actors::views::RunView;
+use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, RunStatus};
+use crate::domain::session::Failure;
+use crate::http::artifacts::{ArtifactResource, signed_url};
+use crate::http::front::Front;
+
+/// A workflow run.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RunResource {
+    /// `wr_…`.
+    pub run_id: String,
+    /// `workflow_run`.
+    pub run_type: &'static str,
+    /// `created`, `queued`, `running`, `paused`, `completed`, `failed`, `terminated`, `canceled`
+    /// or `timed_out`.
+    pub status: &'static str,
+    /// `{label}_output` of every block that has finished.
+    #[schema(value_type = Option<Object>)]
+    pub output: Option<Value>,
+    /// Files that were downloaded, the latest first.
+    pub downloaded_files: Vec<FileResource>,
+    /// None: runs are not recorded.
+    pub recording_url: Option<String>,
+    /// Never.
+    pub recording_archived: bool,
+    /// Pictures that were taken, the latest first. They need no key, for a while.
+    pub screenshot_urls: Vec<String>,
+    /// Why it did not complete.
+    pub failure_reason: Option<String>,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub modified_at: DateTime<Utc>,
+    /// When it began to wait for its session.
+    pub queued_at: Option<DateTime<Utc>>,
+    /// When it began to drive its session.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// The page that shows its session live.
+    pub app_url: Option<String>,
+    /// The session that it drives; kept after its end.
+    pub browser_session_id: Option<String>,
+    /// As it was asked for.
+    pub browser_profile_id: Value,
+    /// As it was asked for.
+    pub max_screenshot_scrolls: Value,
+    /// Runs are not scripts.
+    pub script_run: Value,
+    /// What went wrong.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub errors: Option<Vec<Value>>,
+    /// How many blocks have begun.
+    pub step_count: usize,
+    /// `agent`.
+    pub run_with: String,
+    /// As it was asked for.
+    pub ai_fallback: Value,
+    /// The request that started it.
+    #[schema(value_type = Object)]
+    pub run_request: Value,
+
+    /// For people.
+    pub title: Option<String>,
+    /// The workflow that it executes.
+    pub workflow_permanent_id: String,
+    /// The version of the workflow that it executes.
+    pub workflow_version_id: String,
+    /// The debug session that it belongs to.
+    pub debug_session_id: Option<String>,
+    /// Whether it made its session for itself, and closes it in the end.
+    pub owns_browser_session: bool,
+    /// Rises with every change while the run is under way.
+    pub version: u64,
+    /// Its blocks, in the order in which they began.
+    pub blocks: Vec<BlockSummary>,
+    /// Whom it waits for while it is queued.
+    pub waiting_for: Option<WaitingFor>,
+    /// Why it did not complete: `{code, stage, message, exit, log_tail, hint}`.
+    #[schema(value_type = Option<Object>)]
+    pub failure: Option<Failure>,
+}
+
+/// One block of a run, briefly.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BlockSummary {
+    /// Its label in the definition.
+    pub label: String,
+    /// Its type in the definition.
+    pub block_type: String,
+    /// `running`, `completed`, `failed`, `terminated`, `canceled`, `timed_out` or `skipped`.
+    pub status: &'static str,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// How long it took, in seconds.
+    pub duration: Option<f64>,
+    /// Why it failed.
+    #[schema(value_type = Option<Object>)]
+    pub failure: Option<Failure>,
+}
+
+impl From<&BlockRecord> for BlockSummary {
+    fn from(block: &BlockRecord) -> Self {
+        Self {
+            label: block.label.clone(),
+            block_type: block.block_type.clone(),
+            status: block.status.as_str(),
+            started_at: block.started_at,
+            finished_at: block.finished_at,
+            duration: seconds(block),
+            failure: block.failure.clone(),
+        }
+    }
+}
+
+/// How long a block took.
+pub(super) fn seconds(block: &BlockRecord) -> Option<f64> {
+    let took = (block.finished_at? - block.started_at).to_std().unwrap_or_default();
+    Some(took.as_secs_f64())
+}
+
+/// Who drives the session that a run waits for, and when it is the run's turn.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WaitingFor {
+    /// The session.
+    pub browser_session_id: String,
+    /// What kind of thing holds it; null when it is vacant or still starting.
+    pub runnable_type: Option<&'static str>,
+    /// Which one holds it.
+    pub runnable_id: Option<String>,
+    /// When the holder's lease lapses without a heartbeat.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// 1 is next; null when the run is not in the queue yet.
+    pub place: Option<usize>,
+}
+
+impl WaitingFor {
+    fn of(run: &RunRecord, front: &Front) -> Option<Self> {
+        let id = run.session.filter(|_session| run.status == RunStatus::Queued)?;
+        let view = front.world.views.session(run.organization, id)?;
+        let view = view.borrow();
+        let held = view.record.occupancy.holder();
+        let own = run.id.to_string();
+        let mut waiters = view.waiters.iter();
+        let place = waiters.find(|waiter| waiter.occupant.runnable_id.as_str() == own);
+        Some(Self {
+            browser_session_id: id.to_string(),
+            runnable_type: held.map(|held| held.occupant.runnable_type.as_str()),
+            runnable_id: held.map(|held| held.occupant.runnable_id.to_string()),
+            expires_at: held.map(|held| held.expires_at),
+            place: place.map(|waiter| waiter.place.0),
+        })
+    }
+}
+
+/// A file that a run downloaded.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FileResource {
+    /// Where it can be read without a key, for a while.
+    pub url: String,
+    /// A hash of the content.
+    pub checksum: Option<String>,
+    /// Its name.
+    pub filename: String,
+    /// In bytes.
+    pub file_size: i64,
+    /// When it was stored.
+    pub modified_at: DateTime<Utc>,
+    /// `a_…`.
+    pub artifact_id: String,
+}
+
+/// The files among a run's artifacts that were downloaded, the latest first.
+fn downloads(artifacts: &[ArtifactRecord], front: &Front) -> Vec<FileResource> {
+    let files = artifacts.iter().rev().filter(|it| it.artifact_type == "download");
+    files
+        .map(|record| {
+            let shown = ArtifactResource::of(record, front);
+            FileResource {
+                url: shown.signed_url,
+                checksum: shown.checksum,
+                filename: shown.file_name,
+                file_size: shown.file_size,
+                modified_at: shown.modified_at,
+                artifact_id: shown.artifact_id,
+            }
+        })
+        .collect()
+}
+
+/// The pictures among a run's artifacts, the latest first.
+fn screenshots(artifacts: &[ArtifactRecord], front: &Front) -> Vec<String> {
+    let pictures = artifacts.iter().rev().filter(|it| it.artifact_type.starts_with("screenshot"));
+    pictures.map(|record| signed_url(record, front).signed_url).collect()
+}
+
+/// The outputs so far: those of the run once it has ended, and those of its blocks before.
+fn outputs(view: &RunView) -> Option<Value> {
+    let has_any = |outputs: &Value| outputs.as_object().is_some_and(|outputs| !outputs.is_empty());
+    if view.record.status.is_final() || has_any(&view.record.outputs) {
+        return Some(view.record.outputs.clone()).filter(has_any);
+    }
+    let finished = view.blocks.iter().filter_map(|block| {
+        Some((format!("{}_output", block.label), block.output.clone()?))
+    });
+    Some(Value::Object(finished.collect::<Map<_, _>>())).filter(has_any)
+}
+
+/// A member of the request that a run was started with.
+fn asked(record: &RunRecord, name: &str) -> Value {
+    record.request.get(name).cloned().unwrap_or_default()
+}
+
+/// Headers that a browser is connected with, whose values are secrets.
+fn masked(mut headers: Value) -> Value {
+    if let Some(headers) = headers.as_object_mut() {
+        headers.values_mut().for_each(|value| *value = "***".into());
+    }
+    headers
+}
+
+/// The request that a run was started with, without secrets. Clients parse it and insist on the
+/// workflow's id.
+fn request(record: &RunRecord) -> Value {
+    let mut request = record.request.clone();
+    if let Some(members) = request.as_object_mut() {
+        members.insert("workflow_id".to_owned(), record.workflow_permanent_id.to_string().into());
+        if let Some(headers) = members.get_mut("cdp_connect_headers") {
+            *headers = masked(headers.take());
+        }
+    }
+    request
+}
+
+fn errors(record: &RunRecord) -> Option<Vec<Value>> {
+    let failure = record.failure.as_ref()?;
+    Some(vec![serde_json::json!({
+        "error_code": failure.code,
+        "reasoning": failure.message,
+        "confidence_float": 1.0,
+    })])
+}
+
+fn run_with(record: &RunRecord) -> String {
+    asked(record, "run_with").as_str().unwrap_or("agent").to_owned()
+}
+
+impl RunResource {
+    /// The run as it stands.
+    pub fn of(view: &RunView, artifacts: &[ArtifactRecord], front: &Front) -> Self {
+        let record = &view.record;
+        Self {
+            run_id: record.id.to_string(),
+            run_type: "workflow_run",
+            status: record.status.as_str(),
+            output: outputs(view),
+            downloaded_files: downloads(artifacts, front),
+            recording_url: None,
+            recording_archived: false,
+            screenshot_urls: screenshots(artifacts, front),
+            failure_reason: record.failure.as_ref().map(|failure| failure.message.clone()),
+            created_at: record.created_at,
+            modified_at: record.modified_at,
+            queued_at: record.queued_at,
+            started_at: record.started_at,
+            finished_at: record.finished_at,
+            app_url: record.session.map(|session| format!("{}/view/{session}", front.base_url)),
+            browser_session_id: record.session.map(|session| session.to_string()),
+            browser_profile_id: asked(record, "browser_profile_id"),
+            max_screenshot_scrolls: asked(record, "max_screenshot_scrolls"),
+            script_run: Value::Null,
+            errors: errors(record),
+            step_count: view.blocks.len(),
+            run_with: run_with(record),
+            ai_fallback: asked(record, "ai_fallback"),
+            run_request: request(record),
+            title: record.title.clone(),
+            workflow_permanent_id: record.workflow_permanent_id.to_string(),
+            workflow_version_id: record.workflow.to_string(),
+            debug_session_id: record.debug_session.map(|session| session.to_string()),
+            owns_browser_session: record.owns_session,
+            version: view.version,
+            blocks: view.blocks.iter().map(BlockSummary::from).collect(),
+            waiting_for: WaitingFor::of(record, front),
+            failure: record.failure.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::run::BlockStatus;
+
+    pub fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()
+    }
+
+    pub fn run() -> RunRecord {
+        RunRecord {
+            id: 1.into(),
+            organization: 2.into(),
+            node: 3.into(),
+            workflow: 4.into(),
+            workflow_permanent_id: 5.into(),
+            session: Some(6.into()),
+            owns_session: true,
+            debug_session: None,
+            title: Some("Prices".to_owned()),
+            status: RunStatus::Running,
+            parameters: json!({"city": "Bonn"}),
+            request: json!({
+                "agent_id": "wpid_5", "webhook_url": "https://a.example/",
+                "cdp_connect_headers": {"x-secret": "hunter2"},
+            }),
+            outputs: Value::Null,
+            failure: None,
+            created_at: at(0),
+            queued_at: Some(at(0)),
+            started_at: Some(at(1)),
+            finished_at: None,
+            modified_at: at(1),
+        }
+    }
+
+    pub fn block(id: u64, parent: Option<u64>, output: Option<Value>) -> BlockRecord {
+        let second = i64::try_from(id).unwrap();
+        BlockRecord {
+            id: id.into(),
+            run: 1.into(),
+            organization: 2.into(),
+            parent: parent.map(Into::into),
+            position: i32::try_from(id).unwrap(),
+            label: format!("b{id}"),
+            block_type: "wait".to_owned(),
+            status: BlockStatus::Completed,
+            finished_at: output.is_some().then(|| at(second + 1)),
+            output,
+            failure: None,
+            started_at: at(second),
+        }
+    }
+
+    #[test]
+    fn outputs_are_those_of_the_blocks_until_the_run_has_its_own() {
+        let blocks = vec![block(1, None, Some(json!(7))), block(2, None, None)];
+        let mut view = RunView { version: 1, record: run(), blocks };
+        assert_eq!(outputs(&view), Some(json!({"b1_output": 7})));
+        view.record.outputs = json!({"b1_output": 7, "b2_output": 8});
+        view.record.status = RunStatus::Completed;
+        assert_eq!(outputs(&view), Some(json!({"b1_output": 7, "b2_output": 8})));
+        view.record.outputs = Value::Null;
+        assert_eq!(outputs(&view), None);
+    }
+
+    #[test]
+    fn the_echoed_request_names_the_workflow_and_hides_secrets() {
+        let echoed = request(&run());
+        assert_eq!(echoed["workflow_id"], "wpid_5");
+        assert_eq!(echoed["cdp_connect_headers"], json!({"x-secret": "***"}));
+    }
+}

@@ -1,0 +1,425 @@
+//! `POST /v1/run/workflows`: starts a run. It is answered at once; the run is watched.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use url::Url;
+use utoipa::ToSchema;
+
+use super::resource::RunResource;
+use crate::actors::registry::{NewRun, RouteError, RunAccepted, StartRun};
+use crate::actors::run::{Assignment, Planned};
+use crate::actors::session::SessionError;
+use crate::db;
+use crate::domain::ids::{
+    DebugSessionId, OrganizationId, RunId, SessionId, WorkflowPermanentId,
+};
+use crate::domain::run::WorkflowRecord;
+use crate::domain::session::SessionSpec;
+use crate::http::body::{RawBody, parse};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::idempotency::Once;
+use crate::http::problem::Problem;
+use crate::http::validation::Fields;
+use crate::http::{sessions, workflows};
+use crate::workflow::definition::Definition;
+use crate::workflow::engine::{Plan, Settings};
+use crate::workflow::parameters::{ParameterError, resolve};
+
+/// The longest that a run may wait for its session.
+const LONGEST_WAIT_SECONDS: u64 = 24 * 60 * 60;
+
+/// How much longer than its run a session lives that a run makes for itself: the run's limit ends
+/// it, not the session's lifetime.
+const SPARE: Duration = Duration::from_secs(5 * 60);
+
+/// What a run is started with. The first fields are the compatible API's; the last is ours.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[schema(as = RunRequest)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    /// The workflow, `wpid_…`.
+    pub workflow_id: Option<String>,
+    /// The same, by another name.
+    pub agent_id: Option<String>,
+    /// The values of the workflow's parameters.
+    #[schema(value_type = Option<Object>)]
+    pub parameters: Option<Map<String, Value>>,
+    /// For people.
+    pub title: Option<String>,
+    /// `{"url": "http://proxy:3128"}` for the session that the run makes for itself.
+    pub proxy_location: Value,
+    /// Where the end of the run is told.
+    pub webhook_url: Option<String>,
+    /// Kept for the agent.
+    pub totp_url: Option<String>,
+    /// Kept for the agent.
+    pub totp_identifier: Option<String>,
+    /// The session to drive; without it the run makes one for itself and closes it in the end.
+    pub browser_session_id: Option<String>,
+    /// Has no effect: name the session.
+    pub reuse_browser_session: Option<bool>,
+    /// There are no profiles.
+    pub browser_profile_id: Option<String>,
+    /// The run makes a session for itself.
+    pub start_fresh_browser: bool,
+    /// Kept for the agent.
+    pub max_screenshot_scrolls: Option<i64>,
+    /// How long the run may take, 1 to 480.
+    pub max_elapsed_time_minutes: Option<u64>,
+    /// Kept for the agent.
+    pub extra_http_headers: Value,
+    /// Has no effect.
+    pub cdp_connect_headers: Value,
+    /// Not supported: name the session.
+    pub browser_address: Option<String>,
+    /// Kept for the agent.
+    pub ai_fallback: Option<bool>,
+    /// `agent` or `code`; has no effect.
+    pub run_with: Option<String>,
+    /// Up to 20 labels of the client's own.
+    #[schema(value_type = Option<Object>)]
+    pub run_metadata: Option<Map<String, Value>>,
+    /// Only these blocks run, in this order.
+    pub block_labels: Option<Vec<String>>,
+    /// Outputs of blocks that do not run, by label.
+    #[schema(value_type = Option<Object>)]
+    pub block_outputs: Option<Map<String, Value>>,
+    /// Has no effect.
+    pub code_gen: Option<bool>,
+    /// The debug session whose browser session is driven.
+    pub debug_session_id: Option<String>,
+    /// How long the run waits for its session if that is occupied.
+    pub wait_seconds: Option<u64>,
+}
+
+impl Request {
+    fn check(&self) -> Result<(), Problem> {
+        let mut fields = Fields::new();
+        if self.workflow_id.is_none() && self.agent_id.is_none() {
+            fields.missing("workflow_id");
+        }
+        let minutes = self.max_elapsed_time_minutes;
+        let within = minutes.is_none_or(|minutes| (1..=480).contains(&minutes));
+        fields.require("max_elapsed_time_minutes", minutes, within, "expected 1 to 480");
+        let within = self.wait_seconds.is_none_or(|wait| wait <= LONGEST_WAIT_SECONDS);
+        fields.require("wait_seconds", self.wait_seconds, within, "expected at most 86400");
+        if let Some(text) = &self.webhook_url {
+            let url = Url::parse(text.trim()).ok();
+            let fits = url.is_some_and(|it| matches!(it.scheme(), "http" | "https"));
+            fields.require("webhook_url", text.as_str(), fits, "expected an http or https URL");
+        }
+        if let Some(address) = &self.browser_address {
+            let wrong = "browsers that another server started are not driven; make a session \
+                         and give `browser_session_id`";
+            fields.refuse("browser_address", address.as_str(), wrong);
+        }
+        let fresh = self.start_fresh_browser;
+        let contradicts = fresh && (self.browser_session_id.is_some() || self.has_profile());
+        let wrong = "a fresh browser has neither a session nor a profile";
+        fields.require("start_fresh_browser", fresh, !contradicts, wrong);
+        let labels = self.run_metadata.iter().flatten();
+        let fits = self.run_metadata.as_ref().is_none_or(|labels| labels.len() <= 20)
+            && labels.into_iter().all(|(key, value)| {
+                let value = value.as_str();
+                key.chars().count() <= 64 && value.is_some_and(|it| it.chars().count() <= 256)
+            });
+        let wrong = "expected at most 20 texts of up to 256 characters under keys of up to 64";
+        fields.require("run_metadata", Value::Null, fits, wrong);
+        fields.finish()?;
+        if let Some(id) = &self.browser_profile_id {
+            let status = actix_web::http::StatusCode::NOT_FOUND;
+            let detail = format!("Browser profile {id} not found");
+            return Err(Problem::new(status, "browser_profile_unknown", detail));
+        }
+        Ok(())
+    }
+
+    fn has_profile(&self) -> bool {
+        self.browser_profile_id.is_some()
+    }
+
+    fn workflow(&self) -> Result<WorkflowPermanentId, Problem> {
+        let text = self.workflow_id.as_ref().or(self.agent_id.as_ref());
+        let text = text.map(String::as_str).unwrap_or_default();
+        text.parse().map_err(|_not_an_id| Problem::unknown::<WorkflowPermanentId>(text))
+    }
+
+    /// How long the run may take: as it says, as its workflow says, or as the server does.
+    fn limit(&self, workflow: &WorkflowRecord, front: &Front) -> Duration {
+        let of_workflow = workflow.settings.get("max_elapsed_time_minutes").and_then(Value::as_u64);
+        let seconds = match self.max_elapsed_time_minutes.or(of_workflow) {
+            Some(minutes) => minutes.saturating_mul(60),
+            None => front.world.settings.run_limit_seconds,
+        };
+        Duration::from_secs(seconds)
+    }
+
+    /// The blocks that run, if not all do.
+    fn only(&self, definition: &Definition) -> Result<Option<Vec<String>>, Problem> {
+        let Some(labels) = &self.block_labels else { return Ok(None) };
+        let mut fields = Fields::new();
+        fields.require("block_labels", Value::Null, !labels.is_empty(), "expected a label");
+        for (index, label) in labels.iter().enumerate() {
+            let known = definition.blocks.iter().any(|block| block.label == *label);
+            let wrong = format!("the workflow has no block `{label}` outside of its loops");
+            fields.require(&format!("block_labels[{index}]"), label.as_str(), known, wrong);
+        }
+        fields.finish()?;
+        Ok(Some(labels.clone()))
+    }
+
+    /// The session that a run makes for itself.
+    fn own_session(&self, limit: Duration) -> Result<SessionSpec, Problem> {
+        let text = self.proxy_location.get("url").and_then(Value::as_str);
+        let proxy = text.map(Url::parse).transpose().map_err(|cause| {
+            let mut fields = Fields::new();
+            fields.refuse("proxy_location.url", text, cause.to_string());
+            fields.finish().err().unwrap_or_else(|| Problem::invalid(Vec::new()))
+        })?;
+        Ok(SessionSpec {
+            lifetime: limit + SPARE,
+            proxy,
+            echo: serde_json::json!({ "proxy_location": self.proxy_location }),
+            ..SessionSpec::default()
+        })
+    }
+}
+
+/// 400 that names every parameter that is missing or does not fit.
+fn unfit(errors: &[ParameterError]) -> Problem {
+    let missing = errors.iter().any(|error| matches!(error, ParameterError::Missing { .. }));
+    let code = if missing { "missing_value_for_parameter" } else { "parameter_invalid" };
+    let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    let keys: Vec<_> = errors.iter().map(ParameterError::key).collect();
+    Problem::new(actix_web::http::StatusCode::BAD_REQUEST, code, said.join("; "))
+        .with("parameters", keys)
+}
+
+/// The session that is to be driven, if it can be: 404 for one that is not there, 410 for one
+/// that has ended.
+async fn session(
+    front: &Front,
+    organization: OrganizationId,
+    text: &str,
+) -> Result<SessionId, ApiError> {
+    let id = text.parse().map_err(|_not_an_id| Problem::unknown::<SessionId>(text))?;
+    let view = sessions::find(front, organization, id).await?;
+    if view.closing || view.record.status.is_final() {
+        return Err(RouteError::Session(SessionError::Closing).into());
+    }
+    Ok(id)
+}
+
+/// Starts a run of this version of a workflow. `echo` is the request as it was given.
+pub(super) async fn begin(
+    front: &Front,
+    organization: OrganizationId,
+    workflow: &WorkflowRecord,
+    request: &Request,
+    echo: Value,
+) -> Result<RunResource, ApiError> {
+    request.check()?;
+    let definition = workflows::definition_of(workflow)?;
+    let only = request.only(&definition)?;
+    let given = request.parameters.clone().unwrap_or_default();
+    let parameters = resolve(&definition, &given).map_err(|errors| unfit(&errors))?;
+
+    let debug_session = match &request.debug_session_id {
+        None => None,
+        Some(text) => {
+            let unknown = || Problem::unknown::<DebugSessionId>(text);
+            let id = text.parse().map_err(|_not_an_id| unknown())?;
+            let found = db::debug_sessions::by_id(&front.db, organization, id).await?;
+            Some(found.ok_or_else(unknown)?)
+        }
+    };
+    let behind = debug_session.as_ref().map(|session| session.session.to_string());
+    let session = match request.browser_session_id.as_ref().or(behind.as_ref()) {
+        Some(text) => Some(session(front, organization, text).await?),
+        None => None,
+    };
+
+    let limit = request.limit(workflow, front);
+    let wait = request.wait_seconds.unwrap_or(front.world.settings.run_wait_seconds);
+    let plan = Plan {
+        definition: Arc::new(definition),
+        parameters: parameters.clone(),
+        workflow_title: workflow.title.clone(),
+        workflow: workflow.id,
+        workflow_permanent: workflow.permanent_id,
+        run: RunId::from(0), // Known when the run has been stored, as its session is.
+        session,
+        date: front.world.clock.now().date_naive(),
+        only,
+        outputs: request.block_outputs.clone().unwrap_or_default(),
+        limit: Some(limit),
+        settings: Settings::default(),
+    };
+    let assignment = Assignment {
+        work: Box::new(Planned::new(plan)),
+        own_session: request.own_session(limit)?,
+        wait: Duration::from_secs(wait),
+        limit,
+    };
+    let run = NewRun {
+        organization,
+        workflow: workflow.id,
+        workflow_permanent_id: workflow.permanent_id,
+        session,
+        debug_session: debug_session.map(|session| session.id),
+        title: Some(request.title.clone().unwrap_or_else(|| workflow.title.clone())),
+        parameters: Value::Object(parameters),
+        request: echo,
+    };
+    let RunAccepted { view, .. } = front.registry.ask(StartRun { run, assignment }).await??;
+    let view = view.borrow().clone();
+    Ok(RunResource::of(&view, &[], front))
+}
+
+/// Starts a run of the latest version of the workflow that the request names.
+pub(super) async fn begin_latest(
+    front: &Front,
+    organization: OrganizationId,
+    request: &Request,
+    echo: Value,
+) -> Result<RunResource, ApiError> {
+    request.check()?;
+    let workflow = workflows::latest(front, organization, request.workflow()?).await?;
+    begin(front, organization, &workflow, request, echo).await
+}
+
+/// Starts a run. It is answered at once; `GET /v1/runs/{run_id}?after=` tells what becomes of it.
+#[utoipa::path(
+    post,
+    path = "/v1/run/workflows",
+    tag = "Runs",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key makes one run")),
+    request_body = Request,
+    responses(
+        (status = 200, description = "The run", body = RunResource),
+        (status = 400, description = "A parameter is missing or does not fit"),
+        (status = 404, description = "There is no such workflow, or no such session"),
+        (status = 409, description = "The key belongs to another request, or to one under way"),
+        (status = 410, description = "The session has ended"),
+        (status = 422, description = "Fields are at fault"),
+        (status = 429, description = "As many runs are under way as may be"),
+    ),
+)]
+pub async fn start(
+    caller: Caller,
+    RawBody(body): RawBody,
+    request: HttpRequest,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    let once = Once::of(caller, &request, "POST /v1/run/workflows", &body, &front)?;
+    let asked: Request = parse(&body)?;
+    let echo: Value = parse(&body)?;
+    once.answer(async move { begin_latest(&front, caller.organization, &asked, echo).await })
+        .await
+}
+
+/// A run of some blocks.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BlockRunResource {
+    /// The run.
+    #[serde(flatten)]
+    pub run: RunResource,
+    /// The blocks that run.
+    pub block_labels: Vec<String>,
+}
+
+/// Starts a run of some blocks of a workflow.
+#[utoipa::path(
+    post,
+    path = "/v1/run/workflows/blocks",
+    tag = "Runs",
+    request_body = Request,
+    responses(
+        (status = 200, description = "The run", body = BlockRunResource),
+        (status = 404, description = "There is no such workflow, or no such session"),
+        (status = 422, description = "Fields are at fault"),
+    ),
+)]
+pub async fn start_blocks(
+    caller: Caller,
+    RawBody(body): RawBody,
+    request: HttpRequest,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    let once = Once::of(caller, &request, "POST /v1/run/workflows/blocks", &body, &front)?;
+    let asked: Request = parse(&body)?;
+    let echo: Value = parse(&body)?;
+    let Some(block_labels) = asked.block_labels.clone() else {
+        let mut fields = Fields::new();
+        fields.missing("block_labels");
+        fields.finish()?;
+        return Err(Problem::invalid(Vec::new()).into());
+    };
+    once.answer(async move {
+        let run = begin_latest(&front, caller.organization, &asked, echo).await?;
+        Ok(BlockRunResource { run, block_labels })
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn places(body: &Value) -> Vec<String> {
+        let request: Request = parse(body.to_string().as_bytes()).unwrap();
+        let Err(problem) = request.check() else { return Vec::new() };
+        let detail = problem.body()["detail"].clone();
+        let fields = detail.as_array().unwrap();
+        fields.iter().map(|field| field["loc"][1].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_at_fault_is_named() {
+        assert_eq!(places(&json!({"agent_id": "wpid_1", "webhook_url": " https://a.example/x "})), [""; 0]);
+        assert_eq!(places(&json!({})), ["workflow_id"]);
+        let body = json!({
+            "workflow_id": "wpid_1", "max_elapsed_time_minutes": 481, "wait_seconds": 90_000,
+            "webhook_url": "ftp://a", "browser_address": "http://127.0.0.1:9222",
+            "start_fresh_browser": true, "browser_session_id": "pbs_1",
+            "run_metadata": {"a": 1},
+        });
+        assert_eq!(
+            places(&body),
+            [
+                "max_elapsed_time_minutes", "wait_seconds", "webhook_url", "browser_address",
+                "start_fresh_browser", "run_metadata",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_with_the_nearest_name() {
+        let refused = parse::<Request>(br#"{"workflow_id": "wpid_1", "browser_sesion_id": "x"}"#);
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains("did you mean `browser_session_id`?"), "{text}");
+    }
+
+    #[test]
+    fn every_unfit_parameter_is_named() {
+        let errors = [
+            ParameterError::Missing { key: "city".to_owned() },
+            ParameterError::Type { key: "pages".to_owned(), expected: "a whole number" },
+        ];
+        let body = unfit(&errors).body();
+        assert_eq!(body["code"], "missing_value_for_parameter");
+        assert_eq!(body["parameters"], json!(["city", "pages"]));
+        let said = "missing value for parameter `city`; parameter `pages`: expected a whole number";
+        assert_eq!(body["detail"], said);
+    }
+}

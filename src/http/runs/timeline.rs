@@ -1,0 +1,173 @@
+//! `GET /v1/runs/{id}/timeline`: the blocks of a run, those of loops within their loop.
+
+use actix_web::web::{Data, Json};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::resource::seconds;
+use crate::domain::ids::{BlockRunId, OrganizationId, RunId, WorkflowPermanentId};
+use crate::domain::run::BlockRecord;
+use crate::http::body::PathId;
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+
+/// One entry of a timeline.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TimelineItem {
+    /// `block`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// What was executed.
+    pub block: BlockResource,
+    /// None: no model thinks here.
+    pub thought: Value,
+    /// What was executed within it, the newest first.
+    #[schema(no_recursion)]
+    pub children: Vec<TimelineItem>,
+    /// When it began.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub modified_at: DateTime<Utc>,
+}
+
+/// The execution of one block.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BlockResource {
+    /// `wrb_…`.
+    pub workflow_run_block_id: String,
+    /// `wr_…`.
+    pub workflow_run_id: String,
+    /// `o_…`.
+    pub organization_id: String,
+    /// The block around it, in a loop.
+    pub parent_workflow_run_block_id: Option<String>,
+    /// Its type in the definition.
+    pub block_type: String,
+    /// Its label in the definition.
+    pub label: String,
+    /// `running`, `completed`, `failed`, `terminated`, `canceled`, `timed_out` or `skipped`.
+    pub status: &'static str,
+    /// What it gave.
+    pub output: Option<Value>,
+    /// Why it failed.
+    pub failure_reason: Option<String>,
+    /// The code of the failure.
+    pub error_codes: Vec<String>,
+    /// What a model did: nothing here.
+    pub actions: Vec<Value>,
+    /// How long it took, in seconds.
+    pub duration: Option<f64>,
+    /// When it began.
+    pub created_at: DateTime<Utc>,
+    /// When it ended, or began.
+    pub modified_at: DateTime<Utc>,
+}
+
+impl From<&BlockRecord> for BlockResource {
+    fn from(block: &BlockRecord) -> Self {
+        // Clients expect an object, or a list of the outputs of a loop.
+        let output = block.output.clone().map(|output| match output {
+            Value::String(_) => serde_json::json!({ "value": output }),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                output
+            }
+        });
+        Self {
+            workflow_run_block_id: block.id.to_string(),
+            workflow_run_id: block.run.to_string(),
+            organization_id: block.organization.to_string(),
+            parent_workflow_run_block_id: block.parent.map(|parent| parent.to_string()),
+            block_type: block.block_type.clone(),
+            label: block.label.clone(),
+            status: block.status.as_str(),
+            output,
+            failure_reason: block.failure.as_ref().map(|failure| failure.message.clone()),
+            error_codes: block.failure.iter().map(|failure| failure.code.clone()).collect(),
+            actions: Vec::new(),
+            duration: seconds(block),
+            created_at: block.started_at,
+            modified_at: block.finished_at.unwrap_or(block.started_at),
+        }
+    }
+}
+
+/// The blocks within `parent`, the newest first.
+fn within(parent: Option<BlockRunId>, blocks: &[BlockRecord]) -> Vec<TimelineItem> {
+    let own = blocks.iter().rev().filter(|block| block.parent == parent);
+    own.map(|block| TimelineItem {
+        kind: "block",
+        block: BlockResource::from(block),
+        thought: Value::Null,
+        children: within(Some(block.id), blocks),
+        created_at: block.started_at,
+        modified_at: block.finished_at.unwrap_or(block.started_at),
+    })
+    .collect()
+}
+
+async fn of_run(
+    front: &Front,
+    organization: OrganizationId,
+    id: RunId,
+) -> Result<Json<Vec<TimelineItem>>, ApiError> {
+    let blocks = super::find(front, organization, id).await?.blocks;
+    Ok(Json(within(None, &blocks)))
+}
+
+/// The blocks of a run, the newest first; those of loops within their loop.
+#[utoipa::path(
+    get,
+    path = "/v1/runs/{run_id}/timeline",
+    tag = "Runs",
+    params(("run_id" = String, Path, description = "`wr_…`")),
+    responses(
+        (status = 200, description = "The blocks", body = Vec<TimelineItem>),
+        (status = 404, description = "There is no such run"),
+    ),
+)]
+pub async fn timeline(
+    caller: Caller,
+    PathId(id): PathId<RunId>,
+    front: Data<Front>,
+) -> Result<Json<Vec<TimelineItem>>, ApiError> {
+    of_run(&front, caller.organization, id).await
+}
+
+/// `GET /api/v1/workflows/{workflow}/runs/{run}/timeline`.
+pub async fn timeline_in_workflow(
+    caller: Caller,
+    PathId((_, id)): PathId<(WorkflowPermanentId, RunId)>,
+    front: Data<Front>,
+) -> Result<Json<Vec<TimelineItem>>, ApiError> {
+    of_run(&front, caller.organization, id).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::resource::tests::block;
+    use super::*;
+
+    #[test]
+    fn blocks_of_a_loop_stand_within_it_and_the_newest_comes_first() {
+        let blocks = [
+            block(1, None, Some(json!("text"))),
+            block(2, None, Some(json!([]))),
+            block(3, Some(2), Some(json!({"a": 1}))),
+            block(4, Some(2), None),
+        ];
+        let timeline = within(None, &blocks);
+        let labels: Vec<_> = timeline.iter().map(|item| item.block.label.as_str()).collect();
+        assert_eq!(labels, ["b2", "b1"]);
+        let inner: Vec<_> =
+            timeline[0].children.iter().map(|item| item.block.label.as_str()).collect();
+        assert_eq!(inner, ["b4", "b3"]);
+        assert_eq!(timeline[1].block.output, Some(json!({"value": "text"})));
+        assert_eq!(timeline[1].block.duration, Some(1.0));
+        assert_eq!(timeline[0].children[0].block.duration, None);
+    }
+}

@@ -1,0 +1,227 @@
+//! `POST /v1/workflows` and `POST /v1/workflows/{id}`: a workflow, and another version of one.
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Json};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{refused, shown};
+use crate::db::{self, DbError};
+use crate::domain::ids::WorkflowPermanentId;
+use crate::domain::run::WorkflowRecord;
+use crate::http::body::{PathId, RawBody, parse};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::idempotency::Once;
+use crate::http::problem::Problem;
+use crate::workflow::definition::Workflow;
+
+/// How often another version is numbered anew because another writer was first.
+const TRIES: usize = 5;
+
+/// What stands for a secret header in answers.
+const MASKED: &str = "***";
+
+/// A workflow's definition, in one of two forms.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = WorkflowRequest)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    /// As JSON: `title`, `workflow_definition` and settings.
+    #[schema(value_type = Option<Object>)]
+    json_definition: Option<Value>,
+    /// As YAML. Labels that no template could name are rewritten.
+    yaml_definition: Option<String>,
+}
+
+impl Request {
+    fn read(self) -> Result<Workflow, Problem> {
+        match (self.json_definition, self.yaml_definition) {
+            (Some(json), _) => Workflow::from_json(&json)
+                .map_err(|errors| refused(errors, Some("json_definition"))),
+            (None, Some(yaml)) => Workflow::from_yaml(&yaml)
+                .map_err(|errors| refused(errors, Some("yaml_definition"))),
+            (None, None) => {
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                let detail = "a workflow must be provided in either yaml or json format: give \
+                              `yaml_definition` or `json_definition`";
+                Err(Problem::new(status, "definition_missing", detail))
+            }
+        }
+    }
+}
+
+/// The workflow that a whole body is. JSON is YAML.
+fn read_text(bytes: &[u8]) -> Result<Workflow, Problem> {
+    let text = std::str::from_utf8(bytes).map_err(|cause| {
+        let detail = format!("the body is not UTF-8: {cause}");
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail)
+    })?;
+    Workflow::from_yaml(text).map_err(|errors| refused(errors, None))
+}
+
+/// Stores a workflow.
+#[utoipa::path(
+    post,
+    path = "/v1/workflows",
+    tag = "Workflows",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key makes one workflow")),
+    request_body = Request,
+    responses(
+        (status = 200, description = "The workflow", body = Object),
+        (status = 409, description = "The key belongs to another request, or to one under way"),
+        (status = 422, description = "Every fault of the definition, with block, field and line"),
+    ),
+)]
+pub async fn create(
+    caller: Caller,
+    RawBody(body): RawBody,
+    request: HttpRequest,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    let once = Once::of(caller, &request, "POST /v1/workflows", &body, &front)?;
+    let asked: Request = parse(&body)?;
+    let workflow = asked.read()?;
+    once.answer(async move { insert_first(&front, caller, workflow).await }).await
+}
+
+/// `POST /api/v1/workflows`: the body is the definition.
+pub async fn create_from_text(
+    caller: Caller,
+    RawBody(body): RawBody,
+    request: HttpRequest,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    let once = Once::of(caller, &request, "POST /v1/workflows", &body, &front)?;
+    let workflow = read_text(&body)?;
+    once.answer(async move { insert_first(&front, caller, workflow).await }).await
+}
+
+/// Stores another version of a workflow.
+#[utoipa::path(
+    post,
+    path = "/v1/workflows/{workflow_permanent_id}",
+    tag = "Workflows",
+    params(("workflow_permanent_id" = String, Path, description = "`wpid_…`")),
+    request_body = Request,
+    responses(
+        (status = 200, description = "The workflow in its new version", body = Object),
+        (status = 404, description = "There is no such workflow"),
+        (status = 422, description = "Every fault of the definition, with block, field and line"),
+    ),
+)]
+pub async fn update(
+    caller: Caller,
+    PathId(id): PathId<WorkflowPermanentId>,
+    RawBody(body): RawBody,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    let asked: Request = parse(&body)?;
+    insert_next(&front, caller, id, asked.read()?).await.map(Json)
+}
+
+/// `PUT /api/v1/workflows/{id}`: the body is the definition.
+pub async fn update_from_text(
+    caller: Caller,
+    PathId(id): PathId<WorkflowPermanentId>,
+    RawBody(body): RawBody,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    insert_next(&front, caller, id, read_text(&body)?).await.map(Json)
+}
+
+fn record(
+    front: &Front,
+    caller: Caller,
+    permanent_id: Option<WorkflowPermanentId>,
+    version: i32,
+    workflow: Workflow,
+) -> WorkflowRecord {
+    let now = front.world.clock.now();
+    let Workflow { title, description, status, definition, settings } = workflow;
+    WorkflowRecord {
+        id: front.world.mint.mint(now),
+        permanent_id: permanent_id.unwrap_or_else(|| front.world.mint.mint(now)),
+        organization: caller.organization,
+        version,
+        title,
+        description,
+        status,
+        definition: definition.raw,
+        settings,
+        created_at: now,
+        modified_at: now,
+        deleted_at: None,
+    }
+}
+
+async fn insert_first(
+    front: &Front,
+    caller: Caller,
+    workflow: Workflow,
+) -> Result<Value, ApiError> {
+    let record = record(front, caller, None, 1, workflow);
+    let answer = shown(&record)?;
+    db::workflows::insert(&front.db, &record).await?;
+    Ok(answer)
+}
+
+async fn insert_next(
+    front: &Front,
+    caller: Caller,
+    id: WorkflowPermanentId,
+    workflow: Workflow,
+) -> Result<Value, ApiError> {
+    for _ in 0..TRIES {
+        let latest = super::latest(front, caller.organization, id).await?;
+        let version = latest.version.saturating_add(1);
+        let mut next = record(front, caller, Some(id), version, workflow.clone());
+        unmask(&mut next.settings, &latest.settings);
+        let answer = shown(&next)?;
+        match db::workflows::insert(&front.db, &next).await {
+            Ok(()) => return Ok(answer),
+            Err(DbError::Conflict) => {} // Another writer took the number.
+            Err(cause @ (DbError::Unavailable { .. } | DbError::Corrupt { .. })) => {
+                return Err(cause.into());
+            }
+        }
+    }
+    let detail = "others are storing versions of this workflow at the same time";
+    Err(Problem::new(StatusCode::CONFLICT, "workflow_version_conflict", detail).retryable().into())
+}
+
+/// A header that a client read as masked and sends back keeps its value.
+fn unmask(settings: &mut Value, before: &Value) {
+    let Some(Value::Object(headers)) = settings.get_mut("cdp_connect_headers") else { return };
+    for (name, value) in headers.iter_mut().filter(|(_, value)| *value == MASKED) {
+        if let Some(kept) = before.get("cdp_connect_headers").and_then(|kept| kept.get(name)) {
+            *value = kept.clone();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn without_a_definition_both_names_are_told() {
+        let problem = Request::default().read().unwrap_err();
+        assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY);
+        let text = problem.to_string();
+        assert!(text.contains("yaml_definition") && text.contains("json_definition"), "{text}");
+    }
+
+    #[test]
+    fn a_masked_header_keeps_its_value_and_another_is_replaced() {
+        let before = json!({"cdp_connect_headers": {"a": "one", "b": "two"}});
+        let mut after = json!({"cdp_connect_headers": {"a": "***", "b": "new", "c": "***"}});
+        unmask(&mut after, &before);
+        assert_eq!(after, json!({"cdp_connect_headers": {"a": "one", "b": "new", "c": "***"}}));
+    }
+}

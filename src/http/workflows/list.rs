@@ -1,0 +1,122 @@
+//! `GET /v1/workflows`: the organization's workflows.
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Json};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::IntoParams;
+
+use super::shown;
+use crate::db::workflows::Filter;
+use crate::db::{self, Page};
+use crate::domain::run::WorkflowRecord;
+use crate::http::body::Query;
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+use crate::http::validation::{Fields, Part};
+
+/// The largest page.
+const LARGEST_PAGE: u32 = 1000;
+
+/// The query of the request.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct Wish {
+    /// Which page, from 1.
+    page: u32,
+    /// How many workflows a page has, 1 to 1000.
+    page_size: u32,
+    /// Only those that have this in the title or in the id.
+    search_key: Option<String>,
+    /// The older name of `search_key`.
+    title: Option<String>,
+    /// Only those in one of these: `published`, `draft`, …; those two if it is not given.
+    status: Vec<String>,
+    /// Only those that were made from a task.
+    only_saved_tasks: bool,
+    /// Only those that were not.
+    only_workflows: bool,
+    /// Only templates, of which there are none here.
+    only_templates: bool,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Self {
+            page: 1,
+            page_size: 10,
+            search_key: None,
+            title: None,
+            status: Vec::new(),
+            only_saved_tasks: false,
+            only_workflows: false,
+            only_templates: false,
+        }
+    }
+}
+
+impl Wish {
+    fn page(&self) -> Result<Page, Problem> {
+        let mut fields = Fields::of(Part::Query);
+        fields.require("page", self.page, self.page >= 1, "expected 1 or more");
+        let within = (1..=LARGEST_PAGE).contains(&self.page_size);
+        fields.require("page_size", self.page_size, within, "expected 1 to 1000");
+        fields.finish()?;
+        Ok(Page { number: self.page, size: self.page_size })
+    }
+}
+
+fn is_saved_task(record: &WorkflowRecord) -> bool {
+    record.settings.get("is_saved_task").and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// The latest version of each workflow, the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/workflows",
+    tag = "Workflows",
+    params(Wish),
+    responses((status = 200, description = "The workflows", body = Vec<Object>)),
+)]
+pub async fn list(
+    caller: Caller,
+    Query(wish): Query<Wish>,
+    front: Data<Front>,
+) -> Result<Json<Vec<Value>>, ApiError> {
+    let page = wish.page()?;
+    if wish.only_saved_tasks && wish.only_workflows {
+        let detail = "only_saved_tasks and only_workflows cannot be used together";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "filters_contradict", detail).into());
+    }
+    if wish.only_templates {
+        return Ok(Json(Vec::new()));
+    }
+    let search = wish.search_key.or(wish.title).filter(|needle| !needle.trim().is_empty());
+    let statuses = if wish.status.is_empty() {
+        vec!["published".to_owned(), "draft".to_owned()]
+    } else {
+        wish.status
+    };
+    let filter = Filter { search, statuses };
+    let records = if wish.only_saved_tasks || wish.only_workflows {
+        // Where a workflow comes from is among its settings, which the database does not read.
+        let all = Page { number: 1, size: 10_000 };
+        let all = db::workflows::list(&front.db, caller.organization, filter, all).await?;
+        let wanted = all.into_iter().filter(|it| is_saved_task(it) == wish.only_saved_tasks);
+        let size = usize::try_from(page.size).unwrap_or(usize::MAX);
+        let before = usize::try_from(page.number - 1).unwrap_or(usize::MAX).saturating_mul(size);
+        wanted.skip(before).take(size).collect()
+    } else {
+        db::workflows::list(&front.db, caller.organization, filter, page).await?
+    };
+    // One that cannot be read does not hide the others.
+    Ok(Json(records.iter().filter_map(|record| shown(record).ok()).collect()))
+}
+
+/// `GET /api/v1/workflows/templates`: there are none.
+pub async fn templates(_: Caller) -> Json<Vec<Value>> {
+    Json(Vec::new())
+}

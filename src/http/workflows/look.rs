@@ -1,0 +1,73 @@
+//! `GET /v1/workflows/{id}` and `…/versions`: one workflow.
+
+use actix_web::web::{Data, Json};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::IntoParams;
+
+use super::{latest, shown};
+use crate::db;
+use crate::domain::ids::WorkflowPermanentId;
+use crate::http::body::{PathId, Query};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+
+/// The query of the request.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct Wish {
+    /// Which version; the latest if it is not given.
+    version: Option<i32>,
+}
+
+/// A workflow, in its latest version or in the one that is asked for.
+#[utoipa::path(
+    get,
+    path = "/v1/workflows/{workflow_permanent_id}",
+    tag = "Workflows",
+    params(("workflow_permanent_id" = String, Path, description = "`wpid_…`"), Wish),
+    responses(
+        (status = 200, description = "The workflow", body = Object),
+        (status = 404, description = "There is no such workflow, or no such version of it"),
+    ),
+)]
+pub async fn look(
+    caller: Caller,
+    PathId(id): PathId<WorkflowPermanentId>,
+    Query(Wish { version }): Query<Wish>,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    let record = match version {
+        None => latest(&front, caller.organization, id).await?,
+        Some(version) => db::workflows::version(&front.db, caller.organization, id, version)
+            .await?
+            .ok_or_else(|| Problem::unknown::<WorkflowPermanentId>(id))?,
+    };
+    Ok(Json(shown(&record)?))
+}
+
+/// All versions of a workflow, the latest first.
+#[utoipa::path(
+    get,
+    path = "/v1/workflows/{workflow_permanent_id}/versions",
+    tag = "Workflows",
+    params(("workflow_permanent_id" = String, Path, description = "`wpid_…`")),
+    responses(
+        (status = 200, description = "The versions", body = Vec<Object>),
+        (status = 404, description = "There is no such workflow"),
+    ),
+)]
+pub async fn versions(
+    caller: Caller,
+    PathId(id): PathId<WorkflowPermanentId>,
+    front: Data<Front>,
+) -> Result<Json<Vec<Value>>, ApiError> {
+    let records = db::workflows::versions(&front.db, caller.organization, id).await?;
+    if records.is_empty() {
+        return Err(Problem::unknown::<WorkflowPermanentId>(id).into());
+    }
+    Ok(Json(records.iter().map(shown).collect::<Result<_, _>>()?))
+}

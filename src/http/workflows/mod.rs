@@ -1,0 +1,136 @@
+//! `/v1/workflows`: what runs execute, in versions of which none is ever edited.
+//!
+//! The routes, fields and statuses are the compatible API's. Each answers under `/v1/agents` as
+//! well, and in the older form under `/api/v1/workflows`.
+
+pub mod create;
+pub mod delete;
+pub mod list;
+pub mod look;
+
+use actix_web::http::StatusCode;
+use actix_web::web::{ServiceConfig, delete as remove, get, post, put, resource as at};
+use serde_json::{Value, json};
+use tracing::error;
+
+use super::error::ApiError;
+use super::front::Front;
+use super::problem::Problem;
+use super::validation::{FieldError, Part, Step};
+use crate::db;
+use crate::domain::ids::{OrganizationId, WorkflowPermanentId};
+use crate::domain::run::WorkflowRecord;
+use crate::workflow::definition::{Definition, DefinitionErrors, PathPart};
+use crate::workflow::response;
+
+/// What the compatible API calls a workflow in its paths: each route answers under both.
+pub const NAMES: [&str; 2] = ["workflows", "agents"];
+
+/// Adds the routes. They come after those of `/v1/workflows/runs`.
+pub fn routes(config: &mut ServiceConfig) {
+    for name in NAMES {
+        let of = |rest: &str| format!("/v1/{name}{rest}");
+        config
+            .service(
+                at(of("")).route(post().to(create::create)).route(get().to(list::list)),
+            )
+            .service(
+                at(of("/{workflow}"))
+                    .route(post().to(create::update))
+                    .route(get().to(look::look)),
+            )
+            .route(&of("/{workflow}/delete"), post().to(delete::delete))
+            .route(&of("/{workflow}/versions"), get().to(look::versions));
+    }
+    config
+        .service(
+            at("/api/v1/workflows")
+                .route(post().to(create::create_from_text))
+                .route(get().to(list::list)),
+        )
+        .route("/api/v1/workflows/templates", get().to(list::templates))
+        .service(
+            at("/api/v1/workflows/{workflow}")
+                .route(put().to(create::update_from_text))
+                .route(remove().to(delete::delete))
+                .route(get().to(look::look)),
+        )
+        .route("/api/v1/workflows/{workflow}/versions", get().to(look::versions));
+}
+
+/// The latest version of a workflow.
+///
+/// # Errors
+///
+/// 404 when there is none, or it was deleted.
+pub async fn latest(
+    front: &Front,
+    organization: OrganizationId,
+    id: WorkflowPermanentId,
+) -> Result<WorkflowRecord, ApiError> {
+    let found = db::workflows::latest(&front.db, organization, id).await?;
+    found.ok_or_else(|| Problem::unknown::<WorkflowPermanentId>(id).into())
+}
+
+/// What a stored version does.
+///
+/// # Errors
+///
+/// 422 when this server cannot execute what an older or a newer one had stored.
+pub fn definition_of(record: &WorkflowRecord) -> Result<Definition, Problem> {
+    Definition::stored(&record.definition).map_err(|cause| {
+        error!("workflow {} as stored cannot be read: {cause}", record.id);
+        let detail = format!("version {} of the workflow cannot be read: {cause}", record.version);
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "definition_unreadable", detail)
+    })
+}
+
+/// A version as clients see it.
+///
+/// # Errors
+///
+/// Those of [`definition_of`].
+pub fn shown(record: &WorkflowRecord) -> Result<Value, Problem> {
+    Ok(response::workflow(record, &definition_of(record)?))
+}
+
+/// 422 with every fault of a definition: its block, its field and, in YAML, its line.
+fn refused(errors: DefinitionErrors, within: Option<&str>) -> Problem {
+    let fields = errors.0.into_iter().map(|error| {
+        let message = error.to_string();
+        let way = within.map(|name| Step::Name(name.to_owned())).into_iter().chain(
+            error.path.into_iter().map(|part| match part {
+                PathPart::Key(key) => Step::Name(key),
+                PathPart::Index(index) => Step::Index(index),
+            }),
+        );
+        let mut place = serde_json::Map::new();
+        if let Some(block) = error.block {
+            place.insert("block".to_owned(), block.into());
+        }
+        if let Some(line) = error.line {
+            place.insert("line".to_owned(), line.into());
+        }
+        let field = FieldError::new(Part::Body, way, error.code, message).given(error.input);
+        if place.is_empty() { field } else { field.context(json!(place)) }
+    });
+    Problem::invalid(fields.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workflow::definition::Workflow;
+
+    #[test]
+    fn a_refused_definition_names_block_field_and_line() {
+        let text = "title: t\nworkflow_definition:\n  blocks:\n    - block_type: wait\n      label: pause\n      wait_sec: 0\n";
+        let problem = refused(Workflow::from_yaml(text).unwrap_err(), Some("yaml_definition"));
+        let detail = &problem.body()["detail"][0];
+        assert_eq!(
+            detail["loc"],
+            json!(["body", "yaml_definition", "workflow_definition", "blocks", 0, "wait_sec"])
+        );
+        assert_eq!(detail["ctx"], json!({"block": "pause", "line": 6}));
+    }
+}
