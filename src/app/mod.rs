@@ -144,8 +144,10 @@ fn listen(
         operator_key: settings.keys.operator.clone(),
         base_url: settings.http.base_url(address),
         address,
+        turns: http::debug_sessions::Turns::default(),
         closing: closing.clone(),
     });
+    actix::spawn(http::debug_sessions::sweep(front.clone()));
     let shared = settings.http.clone();
     let server = HttpServer::new(move || {
         http::application(&shared).app_data(front.clone()).configure(http::routes)

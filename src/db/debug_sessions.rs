@@ -6,7 +6,7 @@ use diesel_async::RunQueryDsl;
 
 use super::Db;
 use super::query::{DbError, on};
-use super::values::{Page, Reader, now, one, stored};
+use super::values::{Page, Reader, all, now, one, stored};
 use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
 use crate::domain::ids::{DebugSessionId, OrganizationId, SessionId, WorkflowPermanentId};
 use crate::domain::run::RunRecord;
@@ -169,6 +169,24 @@ pub async fn by_id(
     })
     .await?;
     one(row)
+}
+
+/// Those that live although their time was over before `now`, the oldest first; a few at a time.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn expired(db: &Db, now: DateTime<Utc>) -> Result<Vec<DebugSession>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let query = debug_sessions::table
+            .filter(debug_sessions::status.eq(LIVE))
+            .filter(debug_sessions::expires_at.le(stored(now)))
+            .order((debug_sessions::expires_at, debug_sessions::id))
+            .limit(100);
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
 }
 
 /// The live one that has this browser session behind it.

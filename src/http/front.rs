@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::caller::Keys;
+use super::debug_sessions::Turns;
 use crate::actors::ask::Address;
 use crate::actors::registry::Registry;
 use crate::actors::world::World;
@@ -30,6 +31,8 @@ pub struct Front {
     pub base_url: String,
     /// The address that the server listens on.
     pub address: SocketAddr,
+    /// One at a time for each owner of a debug session.
+    pub turns: Turns,
     /// Canceled when the server stops: what goes on for long, such as a stream, ends then.
     pub closing: CancellationToken,
 }

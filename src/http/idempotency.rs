@@ -56,8 +56,8 @@ impl Once {
             None => None,
             Some(value) => {
                 let bytes = value.as_bytes();
-                let fits = (1..=255).contains(&bytes.len())
-                    && bytes.iter().all(u8::is_ascii_graphic);
+                let fits =
+                    (1..=255).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
                 let text = String::from_utf8_lossy(bytes).into_owned();
                 let mut fields = Fields::of(Part::Header);
                 let wrong = "expected 1 to 255 visible ASCII characters";

@@ -10,10 +10,12 @@ pub mod body;
 pub mod bridge;
 pub mod caller;
 pub mod cdp;
+pub mod debug_sessions;
 pub mod error;
 pub mod front;
 pub mod health;
 pub mod idempotency;
+pub mod openapi;
 pub mod pages;
 pub mod picture;
 pub mod problem;
@@ -41,9 +43,11 @@ pub fn routes(config: &mut web::ServiceConfig) {
     runs::routes(config); // Before those of workflows, whose ids would be `runs`.
     workflows::routes(config);
     artifacts::routes(config);
+    debug_sessions::routes(config);
     cdp::routes(config);
     stream::routes(config);
     admin::routes(config);
+    openapi::routes(config);
 }
 
 /// An application with every layer that the endpoints share, and the pages, but no endpoints.

@@ -39,8 +39,7 @@ pub async fn artifacts(
     front: Data<Front>,
 ) -> Result<Json<Vec<ArtifactResource>>, ApiError> {
     super::find(&front, caller.organization, id).await?;
-    let records =
-        db::artifacts::of_run(&front.db, caller.organization, id, artifact_type).await?;
+    let records = db::artifacts::of_run(&front.db, caller.organization, id, artifact_type).await?;
     Ok(Json(records.iter().map(|record| ArtifactResource::of(record, &front)).collect()))
 }
 

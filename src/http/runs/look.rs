@@ -48,8 +48,7 @@ pub async fn look(
 ) -> Result<Json<RunResource>, ApiError> {
     let live = front.world.views.run(caller.organization, id);
     if let (Some(after), Some(mut view)) = (after, live) {
-        let changed =
-            view.wait_for(|view| view.version > after || view.record.status.is_final());
+        let changed = view.wait_for(|view| view.version > after || view.record.status.is_final());
         let _ = timeout(LONGEST_WAIT, changed).await; // Then as it is.
     }
     let view = find(&front, caller.organization, id).await?;

@@ -42,7 +42,8 @@ pub async fn retry(
     let record = super::find(&front, organization, id).await?.record;
     let not = |code: &'static str, why: String| Problem::new(StatusCode::BAD_REQUEST, code, why);
     if !record.status.is_final() {
-        let why = format!("run {id} is {} and cannot be retried before it has ended", record.status);
+        let why =
+            format!("run {id} is {} and cannot be retried before it has ended", record.status);
         return Err(not("run_not_ended", why).into());
     }
     let mut echo = record.request.clone();
@@ -56,9 +57,8 @@ pub async fn retry(
     }
     let workflow = db::workflows::by_id(&front.db, organization, record.workflow).await?;
     let workflow = workflow.filter(|workflow| workflow.deleted_at.is_none());
-    let workflow = workflow.ok_or_else(|| {
-        Problem::unknown::<WorkflowPermanentId>(record.workflow_permanent_id)
-    })?;
+    let workflow = workflow
+        .ok_or_else(|| Problem::unknown::<WorkflowPermanentId>(record.workflow_permanent_id))?;
     if let Some(members) = echo.as_object_mut() {
         members.insert(RETRIED_FROM.to_owned(), Value::from(id.to_string()));
     }

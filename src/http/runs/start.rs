@@ -15,13 +15,12 @@ use crate::actors::registry::{NewRun, RouteError, RunAccepted, StartRun};
 use crate::actors::run::{Assignment, Planned};
 use crate::actors::session::SessionError;
 use crate::db;
-use crate::domain::ids::{
-    DebugSessionId, OrganizationId, RunId, SessionId, WorkflowPermanentId,
-};
+use crate::domain::ids::{DebugSessionId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::run::WorkflowRecord;
 use crate::domain::session::SessionSpec;
 use crate::http::body::{RawBody, parse};
 use crate::http::caller::Caller;
+use crate::http::debug_sessions::keeping;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::idempotency::Once;
@@ -237,7 +236,9 @@ pub(super) async fn begin(
             let unknown = || Problem::unknown::<DebugSessionId>(text);
             let id = text.parse().map_err(|_not_an_id| unknown())?;
             let found = db::debug_sessions::by_id(&front.db, organization, id).await?;
-            Some(found.ok_or_else(unknown)?)
+            let found = found.ok_or_else(unknown)?;
+            keeping::used(front, &found).await?; // One that has ended is told by its session.
+            Some(found)
         }
     };
     let behind = debug_session.as_ref().map(|session| session.session.to_string());
@@ -321,8 +322,7 @@ pub async fn start(
     let once = Once::of(caller, &request, "POST /v1/run/workflows", &body, &front)?;
     let asked: Request = parse(&body)?;
     let echo: Value = parse(&body)?;
-    once.answer(async move { begin_latest(&front, caller.organization, &asked, echo).await })
-        .await
+    once.answer(async move { begin_latest(&front, caller.organization, &asked, echo).await }).await
 }
 
 /// A run of some blocks.
@@ -386,7 +386,10 @@ mod tests {
 
     #[test]
     fn what_is_at_fault_is_named() {
-        assert_eq!(places(&json!({"agent_id": "wpid_1", "webhook_url": " https://a.example/x "})), [""; 0]);
+        assert_eq!(
+            places(&json!({"agent_id": "wpid_1", "webhook_url": " https://a.example/x "})),
+            [""; 0]
+        );
         assert_eq!(places(&json!({})), ["workflow_id"]);
         let body = json!({
             "workflow_id": "wpid_1", "max_elapsed_time_minutes": 481, "wait_seconds": 90_000,
@@ -397,8 +400,12 @@ mod tests {
         assert_eq!(
             places(&body),
             [
-                "max_elapsed_time_minutes", "wait_seconds", "webhook_url", "browser_address",
-                "start_fresh_browser", "run_metadata",
+                "max_elapsed_time_minutes",
+                "wait_seconds",
+                "webhook_url",
+                "browser_address",
+                "start_fresh_browser",
+                "run_metadata",
             ]
         );
     }

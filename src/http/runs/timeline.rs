@@ -71,9 +71,11 @@ impl From<&BlockRecord> for BlockResource {
         // Clients expect an object, or a list of the outputs of a loop.
         let output = block.output.clone().map(|output| match output {
             Value::String(_) => serde_json::json!({ "value": output }),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                output
-            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => output,
         });
         Self {
             workflow_run_block_id: block.id.to_string(),

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use crate::actors::registry::Route;
 use crate::actors::session::{Begin, Wait};
@@ -26,9 +27,11 @@ use crate::http::validation::Fields;
 const LONGEST_WAIT_SECONDS: u64 = 60 * 60;
 
 /// The body of the request.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = BeginRequest)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
+    #[schema(value_type = Option<String>)]
     #[serde(default)]
     runnable_type: Option<RunnableType>,
     runnable_id: String,
@@ -40,8 +43,10 @@ pub struct Request {
 }
 
 /// The body of the answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BeginResponse)]
 pub struct Response {
+    #[schema(value_type = i64)]
     generation: Generation,
     lease_token: String,
     heartbeat_interval_seconds: u64,
@@ -79,6 +84,21 @@ impl Request {
     }
 }
 
+/// Takes the occupancy of a session, or waits for it.
+#[utoipa::path(
+    post,
+    path = "/v1/browser_sessions/{browser_session_id}/begin",
+    tag = "Browser sessions",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`")),
+    request_body = Request,
+    responses(
+        (status = 200, description = "The occupancy", body = Response),
+        (status = 404, description = "There is no such session"),
+        (status = 409, description = "Another occupies the session; the body says who and until when"),
+        (status = 410, description = "The session has ended"),
+        (status = 422, description = "Fields are at fault"),
+    ),
+)]
 pub async fn begin(
     caller: Caller,
     PathId(id): PathId<SessionId>,

@@ -13,6 +13,17 @@ use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 
+/// Ends a session, and answers when nothing of it runs.
+#[utoipa::path(
+    post,
+    path = "/v1/browser_sessions/{browser_session_id}/close",
+    tag = "Browser sessions",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`")),
+    responses(
+        (status = 200, description = "Nothing of it runs any more"),
+        (status = 404, description = "There is no such session"),
+    ),
+)]
 pub async fn close(
     caller: Caller,
     PathId(id): PathId<SessionId>,

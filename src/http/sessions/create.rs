@@ -2,24 +2,28 @@
 
 use std::time::Duration;
 
-use actix_web::web::{Data, Json};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use url::Url;
+use utoipa::ToSchema;
 
 use super::SessionResource;
 use crate::actors::registry::{Create, Created};
 use crate::domain::session::{SessionSpec, SessionStatus, Size};
-use crate::http::body::Body;
+use crate::http::body::{RawBody, parse};
 use crate::http::caller::Caller;
 use crate::http::error::{ApiError, failed_start};
 use crate::http::front::Front;
+use crate::http::idempotency::Once;
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 
 /// The body of the request. The first fields are the compatible API's; the last are ours.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = SessionRequest)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
     url: Option<String>,
@@ -42,14 +46,39 @@ pub struct Request {
 /// compatible API give up after 60 s.
 const WAIT_SECONDS: u64 = 45;
 
+/// Makes a session, and answers when its browser can be driven.
+#[utoipa::path(
+    post,
+    path = "/v1/browser_sessions",
+    tag = "Browser sessions",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key makes one session")),
+    request_body = Request,
+    responses(
+        (status = 200, description = "The session", body = SessionResource),
+        (status = 409, description = "The key belongs to another request, or to one under way"),
+        (status = 422, description = "Fields are at fault"),
+        (status = 424, description = "The browser could not be started"),
+        (status = 429, description = "As many sessions live as may"),
+    ),
+)]
 pub async fn create(
     caller: Caller,
-    body: Body<Request>,
+    RawBody(body): RawBody,
+    request: HttpRequest,
     front: Data<Front>,
-) -> Result<Json<SessionResource>, ApiError> {
-    let Body(request) = body;
+) -> Result<HttpResponse, ApiError> {
+    let once = Once::of(caller, &request, "POST /v1/browser_sessions", &body, &front)?;
+    let asked: Request = parse(&body)?;
+    once.answer(async move { make(&front, caller, &asked).await }).await
+}
+
+async fn make(
+    front: &Front,
+    caller: Caller,
+    request: &Request,
+) -> Result<SessionResource, ApiError> {
     let wait = Duration::from_secs(request.wait_seconds.unwrap_or(WAIT_SECONDS).min(WAIT_SECONDS));
-    let (spec, warning) = request.spec(&front)?;
+    let (spec, warning) = request.spec(front)?;
     let create = Create { organization: caller.organization, spec, run: None };
     let Created { mut view, .. } = front.registry.ask(create).await??;
 
@@ -60,7 +89,7 @@ pub async fn create(
         let problem = failed_start(failure).with("browser_session_id", view.record.id);
         return Err(problem.into());
     }
-    Ok(Json(SessionResource { warning, ..SessionResource::of(&view, &front) }))
+    Ok(SessionResource { warning, ..SessionResource::of(&view, front) })
 }
 
 impl Request {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::web::{Data, Json};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::release::{Proof, Request as Holder};
 use super::told;
@@ -19,9 +20,11 @@ use crate::http::front::Front;
 use crate::http::validation::Fields;
 
 /// The body of the request.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = HeartbeatRequest)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
+    #[schema(value_type = i64)]
     generation: Generation,
     lease_token: String,
     /// How long from now; as long as begin asked for if it is not given.
@@ -29,12 +32,29 @@ pub struct Request {
 }
 
 /// The body of the answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HeartbeatResponse)]
 pub struct Response {
+    #[schema(value_type = i64)]
     generation: Generation,
     expires_at: DateTime<Utc>,
 }
 
+/// Says that the holder of a session is alive.
+#[utoipa::path(
+    post,
+    path = "/v1/browser_sessions/{browser_session_id}/heartbeat",
+    tag = "Browser sessions",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`")),
+    request_body = Request,
+    responses(
+        (status = 200, description = "How long the occupancy lasts now", body = Response),
+        (status = 404, description = "There is no such session"),
+        (status = 409, description = "The occupancy is lost"),
+        (status = 410, description = "The session has ended"),
+        (status = 422, description = "Fields are at fault"),
+    ),
+)]
 pub async fn heartbeat(
     caller: Caller,
     PathId(id): PathId<SessionId>,

@@ -2,6 +2,7 @@
 
 use actix_web::web::{Data, Json};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::SessionResource;
 use crate::actors::views::SessionView;
@@ -13,17 +14,28 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::validation::{Fields, Part};
 
-/// Those that live.
+/// The sessions that live, the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/browser_sessions",
+    tag = "Browser sessions",
+    responses(
+        (status = 200, description = "The sessions", body = Vec<SessionResource>),
+    ),
+)]
 pub async fn list(caller: Caller, front: Data<Front>) -> Json<Vec<SessionResource>> {
     let views = front.world.views.sessions(caller.organization);
     Json(views.iter().map(|view| SessionResource::of(view, &front)).collect())
 }
 
 /// Which page of the history.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct Paging {
+    /// Which page, from 1.
     page: u32,
+    /// How many sessions a page has, 1 to 100.
     page_size: u32,
 }
 
@@ -45,7 +57,17 @@ impl Paging {
     }
 }
 
-/// Those of the last seven days: the running first, then the newest.
+/// The sessions of the last seven days: the running first, then the newest.
+#[utoipa::path(
+    get,
+    path = "/v1/browser_sessions/history",
+    tag = "Browser sessions",
+    params(Paging),
+    responses(
+        (status = 200, description = "The sessions", body = Vec<SessionResource>),
+        (status = 422, description = "Fields are at fault"),
+    ),
+)]
 pub async fn history(
     caller: Caller,
     query: Query<Paging>,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::web::{Data, Json};
 use serde::Deserialize;
 use tokio::time::timeout;
+use utoipa::IntoParams;
 
 use super::{SessionResource, find};
 use crate::domain::ids::SessionId;
@@ -17,13 +18,25 @@ use crate::http::front::Front;
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
 
 /// The query of the request.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct Wish {
     /// Answer when the session's version is greater than this, or after 25 s.
     after: Option<u64>,
 }
 
+/// A session as it stands.
+#[utoipa::path(
+    get,
+    path = "/v1/browser_sessions/{browser_session_id}",
+    tag = "Browser sessions",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`"), Wish),
+    responses(
+        (status = 200, description = "The session", body = SessionResource),
+        (status = 404, description = "There is no such session"),
+    ),
+)]
 pub async fn look(
     caller: Caller,
     PathId(id): PathId<SessionId>,

@@ -3,15 +3,15 @@
 //! The routes, fields and statuses of the compatible API are kept; what is ours stands beside
 //! them.
 
-mod begin;
-mod close;
-mod create;
-mod heartbeat;
-mod list;
-mod look;
-mod release;
+pub mod begin;
+pub mod close;
+pub mod create;
+pub mod heartbeat;
+pub mod list;
+pub mod look;
+pub mod release;
 pub mod resource;
-mod screenshot;
+pub mod screenshot;
 
 use actix_web::web::{ServiceConfig, get, post, resource as at};
 

@@ -3,6 +3,7 @@
 use actix_web::web::{Data, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::told;
 use crate::actors::registry::Route;
@@ -18,10 +19,12 @@ use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 
 /// The body of the request: what begin gave.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ReleaseRequest)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     /// The fencing token.
+    #[schema(value_type = i64)]
     pub generation: Generation,
     /// The secret.
     pub lease_token: String,
@@ -50,6 +53,21 @@ impl Request {
     }
 }
 
+/// Gives the occupancy of a session back.
+#[utoipa::path(
+    post,
+    path = "/v1/browser_sessions/{browser_session_id}/release",
+    tag = "Browser sessions",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`")),
+    request_body = Request,
+    responses(
+        (status = 200, description = "It is vacant, or the next one's"),
+        (status = 404, description = "There is no such session"),
+        (status = 409, description = "The occupancy is lost"),
+        (status = 410, description = "The session has ended"),
+        (status = 422, description = "Fields are at fault"),
+    ),
+)]
 pub async fn release(
     caller: Caller,
     PathId(id): PathId<SessionId>,

@@ -23,6 +23,21 @@ pub struct Wish {
     format: Option<Encoding>,
 }
 
+/// A picture of a session's display as it is now.
+#[utoipa::path(
+    get,
+    path = "/v1/browser_sessions/{browser_session_id}/screenshot",
+    tag = "Browser sessions",
+    params(
+        ("browser_session_id" = String, Path, description = "`pbs_…`"),
+        ("format" = Option<String>, Query, description = "`png` or `jpeg`"),
+    ),
+    responses(
+        (status = 200, description = "The picture", content_type = "image/png"),
+        (status = 404, description = "There is no such session"),
+        (status = 410, description = "The session has ended"),
+    ),
+)]
 pub async fn screenshot(
     caller: Caller,
     PathId(id): PathId<SessionId>,

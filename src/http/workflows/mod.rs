@@ -31,13 +31,9 @@ pub fn routes(config: &mut ServiceConfig) {
     for name in NAMES {
         let of = |rest: &str| format!("/v1/{name}{rest}");
         config
+            .service(at(of("")).route(post().to(create::create)).route(get().to(list::list)))
             .service(
-                at(of("")).route(post().to(create::create)).route(get().to(list::list)),
-            )
-            .service(
-                at(of("/{workflow}"))
-                    .route(post().to(create::update))
-                    .route(get().to(look::look)),
+                at(of("/{workflow}")).route(post().to(create::update)).route(get().to(look::look)),
             )
             .route(&of("/{workflow}/delete"), post().to(delete::delete))
             .route(&of("/{workflow}/versions"), get().to(look::versions));

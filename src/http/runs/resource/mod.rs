@@ -214,9 +214,10 @@ fn outputs(view: &RunView) -> Option<Value> {
     if view.record.status.is_final() || has_any(&view.record.outputs) {
         return Some(view.record.outputs.clone()).filter(has_any);
     }
-    let finished = view.blocks.iter().filter_map(|block| {
-        Some((format!("{}_output", block.label), block.output.clone()?))
-    });
+    let finished = view
+        .blocks
+        .iter()
+        .filter_map(|block| Some((format!("{}_output", block.label), block.output.clone()?)));
     Some(Value::Object(finished.collect::<Map<_, _>>())).filter(has_any)
 }
 

@@ -1,0 +1,38 @@
+//! `DELETE /v1/debug-session/{workflow}`: a person needs the debug session no more.
+
+use actix_web::web::{Data, Json};
+use serde_json::{Value, json};
+
+use super::Person;
+use super::keeping::{Reason, end, live};
+use crate::domain::ids::{DebugSessionId, WorkflowPermanentId};
+use crate::http::body::PathId;
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+
+/// Ends a person's debug session for a workflow, and closes the browser session behind it.
+#[utoipa::path(
+    delete,
+    path = "/v1/debug-session/{workflow_permanent_id}",
+    tag = "Debug sessions",
+    params(("workflow_permanent_id" = String, Path, description = "`wpid_…`")),
+    responses(
+        (status = 200, description = "It has ended"),
+        (status = 404, description = "There is none"),
+    ),
+)]
+pub async fn close(
+    caller: Caller,
+    person: Person,
+    PathId(id): PathId<WorkflowPermanentId>,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    let owner = person.owner(caller, id);
+    let _turn = front.turns.of(&owner).await;
+    let debug = live(&front, &owner).await?;
+    let debug = debug.ok_or_else(|| Problem::unknown::<DebugSessionId>(format!("of {id}")))?;
+    end(&front, &debug, Reason::Requested).await?;
+    Ok(Json(json!({ "debug_session_id": debug.id, "message": "Debug session closed" })))
+}

@@ -1,0 +1,292 @@
+//! How debug sessions are found, made, renewed, replaced and ended.
+
+use std::time::Duration;
+
+use actix_web::web::Data;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use tracing::{info, warn};
+use utoipa::ToSchema;
+
+use crate::actors::registry::{Create, Created, Route, RouteError};
+use crate::actors::session::{Close, Renew, SessionError};
+use crate::db::{self, DbError};
+use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
+use crate::domain::ids::{OrganizationId, SessionId, WorkflowPermanentId};
+use crate::domain::session::{SessionSpec, SessionStatus};
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+use crate::http::{sessions, workflows};
+
+/// How long a debug session lives from its last use.
+pub const LIFETIME: Duration = Duration::from_secs(4 * 60 * 60);
+
+/// A page that is opened twice in a moment does not replace what it has just made.
+const JUST_MADE: TimeDelta = TimeDelta::seconds(30);
+
+/// How often to look again when another server was first.
+const TRIES: usize = 5;
+
+/// Between two looks for debug sessions whose time is over.
+const BETWEEN_SWEEPS: Duration = Duration::from_secs(60);
+
+/// Whose debug session it is, and for which workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The organization.
+    pub organization: OrganizationId,
+    /// The person.
+    pub user: String,
+    /// The workflow.
+    pub workflow: WorkflowPermanentId,
+}
+
+/// Why a debug session was replaced by another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// It had not been used for too long.
+    Expired,
+    /// The browser session behind it had been closed.
+    SessionClosed,
+    /// The browser session behind it had failed.
+    SessionFailed,
+    /// The browser session behind it had come to the end of its time.
+    SessionTimedOut,
+    /// It was asked for.
+    Requested,
+}
+
+/// What was replaced, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replaced {
+    /// Why.
+    pub reason: Reason,
+    /// The browser session that was behind it.
+    pub session: SessionId,
+}
+
+/// A debug session that can be used.
+#[derive(Debug)]
+pub struct Opened {
+    /// As it is stored.
+    pub debug: DebugSession,
+    /// What it has taken the place of.
+    pub replaced: Option<Replaced>,
+}
+
+fn until(front: &Front) -> DateTime<Utc> {
+    front.world.clock.now() + LIFETIME
+}
+
+/// The owner's debug session, renewed; made if there is none, or none that can be used.
+///
+/// # Errors
+///
+/// 404 when there is no such workflow; those of making a session.
+pub async fn open(front: &Front, owner: &Owner) -> Result<Opened, ApiError> {
+    let _turn = front.turns.of(owner).await;
+    let mut replaced = None;
+    for _ in 0..TRIES {
+        let live = live(front, owner).await?;
+        let Some(debug) = live else {
+            if let Some(debug) = make(front, owner).await? {
+                return Ok(Opened { debug, replaced });
+            }
+            continue;
+        };
+        match standing(front, &debug).await? {
+            Ok(()) => {
+                if let Some(debug) = used(front, &debug).await? {
+                    return Ok(Opened { debug, replaced });
+                }
+            }
+            Err(reason) => {
+                end(front, &debug, reason).await?;
+                replaced = Some(Replaced { reason, session: debug.session });
+            }
+        }
+    }
+    Err(contended().into())
+}
+
+/// Another debug session in place of the owner's present one, unless that was just made.
+///
+/// # Errors
+///
+/// As of [`open`].
+pub async fn replace(front: &Front, owner: &Owner) -> Result<Opened, ApiError> {
+    let _turn = front.turns.of(owner).await;
+    let mut replaced = None;
+    for _ in 0..TRIES {
+        if let Some(debug) = live(front, owner).await? {
+            let standing = standing(front, &debug).await?;
+            let age = front.world.clock.now() - debug.created_at;
+            if standing.is_ok() && (age < JUST_MADE || replaced.is_some()) {
+                return Ok(Opened { debug, replaced });
+            }
+            let reason = standing.err().unwrap_or(Reason::Requested);
+            end(front, &debug, reason).await?;
+            replaced = Some(Replaced { reason, session: debug.session });
+        }
+        if let Some(debug) = make(front, owner).await? {
+            return Ok(Opened { debug, replaced });
+        }
+    }
+    Err(contended().into())
+}
+
+fn contended() -> Problem {
+    let status = actix_web::http::StatusCode::CONFLICT;
+    let detail = "others are replacing this debug session at the same time";
+    Problem::new(status, "debug_session_contended", detail).retryable()
+}
+
+/// The one that the owner has, whatever became of the session behind it.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn live(front: &Front, owner: &Owner) -> Result<Option<DebugSession>, DbError> {
+    let Owner { organization, user, workflow } = owner;
+    db::debug_sessions::live(&front.db, *organization, user, *workflow).await
+}
+
+/// Whether the debug session can be used, or why it cannot.
+async fn standing(front: &Front, debug: &DebugSession) -> Result<Result<(), Reason>, ApiError> {
+    if debug.expires_at <= front.world.clock.now() {
+        return Ok(Err(Reason::Expired));
+    }
+    let view = sessions::find(front, debug.organization, debug.session).await?;
+    Ok(match view.record.status {
+        SessionStatus::Failed => Err(Reason::SessionFailed),
+        SessionStatus::Timeout => Err(Reason::SessionTimedOut),
+        SessionStatus::Completed => Err(Reason::SessionClosed),
+        SessionStatus::Created | SessionStatus::Running | SessionStatus::Retry if view.closing => {
+            Err(match view.record.failure {
+                Some(_) => Reason::SessionFailed,
+                None => Reason::SessionClosed,
+            })
+        }
+        SessionStatus::Created | SessionStatus::Running | SessionStatus::Retry => Ok(()),
+    })
+}
+
+/// Renews the debug session and the session behind it; none if either has just ended.
+///
+/// # Errors
+///
+/// Those of the database, and of a session that does not answer.
+pub async fn used(front: &Front, debug: &DebugSession) -> Result<Option<DebugSession>, ApiError> {
+    let message = Renew { by: LIFETIME };
+    let route = Route { organization: debug.organization, session: debug.session, message };
+    match front.registry.ask(route).await? {
+        // The lifetime of one that is starting counts from when it runs.
+        Ok(_) | Err(RouteError::Session(SessionError::Starting)) => {}
+        Err(RouteError::Unknown(_) | RouteError::Session(SessionError::Closing)) => {
+            return Ok(None);
+        }
+        Err(
+            cause @ (RouteError::Draining | RouteError::Session(_) | RouteError::Unanswered(_)),
+        ) => {
+            return Err(cause.into());
+        }
+    }
+    let expires_at = until(front);
+    if !db::debug_sessions::touch(&front.db, debug.id, expires_at).await? {
+        return Ok(None);
+    }
+    let expires_at = debug.expires_at.max(expires_at);
+    Ok(Some(DebugSession { expires_at, modified_at: front.world.clock.now(), ..debug.clone() }))
+}
+
+/// Ends a debug session, and closes the session behind it, which nobody waits for.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn end(front: &Front, debug: &DebugSession, reason: Reason) -> Result<(), DbError> {
+    if db::debug_sessions::complete(&front.db, debug.id).await? {
+        let id = debug.id; // `info!` has a `debug` of its own.
+        info!("debug session {id} has ended: {reason:?}");
+    }
+    close(front, debug.organization, debug.session);
+    Ok(())
+}
+
+/// Closes a session in the background; one that has ended stays as it is.
+fn close(front: &Front, organization: OrganizationId, session: SessionId) {
+    let message = Close { status: SessionStatus::Completed };
+    let closing = front.registry.ask(Route { organization, session, message });
+    front.world.runtime.spawn(async move {
+        match closing.await {
+            Ok(Ok(()) | Err(RouteError::Unknown(_))) => {}
+            Ok(Err(cause)) => warn!("session {session} of a debug session is not closed: {cause}"),
+            Err(cause) => warn!("session {session} of a debug session is not closed: {cause}"),
+        }
+    });
+}
+
+/// Makes a session and a debug session before it; none if another server was first, whose is
+/// taken then.
+async fn make(front: &Front, owner: &Owner) -> Result<Option<DebugSession>, ApiError> {
+    let Owner { organization, user, workflow } = owner.clone();
+    let record = workflows::latest(front, organization, workflow).await?;
+    let proxy_location = record.settings.get("proxy_location");
+    let proxy = proxy_location.and_then(|place| place.get("url")).and_then(|url| url.as_str());
+    let spec = SessionSpec {
+        lifetime: LIFETIME,
+        proxy: proxy.and_then(|url| url.parse().ok()),
+        echo: serde_json::json!({ "proxy_location": proxy_location, "needs_live_view": true }),
+        ..SessionSpec::default()
+    };
+    let Created { id: session, .. } =
+        front.registry.ask(Create { organization, spec, run: None }).await??;
+
+    let now = front.world.clock.now();
+    let debug = DebugSession {
+        id: front.world.mint.mint(now),
+        organization,
+        user,
+        workflow_permanent_id: workflow,
+        session,
+        status: DebugSessionStatus::Created,
+        expires_at: now + LIFETIME,
+        created_at: now,
+        modified_at: now,
+    };
+    match db::debug_sessions::insert(&front.db, &debug).await {
+        Ok(()) => Ok(Some(debug)),
+        Err(DbError::Conflict) => {
+            close(front, organization, session);
+            Ok(None)
+        }
+        Err(cause @ (DbError::Unavailable { .. } | DbError::Corrupt { .. })) => {
+            close(front, organization, session);
+            Err(cause.into())
+        }
+    }
+}
+
+/// Ends debug sessions whose time is over, until the server stops.
+pub async fn sweep(front: Data<Front>) {
+    loop {
+        tokio::select! {
+            () = front.closing.cancelled() => return,
+            () = tokio::time::sleep(BETWEEN_SWEEPS) => {}
+        }
+        if let Err(cause) = sweep_once(&front).await {
+            warn!("debug sessions whose time is over are looked for later: {cause}");
+        }
+    }
+}
+
+/// Ends debug sessions whose time is over.
+async fn sweep_once(front: &Front) -> Result<(), DbError> {
+    let now = front.world.clock.now();
+    for debug in db::debug_sessions::expired(&front.db, now).await? {
+        end(front, &debug, Reason::Expired).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! `GET /v1/debug-session/{workflow}`: a person's debug session for a workflow, renewed.
+
+use std::time::Duration;
+
+use actix_web::web::{Data, Json};
+use tokio::time::timeout;
+
+use super::Person;
+use super::keeping::{Opened, open};
+use super::resource::DebugSessionResource;
+use crate::domain::ids::WorkflowPermanentId;
+use crate::domain::session::SessionStatus;
+use crate::http::body::PathId;
+use crate::http::caller::Caller;
+use crate::http::error::{ApiError, failed_start};
+use crate::http::front::Front;
+use crate::http::workflows;
+
+/// How long the answer waits for the browser.
+const STARTING: Duration = Duration::from_secs(45);
+
+/// The answer, once the browser can be driven. One that failed to start is told as such; the next
+/// call replaces it.
+pub(super) async fn answer(
+    front: &Front,
+    opened: &Opened,
+) -> Result<Json<DebugSessionResource>, ApiError> {
+    let debug = &opened.debug;
+    if let Some(mut view) = front.world.views.session(debug.organization, debug.session) {
+        let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);
+        let _ = timeout(STARTING, settled).await; // Then it is still starting, and is watched.
+        let failure = view.borrow().record.failure.clone();
+        if let Some(failure) = failure {
+            let problem = failed_start(&failure).with("browser_session_id", debug.session);
+            return Err(problem.into());
+        }
+    }
+    Ok(Json(DebugSessionResource::opened(opened, front)))
+}
+
+/// A person's debug session for a workflow, renewed; made if there is none, and replaced if the
+/// browser session behind it has ended.
+#[utoipa::path(
+    get,
+    path = "/v1/debug-session/{workflow_permanent_id}",
+    tag = "Debug sessions",
+    params(
+        ("workflow_permanent_id" = String, Path, description = "`wpid_…`"),
+        ("x-greenroom-user" = Option<String>, Header, description = "Which person of the organization"),
+    ),
+    responses(
+        (status = 200, description = "The debug session", body = DebugSessionResource),
+        (status = 404, description = "There is no such workflow"),
+        (status = 424, description = "The browser could not be started"),
+    ),
+)]
+pub async fn look(
+    caller: Caller,
+    person: Person,
+    PathId(id): PathId<WorkflowPermanentId>,
+    front: Data<Front>,
+) -> Result<Json<DebugSessionResource>, ApiError> {
+    workflows::latest(&front, caller.organization, id).await?;
+    let opened = open(&front, &person.owner(caller, id)).await?;
+    answer(&front, &opened).await
+}

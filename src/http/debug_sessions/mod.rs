@@ -1,0 +1,82 @@
+//! `/v1/debug-session`: the long-lived session that a person uses for a workflow.
+//!
+//! A person has at most one for each workflow, whatever the number of first calls. It lives for
+//! [`keeping::LIFETIME`] from its last use; each use renews it and the browser session behind it,
+//! and never shortens either. A browser session that has died, expired or been closed is replaced
+//! at the next use, and the answer says so.
+//!
+//! The routes and fields are the compatible API's; what is ours stands beside them.
+
+pub mod block_outputs;
+pub mod close;
+pub mod keeping;
+pub mod look;
+pub mod renew;
+pub mod resource;
+pub mod runs;
+mod turns;
+pub mod viewer;
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::web::{ServiceConfig, delete, get, post, resource as at};
+use actix_web::{FromRequest, HttpRequest};
+
+pub use self::keeping::sweep;
+pub use self::turns::Turns;
+use super::caller::Caller;
+use super::problem::Problem;
+use super::validation::{Fields, Part};
+use crate::domain::ids::WorkflowPermanentId;
+
+/// Adds the routes.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(
+            at("/v1/debug-session/{id}")
+                .route(get().to(look::look))
+                .route(delete().to(close::close)),
+        )
+        .route("/v1/debug-session/{id}/new", post().to(renew::renew))
+        .route("/v1/debug-session/{id}/viewer-state", get().to(viewer::viewer_state))
+        .route("/v1/debug-session/{id}/block-outputs", get().to(block_outputs::block_outputs))
+        .route(
+            "/v1/debug-session/{id}/login-block-compatibility",
+            get().to(viewer::login_block_compatibility),
+        )
+        .route("/v1/debug-session/{id}/runs", get().to(runs::runs));
+}
+
+/// The header that names a person of the organization.
+const PERSON: &str = "x-greenroom-user";
+
+/// Which person asks, as far as the organization tells: all who have its key are trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person(Option<String>);
+
+impl Person {
+    /// Whose debug session for which workflow it is. Without a name, all are the one person that
+    /// the compatible API's own pages are.
+    pub fn owner(self, caller: Caller, workflow: WorkflowPermanentId) -> keeping::Owner {
+        let organization = caller.organization;
+        let user = self.0.unwrap_or_else(|| format!("{organization}_user"));
+        keeping::Owner { organization, user, workflow }
+    }
+}
+
+impl FromRequest for Person {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let given = request.headers().get(PERSON);
+        let Some(given) = given else { return ready(Ok(Self(None))) };
+        let text = String::from_utf8_lossy(given.as_bytes()).into_owned();
+        let mut fields = Fields::of(Part::Header);
+        let fits = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        let wrong = "expected 1 to 128 visible ASCII characters";
+        fields.require(PERSON, text.as_str(), fits, wrong);
+        ready(fields.finish().map(|()| Self(Some(text))))
+    }
+}

@@ -1,0 +1,137 @@
+//! `GET /v1/debug-session/{id}/runs`: the runs of single blocks in a debug session.
+
+use std::collections::HashMap;
+
+use actix_web::web::{Data, Json};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::resource::DebugSessionResource;
+use crate::db::{self, Page};
+use crate::domain::debug_session::DebugSession;
+use crate::domain::ids::{DebugSessionId, WorkflowId};
+use crate::domain::run::RunRecord;
+use crate::http::body::PathId;
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+use crate::http::workflows;
+
+/// How many of the latest runs are shown.
+const RUNS: Page = Page { number: 1, size: 100 };
+
+/// A debug session and its runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DebugSessionRuns {
+    /// The debug session, live or not.
+    debug_session: DebugSessionResource,
+    /// One for each block of each run, the newest first.
+    runs: Vec<DebugSessionRun>,
+}
+
+/// The run of one block.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DebugSessionRun {
+    /// The block.
+    block_label: String,
+    /// The browser session that was driven.
+    browser_session_id: String,
+    /// `ds_…`.
+    debug_session_id: String,
+    /// The parameter that has the block's output.
+    output_parameter_id: String,
+    /// That of the run.
+    status: &'static str,
+    /// Why it did not complete.
+    failure_reason: Option<String>,
+    /// `w_…`.
+    workflow_id: String,
+    /// `wpid_…`.
+    workflow_permanent_id: String,
+    /// `wr_…`.
+    workflow_run_id: String,
+    /// When it was stored.
+    created_at: DateTime<Utc>,
+    /// When it began to wait for its session.
+    queued_at: Option<DateTime<Utc>>,
+    /// When it began to drive its session.
+    started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    finished_at: Option<DateTime<Utc>>,
+}
+
+/// The ids of the output parameters of a workflow's blocks, by label.
+fn outputs(workflow: &Value) -> HashMap<String, String> {
+    let parameters = workflow.pointer("/workflow_definition/parameters").and_then(Value::as_array);
+    let text = |parameter: &Value, name| Some(parameter.get(name)?.as_str()?.to_owned());
+    let outputs = parameters.into_iter().flatten().filter_map(|parameter| {
+        let key = text(parameter, "key")?;
+        let label = key.strip_suffix("_output")?.to_owned();
+        Some((label, text(parameter, "output_parameter_id")?))
+    });
+    outputs.collect()
+}
+
+/// The blocks that a run was started with.
+fn labels(run: &RunRecord) -> Vec<String> {
+    let given = run.request.get("block_labels").and_then(Value::as_array);
+    given.into_iter().flatten().filter_map(|label| Some(label.as_str()?.to_owned())).collect()
+}
+
+fn shown(run: &RunRecord, debug: &DebugSession, label: String, output: String) -> DebugSessionRun {
+    DebugSessionRun {
+        block_label: label,
+        browser_session_id: run.session.unwrap_or(debug.session).to_string(),
+        debug_session_id: debug.id.to_string(),
+        output_parameter_id: output,
+        status: run.status.as_str(),
+        failure_reason: run.failure.as_ref().map(|failure| failure.message.clone()),
+        workflow_id: run.workflow.to_string(),
+        workflow_permanent_id: run.workflow_permanent_id.to_string(),
+        workflow_run_id: run.id.to_string(),
+        created_at: run.created_at,
+        queued_at: run.queued_at,
+        started_at: run.started_at,
+        finished_at: run.finished_at,
+    }
+}
+
+/// The runs of single blocks in a debug session.
+#[utoipa::path(
+    get,
+    path = "/v1/debug-session/{debug_session_id}/runs",
+    tag = "Debug sessions",
+    params(("debug_session_id" = String, Path, description = "`ds_…`")),
+    responses(
+        (status = 200, description = "The debug session and its runs", body = DebugSessionRuns),
+        (status = 404, description = "There is no such debug session"),
+    ),
+)]
+pub async fn runs(
+    caller: Caller,
+    PathId(id): PathId<DebugSessionId>,
+    front: Data<Front>,
+) -> Result<Json<DebugSessionRuns>, ApiError> {
+    let organization = caller.organization;
+    let debug = db::debug_sessions::by_id(&front.db, organization, id).await?;
+    let debug = debug.ok_or_else(|| Problem::unknown::<DebugSessionId>(id))?;
+    let records = db::debug_sessions::runs(&front.db, organization, id, RUNS).await?;
+    let mut known: HashMap<WorkflowId, HashMap<String, String>> = HashMap::new();
+    let mut runs = Vec::new();
+    for run in records {
+        if !known.contains_key(&run.workflow) {
+            let workflow = db::workflows::by_id(&front.db, organization, run.workflow).await?;
+            let workflow = workflow.and_then(|workflow| workflows::shown(&workflow).ok());
+            known.insert(run.workflow, workflow.as_ref().map(outputs).unwrap_or_default());
+        }
+        for label in labels(&run) {
+            let output = known.get(&run.workflow).and_then(|outputs| outputs.get(&label)).cloned();
+            runs.push(shown(&run, &debug, label, output.unwrap_or_default()));
+        }
+    }
+    let debug_session = DebugSessionResource::of(&debug, &front);
+    Ok(Json(DebugSessionRuns { debug_session, runs }))
+}

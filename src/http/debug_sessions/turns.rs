@@ -1,0 +1,59 @@
+//! One at a time for each owner.
+
+use std::sync::{Arc, Weak};
+
+use dashmap::DashMap;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::keeping::Owner;
+
+/// How many owners are remembered before those whose turn is over are forgotten.
+const MANY: usize = 1024;
+
+/// Lets calls for one owner through one after another, so that of fifty first calls one makes a
+/// browser session and the others find it. Between servers the database decides.
+#[derive(Debug, Clone, Default)]
+pub struct Turns(Arc<DashMap<Owner, Weak<Mutex<()>>>>);
+
+impl Turns {
+    /// Waits for the owner's turn, which lasts until the guard is dropped.
+    pub(super) async fn of(&self, owner: &Owner) -> OwnedMutexGuard<()> {
+        if self.0.len() > MANY {
+            self.0.retain(|_, turn| turn.strong_count() > 0);
+        }
+        let turn = {
+            let mut entry = self.0.entry(owner.clone()).or_default();
+            entry.upgrade().unwrap_or_else(|| {
+                let turn = Arc::new(Mutex::new(()));
+                *entry = Arc::downgrade(&turn);
+                turn
+            })
+        };
+        turn.lock_owned().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_owner_waits_for_itself_and_not_for_another() {
+        let owner = |user: &str| Owner {
+            organization: 1.into(),
+            user: user.to_owned(),
+            workflow: 2.into(),
+        };
+        let turns = Turns::default();
+        let first = turns.of(&owner("ann")).await;
+        let moment = Duration::from_millis(10);
+        assert!(timeout(moment, turns.of(&owner("ann"))).await.is_err());
+        assert!(timeout(moment, turns.of(&owner("bob"))).await.is_ok());
+        drop(first);
+        assert!(timeout(moment, turns.of(&owner("ann"))).await.is_ok());
+    }
+}

@@ -1,0 +1,34 @@
+//! What the pages of the compatible API ask about a debug session, and what is always the same
+//! here.
+
+use actix_web::web::{Data, Json};
+use serde_json::{Value, json};
+
+use crate::domain::ids::WorkflowPermanentId;
+use crate::http::body::PathId;
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::workflows;
+
+/// `GET /v1/debug-session/{workflow}/viewer-state`: a run never has another session than that of
+/// the debug session that it belongs to.
+pub async fn viewer_state(
+    caller: Caller,
+    PathId(id): PathId<WorkflowPermanentId>,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    workflows::latest(&front, caller.organization, id).await?;
+    Ok(Json(json!({ "active_run_session_id": null })))
+}
+
+/// `GET /v1/debug-session/{workflow}/login-block-compatibility`: without profiles, no block needs
+/// another one.
+pub async fn login_block_compatibility(
+    caller: Caller,
+    PathId(id): PathId<WorkflowPermanentId>,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    workflows::latest(&front, caller.organization, id).await?;
+    Ok(Json(json!({ "compatible": true, "reason": null })))
+}

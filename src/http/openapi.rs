@@ -1,0 +1,178 @@
+//! `GET /openapi.json`: the description of the API, made from the endpoints themselves.
+
+use std::sync::OnceLock;
+
+use actix_web::HttpResponse;
+use actix_web::web::{ServiceConfig, get};
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::openapi::{Components, OpenApi, SecurityRequirement};
+use utoipa::{Modify, OpenApi as _};
+
+use super::{artifacts, debug_sessions, runs, sessions, workflows};
+
+/// The name of the credentials in the description.
+const KEY: &str = "api_key";
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Greenroom",
+        description = "Persistent, watchable browser sessions, and workflow runs that drive them. \
+            Every error has `detail`, a stable `code`, `retryable` and `request_id`.",
+    ),
+    paths(
+        sessions::create::create,
+        sessions::list::list,
+        sessions::list::history,
+        sessions::look::look,
+        sessions::close::close,
+        sessions::begin::begin,
+        sessions::heartbeat::heartbeat,
+        sessions::release::release,
+        sessions::screenshot::screenshot,
+        runs::list::runs_of_session,
+        workflows::create::create,
+        workflows::create::update,
+        workflows::list::list,
+        workflows::look::look,
+        workflows::look::versions,
+        workflows::delete::delete,
+        runs::start::start,
+        runs::start::start_blocks,
+        runs::list::runs,
+        runs::look::look,
+        runs::cancel::cancel,
+        runs::cancel::cancel_several,
+        runs::timeline::timeline,
+        runs::artifacts::artifacts,
+        runs::list::workflow_runs,
+        runs::list::runs_of_workflow,
+        runs::look::look_with_workflow,
+        runs::resume::resume,
+        runs::retry::retry,
+        artifacts::look,
+        artifacts::content,
+        artifacts::sign,
+        debug_sessions::look::look,
+        debug_sessions::renew::renew,
+        debug_sessions::close::close,
+        debug_sessions::block_outputs::block_outputs,
+        debug_sessions::runs::runs,
+    ),
+    modifiers(&Credentials, &Names, &Twins),
+)]
+struct Description;
+
+/// Says that the key is in a header.
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, api: &mut OpenApi) {
+        let value = ApiKeyValue::with_description("x-api-key", "A key of your organization");
+        let scheme = SecurityScheme::ApiKey(ApiKey::Header(value));
+        let components = api.components.get_or_insert_with(Components::default);
+        components.security_schemes.insert(KEY.to_owned(), scheme.into());
+        api.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(KEY, [])]);
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    let PathItem { get, put, post, delete, patch, .. } = item;
+    let all = [("get", get), ("put", put), ("post", post), ("delete", delete), ("patch", patch)];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// A name for the operation that no other has: `post_v1_run_workflows`.
+fn name(method: &str, path: &str) -> String {
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    format!("{method}_{}", words.join("_").replace('-', "_"))
+}
+
+/// Handlers of different modules have the same name; operations may not.
+struct Names;
+
+impl Modify for Names {
+    fn modify(&self, api: &mut OpenApi) {
+        for (path, item) in &mut api.paths.paths {
+            for (method, operation) in operations(item) {
+                operation.operation_id = Some(name(method, path));
+            }
+        }
+    }
+}
+
+/// The compatible API's other name for workflows: the same routes under it.
+struct Twins;
+
+impl Modify for Twins {
+    fn modify(&self, api: &mut OpenApi) {
+        let has_twin = |path: &String| path.split('/').any(|part| part == "workflows");
+        let paths: Vec<_> = api.paths.paths.keys().filter(|path| has_twin(path)).cloned().collect();
+        for path in paths {
+            let Some(mut item) = api.paths.paths.get(&path).cloned() else { continue };
+            let parts =
+                path.split('/').map(|part| if part == "workflows" { "agents" } else { part });
+            let twin = parts.collect::<Vec<_>>().join("/");
+            for (method, operation) in operations(&mut item) {
+                operation.operation_id = Some(name(method, &twin));
+            }
+            api.paths.paths.insert(twin, item);
+        }
+    }
+}
+
+/// The description of the API.
+pub fn description() -> OpenApi {
+    Description::openapi()
+}
+
+/// Adds the route.
+pub fn routes(config: &mut ServiceConfig) {
+    config.route("/openapi.json", get().to(openapi));
+}
+
+/// `GET /openapi.json`. It asks for no key.
+async fn openapi() -> HttpResponse {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    let text = TEXT.get_or_init(|| serde_json::to_string(&description()).unwrap_or_default());
+    HttpResponse::Ok().content_type("application/json").body(text.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_workflow_route_has_a_twin_and_every_operation_a_name_of_its_own() {
+        let mut api = description();
+        let paths: Vec<String> = api.paths.paths.keys().cloned().collect();
+        for path in paths.iter().filter(|path| path.contains("/workflows")) {
+            assert!(paths.contains(&path.replace("/workflows", "/agents")), "{path}");
+        }
+        let mut names = BTreeSet::new();
+        let mut count = 0;
+        for item in api.paths.paths.values_mut() {
+            for (_, operation) in operations(item) {
+                count += 1;
+                names.insert(operation.operation_id.clone());
+            }
+        }
+        assert_eq!(names.len(), count);
+        assert!(paths.contains(&"/v1/run/agents".to_owned()));
+    }
+
+    #[test]
+    fn every_schema_that_is_referred_to_is_there() {
+        let text = serde_json::to_string(&description()).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let known = value["components"]["schemas"].as_object().unwrap();
+        for part in text.split("#/components/schemas/").skip(1) {
+            let name = part.split('"').next().unwrap();
+            assert!(known.contains_key(name), "{name} is not described");
+        }
+    }
+}
