@@ -153,7 +153,6 @@ impl Setup {
     /// Starts it, and waits until it serves.
     pub async fn start(self) -> TestServer {
         let Self { directory, settings, database, bootstrap, displays, ports, .. } = self;
-        let Self { directory, settings, database, displays, ports, .. } = self;
         fs::create_dir_all(&directory).unwrap();
         let name = directory.file_name().unwrap().to_str().unwrap().replace('-', "_");
         let postgres = match database {
