@@ -8,7 +8,7 @@ use std::vec;
 
 use actix_web::dev::{Decompress, Payload};
 use actix_web::http::StatusCode;
-use actix_web::web::Bytes;
+use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
@@ -16,6 +16,8 @@ use serde::de::value::{Error as QueryError, MapDeserializer};
 use serde_json::{Value, json};
 use serde_path_to_error::{Path, Segment};
 
+use super::caller::Caller;
+use super::front::Front;
 use super::problem::Problem;
 use super::validation::{FieldError, Part, Step};
 use crate::domain::given::{Fault, Given, nearest};
@@ -46,7 +48,14 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let limit = request.app_data::<BodyLimit>().copied().unwrap_or_default();
         let stream = Decompress::from_headers(payload.take(), request.headers());
-        Box::pin(async move { parse(&collect(stream, limit).await?).map(Self) })
+        let request = request.clone();
+        Box::pin(async move {
+            let read = collect(stream, limit).await.and_then(|bytes| parse(&bytes));
+            match read {
+                Ok(body) => Ok(Self(body)),
+                Err(problem) => Err(unless_refused(&request, problem).await),
+            }
+        })
     }
 }
 
@@ -63,6 +72,15 @@ impl FromRequest for RawBody {
         let stream = Decompress::from_headers(payload.take(), request.headers());
         Box::pin(async move { collect(stream, limit).await.map(Self) })
     }
+}
+
+/// What is wrong with a request, or that its caller may not ask at all: extractors run side by side,
+/// and who has no key is not to learn from the faster one what a body should look like.
+async fn unless_refused(request: &HttpRequest, problem: Problem) -> Problem {
+    if request.app_data::<Data<Front>>().is_none() {
+        return problem; // An application without callers.
+    }
+    Caller::extract(request).await.err().unwrap_or(problem)
 }
 
 async fn collect(mut stream: Decompress<Payload>, limit: BodyLimit) -> Result<Vec<u8>, Problem> {

@@ -72,21 +72,25 @@ fn used_floors(text: &str) -> Vec<&str> {
     let code = |line: &&str| !line.trim_start().starts_with("//");
     let lines: Vec<&str> = text.lines().filter(code).collect();
     let mut used = Vec::new();
-    let mut in_braces = false;
+    let mut depth = 0_usize;
     for line in lines {
+        if depth == 1 {
+            used.push(word(line.trim()));
+        }
+        if depth > 0 {
+            depth = (depth + line.matches('{').count()).saturating_sub(line.matches('}').count());
+            continue;
+        }
         for (at, _) in line.match_indices("crate::") {
             let rest = &line[at + "crate::".len()..];
             match rest.strip_prefix('{') {
                 Some(items) => {
                     used.extend(items.split([',', '}']).map(|item| word(item.trim())));
-                    in_braces = !items.contains('}');
+                    depth =
+                        (1 + items.matches('{').count()).saturating_sub(items.matches('}').count());
                 }
                 None => used.push(word(rest)),
             }
-        }
-        if in_braces && !line.contains("crate::{") {
-            used.push(word(line.trim()));
-            in_braces = !line.trim_start().starts_with('}');
         }
     }
     used.retain(|name| FLOORS.iter().any(|(floor, _)| floor == name));

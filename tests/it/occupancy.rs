@@ -16,7 +16,15 @@ on_both_databases! {
         let begun = client.begin(&id, "ann", 60).await.ok();
         insta::assert_json_snapshot!(begun, {
             ".lease_token" => "[secret]", ".expires_at" => "[time]", ".browser_address" => "[url]",
-        });
+        }, @r#"
+        {
+          "browser_address": "[url]",
+          "expires_at": "[time]",
+          "generation": 1,
+          "heartbeat_interval_seconds": 20,
+          "lease_token": "[secret]"
+        }
+        "#);
         let lease = Lease::of(&begun);
         let held = client.look(&id).await;
         assert_eq!(
@@ -25,7 +33,18 @@ on_both_databases! {
         );
         insta::assert_json_snapshot!(held["occupancy"], {
             ".since" => "[time]", ".heartbeat_at" => "[time]", ".expires_at" => "[time]",
-        });
+        }, @r#"
+        {
+          "expires_at": "[time]",
+          "generation": 1,
+          "heartbeat_at": "[time]",
+          "runnable_id": "ann",
+          "runnable_type": "external",
+          "since": "[time]",
+          "state": "held",
+          "waiters": []
+        }
+        "#);
         assert!(!held.to_string().contains(&lease.token), "the secret is nobody else's");
 
         let beat = client.heartbeat(&id, &lease).await.ok();

@@ -34,7 +34,61 @@ on_both_databases! {
             ".display_number" => "[number]",
             ".vnc_port" => "[number]",
             ".version" => "[number]",
-        });
+        }, @r#"
+        {
+          "app_url": "[url]",
+          "browser_address": "[url]",
+          "browser_profile_id": null,
+          "browser_session_id": "[id]",
+          "browser_type": null,
+          "closing": false,
+          "completed_at": null,
+          "created_at": "[time]",
+          "deleted_at": null,
+          "display_number": "[number]",
+          "download_path": null,
+          "downloaded_files": [],
+          "expires_at": "[time]",
+          "extensions": null,
+          "failure": null,
+          "generate_browser_profile": false,
+          "height": 600,
+          "idle_expires_at": null,
+          "modified_at": "[time]",
+          "next_deadline": {
+            "at": "[time]",
+            "kind": "lifetime"
+          },
+          "node_id": "[id]",
+          "occupancy": {
+            "expires_at": null,
+            "generation": 0,
+            "heartbeat_at": null,
+            "runnable_id": null,
+            "runnable_type": null,
+            "since": null,
+            "state": "vacant",
+            "waiters": []
+          },
+          "organization_id": "[id]",
+          "proxy_location": null,
+          "recordings": [],
+          "runnable_id": null,
+          "runnable_type": null,
+          "start_url": "http://127.0.0.1:9/",
+          "started_at": "[time]",
+          "status": "running",
+          "stream_transport": "vnc",
+          "timeout": 30,
+          "timeout_seconds": 1800,
+          "version": "[number]",
+          "viewers": 0,
+          "vnc_port": "[number]",
+          "vnc_streaming_supported": true,
+          "warning": null,
+          "width": 800
+        }
+        "#);
         assert_eq!(session["app_url"], format!("{}/view/{id}", client.base));
         let cdp = client.socket_url(&format!("/v1/browser_sessions/{id}/cdp"));
         assert_eq!(session["browser_address"], cdp);

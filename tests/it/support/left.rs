@@ -7,13 +7,18 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The processes that have anything to do with a directory: by their arguments, or by their
-/// environment. The server itself, its programs, and what these have started.
+/// The processes that have anything to do with a directory, or anything else that is named: by
+/// their arguments, or by their environment. Of a directory of a server that is the server itself,
+/// its programs, and what these have started.
 pub fn processes_of(directory: &Path) -> Vec<(i32, String)> {
-    let needle = directory.to_str().unwrap().as_bytes();
+    processes_naming(&[directory.to_str().unwrap()])
+}
+
+/// See [`processes_of`].
+pub fn processes_naming(names: &[&str]) -> Vec<(i32, String)> {
     let has = |file: PathBuf| {
         let text = fs::read(file).unwrap_or_default();
-        text.windows(needle.len()).any(|part| part == needle)
+        names.iter().any(|name| text.windows(name.len()).any(|part| part == name.as_bytes()))
     };
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
@@ -62,18 +67,18 @@ pub fn segments_of(pids: &[i32]) -> usize {
     table.lines().filter_map(creator).filter(|pid: &i32| pids.contains(pid)).count()
 }
 
-/// The entries of the machine's directories for temporary files in which programs of desktops would
-/// leave something if they were not told where to.
-pub fn stray_files() -> Vec<PathBuf> {
+/// The files that these processes have open in the machine's directories for temporary files, outside
+/// of `directory` and still there.
+pub fn stray_files(processes: &[i32], directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for directory in ["/tmp", "/dev/shm"] {
-        for entry in fs::read_dir(directory).unwrap().filter_map(Result::ok) {
-            let name = entry.file_name().to_string_lossy().to_lowercase();
-            let suspect = ["org.chromium", "dbus-", "xauth", "x11vnc", "serverauth"];
-            if suspect.iter().any(|part| name.contains(part)) {
-                found.push(entry.path());
-            }
-        }
+    for process in processes {
+        // One that has ended in between has nothing open.
+        let open = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten();
+        let files = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        found.extend(files.filter(|file| {
+            let shared = ["/tmp", "/dev/shm", "/var/tmp"].iter().any(|at| file.starts_with(at));
+            shared && !file.starts_with(directory) && file.exists()
+        }));
     }
     found
 }

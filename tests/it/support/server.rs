@@ -62,7 +62,6 @@ pub struct TestServer {
     child: Option<Child>,
     output: Arc<Mutex<Vec<String>>>,
     postgres: Option<PostgresDatabase>,
-    stray: Vec<PathBuf>,
 }
 
 impl Setup {
@@ -188,7 +187,6 @@ impl Setup {
             child: None,
             output: Arc::default(),
             postgres,
-            stray: left::stray_files(),
         };
         server.serve().await;
         server
@@ -279,13 +277,10 @@ impl TestServer {
 
     /// The programs of a session that are alive, by the name in their arguments.
     pub fn programs_of(&self, session: &str) -> Vec<(i32, String)> {
+        // A Chromium may write over its environment, but names its profile.
         let marker = format!("GREENROOM_SESSION={session}");
-        let of_session = |pid: &i32| {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|one| one == marker.as_bytes())
-        };
-        let all = left::processes_of(&self.directory);
-        all.into_iter().filter(|(pid, _)| of_session(pid)).collect()
+        let directory = self.directory.join("d/sessions").join(session);
+        left::processes_naming(&[&marker, directory.to_str().unwrap()])
     }
 
     /// The process of a session's program that leads its group: what `kill -9` is aimed at.
@@ -342,6 +337,7 @@ impl TestServer {
     pub async fn ended_clean(&mut self) {
         let programs: Vec<i32> =
             left::processes_of(&self.directory).into_iter().map(|(pid, _)| pid).collect();
+        let stray = left::stray_files(&programs, &self.directory);
         let port: u16 = self.client.base.rsplit(':').next().unwrap().parse().unwrap();
         let status = self.ended().await;
         assert!(status.success(), "{status}:\n{}", self.log());
@@ -350,8 +346,7 @@ impl TestServer {
         let ports = self.ports.clone().chain([port]);
         assert_eq!(left::busy_ports(ports), Vec::<u16>::new(), "somebody listens");
         assert_eq!(left::segments_of(&programs), 0, "shared memory is left");
-        let stray = left::stray_files().into_iter().filter(|file| !self.stray.contains(file));
-        assert_eq!(stray.count(), 0, "files outside its directory: {:?}", left::stray_files());
+        assert_eq!(stray, Vec::<PathBuf>::new(), "files outside its directory");
         let sessions = left::files_below(&self.directory.join("d/sessions"));
         let kept = |file: &&String| !file.contains("/downloads/");
         let left: Vec<_> = sessions.iter().filter(kept).collect();
