@@ -1,6 +1,7 @@
 //! `GET /v1/debug-session/{id}/runs`: the runs of single blocks in a debug session.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use actix_web::web::{Data, Json};
 use chrono::{DateTime, Utc};
@@ -122,14 +123,17 @@ pub async fn runs(
     let mut known: HashMap<WorkflowId, HashMap<String, String>> = HashMap::new();
     let mut runs = Vec::new();
     for run in records {
-        if !known.contains_key(&run.workflow) {
-            let workflow = db::workflows::by_id(&front.db, organization, run.workflow).await?;
-            let workflow = workflow.and_then(|workflow| workflows::shown(&workflow).ok());
-            known.insert(run.workflow, workflow.as_ref().map(outputs).unwrap_or_default());
-        }
+        let outputs = match known.entry(run.workflow) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let workflow = db::workflows::by_id(&front.db, organization, run.workflow).await?;
+                let workflow = workflow.and_then(|workflow| workflows::shown(&workflow).ok());
+                entry.insert(workflow.as_ref().map(outputs).unwrap_or_default())
+            }
+        };
         for label in labels(&run) {
-            let output = known.get(&run.workflow).and_then(|outputs| outputs.get(&label)).cloned();
-            runs.push(shown(&run, &debug, label, output.unwrap_or_default()));
+            let output = outputs.get(&label).cloned().unwrap_or_default();
+            runs.push(shown(&run, &debug, label, output));
         }
     }
     let debug_session = DebugSessionResource::of(&debug, &front);
