@@ -28,6 +28,14 @@ pub struct Settings {
     pub run_wait_seconds: u64,
     /// How long a run may take, unless it says otherwise.
     pub run_limit_seconds: u64,
+    /// How often a session's broken desktop is brought back within `recovery_window_seconds`;
+    /// one more ends the session. 0 ends it at the first.
+    pub max_recoveries: usize,
+    /// The time in which recoveries are counted.
+    pub recovery_window_seconds: u64,
+    /// How long the second recovery within the window waits; each further one twice as long. The
+    /// first does not wait.
+    pub recovery_wait_milliseconds: u64,
     /// How many runs may be under way at once on this node.
     pub max_runs: usize,
     /// How many messages the journal remembers for the whole server.
@@ -49,6 +57,9 @@ impl Default for Settings {
             max_waiters: 100,
             run_wait_seconds: 60 * 60,
             run_limit_seconds: 240 * 60,
+            max_recoveries: 5,
+            recovery_window_seconds: 600,
+            recovery_wait_milliseconds: 500,
             max_runs: 200,
             journal_messages: 20_000,
             journal_messages_of_actor: 200,

@@ -33,8 +33,8 @@ use crate::domain::session::{
     DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus, Size,
 };
 use crate::system::desktop::{
-    CaptureError, Desktop, Following, Format, Launch, LaunchError, Order, Picture, Screen,
-    VncEndpoint, VncSeat, VncServer,
+    AdoptError, CaptureError, Desktop, Files, Following, Format, Launch, LaunchError, Order,
+    Picture, Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
 };
 use crate::workflow::host::Devtools;
 
@@ -76,6 +76,9 @@ impl Stage {
             fail: Mutex::default(),
             kill: Arc::default(),
             launched: AtomicUsize::new(0),
+            adopt: Mutex::default(),
+            unrevived: Arc::default(),
+            swept: Mutex::default(),
         });
         let world = Arc::new(World {
             node: NodeId::from(1),
@@ -206,6 +209,21 @@ impl Store for Rows {
         })
     }
 
+    fn retry_session(&self, id: SessionId) -> Stored {
+        self.change_session(id, |record| {
+            record.status = SessionStatus::Retry;
+            Ok(())
+        })
+    }
+
+    fn restart_session(&self, id: SessionId, desktop: DesktopIdentity) -> Stored {
+        self.change_session(id, |record| {
+            record.status = SessionStatus::Running;
+            record.desktop = Some(desktop);
+            Ok(())
+        })
+    }
+
     fn move_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored {
         self.change_session(id, |record| {
             record.deadlines = deadlines;
@@ -285,6 +303,12 @@ pub struct Desktops {
     /// Wakes the death of every desktop that is up.
     pub kill: Arc<Notify>,
     launched: AtomicUsize,
+    /// What the next adoption finds: a desktop that is up, unless a test says otherwise.
+    pub adopt: Mutex<Option<AdoptError>>,
+    /// How many of the next recoveries fail.
+    pub unrevived: Arc<AtomicUsize>,
+    /// What was swept, and whether its files were kept.
+    pub swept: Mutex<Vec<(SessionId, Files)>>,
 }
 
 impl Desktops {
@@ -316,6 +340,7 @@ impl Launch for Desktops {
         let (up, down) = (self.up, self.down);
         let fail = self.fail.lock().take();
         let kill = Arc::clone(&self.kill);
+        let unrevived = Arc::clone(&self.unrevived);
         alive.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             let outcome = tokio::select! {
@@ -328,12 +353,35 @@ impl Launch for Desktops {
             }
             let _ = order;
             let identity = identity(number);
-            let desktop: Box<dyn Desktop> = Box::new(FakeDesktop { identity, down, alive, kill });
+            let desktop = FakeDesktop { identity, up, down, alive, kill, unrevived };
+            let desktop: Box<dyn Desktop> = Box::new(desktop);
             Ok(desktop)
         })
     }
 
-    fn sweep(&self, _: SessionId) -> BoxFuture<'static, Vec<String>> {
+    fn adopt(&self, _: Order) -> BoxFuture<'static, Result<Box<dyn Desktop>, AdoptError>> {
+        let refused = self.adopt.lock().take();
+        let number = self.launched.load(Ordering::SeqCst).saturating_sub(1);
+        if refused.is_none() {
+            self.alive.store(1, Ordering::SeqCst);
+        }
+        let desktop = FakeDesktop {
+            identity: identity(number),
+            up: self.up,
+            down: self.down,
+            alive: Arc::clone(&self.alive),
+            kill: Arc::clone(&self.kill),
+            unrevived: Arc::clone(&self.unrevived),
+        };
+        Box::pin(async move {
+            sleep(Duration::from_millis(10)).await;
+            refused.map_or(Ok(Box::new(desktop) as Box<dyn Desktop>), Err)
+        })
+    }
+
+    fn sweep(&self, session: SessionId, files: Files) -> BoxFuture<'static, Vec<String>> {
+        self.swept.lock().push((session, files));
+        self.alive.store(0, Ordering::SeqCst);
         Box::pin(async { Vec::new() })
     }
 }
@@ -355,9 +403,11 @@ fn identity(number: usize) -> DesktopIdentity {
 #[derive(Debug)]
 struct FakeDesktop {
     identity: DesktopIdentity,
+    up: Duration,
     down: Duration,
     alive: Arc<AtomicUsize>,
     kill: Arc<Notify>,
+    unrevived: Arc<AtomicUsize>,
 }
 
 impl Desktop for FakeDesktop {
@@ -372,6 +422,32 @@ impl Desktop for FakeDesktop {
             failure("chromium_died")
         })
     }
+
+    fn revive(
+        mut self: Box<Self>,
+        call_off: CancellationToken,
+    ) -> BoxFuture<'static, Result<Revived, Unrevived>> {
+        Box::pin(async move {
+            tokio::select! {
+                () = sleep(self.up) => {}
+                () = call_off.cancelled() => {
+                    let failure = failure("recovery_called_off");
+                    return Err(Unrevived { failure, desktop: Some(self) });
+                }
+            }
+            let fails = self
+                .unrevived
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok();
+            if fails {
+                return Err(Unrevived { failure: failure("chromium_exited"), desktop: Some(self) });
+            }
+            self.identity.devtools.set_port(self.identity.devtools.port() + 1);
+            Ok(Revived { desktop: self, lost: String::new() })
+        })
+    }
+
+    fn set_used(&self, _: bool) {}
 
     fn screen(&self) -> Arc<dyn Screen> {
         Arc::new(FakeScreen)

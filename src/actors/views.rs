@@ -100,6 +100,20 @@ impl Views {
         (watched.organization == organization).then(|| watched.view.clone())
     }
 
+    /// Resolves when no run is under way.
+    pub async fn runs_ended(&self) {
+        loop {
+            let mut runs: Vec<_> = self.runs.iter().map(|it| it.view.clone()).collect();
+            runs.retain(|view| !view.borrow().record.status.is_final());
+            if runs.is_empty() {
+                return;
+            }
+            for mut view in runs {
+                let _ = view.wait_for(|view| view.record.status.is_final()).await;
+            }
+        }
+    }
+
     /// Resolves when no session is occupied and no run is under way.
     pub async fn quiet(&self) {
         loop {

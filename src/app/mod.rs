@@ -86,7 +86,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         views: Views::default(),
         secrets: Secrets::new(data.secret),
         store: Arc::new(db.clone()),
-        launcher: Arc::new(desktops),
+        launcher: Arc::new(desktops.clone()),
         browsers: Arc::new(browsers::Browsers),
         settings: settings.sessions.clone(),
         runtime,
@@ -94,11 +94,12 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         pictures: settings.data.join("pictures"),
     });
     let auditing = audit::start(Arc::clone(&world.store), trail);
-    recovery::recover(&db, &world).await?;
+    let left = recovery::settle(&db, &world).await?;
 
     let arbiters: Vec<_> = (0..2).map(|_| Arbiter::new()).collect();
     let handles = arbiters.iter().map(Arbiter::handle).collect();
     let registry = Registry::start(Arc::clone(&world), handles);
+    recovery::take_over(left, &registry, &desktops).await;
 
     let closing = CancellationToken::new();
     let (address, server) = listen(&settings, &world, &db, &registry, &closing)?;

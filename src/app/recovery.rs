@@ -1,35 +1,46 @@
 //! What a former server of this node has left.
+//!
+//! Its sessions go on: each is given to the registry, which takes over what runs of it. Its runs
+//! cannot, because what executed them is gone: they fail, and the sessions they held are free.
+//! What runs and belongs to no session is ended.
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
+use crate::actors::ask::Address;
+use crate::actors::registry::{Adopt, Registry};
 use crate::actors::world::World;
 use crate::db::store::{Ended, RunChange};
 use crate::db::{Db, runs, sessions};
-use crate::domain::run::RunStatus;
-use crate::domain::session::{Failure, SessionStatus};
+use crate::domain::ids::SessionId;
+use crate::domain::occupancy::{Event, RunnableType};
+use crate::domain::run::{RunRecord, RunStatus};
+use crate::domain::session::{Failure, SessionRecord, SessionStatus};
+use crate::system::desktop::{Desktops, Files};
 
-/// Ends what lives in the database and has no actor any more: the processes of each session, found
-/// by their marker, and then its row; and the runs that were executed by that server.
-pub(super) async fn recover(db: &Db, world: &Arc<World>) -> anyhow::Result<()> {
-    let left = sessions::live_on(db, world.node).await.context("the sessions cannot be read")?;
-    let ended = left.iter().map(async |record| {
-        let id = record.id;
-        for what in world.launcher.sweep(id).await {
-            error!("left behind by session {id}: {what}");
-        }
-        let (at, failure) = (world.clock.now(), Some(restarted("session")));
-        world.store.end_session(id, Ended { status: SessionStatus::Failed, failure, at }).await
-    });
-    for (record, ended) in left.iter().zip(join_all(ended).await) {
-        ended.with_context(|| format!("the end of session {} cannot be stored", record.id))?;
-        info!("session {} of a former server has been ended", record.id);
+/// Ends the runs of that server, with the sessions that they made for themselves, and releases the
+/// others. Gives the sessions that go on.
+pub(super) async fn settle(db: &Db, world: &Arc<World>) -> anyhow::Result<Vec<SessionRecord>> {
+    let runs = runs::unfinished(db, world.node).await.context("the runs cannot be read")?;
+    let mut left =
+        sessions::live_on(db, world.node).await.context("the sessions cannot be read")?;
+
+    let is_of_a_run = |session: SessionId| {
+        runs.iter().any(|run| run.owns_session && run.session == Some(session))
+    };
+    let (over, mut left): (Vec<_>, Vec<_>) =
+        left.drain(..).partition(|session| is_of_a_run(session.id));
+    let ended = over.iter().map(|session| end(world, session.id));
+    for ended in join_all(ended).await {
+        ended?;
     }
-
-    for run in runs::unfinished(db, world.node).await.context("the runs cannot be read")? {
+    for session in &mut left {
+        evict(world, session, &runs).await?;
+    }
+    for run in &runs {
         let change = RunChange {
             status: Some(RunStatus::Failed),
             failure: Some(restarted("run")),
@@ -40,7 +51,65 @@ pub(super) async fn recover(db: &Db, world: &Arc<World>) -> anyhow::Result<()> {
         stored.with_context(|| format!("the end of run {} cannot be stored", run.id))?;
         info!("run {} of a former server has failed", run.id);
     }
+    Ok(left)
+}
+
+async fn end(world: &Arc<World>, id: SessionId) -> anyhow::Result<()> {
+    for what in world.launcher.sweep(id, Files::AsSet).await {
+        error!("left behind by session {id}: {what}");
+    }
+    let (at, failure) = (world.clock.now(), Some(restarted("session")));
+    let ended = Ended { status: SessionStatus::Failed, failure, at };
+    let stored = world.store.end_session(id, ended).await;
+    stored.with_context(|| format!("the end of session {id} cannot be stored"))?;
+    info!("session {id} of a run of a former server has been ended");
     Ok(())
+}
+
+/// Releases a session that one of these runs holds.
+async fn evict(
+    world: &Arc<World>,
+    session: &mut SessionRecord,
+    runs: &[RunRecord],
+) -> anyhow::Result<()> {
+    let held = session.occupancy.holder().filter(|held| {
+        held.occupant.runnable_type == RunnableType::WorkflowRun
+            && runs.iter().any(|run| run.id.to_string() == held.occupant.runnable_id.as_str())
+    });
+    let Some(held) = held else { return Ok(()) };
+    let release = Event::Release { generation: held.generation, lease: held.lease };
+    let vacant = session.occupancy.after(release)?;
+    let stored = world.store.occupy(session.id, held.generation, vacant.clone()).await;
+    stored.with_context(|| format!("the release of session {} cannot be stored", session.id))?;
+    info!("session {} was released: {} has ended", session.id, held.occupant);
+    session.occupancy = vacant;
+    Ok(())
+}
+
+/// Gives the sessions to the registry, and ends what belongs to none of them; that goes on
+/// meanwhile.
+pub(super) async fn take_over(
+    left: Vec<SessionRecord>,
+    registry: &Address<Registry>,
+    desktops: &Desktops,
+) {
+    let live: Vec<SessionId> = left.iter().map(|session| session.id).collect();
+    let orphans = desktops.orphans(&live);
+    if !left.is_empty() {
+        info!("{} sessions of a former server go on", left.len());
+        if let Err(cause) = registry.ask(Adopt { records: left }).await {
+            error!("the sessions of a former server are not taken over: {cause}");
+        }
+    }
+    for id in orphans {
+        let swept = desktops.end_remains(id, Files::AsSet);
+        tokio::spawn(async move {
+            warn!("what is left of session {id}, which has ended, is removed");
+            for what in swept.await {
+                error!("left behind by session {id}: {what}");
+            }
+        });
+    }
 }
 
 fn restarted(what: &str) -> Failure {

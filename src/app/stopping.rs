@@ -4,7 +4,8 @@
 //!    they end or the grace period does.
 //! 2. Viewers and DevTools clients are told to go.
 //! 3. The HTTP server stops.
-//! 4. Runs are called off, sessions are closed, all at once.
+//! 4. Runs are called off, sessions are closed, all at once; or left to the next server, if that
+//!    is wanted.
 //! 5. The audit trail is written to its end, the database closes, the arbiters are joined.
 //!
 //! A second signal skips the grace period.
@@ -21,7 +22,7 @@ use tracing::{info, warn};
 
 use super::Task;
 use crate::actors::ask::Address;
-use crate::actors::registry::{CloseAll, Drain, Registry};
+use crate::actors::registry::{CloseAll, Drain, LetGoAll, Registry};
 use crate::actors::world::World;
 use crate::config;
 use crate::db::Db;
@@ -59,20 +60,27 @@ pub(super) async fn until_told(
     told.context("the signals are not handled any more")?;
     let Stop { settings, keep_sessions, registry, world, closing, server, auditing, db, arbiters } =
         stop;
-    debug_assert!(!keep_sessions, "refused by the command line");
 
     let grace = Duration::from_secs(settings.grace_seconds);
     info!("stopping; what is under way has {} s, and a second signal ends it", grace.as_secs());
     let _ = registry.ask(Drain).await; // If it is gone, there is nothing to drain.
+    let quiet = async {
+        if keep_sessions {
+            world.views.runs_ended().await; // Other occupants go on with the next server.
+        } else {
+            world.views.quiet().await;
+        }
+    };
     tokio::select! {
-        () = world.views.quiet() => info!("nothing is under way"),
+        () = quiet => info!("nothing is under way"),
         () = tokio::time::sleep(grace) => warn!("the grace period is over"),
         _ = signals.wait_for(|count| *count > 1) => warn!("told again: not waiting"),
     }
 
     closing.cancel();
     server.stop(true).await;
-    let _ = registry.ask(CloseAll).await; // Each session has its own deadlines.
+    // Each session has its own deadlines.
+    let _ = if keep_sessions { registry.ask(LetGoAll).await } else { registry.ask(CloseAll).await };
     drop(registry);
     drop(world);
     for arbiter in arbiters {

@@ -93,6 +93,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The session runs.
     fn start_session(&self, id: SessionId, started: Started) -> Stored;
 
+    /// A part of the session's desktop has ended and is being brought back.
+    fn retry_session(&self, id: SessionId) -> Stored;
+
+    /// The session runs again, on this desktop. Its deadlines stay.
+    fn restart_session(&self, id: SessionId, desktop: DesktopIdentity) -> Stored;
+
     /// The session's deadlines have moved.
     fn move_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored;
 

@@ -7,7 +7,7 @@ use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{RunId, SessionId};
 use crate::domain::occupancy::{Generation, Occupancy};
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord};
-use crate::domain::session::SessionRecord;
+use crate::domain::session::{DesktopIdentity, SessionRecord};
 
 impl Store for Db {
     fn insert_session(&self, session: SessionRecord) -> Stored {
@@ -23,6 +23,16 @@ impl Store for Db {
     fn start_session(&self, id: SessionId, started: Started) -> Stored {
         let db = self.clone();
         Box::pin(async move { sessions::start(&db, id, started).await })
+    }
+
+    fn retry_session(&self, id: SessionId) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { sessions::retry(&db, id).await })
+    }
+
+    fn restart_session(&self, id: SessionId, desktop: DesktopIdentity) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { sessions::restart(&db, id, desktop).await })
     }
 
     fn move_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored {

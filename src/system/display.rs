@@ -45,6 +45,11 @@ pub fn authority(cookie: &Cookie) -> Vec<u8> {
     .concat()
 }
 
+/// The cookie in an authority file that [`authority`] made.
+pub fn cookie_of(authority: &[u8]) -> Option<Cookie> {
+    authority.last_chunk().copied().filter(|cookie| self::authority(cookie) == authority)
+}
+
 /// What an X server is started with.
 #[derive(Debug)]
 pub struct Start<'a> {
@@ -52,6 +57,8 @@ pub struct Start<'a> {
     pub session: SessionId,
     /// Of the screen.
     pub size: Size,
+    /// The number it must have; any that is free without.
+    pub only: Option<u16>,
     /// The file with the cookie.
     pub authority: &'a Path,
     /// The file for the number.
@@ -63,7 +70,7 @@ pub struct Start<'a> {
 /// Brings an X server up. Each process is handed to `started` before it is waited for, so that
 /// the caller can end it when this is dropped or fails.
 pub async fn start(
-    Start { session, size, authority, number, log }: Start<'_>,
+    Start { session, size, only, authority, number, log }: Start<'_>,
     settings: &Settings,
     runtime: &Handle,
     started: impl Fn(&Process),
@@ -104,6 +111,11 @@ pub async fn start(
     };
     let deadline = settings.start_deadline();
 
+    if only.is_some() {
+        let process = spawn(only)?;
+        let display = STAGE.ready(&process, deadline, file_says(number, written)).await?;
+        return Ok((display, process));
+    }
     let Some(range) = range(settings) else {
         let process = spawn(None)?;
         let display = STAGE.ready(&process, deadline, file_says(number, written)).await?;
@@ -204,6 +216,8 @@ mod tests {
         assert_eq!(&bytes[8..26], b"MIT-MAGIC-COOKIE-1");
         assert_eq!(&bytes[26..], [&[0, 16][..], &cookie].concat());
         assert_eq!(usize::from(bytes[7]), COOKIE_NAME.len());
+        assert_eq!(cookie_of(&bytes), Some(cookie));
+        assert_eq!(cookie_of(&bytes[1..]), None);
     }
 
     #[test]

@@ -97,6 +97,12 @@ impl Stage {
         }
     }
 
+    /// The program did not answer while it was needed, and is ended.
+    pub(super) fn hung(self, process: &Process, deadline: Duration) -> Failure {
+        let message = format!("{} did not answer for {} s", self.name, deadline.as_secs());
+        Failure { log_tail: process.log_tail(), ..self.failed("hung", message) }
+    }
+
     /// Resolves with the sign of readiness, or when `process` has ended, or at the deadline.
     pub(super) async fn ready<T>(
         self,

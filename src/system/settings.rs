@@ -55,6 +55,10 @@ pub struct Settings {
     pub start_deadline_seconds: u64,
     /// How long a program may take to end before it is killed.
     pub stop_grace_seconds: u64,
+    /// How often a desktop that somebody drives or watches is looked at.
+    pub probe_seconds: u64,
+    /// How long a program of such a desktop may not answer before it counts as dead; 0 for ever.
+    pub hang_seconds: u64,
     /// The least time between two pictures of a display that changes.
     pub capture_interval_milliseconds: u64,
     /// How large the log of a program may become before its older part is cut away.
@@ -82,6 +86,8 @@ impl Default for Settings {
             vnc_linger_seconds: 30,
             start_deadline_seconds: 30,
             stop_grace_seconds: 5,
+            probe_seconds: 2,
+            hang_seconds: 10,
             capture_interval_milliseconds: 1_000,
             log_limit_bytes: 4 * 1024 * 1024,
             keep_directories: false,

@@ -11,7 +11,7 @@ use crate::actors::session::SessionError;
 use crate::actors::views::SessionView;
 use crate::db::store::StoreError;
 use crate::domain::ids::{OrganizationId, RunId, SessionId};
-use crate::domain::session::SessionSpec;
+use crate::domain::session::{SessionRecord, SessionSpec};
 
 /// Why the registry did not do what it was asked. Nothing has changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -186,6 +186,39 @@ impl Ask for Gone {
 
     fn summary(&self) -> Value {
         json!({ "in_order": self.in_order })
+    }
+}
+
+/// Takes over the sessions of a former server of this node, which are as their rows say. Answered
+/// when each has its actor; the desktops are taken over then.
+#[derive(Debug)]
+pub struct Adopt {
+    /// None of them may be final.
+    pub records: Vec<SessionRecord>,
+}
+
+impl Ask for Adopt {
+    type Answer = ();
+    const KIND: &'static str = "adopt";
+    const AUDITED: bool = true;
+
+    fn summary(&self) -> Value {
+        json!({ "sessions": self.records.len() })
+    }
+}
+
+/// Ends every run, and leaves every session to the next server. Answered when no session has an
+/// actor any more.
+#[derive(Debug)]
+pub struct LetGoAll;
+
+impl Ask for LetGoAll {
+    type Answer = ();
+    const KIND: &'static str = "let_go_all";
+    const AUDITED: bool = true;
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60)
     }
 }
 

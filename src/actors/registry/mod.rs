@@ -18,7 +18,9 @@ use actix::{Actor, ArbiterHandle, AsyncContext as _, Context};
 use futures_util::future::join_all;
 use tracing::info;
 
-pub use self::messages::{CloseAll, Create, Created, Drain, RegistryError, Route, RouteError};
+pub use self::messages::{
+    Adopt, CloseAll, Create, Created, Drain, LetGoAll, RegistryError, Route, RouteError,
+};
 pub(in crate::actors) use self::messages::{Gone, Resident};
 pub use self::runs::{
     CancelRun, ContinueRun, NewRun, RouteRun, RunAccepted, RunRouteError, StartRun,
@@ -27,7 +29,7 @@ use super::ask::{Address, Answering, Handle, answered};
 use super::journal::{About, Name};
 use super::opens_envelopes;
 use super::run::{Cancel, Run};
-use super::session::{Close, Session};
+use super::session::{Close, LetGo, Session};
 use super::world::World;
 use crate::domain::ids::{OrganizationId, RunId, SessionId};
 use crate::domain::session::SessionStatus;
@@ -54,6 +56,8 @@ pub struct Registry {
     /// Places that are taken by what is being stored and has no actor yet.
     sessions_coming: usize,
     runs_coming: usize,
+    /// How many actors of a session have broken.
+    broken: HashMap<SessionId, u32>,
     draining: bool,
 }
 
@@ -76,6 +80,7 @@ impl Registry {
             runs: HashMap::new(),
             sessions_coming: 0,
             runs_coming: 0,
+            broken: HashMap::new(),
             draining: false,
         };
         let inner = Self::start_in_arbiter(&home, |_| registry);
@@ -126,15 +131,33 @@ impl Handle<Drain> for Registry {
     }
 }
 
-impl Handle<CloseAll> for Registry {
-    fn handle(&mut self, CloseAll: CloseAll, _: &mut Context<Self>) -> Answering<()> {
+impl Registry {
+    /// Calls every run off. Gives what resolves when they have ended, and all sessions.
+    fn wind_up(&mut self) -> (impl Future<Output = ()> + use<>, Vec<Address<Session>>) {
         self.draining = true;
         self.show_phase();
         let why = "the server is stopping".to_owned();
         let runs = self.runs.values().map(|run| run.address.ask(Cancel { why: why.clone() }));
         let runs = join_all(runs.collect::<Vec<_>>());
-        let sessions: Vec<_> =
-            self.sessions.values().map(|session| session.address.clone()).collect();
+        let sessions = self.sessions.values().map(|session| session.address.clone()).collect();
+        (async move { drop(runs.await) }, sessions)
+    }
+}
+
+impl Handle<LetGoAll> for Registry {
+    fn handle(&mut self, LetGoAll: LetGoAll, _: &mut Context<Self>) -> Answering<()> {
+        let (runs, sessions) = self.wind_up();
+        Box::pin(async move {
+            // Runs first: they give back what they hold, and end the sessions they made.
+            runs.await;
+            join_all(sessions.iter().map(|session| session.ask(LetGo))).await;
+        })
+    }
+}
+
+impl Handle<CloseAll> for Registry {
+    fn handle(&mut self, CloseAll: CloseAll, _: &mut Context<Self>) -> Answering<()> {
+        let (runs, sessions) = self.wind_up();
         Box::pin(async move {
             // Runs first: they record what they gave back.
             runs.await;

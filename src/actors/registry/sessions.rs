@@ -1,6 +1,7 @@
 //! How sessions come into the book, and how they leave it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
 use actix::{Actor as _, ActorFutureExt as _, AsyncContext as _, Context};
@@ -8,17 +9,24 @@ use futures_util::FutureExt as _;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
-use super::{Create, Created, Gone, Registry, RegistryError, Resident, Resides};
+use super::{Adopt, Create, Created, Gone, Registry, RegistryError, Resident, Resides};
 use crate::actors::ask::{Address, Answering, Handle, Unanswered, answered};
 use crate::actors::journal::{About, Name};
 use crate::actors::registration::Registration;
-use crate::actors::session::Session;
+use crate::actors::session::{Origin, Session};
 use crate::actors::views::SessionView;
 use crate::db::store::Ended;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::SessionId;
 use crate::domain::occupancy::Occupancy;
 use crate::domain::session::{Failure, SessionRecord, SessionStatus};
+use crate::system::desktop::Files;
+
+/// How many actors of one session may break.
+const MOST_BROKEN: u32 = 3;
+
+/// How much longer each next actor waits; the first does not.
+const AFTER_BROKEN: Duration = Duration::from_secs(2);
 
 impl Handle<Create> for Registry {
     fn handle(
@@ -58,7 +66,8 @@ impl Handle<Create> for Registry {
             let created = match stored {
                 Ok(()) => {
                     let id = record.id;
-                    Ok(Created { id, view: registry.admit_session(record, ctx) })
+                    let view = registry.admit_session(record, Origin::New, ctx);
+                    Ok(Created { id, view })
                 }
                 Err(cause) => Err(RegistryError::NotStored(cause)),
             };
@@ -73,12 +82,13 @@ impl Registry {
     fn admit_session(
         &mut self,
         record: SessionRecord,
+        origin: Origin,
         ctx: &mut Context<Self>,
     ) -> watch::Receiver<SessionView> {
         let (id, organization) = (record.id, record.organization);
         let registry = self.address(&id.to_string(), ctx).downgrade();
         let registration = Registration::new(registry, Resident::Session(id));
-        let (session, view) = Session::new(Arc::clone(&self.world), record, registration);
+        let (session, view) = Session::new(Arc::clone(&self.world), record, origin, registration);
 
         let inner = Session::start_in_arbiter(&self.next_arbiter(), |_| session);
         let about = About { organization: Some(organization), session: Some(id), run: None };
@@ -90,12 +100,28 @@ impl Registry {
         view
     }
 
-    /// Its actor panicked, and with it went the handle of its desktop: the processes are found
-    /// by their marker and ended, and the row is told.
+    /// Its actor panicked, and with it went the handle of its desktop. Another one takes that
+    /// over, unless this happens again and again.
+    fn on_broken(&mut self, record: SessionRecord, ctx: &mut Context<Self>) {
+        let id = record.id;
+        let broken = self.broken.entry(id).or_default();
+        *broken += 1;
+        error!("the actor of session {id} has ended without closing it, {broken} times so far");
+        if record.status.is_final() || *broken > MOST_BROKEN {
+            self.broken.remove(&id);
+            return self.mop_up(id, ctx);
+        }
+        let wait = AFTER_BROKEN.saturating_mul(broken.saturating_sub(1));
+        ctx.run_later(wait, move |registry, ctx| {
+            registry.admit_session(record, Origin::Former, ctx);
+        });
+    }
+
+    /// What is left of a session whose actor breaks: the processes are found by their marker and
+    /// ended, and the row is told.
     fn mop_up(&self, id: SessionId, ctx: &mut Context<Self>) {
-        error!("the actor of session {id} has ended without closing it");
         let world = Arc::clone(&self.world);
-        let swept = self.world.launcher.sweep(id);
+        let swept = self.world.launcher.sweep(id, Files::Kept);
         let mopped = swept.then(move |left| {
             for what in left {
                 error!("left behind by session {id}: {what}");
@@ -120,6 +146,18 @@ impl Registry {
     }
 }
 
+impl Handle<Adopt> for Registry {
+    fn handle(&mut self, Adopt { records }: Adopt, ctx: &mut Context<Self>) -> Answering<()> {
+        for record in records {
+            // One that has an actor is that actor's.
+            if !record.status.is_final() && !self.sessions.contains_key(&record.id) {
+                self.admit_session(record, Origin::Former, ctx);
+            }
+        }
+        answered(())
+    }
+}
+
 impl Handle<Gone> for Registry {
     fn handle(
         &mut self,
@@ -128,10 +166,16 @@ impl Handle<Gone> for Registry {
     ) -> Answering<()> {
         match resident {
             Resident::Session(id) => {
-                self.sessions.remove(&id);
+                let gone = self.sessions.remove(&id);
+                let view = gone.and_then(|gone| self.world.views.session(gone.organization, id));
                 self.world.views.remove_session(id);
-                if !in_order {
-                    self.mop_up(id, ctx);
+                if in_order {
+                    self.broken.remove(&id);
+                    return answered(());
+                }
+                match view.map(|view| view.borrow().record.clone()) {
+                    Some(record) => self.on_broken(record, ctx),
+                    None => self.mop_up(id, ctx),
                 }
             }
             Resident::Run(id) => self.on_run_gone(id, in_order, ctx),

@@ -14,12 +14,13 @@ use super::work::Taken;
 use super::{Ending, Finished, Job, Lease, Phase, Run, failed};
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Begin, Grant, Heartbeat, SessionError, Wait};
+use crate::actors::views::SessionView;
 use crate::db::store::{RunChange, StoreError};
 use crate::domain::ids::SessionId;
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Occupant, RunnableId, RunnableType};
 use crate::domain::run::RunStatus;
-use crate::domain::session::Failure;
+use crate::domain::session::{Failure, SessionStatus};
 
 impl Run {
     /// Says on record that the run waits for `session`, and then waits.
@@ -161,10 +162,20 @@ impl Run {
     fn watch_session(&mut self, session: SessionId, ctx: &mut Context<Self>) {
         let Some(mut view) = self.session_view(session) else { return };
         let ends = async move {
-            let ended = view.wait_for(|view| view.closing || view.record.status.is_final()).await;
-            ended.ok().and_then(|view| view.record.failure.clone())
+            let broke = |view: &SessionView| view.record.status == SessionStatus::Retry;
+            let ended = view
+                .wait_for(|view| view.closing || view.record.status.is_final() || broke(view))
+                .await;
+            ended.ok().map(|view| (broke(&view), view.record.failure.clone()))
         };
-        ctx.spawn(ends.into_actor(self).map(move |failure: Option<Failure>, run, ctx| {
+        ctx.spawn(ends.into_actor(self).map(move |ended: Option<(bool, _)>, run, ctx| {
+            let (broke, failure): (bool, Option<Failure>) = ended.unwrap_or_default();
+            if broke {
+                // The pages that it drove are gone, though the session goes on.
+                let message =
+                    format!("the browser of session {session} broke down and was restarted");
+                return run.end(failed("browser_crashed", message), ctx);
+            }
             let what = failure.map_or_else(|| "it was closed".to_owned(), |cause| cause.message);
             run.end(failed("session_ended", format!("the session {session} ended: {what}")), ctx);
         }));

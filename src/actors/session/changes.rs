@@ -75,7 +75,17 @@ impl Session {
     fn decide(&self, change: &Change) -> Changed {
         match (&self.phase, change) {
             (Phase::Running { .. }, _) => {}
-            (Phase::Starting { .. }, _) => return Err(SessionError::Starting),
+            // Who holds it is heard; nobody new begins on a broken desktop.
+            (
+                Phase::Recovering { .. },
+                Change::Heartbeat { .. }
+                | Change::Release { .. }
+                | Change::Evict { .. }
+                | Change::Lapse,
+            ) => {}
+            (Phase::Starting { .. } | Phase::Recovering { .. }, _) => {
+                return Err(SessionError::Starting);
+            }
             (Phase::Closing { .. }, _) => return Err(SessionError::Closing),
         }
         let now = self.world.clock.now();
@@ -131,6 +141,7 @@ impl Session {
             session.next_turn(ctx);
             session.publish();
             session.set_timer_after(lapsed, ctx);
+            session.leave_if_told(ctx);
         }));
     }
 
@@ -259,7 +270,7 @@ impl Handle<Renew> for Session {
         match &self.phase {
             Phase::Starting { .. } => return answered(Err(SessionError::Starting)),
             Phase::Closing { .. } => return answered(Err(SessionError::Closing)),
-            Phase::Running { .. } => {}
+            Phase::Running { .. } | Phase::Recovering { .. } => {}
         }
         let deadlines = self.record.deadlines.extended(self.world.clock.now(), by);
         if deadlines == self.record.deadlines {

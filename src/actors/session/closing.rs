@@ -36,8 +36,12 @@ impl Session {
     pub(super) fn end(&mut self, end: Ended, ctx: &mut Context<Self>) {
         match self.begin_closing(end, ctx) {
             // Its outcome arrives in `on_launched`, which goes on from there.
-            Some(Phase::Starting { call_off }) => call_off.cancel(),
-            Some(Phase::Running { desktop }) => self.shut_down(desktop, ctx),
+            Some(Phase::Starting { call_off } | Phase::Recovering { desktop: None, call_off }) => {
+                call_off.cancel()
+            }
+            Some(Phase::Recovering { desktop: Some(desktop), .. } | Phase::Running { desktop }) => {
+                self.shut_down(desktop, ctx)
+            }
             Some(Phase::Closing { .. }) | None => {}
         }
     }
@@ -107,6 +111,7 @@ impl Session {
         self.publish();
         let (id, status) = (self.record.id, self.record.status);
         info!(parent: &self.span, "session {id} has ended: {status}");
+        self.tell_left();
         self.registration.in_order();
         ctx.stop();
     }

@@ -41,7 +41,7 @@ impl Session {
     }
 
     /// The lifetime counts from now, and the session is running only once that is stored.
-    fn store_start(&mut self, desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
+    pub(super) fn store_start(&mut self, desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
         let now = self.world.clock.now();
         let started = Started {
             desktop: desktop.identity().clone(),
@@ -67,7 +67,7 @@ impl Session {
         if matches!(self.phase, Phase::Closing { .. }) {
             return self.shut_down(desktop, ctx);
         }
-        let death = desktop.death();
+        self.await_death(&*desktop, ctx);
         // The desktop is the phase's from here on, so that every way to the end takes it down.
         self.enter(Phase::Running { desktop });
         if let Err(cause) = outcome {
@@ -81,18 +81,10 @@ impl Session {
         self.record.modified_at = at;
         self.record.deadlines = deadlines;
         info!(parent: &self.span, "session {} runs on display :{number}", self.record.id);
-        ctx.spawn(
-            death.into_actor(self).map(|failure, session, ctx| session.on_death(failure, ctx)),
-        );
         self.next_turn(ctx);
         self.publish();
         self.set_timer(ctx);
-    }
-
-    fn on_death(&mut self, failure: Failure, ctx: &mut Context<Self>) {
-        if matches!(self.phase, Phase::Running { .. }) {
-            self.fail(failure, ctx);
-        }
+        self.leave_if_told(ctx);
     }
 }
 

@@ -1,10 +1,18 @@
 //! One browser session: its desktop, its occupancy, and its end.
 //!
 //! ```text
-//! Starting --launched, stored--> Running --close, death, deadline--> Closing --none left,
-//!     |                                                                 ^     stored--> (stops)
-//!     +---------------------- close, failure ---------------------------+
+//! Starting --launched, stored--> Running --close, deadline--> Closing --none left,
+//!     |                          |   ^                           ^         stored--> (stops)
+//!     |                    death |   | brought back,             |
+//!     |                          v   | taken over                |
+//!     |                       Recovering --close, too often------+
+//!     |                          ^                               |
+//!     |     (a former server's) -+                               |
+//!     +---------------------- close, failure --------------------+
 //! ```
+//!
+//! A session that is told to let go stops from `Running`, and leaves its desktop to the next
+//! server.
 //!
 //! # Invariants
 //!
@@ -15,13 +23,18 @@
 //! 3. `record` is what the row says. A change is decided on it, stored, and only then taken over
 //!    and answered: one at a time, in the order of arrival.
 //! 4. Who waits in the queue is served before who arrives later.
-//! 5. The actor stops in `on_ended` only, when no program of the desktop is left and the row says
-//!    that the session has ended.
+//! 5. The actor stops in `on_ended`, when no program of the desktop is left and the row says
+//!    that the session has ended; or in `leave_if_told`, when the row says how it stands.
+//! 6. An occupancy outlives a recovery: its holder is heard all the while, though nobody new can
+//!    begin.
 
+mod adopting;
 mod changes;
 mod closing;
 mod launching;
+mod leaving;
 mod messages;
+mod recovery;
 mod timer;
 mod waiting;
 mod watching;
@@ -38,11 +51,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use self::changes::Turn;
+pub(in crate::actors) use self::leaving::LetGo;
 pub(in crate::actors) use self::messages::Evict;
 pub use self::messages::{
     Begin, Capture, Close, Grant, Heartbeat, Look, Release, Renew, SessionError, Wait, Watch,
     Watching,
 };
+use self::recovery::Recoveries;
 use self::waiting::Waiting;
 use super::ask::{Handle, answered};
 use super::journal::Name;
@@ -63,6 +78,9 @@ enum Phase {
     Starting { call_off: CancellationToken },
     /// Its browser can be driven.
     Running { desktop: Box<dyn Desktop> },
+    /// Its desktop is being taken over from a former server, or brought back. It is here while
+    /// nothing is being done with it.
+    Recovering { desktop: Option<Box<dyn Desktop>>, call_off: CancellationToken },
     /// Its desktop is being taken down, and then its end is stored.
     Closing { end: Ended, waiting: Vec<oneshot::Sender<Result<(), SessionError>>> },
 }
@@ -72,6 +90,7 @@ impl Phase {
         match self {
             Self::Starting { .. } => "starting",
             Self::Running { .. } => "running",
+            Self::Recovering { .. } => "recovering",
             Self::Closing { .. } => "closing",
         }
     }
@@ -98,17 +117,35 @@ pub struct Session {
     following: Option<Following>,
     view: watch::Sender<SessionView>,
     timer: Option<SpawnHandle>,
+    recoveries: Recoveries,
+    /// Whom to tell that the desktop was let go; somebody from when that is wanted.
+    leaving: Vec<oneshot::Sender<()>>,
     registration: Registration,
 }
 
+/// Where a session comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Its row has just been stored.
+    New,
+    /// A former server had it, or a former actor.
+    Former,
+}
+
 impl Session {
-    /// A session whose row has just been stored, and the view that it will publish.
+    /// A session whose row is stored, and the view that it will publish.
     pub(super) fn new(
         world: Arc<World>,
         record: SessionRecord,
+        origin: Origin,
         registration: Registration,
     ) -> (Self, watch::Receiver<SessionView>) {
         let id = record.id;
+        let call_off = CancellationToken::new();
+        let phase = match origin {
+            Origin::New => Phase::Starting { call_off },
+            Origin::Former => Phase::Recovering { desktop: None, call_off },
+        };
         let view =
             SessionView { version: 1, record, waiters: Vec::new(), viewers: 0, closing: false };
         let record = view.record.clone();
@@ -116,7 +153,7 @@ impl Session {
         let session = Self {
             name: Name::from(id.to_string().as_str()),
             span: tracing::info_span!("session", session.id = %id),
-            phase: Phase::Starting { call_off: CancellationToken::new() },
+            phase,
             record,
             turns: VecDeque::new(),
             storing: false,
@@ -126,6 +163,8 @@ impl Session {
             following: None,
             view,
             timer: None,
+            recoveries: Recoveries::default(),
+            leaving: Vec::new(),
             registration,
             world,
         };
@@ -156,6 +195,7 @@ impl Session {
                 view.record.failure = end.failure.clone();
             }
         });
+        self.tell_use();
     }
 }
 
@@ -166,7 +206,12 @@ impl Actor for Session {
         ctx.set_mailbox_capacity(0); // No bound: a full mailbox would cost us the order.
         self.world.journal.enter(&self.name, "session");
         self.world.journal.phase(&self.name, self.phase.name());
-        self.launch(ctx);
+        match self.phase {
+            Phase::Recovering { .. } => self.adopt(ctx),
+            Phase::Starting { .. } | Phase::Running { .. } | Phase::Closing { .. } => {
+                self.launch(ctx);
+            }
+        }
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {

@@ -28,7 +28,7 @@ impl Session {
             ctx.cancel_future(timer);
         }
         let next = match self.phase {
-            Phase::Running { .. } => self.next_timer(),
+            Phase::Running { .. } | Phase::Recovering { .. } => self.next_timer(),
             Phase::Starting { .. } => self.next_waiter_timer(),
             Phase::Closing { .. } => None,
         };
@@ -65,7 +65,7 @@ impl Session {
 
         let idle = self.record.occupancy.holder().is_none()
             && passed(self.record.deadlines.idle_expires_at);
-        if matches!(self.phase, Phase::Running { .. })
+        if matches!(self.phase, Phase::Running { .. } | Phase::Recovering { .. })
             && (idle || passed(self.record.deadlines.expires_at))
         {
             let why =

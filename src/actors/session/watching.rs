@@ -15,7 +15,7 @@ use crate::system::desktop::{Desktop, Picture};
 impl Session {
     fn desktop(&self) -> Result<&dyn Desktop, SessionError> {
         match &self.phase {
-            Phase::Starting { .. } => Err(SessionError::Starting),
+            Phase::Starting { .. } | Phase::Recovering { .. } => Err(SessionError::Starting),
             Phase::Running { desktop } if self.record.status == SessionStatus::Running => {
                 Ok(desktop.as_ref())
             }
@@ -29,7 +29,13 @@ impl Session {
         let keep = self.record.occupancy.holder().map(|held| self.picture_of(&held.occupant));
         self.following = match (&self.phase, keep) {
             (Phase::Running { desktop }, Some(keep)) => Some(desktop.screen().follow(Some(keep))),
-            (Phase::Running { .. } | Phase::Starting { .. } | Phase::Closing { .. }, _) => None,
+            (
+                Phase::Running { .. }
+                | Phase::Starting { .. }
+                | Phase::Recovering { .. }
+                | Phase::Closing { .. },
+                _,
+            ) => None,
         };
     }
 

@@ -14,7 +14,7 @@ use super::values::{Page, all, coalesce, json, now, one, stored};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{NodeId, OrganizationId, SessionId};
 use crate::domain::occupancy::{Generation, Occupancy};
-use crate::domain::session::{SessionRecord, SessionStatus};
+use crate::domain::session::{DesktopIdentity, SessionRecord, SessionStatus};
 use crate::schema::browser_sessions as sessions;
 
 /// The statuses in which a session has not ended, as the partial indexes name them.
@@ -167,8 +167,37 @@ pub(super) async fn start(db: &Db, id: SessionId, started: Started) -> Result<()
             sessions::desktop.eq(json(&desktop)),
             sessions::expires_at.eq(deadlines.expires_at.map(stored)),
             sessions::idle_expires_at.eq(deadlines.idle_expires_at.map(stored)),
-            // When it was brought back after a crash, it has started before.
+            // When its launch was repeated, the first start counts.
             sessions::started_at.eq(coalesce(sessions::started_at, Some(stored(at)))),
+            sessions::modified_at.eq(now()),
+        );
+        Ok(diesel::update(live!(id)).set(change).execute(c).await?)
+    })
+    .await?;
+    changed_or_why(db, id, changed).await
+}
+
+pub(super) async fn retry(db: &Db, id: SessionId) -> Result<(), StoreError> {
+    let changed = on!(db, write, |c| {
+        let status = sessions::status.eq(SessionStatus::Retry.as_str());
+        let change = (status, sessions::modified_at.eq(now()));
+        Ok(diesel::update(live!(id)).set(change).execute(c).await?)
+    })
+    .await?;
+    changed_or_why(db, id, changed).await
+}
+
+pub(super) async fn restart(
+    db: &Db,
+    id: SessionId,
+    desktop: DesktopIdentity,
+) -> Result<(), StoreError> {
+    let changed = on!(db, write, |c| {
+        let change = (
+            sessions::status.eq(SessionStatus::Running.as_str()),
+            sessions::display_number.eq(i32::from(desktop.display_number)),
+            sessions::vnc_port.eq(i32::from(desktop.vnc_port)),
+            sessions::desktop.eq(json(&desktop)),
             sessions::modified_at.eq(now()),
         );
         Ok(diesel::update(live!(id)).set(change).execute(c).await?)

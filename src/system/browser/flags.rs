@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::Start;
+use super::{First, Start};
 use crate::system::settings::Settings;
 
 /// Below this, shared memory goes to files: Chromium crashes when `/dev/shm` is full.
@@ -71,8 +71,13 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
         flags.push(format!("--proxy-server={proxy}").into());
     }
     flags.extend(settings.chromium_arguments.iter().map(Into::into));
-    let page = start.spec.start_url.as_ref().map_or("about:blank", |url| url.as_str());
-    flags.push(page.into());
+    flags.push(match start.first {
+        First::Page => {
+            start.spec.start_url.as_ref().map_or("about:blank", |url| url.as_str()).into()
+        }
+        First::Nothing => "about:blank".into(),
+        First::Last => "--restore-last-session".into(),
+    });
     flags
 }
 

@@ -46,6 +46,17 @@ pub struct Devtools {
     pub path: String,
 }
 
+/// What a browser shows first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// The page that was asked for with the session.
+    Page,
+    /// Nothing: its pages are put back afterwards.
+    Nothing,
+    /// What it showed when it ended, as far as its profile knows.
+    Last,
+}
+
 /// What a browser is started with.
 #[derive(Debug)]
 pub struct Start<'a> {
@@ -53,6 +64,8 @@ pub struct Start<'a> {
     pub session: SessionId,
     /// The size of its window, its proxy, its first page.
     pub spec: &'a SessionSpec,
+    /// What it shows first.
+    pub first: First,
     /// The display.
     pub display: u16,
     /// The file with the display's cookie.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use super::Files;
 use super::directory::Directory;
 use crate::domain::ids::SessionId;
 use crate::domain::session::DesktopIdentity;
@@ -95,7 +96,9 @@ pub(super) async fn end_remains(
     session: SessionId,
     directory: Directory,
     settings: Arc<Settings>,
+    files: Files,
 ) -> Vec<String> {
+    let keep = settings.keep_directories || files == Files::Kept;
     let grace = settings.stop_grace();
     let saved = match directory.saved() {
         Ok(saved) => saved.map(|saved| saved.identity),
@@ -123,7 +126,7 @@ pub(super) async fn end_remains(
         let creators: Vec<i32> = identity.vnc.iter().map(|vnc| vnc.pid).collect();
         left.extend(sweep_segments(&creators, &settings.path).await);
     }
-    left.extend(clear(directory, settings.keep_directories).await);
+    left.extend(clear(directory, keep).await);
     left
 }
 

@@ -60,6 +60,11 @@ impl Directory {
         self.root.join("logs").join(format!("{program}.log"))
     }
 
+    /// What the browser showed and knew last, see [`Memory`](super::memory::Memory).
+    pub(super) fn memory(&self) -> PathBuf {
+        self.root.join("memory.json")
+    }
+
     pub(super) fn authority(&self) -> PathBuf {
         self.root.join("xauthority")
     }
@@ -128,6 +133,7 @@ impl Directory {
             self.vnc_password(),
             self.vnc_flag(),
             self.saved_at(),
+            self.memory(),
         ];
         for file in gone {
             absent(fs::remove_file(file))?;
@@ -157,7 +163,7 @@ fn absent(removed: io::Result<()>) -> io::Result<()> {
 }
 
 /// Replaces a file whole, readable for its owner only.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("part");
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;

@@ -22,17 +22,16 @@ use tracing::Instrument as _;
 use super::closing::{Parts, Undo, end_remains};
 use super::directory::{Directory, Saved};
 use super::record::Record;
-use super::running::LiveDesktop;
-use super::{Desktop, Launch, LaunchError, Order};
+use super::running::{LiveDesktop, Made};
+use super::{AdoptError, Desktop, Files, Launch, LaunchError, Order};
 use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity};
-use crate::system::browser;
-use crate::system::capture::Capture;
+use crate::system::browser::{self, First};
 use crate::system::display::{self, Cookie};
 use crate::system::failure::{directory as directory_failed, failure};
-use crate::system::process::Process;
+use crate::system::process::{self, Process};
 use crate::system::settings::{Sandbox, Settings};
-use crate::system::vnc::{self, Place, Ports, Seats};
+use crate::system::vnc::{self, Place, Ports, Reservation, Seats};
 
 /// Brings desktops up with real programs. Clones are the same.
 #[derive(Debug, Clone)]
@@ -68,12 +67,40 @@ impl Desktops {
     /// Ends what a former server left running of a session: the browser by `Browser.close`, the
     /// rest by signals, and only what carries the session's marker. Resolves as
     /// [`Desktop::shut_down`] does. It may be repeated; not for a session whose desktop is up.
-    pub fn end_remains(&self, session: SessionId) -> BoxFuture<'static, Vec<String>> {
+    pub fn end_remains(&self, session: SessionId, files: Files) -> BoxFuture<'static, Vec<String>> {
         let settings = Arc::clone(&self.0.settings);
-        let work = self.0.runtime.spawn(end_remains(session, self.directory(session), settings));
+        let remains = end_remains(session, self.directory(session), settings, files);
+        let work = self.0.runtime.spawn(remains);
         Box::pin(async move {
             work.await.unwrap_or_else(|cause| vec![format!("the end broke off: {cause}")])
         })
+    }
+
+    /// The sessions that have a directory here and are none of `live`, but of which a process or
+    /// a `desktop.json` is left: what belongs to nobody.
+    pub fn orphans(&self, live: &[SessionId]) -> Vec<SessionId> {
+        let Ok(entries) = std::fs::read_dir(self.0.data.join("sessions")) else {
+            return Vec::new();
+        };
+        let known = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let known: Vec<SessionId> = known.filter(|session| !live.contains(session)).collect();
+        let living = process::living_among(&known);
+        let is_left = |session: &SessionId| {
+            living.contains(session) || !matches!(self.directory(*session).saved(), Ok(None))
+        };
+        known.into_iter().filter(is_left).collect()
+    }
+
+    pub(super) fn settings(&self) -> &Arc<Settings> {
+        &self.0.settings
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.0.runtime
+    }
+
+    pub(super) fn ports(&self) -> &Arc<Ports> {
+        &self.0.ports
     }
 
     /// Removes the directory of a session that has ended, its downloads too. It may be repeated.
@@ -93,10 +120,10 @@ impl Launch for Desktops {
         call_off: CancellationToken,
     ) -> BoxFuture<'static, Result<Box<dyn Desktop>, LaunchError>> {
         let (answer, answered) = oneshot::channel();
-        let inner = Arc::clone(&self.0);
+        let inner = self.clone();
         let span = tracing::info_span!("launch", session.id = %order.session);
         let work = async move {
-            let outcome = inner.launch(order, call_off).await;
+            let outcome = inner.launch_now(order, call_off).await;
             let outcome = outcome.map(|desktop| -> Box<dyn Desktop> { Box::new(desktop) });
             // Nobody waits for it any more, and nobody else knows of it.
             if let Err(Ok(desktop)) = answer.send(outcome) {
@@ -114,8 +141,23 @@ impl Launch for Desktops {
         })
     }
 
-    fn sweep(&self, session: SessionId) -> BoxFuture<'static, Vec<String>> {
-        self.end_remains(session)
+    fn adopt(&self, order: Order) -> BoxFuture<'static, Result<Box<dyn Desktop>, AdoptError>> {
+        let desktops = self.clone();
+        let span = tracing::info_span!("adopt", session.id = %order.session);
+        let work = self.0.runtime.spawn_blocking(move || {
+            let _entered = span.entered();
+            desktops.take_over(order)
+        });
+        Box::pin(async move {
+            match work.await {
+                Ok(adopted) => adopted.map(|desktop| -> Box<dyn Desktop> { Box::new(desktop) }),
+                Err(cause) => Err(AdoptError::Broken { cause: cause.to_string() }),
+            }
+        })
+    }
+
+    fn sweep(&self, session: SessionId, files: Files) -> BoxFuture<'static, Vec<String>> {
+        self.end_remains(session, files)
     }
 }
 
@@ -123,21 +165,21 @@ fn failed(failure: Failure) -> LaunchError {
     LaunchError::Failed(Box::new(failure))
 }
 
-impl Inner {
-    async fn launch(
+impl Desktops {
+    async fn launch_now(
         &self,
         order: Order,
         call_off: CancellationToken,
     ) -> Result<LiveDesktop, LaunchError> {
-        let directory = Directory::of(&self.data, order.session);
+        let directory = self.directory(order.session);
         if let Ok(Some(saved)) = directory.saved()
             && crate::system::process::is_ours(&saved.identity.xvfb, order.session)
         {
             let message = "a desktop of this session lives already".to_owned();
             return Err(failed(failure("directory", "directory_failed", message)));
         }
-        let parts = Parts::new(order.session, directory, Arc::clone(&self.settings));
-        let undo = Mutex::new(Undo::new(parts, self.runtime.clone()));
+        let parts = Parts::new(order.session, directory, Arc::clone(self.settings()));
+        let undo = Mutex::new(Undo::new(parts, self.runtime().clone()));
         let outcome = tokio::select! {
             biased;
             () = call_off.cancelled() => Err(LaunchError::CalledOff),
@@ -150,14 +192,15 @@ impl Inner {
     }
 
     async fn bring_up(&self, order: &Order, undo: &Mutex<Undo>) -> Result<LiveDesktop, Failure> {
-        let Self { settings, runtime, .. } = self;
+        let (settings, runtime) = (self.settings(), self.runtime());
         let session = order.session;
-        let directory = Directory::of(&self.data, session);
+        let directory = self.directory(session);
         let cookie: Cookie = rand::random();
         let password = vnc::password();
         let chromium_path = browser::locate(settings)?;
 
-        let reservation = self.ports.reserve(None).ok_or_else(|| vnc::no_port_free(&self.ports))?;
+        let reservation = self.ports().reserve(None);
+        let reservation = reservation.ok_or_else(|| vnc::no_port_free(self.ports()))?;
         let vnc_port = reservation.port();
         undo.lock().note(|parts| parts.reservation = Some(reservation));
         let made = directory.create(&cookie, &password);
@@ -166,6 +209,7 @@ impl Inner {
         let start = display::Start {
             session,
             size: order.spec.size,
+            only: None,
             authority: &directory.authority(),
             number: &directory.display_number(),
             log: &directory.log("xvfb"),
@@ -185,10 +229,15 @@ impl Inner {
             .map_err(|cause| directory_failed(&profile, &cause))?;
 
         let record = Arc::new(Record::new(directory.clone()));
-        let vnc = self.vnc(order, display_number, &password, undo, &record)?;
+        let mut reservation = None;
+        undo.lock().note(|parts| reservation = parts.reservation.take());
+        let reservation = reservation.ok_or_else(|| vnc::no_port_free(self.ports()))?;
+        let vnc = self.seats(session, display_number, &password, reservation, &record);
+        undo.lock().note(|parts| parts.vnc = Some(vnc.clone()));
         let start = browser::Start {
             session,
             spec: &order.spec,
+            first: First::Page,
             display: display_number,
             authority: &directory.authority(),
             profile: &profile,
@@ -215,27 +264,37 @@ impl Inner {
         let vnc_password = password.expose_secret().to_owned();
         let saved = record.up(Saved { session, identity, vnc_password });
         let identity = saved.map_err(|cause| directory_failed(directory.path(), &cause))?;
-        let screen =
-            Capture::new(display_number, cookie, settings.capture_interval(), runtime.clone());
         // From here on nothing is awaited: the guard is disarmed by who owns the parts now.
         let parts = undo.lock().take().ok_or_else(|| {
             failure("directory", "launch_broke_off", "the launch was undone".to_owned())
         })?;
-        Ok(LiveDesktop::new(parts, identity, (xvfb, chromium), screen, vnc, runtime.clone()))
+        let made = Made {
+            desktops: self.clone(),
+            order: order.clone(),
+            parts,
+            identity,
+            record,
+            cookie,
+            vnc_password: password,
+            xvfb,
+            chromium,
+            vnc,
+        };
+        Ok(LiveDesktop::new(made, runtime.clone()))
     }
 
     /// The VNC server, which keeps `desktop.json` up to date when it starts.
-    fn vnc(
+    pub(super) fn seats(
         &self,
-        order: &Order,
+        session: SessionId,
         display: u16,
         password: &SecretString,
-        undo: &Mutex<Undo>,
+        reservation: Reservation,
         record: &Arc<Record>,
-    ) -> Result<Seats, Failure> {
-        let directory = Directory::of(&self.data, order.session);
+    ) -> Seats {
+        let directory = self.directory(session);
         let place = Place {
-            session: order.session,
+            session,
             display,
             authority: directory.authority(),
             password_file: directory.vnc_password(),
@@ -243,27 +302,22 @@ impl Inner {
             flag: directory.vnc_flag(),
             log: directory.log("x11vnc"),
         };
-        let mut reservation = None;
-        undo.lock().note(|parts| reservation = parts.reservation.take());
-        let reservation = reservation.ok_or_else(|| vnc::no_port_free(&self.ports))?;
         let record = Arc::clone(record);
         let on_started = Box::new(move |process: &ProcessIdentity, port: u16| {
             record.vnc_started(process, port);
         });
-        let settings = Arc::clone(&self.settings);
-        let vnc = Seats::new(place, reservation, settings, self.runtime.clone(), on_started);
-        undo.lock().note(|parts| parts.vnc = Some(vnc.clone()));
-        Ok(vnc)
+        let settings = Arc::clone(self.settings());
+        Seats::new(place, reservation, settings, self.runtime().clone(), on_started)
     }
 
-    async fn no_sandbox(&self, chromium: &Path) -> bool {
-        let decide = async || match self.settings.sandbox {
+    pub(super) async fn no_sandbox(&self, chromium: &Path) -> bool {
+        let decide = async || match self.settings().sandbox {
             Sandbox::On => false,
             Sandbox::Off => {
                 tracing::warn!("Chromium runs without its sandbox: `sandbox` is off");
                 true
             }
-            Sandbox::Auto => match browser::obstacle(chromium, &self.settings.path).await {
+            Sandbox::Auto => match browser::obstacle(chromium, &self.settings().path).await {
                 Some(obstacle) => {
                     tracing::warn!("Chromium runs without its sandbox: {obstacle}");
                     true
@@ -271,6 +325,6 @@ impl Inner {
                 None => false,
             },
         };
-        *self.no_sandbox.get_or_init(decide).await
+        *self.0.no_sandbox.get_or_init(decide).await
     }
 }

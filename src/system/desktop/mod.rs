@@ -1,12 +1,17 @@
 //! A session's desktop: Xvfb, a VNC server, Chromium, and their directory.
 //!
 //! Two traits are the seam to the actors, so that these can be tested without a single process:
-//! [`Launch`] brings a desktop up, [`Desktop`] is one that is up. [`Desktops`] is the real thing.
+//! [`Launch`] brings a desktop up or takes over one that is, [`Desktop`] is one that is up.
+//! [`Desktops`] is the real thing.
 
+mod adopting;
 mod closing;
 mod directory;
+mod keeper;
 mod launch;
+mod memory;
 mod record;
+mod reviving;
 mod running;
 #[cfg(test)]
 mod tests;
@@ -59,10 +64,59 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
         call_off: CancellationToken,
     ) -> BoxFuture<'static, Result<Box<dyn Desktop>, LaunchError>>;
 
+    /// Takes over the desktop that a former server, or an actor that broke, left running. Nothing
+    /// is started and nothing is ended. A part that has ended meanwhile is what the desktop's
+    /// [`death`](Desktop::death) then tells at once, for [`revive`](Desktop::revive) to bring back.
+    fn adopt(&self, order: Order) -> BoxFuture<'static, Result<Box<dyn Desktop>, AdoptError>>;
+
     /// Ends whatever runs for a session that nobody has a desktop of any more, found by its
     /// directory and by the marker in the environment of its processes. Resolves as
     /// [`Desktop::shut_down`] does.
-    fn sweep(&self, session: SessionId) -> BoxFuture<'static, Vec<String>>;
+    fn sweep(&self, session: SessionId, files: Files) -> BoxFuture<'static, Vec<String>>;
+}
+
+/// Why a desktop could not be taken over. Nothing has changed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AdoptError {
+    /// It never came up: there is no `desktop.json`.
+    #[error("the desktop never came up")]
+    NothingSaved,
+    /// The machine has been started since: none of its processes lives.
+    #[error("the machine was restarted")]
+    OtherBoot,
+    /// What is needed to take it over cannot be read.
+    #[error("the desktop cannot be taken over: {cause}")]
+    Broken {
+        /// What the system said.
+        cause: String,
+    },
+}
+
+/// What becomes of a session's directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// The settings say.
+    AsSet,
+    /// The profile and the downloads are kept.
+    Kept,
+}
+
+/// Why a desktop was not brought back.
+#[derive(Debug)]
+pub struct Unrevived {
+    /// The cause.
+    pub failure: Failure,
+    /// What there is of it, to be brought back again or shut down; none when the work broke off.
+    pub desktop: Option<Box<dyn Desktop>>,
+}
+
+/// A part that was brought back, and what it cost.
+#[derive(Debug)]
+pub struct Revived {
+    /// The desktop, whole again.
+    pub desktop: Box<dyn Desktop>,
+    /// What could not be brought back, in words.
+    pub lost: String,
 }
 
 /// A desktop that is up. Dropping it leaves its processes running: they outlive the server on
@@ -72,8 +126,20 @@ pub trait Desktop: fmt::Debug + Send + 'static {
     fn identity(&self) -> &DesktopIdentity;
 
     /// Resolves when the X server or the browser has ended without having been asked to, with
-    /// the program, how it ended, and the end of its log. Never resolves after `shut_down`.
+    /// the program, how it ended, and the end of its log. One that hangs while the desktop is
+    /// [used](Self::set_used) is ended, and told here. Never resolves after `shut_down`.
     fn death(&self) -> BoxFuture<'static, Failure>;
+
+    /// Brings back what of it has ended: on the same display, port and profile, with the tabs and
+    /// cookies that it had. Asked to give up by `call_off`, it stops where it is.
+    fn revive(
+        self: Box<Self>,
+        call_off: CancellationToken,
+    ) -> BoxFuture<'static, Result<Revived, Unrevived>>;
+
+    /// Whether somebody drives or watches it. While that is so, its parts are looked after more
+    /// closely; otherwise it costs nothing.
+    fn set_used(&self, used: bool);
 
     /// The pictures of its display.
     fn screen(&self) -> Arc<dyn Screen>;

@@ -36,6 +36,20 @@ impl Record {
         Self { directory, state: Mutex::default() }
     }
 
+    /// A former server wrote this.
+    pub(super) fn adopted(&self, saved: Saved) {
+        self.state.lock().saved = Some(saved);
+    }
+
+    /// The VNC server has ended for good, with its display.
+    pub(super) fn vnc_gone(&self) {
+        let mut state = self.state.lock();
+        state.vnc = None;
+        if let Some(saved) = &mut state.saved {
+            saved.identity.vnc = None;
+        }
+    }
+
     /// The desktop is up. Answers with what was written.
     pub(super) fn up(&self, saved: Saved) -> io::Result<DesktopIdentity> {
         let mut state = self.state.lock();

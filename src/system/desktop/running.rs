@@ -4,49 +4,72 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use secrecy::SecretString;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
 use super::closing::Parts;
-use super::{Desktop, Screen, VncServer};
+use super::keeper::{Keeper, Kept};
+use super::launch::Desktops;
+use super::record::Record;
+use super::{Desktop, Order, Revived, Screen, Unrevived, VncServer};
 use crate::domain::session::{DesktopIdentity, Failure};
 use crate::system::browser;
 use crate::system::capture::Capture;
-use crate::system::display;
+use crate::system::display::{self, Cookie};
+use crate::system::failure::failure;
 use crate::system::process::{Process, cut};
 use crate::system::vnc::Seats;
 
 /// How often the logs are looked at.
 const LOGS: Duration = Duration::from_secs(15);
 
+/// What a desktop is made of, whoever started it.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) desktops: Desktops,
+    pub(super) order: Order,
+    pub(super) parts: Parts,
+    pub(super) identity: DesktopIdentity,
+    pub(super) record: Arc<Record>,
+    pub(super) cookie: Cookie,
+    pub(super) vnc_password: SecretString,
+    pub(super) xvfb: Process,
+    pub(super) chromium: Process,
+    pub(super) vnc: Seats,
+}
+
 /// Real programs.
 #[derive(Debug)]
 pub(super) struct LiveDesktop {
-    parts: Parts,
-    identity: DesktopIdentity,
-    xvfb: Process,
-    chromium: Process,
-    screen: Arc<Capture>,
-    vnc: Arc<Seats>,
+    pub(super) made: Made,
+    pub(super) screen: Arc<Capture>,
+    pub(super) keeper: Keeper,
+    used: watch::Sender<bool>,
     runtime: Handle,
     /// Cancelled by `shut_down`, and by the drop: nobody is left to be told of a death.
     closing: CancellationToken,
     _dropped: DropGuard,
+    _let_go: LetGo,
+}
+
+/// Leaves the VNC server running when the desktop is dropped.
+#[derive(Debug)]
+struct LetGo(Seats);
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        self.0.let_go();
+    }
 }
 
 impl LiveDesktop {
-    pub(super) fn new(
-        parts: Parts,
-        identity: DesktopIdentity,
-        (xvfb, chromium): (Process, Process),
-        screen: Capture,
-        vnc: Seats,
-        runtime: Handle,
-    ) -> Self {
+    pub(super) fn new(made: Made, runtime: Handle) -> Self {
         let closing = CancellationToken::new();
-        let logs = ["xvfb", "chromium", "x11vnc"].map(|program| parts.directory.log(program));
-        let limit = parts.settings.log_limit_bytes;
+        let logs = ["xvfb", "chromium", "x11vnc"].map(|program| made.parts.directory.log(program));
+        let limit = made.parts.settings.log_limit_bytes;
         let ended = closing.clone();
         runtime.spawn(async move {
             while tokio::time::timeout(LOGS, ended.cancelled()).await.is_err() {
@@ -56,29 +79,87 @@ impl LiveDesktop {
                 }
             }
         });
-        let (screen, vnc) = (Arc::new(screen), Arc::new(vnc));
+        let (used, _) = watch::channel(false);
+        let screen = screen_of(&made, &runtime);
+        let keeper = Keeper::start(kept(&made), used.subscribe(), &runtime);
         let dropped = closing.clone().drop_guard();
-        Self { parts, identity, xvfb, chromium, screen, vnc, runtime, closing, _dropped: dropped }
+        let let_go = LetGo(made.vnc.clone());
+        Self { made, screen, keeper, used, runtime, closing, _dropped: dropped, _let_go: let_go }
+    }
+
+    /// After its parts have changed.
+    pub(super) fn renew(&mut self, display_is_new: bool) {
+        if display_is_new {
+            self.screen = screen_of(&self.made, &self.runtime);
+        }
+        self.keeper = Keeper::start(kept(&self.made), self.used.subscribe(), &self.runtime);
+    }
+}
+
+fn screen_of(made: &Made, runtime: &Handle) -> Arc<Capture> {
+    let interval = made.parts.settings.capture_interval();
+    Arc::new(Capture::new(made.identity.display_number, made.cookie, interval, runtime.clone()))
+}
+
+fn kept(made: &Made) -> Kept {
+    Kept {
+        session: made.parts.session,
+        address: made.identity.devtools,
+        path: made.identity.devtools_path.clone(),
+        xvfb: made.xvfb.clone(),
+        chromium: made.chromium.clone(),
+        vnc: made.vnc.clone(),
+        display: made.identity.display_number,
+        cookie: made.cookie,
+        memory: made.parts.directory.memory(),
+        settings: Arc::clone(&made.parts.settings),
     }
 }
 
 impl Desktop for LiveDesktop {
     fn identity(&self) -> &DesktopIdentity {
-        &self.identity
+        &self.made.identity
     }
 
     fn death(&self) -> BoxFuture<'static, Failure> {
-        let (xvfb, chromium) = (self.xvfb.clone(), self.chromium.clone());
-        let closing = self.closing.clone();
+        let (xvfb, chromium) = (self.made.xvfb.clone(), self.made.chromium.clone());
+        let (closing, hung) = (self.closing.clone(), self.keeper.hung());
         Box::pin(async move {
-            tokio::select! {
+            let died = tokio::select! {
                 biased;
                 () = closing.cancelled() => std::future::pending().await,
                 // First of the two: the browser ends when its display does.
                 exit = xvfb.exited() => display::STAGE.died(&xvfb, exit),
                 exit = chromium.exited() => browser::STAGE.died(&chromium, exit),
-            }
+            };
+            hung.lock().take().unwrap_or(died)
         })
+    }
+
+    fn revive(
+        mut self: Box<Self>,
+        call_off: CancellationToken,
+    ) -> BoxFuture<'static, Result<Revived, Unrevived>> {
+        let span = tracing::info_span!("revive", session.id = %self.made.parts.session);
+        let runtime = self.runtime.clone();
+        let work = async move {
+            match self.bring_back(&call_off).await {
+                Ok(lost) => Ok(Revived { desktop: self, lost }),
+                Err(failure) => Err(Unrevived { failure, desktop: Some(self) }),
+            }
+        };
+        let work = runtime.spawn(work.instrument(span));
+        Box::pin(async move {
+            work.await.unwrap_or_else(|cause| {
+                let message = format!("the recovery broke off: {cause}");
+                let failure = failure("desktop", "recovery_broke_off", message);
+                Err(Unrevived { failure, desktop: None })
+            })
+        })
+    }
+
+    fn set_used(&self, used: bool) {
+        self.used.send_if_modified(|before| std::mem::replace(before, used) != used);
     }
 
     fn screen(&self) -> Arc<dyn Screen> {
@@ -86,13 +167,15 @@ impl Desktop for LiveDesktop {
     }
 
     fn vnc(&self) -> Arc<dyn VncServer> {
-        self.vnc.clone()
+        Arc::new(self.made.vnc.clone())
     }
 
     fn shut_down(self: Box<Self>) -> BoxFuture<'static, Vec<String>> {
         self.closing.cancel();
-        let span = tracing::info_span!("shut_down", session.id = %self.parts.session);
-        let work = self.runtime.spawn(self.parts.end().instrument(span));
+        let span = tracing::info_span!("shut_down", session.id = %self.made.parts.session);
+        let Self { made, keeper, runtime, .. } = *self;
+        drop(keeper);
+        let work = runtime.spawn(made.parts.end().instrument(span));
         Box::pin(async move {
             work.await.unwrap_or_else(|cause| vec![format!("the end broke off: {cause}")])
         })

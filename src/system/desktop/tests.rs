@@ -604,9 +604,9 @@ async fn a_dropped_desktop_lives_on_and_its_remains_can_be_ended() {
     assert_eq!(world.fails().await.message, "a desktop of this session lives already");
     assert!(crate::system::process::is_ours(&identity.xvfb, world.session));
 
-    assert_eq!(world.desktops.end_remains(world.session).await, Vec::<String>::new());
+    assert_eq!(world.desktops.end_remains(world.session, Files::AsSet).await, Vec::<String>::new());
     no_display_is_left(&identity);
     assert_eq!(segments_of(saved.identity.vnc.unwrap().pid), 0);
     world.nothing_is_left();
-    assert_eq!(world.desktops.end_remains(world.session).await, Vec::<String>::new());
+    assert_eq!(world.desktops.end_remains(world.session, Files::AsSet).await, Vec::<String>::new());
 }

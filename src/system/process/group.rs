@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, pidfd_open, pidfd_send_signal,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::identity::{all, is_marked, stat};
+use super::identity::{all, is_alive, is_marked, stat};
 use super::{Exit, Inner, KILLED, LINGER};
 use crate::domain::ids::SessionId;
+use crate::domain::session::ProcessIdentity;
 use crate::system::readiness::observed;
 
 /// How many times a group is looked through for processes that it made meanwhile.
@@ -32,17 +34,23 @@ pub(super) async fn watch(
     let group = process.identity.pid;
     if !emptied(|| living(group), LINGER).await {
         process.signal(Signal::KILL);
-        if !emptied(|| living(group), KILLED).await {
+        // The number of a group whose leader others have reaped may be used again.
+        let is_child = process.leader.is_some();
+        let ours = |pid: &i32| is_child || is_marked(*pid, process.session);
+        if !emptied(|| living(group).into_iter().filter(ours).collect(), KILLED).await {
             tracing::error!(pid = group, "the kernel does not end a process group");
         }
     }
+    let Some(leader) = process.leader else {
+        *process.reaped.lock() = true;
+        process.gone.cancel();
+        return;
+    };
     {
         let mut reaped = process.reaped.lock();
         let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
         // Those whose parent ended are ours when this process is the reaper of its container.
-        while let Ok(Some(_orphan)) = rustix::process::waitpgid(process.leader, WaitOptions::NOHANG)
-        {
-        }
+        while let Ok(Some(_orphan)) = rustix::process::waitpgid(leader, WaitOptions::NOHANG) {}
         *reaped = true;
     }
     process.gone.cancel();
@@ -58,12 +66,18 @@ async fn wait(pidfd: OwnedFd) -> OwnedFd {
         Err(refused) => {
             let (pidfd, cause) = refused.into_parts();
             tracing::error!(error = %cause, "a process cannot be watched: looking again and again");
-            while !matches!(how_without_hang(&pidfd), Ok(Some(_)) | Err(_)) {
+            while !has_ended(&pidfd) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             pidfd
         }
     }
+}
+
+/// Whether the process behind `pidfd` has ended; it need not be our child.
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 fn how_without_hang(pidfd: &OwnedFd) -> io::Result<Option<Exit>> {
@@ -84,6 +98,21 @@ fn how(pidfd: &OwnedFd) -> Exit {
 fn living(group: i32) -> Vec<i32> {
     let members = all().into_iter().filter(|(_, stat)| stat.group == group && stat.is_living());
     members.map(|(pid, _)| pid).collect()
+}
+
+/// Signals the group of a leader that is not our child, one member after the other: all of it
+/// while the leader lives, and afterwards what carries the marker of `session`.
+pub(super) fn signal_each(leader: &ProcessIdentity, session: SessionId, signal: Signal) {
+    let leads = is_alive(leader);
+    for pid in living(leader.pid) {
+        let pidfd = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        if let Some(pidfd) = pidfd
+            && stat(pid).is_some_and(|stat| stat.group == leader.pid)
+            && ((leads && is_alive(leader)) || is_marked(pid, session))
+        {
+            let _ = pidfd_send_signal(pidfd, signal); // It has ended in between.
+        }
+    }
 }
 
 /// Resolves with `true` when `members` finds none any more, with `false` after `limit`.

@@ -71,6 +71,11 @@ pub fn is_alive(identity: &ProcessIdentity) -> bool {
             .is_some_and(|stat| stat.is_living() && stat.start_time == identity.start_time)
 }
 
+/// Whether that very process was stopped by a signal.
+pub(super) fn is_stopped(identity: &ProcessIdentity) -> bool {
+    is_alive(identity) && stat(identity.pid).is_some_and(|stat| matches!(stat.state, 'T' | 't'))
+}
+
 /// Whether that very process lives and carries the marker of `session`.
 pub fn is_ours(identity: &ProcessIdentity, session: SessionId) -> bool {
     is_alive(identity) && is_marked(identity.pid, session)
@@ -80,12 +85,28 @@ pub fn is_ours(identity: &ProcessIdentity, session: SessionId) -> bool {
 /// wiped that (Chromium does, to make room for a title), as the directory `<session>` in the path of
 /// an argument.
 pub(super) fn is_marked(pid: i32, session: SessionId) -> bool {
+    is_marked_with(pid, &format!("{MARKER}={session}"), &format!("/{session}/"))
+}
+
+fn is_marked_with(pid: i32, variable: &str, folder: &str) -> bool {
     let read = |what: &str| fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
-    let marker = format!("{MARKER}={session}");
     let environment = read("environ");
-    if environment.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes()) {
+    if environment.split(|byte| *byte == 0).any(|found| found == variable.as_bytes()) {
         return true;
     }
     let is_wiped = !environment.is_empty() && environment.iter().all(|byte| *byte == 0);
-    is_wiped && String::from_utf8_lossy(&read("cmdline")).contains(&format!("/{session}/"))
+    is_wiped && String::from_utf8_lossy(&read("cmdline")).contains(folder)
+}
+
+/// Those of `sessions` of which a process lives.
+pub fn living_among(sessions: &[SessionId]) -> Vec<SessionId> {
+    let signs =
+        |session: &SessionId| (*session, format!("{MARKER}={session}"), format!("/{session}/"));
+    let signs: Vec<_> = sessions.iter().map(signs).collect();
+    let living: Vec<i32> =
+        all().into_iter().filter(|(_, stat)| stat.is_living()).map(|(pid, _)| pid).collect();
+    let found = signs.into_iter().filter(|(_, variable, folder)| {
+        living.iter().any(|pid| is_marked_with(*pid, variable, folder))
+    });
+    found.map(|(session, ..)| session).collect()
 }

@@ -8,8 +8,10 @@
 //!
 //! 1. A program leads its own process group, has no standard input and no inherited environment,
 //!    and writes to files. It is marked with `GREENROOM_SESSION`.
-//! 2. The leader is reaped last, when nothing of its group lives any more. Until then its number
-//!    cannot be used again, so a signal to the group reaches nobody else.
+//! 2. The leader of what was started here is reaped last, when nothing of its group lives any
+//!    more. Until then its number cannot be used again, so a signal to the group reaches nobody
+//!    else. What was adopted is reaped by others: it is signalled one by one through descriptors,
+//!    each looked at again with the descriptor in hand.
 //! 3. Dropping a [`Process`] ends nothing: programs outlive the server on purpose.
 
 mod group;
@@ -35,7 +37,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub use identity::{boot_id, is_alive, is_ours};
+pub use identity::{boot_id, is_alive, is_ours, living_among};
 pub use log::{cut, tail};
 pub use program::{find, output};
 
@@ -135,14 +137,16 @@ fn signal_name(number: i32) -> Option<&'static str> {
     })
 }
 
-/// A program that was started here. Clones are the same process.
+/// A program that was started here, or by a former server. Clones are the same process.
 #[derive(Debug, Clone)]
 pub struct Process(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     identity: ProcessIdentity,
-    leader: Pid,
+    session: SessionId,
+    /// None when it was adopted: then it is not our child.
+    leader: Option<Pid>,
     log: PathBuf,
     exit: watch::Receiver<Option<Exit>>,
     gone: CancellationToken,
@@ -173,7 +177,8 @@ impl Process {
         let (exited, exit) = watch::channel(None);
         let process = Self(Arc::new(Inner {
             identity: watched.identity,
-            leader: watched.leader,
+            session: program.session,
+            leader: Some(watched.leader),
             log: program.log.clone(),
             exit,
             gone: CancellationToken::new(),
@@ -182,6 +187,45 @@ impl Process {
         child.0 = None;
         runtime.spawn(group::watch(Arc::clone(&process.0), watched.pidfd, exited));
         Ok(process)
+    }
+
+    /// Takes over a program that a former server started for `session`; its end is watched on
+    /// `runtime`. One that has ended meanwhile, or whose number is another's by now, is a process
+    /// that has exited, and is never signalled. How it ends is not told: it is not our child.
+    pub fn adopt(
+        identity: ProcessIdentity,
+        session: SessionId,
+        log: PathBuf,
+        runtime: &Handle,
+    ) -> Self {
+        let flags = rustix::process::PidfdFlags::empty();
+        let pidfd = Pid::from_raw(identity.pid)
+            .and_then(|pid| rustix::process::pidfd_open(pid, flags).ok())
+            // Looked at with the descriptor in hand, which no other process can take over.
+            .filter(|_pidfd| is_ours(&identity, session));
+        let (exited, exit) = watch::channel(None);
+        let process = Self(Arc::new(Inner {
+            identity,
+            session,
+            leader: None,
+            log,
+            exit,
+            gone: CancellationToken::new(),
+            reaped: Mutex::new(pidfd.is_none()),
+        }));
+        match pidfd {
+            Some(pidfd) => drop(runtime.spawn(group::watch(Arc::clone(&process.0), pidfd, exited))),
+            None => {
+                exited.send_replace(Some(Exit::Unknown));
+                process.0.gone.cancel();
+            }
+        }
+        process
+    }
+
+    /// Whether it was stopped by a signal such as `SIGSTOP`, and does nothing.
+    pub fn is_stopped(&self) -> bool {
+        identity::is_stopped(&self.0.identity)
     }
 
     /// Which process it is.
@@ -237,9 +281,13 @@ impl Process {
 impl Inner {
     fn signal(&self, signal: Signal) {
         let reaped = self.reaped.lock();
-        if !*reaped {
+        if *reaped {
+            return;
+        }
+        match self.leader {
             // It fails only when nothing is left to be signalled.
-            let _ = rustix::process::kill_process_group(self.leader, signal);
+            Some(leader) => drop(rustix::process::kill_process_group(leader, signal)),
+            None => group::signal_each(&self.identity, self.session, signal),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A port is held by a socket that is bound to it and does not listen: nobody else is given the
 //! port, and the VNC server, which asks for the reuse of addresses as we do, can still take it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -16,7 +16,8 @@ use tokio::net::TcpSocket;
 #[derive(Debug)]
 pub struct Ports {
     range: RangeInclusive<u16>,
-    taken: Mutex<BTreeSet<u16>>,
+    /// How many reservations there are of each: more than one only while a desktop changes hands.
+    taken: Mutex<BTreeMap<u16, usize>>,
 }
 
 /// A port that is nobody else's; the drop gives it back.
@@ -24,7 +25,8 @@ pub struct Ports {
 pub struct Reservation {
     port: u16,
     ports: Arc<Ports>,
-    _socket: TcpSocket,
+    /// None while somebody listens there already.
+    socket: Option<TcpSocket>,
 }
 
 impl Ports {
@@ -44,7 +46,7 @@ impl Ports {
         let free: Vec<u16> = self
             .range
             .clone()
-            .filter(|port| after.is_none_or(|after| *port > after) && !taken.contains(port))
+            .filter(|port| after.is_none_or(|after| *port > after) && !taken.contains_key(port))
             .collect();
         // First as a stranger, whom the reservation of another server keeps out; then one for
         // which only connections that have ended stand in the way.
@@ -52,8 +54,14 @@ impl Ports {
             .into_iter()
             .find_map(|reuse| free.iter().find_map(|port| Some((*port, bind(*port, reuse).ok()?))));
         let (port, socket) = found?;
-        taken.insert(port);
-        Some(Reservation { port, ports: Arc::clone(self), _socket: socket })
+        taken.insert(port, 1);
+        Some(Reservation { port, ports: Arc::clone(self), socket: Some(socket) })
+    }
+
+    /// Takes `port` for a VNC server that had it under a former server, and may listen there now.
+    pub fn claim(self: &Arc<Self>, port: u16) -> Reservation {
+        *self.taken.lock().entry(port).or_default() += 1;
+        Reservation { port, ports: Arc::clone(self), socket: bind(port, true).ok() }
     }
 }
 
@@ -71,6 +79,13 @@ impl Reservation {
         self.port
     }
 
+    /// Keeps others away when nobody listens any more. May be repeated.
+    pub fn hold(&mut self) {
+        if self.socket.is_none() {
+            self.socket = bind(self.port, true).ok();
+        }
+    }
+
     /// The ports of which it is one.
     pub fn ports(&self) -> Arc<Ports> {
         Arc::clone(&self.ports)
@@ -79,7 +94,13 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.ports.taken.lock().remove(&self.port);
+        let mut taken = self.ports.taken.lock();
+        if let Some(count) = taken.get_mut(&self.port) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.port);
+            }
+        }
     }
 }
 

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! idle --a seat is taken--> running --the last seat is given back--> lingering --> idle
-//!                              ^                                        |
-//!                              +----------- a seat is taken ------------+
+//!                            |   ^                                      |
+//!                  it dies --+   +----------- a seat is taken ----------+
 //! ```
+//!
+//! One that dies while somebody has a seat is started again on the same port.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
@@ -29,6 +31,16 @@ use crate::system::settings::Settings;
 
 /// How long x11vnc may take to end when it is told to; now and then it never does.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long to wait before one that died is started again; twice as long after each that died
+/// young.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// The longest wait before one is started again.
+const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+
+/// One that lived for so long did not die young.
+const GROWN_UP: Duration = Duration::from_secs(60);
 
 /// Where a VNC server belongs.
 #[derive(Debug, Clone)]
@@ -61,6 +73,8 @@ struct Inner {
     settings: Arc<Settings>,
     runtime: Handle,
     closing: CancellationToken,
+    /// Nobody here looks after it any more; it runs on.
+    let_go: CancellationToken,
     on_started: OnStarted,
     state: Mutex<State>,
     /// The processes that were started, for their remains; the last one may live.
@@ -78,6 +92,8 @@ struct State {
     reservation: Option<Reservation>,
     running: Option<Process>,
     seats: usize,
+    /// How many in a row died young.
+    died_young: u32,
     /// Rises with every seat, so that an older timer sees that it is out of date.
     taken: u64,
 }
@@ -91,16 +107,60 @@ impl Seats {
         runtime: Handle,
         on_started: OnStarted,
     ) -> Self {
-        let state = State { reservation: Some(reservation), running: None, seats: 0, taken: 0 };
+        let state = State {
+            reservation: Some(reservation),
+            running: None,
+            seats: 0,
+            died_young: 0,
+            taken: 0,
+        };
         Self(Arc::new(Inner {
             place,
             settings,
             runtime,
             closing: CancellationToken::new(),
+            let_go: CancellationToken::new(),
             on_started,
             state: Mutex::new(state),
             started: parking_lot::Mutex::default(),
         }))
+    }
+
+    /// Takes over one that runs already, as one that has just lost its last seat. Not after a
+    /// seat was taken.
+    pub fn adopt(&self, process: Process) {
+        let Ok(mut state) = self.0.state.try_lock() else { return };
+        self.0.started.lock().push(process.clone());
+        state.running = Some(process.clone());
+        drop(state);
+        self.0.runtime.spawn(Arc::clone(&self.0).keep(process));
+        let seats = Arc::clone(&self.0);
+        self.0.runtime.spawn(async move { seats.linger(0).await });
+    }
+
+    /// From now on nothing ends it but [`close`](Self::close): a later server takes it over.
+    pub fn let_go(&self) {
+        self.0.let_go.cancel();
+    }
+
+    /// Ends what runs, because its display has ended; who has a seat gets another one of it.
+    pub async fn reset(&self) {
+        let mut state = self.0.state.lock().await;
+        for line in self.0.stop(&mut state).await {
+            tracing::warn!(session.id = %self.0.place.session, "{line}");
+        }
+        if state.seats > 0
+            && let Err(cause) = self.0.run(&mut state).await
+        {
+            tracing::warn!(session.id = %self.0.place.session, "{}", cause.message);
+        }
+    }
+
+    /// Ends one that was stopped by a signal; it is started again if somebody has a seat.
+    pub(crate) fn kill_if_stopped(&self) {
+        for process in self.0.started.lock().iter().filter(|process| process.is_stopped()) {
+            process.kill_now();
+        }
     }
 
     /// Resolves when it accepts connections, without taking a seat.
@@ -166,12 +226,18 @@ impl Inner {
         state.seats = state.seats.saturating_sub(1);
         let taken = state.taken;
         drop(state);
+        self.linger(taken).await;
+    }
+
+    /// Ends it when no seat has been taken since `taken` was counted.
+    async fn linger(&self, taken: u64) {
         if self.settings.vnc_eager {
             return;
         }
-        let closing = self.closing.cancelled();
-        if tokio::time::timeout(self.settings.vnc_linger(), closing).await.is_ok() {
-            return;
+        tokio::select! {
+            () = self.closing.cancelled() => return,
+            () = self.let_go.cancelled() => return,
+            () = tokio::time::sleep(self.settings.vnc_linger()) => {}
         }
         let mut state = self.state.lock().await;
         if state.seats == 0 && state.taken == taken {
@@ -181,8 +247,51 @@ impl Inner {
         }
     }
 
+    /// Starts it again when `process` dies while somebody has a seat.
+    fn keep(self: Arc<Self>, process: Process) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let began = Instant::now();
+            tokio::select! {
+                () = self.closing.cancelled() => return,
+                () = self.let_go.cancelled() => return,
+                _exit = process.exited() => {}
+            }
+            let is_other = |now: &Process| now.identity() != process.identity();
+            loop {
+                let mut state = self.state.lock().await;
+                if state.seats == 0 || state.running.as_ref().is_some_and(is_other) {
+                    return;
+                }
+                state.died_young =
+                    if began.elapsed() < GROWN_UP { state.died_young.saturating_add(1) } else { 1 };
+                let doubled = 2_u32.saturating_pow(state.died_young.saturating_sub(1));
+                drop(state);
+                let wait = AGAIN.saturating_mul(doubled).min(AGAIN_AT_MOST);
+                tracing::warn!(
+                    session.id = %self.place.session,
+                    "the VNC server died; it is started again in {} ms", wait.as_millis()
+                );
+                tokio::select! {
+                    () = self.closing.cancelled() => return,
+                    () = self.let_go.cancelled() => return,
+                    () = tokio::time::sleep(wait) => {}
+                }
+                let mut state = self.state.lock().await;
+                if state.seats == 0 || state.running.as_ref().is_some_and(is_other) {
+                    return;
+                }
+                match self.run(&mut state).await {
+                    Ok(_port) => return,
+                    Err(cause) => {
+                        tracing::warn!(session.id = %self.place.session, "{}", cause.message);
+                    }
+                }
+            }
+        })
+    }
+
     /// The port on which it listens, once it does. Starts it when it does not run, or died.
-    async fn run(&self, state: &mut State) -> Result<u16, Failure> {
+    async fn run(self: &Arc<Self>, state: &mut State) -> Result<u16, Failure> {
         let closing = || failure(STAGE.name, "vnc_closing", "the desktop is closing".to_owned());
         if self.closing.is_cancelled() {
             return Err(closing());
@@ -212,7 +321,8 @@ impl Inner {
             match (outcome, process) {
                 (Ok(()), Some(process)) => {
                     (self.on_started)(process.identity(), port);
-                    state.running = Some(process);
+                    state.running = Some(process.clone());
+                    self.runtime.spawn(Arc::clone(self).keep(process));
                     return Ok(port);
                 }
                 (Err(NotStarted::Busy), _) => {
@@ -243,6 +353,9 @@ impl Inner {
         }
         let creators: Vec<i32> = started.iter().map(|process| process.identity().pid).collect();
         left.extend(segments::sweep(&creators, &self.settings.path).await);
+        if let Some(reservation) = &mut state.reservation {
+            reservation.hold();
+        }
         if !started.is_empty() {
             let _ = std::fs::remove_file(&self.place.flag); // It removes it itself, unless killed.
         }

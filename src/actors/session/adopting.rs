@@ -1,0 +1,109 @@
+//! How a session goes on that a former server had, or an actor that broke.
+//!
+//! The row says how it stands, and `desktop.json` what runs of it. Its occupancy, its generation
+//! and its deadlines are as they were; those that have passed meanwhile are honoured at once.
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, info};
+
+use super::recovery::Recovered;
+use super::{Phase, Session};
+use crate::domain::session::{Failure, SessionStatus};
+use crate::system::desktop::{AdoptError, Desktop, Files, Order};
+
+impl Session {
+    pub(super) fn adopt(&mut self, ctx: &mut Context<Self>) {
+        let order = Order { session: self.record.id, spec: self.record.spec.clone() };
+        let began = self.world.clock.now();
+        let work = self.world.launcher.adopt(order).instrument(self.span.clone());
+        ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| match outcome {
+            Ok(desktop) => session.on_adopted(desktop, began, ctx),
+            Err(cause) => session.on_not_adopted(&cause, ctx),
+        }));
+    }
+
+    fn on_adopted(
+        &mut self,
+        desktop: Box<dyn Desktop>,
+        began: chrono::DateTime<chrono::Utc>,
+        ctx: &mut Context<Self>,
+    ) {
+        match self.phase {
+            Phase::Closing { .. } => return self.shut_down(desktop, ctx),
+            Phase::Starting { .. } | Phase::Running { .. } | Phase::Recovering { .. } => {}
+        }
+        info!(parent: &self.span, "session {} was taken over", self.record.id);
+        if self.record.status == SessionStatus::Created {
+            // That server ended between the last step of the launch and the row.
+            return self.store_start(desktop, ctx);
+        }
+        let recovered = Recovered {
+            what: "adopted",
+            cause: "the server was restarted".to_owned(),
+            lost: String::new(),
+            tries: 1,
+            took: (self.world.clock.now() - began).to_std().unwrap_or_default(),
+        };
+        let is_as_stored = self.record.status == SessionStatus::Running
+            && self.record.desktop.as_ref() == Some(desktop.identity());
+        if is_as_stored {
+            return self.run_again(desktop, recovered, ctx);
+        }
+        self.store_restart(desktop, recovered, ctx);
+    }
+
+    fn on_not_adopted(&mut self, cause: &AdoptError, ctx: &mut Context<Self>) {
+        let is_closing = matches!(self.phase, Phase::Closing { .. });
+        let never_ran = self.record.status == SessionStatus::Created;
+        let (code, files) = match cause {
+            AdoptError::NothingSaved if never_ran && !is_closing => {
+                return self.launch_anew(ctx);
+            }
+            AdoptError::NothingSaved => ("desktop_lost", Files::Kept),
+            AdoptError::OtherBoot => ("machine_restarted", Files::Kept),
+            AdoptError::Broken { .. } => ("desktop_lost", Files::Kept),
+        };
+        self.give_up(failure(code, cause), files, ctx);
+    }
+
+    /// What that server had begun to launch is ended, and begun again.
+    fn launch_anew(&mut self, ctx: &mut Context<Self>) {
+        self.enter(Phase::Starting { call_off: CancellationToken::new() });
+        let swept = self.world.launcher.sweep(self.record.id, Files::Kept);
+        ctx.spawn(swept.into_actor(self).map(|left, session, ctx| {
+            for what in left {
+                tracing::error!(parent: &session.span, "left behind by a former server: {what}");
+            }
+            match session.phase {
+                Phase::Closing { .. } => session.on_shut_down(Vec::new(), ctx),
+                Phase::Starting { .. } | Phase::Running { .. } | Phase::Recovering { .. } => {
+                    session.launch(ctx);
+                }
+            }
+        }));
+    }
+
+    /// Ends the session as failed when there is no desktop in hand: what runs of it is found by
+    /// its marker.
+    pub(super) fn give_up(&mut self, failure: Failure, files: Files, ctx: &mut Context<Self>) {
+        if !matches!(self.phase, Phase::Closing { .. }) {
+            let end = self.failed(failure);
+            self.begin_closing(end, ctx);
+        }
+        let swept = self.world.launcher.sweep(self.record.id, files).into_actor(self);
+        ctx.spawn(swept.map(|left, session, ctx| session.on_shut_down(left, ctx)));
+    }
+}
+
+fn failure(code: &str, cause: &AdoptError) -> Failure {
+    Failure {
+        code: code.to_owned(),
+        stage: None,
+        message: format!("the session could not be taken over: {cause}"),
+        exit: None,
+        log_tail: Vec::new(),
+        hint: Some("create another session; the profile of this one is kept".to_owned()),
+    }
+}

@@ -1,0 +1,62 @@
+//! How a session leaves its desktop to the next server.
+
+use std::time::Duration;
+
+use actix::{ActorContext as _, Context};
+use tokio::sync::oneshot;
+use tracing::info;
+
+use super::{Phase, Session, SessionError};
+use crate::actors::ask::{Answering, Ask, Handle, Unanswered};
+
+/// Lets go of the desktop, which runs on: what is being stored is stored, then the actor stops.
+/// One whose desktop is coming up or being brought back waits for that; one that is closing
+/// closes. Asked by the registry alone, when the server stops.
+#[derive(Debug)]
+pub(in crate::actors) struct LetGo;
+
+impl Ask for LetGo {
+    type Answer = Result<(), SessionError>;
+    const KIND: &'static str = "let_go";
+    const AUDITED: bool = true;
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(45)
+    }
+}
+
+impl Session {
+    /// Stops when that is wanted and the row says how the session stands.
+    pub(super) fn leave_if_told(&mut self, ctx: &mut Context<Self>) {
+        let is_settled = matches!(self.phase, Phase::Running { .. }) && !self.storing;
+        if self.leaving.is_empty() || !is_settled {
+            return;
+        }
+        self.dismiss_waiters();
+        self.ended.cancel();
+        self.following = None;
+        info!(parent: &self.span, "session {} is left to the next server", self.record.id);
+        self.tell_left();
+        self.registration.in_order();
+        ctx.stop();
+    }
+
+    pub(super) fn tell_left(&mut self) {
+        for told in self.leaving.drain(..) {
+            let _ = told.send(()); // An asker that left hears nothing.
+        }
+    }
+}
+
+impl Handle<LetGo> for Session {
+    fn handle(
+        &mut self,
+        LetGo: LetGo,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<(), SessionError>> {
+        let (told, left) = oneshot::channel();
+        self.leaving.push(told);
+        self.leave_if_told(ctx);
+        Box::pin(async move { Ok(left.await.map_err(|_gone| Unanswered::Gone)?) })
+    }
+}

@@ -1,0 +1,304 @@
+//! How a session goes on when a part of its desktop has died.
+//!
+//! ```text
+//! death --row says retry--> wait (not the first time) --> bring back --row says running--> Running
+//!                             ^                              |
+//!                             +---------- failed ------------+--> too often --> Closing
+//! ```
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, info, warn};
+
+use super::{Phase, Session};
+use crate::actors::ask::{Address, Answering, Ask, Handle, answered};
+use crate::actors::journal::About;
+use crate::db::store::{Ended, StoreError};
+use crate::domain::session::{Failure, SessionStatus};
+use crate::system::desktop::{Desktop, Files, Revived, Unrevived};
+
+/// How long to wait before the restart is written again.
+const STORE_AGAIN: Duration = Duration::from_secs(2);
+
+/// When recoveries were begun, as far back as they count.
+#[derive(Debug, Default)]
+pub(super) struct Recoveries {
+    begun: VecDeque<DateTime<Utc>>,
+}
+
+impl Recoveries {
+    /// Counts one more at `now`, and gives how long it waits; none when there were `most` within
+    /// `window`.
+    fn begin(
+        &mut self,
+        now: DateTime<Utc>,
+        window: Duration,
+        most: usize,
+        wait: Duration,
+    ) -> Option<Duration> {
+        self.begun.retain(|at| *at + window > now);
+        if self.begun.len() >= most {
+            return None;
+        }
+        let before = u32::try_from(self.begun.len()).unwrap_or(u32::MAX);
+        self.begun.push_back(now);
+        let doubled = before.checked_sub(1).map(|times| 2_u32.saturating_pow(times));
+        Some(doubled.map_or(Duration::ZERO, |times| wait.saturating_mul(times)))
+    }
+}
+
+/// A recovery under way.
+#[derive(Debug, Clone)]
+struct Trouble {
+    cause: Failure,
+    since: DateTime<Utc>,
+    tries: u32,
+}
+
+/// A session's notice to itself, for the record: it runs again.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    /// `adopted` or `brought_back`.
+    pub what: &'static str,
+    /// Why that was necessary.
+    pub cause: String,
+    /// What was lost by it.
+    pub lost: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// From the death to now.
+    pub took: Duration,
+}
+
+impl Ask for Recovered {
+    type Answer = ();
+    const KIND: &'static str = "recovered";
+    const AUDITED: bool = true;
+
+    fn summary(&self) -> Value {
+        json!({
+            "what": self.what,
+            "cause": self.cause,
+            "lost": self.lost,
+            "tries": self.tries,
+            "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+}
+
+impl Handle<Recovered> for Session {
+    fn handle(&mut self, recovered: Recovered, _: &mut Context<Self>) -> Answering<()> {
+        let Recovered { what, cause, tries, took, .. } = recovered;
+        let id = self.record.id;
+        info!(parent: &self.span, "{id} {what} after {} ms, try {tries}: {cause}", took.as_millis());
+        answered(())
+    }
+}
+
+impl Session {
+    /// Notices when the browser or its display dies.
+    pub(super) fn await_death(&self, desktop: &dyn Desktop, ctx: &mut Context<Self>) {
+        let death = desktop.death();
+        ctx.spawn(
+            death.into_actor(self).map(|failure, session, ctx| session.on_death(failure, ctx)),
+        );
+    }
+
+    fn on_death(&mut self, failure: Failure, ctx: &mut Context<Self>) {
+        if !matches!(self.phase, Phase::Running { .. }) {
+            return;
+        }
+        let (id, now) = (self.record.id, self.world.clock.now());
+        warn!(parent: &self.span, code = failure.code, "{id}: {}", failure.message);
+        let call_off = CancellationToken::new();
+        let left = self.enter(Phase::Recovering { desktop: None, call_off });
+        if let (Phase::Running { desktop: dead }, Phase::Recovering { desktop, .. }) =
+            (left, &mut self.phase)
+        {
+            *desktop = Some(dead);
+        }
+        self.following = None;
+        let trouble = Trouble { cause: failure, since: now, tries: 0 };
+        let stored = self.world.store.retry_session(id);
+        ctx.spawn(stored.into_actor(self).map(move |stored, session, ctx| {
+            match stored {
+                Ok(()) => {
+                    session.record.status = SessionStatus::Retry;
+                    session.record.modified_at = session.world.clock.now();
+                    session.publish();
+                }
+                // It is said again when it runs.
+                Err(cause) => warn!(parent: &session.span, "the retry is not stored: {cause}"),
+            }
+            session.try_to_revive(trouble, ctx);
+        }));
+    }
+
+    /// Brings the desktop back, unless that was done too often.
+    fn try_to_revive(&mut self, trouble: Trouble, ctx: &mut Context<Self>) {
+        if !matches!(self.phase, Phase::Recovering { .. }) {
+            return;
+        }
+        let settings = &self.world.settings;
+        let window = Duration::from_secs(settings.recovery_window_seconds);
+        let wait = Duration::from_millis(settings.recovery_wait_milliseconds);
+        let now = self.world.clock.now();
+        match self.recoveries.begin(now, window, settings.max_recoveries, wait) {
+            Some(wait) if wait.is_zero() => self.revive(trouble, ctx),
+            Some(wait) => drop(ctx.run_later(wait, |session, ctx| session.revive(trouble, ctx))),
+            None => {
+                let most = settings.max_recoveries;
+                let Failure { message, hint, .. } = &trouble.cause;
+                let message = format!("{message}; it was brought back {most} times before");
+                let failure = Failure { message, hint: hint.clone(), ..trouble.cause.clone() };
+                let failure = if most == 0 { trouble.cause } else { failure };
+                self.fail(failure, ctx);
+            }
+        }
+    }
+
+    fn revive(&mut self, trouble: Trouble, ctx: &mut Context<Self>) {
+        let Phase::Recovering { desktop, call_off } = &mut self.phase else { return };
+        let Some(desktop) = desktop.take() else { return };
+        let work = desktop.revive(call_off.clone()).instrument(self.span.clone());
+        ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
+            session.on_revived(outcome, Trouble { tries: trouble.tries + 1, ..trouble }, ctx);
+        }));
+    }
+
+    fn on_revived(
+        &mut self,
+        outcome: Result<Revived, Unrevived>,
+        trouble: Trouble,
+        ctx: &mut Context<Self>,
+    ) {
+        let closing = matches!(self.phase, Phase::Closing { .. });
+        match outcome {
+            Ok(Revived { desktop, .. }) if closing => self.shut_down(desktop, ctx),
+            Err(Unrevived { desktop: Some(desktop), .. }) if closing => {
+                self.shut_down(desktop, ctx);
+            }
+            Ok(Revived { desktop, lost }) => {
+                let Trouble { cause, since, tries } = trouble;
+                let took = (self.world.clock.now() - since).to_std().unwrap_or_default();
+                let recovered =
+                    Recovered { what: "brought_back", cause: cause.message, lost, tries, took };
+                self.store_restart(desktop, recovered, ctx);
+            }
+            Err(Unrevived { failure, desktop: None }) => {
+                self.give_up(failure, Files::Kept, ctx);
+            }
+            Err(Unrevived { failure, desktop: Some(half) }) => {
+                warn!(parent: &self.span, code = failure.code, "{}", failure.message);
+                if let Phase::Recovering { desktop, .. } = &mut self.phase {
+                    *desktop = Some(half);
+                }
+                self.try_to_revive(Trouble { cause: failure, ..trouble }, ctx);
+            }
+        }
+    }
+
+    /// The session runs again only once that is stored.
+    pub(super) fn store_restart(
+        &mut self,
+        desktop: Box<dyn Desktop>,
+        recovered: Recovered,
+        ctx: &mut Context<Self>,
+    ) {
+        let work = self.world.store.restart_session(self.record.id, desktop.identity().clone());
+        ctx.spawn(work.into_actor(self).map(move |stored, session, ctx| {
+            if matches!(session.phase, Phase::Closing { .. }) {
+                return session.shut_down(desktop, ctx);
+            }
+            match stored {
+                Ok(()) => session.run_again(desktop, recovered, ctx),
+                Err(cause @ StoreError::Unavailable { .. }) => {
+                    warn!(parent: &session.span, "the restart is not stored yet: {cause}");
+                    session.hold(desktop);
+                    ctx.run_later(STORE_AGAIN, |session, ctx| {
+                        if let Phase::Recovering { desktop, .. } = &mut session.phase
+                            && let Some(desktop) = desktop.take()
+                        {
+                            session.store_restart(desktop, recovered, ctx);
+                        }
+                    });
+                }
+                // Another process has ended this session.
+                Err(StoreError::Conflict { .. } | StoreError::Final | StoreError::Missing) => {
+                    session.hold(desktop);
+                    let at = session.world.clock.now();
+                    let end = Ended { status: SessionStatus::Completed, failure: None, at };
+                    session.end(end, ctx);
+                }
+            }
+        }));
+    }
+
+    fn hold(&mut self, held: Box<dyn Desktop>) {
+        if let Phase::Recovering { desktop, .. } = &mut self.phase {
+            *desktop = Some(held);
+        }
+    }
+
+    pub(super) fn run_again(
+        &mut self,
+        desktop: Box<dyn Desktop>,
+        recovered: Recovered,
+        ctx: &mut Context<Self>,
+    ) {
+        self.await_death(&*desktop, ctx);
+        self.record.status = SessionStatus::Running;
+        self.record.desktop = Some(desktop.identity().clone());
+        self.record.modified_at = self.world.clock.now();
+        self.enter(Phase::Running { desktop });
+        self.myself(ctx).tell(recovered);
+        self.follow();
+        self.next_turn(ctx);
+        self.publish();
+        self.set_timer(ctx);
+        self.leave_if_told(ctx);
+    }
+
+    /// This session, in its own hands.
+    fn myself(&self, ctx: &Context<Self>) -> Address<Self> {
+        let about = About {
+            organization: Some(self.record.organization),
+            session: Some(self.record.id),
+            run: None,
+        };
+        let journal = std::sync::Arc::clone(&self.world.journal);
+        Address::new(ctx.address(), self.name.clone(), about, journal).used_by(&self.name)
+    }
+
+    /// Tells the desktop whether somebody drives or watches it.
+    pub(super) fn tell_use(&self) {
+        if let Phase::Running { desktop } = &self.phase {
+            desktop.set_used(self.viewers > 0 || self.record.occupancy.holder().is_some());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recoveries_wait_longer_each_time_and_are_counted_within_the_window() {
+        let at = |second: i64| DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap();
+        let mut recoveries = Recoveries::default();
+        let mut begin = |second| {
+            let wait = Duration::from_millis(500);
+            let wait = recoveries.begin(at(second), Duration::from_secs(60), 3, wait);
+            wait.map(|wait| wait.as_millis())
+        };
+        let waits = [begin(0), begin(1), begin(2), begin(59), begin(60), begin(60)];
+        assert_eq!(waits, [Some(0), Some(500), Some(1_000), None, Some(1_000), None]);
+        assert_eq!(begin(1_000), Some(0));
+    }
+}

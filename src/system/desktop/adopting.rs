@@ -1,0 +1,86 @@
+//! How a desktop is taken over that nobody here has started.
+//!
+//! What tells that a process is ours is its number, its start time, the boot of the machine and
+//! its marker together. Nothing is started: what is missing is for [`reviving`](super::reviving).
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use super::closing::Parts;
+use super::directory::{Directory, Saved};
+use super::launch::Desktops;
+use super::record::Record;
+use super::running::{LiveDesktop, Made};
+use super::{AdoptError, Order};
+use crate::domain::ids::SessionId;
+use crate::system::browser::Devtools;
+use crate::system::display;
+use crate::system::process::{self, Process};
+
+fn broken(cause: impl ToString) -> AdoptError {
+    AdoptError::Broken { cause: cause.to_string() }
+}
+
+fn saved(directory: &Directory, session: SessionId) -> Result<Saved, AdoptError> {
+    let saved = directory.saved().map_err(broken)?.ok_or(AdoptError::NothingSaved)?;
+    if saved.session != session {
+        return Err(broken(format!("desktop.json is that of session {}", saved.session)));
+    }
+    if process::boot_id().map_err(broken)? != saved.identity.xvfb.boot_id {
+        return Err(AdoptError::OtherBoot);
+    }
+    Ok(saved)
+}
+
+impl Desktops {
+    /// Takes over what runs. Short: a few small files and `/proc`.
+    pub(super) fn take_over(&self, order: Order) -> Result<LiveDesktop, AdoptError> {
+        let (settings, runtime) = (self.settings(), self.runtime());
+        let session = order.session;
+        let directory = self.directory(session);
+        let Saved { identity, vnc_password, .. } = saved(&directory, session)?;
+        let authority = std::fs::read(directory.authority()).map_err(broken)?;
+        let cookie = display::cookie_of(&authority)
+            .ok_or_else(|| broken("the authority file is not one of ours"))?;
+        let adopt =
+            |identity, program| Process::adopt(identity, session, directory.log(program), runtime);
+        let xvfb = adopt(identity.xvfb.clone(), "xvfb");
+        let chromium = adopt(identity.chromium.clone(), "chromium");
+
+        let mut parts = Parts::new(session, directory.clone(), Arc::clone(settings));
+        parts.displays.push(xvfb.clone());
+        parts.display_number = Some(identity.display_number);
+        parts.chromium = Some(chromium.clone());
+        let path = identity.devtools_path.clone();
+        parts.devtools = Some(Devtools { address: identity.devtools, path });
+
+        let record = Arc::new(Record::new(directory.clone()));
+        let vnc_password = SecretString::from(vnc_password);
+        let reservation = self.ports().claim(identity.vnc_port);
+        let vnc = self.seats(session, identity.display_number, &vnc_password, reservation, &record);
+        parts.vnc = Some(vnc.clone());
+        if let Some(identity) = &identity.vnc {
+            let process = adopt(identity.clone(), "x11vnc");
+            if !process.has_exited() {
+                vnc.adopt(process);
+            }
+        }
+        let password = secrecy::ExposeSecret::expose_secret(&vnc_password).to_owned();
+        record.adopted(Saved { session, identity: identity.clone(), vnc_password: password });
+        let desktops = self.clone();
+        let made = Made {
+            desktops,
+            order,
+            parts,
+            identity,
+            record,
+            cookie,
+            vnc_password,
+            xvfb,
+            chromium,
+            vnc,
+        };
+        Ok(LiveDesktop::new(made, runtime.clone()))
+    }
+}

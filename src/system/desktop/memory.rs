@@ -1,0 +1,169 @@
+//! What a browser showed and knew last: its tabs and its cookies, those of the session among them.
+//!
+//! Chromium itself writes cookies every half minute and loses those of the session with its end,
+//! so they are read over DevTools (`Storage.getCookies`) and kept in the session's directory.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::time::timeout;
+
+use super::directory::replace;
+use crate::system::browser::Devtools;
+use crate::system::cdp::{CdpError, Connection};
+
+/// How long everything may take that is put back.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A longer address is no page that one would miss.
+const LONGEST_URL: usize = 64 * 1024;
+
+/// What `Network.CookieParam` takes of `Network.Cookie`, beside what is decided here.
+const AS_THEY_ARE: [&str; 10] = [
+    "name",
+    "value",
+    "path",
+    "secure",
+    "httpOnly",
+    "sameSite",
+    "priority",
+    "sourceScheme",
+    "sourcePort",
+    "partitionKey",
+];
+
+/// Tabs and cookies.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Memory {
+    /// The addresses of the pages, in the order in which they were opened.
+    pub(super) tabs: Vec<String>,
+    /// As `Storage.getCookies` gave them.
+    pub(super) cookies: Vec<Value>,
+}
+
+impl Memory {
+    /// What was kept in `file`, if it can be read.
+    pub(super) fn read(file: &Path) -> Option<Self> {
+        let bytes = std::fs::read(file).ok()?;
+        let memory: Self = serde_json::from_slice(&bytes).ok()?;
+        (!memory.tabs.is_empty()).then_some(memory)
+    }
+
+    /// Keeps it in `file`, which is for its owner only.
+    pub(super) fn write(&self, file: &Path) -> std::io::Result<()> {
+        replace(file, &serde_json::to_vec(self)?)
+    }
+
+    /// Puts everything back into a browser that shows an empty page. Resolves with what could
+    /// not be put back, in words.
+    pub(super) async fn restore(&self, devtools: &Devtools) -> String {
+        let mut lost = vec!["what was typed into pages".to_owned()];
+        match timeout(DEADLINE, self.put_back(devtools, &mut lost)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(cause)) => lost.push(format!("tabs or cookies: {cause}")),
+            Err(_late) => lost.push("tabs or cookies: the browser did not answer".to_owned()),
+        }
+        lost.join("; ")
+    }
+
+    async fn put_back(&self, devtools: &Devtools, lost: &mut Vec<String>) -> Result<(), CdpError> {
+        let connection = Connection::open(devtools.address, &devtools.path).await?;
+        // Before the pages, which would load without a login otherwise.
+        let cookies: Vec<Value> = self.cookies.iter().filter_map(to_set).collect();
+        let all = json!({ "cookies": cookies });
+        if connection.call(None, "Storage.setCookies", all).await.is_err() {
+            // One that it does not take spoils all others of the same call.
+            for cookie in cookies {
+                let one = json!({ "cookies": [cookie] });
+                if connection.call(None, "Storage.setCookies", one).await.is_err() {
+                    lost.push(format!("the cookie {}", cookie["name"]));
+                }
+            }
+        }
+        let targets = connection.call(None, "Target.getTargets", json!({})).await?;
+        let empty: Vec<Value> = targets["targetInfos"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|target| target["type"] == "page")
+            .map(|target| target["targetId"].clone())
+            .collect();
+        let mut opened = 0_usize;
+        for url in &self.tabs {
+            let target = json!({ "url": url });
+            match connection.call(None, "Target.createTarget", target).await {
+                Ok(_) => opened += 1,
+                Err(CdpError::Refused { .. }) => lost.push("a tab".to_owned()),
+                Err(cause) => return Err(cause),
+            }
+        }
+        if opened > 0 {
+            for target in empty {
+                let target = json!({ "targetId": target });
+                let _ = connection.call(None, "Target.closeTarget", target).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a page of this address is worth opening again.
+pub(super) fn is_worth_keeping(url: &str) -> bool {
+    !url.is_empty() && url.len() <= LONGEST_URL
+}
+
+/// A cookie that was read, as one that can be set.
+fn to_set(cookie: &Value) -> Option<Value> {
+    let read = cookie.as_object()?;
+    let mut set = Map::new();
+    for name in AS_THEY_ARE {
+        if let Some(value) = read.get(name) {
+            set.insert(name.to_owned(), value.clone());
+        }
+    }
+    let domain = read.get("domain")?.as_str()?;
+    if domain.starts_with('.') {
+        set.insert("domain".to_owned(), domain.into());
+    } else {
+        // With a domain it would be sent to the hosts below as well.
+        let scheme = if read.get("secure") == Some(&Value::Bool(true)) { "https" } else { "http" };
+        let path = read.get("path").and_then(Value::as_str).unwrap_or("/");
+        set.insert("url".to_owned(), format!("{scheme}://{domain}{path}").into());
+    }
+    if read.get("session") != Some(&Value::Bool(true))
+        && let Some(expires) = read.get("expires")
+    {
+        set.insert("expires".to_owned(), expires.clone());
+    }
+    Some(Value::Object(set))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_of_one_host_stays_one_and_one_of_the_session_gets_no_end() {
+        let read = json!({
+            "name": "login", "value": "ann", "domain": "example.org", "path": "/", "expires": -1,
+            "size": 8, "httpOnly": true, "secure": true, "session": true,
+        });
+        let set = json!({
+            "name": "login", "value": "ann", "path": "/", "url": "https://example.org/",
+            "httpOnly": true, "secure": true,
+        });
+        assert_eq!(to_set(&read), Some(set));
+        let read = json!({
+            "name": "a", "value": "b", "domain": ".example.org", "path": "/x", "expires": 9.5,
+            "secure": false, "session": false,
+        });
+        let set = json!({
+            "name": "a", "value": "b", "domain": ".example.org", "path": "/x", "expires": 9.5,
+            "secure": false,
+        });
+        assert_eq!(to_set(&read), Some(set));
+        assert_eq!(to_set(&json!({ "name": "a" })), None);
+    }
+}

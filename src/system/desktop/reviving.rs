@@ -1,0 +1,146 @@
+//! How what has ended of a desktop is brought back.
+//!
+//! ```text
+//! X server gone:  end the browser --> X server, same number --> VNC server, if it has seats --+
+//!                                                                                             |
+//! browser gone:   end what is left of it -----------------------------------------------------+
+//!                                                                                             v
+//!                                     browser, same profile --> cookies --> tabs --> desktop.json
+//! ```
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use secrecy::ExposeSecret as _;
+use tokio_util::sync::CancellationToken;
+
+use super::directory::Saved;
+use super::memory::Memory;
+use super::running::LiveDesktop;
+use crate::domain::session::Failure;
+use crate::system::browser::{self, First};
+use crate::system::display;
+use crate::system::failure::{directory as directory_failed, failure};
+use crate::system::process::Process;
+
+/// How long a browser may take to end by itself when its display has.
+const FOLLOWS: Duration = Duration::from_secs(1);
+
+impl LiveDesktop {
+    /// Resolves with what could not be brought back, in words. After a failure everything that
+    /// was started is among the parts, to be ended with them or by the next try.
+    pub(super) async fn bring_back(
+        &mut self,
+        call_off: &CancellationToken,
+    ) -> Result<String, Failure> {
+        let displays = Mutex::new(Vec::new());
+        let outcome = tokio::select! {
+            biased;
+            () = call_off.cancelled() => {
+                Err(failure("desktop", "recovery_called_off", "it was called off".to_owned()))
+            }
+            outcome = self.rebuild(&displays) => outcome,
+        };
+        let made = &mut self.made;
+        made.parts.displays.extend(displays.into_inner());
+        if outcome.is_err()
+            && let Some(chromium) = &made.parts.chromium
+        {
+            chromium.kill_now();
+        }
+        outcome
+    }
+
+    async fn rebuild(&mut self, displays: &Mutex<Vec<Process>>) -> Result<String, Failure> {
+        let display_is_new = self.made.xvfb.has_exited();
+        if display_is_new {
+            self.display(displays).await?;
+        }
+        let lost = self.browser().await?;
+        self.renew(display_is_new);
+        Ok(lost)
+    }
+
+    async fn display(&mut self, displays: &Mutex<Vec<Process>>) -> Result<(), Failure> {
+        let made = &mut self.made;
+        let settings = std::sync::Arc::clone(&made.parts.settings);
+        if !made.chromium.gone_within(FOLLOWS).await {
+            made.chromium.kill().await;
+        }
+        for xvfb in std::mem::take(&mut made.parts.displays) {
+            xvfb.kill().await;
+            for line in display::remove_remains(xvfb.identity().pid) {
+                tracing::warn!("{line}");
+            }
+        }
+        let number = made.identity.display_number;
+        if let Some(line) = display::remove_dead_socket(number) {
+            tracing::warn!("{line}");
+        }
+        made.record.vnc_gone();
+        let directory = &made.parts.directory;
+        let start = display::Start {
+            session: made.parts.session,
+            size: made.order.spec.size,
+            only: Some(number),
+            authority: &directory.authority(),
+            number: &directory.display_number(),
+            log: &directory.log("xvfb"),
+        };
+        let started = |process: &Process| displays.lock().push(process.clone());
+        let runtime = made.desktops.runtime().clone();
+        let (_number, xvfb) = display::start(start, &settings, &runtime, started).await?;
+        made.identity.xvfb = xvfb.identity().clone();
+        made.xvfb = xvfb;
+        made.vnc.reset().await;
+        Ok(())
+    }
+
+    async fn browser(&mut self) -> Result<String, Failure> {
+        let made = &mut self.made;
+        // What is left of its group ends before another one has the profile.
+        for chromium in made.parts.chromium.take().into_iter().chain([made.chromium.clone()]) {
+            chromium.kill().await;
+        }
+        let directory = made.parts.directory.clone();
+        let settings = std::sync::Arc::clone(&made.parts.settings);
+        let runtime = made.desktops.runtime().clone();
+        let profile = directory.profile();
+        browser::prepare(&profile, &directory.downloads())
+            .map_err(|cause| directory_failed(&profile, &cause))?;
+        let memory = Memory::read(&directory.memory());
+        let path = browser::locate(&settings)?;
+        let start = browser::Start {
+            session: made.parts.session,
+            spec: &made.order.spec,
+            first: if memory.is_some() { First::Nothing } else { First::Last },
+            display: made.identity.display_number,
+            authority: &directory.authority(),
+            profile: &profile,
+            temporary: &directory.temporary(),
+            log: &directory.log("chromium"),
+            no_sandbox: made.desktops.no_sandbox(&path).await,
+        };
+        let chromium = browser::spawn(&path, &start, &settings, &runtime)?;
+        made.parts.chromium = Some(chromium.clone());
+        let devtools = browser::ready(&chromium, &profile, &settings).await?;
+        made.parts.devtools = Some(devtools.clone());
+        let lost = match &memory {
+            Some(memory) => memory.restore(&devtools).await,
+            None => "what its profile had not stored".to_owned(),
+        };
+
+        made.identity.chromium = chromium.identity().clone();
+        made.identity.devtools = devtools.address;
+        made.identity.devtools_path = devtools.path;
+        made.chromium = chromium;
+        let saved = Saved {
+            session: made.parts.session,
+            identity: made.identity.clone(),
+            vnc_password: made.vnc_password.expose_secret().to_owned(),
+        };
+        let saved = made.record.up(saved);
+        made.identity = saved.map_err(|cause| directory_failed(directory.path(), &cause))?;
+        Ok(lost)
+    }
+}
