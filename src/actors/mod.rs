@@ -16,6 +16,7 @@ pub mod session;
 mod settings;
 #[cfg(test)]
 mod testing;
+pub mod tickets;
 pub mod views;
 pub mod world;
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::control::{OnTakeover, Patience};
+
 /// Limits and defaults of sessions, occupancies and runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -38,6 +40,23 @@ pub struct Settings {
     pub recovery_wait_milliseconds: u64,
     /// How many runs may be under way at once on this node.
     pub max_runs: usize,
+    /// How many may watch one session at once.
+    pub max_viewers: usize,
+    /// How many may watch all sessions of one organization at once, on this node.
+    pub max_viewers_of_organization: usize,
+    /// How many tickets of one session may be valid at once.
+    pub max_tickets: usize,
+    /// How long a viewer's ticket is valid that asks for nothing else.
+    pub default_ticket_seconds: u64,
+    /// The longest that a ticket may be valid.
+    pub max_ticket_seconds: u64,
+    /// After how long without a key or click a person's control goes back to the agent.
+    pub control_idle_seconds: u64,
+    /// How long a person whose connection is lost keeps control.
+    pub control_grace_seconds: u64,
+    /// What becomes of an outside driver's input while a person has control, where the session
+    /// does not say: `hold`, `refuse` or `share`.
+    pub on_takeover: OnTakeover,
     /// How many messages the journal remembers for the whole server.
     pub journal_messages: usize,
     /// How many more it remembers for each actor.
@@ -61,6 +80,14 @@ impl Default for Settings {
             recovery_window_seconds: 600,
             recovery_wait_milliseconds: 500,
             max_runs: 200,
+            max_viewers: 50,
+            max_viewers_of_organization: 500,
+            max_tickets: 100,
+            default_ticket_seconds: 60 * 60,
+            max_ticket_seconds: 24 * 60 * 60,
+            control_idle_seconds: 5 * 60,
+            control_grace_seconds: 30,
+            on_takeover: OnTakeover::Hold,
             journal_messages: 20_000,
             journal_messages_of_actor: 200,
         }
@@ -86,6 +113,11 @@ impl Settings {
             (1..=self.max_lease_seconds).contains(&self.default_lease_seconds),
             "default_lease_seconds must be between 1 and max_lease_seconds",
         );
+        check(
+            (1..=self.max_ticket_seconds).contains(&self.default_ticket_seconds),
+            "default_ticket_seconds must be between 1 and max_ticket_seconds",
+        );
+        check(self.control_idle_seconds > 0, "control_idle_seconds must be at least 1");
         check(self.journal_messages > 0, "journal_messages must be at least 1");
         problems
     }
@@ -98,5 +130,15 @@ impl Settings {
     /// How long a session may be vacant, if that is limited.
     pub fn idle(&self) -> Option<Duration> {
         (self.idle_seconds > 0).then(|| Duration::from_secs(self.idle_seconds))
+    }
+
+    /// How long idleness and absence of a person in control are borne.
+    pub fn control_patience(&self) -> Patience {
+        let seconds =
+            |count: u64| chrono::Duration::seconds(i64::try_from(count).unwrap_or(86_400));
+        Patience {
+            idle: seconds(self.control_idle_seconds),
+            grace: seconds(self.control_grace_seconds),
+        }
     }
 }

@@ -9,6 +9,8 @@ use chrono::{DateTime, Utc};
 use dashmap::DashMap;
 use tokio::sync::watch;
 
+use super::tickets::Tickets;
+use crate::domain::control::Control;
 use crate::domain::ids::{OrganizationId, RunId, SessionId};
 use crate::domain::occupancy::{Occupant, Place};
 use crate::domain::run::{BlockRecord, RunRecord};
@@ -25,6 +27,8 @@ pub struct SessionView {
     pub waiters: Vec<WaiterView>,
     /// How many watch it.
     pub viewers: usize,
+    /// Whose input reaches the browser.
+    pub control: Control,
     /// Whether its desktop is being taken down.
     pub closing: bool,
 }
@@ -32,7 +36,14 @@ pub struct SessionView {
 impl SessionView {
     /// A session that has no actor here, as its row says.
     pub fn of_stored(record: SessionRecord) -> Self {
-        Self { version: 0, record, waiters: Vec::new(), viewers: 0, closing: false }
+        Self {
+            version: 0,
+            record,
+            waiters: Vec::new(),
+            viewers: 0,
+            control: Control::Agent,
+            closing: false,
+        }
     }
 }
 
@@ -69,6 +80,8 @@ struct Watched<V> {
 pub struct Views {
     sessions: Arc<DashMap<SessionId, Watched<SessionView>>>,
     runs: Arc<DashMap<RunId, Watched<RunView>>>,
+    /// The tickets of the sessions' viewers.
+    pub tickets: Tickets,
 }
 
 impl Views {
@@ -144,6 +157,7 @@ impl Views {
 
     pub(super) fn remove_session(&self, id: SessionId) {
         self.sessions.remove(&id);
+        self.tickets.forget(id);
     }
 
     pub(super) fn add_run(&self, view: watch::Receiver<RunView>) {

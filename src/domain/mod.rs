@@ -4,6 +4,7 @@
 //! needs it. Every other floor may use this one, and this one uses none.
 
 pub mod audit;
+pub mod control;
 pub mod deadlines;
 pub mod debug_session;
 pub mod given;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpRequest, web};
+use chrono::{DateTime, Utc};
 use dashmap::DashMap;
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
@@ -15,8 +16,12 @@ use super::body::parse_query;
 use super::error::ApiError;
 use super::front::Front;
 use super::problem::Problem;
+use crate::actors::session::Visit;
+use crate::actors::tickets::Uses;
 use crate::db::{Db, DbError, api_keys};
+use crate::domain::control::{ClientId, Credential};
 use crate::domain::ids::{ApiKeyId, OrganizationId};
+use crate::domain::rfb::Role;
 
 /// How long a key that was found is taken for valid; a revoked one lives that much longer.
 const REMEMBERED: Duration = Duration::from_secs(10);
@@ -76,17 +81,29 @@ pub struct Caller {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Credentials {
     apikey: Option<String>,
+    ticket: Option<String>,
+    client_id: Option<String>,
+}
+
+/// A header of the request, or what its query says instead.
+fn given(
+    request: &HttpRequest,
+    header: &str,
+    queried: fn(Credentials) -> Option<String>,
+) -> Option<String> {
+    let header = request.headers().get(header).and_then(|value| value.to_str().ok());
+    match header {
+        Some(value) => Some(value.to_owned()),
+        None => queried(parse_query(request.query_string()).ok()?),
+    }
 }
 
 /// The key that a request carries.
 fn key_of(request: &HttpRequest) -> Option<String> {
-    let header = request.headers().get("x-api-key").and_then(|value| value.to_str().ok());
-    match header {
-        Some(key) => Some(key.to_owned()),
-        None => parse_query::<Credentials>(request.query_string()).ok()?.apikey,
-    }
+    given(request, "x-api-key", |query| query.apikey)
 }
 
 /// 403, as the compatible API has it; never 401.
@@ -106,6 +123,58 @@ impl FromRequest for Caller {
             front.keys.caller(&key).await.map_err(ApiError::from)?.ok_or_else(refused)
         })
     }
+}
+
+/// Who comes to see one session: whoever has a key of its organization, or a ticket for it.
+///
+/// A ticket comes in the header `x-greenroom-ticket` or as `ticket` in the query; the page that
+/// brings it names itself in the header `x-greenroom-client` or as `client_id` in the query. A
+/// key comes before a ticket. The path of the request must name the session as `id`.
+#[derive(Debug, Clone)]
+pub struct Visitor {
+    /// Whose session it may see.
+    pub organization: OrganizationId,
+    /// Who, and in which role.
+    pub visit: Visit,
+    /// When a ticket ends.
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl FromRequest for Visitor {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let client = given(request, "x-greenroom-client", |query| query.client_id);
+        let client = client.and_then(|text| text.parse::<ClientId>().ok());
+        if key_of(request).is_none() {
+            return Box::pin(std::future::ready(by_ticket(request, client).ok_or_else(refused)));
+        }
+        let caller = Caller::from_request(request, payload);
+        Box::pin(async move {
+            let Caller { organization, key } = caller.await?;
+            let credential = Credential::Key(key);
+            let visit = Visit { credential, role: Role::Control, label: None, client };
+            Ok(Self { organization, visit, until: None })
+        })
+    }
+}
+
+fn by_ticket(request: &HttpRequest, client: Option<ClientId>) -> Option<Visitor> {
+    let front = request.app_data::<web::Data<Front>>()?;
+    let secret = given(request, "x-greenroom-ticket", |query| query.ticket)?;
+    let session = request.match_info().get("id")?.parse().ok()?;
+    let world = &front.world;
+    let ticket = world.views.tickets.opened(session, &secret, world.clock.now())?;
+    if ticket.bound_to.is_some() && ticket.uses == Uses::Single && ticket.bound_to != client {
+        return None;
+    }
+    let credential = Credential::Ticket(ticket.id);
+    Some(Visitor {
+        organization: ticket.organization,
+        visit: Visit { credential, role: ticket.role, label: ticket.label, client },
+        until: Some(ticket.expires_at),
+    })
 }
 
 /// An operator: the request carries the operator key in the header `x-api-key`.

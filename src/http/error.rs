@@ -17,6 +17,7 @@ use crate::actors::run::RunError;
 use crate::actors::session::SessionError;
 use crate::db::DbError;
 use crate::db::store::StoreError;
+use crate::domain::control;
 use crate::domain::occupancy::Refusal;
 use crate::domain::session::Failure;
 
@@ -136,6 +137,21 @@ fn session(cause: &SessionError) -> Problem {
         }
         SessionError::Refused(Refusal::WrongLease { .. }) => {
             Problem::new(StatusCode::FORBIDDEN, "lease_token_wrong", cause.to_string())
+        }
+        SessionError::Control(control::Refusal::Held { label, until }) => {
+            let control = json!({ "by": "user", "label": label, "expires_at": until });
+            conflict("control_held", cause).retryable().with("control", control)
+        }
+        SessionError::Control(control::Refusal::WatchOnly) => {
+            Problem::new(StatusCode::FORBIDDEN, "watch_only", cause.to_string())
+        }
+        SessionError::Control(control::Refusal::NotConnected) => {
+            conflict("viewer_not_connected", cause)
+        }
+        SessionError::TooManyViewers { .. } => limited("too_many_viewers", cause),
+        SessionError::TooManyTickets { .. } => limited("too_many_tickets", cause),
+        SessionError::UnknownViewer(_) => {
+            Problem::new(StatusCode::NOT_FOUND, "viewer_unknown", cause.to_string())
         }
         SessionError::QueueFull { .. } => limited("queue_full", cause),
         SessionError::WaitCalledOff => conflict("wait_called_off", cause),

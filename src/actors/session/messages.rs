@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::control::Kind;
+use super::viewing::{Connected, Visit};
 use crate::actors::ask::{Ask, Classified, Unanswered};
 use crate::actors::journal::{About, Outcome};
 use crate::actors::views::SessionView;
 use crate::db::store::StoreError;
-use crate::domain::ids::RunId;
+use crate::domain::control;
+use crate::domain::ids::{RunId, ViewerId};
 use crate::domain::lease::{LeaseHash, LeaseToken};
 use crate::domain::occupancy::{Generation, Occupant, Refusal, RunnableType};
 use crate::domain::session::{Failure, SessionStatus};
@@ -46,6 +48,26 @@ pub enum SessionError {
     /// The asker gave its place in the queue up.
     #[error("the wait for the session was called off")]
     WaitCalledOff,
+    /// Control is another's, or not for this viewer.
+    #[error(transparent)]
+    Control(#[from] control::Refusal),
+    /// As many watch as may.
+    #[error("{limit} viewers are connected, which is the limit of {of}")]
+    TooManyViewers {
+        /// How many may.
+        limit: usize,
+        /// Whose limit: `sessions.max_viewers` or `sessions.max_viewers_of_organization`.
+        of: &'static str,
+    },
+    /// As many tickets are valid as may be.
+    #[error("{limit} tickets of this session are valid, which is the limit")]
+    TooManyTickets {
+        /// How many may be; `sessions.max_tickets` sets it.
+        limit: usize,
+    },
+    /// There is no such ticket and no such connection.
+    #[error("viewer {0} does not exist")]
+    UnknownViewer(ViewerId),
     /// There is no picture.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -68,7 +90,11 @@ impl Classified for SessionError {
             | Self::Refused(_)
             | Self::QueueFull { .. }
             | Self::WaitedInVain { .. }
-            | Self::WaitCalledOff => Outcome::Refused,
+            | Self::WaitCalledOff
+            | Self::Control(_)
+            | Self::TooManyViewers { .. }
+            | Self::TooManyTickets { .. }
+            | Self::UnknownViewer(_) => Outcome::Refused,
             Self::Capture(_) | Self::Desktop(_) | Self::NotStored(_) => Outcome::Failed,
             Self::Unanswered(_) => Outcome::Unanswered,
         }
@@ -281,8 +307,8 @@ impl Ask for Capture {
 /// A viewer would like to watch. Answered when the VNC server accepts connections.
 #[derive(Debug)]
 pub struct Watch {
-    /// For people: who watches.
-    pub label: String,
+    /// Who.
+    pub visit: Visit,
 }
 
 /// What a viewer was given. Dropping it tells the session that the viewer has left.
@@ -290,12 +316,8 @@ pub struct Watch {
 pub struct Watching {
     /// Where the VNC server is.
     pub seat: VncSeat,
-    /// Canceled when the session ends.
-    pub ended: CancellationToken,
-    /// How the session stands.
-    pub view: watch::Receiver<SessionView>,
-    /// Gives the place back when dropped.
-    pub guard: tokio_util::sync::DropGuard,
+    /// The viewer's place in the session.
+    pub connected: Connected,
 }
 
 impl Ask for Watch {
@@ -307,6 +329,6 @@ impl Ask for Watch {
     }
 
     fn summary(&self) -> Value {
-        json!({ "label": self.label })
+        self.visit.summary(Kind::Vnc)
     }
 }

@@ -31,11 +31,13 @@
 mod adopting;
 mod changes;
 mod closing;
+mod control;
 mod launching;
 mod leaving;
 mod messages;
 mod recovery;
 mod timer;
+mod viewing;
 mod waiting;
 mod watching;
 
@@ -52,12 +54,18 @@ use tracing::Span;
 
 use self::changes::Turn;
 pub(in crate::actors) use self::leaving::LetGo;
+use self::control::Watchers;
+pub use self::control::{Activity, Kind, Shortcut};
 pub(in crate::actors) use self::messages::Evict;
 pub use self::messages::{
     Begin, Capture, Close, Grant, Heartbeat, Look, Release, Renew, SessionError, Wait, Watch,
     Watching,
 };
 use self::recovery::Recoveries;
+pub use self::viewing::{
+    CedeControl, Connected, Follow, Followed, Invite, Invited, Join, Joined, PutOut, TakeControl,
+    ViewerList, Viewers, Visit,
+};
 use self::waiting::Waiting;
 use super::ask::{Handle, answered};
 use super::journal::Name;
@@ -110,7 +118,8 @@ pub struct Session {
     /// Whether a change is being stored.
     storing: bool,
     queue: Queue<Waiting>,
-    viewers: usize,
+    /// Who is connected, and whose input reaches the browser.
+    watchers: Watchers,
     /// Canceled when the session begins to end: whoever watches is sent away.
     ended: CancellationToken,
     /// The pictures that are taken while the session is occupied.
@@ -146,8 +155,7 @@ impl Session {
             Origin::New => Phase::Starting { call_off },
             Origin::Former => Phase::Recovering { desktop: None, call_off },
         };
-        let view =
-            SessionView { version: 1, record, waiters: Vec::new(), viewers: 0, closing: false };
+        let view = SessionView { version: 1, ..SessionView::of_stored(record) };
         let record = view.record.clone();
         let (view, published) = watch::channel(view);
         let session = Self {
@@ -158,7 +166,7 @@ impl Session {
             turns: VecDeque::new(),
             storing: false,
             queue: Queue::new(world.settings.max_waiters),
-            viewers: 0,
+            watchers: Watchers::default(),
             ended: CancellationToken::new(),
             following: None,
             view,
@@ -188,7 +196,8 @@ impl Session {
             view.version += 1;
             view.record = self.record.clone();
             view.waiters = waiters;
-            view.viewers = self.viewers;
+            view.viewers = self.watchers.watching();
+            view.control = self.watchers.control.clone();
             if let Phase::Closing { end, .. } = &self.phase {
                 view.closing = true;
                 // Known now; stored when nothing of the session runs any more.

@@ -2,18 +2,16 @@
 
 use std::path::PathBuf;
 
-use actix::fut::WrapFuture as _;
-use actix::{ActorFutureExt as _, AsyncContext as _, Context};
-use tokio_util::sync::CancellationToken;
+use actix::Context;
 
-use super::{Capture, Phase, Session, SessionError, Watch, Watching};
+use super::{Capture, Follow, Followed, Kind, Phase, Session, SessionError, Watch, Watching};
 use crate::actors::ask::{Answering, Handle, answered};
 use crate::domain::occupancy::Occupant;
 use crate::domain::session::SessionStatus;
 use crate::system::desktop::{Desktop, Picture};
 
 impl Session {
-    fn desktop(&self) -> Result<&dyn Desktop, SessionError> {
+    pub(super) fn desktop(&self) -> Result<&dyn Desktop, SessionError> {
         match &self.phase {
             Phase::Starting { .. } | Phase::Recovering { .. } => Err(SessionError::Starting),
             Phase::Running { desktop } if self.record.status == SessionStatus::Running => {
@@ -47,11 +45,6 @@ impl Session {
         let folder = self.world.pictures.join(self.record.organization.to_string());
         folder.join(name).with_extension("png")
     }
-
-    fn on_viewer_left(&mut self) {
-        self.viewers = self.viewers.saturating_sub(1);
-        self.publish();
-    }
 }
 
 impl Handle<Capture> for Session {
@@ -73,25 +66,38 @@ impl Handle<Capture> for Session {
 impl Handle<Watch> for Session {
     fn handle(
         &mut self,
-        Watch { label: _ }: Watch,
+        Watch { visit }: Watch,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Watching, SessionError>> {
+        if let Err(refusal) = self.desktop().and_then(|_there| self.room_for_a_viewer()) {
+            return answered(Err(refusal));
+        }
         let seat = match self.desktop() {
             Ok(desktop) => desktop.vnc().take_seat(),
             Err(refusal) => return answered(Err(refusal)),
         };
-        self.viewers += 1;
-        self.publish();
-        let left = CancellationToken::new();
-        let leaves = left.clone();
-        let leaves = async move { leaves.cancelled().await };
-        ctx.spawn(leaves.into_actor(self).map(|(), session, _| session.on_viewer_left()));
-
-        let guard = left.drop_guard();
-        let (ended, view) = (self.ended.clone(), self.view.subscribe());
+        let connected = self.connect(visit, Kind::Vnc, ctx);
         Box::pin(async move {
             let seat = seat.await.map_err(|failure| SessionError::Desktop(Box::new(failure)))?;
-            Ok(Watching { seat, ended, view, guard })
+            Ok(Watching { seat, connected })
         })
+    }
+}
+
+impl Handle<Follow> for Session {
+    fn handle(
+        &mut self,
+        Follow { visit }: Follow,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<Followed, SessionError>> {
+        if let Err(refusal) = self.room_for_a_viewer() {
+            return answered(Err(refusal));
+        }
+        let following = match self.desktop() {
+            Ok(desktop) => desktop.screen().follow(None),
+            Err(refusal) => return answered(Err(refusal)),
+        };
+        let connected = self.connect(visit, Kind::Pictures, ctx);
+        answered(Ok(Followed { following, connected }))
     }
 }

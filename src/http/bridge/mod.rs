@@ -47,7 +47,7 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::domain::rfb::{Dialect, HandshakeError, ParseError, Policy, Role};
+use crate::domain::rfb::{ClientMessage, Dialect, HandshakeError, ParseError, Policy, Role};
 
 pub use close::{Close, CloseCode};
 pub use refusal::{REFUSAL_DELAY, refuse};
@@ -105,6 +105,12 @@ impl Default for Limits {
         }
     }
 }
+
+/// Hears of a viewer's keys, clicks and clipboards, as the VNC server does.
+pub type OnInput = Box<dyn FnMut(&ClientMessage)>;
+
+/// By what a viewer's messages are judged, and who hears of them.
+type Judging = (watch::Receiver<Role>, Policy, OnInput);
 
 /// Why a bridge ended.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +195,13 @@ pub struct Socket {
     stream: MessageStream,
 }
 
+impl Socket {
+    /// The two directions, for what is no RFB.
+    pub fn into_parts(self) -> (Session, MessageStream) {
+        (self.session, self.stream)
+    }
+}
+
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Socket").finish_non_exhaustive()
@@ -210,12 +223,15 @@ pub fn accept(
 /// `role` may change at any time, and each message is judged by the role of that moment; if its
 /// sender is gone, the viewer watches. When the bridge ends, whatever way, the keys and buttons that
 /// the viewer held are let go first. Dropping the future does neither.
+///
+/// `on_input` hears of every key, click and clipboard that reaches the VNC server.
 pub async fn run(
     socket: Socket,
     endpoint: Endpoint,
     role: watch::Receiver<Role>,
     policy: Policy,
     limits: Limits,
+    on_input: OnInput,
     stop: impl Future<Output = Close>,
 ) -> Ended {
     let Socket { session, stream } = socket;
@@ -224,7 +240,8 @@ pub async fn run(
     let stream = stream.max_frame_size(limits.frame);
     let mut incoming = Incoming::new(stream, outbox.clone(), Rc::clone(&heard));
     let mut upstream = None;
-    let talking = talk(&mut upstream, &mut incoming, &outbox, (&endpoint, role, policy, &limits));
+    let judging = (role, policy, on_input);
+    let talking = talk(&mut upstream, &mut incoming, &outbox, (&endpoint, judging, &limits));
 
     let why = tokio::select! {
         biased;
@@ -252,7 +269,7 @@ async fn talk(
     both_ways: &mut Option<(Upward, OwnedReadHalf)>,
     incoming: &mut Incoming,
     outbox: &Outbox,
-    (endpoint, role, policy, limits): (&Endpoint, watch::Receiver<Role>, Policy, &Limits),
+    (endpoint, judging, limits): (&Endpoint, Judging, &Limits),
 ) -> Why {
     let connecting = async {
         timeout(limits.handshake, upstream::connect(endpoint))
@@ -271,7 +288,7 @@ async fn talk(
         return why;
     }
     let (read, write) = upstream.stream.into_split();
-    let upward = Upward::new(write, role, policy, endpoint.dialect, limits);
+    let upward = Upward::new(write, judging, endpoint.dialect, limits);
     let (upward, read) = both_ways.insert((upward, read));
     tokio::select! {
         why = downward::read(read, outbox) => why,

@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::downward::Outbox;
-use super::{Limits, Why};
+use super::{Judging, Limits, OnInput, Why};
 use crate::domain::rfb::{
-    Area, ClientMessage, Dialect, Gate, Parser, Policy, Role, Step, VERSION, Verdict, Viewing,
+    Area, ClientMessage, Dialect, Gate, Parser, Role, Step, VERSION, Verdict, Viewing,
 };
 
 /// How long the VNC server has to take the last releases.
@@ -103,6 +103,7 @@ pub(super) struct Upward {
     role: watch::Receiver<Role>,
     parser: Parser,
     gate: Gate,
+    on_input: OnInput,
     stall: Duration,
     /// A request for a picture that waits until the viewer has taken the last ones.
     held_back: Option<(bool, Area)>,
@@ -112,8 +113,7 @@ pub(super) struct Upward {
 impl Upward {
     pub(super) fn new(
         write: OwnedWriteHalf,
-        role: watch::Receiver<Role>,
-        policy: Policy,
+        (role, policy, on_input): Judging,
         dialect: Dialect,
         limits: &Limits,
     ) -> Self {
@@ -123,6 +123,7 @@ impl Upward {
             role,
             parser: Parser::new(dialect, limits.cut_text),
             gate: Gate::new(policy, dialect),
+            on_input,
             stall: limits.upstream_stall,
             held_back: None,
             dropped: 0,
@@ -179,11 +180,11 @@ impl Upward {
                     {
                         self.hold_back(incremental, area);
                     } else {
-                        self.queue(&message);
+                        self.pass(&message);
                     }
                 }
                 Verdict::Drop(_) => self.dropped += 1,
-                Verdict::Replace(others) => others.iter().for_each(|it| self.queue(it)),
+                Verdict::Replace(others) => others.iter().for_each(|it| self.pass(it)),
             }
         }
         if !outbox.is_behind()
@@ -201,6 +202,26 @@ impl Upward {
         for message in self.gate.set_role(role) {
             self.queue(&message);
         }
+    }
+
+    fn pass(&mut self, message: &ClientMessage) {
+        match message {
+            ClientMessage::Key { .. }
+            | ClientMessage::QemuKey { .. }
+            | ClientMessage::Pointer { .. }
+            | ClientMessage::CutText(_) => (self.on_input)(message),
+            ClientMessage::SetPixelFormat(_)
+            | ClientMessage::SetEncodings(_)
+            | ClientMessage::UpdateRequest { .. }
+            | ClientMessage::ExtendedClipboard { .. }
+            | ClientMessage::LongCutText { .. }
+            | ClientMessage::ContinuousUpdates { .. }
+            | ClientMessage::Fence { .. }
+            | ClientMessage::Xvp { .. }
+            | ClientMessage::SetDesktopSize { .. }
+            | ClientMessage::Gii { .. } => {}
+        }
+        self.queue(message);
     }
 
     fn hold_back(&mut self, incremental: bool, area: Area) {

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::SessionResource;
 use crate::actors::registry::{Create, Created};
+use crate::domain::control::OnTakeover;
 use crate::domain::session::{SessionSpec, SessionStatus, Size};
 use crate::http::body::{RawBody, parse};
 use crate::http::caller::Caller;
@@ -40,6 +41,7 @@ pub struct Request {
     timeout_seconds: Option<u64>,
     start_url: Option<String>,
     wait_seconds: Option<u64>,
+    on_takeover: Option<OnTakeover>,
 }
 
 /// How long the answer waits for the browser, unless the request says otherwise. Clients of the
@@ -127,6 +129,7 @@ impl Request {
                 "browser_type": self.browser_type,
                 "generate_browser_profile": self.generate_browser_profile,
                 "needs_live_view": self.needs_live_view,
+                "on_takeover": self.on_takeover,
             }),
         };
         Ok((spec, warning))

@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use super::{SessionResource, find};
 use crate::domain::ids::SessionId;
 use crate::http::body::{PathId, Query};
-use crate::http::caller::Caller;
+use crate::http::caller::Visitor;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 
@@ -38,15 +38,15 @@ pub struct Wish {
     ),
 )]
 pub async fn look(
-    caller: Caller,
+    visitor: Visitor,
     PathId(id): PathId<SessionId>,
     Query(Wish { after }): Query<Wish>,
     front: Data<Front>,
 ) -> Result<Json<SessionResource>, ApiError> {
-    let live = front.world.views.session(caller.organization, id);
+    let live = front.world.views.session(visitor.organization, id);
     if let (Some(after), Some(mut view)) = (after, live) {
         let _ = timeout(LONGEST_WAIT, view.wait_for(|view| view.version > after)).await;
     }
-    let view = find(&front, caller.organization, id).await?;
+    let view = find(&front, visitor.organization, id).await?;
     Ok(Json(SessionResource::of(&view, &front)))
 }

@@ -12,10 +12,12 @@ pub mod look;
 pub mod release;
 pub mod resource;
 pub mod screenshot;
+mod viewers;
 
-use actix_web::web::{ServiceConfig, get, post, resource as at};
+use actix_web::web::{ServiceConfig, delete, get, post, resource as at};
 
-pub use self::resource::SessionResource;
+pub use self::resource::{SessionResource, on_takeover};
+pub use self::viewers::role_name;
 use super::error::ApiError;
 use super::front::Front;
 use super::problem::Problem;
@@ -38,7 +40,13 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/browser_sessions/{id}/begin", post().to(begin::begin))
         .route("/v1/browser_sessions/{id}/heartbeat", post().to(heartbeat::heartbeat))
         .route("/v1/browser_sessions/{id}/release", post().to(release::release))
-        .route("/v1/browser_sessions/{id}/screenshot", get().to(screenshot::screenshot));
+        .route("/v1/browser_sessions/{id}/screenshot", get().to(screenshot::screenshot))
+        .service(
+            at("/v1/browser_sessions/{id}/viewers")
+                .route(post().to(viewers::invite))
+                .route(get().to(viewers::list)),
+        )
+        .route("/v1/browser_sessions/{id}/viewers/{viewer}", delete().to(viewers::put_out));
 }
 
 /// Asks a session. One that has ended answers as one that is closing does: it is gone, where one

@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::actors::views::SessionView;
+use crate::domain::control::{Control, OnTakeover, User};
 use crate::domain::occupancy::Occupancy;
 use crate::domain::session::SessionRecord;
 use crate::http::front::Front;
@@ -88,6 +89,11 @@ pub struct SessionResource {
     pub occupancy: OccupancyResource,
     /// How many watch it.
     pub viewers: usize,
+    /// Whose input reaches the browser.
+    pub control: ControlResource,
+    /// What becomes of an outside driver's input while a person has control: `hold`, `refuse` or
+    /// `share`.
+    pub on_takeover: &'static str,
     /// Why it failed: `{code, stage, message, exit, log_tail, hint}`.
     pub failure: Option<Value>,
     /// The node it runs on.
@@ -115,6 +121,31 @@ pub struct OccupancyResource {
     pub expires_at: Option<DateTime<Utc>>,
     /// Who waits, in order.
     pub waiters: Vec<WaiterResource>,
+}
+
+/// Whose input reaches the browser.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ControlResource {
+    /// `agent` or `user`.
+    pub by: &'static str,
+    /// For people: which user.
+    pub label: Option<String>,
+    /// Since when a user has it.
+    pub since: Option<DateTime<Utc>>,
+    /// When it goes back to the agent, unless the user does something before.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl ControlResource {
+    fn of(control: &Control) -> Self {
+        let user = control.user();
+        Self {
+            by: if user.is_some() { "user" } else { "agent" },
+            label: user.and_then(|user| user.label.clone()),
+            since: user.map(|user| user.since),
+            expires_at: user.map(User::expires_at),
+        }
+    }
 }
 
 /// One who waits for a session.
@@ -163,7 +194,7 @@ impl OccupancyResource {
 impl SessionResource {
     /// The session as it stands.
     pub fn of(view: &SessionView, front: &Front) -> Self {
-        let SessionView { version, record, viewers, closing, .. } = view;
+        let SessionView { version, record, viewers, control, closing, .. } = view;
         let SessionRecord { id, spec, desktop, deadlines, .. } = record;
         let echoed = |field: &str| spec.echo.get(field).cloned().unwrap_or_default();
         let live = !record.status.is_final();
@@ -207,9 +238,18 @@ impl SessionResource {
             next_deadline: next.and_then(|next| serde_json::to_value(next).ok()),
             occupancy,
             viewers: *viewers,
+            control: ControlResource::of(control),
+            on_takeover: on_takeover(record, front).as_str(),
             failure: record.failure.as_ref().and_then(|cause| serde_json::to_value(cause).ok()),
             node_id: record.node.to_string(),
             version: *version,
         }
     }
+}
+
+/// What becomes of an outside driver's input while a person has control: as the session was
+/// asked for, or else as the server is set.
+pub fn on_takeover(record: &SessionRecord, front: &Front) -> OnTakeover {
+    let asked = record.spec.echo.get("on_takeover").and_then(Value::as_str);
+    asked.and_then(OnTakeover::from_name).unwrap_or(front.world.settings.on_takeover)
 }

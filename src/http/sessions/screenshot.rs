@@ -10,7 +10,7 @@ use crate::actors::registry::Route;
 use crate::actors::session::Capture;
 use crate::domain::ids::SessionId;
 use crate::http::body::{PathId, Query};
-use crate::http::caller::Caller;
+use crate::http::caller::Visitor;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::picture::Encoding;
@@ -39,7 +39,7 @@ pub struct Wish {
     ),
 )]
 pub async fn screenshot(
-    caller: Caller,
+    visitor: Visitor,
     PathId(id): PathId<SessionId>,
     Query(Wish { format }): Query<Wish>,
     request: HttpRequest,
@@ -48,7 +48,7 @@ pub async fn screenshot(
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     let encoding = format.unwrap_or_else(|| Encoding::of_accept(accept.unwrap_or_default()));
     let message = Capture { format: encoding.format() };
-    let route = Route { organization: caller.organization, session: id, message };
+    let route = Route { organization: visitor.organization, session: id, message };
     let picture = told(&front, route).await?;
     Ok(HttpResponse::Ok()
         .content_type(encoding.media_type())

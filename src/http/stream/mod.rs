@@ -1,12 +1,111 @@
-//! `/v1/stream/…`: live pictures of sessions, over WebSockets.
+//! `/v1/stream/…`: live pictures of sessions and what goes with them, over WebSockets.
+//!
+//! The compatible API's viewers are accepted and then closed with a code when they are refused,
+//! and not at once, because they dial again at once.
 
+mod messages;
+mod pages;
+mod pictures;
 mod vnc;
 
-use actix_web::web::{ServiceConfig, get};
+use std::future::pending;
+
+use actix_web::web::{Path, ServiceConfig, get};
+use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+
+use super::bridge::{self, Close, CloseCode};
+use super::caller::Visitor;
+use super::front::Front;
+use crate::actors::ask::{Ask, Handle};
+use crate::actors::registry::{Route, RouteError};
+use crate::actors::session::{Session, SessionError};
+use crate::domain::ids::{RunId, SessionId};
 
 /// Adds the routes. The compatible API has them under two prefixes.
 pub fn routes(config: &mut ServiceConfig) {
     for prefix in ["/v1", "/api/v1"] {
-        config.route(&format!("{prefix}/stream/vnc/browser_session/{{id}}"), get().to(vnc::vnc));
+        let of = "{what:browser_session|workflow_run}/{id}";
+        config
+            .route(&format!("{prefix}/stream/vnc/{of}"), get().to(vnc::vnc))
+            .route(&format!("{prefix}/stream/messages/{of}"), get().to(messages::messages))
+            .route(
+                &format!("{prefix}/stream/{{what:browser_sessions|workflow_runs}}/{{id}}"),
+                get().to(pictures::pictures),
+            );
+    }
+}
+
+/// What a path names: `browser_session` or `workflow_run`, and its id.
+type Named = Path<(String, String)>;
+
+/// The session that a path names, itself or by the run in it.
+fn session_of(front: &Front, visitor: &Visitor, what: &str, id: &str) -> Result<SessionId, Close> {
+    if what.starts_with("browser_session") {
+        return id.parse().map_err(|_wrong| unknown("session"));
+    }
+    let run: RunId = id.parse().map_err(|_wrong| unknown("run"))?;
+    let view = front.world.views.run(visitor.organization, run).ok_or_else(|| unknown("run"))?;
+    let session = view.borrow().record.session;
+    session.ok_or_else(|| Close::new(CloseCode::TryAgainLater, "not ready"))
+}
+
+fn unknown(what: &str) -> Close {
+    Close::new(CloseCode::TryAgainLater, format!("there is no such {what}"))
+}
+
+/// Asks a session for a viewer; what it refuses is a close code.
+async fn asked<M, T>(
+    front: &Front,
+    visitor: &Visitor,
+    session: SessionId,
+    message: M,
+) -> Result<T, Close>
+where
+    T: Send + 'static,
+    M: Ask<Answer = Result<T, SessionError>>,
+    Session: Handle<M>,
+{
+    let route = Route { organization: visitor.organization, session, message };
+    let reason = match front.registry.ask(route).await {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(RouteError::Session(SessionError::Starting))) => "not ready".to_owned(),
+        Ok(Err(cause)) => cause.to_string(),
+        Err(cause) => cause.to_string(),
+    };
+    Err(Close::new(CloseCode::TryAgainLater, reason))
+}
+
+fn turn_away(
+    request: &HttpRequest,
+    payload: web::Payload,
+    close: Close,
+) -> Result<HttpResponse, actix_web::Error> {
+    bridge::refuse(request, payload, close)
+}
+
+fn wrong_credentials() -> Close {
+    Close::new(CloseCode::Protocol, "Invalid credentials")
+}
+
+/// Resolves when a viewer's time is over, and why.
+async fn over(
+    front: &Front,
+    ended: &CancellationToken,
+    out: &CancellationToken,
+    until: Option<DateTime<Utc>>,
+) -> Close {
+    let expired = async {
+        match until {
+            Some(at) => tokio::time::sleep(front.world.clock.until(at)).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        () = ended.cancelled() => Close::new(CloseCode::Normal, "browser-closed"),
+        () = out.cancelled() => Close::new(CloseCode::Policy, "put-out"),
+        () = expired => Close::new(CloseCode::Policy, "ticket-expired"),
+        () = front.closing.cancelled() => Close::new(CloseCode::GoingAway, "the server is stopping"),
     }
 }

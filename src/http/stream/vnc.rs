@@ -1,89 +1,144 @@
 //! `WS /v1/stream/vnc/browser_session/{id}`: a session's display, by RFB.
 //!
-//! The compatible API's viewers are accepted and then closed with a code when they are refused,
-//! and not at once, because they dial again at once.
+//! A viewer with a `client_id` watches until that client takes control over the message channel,
+//! as in the compatible API. One without, such as a native client, has no way to ask: it may
+//! type while the agent has control, as far as its credentials allow, and watches while a person
+//! has it.
 
-use std::str::FromStr as _;
-
-use actix_web::web::{Data, Path, Payload};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Duration, Instant};
 use tracing::{Instrument as _, debug, info_span};
 
-use crate::actors::registry::{Route, RouteError};
-use crate::actors::session::{SessionError, Watch, Watching};
+use super::{Named, asked, over, session_of, turn_away, wrong_credentials};
+use crate::actors::session::{Connected, Shortcut, Watch, Watching};
 use crate::domain::ids::SessionId;
-use crate::domain::rfb::{Dialect, Policy, Role};
-use crate::http::bridge::{self, Close, CloseCode, Endpoint, Limits};
-use crate::http::caller::Caller;
+use crate::domain::rfb::{ClientMessage, Dialect, Policy};
+use crate::http::bridge::{self, Close, Endpoint, Limits, OnInput};
+use crate::http::caller::Visitor;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
 
+/// A page that has just sent its clipboard over RFB is not asked for it again.
+const SENT_LATELY: Duration = Duration::from_secs(2);
+
 pub async fn vnc(
-    caller: Result<Caller, Problem>,
-    id: Path<String>,
+    visitor: Result<Visitor, Problem>,
+    path: Named,
     request: HttpRequest,
     payload: Payload,
     front: Data<Front>,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let Ok(caller) = caller else {
-        let close = Close::new(CloseCode::Protocol, "Invalid credentials");
-        return bridge::refuse(&request, payload, close);
+    let Ok(visitor) = visitor else {
+        return turn_away(&request, payload, wrong_credentials());
     };
-    let watching = match SessionId::from_str(&id) {
-        Ok(session) => watch(&front, caller, session, &request).await,
-        Err(_) => Err("there is no such session".to_owned()),
+    let (what, id) = path.into_inner();
+    let watching = match session_of(&front, &visitor, &what, &id) {
+        Ok(session) => watch(&front, &visitor, session).await,
+        Err(close) => Err(close),
     };
     let watching = match watching {
         Ok(watching) => watching,
-        Err(reason) => {
-            return bridge::refuse(&request, payload, Close::new(CloseCode::TryAgainLater, reason));
-        }
+        Err(close) => return turn_away(&request, payload, close),
     };
     let (response, socket) = bridge::accept(&request, payload)?;
-    let closing = front.closing.clone();
-    let span = info_span!("viewer", session.id = %*id);
-    actix_web::rt::spawn(serve(socket, watching, closing).instrument(span));
+    let span = info_span!("viewer", session.id = %id);
+    actix_web::rt::spawn(serve(socket, watching, visitor, front).instrument(span));
     Ok(response)
 }
 
-async fn watch(
-    front: &Front,
-    caller: Caller,
-    session: SessionId,
-    request: &HttpRequest,
-) -> Result<Watching, String> {
-    let label = request.connection_info().realip_remote_addr().unwrap_or("viewer").to_owned();
-    let message = Watch { label };
-    let route = Route { organization: caller.organization, session, message };
-    match front.registry.ask(route).await {
-        Ok(Ok(watching)) => Ok(watching),
-        Ok(Err(RouteError::Session(SessionError::Starting))) => Err("not ready".to_owned()),
-        Ok(Err(cause)) => Err(cause.to_string()),
-        Err(cause) => Err(cause.to_string()),
-    }
+async fn watch(front: &Front, visitor: &Visitor, session: SessionId) -> Result<Watching, Close> {
+    asked(front, visitor, session, Watch { visit: visitor.visit.clone() }).await
 }
 
 /// Bridges until somebody has had enough. The seat at the VNC server and the place in the session
 /// are given back when this returns.
-async fn serve(socket: bridge::Socket, watching: Watching, closing: CancellationToken) {
-    let Watching { seat, ended, view: _, guard } = watching;
+async fn serve(socket: bridge::Socket, watching: Watching, visitor: Visitor, front: Data<Front>) {
+    let Watching { seat, connected } = watching;
     let endpoint = Endpoint {
         address: seat.endpoint.address,
         password: seat.endpoint.password.clone(),
         dialect: Dialect::X11VNC,
     };
-    // Without a message channel that says who has control, everybody who may come in may drive.
-    let (_control, role) = watch::channel(Role::Control);
+    let mut view = connected.view.clone();
+    let (most, party) = (connected.role, connected.party.clone());
+    let role_now = move |view: &mut watch::Receiver<_>| {
+        let view: &crate::actors::views::SessionView = &view.borrow_and_update();
+        view.control.role_of(most, party.as_ref())
+    };
+    let (role, followed) = watch::channel(role_now(&mut view));
+    let follow = async {
+        while view.changed().await.is_ok() {
+            let now = role_now(&mut view);
+            role.send_if_modified(|role| std::mem::replace(role, now) != now);
+        }
+        // The session's actor has ended; `over` says so.
+        std::future::pending::<Close>().await
+    };
     let stop = async {
         tokio::select! {
-            () = ended.cancelled() => Close::new(CloseCode::Normal, "browser-closed"),
-            () = closing.cancelled() => Close::new(CloseCode::GoingAway, "the server is stopping"),
+            close = over(&front, &connected.ended, &connected.out, visitor.until) => close,
+            close = follow => close,
         }
     };
+    let on_input = hears(&connected, &front);
     let limits = Limits::default();
-    let ended = bridge::run(socket, endpoint, role, Policy::default(), limits, stop).await;
+    let ended =
+        bridge::run(socket, endpoint, followed, Policy::default(), limits, on_input, stop).await;
     debug!("a viewer has left: {}", ended.why);
-    drop((seat, guard));
+    drop((seat, connected));
+}
+
+/// Notes that its viewer is there, and hears the shortcuts that its page has a part in.
+fn hears(connected: &Connected, front: &Data<Front>) -> OnInput {
+    let (activity, clock) = (connected.activity.clone(), front.world.clock);
+    let (shortcuts, party) = (connected.shortcuts.clone(), connected.party.clone());
+    let mut keys = Keys::default();
+    Box::new(move |message| {
+        activity.note(clock.now());
+        if let (Some(shortcut), Some(party)) = (keys.heard(message), &party) {
+            // Without a message channel nobody listens.
+            let _ = shortcuts.send((party.clone(), shortcut));
+        }
+    })
+}
+
+/// Which modifiers are down, by their keysyms.
+#[derive(Debug, Default)]
+struct Keys {
+    held: Vec<u32>,
+    sent: Option<Instant>,
+}
+
+impl Keys {
+    fn heard(&mut self, message: &ClientMessage) -> Option<Shortcut> {
+        let (down, keysym) = match message {
+            ClientMessage::Key { down, keysym } | ClientMessage::QemuKey { down, keysym, .. } => {
+                (*down, *keysym)
+            }
+            ClientMessage::CutText(_) => {
+                self.sent = Some(Instant::now());
+                return None;
+            }
+            _other => return None,
+        };
+        // Control, Meta, Alt and Super, left and right: a Mac's command key is one of them.
+        if matches!(keysym, 0xffe3 | 0xffe4 | 0xffe7..=0xffec) {
+            self.held.retain(|held| *held != keysym);
+            if down {
+                self.held.push(keysym);
+            }
+            return None;
+        }
+        if !down || self.held.is_empty() {
+            return None;
+        }
+        let sent_lately = self.sent.is_some_and(|sent| sent.elapsed() < SENT_LATELY);
+        match char::from_u32(keysym) {
+            Some('c' | 'C') => Some(Shortcut::Copy),
+            Some('v' | 'V') if !sent_lately => Some(Shortcut::Paste),
+            Some(_) | None => None,
+        }
+    }
 }

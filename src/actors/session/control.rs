@@ -1,0 +1,305 @@
+//! Who is connected to a session, and whose input reaches its browser.
+//!
+//! Control is decided by [`domain::control`](crate::domain::control); here is what it is decided on:
+//! the pages that are connected, and when one of them last sent a key or a click.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context, SpawnHandle};
+use chrono::{DateTime, Utc};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::viewing::{Connected, Visit};
+use super::{CedeControl, Phase, Session, SessionError, TakeControl};
+use crate::actors::ask::{Answering, Handle, answered};
+use crate::domain::control::{Control, Credential, Event, Party, Refusal};
+use crate::domain::ids::ViewerId;
+use crate::domain::rfb::Role;
+
+/// How many shortcuts may wait for a message channel.
+const SHORTCUTS_BEHIND: usize = 16;
+
+/// When a person last sent a key or a click; written by bridges, read by the session, so that no
+/// mailbox hears of each one.
+#[derive(Debug, Default)]
+pub struct Activity(AtomicI64);
+
+impl Activity {
+    /// Something was typed or clicked at `now`.
+    pub fn note(&self, now: DateTime<Utc>) {
+        self.0.fetch_max(now.timestamp_millis(), Ordering::Relaxed);
+    }
+
+    fn latest(&self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// What a viewer pressed that its own page has a part in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortcut {
+    /// The selection is wanted in the viewer's clipboard.
+    Copy,
+    /// The viewer's clipboard is wanted in the page.
+    Paste,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The display, by RFB.
+    Vnc,
+    /// Messages: control, the clipboard, tabs.
+    Messages,
+    /// A stream of pictures.
+    Pictures,
+}
+
+impl Kind {
+    /// As the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Vnc => "vnc",
+            Self::Messages => "messages",
+            Self::Pictures => "pictures",
+        }
+    }
+
+    /// Whether it shows the display.
+    fn shows(self) -> bool {
+        match self {
+            Self::Vnc | Self::Pictures => true,
+            Self::Messages => false,
+        }
+    }
+}
+
+/// A viewer that is connected.
+#[derive(Debug, Clone)]
+pub(super) struct Connection {
+    pub visit: Visit,
+    pub kind: Kind,
+    pub since: DateTime<Utc>,
+    /// Canceled to put it out.
+    pub out: CancellationToken,
+}
+
+/// Everybody who is connected, and control.
+#[derive(Debug)]
+pub(super) struct Watchers {
+    pub connections: BTreeMap<ViewerId, Connection>,
+    pub control: Control,
+    pub activity: Arc<Activity>,
+    pub shortcuts: broadcast::Sender<(Party, Shortcut)>,
+    timer: Option<SpawnHandle>,
+}
+
+impl Default for Watchers {
+    fn default() -> Self {
+        let (shortcuts, _) = broadcast::channel(SHORTCUTS_BEHIND);
+        Self {
+            connections: BTreeMap::new(),
+            control: Control::Agent,
+            activity: Arc::default(),
+            shortcuts,
+            timer: None,
+        }
+    }
+}
+
+impl Watchers {
+    /// How many see the display.
+    pub fn watching(&self) -> usize {
+        self.connections.values().filter(|connection| connection.kind.shows()).count()
+    }
+
+    /// Whether this page has a message channel.
+    fn has_channel(&self, party: &Party) -> bool {
+        self.connections.values().any(|connection| {
+            connection.kind == Kind::Messages && connection.visit.party().as_ref() == Some(party)
+        })
+    }
+}
+
+impl Session {
+    /// Whether another may watch.
+    pub(super) fn room_for_a_viewer(&self) -> Result<(), SessionError> {
+        let settings = &self.world.settings;
+        if self.watchers.watching() >= settings.max_viewers {
+            let of = "sessions.max_viewers";
+            return Err(SessionError::TooManyViewers { limit: settings.max_viewers, of });
+        }
+        let limit = settings.max_viewers_of_organization;
+        let sessions = self.world.views.sessions(self.record.organization);
+        // Counted from what was published: two that come at the same moment may both come in.
+        if sessions.iter().map(|view| view.viewers).sum::<usize>() >= limit {
+            let of = "sessions.max_viewers_of_organization";
+            return Err(SessionError::TooManyViewers { limit, of });
+        }
+        Ok(())
+    }
+
+    /// Gives a viewer its place, which it gives back when the answer is dropped.
+    pub(super) fn connect(
+        &mut self,
+        visit: Visit,
+        kind: Kind,
+        ctx: &mut Context<Self>,
+    ) -> Connected {
+        let now = self.world.clock.now();
+        let id: ViewerId = self.world.mint.mint(now);
+        let (party, role) = (visit.party(), visit.role);
+        if let (Credential::Ticket(ticket), Some(client)) = (visit.credential, &visit.client) {
+            self.world.views.tickets.bind(ticket, client);
+        }
+        let out = CancellationToken::new();
+        let connection = Connection { visit, kind, since: now, out: out.clone() };
+        self.watchers.connections.insert(id, connection);
+        let left = CancellationToken::new();
+        let leaves = left.clone();
+        let leaves = async move { leaves.cancelled().await };
+        ctx.spawn(leaves.into_actor(self).map(move |(), session, ctx| session.on_left(id, ctx)));
+        match &party {
+            Some(party) if kind == Kind::Messages => {
+                let _ = self.control(Event::Returned { party: party.clone(), now }, ctx);
+            }
+            Some(_) | None => {}
+        }
+        self.publish();
+        Connected {
+            id,
+            party,
+            role,
+            out,
+            ended: self.ended.clone(),
+            view: self.view.subscribe(),
+            activity: Arc::clone(&self.watchers.activity),
+            shortcuts: self.watchers.shortcuts.clone(),
+            guard: left.drop_guard(),
+        }
+    }
+
+    fn on_left(&mut self, id: ViewerId, ctx: &mut Context<Self>) {
+        let Some(connection) = self.watchers.connections.remove(&id) else { return };
+        if let Some(party) = connection.visit.party()
+            && connection.kind == Kind::Messages
+            && !self.watchers.has_channel(&party)
+        {
+            let until = self.world.clock.now() + self.world.settings.control_patience().grace;
+            let _ = self.control(Event::Left { party, until }, ctx);
+        }
+        self.publish();
+    }
+
+    /// Puts everybody out who has this name: by a ticket, or as one connection.
+    pub(super) fn put_out(&mut self, viewer: ViewerId, ctx: &mut Context<Self>) -> bool {
+        let revoked = self.world.views.tickets.revoke(self.record.id, viewer);
+        let by_ticket = Credential::Ticket(viewer);
+        let page = self.watchers.connections.get(&viewer).and_then(|it| it.visit.party());
+        let mut found = revoked;
+        for (id, connection) in &self.watchers.connections {
+            let same_page = page.is_some() && connection.visit.party() == page;
+            if *id == viewer || connection.visit.credential == by_ticket || same_page {
+                connection.out.cancel();
+                found = true;
+            }
+        }
+        let _ = self.control(Event::PutOut { credential: by_ticket }, ctx);
+        if let Some(party) = page {
+            let _ = self.control(Event::Cede { party }, ctx);
+        }
+        found
+    }
+
+    /// Lets `event` happen, and tells everybody if that has changed who has control.
+    fn control(&mut self, event: Event, ctx: &mut Context<Self>) -> Result<(), Refusal> {
+        let next = self.watchers.control.after(event)?;
+        if next == self.watchers.control {
+            return Ok(());
+        }
+        let id = self.record.id;
+        match (self.watchers.control.user(), next.user()) {
+            (_, Some(user)) if !self.watchers.control.is_of(&user.party) => {
+                let label = user.label.as_deref().unwrap_or("a viewer");
+                info!(parent: &self.span, "{label} has control of {id}");
+            }
+            (Some(_), None) => {
+                info!(parent: &self.span, "control of {id} is back with the agent");
+            }
+            (Some(_) | None, _) => {}
+        }
+        self.watchers.control = next;
+        self.set_control_timer(ctx);
+        self.publish();
+        Ok(())
+    }
+
+    /// Takes into account what was typed lately, and ends what is over.
+    fn settle_control(&mut self, ctx: &mut Context<Self>) {
+        if let Some(latest) = self.watchers.activity.latest() {
+            let idle_at = latest + self.world.settings.control_patience().idle;
+            let _ = self.control(Event::Used { idle_at }, ctx);
+        }
+        let _ = self.control(Event::Expire { now: self.world.clock.now() }, ctx);
+    }
+
+    fn set_control_timer(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.watchers.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let Some(user) = self.watchers.control.user() else { return };
+        let wait = self.world.clock.until(user.expires_at());
+        self.watchers.timer = Some(ctx.run_later(wait, |session, ctx| {
+            session.watchers.timer = None;
+            session.settle_control(ctx);
+            if session.watchers.timer.is_none() {
+                session.set_control_timer(ctx);
+            }
+        }));
+    }
+}
+
+impl Handle<TakeControl> for Session {
+    fn handle(
+        &mut self,
+        TakeControl { viewer }: TakeControl,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<(), SessionError>> {
+        match &self.phase {
+            Phase::Starting { .. } | Phase::Running { .. } => {}
+            Phase::Closing { .. } => return answered(Err(SessionError::Closing)),
+        }
+        let known = self.watchers.connections.get(&viewer);
+        let Some((visit, party)) = known.and_then(|it| Some((&it.visit, it.visit.party()?))) else {
+            return answered(Err(Refusal::NotConnected.into()));
+        };
+        if visit.role == Role::Watch {
+            return answered(Err(Refusal::WatchOnly.into()));
+        }
+        let label = visit.label.clone();
+        self.settle_control(ctx);
+        let now = self.world.clock.now();
+        let idle_at = now + self.world.settings.control_patience().idle;
+        let taken = self.control(Event::Take { party, label, now, idle_at }, ctx);
+        answered(taken.map_err(SessionError::from))
+    }
+}
+
+impl Handle<CedeControl> for Session {
+    fn handle(
+        &mut self,
+        CedeControl { viewer }: CedeControl,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<(), SessionError>> {
+        let known = self.watchers.connections.get(&viewer);
+        if let Some(party) = known.and_then(|it| it.visit.party()) {
+            let _ = self.control(Event::Cede { party }, ctx);
+        }
+        answered(Ok(()))
+    }
+}

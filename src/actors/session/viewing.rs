@@ -1,0 +1,318 @@
+//! What a session can be asked by viewers and about them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Context;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::control::{Activity, Kind, Shortcut};
+use super::{Phase, Session, SessionError};
+use crate::actors::ask::{Answering, Ask, Handle, answered};
+use crate::actors::tickets::{Ticket, TicketSecret, Uses};
+use crate::actors::views::SessionView;
+use crate::domain::control::{ClientId, Credential, Party};
+use crate::domain::ids::ViewerId;
+use crate::domain::rfb::Role;
+use crate::system::desktop::Following;
+
+/// Who comes to see a session.
+#[derive(Debug, Clone)]
+pub struct Visit {
+    /// What it has proven itself with.
+    pub credential: Credential,
+    /// The most that this is good for.
+    pub role: Role,
+    /// For people.
+    pub label: Option<String>,
+    /// The page's own name, if it has one.
+    pub client: Option<ClientId>,
+}
+
+impl Visit {
+    /// The page, if it can be told from others.
+    pub fn party(&self) -> Option<Party> {
+        let client = self.client.clone()?;
+        Some(Party { credential: self.credential, client })
+    }
+
+    pub(super) fn summary(&self, kind: Kind) -> Value {
+        let ticket = match self.credential {
+            Credential::Key(_) => None,
+            Credential::Ticket(id) => Some(id),
+        };
+        json!({ "kind": kind.as_str(), "label": self.label, "ticket": ticket })
+    }
+}
+
+/// A viewer's place in a session. Dropping it gives the place back.
+#[derive(Debug)]
+pub struct Connected {
+    /// This connection's name.
+    pub id: ViewerId,
+    /// The page, if it can be told from others.
+    pub party: Option<Party>,
+    /// The most that the viewer may do.
+    pub role: Role,
+    /// Canceled when the viewer is put out.
+    pub out: CancellationToken,
+    /// Canceled when the session begins to end.
+    pub ended: CancellationToken,
+    /// How the session stands, and who has control.
+    pub view: watch::Receiver<SessionView>,
+    /// To be told of keys and clicks.
+    pub activity: Arc<Activity>,
+    /// Shortcuts that pages have a part in, from bridges to message channels.
+    pub shortcuts: broadcast::Sender<(Party, Shortcut)>,
+    /// Gives the place back when dropped.
+    pub guard: DropGuard,
+}
+
+/// A viewer opens its message channel.
+#[derive(Debug)]
+pub struct Join {
+    /// Who.
+    pub visit: Visit,
+}
+
+/// A message channel's place.
+pub type Joined = Connected;
+
+impl Ask for Join {
+    type Answer = Result<Joined, SessionError>;
+    const KIND: &'static str = "join";
+
+    fn summary(&self) -> Value {
+        self.visit.summary(Kind::Messages)
+    }
+}
+
+impl Handle<Join> for Session {
+    fn handle(
+        &mut self,
+        Join { visit }: Join,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<Joined, SessionError>> {
+        if let Err(refusal) = self.desktop() {
+            return answered(Err(refusal));
+        }
+        let limit = self.world.settings.max_viewers;
+        let channels = self.watchers.connections.values();
+        if channels.filter(|connection| connection.kind == Kind::Messages).count() >= limit {
+            let of = "sessions.max_viewers";
+            return answered(Err(SessionError::TooManyViewers { limit, of }));
+        }
+        answered(Ok(self.connect(visit, Kind::Messages, ctx)))
+    }
+}
+
+/// A viewer would like to see pictures, one for each change.
+#[derive(Debug)]
+pub struct Follow {
+    /// Who.
+    pub visit: Visit,
+}
+
+/// Pictures that are being taken for a viewer.
+#[derive(Debug)]
+pub struct Followed {
+    /// The pictures.
+    pub following: Following,
+    /// The viewer's place in the session.
+    pub connected: Connected,
+}
+
+impl Ask for Follow {
+    type Answer = Result<Followed, SessionError>;
+    const KIND: &'static str = "follow";
+
+    fn summary(&self) -> Value {
+        self.visit.summary(Kind::Pictures)
+    }
+}
+
+/// A person would like to have control. Refused while another person has it.
+#[derive(Debug)]
+pub struct TakeControl {
+    /// The message channel through which this is asked.
+    pub viewer: ViewerId,
+}
+
+impl Ask for TakeControl {
+    type Answer = Result<(), SessionError>;
+    const KIND: &'static str = "take_control";
+    const AUDITED: bool = true;
+
+    fn summary(&self) -> Value {
+        json!({ "viewer": self.viewer })
+    }
+}
+
+/// A person gives control back. May be repeated.
+#[derive(Debug)]
+pub struct CedeControl {
+    /// The message channel through which this is asked.
+    pub viewer: ViewerId,
+}
+
+impl Ask for CedeControl {
+    type Answer = Result<(), SessionError>;
+    const KIND: &'static str = "cede_control";
+    const AUDITED: bool = true;
+
+    fn summary(&self) -> Value {
+        json!({ "viewer": self.viewer })
+    }
+}
+
+/// Makes a ticket for a viewer.
+#[derive(Debug)]
+pub struct Invite {
+    /// The most that it gives.
+    pub role: Role,
+    /// For people: whose it is.
+    pub label: Option<String>,
+    /// How long it is valid.
+    pub ttl: Duration,
+    /// How often it may be used.
+    pub uses: Uses,
+}
+
+/// A ticket that was made.
+#[derive(Debug)]
+pub struct Invited {
+    /// What it opens.
+    pub ticket: Ticket,
+    /// Its secret, which is told this once.
+    pub secret: TicketSecret,
+}
+
+impl Ask for Invite {
+    type Answer = Result<Invited, SessionError>;
+    const KIND: &'static str = "invite";
+    const AUDITED: bool = true;
+
+    fn summary(&self) -> Value {
+        json!({
+            "may_control": self.role == Role::Control,
+            "label": self.label,
+            "ttl_seconds": self.ttl.as_secs(),
+            "uses": self.uses,
+        })
+    }
+}
+
+impl Handle<Invite> for Session {
+    fn handle(
+        &mut self,
+        Invite { role, label, ttl, uses }: Invite,
+        _: &mut Context<Self>,
+    ) -> Answering<Result<Invited, SessionError>> {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return answered(Err(SessionError::Closing));
+        }
+        let (tickets, now) = (&self.world.views.tickets, self.world.clock.now());
+        let limit = self.world.settings.max_tickets;
+        if tickets.of(self.record.id, now).len() >= limit {
+            return answered(Err(SessionError::TooManyTickets { limit }));
+        }
+        let ticket = Ticket {
+            id: self.world.mint.mint(now),
+            organization: self.record.organization,
+            session: self.record.id,
+            role,
+            label,
+            uses,
+            bound_to: None,
+            created_at: now,
+            expires_at: now + ttl,
+        };
+        let secret = tickets.add(ticket.clone());
+        answered(Ok(Invited { ticket, secret }))
+    }
+}
+
+/// Who may come, and who is there.
+#[derive(Debug)]
+pub struct Viewers;
+
+/// A viewer that is connected.
+#[derive(Debug, Clone)]
+pub struct ConnectedViewer {
+    /// This connection's name.
+    pub id: ViewerId,
+    /// Who.
+    pub visit: Visit,
+    /// What the connection is for.
+    pub kind: Kind,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// Whether it has control.
+    pub in_control: bool,
+}
+
+/// Tickets that are valid, and viewers that are connected.
+#[derive(Debug, Clone)]
+pub struct ViewerList {
+    /// Oldest first.
+    pub tickets: Vec<Ticket>,
+    /// Oldest first.
+    pub connected: Vec<ConnectedViewer>,
+}
+
+impl Ask for Viewers {
+    type Answer = Result<ViewerList, SessionError>;
+    const KIND: &'static str = "viewers";
+}
+
+impl Handle<Viewers> for Session {
+    fn handle(
+        &mut self,
+        Viewers: Viewers,
+        _: &mut Context<Self>,
+    ) -> Answering<Result<ViewerList, SessionError>> {
+        let connected = self.watchers.connections.iter().map(|(id, connection)| {
+            let party = connection.visit.party();
+            ConnectedViewer {
+                id: *id,
+                visit: connection.visit.clone(),
+                kind: connection.kind,
+                since: connection.since,
+                in_control: party.is_some_and(|party| self.watchers.control.is_of(&party)),
+            }
+        });
+        let tickets = self.world.views.tickets.of(self.record.id, self.world.clock.now());
+        answered(Ok(ViewerList { tickets, connected: connected.collect() }))
+    }
+}
+
+/// Revokes a ticket, and puts out who came with it; or puts out one page by one of its connections.
+#[derive(Debug)]
+pub struct PutOut {
+    /// A ticket's name or a connection's.
+    pub viewer: ViewerId,
+}
+
+impl Ask for PutOut {
+    type Answer = Result<(), SessionError>;
+    const KIND: &'static str = "put_out";
+    const AUDITED: bool = true;
+
+    fn summary(&self) -> Value {
+        json!({ "viewer": self.viewer })
+    }
+}
+
+impl Handle<PutOut> for Session {
+    fn handle(
+        &mut self,
+        PutOut { viewer }: PutOut,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<(), SessionError>> {
+        let found = self.put_out(viewer, ctx);
+        answered(if found { Ok(()) } else { Err(SessionError::UnknownViewer(viewer)) })
+    }
+}

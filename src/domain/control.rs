@@ -1,0 +1,393 @@
+//! Whose input reaches the browser: the agent's, or that of one person.
+//!
+//! ```text
+//!              take                        left
+//!  Agent -----------------> User (here) ---------> User (gone, until)
+//!    ^                       |  |  ^                 |  |
+//!    +--- cede, put out -----+  |  +---- returned ---+  |
+//!    +--- idle too long --------+                       |
+//!    +--- cede, put out, not back in time --------------+
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. There is never more than one user, and who has control is not overruled by another.
+//! 2. Who loses the connection keeps control for a while; who returns in time has never lost it.
+//! 3. Every way to the end of a user's control leads back to the agent.
+//!
+//! Pure: the time comes in with the event.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Duration, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::ids::{ApiKeyId, ViewerId};
+use super::rfb::Role;
+
+/// What a viewer has proven itself with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Credential {
+    /// An API key.
+    Key(ApiKeyId),
+    /// A viewer's ticket.
+    Ticket(ViewerId),
+}
+
+/// A name that a viewer's page gives itself, the same on all its sockets. It counts only beside
+/// the same credential, so that a guessed one is worth nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientId(String);
+
+/// A text that is not a client's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected 1 to 128 visible characters")]
+pub struct NotAClientId;
+
+impl FromStr for ClientId {
+    type Err = NotAClientId;
+
+    fn from_str(text: &str) -> Result<Self, NotAClientId> {
+        let fits = (1..=128).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_graphic());
+        if fits { Ok(Self(text.to_owned())) } else { Err(NotAClientId) }
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One page of one person.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Party {
+    /// What it has proven itself with.
+    pub credential: Credential,
+    /// Which of the pages that have proven themselves so.
+    pub client: ClientId,
+}
+
+/// A person who has control.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Whose page.
+    pub party: Party,
+    /// For people.
+    pub label: Option<String>,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// When control goes back if nothing is typed or clicked until then.
+    pub idle_at: DateTime<Utc>,
+    /// When control goes back because the connection is lost; none while it is there.
+    pub gone_until: Option<DateTime<Utc>>,
+}
+
+impl User {
+    /// When control goes back to the agent, as far as is known now.
+    pub fn expires_at(&self) -> DateTime<Utc> {
+        self.gone_until.map_or(self.idle_at, |gone| gone.min(self.idle_at))
+    }
+}
+
+/// Whose input reaches the browser.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Control {
+    /// The automation's, and that of viewers who have no way to ask for control.
+    #[default]
+    Agent,
+    /// One person's.
+    User(User),
+}
+
+/// What may happen to control.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A person would like to have control; one who has it keeps it.
+    Take { party: Party, label: Option<String>, now: DateTime<Utc>, idle_at: DateTime<Utc> },
+    /// A person gives it back. Nothing happens when that person has none.
+    Cede { party: Party },
+    /// The last connection of this page is lost.
+    Left { party: Party, until: DateTime<Utc> },
+    /// This page is connected again.
+    Returned { party: Party, now: DateTime<Utc> },
+    /// Something was typed or clicked by who has control.
+    Used { idle_at: DateTime<Utc> },
+    /// What is over by `now` is over.
+    Expire { now: DateTime<Utc> },
+    /// Whoever has proven itself with this may have control no more.
+    PutOut { credential: Credential },
+}
+
+/// Why control is not given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Another has it.
+    #[error("{} has control", .label.as_deref().unwrap_or("another viewer"))]
+    Held {
+        /// Who, for people.
+        label: Option<String>,
+        /// Until when, unless something is typed or clicked before.
+        until: DateTime<Utc>,
+    },
+    /// Its credentials are good for watching only.
+    #[error("this viewer may only watch")]
+    WatchOnly,
+    /// It has no message channel, or has lost it.
+    #[error("this viewer is not connected")]
+    NotConnected,
+}
+
+impl Control {
+    /// Who has control, if it is a person.
+    pub fn user(&self) -> Option<&User> {
+        match self {
+            Self::Agent => None,
+            Self::User(user) => Some(user),
+        }
+    }
+
+    /// Whether it is this page's person who has control.
+    pub fn is_of(&self, party: &Party) -> bool {
+        self.user().is_some_and(|user| user.party == *party)
+    }
+
+    /// What a viewer may do whose credentials are good for `most`.
+    ///
+    /// One that can ask for control, because it has a name, watches until it has it. One that
+    /// cannot, such as a native VNC client, may type as long as no person has control: there is
+    /// never more than one person.
+    pub fn role_of(&self, most: Role, party: Option<&Party>) -> Role {
+        let may = match (self, party) {
+            (Self::Agent, None) => true,
+            (Self::Agent, Some(_)) | (Self::User(_), None) => false,
+            (Self::User(user), Some(party)) => user.party == *party,
+        };
+        if may { most } else { Role::Watch }
+    }
+
+    /// Control after `event`. Only a [`Event::Take`] is ever refused.
+    pub fn after(&self, event: Event) -> Result<Self, Refusal> {
+        use Control::{Agent, User as Held};
+        Ok(match (self, event) {
+            (Agent, Event::Take { party, label, now, idle_at }) => {
+                Held(User { party, label, since: now, idle_at, gone_until: None })
+            }
+            (
+                Agent,
+                Event::Cede { .. }
+                | Event::Left { .. }
+                | Event::Returned { .. }
+                | Event::Used { .. }
+                | Event::Expire { .. }
+                | Event::PutOut { .. },
+            ) => Agent,
+
+            // The clock decides whether it is over, not whether the timer has fired yet.
+            (Held(user), Event::Take { party, label, now, idle_at })
+                if user.expires_at() <= now && user.party != party =>
+            {
+                Held(User { party, label, since: now, idle_at, gone_until: None })
+            }
+            (Held(user), Event::Take { party, label, idle_at, .. }) if user.party == party => {
+                let label = label.or_else(|| user.label.clone());
+                let idle_at = idle_at.max(user.idle_at);
+                Held(User { label, idle_at, gone_until: None, ..user.clone() })
+            }
+            (Held(user), Event::Take { .. }) => {
+                let (label, until) = (user.label.clone(), user.expires_at());
+                return Err(Refusal::Held { label, until });
+            }
+
+            (Held(user), Event::Cede { party }) if user.party == party => Agent,
+            (Held(user), Event::PutOut { credential }) if user.party.credential == credential => {
+                Agent
+            }
+            (Held(user), Event::Expire { now }) if user.expires_at() <= now => Agent,
+            (Held(user), Event::Left { party, until }) if user.party == party => {
+                Held(User { gone_until: Some(until), ..user.clone() })
+            }
+            (Held(user), Event::Returned { party, now })
+                if user.party == party && user.expires_at() > now =>
+            {
+                Held(User { gone_until: None, ..user.clone() })
+            }
+            (Held(user), Event::Returned { party, .. }) if user.party == party => Agent,
+            (Held(user), Event::Used { idle_at }) => {
+                Held(User { idle_at: idle_at.max(user.idle_at), ..user.clone() })
+            }
+            (
+                Held(_),
+                Event::Cede { .. }
+                | Event::PutOut { .. }
+                | Event::Expire { .. }
+                | Event::Left { .. }
+                | Event::Returned { .. },
+            ) => self.clone(),
+        })
+    }
+}
+
+/// What becomes of the input of outside drivers while a person has control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnTakeover {
+    /// It waits until the person hands back.
+    #[default]
+    Hold,
+    /// It is refused with an error.
+    Refuse,
+    /// It reaches the browser beside the person's.
+    Share,
+}
+
+impl OnTakeover {
+    /// As the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Refuse => "refuse",
+            Self::Share => "share",
+        }
+    }
+
+    /// From what [`as_str`](Self::as_str) writes.
+    pub fn from_name(text: &str) -> Option<Self> {
+        [Self::Hold, Self::Refuse, Self::Share].into_iter().find(|it| it.as_str() == text)
+    }
+}
+
+/// How long idleness and absence are borne.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Without a key or click.
+    pub idle: Duration,
+    /// Without a connection.
+    pub grace: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn party(name: &str) -> Party {
+        // Ann and Ann's other tab share a credential.
+        let number = name.trim_end_matches('2').len() as u64;
+        let credential = Credential::Ticket(ViewerId::from(number));
+        Party { credential, client: name.parse().unwrap() }
+    }
+
+    /// `take ann 0`: idle after 100 s; `left ann 5`: for 10 s; `used 7`, `expire 8`, `out ann 9`.
+    fn event(line: &str) -> Event {
+        let words: Vec<_> = line.split(' ').collect();
+        let now = at(words[words.len() - 1].parse().unwrap());
+        let party = party(words[1]);
+        let idle_at = now + Duration::seconds(100);
+        match words[0] {
+            "take" => Event::Take { label: Some(words[1].to_owned()), party, now, idle_at },
+            "cede" => Event::Cede { party },
+            "left" => Event::Left { party, until: now + Duration::seconds(10) },
+            "returned" => Event::Returned { party, now },
+            "used" => Event::Used { idle_at },
+            "expire" => Event::Expire { now },
+            "out" => Event::PutOut { credential: party.credential },
+            other => panic!("{other}"),
+        }
+    }
+
+    #[track_caller]
+    fn check(events: &[&str], expected: &str) {
+        let mut control = Ok(Control::Agent);
+        for line in events {
+            let before: Control = control.expect("only the last event may be refused");
+            control = before.after(event(line));
+        }
+        let shown = match control {
+            Ok(Control::Agent) => "agent".to_owned(),
+            Ok(Control::User(user)) => {
+                format!("{} until {}", user.party.client, user.expires_at().timestamp())
+            }
+            Err(refusal) => format!("refused: {refusal}"),
+        };
+        assert_eq!(shown, expected, "after {events:?}");
+    }
+
+    #[test]
+    fn one_takes_and_hands_back() {
+        check(&["take ann 0"], "ann until 100");
+        check(&["take ann 0", "cede ann 1"], "agent");
+        check(&["take ann 0", "cede bob 1"], "ann until 100");
+        check(&["take ann 0", "take bob 1"], "refused: ann has control");
+        check(&["take ann 0", "take ann 1"], "ann until 101");
+        check(&["take ann 0", "cede ann 1", "take bob 2"], "bob until 102");
+    }
+
+    #[test]
+    fn another_tab_of_the_same_viewer_is_another() {
+        check(&["take ann 0", "take ann2 1"], "refused: ann has control");
+        check(&["take ann 0", "cede ann2 1"], "ann until 100");
+        check(&["take ann 0", "out ann2 1"], "agent");
+    }
+
+    #[test]
+    fn control_survives_a_reconnect_in_time_and_not_later() {
+        check(&["take ann 0", "left ann 5"], "ann until 15");
+        check(&["take ann 0", "left ann 5", "take bob 6"], "refused: ann has control");
+        check(&["take ann 0", "left ann 5", "returned ann 14", "expire x 20"], "ann until 100");
+        check(&["take ann 0", "left ann 5", "returned ann 15"], "agent");
+        check(&["take ann 0", "left ann 5", "expire x 15"], "agent");
+        check(&["take ann 0", "left bob 5", "expire x 15"], "ann until 100");
+    }
+
+    #[test]
+    fn who_does_nothing_loses_control_and_whoever_types_keeps_it() {
+        check(&["take ann 0", "expire x 99"], "ann until 100");
+        check(&["take ann 0", "expire x 100"], "agent");
+        check(&["take ann 0", "used x 50", "expire x 100"], "ann until 150");
+        check(&["take ann 0", "take bob 100"], "bob until 200");
+    }
+
+    fn any_event() -> impl Strategy<Value = String> {
+        let kinds = ["take", "cede", "left", "returned", "used", "expire", "out"];
+        let names = ["ann", "ann2", "robert"];
+        (prop::sample::select(&kinds[..]), prop::sample::select(&names[..]), 0..40_i64)
+            .prop_map(|(kind, name, step)| format!("{kind} {name} {step}"))
+    }
+
+    proptest! {
+        #[test]
+        fn control_passes_from_person_to_person_only_through_the_agent_or_when_it_is_over(
+            lines in prop::collection::vec(any_event(), 0..60)
+        ) {
+            let (mut control, mut now) = (Control::Agent, 0_i64);
+            for line in &lines {
+                let (head, step) = line.rsplit_once(' ').unwrap();
+                now += step.parse::<i64>().unwrap();
+                let asked = event(&format!("{head} {now}"));
+                let taken = line.starts_with("take");
+                let before = control.clone();
+                match before.after(asked) {
+                    Err(_) => prop_assert!(taken && before.user().is_some(), "on {}", line),
+                    Ok(next) => control = next,
+                }
+                let (was, is) = (before.user(), control.user());
+                if let (Some(was), Some(is)) = (was, is) && was.party != is.party {
+                    prop_assert!(taken && was.expires_at() <= at(now), "on {}", line);
+                }
+                if was.is_none() && is.is_some() {
+                    prop_assert!(taken, "on {}", line);
+                }
+                // Whatever happens, an hour of silence gives it back.
+                let later = Event::Expire { now: at(now + 3600) };
+                prop_assert_eq!(control.after(later), Ok(Control::Agent));
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `/v1/browser_sessions/{id}/viewers`: who may see a session, and who does.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::told;
+use crate::actors::registry::Route;
+use crate::actors::session::{Invite, Invited, PutOut, ViewerList, Viewers};
+use crate::actors::tickets::{Ticket, Uses};
+use crate::domain::control::Credential;
+use crate::domain::ids::{SessionId, ViewerId};
+use crate::domain::rfb::Role;
+use crate::http::body::{Body, PathId};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::validation::Fields;
+
+/// The longest label, in characters.
+const LONGEST_LABEL: usize = 100;
+
+/// The roles that may be asked for.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Asked {
+    Watch,
+    Control,
+}
+
+/// The body of the request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    role: Asked,
+    label: Option<String>,
+    ttl_seconds: Option<u64>,
+    #[serde(default = "many")]
+    uses: Uses,
+}
+
+fn many() -> Uses {
+    Uses::Many
+}
+
+/// As the API writes a role.
+pub fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Watch => "watch",
+        Role::Control => "control",
+    }
+}
+
+/// `POST`: makes a ticket. Its secret is in this answer and nowhere else.
+pub async fn invite(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    body: Body<Request>,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    let Body(Request { role, label, ttl_seconds, uses }) = body;
+    let settings = &front.world.settings;
+    let (ttl, longest) =
+        (ttl_seconds.unwrap_or(settings.default_ticket_seconds), settings.max_ticket_seconds);
+    let mut fields = Fields::new();
+    let within = (1..=longest).contains(&ttl);
+    fields.require("ttl_seconds", ttl, within, format!("expected 1 to {longest}"));
+    let fits = label.as_deref().is_none_or(|label| label.chars().count() <= LONGEST_LABEL);
+    let wrong = format!("expected at most {LONGEST_LABEL} characters");
+    fields.require("label", label.as_deref(), fits, wrong);
+    fields.finish()?;
+
+    let role = match role {
+        Asked::Watch => Role::Watch,
+        Asked::Control => Role::Control,
+    };
+    let message = Invite { role, label, ttl: Duration::from_secs(ttl), uses };
+    let route = Route { organization: caller.organization, session: id, message };
+    let Invited { ticket, secret } = told(&front, route).await?;
+    let mut answer = shown(&ticket);
+    if let Value::Object(answer) = &mut answer {
+        let secret = secret.reveal();
+        // In the fragment, which no server and no log ever sees.
+        let link = format!("{}/view/{id}#ticket={secret}", front.base_url);
+        answer.insert("ticket".to_owned(), secret.into());
+        answer.insert("link".to_owned(), link.into());
+    }
+    Ok(Json(answer))
+}
+
+fn shown(ticket: &Ticket) -> Value {
+    json!({
+        "viewer_id": ticket.id,
+        "role": role_name(ticket.role),
+        "label": ticket.label,
+        "uses": ticket.uses,
+        "used": ticket.bound_to.is_some(),
+        "created_at": ticket.created_at,
+        "expires_at": ticket.expires_at,
+    })
+}
+
+/// `GET`: the tickets that are valid, and the viewers that are connected.
+pub async fn list(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    let route = Route { organization: caller.organization, session: id, message: Viewers };
+    let ViewerList { tickets, connected } = told(&front, route).await?;
+    let tickets: Vec<_> = tickets.iter().map(shown).collect();
+    let connected: Vec<_> = connected
+        .iter()
+        .map(|viewer| {
+            let ticket = match viewer.visit.credential {
+                Credential::Key(_) => None,
+                Credential::Ticket(ticket) => Some(ticket),
+            };
+            json!({
+                "viewer_id": viewer.id,
+                "ticket_viewer_id": ticket,
+                "kind": viewer.kind.as_str(),
+                "role": role_name(viewer.visit.role),
+                "label": viewer.visit.label,
+                "client_id": viewer.visit.client.as_ref().map(ToString::to_string),
+                "in_control": viewer.in_control,
+                "connected_at": viewer.since,
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "tickets": tickets, "connected": connected })))
+}
+
+/// `DELETE …/{viewer_id}`: revokes a ticket and puts out whoever came with it, or puts out one
+/// page by the name of one of its connections. Whoever has a key may come again.
+pub async fn put_out(
+    caller: Caller,
+    PathId((id, viewer)): PathId<(SessionId, ViewerId)>,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    let message = PutOut { viewer };
+    told(&front, Route { organization: caller.organization, session: id, message }).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

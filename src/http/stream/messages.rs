@@ -1,0 +1,412 @@
+//! `WS /v1/stream/messages/browser_session/{id}`: control, the clipboard and tabs, as JSON messages
+//! with a `kind`.
+//!
+//! Beside what the compatible API has, the server says who has control, when the channel opens and
+//! whenever that changes: `{"kind":"control","by":"agent"|"user","you":bool,"label":str|null,
+//! "role":"watch"|"control"}`, where `role` is the most that the viewer's credentials are good
+//! for. What changes the page is done for whoever has control, and refused to everybody else with
+//! `{"kind":"error","failed_kind":…,"message":…}`.
+
+use std::time::Duration;
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use actix_ws::{AggregatedMessage, AggregatedMessageStream};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{Instrument as _, debug, info_span};
+use url::Url;
+
+use super::pages::{Pages, Tab};
+use super::{Named, asked, over, session_of, turn_away, wrong_credentials};
+use crate::actors::session::{
+    Capture, CedeControl, Connected, Format, Join, Shortcut, TakeControl,
+};
+use crate::domain::ids::SessionId;
+use crate::http::bridge::{self, Close, CloseCode};
+use crate::http::caller::Visitor;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+use crate::http::sessions::role_name;
+
+/// The longest message of a viewer, in bytes: a clipboard of 1 MiB, with every byte escaped.
+const LONGEST: usize = 6 << 20;
+/// The longest clipboard, in bytes.
+const LONGEST_TEXT: usize = 1 << 20;
+/// The largest picture that is sent.
+const LARGEST_PICTURE: usize = 5 << 20;
+/// Between two pings.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// A viewer that was silent for so long is gone.
+const DEAD_AFTER: Duration = Duration::from_secs(45);
+/// A viewer that takes nothing for so long is gone.
+const STALL: Duration = Duration::from_secs(20);
+/// How many messages of a viewer may wait to be acted on.
+const WAITING: usize = 32;
+/// How often the tab in view is looked for: no event tells that a person has changed it.
+const TABS_EVERY: Duration = Duration::from_secs(2);
+
+pub async fn messages(
+    visitor: Result<Visitor, Problem>,
+    path: Named,
+    request: HttpRequest,
+    payload: Payload,
+    front: Data<Front>,
+) -> Result<HttpResponse, actix_web::Error> {
+    let Ok(visitor) = visitor else {
+        return turn_away(&request, payload, wrong_credentials());
+    };
+    if visitor.visit.client.is_none() {
+        let close = Close::new(CloseCode::Protocol, "client_id is missing");
+        return turn_away(&request, payload, close);
+    }
+    let (what, id) = path.into_inner();
+    let joined = match session_of(&front, &visitor, &what, &id) {
+        Ok(session) => {
+            let message = Join { visit: visitor.visit.clone() };
+            asked(&front, &visitor, session, message).await.map(|joined| (session, joined))
+        }
+        Err(close) => Err(close),
+    };
+    let (session, connected) = match joined {
+        Ok(joined) => joined,
+        Err(close) => return turn_away(&request, payload, close),
+    };
+    let (response, socket) = bridge::accept(&request, payload)?;
+    let span = info_span!("messages", session.id = %session);
+    let channel = Channel { front, visitor, session, connected };
+    actix_web::rt::spawn(channel.serve(socket).instrument(span));
+    Ok(response)
+}
+
+/// What a viewer says.
+#[derive(Debug, Deserialize)]
+struct Said {
+    kind: String,
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    hard: bool,
+}
+
+/// One page's message channel.
+#[derive(Debug)]
+struct Channel {
+    front: Data<Front>,
+    visitor: Visitor,
+    session: SessionId,
+    connected: Connected,
+}
+
+impl Channel {
+    async fn serve(self, socket: bridge::Socket) {
+        let (mut session, stream) = socket.into_parts();
+        let mut stream = stream.max_frame_size(LONGEST).aggregate_continuations();
+        stream = stream.max_continuation_size(LONGEST);
+        let (say, mut said) = mpsc::channel::<Value>(WAITING);
+        let (act, wanted) = mpsc::channel(WAITING);
+        let heard = std::cell::Cell::new(Instant::now());
+        let sending = async {
+            while let Some(message) = said.recv().await {
+                let sent = match &message {
+                    Value::Null => timeout(STALL, session.ping(b"")).await,
+                    message => timeout(STALL, session.text(message.to_string())).await,
+                };
+                if !matches!(sent, Ok(Ok(()))) {
+                    break;
+                }
+            }
+            Close::new(CloseCode::Normal, "viewer-left")
+        };
+        let close = tokio::select! {
+            close = over(
+                &self.front,
+                &self.connected.ended,
+                &self.connected.out,
+                self.visitor.until,
+            ) => close,
+            close = sending => close,
+            close = self.listen((&mut stream, session.clone()), &act, &say, &heard) => close,
+            close = keep(&heard, &say) => close,
+            close = self.tell_control(&say) => close,
+            close = self.tell_tabs(&say) => close,
+            close = self.hear_shortcuts(&say) => close,
+            close = self.act(wanted, &say) => close,
+        };
+        debug!("a message channel ends: {close}");
+        let _gone = timeout(STALL, session.close(Some(close.into()))).await;
+    }
+
+    /// Takes what the viewer says, and leaves it to `act`.
+    async fn listen(
+        &self,
+        (stream, mut session): (&mut AggregatedMessageStream, actix_ws::Session),
+        act: &mpsc::Sender<Said>,
+        say: &mpsc::Sender<Value>,
+        heard: &std::cell::Cell<Instant>,
+    ) -> Close {
+        loop {
+            let message = match stream.recv().await {
+                Some(Ok(message)) => message,
+                Some(Err(actix_ws::ProtocolError::Overflow)) => {
+                    return Close::new(CloseCode::TooBig, "message-too-big");
+                }
+                Some(Err(_)) | None => return Close::new(CloseCode::Normal, "viewer-left"),
+            };
+            heard.set(Instant::now());
+            let text = match message {
+                AggregatedMessage::Text(text) => text,
+                AggregatedMessage::Close(_) => {
+                    return Close::new(CloseCode::Normal, "viewer-left");
+                }
+                AggregatedMessage::Ping(payload) => {
+                    let _gone = timeout(STALL, session.pong(&payload)).await;
+                    continue;
+                }
+                AggregatedMessage::Binary(_) | AggregatedMessage::Pong(_) => continue,
+            };
+            let Ok(said) = serde_json::from_str::<Said>(&text) else { continue };
+            let kind = said.kind.clone();
+            if act.try_send(said).is_err() {
+                let busy = "too many messages wait to be acted on";
+                let _ = say.send(error(&kind, busy)).await;
+            }
+        }
+    }
+
+    /// Says who has control, at once and whenever that changes.
+    async fn tell_control(&self, say: &mpsc::Sender<Value>) -> Close {
+        let mut view = self.connected.view.clone();
+        let mut told = None;
+        loop {
+            let control = {
+                let view = view.borrow_and_update();
+                let user = view.control.user();
+                let you =
+                    user.is_some_and(|user| Some(&user.party) == self.connected.party.as_ref());
+                json!({
+                    "kind": "control",
+                    "by": if user.is_some() { "user" } else { "agent" },
+                    "you": you,
+                    "label": user.and_then(|user| user.label.as_deref()),
+                    "role": role_name(self.connected.role),
+                })
+            };
+            if told.as_ref() != Some(&control) {
+                let _ = say.send(control.clone()).await;
+                told = Some(control);
+            }
+            if view.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    async fn pages(&self) -> Result<Pages, String> {
+        let desktop = self.connected.view.borrow().record.desktop.clone();
+        let desktop = desktop.ok_or_else(|| "the browser is not ready".to_owned())?;
+        Pages::connect(&self.front.world, &desktop).await
+    }
+
+    /// Lists the tabs, at once and whenever they change.
+    async fn tell_tabs(&self, say: &mpsc::Sender<Value>) -> Close {
+        let mut told: Option<Vec<Tab>> = None;
+        loop {
+            if let Ok(pages) = self.pages().await
+                && let Ok(mut changed) = pages.discover().await
+            {
+                let mut there = true;
+                while there {
+                    if let Ok(tabs) = pages.tabs().await
+                        && told.as_ref() != Some(&tabs)
+                    {
+                        let _ = say.send(listed(&tabs)).await;
+                        told = Some(tabs);
+                    }
+                    let several = told.as_ref().is_some_and(|tabs| tabs.len() > 1);
+                    tokio::select! {
+                        more = changed() => there = more,
+                        () = sleep(TABS_EVERY), if several => {}
+                    }
+                }
+            }
+            // The browser has gone; perhaps it is brought back.
+            sleep(TABS_EVERY).await;
+        }
+    }
+
+    /// What the viewer pressed in the picture, and its page has a part in.
+    async fn hear_shortcuts(&self, say: &mpsc::Sender<Value>) -> Close {
+        let mut shortcuts = self.connected.shortcuts.subscribe();
+        loop {
+            let (party, shortcut) = match shortcuts.recv().await {
+                Ok(heard) => heard,
+                Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
+            };
+            if Some(&party) != self.connected.party.as_ref() {
+                continue;
+            }
+            let message = match shortcut {
+                Shortcut::Paste => Ok(json!({ "kind": "ask-for-clipboard" })),
+                Shortcut::Copy => self.copied().await,
+            };
+            if let Ok(message) = message {
+                let _ = say.send(message).await;
+            }
+        }
+    }
+
+    async fn copied(&self) -> Result<Value, String> {
+        let text = self.pages().await?.selection().await?;
+        if text.len() > LONGEST_TEXT {
+            return Err("the selection is too long".to_owned());
+        }
+        Ok(json!({ "kind": "copied-text", "text": text }))
+    }
+
+    /// Does what the viewer says, one after the other.
+    async fn act(&self, mut wanted: mpsc::Receiver<Said>, say: &mpsc::Sender<Value>) -> Close {
+        while let Some(said) = wanted.recv().await {
+            let kind = said.kind.clone();
+            let answer = match self.done(said).await {
+                Ok(None) => continue,
+                Ok(Some(answer)) => answer,
+                Err(message) => error(&kind, &message),
+            };
+            let _ = say.send(answer).await;
+        }
+        std::future::pending().await
+    }
+
+    async fn done(&self, said: Said) -> Result<Option<Value>, String> {
+        let viewer = self.connected.id;
+        match said.kind.as_str() {
+            "take-control" => self.told(TakeControl { viewer }).await.map(|()| None),
+            "cede-control" => self.told(CedeControl { viewer }).await.map(|()| None),
+            "get-browser-url" => {
+                let tab = self.pages().await?.active().await?;
+                Ok(Some(json!({ "kind": "browser-url", "url": tab.url })))
+            }
+            "take-screenshot" => self.picture().await.map(Some),
+            "clipboard-copy" => {
+                self.in_control()?;
+                self.copied().await.map(Some)
+            }
+            "clipboard-paste" | "ask-for-clipboard-response" => {
+                self.in_control()?;
+                if said.text.len() > LONGEST_TEXT {
+                    return Err("the text is longer than 1 MiB".to_owned());
+                }
+                let params = json!({ "text": said.text });
+                self.pages().await?.ask("Input.insertText", params).await?;
+                Ok(None)
+            }
+            "navigate" => {
+                self.in_control()?;
+                let url = Url::parse(&said.url)
+                    .ok()
+                    .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+                let url = url.ok_or_else(|| "expected an http or https URL".to_owned())?;
+                let params = json!({ "url": url.as_str() });
+                let answer = self.pages().await?.ask("Page.navigate", params).await?;
+                match answer.get("errorText").and_then(Value::as_str) {
+                    Some(cause) => Err(cause.to_owned()),
+                    None => Ok(None),
+                }
+            }
+            "reload" => {
+                self.in_control()?;
+                let params = json!({ "ignoreCache": said.hard });
+                self.pages().await?.ask("Page.reload", params).await?;
+                Ok(None)
+            }
+            "go-back" | "go-forward" => {
+                self.in_control()?;
+                let by = if said.kind == "go-back" { -1 } else { 1 };
+                self.pages().await?.travel(by).await?;
+                Ok(None)
+            }
+            "clear-cookies"
+            | "clear-history"
+            | "clear-all-data"
+            | "begin-exfiltration"
+            | "end-exfiltration"
+            | "recording-capture-pause"
+            | "recording-capture-resume"
+            | "recording-rearm-capture" => Err("this server does not do that".to_owned()),
+            _unknown => Ok(None),
+        }
+    }
+
+    fn in_control(&self) -> Result<(), String> {
+        let view = self.connected.view.borrow();
+        match &self.connected.party {
+            Some(party) if view.control.is_of(party) => {
+                self.connected.activity.note(self.front.world.clock.now());
+                Ok(())
+            }
+            Some(_) | None => Err("take control first".to_owned()),
+        }
+    }
+
+    async fn told<M>(&self, message: M) -> Result<(), String>
+    where
+        M: crate::actors::ask::Ask<Answer = Result<(), crate::actors::session::SessionError>>,
+        crate::actors::session::Session: crate::actors::ask::Handle<M>,
+    {
+        let asked = asked(&self.front, &self.visitor, self.session, message).await;
+        asked.map_err(|close| close.reason.into_owned())
+    }
+
+    async fn picture(&self) -> Result<Value, String> {
+        let message = Capture { format: Format::Png };
+        let picture = asked(&self.front, &self.visitor, self.session, message).await;
+        let picture = picture.map_err(|close| close.reason.into_owned())?;
+        if picture.bytes.len() > LARGEST_PICTURE {
+            return Err("the picture is larger than 5 MiB".to_owned());
+        }
+        let data = STANDARD.encode(&picture.bytes);
+        Ok(json!({ "kind": "screenshot", "data": data, "mime_type": "image/png" }))
+    }
+}
+
+/// Sends pings, and resolves when the viewer has been silent for too long.
+async fn keep(heard: &std::cell::Cell<Instant>, say: &mpsc::Sender<Value>) -> Close {
+    loop {
+        sleep_until((Instant::now() + PING_EVERY).min(heard.get() + DEAD_AFTER)).await;
+        if heard.get().elapsed() >= DEAD_AFTER {
+            return Close::new(CloseCode::Policy, "viewer-silent");
+        }
+        let _ = say.send(Value::Null).await;
+    }
+}
+
+fn error(kind: &str, message: &str) -> Value {
+    json!({ "kind": "error", "failed_kind": kind, "message": message })
+}
+
+fn listed(tabs: &[Tab]) -> Value {
+    let tabs: Vec<_> = tabs
+        .iter()
+        .zip(1..)
+        .map(|(tab, number)| {
+            json!({
+                "id": tab.id,
+                "title": tab.title,
+                "url": tab.url,
+                "active": tab.active,
+                "favicon": Value::Null,
+                "isReady": true,
+                "pageNumber": number,
+            })
+        })
+        .collect();
+    json!({ "kind": "browser-tabs", "tabs": tabs })
+}

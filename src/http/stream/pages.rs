@@ -1,0 +1,173 @@
+//! The tabs of a session's browser, as a message channel sees them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::actors::world::World;
+use crate::domain::session::DesktopIdentity;
+use crate::workflow::host::{Devtools, DevtoolsError};
+
+/// How long the browser may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a page may take to say whether it is in view; one that hangs is not.
+const GLANCE: Duration = Duration::from_millis(500);
+
+/// A tab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tab {
+    pub id: String,
+    pub title: String,
+    pub url: String,
+    pub active: bool,
+}
+
+/// A connection to the browser, for as long as somebody needs it.
+#[derive(Debug)]
+pub(super) struct Pages {
+    devtools: Arc<dyn Devtools>,
+    /// The flat session of each tab that was attached to.
+    attached: Mutex<Vec<(String, String)>>,
+}
+
+/// What to tell the viewer when something did not work.
+type Failed = String;
+
+fn failed(cause: DevtoolsError) -> Failed {
+    match cause {
+        DevtoolsError::Refused { message, .. } => message,
+        DevtoolsError::Disconnected => "the browser does not answer".to_owned(),
+    }
+}
+
+impl Pages {
+    pub async fn connect(world: &World, desktop: &DesktopIdentity) -> Result<Self, Failed> {
+        let dialled = timeout(PATIENCE, world.browsers.dial(desktop)).await;
+        let devtools = dialled.unwrap_or_else(|_late| Err("the browser does not answer".into()))?;
+        Ok(Self { devtools, attached: Mutex::default() })
+    }
+
+    /// Resolves each time the tabs may have changed; with `false` once the browser has left.
+    pub async fn discover(&self) -> Result<impl AsyncFnMut() -> bool + use<>, Failed> {
+        let mut events = self.devtools.events();
+        let filter = json!({ "discover": true, "filter": [{ "type": "page" }] });
+        self.call(None, "Target.setDiscoverTargets", filter).await?;
+        Ok(async move || {
+            while let Some(event) = events.recv().await {
+                if event.method.starts_with("Target.target") {
+                    while events.try_recv().is_ok() {}
+                    return true;
+                }
+            }
+            false
+        })
+    }
+
+    async fn call(
+        &self,
+        session: Option<&str>,
+        method: &str,
+        params: Value,
+    ) -> Result<Value, Failed> {
+        let called = self.devtools.call(session, method, params);
+        match timeout(PATIENCE, called).await {
+            Ok(answer) => answer.map_err(failed),
+            Err(_late) => Err("the browser does not answer".to_owned()),
+        }
+    }
+
+    /// The tabs, in the order of the browser; one of them is active.
+    pub async fn tabs(&self) -> Result<Vec<Tab>, Failed> {
+        let filter = json!({ "filter": [{ "type": "page" }] });
+        let answer = self.call(None, "Target.getTargets", filter).await?;
+        let infos = answer.get("targetInfos").and_then(Value::as_array).cloned();
+        let text = |info: &Value, key: &str| {
+            info.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let mut tabs: Vec<Tab> = infos
+            .unwrap_or_default()
+            .iter()
+            .filter(|info| !text(info, "url").starts_with("devtools://"))
+            .map(|info| Tab {
+                id: text(info, "targetId"),
+                title: text(info, "title"),
+                url: text(info, "url"),
+                active: false,
+            })
+            .collect();
+        let mut active = 0;
+        if tabs.len() > 1 {
+            for (index, tab) in tabs.iter().enumerate() {
+                if self.is_in_view(&tab.id).await {
+                    active = index;
+                }
+            }
+        }
+        if let Some(tab) = tabs.get_mut(active) {
+            tab.active = true;
+        }
+        Ok(tabs)
+    }
+
+    async fn is_in_view(&self, target: &str) -> bool {
+        let asked = async {
+            let expression = "document.visibilityState === 'visible'";
+            let session = self.attach(target).await.ok()?;
+            let params = json!({ "expression": expression, "returnByValue": true });
+            let answer = self.call(Some(&session), "Runtime.evaluate", params).await.ok()?;
+            answer.pointer("/result/value").and_then(Value::as_bool)
+        };
+        timeout(GLANCE, asked).await.ok().flatten().unwrap_or(false)
+    }
+
+    async fn attach(&self, target: &str) -> Result<String, Failed> {
+        let known = self.attached.lock().iter().find(|(id, _)| id == target).cloned();
+        if let Some((_, session)) = known {
+            return Ok(session);
+        }
+        let params = json!({ "targetId": target, "flatten": true });
+        let answer = self.call(None, "Target.attachToTarget", params).await?;
+        let session = answer.get("sessionId").and_then(Value::as_str).unwrap_or_default();
+        self.attached.lock().push((target.to_owned(), session.to_owned()));
+        Ok(session.to_owned())
+    }
+
+    /// The tab in view.
+    pub async fn active(&self) -> Result<Tab, Failed> {
+        let tabs = self.tabs().await?;
+        tabs.into_iter().find(|tab| tab.active).ok_or_else(|| "no page is open".to_owned())
+    }
+
+    /// Asks the tab in view.
+    pub async fn ask(&self, method: &str, params: Value) -> Result<Value, Failed> {
+        let tab = self.active().await?;
+        let session = self.attach(&tab.id).await?;
+        self.call(Some(&session), method, params).await
+    }
+
+    /// What is selected in the tab in view.
+    pub async fn selection(&self) -> Result<String, Failed> {
+        let expression = "(() => { const it = document.activeElement; \
+             if (it && typeof it.selectionStart === 'number' && it.type !== 'password') { \
+             const text = it.value.slice(it.selectionStart, it.selectionEnd); if (text) return text; } \
+             return String(getSelection() ?? ''); })()";
+        let params = json!({ "expression": expression, "returnByValue": true });
+        let answer = self.ask("Runtime.evaluate", params).await?;
+        let text = answer.pointer("/result/value").and_then(Value::as_str);
+        Ok(text.unwrap_or_default().to_owned())
+    }
+
+    /// Goes `by` entries through the history of the tab in view.
+    pub async fn travel(&self, by: i64) -> Result<(), Failed> {
+        let history = self.ask("Page.getNavigationHistory", json!({})).await?;
+        let at = history.get("currentIndex").and_then(Value::as_i64).unwrap_or(0);
+        let entry = usize::try_from(at + by)
+            .ok()
+            .and_then(|index| history.get("entries")?.as_array()?.get(index)?.get("id")?.as_i64());
+        let entry = entry.ok_or_else(|| "there is no such page in the history".to_owned())?;
+        self.ask("Page.navigateToHistoryEntry", json!({ "entryId": entry })).await.map(drop)
+    }
+}
