@@ -77,6 +77,7 @@ impl Stage {
             kill: Arc::default(),
             launched: AtomicUsize::new(0),
             adopt: Mutex::default(),
+            identity: Mutex::default(),
             unrevived: Arc::default(),
             swept: Mutex::default(),
         });
@@ -305,6 +306,8 @@ pub struct Desktops {
     launched: AtomicUsize,
     /// What the next adoption finds: a desktop that is up, unless a test says otherwise.
     pub adopt: Mutex<Option<AdoptError>>,
+    /// Which desktop an adoption finds.
+    pub identity: Mutex<Option<DesktopIdentity>>,
     /// How many of the next recoveries fail.
     pub unrevived: Arc<AtomicUsize>,
     /// What was swept, and whether its files were kept.
@@ -361,12 +364,11 @@ impl Launch for Desktops {
 
     fn adopt(&self, _: Order) -> BoxFuture<'static, Result<Box<dyn Desktop>, AdoptError>> {
         let refused = self.adopt.lock().take();
-        let number = self.launched.load(Ordering::SeqCst).saturating_sub(1);
         if refused.is_none() {
             self.alive.store(1, Ordering::SeqCst);
         }
         let desktop = FakeDesktop {
-            identity: identity(number),
+            identity: self.identity.lock().clone().unwrap_or_else(|| identity(0)),
             up: self.up,
             down: self.down,
             alive: Arc::clone(&self.alive),

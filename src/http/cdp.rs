@@ -37,7 +37,7 @@ use crate::domain::session::{DesktopIdentity, SessionStatus};
 /// How long the browser may take to answer the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long a session that is starting is waited for.
+/// How long a session that is starting, or being brought back, is waited for.
 const STARTING: Duration = Duration::from_secs(45);
 
 /// How much is read from the browser at once.
@@ -60,7 +60,8 @@ async fn running(
         find(front, caller.organization, id).await?;
         return Err(RouteError::Session(SessionError::Closing).into());
     };
-    let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);
+    let coming = [SessionStatus::Created, SessionStatus::Retry];
+    let settled = view.wait_for(|view| !coming.contains(&view.record.status));
     if timeout(STARTING, settled).await.is_err() {
         return Err(RouteError::Session(SessionError::Starting).into());
     }

@@ -6,12 +6,13 @@ use tokio::time::{Instant, pause, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::actors::registry::{Created, Route, RouteError};
+use crate::actors::registry::{Adopt, Created, LetGoAll, Route, RouteError};
 use crate::actors::testing::{Outside, Stage, failure, occupant};
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Generation, Refusal};
 use crate::domain::session::SessionStatus;
+use crate::system::desktop::{AdoptError, Files};
 
 const TTL: Duration = Duration::from_secs(30);
 
@@ -225,18 +226,214 @@ async fn a_launch_that_fails_ends_the_session_with_its_cause() {
     assert_eq!(stage.desktops.alive(), 0);
 }
 
+/// Kills the browser once somebody waits for that.
+async fn kill(stage: &Stage) {
+    sleep(Duration::from_millis(100)).await;
+    stage.desktops.kill.notify_waiters();
+}
+
 #[actix::test]
-async fn a_browser_that_dies_ends_the_session_with_its_cause() {
+async fn a_browser_that_dies_is_brought_back_and_its_occupant_stays() {
     pause();
     let stage = Stage::new(Outside::default());
     let (id, mut view) = stage.running().await;
-    sleep(Duration::from_secs(1)).await;
-    stage.desktops.kill.notify_waiters();
+    let grant = ask!(stage, id, begin("ann")).unwrap();
+    let before = stage.rows.session(id);
+    kill(&stage).await;
+    view.wait_for(|view| view.record.status == SessionStatus::Retry).await.unwrap();
+    assert_eq!(stage.rows.session(id).status, SessionStatus::Retry);
+    let heard = ask!(stage, id, heartbeat("ann", 1)).unwrap();
+    assert_eq!(heard.generation, grant.generation);
+    let begun = ask!(stage, id, begin("bob"));
+    assert!(matches!(begun, Err(RouteError::Session(SessionError::Starting))), "{begun:?}");
+
+    view.wait_for(|view| view.record.status == SessionStatus::Running).await.unwrap();
+    let stored = stage.rows.session(id);
+    assert_ne!(stored.desktop, before.desktop, "the new browser is on record");
+    assert_eq!(stored.deadlines, before.deadlines);
+    assert_eq!(stage.desktops.alive(), 1);
+    ask!(stage, id, release("ann", 1)).unwrap();
+    let filter = crate::actors::journal::Filter {
+        session: Some(id),
+        kind: Some("recovered".to_owned()),
+        ..Default::default()
+    };
+    let entries = stage.world.journal.messages(&filter, 10);
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0].summary["cause"], "chromium: chromium_died");
+}
+
+#[actix::test]
+async fn a_browser_that_dies_again_and_again_ends_the_session_with_its_cause() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let (id, mut view) = stage.running().await;
+    let settings = &stage.world.settings;
+    let began = Instant::now();
+    for _ in 0..settings.max_recoveries {
+        kill(&stage).await;
+        view.wait_for(|view| view.record.status == SessionStatus::Retry).await.unwrap();
+        view.wait_for(|view| view.record.status == SessionStatus::Running).await.unwrap();
+    }
+    // Nothing, half a second, one, two, four; and a second for each to come up.
+    assert!(began.elapsed() > Duration::from_millis(12_500), "no waiting in between");
+    kill(&stage).await;
+    view.wait_for(|view| view.record.status.is_final()).await.unwrap();
+    let stored = stage.rows.session(id);
+    let failure = stored.failure.unwrap();
+    assert_eq!((stored.status, failure.code.as_str()), (SessionStatus::Failed, "chromium_died"));
+    assert!(failure.message.contains("brought back 5 times"), "{}", failure.message);
+    assert_eq!(stage.desktops.alive(), 0);
+}
+
+#[actix::test]
+async fn a_recovery_that_fails_is_tried_again() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let (id, mut view) = stage.running().await;
+    stage.desktops.unrevived.store(2, std::sync::atomic::Ordering::SeqCst);
+    kill(&stage).await;
+    view.wait_for(|view| view.record.status == SessionStatus::Retry).await.unwrap();
+    view.wait_for(|view| view.record.status == SessionStatus::Running).await.unwrap();
+    assert_eq!(stage.rows.session(id).status, SessionStatus::Running);
+
+    stage.desktops.unrevived.store(9, std::sync::atomic::Ordering::SeqCst);
+    kill(&stage).await;
+    view.wait_for(|view| view.record.status.is_final()).await.unwrap();
+    let failure = stage.rows.session(id).failure.unwrap();
+    assert_eq!(failure.code, "chromium_exited", "the last cause counts");
+    assert_eq!(stage.desktops.alive(), 0);
+}
+
+#[actix::test]
+async fn closing_during_a_recovery_does_not_wait_for_it_and_leaves_nothing_behind() {
+    pause();
+    let stage = Stage::new(Outside { up: Duration::from_secs(20), ..Outside::default() });
+    let (id, mut view) = stage.running().await;
+    kill(&stage).await;
+    view.wait_for(|view| view.record.status == SessionStatus::Retry).await.unwrap();
+    let began = Instant::now();
+    ask!(stage, id, Close { status: SessionStatus::Completed }).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "waited for the recovery");
+    assert_eq!(stage.desktops.alive(), 0);
+    assert_eq!(stage.rows.session(id).status, SessionStatus::Completed);
+}
+
+#[actix::test]
+async fn a_recovery_that_cannot_be_stored_is_stored_later() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let (id, mut view) = stage.running().await;
+    let before = view.borrow().record.desktop.clone();
+    *stage.rows.broken.lock() = true;
+    kill(&stage).await;
+    sleep(Duration::from_secs(5)).await;
+    *stage.rows.broken.lock() = false;
+    view.wait_for(|view| view.record.desktop != before).await.unwrap();
+    let stored = stage.rows.session(id);
+    assert_eq!((stored.status, stored.desktop != before), (SessionStatus::Running, true));
+}
+
+/// Has a second server take over what the first one let go of.
+async fn handed_over(stage: &Stage) -> Stage {
+    stage.registry.ask(LetGoAll).await.unwrap();
+    assert_eq!(stage.desktops.alive(), 1, "its desktop lives on");
+    let next = Stage::new(Outside::default());
+    let records: Vec<_> = stage.rows.sessions.lock().values().cloned().collect();
+    next.rows.sessions.lock().extend(records.iter().map(|record| (record.id, record.clone())));
+    // What the world would say of the desktop.
+    *next.desktops.identity.lock() = records[0].desktop.clone();
+    next.registry.ask(Adopt { records }).await.unwrap();
+    next
+}
+
+#[actix::test]
+async fn a_session_that_was_let_go_goes_on_with_the_next_server() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let (id, _) = stage.running().await;
+    let grant = ask!(stage, id, begin("ann")).unwrap();
+    let before = stage.rows.session(id);
+    let next = handed_over(&stage).await;
+
+    let heard = ask!(next, id, heartbeat("ann", 1)).unwrap();
+    assert_eq!(heard.generation, grant.generation);
+    let mut view = next.world.views.session(Stage::organization(), id).unwrap();
+    view.wait_for(|view| view.version > 2).await.unwrap();
+    let after = next.rows.session(id);
+    assert_eq!((after.status, after.deadlines), (SessionStatus::Running, before.deadlines));
+    assert_eq!(after.desktop, before.desktop);
+    ask!(next, id, release("ann", 1)).unwrap();
+    assert_eq!(ask!(next, id, begin("bob")).unwrap().generation, Generation::new(2));
+    ask!(next, id, Close { status: SessionStatus::Completed }).unwrap();
+    assert_eq!(next.desktops.alive(), 0);
+}
+
+/// Adopts a row as `change` leaves it, in a world that finds `found`.
+async fn adopted(
+    found: Option<AdoptError>,
+    change: impl FnOnce(&mut SessionRecord),
+) -> (Stage, SessionId, tokio::sync::watch::Receiver<SessionView>) {
+    let former = Stage::new(Outside::default());
+    let (id, _) = former.running().await;
+    let mut record = former.rows.session(id);
+    change(&mut record);
+    let next = Stage::new(Outside::default());
+    next.rows.sessions.lock().insert(id, record.clone());
+    *next.desktops.identity.lock() = record.desktop.clone();
+    *next.desktops.adopt.lock() = found;
+    next.registry.ask(Adopt { records: vec![record] }).await.unwrap();
+    let view = next.world.views.session(Stage::organization(), id).unwrap();
+    (next, id, view)
+}
+
+#[actix::test]
+async fn deadlines_that_passed_while_no_server_ran_are_honoured_at_once() {
+    pause();
+    let (stage, id, mut view) = adopted(None, |record| {
+        record.deadlines.expires_at = Some(record.created_at - chrono::Duration::seconds(1));
+    })
+    .await;
+    let began = Instant::now();
+    view.wait_for(|view| view.record.status.is_final()).await.unwrap();
+    assert_eq!(stage.rows.session(id).status, SessionStatus::Timeout);
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert_eq!(stage.desktops.alive(), 0);
+}
+
+#[actix::test]
+async fn a_session_of_another_boot_fails_and_its_profile_is_kept() {
+    pause();
+    let (stage, id, mut view) = adopted(Some(AdoptError::OtherBoot), |_| {}).await;
     view.wait_for(|view| view.record.status.is_final()).await.unwrap();
     let stored = stage.rows.session(id);
     assert_eq!(stored.status, SessionStatus::Failed);
-    assert_eq!(stored.failure, Some(failure("chromium_died")));
-    assert_eq!(stage.desktops.alive(), 0);
+    assert_eq!(stored.failure.unwrap().code, "machine_restarted");
+    assert_eq!(*stage.desktops.swept.lock(), [(id, Files::Kept)]);
+}
+
+#[actix::test]
+async fn a_session_whose_launch_was_cut_off_is_launched_again() {
+    pause();
+    let (stage, id, mut view) = adopted(Some(AdoptError::NothingSaved), |record| {
+        record.status = SessionStatus::Created;
+        record.desktop = None;
+    })
+    .await;
+    view.wait_for(|view| view.record.status == SessionStatus::Running).await.unwrap();
+    assert_eq!(*stage.desktops.swept.lock(), [(id, Files::Kept)]);
+    assert_eq!(
+        (stage.rows.session(id).status, stage.desktops.alive()),
+        (SessionStatus::Running, 1)
+    );
+}
+
+#[actix::test]
+async fn a_retry_that_was_cut_off_ends_as_running() {
+    pause();
+    let (stage, id, mut view) = adopted(None, |record| record.status = SessionStatus::Retry).await;
+    view.wait_for(|view| view.record.status == SessionStatus::Running).await.unwrap();
+    assert_eq!(stage.rows.session(id).status, SessionStatus::Running);
 }
 
 #[actix::test]

@@ -128,7 +128,7 @@ impl Watch {
         drop(connection.call(None, "Target.setDiscoverTargets", discover));
         let mut settled: Option<Instant> = None;
         let mut next = Instant::now();
-        let every = Duration::from_secs(self.kept.settings.probe_seconds.max(1));
+        let every = every(&self.kept.settings);
         loop {
             let is_used = *used.borrow_and_update();
             let settles = async {
@@ -214,6 +214,15 @@ impl Watch {
         let Some(hang) = self.hang().filter(|_limit| *used.borrow()) else { return };
         let Kept { xvfb, chromium, vnc, .. } = &self.kept;
         vnc.kill_if_stopped();
+        let stopped = [(xvfb, display::STAGE), (chromium, browser::STAGE)];
+        if stopped.iter().any(|(process, _)| process.is_stopped()) {
+            // What was stopped for a moment only goes on.
+            sleep(every(&self.kept.settings)).await;
+            if let Some((process, stage)) = stopped.iter().find(|(one, _)| one.is_stopped()) {
+                self.end(process, stage.hung(process, every(&self.kept.settings)));
+            }
+            return;
+        }
         let (display, devtools) =
             tokio::join!(timeout(hang, answers(self.kept.display, &self.kept.cookie)), async {
                 match connection {
@@ -221,23 +230,29 @@ impl Watch {
                         let asked = connection.call(None, "Browser.getVersion", json!({}));
                         timeout(hang, asked).await.is_ok()
                     }
-                    None => !chromium.is_stopped(),
+                    // It could not be connected to, which its end may explain.
+                    None => true,
                 }
             });
         // A display that refuses has ended, which its process tells.
-        if display.is_err() || xvfb.is_stopped() {
-            self.end(xvfb, display::STAGE, hang);
+        if display.is_err() {
+            self.end(xvfb, display::STAGE.hung(xvfb, hang));
         } else if !devtools {
-            self.end(chromium, browser::STAGE, hang);
+            self.end(chromium, browser::STAGE.hung(chromium, hang));
         }
     }
 
-    fn end(&self, process: &Process, stage: crate::system::failure::Stage, hang: Duration) {
+    fn end(&self, process: &Process, why: Failure) {
         if !process.has_exited() {
-            *self.hung.lock() = Some(stage.hung(process, hang));
+            *self.hung.lock() = Some(why);
             process.kill_now();
         }
     }
+}
+
+/// The time between two looks.
+fn every(settings: &Settings) -> Duration {
+    Duration::from_secs(settings.probe_seconds.max(1))
 }
 
 /// Resolves when the X server has answered a connection's first bytes, as section 8 of the X11

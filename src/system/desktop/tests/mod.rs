@@ -1,5 +1,7 @@
 //! With real programs, and with shell scripts that misbehave in their place.
 
+mod recovery;
+
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,0 +1,213 @@
+//! Taking over what another server has started, and bringing back what has died.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::*;
+use crate::system::process::{is_alive, is_ours};
+
+fn signal(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+impl World {
+    /// Another server's view of the same directory.
+    fn another(&self) -> Desktops {
+        Desktops::new(&self.data, Settings::default(), tokio::runtime::Handle::current())
+    }
+
+    async fn adopt(&self) -> Result<Box<dyn Desktop>, AdoptError> {
+        let order = Order { session: self.session, spec: small(None) };
+        self.another().adopt(order).await
+    }
+}
+
+async fn died(desktop: &dyn Desktop) -> Failure {
+    timeout(Duration::from_secs(20), desktop.death()).await.expect("nothing dies")
+}
+
+async fn revived(desktop: Box<dyn Desktop>) -> Box<dyn Desktop> {
+    desktop
+        .revive(CancellationToken::new())
+        .await
+        .unwrap_or_else(|cause| panic!("{cause:?}"))
+        .desktop
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_desktop_is_taken_over_and_shows_the_same_page() {
+    let world = World::new(Settings::default());
+    let desktop = world.up(colour("rgb(200,30,90)")).await;
+    let identity = desktop.identity().clone();
+    let connection = devtools(&*desktop).await;
+    assert_eq!(evaluate(&connection, "window.kept = 'half filled'; 1").await, 1);
+    let seat = desktop.vnc().take_seat().await.unwrap();
+    let vnc = world.desktops.directory(world.session).saved().unwrap().unwrap().identity.vnc;
+    drop((desktop, seat, connection));
+
+    let began = Instant::now();
+    let desktop = world.adopt().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let taken = desktop.identity().clone();
+    assert_eq!(DesktopIdentity { vnc: None, ..taken }, identity);
+    let connection = devtools(&*desktop).await;
+    assert_eq!(evaluate(&connection, "window.kept").await, "half filled");
+    shows(&*desktop, [200, 30, 90]).await;
+    let seat = desktop.vnc().take_seat().await.unwrap();
+    assert_eq!(seat.endpoint.address.port(), identity.vnc_port);
+    assert_eq!(banner(&seat.endpoint).await, b"RFB 003.008\n");
+    assert!(is_ours(&vnc.unwrap(), world.session), "the VNC server that ran is used");
+
+    drop((seat, connection));
+    let death = desktop.death();
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    assert!(timeout(Duration::from_millis(300), death).await.is_err(), "it was asked to end");
+    no_display_is_left(&identity);
+    world.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_never_came_up_or_is_of_another_boot_is_not_taken_over() {
+    let world = World::new(Settings::default());
+    assert!(matches!(world.adopt().await, Err(AdoptError::NothingSaved)));
+    let desktop = world.up(small(None)).await;
+    let directory = world.desktops.directory(world.session);
+    let saved = directory.saved().unwrap().unwrap();
+    let mut other = saved.clone();
+    other.identity.xvfb.boot_id = "another".to_owned();
+    directory.save(&other).unwrap();
+    assert!(matches!(world.adopt().await, Err(AdoptError::OtherBoot)));
+
+    // The number of a process is not enough: this one is not ours.
+    let mut other = saved.clone();
+    other.identity.chromium.pid = i32::try_from(std::process::id()).unwrap();
+    directory.save(&other).unwrap();
+    let adopted = world.adopt().await.unwrap();
+    assert_eq!(died(&*adopted).await.code, "chromium_died");
+    drop(adopted);
+    directory.save(&saved).unwrap();
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    world.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_browser_comes_back_with_its_tabs_and_a_login_of_a_second_ago() {
+    let world = World::new(Settings::default());
+    let site = site().await;
+    let desktop = world.up(small(Some(&site))).await;
+    let before = desktop.identity().clone();
+    desktop.set_used(true);
+    let connection = devtools(&*desktop).await;
+    loaded(&connection, &site).await;
+    let set = "document.cookie = 'login=ann; max-age=9999'; document.cookie = 'mine=bob'; 1";
+    assert_eq!(evaluate(&connection, set).await, 1);
+    drop(connection);
+    let memory = world.desktops.directory(world.session).memory();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !fs::read_to_string(&memory).unwrap_or_default().contains("bob") {
+        assert!(Instant::now() < deadline, "the cookies are not kept");
+        sleep(Duration::from_millis(20)).await;
+    }
+    signal(before.chromium.pid, Signal::KILL);
+    assert_eq!(died(&*desktop).await.code, "chromium_died");
+
+    let desktop = revived(desktop).await;
+    let after = desktop.identity().clone();
+    assert_eq!((after.display_number, after.vnc_port), (before.display_number, before.vnc_port));
+    assert_eq!(after.xvfb, before.xvfb);
+    assert_ne!(after.chromium, before.chromium);
+    let connection = devtools(&*desktop).await;
+    loaded(&connection, &site).await;
+    let found = evaluate(&connection, "document.cookie.split('; ').sort().join()").await;
+    assert_eq!(found, "login=ann,mine=bob");
+    drop(connection);
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    world.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_display_comes_back_under_its_number_and_viewers_find_it() {
+    let world = World::new(Settings::default());
+    let desktop = world.up(colour("rgb(1,2,3)")).await;
+    let before = desktop.identity().clone();
+    let seat = desktop.vnc().take_seat().await.unwrap();
+    signal(before.xvfb.pid, Signal::KILL);
+    assert_eq!(died(&*desktop).await.code, "xvfb_died");
+    let desktop = revived(desktop).await;
+    let after = desktop.identity().clone();
+    assert_eq!((after.display_number, after.vnc_port), (before.display_number, before.vnc_port));
+    assert_ne!(after.xvfb, before.xvfb);
+    shows(&*desktop, [1, 2, 3]).await;
+    assert_eq!(banner(&seat.endpoint).await, b"RFB 003.008\n");
+    drop(seat);
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    no_display_is_left(&after);
+    world.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_stopped_counts_as_dead_while_the_desktop_is_used() {
+    let settings = Settings { probe_seconds: 1, hang_seconds: 2, ..Settings::default() };
+    let world = World::new(settings);
+    let mut desktop = world.up(small(None)).await;
+    desktop.set_used(true);
+    for code in ["chromium_hung", "xvfb_hung"] {
+        let DesktopIdentity { chromium, xvfb, .. } = desktop.identity().clone();
+        let part = if code == "xvfb_hung" { xvfb } else { chromium };
+        signal(part.pid, Signal::STOP);
+        assert_eq!(died(&*desktop).await.code, code);
+        assert!(!is_alive(&part));
+        desktop = revived(desktop).await;
+    }
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    world.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vnc_server_that_dies_while_somebody_watches_comes_back_on_its_port() {
+    let world = World::new(Settings::default());
+    let desktop = world.up(small(None)).await;
+    let seat = desktop.vnc().take_seat().await.unwrap();
+    let directory = world.desktops.directory(world.session);
+    let process = || directory.saved().unwrap().unwrap().identity.vnc.unwrap();
+    let first = process();
+    signal(first.pid, Signal::KILL);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while process() == first {
+        assert!(Instant::now() < deadline, "it does not come back");
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(banner(&seat.endpoint).await, b"RFB 003.008\n");
+    drop(seat);
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    world.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_that_fails_or_is_called_off_gives_the_desktop_back_to_be_ended() {
+    let world = World::new(Settings::default());
+    let desktop = world.up(small(None)).await;
+    signal(desktop.identity().chromium.pid, Signal::KILL);
+    died(&*desktop).await;
+    let call_off = CancellationToken::new();
+    let revival = desktop.revive(call_off.clone());
+    sleep(Duration::from_millis(100)).await; // The moment is what this is about.
+    call_off.cancel();
+    let Err(Unrevived { desktop: Some(desktop), failure }) = revival.await else {
+        panic!("it was not called off");
+    };
+    assert_eq!(failure.code, "recovery_called_off");
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    world.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_no_session_is_found() {
+    let world = World::new(Settings::default());
+    let desktop = world.up(small(None)).await;
+    assert_eq!(world.another().orphans(&[world.session]), []);
+    drop(desktop);
+    assert_eq!(world.another().orphans(&[]), [world.session]);
+    world.another().end_remains(world.session, Files::AsSet).await;
+    assert_eq!(world.another().orphans(&[]), []);
+    world.nothing_is_left();
+}
