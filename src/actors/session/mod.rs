@@ -53,9 +53,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use self::changes::Turn;
-pub(in crate::actors) use self::leaving::LetGo;
 use self::control::Watchers;
 pub use self::control::{Activity, Kind, Shortcut};
+pub(in crate::actors) use self::leaving::LetGo;
 pub(in crate::actors) use self::messages::Evict;
 pub use self::messages::{
     Begin, Capture, Close, Grant, Heartbeat, Look, Release, Renew, SessionError, Wait, Watch,

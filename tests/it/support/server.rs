@@ -41,6 +41,7 @@ static LAST: AtomicU32 = AtomicU32::new(0);
 pub struct Setup {
     directory: PathBuf,
     settings: Vec<(String, String)>,
+    arguments: Vec<&'static str>,
     database: Database,
     fakes: bool,
     bootstrap: bool,
@@ -58,6 +59,7 @@ pub struct TestServer {
     /// The numbers of its displays.
     pub displays: RangeInclusive<u16>,
     environment: Vec<(String, String)>,
+    arguments: Vec<&'static str>,
     ports: RangeInclusive<u16>,
     child: Option<Child>,
     output: Arc<Mutex<Vec<String>>>,
@@ -93,6 +95,7 @@ impl Setup {
         let setup = Self {
             directory,
             settings: Vec::new(),
+            arguments: Vec::new(),
             database: Database::Sqlite,
             fakes: false,
             bootstrap: true,
@@ -112,6 +115,12 @@ impl Setup {
     pub fn set(mut self, key: &str, value: impl Into<String>) -> Self {
         self.settings.retain(|(set, _)| set != key);
         self.settings.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// With a flag of `serve`.
+    pub fn argument(mut self, flag: &'static str) -> Self {
+        self.arguments.push(flag);
         self
     }
 
@@ -151,7 +160,8 @@ impl Setup {
 
     /// Starts it, and waits until it serves.
     pub async fn start(self) -> TestServer {
-        let Self { directory, settings, database, bootstrap, displays, ports, .. } = self;
+        let Self { directory, settings, arguments, database, bootstrap, displays, ports, .. } =
+            self;
         fs::create_dir_all(&directory).unwrap();
         let name = directory.file_name().unwrap().to_str().unwrap().replace('-', "_");
         let postgres = match database {
@@ -183,6 +193,7 @@ impl Setup {
             directory,
             displays,
             environment,
+            arguments,
             ports,
             child: None,
             output: Arc::default(),
@@ -200,6 +211,7 @@ impl TestServer {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file()).unwrap();
         let mut child = Command::new(GREENROOM)
             .arg("serve")
+            .args(&self.arguments)
             .env_clear()
             .envs(self.environment.iter().cloned())
             .current_dir(&self.directory)

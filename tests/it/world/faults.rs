@@ -7,8 +7,8 @@ use crate::support::viewer::Viewer;
 use crate::support::{Setup, TestServer, left};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_chromium_and_a_killed_display_fail_their_sessions_and_leave_nothing() {
-    let server = Setup::real().start().await;
+async fn without_recoveries_a_killed_chromium_or_display_fails_its_session_and_leaves_nothing() {
+    let server = Setup::real().set("sessions.max_recoveries", "0").start().await;
     let client = &server.client;
     for (program, code) in [("/chromium", "chromium_died"), ("/Xvfb", "xvfb_died")] {
         let id = client.session_id().await;

@@ -3,6 +3,7 @@
 //!
 //! A program that is missing fails a test, which names the script that installs it.
 
+mod adoption;
 mod automation;
 mod faults;
 mod isolation;
