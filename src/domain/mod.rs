@@ -17,3 +17,4 @@ pub mod secret;
 pub mod session;
 pub mod tenancy;
 pub mod webhook;
+pub mod websocket;

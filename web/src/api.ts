@@ -1,5 +1,6 @@
 // The part of the HTTP API that the pages read, and the addresses of the sockets.
 
+import { clientId } from "./channel";
 import { type Credentials, header, query } from "./credentials";
 
 export type SessionStatus = "created" | "running" | "retry" | "completed" | "failed" | "timeout";
@@ -124,7 +125,8 @@ export class Api {
         let answer: Response;
         try {
             answer = await fetch(path, {
-                headers: { accept, ...header(this.credentials) },
+                // A ticket for one page is known by the page's name.
+                headers: { accept, "x-greenroom-client": clientId(), ...header(this.credentials) },
                 cache: "no-cache",
                 credentials: "omit",
                 signal: AbortSignal.timeout(PATIENCE_MS),

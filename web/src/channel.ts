@@ -95,6 +95,13 @@ export class Channel {
 
 /** A name for this tab, the same on all of its sockets and after a reload. */
 export function clientId(): string {
+    client ??= named();
+    return client;
+}
+
+let client: string | undefined;
+
+function named(): string {
     const name = "greenroom.client";
     const [entry] = performance.getEntriesByType("navigation");
     const reloaded = (entry as PerformanceNavigationTiming | undefined)?.type === "reload";

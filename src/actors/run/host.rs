@@ -11,14 +11,18 @@ use tokio::sync::OnceCell;
 use super::messages::{BeginBlock, EndBlock, Pause};
 use super::{Run, RunError};
 use crate::actors::ask::{Unanswered, WeakAddress};
+use crate::actors::views::SessionView;
 use crate::actors::world::World;
 use crate::domain::ids::{ArtifactId, BlockRunId, OrganizationId, RunId, SessionId};
-use crate::domain::run::{ArtifactRecord, RunRecord};
+use crate::domain::run::{ArtifactRecord, BlockStatus, RunRecord};
 use crate::domain::session::Failure;
 use crate::workflow::host::{BlockBegins, BlockEnded, Devtools, Host, HostError, NewArtifact};
 
 /// How long a person may take where the block does not say.
 const PAUSE: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// The label and type of the block that records a person's control.
+const TAKEOVER: &str = "takeover";
 
 /// What a run's blocks are handed.
 #[derive(Debug)]
@@ -56,6 +60,50 @@ impl RunHost {
         self.world.browsers.dial(&desktop).await.map_err(|cause| {
             host_error("devtools_unreachable", &format!("the browser does not answer: {cause}"))
         })
+    }
+
+    async fn begin(&self, block: BlockBegins) -> Result<BlockRunId, HostError> {
+        let asked = self.run.ask(BeginBlock { block }).await;
+        asked.map_err(RunError::from).flatten().map_err(|cause| refused(&cause))
+    }
+
+    async fn end(&self, id: BlockRunId, end: BlockEnded) -> Result<(), HostError> {
+        let asked = self.run.ask(EndBlock { id, end }).await;
+        asked.map_err(RunError::from).flatten().map_err(|cause| refused(&cause))
+    }
+
+    /// Waits while a person has control. The wait is on record as a block of its own, of the type
+    /// `takeover`, from when to when and whose it was; a run that ends meanwhile closes it.
+    async fn wait_for_control(&self, before: &BlockBegins) -> Result<(), HostError> {
+        let Some(mut view) = self.world.views.session(self.organization, self.session) else {
+            return Ok(()); // The session has ended, which the block will find out.
+        };
+        loop {
+            let user = {
+                let view = view.borrow_and_update();
+                view.control.user().filter(|_user| !view.closing).cloned()
+            };
+            let Some(user) = user else { return Ok(()) };
+            let begins = BlockBegins {
+                parent: before.parent,
+                label: TAKEOVER.to_owned(),
+                block_type: TAKEOVER.to_owned(),
+                iteration: None,
+            };
+            let id = self.begin(begins).await?;
+            let back = |view: &SessionView| view.control.user().is_none() || view.closing;
+            let gone = view.wait_for(back).await.is_err();
+            let output = serde_json::json!({
+                "by": user.label,
+                "since": user.since,
+                "before": before.label,
+            });
+            let status = BlockStatus::Completed;
+            self.end(id, BlockEnded { status, output: Some(output), failure: None }).await?;
+            if gone {
+                return Ok(());
+            }
+        }
     }
 
     async fn keep(&self, artifact: NewArtifact) -> Result<ArtifactId, HostError> {
@@ -137,17 +185,14 @@ impl Host for RunHost {
     }
 
     fn begin_block(&self, block: BlockBegins) -> BoxFuture<'_, Result<BlockRunId, HostError>> {
-        let asked = self.run.ask(BeginBlock { block });
         Box::pin(async move {
-            asked.await.map_err(RunError::from).flatten().map_err(|cause| refused(&cause))
+            self.wait_for_control(&block).await?;
+            self.begin(block).await
         })
     }
 
     fn end_block(&self, id: BlockRunId, end: BlockEnded) -> BoxFuture<'_, Result<(), HostError>> {
-        let asked = self.run.ask(EndBlock { id, end });
-        Box::pin(async move {
-            asked.await.map_err(RunError::from).flatten().map_err(|cause| refused(&cause))
-        })
+        Box::pin(self.end(id, end))
     }
 
     fn store(&self, artifact: NewArtifact) -> BoxFuture<'_, Result<ArtifactId, HostError>> {

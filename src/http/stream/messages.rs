@@ -106,17 +106,19 @@ struct Channel {
 
 impl Channel {
     async fn serve(self, socket: bridge::Socket) {
-        let (mut session, stream) = socket.into_parts();
+        let (session, stream) = socket.into_parts();
         let mut stream = stream.max_frame_size(LONGEST).aggregate_continuations();
         stream = stream.max_continuation_size(LONGEST);
         let (say, mut said) = mpsc::channel::<Value>(WAITING);
         let (act, wanted) = mpsc::channel(WAITING);
         let heard = std::cell::Cell::new(Instant::now());
+        let incoming = (&mut stream, session.clone());
+        let mut outgoing = session.clone();
         let sending = async {
             while let Some(message) = said.recv().await {
                 let sent = match &message {
-                    Value::Null => timeout(STALL, session.ping(b"")).await,
-                    message => timeout(STALL, session.text(message.to_string())).await,
+                    Value::Null => timeout(STALL, outgoing.ping(b"")).await,
+                    message => timeout(STALL, outgoing.text(message.to_string())).await,
                 };
                 if !matches!(sent, Ok(Ok(()))) {
                     break;
@@ -132,7 +134,7 @@ impl Channel {
                 self.visitor.until,
             ) => close,
             close = sending => close,
-            close = self.listen((&mut stream, session.clone()), &act, &say, &heard) => close,
+            close = self.listen(incoming, &act, &say, &heard) => close,
             close = keep(&heard, &say) => close,
             close = self.tell_control(&say) => close,
             close = self.tell_tabs(&say) => close,

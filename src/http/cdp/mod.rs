@@ -1,10 +1,14 @@
 //! `/v1/browser_sessions/{id}/cdp`: a session's DevTools, for whoever may drive it.
 //!
 //! The handshake with the browser is our own, because Chromium refuses those that carry an
-//! `Origin` or a foreign `Host`. After it the bytes of both sides are passed on as they are: no
-//! frame is parsed, so none is too large and every extension passes.
+//! `Origin` or a foreign `Host`. After it the bytes of both sides are passed on as they are, but for
+//! what a driver sends to act on the page while a person has control, see [`takeover`]. To read
+//! that, messages must not be compressed: no extension is negotiated unless the session shares
+//! its page with its drivers.
 //!
 //! `GET …/cdp/json/version` is what Playwright asks when it is given an `http` address.
+
+mod takeover;
 
 use std::io;
 use std::time::Duration;
@@ -17,22 +21,25 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::watch;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::body::PathId;
-use super::caller::Caller;
-use super::error::ApiError;
-use super::front::Front;
-use super::problem::Problem;
-use super::sessions::find;
 use crate::actors::registry::RouteError;
 use crate::actors::session::SessionError;
 use crate::actors::views::SessionView;
+use crate::domain::control::OnTakeover;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, SessionStatus};
+use crate::domain::websocket::Frames;
+use crate::http::body::PathId;
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+use crate::http::sessions::{find, on_takeover};
+use takeover::Upward;
 
 /// How long the browser may take to answer the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -101,9 +108,11 @@ async fn connect(
         let detail = "this is a WebSocket: give it to connectOverCDP, or ask …/cdp/json/version";
         return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "websocket_expected", detail).into());
     };
+    let (desktop, view) = running(&front, caller, id).await?;
+    let rule = on_takeover(&view.borrow().record, &front);
     let extensions = request.headers().get("sec-websocket-extensions");
     let extensions = extensions.and_then(|value| value.to_str().ok());
-    let (desktop, view) = running(&front, caller, id).await?;
+    let extensions = extensions.filter(|_offer| rule == OnTakeover::Share);
     let upstream = timeout(HANDSHAKE, shake_hands(&desktop, key, extensions)).await;
     let upstream = upstream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let upstream = upstream.map_err(|cause| {
@@ -113,11 +122,13 @@ async fn connect(
 
     let (from_browser, to_browser) = upstream.socket.into_split();
     let ended = CancellationToken::new();
+    let (answers, refusals) = mpsc::unbounded_channel();
+    let upward = Upward::new(to_browser, rule, view.clone(), answers);
     let ends = until_ended(view, front.closing.clone());
     let guard = ended.clone().drop_guard();
-    actix_web::rt::spawn(pass_on(payload, to_browser, ended));
+    actix_web::rt::spawn(pass_on(payload, upward, ended));
     // The tunnel ends with the session, with the server, and when the client lets go of it.
-    let down = down(upstream.early, from_browser).take_until(Box::pin(ends));
+    let down = down(upstream.early, from_browser, refusals).take_until(Box::pin(ends));
     let down = down.map(move |chunk| {
         let _ends_the_other_direction = &guard;
         chunk
@@ -189,28 +200,51 @@ async fn shake_hands(
     Ok(Upstream { socket: reader.into_inner(), accept, extensions: granted, early })
 }
 
-/// What the browser sends, in order, from what came right behind its answer.
+/// What the browser sends, in order, from what came right behind its answer; and between two of its
+/// messages the refusals of commands that it never saw.
 fn down(
     early: Bytes,
     from_browser: OwnedReadHalf,
+    refusals: mpsc::UnboundedReceiver<Bytes>,
 ) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
-    let first = (!early.is_empty()).then_some(Ok(early));
-    let rest = stream::unfold(from_browser, |mut from_browser| async move {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        match from_browser.read_buf(&mut chunk).await {
-            Ok(0) => None,
-            Ok(_) => Some((Ok(Bytes::from(chunk)), from_browser)),
-            Err(cause) => Some((Err(cause), from_browser)),
+    let state = (early, from_browser, refusals, Frames::default());
+    stream::unfold(state, |(early, mut from_browser, mut refusals, mut frames)| async move {
+        let read = async {
+            if !early.is_empty() {
+                return Ok(early);
+            }
+            let mut chunk = Vec::with_capacity(CHUNK);
+            from_browser.read_buf(&mut chunk).await.map(|_length| Bytes::from(chunk))
+        };
+        let (chunk, of_browser) = tokio::select! {
+            biased;
+            Some(refusal) = refusals.recv(), if frames.is_between() => (Ok(refusal), false),
+            chunk = read => (chunk, true),
+        };
+        if of_browser && let Ok(chunk) = &chunk {
+            if chunk.is_empty() {
+                return None;
+            }
+            let mut followed = chunk.clone();
+            // Nothing is asked for, so nothing is put aside and nothing is too long.
+            while let Ok(Some(_)) = frames.next(&mut followed, false) {}
         }
-    });
-    stream::iter(first).chain(rest)
+        Some((chunk, (Bytes::new(), from_browser, refusals, frames)))
+    })
 }
 
 /// Passes on what the client sends, until either direction ends.
-async fn pass_on(mut payload: Payload, mut to_browser: OwnedWriteHalf, ended: CancellationToken) {
+async fn pass_on(mut payload: Payload, mut upward: Upward, ended: CancellationToken) {
     let passing = async {
-        while let Some(Ok(chunk)) = payload.next().await {
-            if to_browser.write_all(&chunk).await.is_err() {
+        loop {
+            let passed = tokio::select! {
+                chunk = payload.next(), if upward.has_room() => match chunk {
+                    Some(Ok(chunk)) => upward.take(chunk).await,
+                    Some(Err(_)) | None => return,
+                },
+                () = upward.changed() => upward.let_go().await,
+            };
+            if passed.is_err() {
                 return;
             }
         }
@@ -219,5 +253,5 @@ async fn pass_on(mut payload: Payload, mut to_browser: OwnedWriteHalf, ended: Ca
         () = passing => {}
         () = ended.cancelled() => {}
     }
-    let _ = to_browser.shutdown().await; // The browser may have gone first.
+    upward.finish().await;
 }

@@ -14,6 +14,8 @@ use crate::domain::occupancy::{Generation, Refusal};
 use crate::domain::session::SessionStatus;
 use crate::system::desktop::{AdoptError, Files};
 
+mod control;
+
 const TTL: Duration = Duration::from_secs(30);
 
 fn token(name: &str) -> LeaseToken {
