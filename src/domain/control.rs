@@ -355,9 +355,9 @@ mod tests {
     }
 
     fn any_event() -> impl Strategy<Value = String> {
-        let kinds = ["take", "cede", "left", "returned", "used", "expire", "out"];
-        let names = ["ann", "ann2", "robert"];
-        (prop::sample::select(&kinds[..]), prop::sample::select(&names[..]), 0..40_i64)
+        const KINDS: &[&str] = &["take", "cede", "left", "returned", "used", "expire", "out"];
+        const NAMES: &[&str] = &["ann", "ann2", "robert"];
+        (prop::sample::select(KINDS), prop::sample::select(NAMES), 0..40_i64)
             .prop_map(|(kind, name, step)| format!("{kind} {name} {step}"))
     }
 

@@ -47,7 +47,7 @@ const DEAD_AFTER: Duration = Duration::from_secs(45);
 const STALL: Duration = Duration::from_secs(20);
 /// How many messages of a viewer may wait to be acted on.
 const WAITING: usize = 32;
-/// How often the tab in view is looked for: no event tells that a person has changed it.
+/// How often the tabs are listed: no event tells of another title or of another tab in view.
 const TABS_EVERY: Duration = Duration::from_secs(2);
 
 pub async fn messages(
@@ -231,10 +231,9 @@ impl Channel {
                         let _ = say.send(listed(&tabs)).await;
                         told = Some(tabs);
                     }
-                    let several = told.as_ref().is_some_and(|tabs| tabs.len() > 1);
                     tokio::select! {
                         more = changed() => there = more,
-                        () = sleep(TABS_EVERY), if several => {}
+                        () = sleep(TABS_EVERY) => {}
                     }
                 }
             }

@@ -128,17 +128,13 @@ async fn a_ticket_opens_its_own_session_until_it_expires_or_is_revoked() {
     assert_eq!(ann.view.borrow().control, Control::Agent);
 
     let unknown = ask!(stage, id, PutOut { viewer: ViewerId::from(9) });
-    assert!(matches!(
-        unknown,
-        Err(RouteError::Session(SessionError::UnknownViewer(_)))
-    ));
+    assert!(matches!(unknown, Err(RouteError::Session(SessionError::UnknownViewer(_)))));
 }
 
 #[actix::test]
 async fn more_viewers_and_tickets_than_may_be_are_refused_and_a_leaver_makes_room() {
     pause();
-    let settings =
-        crate::actors::Settings { max_viewers: 2, max_tickets: 1, ..Default::default() };
+    let settings = crate::actors::Settings { max_viewers: 2, max_tickets: 1, ..Default::default() };
     let stage = Stage::new(Outside { settings, ..Outside::default() });
     let (id, mut view) = stage.running().await;
     let watch = |name: &str| Watch { visit: visit(name, Role::Watch) };
@@ -155,8 +151,5 @@ async fn more_viewers_and_tickets_than_may_be_are_refused_and_a_leaver_makes_roo
 
     ask!(stage, id, invite(Role::Watch)).unwrap();
     let refused = ask!(stage, id, invite(Role::Watch));
-    assert!(matches!(
-        refused,
-        Err(RouteError::Session(SessionError::TooManyTickets { limit: 1 }))
-    ));
+    assert!(matches!(refused, Err(RouteError::Session(SessionError::TooManyTickets { limit: 1 }))));
 }

@@ -14,8 +14,6 @@ use crate::domain::occupancy::{Generation, Refusal};
 use crate::domain::session::SessionStatus;
 use crate::system::desktop::{AdoptError, Files};
 
-mod control;
-
 const TTL: Duration = Duration::from_secs(30);
 
 fn token(name: &str) -> LeaseToken {
@@ -52,6 +50,9 @@ macro_rules! ask {
         $stage.registry.ask(route($session, $message)).await.expect("an answer")
     };
 }
+
+// Below the macro, which it uses.
+mod control;
 
 #[actix::test]
 async fn of_two_that_begin_at_once_one_is_refused_and_told_who_holds_it() {
