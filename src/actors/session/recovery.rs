@@ -279,7 +279,8 @@ impl Session {
     /// Tells the desktop whether somebody drives or watches it.
     pub(super) fn tell_use(&self) {
         if let Phase::Running { desktop } = &self.phase {
-            desktop.set_used(self.viewers > 0 || self.record.occupancy.holder().is_some());
+            desktop
+                .set_used(self.watchers.watching() > 0 || self.record.occupancy.holder().is_some());
         }
     }
 }

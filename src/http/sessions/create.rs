@@ -41,6 +41,8 @@ pub struct Request {
     timeout_seconds: Option<u64>,
     start_url: Option<String>,
     wait_seconds: Option<u64>,
+    /// `hold`, `refuse` or `share`.
+    #[schema(value_type = Option<String>)]
     on_takeover: Option<OnTakeover>,
 }
 
