@@ -271,7 +271,7 @@ impl Handle<TakeControl> for Session {
         ctx: &mut Context<Self>,
     ) -> Answering<Result<(), SessionError>> {
         match &self.phase {
-            Phase::Starting { .. } | Phase::Running { .. } => {}
+            Phase::Starting { .. } | Phase::Running { .. } | Phase::Recovering { .. } => {}
             Phase::Closing { .. } => return answered(Err(SessionError::Closing)),
         }
         let known = self.watchers.connections.get(&viewer);
