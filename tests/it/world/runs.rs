@@ -49,15 +49,16 @@ async fn the_sample_workflow_takes_the_session_drives_it_and_gives_it_back() {
     assert!(blocks.len() >= 10, "{:#?}", messages);
     assert!(blocks.iter().all(|at| (begin..release).contains(at)), "{messages:#?}");
     for message in messages.iter().filter(|message| message["outcome"] != json!(null)) {
+        let text = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
         println!(
             "{:>6} {:14} {} -> {}  waited {} us, handled {} us, {}",
             message["id"],
-            message["kind"],
-            message["sender"],
-            message["receiver"],
+            text("kind"),
+            text("sender"),
+            text("receiver"),
             message["wait_us"],
             message["handling_us"],
-            message["outcome"]
+            text("outcome")
         );
     }
     assert_eq!(client.look(&id).await["occupancy"]["state"], "vacant");

@@ -3,6 +3,8 @@
 //! Texts may be templates, so a block is read twice: when the definition is stored, to refuse what
 //! cannot work, and when it is executed, with every template rendered. Fields that a type does not
 //! know stay in the stored document and are not looked at.
+//!
+//! All types stand in one file, long as it is: each is a few fields, and a reader compares them.
 
 mod on_page;
 mod others;
