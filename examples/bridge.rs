@@ -128,7 +128,8 @@ async fn bridge(
         let (_control, role) = watch::channel(Role::Watch);
         let endpoint = Endpoint { address: **vnc, password: "".into(), dialect: Dialect::X11VNC };
         let never = std::future::pending();
-        run(socket, endpoint, role, Policy::default(), Limits::default(), never).await;
+        let unseen = Box::new(|_: &_| {});
+        run(socket, endpoint, role, Policy::default(), Limits::default(), unseen, never).await;
     });
     Ok(response)
 }

@@ -377,7 +377,8 @@ impl Launch for Desktops {
         };
         Box::pin(async move {
             sleep(Duration::from_millis(10)).await;
-            refused.map_or(Ok(Box::new(desktop) as Box<dyn Desktop>), Err)
+            let desktop: Box<dyn Desktop> = Box::new(desktop);
+            refused.map_or(Ok(desktop), Err)
         })
     }
 

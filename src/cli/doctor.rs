@@ -12,6 +12,8 @@ use super::Ending;
 use super::output::{Table, say, say_json};
 use super::serve::SettingsArguments;
 use crate::config::{Environment, Settings};
+use crate::system;
+use crate::system::doctor::Verdict;
 
 /// How a thing that was checked stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -48,6 +50,17 @@ pub struct Check {
     pub hint: Option<String>,
 }
 
+impl From<system::doctor::Check> for Check {
+    fn from(check: system::doctor::Check) -> Self {
+        let state = match check.verdict {
+            Verdict::Ok => State::Ok,
+            Verdict::Warning => State::Warn,
+            Verdict::Failed => State::Missing,
+        };
+        Self { name: check.name.to_owned(), state, detail: check.found, hint: check.hint }
+    }
+}
+
 /// Flags of `doctor`.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit code 1 when something required is missing.")]
@@ -60,9 +73,14 @@ pub(super) struct Arguments {
 }
 
 /// Checks and tells.
-pub(super) fn doctor(arguments: &Arguments, environment: &Environment) -> anyhow::Result<Ending> {
+pub(super) async fn doctor(
+    arguments: &Arguments,
+    environment: &Environment,
+) -> anyhow::Result<Ending> {
     let settings = arguments.settings.load(environment)?.settings;
-    let checks = checks(&settings);
+    let mut checks = checks(&settings);
+    let of_desktops = system::doctor::checks(&settings.desktop).await;
+    checks.extend(of_desktops.into_iter().map(Check::from));
     Ok(report(&checks, arguments.json))
 }
 

@@ -90,7 +90,7 @@ pub fn main() -> ExitCode {
         match command {
             Command::Serve(arguments) => serve::serve(arguments, &environment).await,
             Command::Config(arguments) => config::config(&arguments, &environment),
-            Command::Doctor(arguments) => doctor::doctor(&arguments, &environment),
+            Command::Doctor(arguments) => doctor::doctor(&arguments, &environment).await,
             Command::Run(arguments) => run::run(arguments).await,
             Command::Sessions(arguments) => sessions::sessions(arguments).await,
             Command::Runs(arguments) => runs::runs(arguments).await,

@@ -279,7 +279,7 @@ mod tests {
 
     fn party(name: &str) -> Party {
         // Ann and Ann's other tab share a credential.
-        let number = name.trim_end_matches('2').len() as u64;
+        let number = u64::try_from(name.trim_end_matches('2').len()).unwrap();
         let credential = Credential::Ticket(ViewerId::from(number));
         Party { credential, client: name.parse().unwrap() }
     }

@@ -58,7 +58,8 @@ impl Frames {
     pub fn is_between(&self) -> bool {
         let in_a_frame = self.in_payload || !self.header.is_empty();
         let passes = self.control || !self.aside;
-        !(in_a_frame && passes) && !(self.in_message && !self.aside)
+        let in_one_that_passes = self.in_message && !self.aside;
+        !(in_one_that_passes || in_a_frame && passes)
     }
 
     /// The next part of `input`, which is taken from its front; none when nothing is left. A
@@ -220,15 +221,16 @@ mod tests {
     /// `fin`, opcode, payload, as a client sends it.
     fn frame(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
         let mut frame = vec![if fin { 0x80 | opcode } else { opcode }];
-        match payload.len() {
-            length @ 0..=125 => frame.push(0x80 | length as u8),
-            length @ 126..=65535 => {
+        let length = payload.len();
+        match (u8::try_from(length), u16::try_from(length)) {
+            (Ok(short @ 0..=125), _) => frame.push(0x80 | short),
+            (_, Ok(middling)) => {
                 frame.push(0x80 | 126);
-                frame.extend((length as u16).to_be_bytes());
+                frame.extend(middling.to_be_bytes());
             }
-            length => {
+            (_, Err(_)) => {
                 frame.push(0x80 | 127);
-                frame.extend((length as u64).to_be_bytes());
+                frame.extend(u64::try_from(length).unwrap().to_be_bytes());
             }
         }
         let mask = [7, 1, 200, 3];

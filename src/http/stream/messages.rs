@@ -116,9 +116,10 @@ impl Channel {
         let mut outgoing = session.clone();
         let sending = async {
             while let Some(message) = said.recv().await {
-                let sent = match &message {
-                    Value::Null => timeout(STALL, outgoing.ping(b"")).await,
-                    message => timeout(STALL, outgoing.text(message.to_string())).await,
+                let sent = if message.is_null() {
+                    timeout(STALL, outgoing.ping(b"")).await
+                } else {
+                    timeout(STALL, outgoing.text(message.to_string())).await
                 };
                 if !matches!(sent, Ok(Ok(()))) {
                     break;

@@ -112,6 +112,7 @@ struct Keys {
 }
 
 impl Keys {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other message is about keys")]
     fn heard(&mut self, message: &ClientMessage) -> Option<Shortcut> {
         let (down, keysym) = match message {
             ClientMessage::Key { down, keysym } | ClientMessage::QemuKey { down, keysym, .. } => {

@@ -198,7 +198,7 @@ impl Watch {
         if tabs.is_empty() {
             return;
         }
-        let cookies = read["cookies"].as_array().cloned().unwrap_or_default();
+        let cookies = read.get("cookies").and_then(Value::as_array).cloned().unwrap_or_default();
         let memory = Memory { tabs, cookies };
         if self.known.as_ref() == Some(&memory) {
             return;

@@ -78,17 +78,20 @@ impl Memory {
             for cookie in cookies {
                 let one = json!({ "cookies": [cookie] });
                 if connection.call(None, "Storage.setCookies", one).await.is_err() {
-                    lost.push(format!("the cookie {}", cookie["name"]));
+                    let name =
+                        cookie.get("name").and_then(Value::as_str).unwrap_or("without a name");
+                    lost.push(format!("the cookie {name}"));
                 }
             }
         }
         let targets = connection.call(None, "Target.getTargets", json!({})).await?;
-        let empty: Vec<Value> = targets["targetInfos"]
-            .as_array()
+        let empty: Vec<Value> = targets
+            .get("targetInfos")
+            .and_then(Value::as_array)
             .into_iter()
             .flatten()
-            .filter(|target| target["type"] == "page")
-            .map(|target| target["targetId"].clone())
+            .filter(|target| target.get("type").is_some_and(|kind| kind == "page"))
+            .filter_map(|target| target.get("targetId").cloned())
             .collect();
         let mut opened = 0_usize;
         for url in &self.tabs {
