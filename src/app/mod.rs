@@ -4,7 +4,7 @@
 //! data directory --> database --> first start --> what a former server left --> registry --> HTTP
 //! ```
 //!
-//! It is taken down the other way round, see [`stopping`].
+//! It is taken down the other way round, see `stopping`.
 
 mod audit;
 mod browsers;

@@ -3,7 +3,7 @@
 //! Functions here are named for what is asked and return domain values. What actors write goes
 //! through [`store::Store`], which is replaced in their tests.
 //!
-//! SQLite and PostgreSQL answer the same queries, see [`query`]; the tables are those of the two
+//! SQLite and PostgreSQL answer the same queries, see `query`; the tables are those of the two
 //! directories of migrations. With SQLite there is one connection that writes and a few that
 //! only read.
 //!

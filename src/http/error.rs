@@ -211,7 +211,7 @@ fn database(cause: &DbError) -> Problem {
 }
 
 /// A part of a desktop did not start: the client is told all that is known, because it is about
-/// its own session. Never 500 and above, see [`limited`].
+/// its own session. Never 500 and above, see `limited`.
 pub fn failed_start(failure: &Failure) -> Problem {
     let problem = match failure.code.as_str() {
         "no_display_free" | "no_port_free" => limited("capacity_exceeded", &failure.message),

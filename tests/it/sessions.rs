@@ -43,6 +43,12 @@ on_both_databases! {
           "browser_type": null,
           "closing": false,
           "completed_at": null,
+          "control": {
+            "by": "agent",
+            "expires_at": null,
+            "label": null,
+            "since": null
+          },
           "created_at": "[time]",
           "deleted_at": null,
           "display_number": "[number]",
@@ -70,6 +76,7 @@ on_both_databases! {
             "state": "vacant",
             "waiters": []
           },
+          "on_takeover": "hold",
           "organization_id": "[id]",
           "proxy_location": null,
           "recordings": [],

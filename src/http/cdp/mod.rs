@@ -2,7 +2,7 @@
 //!
 //! The handshake with the browser is our own, because Chromium refuses those that carry an
 //! `Origin` or a foreign `Host`. After it the bytes of both sides are passed on as they are, but for
-//! what a driver sends to act on the page while a person has control, see [`takeover`]. To read
+//! what a driver sends to act on the page while a person has control, see `takeover`. To read
 //! that, messages must not be compressed: no extension is negotiated unless the session shares
 //! its page with its drivers.
 //!
@@ -40,6 +40,9 @@ use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::sessions::{find, on_takeover};
 use takeover::Upward;
+
+/// How long a session may take to notice that its browser is gone.
+const NOTICES: Duration = Duration::from_secs(5);
 
 /// How long the browser may take to answer the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -108,17 +111,24 @@ async fn connect(
         let detail = "this is a WebSocket: give it to connectOverCDP, or ask …/cdp/json/version";
         return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "websocket_expected", detail).into());
     };
-    let (desktop, view) = running(&front, caller, id).await?;
+    let (desktop, mut view) = running(&front, caller, id).await?;
     let rule = on_takeover(&view.borrow().record, &front);
     let extensions = request.headers().get("sec-websocket-extensions");
     let extensions = extensions.and_then(|value| value.to_str().ok());
     let extensions = extensions.filter(|_offer| rule == OnTakeover::Share);
-    let upstream = timeout(HANDSHAKE, shake_hands(&desktop, key, extensions)).await;
-    let upstream = upstream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    let upstream = upstream.map_err(|cause| {
-        let detail = format!("the browser does not answer: {cause}");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "browser_unreachable", detail).retryable()
-    })?;
+    let upstream = match reach(&desktop, key, extensions).await {
+        Ok(upstream) => upstream,
+        // It may have died a moment ago, and its session is about to notice: then it comes back.
+        Err(cause) => {
+            let notices = view.wait_for(|view| view.record.status != SessionStatus::Running);
+            if timeout(NOTICES, notices).await.is_err() {
+                return Err(unreachable(&cause));
+            }
+            let (desktop, revived) = running(&front, caller, id).await?;
+            view = revived;
+            reach(&desktop, key, extensions).await.map_err(|cause| unreachable(&cause))?
+        }
+    };
 
     let (from_browser, to_browser) = upstream.socket.into_split();
     let ended = CancellationToken::new();
@@ -156,6 +166,21 @@ struct Upstream {
     extensions: Option<String>,
     /// What it sent right behind its answer.
     early: Bytes,
+}
+
+fn unreachable(cause: &io::Error) -> ApiError {
+    let detail = format!("the browser does not answer: {cause}");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "browser_unreachable", detail).retryable().into()
+}
+
+/// Shakes hands within [`HANDSHAKE`].
+async fn reach(
+    desktop: &DesktopIdentity,
+    key: &str,
+    extensions: Option<&str>,
+) -> io::Result<Upstream> {
+    let shaking = timeout(HANDSHAKE, shake_hands(desktop, key, extensions)).await;
+    shaking.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// RFC 6455, section 4.1, with the client's own key, so that the browser's answer to it is the

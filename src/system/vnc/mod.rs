@@ -1,7 +1,7 @@
 //! The VNC server of a desktop: on a loopback port of its own, with a password of its own, running
 //! while somebody has a seat at it.
 //!
-//! [`Seats`] decides when it runs; [`x11vnc`] is how it is started. One that is X server and VNC
+//! [`Seats`] decides when it runs; `x11vnc` is how it is started. One that is X server and VNC
 //! server in one program would be another implementation of the trait
 //! [`VncServer`](super::desktop::VncServer), without anything to start.
 
