@@ -1,6 +1,6 @@
 //! A server for one test.
 
-use std::fs;
+use std::fs::{self, File};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,21 @@ pub struct Setup {
     bootstrap: bool,
     displays: RangeInclusive<u16>,
     ports: RangeInclusive<u16>,
+    claim: File,
+}
+
+/// How many servers may be under test at once, each with displays and ports of its own.
+const SLOTS: u16 = 900;
+
+/// A slot that no other test has, in whatever process, and the lock that keeps it.
+fn claim_slot() -> (u16, File) {
+    let locks = std::env::temp_dir().join("greenroom-test-slots");
+    fs::create_dir_all(&locks).unwrap();
+    let claim = |slot: u16| {
+        let file = File::create(locks.join(slot.to_string())).unwrap();
+        file.try_lock().ok().map(|()| (slot, file))
+    };
+    (0..SLOTS).find_map(claim).expect("as many servers are under test as may be")
 }
 
 /// A server that runs, and where everything of it is.
@@ -64,6 +79,8 @@ pub struct TestServer {
     child: Option<Child>,
     output: Arc<Mutex<Vec<String>>>,
     postgres: Option<PostgresDatabase>,
+    /// Keeps the displays and ports until the end of the test.
+    _claim: File,
 }
 
 impl Setup {
@@ -84,12 +101,8 @@ impl Setup {
     pub fn real() -> Self {
         let number = LAST.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
-        // The tests that run at once have process numbers that are close to one another.
-        let slot = process.wrapping_add(number.wrapping_mul(331));
-        let range = |base: u16, slots: u32| {
-            let first = base + u16::try_from(slot % slots).unwrap() * 10;
-            first..=first + 9
-        };
+        let (slot, claim) = claim_slot();
+        let range = |base: u16| base + slot * 10..=base + slot * 10 + 9;
         // Short: the names of sockets in it are limited.
         let directory = PathBuf::from(format!("/tmp/gr-{process}-{number}"));
         let setup = Self {
@@ -99,8 +112,9 @@ impl Setup {
             database: Database::Sqlite,
             fakes: false,
             bootstrap: true,
-            displays: range(1_000, 4_000),
-            ports: range(10_000, 900),
+            displays: range(1_000),
+            ports: range(10_000),
+            claim,
         };
         let (displays, ports) = (setup.displays.clone(), setup.ports.clone());
         setup
@@ -160,8 +174,17 @@ impl Setup {
 
     /// Starts it, and waits until it serves.
     pub async fn start(self) -> TestServer {
-        let Self { directory, settings, arguments, database, bootstrap, displays, ports, .. } =
-            self;
+        let Self {
+            directory,
+            settings,
+            arguments,
+            database,
+            bootstrap,
+            displays,
+            ports,
+            claim,
+            ..
+        } = self;
         fs::create_dir_all(&directory).unwrap();
         let name = directory.file_name().unwrap().to_str().unwrap().replace('-', "_");
         let postgres = match database {
@@ -198,6 +221,7 @@ impl Setup {
             child: None,
             output: Arc::default(),
             postgres,
+            _claim: claim,
         };
         server.serve().await;
         server
