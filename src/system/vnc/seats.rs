@@ -344,7 +344,7 @@ impl Inner {
     /// Ends what runs, and removes what all that ever ran left behind.
     async fn stop(&self, state: &mut State) -> Vec<String> {
         state.running = None;
-        let started = std::mem::take(&mut *self.started.lock());
+        let started = self.started.lock().clone();
         let mut left = Vec::new();
         for process in &started {
             if !process.stop(GRACE).await {
@@ -353,6 +353,8 @@ impl Inner {
         }
         let creators: Vec<i32> = started.iter().map(|process| process.identity().pid).collect();
         left.extend(segments::sweep(&creators, &self.settings.path).await);
+        // Forgotten only now: who is cut off in the middle of this leaves it to the next.
+        self.started.lock().retain(|process| !creators.contains(&process.identity().pid));
         if let Some(reservation) = &mut state.reservation {
             reservation.hold();
         }
