@@ -130,6 +130,7 @@ async fn a_killed_display_comes_back_under_its_number_and_viewers_find_it() {
     let desktop = world.up(colour("rgb(1,2,3)")).await;
     let before = desktop.identity().clone();
     let seat = desktop.vnc().take_seat().await.unwrap();
+    shows(&*desktop, [1, 2, 3]).await;
     signal(before.xvfb.pid, Signal::KILL);
     assert_eq!(died(&*desktop).await.code, "xvfb_died");
     let desktop = revived(desktop).await;
