@@ -8,6 +8,7 @@
 pub mod ask;
 pub mod clock;
 pub mod journal;
+pub mod passes;
 mod registration;
 pub mod registry;
 pub mod run;

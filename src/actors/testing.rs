@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::ask::Address;
 use super::clock::Clock;
 use super::journal::{Capacity, Journal};
+use super::passes::Passes;
 use super::registry::{Create, Created, Registry};
 use super::secrets::Secrets;
 use super::settings::Settings;
@@ -36,6 +37,8 @@ use crate::system::desktop::{
     AdoptError, CaptureError, Desktop, Files, Following, Format, Launch, LaunchError, Order,
     Picture, Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
 };
+use crate::system::python::Python;
+use crate::workflow;
 use crate::workflow::host::Devtools;
 
 pub const ORGANIZATION: u64 = 7;
@@ -92,7 +95,12 @@ impl Stage {
             launcher: desktops.clone(),
             browsers: Arc::new(NoBrowser),
             settings: outside.settings,
+            workflow: workflow::Settings::default(),
+            python: Python::new(None, "/nonexistent", Handle::current()),
+            passes: Passes::default(),
+            reach: OnceLock::new(),
             runtime: Handle::current(),
+            data: PathBuf::from("/nonexistent"),
             artifacts: PathBuf::from("/nonexistent"),
             pictures: PathBuf::from("/nonexistent"),
         });

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::clock::Clock;
 use super::journal::Journal;
+use super::passes::{Passes, Reach};
 use super::secrets::Secrets;
 use super::settings::Settings;
 use super::views::Views;
@@ -16,6 +17,8 @@ use crate::db::store::Store;
 use crate::domain::ids::{Mint, NodeId};
 use crate::domain::session::DesktopIdentity;
 use crate::system::desktop::Launch;
+use crate::system::python::Python;
+use crate::workflow;
 use crate::workflow::host::Devtools;
 
 /// Connects to the DevTools of a session's browser.
@@ -50,8 +53,18 @@ pub struct World {
     pub browsers: Arc<dyn Dial>,
     /// Limits and defaults.
     pub settings: Settings,
+    /// How the blocks of workflows are executed.
+    pub workflow: workflow::Settings,
+    /// What runs the code of blocks.
+    pub python: Python,
+    /// What programs have that execute blocks.
+    pub passes: Passes,
+    /// Under which addresses such programs reach the server, from when it listens.
+    pub reach: OnceLock<Reach>,
     /// Where work goes on that no mailbox should wait for.
     pub runtime: Handle,
+    /// The directory of all that is kept.
+    pub data: PathBuf,
     /// Where the files are kept that runs make, as `<organization>/<run>/<file>`.
     pub artifacts: PathBuf,
     /// Where the latest picture of each occupied session is kept, as

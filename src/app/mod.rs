@@ -15,7 +15,7 @@ mod stopping;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix::Arbiter;
 use actix_web::web::Data;
@@ -29,6 +29,7 @@ use tracing::info;
 use crate::actors::ask::Address;
 use crate::actors::clock::Clock;
 use crate::actors::journal::{Capacity, Journal};
+use crate::actors::passes::{Passes, Reach};
 use crate::actors::registry::Registry;
 use crate::actors::secrets::Secrets;
 use crate::actors::views::Views;
@@ -40,6 +41,7 @@ use crate::http::caller::Keys;
 use crate::http::front::Front;
 use crate::http::{self};
 use crate::system::desktop::Desktops;
+use crate::system::python::Python;
 
 /// How to serve, beyond the settings: what belongs to one start and not to the installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,7 +91,16 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         launcher: Arc::new(desktops.clone()),
         browsers: Arc::new(browsers::Browsers),
         settings: settings.sessions.clone(),
+        python: Python::new(
+            settings.workflow.python.as_deref(),
+            &settings.desktop.path,
+            runtime.clone(),
+        ),
+        workflow: settings.workflow.clone(),
+        passes: Passes::default(),
+        reach: OnceLock::new(),
         runtime,
+        data: settings.data.clone(),
         artifacts: settings.data.join("artifacts"),
         pictures: settings.data.join("pictures"),
     });
@@ -137,13 +148,16 @@ fn listen(
     let listener = std::net::TcpListener::bind(wanted)
         .with_context(|| format!("cannot listen on {wanted} (http.listen)"))?;
     let address = listener.local_addr().context("the socket has no address")?;
+    let base_url = settings.http.base_url(address);
+    let local = http::Settings { public_url: None, ..settings.http.clone() }.base_url(address);
+    let _set_once = world.reach.set(Reach { public: base_url.clone(), local });
     let front = Data::new(Front {
         registry: registry.used_by("http"),
         world: Arc::clone(world),
         db: db.clone(),
         keys: Keys::new(db.clone()),
         operator_key: settings.keys.operator.clone(),
-        base_url: settings.http.base_url(address),
+        base_url,
         address,
         turns: http::debug_sessions::Turns::default(),
         closing: closing.clone(),

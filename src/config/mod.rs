@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use layers::{Checked, ConfigError, Flag, Loaded, Origin, WrongValue};
 
 use crate::domain::secret::Secret;
-use crate::{actors, db, http, system};
+use crate::{actors, db, http, system, workflow};
 use layers::Layers;
 
 /// Everything that can be set.
@@ -37,6 +37,8 @@ pub struct Settings {
     pub desktop: system::Settings,
     /// Limits and defaults of sessions, occupancies and runs.
     pub sessions: actors::Settings,
+    /// How the blocks of workflows are executed.
+    pub workflow: workflow::Settings,
     /// How the server is taken down.
     pub stop: Stop,
 }
@@ -50,6 +52,7 @@ impl Default for Settings {
             database: db::Settings::default(),
             desktop: system::Settings::default(),
             sessions: actors::Settings::default(),
+            workflow: workflow::Settings::default(),
             stop: Stop::default(),
         }
     }
@@ -96,6 +99,10 @@ impl Checked for Settings {
         wrong.extend(self.sessions.problems().into_iter().map(|message| {
             let key = message.split(' ').next().unwrap_or_default();
             WrongValue { key: format!("sessions.{key}"), message: message.clone() }
+        }));
+        wrong.extend(self.workflow.problems().into_iter().map(|(key, message)| WrongValue {
+            key: format!("workflow.{key}"),
+            message,
         }));
         wrong
     }

@@ -107,7 +107,7 @@ fn key_of(request: &HttpRequest) -> Option<String> {
 }
 
 /// 403, as the compatible API has it; never 401.
-fn refused() -> Problem {
+pub fn refused() -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "credentials_invalid", "Invalid credentials")
 }
 

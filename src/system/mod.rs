@@ -11,6 +11,7 @@ pub mod display;
 pub mod doctor;
 mod failure;
 pub mod process;
+pub mod python;
 mod readiness;
 pub mod settings;
 pub mod vnc;

@@ -114,6 +114,8 @@ pub struct Job {
     pub definition: Map<String, Value>,
     /// The names that its templates can use: parameters, outputs, the loop around it.
     pub values: Map<String, Value>,
+    /// The target of the tab that blocks have worked in, if any has.
+    pub target: Option<String>,
 }
 
 /// The surroundings of one run.
@@ -161,6 +163,11 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
         let message = format!("this server does not run the code of `{}`", job.label);
         let end = BlockEnded::failed("code_not_configured", message, None);
         Box::pin(async { Ok(end) })
+    }
+
+    /// Resolves when nothing is left of what was handed out and is no longer waited for.
+    fn quiet(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
 
     /// Runs another workflow, as a `workflow_trigger` block says. The host limits the depth.

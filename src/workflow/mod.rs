@@ -14,7 +14,10 @@ pub mod host;
 pub mod page;
 pub mod parameters;
 pub mod response;
+mod settings;
 pub mod template;
+
+pub use settings::Settings;
 
 #[cfg(test)]
 mod testing;

@@ -6,8 +6,11 @@
 //! that, messages must not be compressed: no extension is negotiated unless the session shares
 //! its page with its drivers.
 //!
+//! Who executes a block of a run drives by a pass, `?pass=`, for as long as the block goes on.
+//!
 //! `GET …/cdp/json/version` is what Playwright asks when it is given an `http` address.
 
+mod driver;
 mod takeover;
 
 use std::io;
@@ -30,15 +33,15 @@ use crate::actors::registry::RouteError;
 use crate::actors::session::SessionError;
 use crate::actors::views::SessionView;
 use crate::domain::control::OnTakeover;
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::session::{DesktopIdentity, SessionStatus};
 use crate::domain::websocket::Frames;
 use crate::http::body::PathId;
-use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::sessions::{find, on_takeover};
+use driver::Driver;
 use takeover::Upward;
 
 /// How long a session may take to notice that its browser is gone.
@@ -63,11 +66,11 @@ pub fn routes(config: &mut ServiceConfig) {
 /// The desktop of a session that runs, and its view; waits for one that is starting.
 async fn running(
     front: &Front,
-    caller: Caller,
+    organization: OrganizationId,
     id: SessionId,
 ) -> Result<(DesktopIdentity, watch::Receiver<SessionView>), ApiError> {
-    let Some(mut view) = front.world.views.session(caller.organization, id) else {
-        find(front, caller.organization, id).await?;
+    let Some(mut view) = front.world.views.session(organization, id) else {
+        find(front, organization, id).await?;
         return Err(RouteError::Session(SessionError::Closing).into());
     };
     let coming = [SessionStatus::Created, SessionStatus::Retry];
@@ -86,12 +89,12 @@ async fn running(
 }
 
 async fn version(
-    caller: Caller,
+    Driver { organization, query, .. }: Driver,
     PathId(id): PathId<SessionId>,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
-    running(&front, caller, id).await?;
-    let address = format!("{}/v1/browser_sessions/{id}/cdp", front.socket_url());
+    running(&front, organization, id).await?;
+    let address = format!("{}/v1/browser_sessions/{id}/cdp{query}", front.socket_url());
     Ok(Json(json!({
         "Browser": "Chrome/Greenroom",
         "Protocol-Version": "1.3",
@@ -100,7 +103,7 @@ async fn version(
 }
 
 async fn connect(
-    caller: Caller,
+    Driver { organization, until, .. }: Driver,
     PathId(id): PathId<SessionId>,
     request: HttpRequest,
     payload: Payload,
@@ -111,7 +114,7 @@ async fn connect(
         let detail = "this is a WebSocket: give it to connectOverCDP, or ask …/cdp/json/version";
         return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "websocket_expected", detail).into());
     };
-    let (desktop, mut view) = running(&front, caller, id).await?;
+    let (desktop, mut view) = running(&front, organization, id).await?;
     let rule = on_takeover(&view.borrow().record, &front);
     let extensions = request.headers().get("sec-websocket-extensions");
     let extensions = extensions.and_then(|value| value.to_str().ok());
@@ -124,7 +127,7 @@ async fn connect(
             if timeout(NOTICES, notices).await.is_err() {
                 return Err(unreachable(&cause));
             }
-            let (desktop, revived) = running(&front, caller, id).await?;
+            let (desktop, revived) = running(&front, organization, id).await?;
             view = revived;
             reach(&desktop, key, extensions).await.map_err(|cause| unreachable(&cause))?
         }
@@ -134,7 +137,7 @@ async fn connect(
     let ended = CancellationToken::new();
     let (answers, refusals) = mpsc::unbounded_channel();
     let upward = Upward::new(to_browser, rule, view.clone(), answers);
-    let ends = until_ended(view, front.closing.clone());
+    let ends = until_ended(view, front.closing.clone(), until);
     let guard = ended.clone().drop_guard();
     actix_web::rt::spawn(pass_on(payload, upward, ended));
     // The tunnel ends with the session, with the server, and when the client lets go of it.
@@ -151,10 +154,15 @@ async fn connect(
     Ok(response.streaming(down))
 }
 
-async fn until_ended(mut view: watch::Receiver<SessionView>, closing: CancellationToken) {
+async fn until_ended(
+    mut view: watch::Receiver<SessionView>,
+    closing: CancellationToken,
+    until: CancellationToken,
+) {
     tokio::select! {
         _ = view.wait_for(|view| view.closing || view.record.status.is_final()) => {}
         () = closing.cancelled() => {}
+        () = until.cancelled() => {}
     }
 }
 

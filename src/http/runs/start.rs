@@ -28,7 +28,7 @@ use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 use crate::http::{sessions, workflows};
 use crate::workflow::definition::Definition;
-use crate::workflow::engine::{Plan, Settings};
+use crate::workflow::engine::Plan;
 use crate::workflow::parameters::{ParameterError, resolve};
 
 /// The longest that a run may wait for its session.
@@ -261,7 +261,7 @@ pub(super) async fn begin(
         only,
         outputs: request.block_outputs.clone().unwrap_or_default(),
         limit: Some(limit),
-        settings: Settings::default(),
+        settings: front.world.workflow.engine(),
     };
     let assignment = Assignment {
         work: Box::new(Planned::new(plan)),

@@ -55,6 +55,11 @@ impl Directory {
         self.root.join("downloads")
     }
 
+    /// Where runs put files for the browser.
+    pub fn scratch(&self) -> PathBuf {
+        self.root.join("scratch")
+    }
+
     /// The log of one program.
     pub fn log(&self, program: &str) -> PathBuf {
         self.root.join("logs").join(format!("{program}.log"))
@@ -127,6 +132,7 @@ impl Directory {
             return absent(fs::remove_dir_all(&self.root));
         }
         absent(fs::remove_dir_all(self.root.join("tmp")))?;
+        absent(fs::remove_dir_all(self.scratch()))?;
         let gone = [
             self.authority(),
             self.display_number(),

@@ -171,6 +171,9 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
             ending = last;
         }
     }
+    if timeout(LAST_WORDS, engine.host.quiet()).await.is_err() {
+        tracing::warn!("what executed a block of run {} has not ended yet", engine.plan.run);
+    }
     let (status, failure) = match ending {
         Ending::Done => (RunStatus::Completed, None),
         Ending::Failed(status, failure) => {

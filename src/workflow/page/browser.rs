@@ -33,6 +33,8 @@ struct State {
     events: mpsc::Receiver<DevtoolsEvent>,
     ended: bool,
     policy: DialogPolicy,
+    /// Dialogs are left to somebody else.
+    hands_off: bool,
     /// Rises with every event.
     version: u64,
 }
@@ -50,6 +52,23 @@ struct Shared {
 pub struct Browser {
     shared: Arc<Shared>,
     _attachment: Arc<Attachment>,
+}
+
+/// While this lives, somebody else drives the pages.
+pub struct HandsOff {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for HandsOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HandsOff")
+    }
+}
+
+impl Drop for HandsOff {
+    fn drop(&mut self) {
+        self.shared.state.lock().hands_off = false;
+    }
 }
 
 /// Dropped when nobody drives the pages any more.
@@ -83,6 +102,7 @@ impl Browser {
             events,
             ended: false,
             policy: DialogPolicy::default(),
+            hands_off: false,
             version: 0,
         };
         let shared = Arc::new(Shared {
@@ -240,6 +260,18 @@ impl Browser {
         change(&mut self.shared.state.lock().tabs)
     }
 
+    /// The target of the tab worked in.
+    pub fn target(&self) -> Option<String> {
+        self.catch_up();
+        self.with(|tabs| Some(tabs.tab(tabs.working()?)?.target.clone()))
+    }
+
+    /// Leaves dialogs to somebody else for as long as the answer lives.
+    pub fn hands_off(&self) -> HandsOff {
+        self.shared.state.lock().hands_off = true;
+        HandsOff { shared: Arc::clone(&self.shared) }
+    }
+
     /// How dialogs are answered from now on.
     pub fn answer_dialogs(&self, answer: DialogAnswer, text: Option<String>) {
         self.shared.state.lock().policy = DialogPolicy { answer, text };
@@ -333,6 +365,7 @@ impl Shared {
         state.version += 1;
         match state.tabs.take_up(event) {
             None => (),
+            Some(Reaction::Dialog { .. }) if state.hands_off => (),
             Some(Reaction::SetUp { session, frame }) => self.set_up(&session, frame),
             Some(Reaction::Dialog { session, dialog }) => {
                 let policy = &state.policy;

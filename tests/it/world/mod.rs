@@ -5,6 +5,7 @@
 
 mod adoption;
 mod automation;
+mod blocks;
 mod faults;
 mod isolation;
 mod pages;

@@ -185,7 +185,10 @@ impl Engine {
             block_type: block.block_type.clone(),
             definition,
             values: self.scope.values(),
+            target: self.browser.as_ref().and_then(Browser::target),
         };
+        // Whoever drives the page now answers its dialogs too.
+        let _hands_off = self.browser.as_ref().map(Browser::hands_off);
         let ended = match to {
             Executor::Agent => self.host.run_agent(job).await?,
             Executor::Python => self.host.run_code(job).await?,

@@ -1,4 +1,7 @@
-//! The surroundings of a run's blocks: its browser, its record, its files.
+//! The surroundings of a run's blocks: its browser, its record, its files, and the programs that
+//! execute what the engine does not.
+
+mod code;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,16 +10,22 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
 use super::messages::{BeginBlock, EndBlock, Pause};
 use super::{Run, RunError};
 use crate::actors::ask::{Unanswered, WeakAddress};
+use crate::actors::passes::{Errand, Pass, Reach};
 use crate::actors::views::SessionView;
 use crate::actors::world::World;
 use crate::domain::ids::{ArtifactId, BlockRunId, OrganizationId, RunId, SessionId};
 use crate::domain::run::{ArtifactRecord, BlockStatus, RunRecord};
 use crate::domain::session::Failure;
-use crate::workflow::host::{BlockBegins, BlockEnded, Devtools, Host, HostError, NewArtifact};
+use crate::system::desktop::Directory;
+use crate::system::python::Python;
+use crate::workflow::host::{
+    BlockBegins, BlockEnded, Devtools, Host, HostError, Job, NewArtifact,
+};
 
 /// How long a person may take where the block does not say.
 const PAUSE: Duration = Duration::from_secs(2 * 60 * 60);
@@ -33,6 +42,9 @@ pub(super) struct RunHost {
     organization: OrganizationId,
     session: SessionId,
     devtools: OnceCell<Arc<dyn Devtools>>,
+    /// What runs the code of this run and of no other.
+    python: Python,
+    scratch: OnceCell<PathBuf>,
 }
 
 impl RunHost {
@@ -49,7 +61,51 @@ impl RunHost {
             organization: record.organization,
             session,
             devtools: OnceCell::new(),
+            python: world.python.apart(),
+            scratch: OnceCell::new(),
         }
+    }
+
+    /// A pass for the program that executes a block; it is good until it is dropped.
+    fn pass(&self, block: BlockRunId) -> Pass {
+        self.world.passes.issue(Errand {
+            organization: self.organization,
+            session: self.session,
+            run: self.id,
+            block,
+            over: CancellationToken::new(),
+        })
+    }
+
+    fn reach(&self) -> Result<&Reach, HostError> {
+        let reach = self.world.reach.get();
+        reach.ok_or_else(|| host_error("server_starting", "the server does not listen yet"))
+    }
+
+    /// Where files for the session's browser are put, of all runs.
+    fn scratch_of_session(&self) -> PathBuf {
+        Directory::of(&self.world.data, self.session).scratch()
+    }
+
+    fn scratch_folder(&self) -> PathBuf {
+        self.scratch_of_session().join(self.id.to_string())
+    }
+
+    /// Makes the run's own folder. Those of former runs in the session go: no page of theirs waits
+    /// for a file any more.
+    async fn make_scratch(&self) -> Result<PathBuf, HostError> {
+        let failed = |cause: std::io::Error| {
+            host_error("scratch_missing", &format!("there is no folder for files: {cause}"))
+        };
+        let (all, own) = (self.scratch_of_session(), self.scratch_folder());
+        tokio::fs::create_dir_all(&own).await.map_err(failed)?;
+        let mut folders = tokio::fs::read_dir(&all).await.map_err(failed)?;
+        while let Some(folder) = folders.next_entry().await.map_err(failed)? {
+            if folder.path() != own {
+                let _ = tokio::fs::remove_dir_all(folder.path()).await; // It has gone by itself.
+            }
+        }
+        Ok(own)
     }
 
     async fn connect(&self) -> Result<Arc<dyn Devtools>, HostError> {
@@ -197,6 +253,18 @@ impl Host for RunHost {
 
     fn store(&self, artifact: NewArtifact) -> BoxFuture<'_, Result<ArtifactId, HostError>> {
         Box::pin(self.keep(artifact))
+    }
+
+    fn scratch(&self) -> BoxFuture<'_, Result<PathBuf, HostError>> {
+        Box::pin(async { self.scratch.get_or_try_init(|| self.make_scratch()).await.cloned() })
+    }
+
+    fn run_code(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
+        Box::pin(self.code(job))
+    }
+
+    fn quiet(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.python.quiet())
     }
 
     fn pause(&self, _why: Value) -> BoxFuture<'_, Result<(), HostError>> {

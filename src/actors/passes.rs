@@ -1,0 +1,144 @@
+//! What lets a program that executes a block reach the browser and answer: a secret that is good
+//! for as long as the block goes on, and so never longer than its run occupies the session.
+//!
+//! Passes are kept in memory by the hash of their secret. Whoever checks one reads it here, and no
+//! mailbox is involved; the program that has one is none of ours to be trusted with an API key.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dashmap::DashMap;
+use tokio_util::sync::CancellationToken;
+
+use super::secrets::Secrets;
+use crate::domain::ids::{BlockRunId, OrganizationId, RunId, SessionId};
+
+/// For what a pass is good.
+#[derive(Debug, Clone)]
+pub struct Errand {
+    /// Whose run it is.
+    pub organization: OrganizationId,
+    /// The session that the run occupies.
+    pub session: SessionId,
+    /// The run.
+    pub run: RunId,
+    /// The block that the program executes.
+    pub block: BlockRunId,
+    /// Canceled when the block does not go on, whatever the reason.
+    pub over: CancellationToken,
+}
+
+/// A pass, which is good until it is dropped.
+pub(super) struct Pass {
+    secret: String,
+    errand: Errand,
+    passes: Passes,
+}
+
+impl Pass {
+    /// The secret, for the program that executes the block and for nothing else.
+    pub(super) fn reveal(&self) -> &str {
+        &self.secret
+    }
+}
+
+impl fmt::Debug for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pass").field("errand", &self.errand).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.passes.good.remove(&hash(&self.secret));
+        self.errand.over.cancel();
+    }
+}
+
+/// The passes that are good on this node.
+#[derive(Debug, Clone, Default)]
+pub struct Passes {
+    good: Arc<DashMap<[u8; 32], Errand>>,
+}
+
+impl Passes {
+    /// For what this secret is good, if it still is.
+    pub fn errand(&self, secret: &str) -> Option<Errand> {
+        self.good.get(&hash(secret)).map(|errand| errand.clone())
+    }
+
+    pub(super) fn issue(&self, errand: Errand) -> Pass {
+        let secret = format!("ep_{}", URL_SAFE_NO_PAD.encode(Secrets::random()));
+        self.good.insert(hash(&secret), errand.clone());
+        Pass { secret, errand, passes: self.clone() }
+    }
+}
+
+/// Under which addresses the programs that execute blocks reach this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reach {
+    /// From elsewhere: what links begin with, without a slash at the end.
+    pub public: String,
+    /// From this machine.
+    pub local: String,
+}
+
+impl Reach {
+    /// The DevTools of the session, for a program on this machine.
+    pub(super) fn local_devtools(&self, session: SessionId, pass: &Pass) -> String {
+        devtools(&self.local, session, pass)
+    }
+
+    /// The DevTools of the session, for a program anywhere.
+    pub(super) fn public_devtools(&self, session: SessionId, pass: &Pass) -> String {
+        devtools(&self.public, session, pass)
+    }
+
+    /// Where a program that executes a block says how it goes.
+    pub(super) fn callback(&self, pass: &Pass) -> String {
+        format!("{}/v1/agent/callbacks/{}", self.public, pass.reveal())
+    }
+}
+
+/// The same with `ws` in place of `http`.
+fn devtools(base: &str, session: SessionId, pass: &Pass) -> String {
+    let base = base.strip_prefix("http").map_or_else(|| base.to_owned(), |rest| format!("ws{rest}"));
+    format!("{base}/v1/browser_sessions/{session}/cdp?pass={}", pass.reveal())
+}
+
+/// A secret is 256 random bits, so that a fast hash is as good as a slow one.
+fn hash(secret: &str) -> [u8; 32] {
+    *blake3::hash(secret.as_bytes()).as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_is_good_until_it_is_dropped_and_then_says_so() {
+        let passes = Passes::default();
+        let over = CancellationToken::new();
+        let errand = Errand {
+            organization: 1.into(),
+            session: 2.into(),
+            run: 3.into(),
+            block: 4.into(),
+            over: over.clone(),
+        };
+        let pass = passes.issue(errand);
+        let reach = Reach { public: "https://g.example".into(), local: "http://127.0.0.1:1".into() };
+        let address = reach.public_devtools(2.into(), &pass);
+        assert!(address.starts_with("wss://g.example/v1/browser_sessions/pbs_2/cdp?pass=ep_"));
+        let secret = pass.reveal().to_owned();
+        assert_eq!(passes.errand(&secret).map(|errand| errand.run), Some(3.into()));
+        assert!(passes.errand("ep_guess").is_none());
+        assert!(!format!("{pass:?}").contains(&secret));
+
+        drop(pass);
+        assert!(passes.errand(&secret).is_none());
+        assert!(over.is_cancelled());
+    }
+}

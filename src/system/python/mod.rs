@@ -1,0 +1,327 @@
+//! The Python of `code` blocks, each in a child process of its own with limits.
+//!
+//! The child is `runner.py`: it connects Playwright to the session's DevTools, gives the code its
+//! page and its values, and writes what comes of it to a file. It has a folder of its own, which
+//! goes away with it. Dropping the work ends the child's whole group at once; [`Python::quiet`]
+//! resolves when none is left.
+//!
+//! The limits keep a mistake from harming others. They are no sandbox: who may store a workflow
+//! may run a program as the user that the server runs as.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::process::{Exit, Process, Program, SpawnError, find};
+use crate::domain::ids::SessionId;
+
+/// The program that the child is.
+const RUNNER: &str = include_str!("runner.py");
+
+/// How much longer than its code the child may take: to start, to connect and to write.
+const AROUND: Duration = Duration::from_secs(45);
+
+/// How many lines of what was printed are kept of a failure.
+const LINES: usize = 20;
+
+/// What to run, and for whom.
+#[derive(Debug)]
+pub struct Task {
+    /// The session whose page it drives.
+    pub session: SessionId,
+    /// A folder that is not there yet.
+    pub folder: PathBuf,
+    /// The body of an async function.
+    pub code: String,
+    /// Its variables.
+    pub values: Map<String, Value>,
+    /// The address of the session's DevTools.
+    pub devtools: String,
+    /// The tab to work in, if that is known.
+    pub target: Option<String>,
+    /// Within which limits.
+    pub limits: Limits,
+}
+
+/// How far code may go.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long it may take.
+    pub time: Duration,
+    /// How much memory it may take, in bytes.
+    pub memory: u64,
+    /// How large its output may be and how much it may print, in bytes each.
+    pub output: u64,
+}
+
+/// What came of a task.
+#[derive(Debug)]
+pub struct Ran {
+    /// What the code gave.
+    pub gave: Result<Value, Fault>,
+    /// What it printed.
+    pub printed: String,
+}
+
+/// Why the code gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// There is no such program.
+    #[error("there is no Python at {interpreter}")]
+    NoPython {
+        /// What was looked for.
+        interpreter: String,
+    },
+    /// That Python has no Playwright.
+    #[error("Python has no Playwright: {cause}")]
+    NoPlaywright {
+        /// What it said.
+        cause: String,
+    },
+    /// The code itself failed, or went beyond a limit.
+    #[error("{message}")]
+    Code {
+        /// `code_failed`, `timeout`, `code_out_of_memory`, `code_output_too_large`,
+        /// `browser_unreachable`.
+        code: String,
+        /// Why, without the place.
+        message: String,
+        /// The line of the code, from 1.
+        line: Option<u64>,
+        /// What stands there.
+        text: Option<String>,
+    },
+    /// The child ended without a word.
+    #[error("Python ended by {exit} without a result")]
+    Ended {
+        /// How.
+        exit: Exit,
+    },
+    /// The child had to be ended.
+    #[error("the code did not end within {} s", .after.as_secs_f64())]
+    Late {
+        /// How long it could have taken.
+        after: Duration,
+    },
+    /// The child could not be started.
+    #[error("Python could not be started: {cause}")]
+    Broken {
+        /// What the system said.
+        cause: String,
+    },
+}
+
+#[derive(Serialize)]
+struct Job<'a> {
+    code: &'a str,
+    values: &'a Map<String, Value>,
+    devtools: &'a str,
+    target: Option<&'a str>,
+    seconds: f64,
+    memory_bytes: u64,
+    output_bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    #[serde(default)]
+    output: Value,
+    error: Option<String>,
+    #[serde(default)]
+    message: String,
+    line: Option<u64>,
+    source: Option<String>,
+}
+
+/// Runs code.
+#[derive(Debug, Clone)]
+pub struct Python {
+    interpreter: PathBuf,
+    path: String,
+    runtime: Handle,
+    running: watch::Sender<usize>,
+}
+
+/// A child and its folder, which end with this.
+struct Child {
+    process: Option<Process>,
+    folder: PathBuf,
+    runtime: Handle,
+    running: watch::Sender<usize>,
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let Some(process) = &self.process {
+            process.kill_now();
+        }
+        let (process, folder) = (self.process.take(), std::mem::take(&mut self.folder));
+        let running = self.running.clone();
+        self.runtime.spawn(async move {
+            if let Some(process) = process
+                && !process.kill().await
+            {
+                tracing::error!("the Python of a code block does not end");
+            }
+            if let Err(cause) = tokio::fs::remove_dir_all(&folder).await
+                && cause.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!("{} cannot be removed: {cause}", folder.display());
+            }
+            running.send_modify(|running| *running = running.saturating_sub(1));
+        });
+    }
+}
+
+impl Python {
+    /// With this interpreter, or the `python3` of `path`, which is also the `PATH` of the code.
+    pub fn new(interpreter: Option<&Path>, path: &str, runtime: Handle) -> Self {
+        let interpreter = interpreter.unwrap_or_else(|| Path::new("python3")).to_owned();
+        let (running, _) = watch::channel(0);
+        Self { interpreter, path: path.to_owned(), runtime, running }
+    }
+
+    /// The same, of which only its own children count as running.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let (running, _) = watch::channel(0);
+        Self { running, ..self.clone() }
+    }
+
+    /// Runs code to its end. Dropping the future ends the child.
+    pub async fn run(&self, task: Task) -> Ran {
+        let printed = task.folder.join("printed.log");
+        let limit = task.limits.output;
+        let gave = self.child(task).await;
+        let (gave, child) = match gave {
+            Ok((gave, child)) => (gave, Some(child)),
+            Err(fault) => (Err(fault), None),
+        };
+        let text = tokio::task::spawn_blocking(move || head(&printed, limit)).await;
+        drop(child); // And with it the folder, now that it has been read.
+        Ran { gave, printed: text.unwrap_or_default() }
+    }
+
+    /// Resolves when no child is left of those that were ended.
+    pub async fn quiet(&self) {
+        let mut running = self.running.subscribe();
+        let _ = running.wait_for(|running| *running == 0).await;
+    }
+
+    async fn child(&self, task: Task) -> Result<(Result<Value, Fault>, Child), Fault> {
+        let interpreter = find(&self.interpreter, &self.path).ok_or_else(|| Fault::NoPython {
+            interpreter: self.interpreter.display().to_string(),
+        })?;
+        let broken = |cause: io::Error| Fault::Broken { cause: cause.to_string() };
+        let limits = task.limits;
+        self.running.send_modify(|running| *running += 1);
+        let mut child = Child {
+            process: None,
+            folder: task.folder.clone(),
+            runtime: self.runtime.clone(),
+            running: self.running.clone(),
+        };
+        let result = task.folder.join("result.json");
+        let program = self.program(interpreter, &task);
+        let prepared = tokio::task::spawn_blocking(move || prepare(&task)).await;
+        prepared.map_err(|cause| Fault::Broken { cause: cause.to_string() })?.map_err(broken)?;
+        let process = Process::spawn(&program, &self.runtime).map_err(|cause| match cause {
+            SpawnError::Missing { program } => {
+                Fault::NoPython { interpreter: program.display().to_string() }
+            }
+            SpawnError::Failed { cause, .. } => broken(cause),
+        })?;
+        child.process = Some(process.clone());
+
+        let Ok(exit) = timeout(limits.time + AROUND, process.exited()).await else {
+            return Ok((Err(Fault::Late { after: limits.time }), child));
+        };
+        let gave = match tokio::fs::read(&result).await {
+            Ok(bytes) => told(&bytes, exit),
+            Err(_none) => Err(Fault::Ended { exit }),
+        };
+        Ok((gave, child))
+    }
+
+    fn program(&self, interpreter: PathBuf, task: &Task) -> Program {
+        let folder = task.folder.as_os_str().to_owned();
+        let variables: [(&str, OsString); 5] = [
+            ("PATH", self.path.clone().into()),
+            ("HOME", folder.clone()),
+            ("TMPDIR", folder.clone()),
+            ("LANG", "C.UTF-8".into()),
+            ("PYTHONUNBUFFERED", "1".into()),
+        ];
+        Program {
+            path: interpreter,
+            // Isolated, so that nothing of the folder is taken for a module.
+            arguments: vec!["-I".into(), task.folder.join("runner.py").into(), folder],
+            environment: variables.map(|(name, value)| (name.into(), value)).to_vec(),
+            session: task.session,
+            log: task.folder.join("printed.log"),
+            output: None,
+            open_files: None,
+        }
+    }
+}
+
+fn prepare(task: &Task) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&task.folder)?;
+    let job = Job {
+        code: &task.code,
+        values: &task.values,
+        devtools: &task.devtools,
+        target: task.target.as_deref(),
+        seconds: task.limits.time.as_secs_f64(),
+        memory_bytes: task.limits.memory,
+        output_bytes: task.limits.output,
+    };
+    fs::write(task.folder.join("runner.py"), RUNNER)?;
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(task.folder.join("job.json"))?;
+    serde_json::to_writer(file, &job).map_err(io::Error::other)
+}
+
+fn told(bytes: &[u8], exit: Exit) -> Result<Value, Fault> {
+    let Ok(told) = serde_json::from_slice::<Told>(bytes) else {
+        return Err(Fault::Ended { exit });
+    };
+    let Told { output, error, message, line, source } = told;
+    match error.as_deref() {
+        None => Ok(output),
+        Some("no_playwright") => Err(Fault::NoPlaywright { cause: message }),
+        Some(code) => Err(Fault::Code { code: code.to_owned(), message, line, text: source }),
+    }
+}
+
+/// The beginning of a file.
+fn head(path: &Path, limit: u64) -> String {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(limit + 200).read_to_end(&mut bytes));
+    if read.is_err() {
+        return String::new(); // It never started.
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+impl Ran {
+    /// The last lines of what was printed.
+    pub fn last_lines(&self) -> Vec<String> {
+        let lines: Vec<&str> = self.printed.lines().collect();
+        let skipped = lines.len().saturating_sub(LINES);
+        lines.into_iter().skip(skipped).map(str::to_owned).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

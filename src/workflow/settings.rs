@@ -1,0 +1,135 @@
+//! What can be set of the execution of workflows.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::engine::{self, Smtp};
+use super::guard;
+use crate::domain::secret::Secret;
+
+/// Settings of the section `workflow`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// How long a block waits for an element, unless it says otherwise.
+    pub element_timeout_seconds: u64,
+    /// How long a page may take to load, unless its block says otherwise.
+    pub navigation_timeout_seconds: u64,
+    /// Whether a name that a template does not know is an error, and not empty.
+    pub strict_templates: bool,
+    /// Whether blocks may send requests to private, loopback and link-local addresses.
+    pub allow_private_targets: bool,
+    /// Hosts that blocks may send requests to wherever they are.
+    pub allowed_hosts: Vec<String>,
+    /// Whether a picture of the page is kept after each block that drives it.
+    pub block_screenshots: bool,
+    /// The mail server for `send_email` and `human_interaction`.
+    pub smtp_host: Option<String>,
+    /// Its port; 465 speaks TLS from the start, any other by STARTTLS.
+    pub smtp_port: u16,
+    /// Who we are for it.
+    pub smtp_username: Option<String>,
+    /// How we prove it.
+    pub smtp_password: Option<Secret>,
+    /// Speaks without TLS; for a mail server on this machine.
+    pub smtp_plain: bool,
+    /// The Python that runs `code` blocks: one that has the package `playwright`. Without it,
+    /// `python3` is looked for in `desktop.path`.
+    pub python: Option<PathBuf>,
+    /// How long a `code` block may take.
+    pub code_seconds: u64,
+    /// How much memory a `code` block may take.
+    pub code_memory_megabytes: u64,
+    /// How large the output of a `code` block may be, and how much it may print.
+    pub code_output_kilobytes: u64,
+    /// Where the agent takes blocks that need a model. None are executed without it.
+    pub agent_url: Option<Url>,
+    /// What we show the agent as a bearer token.
+    pub agent_token: Option<Secret>,
+    /// How long the agent may take for a block.
+    pub agent_seconds: u64,
+    /// How long the agent may say nothing until its block has failed.
+    pub agent_silence_seconds: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            element_timeout_seconds: 30,
+            navigation_timeout_seconds: 60,
+            strict_templates: false,
+            allow_private_targets: false,
+            allowed_hosts: Vec::new(),
+            block_screenshots: true,
+            smtp_host: None,
+            smtp_port: 587,
+            smtp_username: None,
+            smtp_password: None,
+            smtp_plain: false,
+            python: None,
+            code_seconds: 300,
+            code_memory_megabytes: 1024,
+            code_output_kilobytes: 1024,
+            agent_url: None,
+            agent_token: None,
+            agent_seconds: 30 * 60,
+            agent_silence_seconds: 2 * 60,
+        }
+    }
+}
+
+impl Settings {
+    /// What is wrong with them: the key and why.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        let positive = [
+            ("element_timeout_seconds", self.element_timeout_seconds),
+            ("navigation_timeout_seconds", self.navigation_timeout_seconds),
+            ("code_seconds", self.code_seconds),
+            ("code_output_kilobytes", self.code_output_kilobytes),
+            ("agent_seconds", self.agent_seconds),
+            ("agent_silence_seconds", self.agent_silence_seconds),
+        ];
+        for (key, value) in positive {
+            if value == 0 {
+                problems.push((key, "must be at least 1".to_owned()));
+            }
+        }
+        if self.code_memory_megabytes < 64 {
+            problems.push(("code_memory_megabytes", "must be at least 64".to_owned()));
+        }
+        if let Some(url) = &self.agent_url
+            && (!matches!(url.scheme(), "http" | "https") || url.host().is_none())
+        {
+            let message = format!("`{url}` is not an address that starts with http:// or https://");
+            problems.push(("agent_url", message));
+        }
+        problems
+    }
+
+    /// As the engine takes them.
+    pub fn engine(&self) -> engine::Settings {
+        let smtp = self.smtp_host.clone().map(|host| Smtp {
+            host,
+            port: self.smtp_port,
+            username: self.smtp_username.clone(),
+            password: self.smtp_password.as_ref().map(|it| SecretString::from(it.expose())),
+            plain: self.smtp_plain,
+        });
+        engine::Settings {
+            element_timeout: Duration::from_secs(self.element_timeout_seconds),
+            navigation_timeout: Duration::from_secs(self.navigation_timeout_seconds),
+            strict_templates: self.strict_templates,
+            guard: guard::Settings {
+                allow_private: self.allow_private_targets,
+                allowed_hosts: self.allowed_hosts.clone(),
+            },
+            smtp,
+            ..engine::Settings::default()
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Blocks that other programs execute, on real sessions: Python, an agent, other workflows.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::{Site, installed};
+use crate::support::{Client, Setup, eventually};
+
+/// A server whose `code` blocks have a Python with Playwright.
+fn setup() -> Setup {
+    let python = installed(".venv/bin/python");
+    Setup::real()
+        .set("workflow.python", python.to_str().unwrap())
+        .set("workflow.allow_private_targets", "true")
+}
+
+/// Stores a workflow of these blocks, and gives its id.
+async fn store(client: &Client, definition: Value) -> String {
+    let workflow = json!({ "title": "Test", "workflow_definition": definition });
+    let stored = client.post("/v1/workflows", json!({ "json_definition": workflow })).await.ok();
+    stored["workflow_permanent_id"].as_str().unwrap().to_owned()
+}
+
+/// Starts a run of a workflow, and gives its id.
+async fn start(client: &Client, workflow: &str, mut request: Value) -> String {
+    request["workflow_id"] = workflow.into();
+    let run = client.post("/v1/run/workflows", request).await.ok();
+    run["run_id"].as_str().unwrap().to_owned()
+}
+
+/// The run when it has ended.
+async fn ended(client: &Client, run: &str) -> Value {
+    eventually("the run ends", async || {
+        let run = client.get(&format!("/v1/runs/{run}")).await.ok();
+        (!run["finished_at"].is_null()).then_some(run)
+    })
+    .await
+}
+
+async fn runs(client: &Client, session: &str, blocks: Value) -> Value {
+    let workflow = store(client, json!({ "blocks": blocks })).await;
+    let run = start(client, &workflow, json!({ "browser_session_id": session })).await;
+    ended(client, &run).await
+}
+
+async fn completes(client: &Client, session: &str, blocks: Value) -> Value {
+    let run = runs(client, session, blocks).await;
+    assert_eq!(run["status"], "completed", "{run:#}");
+    run["output"].clone()
+}
+
+/// How many processes there are that carry the marker of a session and have a word among their
+/// arguments.
+fn marked(session: &str, word: &str) -> usize {
+    let marker = format!("GREENROOM_SESSION={session}");
+    let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    entries
+        .filter(|entry| {
+            let read = |what| std::fs::read(entry.path().join(what)).unwrap_or_default();
+            let marked = read("environ").split(|byte| *byte == 0).any(|it| it == marker.as_bytes());
+            marked && String::from_utf8_lossy(&read("cmdline")).contains(word)
+        })
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_users_python_drives_the_page_and_gives_its_variables() {
+    let site = Site::start().await;
+    let server = setup().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+
+    let code = r##"
+import urllib.parse
+await page.fill("#username", visitor["name"])
+await page.fill("#password", "curtain")
+await page.click("#sign-in")
+await page.wait_for_load_state()
+who = await page.inner_text("#who")
+prices = [1, 2]
+total += sum(prices)
+print("signed in as", who)
+"##;
+    let output = completes(
+        client,
+        &id,
+        json!([
+            { "block_type": "goto_url", "label": "open", "url": site.page("login.html") },
+            { "block_type": "script", "label": "visitor", "script": "({ name: 'Ann' })" },
+            { "block_type": "code", "label": "sign_in",
+              "code": format!("visitor = visitor_output['result']\ntotal = 39\n{code}") },
+            { "block_type": "code", "label": "again",
+              "code": "def twice(x):\n    return 2 * x\nreturn {'total': twice(sign_in_output['total']), 'url': page.url}" },
+            { "block_type": "extract", "label": "seen", "fields": { "who": "#who" } },
+        ]),
+    )
+    .await;
+    let signed_in = json!({
+        "visitor": { "name": "Ann" }, "total": 42, "who": "Signed in as Ann", "prices": [1, 2],
+    });
+    assert_eq!(output["sign_in_output"], signed_in);
+    assert_eq!(output["again_output"]["total"], 84);
+    assert_eq!(output["seen_output"]["who"], "Signed in as Ann");
+    assert!(output["again_output"]["url"].as_str().unwrap().starts_with(&site.url), "{output}");
+
+    // What goes wrong is told with its line, and leaves nothing.
+    let cases = [
+        ("x = 1\n\nraise ValueError('no luck')", "code_failed", "line 3 (`raise ValueError('no luck')`): ValueError: no luck"),
+        ("x = 1\nif x\n  pass", "code_failed", "line 2 (`if x`): SyntaxError: expected ':'"),
+        ("await page.click('#none', timeout=100)", "code_failed", "line 1 (`await page.click('#none', timeout=100)`): TimeoutError: "),
+        ("while True: pass", "timeout", "line 1 (`while True: pass`): the code did not end within 1 s"),
+        ("x = 1\nawait asyncio.sleep(60)", "timeout", "line 2 (`await asyncio.sleep(60)`): the code did not end within 1 s"),
+        ("x = bytearray(3 << 30)", "code_out_of_memory", "line 1 (`x = bytearray(3 << 30)`): the code took more than 1024 MB of memory"),
+        ("return 'x' * (2 << 20)", "code_output_too_large", "the output has 2097166 bytes, and at most 1048576 are kept"),
+    ];
+    for (code, expected, message) in cases {
+        let block = json!({ "block_type": "code", "label": "c", "code": code, "timeout_seconds": 1 });
+        let run = runs(client, &id, json!([block])).await;
+        let failure = &run["failure"];
+        assert_eq!(failure["code"], expected, "{code}: {failure:#}");
+        let said = failure["message"].as_str().unwrap();
+        let begin = format!("code block failed. failure reason: {message}");
+        assert!(said.starts_with(&begin), "{code}: {said}");
+    }
+    assert_eq!(marked(&id, "python") + marked(&id, "321"), 0);
+    assert_eq!(client.look(&id).await["occupancy"]["state"], "vacant");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_a_run_ends_its_python_and_its_way_to_the_browser_at_once() {
+    let server = setup().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let code = "import subprocess\nawait page.evaluate('1')\nsubprocess.Popen(['sleep', '321'])\nawait asyncio.sleep(300)";
+    let blocks = json!([{ "block_type": "code", "label": "c", "code": code }]);
+    let workflow = store(client, json!({ "blocks": blocks })).await;
+    let run = start(client, &workflow, json!({ "browser_session_id": id })).await;
+    eventually("the code is under way", async || {
+        (marked(&id, "321") > 0).then_some(())
+    })
+    .await;
+
+    let began = Instant::now();
+    client.post(&format!("/v1/runs/{run}/cancel"), json!({})).await.ok();
+    let took = began.elapsed();
+    let told = client.get(&format!("/v1/runs/{run}")).await.ok();
+    assert_eq!(told["status"], "canceled", "{told:#}");
+    assert!(took.as_secs_f64() < 1.0, "{took:?}");
+    assert_eq!(marked(&id, "python") + marked(&id, "321"), 0);
+    assert_eq!(client.look(&id).await["occupancy"]["state"], "vacant");
+    let folder = server.directory.join("data/sessions").join(&id).join("scratch").join(&run);
+    let left = std::fs::read_dir(folder).map(|files| files.count()).unwrap_or(0);
+    assert_eq!(left, 0);
+    server.stop().await;
+}
