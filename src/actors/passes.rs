@@ -98,13 +98,14 @@ impl Reach {
 
     /// Where a program that executes a block says how it goes.
     pub(super) fn callback(&self, pass: &Pass) -> String {
-        format!("{}/v1/agent/callbacks/{}", self.public, pass.reveal())
+        format!("{}/v1/agent/callbacks?pass={}", self.public, pass.reveal())
     }
 }
 
 /// The same with `ws` in place of `http`.
 fn devtools(base: &str, session: SessionId, pass: &Pass) -> String {
-    let base = base.strip_prefix("http").map_or_else(|| base.to_owned(), |rest| format!("ws{rest}"));
+    let base =
+        base.strip_prefix("http").map_or_else(|| base.to_owned(), |rest| format!("ws{rest}"));
     format!("{base}/v1/browser_sessions/{session}/cdp?pass={}", pass.reveal())
 }
 
@@ -129,7 +130,8 @@ mod tests {
             over: over.clone(),
         };
         let pass = passes.issue(errand);
-        let reach = Reach { public: "https://g.example".into(), local: "http://127.0.0.1:1".into() };
+        let reach =
+            Reach { public: "https://g.example".into(), local: "http://127.0.0.1:1".into() };
         let address = reach.public_devtools(2.into(), &pass);
         assert!(address.starts_with("wss://g.example/v1/browser_sessions/pbs_2/cdp?pass=ep_"));
         let secret = pass.reveal().to_owned();

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,9 +27,9 @@ use super::world::{Dial, World};
 use crate::db::store::{Ended, RunChange, Started, Store, StoreError, Stored};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
-use crate::domain::ids::{Mint, NodeId, OrganizationId, RunId, SessionId};
+use crate::domain::ids::{Mint, NodeId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
-use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord};
+use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, WorkflowRecord};
 use crate::domain::session::{
     DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus, Size,
 };
@@ -145,6 +145,7 @@ pub struct Rows {
     pub sessions: Mutex<HashMap<SessionId, SessionRecord>>,
     pub runs: Mutex<HashMap<RunId, RunRecord>>,
     pub blocks: Mutex<Vec<BlockRecord>>,
+    pub workflows: Mutex<Vec<WorkflowRecord>>,
     pub broken: Mutex<bool>,
     pub writes: AtomicUsize,
 }
@@ -294,6 +295,19 @@ impl Store for Rows {
 
     fn insert_artifact(&self, _: ArtifactRecord) -> Stored {
         self.write(|_| Ok(()))
+    }
+
+    fn workflow(
+        &self,
+        organization: OrganizationId,
+        id: WorkflowPermanentId,
+    ) -> Stored<Option<WorkflowRecord>> {
+        self.write(|rows| {
+            let workflows = rows.workflows.lock();
+            let is_it =
+                |it: &&WorkflowRecord| it.organization == organization && it.permanent_id == id;
+            Ok(workflows.iter().find(is_it).cloned())
+        })
     }
 
     fn insert_audit(&self, _: Vec<AuditEvent>) -> Stored {

@@ -100,10 +100,12 @@ impl Checked for Settings {
             let key = message.split(' ').next().unwrap_or_default();
             WrongValue { key: format!("sessions.{key}"), message: message.clone() }
         }));
-        wrong.extend(self.workflow.problems().into_iter().map(|(key, message)| WrongValue {
-            key: format!("workflow.{key}"),
-            message,
-        }));
+        wrong.extend(
+            self.workflow
+                .problems()
+                .into_iter()
+                .map(|(key, message)| WrongValue { key: format!("workflow.{key}"), message }),
+        );
         wrong
     }
 }

@@ -1,4 +1,4 @@
-//! What actors write.
+//! What actors write, and the little that they read.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use futures_util::future::BoxFuture;
 
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
-use crate::domain::ids::{RunId, SessionId};
+use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Generation, Occupancy};
-use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, RunStatus};
+use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, RunStatus, WorkflowRecord};
 use crate::domain::session::{DesktopIdentity, Failure, SessionRecord, SessionStatus};
 
 /// Why a write did not take effect, or is not known to have.
@@ -120,6 +120,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// A file was stored.
     fn insert_artifact(&self, artifact: ArtifactRecord) -> Stored;
+
+    /// The latest version of a workflow; none if there is no such workflow of this organization.
+    fn workflow(
+        &self,
+        organization: OrganizationId,
+        id: WorkflowPermanentId,
+    ) -> Stored<Option<WorkflowRecord>>;
 
     /// State-changing messages, for the audit trail.
     fn insert_audit(&self, events: Vec<AuditEvent>) -> Stored;

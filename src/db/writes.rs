@@ -1,12 +1,12 @@
 //! [`Store`] on a database.
 
 use super::store::{Ended, RunChange, Started, Store, Stored};
-use super::{Db, artifacts, audit_events, blocks, runs, sessions};
+use super::{Db, artifacts, audit_events, blocks, runs, sessions, workflows};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
-use crate::domain::ids::{RunId, SessionId};
+use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Generation, Occupancy};
-use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord};
+use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, WorkflowRecord};
 use crate::domain::session::{DesktopIdentity, SessionRecord};
 
 impl Store for Db {
@@ -68,6 +68,15 @@ impl Store for Db {
     fn insert_artifact(&self, artifact: ArtifactRecord) -> Stored {
         let db = self.clone();
         Box::pin(async move { artifacts::insert(&db, artifact).await })
+    }
+
+    fn workflow(
+        &self,
+        organization: OrganizationId,
+        id: WorkflowPermanentId,
+    ) -> Stored<Option<WorkflowRecord>> {
+        let db = self.clone();
+        Box::pin(async move { Ok(workflows::latest(&db, organization, id).await?) })
     }
 
     fn insert_audit(&self, events: Vec<AuditEvent>) -> Stored {

@@ -5,6 +5,7 @@
 //! around the endpoints stand ([`application`]).
 
 pub mod admin;
+pub mod agent;
 pub mod artifacts;
 pub mod body;
 pub mod bridge;
@@ -45,6 +46,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     artifacts::routes(config);
     debug_sessions::routes(config);
     cdp::routes(config);
+    agent::routes(config);
     stream::routes(config);
     admin::routes(config);
     openapi::routes(config);

@@ -9,7 +9,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi, SecurityRequirement};
 use utoipa::{Modify, OpenApi as _};
 
-use super::{artifacts, debug_sessions, runs, sessions, workflows};
+use super::{agent, artifacts, debug_sessions, runs, sessions, workflows};
 
 /// The name of the credentials in the description.
 const KEY: &str = "api_key";
@@ -31,6 +31,7 @@ const KEY: &str = "api_key";
         sessions::heartbeat::heartbeat,
         sessions::release::release,
         sessions::screenshot::screenshot,
+        agent::said,
         runs::list::runs_of_session,
         workflows::create::create,
         workflows::create::update,

@@ -17,7 +17,8 @@ use super::problem::Code;
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Members of a query string whose values are secrets.
-const SECRET: &[&str] = &["apikey", "api_key", "api-key", "x-api-key", "token", "ticket", "pass", "signature", "key"];
+const SECRET: &[&str] =
+    &["apikey", "api_key", "api-key", "x-api-key", "token", "ticket", "pass", "signature", "key"];
 
 tokio::task_local! {
     static CURRENT: RequestId;

@@ -7,6 +7,7 @@
 //! executes the blocks: it renders their [`template`]s and drives a [`page`]. [`response`] shows a
 //! workflow as clients of the compatible API read it.
 
+pub mod agent;
 pub mod definition;
 pub mod engine;
 pub mod guard;

@@ -49,6 +49,12 @@ impl Run {
         }));
     }
 
+    /// Drives under the occupancy of the run that waits for this one.
+    pub(super) fn borrow(&mut self, session: SessionId, ctx: &mut Context<Self>) {
+        self.watch_session(session, ctx);
+        self.store_start(session, ctx);
+    }
+
     fn occupant(&self) -> Option<Occupant> {
         let runnable_id: RunnableId = self.record.id.to_string().parse().ok()?;
         Some(Occupant { runnable_type: RunnableType::WorkflowRun, runnable_id })
@@ -137,7 +143,7 @@ impl Run {
         info!(parent: &self.span, "run {} drives {session}", self.record.id);
         let work = std::mem::replace(&mut self.assignment.work, Box::new(Taken));
         let job = Job { run: self.record.id, session };
-        let host = RunHost::new(&self.world, &self.record, session, self.address(ctx).downgrade());
+        let host = RunHost::new(self, session, self.address(ctx).downgrade());
         let stop = CancellationToken::new();
         // A task of its own: a panic in it is an outcome here, and it cannot stop the mailbox.
         let executing = work.execute(job, Arc::new(host), stop.clone());

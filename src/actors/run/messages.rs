@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::actors::ask::{Ask, Classified, Unanswered};
 use crate::actors::journal::Outcome;
@@ -10,6 +11,7 @@ use crate::actors::views::RunView;
 use crate::db::store::StoreError;
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::RunStatus;
+use crate::workflow::agent::Said;
 use crate::workflow::host::{BlockBegins, BlockEnded};
 
 /// Why a run did not do what it was asked. Its state is as it was.
@@ -130,5 +132,39 @@ impl Ask for Pause {
 
     fn patience(&self) -> Duration {
         self.patience
+    }
+}
+
+/// An agent executes a block from now on, and whoever waits for it hears what it says.
+#[derive(Debug)]
+pub(super) struct AwaitAgent {
+    pub block: BlockRunId,
+    pub said: mpsc::UnboundedSender<Said>,
+}
+
+impl Ask for AwaitAgent {
+    type Answer = Result<(), RunError>;
+    const KIND: &'static str = "await_agent";
+
+    fn summary(&self) -> Value {
+        json!({ "block": self.block })
+    }
+}
+
+/// An agent says how the block goes that it executes.
+#[derive(Debug)]
+pub struct AgentSays {
+    /// The block.
+    pub block: BlockRunId,
+    /// What it says.
+    pub said: Said,
+}
+
+impl Ask for AgentSays {
+    type Answer = Result<(), RunError>;
+    const KIND: &'static str = "agent_says";
+
+    fn summary(&self) -> Value {
+        json!({ "block": self.block, "status": self.said.status })
     }
 }

@@ -30,13 +30,13 @@ use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
 use actix::{Actor, ActorFutureExt as _, AsyncContext as _, Context, SpawnHandle};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-pub use self::messages::{Cancel, Continue, RunError};
-pub use self::planned::Planned;
+pub use self::messages::{AgentSays, Cancel, Continue, RunError};
+pub use self::planned::{Facts, Planned};
 pub use self::work::{Finished, Job, Work};
 use super::ask::{Address, WeakAddress};
 use super::journal::{About, Name};
@@ -46,10 +46,11 @@ use super::registry::{Create, Created, Registry, RegistryError};
 use super::session::Grant;
 use super::views::{RunView, SessionView};
 use super::world::World;
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{BlockRunId, SessionId};
 use crate::domain::lease::LeaseToken;
 use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
 use crate::domain::session::{Failure, SessionSpec};
+use crate::workflow::agent::Said;
 
 /// Where a run stands in its own life.
 #[derive(Debug)]
@@ -100,6 +101,11 @@ pub struct Assignment {
     pub wait: Duration,
     /// How long it may take altogether.
     pub limit: Duration,
+    /// How many runs it is within, each of which triggered the next.
+    pub depth: u8,
+    /// Its session is that of the run that triggered it and waits for it: it drives under that
+    /// run's occupancy, and neither begins nor releases.
+    pub lent: bool,
 }
 
 /// The actor of one workflow run.
@@ -122,6 +128,8 @@ pub struct Run {
     waiting: Vec<oneshot::Sender<RunView>>,
     /// Whom to tell that a person let it go on.
     paused: Option<oneshot::Sender<()>>,
+    /// The block that an agent executes, and who hears what it says.
+    agent: Option<(BlockRunId, mpsc::UnboundedSender<Said>)>,
     heartbeat: Option<SpawnHandle>,
     view: watch::Sender<RunView>,
     registration: Registration,
@@ -151,6 +159,7 @@ impl Run {
             ending: None,
             waiting: Vec::new(),
             paused: None,
+            agent: None,
             heartbeat: None,
             view,
             registration,
@@ -236,6 +245,7 @@ impl Actor for Run {
         self.world.journal.phase(&self.name, self.phase.name());
         ctx.run_later(self.assignment.limit, Self::on_limit);
         match self.record.session {
+            Some(session) if self.assignment.lent => self.borrow(session, ctx),
             Some(session) => self.queue(session, ctx),
             None => self.make_session(ctx),
         }

@@ -1,13 +1,19 @@
 //! The execution of a workflow, as the work of a run.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use chrono::NaiveDate;
 use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::work::{Finished, Job, Work};
-use crate::workflow::engine::{Outcome, Plan, execute};
+use crate::actors::world::World;
+use crate::domain::ids::{RunId, SessionId};
+use crate::domain::run::WorkflowRecord;
+use crate::workflow::definition::Definition;
+use crate::workflow::engine::{Outcome, Plan, Settings, execute};
 use crate::workflow::host::Host;
 
 /// A workflow's plan. The run and the session that the plan names are filled in when both are
@@ -16,6 +22,58 @@ use crate::workflow::host::Host;
 pub struct Planned {
     plan: Plan,
     made: Instant,
+}
+
+/// What a plan is made of, beside the workflow.
+#[derive(Debug)]
+pub struct Facts {
+    /// The values of the workflow's parameters.
+    pub parameters: Map<String, Value>,
+    /// The session, if it is known already.
+    pub session: Option<SessionId>,
+    /// Only these blocks run, in this order.
+    pub only: Option<Vec<String>>,
+    /// Outputs that are there from the start, by label.
+    pub outputs: Map<String, Value>,
+    /// How long the run may take.
+    pub limit: Duration,
+    /// For templates.
+    pub date: NaiveDate,
+    /// How blocks are executed.
+    pub settings: Settings,
+}
+
+impl Facts {
+    /// Of a whole workflow, as this server executes it.
+    pub fn new(world: &World, parameters: Map<String, Value>) -> Self {
+        Self {
+            parameters,
+            session: None,
+            only: None,
+            outputs: Map::new(),
+            limit: Duration::from_secs(world.settings.run_limit_seconds),
+            date: world.clock.now().date_naive(),
+            settings: world.workflow.engine(),
+        }
+    }
+
+    /// The plan for this version of a workflow.
+    pub fn plan(self, workflow: &WorkflowRecord, definition: Definition) -> Plan {
+        Plan {
+            definition: Arc::new(definition),
+            parameters: self.parameters,
+            workflow_title: workflow.title.clone(),
+            workflow: workflow.id,
+            workflow_permanent: workflow.permanent_id,
+            run: RunId::from(0), // Known when the run has been stored, as its session is.
+            session: self.session,
+            date: self.date,
+            only: self.only,
+            outputs: self.outputs,
+            limit: Some(self.limit),
+            settings: self.settings,
+        }
+    }
 }
 
 impl Planned {

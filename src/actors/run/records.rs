@@ -7,12 +7,13 @@ use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use futures_util::future::Either;
 use tokio::sync::oneshot;
 
-use super::messages::{BeginBlock, EndBlock, Pause};
+use super::messages::{AgentSays, AwaitAgent, BeginBlock, EndBlock, Pause};
 use super::{Run, RunError};
 use crate::actors::ask::{Answering, Handle, Unanswered, answered};
 use crate::db::store::{RunChange, StoreError};
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::{BlockRecord, BlockStatus, RunStatus};
+use crate::workflow::agent::SaidStatus;
 use crate::workflow::host::{BlockBegins, BlockEnded};
 
 impl Handle<BeginBlock> for Run {
@@ -80,6 +81,39 @@ impl Handle<EndBlock> for Run {
             let _ = answer.send(ended); // A cut-off execution hears nothing.
         }));
         Box::pin(async move { ended.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}
+
+impl Handle<AwaitAgent> for Run {
+    fn handle(
+        &mut self,
+        AwaitAgent { block, said }: AwaitAgent,
+        _: &mut Context<Self>,
+    ) -> Answering<Result<(), RunError>> {
+        self.agent = Some((block, said)); // One block at a time is under way.
+        answered(Ok(()))
+    }
+}
+
+impl Handle<AgentSays> for Run {
+    fn handle(
+        &mut self,
+        AgentSays { block, said }: AgentSays,
+        _: &mut Context<Self>,
+    ) -> Answering<Result<(), RunError>> {
+        let status = self.record.status;
+        let agent = self.agent.as_ref().filter(|(awaited, _)| *awaited == block);
+        let Some((_, hears)) = agent else { return answered(Err(RunError::Ending { status })) };
+        // What is said on the way is for whoever watches, and is not kept.
+        if said.status == SaidStatus::Running && !said.progress.is_null() {
+            let record = self.blocks.iter_mut().find(|record| record.id == block);
+            if let Some(record) = record.filter(|record| record.status == BlockStatus::Running) {
+                record.output = Some(serde_json::json!({ "progress": said.progress }));
+            }
+        }
+        let heard = hears.send(said).map_err(|_gone| RunError::Ending { status });
+        self.publish();
+        answered(heard)
     }
 }
 

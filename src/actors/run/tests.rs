@@ -77,6 +77,8 @@ async fn start(stage: &Stage, session: Option<SessionId>, script: Script) -> Run
         own_session: SessionSpec::default(),
         wait: Duration::from_secs(600),
         limit: Duration::from_secs(300),
+        depth: 0,
+        lent: false,
     };
     let run = new_run(session);
     stage.registry.ask(StartRun { run, assignment }).await.unwrap().unwrap()
@@ -273,6 +275,8 @@ async fn a_run_that_waits_in_vain_says_who_holds_the_session() {
         own_session: SessionSpec::default(),
         wait: Duration::from_secs(5),
         limit: Duration::from_secs(300),
+        depth: 0,
+        lent: false,
     };
     let run = new_run(Some(session));
     let run = stage.registry.ask(StartRun { run, assignment }).await.unwrap().unwrap();

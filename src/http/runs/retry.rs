@@ -19,6 +19,9 @@ use crate::http::problem::Problem;
 /// Which run a run repeats, beside the members of its request.
 const RETRIED_FROM: &str = "retried_from_workflow_run_id";
 
+/// Which run triggered a run, beside the members of its request. One that repeats it stands alone.
+const TRIGGERED_BY: &str = "parent_workflow_run_id";
+
 /// Starts a run as one that has ended was started: the same version, parameters and session.
 #[utoipa::path(
     post,
@@ -49,6 +52,7 @@ pub async fn retry(
     let mut echo = record.request.clone();
     if let Some(members) = echo.as_object_mut() {
         members.remove(RETRIED_FROM);
+        members.remove(TRIGGERED_BY);
     }
     let asked: Request = parse_value(&echo)?;
     if asked.block_labels.is_some() {

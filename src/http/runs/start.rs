@@ -1,6 +1,5 @@
 //! `POST /v1/run/workflows`: starts a run. It is answered at once; the run is watched.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::Data;
@@ -12,10 +11,10 @@ use utoipa::ToSchema;
 
 use super::resource::RunResource;
 use crate::actors::registry::{NewRun, RouteError, RunAccepted, StartRun};
-use crate::actors::run::{Assignment, Planned};
+use crate::actors::run::{Assignment, Facts, Planned};
 use crate::actors::session::SessionError;
 use crate::db;
-use crate::domain::ids::{DebugSessionId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
+use crate::domain::ids::{DebugSessionId, OrganizationId, SessionId, WorkflowPermanentId};
 use crate::domain::run::WorkflowRecord;
 use crate::domain::session::SessionSpec;
 use crate::http::body::{RawBody, parse};
@@ -28,7 +27,6 @@ use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 use crate::http::{sessions, workflows};
 use crate::workflow::definition::Definition;
-use crate::workflow::engine::Plan;
 use crate::workflow::parameters::{ParameterError, resolve};
 
 /// The longest that a run may wait for its session.
@@ -249,25 +247,20 @@ pub(super) async fn begin(
 
     let limit = request.limit(workflow, front);
     let wait = request.wait_seconds.unwrap_or(front.world.settings.run_wait_seconds);
-    let plan = Plan {
-        definition: Arc::new(definition),
-        parameters: parameters.clone(),
-        workflow_title: workflow.title.clone(),
-        workflow: workflow.id,
-        workflow_permanent: workflow.permanent_id,
-        run: RunId::from(0), // Known when the run has been stored, as its session is.
+    let facts = Facts {
         session,
-        date: front.world.clock.now().date_naive(),
         only,
         outputs: request.block_outputs.clone().unwrap_or_default(),
-        limit: Some(limit),
-        settings: front.world.workflow.engine(),
+        limit,
+        ..Facts::new(&front.world, parameters.clone())
     };
     let assignment = Assignment {
-        work: Box::new(Planned::new(plan)),
+        work: Box::new(Planned::new(facts.plan(workflow, definition))),
         own_session: request.own_session(limit)?,
         wait: Duration::from_secs(wait),
         limit,
+        depth: 0,
+        lent: false,
     };
     let run = NewRun {
         organization,

@@ -287,7 +287,8 @@ fn prepare(task: &Task) -> io::Result<()> {
     };
     fs::write(task.folder.join("runner.py"), RUNNER)?;
     let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(task.folder.join("job.json"))?;
+    let file =
+        options.write(true).create_new(true).mode(0o600).open(task.folder.join("job.json"))?;
     serde_json::to_writer(file, &job).map_err(io::Error::other)
 }
 

@@ -1,11 +1,15 @@
 //! Blocks that other programs execute, on real sessions: Python, an agent, other workflows.
 
+use std::process::Stdio;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
 
-use super::{Site, installed};
-use crate::support::{Client, Setup, eventually};
+use super::{Site, installed, root};
+use crate::support::{Client, PATIENCE, Setup, eventually};
 
 /// A server whose `code` blocks have a Python with Playwright.
 fn setup() -> Setup {
@@ -106,16 +110,41 @@ print("signed in as", who)
 
     // What goes wrong is told with its line, and leaves nothing.
     let cases = [
-        ("x = 1\n\nraise ValueError('no luck')", "code_failed", "line 3 (`raise ValueError('no luck')`): ValueError: no luck"),
+        (
+            "x = 1\n\nraise ValueError('no luck')",
+            "code_failed",
+            "line 3 (`raise ValueError('no luck')`): ValueError: no luck",
+        ),
         ("x = 1\nif x\n  pass", "code_failed", "line 2 (`if x`): SyntaxError: expected ':'"),
-        ("await page.click('#none', timeout=100)", "code_failed", "line 1 (`await page.click('#none', timeout=100)`): TimeoutError: "),
-        ("while True: pass", "timeout", "line 1 (`while True: pass`): the code did not end within 1 s"),
-        ("x = 1\nawait asyncio.sleep(60)", "timeout", "line 2 (`await asyncio.sleep(60)`): the code did not end within 1 s"),
-        ("x = bytearray(3 << 30)", "code_out_of_memory", "line 1 (`x = bytearray(3 << 30)`): the code took more than 1024 MB of memory"),
-        ("return 'x' * (2 << 20)", "code_output_too_large", "the output has 2097166 bytes, and at most 1048576 are kept"),
+        (
+            "await page.click('#none', timeout=100)",
+            "code_failed",
+            "line 1 (`await page.click('#none', timeout=100)`): TimeoutError: ",
+        ),
+        (
+            "while True: pass",
+            "timeout",
+            "line 1 (`while True: pass`): the code did not end within 1 s",
+        ),
+        (
+            "x = 1\nawait asyncio.sleep(60)",
+            "timeout",
+            "line 2 (`await asyncio.sleep(60)`): the code did not end within 1 s",
+        ),
+        (
+            "x = bytearray(3 << 30)",
+            "code_out_of_memory",
+            "line 1 (`x = bytearray(3 << 30)`): the code took more than 1024 MB of memory",
+        ),
+        (
+            "return 'x' * (2 << 20)",
+            "code_output_too_large",
+            "the output has 2097166 bytes, and at most 1048576 are kept",
+        ),
     ];
     for (code, expected, message) in cases {
-        let block = json!({ "block_type": "code", "label": "c", "code": code, "timeout_seconds": 1 });
+        let block =
+            json!({ "block_type": "code", "label": "c", "code": code, "timeout_seconds": 1 });
         let run = runs(client, &id, json!([block])).await;
         let failure = &run["failure"];
         assert_eq!(failure["code"], expected, "{code}: {failure:#}");
@@ -137,10 +166,7 @@ async fn cancelling_a_run_ends_its_python_and_its_way_to_the_browser_at_once() {
     let blocks = json!([{ "block_type": "code", "label": "c", "code": code }]);
     let workflow = store(client, json!({ "blocks": blocks })).await;
     let run = start(client, &workflow, json!({ "browser_session_id": id })).await;
-    eventually("the code is under way", async || {
-        (marked(&id, "321") > 0).then_some(())
-    })
-    .await;
+    eventually("the code is under way", async || (marked(&id, "321") > 0).then_some(())).await;
 
     let began = Instant::now();
     client.post(&format!("/v1/runs/{run}/cancel"), json!({})).await.ok();
@@ -153,5 +179,192 @@ async fn cancelling_a_run_ends_its_python_and_its_way_to_the_browser_at_once() {
     let folder = server.directory.join("data/sessions").join(&id).join("scratch").join(&run);
     let left = std::fs::read_dir(folder).map(|files| files.count()).unwrap_or(0);
     assert_eq!(left, 0);
+    server.stop().await;
+}
+
+/// The small agent of `tests/clients`, which ends with this.
+struct Agent {
+    url: String,
+    _process: tokio::process::Child,
+}
+
+impl Agent {
+    async fn start(token: &str) -> Self {
+        let mut process = Command::new(installed(".venv/bin/python"))
+            .arg(root().join("tests/clients/agent.py"))
+            .arg(token)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
+        let url = line.strip_prefix("listening on ").unwrap().to_owned();
+        Self { url, _process: process }
+    }
+
+    /// What it was told, and what became of what it was to stop.
+    async fn look(&self) -> Value {
+        Client::new(&self.url, None).get("/").await.json()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_executes_the_blocks_that_need_a_model_and_stops_when_told() {
+    let site = Site::start().await;
+    let agent = Agent::start("agent-token").await;
+    let setup = setup().set("workflow.agent_url", &agent.url);
+    let server = setup.set("workflow.agent_token", "agent-token").start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let open = json!({ "block_type": "goto_url", "label": "open", "url": site.page("login.html") });
+
+    let output = completes(
+        client,
+        &id,
+        json!([
+            open,
+            { "block_type": "navigation", "label": "enter", "navigation_goal": "sign in as {{ 'Ann' }}" },
+            { "block_type": "extraction", "label": "who", "data_extraction_goal": "read #who" },
+        ]),
+    )
+    .await;
+    let read = json!({ "text": "Signed in as Ann" });
+    assert_eq!(output["enter_output"], json!({ "status": "completed" }));
+    assert_eq!(output["who_output"]["extracted_information"], read);
+    assert_eq!(output["extracted_information"], json!([read]));
+
+    let fail =
+        json!([open, { "block_type": "navigation", "label": "a", "navigation_goal": "fail" }]);
+    let run = runs(client, &id, fail).await;
+    assert_eq!(run["status"], "terminated", "{run:#}");
+    assert_eq!(run["failure"]["code"], "agent_failed");
+
+    // One that is canceled: told to stop, cut off from the page, and not heard any more.
+    let wait =
+        json!([open, { "block_type": "navigation", "label": "a", "navigation_goal": "wait" }]);
+    let workflow = store(client, json!({ "blocks": wait })).await;
+    let run = start(client, &workflow, json!({ "browser_session_id": id })).await;
+    let progress = eventually("the agent says how it goes", async || {
+        let timeline = client.get(&format!("/v1/runs/{run}/timeline")).await.ok();
+        let output = timeline[0]["block"]["output"]["progress"].clone();
+        (!output.is_null()).then_some(output)
+    })
+    .await;
+    assert_eq!(progress["goal"], "wait");
+    let began = Instant::now();
+    client.post(&format!("/v1/runs/{run}/cancel"), json!({})).await.ok();
+    assert!(began.elapsed().as_secs_f64() < 1.0, "{:?}", began.elapsed());
+    let block = client.get(&format!("/v1/runs/{run}/timeline")).await.ok()[0]["block"].clone();
+    assert_eq!(block["status"], "canceled");
+    let block = block["workflow_run_block_id"].as_str().unwrap();
+    let left = eventually("the agent has stopped", async || {
+        let seen = agent.look().await;
+        let stop = json!({ "event": "stop", "workflow_run_block_id": block });
+        let told = seen["told"].as_array().unwrap().contains(&stop);
+        seen["ends"].get(block).filter(|_| told).cloned()
+    })
+    .await;
+    assert_eq!(left, json!({ "disconnected": true, "callback": 410 }));
+    assert_eq!(client.look(&id).await["occupancy"]["state"], "vacant");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_triggers_others_in_its_own_session_or_in_another() {
+    let site = Site::start().await;
+    let server = setup().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let child = store(
+        client,
+        json!({
+            "parameters": [{ "parameter_type": "workflow", "key": "name", "workflow_parameter_type": "string" }],
+            "blocks": [
+                { "block_type": "goto_url", "label": "open", "url": site.page("login.html") },
+                { "block_type": "fill", "label": "fill", "selector": "#username", "value": "{{ name }}" },
+                { "block_type": "script", "label": "said", "script": "document.querySelector('#username').value" },
+            ],
+        }),
+    )
+    .await;
+    let trigger = |label: &str, more: Value| {
+        let mut block = json!({
+            "block_type": "workflow_trigger", "label": label, "workflow_permanent_id": child,
+            "payload": { "name": "{{ 'A' + 'da' }}" },
+        });
+        block.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        block
+    };
+    let output = completes(
+        client,
+        &id,
+        json!([
+            trigger("mine", json!({ "use_parent_browser_session": true })),
+            { "block_type": "script", "label": "left", "script": "document.querySelector('#username').value" },
+            trigger("own", json!({})),
+            trigger("later", json!({ "use_parent_browser_session": true, "wait_for_completion": false })),
+        ]),
+    )
+    .await;
+    assert_eq!(output["mine_output"]["status"], "completed");
+    assert_eq!(output["mine_output"]["browser_session_id"], id);
+    assert_eq!(output["mine_output"]["outputs"]["said_output"]["result"], "Ada");
+    assert_eq!(output["left_output"]["result"], "Ada");
+    assert_eq!(output["own_output"]["status"], "completed");
+    assert_ne!(output["own_output"]["browser_session_id"], id);
+    let later = output["later_output"]["workflow_run_id"].as_str().unwrap();
+    assert_eq!(ended(client, later).await["status"], "completed", "after the session was free");
+
+    // What cannot be triggered says so, and a chain has an end.
+    let fails = async |block: Value| {
+        let run = runs(client, &id, json!([block])).await;
+        assert_eq!(run["status"], "failed", "{run:#}");
+        run["failure"]["message"].as_str().unwrap().to_owned()
+    };
+    let unknown = fails(trigger("a", json!({ "workflow_permanent_id": "wpid_1" }))).await;
+    assert!(unknown.contains("there is no workflow wpid_1"), "{unknown}");
+    let missing = fails(trigger("a", json!({ "payload": {} }))).await;
+    assert!(missing.contains("name"), "{missing}");
+    let own = json!([{ "block_type": "wait", "label": "pause", "wait_sec": 1 }]);
+    let chain = store(client, json!({ "blocks": own })).await;
+    let again = json!({
+        "block_type": "workflow_trigger", "label": "again", "workflow_permanent_id": chain,
+        "use_parent_browser_session": true,
+    });
+    let workflow = json!({ "title": "Chain", "workflow_definition": { "blocks": [again] } });
+    client
+        .post(&format!("/v1/workflows/{chain}"), json!({ "json_definition": workflow }))
+        .await
+        .ok();
+    let run = start(client, &chain, json!({ "browser_session_id": id })).await;
+    let run = ended(client, &run).await;
+    let said = run["failure"]["message"].as_str().unwrap();
+    assert!(said.contains("workflows may trigger one another 10 deep"), "{said}");
+
+    // A canceled parent takes the run with it that it waits for.
+    let wait = store(
+        client,
+        json!({ "blocks": [{ "block_type": "wait", "label": "w", "wait_sec": 600 }] }),
+    )
+    .await;
+    let block = json!({
+        "block_type": "workflow_trigger", "label": "t", "workflow_permanent_id": wait,
+        "use_parent_browser_session": true,
+    });
+    let parent = store(client, json!({ "blocks": [block] })).await;
+    let run = start(client, &parent, json!({ "browser_session_id": id })).await;
+    let child = eventually("the child waits", async || {
+        let runs = client.get(&format!("/v1/workflows/{wait}/runs")).await.ok();
+        let run = runs.as_array().unwrap().first().cloned();
+        run.filter(|run| run["status"] == "running")
+    })
+    .await;
+    assert_eq!(child["parent_workflow_run_id"], run);
+    client.post(&format!("/v1/runs/{run}/cancel"), json!({})).await.ok();
+    let child = child["workflow_run_id"].as_str().unwrap();
+    assert_eq!(client.get(&format!("/v1/runs/{child}")).await.ok()["status"], "canceled");
+    assert_eq!(client.look(&id).await["occupancy"]["state"], "vacant");
     server.stop().await;
 }

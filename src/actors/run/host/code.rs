@@ -75,9 +75,7 @@ fn ended(ran: &Ran) -> BlockEnded {
             BlockEnded::failed(code, place.unwrap_or_default() + &said, None)
         }
         Fault::Late { .. } => BlockEnded::failed("timeout", said, None),
-        Fault::Ended { .. } | Fault::Broken { .. } => {
-            BlockEnded::failed("code_failed", said, None)
-        }
+        Fault::Ended { .. } | Fault::Broken { .. } => BlockEnded::failed("code_failed", said, None),
     };
     if let Some(failure) = &mut end.failure {
         failure.log_tail = ran.last_lines();
@@ -102,10 +100,7 @@ mod tests {
         };
         let end = ended(&Ran { gave: Err(fault), printed: "one\ntwo\n".to_owned() });
         let failure = end.failure.unwrap();
-        assert_eq!(
-            failure.message,
-            "line 3 (`print(x)`): NameError: name 'x' is not defined"
-        );
+        assert_eq!(failure.message, "line 3 (`print(x)`): NameError: name 'x' is not defined");
         assert_eq!(failure.log_tail, ["one", "two"]);
     }
 }

@@ -1,7 +1,9 @@
 //! The surroundings of a run's blocks: its browser, its record, its files, and the programs that
 //! execute what the engine does not.
 
+mod agent;
 mod code;
+mod trigger;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,23 +11,22 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::messages::{BeginBlock, EndBlock, Pause};
 use super::{Run, RunError};
 use crate::actors::ask::{Unanswered, WeakAddress};
 use crate::actors::passes::{Errand, Pass, Reach};
+use crate::actors::registry::Registry;
 use crate::actors::views::SessionView;
 use crate::actors::world::World;
 use crate::domain::ids::{ArtifactId, BlockRunId, OrganizationId, RunId, SessionId};
-use crate::domain::run::{ArtifactRecord, BlockStatus, RunRecord};
+use crate::domain::run::{ArtifactRecord, BlockStatus};
 use crate::domain::session::Failure;
 use crate::system::desktop::Directory;
 use crate::system::python::Python;
-use crate::workflow::host::{
-    BlockBegins, BlockEnded, Devtools, Host, HostError, Job, NewArtifact,
-};
+use crate::workflow::host::{BlockBegins, BlockEnded, Devtools, Host, HostError, Job, NewArtifact};
 
 /// How long a person may take where the block does not say.
 const PAUSE: Duration = Duration::from_secs(2 * 60 * 60);
@@ -38,9 +39,14 @@ const TAKEOVER: &str = "takeover";
 pub(super) struct RunHost {
     world: Arc<World>,
     run: WeakAddress<Run>,
+    registry: WeakAddress<Registry>,
     id: RunId,
     organization: OrganizationId,
     session: SessionId,
+    /// How many runs this one is within.
+    depth: u8,
+    /// How many runs have been triggered that are waited for.
+    handed: watch::Sender<usize>,
     devtools: OnceCell<Arc<dyn Devtools>>,
     /// What runs the code of this run and of no other.
     python: Python,
@@ -48,18 +54,18 @@ pub(super) struct RunHost {
 }
 
 impl RunHost {
-    pub(super) fn new(
-        world: &Arc<World>,
-        record: &RunRecord,
-        session: SessionId,
-        run: WeakAddress<Run>,
-    ) -> Self {
+    pub(super) fn new(run: &Run, session: SessionId, address: WeakAddress<Run>) -> Self {
+        let world = &run.world;
+        let (handed, _) = watch::channel(0);
         Self {
             world: Arc::clone(world),
-            run,
-            id: record.id,
-            organization: record.organization,
+            run: address,
+            registry: run.registry.clone(),
+            id: run.record.id,
+            organization: run.record.organization,
             session,
+            depth: run.assignment.depth,
+            handed,
             devtools: OnceCell::new(),
             python: world.python.apart(),
             scratch: OnceCell::new(),
@@ -263,8 +269,20 @@ impl Host for RunHost {
         Box::pin(self.code(job))
     }
 
+    fn run_agent(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
+        Box::pin(self.ask_agent(job))
+    }
+
+    fn trigger(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
+        Box::pin(self.triggered(job))
+    }
+
     fn quiet(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.python.quiet())
+        Box::pin(async {
+            let mut handed = self.handed.subscribe();
+            let _ = handed.wait_for(|handed| *handed == 0).await;
+            self.python.quiet().await;
+        })
     }
 
     fn pause(&self, _why: Value) -> BoxFuture<'_, Result<(), HostError>> {

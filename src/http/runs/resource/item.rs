@@ -31,6 +31,8 @@ pub struct RunItem {
     pub debug_session_id: Option<String>,
     /// The run that this one repeats.
     pub retried_from_workflow_run_id: Value,
+    /// The run that triggered this one.
+    pub parent_workflow_run_id: Value,
     /// As it was asked for.
     pub browser_profile_id: Value,
     /// As it was asked for.
@@ -84,6 +86,7 @@ impl From<&RunRecord> for RunItem {
             browser_session_id: record.session.map(|session| session.to_string()),
             debug_session_id: record.debug_session.map(|session| session.to_string()),
             retried_from_workflow_run_id: asked(record, "retried_from_workflow_run_id"),
+            parent_workflow_run_id: asked(record, "parent_workflow_run_id"),
             browser_profile_id: asked(record, "browser_profile_id"),
             proxy_location: asked(record, "proxy_location"),
             webhook_callback_url: asked(record, "webhook_url"),

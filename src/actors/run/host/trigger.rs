@@ -1,0 +1,231 @@
+//! `workflow_trigger` blocks: other workflows, run by this one.
+//!
+//! A run that is waited for and drives the session of the run that waits does so under that run's
+//! occupancy; it neither begins nor releases. Any other run begins its session like every run.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use super::RunHost;
+use crate::actors::ask::WeakAddress;
+use crate::actors::registry::{NewRun, Registry, RegistryError, RouteRun, RunAccepted, StartRun};
+use crate::actors::run::planned::{Facts, Planned};
+use crate::actors::run::{Assignment, Cancel};
+use crate::actors::views::RunView;
+use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
+use crate::domain::run::{BlockStatus, RunStatus, WorkflowRecord};
+use crate::domain::session::{Failure, SessionSpec};
+use crate::workflow::definition::Definition;
+use crate::workflow::definition::block::WorkflowTrigger;
+use crate::workflow::host::{BlockEnded, HostError, Job, failure};
+use crate::workflow::parameters::resolve;
+
+/// How deep runs may be nested.
+const DEEPEST: u8 = 10;
+
+/// How much longer than its run a session lives that a run makes for itself.
+const SPARE: Duration = Duration::from_secs(5 * 60);
+
+/// A run that is waited for; called off when it is not any more.
+struct Child {
+    registry: WeakAddress<Registry>,
+    organization: OrganizationId,
+    run: Option<RunId>,
+    runtime: tokio::runtime::Handle,
+    handed: watch::Sender<usize>,
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let done = |handed: &mut usize| *handed = handed.saturating_sub(1);
+        let Some(run) = self.run.take() else { return self.handed.send_modify(done) };
+        let why = "the run that started it does not wait for it any more".to_owned();
+        let route = RouteRun { organization: self.organization, run, message: Cancel { why } };
+        let canceled = self.registry.ask(route);
+        let handed = self.handed.clone();
+        self.runtime.spawn(async move {
+            let _ = canceled.await; // It has ended by itself.
+            handed.send_modify(done);
+        });
+    }
+}
+
+fn fails(code: &str, message: impl Into<String>) -> BlockEnded {
+    BlockEnded::failed(code, message, None)
+}
+
+impl RunHost {
+    pub(super) async fn triggered(&self, job: Job) -> Result<BlockEnded, HostError> {
+        let read = serde_json::from_value(Value::Object(job.definition));
+        let spec: WorkflowTrigger = match read {
+            Ok(spec) => spec,
+            Err(cause) => return Ok(fails("field_invalid", cause.to_string())),
+        };
+        if self.depth >= DEEPEST {
+            let message = format!("workflows may trigger one another {DEEPEST} deep");
+            return Ok(fails("trigger_too_deep", message));
+        }
+        let (workflow, definition) = match self.workflow(&spec).await {
+            Ok(found) => found,
+            Err(end) => return Ok(*end),
+        };
+        let waits = spec.wait_for_completion;
+        let session = match self.session_for(&spec) {
+            Ok(session) => session,
+            Err(end) => return Ok(*end),
+        };
+        let lent = waits && session == Some(self.session);
+        let payload = spec.payload.unwrap_or_default();
+        let start = match self.start_of(&workflow, definition, payload, session, lent) {
+            Ok(start) => start,
+            Err(end) => return Ok(*end),
+        };
+
+        // Counted before it is asked for: an answer that nobody waits for is a run all the same.
+        self.handed.send_modify(|handed| *handed += 1);
+        let mut child = Child {
+            registry: self.registry.clone(),
+            organization: self.organization,
+            run: None,
+            runtime: self.world.runtime.clone(),
+            handed: self.handed.clone(),
+        };
+        let accepted = self.registry.ask(start).await.map_err(RegistryError::from).flatten();
+        let RunAccepted { id, mut view } = match accepted {
+            Ok(accepted) => accepted,
+            Err(cause) => return Ok(fails("trigger_refused", cause.to_string())),
+        };
+        if !waits {
+            let output = told(&view.borrow());
+            return Ok(BlockEnded {
+                status: BlockStatus::Completed,
+                output: Some(output),
+                failure: None,
+            });
+        }
+        child.run = Some(id);
+        let ended = view.wait_for(|view| view.record.status.is_final()).await;
+        child.run = None;
+        let ended = match ended {
+            Ok(view) => view.clone(),
+            Err(_gone) => return Ok(fails("run_actor_ended", format!("run {id} broke"))),
+        };
+        Ok(end_of(&ended))
+    }
+
+    /// The latest version of the workflow that a block triggers.
+    async fn workflow(
+        &self,
+        spec: &WorkflowTrigger,
+    ) -> Result<(WorkflowRecord, Definition), Box<BlockEnded>> {
+        let text = spec.workflow_permanent_id.trim();
+        let unknown =
+            || Box::new(fails("workflow_unknown", format!("there is no workflow {text}")));
+        let id: WorkflowPermanentId = text.parse().map_err(|_not_an_id| unknown())?;
+        let found = self.world.store.workflow(self.organization, id).await;
+        let found =
+            found.map_err(|cause| Box::new(fails("database_unavailable", cause.to_string())));
+        let workflow = found?.ok_or_else(unknown)?;
+        let definition = Definition::stored(&workflow.definition).map_err(|cause| {
+            let message = format!("workflow {text} cannot be read: {cause}");
+            Box::new(fails("definition_unreadable", message))
+        })?;
+        Ok((workflow, definition))
+    }
+
+    /// The session that the run drives; none if it makes its own.
+    fn session_for(&self, spec: &WorkflowTrigger) -> Result<Option<SessionId>, Box<BlockEnded>> {
+        let named = spec.browser_session_id.as_deref().map(str::trim).filter(|id| !id.is_empty());
+        let Some(text) = named else {
+            return Ok(spec.use_parent_browser_session.then_some(self.session));
+        };
+        let id = text.parse().ok();
+        let lives = |id: &SessionId| self.world.views.session(self.organization, *id).is_some();
+        id.filter(lives).map(Some).ok_or_else(|| {
+            let message = format!("session {text} does not exist or has ended");
+            Box::new(fails("session_ended", message))
+        })
+    }
+
+    fn start_of(
+        &self,
+        workflow: &WorkflowRecord,
+        definition: Definition,
+        payload: Map<String, Value>,
+        session: Option<SessionId>,
+        lent: bool,
+    ) -> Result<StartRun, Box<BlockEnded>> {
+        let parameters = resolve(&definition, &payload).map_err(|errors| {
+            let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            Box::new(fails("missing_value_for_parameter", said.join("; ")))
+        })?;
+        let settings = &self.world.settings;
+        let minutes = workflow.settings.get("max_elapsed_time_minutes").and_then(Value::as_u64);
+        let seconds = minutes.map_or(settings.run_limit_seconds, |minutes| minutes * 60);
+        let limit = Duration::from_secs(seconds);
+        let facts = Facts { session, limit, ..Facts::new(&self.world, parameters.clone()) };
+        let mut request = json!({
+            "workflow_id": workflow.permanent_id,
+            "parameters": payload,
+            "parent_workflow_run_id": self.id,
+        });
+        if let (Some(session), Some(members)) = (session, request.as_object_mut()) {
+            members.insert("browser_session_id".to_owned(), json!(session));
+        }
+        let assignment = Assignment {
+            work: Box::new(Planned::new(facts.plan(workflow, definition))),
+            own_session: SessionSpec { lifetime: limit + SPARE, ..SessionSpec::default() },
+            wait: Duration::from_secs(settings.run_wait_seconds),
+            limit,
+            depth: self.depth + 1,
+            lent,
+        };
+        let run = NewRun {
+            organization: self.organization,
+            workflow: workflow.id,
+            workflow_permanent_id: workflow.permanent_id,
+            session,
+            debug_session: None,
+            title: Some(workflow.title.clone()),
+            parameters: Value::Object(parameters),
+            request,
+        };
+        Ok(StartRun { run, assignment })
+    }
+}
+
+/// A run as the block gives it.
+fn told(view: &RunView) -> Value {
+    let record = &view.record;
+    json!({
+        "workflow_run_id": record.id,
+        "workflow_permanent_id": record.workflow_permanent_id,
+        "status": record.status,
+        "failure_reason": record.failure.as_ref().map(|failure| &failure.message),
+        "outputs": record.outputs,
+        "browser_session_id": record.session,
+    })
+}
+
+fn end_of(view: &RunView) -> BlockEnded {
+    let status = match view.record.status {
+        RunStatus::Completed => BlockStatus::Completed,
+        RunStatus::Terminated => BlockStatus::Terminated,
+        RunStatus::TimedOut => BlockStatus::TimedOut,
+        RunStatus::Failed
+        | RunStatus::Canceled
+        | RunStatus::Created
+        | RunStatus::Queued
+        | RunStatus::Running
+        | RunStatus::Paused => BlockStatus::Failed,
+    };
+    let (id, how) = (view.record.id, view.record.status);
+    let failure = (status != BlockStatus::Completed).then(|| {
+        let cause = view.record.failure.clone();
+        let cause = cause.unwrap_or_else(|| failure("run_failed", "it did not say why", None));
+        Failure { message: format!("run {id} is {how}: {}", cause.message), stage: None, ..cause }
+    });
+    BlockEnded { status, output: Some(told(view)), failure }
+}
