@@ -92,6 +92,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    event_sequences (organization_id) {
+        organization_id -> Text,
+        last_seq -> Int8,
+        forgotten_seq -> Int8,
+    }
+}
+
+diesel::table! {
     idempotency_keys (organization_id, scope, key) {
         organization_id -> Text,
         scope -> Text,
@@ -119,6 +127,19 @@ diesel::table! {
         id -> Text,
         name -> Text,
         created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    session_events (organization_id, seq) {
+        organization_id -> Text,
+        seq -> Int8,
+        id -> Text,
+        kind -> Text,
+        session_id -> Nullable<Text>,
+        run_id -> Nullable<Text>,
+        data -> Json,
+        happened_at -> Timestamp,
     }
 }
 
@@ -204,9 +225,11 @@ diesel::allow_tables_to_appear_in_same_query!(
     audit_events,
     browser_sessions,
     debug_sessions,
+    event_sequences,
     idempotency_keys,
     nodes,
     organizations,
+    session_events,
     webhook_deliveries,
     workflow_run_blocks,
     workflow_runs,

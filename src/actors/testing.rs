@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ask::Address;
 use super::clock::Clock;
+use super::events::{Events, Untold};
 use super::journal::{Capacity, Journal};
 use super::passes::Passes;
 use super::registry::{Create, Created, Registry};
@@ -64,6 +65,8 @@ pub struct Stage {
     pub registry: Address<Registry>,
     pub rows: Arc<Rows>,
     pub desktops: Arc<Desktops>,
+    /// What is told.
+    pub told: Untold,
 }
 
 impl Stage {
@@ -71,6 +74,7 @@ impl Stage {
         let clock = Clock::start();
         let capacity = Capacity { server: 1000, actor: 50 };
         let (journal, _trail) = Journal::new(clock, Mint::new(2), capacity);
+        let (events, told) = Events::new(clock);
         let rows = Arc::new(Rows::default());
         let desktops = Arc::new(Desktops {
             up: outside.up,
@@ -89,6 +93,7 @@ impl Stage {
             clock,
             mint: Mint::new(1),
             journal,
+            events,
             views: Views::default(),
             secrets: Secrets::new([3; 32]),
             store: rows.clone(),
@@ -105,7 +110,7 @@ impl Stage {
             pictures: PathBuf::from("/nonexistent"),
         });
         let registry = Registry::start(Arc::clone(&world), Vec::new());
-        Self { world, registry: registry.used_by("test"), rows, desktops }
+        Self { world, registry: registry.used_by("test"), rows, desktops, told }
     }
 
     pub fn organization() -> OrganizationId {

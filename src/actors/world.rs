@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::clock::Clock;
+use super::events::Events;
 use super::journal::Journal;
 use super::passes::{Passes, Reach};
 use super::secrets::Secrets;
@@ -41,6 +42,8 @@ pub struct World {
     pub mint: Mint,
     /// Where messages are recorded.
     pub journal: Arc<Journal>,
+    /// Where to tell what has happened, for whoever follows it.
+    pub events: Events,
     /// Where views are published.
     pub views: Views,
     /// Where lease tokens come from.

@@ -9,6 +9,7 @@
 mod audit;
 mod browsers;
 mod data;
+mod events;
 mod first_start;
 mod recovery;
 mod stopping;
@@ -28,6 +29,7 @@ use tracing::info;
 
 use crate::actors::ask::Address;
 use crate::actors::clock::Clock;
+use crate::actors::events::Events;
 use crate::actors::journal::{Capacity, Journal};
 use crate::actors::passes::{Passes, Reach};
 use crate::actors::registry::Registry;
@@ -78,6 +80,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         actor: settings.sessions.journal_messages_of_actor,
     };
     let (journal, trail) = Journal::new(clock, Mint::new(rand::random()), capacity);
+    let (told, untold) = Events::new(clock);
     let runtime = Handle::current();
     let desktops = Desktops::new(&settings.data, settings.desktop.clone(), runtime.clone());
     let world = Arc::new(World {
@@ -85,6 +88,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         clock,
         mint: Mint::new(rand::random()),
         journal,
+        events: told,
         views: Views::default(),
         secrets: Secrets::new(data.secret),
         store: Arc::new(db.clone()),
@@ -105,6 +109,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         pictures: settings.data.join("pictures"),
     });
     let auditing = audit::start(Arc::clone(&world.store), trail);
+    let telling = events::start(db.clone(), clock, settings.events, untold);
     let left = recovery::settle(&db, &world).await?;
 
     let arbiters: Vec<_> = (0..2).map(|_| Arbiter::new()).collect();
@@ -130,6 +135,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         closing,
         server: handle,
         auditing,
+        telling,
         db,
         arbiters,
     };

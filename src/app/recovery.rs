@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
+use serde_json::json;
 use tracing::{error, info, warn};
 
 use crate::actors::ask::Address;
@@ -15,6 +16,7 @@ use crate::actors::registry::{Adopt, Registry};
 use crate::actors::world::World;
 use crate::db::store::{Ended, RunChange};
 use crate::db::{Db, runs, sessions};
+use crate::domain::event::EventKind;
 use crate::domain::ids::SessionId;
 use crate::domain::occupancy::{Event, RunnableType};
 use crate::domain::run::{RunRecord, RunStatus};
@@ -33,7 +35,7 @@ pub(super) async fn settle(db: &Db, world: &Arc<World>) -> anyhow::Result<Vec<Se
     };
     let (over, mut left): (Vec<_>, Vec<_>) =
         left.drain(..).partition(|session| is_of_a_run(session.id));
-    let ended = over.iter().map(|session| end(world, session.id));
+    let ended = over.iter().map(|session| end(world, session));
     for ended in join_all(ended).await {
         ended?;
     }
@@ -49,19 +51,24 @@ pub(super) async fn settle(db: &Db, world: &Arc<World>) -> anyhow::Result<Vec<Se
         };
         let stored = world.store.change_run(run.id, change).await;
         stored.with_context(|| format!("the end of run {} cannot be stored", run.id))?;
+        let data = json!({ "status": RunStatus::Failed, "failure": restarted("run") });
+        world.events.tell(run, EventKind::RunEnded, data);
         info!("run {} of a former server has failed", run.id);
     }
     Ok(left)
 }
 
-async fn end(world: &Arc<World>, id: SessionId) -> anyhow::Result<()> {
+async fn end(world: &Arc<World>, session: &SessionRecord) -> anyhow::Result<()> {
+    let id = session.id;
     for what in world.launcher.sweep(id, Files::AsSet).await {
         error!("left behind by session {id}: {what}");
     }
     let (at, failure) = (world.clock.now(), Some(restarted("session")));
+    let data = json!({ "status": SessionStatus::Failed, "failure": failure });
     let ended = Ended { status: SessionStatus::Failed, failure, at };
     let stored = world.store.end_session(id, ended).await;
     stored.with_context(|| format!("the end of session {id} cannot be stored"))?;
+    world.events.tell(session, EventKind::SessionEnded, data);
     info!("session {id} of a run of a former server has been ended");
     Ok(())
 }
@@ -82,6 +89,12 @@ async fn evict(
     let stored = world.store.occupy(session.id, held.generation, vacant.clone()).await;
     stored.with_context(|| format!("the release of session {} cannot be stored", session.id))?;
     info!("session {} was released: {} has ended", session.id, held.occupant);
+    let data = json!({
+        "runnable_type": held.occupant.runnable_type,
+        "runnable_id": held.occupant.runnable_id,
+        "generation": held.generation,
+    });
+    world.events.tell(&*session, EventKind::OccupancyReleased, data);
     session.occupancy = vacant;
     Ok(())
 }

@@ -6,7 +6,7 @@
 //! 3. The HTTP server stops.
 //! 4. Runs are called off, sessions are closed, all at once; or left to the next server, if that
 //!    is wanted.
-//! 5. The audit trail is written to its end, the database closes, the arbiters are joined.
+//! 5. The audit trail and the events are written to their end, the database closes, the arbiters are joined.
 //!
 //! A second signal skips the grace period.
 
@@ -27,7 +27,7 @@ use crate::actors::world::World;
 use crate::config;
 use crate::db::Db;
 
-/// How long the audit trail may take to be written to its end.
+/// How long the audit trail and the events may take to be written to their end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// How many signals have come so far.
@@ -47,6 +47,7 @@ pub(super) struct Stop {
     pub(super) closing: CancellationToken,
     pub(super) server: ServerHandle,
     pub(super) auditing: Task,
+    pub(super) telling: Task,
     pub(super) db: Db,
     pub(super) arbiters: Vec<Arbiter>,
 }
@@ -58,8 +59,18 @@ pub(super) async fn until_told(
 ) -> anyhow::Result<()> {
     let told = signals.wait_for(|count| *count > 0).await;
     told.context("the signals are not handled any more")?;
-    let Stop { settings, keep_sessions, registry, world, closing, server, auditing, db, arbiters } =
-        stop;
+    let Stop {
+        settings,
+        keep_sessions,
+        registry,
+        world,
+        closing,
+        server,
+        auditing,
+        telling,
+        db,
+        arbiters,
+    } = stop;
 
     let grace = Duration::from_secs(settings.grace_seconds);
     info!("stopping; what is under way has {} s, and a second signal ends it", grace.as_secs());
@@ -87,8 +98,9 @@ pub(super) async fn until_told(
         arbiter.stop();
         let _ = arbiter.join(); // It panicked: the log says so.
     }
-    if timeout(LAST_WORDS, auditing).await.is_err() {
-        warn!("the last audit events are not stored");
+    let last_words = async { tokio::join!(auditing, telling) };
+    if timeout(LAST_WORDS, last_words).await.is_err() {
+        warn!("the last audit events, or those of sessions, are not stored");
     }
     db.close();
     info!("stopped");

@@ -39,6 +39,8 @@ pub struct Settings {
     pub sessions: actors::Settings,
     /// How the blocks of workflows are executed.
     pub workflow: workflow::Settings,
+    /// How long events are kept.
+    pub events: actors::events::Settings,
     /// How the server is taken down.
     pub stop: Stop,
 }
@@ -53,6 +55,7 @@ impl Default for Settings {
             desktop: system::Settings::default(),
             sessions: actors::Settings::default(),
             workflow: workflow::Settings::default(),
+            events: actors::events::Settings::default(),
             stop: Stop::default(),
         }
     }

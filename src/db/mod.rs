@@ -26,6 +26,7 @@ pub mod artifacts;
 pub mod audit_events;
 pub mod blocks;
 pub mod debug_sessions;
+pub mod events;
 pub mod idempotency;
 pub mod nodes;
 pub mod organizations;

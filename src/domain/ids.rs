@@ -113,6 +113,8 @@ ids! {
     ArtifactId = "a";
     /// A row of the audit trail.
     AuditEventId = "ae";
+    /// Something that happened to a session or a run.
+    EventId = "ev";
     /// Who watches a session: a ticket, or a connection that came with an API key.
     ViewerId = "vw";
     /// An attempt to deliver a webhook.

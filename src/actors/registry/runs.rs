@@ -17,6 +17,7 @@ use crate::actors::run::{Assignment, Cancel, Continue, Run, RunError};
 use crate::actors::session::Evict;
 use crate::actors::views::RunView;
 use crate::db::store::RunChange;
+use crate::domain::event::{EventKind, Subject};
 use crate::domain::ids::{
     DebugSessionId, OrganizationId, RunId, SessionId, WorkflowId, WorkflowPermanentId,
 };
@@ -270,11 +271,14 @@ impl Registry {
             finished_at: Some(self.world.clock.now()),
             ..RunChange::default()
         };
+        let subject = Subject { organization: gone.organization, session, run: Some(id) };
         let stored = self.world.store.change_run(id, change);
-        ctx.spawn(stored.into_actor(self).map(move |stored, _, _| {
-            if let Err(cause) = stored {
-                warn!("the end of run {id} is not stored: {cause}");
+        ctx.spawn(stored.into_actor(self).map(move |stored, registry, _| match stored {
+            Ok(()) => {
+                let data = json!({ "status": RunStatus::Failed });
+                registry.world.events.tell(subject, EventKind::RunEnded, data);
             }
+            Err(cause) => warn!("the end of run {id} is not stored: {cause}"),
         }));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::fut::WrapFuture as _;
 use actix::{Actor as _, ActorFutureExt as _, AsyncContext as _, Context};
 use futures_util::FutureExt as _;
+use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -17,7 +18,8 @@ use crate::actors::session::{Origin, Session};
 use crate::actors::views::SessionView;
 use crate::db::store::Ended;
 use crate::domain::deadlines::Deadlines;
-use crate::domain::ids::SessionId;
+use crate::domain::event::{EventKind, Subject};
+use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::occupancy::Occupancy;
 use crate::domain::session::{Failure, SessionRecord, SessionStatus};
 use crate::system::desktop::Files;
@@ -66,6 +68,8 @@ impl Handle<Create> for Registry {
             let created = match stored {
                 Ok(()) => {
                     let id = record.id;
+                    let data = json!({ "timeout_seconds": record.spec.lifetime.as_secs() });
+                    registry.world.events.tell(&record, EventKind::SessionCreated, data);
                     let view = registry.admit_session(record, Origin::New, ctx);
                     Ok(Created { id, view })
                 }
@@ -109,7 +113,7 @@ impl Registry {
         error!("the actor of session {id} has ended without closing it, {broken} times so far");
         if record.status.is_final() || *broken > MOST_BROKEN {
             self.broken.remove(&id);
-            return self.mop_up(id, ctx);
+            return self.mop_up(id, Some(record.organization), ctx);
         }
         let wait = AFTER_BROKEN.saturating_mul(broken.saturating_sub(1));
         ctx.run_later(wait, move |registry, ctx| {
@@ -119,7 +123,7 @@ impl Registry {
 
     /// What is left of a session whose actor breaks: the processes are found by their marker and
     /// ended, and the row is told.
-    fn mop_up(&self, id: SessionId, ctx: &mut Context<Self>) {
+    fn mop_up(&self, id: SessionId, organization: Option<OrganizationId>, ctx: &mut Context<Self>) {
         let world = Arc::clone(&self.world);
         let swept = self.world.launcher.sweep(id, Files::Kept);
         let mopped = swept.then(move |left| {
@@ -138,10 +142,14 @@ impl Registry {
             let ended = Ended { status: SessionStatus::Failed, failure: Some(failure), at };
             world.store.end_session(id, ended)
         });
-        ctx.spawn(mopped.into_actor(self).map(move |stored, _, _| {
-            if let Err(cause) = stored {
-                warn!("the end of session {id} is not stored: {cause}");
+        ctx.spawn(mopped.into_actor(self).map(move |stored, registry, _| match stored {
+            Ok(()) => {
+                let Some(organization) = organization else { return };
+                let subject = Subject { organization, session: Some(id), run: None };
+                let data = json!({ "status": SessionStatus::Failed });
+                registry.world.events.tell(subject, EventKind::SessionEnded, data);
             }
+            Err(cause) => warn!("the end of session {id} is not stored: {cause}"),
         }));
     }
 }
@@ -166,8 +174,8 @@ impl Handle<Gone> for Registry {
     ) -> Answering<()> {
         match resident {
             Resident::Session(id) => {
-                let gone = self.sessions.remove(&id);
-                let view = gone.and_then(|gone| self.world.views.session(gone.organization, id));
+                let organization = self.sessions.remove(&id).map(|gone| gone.organization);
+                let view = organization.and_then(|own| self.world.views.session(own, id));
                 self.world.views.remove_session(id);
                 if in_order {
                     self.broken.remove(&id);
@@ -175,7 +183,7 @@ impl Handle<Gone> for Registry {
                 }
                 match view.map(|view| view.borrow().record.clone()) {
                     Some(record) => self.on_broken(record, ctx),
-                    None => self.mop_up(id, ctx),
+                    None => self.mop_up(id, organization, ctx),
                 }
             }
             Resident::Run(id) => self.on_run_gone(id, in_order, ctx),

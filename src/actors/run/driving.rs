@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use serde_json::Value;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
@@ -16,6 +17,7 @@ use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Begin, Grant, Heartbeat, SessionError, Wait};
 use crate::actors::views::SessionView;
 use crate::db::store::{RunChange, StoreError};
+use crate::domain::event::EventKind;
 use crate::domain::ids::SessionId;
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Occupant, RunnableId, RunnableType};
@@ -41,7 +43,9 @@ impl Run {
         ctx.spawn(stored.into_actor(self).map(move |stored, run, ctx| match stored {
             Ok(()) => {
                 run.record.status = RunStatus::Queued;
+                run.record.session = Some(session);
                 run.record.queued_at = Some(now);
+                run.tell(EventKind::RunQueued, Value::Null);
                 run.publish();
                 run.begin(session, ctx);
             }
@@ -129,6 +133,7 @@ impl Run {
             Ok(()) => {
                 run.record.status = RunStatus::Running;
                 run.record.started_at = Some(now);
+                run.tell(EventKind::RunStarted, Value::Null);
                 run.publish();
                 run.drive(session, ctx);
             }

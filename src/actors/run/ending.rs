@@ -5,16 +5,19 @@ use std::time::Duration;
 use actix::fut::WrapFuture as _;
 use actix::{ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context};
 use futures_util::future::join;
+use serde_json::json;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::records::block_data;
 use super::{Cancel, Continue, Ending, Lease, Phase, Run, RunError};
 use crate::actors::ask::{Answering, Handle, Unanswered, answered};
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Close, Release};
 use crate::actors::views::RunView;
 use crate::db::store::{RunChange, StoreError};
-use crate::domain::run::{BlockStatus, RunStatus};
+use crate::domain::event::EventKind;
+use crate::domain::run::{BlockStatus, RunRecord, RunStatus};
 use crate::domain::session::SessionStatus;
 
 /// How long an execution that was asked to stop may take to do so.
@@ -117,6 +120,9 @@ impl Run {
             ..RunChange::default()
         };
         let open: Vec<_> = self.close_blocks(status);
+        for block in &open {
+            self.tell(EventKind::BlockEnded, block_data(block));
+        }
         let blocks: Vec<_> =
             open.into_iter().map(|block| self.world.store.end_block(block)).collect();
         let stored = join(
@@ -162,6 +168,8 @@ impl Run {
     }
 
     fn on_ended(&mut self, ctx: &mut Context<Self>) {
+        let RunRecord { status, failure, .. } = &self.record;
+        self.tell(EventKind::RunEnded, json!({ "status": status, "failure": failure }));
         self.publish();
         let view = self.view.borrow().clone();
         for waiting in self.waiting.drain(..) {

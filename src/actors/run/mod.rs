@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
 use actix::{Actor, ActorFutureExt as _, AsyncContext as _, Context, SpawnHandle};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,7 @@ use super::registry::{Create, Created, Registry, RegistryError};
 use super::session::Grant;
 use super::views::{RunView, SessionView};
 use super::world::World;
+use crate::domain::event::EventKind;
 use crate::domain::ids::{BlockRunId, SessionId};
 use crate::domain::lease::LeaseToken;
 use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
@@ -180,6 +182,11 @@ impl Run {
             view.record = self.record.clone();
             view.blocks = self.blocks.clone();
         });
+    }
+
+    /// Tells whoever follows the run or its session what has happened to it.
+    fn tell(&self, kind: EventKind, data: Value) {
+        self.world.events.tell(&self.record, kind, data);
     }
 
     /// This run, in its own hands: for the execution of its blocks.

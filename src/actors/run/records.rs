@@ -5,16 +5,30 @@ use std::time::Duration;
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use futures_util::future::Either;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::messages::{AgentSays, AwaitAgent, BeginBlock, EndBlock, Pause};
 use super::{Run, RunError};
 use crate::actors::ask::{Answering, Handle, Unanswered, answered};
 use crate::db::store::{RunChange, StoreError};
+use crate::domain::event::EventKind;
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::{BlockRecord, BlockStatus, RunStatus};
 use crate::workflow::agent::SaidStatus;
 use crate::workflow::host::{BlockBegins, BlockEnded};
+
+/// A block, for whoever follows the run. What it gave is read from the run.
+pub(super) fn block_data(block: &BlockRecord) -> Value {
+    json!({
+        "block": block.id,
+        "parent": block.parent,
+        "label": block.label,
+        "block_type": block.block_type,
+        "status": block.status,
+        "failure": block.failure,
+    })
+}
 
 impl Handle<BeginBlock> for Run {
     fn handle(
@@ -46,6 +60,7 @@ impl Handle<BeginBlock> for Run {
         ctx.spawn(stored.into_actor(self).map(move |stored, run, _| {
             let begun = stored.map_err(RunError::NotStored).map(|()| {
                 let id = record.id;
+                run.tell(EventKind::BlockStarted, block_data(&record));
                 run.blocks.push(record);
                 run.publish();
                 id
@@ -73,6 +88,7 @@ impl Handle<EndBlock> for Run {
         let stored = self.world.store.end_block(record.clone());
         ctx.spawn(stored.into_actor(self).map(move |stored, run, _| {
             let ended = stored.map_err(RunError::NotStored).map(|()| {
+                run.tell(EventKind::BlockEnded, block_data(&record));
                 if let Some(block) = run.blocks.iter_mut().find(|block| block.id == id) {
                     *block = record;
                 }
@@ -125,6 +141,11 @@ impl Run {
         let stored = self.world.store.change_run(self.record.id, change);
         ctx.spawn(stored.into_actor(self).map(move |stored, run, _| {
             if stored.is_ok() && run.ending.is_none() {
+                if status == RunStatus::Paused {
+                    run.tell(EventKind::RunPaused, Value::Null);
+                } else if run.record.status == RunStatus::Paused {
+                    run.tell(EventKind::RunResumed, Value::Null);
+                }
                 run.record.status = status;
                 run.publish();
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
@@ -12,8 +13,11 @@ use super::{Begin, Evict, Grant, Heartbeat, Phase, Release, Renew, Session, Sess
 use crate::actors::ask::{Answering, Handle, Unanswered, answered};
 use crate::actors::views::SessionView;
 use crate::db::store::{Ended, StoreError};
+use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseHash;
-use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, Refusal, RunnableType};
+use crate::domain::occupancy::{
+    Event, Generation, Held, Occupancy, Occupant, Refusal, RunnableType,
+};
 use crate::domain::session::SessionStatus;
 
 /// A change that is wanted. When it takes effect is known only when its turn comes.
@@ -176,15 +180,25 @@ impl Session {
 
     fn take_over(&mut self, next: Occupancy) {
         let now = self.world.clock.now();
-        match (self.record.occupancy.holder(), next.holder()) {
-            (None, Some(held)) => {
-                info!(parent: &self.span, "{} began on {}", held.occupant, self.record.id);
-            }
-            (Some(held), None) => {
-                info!(parent: &self.span, "{} left {}", held.occupant, self.record.id);
-                self.record.deadlines.idle_expires_at = self.idle_from(now);
-            }
-            (Some(_), Some(_)) | (None, None) => {}
+        let (before, after) = (self.record.occupancy.holder(), next.holder());
+        if let Some(held) = before
+            && after.is_none_or(|next| next.occupant != held.occupant)
+        {
+            info!(parent: &self.span, "{} left {}", held.occupant, self.record.id);
+            // Who had time left has given it back, or was evicted.
+            let lapsed = held.expires_at <= now;
+            let kind =
+                if lapsed { EventKind::OccupancyLapsed } else { EventKind::OccupancyReleased };
+            self.tell(kind, holding(held));
+        }
+        if let Some(held) = after
+            && before.is_none_or(|before| before.generation != held.generation)
+        {
+            info!(parent: &self.span, "{} began on {}", held.occupant, self.record.id);
+            self.tell(EventKind::OccupancyBegun, holding(held));
+        }
+        if before.is_some() && after.is_none() {
+            self.record.deadlines.idle_expires_at = self.idle_from(now);
         }
         self.record.occupancy = next;
         self.record.modified_at = now;
@@ -206,6 +220,16 @@ impl Session {
         let held = occupancy.holder().ok_or(Unanswered::Gone)?;
         Ok(Grant { generation: held.generation, expires_at: held.expires_at })
     }
+}
+
+/// Who holds a session, for whoever follows it.
+fn holding(held: &Held) -> Value {
+    json!({
+        "runnable_type": held.occupant.runnable_type,
+        "runnable_id": held.occupant.runnable_id,
+        "generation": held.generation,
+        "expires_at": held.expires_at,
+    })
 }
 
 impl Handle<Begin> for Session {
@@ -283,6 +307,7 @@ impl Handle<Renew> for Session {
                 // Another renewal may have been stored meanwhile: the later end counts.
                 let expires_at = session.record.deadlines.expires_at.max(deadlines.expires_at);
                 session.record.deadlines.expires_at = expires_at;
+                session.tell(EventKind::SessionRenewed, json!({ "expires_at": expires_at }));
                 session.publish();
                 session.set_timer(ctx);
                 session.view.borrow().clone()

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context};
+use serde_json::json;
 use tokio::sync::oneshot;
 use tracing::{Instrument as _, error, info, warn};
 
 use super::{Close, Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Handle, Unanswered};
 use crate::db::store::{Ended, StoreError};
+use crate::domain::event::EventKind;
 use crate::domain::occupancy::{Event, Occupancy};
-use crate::domain::session::{Failure, SessionStatus};
+use crate::domain::session::{Failure, SessionRecord, SessionStatus};
 use crate::system::desktop::Desktop;
 
 /// How long to wait before the end is written again.
@@ -51,7 +53,9 @@ impl Session {
         if matches!(self.phase, Phase::Closing { .. }) {
             return None;
         }
+        let data = json!({ "status": end.status, "failure": end.failure });
         let left = self.enter(Phase::Closing { end, waiting: Vec::new() });
+        self.tell(EventKind::SessionClosing, data);
         self.dismiss_waiters();
         self.ended.cancel();
         self.following = None;
@@ -108,6 +112,8 @@ impl Session {
         for done in std::mem::take(waiting) {
             let _ = done.send(Ok(()));
         }
+        let SessionRecord { status, failure, .. } = &self.record;
+        self.tell(EventKind::SessionEnded, json!({ "status": status, "failure": failure }));
         self.publish();
         let (id, status) = (self.record.id, self.record.status);
         info!(parent: &self.span, "session {id} has ended: {status}");

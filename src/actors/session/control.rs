@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, SpawnHandle};
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -18,6 +19,7 @@ use super::viewing::{Connected, Visit};
 use super::{CedeControl, Phase, Session, SessionError, TakeControl};
 use crate::actors::ask::{Answering, Handle, answered};
 use crate::domain::control::{Control, Credential, Event, Party, Refusal};
+use crate::domain::event::EventKind;
 use crate::domain::ids::ViewerId;
 use crate::domain::rfb::Role;
 
@@ -157,6 +159,7 @@ impl Session {
         if let (Credential::Ticket(ticket), Some(client)) = (visit.credential, &visit.client) {
             self.world.views.tickets.bind(ticket, client);
         }
+        self.tell(EventKind::ViewerJoined, visitor(id, &visit, kind));
         let out = CancellationToken::new();
         let connection = Connection { visit, kind, since: now, out: out.clone() };
         self.watchers.connections.insert(id, connection);
@@ -186,6 +189,7 @@ impl Session {
 
     fn on_left(&mut self, id: ViewerId, ctx: &mut Context<Self>) {
         let Some(connection) = self.watchers.connections.remove(&id) else { return };
+        self.tell(EventKind::ViewerLeft, visitor(id, &connection.visit, connection.kind));
         if let Some(party) = connection.visit.party()
             && connection.kind == Kind::Messages
             && !self.watchers.has_channel(&party)
@@ -227,9 +231,11 @@ impl Session {
             (_, Some(user)) if !self.watchers.control.is_of(&user.party) => {
                 let label = user.label.as_deref().unwrap_or("a viewer");
                 info!(parent: &self.span, "{label} has control of {id}");
+                self.tell(EventKind::ControlTaken, json!({ "label": user.label }));
             }
-            (Some(_), None) => {
+            (Some(user), None) => {
                 info!(parent: &self.span, "control of {id} is back with the agent");
+                self.tell(EventKind::ControlCeded, json!({ "label": user.label }));
             }
             (Some(_) | None, _) => {}
         }
@@ -262,6 +268,11 @@ impl Session {
             }
         }));
     }
+}
+
+/// Who is connected, for whoever follows the session.
+fn visitor(id: ViewerId, visit: &Visit, kind: Kind) -> serde_json::Value {
+    json!({ "viewer": id, "kind": kind.as_str(), "label": visit.label })
 }
 
 impl Handle<TakeControl> for Session {

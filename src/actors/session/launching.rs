@@ -2,11 +2,13 @@
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use serde_json::json;
 use tracing::{Instrument as _, info};
 
 use super::{Phase, Session};
 use crate::db::store::{Started, StoreError};
 use crate::domain::deadlines::Deadlines;
+use crate::domain::event::EventKind;
 use crate::domain::session::{Failure, SessionStatus};
 use crate::system::desktop::{Desktop, LaunchError, Order};
 
@@ -81,6 +83,9 @@ impl Session {
         self.record.modified_at = at;
         self.record.deadlines = deadlines;
         info!(parent: &self.span, "session {} runs on display :{number}", self.record.id);
+        let expires_at = self.record.deadlines.expires_at;
+        let data = json!({ "display_number": number, "expires_at": expires_at });
+        self.tell(EventKind::SessionStarted, data);
         self.next_turn(ctx);
         self.publish();
         self.set_timer(ctx);

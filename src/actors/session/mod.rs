@@ -48,6 +48,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use actix::{Actor, Context, SpawnHandle};
+use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -74,6 +75,7 @@ use super::registration::Registration;
 use super::views::{SessionView, WaiterView};
 use super::world::World;
 use crate::db::store::Ended;
+use crate::domain::event::EventKind;
 use crate::domain::occupancy::Queue;
 use crate::domain::session::SessionRecord;
 use crate::system::desktop::{Desktop, Following};
@@ -182,6 +184,11 @@ impl Session {
     fn enter(&mut self, phase: Phase) -> Phase {
         self.world.journal.phase(&self.name, phase.name());
         std::mem::replace(&mut self.phase, phase)
+    }
+
+    /// Tells whoever follows the session what has happened to it.
+    fn tell(&self, kind: EventKind, data: Value) {
+        self.world.events.tell(&self.record, kind, data);
     }
 
     /// Tells whoever watches how the session stands.

@@ -20,6 +20,7 @@ use super::{Phase, Session};
 use crate::actors::ask::{Address, Answering, Ask, Handle, answered};
 use crate::actors::journal::About;
 use crate::db::store::{Ended, StoreError};
+use crate::domain::event::EventKind;
 use crate::domain::session::{Failure, SessionStatus};
 use crate::system::desktop::{Desktop, Files, Revived, Unrevived};
 
@@ -94,6 +95,7 @@ impl Ask for Recovered {
 
 impl Handle<Recovered> for Session {
     fn handle(&mut self, recovered: Recovered, _: &mut Context<Self>) -> Answering<()> {
+        self.tell(EventKind::SessionRecovered, recovered.summary());
         let Recovered { what, cause, tries, took, .. } = recovered;
         let id = self.record.id;
         info!(parent: &self.span, "{id} {what} after {} ms, try {tries}: {cause}", took.as_millis());
@@ -124,6 +126,7 @@ impl Session {
             *desktop = Some(dead);
         }
         self.following = None;
+        self.tell(EventKind::SessionRecovering, json!({ "failure": failure }));
         let trouble = Trouble { cause: failure, since: now, tries: 0 };
         let stored = self.world.store.retry_session(id);
         ctx.spawn(stored.into_actor(self).map(move |stored, session, ctx| {

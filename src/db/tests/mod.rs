@@ -1,5 +1,6 @@
 //! Each test runs on both databases.
 
+mod events;
 mod faults;
 mod lists;
 mod migrations;

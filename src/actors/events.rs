@@ -1,0 +1,170 @@
+//! The door through which actors tell what has happened.
+//!
+//! [`Events::tell`] costs a push: what is told is numbered, stored and passed on by the one who
+//! has the [`Untold`] end, behind every mailbox. What is acknowledged elsewhere does not wait for
+//! it; what was told in the last moments before the server is killed is lost.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+
+use super::clock::Clock;
+use crate::domain::event::{EventKind, NewEvent, Subject};
+use crate::domain::ids::{Mint, OrganizationId};
+
+/// How many events may wait to be stored, while the database is away. What is told beyond that is
+/// lost, and how much that was becomes an event.
+const MOST_WAITING: usize = 50_000;
+
+/// How long events are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// How long.
+    pub keep_seconds: u64,
+    /// How many of each organization at most.
+    pub keep_most: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { keep_seconds: 7 * 24 * 60 * 60, keep_most: 200_000 }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: AtomicUsize,
+    lost: Mutex<BTreeMap<OrganizationId, u64>>,
+    /// The latest number that is stored, of each organization that is followed.
+    latest: DashMap<OrganizationId, watch::Sender<i64>>,
+}
+
+/// Where to tell what has happened, and whom to follow.
+#[derive(Debug)]
+pub struct Events {
+    clock: Clock,
+    mint: Mint,
+    told: mpsc::UnboundedSender<NewEvent>,
+    shared: Arc<Shared>,
+}
+
+/// What was told and is not stored yet.
+#[derive(Debug)]
+pub struct Untold {
+    clock: Clock,
+    mint: Mint,
+    told: mpsc::UnboundedReceiver<NewEvent>,
+    shared: Arc<Shared>,
+}
+
+impl Events {
+    /// The door, and the end at which what is told comes out.
+    pub fn new(clock: Clock) -> (Self, Untold) {
+        let (told, untold) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::default());
+        let mint = || Mint::new(rand::random());
+        let door = Self { clock, mint: mint(), told, shared: Arc::clone(&shared) };
+        (door, Untold { clock, mint: mint(), told: untold, shared })
+    }
+
+    /// Tells what has happened to `subject`. `data` has no secrets in it.
+    pub fn tell(&self, subject: impl Into<Subject>, kind: EventKind, data: Value) {
+        let (subject, at) = (subject.into(), self.clock.now());
+        if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            *self.shared.lost.lock().entry(subject.organization).or_default() += 1;
+            return;
+        }
+        let event = NewEvent { id: self.mint.mint(at), subject, kind, data, at };
+        let _ = self.told.send(event); // At the very end of the server nobody listens.
+    }
+
+    /// The number of an organization's latest event that is stored, as it rises; 0 if none was
+    /// stored since the server started.
+    pub fn latest(&self, organization: OrganizationId) -> watch::Receiver<i64> {
+        self.shared.latest.entry(organization).or_insert_with(|| watch::channel(0).0).subscribe()
+    }
+}
+
+impl Untold {
+    /// At most `most` events in the order in which they were told; none when nobody is left to tell
+    /// any. Those that were lost before are told first.
+    pub async fn next(&mut self, most: usize) -> Vec<NewEvent> {
+        let mut events = Vec::new();
+        let count = self.told.recv_many(&mut events, most).await;
+        self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
+        let lost = std::mem::take(&mut *self.shared.lost.lock());
+        events.extend(lost.into_iter().map(|(organization, lost)| {
+            let at = self.clock.now();
+            let subject = Subject { organization, session: None, run: None };
+            let data = json!({ "lost": lost });
+            NewEvent { id: self.mint.mint(at), subject, kind: EventKind::Gap, data, at }
+        }));
+        events
+    }
+
+    /// Tells whoever follows that events are stored.
+    pub fn stored(&self, latest: &BTreeMap<OrganizationId, i64>) {
+        for (organization, seq) in latest {
+            // Whom nobody follows any more is forgotten.
+            self.shared.latest.remove_if(organization, |_, sender| sender.receiver_count() == 0);
+            if let Some(sender) = self.shared.latest.get(organization) {
+                sender.send_if_modified(|known| {
+                    let rises = *known < *seq;
+                    *known = (*known).max(*seq);
+                    rises
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(organization: u64) -> Subject {
+        Subject { organization: OrganizationId::from(organization), session: None, run: None }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_wait_any_more_is_counted_and_becomes_an_event() {
+        let (events, mut untold) = Events::new(Clock::start());
+        for number in 0..MOST_WAITING + 3 {
+            events.tell(subject(1), EventKind::RunStarted, json!(number));
+        }
+        let first = untold.next(10).await;
+        let gap = first.last().unwrap();
+        assert_eq!((first.len(), gap.kind, &gap.data), (11, EventKind::Gap, &json!({ "lost": 3 })));
+        events.tell(subject(1), EventKind::RunEnded, Value::Null);
+        drop(events);
+        let mut rest = Vec::new();
+        loop {
+            let more = untold.next(10_000).await;
+            if more.is_empty() {
+                break;
+            }
+            rest.extend(more);
+        }
+        assert_eq!(rest.len(), MOST_WAITING - 10 + 1);
+        assert_eq!(rest.last().unwrap().kind, EventKind::RunEnded);
+    }
+
+    #[tokio::test]
+    async fn whoever_follows_an_organization_hears_of_its_events_alone() {
+        let (events, untold) = Events::new(Clock::start());
+        let (mut ours, theirs) =
+            (events.latest(OrganizationId::from(1)), events.latest(OrganizationId::from(2)));
+        untold.stored(&BTreeMap::from([(OrganizationId::from(1), 4)]));
+        assert_eq!(*ours.wait_for(|seq| *seq > 0).await.unwrap(), 4);
+        untold.stored(&BTreeMap::from([(OrganizationId::from(1), 3)]));
+        assert_eq!((*ours.borrow(), *theirs.borrow()), (4, 0));
+    }
+}

@@ -1,0 +1,218 @@
+//! What has happened to sessions and runs, numbered for each organization.
+//!
+//! The counter of an organization is raised in the transaction that stores its events. Whoever
+//! raises it next waits for the end of that transaction, on another node too, so that numbers have
+//! no gaps and become visible in their order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use diesel::dsl::max;
+use diesel::prelude::*;
+use diesel_async::{AsyncConnection as _, RunQueryDsl};
+use serde_json::Value;
+
+use super::Db;
+use super::query::{DbError, on};
+use super::values::{Reader, all, stored};
+use crate::domain::event::{Event, EventKind, NewEvent, Subject};
+use crate::domain::ids::{OrganizationId, SessionId};
+use crate::schema::{event_sequences as sequences, session_events as events};
+
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = events, treat_none_as_default_value = false)]
+#[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+struct Row {
+    organization_id: String,
+    seq: i64,
+    id: String,
+    kind: String,
+    session_id: Option<String>,
+    run_id: Option<String>,
+    data: Value,
+    happened_at: NaiveDateTime,
+}
+
+impl From<&NewEvent> for Row {
+    fn from(event: &NewEvent) -> Self {
+        let NewEvent { id, subject, kind, data, at } = event;
+        Self {
+            organization_id: subject.organization.to_string(),
+            seq: 0,
+            id: id.to_string(),
+            kind: kind.to_string(),
+            session_id: subject.session.map(|id| id.to_string()),
+            run_id: subject.run.map(|id| id.to_string()),
+            data: data.clone(),
+            happened_at: stored(*at),
+        }
+    }
+}
+
+impl TryFrom<Row> for Event {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let read = Reader { row: &row.id };
+        let subject = Subject {
+            organization: read.parse("session_events.organization_id", &row.organization_id)?,
+            session: read.parse_some("session_events.session_id", row.session_id.as_deref())?,
+            run: read.parse_some("session_events.run_id", row.run_id.as_deref())?,
+        };
+        let event = NewEvent {
+            id: read.parse("session_events.id", &row.id)?,
+            subject,
+            kind: read.parse("session_events.kind", &row.kind)?,
+            data: row.data,
+            at: row.happened_at.and_utc(),
+        };
+        Ok(Self { seq: row.seq, event })
+    }
+}
+
+/// Where the events of an organization stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// The number of the latest; 0 before the first.
+    pub last: i64,
+    /// Up to this one they are forgotten.
+    pub forgotten: i64,
+}
+
+/// Stores events, all or none, and gives the latest number of each organization that has some.
+/// Those that are there already stay as they are, so that it may be repeated.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<OrganizationId, i64>, DbError> {
+    let rows: Vec<Row> = new.iter().map(Row::from).collect();
+    let organizations: BTreeSet<OrganizationId> =
+        new.iter().map(|event| event.subject.organization).collect();
+    on!(db, write, |c| {
+        c.transaction(async move |c| {
+            let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+            let known = events::table.filter(events::id.eq_any(ids)).select(events::id);
+            let known: BTreeSet<String> = known.load(c).await?.into_iter().collect();
+            let mut latest = BTreeMap::new();
+            // In one order everywhere, so that two nodes cannot wait for each other.
+            for organization in organizations {
+                let name = organization.to_string();
+                let own: Vec<Row> = rows
+                    .iter()
+                    .filter(|row| row.organization_id == name && !known.contains(&row.id))
+                    .cloned()
+                    .collect();
+                let first = (
+                    sequences::organization_id.eq(name.clone()),
+                    sequences::last_seq.eq(0_i64),
+                    sequences::forgotten_seq.eq(0_i64),
+                );
+                let insert = diesel::insert_into(sequences::table).values(first);
+                insert.on_conflict(sequences::organization_id).do_nothing().execute(c).await?;
+                let count = i64::try_from(own.len()).unwrap_or(0);
+                let raised = sequences::last_seq.eq(sequences::last_seq + count);
+                let raise = diesel::update(sequences::table.find(name.clone())).set(raised);
+                raise.execute(c).await?;
+                let last = sequences::table.find(name).select(sequences::last_seq);
+                let last: i64 = last.first(c).await?;
+                // SQLite takes but one row at a time where some columns may be null.
+                for (row, seq) in own.into_iter().zip(last - count + 1..) {
+                    let row = Row { seq, ..row };
+                    diesel::insert_into(events::table).values(row).execute(c).await?;
+                }
+                latest.insert(organization, last);
+            }
+            Ok(latest)
+        })
+        .await
+    })
+    .await
+}
+
+/// At most `limit` events behind the number `after`, in their order: of the organization, or of
+/// one session, with those that tell of a gap.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn after(
+    db: &Db,
+    organization: OrganizationId,
+    session: Option<SessionId>,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<Event>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let mut query = events::table
+            .filter(events::organization_id.eq(organization.to_string()))
+            .filter(events::seq.gt(after))
+            .into_boxed();
+        if let Some(session) = session {
+            let own = events::session_id.eq(session.to_string());
+            query = query.filter(own.or(events::kind.eq(EventKind::Gap.as_str()).nullable()));
+        }
+        let query = query.order(events::seq).limit(limit.into());
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+/// Where the events of an organization stand.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn extent(db: &Db, organization: OrganizationId) -> Result<Extent, DbError> {
+    let found: Option<(i64, i64)> = on!(db, read, |c| {
+        let query = sequences::table.find(organization.to_string());
+        let query = query.select((sequences::last_seq, sequences::forgotten_seq));
+        Ok(query.first(c).await.optional()?)
+    })
+    .await?;
+    Ok(found.map_or_else(Extent::default, |(last, forgotten)| Extent { last, forgotten }))
+}
+
+/// Forgets what happened before `before`, and of each organization all but the latest `most`;
+/// how many there were.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn forget(db: &Db, before: DateTime<Utc>, most: u32) -> Result<usize, DbError> {
+    let known: Vec<(String, i64, i64)> = on!(db, read, |c| {
+        let columns = (sequences::organization_id, sequences::last_seq, sequences::forgotten_seq);
+        Ok(sequences::table.select(columns).load(c).await?)
+    })
+    .await?;
+    let mut forgotten = 0;
+    for (organization, last, already) in known {
+        forgotten += on!(db, write, |c| {
+            c.transaction(async move |c| {
+                let old: Option<i64> = events::table
+                    .filter(events::organization_id.eq(organization.clone()))
+                    .filter(events::happened_at.lt(stored(before)))
+                    .select(max(events::seq))
+                    .first(c)
+                    .await?;
+                let through = old.unwrap_or(0).max(last - i64::from(most));
+                if through <= already {
+                    return Ok(0);
+                }
+                let counter = sequences::table
+                    .filter(sequences::organization_id.eq(organization.clone()))
+                    .filter(sequences::forgotten_seq.lt(through));
+                let moved = sequences::forgotten_seq.eq(through);
+                diesel::update(counter).set(moved).execute(c).await?;
+                let gone = events::table
+                    .filter(events::organization_id.eq(organization))
+                    .filter(events::seq.le(through));
+                Ok(diesel::delete(gone).execute(c).await?)
+            })
+            .await
+        })
+        .await?;
+    }
+    Ok(forgotten)
+}
