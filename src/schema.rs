@@ -74,6 +74,7 @@ diesel::table! {
         started_at -> Nullable<Timestamp>,
         completed_at -> Nullable<Timestamp>,
         modified_at -> Timestamp,
+        start_by -> Nullable<Timestamp>,
     }
 }
 

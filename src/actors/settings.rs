@@ -12,6 +12,8 @@ use crate::domain::control::{OnTakeover, Patience};
 pub struct Settings {
     /// How many sessions may live at once on this node.
     pub max_sessions: usize,
+    /// How long a session's browser may take to run.
+    pub start_seconds: u64,
     /// The lifetime of a session that asks for none.
     pub default_lifetime_seconds: u64,
     /// The shortest lifetime that may be asked for.
@@ -67,6 +69,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_sessions: 50,
+            start_seconds: 120,
             default_lifetime_seconds: 60 * 60,
             min_lifetime_seconds: 5 * 60,
             max_lifetime_seconds: 240 * 60,
@@ -103,6 +106,7 @@ impl Settings {
                 problems.push(problem.to_owned());
             }
         };
+        check(self.start_seconds > 0, "start_seconds must be at least 1");
         check(self.max_sessions > 0, "max_sessions must be at least 1");
         check(
             self.min_lifetime_seconds <= self.default_lifetime_seconds

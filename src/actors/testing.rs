@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -204,12 +205,19 @@ impl Store for Rows {
         })
     }
 
-    fn occupy(&self, id: SessionId, expected: Generation, next: Occupancy) -> Stored {
+    fn occupy(
+        &self,
+        id: SessionId,
+        expected: Generation,
+        next: Occupancy,
+        idle: Option<DateTime<Utc>>,
+    ) -> Stored {
         self.change_session(id, |record| {
             if record.occupancy.generation() != expected {
                 return Err(StoreError::Conflict { stored: record.occupancy.clone() });
             }
             record.occupancy = next;
+            record.deadlines.idle_expires_at = idle.or(record.deadlines.idle_expires_at);
             Ok(())
         })
     }
@@ -239,9 +247,16 @@ impl Store for Rows {
         })
     }
 
-    fn move_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored {
+    fn amend_session(&self, id: SessionId, echo: Value) -> Stored {
         self.change_session(id, |record| {
-            record.deadlines = deadlines;
+            record.spec.echo = echo;
+            Ok(())
+        })
+    }
+
+    fn extend_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored {
+        self.change_session(id, |record| {
+            record.deadlines = record.deadlines.later(&deadlines);
             Ok(())
         })
     }

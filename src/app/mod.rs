@@ -23,6 +23,7 @@ use actix_web::web::Data;
 use actix_web::{HttpServer, dev::Server};
 use anyhow::Context as _;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -166,6 +167,7 @@ fn listen(
         base_url,
         address,
         turns: http::debug_sessions::Turns::default(),
+        streams: Arc::new(Semaphore::new(settings.http.max_event_streams)),
         closing: closing.clone(),
     });
     actix::spawn(http::debug_sessions::sweep(front.clone()));

@@ -86,7 +86,8 @@ async fn evict(
     let Some(held) = held else { return Ok(()) };
     let release = Event::Release { generation: held.generation, lease: held.lease };
     let vacant = session.occupancy.after(release)?;
-    let stored = world.store.occupy(session.id, held.generation, vacant.clone()).await;
+    let idle = world.settings.idle().map(|idle| world.clock.now() + idle);
+    let stored = world.store.occupy(session.id, held.generation, vacant.clone(), idle).await;
     stored.with_context(|| format!("the release of session {} cannot be stored", session.id))?;
     info!("session {} was released: {} has ended", session.id, held.occupant);
     let data = json!({
@@ -96,6 +97,7 @@ async fn evict(
     });
     world.events.tell(&*session, EventKind::OccupancyReleased, data);
     session.occupancy = vacant;
+    session.deadlines.idle_expires_at = idle.or(session.deadlines.idle_expires_at);
     Ok(())
 }
 

@@ -155,6 +155,7 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<Value, RequestError> {
         let mut request = self.http.request(method, self.link(path));
+        request = request.header("accept", "application/json");
         if let Some(key) = &self.api_key {
             request = request.header("x-api-key", key.expose());
         }

@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod demo_site;
 mod doctor;
+mod events;
 pub mod logging;
 mod output;
 mod run;
@@ -31,6 +32,7 @@ Examples:
   greenroom serve                             serve on http://127.0.0.1:8787
   greenroom run flow.yaml --param city=Bonn   run a workflow and follow it
   greenroom sessions list --json              what runs, for programs
+  greenroom events --follow                   what happens to sessions and runs
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 130 interrupted.
 Settings are described by `greenroom config`.";
@@ -55,6 +57,8 @@ enum Command {
     Run(run::Arguments),
     /// List, make, show and close browser sessions.
     Sessions(sessions::Arguments),
+    /// Print what happens to sessions and runs.
+    Events(events::Arguments),
     /// List, show and cancel workflow runs.
     Runs(runs::Arguments),
     /// Serve a directory of files on loopback, as a site to try workflows on.
@@ -93,6 +97,7 @@ pub fn main() -> ExitCode {
             Command::Doctor(arguments) => doctor::doctor(&arguments, &environment).await,
             Command::Run(arguments) => run::run(arguments).await,
             Command::Sessions(arguments) => sessions::sessions(arguments).await,
+            Command::Events(arguments) => events::events(arguments).await,
             Command::Runs(arguments) => runs::runs(arguments).await,
             Command::DemoSite(arguments) => demo_site::demo_site(&arguments).await,
         }

@@ -87,8 +87,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn insert_session(&self, session: SessionRecord) -> Stored;
 
     /// `next` takes the place of the occupancy if its generation is still `expected` and the
-    /// session has not ended; otherwise [`StoreError::Conflict`] or [`StoreError::Final`].
-    fn occupy(&self, id: SessionId, expected: Generation, next: Occupancy) -> Stored;
+    /// session has not ended; otherwise [`StoreError::Conflict`] or [`StoreError::Final`]. Where
+    /// that makes the session vacant, `idle` is when it will have been so for too long.
+    fn occupy(
+        &self,
+        id: SessionId,
+        expected: Generation,
+        next: Occupancy,
+        idle: Option<DateTime<Utc>>,
+    ) -> Stored;
 
     /// The session runs.
     fn start_session(&self, id: SessionId, started: Started) -> Stored;
@@ -99,8 +106,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The session runs again, on this desktop. Its deadlines stay.
     fn restart_session(&self, id: SessionId, desktop: DesktopIdentity) -> Stored;
 
-    /// The session's deadlines have moved.
-    fn move_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored;
+    /// The session's deadlines are not before these; those that are later already stay.
+    fn extend_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored;
+
+    /// What clients asked for, and read back, has changed.
+    fn amend_session(&self, id: SessionId, echo: serde_json::Value) -> Stored;
 
     /// The session has ended, and its occupancy is closed. A final row is not written again:
     /// [`StoreError::Final`].

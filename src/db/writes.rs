@@ -1,5 +1,7 @@
 //! [`Store`] on a database.
 
+use chrono::{DateTime, Utc};
+
 use super::store::{Ended, RunChange, Started, Store, Stored};
 use super::{Db, artifacts, audit_events, blocks, runs, sessions, workflows};
 use crate::domain::audit::AuditEvent;
@@ -15,9 +17,15 @@ impl Store for Db {
         Box::pin(async move { sessions::insert(&db, session).await })
     }
 
-    fn occupy(&self, id: SessionId, expected: Generation, next: Occupancy) -> Stored {
+    fn occupy(
+        &self,
+        id: SessionId,
+        expected: Generation,
+        next: Occupancy,
+        idle: Option<DateTime<Utc>>,
+    ) -> Stored {
         let db = self.clone();
-        Box::pin(async move { sessions::occupy(&db, id, expected, next).await })
+        Box::pin(async move { sessions::occupy(&db, id, expected, next, idle).await })
     }
 
     fn start_session(&self, id: SessionId, started: Started) -> Stored {
@@ -35,9 +43,14 @@ impl Store for Db {
         Box::pin(async move { sessions::restart(&db, id, desktop).await })
     }
 
-    fn move_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored {
+    fn extend_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored {
         let db = self.clone();
-        Box::pin(async move { sessions::move_deadlines(&db, id, deadlines).await })
+        Box::pin(async move { sessions::extend_deadlines(&db, id, deadlines).await })
+    }
+
+    fn amend_session(&self, id: SessionId, echo: serde_json::Value) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { sessions::amend(&db, id, echo).await })
     }
 
     fn end_session(&self, id: SessionId, ended: Ended) -> Stored {

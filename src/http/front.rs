@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::caller::Keys;
@@ -33,6 +34,8 @@ pub struct Front {
     pub address: SocketAddr,
     /// One at a time for each owner of a debug session.
     pub turns: Turns,
+    /// How many more streams of events may be opened.
+    pub streams: Arc<Semaphore>,
     /// Canceled when the server stops: what goes on for long, such as a stream, ends then.
     pub closing: CancellationToken,
 }

@@ -13,6 +13,7 @@ pub mod caller;
 pub mod cdp;
 pub mod debug_sessions;
 pub mod error;
+pub mod events;
 pub mod front;
 pub mod health;
 pub mod idempotency;
@@ -41,6 +42,7 @@ pub use settings::{Settings, Wrong};
 pub fn routes(config: &mut web::ServiceConfig) {
     health::routes(config);
     sessions::routes(config);
+    events::routes(config);
     runs::routes(config); // Before those of workflows, whose ids would be `runs`.
     workflows::routes(config);
     artifacts::routes(config);

@@ -20,6 +20,8 @@ pub struct Settings {
     pub embed_origins: Vec<String>,
     /// How large a request's body may be, after decompression.
     pub max_body_bytes: usize,
+    /// How many streams of events may be open at once.
+    pub max_event_streams: usize,
 }
 
 impl Default for Settings {
@@ -30,6 +32,7 @@ impl Default for Settings {
             cors_origins: vec!["*".to_owned()],
             embed_origins: Vec::new(),
             max_body_bytes: 8 * 1024 * 1024,
+            max_event_streams: 500,
         }
     }
 }

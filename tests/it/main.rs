@@ -18,6 +18,7 @@ mod architecture;
 mod commands;
 mod credentials;
 mod deadlines;
+mod events;
 mod faults;
 mod occupancy;
 mod requests;

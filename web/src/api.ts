@@ -87,6 +87,13 @@ export class Api {
         return this.#json<Session>(`/v1/browser_sessions/${encodeURIComponent(id)}`);
     }
 
+    /** Keeps a session open for as long again as it was made for. */
+    async renew(id: string): Promise<Session> {
+        const path = `/v1/browser_sessions/${encodeURIComponent(id)}/renew`;
+        const answer = await this.#send("POST", path, "application/json");
+        return (await answer.json()) as Session;
+    }
+
     async sessions(): Promise<Session[]> {
         const answer = await this.#json<unknown>("/v1/browser_sessions");
         if (!Array.isArray(answer)) throw new ApiError(200, null, "The server sent no list.");
@@ -122,9 +129,14 @@ export class Api {
     }
 
     async #get(path: string, accept: string): Promise<Response> {
+        return this.#send("GET", path, accept);
+    }
+
+    async #send(method: string, path: string, accept: string): Promise<Response> {
         let answer: Response;
         try {
             answer = await fetch(path, {
+                method,
                 // A ticket for one page is known by the page's name.
                 headers: { accept, "x-greenroom-client": clientId(), ...header(this.credentials) },
                 cache: "no-cache",

@@ -14,7 +14,8 @@ export function remaining(milliseconds: number): string {
 
 /** The time at which a session ends by itself, in milliseconds since 1970. */
 export function endOf(session: Session): number | null {
-    const ends = [session.expires_at, session.idle_expires_at]
+    const idle = isOccupied(session) ? null : session.idle_expires_at;
+    const ends = [session.expires_at, idle]
         .map((at) => Date.parse(at ?? ""))
         .filter((at) => !Number.isNaN(at));
     return ends.length > 0 ? Math.min(...ends) : null;

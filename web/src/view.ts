@@ -15,6 +15,7 @@ import {
 } from "./control";
 import { type Credentials, forget, keep, load } from "./credentials";
 import { element } from "./dom";
+import { Expiry } from "./expiry";
 import { askForKey } from "./gate";
 import { KEYS, relay } from "./keyboard";
 import { type Link, Screen } from "./screen";
@@ -31,6 +32,7 @@ class View {
     readonly #stills: Stills;
     readonly #channel: Channel;
     readonly #clipboard: Clipboard;
+    readonly #expiry: Expiry;
     #control: Control = initial;
     #session: Session | null = null;
     #run: Run | null = null;
@@ -79,6 +81,10 @@ class View {
             onMessage: (message) => this.#onMessage(message),
         });
         this.#clipboard = new Clipboard(this.#channel, this.#screen);
+        this.#expiry = new Expiry(this.#api, id, () => this.#mayKeep(), (session) => {
+            this.#session = session;
+            this.#renderTime();
+        });
         this.#wireControls();
         window.setInterval(() => this.#renderTime(), 500);
         this.#change({ kind: "cede" });
@@ -156,12 +162,21 @@ class View {
 
     #end(ending: Parameters<typeof renderEnd>[1] | null): void {
         this.stop();
+        this.#expiry.hide();
         renderEnd(this.id, ending, this.#session);
     }
 
     #renderTime(): void {
-        if (this.#session && !this.#ended) renderTime(this.#session, this.#api.now());
+        if (this.#session && !this.#ended) {
+            renderTime(this.#session, this.#api.now());
+            this.#expiry.render(this.#session);
+        }
         if (this.#screen.link.state === "waiting") this.#renderLink();
+    }
+
+    /** Whoever has a key may, and whose ticket is good for more than watching. */
+    #mayKeep(): boolean {
+        return this.#api.credentials.kind === "key" || this.#control.role === "control";
     }
 
     // The picture.

@@ -339,10 +339,15 @@ async function answer(fake, request, response) {
         const found = fake.runs.get(run);
         return found ? json(200, found) : json(404, { detail: "No such run.", code: "run_unknown" });
     }
-    const [, id, rest] = /^\/v1\/browser_sessions\/([^/]+)(\/screenshot)?$/.exec(path) ?? [];
+    const [, id, rest] = /^\/v1\/browser_sessions\/([^/]+)(\/screenshot|\/renew)?$/.exec(path) ?? [];
     const found = id && fake.sessions.get(id);
     if (!found) return json(404, { detail: "There is no such session.", code: "session_unknown" });
     if (!rest) return json(200, found);
+    if (rest === "/renew") {
+        if (request.method !== "POST") return json(405, { detail: "POST", code: "method" });
+        found.expires_at = new Date(Date.now() + 60 * 60_000).toISOString();
+        return json(200, found);
+    }
     fake.shots += 1;
     // A PNG whatever was asked for: Node has no JPEG encoder, and browsers look at the bytes.
     response.writeHead(200, { "content-type": "image/png" });

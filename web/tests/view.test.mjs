@@ -330,3 +330,29 @@ test("on a phone everything is within reach, and a tap clicks", async () => {
         await leave(page);
     }
 });
+
+test("a session that is about to end says so, and is kept open by whoever may", async () => {
+    const soon = new Date(Date.now() + 40_000).toISOString();
+    fake.sessions.set(ID, session(ID, { expires_at: soon }));
+    const page = await watching();
+    const banner = page.locator("#expiry");
+    await banner.waitFor();
+    assert.match(await banner.innerText(), /This session ends in 0:\d\d\./);
+    assert.equal(await banner.getAttribute("data-urgent"), "true");
+    await page.getByRole("button", { name: "Keep it open" }).click();
+    await banner.waitFor({ state: "hidden" });
+    assert.ok(Date.parse(fake.sessions.get(ID).expires_at) > Date.now() + 50 * 60_000);
+    await leave(page);
+});
+
+test("who may only watch sees that a session ends, and no button", async () => {
+    const soon = new Date(Date.now() + 200_000).toISOString();
+    fake.sessions.set(ID, session(ID, { expires_at: soon }));
+    fake.announces = true;
+    fake.role = "watch";
+    const page = await watching(`#ticket=${TICKET}`);
+    await page.locator("#expiry").waitFor();
+    assert.equal(await page.locator("#expiry").getAttribute("data-urgent"), "false");
+    await eventually(async () => !(await page.locator("#expiry-keep").isVisible()));
+    await leave(page);
+});

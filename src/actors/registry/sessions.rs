@@ -53,7 +53,10 @@ impl Handle<Create> for Registry {
             spec,
             desktop: None,
             occupancy: Occupancy::default(),
-            deadlines: Deadlines::default(),
+            deadlines: Deadlines {
+                start_by: Some(now + Duration::from_secs(self.world.settings.start_seconds)),
+                ..Deadlines::default()
+            },
             failure: None,
             created_at: now,
             started_at: None,

@@ -22,6 +22,7 @@ impl Session {
             Ok(desktop) => session.on_adopted(desktop, began, ctx),
             Err(cause) => session.on_not_adopted(&cause, ctx),
         }));
+        self.set_timer(ctx); // What has passed meanwhile is honoured at once.
     }
 
     fn on_adopted(

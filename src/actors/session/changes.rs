@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use super::{Begin, Evict, Grant, Heartbeat, Phase, Release, Renew, Session, SessionError, Wait};
-use crate::actors::ask::{Answering, Handle, Unanswered, answered};
-use crate::actors::views::SessionView;
+use super::{Begin, Evict, Grant, Heartbeat, Phase, Release, Session, SessionError, Wait};
+use crate::actors::ask::{Answering, Handle, Unanswered};
 use crate::db::store::{Ended, StoreError};
 use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseHash;
@@ -132,10 +131,11 @@ impl Session {
     ) {
         self.storing = true;
         let expected = self.record.occupancy.generation();
-        let work = self.world.store.occupy(self.record.id, expected, next.clone());
+        let idle = self.idle_after(&next);
+        let work = self.world.store.occupy(self.record.id, expected, next.clone(), idle);
         ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
             session.storing = false;
-            let changed = session.on_stored(outcome, next, ctx);
+            let changed = session.on_stored(outcome, next, idle, ctx);
             let lapsed = matches!(change, Change::Lapse) && changed.is_err();
             let unheard = answer.send(changed).is_err();
             // Nobody knows the secret of this lease: nobody could release it.
@@ -153,14 +153,17 @@ impl Session {
         &mut self,
         outcome: Result<(), StoreError>,
         next: Occupancy,
+        idle: Option<DateTime<Utc>>,
         ctx: &mut Context<Self>,
     ) -> Changed {
         match outcome {
-            Ok(()) => self.take_over(next),
+            Ok(()) => self.take_over(next, idle),
             Err(cause) => {
                 match &cause {
                     // The row is right, whoever wrote it.
-                    StoreError::Conflict { stored } => self.take_over(stored.clone()),
+                    StoreError::Conflict { stored } => {
+                        self.take_over(stored.clone(), self.idle_after(stored));
+                    }
                     // Another process has ended this session.
                     StoreError::Final | StoreError::Missing => {
                         error!(parent: &self.span, "the row of {} is final", self.record.id);
@@ -178,7 +181,13 @@ impl Session {
         Ok(self.record.occupancy.clone())
     }
 
-    fn take_over(&mut self, next: Occupancy) {
+    /// When the session will have been vacant for too long, if `next` makes it vacant.
+    fn idle_after(&self, next: &Occupancy) -> Option<DateTime<Utc>> {
+        let vacated = self.record.occupancy.holder().is_some() && next.holder().is_none();
+        if vacated { self.idle_from(self.world.clock.now()) } else { None }
+    }
+
+    fn take_over(&mut self, next: Occupancy, idle: Option<DateTime<Utc>>) {
         let now = self.world.clock.now();
         let (before, after) = (self.record.occupancy.holder(), next.holder());
         if let Some(held) = before
@@ -197,8 +206,8 @@ impl Session {
             info!(parent: &self.span, "{} began on {}", held.occupant, self.record.id);
             self.tell(EventKind::OccupancyBegun, holding(held));
         }
-        if before.is_some() && after.is_none() {
-            self.record.deadlines.idle_expires_at = self.idle_from(now);
+        if idle.is_some() {
+            self.record.deadlines.idle_expires_at = idle;
         }
         self.record.occupancy = next;
         self.record.modified_at = now;
@@ -282,38 +291,5 @@ impl Handle<Evict> for Session {
             changed.await.map_err(|_gone| Unanswered::Gone)??;
             Ok(())
         })
-    }
-}
-
-impl Handle<Renew> for Session {
-    fn handle(
-        &mut self,
-        Renew { by }: Renew,
-        ctx: &mut Context<Self>,
-    ) -> Answering<Result<SessionView, SessionError>> {
-        match &self.phase {
-            Phase::Starting { .. } => return answered(Err(SessionError::Starting)),
-            Phase::Closing { .. } => return answered(Err(SessionError::Closing)),
-            Phase::Running { .. } | Phase::Recovering { .. } => {}
-        }
-        let deadlines = self.record.deadlines.extended(self.world.clock.now(), by);
-        if deadlines == self.record.deadlines {
-            return answered(Ok(self.view.borrow().clone()));
-        }
-        let (answer, renewed) = oneshot::channel();
-        let work = self.world.store.move_deadlines(self.record.id, deadlines.clone());
-        ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
-            let answered = outcome.map_err(SessionError::NotStored).map(|()| {
-                // Another renewal may have been stored meanwhile: the later end counts.
-                let expires_at = session.record.deadlines.expires_at.max(deadlines.expires_at);
-                session.record.deadlines.expires_at = expires_at;
-                session.tell(EventKind::SessionRenewed, json!({ "expires_at": expires_at }));
-                session.publish();
-                session.set_timer(ctx);
-                session.view.borrow().clone()
-            });
-            let _ = answer.send(answered); // An asker that left hears nothing.
-        }));
-        Box::pin(async move { renewed.await.map_err(|_gone| Unanswered::Gone)? })
     }
 }

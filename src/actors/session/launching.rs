@@ -19,6 +19,7 @@ impl Session {
         let work = self.world.launcher.launch(order, call_off.clone());
         let work = work.instrument(self.span.clone()).into_actor(self);
         ctx.spawn(work.map(|outcome, session, ctx| session.on_launched(outcome, ctx)));
+        self.set_timer(ctx);
     }
 
     fn on_launched(
@@ -49,6 +50,7 @@ impl Session {
             desktop: desktop.identity().clone(),
             at: now,
             deadlines: Deadlines {
+                start_by: None,
                 expires_at: Some(now + self.record.spec.lifetime),
                 idle_expires_at: self.idle_from(now),
             },
@@ -90,6 +92,18 @@ impl Session {
         self.publish();
         self.set_timer(ctx);
         self.leave_if_told(ctx);
+    }
+}
+
+/// Why a session fails whose browser does not run in time.
+pub(super) fn too_late(limit: u64) -> Failure {
+    Failure {
+        code: "start_timed_out".to_owned(),
+        stage: None,
+        message: format!("the browser did not run within {limit} s (sessions.start_seconds)"),
+        exit: None,
+        log_tail: Vec::new(),
+        hint: Some("see whether the machine is overloaded, then create it again".to_owned()),
     }
 }
 

@@ -257,6 +257,23 @@ impl Ask for Renew {
     }
 }
 
+/// Changes what the session was asked for, as far as that may be changed while it lives.
+#[derive(Debug)]
+pub struct Amend {
+    /// Whether its profile is to be kept when it ends.
+    pub generate_browser_profile: bool,
+}
+
+impl Ask for Amend {
+    type Answer = Result<SessionView, SessionError>;
+    const KIND: &'static str = "amend";
+    const AUDITED: bool = true;
+
+    fn summary(&self) -> Value {
+        json!({ "generate_browser_profile": self.generate_browser_profile })
+    }
+}
+
 /// Ends the session. Answered when the last process is gone and the end is stored; joins a
 /// closing that is under way.
 #[derive(Debug)]

@@ -36,6 +36,7 @@ mod launching;
 mod leaving;
 mod messages;
 mod recovery;
+mod renewing;
 mod timer;
 mod viewing;
 mod waiting;
@@ -59,8 +60,8 @@ pub use self::control::{Activity, Kind, Shortcut};
 pub(in crate::actors) use self::leaving::LetGo;
 pub(in crate::actors) use self::messages::Evict;
 pub use self::messages::{
-    Begin, Capture, Close, Grant, Heartbeat, Look, Release, Renew, SessionError, Wait, Watch,
-    Watching,
+    Amend, Begin, Capture, Close, Grant, Heartbeat, Look, Release, Renew, SessionError, Wait,
+    Watch, Watching,
 };
 use self::recovery::Recoveries;
 pub use self::viewing::{
@@ -75,6 +76,7 @@ use super::registration::Registration;
 use super::views::{SessionView, WaiterView};
 use super::world::World;
 use crate::db::store::Ended;
+use crate::domain::deadlines::Warnings;
 use crate::domain::event::EventKind;
 use crate::domain::occupancy::Queue;
 use crate::domain::session::SessionRecord;
@@ -128,6 +130,8 @@ pub struct Session {
     following: Option<Following>,
     view: watch::Sender<SessionView>,
     timer: Option<SpawnHandle>,
+    /// Which warnings of its end were given.
+    warnings: Warnings,
     recoveries: Recoveries,
     /// Whom to tell that the desktop was let go; somebody from when that is wanted.
     leaving: Vec<oneshot::Sender<()>>,
@@ -173,6 +177,10 @@ impl Session {
             following: None,
             view,
             timer: None,
+            warnings: match origin {
+                Origin::New => Warnings::default(),
+                Origin::Former => Warnings::inherited(),
+            },
             recoveries: Recoveries::default(),
             leaving: Vec::new(),
             registration,

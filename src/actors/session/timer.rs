@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use actix::{AsyncContext as _, Context};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
 use tracing::info;
 
 use super::changes::Change;
+use super::launching::too_late;
 use super::{Phase, Session};
 use crate::actors::journal::NextTimer;
 use crate::db::store::Ended;
 use crate::domain::deadlines::DeadlineKind;
+use crate::domain::event::EventKind;
 use crate::domain::session::SessionStatus;
 
 /// How long to leave a lapse alone that could not be stored.
@@ -28,8 +31,9 @@ impl Session {
             ctx.cancel_future(timer);
         }
         let next = match self.phase {
-            Phase::Running { .. } | Phase::Recovering { .. } => self.next_timer(),
-            Phase::Starting { .. } => self.next_waiter_timer(),
+            Phase::Running { .. } | Phase::Recovering { .. } | Phase::Starting { .. } => {
+                self.next_timer()
+            }
             Phase::Closing { .. } => None,
         };
         if let Some(NextTimer { at, .. }) = &next {
@@ -40,17 +44,23 @@ impl Session {
         self.world.journal.timer(&self.name, next);
     }
 
-    fn next_timer(&self) -> Option<NextTimer> {
+    fn next_timer(&mut self) -> Option<NextTimer> {
+        let end = self.record.deadlines.end(&self.record.occupancy);
+        self.warnings.follow(end.map(|end| end.at), self.world.clock.now());
+        let warning = self.warnings.next();
+        let warning = warning.map(|at| NextTimer { kind: "warning".to_owned(), at });
         let deadline = self.record.deadlines.next(&self.record.occupancy);
         let deadline = deadline.map(|next| {
             let kind = match next.kind {
+                DeadlineKind::StartUp => "start_up",
                 DeadlineKind::Lifetime => "lifetime",
                 DeadlineKind::Idle => "idle",
                 DeadlineKind::Occupancy => "occupancy",
             };
             NextTimer { kind: kind.to_owned(), at: next.at }
         });
-        deadline.into_iter().chain(self.next_waiter_timer()).min_by_key(|timer| timer.at)
+        let timers = deadline.into_iter().chain(warning).chain(self.next_waiter_timer());
+        timers.min_by_key(|timer| timer.at)
     }
 
     fn next_waiter_timer(&self) -> Option<NextTimer> {
@@ -63,6 +73,9 @@ impl Session {
         let now = self.world.clock.now();
         let passed = |at: Option<DateTime<Utc>>| at.is_some_and(|at| at <= now);
 
+        if !matches!(self.phase, Phase::Closing { .. }) && passed(self.record.deadlines.start_by) {
+            return self.fail(too_late(self.world.settings.start_seconds), ctx);
+        }
         let idle = self.record.occupancy.holder().is_none()
             && passed(self.record.deadlines.idle_expires_at);
         if matches!(self.phase, Phase::Running { .. } | Phase::Recovering { .. })
@@ -75,6 +88,7 @@ impl Session {
             return;
         }
 
+        self.warn(now);
         self.expire_waiters();
         if passed(self.record.occupancy.holder().map(|held| held.expires_at)) && !self.storing {
             drop(self.change(Change::Lapse, None, ctx)); // Its outcome is the session's own.
@@ -82,6 +96,17 @@ impl Session {
             self.set_timer(ctx);
         }
         self.publish();
+    }
+
+    /// Tells of the session's end while there is time to renew it.
+    fn warn(&mut self, now: DateTime<Utc>) {
+        let end = self.record.deadlines.end(&self.record.occupancy);
+        let Some(end) = end.filter(|_end| self.warnings.give(now)) else { return };
+        // Clocks fire a moment late.
+        let left = (end.at - now + TimeDelta::milliseconds(500)).num_seconds();
+        info!(parent: &self.span, "session {} ends in {left} s", self.record.id);
+        let data = json!({ "reason": end.kind, "at": end.at, "seconds_left": left });
+        self.tell(EventKind::SessionExpiring, data);
     }
 
     /// When a session that is vacant from `now` has been so for too long.

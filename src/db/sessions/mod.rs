@@ -4,7 +4,8 @@ mod row;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection as _, RunQueryDsl};
+use serde_json::Value;
 
 use self::row::Row;
 use super::Db;
@@ -132,11 +133,13 @@ pub(super) async fn occupy(
     id: SessionId,
     expected: Generation,
     next: Occupancy,
+    idle: Option<DateTime<Utc>>,
 ) -> Result<(), StoreError> {
     let columns = row::OccupancyColumns::from(&next);
+    let idle = idle.map(|at| sessions::idle_expires_at.eq(stored(at)));
     let changed = on!(db, write, |c| {
         let session = live!(id).filter(sessions::generation.eq(expected.number()));
-        let change = (columns, sessions::modified_at.eq(now()));
+        let change = (columns, idle, sessions::modified_at.eq(now()));
         Ok(diesel::update(session).set(change).execute(c).await?)
     })
     .await?;
@@ -165,6 +168,7 @@ pub(super) async fn start(db: &Db, id: SessionId, started: Started) -> Result<()
             sessions::display_number.eq(i32::from(desktop.display_number)),
             sessions::vnc_port.eq(i32::from(desktop.vnc_port)),
             sessions::desktop.eq(json(&desktop)),
+            sessions::start_by.eq(deadlines.start_by.map(stored)),
             sessions::expires_at.eq(deadlines.expires_at.map(stored)),
             sessions::idle_expires_at.eq(deadlines.idle_expires_at.map(stored)),
             // When its launch was repeated, the first start counts.
@@ -206,17 +210,39 @@ pub(super) async fn restart(
     changed_or_why(db, id, changed).await
 }
 
-pub(super) async fn move_deadlines(
+pub(super) async fn extend_deadlines(
     db: &Db,
     id: SessionId,
     deadlines: Deadlines,
 ) -> Result<(), StoreError> {
+    let Deadlines { start_by: _, expires_at, idle_expires_at } = deadlines;
     let changed = on!(db, write, |c| {
-        let change = (
-            sessions::expires_at.eq(deadlines.expires_at.map(stored)),
-            sessions::idle_expires_at.eq(deadlines.idle_expires_at.map(stored)),
-            sessions::modified_at.eq(now()),
-        );
+        c.transaction(async move |c| {
+            let session = diesel::update(live!(id)).set(sessions::modified_at.eq(now()));
+            let changed = session.execute(c).await?;
+            // Of two that are on their way at once, the later deadline stays.
+            if let Some(at) = expires_at.map(stored) {
+                let before = sessions::expires_at.is_null().or(sessions::expires_at.lt(at));
+                let session = diesel::update(live!(id).filter(before));
+                session.set(sessions::expires_at.eq(at)).execute(c).await?;
+            }
+            if let Some(at) = idle_expires_at.map(stored) {
+                let before =
+                    sessions::idle_expires_at.is_null().or(sessions::idle_expires_at.lt(at));
+                let session = diesel::update(live!(id).filter(before));
+                session.set(sessions::idle_expires_at.eq(at)).execute(c).await?;
+            }
+            Ok(changed)
+        })
+        .await
+    })
+    .await?;
+    changed_or_why(db, id, changed).await
+}
+
+pub(super) async fn amend(db: &Db, id: SessionId, echo: Value) -> Result<(), StoreError> {
+    let changed = on!(db, write, |c| {
+        let change = (sessions::echo.eq(echo), sessions::modified_at.eq(now()));
         Ok(diesel::update(live!(id)).set(change).execute(c).await?)
     })
     .await?;

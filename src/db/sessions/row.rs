@@ -35,6 +35,7 @@ pub(super) struct Row {
     occupancy: OccupancyColumns,
     expires_at: Option<NaiveDateTime>,
     idle_expires_at: Option<NaiveDateTime>,
+    start_by: Option<NaiveDateTime>,
     failure: Option<Value>,
     created_at: NaiveDateTime,
     started_at: Option<NaiveDateTime>,
@@ -174,6 +175,7 @@ impl From<&SessionRecord> for Row {
             occupancy: OccupancyColumns::from(&session.occupancy),
             expires_at: session.deadlines.expires_at.map(stored),
             idle_expires_at: session.deadlines.idle_expires_at.map(stored),
+            start_by: session.deadlines.start_by.map(stored),
             failure: session.failure.as_ref().map(json),
             created_at: stored(session.created_at),
             started_at: session.started_at.map(stored),
@@ -209,6 +211,7 @@ impl TryFrom<Row> for SessionRecord {
             desktop: read.json("browser_sessions.desktop", row.desktop)?,
             occupancy: row.occupancy.read(read)?,
             deadlines: Deadlines {
+                start_by: row.start_by.map(|at| at.and_utc()),
                 expires_at: row.expires_at.map(|at| at.and_utc()),
                 idle_expires_at: row.idle_expires_at.map(|at| at.and_utc()),
             },

@@ -45,11 +45,11 @@ fn a_write_that_waits_too_long_is_unavailable_and_the_next_one_is_not() {
     on_both_with(&settings, async |world| {
         let tenant = world.tenant().await;
         let id = tenant.stored_session(&world.db).await;
-        let moved = Deadlines { expires_at: Some(time(5)), idle_expires_at: None };
+        let moved = Deadlines { expires_at: Some(time(5)), ..Deadlines::default() };
 
         let release = lock(world).await;
         let began = Instant::now();
-        let outcome = world.db.move_deadlines(id, moved.clone()).await;
+        let outcome = world.db.extend_deadlines(id, moved.clone()).await;
         assert!(matches!(outcome, Err(StoreError::Unavailable { .. })), "{outcome:?}");
         assert!(began.elapsed() >= Duration::from_millis(900), "did not wait");
         assert!(began.elapsed() < Duration::from_secs(10), "waited {:?}", began.elapsed());
@@ -57,7 +57,7 @@ fn a_write_that_waits_too_long_is_unavailable_and_the_next_one_is_not() {
 
         // The lock goes a moment after the one who held it.
         let deadline = Instant::now() + Duration::from_secs(20);
-        while let Err(error) = world.db.move_deadlines(id, moved.clone()).await {
+        while let Err(error) = world.db.extend_deadlines(id, moved.clone()).await {
             assert!(Instant::now() < deadline, "{error}");
         }
         let read = sessions::by_id(&world.db, tenant.organization, id).await.unwrap();

@@ -105,7 +105,8 @@ fn any_session() {
             session.occupancy = occupancy;
             session.spec = spec;
             session.desktop = some.then(desktop);
-            session.deadlines = Deadlines { expires_at: times[0], idle_expires_at: times[1] };
+            session.deadlines =
+                Deadlines { start_by: times[1], expires_at: times[0], idle_expires_at: times[1] };
             session.failure = some.then(failure);
             (session.started_at, session.completed_at) = (times[2], times[3]);
             (session.created_at, session.modified_at) = (created_at, modified_at);

@@ -39,7 +39,7 @@ fn of_many_that_occupy_at_once_one_wins_and_the_others_learn_who() {
         let attempts = (0..40).map(|number| {
             let next = begun(&vacant, &format!("client-{number}"));
             let db = world.db.clone();
-            async move { (next.clone(), db.occupy(id, Generation::new(0), next).await) }
+            async move { (next.clone(), db.occupy(id, Generation::new(0), next, None).await) }
         });
         let outcomes = join_all(attempts).await;
         let (won, lost): (Vec<_>, Vec<_>) =
@@ -60,7 +60,7 @@ fn a_stale_generation_changes_nothing_and_a_heartbeat_keeps_its_generation() {
         let tenant = world.tenant().await;
         let id = tenant.stored_session(&world.db).await;
         let first = begun(&Occupancy::default(), "ann");
-        world.db.occupy(id, Generation::new(0), first.clone()).await.unwrap();
+        world.db.occupy(id, Generation::new(0), first.clone(), None).await.unwrap();
 
         let heartbeat = Event::Heartbeat {
             generation: Generation::new(1),
@@ -69,11 +69,11 @@ fn a_stale_generation_changes_nothing_and_a_heartbeat_keeps_its_generation() {
             expires_at: time(35),
         };
         let beaten = first.after(heartbeat).unwrap();
-        world.db.occupy(id, Generation::new(1), beaten.clone()).await.unwrap();
+        world.db.occupy(id, Generation::new(1), beaten.clone(), None).await.unwrap();
         assert_eq!(occupancy(&world.db, &tenant, id).await, beaten);
 
         let stale = begun(&Occupancy::default(), "bob");
-        let refused = world.db.occupy(id, Generation::new(0), stale).await;
+        let refused = world.db.occupy(id, Generation::new(0), stale, None).await;
         assert!(matches!(refused, Err(StoreError::Conflict { stored }) if stored == beaten));
         assert_eq!(occupancy(&world.db, &tenant, id).await, beaten);
     });
@@ -85,7 +85,7 @@ fn a_session_that_has_ended_is_not_written_again() {
         let tenant = world.tenant().await;
         let id = tenant.stored_session(&world.db).await;
         let held = begun(&Occupancy::default(), "ann");
-        world.db.occupy(id, Generation::new(0), held).await.unwrap();
+        world.db.occupy(id, Generation::new(0), held, None).await.unwrap();
         let end = |status| Ended { status, failure: Some(failure()), at: time(9) };
         world.db.end_session(id, end(SessionStatus::Failed)).await.unwrap();
         let ended = sessions::by_id(&world.db, tenant.organization, id).await.unwrap().unwrap();
@@ -97,10 +97,10 @@ fn a_session_that_has_ended_is_not_written_again() {
         let next = begun(&Occupancy::default(), "bob");
         let writes = [
             world.db.end_session(id, end(SessionStatus::Completed)).await,
-            world.db.occupy(id, Generation::new(1), next.clone()).await,
-            world.db.occupy(id, Generation::new(0), next.clone()).await,
+            world.db.occupy(id, Generation::new(1), next.clone(), None).await,
+            world.db.occupy(id, Generation::new(0), next.clone(), None).await,
             world.db.start_session(id, started.clone()).await,
-            world.db.move_deadlines(id, Deadlines::default()).await,
+            world.db.extend_deadlines(id, Deadlines::default()).await,
         ];
         for outcome in writes {
             assert!(matches!(outcome, Err(StoreError::Final)), "{outcome:?}");
@@ -111,9 +111,9 @@ fn a_session_that_has_ended_is_not_written_again() {
         let unknown = mint();
         let writes = [
             world.db.end_session(unknown, end(SessionStatus::Completed)).await,
-            world.db.occupy(unknown, Generation::new(0), next).await,
+            world.db.occupy(unknown, Generation::new(0), next, None).await,
             world.db.start_session(unknown, started).await,
-            world.db.move_deadlines(unknown, Deadlines::default()).await,
+            world.db.extend_deadlines(unknown, Deadlines::default()).await,
         ];
         for outcome in writes {
             assert!(matches!(outcome, Err(StoreError::Missing)), "{outcome:?}");
@@ -130,6 +130,7 @@ fn a_session_that_is_brought_back_keeps_when_it_first_started() {
             desktop: desktop(),
             at: time(second),
             deadlines: Deadlines {
+                start_by: None,
                 expires_at: Some(time(second + 60)),
                 idle_expires_at: Some(time(second + 20)),
             },
@@ -141,10 +142,26 @@ fn a_session_that_is_brought_back_keeps_when_it_first_started() {
         assert_eq!(session.desktop, Some(desktop()));
         assert_eq!(session.deadlines, started(50).deadlines);
 
-        let moved = Deadlines { expires_at: Some(time(900)), idle_expires_at: None };
-        world.db.move_deadlines(id, moved.clone()).await.unwrap();
+        let at = |expires_at, idle_expires_at| Deadlines {
+            start_by: None,
+            expires_at: Some(time(expires_at)),
+            idle_expires_at: Some(time(idle_expires_at)),
+        };
+        for (asked, stored) in
+            [(at(900, 90), at(900, 90)), (at(800, 95), at(900, 95)), (at(901, 10), at(901, 95))]
+        {
+            world.db.extend_deadlines(id, asked).await.unwrap();
+            let session = sessions::by_id(&world.db, tenant.organization, id).await.unwrap();
+            assert_eq!(session.unwrap().deadlines, stored);
+        }
+
+        // Whoever makes it vacant says when it will have been so for too long.
+        let vacant = Occupancy::default();
+        let idle = Some(time(700));
+        world.db.occupy(id, Generation::new(0), begun(&vacant, "ann"), None).await.unwrap();
+        world.db.occupy(id, Generation::new(1), vacant, idle).await.unwrap();
         let session = sessions::by_id(&world.db, tenant.organization, id).await.unwrap().unwrap();
-        assert_eq!(session.deadlines, moved);
+        assert_eq!(session.deadlines.idle_expires_at, idle);
     });
 }
 

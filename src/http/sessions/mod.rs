@@ -10,11 +10,12 @@ pub mod heartbeat;
 pub mod list;
 pub mod look;
 pub mod release;
+pub mod renew;
 pub mod resource;
 pub mod screenshot;
 mod viewers;
 
-use actix_web::web::{ServiceConfig, delete, get, post, resource as at};
+use actix_web::web::{ServiceConfig, delete, get, patch, post, resource as at};
 
 pub use self::resource::{SessionResource, on_takeover};
 pub use self::viewers::role_name;
@@ -35,7 +36,12 @@ pub fn routes(config: &mut ServiceConfig) {
             at("/v1/browser_sessions").route(post().to(create::create)).route(get().to(list::list)),
         )
         .route("/v1/browser_sessions/history", get().to(list::history))
-        .route("/v1/browser_sessions/{id}", get().to(look::look))
+        .service(
+            at("/v1/browser_sessions/{id}")
+                .route(get().to(look::look))
+                .route(patch().to(renew::change)),
+        )
+        .route("/v1/browser_sessions/{id}/renew", post().to(renew::renew))
         .route("/v1/browser_sessions/{id}/close", post().to(close::close))
         .route("/v1/browser_sessions/{id}/begin", post().to(begin::begin))
         .route("/v1/browser_sessions/{id}/heartbeat", post().to(heartbeat::heartbeat))

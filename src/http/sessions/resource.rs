@@ -36,6 +36,8 @@ pub struct SessionResource {
     pub browser_address: Option<String>,
     /// The page that shows it live.
     pub app_url: String,
+    /// What happens to it, as a stream of events.
+    pub events_url: String,
     /// As it was asked for.
     pub extensions: Value,
     /// As it was asked for.
@@ -212,6 +214,7 @@ impl SessionResource {
             browser_address: live
                 .then(|| format!("{}/v1/browser_sessions/{id}/cdp", front.socket_url())),
             app_url: format!("{}/view/{id}", front.base_url),
+            events_url: format!("{}/v1/browser_sessions/{id}/events", front.base_url),
             extensions: echoed("extensions"),
             browser_type: echoed("browser_type"),
             browser_profile_id: echoed("browser_profile_id"),

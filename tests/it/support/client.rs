@@ -90,6 +90,36 @@ impl Lease {
     }
 }
 
+/// Server-sent events, as they come.
+#[derive(Debug)]
+pub struct Stream {
+    answer: reqwest::Response,
+    text: String,
+}
+
+impl Stream {
+    /// The next event: its id, its kind and its data; none when the stream has ended.
+    pub async fn next(&mut self) -> Option<(Option<i64>, String, Value)> {
+        loop {
+            while let Some((event, rest)) = self.text.split_once("\n\n") {
+                let event = event.to_owned();
+                self.text = rest.to_owned();
+                let field = |name: &str| {
+                    let prefix = format!("{name}: ");
+                    event.lines().find_map(|line| line.strip_prefix(&prefix)).map(str::to_owned)
+                };
+                if let Some(data) = field("data") {
+                    let id = field("id").map(|id| id.parse().unwrap());
+                    return Some((id, field("event")?, serde_json::from_str(&data).unwrap()));
+                }
+            }
+            let chunk = tokio::time::timeout(super::PATIENCE, self.answer.chunk()).await;
+            let chunk = chunk.expect("no event came").ok()??;
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+}
+
 impl Client {
     pub fn new(base: &str, key: Option<&str>) -> Self {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -135,6 +165,24 @@ impl Client {
         let answer = request.send().await?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         Ok(Answer { status, headers, bytes: answer.bytes().await?.to_vec() })
+    }
+
+    /// A stream of events, behind the event `after`.
+    pub async fn stream(&self, path: &str, after: Option<i64>) -> Stream {
+        let mut request = self.http.get(format!("{}{path}", self.base));
+        request = request.header("x-api-key", self.key());
+        if let Some(after) = after {
+            request = request.header("last-event-id", after.to_string());
+        }
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        Stream { answer, text: String::new() }
+    }
+
+    /// A page of events.
+    pub async fn events(&self, path: &str) -> Value {
+        let accept = [("accept", "application/json")];
+        self.send_with(Method::GET, path, None, &accept).await.unwrap().ok()
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -1,0 +1,78 @@
+//! What of a session may be changed while it lives: when it ends, and what becomes of its profile.
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::{Amend, Phase, Renew, Session, SessionError};
+use crate::actors::ask::{Answering, Handle, Unanswered, answered};
+use crate::actors::views::SessionView;
+use crate::domain::event::EventKind;
+
+impl Handle<Renew> for Session {
+    fn handle(
+        &mut self,
+        Renew { by }: Renew,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<SessionView, SessionError>> {
+        match &self.phase {
+            Phase::Starting { .. } => return answered(Err(SessionError::Starting)),
+            Phase::Closing { .. } => return answered(Err(SessionError::Closing)),
+            Phase::Running { .. } | Phase::Recovering { .. } => {}
+        }
+        let now = self.world.clock.now();
+        let mut deadlines = self.record.deadlines.extended(now, by);
+        // Who renews it uses it: it is not idle.
+        deadlines.idle_expires_at = deadlines.idle_expires_at.max(self.idle_from(now));
+        if deadlines == self.record.deadlines {
+            return answered(Ok(self.view.borrow().clone()));
+        }
+        let (answer, renewed) = oneshot::channel();
+        let work = self.world.store.extend_deadlines(self.record.id, deadlines.clone());
+        ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
+            let answered = outcome.map_err(SessionError::NotStored).map(|()| {
+                // Another renewal may have been stored meanwhile: the later end counts.
+                session.record.deadlines = session.record.deadlines.later(&deadlines);
+                let expires_at = session.record.deadlines.expires_at;
+                session.tell(EventKind::SessionRenewed, json!({ "expires_at": expires_at }));
+                session.publish();
+                session.set_timer(ctx);
+                session.view.borrow().clone()
+            });
+            let _ = answer.send(answered); // An asker that left hears nothing.
+        }));
+        Box::pin(async move { renewed.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}
+
+impl Handle<Amend> for Session {
+    fn handle(
+        &mut self,
+        Amend { generate_browser_profile }: Amend,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<SessionView, SessionError>> {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return answered(Err(SessionError::Closing));
+        }
+        let mut echo = self.record.spec.echo.clone();
+        if !echo.is_object() {
+            echo = json!({});
+        }
+        if let Some(members) = echo.as_object_mut() {
+            let name = "generate_browser_profile".to_owned();
+            members.insert(name, Value::Bool(generate_browser_profile));
+        }
+        let (answer, amended) = oneshot::channel();
+        let work = self.world.store.amend_session(self.record.id, echo.clone());
+        ctx.spawn(work.into_actor(self).map(move |outcome, session, _| {
+            let answered = outcome.map_err(SessionError::NotStored).map(|()| {
+                session.record.spec.echo = echo;
+                session.publish();
+                session.view.borrow().clone()
+            });
+            let _ = answer.send(answered); // An asker that left hears nothing.
+        }));
+        Box::pin(async move { amended.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}

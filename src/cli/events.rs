@@ -1,0 +1,114 @@
+//! `greenroom events`: what has happened, and what happens.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::Ending;
+use super::client::{Client, Server, text_of};
+use super::output::{cell, note, say};
+use crate::domain::ids::SessionId;
+
+const EXAMPLES: &str = "\
+Examples:
+  greenroom events                              all that are kept
+  greenroom events --follow --session pbs_123   what happens to one session
+  greenroom events --follow --json | jq .kind   one JSON object a line, for programs";
+
+/// How long to wait before a server is asked again that does not answer.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Flags of `events`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    server: Server,
+    /// Only those of one session.
+    #[arg(long, value_name = "ID")]
+    session: Option<SessionId>,
+    /// Go on with what happens from now on, until interrupted.
+    #[arg(long, short)]
+    follow: bool,
+    /// Begin behind the event with this number; `latest` for only what is new.
+    #[arg(long, value_name = "SEQ", default_value = "0")]
+    after: String,
+}
+
+/// Does what the command says.
+pub(super) async fn events(arguments: Arguments) -> anyhow::Result<Ending> {
+    let client = Client::new(&arguments.server)?;
+    let as_json = arguments.server.json;
+    let path = match arguments.session {
+        Some(session) => format!("/v1/browser_sessions/{session}/events"),
+        None => "/v1/events".to_owned(),
+    };
+    let mut after = arguments.after;
+    loop {
+        let wait = if arguments.follow { 25 } else { 0 };
+        let query = format!("{path}?limit=500&wait_seconds={wait}&after={after}");
+        let page = match client.get(&query).await {
+            Ok(page) => page,
+            Err(cause) if arguments.follow && cause.is_passing() => {
+                note(format_args!("{cause}; asking again"));
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            Err(cause) => return Err(cause.into()),
+        };
+        if page.get("reset").is_some_and(|reset| !reset.is_null()) {
+            note("some events between are not kept any more");
+        }
+        let events = page.get("events").and_then(Value::as_array).map(Vec::as_slice);
+        let events = events.unwrap_or_default();
+        for event in events {
+            if as_json { say(event) } else { say(line(event)) }
+        }
+        if let Some(next) = page.get("next") {
+            after = next.to_string();
+        }
+        if events.is_empty() && !arguments.follow {
+            return Ok(Ending::Done);
+        }
+    }
+}
+
+/// `12  2026-11-26T10:00:00Z  session.started  pbs_1  display_number=99`.
+fn line(event: &Value) -> String {
+    let details = event.get("data").and_then(Value::as_object).into_iter().flatten();
+    let details = details.filter(|(_, value)| !value.is_null()).map(|(name, value)| match value {
+        Value::String(text) => format!("{name}={text}"),
+        Value::Object(_) => {
+            let shown = text_of(value, "message").map_or_else(|| value.to_string(), str::to_owned);
+            format!("{name}={shown}")
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
+            format!("{name}={value}")
+        }
+    });
+    let subject = ["run_id", "browser_session_id"].map(|name| cell(event, name));
+    let subject = subject.into_iter().find(|id| id != "-").unwrap_or_default();
+    let words = [cell(event, "seq"), cell(event, "at"), cell(event, "kind"), subject];
+    words.into_iter().chain(details).collect::<Vec<_>>().join("  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_told_in_one_line() {
+        let event = json!({
+            "seq": 12, "at": "2026-11-26T10:00:00Z", "kind": "session.closing",
+            "browser_session_id": "pbs_1", "run_id": null,
+            "data": {"status": "failed", "failure": {"code": "x", "message": "it broke"}},
+        });
+        assert_eq!(
+            line(&event),
+            "12  2026-11-26T10:00:00Z  session.closing  pbs_1  failure=it broke  status=failed"
+        );
+    }
+}

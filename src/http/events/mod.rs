@@ -1,0 +1,202 @@
+//! `/v1/events` and `/v1/browser_sessions/{id}/events`: what has happened, for whoever follows it.
+//!
+//! Both are a stream of server-sent events, or a page of JSON for who asks with
+//! `Accept: application/json`. A place in them is the number of the event before it, `seq`. Who
+//! asks for a place whose events are forgotten, or that is of another numbering, is told so by
+//! `reset`, and goes on with what there is.
+
+mod resource;
+mod stream;
+
+use std::time::Duration;
+
+use actix_web::http::header::ACCEPT;
+use actix_web::web::{Data, ServiceConfig, get};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use tokio::time::timeout;
+use utoipa::IntoParams;
+
+pub use self::resource::{EventResource, EventsPage, Reset};
+use super::body::{PathId, Query};
+use super::caller::Caller;
+use super::error::ApiError;
+use super::front::Front;
+use super::problem::Problem;
+use super::sessions;
+use super::validation::{Fields, Part};
+use crate::db;
+use crate::db::events::Extent;
+use crate::domain::ids::{OrganizationId, SessionId};
+
+/// How long a page of JSON waits for an event at most.
+const LONGEST_WAIT: u64 = 25;
+
+/// How many events a page has at most, and how many unless it is said.
+const MOST: u32 = 1_000;
+const USUAL: u32 = 100;
+
+/// Adds the routes.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .route("/v1/events", get().to(of_organization))
+        .route("/v1/browser_sessions/{id}/events", get().to(of_session));
+}
+
+/// The query of the request.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wish {
+    /// Behind the event with this number, or `latest` for only what is new. From the oldest that
+    /// is kept, if it is not given. The header `Last-Event-ID` comes before it.
+    after: Option<String>,
+    /// How many events a page of JSON has at most: 1 to 1000, usually 100.
+    limit: Option<u32>,
+    /// How long a page of JSON waits for an event if there is none: at most 25 s.
+    wait_seconds: Option<u64>,
+    /// The key, for clients that cannot set headers.
+    #[param(ignore)]
+    apikey: Option<serde::de::IgnoredAny>,
+}
+
+/// Whose events are followed, and from where.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    organization: OrganizationId,
+    session: Option<SessionId>,
+    after: i64,
+}
+
+impl Place {
+    /// What to tell whoever asks for this place, if it is none, and the place to go on from.
+    fn settle(&mut self, Extent { last, forgotten }: Extent) -> Option<Reset> {
+        if (forgotten..=last).contains(&self.after) || (self.after == 0 && forgotten == 0) {
+            return None;
+        }
+        let reset = Reset { asked: self.after, oldest: forgotten + 1 };
+        // What was never asked for is not missed.
+        let missed = self.after != 0;
+        self.after = forgotten;
+        missed.then_some(reset)
+    }
+}
+
+/// What has happened to the organization's sessions and runs.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = "Events",
+    params(Wish, ("Last-Event-ID" = Option<i64>, Header, description = "Behind this event")),
+    responses(
+        (status = 200, description = "A page, or a stream of `text/event-stream` with the same \
+            events, each with its number as `id` and its kind as `event`", body = EventsPage),
+        (status = 429, description = "As many streams are open as may be"),
+    ),
+)]
+pub async fn of_organization(
+    caller: Caller,
+    Query(wish): Query<Wish>,
+    request: HttpRequest,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    follow(&front, caller.organization, None, &wish, &request).await
+}
+
+/// What has happened to one session and its runs.
+#[utoipa::path(
+    get,
+    path = "/v1/browser_sessions/{browser_session_id}/events",
+    tag = "Events",
+    params(
+        ("browser_session_id" = String, Path, description = "`pbs_…`"),
+        Wish,
+        ("Last-Event-ID" = Option<i64>, Header, description = "Behind this event"),
+    ),
+    responses(
+        (status = 200, description = "As of an organization", body = EventsPage),
+        (status = 404, description = "There is no such session"),
+        (status = 429, description = "As many streams are open as may be"),
+    ),
+)]
+pub async fn of_session(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    Query(wish): Query<Wish>,
+    request: HttpRequest,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    sessions::find(&front, caller.organization, id).await?;
+    follow(&front, caller.organization, Some(id), &wish, &request).await
+}
+
+async fn follow(
+    front: &Data<Front>,
+    organization: OrganizationId,
+    session: Option<SessionId>,
+    wish: &Wish,
+    request: &HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let extent = db::events::extent(&front.db, organization).await?;
+    let after = wish.place(request, extent)?;
+    let place = Place { organization, session, after };
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let wants_json = header(ACCEPT).is_some_and(|accept| {
+        accept.contains("application/json") && !accept.contains("text/event-stream")
+    });
+    if !wants_json {
+        return stream::open(front, place);
+    }
+    let page = page(front, place, wish).await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+impl Wish {
+    fn place(&self, request: &HttpRequest, extent: Extent) -> Result<i64, Problem> {
+        let header = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
+        let (part, field, given) = match (header, self.after.as_deref()) {
+            (Some(given), _) => (Part::Header, "last-event-id", given),
+            (None, Some(given)) => (Part::Query, "after", given),
+            (None, None) => return Ok(0),
+        };
+        if given == "latest" {
+            return Ok(extent.last);
+        }
+        let number = given.trim().parse().ok().filter(|number: &i64| *number >= 0);
+        let mut fields = Fields::of(part);
+        let wrong = "expected the `seq` of an event, or `latest`";
+        let number = fields.check(field, given, number.ok_or(wrong));
+        fields.finish()?;
+        Ok(number.unwrap_or(0))
+    }
+}
+
+async fn page(front: &Front, mut place: Place, wish: &Wish) -> Result<EventsPage, ApiError> {
+    let limit = wish.limit.unwrap_or(USUAL).clamp(1, MOST);
+    let wait = Duration::from_secs(wish.wait_seconds.unwrap_or(0).min(LONGEST_WAIT));
+    let mut latest = front.world.events.latest(place.organization);
+    let began = tokio::time::Instant::now();
+    loop {
+        let Place { organization, session, after } = place;
+        let extent = db::events::extent(&front.db, organization).await?;
+        let reset = place.settle(extent);
+        let events = db::events::after(&front.db, organization, session, place.after, limit);
+        let events = events.await?;
+        let left = wait.saturating_sub(began.elapsed());
+        if events.is_empty() && reset.is_none() && !left.is_zero() {
+            // Of a session's events none came up to here.
+            place.after = place.after.max(extent.last);
+            let risen = latest.wait_for(|seq| *seq > place.after);
+            tokio::select! {
+                _ = timeout(left, risen) => {}
+                () = front.closing.cancelled() => return Ok(EventsPage::of(&events, after, reset)),
+            }
+            continue;
+        }
+        let next = match events.last() {
+            Some(event) => event.seq,
+            None => place.after.max(extent.last),
+        };
+        return Ok(EventsPage::of(&events, next, reset));
+    }
+}

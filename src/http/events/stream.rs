@@ -1,0 +1,138 @@
+//! Events as a stream, `text/event-stream`.
+//!
+//! What is sent is read from the database, a page at a time and only when the client has taken
+//! the page before, so that a slow client holds up nobody and costs no memory. The server wakes the
+//! stream when it has stored something; what other servers have stored is looked for with each
+//! heartbeat.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::{Bytes, Data};
+use futures_util::stream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tracing::warn;
+
+use super::resource::{EventResource, Reset};
+use super::{Front, Place, Problem};
+use crate::db;
+use crate::domain::event::Event;
+use crate::http::error::ApiError;
+
+/// How often a stream on which nothing happens says that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How long to wait when the database does not answer.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// How many events are read at once.
+const MOST: u32 = 200;
+
+struct Reader {
+    front: Data<Front>,
+    place: Place,
+    latest: watch::Receiver<i64>,
+    /// Whether something may be there that was not read.
+    behind: bool,
+    greeted: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Opens a stream from `place` on.
+pub(super) fn open(front: &Data<Front>, place: Place) -> Result<HttpResponse, ApiError> {
+    let Ok(permit) = std::sync::Arc::clone(&front.streams).try_acquire_owned() else {
+        let detail = "as many streams of events are open as may be (http.max_event_streams)";
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail);
+        return Err(problem.retry_after(Duration::from_secs(5)).into());
+    };
+    let reader = Reader {
+        latest: front.world.events.latest(place.organization),
+        front: front.clone(),
+        place,
+        behind: true,
+        greeted: false,
+        _permit: permit,
+    };
+    let chunks = stream::unfold(reader, |mut reader| async move {
+        let chunk = reader.next().await?;
+        Some((Ok::<_, Infallible>(chunk), reader))
+    });
+    Ok(HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header(("Cache-Control", "no-store"))
+        .insert_header(("X-Accel-Buffering", "no"))
+        .streaming(chunks))
+}
+
+impl Reader {
+    /// What is to be sent next; none when the server stops.
+    async fn next(&mut self) -> Option<Bytes> {
+        if !std::mem::replace(&mut self.greeted, true) {
+            // At once, so that the client knows that it is connected.
+            return Some(Bytes::from_static(b": events\nretry: 2000\n\n"));
+        }
+        loop {
+            if self.behind {
+                match self.read().await {
+                    Ok(Some(chunk)) => return Some(chunk),
+                    Ok(None) => {}
+                    Err(cause) => {
+                        warn!("a stream of events waits for the database: {cause}");
+                        tokio::select! {
+                            () = tokio::time::sleep(AGAIN) => {}
+                            () = self.front.closing.cancelled() => return None,
+                        }
+                        return Some(Bytes::from_static(b": the database is unavailable\n\n"));
+                    }
+                }
+            }
+            let after = self.place.after;
+            tokio::select! {
+                _ = self.latest.wait_for(|seq| *seq > after) => self.behind = true,
+                () = tokio::time::sleep(HEARTBEAT) => {
+                    self.behind = true;
+                    // With its place, which others' events have moved on.
+                    return Some(format!(": heartbeat\nid: {after}\n\n").into());
+                }
+                () = self.front.closing.cancelled() => return None,
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>, db::DbError> {
+        let Place { organization, session, .. } = self.place;
+        let extent = db::events::extent(&self.front.db, organization).await?;
+        let reset = self.place.settle(extent);
+        let after = self.place.after;
+        let events = db::events::after(&self.front.db, organization, session, after, MOST).await?;
+        match events.last() {
+            Some(event) => self.place.after = event.seq,
+            None => {
+                // Of a session's events none came up to here.
+                self.place.after = after.max(extent.last);
+                self.behind = false;
+            }
+        }
+        let chunk = written(reset, &events);
+        Ok((!chunk.is_empty()).then(|| chunk.into()))
+    }
+}
+
+/// Events as the format has them. JSON has no line breaks.
+fn written(reset: Option<Reset>, events: &[Event]) -> String {
+    let mut text = String::new();
+    if let Some(reset) = reset {
+        let data = serde_json::to_string(&reset).unwrap_or_default();
+        let _ = write!(text, "event: reset\ndata: {data}\n\n"); // A text takes all.
+    }
+    for event in events {
+        let resource = EventResource::from(event);
+        let data = serde_json::to_string(&resource).unwrap_or_default();
+        let EventResource { seq, kind, .. } = resource;
+        let _ = write!(text, "id: {seq}\nevent: {kind}\ndata: {data}\n\n"); // The same.
+    }
+    text
+}

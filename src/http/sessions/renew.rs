@@ -1,0 +1,169 @@
+//! `POST /v1/browser_sessions/{id}/renew` and `PATCH /v1/browser_sessions/{id}`: what of a session
+//! may be changed while it lives.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Json};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::{SessionResource, told};
+use crate::actors::registry::Route;
+use crate::actors::session::{Amend, Renew};
+use crate::domain::ids::{OrganizationId, SessionId};
+use crate::domain::rfb::Role;
+use crate::http::body::{Body, PathId};
+use crate::http::caller::{Caller, Visitor};
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+use crate::http::validation::Fields;
+
+/// The body of a renewal.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = RenewRequest)]
+#[serde(default, deny_unknown_fields)]
+pub struct Renewal {
+    /// For how long from now, in seconds.
+    timeout_seconds: Option<u64>,
+    /// The same in minutes.
+    timeout: Option<u64>,
+}
+
+/// The body of a change. At least one field must be there.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = SessionChange)]
+#[serde(default, deny_unknown_fields)]
+pub struct Change {
+    /// Whether its profile is to be kept when it ends.
+    generate_browser_profile: Option<bool>,
+    /// As of a renewal.
+    timeout_seconds: Option<u64>,
+    /// As of a renewal.
+    timeout: Option<u64>,
+    /// Until when it lives at least.
+    expires_at: Option<DateTime<Utc>>,
+}
+
+/// How long from now, and what is told of a wish that is not granted whole.
+type Granted = (Duration, Option<String>);
+
+/// How long from now a session lives that is renewed for `seconds`: no longer than any may.
+fn granted(front: &Front, seconds: u64) -> Granted {
+    let most = front.world.settings.max_lifetime_seconds;
+    let warning = (seconds > most)
+        .then(|| format!("the renewal was capped to {} minutes, the longest allowed", most / 60));
+    (Duration::from_secs(seconds.min(most)), warning)
+}
+
+fn seconds_of(timeout_seconds: Option<u64>, timeout: Option<u64>) -> Option<u64> {
+    timeout_seconds.or(timeout.map(|minutes| minutes.saturating_mul(60)))
+}
+
+async fn renewed(
+    front: &Front,
+    organization: OrganizationId,
+    session: SessionId,
+    (by, warning): Granted,
+) -> Result<SessionResource, ApiError> {
+    let route = Route { organization, session, message: Renew { by } };
+    let view = told(front, route).await?;
+    Ok(SessionResource { warning, ..SessionResource::of(&view, front) })
+}
+
+/// Keeps a session alive for a while from now, as long as its first lifetime unless it is said.
+/// Never shortens its life. A viewer's ticket will do, if it allows control.
+#[utoipa::path(
+    post,
+    path = "/v1/browser_sessions/{browser_session_id}/renew",
+    tag = "Browser sessions",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`")),
+    request_body = Renewal,
+    responses(
+        (status = 200, description = "The session", body = SessionResource),
+        (status = 403, description = "The ticket is only good for watching"),
+        (status = 404, description = "There is no such session"),
+        (status = 409, description = "It is still starting; its lifetime counts from when it runs"),
+        (status = 410, description = "It has ended"),
+    ),
+)]
+pub async fn renew(
+    visitor: Visitor,
+    PathId(id): PathId<SessionId>,
+    Body(Renewal { timeout_seconds, timeout }): Body<Renewal>,
+    front: Data<Front>,
+) -> Result<Json<SessionResource>, ApiError> {
+    if visitor.visit.role == Role::Watch {
+        let detail = "this ticket is only good for watching";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "watch_only", detail).into());
+    }
+    let view = super::find(&front, visitor.organization, id).await?;
+    let usual = view.record.spec.lifetime.as_secs();
+    let seconds = seconds_of(timeout_seconds, timeout).unwrap_or(usual);
+    let granted = granted(&front, seconds);
+    Ok(Json(renewed(&front, visitor.organization, id, granted).await?))
+}
+
+/// Changes a session while it lives: extends its life, as a renewal does, and says whether its
+/// profile is to be kept. One that has ended is 409, as the compatible API has it.
+#[utoipa::path(
+    patch,
+    path = "/v1/browser_sessions/{browser_session_id}",
+    tag = "Browser sessions",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`")),
+    request_body = Change,
+    responses(
+        (status = 200, description = "The session", body = SessionResource),
+        (status = 404, description = "There is no such session"),
+        (status = 409, description = "It has ended, or is still starting"),
+        (status = 422, description = "Nothing is to be changed"),
+    ),
+)]
+pub async fn change(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    Body(change): Body<Change>,
+    front: Data<Front>,
+) -> Result<Json<SessionResource>, ApiError> {
+    let changed = apply(&front, caller.organization, id, change).await;
+    let resource = changed.map_err(|cause| {
+        let mut problem = Problem::from(cause);
+        if problem.status == StatusCode::GONE {
+            problem.status = StatusCode::CONFLICT;
+        }
+        problem
+    })?;
+    Ok(Json(resource))
+}
+
+async fn apply(
+    front: &Front,
+    organization: OrganizationId,
+    id: SessionId,
+    change: Change,
+) -> Result<SessionResource, ApiError> {
+    let Change { generate_browser_profile, timeout_seconds, timeout, expires_at } = change;
+    let until = expires_at.map(|at| front.world.clock.until(at).as_secs());
+    let seconds = seconds_of(timeout_seconds, timeout).max(until);
+    let mut fields = Fields::new();
+    let wrong = "expected one of generate_browser_profile, timeout_seconds, timeout, expires_at";
+    let some = generate_browser_profile.is_some() || seconds.is_some();
+    fields.require("generate_browser_profile", json!(null), some, wrong);
+    fields.finish()?;
+    let mut resource = None;
+    if let Some(generate_browser_profile) = generate_browser_profile {
+        let message = Amend { generate_browser_profile };
+        let view = told(front, Route { organization, session: id, message }).await?;
+        resource = Some(SessionResource::of(&view, front));
+    }
+    if let Some(seconds) = seconds {
+        resource = Some(renewed(front, organization, id, granted(front, seconds)).await?);
+    }
+    match resource {
+        Some(resource) => Ok(resource),
+        None => Ok(SessionResource::of(&super::find(front, organization, id).await?, front)),
+    }
+}

@@ -1,0 +1,58 @@
+// A session that is about to end by itself says so, and offers whoever may to keep it open.
+
+import type { Api, Session } from "./api";
+import { ApiError } from "./api";
+import { element, setText, show } from "./dom";
+import { endOf, isFinal, remaining } from "./text";
+
+/** From when on the end is announced, and from when on it is urgent; as the server's warnings. */
+const SOON_MS = 5 * 60_000;
+const URGENT_MS = 60_000;
+
+export class Expiry {
+    readonly #banner = element("expiry");
+    readonly #word = element("expiry-word");
+    readonly #button = element<HTMLButtonElement>("expiry-keep");
+    #failed: string | null = null;
+
+    constructor(
+        private readonly api: Api,
+        private readonly id: string,
+        /** Whether this viewer may keep the session open, as far as it knows. */
+        private readonly mayKeep: () => boolean,
+        private readonly onKept: (session: Session) => void,
+    ) {
+        this.#button.addEventListener("click", () => void this.#keep());
+    }
+
+    render(session: Session | null): void {
+        const end = session && !isFinal(session) && session.started_at ? endOf(session) : null;
+        const left = end === null ? Infinity : end - this.api.now();
+        const soon = left <= SOON_MS;
+        show(this.#banner, soon);
+        if (!soon) {
+            this.#failed = null;
+            return;
+        }
+        this.#banner.dataset["urgent"] = String(left <= URGENT_MS);
+        setText(this.#word, this.#failed ?? `This session ends in ${remaining(left)}.`);
+        show(this.#button, this.mayKeep());
+    }
+
+    hide(): void {
+        show(this.#banner, false);
+    }
+
+    async #keep(): Promise<void> {
+        this.#button.disabled = true;
+        try {
+            const session = await this.api.renew(this.id);
+            this.#failed = null;
+            this.onKept(session);
+        } catch (cause) {
+            this.#failed = cause instanceof ApiError ? cause.message : "It could not be extended.";
+        } finally {
+            this.#button.disabled = false;
+        }
+    }
+}
