@@ -33,6 +33,8 @@ pub struct Front {
     pub address: SocketAddr,
     /// One at a time for each owner of a debug session.
     pub turns: Turns,
+    /// Canceled when the server takes nothing new any more: who waits for its turn is told.
+    pub draining: CancellationToken,
     /// Canceled when the server stops: what goes on for long, such as a stream, ends then.
     pub closing: CancellationToken,
 }

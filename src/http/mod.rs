@@ -16,6 +16,7 @@ pub mod error;
 pub mod front;
 pub mod health;
 pub mod idempotency;
+mod lasting;
 pub mod openapi;
 pub mod pages;
 pub mod picture;
