@@ -7,7 +7,9 @@
 
 pub mod ask;
 pub mod clock;
+pub mod draining;
 pub mod journal;
+pub mod ledger;
 pub mod passes;
 mod registration;
 pub mod registry;

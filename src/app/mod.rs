@@ -29,6 +29,7 @@ use tracing::info;
 use crate::actors::ask::Address;
 use crate::actors::clock::Clock;
 use crate::actors::journal::{Capacity, Journal};
+use crate::actors::ledger::Ledger;
 use crate::actors::passes::{Passes, Reach};
 use crate::actors::registry::Registry;
 use crate::actors::secrets::Secrets;
@@ -79,7 +80,9 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     };
     let (journal, trail) = Journal::new(clock, Mint::new(rand::random()), capacity);
     let runtime = Handle::current();
-    let desktops = Desktops::new(&settings.data, settings.desktop.clone(), runtime.clone());
+    let limits = settings.limits.clone();
+    let desktops =
+        Desktops::limited(&settings.data, settings.desktop.clone(), limits, runtime.clone());
     let world = Arc::new(World {
         node,
         clock,
@@ -113,7 +116,9 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     recovery::take_over(left, &registry, &desktops).await;
 
     let closing = CancellationToken::new();
-    let (address, server) = listen(&settings, &world, &db, &registry, &closing)?;
+    let ledger = Ledger::new(db.clone(), node, desktops.clone(), world.artifacts.clone())
+        .of_server(registry.used_by("http"), Arc::clone(&world));
+    let (address, server) = listen(&settings, &world, &db, &registry, ledger, &closing)?;
     for line in announced {
         println!("{line}");
     }
@@ -137,11 +142,23 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     serving.await.context("the HTTP server broke")?.context("the HTTP server failed")
 }
 
+/// The ledger of leaks of a data directory, whether or not a server runs on it.
+pub async fn ledger(settings: &Settings) -> anyhow::Result<Ledger> {
+    let data = &settings.data;
+    let node = data::node(data).with_context(|| {
+        format!("{} is not the data directory of a server that has run (data)", data.display())
+    })?;
+    let db = Db::open(&settings.database, data).await?;
+    let desktops = Desktops::new(data, settings.desktop.clone(), Handle::current());
+    Ok(Ledger::new(db, node, desktops, data.join("artifacts")))
+}
+
 fn listen(
     settings: &Settings,
     world: &Arc<World>,
     db: &Db,
     registry: &Address<Registry>,
+    ledger: Ledger,
     closing: &CancellationToken,
 ) -> anyhow::Result<(SocketAddr, Server)> {
     let wanted = settings.http.listen;
@@ -159,6 +176,7 @@ fn listen(
         operator_key: settings.keys.operator.clone(),
         base_url,
         address,
+        ledger,
         turns: http::debug_sessions::Turns::default(),
         closing: closing.clone(),
     });

@@ -8,6 +8,8 @@ mod client;
 mod config;
 mod demo_site;
 mod doctor;
+mod drain;
+mod leaks;
 pub mod logging;
 mod output;
 mod run;
@@ -57,6 +59,10 @@ enum Command {
     Sessions(sessions::Arguments),
     /// List, show and cancel workflow runs.
     Runs(runs::Arguments),
+    /// Take no new work, and wait for what is under way; before a restart.
+    Drain(drain::Arguments),
+    /// List what was left behind by sessions that have ended, and remove it.
+    Leaks(leaks::Arguments),
     /// Serve a directory of files on loopback, as a site to try workflows on.
     DemoSite(demo_site::Arguments),
 }
@@ -94,6 +100,8 @@ pub fn main() -> ExitCode {
             Command::Run(arguments) => run::run(arguments).await,
             Command::Sessions(arguments) => sessions::sessions(arguments).await,
             Command::Runs(arguments) => runs::runs(arguments).await,
+            Command::Drain(arguments) => drain::drain(arguments).await,
+            Command::Leaks(arguments) => leaks::leaks(&arguments, &environment).await,
             Command::DemoSite(arguments) => demo_site::demo_site(&arguments).await,
         }
     });

@@ -9,6 +9,7 @@ pub mod deadlines;
 pub mod debug_session;
 pub mod given;
 pub mod ids;
+pub mod leak;
 pub mod lease;
 pub mod occupancy;
 pub mod rfb;

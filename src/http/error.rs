@@ -20,6 +20,7 @@ use crate::db::store::StoreError;
 use crate::domain::control;
 use crate::domain::occupancy::Refusal;
 use crate::domain::session::Failure;
+use crate::system::desktop::NoRoom;
 
 /// Why an endpoint did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +182,14 @@ fn registry(cause: &RegistryError) -> Problem {
         RegistryError::Draining => draining(cause),
         RegistryError::TooManySessions { .. } => limited("too_many_sessions", cause),
         RegistryError::TooManyRuns { .. } => limited("too_many_runs", cause),
+        RegistryError::NoRoom(NoRoom { what, available, needed, unit, setting }) => {
+            limited("capacity_exceeded", cause)
+                .with("what", what)
+                .with("available", available)
+                .with("needed", needed)
+                .with("unit", unit)
+                .with("hint", format!("close a session, or see `{setting}`"))
+        }
         RegistryError::NotStored(cause) => store(cause),
         RegistryError::Unanswered(cause) => unanswered(*cause),
     }
@@ -214,7 +223,9 @@ fn database(cause: &DbError) -> Problem {
 /// its own session. Never 500 and above, see `limited`.
 pub fn failed_start(failure: &Failure) -> Problem {
     let problem = match failure.code.as_str() {
-        "no_display_free" | "no_port_free" => limited("capacity_exceeded", &failure.message),
+        "no_display_free" | "no_port_free" | "no_descriptor_free" => {
+            limited("capacity_exceeded", &failure.message)
+        }
         _ => {
             let status = StatusCode::FAILED_DEPENDENCY;
             Problem::new(status, failure.code.clone(), failure.message.clone())
