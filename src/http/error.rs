@@ -200,10 +200,10 @@ fn store(cause: &StoreError) -> Problem {
         StoreError::Conflict { .. } => conflict("changed_by_another", cause).retryable(),
         StoreError::Final => gone("session_closed", "the session has ended"),
         StoreError::Missing => Problem::new(StatusCode::NOT_FOUND, "unknown", cause.to_string()),
-        StoreError::Unavailable { .. } => {
+        StoreError::Unavailable { cause: told } => {
             // The client sees the code, and nothing of the cause.
             error!(error = %cause, "the database is unavailable");
-            unavailable("database_unavailable", "nothing was changed that is known of: try again")
+            unavailable(code_of(told), "nothing was changed that is known of: try again")
         }
     }
 }
@@ -212,11 +212,20 @@ fn database(cause: &DbError) -> Problem {
     match cause {
         DbError::Conflict => conflict("changed_by_another", "another was first").retryable(),
         DbError::Unavailable { .. } | DbError::Corrupt { .. } => {
+            let told = cause.to_string();
             let cause: &dyn Error = cause;
             error!(error = cause, "the database is unavailable");
-            unavailable("database_unavailable", "the database is unavailable: try again")
+            unavailable(code_of(&told), "the database is unavailable: try again")
         }
     }
+}
+
+/// A full disk is told apart, because it needs someone to make room. These are the words of SQLite,
+/// of PostgreSQL and of the system.
+fn code_of(told: &str) -> &'static str {
+    let signs = ["disk is full", "No space left on device"];
+    let is_full = signs.iter().any(|sign| told.contains(sign));
+    if is_full { "disk_full" } else { "database_unavailable" }
 }
 
 /// A part of a desktop did not start: the client is told all that is known, because it is about
