@@ -49,11 +49,10 @@ pub(super) async fn leaks(
     };
     let healthy = left.is_empty();
     if arguments.json {
-        let mut told = json!({ "healthy": healthy, "leaks": left });
-        if arguments.fix {
-            told["removed"] = json!(removed);
-        }
-        say_json(&told);
+        say_json(&match arguments.fix {
+            true => json!({ "healthy": healthy, "removed": removed, "leaks": left }),
+            false => json!({ "healthy": healthy, "leaks": left }),
+        });
     } else {
         tell(&removed, &left, arguments.fix);
     }
