@@ -156,9 +156,9 @@ impl Directory {
 
     /// What there is of that which no desktop that has ended leaves, whatever is kept of it.
     pub fn remains(&self) -> Vec<String> {
-        let tmp = self.root.join("tmp");
-        let there =
-            self.secrets_and_scratch().into_iter().chain([tmp]).filter(|path| path.exists());
+        let folders = [self.root.join("tmp"), self.scratch()];
+        let all = self.secrets_and_scratch().into_iter().chain(folders);
+        let there = all.filter(|path| path.exists());
         let name = |path: PathBuf| Some(path.file_name()?.to_str()?.to_owned());
         there.filter_map(name).collect()
     }
