@@ -84,6 +84,18 @@ def memory():
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
+def open_files():
+    """How many there are of each kind: what a descriptor leads to, without its number."""
+    kinds = {}
+    for descriptor in glob.glob(f"/proc/{server}/fd/*"):
+        try:
+            kind = os.readlink(descriptor).split("[")[0].removeprefix(data)
+        except OSError:
+            continue
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return kinds
+
+
 def count():
     listed = os.listdir(f"{data}/sessions") if os.path.isdir(f"{data}/sessions") else []
     return {
@@ -94,7 +106,7 @@ def count():
         "orphaned segments": segments(),
         "control groups": groups(),
         "directories": len(listed),
-        "server's open files": len(os.listdir(f"/proc/{server}/fd")),
+        "server's open files": sum(open_files().values()),
         "server's threads": len(os.listdir(f"/proc/{server}/task")),
     }
 
@@ -113,9 +125,12 @@ def cycle(pool, size):
 
 
 with ThreadPoolExecutor(batch) as pool:
-    cycle(pool, batch)  # The first does not count: pools are filled, pages are touched.
-    before, curve, done = count(), [memory()], 0
-    print(f"after a first cycle: memory of the server {curve[0]:.1f} MiB", flush=True)
+    # The first two do not count: the pool of connections to the database is filled, pages are touched.
+    cycle(pool, batch), cycle(pool, batch)
+    list(pool.map(lambda _: api("GET", "/v1/browser_sessions/history"), range(20 * batch)))
+    time.sleep(6)  # As long as connections to the API are kept that nobody uses.
+    before, files, curve, done = count(), open_files(), [memory()], 0
+    print(f"after two cycles that do not count: memory of the server {curve[0]:.1f} MiB", flush=True)
     while done < sessions:
         size = min(batch, sessions - done)
         up, down, during = cycle(pool, size)
@@ -134,6 +149,9 @@ while (after := count()) != before and time.monotonic() < deadline:
 print(f"\n{'':22}{'before':>8}{'after':>8}")
 for name, number in before.items():
     print(f"{name:22}{number:8}{after[name]:8}")
+for kind, number in open_files().items():
+    if number > files.get(kind, 0):
+        print(f"open files of kind {kind}: {files.get(kind, 0)} before, {number} after")
 half = len(curve) // 2
 print(
     f"\nmemory of the server: first half {statistics.mean(curve[:half] or curve):.1f} MiB, "

@@ -20,35 +20,33 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::closing::{Parts, Undo, end_remains};
-use super::directory::{Directory, Saved, replace};
+use super::directory::{Directory, Saved};
 use super::record::Record;
 use super::running::{LiveDesktop, Made};
 use super::{AdoptError, Desktop, Files, Launch, LaunchError, Order};
 use crate::domain::ids::SessionId;
-use crate::domain::leak::Leak;
-use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity, SessionRecord};
+use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity};
 use crate::system::browser::{self, First};
 use crate::system::display::{self, Cookie};
 use crate::system::failure::{directory as directory_failed, failure};
-use crate::system::leaks;
-use crate::system::limits::{self, Group, NoRoom, Subtree, Usage};
+use crate::system::limits::{self, NoRoom, Subtree, Usage};
 use crate::system::process::{self, Process};
 use crate::system::settings::{Sandbox, Settings};
 use crate::system::vnc::{self, Place, Ports, Reservation, Seats};
 
 /// Brings desktops up with real programs. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Desktops(Arc<Inner>);
+pub struct Desktops(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    data: PathBuf,
+pub(super) struct Inner {
+    pub(super) data: PathBuf,
     settings: Arc<Settings>,
     runtime: Handle,
     ports: Arc<Ports>,
-    limits: limits::Settings,
+    pub(super) limits: limits::Settings,
     /// Where sessions have control groups, if the machine allows it.
-    subtree: Option<Subtree>,
+    pub(super) subtree: Option<Subtree>,
     /// Decided once, and logged then.
     no_sandbox: OnceCell<bool>,
 }
@@ -79,21 +77,6 @@ impl Desktops {
         let desktops = Self::made(data, settings, limits, subtree, runtime);
         desktops.tell_limits();
         desktops
-    }
-
-    fn tell_limits(&self) {
-        let Some(subtree) = &self.0.subtree else { return };
-        let base = subtree.base().display();
-        match subtree.controllers() {
-            [] => tracing::warn!(
-                "sessions have control groups in {base}, but no limits: none is delegated"
-            ),
-            limited => tracing::info!("sessions are limited in {} by {base}", limited.join(", ")),
-        }
-        let line = format!("{base}\n");
-        if let Err(cause) = std::fs::write(self.0.data.join(limits::BASE), line) {
-            tracing::warn!(error = %cause, "where the control groups are is not on record");
-        }
     }
 
     fn made(
@@ -143,47 +126,6 @@ impl Desktops {
             living.contains(session) || !matches!(self.directory(*session).saved(), Ok(None))
         };
         known.into_iter().filter(is_left).collect()
-    }
-
-    /// Where the ledger of leaks looks.
-    pub fn place(&self) -> leaks::Place {
-        let groups = std::fs::read_to_string(self.0.data.join(limits::BASE)).unwrap_or_default();
-        leaks::Place {
-            data: self.0.data.clone(),
-            groups: groups.lines().map(PathBuf::from).collect(),
-        }
-    }
-
-    /// The ports that are kept for no session, see [`leaks::ports`].
-    pub fn port_leaks(&self, live: &[SessionRecord]) -> Vec<Leak> {
-        leaks::ports(self.ports(), live, &self.place())
-    }
-
-    /// Removes what the end of sessions has left, see [`leaks::Place::remove`].
-    pub async fn remove_leaks(&self, known: &leaks::Known) {
-        self.place().remove(known, &self.settings().path).await;
-    }
-
-    /// Gives a new session its control group, where there are any, before its first program.
-    fn confine(&self, session: SessionId, directory: &Directory) -> std::io::Result<()> {
-        let Some(subtree) = &self.0.subtree else { return Ok(()) };
-        let path = match subtree.group(session) {
-            Ok(group) => group.path().to_string_lossy().into_owned(),
-            Err(cause) => {
-                tracing::warn!(error = %cause, "the session has no limits: no control group");
-                return Ok(());
-            }
-        };
-        replace(&directory.group(), path.as_bytes())
-    }
-
-    /// Gives the control group that a former server made the limits of this one.
-    pub(super) fn confine_again(&self, directory: &Directory) {
-        if let (Some(subtree), Some(group)) = (&self.0.subtree, Group::named_in(&directory.group()))
-            && let Err(cause) = subtree.limit_again(&group)
-        {
-            tracing::warn!(error = %cause, "{} has no limits", group.path().display());
-        }
     }
 
     pub(super) fn settings(&self) -> &Arc<Settings> {
@@ -256,18 +198,11 @@ impl Launch for Desktops {
     }
 
     fn room(&self, coming: u64) -> BoxFuture<'static, Result<(), NoRoom>> {
-        let desktops = self.clone();
-        let measured = self
-            .0
-            .runtime
-            .spawn_blocking(move || limits::room(&desktops.0.limits, &desktops.0.data, coming));
-        // What cannot be measured is taken to suffice.
-        Box::pin(async move { measured.await.unwrap_or(Ok(())) })
+        self.measured(coming)
     }
 
     fn usage(&self, session: SessionId) -> Option<Usage> {
-        self.0.subtree.as_ref()?;
-        Some(Group::named_in(&self.directory(session).group())?.usage())
+        self.used_by(session)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod adopting;
 mod closing;
+mod confining;
 mod directory;
 mod keeper;
 mod launch;
