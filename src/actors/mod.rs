@@ -7,8 +7,10 @@
 
 pub mod ask;
 pub mod clock;
+pub mod draining;
 pub mod events;
 pub mod journal;
+pub mod ledger;
 pub mod passes;
 mod registration;
 pub mod registry;

@@ -9,12 +9,13 @@ use chrono::{DateTime, Utc};
 use dashmap::DashMap;
 use tokio::sync::watch;
 
+use super::draining::Draining;
 use super::tickets::Tickets;
 use crate::domain::control::Control;
 use crate::domain::ids::{OrganizationId, RunId, SessionId};
 use crate::domain::occupancy::{Occupant, Place};
 use crate::domain::run::{BlockRecord, RunRecord};
-use crate::domain::session::SessionRecord;
+use crate::domain::session::{SessionRecord, SessionStatus};
 
 /// A session as it was last published.
 #[derive(Debug, Clone)]
@@ -82,6 +83,7 @@ pub struct Views {
     runs: Arc<DashMap<RunId, Watched<RunView>>>,
     /// The tickets of the sessions' viewers.
     pub tickets: Tickets,
+    draining: Arc<watch::Sender<Option<Draining>>>,
 }
 
 impl Views {
@@ -116,6 +118,32 @@ impl Views {
     pub fn run(&self, organization: OrganizationId, id: RunId) -> Option<watch::Receiver<RunView>> {
         let watched = self.runs.get(&id)?;
         (watched.organization == organization).then(|| watched.view.clone())
+    }
+
+    /// Since when and until when the server takes nothing new, if that is so.
+    pub fn draining(&self) -> watch::Receiver<Option<Draining>> {
+        self.draining.subscribe()
+    }
+
+    pub(super) fn set_draining(&self, draining: Option<Draining>) {
+        self.draining.send_replace(draining);
+    }
+
+    /// Every live session, whosever it is.
+    pub fn all_sessions(&self) -> Vec<SessionView> {
+        self.sessions.iter().map(|watched| watched.view.borrow().clone()).collect()
+    }
+
+    /// How many sessions' desktops are coming up.
+    pub(super) fn coming_up(&self) -> usize {
+        let created = |view: &SessionView| view.record.status == SessionStatus::Created;
+        self.sessions.iter().filter(|watched| created(&watched.view.borrow())).count()
+    }
+
+    /// How many runs have not ended.
+    pub fn runs_under_way(&self) -> usize {
+        let is_over = |view: &RunView| view.record.status.is_final();
+        self.runs.iter().filter(|watched| !is_over(&watched.view.borrow())).count()
     }
 
     /// Resolves when no run is under way.

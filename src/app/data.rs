@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use crate::actors::secrets::Secrets;
+use crate::domain::ids::NodeId;
 
 /// A data directory that is ours until this is dropped.
 #[derive(Debug)]
@@ -45,6 +46,14 @@ pub(super) fn open(path: &Path) -> anyhow::Result<DataDirectory> {
     }
     let secret = secret(&path.join("secret"))?;
     Ok(DataDirectory { path: path.to_owned(), secret, _lock: file })
+}
+
+/// The file in which a data directory keeps the name of its node.
+pub(super) const NODE_FILE: &str = "node";
+
+/// The node whose data directory this is, whether or not a server has it now.
+pub(super) fn node(path: &Path) -> Option<NodeId> {
+    fs::read_to_string(path.join(NODE_FILE)).ok()?.trim().parse().ok()
 }
 
 /// The server's own secret, made at the first start.

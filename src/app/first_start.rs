@@ -8,16 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{SubsecRound as _, Utc};
 
-use super::data::DataDirectory;
+use super::data::{DataDirectory, NODE_FILE};
 use crate::actors::secrets::Secrets;
 use crate::config;
 use crate::db::{Db, api_keys, nodes, organizations};
 use crate::domain::ids::{Mint, NodeId, OrganizationId};
 use crate::domain::tenancy::{ApiKey, Node, Organization};
 use crate::http::caller::hash_of;
-
-/// The file in which a data directory keeps the name of its node.
-const NODE_FILE: &str = "node";
 
 /// The first organization, made if there is none, and what is to be announced: a key that was
 /// made is shown this once.

@@ -32,6 +32,7 @@ use crate::actors::ask::Address;
 use crate::actors::clock::Clock;
 use crate::actors::events::Events;
 use crate::actors::journal::{Capacity, Journal};
+use crate::actors::ledger::Ledger;
 use crate::actors::passes::{Passes, Reach};
 use crate::actors::registry::Registry;
 use crate::actors::secrets::Secrets;
@@ -83,7 +84,9 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     let (journal, trail) = Journal::new(clock, Mint::new(rand::random()), capacity);
     let (told, untold) = Events::new(clock);
     let runtime = Handle::current();
-    let desktops = Desktops::new(&settings.data, settings.desktop.clone(), runtime.clone());
+    let limits = settings.limits.clone();
+    let desktops =
+        Desktops::limited(&settings.data, settings.desktop.clone(), limits, runtime.clone());
     let world = Arc::new(World {
         node,
         clock,
@@ -118,9 +121,10 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     let registry = Registry::start(Arc::clone(&world), handles);
     recovery::take_over(left, &registry, &desktops).await;
 
-    let (draining, closing) = (CancellationToken::new(), CancellationToken::new());
-    let tokens = (draining.clone(), closing.clone());
-    let (address, server) = listen(&settings, &world, &db, &registry, tokens)?;
+    let closing = CancellationToken::new();
+    let ledger = Ledger::new(db.clone(), node, desktops.clone(), world.artifacts.clone())
+        .of_server(registry.used_by("http"), Arc::clone(&world));
+    let (address, server) = listen(&settings, &world, &db, &registry, ledger, &closing)?;
     for line in announced {
         println!("{line}");
     }
@@ -134,7 +138,6 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         keep_sessions: options.keep_sessions,
         registry,
         world,
-        draining,
         closing,
         server: handle,
         auditing,
@@ -146,12 +149,24 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     serving.await.context("the HTTP server broke")?.context("the HTTP server failed")
 }
 
+/// The ledger of leaks of a data directory, whether or not a server runs on it.
+pub async fn ledger(settings: &Settings) -> anyhow::Result<Ledger> {
+    let data = &settings.data;
+    let node = data::node(data).with_context(|| {
+        format!("{} is not the data directory of a server that has run (data)", data.display())
+    })?;
+    let db = Db::open(&settings.database, data).await?;
+    let desktops = Desktops::new(data, settings.desktop.clone(), Handle::current());
+    Ok(Ledger::new(db, node, desktops, data.join("artifacts")))
+}
+
 fn listen(
     settings: &Settings,
     world: &Arc<World>,
     db: &Db,
     registry: &Address<Registry>,
-    (draining, closing): (CancellationToken, CancellationToken),
+    ledger: Ledger,
+    closing: &CancellationToken,
 ) -> anyhow::Result<(SocketAddr, Server)> {
     let wanted = settings.http.listen;
     let listener = std::net::TcpListener::bind(wanted)
@@ -168,10 +183,10 @@ fn listen(
         operator_key: settings.keys.operator.clone(),
         base_url,
         address,
+        ledger,
         turns: http::debug_sessions::Turns::default(),
         streams: Arc::new(Semaphore::new(settings.http.max_event_streams)),
-        draining,
-        closing,
+        closing: closing.clone(),
     });
     actix::spawn(http::debug_sessions::sweep(front.clone()));
     let shared = settings.http.clone();

@@ -8,17 +8,20 @@
 //!    is wanted.
 //! 5. The audit trail and the events are written to their end, the database closes, the arbiters are joined.
 //!
-//! A second signal skips the grace period.
+//! A second signal skips every wait for others; browsers still close by themselves, which takes them
+//! part of a second and keeps their logins.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Arbiter;
 use actix_web::dev::ServerHandle;
 use anyhow::Context as _;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::Task;
 use crate::actors::ask::Address;
@@ -26,6 +29,7 @@ use crate::actors::registry::{CloseAll, Drain, LetGoAll, Registry};
 use crate::actors::world::World;
 use crate::config;
 use crate::db::Db;
+use crate::system::desktop::Files;
 
 /// How long the audit trail and the events may take to be written to their end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -43,14 +47,25 @@ pub(super) struct Stop {
     pub(super) settings: config::Stop,
     pub(super) keep_sessions: bool,
     pub(super) registry: Address<Registry>,
-    pub(super) world: std::sync::Arc<World>,
-    pub(super) draining: CancellationToken,
+    pub(super) world: Arc<World>,
     pub(super) closing: CancellationToken,
     pub(super) server: ServerHandle,
     pub(super) auditing: Task,
     pub(super) telling: Task,
     pub(super) db: Db,
     pub(super) arbiters: Vec<Arbiter>,
+}
+
+/// Ends by force what the sessions have not ended themselves in time.
+async fn end_what_is_left(world: &World) {
+    let left = world.views.all_sessions().into_iter().map(|view| view.record.id);
+    let ended = left.map(|session| async move {
+        warn!("session {session} did not close in time; what runs of it is ended");
+        for what in world.launcher.sweep(session, Files::AsSet).await {
+            error!("left behind by session {session}: {what}");
+        }
+    });
+    join_all(ended).await;
 }
 
 /// Waits for the first signal, and takes everything down.
@@ -60,13 +75,13 @@ pub(super) async fn until_told(
 ) -> anyhow::Result<()> {
     let told = signals.wait_for(|count| *count > 0).await;
     told.context("the signals are not handled any more")?;
-    let Stop { settings, keep_sessions, registry, world, draining, closing, .. } = stop;
+    let Stop { settings, keep_sessions, registry, world, closing, .. } = stop;
     let Stop { server, auditing, telling, db, arbiters, .. } = stop;
 
     let grace = Duration::from_secs(settings.grace_seconds);
     info!("stopping; what is under way has {} s, and a second signal ends it", grace.as_secs());
-    let _ = registry.ask(Drain).await; // If it is gone, there is nothing to drain.
-    draining.cancel();
+    let drain = Drain { within: Some(grace), stopping: true };
+    let _ = registry.ask(drain).await; // If it is gone, there is nothing to drain.
     let quiet = async {
         if keep_sessions {
             world.views.runs_ended().await; // Other occupants go on with the next server.
@@ -81,9 +96,14 @@ pub(super) async fn until_told(
     }
 
     closing.cancel();
-    server.stop(true).await;
+    let told_again = *signals.borrow() > 1;
+    server.stop(!told_again).await;
     // Each session has its own deadlines.
-    let _ = if keep_sessions { registry.ask(LetGoAll).await } else { registry.ask(CloseAll).await };
+    let over =
+        if keep_sessions { registry.ask(LetGoAll).await } else { registry.ask(CloseAll).await };
+    if over.is_err() && !keep_sessions {
+        end_what_is_left(&world).await;
+    }
     drop(registry);
     drop(world);
     for arbiter in arbiters {

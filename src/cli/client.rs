@@ -133,6 +133,17 @@ impl Client {
         Ok(Self { http, base, api_key: server.api_key.clone() })
     }
 
+    /// The same with another key, if there is one.
+    pub(super) fn with_key(self, key: Option<Secret>) -> Self {
+        let api_key = key.or(self.api_key);
+        Self { api_key, ..self }
+    }
+
+    /// `DELETE`.
+    pub(super) async fn delete(&self, path: &str) -> Result<Value, RequestError> {
+        self.ask(Method::DELETE, path, None).await
+    }
+
     /// The address of a page or an endpoint.
     pub(super) fn link(&self, path: &str) -> String {
         format!("{}{path}", self.base)

@@ -81,6 +81,7 @@ pub(super) async fn doctor(
     let mut checks = checks(&settings);
     let of_desktops = system::doctor::checks(&settings.desktop).await;
     checks.extend(of_desktops.into_iter().map(Check::from));
+    checks.extend(system::doctor::limits(&settings.limits, &settings.data).map(Check::from));
     Ok(report(&checks, arguments.json))
 }
 

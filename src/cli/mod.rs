@@ -8,7 +8,9 @@ mod client;
 mod config;
 mod demo_site;
 mod doctor;
+mod drain;
 mod events;
+mod leaks;
 pub mod logging;
 mod output;
 mod run;
@@ -61,6 +63,10 @@ enum Command {
     Events(events::Arguments),
     /// List, show and cancel workflow runs.
     Runs(runs::Arguments),
+    /// Take no new work, and wait for what is under way; before a restart.
+    Drain(drain::Arguments),
+    /// List what was left behind by sessions that have ended, and remove it.
+    Leaks(leaks::Arguments),
     /// Serve a directory of files on loopback, as a site to try workflows on.
     DemoSite(demo_site::Arguments),
 }
@@ -99,6 +105,8 @@ pub fn main() -> ExitCode {
             Command::Sessions(arguments) => sessions::sessions(arguments).await,
             Command::Events(arguments) => events::events(arguments).await,
             Command::Runs(arguments) => runs::runs(arguments).await,
+            Command::Drain(arguments) => drain::drain(arguments).await,
+            Command::Leaks(arguments) => leaks::leaks(&arguments, &environment).await,
             Command::DemoSite(arguments) => demo_site::demo_site(&arguments).await,
         }
     });

@@ -35,6 +35,8 @@ pub struct Settings {
     pub database: db::Settings,
     /// How desktops are brought up, watched and ended.
     pub desktop: system::Settings,
+    /// What a session may use of the machine, and what must be free for another.
+    pub limits: system::limits::Settings,
     /// Limits and defaults of sessions, occupancies and runs.
     pub sessions: actors::Settings,
     /// How the blocks of workflows are executed.
@@ -53,6 +55,7 @@ impl Default for Settings {
             http: http::Settings::default(),
             database: db::Settings::default(),
             desktop: system::Settings::default(),
+            limits: system::limits::Settings::default(),
             sessions: actors::Settings::default(),
             workflow: workflow::Settings::default(),
             events: actors::events::Settings::default(),

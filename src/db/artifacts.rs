@@ -1,5 +1,7 @@
 //! Stored files that runs and sessions made.
 
+use std::collections::HashSet;
+
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -8,9 +10,12 @@ use super::Db;
 use super::query::{DbError, on};
 use super::store::StoreError;
 use super::values::{Reader, all, one, stored};
-use crate::domain::ids::{ArtifactId, BlockRunId, OrganizationId, RunId, SessionId};
+use crate::domain::ids::{ArtifactId, BlockRunId, NodeId, OrganizationId, RunId, SessionId};
 use crate::domain::run::ArtifactRecord;
-use crate::schema::artifacts;
+use crate::schema::{artifacts, browser_sessions};
+
+/// How many ids stand in one query.
+const MOST_AT_ONCE: usize = 500;
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = artifacts, treat_none_as_default_value = false)]
@@ -165,4 +170,51 @@ pub(super) async fn insert(db: &Db, artifact: ArtifactRecord) -> Result<(), Stor
     })
     .await?;
     Ok(())
+}
+
+/// Of these artifacts, those that have a row.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn known_among(db: &Db, ids: &[ArtifactId]) -> Result<HashSet<ArtifactId>, DbError> {
+    let mut known = HashSet::new();
+    for some in ids.chunks(MOST_AT_ONCE) {
+        let some: Vec<String> = some.iter().map(ArtifactId::to_string).collect();
+        let found: Vec<String> = on!(db, read, |c| {
+            let query = artifacts::table.filter(artifacts::id.eq_any(some));
+            Ok(query.select(artifacts::id).load(c).await?)
+        })
+        .await?;
+        known.extend(found.iter().filter_map(|id| id.parse::<ArtifactId>().ok()));
+    }
+    Ok(known)
+}
+
+/// An artifact, its path, and who made it.
+pub type Place = (ArtifactId, String, Option<RunId>, Option<SessionId>);
+
+/// The places of all artifacts of the sessions of a node.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn of_node(db: &Db, node: NodeId) -> Result<Vec<Place>, DbError> {
+    let rows: Vec<(String, String, Option<String>, Option<String>)> = on!(db, read, |c| {
+        let of_node = browser_sessions::table
+            .filter(browser_sessions::node_id.eq(node.to_string()))
+            .select(browser_sessions::id.nullable());
+        let query = artifacts::table.filter(artifacts::session_id.eq_any(of_node));
+        let columns = (artifacts::id, artifacts::path, artifacts::run_id, artifacts::session_id);
+        Ok(query.select(columns).load(c).await?)
+    })
+    .await?;
+    rows.into_iter()
+        .map(|(id, path, run, session)| {
+            let read = Reader { row: &id };
+            let run = read.parse_some("artifacts.run_id", run.as_deref())?;
+            let session = read.parse_some("artifacts.session_id", session.as_deref())?;
+            Ok((read.parse("artifacts.id", &id)?, path, run, session))
+        })
+        .collect()
 }

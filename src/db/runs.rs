@@ -1,5 +1,7 @@
 //! Workflow runs. Their rows are written by their actors only, through the store.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -270,4 +272,19 @@ pub(super) async fn change(db: &Db, id: RunId, change: RunChange) -> Result<(), 
     })
     .await?;
     Err(if found > 0 { StoreError::Final } else { StoreError::Missing })
+}
+
+/// Of these runs, those that have a row.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn known_among(db: &Db, ids: &[RunId]) -> Result<HashSet<RunId>, DbError> {
+    let ids: Vec<String> = ids.iter().map(RunId::to_string).collect();
+    let found: Vec<String> = on!(db, read, |c| {
+        let query = runs::table.filter(runs::id.eq_any(ids));
+        Ok(query.select(runs::id).load(c).await?)
+    })
+    .await?;
+    Ok(found.iter().filter_map(|id| id.parse::<RunId>().ok()).collect())
 }

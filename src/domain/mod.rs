@@ -10,6 +10,7 @@ pub mod debug_session;
 pub mod event;
 pub mod given;
 pub mod ids;
+pub mod leak;
 pub mod lease;
 pub mod occupancy;
 pub mod rfb;

@@ -20,6 +20,7 @@ use crate::db::store::StoreError;
 use crate::domain::control;
 use crate::domain::occupancy::Refusal;
 use crate::domain::session::Failure;
+use crate::system::desktop::NoRoom;
 
 /// Why an endpoint did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +182,14 @@ fn registry(cause: &RegistryError) -> Problem {
         RegistryError::Draining => draining(cause),
         RegistryError::TooManySessions { .. } => limited("too_many_sessions", cause),
         RegistryError::TooManyRuns { .. } => limited("too_many_runs", cause),
+        RegistryError::NoRoom(NoRoom { what, available, needed, unit, setting }) => {
+            limited("capacity_exceeded", cause)
+                .with("what", what)
+                .with("available", available)
+                .with("needed", needed)
+                .with("unit", unit)
+                .with("hint", format!("close a session, or see `{setting}`"))
+        }
         RegistryError::NotStored(cause) => store(cause),
         RegistryError::Unanswered(cause) => unanswered(*cause),
     }
@@ -191,10 +200,10 @@ fn store(cause: &StoreError) -> Problem {
         StoreError::Conflict { .. } => conflict("changed_by_another", cause).retryable(),
         StoreError::Final => gone("session_closed", "the session has ended"),
         StoreError::Missing => Problem::new(StatusCode::NOT_FOUND, "unknown", cause.to_string()),
-        StoreError::Unavailable { .. } => {
+        StoreError::Unavailable { cause: told } => {
             // The client sees the code, and nothing of the cause.
             error!(error = %cause, "the database is unavailable");
-            unavailable("database_unavailable", "nothing was changed that is known of: try again")
+            unavailable(code_of(told), "nothing was changed that is known of: try again")
         }
     }
 }
@@ -203,18 +212,29 @@ fn database(cause: &DbError) -> Problem {
     match cause {
         DbError::Conflict => conflict("changed_by_another", "another was first").retryable(),
         DbError::Unavailable { .. } | DbError::Corrupt { .. } => {
+            let told = cause.to_string();
             let cause: &dyn Error = cause;
             error!(error = cause, "the database is unavailable");
-            unavailable("database_unavailable", "the database is unavailable: try again")
+            unavailable(code_of(&told), "the database is unavailable: try again")
         }
     }
+}
+
+/// A full disk is told apart, because it needs someone to make room. These are the words of SQLite,
+/// of PostgreSQL and of the system.
+fn code_of(told: &str) -> &'static str {
+    let signs = ["disk is full", "No space left on device"];
+    let is_full = signs.iter().any(|sign| told.contains(sign));
+    if is_full { "disk_full" } else { "database_unavailable" }
 }
 
 /// A part of a desktop did not start: the client is told all that is known, because it is about
 /// its own session. Never 500 and above, see `limited`.
 pub fn failed_start(failure: &Failure) -> Problem {
     let problem = match failure.code.as_str() {
-        "no_display_free" | "no_port_free" => limited("capacity_exceeded", &failure.message),
+        "no_display_free" | "no_port_free" | "no_descriptor_free" => {
+            limited("capacity_exceeded", &failure.message)
+        }
         _ => {
             let status = StatusCode::FAILED_DEPENDENCY;
             Problem::new(status, failure.code.clone(), failure.message.clone())

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::caller::Keys;
 use super::debug_sessions::Turns;
 use crate::actors::ask::Address;
+use crate::actors::ledger::Ledger;
 use crate::actors::registry::Registry;
 use crate::actors::world::World;
 use crate::db::Db;
@@ -32,12 +33,12 @@ pub struct Front {
     pub base_url: String,
     /// The address that the server listens on.
     pub address: SocketAddr,
+    /// What was left behind.
+    pub ledger: Ledger,
     /// One at a time for each owner of a debug session.
     pub turns: Turns,
     /// How many more streams of events may be opened.
     pub streams: Arc<Semaphore>,
-    /// Canceled when the server takes nothing new any more: who waits for its turn is told.
-    pub draining: CancellationToken,
     /// Canceled when the server stops: what goes on for long, such as a stream, ends then.
     pub closing: CancellationToken,
 }

@@ -9,7 +9,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi, SecurityRequirement};
 use utoipa::{Modify, OpenApi as _};
 
-use super::{agent, artifacts, debug_sessions, events, runs, sessions, workflows};
+use super::{admin, agent, artifacts, debug_sessions, events, runs, sessions, workflows};
 
 /// The name of the credentials in the description.
 const KEY: &str = "api_key";
@@ -65,6 +65,11 @@ const KEY: &str = "api_key";
         debug_sessions::close::close,
         debug_sessions::block_outputs::block_outputs,
         debug_sessions::runs::runs,
+        admin::leaks::look,
+        admin::leaks::fix,
+        admin::drain::begin,
+        admin::drain::look,
+        admin::drain::end,
     ),
     modifiers(&Credentials, &Names, &Twins),
 )]

@@ -7,11 +7,12 @@ use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use tokio::runtime::Handle;
 
 use super::failure::{Stage, failure};
-use super::process::{Process, Program, find};
+use super::process::{Process, Program, find, may_have_made};
 use super::readiness::file_says;
 use super::settings::Settings;
 use crate::domain::ids::SessionId;
@@ -121,7 +122,7 @@ pub async fn start(
         let display = STAGE.ready(&process, deadline, file_says(number, written)).await?;
         return Ok((display, process));
     };
-    for candidate in range.clone().filter(|number| !socket(*number).exists()) {
+    for candidate in range.clone().filter(|number| !is_heard(*number)) {
         let process = spawn(Some(candidate))?;
         match STAGE.ready(&process, deadline, file_says(number, written)).await {
             Ok(display) => return Ok((display, process)),
@@ -142,6 +143,14 @@ fn range(settings: &Settings) -> Option<std::ops::RangeInclusive<u16>> {
     }
 }
 
+/// Whether somebody may listen for clients of a display. What a dead server has left, its socket or
+/// its lock, is no reason not to take a number: the next one takes them over.
+fn is_heard(display: u16) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    let dead = |cause: io::Error| matches!(cause.kind(), ConnectionRefused | NotFound);
+    !UnixStream::connect(socket(display)).is_err_and(dead)
+}
+
 /// The number, once its line is complete.
 fn written(text: &str) -> Option<u16> {
     text.split_once('\n')?.0.trim().parse().ok()
@@ -152,18 +161,32 @@ fn is_taken(process: &Process) -> bool {
     process.log_tail().iter().any(|line| signs.iter().any(|sign| line.contains(sign)))
 }
 
+/// Where the locks of displays are.
+pub(super) const LOCKS: &str = "/tmp";
+
+/// Where the sockets of displays are.
+pub(super) const SOCKETS: &str = "/tmp/.X11-unix";
+
 /// The socket of a display.
 pub fn socket(display: u16) -> PathBuf {
-    PathBuf::from(format!("/tmp/.X11-unix/X{display}"))
+    Path::new(SOCKETS).join(format!("X{display}"))
 }
 
 /// The lock of a display.
 pub fn lock(display: u16) -> PathBuf {
-    PathBuf::from(format!("/tmp/.X{display}-lock"))
+    Path::new(LOCKS).join(format!(".X{display}-lock"))
+}
+
+/// The number of the process that a display's lock names, and when the lock was made.
+pub(super) fn holder(display: u16) -> Option<(i32, SystemTime)> {
+    let path = lock(display);
+    let pid = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+    Some((pid, path.symlink_metadata().ok()?.modified().ok()?))
 }
 
 /// Removes the locks and sockets that an X server, which has ended, left behind; those of
-/// another are not touched. Says what could not be removed.
+/// another are not touched, not even of one that has been given the same number since. Says what
+/// could not be removed.
 pub fn remove_remains(pid: i32) -> Vec<String> {
     let Ok(entries) = fs::read_dir("/tmp") else { return Vec::new() };
     let displays = entries.filter_map(|entry| {
@@ -171,8 +194,7 @@ pub fn remove_remains(pid: i32) -> Vec<String> {
         name.to_str()?.strip_prefix(".X")?.strip_suffix("-lock")?.parse::<u16>().ok()
     });
     let held = |display: &u16| {
-        let holder = fs::read_to_string(lock(*display)).ok();
-        holder.and_then(|pid| pid.trim().parse::<i32>().ok()) == Some(pid)
+        holder(*display).is_some_and(|(by, at)| by == pid && !may_have_made(pid, at))
     };
     // The lock last: as long as it is there, most other servers leave the socket alone.
     let ours: Vec<u16> = displays.filter(held).collect();

@@ -8,6 +8,7 @@ use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
 use super::browser;
+use super::limits;
 use super::process::{find, output};
 use super::settings::{Sandbox, Settings};
 
@@ -55,6 +56,27 @@ impl Check {
         };
         Self { name, verdict, found, hint }
     }
+}
+
+/// Whether sessions can be limited, and whether there is room for one now.
+pub fn limits(settings: &limits::Settings, data: &Path) -> [Check; 2] {
+    let hint = "run the server in a control group of its own: `Delegate=yes` in its systemd unit";
+    let groups = match limits::Subtree::look(settings) {
+        Ok(found) => Check::new("limits", found, None),
+        Err(why) => {
+            let found = format!("sessions have no limits: {why}");
+            Check::new("limits", found, Some((Verdict::Warning, hint)))
+        }
+    };
+    let there = data.ancestors().find(|path| path.exists()).unwrap_or(data);
+    let room = match limits::room(settings, there, 1) {
+        Ok(()) => Check::new("room", "for another session".to_owned(), None),
+        Err(none) => {
+            let hint = format!("make room, or see `{}`", none.setting);
+            Check::new("room", none.to_string(), Some((Verdict::Warning, &hint)))
+        }
+    };
+    [groups, room]
 }
 
 /// Looks at everything. Starts programs for their versions, and changes nothing.

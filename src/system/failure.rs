@@ -23,6 +23,9 @@ pub(super) fn failure(stage: &str, code: &str, message: String) -> Failure {
 /// The directory of a session, or a file in it, could not be made.
 pub(super) fn directory(path: &Path, cause: &std::io::Error) -> Failure {
     let message = format!("{} could not be written: {cause}", path.display());
+    if is_out_of_descriptors(cause) {
+        return no_descriptor_free("directory", message);
+    }
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     let hint = if matches!(cause.kind(), StorageFull | QuotaExceeded) {
         "make room on the disk"
@@ -30,6 +33,17 @@ pub(super) fn directory(path: &Path, cause: &std::io::Error) -> Failure {
         "check that the data directory exists and belongs to the user of the server"
     };
     Failure { hint: Some(hint.to_owned()), ..failure("directory", "directory_failed", message) }
+}
+
+fn is_out_of_descriptors(cause: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(cause);
+    errno.is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE))
+}
+
+fn no_descriptor_free(stage: &str, message: String) -> Failure {
+    let hint = "raise the limit of open files: `LimitNOFILE=` in the unit, or `ulimit -n`";
+    Failure { hint: Some(hint.to_owned()), ..failure(stage, "no_descriptor_free", message) }
 }
 
 /// What `stage` starts, and which Debian package has it.
@@ -60,6 +74,9 @@ impl Stage {
             SpawnError::Missing { program } => self.missing(program),
             SpawnError::Failed { program, cause } => {
                 let message = format!("{} could not be started: {cause}", program.display());
+                if is_out_of_descriptors(cause) {
+                    return no_descriptor_free(self.name, message);
+                }
                 self.failed("exited", message)
             }
         }
@@ -94,6 +111,20 @@ impl Stage {
             exit: Some(exit.to_string()),
             log_tail: process.log_tail(),
             ..self.failed("died", message)
+        }
+    }
+
+    /// The program died as `died` tells, because its session had no memory left.
+    pub(super) fn out_of_memory(self, died: Failure) -> Failure {
+        let message = format!(
+            "{}: the session had used up its memory, and the kernel ended it",
+            died.message
+        );
+        Failure {
+            code: format!("{}_out_of_memory", self.name),
+            message,
+            hint: Some("raise `limits.session_memory_mib`, or ask less of one browser".to_owned()),
+            ..died
         }
     }
 

@@ -10,6 +10,8 @@ pub mod desktop;
 pub mod display;
 pub mod doctor;
 mod failure;
+pub mod leaks;
+pub mod limits;
 pub mod process;
 pub mod python;
 mod readiness;

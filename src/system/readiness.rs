@@ -33,6 +33,19 @@ pub(super) async fn file_says<T>(path: &Path, read: impl Fn(&str) -> Option<T>) 
     }
 }
 
+/// Resolves as [`file_says`] does, or with none where changes cannot be noticed: what is waited for
+/// for hours is not looked for again and again.
+pub(super) async fn changes_until<T>(path: &Path, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let look = || std::fs::read_to_string(path).ok().and_then(|text| read(&text));
+    let changes = watch(path).ok()?;
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        drained(&changes).await.ok()?;
+    }
+}
+
 fn watch(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let changes = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;

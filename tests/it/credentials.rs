@@ -18,6 +18,11 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/browser_sessions/pbs_1/cdp/json/version"),
     ("GET", "/admin/messages"),
     ("GET", "/admin/actors"),
+    ("GET", "/admin/leaks"),
+    ("POST", "/admin/leaks/fix"),
+    ("GET", "/admin/drain"),
+    ("POST", "/admin/drain"),
+    ("DELETE", "/admin/drain"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

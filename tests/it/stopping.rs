@@ -1,10 +1,12 @@
 //! How the server ends.
 
+use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::client::Lease;
+use crate::support::viewer::Messages;
 use crate::support::{Setup, eventually, on_both_databases};
 
 on_both_databases! {
@@ -63,6 +65,82 @@ async fn a_stop_while_a_session_starts_calls_the_start_off() {
     let client = server.client.clone();
     let made = client.ask_for_session(json!({"wait_seconds": 0})).await.ok();
     assert_eq!(made["status"], "created");
+    server.signal(Signal::TERM);
+    server.ended_clean().await;
+    server.gone().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_takes_nothing_new_tells_what_is_left_and_can_be_undone() {
+    let server = Setup::fakes().start().await;
+    let (client, operator) = (&server.client, server.operator());
+    let (id, idle) = (client.session_id().await, client.session_id().await);
+    let lease = Lease::of(&client.begin(&id, "ann", 60).await.ok());
+    assert_eq!(operator.get("/admin/drain").await.ok()["state"], "open");
+    let path = format!("/v1/stream/messages/browser_session/{id}");
+    let mut viewer = Messages::open(client, &path).await;
+
+    let begun = operator.post("/admin/drain", json!({"deadline_seconds": 600})).await.ok();
+    assert_eq!(begun["state"], "draining");
+    assert_eq!(begun["drained"], false);
+    assert_eq!(begun["left"]["occupants"], 1);
+    assert_eq!(begun["left"]["sessions"], 2);
+    assert!(begun["since"].is_string() && begun["deadline"].is_string(), "{begun:#}");
+    let warned = viewer.of_kind("server-draining").await;
+    assert_eq!(warned["draining"], true);
+    assert_eq!(warned["deadline"], begun["deadline"]);
+
+    client.ask_for_session(json!({})).await.problem(503, "server_stopping");
+    client.begin(&idle, "bob", 60).await.problem(503, "server_stopping");
+    client.get("/readyz").await.problem(503, "not_ready");
+    client.heartbeat(&id, &lease).await.ok();
+
+    // The command waits for the occupant.
+    let waiting = server.greenroom(&["drain", "--wait"]);
+    let releasing = async {
+        eventually("the command drains", async || {
+            // It has no deadline of its own.
+            let drain = operator.get("/admin/drain").await.ok();
+            drain["deadline"].is_null().then_some(())
+        })
+        .await;
+        client.release(&id, &lease).await.ok();
+    };
+    let (output, ()) = tokio::join!(waiting, releasing);
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("0 occupants"), "{output:?}");
+    assert_eq!(operator.get("/admin/drain").await.ok()["drained"], true);
+
+    let output = server.greenroom(&["drain", "--undo"]).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(viewer.of_kind("server-draining").await["draining"], true, "another deadline");
+    assert_eq!(viewer.of_kind("server-draining").await["draining"], false);
+    assert_eq!(client.get("/readyz").await.status, 200);
+    client.begin(&idle, "bob", 60).await.ok();
+    client.post("/admin/drain", json!({})).await.problem(403, "credentials_invalid");
+    operator
+        .post("/admin/drain", json!({"deadline_seconds": 1e9}))
+        .await
+        .problem(422, "invalid_request");
+    drop(viewer);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_cannot_be_undone_and_its_deadline_is_told() {
+    let mut server = Setup::fakes().set("stop.grace_seconds", "600").start().await;
+    let (client, operator) = (server.client.clone(), server.operator());
+    let id = client.session_id().await;
+    client.begin(&id, "ann", 600).await.ok();
+    server.signal(Signal::TERM);
+    let told = eventually("it stops", async || {
+        let told = operator.get("/admin/drain").await.ok();
+        (told["state"] == "stopping").then_some(told)
+    })
+    .await;
+    assert!(told["deadline"].is_string(), "{told:#}");
+    assert_eq!(told["left"]["occupants"], 1);
+    operator.send(Method::DELETE, "/admin/drain", None).await.problem(503, "server_stopping");
     server.signal(Signal::TERM);
     server.ended_clean().await;
     server.gone().await;

@@ -16,6 +16,7 @@ import {
 import { type Credentials, forget, keep, load } from "./credentials";
 import { element } from "./dom";
 import { Expiry } from "./expiry";
+import { renderDraining } from "./draining";
 import { askForKey } from "./gate";
 import { KEYS, relay } from "./keyboard";
 import { type Link, Screen } from "./screen";
@@ -243,6 +244,9 @@ class View {
             case "browser-url":
             case "browser-tabs":
                 renderPage(message);
+                break;
+            case "server-draining":
+                renderDraining(message);
                 break;
             default:
                 break; // Newer servers may say more than this page knows.

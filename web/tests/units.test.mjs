@@ -18,6 +18,7 @@ async function load(module) {
 const { Backoff } = await load("backoff");
 const { after, initial, isAsking, mayType } = await load("control");
 const { inAddress } = await load("credentials");
+const { warning } = await load("draining");
 const { keysymOf } = await load("keyboard");
 const { remaining, ending, endOf, occupant, standing } = await load("text");
 
@@ -98,4 +99,10 @@ test("characters become keysyms", () => {
     assert.deepEqual(["a", " ", "ü", "€", "世", "😀"].map(keysymOf), [
         0x61, 0x20, 0xfc, 0x010020ac, 0x01004e16, 0x0101f600,
     ]);
+});
+
+test("a server that is to stop says until when, if it is known", () => {
+    assert.equal(warning(false, null), "The server is about to be stopped.");
+    assert.equal(warning(true, "nonsense"), "The server is stopping.");
+    assert.match(warning(true, "2026-01-01T00:00:00Z"), /^The server is stopping: .* has until \S.*\.$/);
 });

@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::actors::ask::{Answer, Ask, Classified, Unanswered};
+use crate::actors::draining::Draining;
 use crate::actors::journal::{About, Outcome};
 use crate::actors::session::SessionError;
 use crate::actors::views::SessionView;
 use crate::db::store::StoreError;
 use crate::domain::ids::{OrganizationId, RunId, SessionId};
 use crate::domain::session::{SessionRecord, SessionSpec};
+use crate::system::desktop::NoRoom;
 
 /// Why the registry did not do what it was asked. Nothing has changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -31,6 +33,9 @@ pub enum RegistryError {
         /// How many may be; `sessions.max_runs` sets it.
         limit: usize,
     },
+    /// The machine has no room for another session.
+    #[error("{0}")]
+    NoRoom(NoRoom),
     /// It is not known to be stored, and so was not begun.
     #[error("it could not be stored: {0}")]
     NotStored(StoreError),
@@ -42,9 +47,10 @@ pub enum RegistryError {
 impl Classified for RegistryError {
     fn class(&self) -> Outcome {
         match self {
-            Self::Draining | Self::TooManySessions { .. } | Self::TooManyRuns { .. } => {
-                Outcome::Refused
-            }
+            Self::Draining
+            | Self::TooManySessions { .. }
+            | Self::TooManyRuns { .. }
+            | Self::NoRoom(_) => Outcome::Refused,
             Self::NotStored(_) => Outcome::Failed,
             Self::Unanswered(_) => Outcome::Unanswered,
         }
@@ -222,13 +228,33 @@ impl Ask for LetGoAll {
     }
 }
 
-/// Refuses everything new from now on. May be repeated.
+/// Refuses everything new from now on, and tells viewers. May be repeated, with another deadline.
 #[derive(Debug)]
-pub struct Drain;
+pub struct Drain {
+    /// How long what is under way should take at most. Nothing is ended then.
+    pub within: Option<Duration>,
+    /// Whether the server is being taken down: that cannot be undone.
+    pub stopping: bool,
+}
 
 impl Ask for Drain {
-    type Answer = ();
+    type Answer = Result<Draining, RegistryError>;
     const KIND: &'static str = "drain";
+    const AUDITED: bool = true;
+
+    fn summary(&self) -> Value {
+        let within = self.within.map(|within| within.as_secs());
+        json!({ "within_seconds": within, "stopping": self.stopping })
+    }
+}
+
+/// Takes new work again. Refused as [`RegistryError::Draining`] when the server is stopping.
+#[derive(Debug)]
+pub struct Undrain;
+
+impl Ask for Undrain {
+    type Answer = Result<(), RegistryError>;
+    const KIND: &'static str = "undrain";
     const AUDITED: bool = true;
 }
 

@@ -13,19 +13,21 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Actor, ArbiterHandle, AsyncContext as _, Context};
 use futures_util::future::join_all;
 use tracing::info;
 
 pub use self::messages::{
-    Adopt, CloseAll, Create, Created, Drain, LetGoAll, RegistryError, Route, RouteError,
+    Adopt, CloseAll, Create, Created, Drain, LetGoAll, RegistryError, Route, RouteError, Undrain,
 };
 pub(in crate::actors) use self::messages::{Gone, Resident};
 pub use self::runs::{
     CancelRun, ContinueRun, NewRun, RouteRun, RunAccepted, RunRouteError, StartRun,
 };
 use super::ask::{Address, Answering, Handle, answered};
+use super::draining::Draining;
 use super::journal::{About, Name};
 use super::opens_envelopes;
 use super::run::{Cancel, Run};
@@ -58,7 +60,7 @@ pub struct Registry {
     runs_coming: usize,
     /// How many actors of a session have broken.
     broken: HashMap<SessionId, u32>,
-    draining: bool,
+    draining: Option<Draining>,
 }
 
 impl Registry {
@@ -81,7 +83,7 @@ impl Registry {
             sessions_coming: 0,
             runs_coming: 0,
             broken: HashMap::new(),
-            draining: false,
+            draining: None,
         };
         let inner = Self::start_in_arbiter(&home, |_| registry);
         Address::new(inner, name, About::default(), journal)
@@ -100,8 +102,25 @@ impl Registry {
         Address::new(ctx.address(), self.name.clone(), About::default(), journal).used_by(user)
     }
 
+    /// Takes nothing new, and says so to whoever watches. What is stopping stays so.
+    fn drain(&mut self, within: Option<Duration>, stopping: bool) -> Draining {
+        let now = self.world.clock.now();
+        let before = self.draining;
+        let draining = Draining {
+            since: before.map_or(now, |draining| draining.since),
+            deadline: within.map(|within| now + within),
+            stopping: stopping || before.is_some_and(|draining| draining.stopping),
+        };
+        self.draining = Some(draining);
+        self.show_phase();
+        self.world.views.set_draining(self.draining);
+        draining
+    }
+
     fn show_phase(&self) {
-        self.world.journal.phase(&self.name, if self.draining { "draining" } else { "open" });
+        self.world
+            .journal
+            .phase(&self.name, if self.draining.is_some() { "draining" } else { "open" });
     }
 }
 
@@ -122,20 +141,39 @@ impl Actor for Registry {
 opens_envelopes!(Registry);
 
 impl Handle<Drain> for Registry {
-    fn handle(&mut self, Drain: Drain, _: &mut Context<Self>) -> Answering<()> {
-        self.draining = true;
-        self.show_phase();
+    fn handle(
+        &mut self,
+        Drain { within, stopping }: Drain,
+        _: &mut Context<Self>,
+    ) -> Answering<Result<Draining, RegistryError>> {
+        let draining = self.drain(within, stopping);
         let (sessions, runs) = (self.sessions.len(), self.runs.len());
         info!("draining: {sessions} sessions and {runs} runs go on until they end");
-        answered(())
+        answered(Ok(draining))
+    }
+}
+
+impl Handle<Undrain> for Registry {
+    fn handle(
+        &mut self,
+        Undrain: Undrain,
+        _: &mut Context<Self>,
+    ) -> Answering<Result<(), RegistryError>> {
+        if self.draining.is_some_and(|draining| draining.stopping) {
+            return answered(Err(RegistryError::Draining));
+        }
+        self.draining = None;
+        self.show_phase();
+        self.world.views.set_draining(None);
+        info!("new work is taken again");
+        answered(Ok(()))
     }
 }
 
 impl Registry {
     /// Calls every run off. Gives what resolves when they have ended, and all sessions.
     fn wind_up(&mut self) -> (impl Future<Output = ()> + use<>, Vec<Address<Session>>) {
-        self.draining = true;
-        self.show_phase();
+        self.drain(None, true);
         let why = "the server is stopping".to_owned();
         let runs = self.runs.values().map(|run| run.address.ask(Cancel { why: why.clone() }));
         let runs = join_all(runs.collect::<Vec<_>>());

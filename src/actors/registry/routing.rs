@@ -17,7 +17,7 @@ where
         Route { organization, session, message }: Route<M>,
         _: &mut Context<Self>,
     ) -> Answering<Result<T, RouteError>> {
-        if self.draining && M::TAKES_NEW {
+        if self.draining.is_some() && M::TAKES_NEW {
             return answered(Err(RouteError::Draining));
         }
         match self.sessions.get(&session) {

@@ -167,7 +167,7 @@ impl Handle<StartRun> for Registry {
         ctx: &mut Context<Self>,
     ) -> Answering<Result<RunAccepted, RegistryError>> {
         let limit = self.world.settings.max_runs;
-        if self.draining {
+        if self.draining.is_some() {
             return answered(Err(RegistryError::Draining));
         }
         if self.runs.len() + self.runs_coming >= limit {

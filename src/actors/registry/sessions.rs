@@ -37,7 +37,7 @@ impl Handle<Create> for Registry {
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Created, RegistryError>> {
         let limit = self.world.settings.max_sessions;
-        if self.draining {
+        if self.draining.is_some() {
             return answered(Err(RegistryError::Draining));
         }
         if self.sessions.len() + self.sessions_coming >= limit {
@@ -65,19 +65,22 @@ impl Handle<Create> for Registry {
         };
         self.sessions_coming += 1;
         let (answer, created) = oneshot::channel();
-        let stored = self.world.store.insert_session(record.clone());
+        let coming = self.sessions_coming + self.world.views.coming_up();
+        let room = self.world.launcher.room(u64::try_from(coming).unwrap_or(u64::MAX));
+        let (world, row) = (Arc::clone(&self.world), record.clone());
+        let stored = async move {
+            room.await.map_err(RegistryError::NoRoom)?;
+            world.store.insert_session(row).await.map_err(RegistryError::NotStored)
+        };
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
             registry.sessions_coming -= 1;
-            let created = match stored {
-                Ok(()) => {
-                    let id = record.id;
-                    let data = json!({ "timeout_seconds": record.spec.lifetime.as_secs() });
-                    registry.world.events.tell(&record, EventKind::SessionCreated, data);
-                    let view = registry.admit_session(record, Origin::New, ctx);
-                    Ok(Created { id, view })
-                }
-                Err(cause) => Err(RegistryError::NotStored(cause)),
-            };
+            let created = stored.map(|()| {
+                let id = record.id;
+                let data = json!({ "timeout_seconds": record.spec.lifetime.as_secs() });
+                registry.world.events.tell(&record, EventKind::SessionCreated, data);
+                let view = registry.admit_session(record, Origin::New, ctx);
+                Created { id, view }
+            });
             let _ = answer.send(created); // Its lifetime ends a session that nobody knows of.
         }));
         Box::pin(async move { created.await.map_err(|_gone| Unanswered::Gone)? })

@@ -72,6 +72,7 @@ impl Session {
             return self.shut_down(desktop, ctx);
         }
         self.await_death(&*desktop, ctx);
+        self.await_out_of_memory(&*desktop, ctx);
         // The desktop is the phase's from here on, so that every way to the end takes it down.
         self.enter(Phase::Running { desktop });
         if let Err(cause) = outcome {

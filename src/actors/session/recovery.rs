@@ -33,6 +33,30 @@ pub(super) struct Recoveries {
     begun: VecDeque<DateTime<Utc>>,
 }
 
+/// A session's notice to itself, for the record: the kernel has ended a process of it, because the
+/// session had used up its memory.
+#[derive(Debug)]
+pub(super) struct OutOfMemory {
+    /// How often that has happened to it.
+    pub kills: u64,
+}
+
+impl Ask for OutOfMemory {
+    type Answer = ();
+    const KIND: &'static str = "out_of_memory";
+    const AUDITED: bool = true;
+
+    fn summary(&self) -> Value {
+        json!({ "kills": self.kills })
+    }
+}
+
+impl Handle<OutOfMemory> for Session {
+    fn handle(&mut self, _: OutOfMemory, _: &mut Context<Self>) -> Answering<()> {
+        answered(())
+    }
+}
+
 impl Recoveries {
     /// Counts one more at `now`, and gives how long it waits; none when there were `most` within
     /// `window`.
@@ -110,6 +134,21 @@ impl Session {
         ctx.spawn(
             death.into_actor(self).map(|failure, session, ctx| session.on_death(failure, ctx)),
         );
+    }
+
+    /// Puts it on record when the kernel has ended a process of it for want of memory. The browser
+    /// itself may live on.
+    pub(super) fn await_out_of_memory(&self, desktop: &dyn Desktop, ctx: &mut Context<Self>) {
+        let killed = desktop.out_of_memory().into_actor(self);
+        ctx.spawn(killed.map(|kills, session, ctx| {
+            let id = session.record.id;
+            warn!(parent: &session.span, "{id} has used up its memory, {kills} times so far");
+            session.myself(ctx).tell(OutOfMemory { kills });
+            session.publish();
+            if let Phase::Running { desktop } = &session.phase {
+                session.await_out_of_memory(&**desktop, ctx);
+            }
+        }));
     }
 
     fn on_death(&mut self, failure: Failure, ctx: &mut Context<Self>) {
@@ -256,6 +295,7 @@ impl Session {
         ctx: &mut Context<Self>,
     ) {
         self.await_death(&*desktop, ctx);
+        self.await_out_of_memory(&*desktop, ctx);
         self.record.status = SessionStatus::Running;
         self.record.desktop = Some(desktop.identity().clone());
         self.record.modified_at = self.world.clock.now();

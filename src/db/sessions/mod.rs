@@ -25,6 +25,9 @@ const LIVE: [&str; 3] = [
     SessionStatus::Retry.as_str(),
 ];
 
+/// How many ids stand in one query.
+const MOST_AT_ONCE: usize = 500;
+
 /// The session of this organization with this id, ended or not.
 ///
 /// # Errors
@@ -274,4 +277,41 @@ async fn changed_or_why(db: &Db, id: SessionId, changed: usize) -> Result<(), St
     })
     .await?;
     Err(if found > 0 { StoreError::Final } else { StoreError::Missing })
+}
+
+/// The sessions with these ids, of whatever organization and node.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn of_ids(db: &Db, ids: &[SessionId]) -> Result<Vec<SessionRecord>, DbError> {
+    let mut found = Vec::new();
+    for some in ids.chunks(MOST_AT_ONCE) {
+        let some: Vec<String> = some.iter().map(SessionId::to_string).collect();
+        let rows: Vec<Row> = on!(db, read, |c| {
+            let query = sessions::table.filter(sessions::id.eq_any(some));
+            Ok(query.select(Row::as_select()).load(c).await?)
+        })
+        .await?;
+        found.extend(all::<Row, SessionRecord>(rows)?);
+    }
+    Ok(found)
+}
+
+/// The sessions that have ended on a node, the latest first, `most` of them.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn ended_lately(db: &Db, node: NodeId, most: i64) -> Result<Vec<SessionRecord>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let query = sessions::table
+            .filter(sessions::node_id.eq(node.to_string()))
+            .filter(sessions::status.ne_all(LIVE))
+            .order((sessions::completed_at.desc(), sessions::id.desc()))
+            .limit(most);
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
 }

@@ -1,6 +1,9 @@
 //! `/admin`: what operators see. It answers to the operator key alone.
 
-use actix_web::web::{Data, Json, ServiceConfig, get};
+pub mod drain;
+pub mod leaks;
+
+use actix_web::web::{Data, Json, ServiceConfig, delete, get, post, resource as at};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,7 +17,17 @@ use crate::actors::journal::Filter;
 
 /// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
-    config.route("/admin/messages", get().to(messages)).route("/admin/actors", get().to(actors));
+    config
+        .route("/admin/messages", get().to(messages))
+        .route("/admin/actors", get().to(actors))
+        .route("/admin/leaks", get().to(leaks::look))
+        .route("/admin/leaks/fix", post().to(leaks::fix))
+        .service(
+            at("/admin/drain")
+                .route(post().to(drain::begin))
+                .route(get().to(drain::look))
+                .route(delete().to(drain::end)),
+        );
 }
 
 /// Which messages. All of it may be left out.

@@ -126,10 +126,12 @@ pub async fn begin(
     let wait = (asked.wait_seconds > 0).then_some(Wait { patience, gone });
     let message = Begin { occupant, lease: lease.clone(), ttl, wait };
     let route = Route { organization: caller.organization, session: id, message };
+    let mut draining = front.world.views.draining();
     let grant = tokio::select! {
+        biased; // What was granted is not refused.
         grant = told(&front, route) => grant?,
         // Whoever waits is sent away, to another server if there is one.
-        () = front.draining.cancelled() => return Err(RouteError::Draining.into()),
+        _ = draining.wait_for(Option::is_some) => return Err(RouteError::Draining.into()),
     };
     let path = devtools_path(id, grant.generation, &lease);
     Ok(Json(Response {

@@ -91,6 +91,9 @@ pub struct SessionResource {
     pub occupancy: OccupancyResource,
     /// How many watch it.
     pub viewers: usize,
+    /// What it uses: `memory_bytes`, `memory_limit_bytes`, `cpu_seconds`, `tasks`,
+    /// `out_of_memory_kills`. Null where the machine does not count, see `greenroom doctor`.
+    pub usage: Option<Value>,
     /// Whose input reaches the browser.
     pub control: ControlResource,
     /// What becomes of an outside driver's input while a person has control: `hold`, `refuse` or
@@ -242,6 +245,11 @@ impl SessionResource {
             next_deadline: next.and_then(|next| serde_json::to_value(next).ok()),
             occupancy,
             viewers: *viewers,
+            usage: desktop
+                .as_ref()
+                .filter(|_desktop| live)
+                .and_then(|_desktop| front.world.launcher.usage(*id))
+                .and_then(|usage| serde_json::to_value(usage).ok()),
             control: ControlResource::of(control),
             on_takeover: on_takeover(record, front).as_str(),
             failure: record.failure.as_ref().and_then(|cause| serde_json::to_value(cause).ok()),

@@ -4,7 +4,9 @@
 //! Beside what the compatible API has, the server says who has control, when the channel opens and
 //! whenever that changes: `{"kind":"control","by":"agent"|"user","you":bool,"label":str|null,
 //! "role":"watch"|"control"}`, where `role` is the most that the viewer's credentials are good
-//! for. What changes the page is done for whoever has control, and refused to everybody else with
+//! for. When the server takes nothing new any more, because it is to be stopped, it says so and until
+//! when what is under way has time: `{"kind":"server-draining","draining":bool,"stopping":bool,
+//! "deadline":str|null}`. What changes the page is done for whoever has control, and refused to everybody else with
 //! `{"kind":"error","failed_kind":…,"message":…}`.
 
 use std::time::Duration;
@@ -139,6 +141,7 @@ impl Channel {
             close = keep(&heard, &say) => close,
             close = self.tell_control(&say) => close,
             close = self.tell_tabs(&say) => close,
+            close = self.tell_draining(&say) => close,
             close = self.hear_shortcuts(&say) => close,
             close = self.act(wanted, &say) => close,
         };
@@ -206,6 +209,28 @@ impl Channel {
                 told = Some(control);
             }
             if view.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Says when the server takes nothing new any more, and when it does again.
+    async fn tell_draining(&self, say: &mpsc::Sender<Value>) -> Close {
+        let mut draining = self.front.world.views.draining();
+        let mut told = None;
+        loop {
+            let now = *draining.borrow_and_update();
+            if now != told {
+                let message = json!({
+                    "kind": "server-draining",
+                    "draining": now.is_some(),
+                    "stopping": now.is_some_and(|draining| draining.stopping),
+                    "deadline": now.and_then(|draining| draining.deadline),
+                });
+                let _ = say.send(message).await;
+                told = now;
+            }
+            if draining.changed().await.is_err() {
                 return std::future::pending().await;
             }
         }

@@ -40,6 +40,7 @@ impl Desktops {
         let session = order.session;
         let directory = self.directory(session);
         let Saved { identity, vnc_password, .. } = saved(&directory, session)?;
+        self.confine_again(&directory);
         let authority = std::fs::read(directory.authority()).map_err(broken)?;
         let cookie = display::cookie_of(&authority)
             .ok_or_else(|| broken("the authority file is not one of ours"))?;

@@ -10,6 +10,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::session::DesktopIdentity;
 use crate::system::browser::{self, Devtools};
 use crate::system::display;
+use crate::system::limits::Group;
 use crate::system::process::{self, Process};
 use crate::system::settings::Settings;
 use crate::system::vnc::{Reservation, Seats, sweep_segments};
@@ -77,9 +78,8 @@ impl Parts {
         }
         left.extend(self.display_number.and_then(display::remove_dead_socket));
         drop(self.reservation);
-
-        left.extend(clear(self.directory, self.settings.keep_directories).await);
-        left
+        left.extend(ungroup(&self.directory).await);
+        clear(self.directory, self.settings.keep_directories, left).await
     }
 
     fn kill_now(&self) {
@@ -126,23 +126,34 @@ pub(super) async fn end_remains(
         let creators: Vec<i32> = identity.vnc.iter().map(|vnc| vnc.pid).collect();
         left.extend(sweep_segments(&creators, &settings.path).await);
     }
-    left.extend(clear(directory, keep).await);
-    left
+    left.extend(ungroup(&directory).await);
+    clear(directory, keep, left).await
 }
 
-/// Removes what a desktop that has ended no longer needs of its directory.
-async fn clear(directory: Directory, keep: bool) -> Option<String> {
+/// Removes the session's control group, with whatever is still in it.
+async fn ungroup(directory: &Directory) -> Option<String> {
+    Group::named_in(&directory.group())?.remove().await
+}
+
+/// Removes what a desktop that has ended no longer needs of its directory, unless something is
+/// left: then the directory says whose that is. Adds to what is left.
+async fn clear(directory: Directory, keep: bool, mut left: Vec<String>) -> Vec<String> {
     let path = directory.path().to_owned();
+    if !left.is_empty() {
+        left.push(format!("{} is kept, which says whose all this is", path.display()));
+        return left;
+    }
     let cleared = tokio::task::spawn_blocking(move || {
         let locks = browser::remove_remains(&directory.profile());
         locks.and(directory.clear(keep))
     });
     let cause = match cleared.await {
-        Ok(Ok(())) => return None,
+        Ok(Ok(())) => return left,
         Ok(Err(cause)) => cause.to_string(),
         Err(cause) => cause.to_string(),
     };
-    Some(format!("{} could not be cleared: {cause}", path.display()))
+    left.push(format!("{} could not be cleared: {cause}", path.display()));
+    left
 }
 
 /// Undoes what there is of a desktop when it is dropped, unless it was taken.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::ids::SessionId;
 use crate::domain::session::DesktopIdentity;
 use crate::system::display::{Cookie, authority};
+use crate::system::process;
 
 /// The longest path of a folder for temporary files in which Chromium's socket still has a name
 /// that the system takes: 107 bytes, less `/org.chromium.Chromium.XXXXXX/SingletonSocket`.
@@ -63,6 +64,16 @@ impl Directory {
     /// The log of one program.
     pub fn log(&self, program: &str) -> PathBuf {
         self.root.join("logs").join(format!("{program}.log"))
+    }
+
+    /// The record of every process that was started here, see [`started`](process::started).
+    pub fn started(&self) -> PathBuf {
+        self.root.join("logs").join(process::STARTED)
+    }
+
+    /// The file that names the control group of the session, beside the logs of its programs.
+    pub fn group(&self) -> PathBuf {
+        self.root.join("logs").join(process::GROUP)
     }
 
     /// What the browser showed and knew last, see [`Memory`](super::memory::Memory).
@@ -133,15 +144,7 @@ impl Directory {
         }
         absent(fs::remove_dir_all(self.root.join("tmp")))?;
         absent(fs::remove_dir_all(self.scratch()))?;
-        let gone = [
-            self.authority(),
-            self.display_number(),
-            self.vnc_password(),
-            self.vnc_flag(),
-            self.saved_at(),
-            self.memory(),
-        ];
-        for file in gone {
+        for file in self.secrets_and_scratch() {
             absent(fs::remove_file(file))?;
         }
         if !keep {
@@ -149,6 +152,26 @@ impl Directory {
             absent(fs::remove_dir_all(self.root.join("logs")))?;
         }
         Ok(())
+    }
+
+    /// What there is of that which no desktop that has ended leaves, whatever is kept of it.
+    pub fn remains(&self) -> Vec<String> {
+        let folders = [self.root.join("tmp"), self.scratch()];
+        let all = self.secrets_and_scratch().into_iter().chain(folders);
+        let there = all.filter(|path| path.exists());
+        let name = |path: PathBuf| Some(path.file_name()?.to_str()?.to_owned());
+        there.filter_map(name).collect()
+    }
+
+    fn secrets_and_scratch(&self) -> [PathBuf; 6] {
+        [
+            self.authority(),
+            self.display_number(),
+            self.vnc_password(),
+            self.vnc_flag(),
+            self.saved_at(),
+            self.memory(),
+        ]
     }
 
     /// Removes everything, downloads too. It may be repeated.

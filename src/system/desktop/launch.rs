@@ -29,34 +29,71 @@ use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity};
 use crate::system::browser::{self, First};
 use crate::system::display::{self, Cookie};
 use crate::system::failure::{directory as directory_failed, failure};
+use crate::system::limits::{self, NoRoom, Subtree, Usage};
 use crate::system::process::{self, Process};
 use crate::system::settings::{Sandbox, Settings};
 use crate::system::vnc::{self, Place, Ports, Reservation, Seats};
 
 /// Brings desktops up with real programs. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Desktops(Arc<Inner>);
+pub struct Desktops(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    data: PathBuf,
+pub(super) struct Inner {
+    pub(super) data: PathBuf,
     settings: Arc<Settings>,
     runtime: Handle,
     ports: Arc<Ports>,
+    pub(super) limits: limits::Settings,
+    /// Where sessions have control groups, if the machine allows it.
+    pub(super) subtree: Option<Subtree>,
     /// Decided once, and logged then.
     no_sandbox: OnceCell<bool>,
 }
 
 impl Desktops {
     /// Desktops whose directories are below `data`. All work is done on `runtime`, which must
-    /// have I/O and time enabled and outlive every desktop.
+    /// have I/O and time enabled and outlive every desktop. They have no limits.
     pub fn new(data: impl Into<PathBuf>, settings: Settings, runtime: Handle) -> Self {
+        let limits = limits::Settings { enabled: false, ..limits::Settings::default() };
+        Self::made(data, settings, limits, None, runtime)
+    }
+
+    /// The same with limits, where the machine allows them; where it does not, the log says why.
+    /// The server may be moved into a control group of its own.
+    pub fn limited(
+        data: impl Into<PathBuf>,
+        settings: Settings,
+        limits: limits::Settings,
+        runtime: Handle,
+    ) -> Self {
+        let subtree = match Subtree::open(&limits) {
+            Ok(subtree) => Some(subtree),
+            Err(why) => {
+                tracing::warn!("sessions have no limits of memory, processor and processes: {why}");
+                None
+            }
+        };
+        let desktops = Self::made(data, settings, limits, subtree, runtime);
+        desktops.tell_limits();
+        desktops
+    }
+
+    fn made(
+        data: impl Into<PathBuf>,
+        settings: Settings,
+        limits: limits::Settings,
+        subtree: Option<Subtree>,
+        runtime: Handle,
+    ) -> Self {
         // A relative path would mean something else to the programs, which run elsewhere.
         let data = data.into();
         let data = std::path::absolute(&data).unwrap_or(data);
         let ports = Ports::new(settings.vnc_port_first..=settings.vnc_port_last);
         let settings = Arc::new(settings);
-        Self(Arc::new(Inner { data, settings, runtime, ports, no_sandbox: OnceCell::new() }))
+        let no_sandbox = OnceCell::new();
+        let inner = Inner { data, settings, runtime, ports, limits, subtree, no_sandbox };
+        Self(Arc::new(inner))
     }
 
     /// The directory of a session, there or not.
@@ -159,6 +196,14 @@ impl Launch for Desktops {
     fn sweep(&self, session: SessionId, files: Files) -> BoxFuture<'static, Vec<String>> {
         self.end_remains(session, files)
     }
+
+    fn room(&self, coming: u64) -> BoxFuture<'static, Result<(), NoRoom>> {
+        self.measured(coming)
+    }
+
+    fn usage(&self, session: SessionId) -> Option<Usage> {
+        self.used_by(session)
+    }
 }
 
 fn failed(failure: Failure) -> LaunchError {
@@ -204,7 +249,8 @@ impl Desktops {
         let vnc_port = reservation.port();
         undo.lock().note(|parts| parts.reservation = Some(reservation));
         let made = directory.create(&cookie, &password);
-        made.map_err(|cause| directory_failed(directory.path(), &cause))?;
+        made.and_then(|()| self.confine(session, &directory))
+            .map_err(|cause| directory_failed(directory.path(), &cause))?;
 
         let start = display::Start {
             session,

@@ -6,6 +6,7 @@
 
 mod adopting;
 mod closing;
+mod confining;
 mod directory;
 mod keeper;
 mod launch;
@@ -33,6 +34,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, Failure, SessionSpec, Size};
+pub use crate::system::limits::{NoRoom, Usage};
 
 /// What kind of desktop to bring up, and for whom.
 #[derive(Debug, Clone)]
@@ -73,6 +75,16 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
     /// directory and by the marker in the environment of its processes. Resolves as
     /// [`Desktop::shut_down`] does.
     fn sweep(&self, session: SessionId, files: Files) -> BoxFuture<'static, Vec<String>>;
+
+    /// Whether the machine has room for `coming` more desktops.
+    fn room(&self, _coming: u64) -> BoxFuture<'static, Result<(), NoRoom>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// What the programs of a session use, where the machine counts that.
+    fn usage(&self, _session: SessionId) -> Option<Usage> {
+        None
+    }
 }
 
 /// Why a desktop could not be taken over. Nothing has changed.
@@ -136,6 +148,13 @@ pub trait Desktop: fmt::Debug + Send + 'static {
         self: Box<Self>,
         call_off: CancellationToken,
     ) -> BoxFuture<'static, Result<Revived, Unrevived>>;
+
+    /// Resolves when the kernel has ended one of its processes for want of memory, with how often
+    /// that has happened to it; never where it has no limits. The browser may well live on, with a
+    /// page that has crashed.
+    fn out_of_memory(&self) -> BoxFuture<'static, u64> {
+        Box::pin(std::future::pending())
+    }
 
     /// Whether somebody drives or watches it. While that is so, its parts are looked after more
     /// closely; otherwise it costs nothing.

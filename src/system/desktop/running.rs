@@ -1,6 +1,7 @@
 //! A desktop that is up.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -20,6 +21,7 @@ use crate::system::browser;
 use crate::system::capture::Capture;
 use crate::system::display::{self, Cookie};
 use crate::system::failure::failure;
+use crate::system::limits::Group;
 use crate::system::process::{Process, cut};
 use crate::system::vnc::Seats;
 
@@ -48,6 +50,8 @@ pub(super) struct LiveDesktop {
     pub(super) screen: Arc<Capture>,
     pub(super) keeper: Keeper,
     used: watch::Sender<bool>,
+    /// How often the kernel had ended a process of it for want of memory when this was last told.
+    memory_kills: Arc<AtomicU64>,
     runtime: Handle,
     /// Cancelled by `shut_down`, and by the drop: nobody is left to be told of a death.
     closing: CancellationToken,
@@ -84,7 +88,19 @@ impl LiveDesktop {
         let keeper = Keeper::start(kept(&made), used.subscribe(), &runtime);
         let dropped = closing.clone().drop_guard();
         let let_go = LetGo(made.vnc.clone());
-        Self { made, screen, keeper, used, runtime, closing, _dropped: dropped, _let_go: let_go }
+        let killed = group(&made).and_then(|group| group.out_of_memory_kills());
+        let memory_kills = Arc::new(AtomicU64::new(killed.unwrap_or_default()));
+        Self {
+            made,
+            screen,
+            keeper,
+            used,
+            memory_kills,
+            runtime,
+            closing,
+            _dropped: dropped,
+            _let_go: let_go,
+        }
     }
 
     /// After its parts have changed.
@@ -99,6 +115,10 @@ impl LiveDesktop {
 fn screen_of(made: &Made, runtime: &Handle) -> Arc<Capture> {
     let interval = made.parts.settings.capture_interval();
     Arc::new(Capture::new(made.identity.display_number, made.cookie, interval, runtime.clone()))
+}
+
+fn group(made: &Made) -> Option<Group> {
+    Group::named_in(&made.parts.directory.group())
 }
 
 fn kept(made: &Made) -> Kept {
@@ -124,15 +144,33 @@ impl Desktop for LiveDesktop {
     fn death(&self) -> BoxFuture<'static, Failure> {
         let (xvfb, chromium) = (self.made.xvfb.clone(), self.made.chromium.clone());
         let (closing, hung) = (self.closing.clone(), self.keeper.hung());
+        let group = group(&self.made);
+        let before = group.as_ref().and_then(Group::out_of_memory_kills).unwrap_or_default();
         Box::pin(async move {
-            let died = tokio::select! {
+            let (stage, died) = tokio::select! {
                 biased;
                 () = closing.cancelled() => std::future::pending().await,
                 // First of the two: the browser ends when its display does.
-                exit = xvfb.exited() => display::STAGE.died(&xvfb, exit),
-                exit = chromium.exited() => browser::STAGE.died(&chromium, exit),
+                exit = xvfb.exited() => (display::STAGE, display::STAGE.died(&xvfb, exit)),
+                exit = chromium.exited() => (browser::STAGE, browser::STAGE.died(&chromium, exit)),
             };
+            let after = group.as_ref().and_then(Group::out_of_memory_kills).unwrap_or_default();
+            let died = if after > before { stage.out_of_memory(died) } else { died };
             hung.lock().take().unwrap_or(died)
+        })
+    }
+
+    fn out_of_memory(&self) -> BoxFuture<'static, u64> {
+        let (group, told) = (group(&self.made), Arc::clone(&self.memory_kills));
+        let over = self.closing.clone();
+        Box::pin(async move {
+            let Some(group) = group else { return std::future::pending().await };
+            let count = tokio::select! {
+                count = group.more_out_of_memory_kills(told.load(Ordering::Relaxed)) => count,
+                () = over.cancelled() => std::future::pending().await,
+            };
+            told.store(count, Ordering::Relaxed);
+            count
         })
     }
 

@@ -2,11 +2,16 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::MARKER;
 use crate::domain::ids::SessionId;
 use crate::domain::session::ProcessIdentity;
+
+/// `USER_HZ`, in which `/proc` counts: the same on every architecture that Chromium runs on.
+const TICKS_PER_SECOND: u64 = 100;
 
 /// What we need of `/proc/<pid>/stat`, see `proc_pid_stat(5)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,4 +114,65 @@ pub fn living_among(sessions: &[SessionId]) -> Vec<SessionId> {
         living.iter().any(|pid| is_marked_with(*pid, variable, folder))
     });
     found.map(|(session, ..)| session).collect()
+}
+
+/// A process that lives and carries the marker of some session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// Whose it is.
+    pub session: SessionId,
+    /// Which process.
+    pub identity: ProcessIdentity,
+    /// The name of its program, for people.
+    pub name: String,
+}
+
+/// Every process that carries the marker of a session, whichever: in its environment or, where that
+/// is wiped, as the path of a session's directory below `sessions`.
+pub fn marked(sessions: &Path) -> Vec<Marked> {
+    let Ok(boot) = boot_id() else { return Vec::new() };
+    let variable = format!("{MARKER}=");
+    let folder = format!("{}/", sessions.display());
+    let session_of = |pid: i32| -> Option<SessionId> {
+        let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let mut variables = environment.split(|byte| *byte == 0);
+        if let Some(value) = variables.find_map(|found| found.strip_prefix(variable.as_bytes())) {
+            return std::str::from_utf8(value).ok()?.parse().ok();
+        }
+        if environment.is_empty() || environment.iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let arguments = String::from_utf8_lossy(&arguments).into_owned();
+        let (_before, behind) = arguments.split_once(&folder)?;
+        behind.split(['/', '\0']).next()?.parse().ok()
+    };
+    let living = all().into_iter().filter(|(_, stat)| stat.is_living());
+    living
+        .filter_map(|(pid, stat)| {
+            let session = session_of(pid)?;
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let start_time = stat.start_time;
+            let identity = ProcessIdentity { pid, start_time, boot_id: boot.to_owned() };
+            Some(Marked { session, identity, name: name.trim().to_owned() })
+        })
+        .collect()
+}
+
+/// When a process started that was started `ticks` after the boot, by the machine's clock as it
+/// is now.
+pub fn started_at(ticks: u64) -> Option<SystemTime> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let booted = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    let seconds = ticks.checked_div(TICKS_PER_SECOND)?;
+    Some(UNIX_EPOCH + Duration::from_secs(booted) + Duration::from_secs(seconds))
+}
+
+/// Whether the process that has this number now, if one has, may have made a file at `made`: it
+/// had started by then.
+pub fn may_have_made(pid: i32, made: SystemTime) -> bool {
+    /// Both times are rounded, and a file's is that of the last tick.
+    const ROUNDED: Duration = Duration::from_secs(2);
+    let Some(stat) = stat(pid).filter(|stat| stat.is_living()) else { return false };
+    started_at(stat.start_time).is_none_or(|started| started <= made + ROUNDED)
 }

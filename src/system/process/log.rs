@@ -1,8 +1,18 @@
-//! The files that programs write to.
+//! The files that programs write to, and beside them the record of all that was started: what tells
+//! later whose a lock or a segment of memory was.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use crate::domain::session::ProcessIdentity;
+
+/// The file beside the logs that names every process that was started, one JSON object a line.
+pub const STARTED: &str = "started";
+
+/// The file beside the logs that names the control group into which programs are put.
+pub const GROUP: &str = "group";
 
 const TAIL_BYTES: u64 = 8 * 1024;
 const TAIL_LINES: usize = 20;
@@ -27,6 +37,21 @@ pub fn cut(path: &Path, limit: u64) -> io::Result<()> {
     file.set_len(0)?;
     file.write_all(b"(older lines were cut away)\n")?;
     file.write_all(&kept)
+}
+
+/// Adds a process to the record beside its log.
+pub(super) fn note(log: &Path, process: &ProcessIdentity) -> io::Result<()> {
+    let mut line = serde_json::to_vec(process)?;
+    line.push(b'\n');
+    let mut options = OpenOptions::new();
+    let file = options.append(true).create(true).mode(0o600).open(log.with_file_name(STARTED));
+    file?.write_all(&line)
+}
+
+/// The processes that such a record names. A line that was cut off is passed over.
+pub fn started(record: &Path) -> Vec<ProcessIdentity> {
+    let text = std::fs::read_to_string(record).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 fn end_of(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {

@@ -37,12 +37,15 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub use identity::{boot_id, is_alive, is_ours, living_among};
-pub use log::{cut, tail};
+pub use identity::{
+    Marked, boot_id, is_alive, is_ours, living_among, marked, may_have_made, started_at,
+};
+pub use log::{GROUP, STARTED, cut, started, tail};
 pub use program::{find, output};
 
 use crate::domain::ids::SessionId;
 use crate::domain::session::ProcessIdentity;
+use crate::system::limits::Group;
 
 /// The variable that marks the processes of a session.
 pub const MARKER: &str = "GREENROOM_SESSION";
@@ -174,6 +177,10 @@ impl Process {
         // From here on the child is ended rather than lost.
         let mut child = Unwatched(Some(child));
         let watched = child.watched().map_err(failed)?;
+        if let Err(cause) = log::note(&program.log, &watched.identity) {
+            let program = program.path.display();
+            tracing::warn!(error = %cause, "the start of {program} is not on record");
+        }
         let (exited, exit) = watch::channel(None);
         let process = Self(Arc::new(Inner {
             identity: watched.identity,
@@ -308,14 +315,25 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
+/// What a shell does before it becomes the program: it goes into a control group, so that no child
+/// is ever outside of it, and lowers the limit of open files. What is refused, the log says.
+const BEFORE: &str = r#"
+[ "$1" = /dev ] || echo "$$" >> "$1/cgroup.procs"
+[ -z "$2" ] || ulimit -n "$2"
+shift 2
+exec "$@""#;
+
 #[expect(clippy::disallowed_methods, reason = "this is the module that starts programs")]
 fn command(program: &Program) -> std::process::Command {
-    let mut command = match program.open_files {
-        None => std::process::Command::new(&program.path),
-        // The limit must be set between `fork` and `exec`, where only unsafe code can act.
-        Some(limit) => {
+    let group = Group::named_in(&program.log.with_file_name(GROUP));
+    let mut command = match (&group, program.open_files) {
+        (None, None) => std::process::Command::new(&program.path),
+        // Both must be set between `fork` and `exec`, where only unsafe code can act.
+        (group, limit) => {
             let mut shell = std::process::Command::new("/bin/sh");
-            shell.args(["-c", "ulimit -n \"$0\"; exec \"$@\""]).arg(limit.to_string());
+            shell.args(["-c", BEFORE, "sh"]);
+            shell.arg(group.as_ref().map_or(Path::new("/dev"), Group::path));
+            shell.arg(limit.map_or_else(String::new, |limit| limit.to_string()));
             shell.arg(&program.path);
             shell
         }

@@ -13,7 +13,7 @@ mod x11vnc;
 pub use ports::{Ports, Reservation};
 pub(super) use seats::no_port_free;
 pub use seats::{OnStarted, Place, Seats};
-pub(super) use segments::sweep as sweep_segments;
+pub(super) use segments::{all as segments, remove as remove_segment, sweep as sweep_segments};
 
 use rand::Rng as _;
 use rand::distr::Alphanumeric;

@@ -40,6 +40,11 @@ impl Ports {
         &self.range
     }
 
+    /// Those that are kept for somebody.
+    pub fn taken(&self) -> Vec<u16> {
+        self.taken.lock().keys().copied().collect()
+    }
+
     /// Takes the first port behind `after` that is free; none when none is.
     pub fn reserve(self: &Arc<Self>, after: Option<u16>) -> Option<Reservation> {
         let mut taken = self.taken.lock();

@@ -45,6 +45,7 @@ pub struct Setup {
     database: Database,
     fakes: bool,
     bootstrap: bool,
+    open_files: Option<u32>,
     displays: RangeInclusive<u16>,
     ports: RangeInclusive<u16>,
     claim: File,
@@ -75,6 +76,7 @@ pub struct TestServer {
     pub displays: RangeInclusive<u16>,
     environment: Vec<(String, String)>,
     arguments: Vec<&'static str>,
+    open_files: Option<u32>,
     ports: RangeInclusive<u16>,
     child: Option<Child>,
     output: Arc<Mutex<Vec<String>>>,
@@ -112,6 +114,7 @@ impl Setup {
             database: Database::Sqlite,
             fakes: false,
             bootstrap: true,
+            open_files: None,
             displays: range(1_000),
             ports: range(10_000),
             claim,
@@ -154,6 +157,11 @@ impl Setup {
         self
     }
 
+    /// With so few files that it may have open.
+    pub fn open_files(self, most: u32) -> Self {
+        Self { open_files: Some(most), ..self }
+    }
+
     /// On this database.
     pub fn on(self, database: Database) -> Self {
         Self { database, ..self }
@@ -180,6 +188,7 @@ impl Setup {
             arguments,
             database,
             bootstrap,
+            open_files,
             displays,
             ports,
             claim,
@@ -217,6 +226,7 @@ impl Setup {
             displays,
             environment,
             arguments,
+            open_files,
             ports,
             child: None,
             output: Arc::default(),
@@ -233,7 +243,16 @@ impl TestServer {
     pub async fn serve(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file()).unwrap();
-        let mut child = Command::new(GREENROOM)
+        let mut command = match self.open_files {
+            None => Command::new(GREENROOM),
+            Some(most) => {
+                let mut shell = Command::new("/bin/sh");
+                let script = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
+                shell.args(["-c", &script, GREENROOM]);
+                shell
+            }
+        };
+        let mut child = command
             .arg("serve")
             .args(&self.arguments)
             .env_clear()
@@ -263,6 +282,14 @@ impl TestServer {
                 output.lock().push(line);
             }
         });
+    }
+
+    /// Runs a command on its data directory, whether it runs or not.
+    pub async fn greenroom(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new(GREENROOM);
+        command.args(arguments).env_clear().envs(self.environment.iter().cloned());
+        command.env("GREENROOM_URL", &self.client.base).stdin(Stdio::null());
+        timeout(PATIENCE, command.output()).await.expect("it does not end").unwrap()
     }
 
     fn log_file(&self) -> PathBuf {

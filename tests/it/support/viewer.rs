@@ -189,3 +189,32 @@ pub async fn screenshot_shows(client: &Client, id: &str, colour: [u8; 3]) {
     })
     .await;
 }
+
+/// The message channel of a session, as its page has it.
+pub struct Messages {
+    socket: WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>,
+}
+
+impl Messages {
+    pub async fn open(client: &Client, path: &str) -> Self {
+        let query = format!("apikey={}&client_id=a-page-of-the-tests", client.key());
+        let (socket, _) =
+            connect_async(client.socket_url(&format!("{path}?{query}"))).await.unwrap();
+        Self { socket }
+    }
+
+    /// The next message of this kind.
+    pub async fn of_kind(&mut self, kind: &str) -> serde_json::Value {
+        let next = async {
+            loop {
+                let message = self.socket.next().await.expect("it is open").unwrap();
+                let Message::Text(text) = message else { continue };
+                let said: serde_json::Value = serde_json::from_str(&text).unwrap();
+                if said["kind"] == kind {
+                    return said;
+                }
+            }
+        };
+        timeout(PATIENCE, next).await.unwrap_or_else(|_| panic!("no message of kind {kind}"))
+    }
+}

@@ -1,5 +1,6 @@
 //! With real programs, and with shell scripts that misbehave in their place.
 
+mod displays;
 mod recovery;
 
 use std::fs;

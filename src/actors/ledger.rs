@@ -1,0 +1,270 @@
+//! The ledger of leaks: what the database says, what the actors are at and what there is on the
+//! machine, reconciled. A healthy server has none at any time.
+//!
+//! Everything changes while it is looked at: a session ends, a file is stored before its row. So rows
+//! are read before and after the machine is looked at, and what was found counts only if it is found
+//! again a moment later.
+//!
+//! It needs no server: without one, what the next one will take over is no leak.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::ask::Address;
+use super::registry::{Adopt, Registry};
+use super::world::World;
+use crate::db::store::{RunChange, Store as _};
+use crate::db::{Db, DbError, artifacts, runs, sessions};
+use crate::domain::ids::NodeId;
+use crate::domain::leak::{Leak, LeakKind};
+use crate::domain::run::{RunRecord, RunStatus};
+use crate::domain::session::{Failure, SessionRecord, SessionStatus};
+use crate::system::desktop::{Desktops, Files};
+use crate::system::leaks::{self, Known};
+use crate::system::process;
+
+/// Between two looks at what was found.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How many of the sessions that ended last are looked at though nothing names them here.
+const LATELY: i64 = 500;
+
+/// The server whose actors are looked at as well.
+#[derive(Debug, Clone)]
+struct Server {
+    registry: Address<Registry>,
+    world: Arc<World>,
+}
+
+/// The ledger of one data directory.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    db: Db,
+    node: NodeId,
+    desktops: Desktops,
+    artifacts: PathBuf,
+    server: Option<Server>,
+}
+
+/// What was removed, and what is still there.
+#[derive(Debug, Clone, Default)]
+pub struct Fixed {
+    /// Gone.
+    pub removed: Vec<Leak>,
+    /// Not ours to remove, or in spite of us.
+    pub left: Vec<Leak>,
+}
+
+/// What one look found, and the rows that it rests on.
+#[derive(Debug, Default)]
+struct Found {
+    leaks: Vec<Leak>,
+    known: Known,
+    orphans: Vec<SessionRecord>,
+    lost: Vec<RunRecord>,
+}
+
+impl Ledger {
+    /// That of a data directory on which perhaps no server runs.
+    pub fn new(db: Db, node: NodeId, desktops: Desktops, artifacts: PathBuf) -> Self {
+        Self { db, node, desktops, artifacts, server: None }
+    }
+
+    /// That of a server that runs here.
+    #[must_use]
+    pub fn of_server(self, registry: Address<Registry>, world: Arc<World>) -> Self {
+        Self { server: Some(Server { registry, world }), ..self }
+    }
+
+    /// What was left behind, whether it can be removed, and whose it was.
+    ///
+    /// # Errors
+    ///
+    /// A [`DbError`]: without rows nothing can be told of anything.
+    pub async fn look(&self) -> Result<Vec<Leak>, DbError> {
+        Ok(self.twice().await?.leaks)
+    }
+
+    async fn twice(&self) -> Result<Found, DbError> {
+        let first = self.once().await?;
+        if first.leaks.is_empty() {
+            return Ok(first);
+        }
+        sleep(AGAIN).await;
+        let mut found = self.once().await?;
+        found.leaks.retain(|leak| first.leaks.iter().any(|before| before.is_same(leak)));
+        found.leaks.sort_by(|one, other| (one.kind, &one.what).cmp(&(other.kind, &other.what)));
+        Ok(found)
+    }
+
+    async fn once(&self) -> Result<Found, DbError> {
+        let before = sessions::live_on(&self.db, self.node).await?;
+        let place = self.desktops.place();
+        let looking = place.clone();
+        let suspects = spawn_blocking(move || looking.suspects()).await.unwrap_or_default();
+
+        let mut rows = sessions::of_ids(&self.db, &suspects).await?;
+        rows.extend(sessions::ended_lately(&self.db, self.node, LATELY).await?);
+        let live = sessions::live_on(&self.db, self.node).await?;
+        // What was live at either time is live, as far as this look is concerned.
+        rows.extend(live.iter().chain(&before).cloned());
+        let rows = rows.into_iter().filter(|row| row.node == self.node);
+        let known: Known = rows.map(|row| (row.id, row)).collect();
+
+        let looking = known.clone();
+        let work = spawn_blocking(move || place.leaks(&looking));
+        let mut leaks = work.await.unwrap_or_default();
+        leaks.extend(self.desktops.port_leaks(&live));
+        leaks.extend(self.artifact_leaks().await?);
+        let mut found = Found { leaks, known, ..Found::default() };
+        if let Some(server) = &self.server {
+            self.rows(server, &live, &mut found).await?;
+        }
+        Ok(found)
+    }
+
+    async fn artifact_leaks(&self) -> Result<Vec<Leak>, DbError> {
+        let folder = self.artifacts.clone();
+        let looking = folder.clone();
+        let files = spawn_blocking(move || leaks::files(&looking)).await.unwrap_or_default();
+        let ids: Vec<_> = files.iter().map(|(id, _)| *id).collect();
+        let named = artifacts::known_among(&self.db, &ids).await?;
+        let unnamed = files.iter().filter(|(id, _)| !named.contains(id));
+        let of: HashSet<_> = unnamed.filter_map(|(_, file)| leaks::run_of(file)).collect();
+        let of: Vec<_> = of.into_iter().collect();
+        let rows = artifacts::of_node(&self.db, self.node).await?;
+        let rows = rows.into_iter().map(|(id, path, run, session)| leaks::Stored {
+            id,
+            path,
+            run,
+            session,
+        });
+        let table = leaks::Table {
+            rows: rows.collect(),
+            named,
+            runs: runs::known_among(&self.db, &of).await?,
+        };
+        let work = spawn_blocking(move || leaks::artifacts(&folder, &table));
+        Ok(work.await.unwrap_or_default())
+    }
+
+    /// Rows that say more than is so.
+    async fn rows(
+        &self,
+        server: &Server,
+        live: &[SessionRecord],
+        found: &mut Found,
+    ) -> Result<(), DbError> {
+        let views = &server.world.views;
+        for row in live {
+            let Some(view) = views.session(row.organization, row.id) else {
+                found.leaks.push(row_leak(row, "this server has no actor of it", true));
+                found.orphans.push(row.clone());
+                continue;
+            };
+            let view = view.borrow();
+            let says_running = view.record.status == SessionStatus::Running && !view.closing;
+            if says_running && let Some(desktop) = &view.record.desktop {
+                let parts = [("X server", &desktop.xvfb), ("browser", &desktop.chromium)];
+                for (part, _) in parts.iter().filter(|(_, part)| !process::is_alive(part)) {
+                    let why = format!("it says `running`, and its {part} has ended");
+                    found.leaks.push(row_leak(row, &why, false));
+                }
+            }
+        }
+        for run in runs::unfinished(&self.db, self.node).await? {
+            if views.run(run.organization, run.id).is_none() {
+                found.leaks.push(Leak {
+                    kind: LeakKind::Row,
+                    what: format!("run {}", run.id),
+                    session: run.session,
+                    run: Some(run.id),
+                    since: Some(run.modified_at),
+                    why: format!("it says `{}`, and this server has no actor of it", run.status),
+                    fixable: true,
+                    remedy: "it is stored as failed".to_owned(),
+                });
+                found.lost.push(run);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is provably ours, and looks again.
+    ///
+    /// # Errors
+    ///
+    /// A [`DbError`].
+    pub async fn fix(&self) -> Result<Fixed, DbError> {
+        let Found { leaks, known, orphans, lost } = self.twice().await?;
+        let wanted = |leak: &&Leak| leak.fixable;
+        let of: HashSet<_> = leaks.iter().filter(wanted).filter_map(|leak| leak.session).collect();
+        for row in of.iter().filter_map(|id| known.get(id)).filter(|row| row.status.is_final()) {
+            // The profile of one that failed was perhaps kept on purpose.
+            let failed = row.status == SessionStatus::Failed;
+            let files = if failed { Files::Kept } else { Files::AsSet };
+            for what in self.desktops.end_remains(row.id, files).await {
+                tracing::warn!("left behind by session {}: {what}", row.id);
+            }
+        }
+        self.desktops.remove_leaks(&known).await;
+        for leak in leaks.iter().filter(wanted).filter(|leak| leak.kind == LeakKind::Artifact) {
+            leaks::remove_artifact(&self.artifacts, leak);
+        }
+        if let Some(server) = &self.server {
+            if !orphans.is_empty() {
+                // What runs of them is taken over; of the others the rows are told.
+                let _ = server.registry.ask(Adopt { records: orphans }).await;
+            }
+            for run in lost {
+                self.fail(server, run).await;
+            }
+        }
+        let left = self.look().await?;
+        let is_left = |leak: &Leak| left.iter().any(|still| still.is_same(leak));
+        let removed = leaks.into_iter().filter(|leak| !is_left(leak)).collect();
+        Ok(Fixed { removed, left })
+    }
+
+    async fn fail(&self, server: &Server, run: RunRecord) {
+        let failure = Failure {
+            code: "run_actor_ended".to_owned(),
+            stage: None,
+            message: "the run's actor was gone and its row did not say so".to_owned(),
+            exit: None,
+            log_tail: Vec::new(),
+            hint: None,
+        };
+        let change = RunChange {
+            status: Some(RunStatus::Failed),
+            failure: Some(failure),
+            finished_at: Some(server.world.clock.now()),
+            ..RunChange::default()
+        };
+        if let Err(cause) = self.db.change_run(run.id, change).await {
+            tracing::warn!("the end of run {} is not stored: {cause}", run.id);
+        }
+    }
+}
+
+fn row_leak(row: &SessionRecord, why: &str, fixable: bool) -> Leak {
+    let remedy = match fixable {
+        true => "it is taken over as from a former server, or stored as failed",
+        false => "left alone: the session's own recovery sees to it",
+    };
+    Leak {
+        kind: LeakKind::Row,
+        what: format!("session {}: {why}", row.id),
+        session: Some(row.id),
+        run: None,
+        since: Some(row.modified_at),
+        why: why.to_owned(),
+        fixable,
+        remedy: remedy.to_owned(),
+    }
+}

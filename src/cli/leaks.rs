@@ -1,0 +1,83 @@
+//! `greenroom leaks`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::Ending;
+use super::output::{Table, say, say_json};
+use super::serve::SettingsArguments;
+use crate::app;
+use crate::config::Environment;
+use crate::domain::leak::Leak;
+
+const HELP: &str = "\
+Examples:
+  greenroom leaks --data /var/lib/greenroom
+  greenroom leaks --fix --json
+
+Reads the data directory, its database and the machine itself, whether or not a server runs there.
+A server that runs also answers GET /admin/leaks, which compares its actors as well.
+
+Exit codes: 0 nothing was left behind, or nothing is any more; 1 something is.";
+
+/// Flags of `leaks`.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    settings: SettingsArguments,
+    /// Remove what is provably ours.
+    #[arg(long)]
+    fix: bool,
+    /// Print JSON: `healthy`, the list `leaks` and, with --fix, the list `removed`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Looks, and tells or removes.
+pub(super) async fn leaks(
+    arguments: &Arguments,
+    environment: &Environment,
+) -> anyhow::Result<Ending> {
+    let settings = arguments.settings.load(environment)?.settings;
+    let ledger = app::ledger(&settings).await?;
+    let (removed, left) = if arguments.fix {
+        let fixed = ledger.fix().await?;
+        (fixed.removed, fixed.left)
+    } else {
+        (Vec::new(), ledger.look().await?)
+    };
+    let healthy = left.is_empty();
+    if arguments.json {
+        say_json(&match arguments.fix {
+            true => json!({ "healthy": healthy, "removed": removed, "leaks": left }),
+            false => json!({ "healthy": healthy, "leaks": left }),
+        });
+    } else {
+        tell(&removed, &left, arguments.fix);
+    }
+    Ok(if healthy { Ending::Done } else { Ending::Failed })
+}
+
+fn tell(removed: &[Leak], left: &[Leak], fix: bool) {
+    for leak in removed {
+        say(format_args!("removed: {}", leak.what));
+    }
+    if left.is_empty() {
+        return say(if removed.is_empty() { "no leaks" } else { "no leaks are left" });
+    }
+    let mut table = Table::new(&["KIND", "WHAT", "SINCE", "WHY", "FIX"]);
+    for leak in left {
+        table.row([
+            leak.kind.as_str().to_owned(),
+            leak.what.clone(),
+            leak.since.map_or_else(|| "-".to_owned(), |since| since.to_rfc3339()),
+            leak.why.clone(),
+            leak.remedy.clone(),
+        ]);
+    }
+    table.print();
+    if !fix && left.iter().any(|leak| leak.fixable) {
+        say("\n`greenroom leaks --fix` removes what is provably ours");
+    }
+}

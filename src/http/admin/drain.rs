@@ -1,0 +1,109 @@
+//! `/admin/drain`: nothing new is taken, what is under way goes on; how far that is.
+//!
+//! Draining ends nothing by itself. Who wants to stop the server drains it, waits until `drained`,
+//! and stops it then; or stops it, which drains it for `stop.grace_seconds` first.
+
+use std::time::Duration;
+
+use actix_web::web::{Data, Json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::actors::draining::{Draining, UnderWay};
+use crate::actors::registry::{Drain, Undrain};
+use crate::http::body::{RawBody, parse};
+use crate::http::caller::Operator;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::validation::Fields;
+
+/// The longest time that may be given to what is under way.
+const MOST: u64 = 7 * 24 * 60 * 60;
+
+/// What may be said of it.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = DrainRequest)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    /// How long what is under way should take at most: viewers are told, and nothing is ended.
+    deadline_seconds: Option<u64>,
+}
+
+fn progress(front: &Front, draining: Option<Draining>) -> Json<Value> {
+    let left = UnderWay::of(&front.world.views);
+    let state = match draining {
+        None => "open",
+        Some(Draining { stopping: true, .. }) => "stopping",
+        Some(Draining { stopping: false, .. }) => "draining",
+    };
+    let deadline = draining.and_then(|draining| draining.deadline);
+    let now = front.world.clock.now();
+    Json(json!({
+        "state": state,
+        "since": draining.map(|draining| draining.since),
+        "deadline": deadline,
+        "overdue": deadline.is_some_and(|deadline| deadline <= now) && !left.is_quiet(),
+        "drained": draining.is_some() && left.is_quiet(),
+        "left": left,
+    }))
+}
+
+/// Takes nothing new from now on. May be repeated, with another deadline.
+#[utoipa::path(
+    post,
+    path = "/admin/drain",
+    tag = "Operation",
+    request_body = Option<Request>,
+    responses(
+        (status = 200, description = "How far it is: `state`, `since`, `deadline`, `overdue`, \
+            `drained`, and as `left` the sessions, occupants, waiters, runs and viewers"),
+        (status = 403, description = "This is not the operator key"),
+    ),
+)]
+pub async fn begin(
+    _: Operator,
+    RawBody(body): RawBody,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    let request: Request = if body.is_empty() { Request::default() } else { parse(&body)? };
+    let mut fields = Fields::new();
+    let seconds = request.deadline_seconds;
+    let fits = seconds.is_none_or(|seconds| seconds <= MOST);
+    fields.require("deadline_seconds", seconds, fits, "expected at most 604800, a week");
+    fields.finish()?;
+    let within = seconds.map(Duration::from_secs);
+    let draining = front.registry.ask(Drain { within, stopping: false }).await??;
+    Ok(progress(&front, Some(draining)))
+}
+
+/// Whether the server is draining, and how far that is.
+#[utoipa::path(
+    get,
+    path = "/admin/drain",
+    tag = "Operation",
+    responses(
+        (status = 200, description = "As the answer of `POST`; `state` may be `open`"),
+        (status = 403, description = "This is not the operator key"),
+    ),
+)]
+pub async fn look(_: Operator, front: Data<Front>) -> Json<Value> {
+    let draining = *front.world.views.draining().borrow();
+    progress(&front, draining)
+}
+
+/// Takes new work again.
+#[utoipa::path(
+    delete,
+    path = "/admin/drain",
+    tag = "Operation",
+    responses(
+        (status = 200, description = "As the answer of `POST`; `state` is `open`"),
+        (status = 403, description = "This is not the operator key"),
+        (status = 503, description = "The server is stopping"),
+    ),
+)]
+pub async fn end(_: Operator, front: Data<Front>) -> Result<Json<Value>, ApiError> {
+    front.registry.ask(Undrain).await??;
+    Ok(progress(&front, None))
+}

@@ -1,0 +1,43 @@
+//! `/admin/leaks`: what was left behind, and its removal.
+
+use actix_web::web::{Data, Json};
+use serde_json::{Value, json};
+
+use crate::actors::ledger::Fixed;
+use crate::http::caller::Operator;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+
+/// What there is of sessions and runs that have ended, and what is said of others and is not so. A
+/// healthy server has none.
+#[utoipa::path(
+    get,
+    path = "/admin/leaks",
+    tag = "Operation",
+    responses(
+        (status = 200, description = "`healthy`, and the list `leaks`: `kind`, `what`, `session`, \
+            `run`, `since`, `why`, `fixable`, `remedy`"),
+        (status = 403, description = "This is not the operator key"),
+        (status = 503, description = "The database does not answer"),
+    ),
+)]
+pub async fn look(_: Operator, front: Data<Front>) -> Result<Json<Value>, ApiError> {
+    let leaks = front.ledger.look().await?;
+    Ok(Json(json!({ "healthy": leaks.is_empty(), "leaks": leaks })))
+}
+
+/// Removes what is provably this server's, and looks again.
+#[utoipa::path(
+    post,
+    path = "/admin/leaks/fix",
+    tag = "Operation",
+    responses(
+        (status = 200, description = "`removed`, and as `leaks` what is still there"),
+        (status = 403, description = "This is not the operator key"),
+        (status = 503, description = "The database does not answer"),
+    ),
+)]
+pub async fn fix(_: Operator, front: Data<Front>) -> Result<Json<Value>, ApiError> {
+    let Fixed { removed, left } = front.ledger.fix().await?;
+    Ok(Json(json!({ "healthy": left.is_empty(), "removed": removed, "leaks": left })))
+}

@@ -1,0 +1,119 @@
+//! Files that runs have made, beside the rows that name them.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{LEFT_ALONE, made, modified};
+use crate::domain::ids::{ArtifactId, RunId, SessionId};
+use crate::domain::leak::{Leak, LeakKind};
+
+/// A file is stored before its row is: for so long it may be without one.
+const UNDER_WAY: Duration = Duration::from_secs(60);
+
+/// A row, as far as it matters here.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its id.
+    pub id: ArtifactId,
+    /// The file, relative to the directory of all artifacts.
+    pub path: String,
+    /// The run that made it.
+    pub run: Option<RunId>,
+    /// The session in which it was made.
+    pub session: Option<SessionId>,
+}
+
+/// What the database says of the artifacts of this node.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    /// The rows of sessions of this node.
+    pub rows: Vec<Stored>,
+    /// Which of the files that are here have a row, of whatever node.
+    pub named: HashSet<ArtifactId>,
+    /// Which of their runs have a row.
+    pub runs: HashSet<RunId>,
+}
+
+/// The artifacts of which there is a file, by the id in the file's name.
+pub fn files(folder: &Path) -> Vec<(ArtifactId, PathBuf)> {
+    let below = |folder: PathBuf| {
+        let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    // `<organization>/<run>/<id>_<name>`
+    let runs = below(folder.to_owned()).into_iter().flat_map(below);
+    let files = runs.flat_map(below);
+    files.filter_map(|file| Some((id_of(&file)?, file))).collect()
+}
+
+fn id_of(file: &Path) -> Option<ArtifactId> {
+    let name = file.file_name()?.to_str()?;
+    let (end, _) = name.match_indices('_').nth(1)?;
+    name.get(..end)?.parse().ok()
+}
+
+/// The run in whose folder a file is.
+pub fn run_of(file: &Path) -> Option<RunId> {
+    file.parent()?.file_name()?.to_str()?.parse().ok()
+}
+
+/// The files that no row names, and the rows whose file is gone.
+pub fn artifacts(folder: &Path, table: &Table) -> Vec<Leak> {
+    let is_old = |file: &Path| {
+        made(file).is_some_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed > UNDER_WAY))
+    };
+    let unnamed = files(folder).into_iter().filter(|(id, _)| !table.named.contains(id));
+    let unnamed = unnamed.filter(|(_, file)| is_old(file)).map(|(id, file)| {
+        let run = run_of(&file);
+        // A database that knows not even the run is perhaps another's.
+        let fixable = run.is_some_and(|run| table.runs.contains(&run));
+        let remedy = if fixable { "the file is removed" } else { LEFT_ALONE };
+        Leak {
+            kind: LeakKind::Artifact,
+            what: file.display().to_string(),
+            session: None,
+            run,
+            since: modified(&file),
+            why: format!("no row names it: there is no artifact {id}"),
+            fixable,
+            remedy: remedy.to_owned(),
+        }
+    });
+    let lost = table.rows.iter().filter(|row| !folder.join(&row.path).exists());
+    let lost = lost.map(|row| Leak {
+        kind: LeakKind::Artifact,
+        what: format!("artifact {} ({})", row.id, row.path),
+        session: row.session,
+        run: row.run,
+        since: None,
+        why: "its file is gone".to_owned(),
+        fixable: false,
+        remedy: "left alone: the row says what there was".to_owned(),
+    });
+    unnamed.chain(lost).collect()
+}
+
+/// Removes a file that no row names, as it was found a moment ago.
+pub fn remove_artifact(folder: &Path, leak: &Leak) {
+    let file = Path::new(&leak.what);
+    if file.starts_with(folder)
+        && let Err(cause) = fs::remove_file(file)
+    {
+        tracing::warn!(error = %cause, "{} is not removed", leak.what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artifact_is_known_by_the_id_in_its_name() {
+        let id = |name: &str| id_of(Path::new(name)).map(|id| id.to_string());
+        assert_eq!(id("o_1/wr_2/a_3_page_1.png"), Some("a_3".to_owned()));
+        assert_eq!(id("o_1/wr_2/a_3"), None);
+        assert_eq!(id("o_1/wr_2/notes_of_mine.txt"), None);
+    }
+}

@@ -1,0 +1,51 @@
+//! Who listens where.
+
+use std::collections::HashMap;
+use std::fs;
+
+/// The TCP ports on which a process listens.
+pub(super) fn listened_to(pid: i32) -> Vec<u16> {
+    let mut listening = HashMap::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = fs::read_to_string(table).unwrap_or_default();
+        listening.extend(text.lines().skip(1).filter_map(listener));
+    }
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
+    let sockets = open.filter_map(|entry| {
+        let target = fs::read_link(entry.ok()?.path()).ok()?;
+        target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    });
+    let mut ports: Vec<u16> =
+        sockets.filter_map(|inode: u64| listening.get(&inode).copied()).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// The inode and the port of a row of `/proc/net/tcp`, if somebody listens there.
+fn listener(row: &str) -> Option<(u64, u16)> {
+    const LISTENS: &str = "0A";
+    let mut columns = row.split_ascii_whitespace();
+    let (_address, port) = columns.nth(1)?.rsplit_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let is_listening = columns.nth(1)? == LISTENS;
+    let inode = columns.nth(5)?.parse().ok()?;
+    is_listening.then_some((inode, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_port_is_found_by_the_process_that_listens_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(listened_to(own).contains(&port));
+        drop(listener);
+        assert!(!listened_to(own).contains(&port));
+    }
+}
