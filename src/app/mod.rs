@@ -155,10 +155,12 @@ fn listen(
         registry: registry.used_by("http"),
         world: Arc::clone(world),
         db: db.clone(),
-        keys: Keys::new(db.clone()),
+        keys: Keys::new(db.clone(), world.secrets.clone(), world.clock),
         operator_key: settings.keys.operator.clone(),
         base_url,
         address,
+        streaming: settings.http.streaming,
+        waiting: http::sessions::native::Waiting::default(),
         turns: http::debug_sessions::Turns::default(),
         closing: closing.clone(),
     });

@@ -9,7 +9,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi, SecurityRequirement};
 use utoipa::{Modify, OpenApi as _};
 
-use super::{agent, artifacts, debug_sessions, runs, sessions, workflows};
+use super::{agent, artifacts, debug_sessions, runs, sessions, ui_session, workflows};
 
 /// The name of the credentials in the description.
 const KEY: &str = "api_key";
@@ -32,6 +32,11 @@ const KEY: &str = "api_key";
         sessions::release::release,
         sessions::screenshot::screenshot,
         agent::said,
+        sessions::native::native,
+        sessions::viewers::invite,
+        sessions::viewers::list,
+        sessions::viewers::put_out,
+        ui_session::open,
         runs::list::runs_of_session,
         workflows::create::create,
         workflows::create::update,

@@ -20,6 +20,30 @@ pub struct Settings {
     pub embed_origins: Vec<String>,
     /// How large a request's body may be, after decompression.
     pub max_body_bytes: usize,
+    /// What the compatible API's own viewers are told to use: `vnc`, or `cdp` for screencasts and
+    /// input over DevTools. Both are served in any case.
+    pub streaming: Streaming,
+}
+
+/// How the compatible API's viewers see a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Streaming {
+    /// The display, by RFB.
+    #[default]
+    Vnc,
+    /// The page in view, by DevTools.
+    Cdp,
+}
+
+impl Streaming {
+    /// As the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Vnc => "vnc",
+            Self::Cdp => "cdp",
+        }
+    }
 }
 
 impl Default for Settings {
@@ -30,6 +54,7 @@ impl Default for Settings {
             cors_origins: vec!["*".to_owned()],
             embed_origins: Vec::new(),
             max_body_bytes: 8 * 1024 * 1024,
+            streaming: Streaming::Vnc,
         }
     }
 }
