@@ -24,4 +24,5 @@ mod requests;
 mod sessions;
 mod stopping;
 mod support;
+mod viewers;
 mod world;
