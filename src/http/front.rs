@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::caller::Keys;
 use super::debug_sessions::Turns;
+use super::sessions::native::Waiting;
+use super::settings::Streaming;
 use crate::actors::ask::Address;
 use crate::actors::ledger::Ledger;
 use crate::actors::registry::Registry;
@@ -35,6 +37,10 @@ pub struct Front {
     pub address: SocketAddr,
     /// What was left behind.
     pub ledger: Ledger,
+    /// What the compatible API's viewers are told to use.
+    pub streaming: Streaming,
+    /// The VNC servers that wait for clients of their own.
+    pub waiting: Waiting,
     /// One at a time for each owner of a debug session.
     pub turns: Turns,
     /// How many more streams of events may be opened.

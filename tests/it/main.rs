@@ -33,4 +33,5 @@ mod requests;
 mod sessions;
 mod stopping;
 mod support;
+mod viewers;
 mod world;

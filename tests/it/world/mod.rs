@@ -12,6 +12,7 @@ mod leases;
 mod pages;
 mod runs;
 mod sdk;
+mod streams;
 mod viewing;
 
 use std::path::{Path, PathBuf};
