@@ -7,6 +7,7 @@
 
 pub mod ask;
 pub mod clock;
+pub mod films;
 pub mod journal;
 pub mod passes;
 mod registration;

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use tracing::{error, info, warn};
 
 use crate::actors::ask::Address;
+use crate::actors::films::finish_films;
 use crate::actors::registry::{Adopt, Registry};
 use crate::actors::world::World;
 use crate::db::store::{Ended, RunChange};
@@ -33,7 +34,7 @@ pub(super) async fn settle(db: &Db, world: &Arc<World>) -> anyhow::Result<Vec<Se
     };
     let (over, mut left): (Vec<_>, Vec<_>) =
         left.drain(..).partition(|session| is_of_a_run(session.id));
-    let ended = over.iter().map(|session| end(world, session.id));
+    let ended = over.iter().map(|session| end(world, session));
     for ended in join_all(ended).await {
         ended?;
     }
@@ -54,7 +55,9 @@ pub(super) async fn settle(db: &Db, world: &Arc<World>) -> anyhow::Result<Vec<Se
     Ok(left)
 }
 
-async fn end(world: &Arc<World>, id: SessionId) -> anyhow::Result<()> {
+async fn end(world: &Arc<World>, session: &SessionRecord) -> anyhow::Result<()> {
+    let id = session.id;
+    finish_films(world, session.organization, id).await;
     for what in world.launcher.sweep(id, Files::AsSet).await {
         error!("left behind by session {id}: {what}");
     }

@@ -1,5 +1,7 @@
 //! [`Store`] on a database.
 
+use chrono::{DateTime, Utc};
+
 use super::store::{Ended, RunChange, Started, Store, Stored};
 use super::{Db, artifacts, audit_events, blocks, runs, sessions, workflows};
 use crate::domain::audit::AuditEvent;
@@ -77,6 +79,19 @@ impl Store for Db {
     ) -> Stored<Option<WorkflowRecord>> {
         let db = self.clone();
         Box::pin(async move { Ok(workflows::latest(&db, organization, id).await?) })
+    }
+
+    fn retire_artifacts(
+        &self,
+        organization: OrganizationId,
+        artifact_type: String,
+        keep: u32,
+        before: DateTime<Utc>,
+    ) -> Stored<Vec<ArtifactRecord>> {
+        let db = self.clone();
+        Box::pin(
+            async move { artifacts::retire(&db, organization, artifact_type, keep, before).await },
+        )
     }
 
     fn insert_audit(&self, events: Vec<AuditEvent>) -> Stored {

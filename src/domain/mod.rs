@@ -7,6 +7,7 @@ pub mod audit;
 pub mod control;
 pub mod deadlines;
 pub mod debug_session;
+pub mod film;
 pub mod given;
 pub mod ids;
 pub mod lease;

@@ -46,6 +46,7 @@ use super::registry::{Create, Created, Registry, RegistryError};
 use super::session::Grant;
 use super::views::{RunView, SessionView};
 use super::world::World;
+use crate::domain::film::Wish;
 use crate::domain::ids::{BlockRunId, SessionId};
 use crate::domain::lease::LeaseToken;
 use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
@@ -97,6 +98,8 @@ pub struct Assignment {
     pub work: Box<dyn Work>,
     /// The session it makes for itself when its record names none.
     pub own_session: SessionSpec,
+    /// How it is recorded, if it is.
+    pub record: Option<Wish>,
     /// How long it waits for its session.
     pub wait: Duration,
     /// How long it may take altogether.

@@ -81,6 +81,8 @@ impl Session {
         self.record.modified_at = at;
         self.record.deadlines = deadlines;
         info!(parent: &self.span, "session {} runs on display :{number}", self.record.id);
+        self.film();
+        self.record_if_asked(ctx);
         self.next_turn(ctx);
         self.publish();
         self.set_timer(ctx);
