@@ -92,8 +92,10 @@ impl Ffmpeg {
         session: SessionId,
         to: &Path,
     ) -> Result<(), FilmError> {
-        let (listing, part) = (to.with_extension("txt"), to.with_extension("part"));
-        let log = to.with_extension("log");
+        // A name of its own: ffmpeg of a server that was killed may still be at the same film.
+        let own: u32 = rand::random();
+        let beside = |end: &str| to.with_extension(format!("{own:08x}.{end}"));
+        let (listing, part, log) = (beside("txt"), beside("part"), beside("log"));
         fs::write(&listing, format!("ffconcat version 1.0\n{list}")).map_err(failed)?;
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let mut arguments: Vec<String> =

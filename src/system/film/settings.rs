@@ -73,6 +73,9 @@ impl Settings {
         if !rates.contains(&self.frame_rate) {
             problems.push(format!("frame_rate must be {} to {}", rates.start(), rates.end()));
         }
+        if self.format == Container::Zip {
+            problems.push("format must be mp4 or webm".to_owned());
+        }
         for (key, value) in [
             ("part_seconds", self.part_seconds),
             ("finish_seconds", self.finish_seconds),
