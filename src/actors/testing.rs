@@ -1,7 +1,7 @@
 //! A world for the actors' tests: a store in memory, desktops that are none, a paused clock.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
