@@ -9,6 +9,7 @@ pub mod ask;
 pub mod clock;
 pub mod draining;
 pub mod events;
+pub mod films;
 pub mod journal;
 pub mod ledger;
 pub mod passes;

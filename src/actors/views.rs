@@ -16,6 +16,7 @@ use crate::domain::ids::{OrganizationId, RunId, SessionId};
 use crate::domain::occupancy::{Occupant, Place};
 use crate::domain::run::{BlockRecord, RunRecord};
 use crate::domain::session::{SessionRecord, SessionStatus};
+use crate::system::film::Slate;
 
 /// A session as it was last published.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct SessionView {
     pub viewers: usize,
     /// Whose input reaches the browser.
     pub control: Control,
+    /// Its recordings under way, the oldest first.
+    pub recordings: Vec<Slate>,
     /// Whether its desktop is being taken down.
     pub closing: bool,
 }
@@ -43,6 +46,7 @@ impl SessionView {
             waiters: Vec::new(),
             viewers: 0,
             control: Control::Agent,
+            recordings: Vec::new(),
             closing: false,
         }
     }

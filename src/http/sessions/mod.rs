@@ -11,6 +11,7 @@ pub mod heartbeat;
 pub mod list;
 pub mod look;
 pub mod native;
+pub mod recordings;
 pub mod release;
 pub mod renew;
 pub mod resource;
@@ -51,6 +52,13 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/browser_sessions/{id}/extend", post().to(extend::extend))
         .route("/v1/browser_sessions/{id}/screenshot", get().to(screenshot::screenshot))
         .route("/v1/browser_sessions/{id}/vnc", get().to(native::native))
+        .service(
+            at("/v1/browser_sessions/{id}/recordings")
+                .route(post().to(recordings::start))
+                .route(get().to(recordings::list)),
+        )
+        .route("/v1/browser_sessions/{id}/recordings/{recording}/stop", post().to(recordings::stop))
+        .route("/v1/browser_sessions/{id}/artifacts", get().to(recordings::artifacts))
         .service(
             at("/v1/browser_sessions/{id}/viewers")
                 .route(post().to(viewers::invite))

@@ -23,7 +23,7 @@ use crate::system::display::{self, Cookie};
 use crate::system::failure::failure;
 use crate::system::limits::Group;
 use crate::system::process::{Process, cut};
-use crate::system::vnc::Seats;
+use crate::system::vnc::Server;
 
 /// How often the logs are looked at.
 const LOGS: Duration = Duration::from_secs(15);
@@ -40,7 +40,7 @@ pub(super) struct Made {
     pub(super) vnc_password: SecretString,
     pub(super) xvfb: Process,
     pub(super) chromium: Process,
-    pub(super) vnc: Seats,
+    pub(super) vnc: Arc<dyn Server>,
 }
 
 /// Real programs.
@@ -61,7 +61,7 @@ pub(super) struct LiveDesktop {
 
 /// Leaves the VNC server running when the desktop is dropped.
 #[derive(Debug)]
-struct LetGo(Seats);
+struct LetGo(Arc<dyn Server>);
 
 impl Drop for LetGo {
     fn drop(&mut self) {
@@ -72,7 +72,8 @@ impl Drop for LetGo {
 impl LiveDesktop {
     pub(super) fn new(made: Made, runtime: Handle) -> Self {
         let closing = CancellationToken::new();
-        let logs = ["xvfb", "chromium", "x11vnc"].map(|program| made.parts.directory.log(program));
+        let logs = [display::stage(made.vnc.is_the_display()).name, "chromium", "x11vnc"]
+            .map(|program| made.parts.directory.log(program));
         let limit = made.parts.settings.log_limit_bytes;
         let ended = closing.clone();
         runtime.spawn(async move {
@@ -146,12 +147,13 @@ impl Desktop for LiveDesktop {
         let (closing, hung) = (self.closing.clone(), self.keeper.hung());
         let group = group(&self.made);
         let before = group.as_ref().and_then(Group::out_of_memory_kills).unwrap_or_default();
+        let display = display::stage(self.made.vnc.is_the_display());
         Box::pin(async move {
             let (stage, died) = tokio::select! {
                 biased;
                 () = closing.cancelled() => std::future::pending().await,
                 // First of the two: the browser ends when its display does.
-                exit = xvfb.exited() => (display::STAGE, display::STAGE.died(&xvfb, exit)),
+                exit = xvfb.exited() => (display, display.died(&xvfb, exit)),
                 exit = chromium.exited() => (browser::STAGE, browser::STAGE.died(&chromium, exit)),
             };
             let after = group.as_ref().and_then(Group::out_of_memory_kills).unwrap_or_default();
@@ -205,7 +207,7 @@ impl Desktop for LiveDesktop {
     }
 
     fn vnc(&self) -> Arc<dyn VncServer> {
-        Arc::new(self.made.vnc.clone())
+        self.made.vnc.clone()
     }
 
     fn shut_down(self: Box<Self>) -> BoxFuture<'static, Vec<String>> {

@@ -2,6 +2,7 @@
 
 mod displays;
 mod recovery;
+mod tigervnc;
 
 use std::fs;
 use std::net::TcpListener;
