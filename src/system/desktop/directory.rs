@@ -161,7 +161,7 @@ impl Directory {
 
     /// What there is of that which no desktop that has ended leaves, whatever is kept of it.
     pub fn remains(&self) -> Vec<String> {
-        let folders = [self.root.join("tmp"), self.scratch()];
+        let folders = [self.root.join("tmp"), self.scratch(), self.films()];
         let all = self.secrets_and_scratch().into_iter().chain(folders);
         let there = all.filter(|path| path.exists());
         let name = |path: PathBuf| Some(path.file_name()?.to_str()?.to_owned());
