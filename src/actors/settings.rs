@@ -32,6 +32,8 @@ pub struct Settings {
     pub run_wait_seconds: u64,
     /// How long a run may take, unless it says otherwise.
     pub run_limit_seconds: u64,
+    /// How long a debug session lives from its last use.
+    pub debug_session_seconds: u64,
     /// How often a session's broken desktop is brought back within `recovery_window_seconds`;
     /// one more ends the session. 0 ends it at the first.
     pub max_recoveries: usize,
@@ -79,6 +81,7 @@ impl Default for Settings {
             max_waiters: 100,
             run_wait_seconds: 60 * 60,
             run_limit_seconds: 240 * 60,
+            debug_session_seconds: 240 * 60,
             max_recoveries: 5,
             recovery_window_seconds: 600,
             recovery_wait_milliseconds: 500,
@@ -121,6 +124,7 @@ impl Settings {
             (1..=self.max_ticket_seconds).contains(&self.default_ticket_seconds),
             "default_ticket_seconds must be between 1 and max_ticket_seconds",
         );
+        check(self.debug_session_seconds > 0, "debug_session_seconds must be at least 1");
         check(self.control_idle_seconds > 0, "control_idle_seconds must be at least 1");
         check(self.journal_messages > 0, "journal_messages must be at least 1");
         problems
@@ -129,6 +133,11 @@ impl Settings {
     /// The lease of an occupant that asks for none.
     pub fn default_lease(&self) -> Duration {
         Duration::from_secs(self.default_lease_seconds)
+    }
+
+    /// How long a debug session lives from its last use.
+    pub fn debug_session(&self) -> Duration {
+        Duration::from_secs(self.debug_session_seconds)
     }
 
     /// How long a session may be vacant, if that is limited.

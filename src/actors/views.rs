@@ -95,6 +95,11 @@ impl Views {
         (watched.organization == organization).then(|| watched.view.clone())
     }
 
+    /// A live session, whosoever's: for who proves by a secret of the session that it may know.
+    pub fn session_of_anyone(&self, id: SessionId) -> Option<watch::Receiver<SessionView>> {
+        self.sessions.get(&id).map(|watched| watched.view.clone())
+    }
+
     /// The organization's live sessions, newest first.
     pub fn sessions(&self, organization: OrganizationId) -> Vec<SessionView> {
         let mut views: Vec<_> = self

@@ -118,8 +118,9 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     let registry = Registry::start(Arc::clone(&world), handles);
     recovery::take_over(left, &registry, &desktops).await;
 
-    let closing = CancellationToken::new();
-    let (address, server) = listen(&settings, &world, &db, &registry, &closing)?;
+    let (draining, closing) = (CancellationToken::new(), CancellationToken::new());
+    let tokens = (draining.clone(), closing.clone());
+    let (address, server) = listen(&settings, &world, &db, &registry, tokens)?;
     for line in announced {
         println!("{line}");
     }
@@ -133,6 +134,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         keep_sessions: options.keep_sessions,
         registry,
         world,
+        draining,
         closing,
         server: handle,
         auditing,
@@ -149,7 +151,7 @@ fn listen(
     world: &Arc<World>,
     db: &Db,
     registry: &Address<Registry>,
-    closing: &CancellationToken,
+    (draining, closing): (CancellationToken, CancellationToken),
 ) -> anyhow::Result<(SocketAddr, Server)> {
     let wanted = settings.http.listen;
     let listener = std::net::TcpListener::bind(wanted)
@@ -168,7 +170,8 @@ fn listen(
         address,
         turns: http::debug_sessions::Turns::default(),
         streams: Arc::new(Semaphore::new(settings.http.max_event_streams)),
-        closing: closing.clone(),
+        draining,
+        closing,
     });
     actix::spawn(http::debug_sessions::sweep(front.clone()));
     let shared = settings.http.clone();
@@ -178,6 +181,9 @@ fn listen(
     .disable_signals()
     .shutdown_timeout(5)
     .tcp_nodelay(true)
+    // Who has gone away waits for nothing any more: its request is dropped, and with it its place
+    // in a queue.
+    .h1_allow_half_closed(false)
     .listen(listener)
     .with_context(|| format!("cannot listen on {address}"))?
     .run();

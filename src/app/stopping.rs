@@ -1,7 +1,7 @@
 //! How the server is taken down.
 //!
-//! 1. The first signal: nothing new is taken, `/readyz` says no; occupants and runs go on until
-//!    they end or the grace period does.
+//! 1. The first signal: nothing new is taken, `/readyz` says no; clients that wait for an occupied
+//!    session are sent away; occupants and runs go on until they end or the grace period does.
 //! 2. Viewers and DevTools clients are told to go.
 //! 3. The HTTP server stops.
 //! 4. Runs are called off, sessions are closed, all at once; or left to the next server, if that
@@ -44,6 +44,7 @@ pub(super) struct Stop {
     pub(super) keep_sessions: bool,
     pub(super) registry: Address<Registry>,
     pub(super) world: std::sync::Arc<World>,
+    pub(super) draining: CancellationToken,
     pub(super) closing: CancellationToken,
     pub(super) server: ServerHandle,
     pub(super) auditing: Task,
@@ -64,6 +65,7 @@ pub(super) async fn until_told(
         keep_sessions,
         registry,
         world,
+        draining,
         closing,
         server,
         auditing,
@@ -75,6 +77,7 @@ pub(super) async fn until_told(
     let grace = Duration::from_secs(settings.grace_seconds);
     info!("stopping; what is under way has {} s, and a second signal ends it", grace.as_secs());
     let _ = registry.ask(Drain).await; // If it is gone, there is nothing to drain.
+    draining.cancel();
     let quiet = async {
         if keep_sessions {
             world.views.runs_ended().await; // Other occupants go on with the next server.

@@ -10,9 +10,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 
+use super::ids::SessionId;
+use super::occupancy::Generation;
+
 /// A lease's secret: 256 bits, written as `lt_` and 43 characters of base64url.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LeaseToken([u8; 32]);
+
+/// The path of the DevTools that are open to whoever holds this lease, for as long as it does. It
+/// has the secret in it.
+pub fn devtools_path(session: SessionId, generation: Generation, token: &LeaseToken) -> String {
+    let token = token.reveal();
+    format!("/v1/browser_sessions/{session}/cdp?generation={generation}&lease_token={token}")
+}
 
 /// What is stored of a [`LeaseToken`]: its BLAKE3 hash.
 #[derive(Clone, Copy, Eq)]

@@ -12,6 +12,9 @@ use bytes::{Buf as _, Bytes};
 /// The longest message that is put aside.
 pub const LONGEST: usize = 64 << 20;
 
+/// How much of a reason fits into the frame that closes (RFC 6455, section 5.5).
+const LONGEST_REASON: usize = 123;
+
 /// What the bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
@@ -212,6 +215,18 @@ pub fn text_frame(text: &str) -> Vec<u8> {
     frame
 }
 
+/// The frame by which a server closes, with the reason cut to what fits.
+pub fn close_frame(code: u16, reason: &str) -> Vec<u8> {
+    let fits = |end: &usize| reason.is_char_boundary(*end);
+    let end = (0..=reason.len().min(LONGEST_REASON)).rev().find(fits).unwrap_or(0);
+    let reason = reason.get(..end).unwrap_or_default();
+    let length = u8::try_from(2 + reason.len()).unwrap_or(2);
+    let mut frame = vec![0x88, length];
+    frame.extend(code.to_be_bytes());
+    frame.extend_from_slice(reason.as_bytes());
+    frame
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -331,6 +346,13 @@ mod tests {
     fn a_length_that_cannot_be_is_refused_before_it_is_waited_for() {
         let mut input = Bytes::from_static(&[0x81, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]);
         assert_eq!(Frames::default().next(&mut input, true), Err(TooLong));
+    }
+
+    #[test]
+    fn a_close_frame_has_its_code_and_as_much_of_its_reason_as_fits() {
+        assert_eq!(close_frame(1000, "over"), b"\x88\x06\x03\xe8over");
+        let long = close_frame(1000, &"é".repeat(100));
+        assert_eq!((long.len(), long[1]), (2 + 2 + 122, 124));
     }
 
     #[test]

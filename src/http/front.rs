@@ -36,6 +36,8 @@ pub struct Front {
     pub turns: Turns,
     /// How many more streams of events may be opened.
     pub streams: Arc<Semaphore>,
+    /// Canceled when the server takes nothing new any more: who waits for its turn is told.
+    pub draining: CancellationToken,
     /// Canceled when the server stops: what goes on for long, such as a stream, ends then.
     pub closing: CancellationToken,
 }

@@ -17,6 +17,7 @@ use tracing::warn;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::front::Front;
+use super::lasting::lasting;
 use super::problem::Problem;
 use super::validation::{Fields, Part};
 use crate::db::idempotency::{Entry, Key, Reservation, Response, complete, forget, reserve};
@@ -94,13 +95,8 @@ impl Once {
             return Ok(answer.insert_header((REPLAYED, "true")).json(response.body));
         }
         let db = front.db.clone();
-        let finishing = actix_web::rt::spawn(async move { finish(&db, &key, work).await });
-        let finished = finishing.await.map_err(|cause| {
-            tracing::error!("a request with an idempotency key broke: {cause}");
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            Problem::new(status, "internal", "the request could not be finished")
-        })?;
-        Ok(HttpResponse::Ok().json(finished?))
+        let finished = lasting(async move { finish(&db, &key, work).await }).await?;
+        Ok(HttpResponse::Ok().json(finished))
     }
 }
 

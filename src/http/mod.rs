@@ -17,6 +17,7 @@ pub mod events;
 pub mod front;
 pub mod health;
 pub mod idempotency;
+mod lasting;
 pub mod openapi;
 pub mod pages;
 pub mod picture;

@@ -17,8 +17,18 @@ use super::problem::Code;
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Members of a query string whose values are secrets.
-const SECRET: &[&str] =
-    &["apikey", "api_key", "api-key", "x-api-key", "token", "ticket", "pass", "signature", "key"];
+const SECRET: &[&str] = &[
+    "apikey",
+    "api_key",
+    "api-key",
+    "x-api-key",
+    "token",
+    "lease_token",
+    "ticket",
+    "pass",
+    "signature",
+    "key",
+];
 
 tokio::task_local! {
     static CURRENT: RequestId;
@@ -125,7 +135,7 @@ mod tests {
 
     #[test]
     fn secrets_in_a_query_are_not_logged() {
-        for query in ["apikey=s3cret", "ticket=s3cret", "Token=s3cret", "%74icket=s3cret"] {
+        for query in ["apikey=s3cret", "lease_token=s3cret", "Token=s3cret", "%74icket=s3cret"] {
             let shown = shown_target("/v1/stream", &format!("a=1&{query}&b=2"));
             assert!(!shown.contains("s3cret"), "{shown}");
             assert!(shown.starts_with("/v1/stream?a=1&") && shown.ends_with("&b=2"), "{shown}");

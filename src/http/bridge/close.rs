@@ -13,7 +13,7 @@ use super::upward::Incoming;
 const PARTING: Duration = Duration::from_secs(2);
 
 /// The close codes that Greenroom uses: those of RFC 6455 (section 7.4.1) and of IANA's registry, and
-/// from 4000 on those that Skyvern's viewers know.
+/// from 4000 on those that Skyvern's viewers know, and one of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseCode {
     /// A normal end.
@@ -44,6 +44,8 @@ pub enum CloseCode {
     NoPage,
     /// CDP input: the event could not be passed on.
     NotDispatched,
+    /// DevTools: the lease by which the client had come is over.
+    OccupancyLost,
 }
 
 impl CloseCode {
@@ -64,6 +66,7 @@ impl CloseCode {
             Self::Closing => 4409,
             Self::NoPage => 4410,
             Self::NotDispatched => 4411,
+            Self::OccupancyLost => 4412,
         }
     }
 }

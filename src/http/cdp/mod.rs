@@ -6,11 +6,13 @@
 //! that, messages must not be compressed: no extension is negotiated unless the session shares
 //! its page with its drivers.
 //!
-//! Who executes a block of a run drives by a pass, `?pass=`, for as long as the block goes on.
+//! Who comes by a lease is sent away when the lease ends; the browser stays. Who executes a block
+//! of a run drives by a pass, `?pass=`, for as long as the block goes on.
 //!
 //! `GET …/cdp/json/version` is what Playwright asks when it is given an `http` address.
 
-mod driver;
+mod admission;
+mod downward;
 mod takeover;
 
 use std::io;
@@ -20,28 +22,29 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use actix_web::web::{Bytes, Data, Json, Payload, ServiceConfig, get};
 use actix_web::{HttpRequest, HttpResponse};
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::actors::registry::RouteError;
 use crate::actors::session::SessionError;
 use crate::actors::views::SessionView;
 use crate::domain::control::OnTakeover;
-use crate::domain::ids::{OrganizationId, SessionId};
+use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, SessionStatus};
-use crate::domain::websocket::Frames;
 use crate::http::body::PathId;
+use crate::http::bridge::{Close, CloseCode};
+use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
-use crate::http::sessions::{find, on_takeover};
-use driver::Driver;
+use crate::http::sessions::on_takeover;
+use admission::{Admitted, Ground, admit};
+use downward::Downward;
 use takeover::Upward;
 
 /// How long a session may take to notice that its browser is gone.
@@ -53,8 +56,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a session that is starting, or being brought back, is waited for.
 const STARTING: Duration = Duration::from_secs(45);
 
-/// How much is read from the browser at once.
-const CHUNK: usize = 64 * 1024;
+/// How long the client has to take the close frame, and to answer it.
+const PARTING: Duration = Duration::from_secs(2);
 
 /// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
@@ -63,16 +66,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/browser_sessions/{id}/cdp/json/version", get().to(version));
 }
 
-/// The desktop of a session that runs, and its view; waits for one that is starting.
-async fn running(
-    front: &Front,
-    organization: OrganizationId,
-    id: SessionId,
-) -> Result<(DesktopIdentity, watch::Receiver<SessionView>), ApiError> {
-    let Some(mut view) = front.world.views.session(organization, id) else {
-        find(front, organization, id).await?;
-        return Err(RouteError::Session(SessionError::Closing).into());
-    };
+/// The desktop of a session that runs; waits for one that is starting.
+async fn running(view: &mut watch::Receiver<SessionView>) -> Result<DesktopIdentity, ApiError> {
     let coming = [SessionStatus::Created, SessionStatus::Retry];
     let settled = view.wait_for(|view| !coming.contains(&view.record.status));
     if timeout(STARTING, settled).await.is_err() {
@@ -83,18 +78,20 @@ async fn running(
         (view.record.desktop.clone(), view.record.status)
     };
     match desktop {
-        Some(desktop) if !status.is_final() => Ok((desktop, view)),
+        Some(desktop) if !status.is_final() => Ok(desktop),
         Some(_) | None => Err(RouteError::Session(SessionError::Closing).into()),
     }
 }
 
 async fn version(
-    Driver { organization, query, .. }: Driver,
+    caller: Result<Caller, Problem>,
     PathId(id): PathId<SessionId>,
+    request: HttpRequest,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
-    running(&front, organization, id).await?;
-    let address = format!("{}/v1/browser_sessions/{id}/cdp{query}", front.socket_url());
+    let mut admitted = admit(&front, caller, id, request.query_string()).await?;
+    running(&mut admitted.view).await?;
+    let address = format!("{}{}", front.socket_url(), admitted.path(id));
     Ok(Json(json!({
         "Browser": "Chrome/Greenroom",
         "Protocol-Version": "1.3",
@@ -103,7 +100,7 @@ async fn version(
 }
 
 async fn connect(
-    Driver { organization, until, .. }: Driver,
+    caller: Result<Caller, Problem>,
     PathId(id): PathId<SessionId>,
     request: HttpRequest,
     payload: Payload,
@@ -114,7 +111,8 @@ async fn connect(
         let detail = "this is a WebSocket: give it to connectOverCDP, or ask …/cdp/json/version";
         return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "websocket_expected", detail).into());
     };
-    let (desktop, mut view) = running(&front, organization, id).await?;
+    let Admitted { mut view, ground } = admit(&front, caller, id, request.query_string()).await?;
+    let desktop = running(&mut view).await?;
     let rule = on_takeover(&view.borrow().record, &front);
     let extensions = request.headers().get("sec-websocket-extensions");
     let extensions = extensions.and_then(|value| value.to_str().ok());
@@ -127,25 +125,33 @@ async fn connect(
             if timeout(NOTICES, notices).await.is_err() {
                 return Err(unreachable(&cause));
             }
-            let (desktop, revived) = running(&front, organization, id).await?;
-            view = revived;
+            let desktop = running(&mut view).await?;
             reach(&desktop, key, extensions).await.map_err(|cause| unreachable(&cause))?
         }
     };
 
     let (from_browser, to_browser) = upstream.socket.into_split();
-    let ended = CancellationToken::new();
+    let (left, parted) = (CancellationToken::new(), CancellationToken::new());
     let (answers, refusals) = mpsc::unbounded_channel();
     let upward = Upward::new(to_browser, rule, view.clone(), answers);
-    let ends = until_ended(view, front.closing.clone(), until);
-    let guard = ended.clone().drop_guard();
-    actix_web::rt::spawn(pass_on(payload, upward, ended));
-    // The tunnel ends with the session, with the server, and when the client lets go of it.
-    let down = down(upstream.early, from_browser, refusals).take_until(Box::pin(ends));
-    let down = down.map(move |chunk| {
-        let _ends_the_other_direction = &guard;
-        chunk
-    });
+    let (say_over, is_over) = mpsc::channel(1);
+    let passing = Passing {
+        upward,
+        over: over(view, ground, front.closing.clone()),
+        say_over,
+        left: left.clone(),
+        _parted: parted.clone().drop_guard(),
+    };
+    actix_web::rt::spawn(passing.run(payload));
+    let down = Downward {
+        early: upstream.early,
+        from_browser,
+        refusals,
+        over: is_over,
+        _left: left.drop_guard(),
+        parted,
+    };
+    let down = down.stream();
     let mut response = HttpResponse::SwitchingProtocols();
     response.upgrade("websocket").insert_header((SEC_WEBSOCKET_ACCEPT, upstream.accept));
     if let Some(extensions) = upstream.extensions {
@@ -154,15 +160,34 @@ async fn connect(
     Ok(response.streaming(down))
 }
 
-async fn until_ended(
+/// Resolves when a driver's time is over, and why: what it came by is good no more, or the session
+/// ends, or the server.
+async fn over(
     mut view: watch::Receiver<SessionView>,
+    ground: Ground,
     closing: CancellationToken,
-    until: CancellationToken,
-) {
+) -> Close {
+    let (lease, pass) = match ground {
+        Ground::Key => (None, None),
+        Ground::Lease(lease) => (Some(lease), None),
+        Ground::Pass { over, .. } => (None, Some(over)),
+    };
+    let pass = async {
+        match pass {
+            Some(over) => over.cancelled().await,
+            None => std::future::pending().await,
+        }
+    };
+    let lost = |view: &SessionView| lease.as_ref().is_some_and(|lease| lease.check(view).is_err());
+    let ends = |view: &SessionView| view.closing || view.record.status.is_final();
     tokio::select! {
-        _ = view.wait_for(|view| view.closing || view.record.status.is_final()) => {}
-        () = closing.cancelled() => {}
-        () = until.cancelled() => {}
+        view = view.wait_for(|view| ends(view) || lost(view)) => match view {
+            Ok(view) if !ends(&view) => Close::new(CloseCode::OccupancyLost, "occupancy-lost"),
+            // One whose actor is gone has ended.
+            Ok(_) | Err(_) => Close::new(CloseCode::Normal, "browser-closed"),
+        },
+        () = pass => Close::new(CloseCode::Policy, "pass-expired"),
+        () = closing.cancelled() => Close::new(CloseCode::GoingAway, "the server is stopping"),
     }
 }
 
@@ -233,58 +258,48 @@ async fn shake_hands(
     Ok(Upstream { socket: reader.into_inner(), accept, extensions: granted, early })
 }
 
-/// What the browser sends, in order, from what came right behind its answer; and between two of its
-/// messages the refusals of commands that it never saw.
-fn down(
-    early: Bytes,
-    from_browser: OwnedReadHalf,
-    refusals: mpsc::UnboundedReceiver<Bytes>,
-) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
-    let state = (early, from_browser, refusals, Frames::default());
-    stream::unfold(state, |(early, mut from_browser, mut refusals, mut frames)| async move {
-        let read = async {
-            if !early.is_empty() {
-                return Ok(early);
-            }
-            let mut chunk = Vec::with_capacity(CHUNK);
-            from_browser.read_buf(&mut chunk).await.map(|_length| Bytes::from(chunk))
-        };
-        let (chunk, of_browser) = tokio::select! {
-            biased;
-            Some(refusal) = refusals.recv(), if frames.is_between() => (Ok(refusal), false),
-            chunk = read => (chunk, true),
-        };
-        if of_browser && let Ok(chunk) = &chunk {
-            if chunk.is_empty() {
-                return None;
-            }
-            let mut followed = chunk.clone();
-            // Nothing is asked for, so nothing is put aside and nothing is too long.
-            while let Ok(Some(_)) = frames.next(&mut followed, false) {}
-        }
-        Some((chunk, (Bytes::new(), from_browser, refusals, frames)))
-    })
+/// Passes on what the client sends.
+struct Passing<F> {
+    upward: Upward,
+    /// Resolves when the client's time is over.
+    over: F,
+    /// Whom to tell.
+    say_over: mpsc::Sender<Close>,
+    /// Canceled when the client has left.
+    left: CancellationToken,
+    _parted: DropGuard,
 }
 
-/// Passes on what the client sends, until either direction ends.
-async fn pass_on(mut payload: Payload, mut upward: Upward, ended: CancellationToken) {
-    let passing = async {
-        loop {
-            let passed = tokio::select! {
-                chunk = payload.next(), if upward.has_room() => match chunk {
-                    Some(Ok(chunk)) => upward.take(chunk).await,
-                    Some(Err(_)) | None => return,
-                },
-                () = upward.changed() => upward.let_go().await,
-            };
-            if passed.is_err() {
-                return;
+impl<F: Future<Output = Close>> Passing<F> {
+    /// Until either direction ends, or the client's time is over: then it is waited for, to take
+    /// the close frame. From then on nothing that it sends reaches the browser.
+    async fn run(self, mut payload: Payload) {
+        let Self { mut upward, over, say_over, left, _parted } = self;
+        let passing = async {
+            loop {
+                let passed = tokio::select! {
+                    chunk = payload.next(), if upward.has_room() => match chunk {
+                        Some(Ok(chunk)) => upward.take(chunk).await,
+                        Some(Err(_)) | None => return,
+                    },
+                    () = upward.changed() => upward.let_go().await,
+                };
+                if passed.is_err() {
+                    return;
+                }
             }
+        };
+        let close = tokio::select! {
+            biased;
+            () = left.cancelled() => None,
+            close = over => Some(close),
+            () = passing => None,
+        };
+        if let Some(close) = close {
+            let _ = say_over.send(close).await; // A client that has just left hears nothing.
+            let leaving = async { while let Some(Ok(_)) = payload.next().await {} };
+            let _late = timeout(PARTING, leaving).await;
         }
-    };
-    tokio::select! {
-        () = passing => {}
-        () = ended.cancelled() => {}
+        upward.finish().await;
     }
-    upward.finish().await;
 }

@@ -19,9 +19,6 @@ use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::{sessions, workflows};
 
-/// How long a debug session lives from its last use.
-pub const LIFETIME: Duration = Duration::from_secs(4 * 60 * 60);
-
 /// A page that is opened twice in a moment does not replace what it has just made.
 const JUST_MADE: TimeDelta = TimeDelta::seconds(30);
 
@@ -77,7 +74,7 @@ pub struct Opened {
 }
 
 fn until(front: &Front) -> DateTime<Utc> {
-    front.world.clock.now() + LIFETIME
+    front.world.clock.now() + front.world.settings.debug_session()
 }
 
 /// The owner's debug session, renewed; made if there is none, or none that can be used.
@@ -179,7 +176,9 @@ async fn standing(front: &Front, debug: &DebugSession) -> Result<Result<(), Reas
 ///
 /// Those of the database, and of a session that does not answer.
 pub async fn used(front: &Front, debug: &DebugSession) -> Result<Option<DebugSession>, ApiError> {
-    let message = Renew { by: LIFETIME };
+    // Before the session's own end, so that it is there for as long as this says.
+    let expires_at = until(front);
+    let message = Renew { by: front.world.settings.debug_session() };
     let route = Route { organization: debug.organization, session: debug.session, message };
     match front.registry.ask(route).await? {
         // The lifetime of one that is starting counts from when it runs.
@@ -193,7 +192,6 @@ pub async fn used(front: &Front, debug: &DebugSession) -> Result<Option<DebugSes
             return Err(cause.into());
         }
     }
-    let expires_at = until(front);
     if !db::debug_sessions::touch(&front.db, debug.id, expires_at).await? {
         return Ok(None);
     }
@@ -236,7 +234,7 @@ async fn make(front: &Front, owner: &Owner) -> Result<Option<DebugSession>, ApiE
     let proxy_location = record.settings.get("proxy_location");
     let proxy = proxy_location.and_then(|place| place.get("url")).and_then(|url| url.as_str());
     let spec = SessionSpec {
-        lifetime: LIFETIME,
+        lifetime: front.world.settings.debug_session(),
         proxy: proxy.and_then(|url| url.parse().ok()),
         echo: serde_json::json!({ "proxy_location": proxy_location, "needs_live_view": true }),
         ..SessionSpec::default()
@@ -252,7 +250,7 @@ async fn make(front: &Front, owner: &Owner) -> Result<Option<DebugSession>, ApiE
         workflow_permanent_id: workflow,
         session,
         status: DebugSessionStatus::Created,
-        expires_at: now + LIFETIME,
+        expires_at: now + front.world.settings.debug_session(),
         created_at: now,
         modified_at: now,
     };

@@ -14,6 +14,7 @@ use crate::http::body::PathId;
 use crate::http::caller::Caller;
 use crate::http::error::{ApiError, failed_start};
 use crate::http::front::Front;
+use crate::http::lasting::lasting;
 use crate::http::workflows;
 
 /// How long the answer waits for the browser.
@@ -61,6 +62,7 @@ pub async fn look(
     front: Data<Front>,
 ) -> Result<Json<DebugSessionResource>, ApiError> {
     workflows::latest(&front, caller.organization, id).await?;
-    let opened = open(&front, &person.owner(caller, id)).await?;
+    let (owner, made) = (person.owner(caller, id), front.clone());
+    let opened = lasting(async move { open(&made, &owner).await }).await?;
     answer(&front, &opened).await
 }

@@ -1,7 +1,7 @@
 //! `/v1/debug-session`: the long-lived session that a person uses for a workflow.
 //!
 //! A person has at most one for each workflow, whatever the number of first calls. It lives for
-//! [`keeping::LIFETIME`] from its last use; each use renews it and the browser session behind it,
+//! `sessions.debug_session_seconds` from its last use; each use renews it and the browser session behind it,
 //! and never shortens either. A browser session that has died, expired or been closed is replaced
 //! at the next use, and the answer says so.
 //!

@@ -11,6 +11,7 @@ use crate::http::body::PathId;
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::lasting::lasting;
 use crate::http::workflows;
 
 /// Replaces a person's debug session for a workflow, unless it was made within the last 30 s.
@@ -35,6 +36,7 @@ pub async fn renew(
     front: Data<Front>,
 ) -> Result<Json<DebugSessionResource>, ApiError> {
     workflows::latest(&front, caller.organization, id).await?;
-    let opened = replace(&front, &person.owner(caller, id)).await?;
+    let (owner, made) = (person.owner(caller, id), front.clone());
+    let opened = lasting(async move { replace(&made, &owner).await }).await?;
     answer(&front, &opened).await
 }

@@ -10,10 +10,10 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use crate::actors::registry::Route;
+use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Begin, Wait};
 use crate::domain::ids::SessionId;
-use crate::domain::lease::LeaseToken;
+use crate::domain::lease::{LeaseToken, devtools_path};
 use crate::domain::occupancy::{Generation, Occupant, RunnableId, RunnableType};
 use crate::http::body::{Body, PathId};
 use crate::http::caller::Caller;
@@ -51,7 +51,8 @@ pub struct Response {
     lease_token: String,
     heartbeat_interval_seconds: u64,
     expires_at: DateTime<Utc>,
-    /// Where a DevTools client connects.
+    /// Where a DevTools client connects without a key, for as long as it holds this lease; it has
+    /// the lease token in it.
     browser_address: String,
 }
 
@@ -125,12 +126,17 @@ pub async fn begin(
     let wait = (asked.wait_seconds > 0).then_some(Wait { patience, gone });
     let message = Begin { occupant, lease: lease.clone(), ttl, wait };
     let route = Route { organization: caller.organization, session: id, message };
-    let grant = told(&front, route).await?;
+    let grant = tokio::select! {
+        grant = told(&front, route) => grant?,
+        // Whoever waits is sent away, to another server if there is one.
+        () = front.draining.cancelled() => return Err(RouteError::Draining.into()),
+    };
+    let path = devtools_path(id, grant.generation, &lease);
     Ok(Json(Response {
         generation: grant.generation,
         lease_token: lease.reveal(),
         heartbeat_interval_seconds: (ttl.as_secs() / 3).max(1),
         expires_at: grant.expires_at,
-        browser_address: format!("{}/v1/browser_sessions/{id}/cdp", front.socket_url()),
+        browser_address: format!("{}{path}", front.socket_url()),
     }))
 }

@@ -1,0 +1,203 @@
+//! Who may drive a session: whoever has a key of its organization, the lease of its holder, or a
+//! pass for a block that its run executes.
+//!
+//! A lease comes in the query, as in the address that begin gives. It opens the session for as
+//! long as it is held, and needs no key beside it. So does a pass, for as long as its block goes on.
+
+use actix_web::http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::actors::registry::RouteError;
+use crate::actors::session::SessionError;
+use crate::actors::views::SessionView;
+use crate::domain::ids::{OrganizationId, SessionId};
+use crate::domain::lease::{LeaseHash, LeaseToken, devtools_path};
+use crate::domain::occupancy::{Generation, Refusal};
+use crate::http::body::parse_query;
+use crate::http::caller::{Caller, refused};
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+use crate::http::sessions::find;
+use crate::http::validation::{Fields, Part};
+
+/// What a query may say. The rest of it, such as a key, is read elsewhere.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Query {
+    generation: Option<String>,
+    lease_token: Option<String>,
+    pass: Option<String>,
+}
+
+/// By which lease a client comes.
+#[derive(Debug, Clone)]
+pub(super) struct Lease {
+    generation: Generation,
+    token: LeaseToken,
+    hash: LeaseHash,
+}
+
+impl Lease {
+    /// The lease that a query presents, if it presents one.
+    ///
+    /// # Errors
+    ///
+    /// 422 when it presents half of one, or what is none.
+    fn of(query: Query) -> Result<Option<Self>, Problem> {
+        let Query { generation, lease_token, pass: _ } = query;
+        if generation.is_none() && lease_token.is_none() {
+            return Ok(None);
+        }
+        let mut fields = Fields::of(Part::Query);
+        let given = generation.unwrap_or_default();
+        let number = given.parse::<i64>().map_err(|_no_number| "expected the one begin gave");
+        let generation = fields.check("generation", given.as_str(), number);
+        // A secret is not repeated, not even a wrong one.
+        let token = lease_token.unwrap_or_default().parse::<LeaseToken>();
+        let token = fields.check("lease_token", Value::Null, token);
+        fields.finish()?;
+        Ok(generation.zip(token).map(|(generation, token)| Self {
+            generation: Generation::new(generation),
+            hash: token.hash(),
+            token,
+        }))
+    }
+
+    /// Whether it holds the session.
+    pub(super) fn check(&self, view: &SessionView) -> Result<(), Refusal> {
+        let latest = view.record.occupancy.generation();
+        match view.record.occupancy.holder() {
+            Some(held) if held.generation != self.generation => {
+                Err(Refusal::Lost { presented: self.generation, latest })
+            }
+            Some(held) if held.lease != self.hash => {
+                Err(Refusal::WrongLease { generation: self.generation })
+            }
+            Some(_) => Ok(()),
+            None => Err(Refusal::Lost { presented: self.generation, latest }),
+        }
+    }
+}
+
+/// By what a client may drive.
+#[derive(Debug, Clone)]
+pub(super) enum Ground {
+    /// A key of the session's organization.
+    Key,
+    /// The lease of the session's holder.
+    Lease(Lease),
+    /// A pass for a block.
+    Pass {
+        /// As it came.
+        secret: String,
+        /// Canceled when the block does not go on.
+        over: CancellationToken,
+    },
+}
+
+/// A client that may drive.
+pub(super) struct Admitted {
+    /// How the session stands.
+    pub view: watch::Receiver<SessionView>,
+    /// By what it may.
+    pub ground: Ground,
+}
+
+impl Admitted {
+    /// The path at which this client may drive the session, as it came here.
+    pub(super) fn path(&self, id: SessionId) -> String {
+        match &self.ground {
+            Ground::Key => format!("/v1/browser_sessions/{id}/cdp"),
+            Ground::Lease(lease) => devtools_path(id, lease.generation, &lease.token),
+            Ground::Pass { secret, .. } => format!("/v1/browser_sessions/{id}/cdp?pass={secret}"),
+        }
+    }
+}
+
+/// A live session of this organization.
+async fn live(
+    front: &Front,
+    organization: OrganizationId,
+    id: SessionId,
+) -> Result<watch::Receiver<SessionView>, ApiError> {
+    if let Some(view) = front.world.views.session(organization, id) {
+        return Ok(view);
+    }
+    find(front, organization, id).await?;
+    Err(RouteError::Session(SessionError::Closing).into())
+}
+
+/// Lets a client in by its key, or by the lease or the pass in its query.
+///
+/// # Errors
+///
+/// 403 without any; 409 with a lease that does not hold the session; 404 and 410 for who has a
+/// key and asks for a session that is not there, or not any more.
+pub(super) async fn admit(
+    front: &Front,
+    caller: Result<Caller, Problem>,
+    id: SessionId,
+    query: &str,
+) -> Result<Admitted, ApiError> {
+    let query: Query = parse_query(query)?;
+    if let Some(secret) = query.pass {
+        let errand = front.world.passes.errand(&secret).filter(|errand| errand.session == id);
+        let errand = errand.ok_or_else(refused)?;
+        let view = live(front, errand.organization, id).await?;
+        return Ok(Admitted { view, ground: Ground::Pass { secret, over: errand.over } });
+    }
+    match (lease(query)?, caller) {
+        (None, caller) => {
+            let view = live(front, caller?.organization, id).await?;
+            Ok(Admitted { view, ground: Ground::Key })
+        }
+        (Some(lease), Err(_)) => {
+            let view = front.world.views.session_of_anyone(id);
+            let held = view.filter(|view| lease.check(&view.borrow()).is_ok());
+            let view = held.ok_or_else(|| not_held(&lease))?;
+            Ok(Admitted { view, ground: Ground::Lease(lease) })
+        }
+        (Some(lease), Ok(caller)) => {
+            let view = live(front, caller.organization, id).await?;
+            let checked = lease.check(&view.borrow());
+            checked.map_err(|refused| RouteError::Session(refused.into()))?;
+            Ok(Admitted { view, ground: Ground::Lease(lease) })
+        }
+    }
+}
+
+/// What a stranger is told, whether there is such a session or not.
+fn not_held(lease: &Lease) -> Problem {
+    let detail = format!("generation {} does not hold the session", lease.generation);
+    Problem::new(StatusCode::CONFLICT, "occupancy_lost", detail)
+        .with("generation", lease.generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(query: &str) -> Result<Option<Lease>, Problem> {
+        Lease::of(parse_query(query)?)
+    }
+
+    #[test]
+    fn half_a_lease_is_refused_and_none_is_none() {
+        assert!(lease("apikey=k").unwrap().is_none());
+        let places = |query: &str| {
+            let body = lease(query).unwrap_err().body();
+            let detail = body["detail"].as_array().unwrap().clone();
+            detail.iter().map(|it| it["loc"][1].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(places("generation=1"), ["lease_token"]);
+        assert_eq!(places("lease_token=lt_x&generation=a"), ["generation", "lease_token"]);
+        let token = LeaseToken::new([7; 32]);
+        let query = format!("generation=3&lease_token={}", token.reveal());
+        assert_eq!(lease(&query).unwrap().unwrap().generation, Generation::new(3));
+        assert!(!format!("{:?}", lease(&query)).contains(&token.reveal()));
+    }
+}

@@ -1,0 +1,141 @@
+//! What a driver is sent: what its browser sends, and between two of its messages our own.
+//!
+//! A driver's time may be over while the browser goes on. Then the message that is under way is
+//! finished and the WebSocket closed with a code and a word, so that the driver knows why.
+
+use std::io;
+use std::time::Duration;
+
+use actix_web::web::Bytes;
+use futures_util::{Stream, stream};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::domain::websocket::{Frames, close_frame};
+use crate::http::bridge::Close;
+
+/// How much is read from the browser at once.
+const CHUNK: usize = 64 * 1024;
+
+/// How long a message of the browser's that is under way may take, once the driver's time is over.
+const FINISHING: Duration = Duration::from_secs(1);
+
+/// One direction of a driver's connection.
+pub(super) struct Downward {
+    /// What the browser sent right behind its answer to the handshake.
+    pub early: Bytes,
+    /// What it sends.
+    pub from_browser: OwnedReadHalf,
+    /// The refusals of commands that it never saw.
+    pub refusals: mpsc::UnboundedReceiver<Bytes>,
+    /// Says when the driver's time is over, and why.
+    pub over: mpsc::Receiver<Close>,
+    /// Canceled when the driver has left: it drops the stream.
+    pub _left: DropGuard,
+    /// Canceled when the driver has answered the close frame, or has had the time to.
+    pub parted: CancellationToken,
+}
+
+/// Where the connection stands.
+enum Phase {
+    Open,
+    /// The driver's time is over, and the browser in the middle of a message until then at most.
+    Finishing {
+        close: Close,
+        until: Instant,
+    },
+    /// The close frame was sent.
+    Closed,
+}
+
+struct State {
+    downward: Downward,
+    frames: Frames,
+    phase: Phase,
+}
+
+/// What comes next.
+enum Event {
+    Over(Close),
+    Refusal(Bytes),
+    Browser(io::Result<Bytes>),
+    TooLate,
+}
+
+impl Downward {
+    /// All that the driver is sent.
+    pub fn stream(self) -> impl Stream<Item = io::Result<Bytes>> {
+        let state = State { downward: self, frames: Frames::default(), phase: Phase::Open };
+        stream::unfold(state, |mut state| async move {
+            let chunk = state.next().await?;
+            Some((chunk, state))
+        })
+    }
+}
+
+impl State {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        loop {
+            match &self.phase {
+                Phase::Finishing { close, .. } if self.frames.is_between() => {
+                    let frame = close_frame(close.code.number(), &close.reason);
+                    self.phase = Phase::Closed;
+                    return Some(Ok(frame.into()));
+                }
+                Phase::Closed => {
+                    // A connection that is closed with bytes unread is reset, and the driver would
+                    // not learn why.
+                    self.downward.parted.cancelled().await;
+                    return None;
+                }
+                Phase::Open | Phase::Finishing { .. } => {}
+            }
+            match self.event().await {
+                Event::Over(close) => {
+                    let until = Instant::now() + FINISHING;
+                    self.phase = Phase::Finishing { close, until };
+                }
+                Event::Refusal(refusal) => return Some(Ok(refusal)),
+                Event::Browser(Ok(chunk)) if chunk.is_empty() => return None,
+                Event::Browser(Ok(chunk)) => {
+                    let mut followed = chunk.clone();
+                    // Nothing is asked for, so nothing is put aside and nothing is too long.
+                    while let Ok(Some(_)) = self.frames.next(&mut followed, false) {}
+                    return Some(Ok(chunk));
+                }
+                Event::Browser(Err(cause)) => return Some(Err(cause)),
+                Event::TooLate => return None,
+            }
+        }
+    }
+
+    async fn event(&mut self) -> Event {
+        let until = match &self.phase {
+            Phase::Finishing { until, .. } => Some(*until),
+            Phase::Open | Phase::Closed => None,
+        };
+        if !self.downward.early.is_empty() {
+            return Event::Browser(Ok(std::mem::take(&mut self.downward.early)));
+        }
+        let too_late = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        let Downward { from_browser, refusals, over, .. } = &mut self.downward;
+        let mut chunk = Vec::with_capacity(CHUNK);
+        tokio::select! {
+            biased;
+            Some(close) = over.recv(), if until.is_none() => Event::Over(close),
+            () = too_late => Event::TooLate,
+            Some(refusal) = refusals.recv(), if self.frames.is_between() => Event::Refusal(refusal),
+            read = from_browser.read_buf(&mut chunk) => {
+                Event::Browser(read.map(|_length| Bytes::from(chunk)))
+            }
+        }
+    }
+}
