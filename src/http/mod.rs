@@ -4,6 +4,7 @@
 //! ([`problem`]), what a request is called ([`request_id`]), and the order in which the layers
 //! around the endpoints stand ([`application`]).
 
+mod absent;
 pub mod admin;
 pub mod agent;
 pub mod artifacts;

@@ -30,6 +30,7 @@ const KEY: &str = "api_key";
         sessions::begin::begin,
         sessions::heartbeat::heartbeat,
         sessions::release::release,
+        sessions::extend::extend,
         sessions::screenshot::screenshot,
         agent::said,
         sessions::renew::renew,

@@ -202,8 +202,11 @@ fn thing_named_by(prefix: &str) -> (&'static str, &'static str) {
 /// A wrong method comes here too where routes were declared one by one; those declared together,
 /// as `web::resource(path).get(…).post(…)`, answer it with 405.
 pub async fn no_route(request: HttpRequest) -> HttpResponse {
-    let detail = format!("there is no route {} {}", request.method(), request.path());
-    Problem::new(StatusCode::NOT_FOUND, "route_unknown", detail).response()
+    let unknown = || {
+        let detail = format!("there is no route {} {}", request.method(), request.path());
+        Problem::new(StatusCode::NOT_FOUND, "route_unknown", detail)
+    };
+    super::absent::refusal(request.path()).unwrap_or_else(unknown).response()
 }
 
 /// A middleware: answers with a problem wherever an error's body is empty or not JSON, which is

@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod definition;
+pub mod dialect;
 pub mod engine;
 pub mod guard;
 pub mod host;

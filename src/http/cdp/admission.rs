@@ -143,8 +143,8 @@ pub(super) async fn admit(
     id: SessionId,
     query: &str,
 ) -> Result<Admitted, ApiError> {
-    let query: Query = parse_query(query)?;
-    if let Some(secret) = query.pass {
+    let mut query: Query = parse_query(query)?;
+    if let Some(secret) = query.pass.take() {
         let errand = front.world.passes.errand(&secret).filter(|errand| errand.session == id);
         let errand = errand.ok_or_else(refused)?;
         let view = live(front, errand.organization, id).await?;

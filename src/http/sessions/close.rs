@@ -1,6 +1,7 @@
 //! `POST /v1/browser_sessions/{id}/close`: ends a session, and answers when nothing of it runs.
 
 use actix_web::web::{Data, Json};
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use super::find;
@@ -29,13 +30,27 @@ pub async fn close(
     PathId(id): PathId<SessionId>,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
+    end(&front, caller, id).await?;
+    Ok(Json(json!({ "message": "Browser session closed" })))
+}
+
+async fn end(front: &Front, caller: Caller, id: SessionId) -> Result<(), ApiError> {
     let message = Close { status: SessionStatus::Completed };
     let route = Route { organization: caller.organization, session: id, message };
     match front.registry.ask(route).await? {
         Ok(()) => {}
         // Closing a session that has ended is no error.
-        Err(RouteError::Unknown(_)) => drop(find(&front, caller.organization, id).await?),
+        Err(RouteError::Unknown(_)) => drop(find(front, caller.organization, id).await?),
         Err(cause) => return Err(cause.into()),
     }
-    Ok(Json(json!({ "message": "Browser session closed" })))
+    Ok(())
+}
+
+/// `POST /api/v1/browser_sessions/close`: ends all of the organization's sessions, as an older
+/// version of the compatible API did.
+pub async fn close_all(caller: Caller, front: Data<Front>) -> Result<Json<Value>, ApiError> {
+    let views = front.world.views.sessions(caller.organization);
+    let closing = views.iter().map(|view| end(&front, caller, view.record.id));
+    try_join_all(closing).await?;
+    Ok(Json(json!({ "message": "Browser sessions closed", "closed": views.len() })))
 }

@@ -6,6 +6,7 @@
 pub mod begin;
 pub mod close;
 pub mod create;
+pub mod extend;
 pub mod heartbeat;
 pub mod list;
 pub mod look;
@@ -46,6 +47,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/browser_sessions/{id}/begin", post().to(begin::begin))
         .route("/v1/browser_sessions/{id}/heartbeat", post().to(heartbeat::heartbeat))
         .route("/v1/browser_sessions/{id}/release", post().to(release::release))
+        .route("/v1/browser_sessions/{id}/extend", post().to(extend::extend))
         .route("/v1/browser_sessions/{id}/screenshot", get().to(screenshot::screenshot))
         .service(
             at("/v1/browser_sessions/{id}/viewers")
@@ -53,6 +55,16 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(get().to(viewers::list)),
         )
         .route("/v1/browser_sessions/{id}/viewers/{viewer}", delete().to(viewers::put_out));
+    // As an older version of the compatible API had them.
+    config
+        .service(
+            at("/api/v1/browser_sessions")
+                .route(post().to(create::create))
+                .route(get().to(list::list)),
+        )
+        .route("/api/v1/browser_sessions/close", post().to(close::close_all))
+        .route("/api/v1/browser_sessions/{id}", get().to(look::look))
+        .route("/api/v1/browser_sessions/{id}/close", post().to(close::close));
 }
 
 /// Asks a session. One that has ended answers as one that is closing does: it is gone, where one

@@ -28,9 +28,9 @@ pub struct SessionResource {
     pub runnable_type: Option<&'static str>,
     /// Which one; null when it is vacant.
     pub runnable_id: Option<String>,
-    /// Its lifetime, in minutes.
+    /// Its lifetime from its start, in minutes; more than it was made with once it was renewed.
     pub timeout: u64,
-    /// Its lifetime, in seconds.
+    /// The same in seconds.
     pub timeout_seconds: u64,
     /// Where a DevTools client connects, with the API key in the header `x-api-key`.
     pub browser_address: Option<String>,
@@ -202,6 +202,7 @@ impl SessionResource {
         let live = !record.status.is_final();
         let occupancy = OccupancyResource::of(view);
         let next = deadlines.next(&record.occupancy).filter(|_next| live);
+        let lifetime = lifetime(record);
         Self {
             browser_session_id: id.to_string(),
             organization_id: record.organization.to_string(),
@@ -209,8 +210,8 @@ impl SessionResource {
             closing: *closing,
             runnable_type: occupancy.runnable_type,
             runnable_id: occupancy.runnable_id.clone(),
-            timeout: spec.lifetime.as_secs().div_ceil(60),
-            timeout_seconds: spec.lifetime.as_secs(),
+            timeout: lifetime.div_ceil(60),
+            timeout_seconds: lifetime,
             browser_address: live
                 .then(|| format!("{}/v1/browser_sessions/{id}/cdp", front.socket_url())),
             app_url: format!("{}/view/{id}", front.base_url),
@@ -248,6 +249,14 @@ impl SessionResource {
             version: *version,
         }
     }
+}
+
+/// How long the session lives from its start, in seconds: clients of the compatible API reckon its
+/// end from that.
+fn lifetime(record: &SessionRecord) -> u64 {
+    let lives = record.deadlines.expires_at.zip(record.started_at);
+    let lives = lives.and_then(|(until, from)| u64::try_from((until - from).num_seconds()).ok());
+    record.spec.lifetime.as_secs().max(lives.unwrap_or_default())
 }
 
 /// What becomes of an outside driver's input while a person has control: as the session was

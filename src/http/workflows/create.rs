@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::dialect::Dialect;
 use super::{refused, shown};
 use crate::db::{self, DbError};
 use crate::domain::ids::WorkflowPermanentId;
@@ -18,6 +19,7 @@ use crate::http::front::Front;
 use crate::http::idempotency::Once;
 use crate::http::problem::Problem;
 use crate::workflow::definition::Workflow;
+use crate::workflow::dialect::reveal;
 
 /// How often another version is numbered anew because another writer was first.
 const TRIES: usize = 5;
@@ -40,8 +42,11 @@ pub struct Request {
 impl Request {
     fn read(self) -> Result<Workflow, Problem> {
         match (self.json_definition, self.yaml_definition) {
-            (Some(json), _) => Workflow::from_json(&json)
-                .map_err(|errors| refused(errors, Some("json_definition"))),
+            (Some(mut json), _) => {
+                reveal(&mut json);
+                Workflow::from_json(&json)
+                    .map_err(|errors| refused(errors, Some("json_definition")))
+            }
             (None, Some(yaml)) => Workflow::from_yaml(&yaml)
                 .map_err(|errors| refused(errors, Some("yaml_definition"))),
             (None, None) => {
@@ -80,12 +85,14 @@ pub async fn create(
     caller: Caller,
     RawBody(body): RawBody,
     request: HttpRequest,
+    dialect: Dialect,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let once = Once::of(caller, &request, "POST /v1/workflows", &body, &front)?;
     let asked: Request = parse(&body)?;
     let workflow = asked.read()?;
-    once.answer(async move { insert_first(&front, caller, workflow).await }).await
+    let insert = async move { insert_first(&front, caller, workflow).await };
+    once.answer(async move { Ok(dialect.show(insert.await?)) }).await
 }
 
 /// `POST /api/v1/workflows`: the body is the definition.
@@ -117,10 +124,12 @@ pub async fn update(
     caller: Caller,
     PathId(id): PathId<WorkflowPermanentId>,
     RawBody(body): RawBody,
+    dialect: Dialect,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
     let asked: Request = parse(&body)?;
-    insert_next(&front, caller, id, asked.read()?).await.map(Json)
+    let workflow = insert_next(&front, caller, id, asked.read()?).await?;
+    Ok(Json(dialect.show(workflow)))
 }
 
 /// `PUT /api/v1/workflows/{id}`: the body is the definition.

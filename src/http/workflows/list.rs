@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
 
+use super::dialect::Dialect;
 use super::shown;
 use crate::db::workflows::Filter;
 use crate::db::{self, Page};
@@ -84,6 +85,7 @@ fn is_saved_task(record: &WorkflowRecord) -> bool {
 pub async fn list(
     caller: Caller,
     Query(wish): Query<Wish>,
+    dialect: Dialect,
     front: Data<Front>,
 ) -> Result<Json<Vec<Value>>, ApiError> {
     let page = wish.page()?;
@@ -113,7 +115,8 @@ pub async fn list(
         db::workflows::list(&front.db, caller.organization, filter, page).await?
     };
     // One that cannot be read does not hide the others.
-    Ok(Json(records.iter().filter_map(|record| shown(record).ok()).collect()))
+    let shown = records.iter().filter_map(|record| shown(record).ok());
+    Ok(Json(shown.map(|workflow| dialect.show(workflow)).collect()))
 }
 
 /// `GET /api/v1/workflows/templates`: there are none.

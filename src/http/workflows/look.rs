@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
 
+use super::dialect::Dialect;
 use super::{latest, shown};
 use crate::db;
 use crate::domain::ids::WorkflowPermanentId;
@@ -38,6 +39,7 @@ pub async fn look(
     caller: Caller,
     PathId(id): PathId<WorkflowPermanentId>,
     Query(Wish { version }): Query<Wish>,
+    dialect: Dialect,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
     let record = match version {
@@ -46,7 +48,7 @@ pub async fn look(
             .await?
             .ok_or_else(|| Problem::unknown::<WorkflowPermanentId>(id))?,
     };
-    Ok(Json(shown(&record)?))
+    Ok(Json(dialect.show(shown(&record)?)))
 }
 
 /// All versions of a workflow, the latest first.
@@ -63,11 +65,13 @@ pub async fn look(
 pub async fn versions(
     caller: Caller,
     PathId(id): PathId<WorkflowPermanentId>,
+    dialect: Dialect,
     front: Data<Front>,
 ) -> Result<Json<Vec<Value>>, ApiError> {
     let records = db::workflows::versions(&front.db, caller.organization, id).await?;
     if records.is_empty() {
         return Err(Problem::unknown::<WorkflowPermanentId>(id).into());
     }
-    Ok(Json(records.iter().map(shown).collect::<Result<_, _>>()?))
+    let shown = records.iter().map(|record| Ok(dialect.show(shown(record)?)));
+    Ok(Json(shown.collect::<Result<_, Problem>>()?))
 }

@@ -5,6 +5,7 @@
 
 pub mod create;
 pub mod delete;
+mod dialect;
 pub mod list;
 pub mod look;
 
