@@ -18,7 +18,7 @@ pub(super) struct Screen {
     silent: bool,
     /// Hidden where there is no terminal.
     bar: ProgressBar,
-    /// The status that was told last, to tell each once.
+    /// The line about the status that was told last, to tell each once.
     status: Mutex<String>,
 }
 
@@ -70,20 +70,18 @@ impl Screen {
 
     /// How the run stands.
     pub(super) fn status(&self, status: &str, run: &Value) {
+        let line = match status {
+            // The server says for whom a moment after it says that.
+            "queued" if run.get("waiting_for").is_none_or(Value::is_null) => return,
+            "queued" => waits_line(run),
+            "paused" => "paused; a person has to go on".to_owned(),
+            _ => String::new(),
+        };
         let mut told = self.status.lock();
-        if *told == status {
-            return;
+        if *told != line && !line.is_empty() {
+            self.line(&line);
         }
-        status.clone_into(&mut told);
-        match status {
-            "queued" => {
-                let whom = run.pointer("/occupancy/runnable_id").and_then(Value::as_str);
-                let whom = whom.map(|whom| format!(" for {whom}")).unwrap_or_default();
-                self.line(&format!("waits for its session{whom}"));
-            }
-            "paused" => self.line("paused; a person has to go on"),
-            _ => (),
-        }
+        *told = line;
     }
 
     /// The server does not answer for now.
@@ -115,6 +113,15 @@ impl Screen {
     }
 }
 
+/// For whom a run waits, and when it is its turn, as far as that is known.
+fn waits_line(run: &Value) -> String {
+    let whom = run.pointer("/waiting_for/runnable_id").and_then(Value::as_str);
+    let whom = whom.map(|whom| format!(", which {whom} holds")).unwrap_or_default();
+    let place = run.pointer("/waiting_for/place").and_then(Value::as_u64);
+    let place = place.map(|place| format!("; place {place} in the queue")).unwrap_or_default();
+    format!("waits for its session{whom}{place}")
+}
+
 fn ended_line(step: &Step) -> String {
     let Step { depth, label, block_type, status, seconds, failure, .. } = step;
     let took = seconds.map(|seconds| format!("  {}", duration(seconds))).unwrap_or_default();
@@ -124,7 +131,17 @@ fn ended_line(step: &Step) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_run_that_waits_says_for_whom_and_when_it_is_its_turn() {
+        let run = json!({"waiting_for": {"runnable_id": "wr_1", "place": 2}});
+        let expected = "waits for its session, which wr_1 holds; place 2 in the queue";
+        assert_eq!(waits_line(&run), expected);
+        assert_eq!(waits_line(&json!({"waiting_for": null})), "waits for its session");
+    }
 
     #[test]
     fn a_block_that_has_ended_is_one_line_with_its_duration_and_its_reason() {
