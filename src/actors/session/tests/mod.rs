@@ -54,6 +54,7 @@ macro_rules! ask {
 // Below the macro, which it uses.
 mod control;
 mod deadlines;
+mod interleavings;
 
 #[actix::test]
 async fn of_two_that_begin_at_once_one_is_refused_and_told_who_holds_it() {
