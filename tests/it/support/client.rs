@@ -249,6 +249,32 @@ impl Client {
         .await
     }
 
+    /// Stores a workflow of these blocks; gives its permanent id.
+    pub async fn workflow(&self, blocks: Value) -> String {
+        let definition = json!({"title": "t", "workflow_definition": {"blocks": blocks}});
+        let stored = self.post("/v1/workflows", json!({"json_definition": definition})).await.ok();
+        stored["workflow_permanent_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Starts a run of a workflow, with these members of the request beside; gives its id.
+    pub async fn run(&self, workflow: &str, mut request: Value) -> String {
+        request["workflow_id"] = workflow.into();
+        let run = self.post("/v1/run/workflows", request).await.ok();
+        run["run_id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn run_of(&self, id: &str) -> Value {
+        self.get(&format!("/v1/runs/{id}")).await.ok()
+    }
+
+    /// The run once its status is this one.
+    pub async fn run_once(&self, id: &str, status: &str) -> Value {
+        eventually(&format!("{id} is {status}"), async || {
+            Some(self.run_of(id).await).filter(|run| run["status"] == status)
+        })
+        .await
+    }
+
     /// Where its WebSockets are.
     pub fn socket_url(&self, path: &str) -> String {
         format!("{}{path}", self.base.replacen("http", "ws", 1))

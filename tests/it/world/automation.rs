@@ -9,12 +9,12 @@ use super::{Site, installed, root, run};
 use crate::support::client::{Lease, id_of};
 use crate::support::{Client, Setup};
 
-fn client_script(name: &str) -> PathBuf {
+pub fn client_script(name: &str) -> PathBuf {
     root().join("tests/clients").join(name)
 }
 
 /// A run of a client's script in a session: it begins, drives, and gives back.
-async fn drive(client: &Client, id: &str, script: &str, arguments: &[&str]) -> Value {
+pub async fn drive(client: &Client, id: &str, script: &str, arguments: &[&str]) -> Value {
     let begun = client.begin(id, script, 120).await.ok();
     let address = begun["browser_address"].as_str().unwrap();
     let mut command = if script.ends_with(".py") {

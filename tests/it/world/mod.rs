@@ -8,8 +8,10 @@ mod automation;
 mod blocks;
 mod faults;
 mod isolation;
+mod leases;
 mod pages;
 mod runs;
+mod sdk;
 mod viewing;
 
 use std::path::{Path, PathBuf};
