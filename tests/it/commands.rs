@@ -107,3 +107,85 @@ async fn the_first_key_is_printed_once() {
     server.client.with_key(Some(&key)).get("/v1/browser_sessions").await.ok();
     server.stop().await;
 }
+
+/// A file of a workflow with these blocks, in a server's directory.
+fn workflow_file(server: &TestServer, blocks: &str) -> String {
+    let file = server.directory.join("flow.yaml");
+    let text = format!("title: From a file\nworkflow_definition:\n  blocks:\n{blocks}");
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_followed_block_by_block_and_its_end_is_the_exit_code() {
+    let server = Setup::fakes().start().await;
+    let id = server.client.session_id().await;
+    let rest = "    - {block_type: wait, label: rest, wait_sec: 1}\n";
+    let file = workflow_file(&server, rest);
+    let (told, _) = said(&greenroom(&["run", &file, "--session", &id], Some(&server)), 0);
+    let lines: Vec<_> = told.lines().collect();
+    assert!(lines[0].starts_with("run wr_"), "{told}");
+    assert_eq!(lines[1], format!("session {id}"), "{told}");
+    assert!(told.contains(&format!("/view/{id}")), "{told}");
+    assert!(told.contains("rest  wait  completed"), "{told}");
+    assert!(told.contains("completed after"), "{told}");
+
+    let fails = "    - {block_type: assert, label: never, condition: '{{ false }}'}\n";
+    let file = workflow_file(&server, fails);
+    let output = greenroom(&["run", &file, "--session", &id, "--json"], Some(&server));
+    let (told, _) = said(&output, 1);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["run"]["status"], "failed", "{told:#}");
+    assert_eq!(told["timeline"][0]["block"]["label"], "never", "{told:#}");
+
+    let (told, _) = said(&greenroom(&["runs", "list"], Some(&server)), 0);
+    assert!(told.contains("completed") && told.contains("failed"), "{told}");
+    let run = told.lines().nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let (told, _) = said(&greenroom(&["runs", "show", &run], Some(&server)), 0);
+    assert!(told.contains("never"), "{told}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_says_so_and_one_that_cannot_be_says_why() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let held = crate::support::client::Lease::of(&client.begin(&id, "ann", 60).await.ok());
+    let file = workflow_file(&server, "    - {block_type: wait, label: rest, wait_sec: 1}\n");
+    let follows = {
+        let (base, key, id) = (client.base.clone(), client.key().to_owned(), id.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut command = Command::new(GREENROOM);
+            command.args(["run", &file, "--session", &id]).env_clear().env("HOME", "/nowhere");
+            command.env("GREENROOM_URL", base).env("GREENROOM_API_KEY", key);
+            command.output().unwrap()
+        })
+    };
+    crate::support::eventually("it waits", async || {
+        let session = client.look(&id).await;
+        let waiters = session["occupancy"]["waiters"].as_array().unwrap().len();
+        (waiters == 1).then_some(())
+    })
+    .await;
+    // The command looks three times a second; it has to see the wait.
+    let log = || server.log();
+    crate::support::eventually("it looked", async || {
+        (log().matches("/timeline 200").count() >= 3).then_some(())
+    })
+    .await;
+    client.release(&id, &held).await.ok();
+    let (told, _) = said(&follows.await.unwrap(), 0);
+    assert!(told.contains("waits for its session, which ann holds; place 1"), "{told}");
+
+    let wrong = workflow_file(&server, "    - {block_type: wait, label: rest}\n");
+    let (_, told) = said(&greenroom(&["run", &wrong], Some(&server)), 1);
+    assert!(told.contains("wait_sec") && told.contains("flow.yaml"), "{told}");
+    let (_, told) = said(&greenroom(&["run", "/no/such/file.yaml"], Some(&server)), 1);
+    assert!(told.contains("/no/such/file.yaml"), "{told}");
+    let right = workflow_file(&server, "    - {block_type: wait, label: rest, wait_sec: 1}\n");
+    client.close(&id).await.ok();
+    let (_, told) = said(&greenroom(&["run", &right, "--session", &id], Some(&server)), 1);
+    assert!(told.contains("session_closed"), "{told}");
+    server.stop().await;
+}
