@@ -150,7 +150,7 @@ pub(super) async fn admit(
         let view = live(front, errand.organization, id).await?;
         return Ok(Admitted { view, ground: Ground::Pass { secret, over: errand.over } });
     }
-    match (lease(query)?, caller) {
+    match (Lease::of(query)?, caller) {
         (None, caller) => {
             let view = live(front, caller?.organization, id).await?;
             Ok(Admitted { view, ground: Ground::Key })
