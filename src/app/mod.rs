@@ -145,6 +145,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         keep_sessions: options.keep_sessions,
         registry,
         world,
+        draining,
         closing,
         server: handle,
         auditing,

@@ -5,18 +5,15 @@ use actix_web::http::StatusCode;
 
 use super::problem::Problem;
 
+/// Of tasks, under their several names.
+const TASKS: &str = "this server has no model of its own: run a workflow; its blocks that need a \
+                     model are handed to the agent endpoint, if one is configured";
+
 /// The beginnings of paths, below the prefix of the API, and what to do instead.
 const ABSENT: &[(&str, &str)] = &[
-    (
-        "run/tasks",
-        "this server has no model of its own: run a workflow; its blocks that need a model are \
-         handed to the agent endpoint, if one is configured",
-    ),
-    (
-        "tasks",
-        "this server has no model of its own: run a workflow; its blocks that need a model are \
-         handed to the agent endpoint, if one is configured",
-    ),
+    ("run/tasks", TASKS),
+    ("tasks", TASKS),
+    ("cruise", TASKS),
     (
         "sdk/run_action",
         "this server has no model of its own: drive the page with Playwright over \
