@@ -33,6 +33,8 @@ pub mod organizations;
 pub mod runs;
 pub mod sessions;
 pub mod webhook_deliveries;
+pub mod webhook_messages;
+pub mod webhooks;
 pub mod workflows;
 
 #[cfg(test)]
@@ -49,6 +51,8 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use tokio::runtime::Handle;
+
+use crate::domain::ids::Mint;
 
 pub use self::open::OpenError;
 pub use self::query::DbError;
@@ -71,6 +75,8 @@ pub struct Db {
     pools: Arc<Pools>,
     runtime: Handle,
     patience: Duration,
+    /// Names what is stored beside something else, in its transaction.
+    mint: Arc<Mint>,
 }
 
 impl Db {

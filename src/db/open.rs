@@ -116,7 +116,8 @@ impl Db {
                 sqlite(settings, PathBuf::from(path)).await?
             }
         };
-        Ok(Self { pools: Arc::new(pools), runtime, patience: settings.statement_timeout() })
+        let mint = Arc::new(Mint::new(rand::random()));
+        Ok(Self { pools: Arc::new(pools), runtime, patience: settings.statement_timeout(), mint })
     }
 }
 

@@ -9,6 +9,7 @@ pub mod deadlines;
 pub mod debug_session;
 pub mod event;
 pub mod given;
+pub mod hmac;
 pub mod ids;
 pub mod lease;
 pub mod occupancy;

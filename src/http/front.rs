@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::caller::Keys;
 use super::debug_sessions::Turns;
+use super::webhooks::Webhooks;
 use crate::actors::ask::Address;
 use crate::actors::registry::Registry;
 use crate::actors::world::World;
@@ -34,6 +35,8 @@ pub struct Front {
     pub address: SocketAddr,
     /// One at a time for each owner of a debug session.
     pub turns: Turns,
+    /// What tells clients' servers.
+    pub webhooks: Arc<Webhooks>,
     /// How many more streams of events may be opened.
     pub streams: Arc<Semaphore>,
     /// Canceled when the server stops: what goes on for long, such as a stream, ends then.

@@ -9,7 +9,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi, SecurityRequirement};
 use utoipa::{Modify, OpenApi as _};
 
-use super::{agent, artifacts, debug_sessions, events, runs, sessions, workflows};
+use super::{agent, artifacts, debug_sessions, events, runs, sessions, webhooks, workflows};
 
 /// The name of the credentials in the description.
 const KEY: &str = "api_key";
@@ -36,6 +36,17 @@ const KEY: &str = "api_key";
         sessions::renew::change,
         events::of_organization,
         events::of_session,
+        webhooks::endpoints::create,
+        webhooks::endpoints::list,
+        webhooks::endpoints::look,
+        webhooks::endpoints::change,
+        webhooks::endpoints::rotate,
+        webhooks::endpoints::remove,
+        webhooks::log::of_webhook,
+        webhooks::log::of_run,
+        webhooks::log::look,
+        webhooks::log::replay,
+        runs::retry_webhook::retry_webhook,
         runs::list::runs_of_session,
         workflows::create::create,
         workflows::create::update,

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod database;
 pub mod left;
+pub mod receiver;
 pub mod server;
 pub mod viewer;
 
