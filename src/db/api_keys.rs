@@ -158,6 +158,6 @@ pub async fn signer(
     .await?;
     let wanted = wanted.map(|id| id.to_string());
     let own = found.iter().find(|(id, _)| Some(id) == wanted.as_ref());
-    let Some((id, Some(signer))) = own.or(found.first()) else { return Ok(None) };
+    let Some((id, Some(signer))) = own.or(found.as_slice().first()) else { return Ok(None) };
     Ok(Some(Reader { row: id }.parse("api_keys.signer", signer)?))
 }

@@ -52,12 +52,11 @@ use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use tokio::runtime::Handle;
 
-use crate::domain::ids::Mint;
-
 pub use self::open::OpenError;
 pub use self::query::DbError;
 pub use self::settings::{DatabaseUrl, Settings};
 pub use self::values::Page;
+use crate::domain::ids::Mint;
 
 type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
 

@@ -13,9 +13,7 @@ use super::values::{Reader, all, one, stored};
 use super::{Db, webhook_deliveries};
 use crate::domain::ids::{OrganizationId, RunId, WebhookId, WebhookMessageId};
 use crate::domain::webhook::{MessageStatus, WebhookDelivery, WebhookMessage};
-use crate::schema::{
-    webhook_deliveries as deliveries, webhook_messages as messages, webhooks, workflow_runs as runs,
-};
+use crate::schema::{webhook_deliveries as deliveries, webhook_messages as messages, webhooks};
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = messages, treat_none_as_default_value = false)]
