@@ -8,6 +8,7 @@ diesel::table! {
         label -> Text,
         created_at -> Timestamp,
         revoked_at -> Nullable<Timestamp>,
+        signer -> Nullable<Text>,
     }
 }
 
@@ -147,16 +148,51 @@ diesel::table! {
 diesel::table! {
     webhook_deliveries (id) {
         id -> Text,
+        message_id -> Text,
         organization_id -> Text,
-        run_id -> Nullable<Text>,
-        session_id -> Nullable<Text>,
         url -> Text,
         attempt -> Int4,
         status_code -> Nullable<Int4>,
+        response -> Nullable<Text>,
         error -> Nullable<Text>,
         latency_milliseconds -> Int8,
-        payload -> Json,
         created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    webhook_messages (id) {
+        id -> Text,
+        organization_id -> Text,
+        webhook_id -> Nullable<Text>,
+        run_id -> Nullable<Text>,
+        session_id -> Nullable<Text>,
+        event_seq -> Nullable<Int8>,
+        kind -> Text,
+        url -> Text,
+        body -> Nullable<Text>,
+        status -> Text,
+        attempts -> Int4,
+        error -> Nullable<Text>,
+        due_at -> Timestamp,
+        created_at -> Timestamp,
+        finished_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    webhooks (id) {
+        id -> Text,
+        organization_id -> Text,
+        url -> Text,
+        description -> Nullable<Text>,
+        kinds -> Json,
+        signer -> Text,
+        former_signer -> Nullable<Text>,
+        former_until -> Nullable<Timestamp>,
+        paused -> Bool,
+        created_at -> Timestamp,
+        modified_at -> Timestamp,
     }
 }
 
@@ -198,6 +234,7 @@ diesel::table! {
         started_at -> Nullable<Timestamp>,
         finished_at -> Nullable<Timestamp>,
         modified_at -> Timestamp,
+        api_key_id -> Nullable<Text>,
     }
 }
 
@@ -232,6 +269,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     organizations,
     session_events,
     webhook_deliveries,
+    webhook_messages,
+    webhooks,
     workflow_run_blocks,
     workflow_runs,
     workflows,

@@ -34,3 +34,21 @@ impl Clock {
         (at - self.now()).to_std().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_goes_on_from_its_start_whatever_the_machines_clock_says() {
+        let start = DateTime::from_timestamp(946_684_800, 0).unwrap();
+        let clock = Clock::start_at(start);
+        assert_eq!(clock.now(), start);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(clock.now(), start + TimeDelta::hours(1));
+        assert_eq!(clock.until(start + TimeDelta::hours(2)), Duration::from_secs(3600));
+        assert_eq!(clock.until(start), Duration::ZERO);
+    }
+}

@@ -44,6 +44,8 @@ struct Shared {
     lost: Mutex<BTreeMap<OrganizationId, u64>>,
     /// The latest number that is stored, of each organization that is followed.
     latest: DashMap<OrganizationId, watch::Sender<i64>>,
+    /// Rises with each time that events are stored.
+    stores: watch::Sender<u64>,
 }
 
 /// Where to tell what has happened, and whom to follow.
@@ -86,6 +88,11 @@ impl Events {
         let _ = self.told.send(event); // At the very end of the server nobody listens.
     }
 
+    /// Changes when events are stored, whosever they are.
+    pub fn stored(&self) -> watch::Receiver<u64> {
+        self.shared.stores.subscribe()
+    }
+
     /// The number of an organization's latest event that is stored, as it rises; 0 if none was
     /// stored since the server started.
     pub fn latest(&self, organization: OrganizationId) -> watch::Receiver<i64> {
@@ -112,6 +119,7 @@ impl Untold {
 
     /// Tells whoever follows that events are stored.
     pub fn stored(&self, latest: &BTreeMap<OrganizationId, i64>) {
+        self.shared.stores.send_modify(|count| *count += 1);
         for (organization, seq) in latest {
             // Whom nobody follows any more is forgotten.
             self.shared.latest.remove_if(organization, |_, sender| sender.receiver_count() == 0);

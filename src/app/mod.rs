@@ -145,7 +145,6 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         keep_sessions: options.keep_sessions,
         registry,
         world,
-        draining,
         closing,
         server: handle,
         auditing,
@@ -183,6 +182,8 @@ fn listen(
     let base_url = settings.http.base_url(address);
     let local = http::Settings { public_url: None, ..settings.http.clone() }.base_url(address);
     let _set_once = world.reach.set(Reach { public: base_url.clone(), local });
+    let webhooks = http::webhooks::Webhooks::new(settings.webhooks.clone());
+    let webhooks = webhooks.context("the client of webhooks cannot be made")?;
     let front = Data::new(Front {
         registry: registry.used_by("http"),
         world: Arc::clone(world),
@@ -195,10 +196,12 @@ fn listen(
         streaming: settings.http.streaming,
         waiting: http::sessions::native::Waiting::default(),
         turns: http::debug_sessions::Turns::default(),
+        webhooks: Arc::new(webhooks),
         streams: Arc::new(Semaphore::new(settings.http.max_event_streams)),
         closing: closing.clone(),
     });
     actix::spawn(http::debug_sessions::sweep(front.clone()));
+    actix::spawn(http::webhooks::deliver(front.clone()));
     let shared = settings.http.clone();
     let server = HttpServer::new(move || {
         http::application(&shared).app_data(front.clone()).configure(http::routes)

@@ -45,6 +45,8 @@ pub struct Settings {
     pub workflow: workflow::Settings,
     /// How long events are kept.
     pub events: actors::events::Settings,
+    /// How clients' servers are told what has happened.
+    pub webhooks: http::webhooks::Settings,
     /// How the server is taken down.
     pub stop: Stop,
 }
@@ -62,6 +64,7 @@ impl Default for Settings {
             sessions: actors::Settings::default(),
             workflow: workflow::Settings::default(),
             events: actors::events::Settings::default(),
+            webhooks: http::webhooks::Settings::default(),
             stop: Stop::default(),
         }
     }

@@ -7,6 +7,7 @@ use diesel_async::RunQueryDsl;
 use super::query::{DbError, on};
 use super::values::{Reader, all, now, stored};
 use super::{Db, organizations as tenants};
+use crate::domain::hmac::Signer;
 use crate::domain::ids::{ApiKeyId, OrganizationId};
 use crate::domain::tenancy::{ApiKey, Organization};
 use crate::schema::{api_keys, organizations};
@@ -135,4 +136,48 @@ pub async fn list(db: &Db, organization: OrganizationId) -> Result<Vec<ApiKey>, 
     })
     .await?;
     all(rows)
+}
+
+/// Keeps what signs as the key does, unless it is kept already.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn keep_signer(db: &Db, id: ApiKeyId, signer: &Signer) -> Result<(), DbError> {
+    let signer = signer.to_hex();
+    on!(db, write, |c| {
+        let key = api_keys::table
+            .filter(api_keys::id.eq(id.to_string()))
+            .filter(api_keys::signer.is_null());
+        diesel::update(key).set(api_keys::signer.eq(signer)).execute(c).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// What signs as a key of the organization does: `wanted`, if that is valid, or else the newest
+/// that is and was used.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn signer(
+    db: &Db,
+    organization: OrganizationId,
+    wanted: Option<ApiKeyId>,
+) -> Result<Option<Signer>, DbError> {
+    let found: Vec<(String, Option<String>)> = on!(db, read, |c| {
+        let query = api_keys::table
+            .filter(api_keys::organization_id.eq(organization.to_string()))
+            .filter(api_keys::revoked_at.is_null())
+            .filter(api_keys::signer.is_not_null())
+            .order((api_keys::created_at.desc(), api_keys::id.desc()))
+            .select((api_keys::id, api_keys::signer));
+        Ok(query.load(c).await?)
+    })
+    .await?;
+    let wanted = wanted.map(|id| id.to_string());
+    let own = found.iter().find(|(id, _)| Some(id) == wanted.as_ref());
+    let Some((id, Some(signer))) = own.or(found.as_slice().first()) else { return Ok(None) };
+    Ok(Some(Reader { row: id }.parse("api_keys.signer", signer)?))
 }

@@ -5,6 +5,7 @@
 //! no gaps and become visible in their order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::dsl::max;
@@ -14,10 +15,14 @@ use serde_json::Value;
 
 use super::Db;
 use super::query::{DbError, on};
-use super::values::{Reader, all, stored};
+use super::values::{Reader, all, one, stored};
+use super::webhook_messages::Row as Message;
+use super::webhooks::Row as Webhook;
 use crate::domain::event::{Event, EventKind, NewEvent, Subject};
-use crate::domain::ids::{OrganizationId, SessionId};
-use crate::schema::{event_sequences as sequences, session_events as events};
+use crate::domain::ids::{OrganizationId, SessionId, WebhookMessageId};
+use crate::schema::{
+    event_sequences as sequences, session_events as events, webhook_messages as messages, webhooks,
+};
 
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
 #[diesel(table_name = events, treat_none_as_default_value = false)]
@@ -70,6 +75,25 @@ impl TryFrom<Row> for Event {
     }
 }
 
+impl Row {
+    /// What a webhook is to tell of it.
+    fn message(&self, id: WebhookMessageId, webhook: &Webhook) -> Message {
+        Message {
+            webhook_id: Some(webhook.id.clone()),
+            run_id: self.run_id.clone(),
+            session_id: self.session_id.clone(),
+            event_seq: Some(self.seq),
+            kind: self.kind.clone(),
+            ..Message::pending(
+                id,
+                self.organization_id.clone(),
+                webhook.url.clone(),
+                self.happened_at,
+            )
+        }
+    }
+}
+
 /// Where the events of an organization stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Extent {
@@ -79,7 +103,7 @@ pub struct Extent {
     pub forgotten: i64,
 }
 
-/// Stores events, all or none, and gives the latest number of each organization that has some.
+/// Stores events, and what webhooks are to tell of them, all or none, and gives the latest number of each organization that has some.
 /// Those that are there already stay as they are, so that it may be repeated.
 ///
 /// # Errors
@@ -89,6 +113,7 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
     let rows: Vec<Row> = new.iter().map(Row::from).collect();
     let organizations: BTreeSet<OrganizationId> =
         new.iter().map(|event| event.subject.organization).collect();
+    let mint = Arc::clone(&db.mint);
     on!(db, write, |c| {
         c.transaction(async move |c| {
             let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
@@ -114,11 +139,24 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
                 let raised = sequences::last_seq.eq(sequences::last_seq + count);
                 let raise = diesel::update(sequences::table.find(name.clone())).set(raised);
                 raise.execute(c).await?;
-                let last = sequences::table.find(name).select(sequences::last_seq);
+                let last = sequences::table.find(name.clone()).select(sequences::last_seq);
                 let last: i64 = last.first(c).await?;
+                let told: Vec<Webhook> = webhooks::table
+                    .filter(webhooks::organization_id.eq(name.clone()))
+                    .filter(webhooks::paused.eq(false))
+                    .select(Webhook::as_select())
+                    .load(c)
+                    .await?;
                 // SQLite takes but one row at a time where some columns may be null.
                 for (row, seq) in own.into_iter().zip(last - count + 1..) {
                     let row = Row { seq, ..row };
+                    let wanting = told.iter().filter(|webhook| webhook.wants(&row.kind));
+                    let wanted: Vec<Message> = wanting
+                        .map(|webhook| row.message(mint.mint(row.happened_at.and_utc()), webhook))
+                        .collect();
+                    for message in wanted {
+                        diesel::insert_into(messages::table).values(message).execute(c).await?;
+                    }
                     diesel::insert_into(events::table).values(row).execute(c).await?;
                 }
                 latest.insert(organization, last);
@@ -128,6 +166,24 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
         .await
     })
     .await
+}
+
+/// The event of this organization with this number, if it is kept.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn by_seq(
+    db: &Db,
+    organization: OrganizationId,
+    seq: i64,
+) -> Result<Option<Event>, DbError> {
+    let row: Option<Row> = on!(db, read, |c| {
+        let query = events::table.find((organization.to_string(), seq));
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    })
+    .await?;
+    one(row)
 }
 
 /// At most `limit` events behind the number `after`, in their order: of the organization, or of

@@ -33,6 +33,8 @@ pub mod organizations;
 pub mod runs;
 pub mod sessions;
 pub mod webhook_deliveries;
+pub mod webhook_messages;
+pub mod webhooks;
 pub mod workflows;
 
 #[cfg(test)]
@@ -54,6 +56,7 @@ pub use self::open::OpenError;
 pub use self::query::DbError;
 pub use self::settings::{DatabaseUrl, Settings};
 pub use self::values::Page;
+use crate::domain::ids::Mint;
 
 type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
 
@@ -71,6 +74,8 @@ pub struct Db {
     pools: Arc<Pools>,
     runtime: Handle,
     patience: Duration,
+    /// Names what is stored beside something else, in its transaction.
+    mint: Arc<Mint>,
 }
 
 impl Db {

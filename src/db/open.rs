@@ -28,6 +28,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 
 use super::{Db, Pools, Settings, SqliteConn, tls};
+use crate::domain::ids::Mint;
 
 pub(super) const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 pub(super) const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -116,7 +117,8 @@ impl Db {
                 sqlite(settings, PathBuf::from(path)).await?
             }
         };
-        Ok(Self { pools: Arc::new(pools), runtime, patience: settings.statement_timeout() })
+        let mint = Arc::new(Mint::new(rand::random()));
+        Ok(Self { pools: Arc::new(pools), runtime, patience: settings.statement_timeout(), mint })
     }
 }
 

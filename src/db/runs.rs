@@ -4,18 +4,20 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection as _, RunQueryDsl};
 use serde_json::Value;
 
 use super::Db;
 use super::query::{DbError, on};
 use super::store::{RunChange, StoreError};
 use super::values::{Page, Reader, all, containing, json, lower, now, one, stored};
+use super::webhook_messages::Row as Message;
+use crate::domain::event::EventKind;
 use crate::domain::ids::{
-    DebugSessionId, NodeId, OrganizationId, RunId, SessionId, WorkflowPermanentId,
+    DebugSessionId, NodeId, OrganizationId, RunId, SessionId, WebhookMessageId, WorkflowPermanentId,
 };
 use crate::domain::run::{RunRecord, RunStatus};
-use crate::schema::workflow_runs as runs;
+use crate::schema::{webhook_messages as messages, workflow_runs as runs};
 
 /// The statuses in which a run has not ended, as the partial index names them.
 const UNFINISHED: [&str; 4] = [
@@ -48,6 +50,22 @@ struct Row {
     started_at: Option<NaiveDateTime>,
     finished_at: Option<NaiveDateTime>,
     modified_at: NaiveDateTime,
+    api_key_id: Option<String>,
+}
+
+impl Row {
+    /// What tells of its end, if somebody wants to know.
+    fn message(&self, id: WebhookMessageId) -> Option<Message> {
+        let url = self.request.get("webhook_url").and_then(Value::as_str).map(str::trim);
+        let url = url.filter(|url| !url.is_empty())?;
+        let ended_at = self.finished_at.unwrap_or(self.modified_at);
+        Some(Message {
+            run_id: Some(self.id.clone()),
+            session_id: self.session_id.clone(),
+            kind: EventKind::RunEnded.to_string(),
+            ..Message::pending(id, self.organization_id.clone(), url.to_owned(), ended_at)
+        })
+    }
 }
 
 /// What is `None` stays as it is.
@@ -103,6 +121,7 @@ impl From<&RunRecord> for Row {
             started_at: run.started_at.map(stored),
             finished_at: run.finished_at.map(stored),
             modified_at: stored(run.modified_at),
+            api_key_id: run.api_key.map(|key| key.to_string()),
         }
     }
 }
@@ -134,6 +153,7 @@ impl TryFrom<Row> for RunRecord {
             started_at: row.started_at.map(|at| at.and_utc()),
             finished_at: row.finished_at.map(|at| at.and_utc()),
             modified_at: row.modified_at.and_utc(),
+            api_key: read.parse_some("workflow_runs.api_key_id", row.api_key_id.as_deref())?,
         })
     }
 }
@@ -257,11 +277,26 @@ pub(super) async fn insert(db: &Db, run: RunRecord) -> Result<(), StoreError> {
 }
 
 pub(super) async fn change(db: &Db, id: RunId, change: RunChange) -> Result<(), StoreError> {
+    let ends = change.status.is_some_and(RunStatus::is_final);
     let changes = Changes::from(change);
+    let message: WebhookMessageId = db.mint.mint(Utc::now());
     let changed = on!(db, write, |c| {
-        let run =
-            runs::table.filter(runs::id.eq(id.to_string())).filter(runs::status.eq_any(UNFINISHED));
-        Ok(diesel::update(run).set(changes).execute(c).await?)
+        c.transaction(async move |c| {
+            let run = runs::table
+                .filter(runs::id.eq(id.to_string()))
+                .filter(runs::status.eq_any(UNFINISHED));
+            let changed = diesel::update(run).set(changes).execute(c).await?;
+            if changed == 0 || !ends {
+                return Ok(changed);
+            }
+            let query = runs::table.find(id.to_string()).select(Row::as_select());
+            let ended: Row = query.first(c).await?;
+            if let Some(message) = ended.message(message) {
+                diesel::insert_into(messages::table).values(message).execute(c).await?;
+            }
+            Ok(changed)
+        })
+        .await
     })
     .await?;
     if changed > 0 {

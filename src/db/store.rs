@@ -119,7 +119,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// A new run.
     fn insert_run(&self, run: RunRecord) -> Stored;
 
-    /// A change of a run that has not ended; of one that has: [`StoreError::Final`].
+    /// A change of a run that has not ended; of one that has: [`StoreError::Final`]. With the end
+    /// of a run its webhook is stored, which is told from then on.
     fn change_run(&self, id: RunId, change: RunChange) -> Stored;
 
     /// A block has begun.

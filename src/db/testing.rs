@@ -166,6 +166,7 @@ impl Tenant {
             started_at: None,
             finished_at: None,
             modified_at: time(second),
+            api_key: None,
         }
     }
 

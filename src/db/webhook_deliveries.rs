@@ -3,29 +3,27 @@
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use serde_json::Value;
 
 use super::Db;
 use super::query::{DbError, on};
 use super::values::{Reader, all, stored};
-use crate::domain::ids::{OrganizationId, RunId};
+use crate::domain::ids::WebhookMessageId;
 use crate::domain::webhook::WebhookDelivery;
 use crate::schema::webhook_deliveries as deliveries;
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = deliveries, treat_none_as_default_value = false)]
 #[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
-struct Row {
+pub(super) struct Row {
     id: String,
+    message_id: String,
     organization_id: String,
-    run_id: Option<String>,
-    session_id: Option<String>,
     url: String,
     attempt: i32,
     status_code: Option<i32>,
+    response: Option<String>,
     error: Option<String>,
     latency_milliseconds: i64,
-    payload: Value,
     created_at: NaiveDateTime,
 }
 
@@ -33,15 +31,14 @@ impl From<&WebhookDelivery> for Row {
     fn from(delivery: &WebhookDelivery) -> Self {
         Self {
             id: delivery.id.to_string(),
+            message_id: delivery.message.to_string(),
             organization_id: delivery.organization.to_string(),
-            run_id: delivery.run.map(|id| id.to_string()),
-            session_id: delivery.session.map(|id| id.to_string()),
             url: delivery.url.clone(),
             attempt: delivery.attempt,
             status_code: delivery.status_code,
+            response: delivery.response.clone(),
             error: delivery.error.clone(),
             latency_milliseconds: delivery.latency_milliseconds,
-            payload: delivery.payload.clone(),
             created_at: stored(delivery.created_at),
         }
     }
@@ -54,49 +51,29 @@ impl TryFrom<Row> for WebhookDelivery {
         let read = Reader { row: &row.id };
         Ok(Self {
             id: read.parse("webhook_deliveries.id", &row.id)?,
+            message: read.parse("webhook_deliveries.message_id", &row.message_id)?,
             organization: read.parse("webhook_deliveries.organization_id", &row.organization_id)?,
-            run: read.parse_some("webhook_deliveries.run_id", row.run_id.as_deref())?,
-            session: read.parse_some("webhook_deliveries.session_id", row.session_id.as_deref())?,
             url: row.url,
             attempt: row.attempt,
             status_code: row.status_code,
+            response: row.response,
             error: row.error,
             latency_milliseconds: row.latency_milliseconds,
-            payload: row.payload,
             created_at: row.created_at.and_utc(),
         })
     }
 }
 
-/// An attempt was made.
+/// The attempts to tell these messages, the oldest first.
 ///
 /// # Errors
 ///
 /// [`DbError::Unavailable`].
-pub async fn insert(db: &Db, delivery: &WebhookDelivery) -> Result<(), DbError> {
-    let row = Row::from(delivery);
-    on!(db, write, |c| {
-        let insert = diesel::insert_into(deliveries::table).values(row);
-        insert.on_conflict(deliveries::id).do_nothing().execute(c).await?;
-        Ok(())
-    })
-    .await
-}
-
-/// The attempts for a run, the oldest first.
-///
-/// # Errors
-///
-/// [`DbError::Unavailable`].
-pub async fn of_run(
-    db: &Db,
-    organization: OrganizationId,
-    run: RunId,
-) -> Result<Vec<WebhookDelivery>, DbError> {
+pub async fn of(db: &Db, told: Vec<WebhookMessageId>) -> Result<Vec<WebhookDelivery>, DbError> {
+    let told: Vec<String> = told.iter().map(ToString::to_string).collect();
     let rows: Vec<Row> = on!(db, read, |c| {
         let query = deliveries::table
-            .filter(deliveries::run_id.eq(run.to_string()))
-            .filter(deliveries::organization_id.eq(organization.to_string()))
+            .filter(deliveries::message_id.eq_any(told))
             .order((deliveries::created_at, deliveries::id));
         Ok(query.select(Row::as_select()).load(c).await?)
     })

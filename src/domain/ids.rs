@@ -117,6 +117,10 @@ ids! {
     EventId = "ev";
     /// Who watches a session: a ticket, or a connection that came with an API key.
     ViewerId = "vw";
+    /// Where an organization is told of events.
+    WebhookId = "wh";
+    /// Something that is told by a webhook.
+    WebhookMessageId = "wm";
     /// An attempt to deliver a webhook.
     WebhookDeliveryId = "wd";
 }

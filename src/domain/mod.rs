@@ -10,6 +10,7 @@ pub mod debug_session;
 pub mod event;
 pub mod film;
 pub mod given;
+pub mod hmac;
 pub mod ids;
 pub mod leak;
 pub mod lease;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ids::{
-    ArtifactId, BlockRunId, DebugSessionId, NodeId, OrganizationId, RunId, SessionId, WorkflowId,
-    WorkflowPermanentId,
+    ApiKeyId, ArtifactId, BlockRunId, DebugSessionId, NodeId, OrganizationId, RunId, SessionId,
+    WorkflowId, WorkflowPermanentId,
 };
 use super::session::{Failure, NotAStatus};
 
@@ -177,6 +177,8 @@ pub struct RunRecord {
     pub finished_at: Option<DateTime<Utc>>,
     /// When this record was last written.
     pub modified_at: DateTime<Utc>,
+    /// The key with which it was asked for.
+    pub api_key: Option<ApiKeyId>,
 }
 
 /// The execution of one block as it is stored.

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use dashmap::DashMap;
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
+use tracing::warn;
 
 use super::body::parse_query;
 use super::error::ApiError;
@@ -22,6 +23,7 @@ use crate::actors::secrets::Secrets;
 use crate::actors::session::Visit;
 use crate::db::{Db, DbError, api_keys};
 use crate::domain::control::{ClientId, Credential};
+use crate::domain::hmac::Signer;
 use crate::domain::ids::{ApiKeyId, OrganizationId};
 use crate::domain::rfb::Role;
 
@@ -75,11 +77,19 @@ impl Keys {
         {
             return Ok(Some(caller));
         }
+        let signer = Signer::of(key.as_bytes());
         let Some((key, _)) = api_keys::by_hash(&self.db, &hash).await? else {
             self.known.remove(&hash);
             return Ok(None);
         };
         let caller = Caller { organization: key.organization, key: key.id };
+        // With it webhooks of its runs are signed; the key itself is not kept.
+        if known.is_none()
+            && let Err(cause) = api_keys::keep_signer(&self.db, key.id, &signer).await
+        {
+            warn!("what signs webhooks is kept later: {cause}");
+            return Ok(Some(caller)); // And not remembered, so that it is tried again.
+        }
         if self.known.len() >= MOST {
             self.known.retain(|_, (_, since)| since.elapsed() < REMEMBERED);
         }

@@ -10,6 +10,7 @@ use super::caller::Keys;
 use super::debug_sessions::Turns;
 use super::sessions::native::Waiting;
 use super::settings::Streaming;
+use super::webhooks::Webhooks;
 use crate::actors::ask::Address;
 use crate::actors::ledger::Ledger;
 use crate::actors::registry::Registry;
@@ -43,6 +44,8 @@ pub struct Front {
     pub waiting: Waiting,
     /// One at a time for each owner of a debug session.
     pub turns: Turns,
+    /// What tells clients' servers.
+    pub webhooks: Arc<Webhooks>,
     /// How many more streams of events may be opened.
     pub streams: Arc<Semaphore>,
     /// Canceled when the server stops: what goes on for long, such as a stream, ends then.

@@ -32,6 +32,7 @@ pub mod static_site;
 pub mod stream;
 pub mod ui_session;
 pub mod validation;
+pub mod webhooks;
 pub mod workflows;
 
 use actix_web::body::BoxBody;
@@ -46,6 +47,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     health::routes(config);
     sessions::routes(config);
     events::routes(config);
+    webhooks::routes(config);
     runs::routes(config); // Before those of workflows, whose ids would be `runs`.
     workflows::routes(config);
     artifacts::routes(config);

@@ -10,7 +10,8 @@ use utoipa::openapi::{Components, OpenApi, SecurityRequirement};
 use utoipa::{Modify, OpenApi as _};
 
 use super::{
-    admin, agent, artifacts, debug_sessions, events, runs, sessions, ui_session, workflows,
+    admin, agent, artifacts, debug_sessions, events, runs, sessions, ui_session, webhooks,
+    workflows,
 };
 
 /// The name of the credentials in the description.
@@ -48,6 +49,17 @@ const KEY: &str = "api_key";
         sessions::recordings::stop,
         sessions::recordings::list,
         sessions::recordings::artifacts,
+        webhooks::endpoints::create,
+        webhooks::endpoints::list,
+        webhooks::endpoints::look,
+        webhooks::endpoints::change,
+        webhooks::endpoints::rotate,
+        webhooks::endpoints::remove,
+        webhooks::log::of_webhook,
+        webhooks::log::of_run,
+        webhooks::log::look,
+        webhooks::log::replay,
+        runs::retry_webhook::retry_webhook,
         runs::list::runs_of_session,
         workflows::create::create,
         workflows::create::update,

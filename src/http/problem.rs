@@ -191,6 +191,8 @@ fn thing_named_by(prefix: &str) -> (&'static str, &'static str) {
         "ae" => ("audit_event", "Audit event"),
         "o" => ("organization", "Organization"),
         "oat" => ("api_key", "API key"),
+        "wh" => ("webhook", "Webhook"),
+        "wm" => ("webhook_message", "Webhook message"),
         "n" => ("node", "Node"),
         "wp" | "op" => ("parameter", "Parameter"),
         _ => ("resource", "Resource"),

@@ -34,4 +34,5 @@ mod sessions;
 mod stopping;
 mod support;
 mod viewers;
+mod webhooks;
 mod world;

@@ -14,6 +14,8 @@ export class Expiry {
     readonly #word = element("expiry-word");
     readonly #button = element<HTMLButtonElement>("expiry-keep");
     #failed: string | null = null;
+    /** The word that was spoken last: a region that changes every second would be spoken so. */
+    #spoken: string | null = null;
 
     constructor(
         private readonly api: Api,
@@ -32,10 +34,17 @@ export class Expiry {
         show(this.#banner, soon);
         if (!soon) {
             this.#failed = null;
+            this.#spoken = null;
             return;
         }
-        this.#banner.dataset["urgent"] = String(left <= URGENT_MS);
+        const urgent = left <= URGENT_MS;
+        this.#banner.dataset["urgent"] = String(urgent);
         setText(this.#word, this.#failed ?? `This session ends in ${remaining(left)}.`);
+        const spoken = this.#failed ?? `This session ends in ${urgent ? "a minute" : "five minutes"} or less.`;
+        if (spoken !== this.#spoken) {
+            this.#spoken = spoken;
+            setText(element("said"), spoken);
+        }
         show(this.#button, this.mayKeep());
     }
 

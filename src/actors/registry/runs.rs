@@ -19,7 +19,7 @@ use crate::actors::views::RunView;
 use crate::db::store::RunChange;
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::ids::{
-    DebugSessionId, OrganizationId, RunId, SessionId, WorkflowId, WorkflowPermanentId,
+    ApiKeyId, DebugSessionId, OrganizationId, RunId, SessionId, WorkflowId, WorkflowPermanentId,
 };
 use crate::domain::occupancy::{Occupant, RunnableType};
 use crate::domain::run::{RunRecord, RunStatus};
@@ -44,6 +44,8 @@ pub struct NewRun {
     pub parameters: Value,
     /// The request as it was given, whole.
     pub request: Value,
+    /// The key with which it was asked for.
+    pub api_key: Option<ApiKeyId>,
 }
 
 /// Starts a run. Answered when its row is stored and its actor has started.
@@ -195,6 +197,7 @@ impl Handle<StartRun> for Registry {
             started_at: None,
             finished_at: None,
             modified_at: now,
+            api_key: run.api_key,
         };
         self.runs_coming += 1;
         let (answer, accepted) = oneshot::channel();

@@ -68,6 +68,7 @@ fn new_run(session: Option<SessionId>) -> NewRun {
         title: None,
         parameters: Value::Null,
         request: Value::Null,
+        api_key: None,
     }
 }
 

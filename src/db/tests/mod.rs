@@ -6,3 +6,4 @@ mod lists;
 mod migrations;
 mod round_trips;
 mod rules;
+mod webhooks;

@@ -8,8 +8,7 @@ use serde_json::json;
 use crate::db::store::Store as _;
 use crate::db::testing::{mint, on_both, time};
 use crate::db::{
-    artifacts, audit_events, blocks, debug_sessions, organizations, runs, sessions,
-    webhook_deliveries, workflows,
+    artifacts, audit_events, blocks, debug_sessions, organizations, runs, sessions, workflows,
 };
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
@@ -20,7 +19,6 @@ use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunStatus};
 use crate::domain::session::{
     DesktopIdentity, Failure, ProcessIdentity, SessionSpec, SessionStatus, Size,
 };
-use crate::domain::webhook::WebhookDelivery;
 
 pub(super) fn failure() -> Failure {
     Failure {
@@ -241,23 +239,6 @@ fn a_run_with_its_blocks_artifacts_and_deliveries() {
         let session = artifact.session.unwrap();
         let listed = artifacts::of_session(db, tenant.organization, session).await.unwrap();
         assert_eq!(listed, [artifact, download]);
-
-        let delivery = WebhookDelivery {
-            id: mint(),
-            organization: tenant.organization,
-            run: Some(run.id),
-            session: None,
-            url: "https://hooks.example/".to_owned(),
-            attempt: 1,
-            status_code: Some(503),
-            error: None,
-            latency_milliseconds: 12,
-            payload: json!({"status": "failed"}),
-            created_at: time(8),
-        };
-        webhook_deliveries::insert(db, &delivery).await.unwrap();
-        let read = webhook_deliveries::of_run(db, tenant.organization, run.id).await.unwrap();
-        assert_eq!(read, [delivery]);
     });
 }
 

@@ -77,7 +77,7 @@ async fn start_in_path(
     let echo = renewed(parse(&body)?, id);
     let asked: start::Request = parse_value(&echo)?;
     once.answer(async move {
-        let run = start::begin_latest(&front, caller.organization, &asked, echo).await?;
+        let run = start::begin_latest(&front, caller, &asked, echo).await?;
         Ok(Started {
             workflow_id: id.to_string(),
             agent_id: id.to_string(),

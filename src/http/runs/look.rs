@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use utoipa::IntoParams;
 
 use super::resource::{RunBaseResource, RunResource};
-use super::{artifacts_of, find};
+use super::{artifacts_of, find, untold};
 use crate::db;
 use crate::domain::ids::{RunId, WorkflowPermanentId};
 use crate::http::body::{PathId, Query};
@@ -77,7 +77,9 @@ pub async fn look_with_workflow(
     let workflow = view.record.workflow;
     let workflow = db::workflows::by_id(&front.db, caller.organization, workflow).await?;
     let workflow = workflow.and_then(|workflow| workflows::shown(&workflow).ok());
-    Ok(Json(RunBaseResource { workflow, ..RunBaseResource::of(&view, &artifacts, &front) }))
+    let webhook_failure_reason = untold(&front, &view.record).await?;
+    let base = RunBaseResource::of(&view, &artifacts, &front);
+    Ok(Json(RunBaseResource { workflow, webhook_failure_reason, ..base }))
 }
 
 /// `GET /api/v1/workflows/{workflow}/runs/{run}`.
@@ -88,5 +90,7 @@ pub async fn look_in_workflow(
 ) -> Result<Json<RunBaseResource>, ApiError> {
     let view = find(&front, caller.organization, id).await?;
     let artifacts = artifacts_of(&front, &view.record).await?;
-    Ok(Json(RunBaseResource::of(&view, &artifacts, &front)))
+    let webhook_failure_reason = untold(&front, &view.record).await?;
+    let base = RunBaseResource::of(&view, &artifacts, &front);
+    Ok(Json(RunBaseResource { webhook_failure_reason, ..base }))
 }

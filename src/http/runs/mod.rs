@@ -11,19 +11,23 @@ pub mod look;
 pub mod resource;
 pub mod resume;
 pub mod retry;
+pub mod retry_webhook;
 pub mod start;
 pub mod timeline;
 
 use actix_web::web::{ServiceConfig, get, post};
 
+use self::resource::{RunBaseResource, RunResource};
 use super::error::ApiError;
 use super::front::Front;
 use super::problem::Problem;
 use super::workflows::NAMES;
 use crate::actors::views::RunView;
 use crate::db;
+use crate::db::webhook_messages::Of;
 use crate::domain::ids::{OrganizationId, RunId};
 use crate::domain::run::{ArtifactRecord, RunRecord};
+use crate::domain::webhook::MessageStatus;
 
 /// Adds the routes. They come before those of `/v1/workflows/{id}`.
 pub fn routes(config: &mut ServiceConfig) {
@@ -43,6 +47,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/runs/cancel", post().to(cancel::cancel_several))
         .route("/v1/runs/{run}", get().to(look::look))
         .route("/v1/runs/{run}/cancel", post().to(cancel::cancel))
+        .route("/v1/runs/{run}/retry_webhook", post().to(retry_webhook::retry_webhook))
         .route("/v1/runs/{run}/timeline", get().to(timeline::timeline))
         .route("/v1/runs/{run}/artifacts", get().to(artifacts::artifacts))
         .route("/v1/browser_sessions/{session}/workflow_runs", get().to(list::runs_of_session));
@@ -66,6 +71,34 @@ pub async fn find(
     let record = record.ok_or_else(|| Problem::unknown::<RunId>(id))?;
     let blocks = db::blocks::of_run(&front.db, organization, id).await?;
     Ok(RunView { version: 0, record, blocks })
+}
+
+/// A run in its older and its newer form, as its webhook tells of it.
+pub(in crate::http) async fn both_forms(
+    front: &Front,
+    organization: OrganizationId,
+    id: RunId,
+) -> Result<(RunBaseResource, RunResource), ApiError> {
+    let view = find(front, organization, id).await?;
+    let artifacts = artifacts_of(front, &view.record).await?;
+    let older = RunBaseResource::of(&view, &artifacts, front);
+    Ok((older, RunResource::of(&view, &artifacts, front)))
+}
+
+/// Why the end of a run could not be told, if it could not.
+pub(super) async fn untold(front: &Front, run: &RunRecord) -> Result<Option<String>, ApiError> {
+    if asked_webhook(run).is_none() || !run.status.is_final() {
+        return Ok(None);
+    }
+    let of = Of::Run(run.id);
+    let latest = db::webhook_messages::list(&front.db, run.organization, of, None, 1).await?;
+    let failed = latest.into_iter().next().filter(|it| it.status == MessageStatus::Failed);
+    Ok(failed.and_then(|message| message.error))
+}
+
+/// Where the end of a run is told.
+pub(super) fn asked_webhook(run: &RunRecord) -> Option<&str> {
+    run.request.get("webhook_url")?.as_str().map(str::trim).filter(|url| !url.is_empty())
 }
 
 /// The files that a run made, the oldest first.

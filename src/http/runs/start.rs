@@ -221,12 +221,16 @@ async fn session(
 /// Starts a run of this version of a workflow. `echo` is the request as it was given.
 pub(super) async fn begin(
     front: &Front,
-    organization: OrganizationId,
+    Caller { organization, key }: Caller,
     workflow: &WorkflowRecord,
     request: &Request,
-    echo: Value,
+    mut echo: Value,
 ) -> Result<RunResource, ApiError> {
     request.check()?;
+    let usual = workflow.settings.get("webhook_callback_url").filter(|url| url.is_string());
+    if let (None, Some(url), Some(members)) = (&request.webhook_url, usual, echo.as_object_mut()) {
+        members.insert("webhook_url".to_owned(), url.clone());
+    }
     let definition = workflows::definition_of(workflow)?;
     let only = request.only(&definition)?;
     let given = request.parameters.clone().unwrap_or_default();
@@ -279,6 +283,7 @@ pub(super) async fn begin(
         title: Some(request.title.clone().unwrap_or_else(|| workflow.title.clone())),
         parameters: Value::Object(parameters),
         request: echo,
+        api_key: Some(key),
     };
     let RunAccepted { view, .. } = front.registry.ask(StartRun { run, assignment }).await??;
     let view = view.borrow().clone();
@@ -288,13 +293,13 @@ pub(super) async fn begin(
 /// Starts a run of the latest version of the workflow that the request names.
 pub(super) async fn begin_latest(
     front: &Front,
-    organization: OrganizationId,
+    caller: Caller,
     request: &Request,
     echo: Value,
 ) -> Result<RunResource, ApiError> {
     request.check()?;
-    let workflow = workflows::latest(front, organization, request.workflow()?).await?;
-    begin(front, organization, &workflow, request, echo).await
+    let workflow = workflows::latest(front, caller.organization, request.workflow()?).await?;
+    begin(front, caller, &workflow, request, echo).await
 }
 
 /// Starts a run. It is answered at once; `GET /v1/runs/{run_id}?after=` tells what becomes of it.
@@ -323,7 +328,7 @@ pub async fn start(
     let once = Once::of(caller, &request, "POST /v1/run/workflows", &body, &front)?;
     let asked: Request = parse(&body)?;
     let echo: Value = parse(&body)?;
-    once.answer(async move { begin_latest(&front, caller.organization, &asked, echo).await }).await
+    once.answer(async move { begin_latest(&front, caller, &asked, echo).await }).await
 }
 
 /// A run of some blocks.
@@ -364,7 +369,7 @@ pub async fn start_blocks(
         return Err(Problem::invalid(Vec::new()).into());
     };
     once.answer(async move {
-        let run = begin_latest(&front, caller.organization, &asked, echo).await?;
+        let run = begin_latest(&front, caller, &asked, echo).await?;
         Ok(BlockRunResource { run, block_labels })
     })
     .await

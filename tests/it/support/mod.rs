@@ -4,6 +4,7 @@ pub mod channel;
 pub mod client;
 pub mod database;
 pub mod left;
+pub mod receiver;
 pub mod server;
 pub mod viewer;
 

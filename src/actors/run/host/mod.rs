@@ -21,7 +21,7 @@ use crate::actors::passes::{Errand, Pass, Reach};
 use crate::actors::registry::Registry;
 use crate::actors::views::SessionView;
 use crate::actors::world::World;
-use crate::domain::ids::{ArtifactId, BlockRunId, OrganizationId, RunId, SessionId};
+use crate::domain::ids::{ApiKeyId, ArtifactId, BlockRunId, OrganizationId, RunId, SessionId};
 use crate::domain::run::{ArtifactRecord, BlockStatus};
 use crate::domain::session::Failure;
 use crate::system::desktop::Directory;
@@ -43,6 +43,8 @@ pub(super) struct RunHost {
     id: RunId,
     organization: OrganizationId,
     session: SessionId,
+    /// The key with which the run was asked for.
+    api_key: Option<ApiKeyId>,
     /// How many runs this one is within.
     depth: u8,
     /// How many runs have been triggered that are waited for.
@@ -64,6 +66,7 @@ impl RunHost {
             id: run.record.id,
             organization: run.record.organization,
             session,
+            api_key: run.record.api_key,
             depth: run.assignment.depth,
             handed,
             devtools: OnceCell::new(),

@@ -174,6 +174,10 @@ impl RunHost {
         if let (Some(session), Some(members)) = (session, request.as_object_mut()) {
             members.insert("browser_session_id".to_owned(), json!(session));
         }
+        let usual = workflow.settings.get("webhook_callback_url").filter(|url| url.is_string());
+        if let (Some(url), Some(members)) = (usual, request.as_object_mut()) {
+            members.insert("webhook_url".to_owned(), url.clone());
+        }
         let assignment = Assignment {
             record: None, // The outer run is, if anything is.
             work: Box::new(Planned::new(facts.plan(workflow, definition))),
@@ -192,6 +196,7 @@ impl RunHost {
             title: Some(workflow.title.clone()),
             parameters: Value::Object(parameters),
             request,
+            api_key: self.api_key,
         };
         Ok(StartRun { run, assignment })
     }

@@ -315,6 +315,7 @@ pub(super) mod tests {
             started_at: Some(at(1)),
             finished_at: None,
             modified_at: at(1),
+            api_key: None,
         }
     }
 

@@ -1,0 +1,181 @@
+//! Where organizations are told of events.
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::{AsyncConnection as _, RunQueryDsl};
+use serde_json::Value;
+
+use super::Db;
+use super::query::{DbError, on};
+use super::values::{Reader, all, json, now, one, stored};
+use crate::domain::event::EventKind;
+use crate::domain::ids::{OrganizationId, WebhookId};
+use crate::domain::webhook::{MessageStatus, Webhook};
+use crate::schema::{webhook_messages as messages, webhooks};
+
+#[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = webhooks)]
+#[diesel(treat_none_as_default_value = false, treat_none_as_null = true)]
+#[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+pub(super) struct Row {
+    pub(super) id: String,
+    organization_id: String,
+    pub(super) url: String,
+    description: Option<String>,
+    kinds: Value,
+    signer: String,
+    former_signer: Option<String>,
+    former_until: Option<NaiveDateTime>,
+    paused: bool,
+    created_at: NaiveDateTime,
+    modified_at: NaiveDateTime,
+}
+
+impl Row {
+    /// Whether it is told of events of this kind.
+    pub(super) fn wants(&self, kind: &str) -> bool {
+        let kinds = self.kinds.as_array().map(Vec::as_slice).unwrap_or_default();
+        kinds.is_empty() || kinds.iter().any(|wanted| wanted == kind)
+    }
+}
+
+impl From<&Webhook> for Row {
+    fn from(webhook: &Webhook) -> Self {
+        let former = webhook.former.as_ref();
+        Self {
+            id: webhook.id.to_string(),
+            organization_id: webhook.organization.to_string(),
+            url: webhook.url.clone(),
+            description: webhook.description.clone(),
+            kinds: json(&webhook.kinds),
+            signer: webhook.signer.to_hex(),
+            former_signer: former.map(|(signer, _)| signer.to_hex()),
+            former_until: former.map(|(_, until)| stored(*until)),
+            paused: webhook.paused,
+            created_at: stored(webhook.created_at),
+            modified_at: stored(webhook.modified_at),
+        }
+    }
+}
+
+impl TryFrom<Row> for Webhook {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let read = Reader { row: &row.id };
+        let kinds = row.kinds.as_array().map(Vec::as_slice).unwrap_or_default();
+        let kinds: Result<Vec<EventKind>, DbError> = kinds
+            .iter()
+            .map(|kind| read.parse("webhooks.kinds", kind.as_str().unwrap_or_default()))
+            .collect();
+        let former = read.parse_some("webhooks.former_signer", row.former_signer.as_deref())?;
+        Ok(Self {
+            id: read.parse("webhooks.id", &row.id)?,
+            organization: read.parse("webhooks.organization_id", &row.organization_id)?,
+            kinds: kinds?,
+            signer: read.parse("webhooks.signer", &row.signer)?,
+            former: former.zip(row.former_until.map(|until| until.and_utc())),
+            url: row.url,
+            description: row.description,
+            paused: row.paused,
+            created_at: row.created_at.and_utc(),
+            modified_at: row.modified_at.and_utc(),
+        })
+    }
+}
+
+/// A new one.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn insert(db: &Db, webhook: &Webhook) -> Result<(), DbError> {
+    let row = Row::from(webhook);
+    on!(db, write, |c| {
+        diesel::insert_into(webhooks::table).values(row).execute(c).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// The webhook of this organization with this id.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn by_id(
+    db: &Db,
+    organization: OrganizationId,
+    id: WebhookId,
+) -> Result<Option<Webhook>, DbError> {
+    let row: Option<Row> = on!(db, read, |c| {
+        let query = webhooks::table
+            .filter(webhooks::id.eq(id.to_string()))
+            .filter(webhooks::organization_id.eq(organization.to_string()));
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    })
+    .await?;
+    one(row)
+}
+
+/// All of an organization, the oldest first.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn list(db: &Db, organization: OrganizationId) -> Result<Vec<Webhook>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let query = webhooks::table
+            .filter(webhooks::organization_id.eq(organization.to_string()))
+            .order((webhooks::created_at, webhooks::id));
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+/// Replaces one that has not been changed since `before`: whether there was such.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn replace(db: &Db, webhook: &Webhook, before: DateTime<Utc>) -> Result<bool, DbError> {
+    let row = Row::from(webhook);
+    let changed = on!(db, write, |c| {
+        let known = webhooks::table
+            .filter(webhooks::id.eq(row.id.clone()))
+            .filter(webhooks::modified_at.eq(stored(before)));
+        Ok(diesel::update(known).set(&row).execute(c).await?)
+    });
+    Ok(changed.await? > 0)
+}
+
+/// Removes one: whether it was there. What it has told stays on record, what it was to tell is
+/// given up.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn delete(db: &Db, organization: OrganizationId, id: WebhookId) -> Result<bool, DbError> {
+    let removed = on!(db, write, |c| {
+        c.transaction(async move |c| {
+            let known = webhooks::table
+                .filter(webhooks::id.eq(id.to_string()))
+                .filter(webhooks::organization_id.eq(organization.to_string()));
+            let removed = diesel::delete(known).execute(c).await?;
+            let left = messages::table
+                .filter(messages::webhook_id.eq(id.to_string()))
+                .filter(messages::organization_id.eq(organization.to_string()))
+                .filter(messages::status.eq(MessageStatus::Pending.as_str()));
+            let given_up = (
+                messages::status.eq(MessageStatus::Failed.as_str()),
+                messages::error.eq("the webhook was removed"),
+                messages::finished_at.eq(now()),
+            );
+            diesel::update(left).set(given_up).execute(c).await?;
+            Ok(removed)
+        })
+        .await
+    });
+    Ok(removed.await? > 0)
+}

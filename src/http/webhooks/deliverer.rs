@@ -1,0 +1,240 @@
+//! Tells what is to be told.
+//!
+//! A message is taken by raising the count of its attempts, so that of several servers on one
+//! database one tells it; if that server ends meanwhile, it is due again when the time is over that
+//! an attempt may take. Of one webhook one message is told at a time, in their order as long as all
+//! goes well; one that failed waits by itself and holds up none.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use actix_web::web::Data;
+use chrono::{DateTime, Utc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::attempt::{Attempt, after};
+use super::payload;
+use crate::db::webhook_messages as messages;
+use crate::db::{self, DbError};
+use crate::domain::ids::WebhookId;
+use crate::domain::webhook::{MessageStatus, Webhook, WebhookDelivery, WebhookMessage};
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+
+/// How many messages are told at once.
+const MOST: usize = 32;
+
+/// How many messages are looked at at once.
+const PAGE: u32 = 64;
+
+/// How long to wait when the database does not answer.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// How much longer than an answer may take a message is the server's that took it.
+const SPARE: Duration = Duration::from_secs(15);
+
+/// How long what is being told may take to its end when the server stops. What is not told then,
+/// the next one tells.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How often old messages are forgotten at most, while there are new ones.
+const FORGET: Duration = Duration::from_secs(10 * 60);
+
+/// Tells what is to be told, until the server stops.
+pub async fn deliver(front: Data<Front>) {
+    let mut stored = front.world.events.stored();
+    let mut busy = BTreeSet::new();
+    let mut work: JoinSet<Option<WebhookId>> = JoinSet::new();
+    let mut forgotten: Option<Instant> = None;
+    loop {
+        let wait = match begin(&front, &mut busy, &mut work).await {
+            Ok(None) => None,
+            Ok(Some(at)) => Some(front.world.clock.until(at)),
+            Err(cause) => {
+                warn!("webhooks wait for the database: {cause}");
+                Some(AGAIN)
+            }
+        };
+        if !work.is_empty() && forgotten.is_none_or(|at| at.elapsed() >= FORGET) {
+            forgotten = Some(Instant::now());
+            forget(&front).await;
+        }
+        tokio::select! {
+            () = front.closing.cancelled() => break,
+            Some(ended) = work.join_next(), if !work.is_empty() => {
+                match ended {
+                    Ok(Some(webhook)) => {
+                        busy.remove(&webhook);
+                    }
+                    Ok(None) => {}
+                    Err(cause) => {
+                        // Whose it was is not known: those that are told still are told apart by
+                        // their rows.
+                        warn!("an attempt to tell a webhook broke: {cause}");
+                        busy.clear();
+                    }
+                }
+            }
+            _ = stored.changed() => {}
+            () = front.webhooks.woken.notified() => {}
+            () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+        }
+    }
+    let rest = async { while work.join_next().await.is_some() {} };
+    if timeout(LAST_WORDS, rest).await.is_err() {
+        info!("webhooks that were not told are told by the next server");
+    }
+}
+
+/// Begins to tell what is due, as far as there is room, and gives when the next one is.
+async fn begin(
+    front: &Data<Front>,
+    busy: &mut BTreeSet<WebhookId>,
+    work: &mut JoinSet<Option<WebhookId>>,
+) -> Result<Option<DateTime<Utc>>, DbError> {
+    loop {
+        if work.len() >= MOST {
+            return Ok(None); // The end of one of them is waited for.
+        }
+        let now = front.world.clock.now();
+        let lanes: Vec<WebhookId> = busy.iter().copied().collect();
+        let mut began = false;
+        for message in messages::due(&front.db, now, lanes, PAGE).await? {
+            let is_free = message.webhook.is_none_or(|webhook| !busy.contains(&webhook));
+            if !is_free || work.len() >= MOST {
+                continue;
+            }
+            let until = now + front.webhooks.settings.timeout() + SPARE;
+            if !messages::take(&front.db, &message, until).await? {
+                continue; // Another server was first.
+            }
+            began = true;
+            busy.extend(message.webhook);
+            let front = front.clone();
+            let message = WebhookMessage { attempts: message.attempts + 1, ..message };
+            work.spawn(async move {
+                let lane = message.webhook;
+                tell(&front, message).await;
+                lane
+            });
+        }
+        if !began {
+            return messages::next_due(&front.db, busy.iter().copied().collect()).await;
+        }
+    }
+}
+
+/// What is sent, and where.
+struct Letter {
+    url: String,
+    headers: payload::Headers,
+    body: String,
+}
+
+async fn tell(front: &Front, message: WebhookMessage) {
+    let at = front.world.clock.now();
+    let (url, attempt) = match letter(front, &message, at).await {
+        Ok(Ok(Letter { url, headers, body })) => {
+            let attempt = front.webhooks.send(&url, &headers, body).await;
+            (url, attempt)
+        }
+        Ok(Err(refused)) => (message.url.clone(), refused),
+        Err(cause) => {
+            let attempt = Attempt::refused(Problem::from(cause), false);
+            (message.url.clone(), attempt)
+        }
+    };
+    let delivery = delivery(front, &message, &url, &attempt, at);
+    let now = front.world.clock.now();
+    let next = after(&front.webhooks.settings, &message, &attempt, now);
+    let (id, tries) = (message.id, message.attempts);
+    let why = attempt.error.as_deref().unwrap_or_default();
+    match next.status {
+        MessageStatus::Delivered => debug!("webhook message {id} was told, try {tries}"),
+        MessageStatus::Pending => info!("webhook message {id} was not told, try {tries}: {why}"),
+        MessageStatus::Failed => warn!("webhook message {id} is given up, try {tries}: {why}"),
+    }
+    if let Err(cause) = messages::tried(&front.db, &next, Some(&delivery)).await {
+        warn!("what became of webhook message {id} is not stored, it is told again: {cause}");
+    }
+}
+
+/// The record of an attempt.
+pub(in crate::http) fn delivery(
+    front: &Front,
+    message: &WebhookMessage,
+    url: &str,
+    attempt: &Attempt,
+    at: DateTime<Utc>,
+) -> WebhookDelivery {
+    WebhookDelivery {
+        id: front.world.mint.mint(at),
+        message: message.id,
+        organization: message.organization,
+        url: url.to_owned(),
+        attempt: message.attempts,
+        status_code: attempt.status.map(i32::from),
+        response: attempt.response.clone(),
+        error: attempt.error.clone(),
+        latency_milliseconds: attempt.milliseconds(),
+        created_at: at,
+    }
+}
+
+/// What to send, or why nothing can be.
+async fn letter(
+    front: &Front,
+    message: &WebhookMessage,
+    now: DateTime<Utc>,
+) -> Result<Result<Letter, Attempt>, ApiError> {
+    let hopeless = |why: &str| Ok(Err(Attempt::refused(why, true)));
+    let webhook: Option<Webhook> = match message.webhook {
+        None => None,
+        Some(id) => match db::webhooks::by_id(&front.db, message.organization, id).await? {
+            Some(webhook) => Some(webhook),
+            None => return hopeless("the webhook was removed"),
+        },
+    };
+    let body = match (&message.body, message.event, message.run) {
+        (Some(body), _, _) => body.clone(),
+        (None, Some(seq), _) => match payload::of_event(front, message, seq).await? {
+            Some(body) => body,
+            None => return hopeless("the event is not kept any more"),
+        },
+        (None, None, Some(run)) => payload::of_run(front, message.organization, run).await?,
+        (None, None, None) => return hopeless("there is nothing to tell"),
+    };
+    if message.body.is_none() {
+        messages::keep_body(&front.db, message.id, body.clone()).await?;
+    }
+    let (url, headers) = match &webhook {
+        Some(webhook) => {
+            (webhook.url.clone(), payload::headers_of_event(webhook, message, &body, now))
+        }
+        None => {
+            let key = match message.run {
+                Some(run) => db::runs::by_id(&front.db, message.organization, run).await?,
+                None => None,
+            };
+            let key = key.and_then(|run| run.api_key);
+            let signer = db::api_keys::signer(&front.db, message.organization, key).await?;
+            let Some(signer) = signer else {
+                return Ok(Err(Attempt::refused("there is no key to sign with", false)));
+            };
+            (message.url.clone(), payload::headers_of_run(&signer, &body, now))
+        }
+    };
+    Ok(Ok(Letter { url, headers, body }))
+}
+
+async fn forget(front: &Front) {
+    let keep = Duration::from_secs(front.webhooks.settings.keep_seconds);
+    match messages::forget(&front.db, front.world.clock.now() - keep).await {
+        Ok(0) => {}
+        Ok(count) => debug!("{count} old webhook messages are forgotten"),
+        Err(cause) => warn!("old webhook messages are not forgotten yet: {cause}"),
+    }
+}

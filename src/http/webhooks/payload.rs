@@ -1,0 +1,116 @@
+//! What is sent, and how it is signed.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use crate::db;
+use crate::domain::hmac::{Signer, hex};
+use crate::domain::ids::RunId;
+use crate::domain::webhook::{Webhook, WebhookMessage};
+use crate::http::error::ApiError;
+use crate::http::events::EventResource;
+use crate::http::front::Front;
+use crate::http::runs;
+
+/// Names and values of headers.
+pub(super) type Headers = Vec<(&'static str, String)>;
+
+/// The body that tells of an event; none if the event is not kept any more.
+pub(super) async fn of_event(
+    front: &Front,
+    message: &WebhookMessage,
+    seq: i64,
+) -> Result<Option<String>, ApiError> {
+    let event = db::events::by_seq(&front.db, message.organization, seq).await?;
+    Ok(event.map(|event| {
+        let data = EventResource::from(&event);
+        json!({ "type": data.kind, "timestamp": data.at, "data": data }).to_string()
+    }))
+}
+
+/// The body that tells of a run: its older form with the members of the newer one laid over it.
+pub(in crate::http) async fn of_run(
+    front: &Front,
+    organization: crate::domain::ids::OrganizationId,
+    run: RunId,
+) -> Result<String, ApiError> {
+    let (older, newer) = runs::both_forms(front, organization, run).await?;
+    let mut body = json(&older);
+    if let (Some(members), Value::Object(newer)) = (body.as_object_mut(), json(&newer)) {
+        members.extend(newer);
+    }
+    Ok(whole(body).to_string())
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// Numbers that are whole are written so, as the compatible API signs them.
+fn whole(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().unwrap_or_default();
+            let text = format!("{float:.0}");
+            match text.parse::<i64>() {
+                Ok(integer) if float.fract() == 0.0 => Value::from(integer),
+                Ok(_) | Err(_) => Value::Number(number),
+            }
+        }
+        Value::Array(items) => items.into_iter().map(whole).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(name, value)| (name, whole(value))).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}
+
+/// The headers of what tells of a run, as the compatible API has them.
+pub(in crate::http) fn headers_of_run(
+    signer: &Signer,
+    body: &str,
+    now: DateTime<Utc>,
+) -> Vec<(&'static str, String)> {
+    vec![
+        ("content-type", "application/json".to_owned()),
+        ("x-skyvern-timestamp", now.timestamp().to_string()),
+        ("x-skyvern-signature", hex(&signer.sign(body.as_bytes()))),
+    ]
+}
+
+/// The headers of what tells of an event, as <https://www.standardwebhooks.com> has them. While a
+/// secret is being replaced there are two signatures.
+pub(super) fn headers_of_event(
+    webhook: &Webhook,
+    message: &WebhookMessage,
+    body: &str,
+    now: DateTime<Utc>,
+) -> Headers {
+    let timestamp = now.timestamp();
+    let signed = format!("{}.{timestamp}.{body}", message.id);
+    let former = webhook.former.as_ref().filter(|(_, until)| *until > now);
+    let signers = std::iter::once(&webhook.signer).chain(former.map(|(signer, _)| signer));
+    let signatures: Vec<String> = signers
+        .map(|signer| format!("v1,{}", STANDARD.encode(signer.sign(signed.as_bytes()))))
+        .collect();
+    vec![
+        ("content-type", "application/json".to_owned()),
+        ("webhook-id", message.id.to_string()),
+        ("webhook-timestamp", timestamp.to_string()),
+        ("webhook-signature", signatures.join(" ")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_written_without_a_fraction_wherever_they_are() {
+        let value = json!({"a": [1.0, 1.5, {"b": -3.0}], "c": 7, "d": 1e300, "e": "1.0"});
+        let written = whole(value).to_string();
+        assert!(written.starts_with(r#"{"a":[1,1.5,{"b":-3}],"c":7,"d":1e+300,"#), "{written}");
+    }
+}
