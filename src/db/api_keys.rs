@@ -85,6 +85,26 @@ pub async fn by_hash(db: &Db, hash: &str) -> Result<Option<(ApiKey, Organization
     rows.map(|(key, organization)| Ok((key.try_into()?, organization.try_into()?))).transpose()
 }
 
+/// The hash of a key of this organization, unless it was revoked.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn hash_of(
+    db: &Db,
+    organization: OrganizationId,
+    id: ApiKeyId,
+) -> Result<Option<String>, DbError> {
+    on!(db, read, |c| {
+        let key = api_keys::table
+            .filter(api_keys::id.eq(id.to_string()))
+            .filter(api_keys::organization_id.eq(organization.to_string()))
+            .filter(api_keys::revoked_at.is_null());
+        Ok(key.select(api_keys::hash).first(c).await.optional()?)
+    })
+    .await
+}
+
 /// Takes a key's power, for good. Whether it had any; repeating it does no harm.
 ///
 /// # Errors

@@ -16,6 +16,9 @@ use super::body::parse_query;
 use super::error::ApiError;
 use super::front::Front;
 use super::problem::Problem;
+use super::ui_session::{Claims, is_one};
+use crate::actors::clock::Clock;
+use crate::actors::secrets::Secrets;
 use crate::actors::session::Visit;
 use crate::actors::tickets::Uses;
 use crate::db::{Db, DbError, api_keys};
@@ -39,18 +42,34 @@ pub fn hash_of(key: &str) -> String {
 #[derive(Debug, Clone)]
 pub struct Keys {
     db: Db,
+    secrets: Secrets,
+    clock: Clock,
     known: Arc<DashMap<String, (Caller, Instant)>>,
 }
 
 impl Keys {
     /// Those of this database.
-    pub fn new(db: Db) -> Self {
-        Self { db, known: Arc::default() }
+    pub fn new(db: Db, secrets: Secrets, clock: Clock) -> Self {
+        Self { db, secrets, clock, known: Arc::default() }
     }
 
-    /// Whose key this is; none if nobody's.
+    /// Whose key this is, or whose page's token; none if nobody's.
     pub async fn caller(&self, key: &str) -> Result<Option<Caller>, DbError> {
-        let hash = hash_of(key);
+        if is_one(key) {
+            let Some(claims) = Claims::read(key, &self.secrets, self.clock.now()) else {
+                return Ok(None);
+            };
+            // A token ends with its key.
+            let hash = api_keys::hash_of(&self.db, claims.organization, claims.key).await?;
+            return match hash {
+                Some(hash) => self.by_hash(hash).await,
+                None => Ok(None),
+            };
+        }
+        self.by_hash(hash_of(key)).await
+    }
+
+    async fn by_hash(&self, hash: String) -> Result<Option<Caller>, DbError> {
         let known = self.known.get(&hash).map(|known| *known);
         if let Some((caller, since)) = known
             && since.elapsed() < REMEMBERED
@@ -71,7 +90,8 @@ impl Keys {
 }
 
 /// Who calls: the organization whose key the request carries, in the header `x-api-key`, or for
-/// WebSockets and pictures, which cannot set headers, as `apikey` in the query.
+/// WebSockets and pictures, which cannot set headers, as `apikey` in the query. A page's token may
+/// also come as `Authorization: Bearer …`, and as `token` in the query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     /// Whose key it is.
@@ -84,6 +104,7 @@ pub struct Caller {
 #[serde(default)]
 struct Credentials {
     apikey: Option<String>,
+    token: Option<String>,
     ticket: Option<String>,
     client_id: Option<String>,
 }
@@ -102,8 +123,10 @@ fn given(
 }
 
 /// The key that a request carries.
-fn key_of(request: &HttpRequest) -> Option<String> {
+pub(super) fn key_of(request: &HttpRequest) -> Option<String> {
+    let bearer = |text: &str| text.strip_prefix("Bearer ").unwrap_or(text).to_owned();
     given(request, "x-api-key", |query| query.apikey)
+        .or_else(|| given(request, "authorization", |query| query.token).map(|it| bearer(&it)))
 }
 
 /// 403, as the compatible API has it; never 401.

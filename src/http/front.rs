@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::caller::Keys;
 use super::debug_sessions::Turns;
+use super::sessions::native::Waiting;
+use super::settings::Streaming;
 use crate::actors::ask::Address;
 use crate::actors::registry::Registry;
 use crate::actors::world::World;
@@ -32,6 +34,10 @@ pub struct Front {
     pub base_url: String,
     /// The address that the server listens on.
     pub address: SocketAddr,
+    /// What the compatible API's viewers are told to use.
+    pub streaming: Streaming,
+    /// The VNC servers that wait for clients of their own.
+    pub waiting: Waiting,
     /// One at a time for each owner of a debug session.
     pub turns: Turns,
     /// How many more streams of events may be opened.

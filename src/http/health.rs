@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::front::Front;
 use super::problem::Problem;
+use super::settings::Streaming;
 
 /// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
@@ -41,10 +42,14 @@ async fn version() -> Json<Value> {
 
 /// `GET /v1/config/runtime`: which viewer the compatible API's pages use. Asks for no key, as
 /// there.
-async fn runtime() -> Json<Value> {
+async fn runtime(front: Data<Front>) -> Json<Value> {
+    let label = match front.streaming {
+        Streaming::Vnc => "VNC streaming",
+        Streaming::Cdp => "Local browser streaming",
+    };
     Json(json!({
-        "browser_streaming_mode": "vnc",
-        "browser_streaming_label": "VNC streaming",
+        "browser_streaming_mode": front.streaming.as_str(),
+        "browser_streaming_label": label,
         "environment": "local",
         "warnings": [],
     }))

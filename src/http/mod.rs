@@ -28,6 +28,7 @@ pub mod sessions;
 mod settings;
 pub mod static_site;
 pub mod stream;
+pub mod ui_session;
 pub mod validation;
 pub mod workflows;
 
@@ -50,6 +51,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     cdp::routes(config);
     agent::routes(config);
     stream::routes(config);
+    ui_session::routes(config);
     admin::routes(config);
     openapi::routes(config);
 }

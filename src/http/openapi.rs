@@ -9,7 +9,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi, SecurityRequirement};
 use utoipa::{Modify, OpenApi as _};
 
-use super::{agent, artifacts, debug_sessions, events, runs, sessions, workflows};
+use super::{agent, artifacts, debug_sessions, events, runs, sessions, ui_session, workflows};
 
 /// The name of the credentials in the description.
 const KEY: &str = "api_key";
@@ -36,6 +36,11 @@ const KEY: &str = "api_key";
         sessions::renew::change,
         events::of_organization,
         events::of_session,
+        sessions::native::native,
+        sessions::viewers::invite,
+        sessions::viewers::list,
+        sessions::viewers::put_out,
+        ui_session::open,
         runs::list::runs_of_session,
         workflows::create::create,
         workflows::create::update,

@@ -22,6 +22,30 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// How many streams of events may be open at once.
     pub max_event_streams: usize,
+    /// What the compatible API's own viewers are told to use: `vnc`, or `cdp` for screencasts and
+    /// input over DevTools. Both are served in any case.
+    pub streaming: Streaming,
+}
+
+/// How the compatible API's viewers see a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Streaming {
+    /// The display, by RFB.
+    #[default]
+    Vnc,
+    /// The page in view, by DevTools.
+    Cdp,
+}
+
+impl Streaming {
+    /// As the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Vnc => "vnc",
+            Self::Cdp => "cdp",
+        }
+    }
 }
 
 impl Default for Settings {
@@ -33,6 +57,7 @@ impl Default for Settings {
             embed_origins: Vec::new(),
             max_body_bytes: 8 * 1024 * 1024,
             max_event_streams: 500,
+            streaming: Streaming::Vnc,
         }
     }
 }

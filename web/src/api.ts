@@ -113,14 +113,22 @@ export class Api {
 
     /** `wss://host/v1/stream/<kind>/browser_session/<id>?…` */
     socket(kind: "vnc" | "messages", id: string, client: string): string {
-        const url = new URL(
-            `/v1/stream/${kind}/browser_session/${encodeURIComponent(id)}`,
-            location.href,
-        );
+        return this.#socket(`${kind}/browser_session/${encodeURIComponent(id)}`, client).toString();
+    }
+
+    /** Where the page is cast, also while its display can be had. */
+    screencast(id: string, client: string): string {
+        const url = this.#socket(`browser_sessions/${encodeURIComponent(id)}`, client);
+        url.searchParams.set("force_cdp", "true");
+        return url.toString();
+    }
+
+    #socket(path: string, client: string): URL {
+        const url = new URL(`/v1/stream/${path}`, location.href);
         url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
         url.searchParams.set(...query(this.credentials));
         url.searchParams.set("client_id", client);
-        return url.toString();
+        return url;
     }
 
     async #json<T>(path: string): Promise<T> {

@@ -1,7 +1,8 @@
 // The view page: one session, live. This file ties the parts together; what they show is in
 // `render.ts`, whose input reaches the browser in `control.ts`.
 
-import { Api, ApiError, type Run, type Session } from "./api";
+import { Api, ApiError, type Run, type RunBlock, type Session } from "./api";
+import { Cast } from "./cast";
 import { Channel, clientId, type Incoming } from "./channel";
 import { Clipboard } from "./clipboard";
 import {
@@ -23,12 +24,13 @@ import { Stills } from "./stills";
 import { renderControl, renderEnd, renderLink, renderPage, renderSession, renderTime } from "./render";
 import { isFinal } from "./text";
 
-/** Failures to connect after which screenshots take the live picture's place. */
+/** Failures to connect after which other pictures take the live one's place. */
 const TRIES_BEFORE_STILLS = 2;
 
 class View {
     readonly #api: Api;
     readonly #screen: Screen;
+    readonly #cast: Cast;
     readonly #stills: Stills;
     readonly #channel: Channel;
     readonly #clipboard: Clipboard;
@@ -36,6 +38,8 @@ class View {
     #control: Control = initial;
     #session: Session | null = null;
     #run: Run | null = null;
+    /** Whether the server tells of the run by itself. */
+    #runTold = false;
     /** Runs that this viewer may not read are asked for once. */
     #runRefused: string | null = null;
     #stillShown = false;
@@ -63,12 +67,20 @@ class View {
                 onClosed: () => this.#ask(0),
             },
         );
-        this.#stills = new Stills(this.#api, id, still, {
-            onStill: (width, height) => {
-                setRatio(width, height);
-                this.#stillShown = true;
-                this.#renderLink();
+        const onStill = (width: number, height: number) => {
+            setRatio(width, height);
+            this.#stillShown = true;
+            this.#renderLink();
+        };
+        this.#cast = new Cast(() => this.#api.screencast(id, client), still, {
+            onCast: (width, height) => {
+                this.#stills.stop();
+                onStill(width, height);
             },
+            onCastFailed: () => this.#stills.start(),
+        });
+        this.#stills = new Stills(this.#api, id, still, {
+            onStill,
             onStillFailed: () => {
                 this.#stillShown = false;
                 this.#renderLink();
@@ -102,6 +114,7 @@ class View {
         window.clearTimeout(this.#timer);
         this.#ended = true;
         this.#screen.stop();
+        this.#cast.stop();
         this.#stills.stop();
         this.#channel.stop();
     }
@@ -144,6 +157,7 @@ class View {
     }
 
     async #lookAtRun(session: Session): Promise<void> {
+        if (this.#runTold) return;
         const { occupancy } = session;
         const run = occupancy?.runnable_type === "workflow_run" ? occupancy.runnable_id : null;
         if (!run || run === this.#runRefused) {
@@ -184,11 +198,12 @@ class View {
     #onLink(link: Link): void {
         if (this.#ended) return;
         if (link.state === "live") {
+            this.#cast.stop();
             this.#stills.stop();
             this.#stillShown = false;
             if (mayType(this.#control)) this.#screen.focus();
         } else if (link.state === "waiting" && link.tries >= TRIES_BEFORE_STILLS) {
-            this.#stills.start();
+            this.#cast.start();
         }
         this.#renderLink();
     }
@@ -239,6 +254,13 @@ class View {
                 if (typeof message["text"] === "string") {
                     this.#clipboard.received(message["text"]);
                 }
+                break;
+            case "run":
+                this.#runTold = true;
+                this.#run = runFrom(message["run"]);
+                if (this.#session) renderSession(this.#session, this.#run);
+                // Who is in the session has changed as well.
+                this.#ask(0);
                 break;
             case "browser-url":
             case "browser-tabs":
@@ -309,6 +331,14 @@ class View {
             if (keysym !== undefined) this.#screen.press(keysym);
         });
     }
+}
+
+/** A run as the channel tells of it: of its blocks, the one that it is at. */
+function runFrom(told: unknown): Run | null {
+    if (typeof told !== "object" || told === null) return null;
+    const { run_id, title, status, block } = told as Partial<Run> & { readonly block?: RunBlock | null };
+    const blocks = block ? [{ ...block, status: "running" }] : [];
+    return { run_id: run_id ?? "", title: title ?? null, status: status ?? null, blocks };
 }
 
 function controlFrom(message: Incoming): ControlMessage {

@@ -221,6 +221,8 @@ export async function startFake({ picture = testPicture() } = {}) {
         /** A real VNC server without a password, on loopback, to show instead of the picture. */
         vncPort: null,
         messages: "on",
+        /** The screencast: only where the display cannot be had. */
+        cast: "refused",
         /** Whether the server tells who has control. */
         announces: true,
         /** Who has it: null is the agent, else the `client_id` of a viewer. */
@@ -245,7 +247,9 @@ export async function startFake({ picture = testPicture() } = {}) {
     const upgrades = new WebSocketServer({ noServer: true });
     server.on("upgrade", (request, socket, head) => {
         const url = new URL(request.url, "http://fake");
-        const [, kind] = /^\/v1\/stream\/(vnc|messages)\/browser_session\/[^/]+$/.exec(url.pathname) ?? [];
+        const [, one] = /^\/v1\/stream\/(vnc|messages)\/browser_session\/[^/]+$/.exec(url.pathname) ?? [];
+        const casts = /^\/v1\/stream\/browser_sessions\/[^/]+$/.test(url.pathname);
+        const kind = casts && url.searchParams.get("force_cdp") === "true" ? "cast" : one;
         const allowed =
             url.searchParams.get("apikey") === KEY || url.searchParams.get("ticket") === TICKET;
         if (!kind || !allowed || fake[kind] !== "on") {
@@ -258,7 +262,11 @@ export async function startFake({ picture = testPicture() } = {}) {
             ws.protocols = request.headers["sec-websocket-protocol"] ?? "";
             fake.sockets.add(ws);
             ws.on("close", () => fake.sockets.delete(ws));
-            if (kind === "vnc" && fake.vncPort) {
+            if (kind === "cast") {
+                ws.send(JSON.stringify({ status: "running" }));
+                const screenshot = png(fake.picture).toString("base64");
+                ws.send(JSON.stringify({ status: "running", screenshot, format: "png" }));
+            } else if (kind === "vnc" && fake.vncPort) {
                 bridge(ws, fake.vncPort);
             } else if (kind === "vnc") {
                 new Rfb(ws, fake.picture, fake.seen, () => fake.messages !== "on" || fake.held === ws.client);

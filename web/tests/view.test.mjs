@@ -219,6 +219,41 @@ test("it falls back to screenshots, and returns to the live picture", async () =
     await leave(page);
 });
 
+test("the screencast comes before screenshots, and these only when it fails", async () => {
+    fake.vnc = "refused";
+    fake.cast = "on";
+    const page = await open(browser);
+    await page.goto(address());
+    await page.waitForSelector('body[data-stills="true"]');
+    near(await colourAt(page, 1 / 6, 0.5), RED);
+    assert.equal(fake.shots, 0);
+
+    fake.cast = "refused";
+    fake.cut("cast");
+    await eventually(async () => assert.ok(fake.shots > 0));
+    assert.equal(await page.isVisible("#still-note"), true);
+
+    fake.vnc = "on";
+    await link(page, "live");
+    assert.equal([...fake.sockets].some(({ kind }) => kind === "cast"), false);
+    await leave(page);
+});
+
+test("who has only a ticket is told of the run, and everybody of the end that comes near", async () => {
+    const soon = new Date(Date.now() + 4 * 60_000).toISOString();
+    const occupancy = { state: "held", runnable_type: "workflow_run", runnable_id: "wr_0123456789abcdef" };
+    fake.sessions.set(ID, session(ID, { occupancy, expires_at: soon }));
+    const page = await watching(`#ticket=${TICKET}`);
+    const run = { run_id: "wr_0123456789abcdef", title: "Lamps", status: "running", block: { label: "search", block_type: "click" } };
+    for (const ws of fake.sockets) {
+        if (ws.kind === "messages") ws.send(JSON.stringify({ kind: "run", run }));
+    }
+    await eventually(async () => assert.equal(await page.textContent("#occupant"), "Lamps · search"));
+    await page.waitForSelector('#time[data-short="true"]');
+    assert.equal(await page.textContent("#said"), "This session ends in less than five minutes.");
+    await leave(page);
+});
+
 test("the end says why, and asks for nothing more", async () => {
     const page = await watching();
     fake.sessions.set(

@@ -60,6 +60,8 @@ pub enum Kind {
     Messages,
     /// A stream of pictures.
     Pictures,
+    /// Keys and clicks over DevTools.
+    Input,
 }
 
 impl Kind {
@@ -69,6 +71,7 @@ impl Kind {
             Self::Vnc => "vnc",
             Self::Messages => "messages",
             Self::Pictures => "pictures",
+            Self::Input => "cdp_input",
         }
     }
 
@@ -76,7 +79,15 @@ impl Kind {
     fn shows(self) -> bool {
         match self {
             Self::Vnc | Self::Pictures => true,
-            Self::Messages => false,
+            Self::Messages | Self::Input => false,
+        }
+    }
+
+    /// Whether control can be asked for over it; who has lost all of these is gone.
+    fn asks(self) -> bool {
+        match self {
+            Self::Messages | Self::Input => true,
+            Self::Vnc | Self::Pictures => false,
         }
     }
 }
@@ -117,24 +128,36 @@ impl Default for Watchers {
 impl Watchers {
     /// How many see the display.
     pub fn watching(&self) -> usize {
-        self.connections.values().filter(|connection| connection.kind.shows()).count()
+        self.count(Kind::shows)
     }
 
-    /// Whether this page has a message channel.
-    fn has_channel(&self, party: &Party) -> bool {
+    fn count(&self, counts: impl Fn(Kind) -> bool) -> usize {
+        self.connections.values().filter(|connection| counts(connection.kind)).count()
+    }
+
+    /// Whether this page has a connection over which it can ask for control.
+    fn can_ask(&self, party: &Party) -> bool {
         self.connections.values().any(|connection| {
-            connection.kind == Kind::Messages && connection.visit.party().as_ref() == Some(party)
+            connection.kind.asks() && connection.visit.party().as_ref() == Some(party)
         })
     }
 }
 
 impl Session {
-    /// Whether another may watch.
-    pub(super) fn room_for_a_viewer(&self) -> Result<(), SessionError> {
+    /// Whether another connection for this may be made. As many as may watch may also have each
+    /// of the connections that go with it.
+    pub(super) fn room_for(&self, kind: Kind) -> Result<(), SessionError> {
         let settings = &self.world.settings;
-        if self.watchers.watching() >= settings.max_viewers {
+        let there = match kind {
+            Kind::Vnc | Kind::Pictures => self.watchers.watching(),
+            Kind::Messages | Kind::Input => self.watchers.count(|other| other == kind),
+        };
+        if there >= settings.max_viewers {
             let of = "sessions.max_viewers";
             return Err(SessionError::TooManyViewers { limit: settings.max_viewers, of });
+        }
+        if !kind.shows() {
+            return Ok(());
         }
         let limit = settings.max_viewers_of_organization;
         let sessions = self.world.views.sessions(self.record.organization);
@@ -168,7 +191,7 @@ impl Session {
         let leaves = async move { leaves.cancelled().await };
         ctx.spawn(leaves.into_actor(self).map(move |(), session, ctx| session.on_left(id, ctx)));
         match &party {
-            Some(party) if kind == Kind::Messages => {
+            Some(party) if kind.asks() => {
                 let _ = self.control(Event::Returned { party: party.clone(), now }, ctx);
             }
             Some(_) | None => {}
@@ -191,8 +214,8 @@ impl Session {
         let Some(connection) = self.watchers.connections.remove(&id) else { return };
         self.tell(EventKind::ViewerLeft, visitor(id, &connection.visit, connection.kind));
         if let Some(party) = connection.visit.party()
-            && connection.kind == Kind::Messages
-            && !self.watchers.has_channel(&party)
+            && connection.kind.asks()
+            && !self.watchers.can_ask(&party)
         {
             let until = self.world.clock.now() + self.world.settings.control_patience().grace;
             let _ = self.control(Event::Left { party, until }, ctx);

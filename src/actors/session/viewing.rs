@@ -71,14 +71,17 @@ pub struct Connected {
     pub guard: DropGuard,
 }
 
-/// A viewer opens its message channel.
+/// A viewer opens a connection that needs neither the VNC server nor pictures of the display: its
+/// message channel, its DevTools input, or a screencast.
 #[derive(Debug)]
 pub struct Join {
     /// Who.
     pub visit: Visit,
+    /// What for.
+    pub kind: Kind,
 }
 
-/// A message channel's place.
+/// The place of such a connection.
 pub type Joined = Connected;
 
 impl Ask for Join {
@@ -86,26 +89,20 @@ impl Ask for Join {
     const KIND: &'static str = "join";
 
     fn summary(&self) -> Value {
-        self.visit.summary(Kind::Messages)
+        self.visit.summary(self.kind)
     }
 }
 
 impl Handle<Join> for Session {
     fn handle(
         &mut self,
-        Join { visit }: Join,
+        Join { visit, kind }: Join,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Joined, SessionError>> {
-        if let Err(refusal) = self.desktop() {
+        if let Err(refusal) = self.desktop().and_then(|_there| self.room_for(kind)) {
             return answered(Err(refusal));
         }
-        let limit = self.world.settings.max_viewers;
-        let channels = self.watchers.connections.values();
-        if channels.filter(|connection| connection.kind == Kind::Messages).count() >= limit {
-            let of = "sessions.max_viewers";
-            return answered(Err(SessionError::TooManyViewers { limit, of }));
-        }
-        answered(Ok(self.connect(visit, Kind::Messages, ctx)))
+        answered(Ok(self.connect(visit, kind, ctx)))
     }
 }
 

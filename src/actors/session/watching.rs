@@ -69,7 +69,7 @@ impl Handle<Watch> for Session {
         Watch { visit }: Watch,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Watching, SessionError>> {
-        if let Err(refusal) = self.desktop().and_then(|_there| self.room_for_a_viewer()) {
+        if let Err(refusal) = self.desktop().and_then(|_there| self.room_for(Kind::Vnc)) {
             return answered(Err(refusal));
         }
         let seat = match self.desktop() {
@@ -90,7 +90,7 @@ impl Handle<Follow> for Session {
         Follow { visit }: Follow,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Followed, SessionError>> {
-        if let Err(refusal) = self.room_for_a_viewer() {
+        if let Err(refusal) = self.room_for(Kind::Pictures) {
             return answered(Err(refusal));
         }
         let following = match self.desktop() {

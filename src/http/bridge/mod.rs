@@ -50,7 +50,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::domain::rfb::{ClientMessage, Dialect, HandshakeError, ParseError, Policy, Role};
 
 pub use close::{Close, CloseCode};
-pub use refusal::{REFUSAL_DELAY, refuse};
+pub use refusal::{REFUSAL_DELAY, refuse, turn_away};
 
 use downward::Outbox;
 use upward::{Incoming, Upward};

@@ -19,23 +19,30 @@ pub fn refuse(
     body: web::Payload,
     close: Close,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let (response, Socket { session, mut stream }) = accept(request, body)?;
-    let deadline = Instant::now() + REFUSAL_DELAY;
-    rt::spawn(async move {
-        // What the viewer says is read, or its leaving would not be seen.
-        let mut broken = false;
-        while !broken {
-            match timeout_at(deadline, stream.recv()).await {
-                Err(_elapsed) => break,
-                Ok(None) => return,
-                Ok(Some(Ok(_))) => {}
-                Ok(Some(Err(_))) => broken = true,
-            }
-        }
-        tokio::time::sleep_until(deadline).await;
-        let _gone = session.close(Some(close.into())).await;
-        let patience = Instant::now() + REFUSAL_DELAY;
-        while let Ok(Some(Ok(_))) = timeout_at(patience, stream.recv()).await {}
-    });
+    let (response, socket) = accept(request, body)?;
+    rt::spawn(turn_away(socket, None, close));
     Ok(response)
+}
+
+/// Closes a WebSocket that was accepted already, in the same manner; `word` is said before.
+pub async fn turn_away(socket: Socket, word: Option<String>, close: Close) {
+    let Socket { mut session, mut stream } = socket;
+    let deadline = Instant::now() + REFUSAL_DELAY;
+    // What the viewer says is read, or its leaving would not be seen.
+    let mut broken = false;
+    while !broken {
+        match timeout_at(deadline, stream.recv()).await {
+            Err(_elapsed) => break,
+            Ok(None) => return,
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(_))) => broken = true,
+        }
+    }
+    tokio::time::sleep_until(deadline).await;
+    if let Some(word) = word {
+        let _gone = session.text(word).await;
+    }
+    let _gone = session.close(Some(close.into())).await;
+    let patience = Instant::now() + REFUSAL_DELAY;
+    while let Ok(Some(Ok(_))) = timeout_at(patience, stream.recv()).await {}
 }

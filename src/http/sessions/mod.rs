@@ -9,11 +9,12 @@ pub mod create;
 pub mod heartbeat;
 pub mod list;
 pub mod look;
+pub mod native;
 pub mod release;
 pub mod renew;
 pub mod resource;
 pub mod screenshot;
-mod viewers;
+pub mod viewers;
 
 use actix_web::web::{ServiceConfig, delete, get, patch, post, resource as at};
 
@@ -47,6 +48,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/browser_sessions/{id}/heartbeat", post().to(heartbeat::heartbeat))
         .route("/v1/browser_sessions/{id}/release", post().to(release::release))
         .route("/v1/browser_sessions/{id}/screenshot", get().to(screenshot::screenshot))
+        .route("/v1/browser_sessions/{id}/vnc", get().to(native::native))
         .service(
             at("/v1/browser_sessions/{id}/viewers")
                 .route(post().to(viewers::invite))

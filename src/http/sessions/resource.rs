@@ -221,7 +221,7 @@ impl SessionResource {
             generate_browser_profile: echoed("generate_browser_profile").as_bool().unwrap_or(false),
             proxy_location: echoed("proxy_location"),
             vnc_streaming_supported: true,
-            stream_transport: "vnc",
+            stream_transport: front.streaming.as_str(),
             download_path: None,
             downloaded_files: Vec::new(),
             recordings: Vec::new(),

@@ -6,6 +6,7 @@ use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::told;
 use crate::actors::registry::Route;
@@ -32,13 +33,19 @@ enum Asked {
 }
 
 /// The body of the request.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
+    /// `watch` or `control`.
+    #[schema(value_type = String)]
     role: Asked,
+    /// For people: whose it is.
     label: Option<String>,
+    /// How long it is valid; 3600 unless given.
     ttl_seconds: Option<u64>,
+    /// `single`, for the first page that comes with it, or `many`.
     #[serde(default = "many")]
+    #[schema(value_type = String)]
     uses: Uses,
 }
 
@@ -54,7 +61,20 @@ pub fn role_name(role: Role) -> &'static str {
     }
 }
 
-/// `POST`: makes a ticket. Its secret is in this answer and nowhere else.
+/// Makes a ticket. Its secret is in this answer and nowhere else.
+#[utoipa::path(
+    post,
+    path = "/v1/browser_sessions/{browser_session_id}/viewers",
+    tag = "Viewers",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`")),
+    request_body = Request,
+    responses(
+        (status = 200, description = "The ticket, with its `ticket` and its `link`"),
+        (status = 404, description = "There is no such session"),
+        (status = 410, description = "The session has ended"),
+        (status = 429, description = "As many tickets are valid as may be"),
+    ),
+)]
 pub async fn invite(
     caller: Caller,
     PathId(id): PathId<SessionId>,
@@ -103,7 +123,17 @@ fn shown(ticket: &Ticket) -> Value {
     })
 }
 
-/// `GET`: the tickets that are valid, and the viewers that are connected.
+/// The tickets that are valid, and the viewers that are connected.
+#[utoipa::path(
+    get,
+    path = "/v1/browser_sessions/{browser_session_id}/viewers",
+    tag = "Viewers",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`")),
+    responses(
+        (status = 200, description = "`tickets` and `connected`"),
+        (status = 404, description = "There is no such session"),
+    ),
+)]
 pub async fn list(
     caller: Caller,
     PathId(id): PathId<SessionId>,
@@ -134,8 +164,21 @@ pub async fn list(
     Ok(Json(json!({ "tickets": tickets, "connected": connected })))
 }
 
-/// `DELETE …/{viewer_id}`: revokes a ticket and puts out whoever came with it, or puts out one
-/// page by the name of one of its connections. Whoever has a key may come again.
+/// Revokes a ticket and puts out whoever came with it, or puts out one page by the name of one of
+/// its connections. Whoever has a key may come again.
+#[utoipa::path(
+    delete,
+    path = "/v1/browser_sessions/{browser_session_id}/viewers/{viewer_id}",
+    tag = "Viewers",
+    params(
+        ("browser_session_id" = String, Path, description = "`pbs_…`"),
+        ("viewer_id" = String, Path, description = "A ticket's or a connection's"),
+    ),
+    responses(
+        (status = 204, description = "Nobody is there by this name any more"),
+        (status = 404, description = "There is no such session, or no such viewer"),
+    ),
+)]
 pub async fn put_out(
     caller: Caller,
     PathId((id, viewer)): PathId<(SessionId, ViewerId)>,

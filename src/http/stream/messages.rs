@@ -4,7 +4,7 @@
 //! Beside what the compatible API has, the server says who has control, when the channel opens and
 //! whenever that changes: `{"kind":"control","by":"agent"|"user","you":bool,"label":str|null,
 //! "role":"watch"|"control"}`, where `role` is the most that the viewer's credentials are good
-//! for. What changes the page is done for whoever has control, and refused to everybody else with
+//! for; and likewise which run is in the session, see `run`. What changes the page is done for whoever has control, and refused to everybody else with
 //! `{"kind":"error","failed_kind":…,"message":…}`.
 
 use std::time::Duration;
@@ -21,10 +21,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{Instrument as _, debug, info_span};
 use url::Url;
 
+use super::line::{DEAD_AFTER, PING_EVERY, STALL};
 use super::pages::{Pages, Tab};
-use super::{Named, asked, over, session_of, turn_away, wrong_credentials};
+use super::{Named, asked, over, run, session_of, turn_away, wrong_credentials};
 use crate::actors::session::{
-    Capture, CedeControl, Connected, Format, Join, Shortcut, TakeControl,
+    Capture, CedeControl, Connected, Format, Join, Kind, Shortcut, TakeControl,
 };
 use crate::domain::ids::SessionId;
 use crate::http::bridge::{self, Close, CloseCode};
@@ -39,12 +40,6 @@ const LONGEST: usize = 6 << 20;
 const LONGEST_TEXT: usize = 1 << 20;
 /// The largest picture that is sent.
 const LARGEST_PICTURE: usize = 5 << 20;
-/// Between two pings.
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// A viewer that was silent for so long is gone.
-const DEAD_AFTER: Duration = Duration::from_secs(45);
-/// A viewer that takes nothing for so long is gone.
-const STALL: Duration = Duration::from_secs(20);
 /// How many messages of a viewer may wait to be acted on.
 const WAITING: usize = 32;
 /// How often the tabs are listed: no event tells of another title or of another tab in view.
@@ -67,7 +62,7 @@ pub async fn messages(
     let (what, id) = path.into_inner();
     let joined = match session_of(&front, &visitor, &what, &id) {
         Ok(session) => {
-            let message = Join { visit: visitor.visit.clone() };
+            let message = Join { visit: visitor.visit.clone(), kind: Kind::Messages };
             asked(&front, &visitor, session, message).await.map(|joined| (session, joined))
         }
         Err(close) => Err(close),
@@ -139,6 +134,12 @@ impl Channel {
             close = keep(&heard, &say) => close,
             close = self.tell_control(&say) => close,
             close = self.tell_tabs(&say) => close,
+            close = run::tell(
+                &self.front.world.views,
+                self.visitor.organization,
+                &self.connected,
+                &say,
+            ) => close,
             close = self.hear_shortcuts(&say) => close,
             close = self.act(wanted, &say) => close,
         };

@@ -3,9 +3,14 @@
 //! The compatible API's viewers are accepted and then closed with a code when they are refused,
 //! and not at once, because they dial again at once.
 
+mod input;
+mod line;
 mod messages;
 mod pages;
 mod pictures;
+mod run;
+mod screencast;
+mod subject;
 mod vnc;
 
 use std::future::pending;
@@ -30,6 +35,7 @@ pub fn routes(config: &mut ServiceConfig) {
         config
             .route(&format!("{prefix}/stream/vnc/{of}"), get().to(vnc::vnc))
             .route(&format!("{prefix}/stream/messages/{of}"), get().to(messages::messages))
+            .route(&format!("{prefix}/stream/cdp_input/{of}"), get().to(input::input))
             .route(
                 &format!("{prefix}/stream/{{what:browser_sessions|workflow_runs}}/{{id}}"),
                 get().to(pictures::pictures),

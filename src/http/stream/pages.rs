@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::actors::world::World;
 use crate::domain::session::DesktopIdentity;
-use crate::workflow::host::{Devtools, DevtoolsError};
+use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
 
 /// How long the browser may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,7 +68,27 @@ impl Pages {
         })
     }
 
-    async fn call(
+    /// All events of the browser and of the tabs that were attached to.
+    pub fn events(&self) -> mpsc::Receiver<DevtoolsEvent> {
+        self.devtools.events()
+    }
+
+    /// Sends a command whose answer nobody waits for.
+    pub fn tell(&self, session: &str, method: &str, params: Value) {
+        drop(self.devtools.call(Some(session), method, params));
+    }
+
+    /// Sends a command at once, and resolves with its result, however late.
+    pub fn send(
+        &self,
+        session: &str,
+        method: &str,
+        params: Value,
+    ) -> BoxFuture<'static, Result<Value, DevtoolsError>> {
+        self.devtools.call(Some(session), method, params)
+    }
+
+    pub async fn call(
         &self,
         session: Option<&str>,
         method: &str,
@@ -123,7 +145,8 @@ impl Pages {
         timeout(GLANCE, asked).await.ok().flatten().unwrap_or(false)
     }
 
-    async fn attach(&self, target: &str) -> Result<String, Failed> {
+    /// The flat session of a tab.
+    pub async fn attach(&self, target: &str) -> Result<String, Failed> {
         let known = self.attached.lock().iter().find(|(id, _)| id == target).cloned();
         if let Some((_, session)) = known {
             return Ok(session);

@@ -1,31 +1,41 @@
-//! `WS /v1/stream/browser_sessions/{id}` and `…/workflow_runs/{id}`: pictures of the display as JSON
-//! frames, one for each change, from the capture that everybody shares.
+//! `WS /v1/stream/browser_sessions/{id}` and `…/workflow_runs/{id}`: pictures as JSON frames, one for
+//! each change.
+//!
+//! They are of the whole display, from the capture that everybody shares; or with
+//! `force_cdp=true`, and where `http.streaming` says `cdp`, of the page in view, see
+//! [`screencast`](super::screencast). A frame without a picture tells how the session or run stands,
+//! at once when that is final; then the stream ends.
 
 use std::time::Duration;
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use actix_ws::{Message, MessageStream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Named, asked, over, session_of, turn_away};
-use crate::actors::session::{Follow, Followed, Picture};
+use super::line::Line;
+use super::screencast::{Frame, cast};
+use super::subject::Subject;
+use super::{Named, asked, over, turn_away};
+use crate::actors::session::{Connected, Follow, Join, Kind, Picture};
 use crate::http::body::parse_query;
-use crate::http::bridge::{self, Close, CloseCode};
+use crate::http::bridge::{self, Close, CloseCode, Socket};
 use crate::http::caller::Visitor;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
+use crate::http::settings::Streaming;
+use crate::system::desktop::Following;
 
 /// A stream in which nothing has changed for so long ends.
 const UNCHANGED: Duration = Duration::from_secs(300);
-/// Between two pings.
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// A viewer that takes nothing for so long is gone.
-const STALL: Duration = Duration::from_secs(20);
+/// How long a session that ends may take to say how it ended.
+const ENDING: Duration = Duration::from_secs(5);
+/// The longest message of a viewer, which has nothing to say.
+const LONGEST: usize = 64 << 10;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -41,128 +51,195 @@ pub async fn pictures(
     front: Data<Front>,
 ) -> Result<HttpResponse, actix_web::Error> {
     let (what, id) = path.into_inner();
-    let of_a_session = what == "browser_sessions";
     let Ok(visitor) = visitor else {
-        return refused_in_words(&request, payload).await;
+        return refused_in_words(&request, payload);
     };
     let wish: Wish = parse_query(request.query_string()).unwrap_or_default();
-    if of_a_session && !wish.force_cdp {
+    let page_only = wish.force_cdp || front.streaming == Streaming::Cdp;
+    if what == "browser_sessions" && !page_only {
         let close = Close::new(CloseCode::UseVnc, "use-vnc-streaming");
         return turn_away(&request, payload, close);
     }
-    let followed = match session_of(&front, &visitor, &what, &id) {
-        Ok(session) => {
-            asked(&front, &visitor, session, Follow { visit: visitor.visit.clone() }).await
-        }
-        Err(close) => Err(close),
-    };
-    let followed = match followed {
-        Ok(followed) => followed,
-        Err(close) => return turn_away(&request, payload, close),
-    };
     let (response, socket) = bridge::accept(&request, payload)?;
-    let name = if of_a_session { "browser_session_id" } else { "workflow_run_id" };
-    actix_web::rt::spawn(serve(socket, followed, (name, id), visitor, front));
+    let stream = Stream { front, visitor, what, id, page_only };
+    actix_web::rt::spawn(stream.serve(socket));
     Ok(response)
 }
 
 /// As in the compatible API: words, and then the end.
-async fn refused_in_words(
+fn refused_in_words(
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, actix_web::Error> {
     let (response, socket) = bridge::accept(request, payload)?;
-    let (mut session, _stream) = socket.into_parts();
-    actix_web::rt::spawn(async move {
-        tokio::time::sleep(bridge::REFUSAL_DELAY).await;
-        let _gone = session.text("Invalid credential provided").await;
-        let _gone = session.close(None).await;
-    });
+    let word = "Invalid credential provided".to_owned();
+    let close = Close::new(CloseCode::Normal, "invalid-credential");
+    actix_web::rt::spawn(bridge::turn_away(socket, Some(word), close));
     Ok(response)
 }
 
-async fn serve(
-    socket: bridge::Socket,
-    followed: Followed,
-    (name, id): (&'static str, String),
-    visitor: Visitor,
+/// One viewer's stream.
+struct Stream {
     front: Data<Front>,
-) {
-    let (mut session, mut stream) = socket.into_parts();
-    let Followed { following, connected } = followed;
-    let mut pictures = following.pictures.clone();
-    let status = || connected.view.borrow().record.status.as_str();
-    let close = {
-        let over = over(&front, &connected.ended, &connected.out, visitor.until);
-        tokio::pin!(over);
-        let mut ping_at = Instant::now() + PING_EVERY;
+    visitor: Visitor,
+    what: String,
+    id: String,
+    page_only: bool,
+}
+
+/// Where the pictures come from.
+enum Source {
+    Display(Following),
+    Page,
+}
+
+impl Stream {
+    async fn serve(self, socket: Socket) {
+        let organization = self.visitor.organization;
+        let subject = match Subject::find(&self.front, organization, &self.what, &self.id).await {
+            Ok(subject) => subject,
+            Err(close) => {
+                let word = self.word("not_found").to_string();
+                return bridge::turn_away(socket, Some(word), close).await;
+            }
+        };
+        if let Some(status) = subject.ended() {
+            let close = Close::new(CloseCode::Normal, "ended");
+            let word = self.word(status).to_string();
+            return bridge::turn_away(socket, Some(word), close).await;
+        }
+        let mut line = Line::new(socket, LONGEST);
+        let close = match self.attend(&mut line, subject).await {
+            Ok(never) => match never {},
+            Err(close) => close,
+        };
+        line.close(close).await;
+    }
+
+    /// A frame without a picture.
+    fn word(&self, status: &str) -> Value {
+        let of_a_run = self.what == "workflow_runs";
+        let name = if of_a_run { "workflow_run_id" } else { "browser_session_id" };
+        json!({ name: self.id, "status": status })
+    }
+
+    /// Waits until there is something to see, and shows it.
+    async fn attend(
+        &self,
+        line: &mut Line,
+        mut subject: Subject,
+    ) -> Result<std::convert::Infallible, Close> {
+        line.say(&self.word(subject.status())).await?;
+        let session = tokio::select! {
+            session = subject.session() => session,
+            close = line.left() => return Err(close),
+        };
+        let session = match session {
+            Ok(session) => session,
+            Err(close) => {
+                line.say(&self.word(subject.status())).await?;
+                return Err(close);
+            }
+        };
+        let visit = self.visitor.visit.clone();
+        let (source, connected) = if self.page_only {
+            let message = Join { visit, kind: Kind::Pictures };
+            (Source::Page, asked(&self.front, &self.visitor, session, message).await?)
+        } else {
+            let followed = asked(&self.front, &self.visitor, session, Follow { visit }).await?;
+            (Source::Display(followed.following), followed.connected)
+        };
+        let close = self.show(line, &mut subject, source, &connected).await;
+        if connected.ended.is_cancelled() {
+            // How it ended is known a moment later.
+            let _late = timeout(ENDING, subject.has_ended()).await;
+            line.say(&self.word(subject.ended().unwrap_or("completed"))).await?;
+        }
+        Err(close)
+    }
+
+    async fn show(
+        &self,
+        line: &mut Line,
+        subject: &mut Subject,
+        source: Source,
+        connected: &Connected,
+    ) -> Close {
+        let (frames, mut cast_frames) = mpsc::channel(1);
+        let (mut display, _follows) = match source {
+            Source::Display(Following { pictures, guard }) => (Some(pictures), Some(guard)),
+            Source::Page => (None, None),
+        };
+        let casting = cast(&self.front, connected, &frames);
+        let over = over(&self.front, &connected.ended, &connected.out, self.visitor.until);
+        tokio::pin!(casting, over);
         let mut end_at = Instant::now() + UNCHANGED;
         loop {
             let frame = tokio::select! {
-                close = &mut over => break close,
-                left = until_left(&mut stream, &mut session) => break left,
-                () = sleep_until(ping_at) => {
-                    ping_at = Instant::now() + PING_EVERY;
-                    match timeout(STALL, session.ping(b"")).await {
-                        Ok(Ok(())) => continue,
-                        Ok(Err(_)) | Err(_) => break Close::new(CloseCode::Normal, "viewer-left"),
-                    }
-                }
+                close = &mut over => return close,
+                close = line.left() => return close,
                 () = sleep_until(end_at) => {
-                    let last = json!({ name: id, "status": "timeout" });
-                    let _gone = timeout(STALL, session.text(last.to_string())).await;
-                    break Close::new(CloseCode::Normal, "unchanged");
+                    let _gone = line.say(&self.word("timeout")).await;
+                    return Close::new(CloseCode::Normal, "unchanged");
                 }
-                changed = pictures.changed() => match changed {
-                    Ok(()) => {
-                        let picture = pictures.borrow_and_update().clone();
-                        picture.map(|picture| frame(name, &id, status(), &picture))
-                    }
-                    Err(_) => break Close::new(CloseCode::Normal, "browser-closed"),
+                () = subject.changed() => self.word(subject.status()),
+                never = &mut casting, if display.is_none() => match never {},
+                Some(frame) = cast_frames.recv() => self.of_page(subject.status(), frame),
+                picture = next(&mut display), if display.is_some() => match picture {
+                    Some(picture) => self.of_display(subject.status(), &picture),
+                    None => return Close::new(CloseCode::Normal, "browser-closed"),
                 },
             };
-            let Some(frame) = frame else { continue };
             end_at = Instant::now() + UNCHANGED;
-            match timeout(STALL, session.text(frame.to_string())).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => break Close::new(CloseCode::Normal, "viewer-left"),
+            if let Err(close) = line.say(&frame).await {
+                return close;
+            }
+            if subject.ended().is_some() {
+                return Close::new(CloseCode::Normal, "ended");
             }
         }
-    };
-    if connected.ended.is_cancelled() {
-        let last = json!({ name: id, "status": "completed" });
-        let _gone = timeout(STALL, session.text(last.to_string())).await;
     }
-    let _gone = timeout(STALL, session.close(Some(close.into()))).await;
-    drop((following, connected));
+
+    fn of_display(&self, status: &str, picture: &Picture) -> Value {
+        let (width, height) = (picture.size.width(), picture.size.height());
+        let bytes = STANDARD.encode(&picture.bytes);
+        let shown = json!({
+            "screenshot": bytes,
+            "format": "png",
+            "viewport_width": width,
+            "viewport_height": height,
+            "url": Value::Null,
+        });
+        merged(self.word(status), shown)
+    }
+
+    fn of_page(&self, status: &str, frame: Frame) -> Value {
+        let shown = json!({
+            "screenshot": frame.picture,
+            "format": "jpeg",
+            "viewport_width": frame.width,
+            "viewport_height": frame.height,
+            "url": frame.url,
+        });
+        merged(self.word(status), shown)
+    }
 }
 
-fn frame(name: &str, id: &str, status: &str, picture: &Picture) -> Value {
-    json!({
-        name: id,
-        "status": status,
-        "screenshot": STANDARD.encode(&picture.bytes),
-        "format": "png",
-        "viewport_width": picture.size.width(),
-        "viewport_height": picture.size.height(),
-        "url": Value::Null,
-    })
+fn merged(mut word: Value, shown: Value) -> Value {
+    if let (Value::Object(word), Value::Object(shown)) = (&mut word, shown) {
+        word.extend(shown);
+    }
+    word
 }
 
-/// Resolves when the viewer has left; answers its pings until then.
-async fn until_left(stream: &mut MessageStream, session: &mut actix_ws::Session) -> Close {
-    while let Some(Ok(message)) = stream.recv().await {
-        match message {
-            Message::Ping(payload) => {
-                let _gone = session.pong(&payload).await;
-            }
-            Message::Close(_) => break,
-            Message::Text(_)
-            | Message::Binary(_)
-            | Message::Continuation(_)
-            | Message::Pong(_)
-            | Message::Nop => {}
+/// The next picture of the display; none when there will be no more.
+async fn next(display: &mut Option<watch::Receiver<Option<Picture>>>) -> Option<Picture> {
+    let pictures = display.as_mut()?;
+    loop {
+        pictures.changed().await.ok()?;
+        let picture = pictures.borrow_and_update().clone();
+        if picture.is_some() {
+            return picture;
         }
     }
-    Close::new(CloseCode::Normal, "viewer-left")
 }

@@ -5,11 +5,13 @@
 //! server in one program would be another implementation of the trait
 //! [`VncServer`](super::desktop::VncServer), without anything to start.
 
+mod direct;
 mod ports;
 mod seats;
 mod segments;
 mod x11vnc;
 
+pub use direct::connections;
 pub use ports::{Ports, Reservation};
 pub(super) use seats::no_port_free;
 pub use seats::{OnStarted, Place, Seats};

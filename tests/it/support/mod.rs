@@ -1,5 +1,6 @@
 //! What stands between the tests and the server.
 
+pub mod channel;
 pub mod client;
 pub mod database;
 pub mod left;

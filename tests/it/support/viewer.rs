@@ -28,7 +28,11 @@ pub fn stream_url(client: &Client, id: &str, key: &str) -> String {
 impl Viewer {
     /// Watches a session.
     pub async fn of(client: &Client, id: &str) -> Self {
-        let url = stream_url(client, id, client.key());
+        Self::at(&stream_url(client, id, client.key())).await
+    }
+
+    /// Watches what is shown at this address.
+    pub async fn at(url: &str) -> Self {
         let (socket, _) = connect_async(url).await.unwrap();
         let mut viewer =
             Self { socket, unread: Vec::new(), width: 0, height: 0, pixels: Vec::new() };
@@ -49,7 +53,8 @@ impl Viewer {
         viewer
     }
 
-    async fn send(&mut self, bytes: &[u8]) {
+    /// Sends bytes as one message.
+    pub async fn send(&mut self, bytes: &[u8]) {
         self.socket.send(Message::Binary(bytes.to_vec().into())).await.unwrap();
     }
 
@@ -122,6 +127,13 @@ impl Viewer {
         while self.share(colour) < 0.5 {
             assert!(Instant::now() < deadline, "{} % of {colour:?}", self.share(colour) * 100.0);
             self.look().await;
+        }
+    }
+
+    /// Presses and lets go of a key.
+    pub async fn press(&mut self, keysym: u32) {
+        for down in [1, 0] {
+            self.send(&[&[4, down, 0, 0][..], &keysym.to_be_bytes()].concat()).await;
         }
     }
 

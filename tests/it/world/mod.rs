@@ -10,6 +10,7 @@ mod faults;
 mod isolation;
 mod pages;
 mod runs;
+mod streams;
 mod viewing;
 
 use std::path::{Path, PathBuf};

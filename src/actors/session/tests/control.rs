@@ -15,6 +15,10 @@ fn visit(name: &str, role: Role) -> Visit {
     }
 }
 
+fn join(visit: Visit) -> Join {
+    Join { visit, kind: Kind::Messages }
+}
+
 fn holder(view: &SessionView) -> Option<String> {
     view.control.user().and_then(|user| user.label.clone())
 }
@@ -28,8 +32,8 @@ async fn of_two_that_take_control_at_once_one_has_it_and_the_other_hears_who() {
     pause();
     let stage = Stage::new(Outside::default());
     let (id, view) = stage.running().await;
-    let ann = ask!(stage, id, Join { visit: visit("ann", Role::Control) }).unwrap();
-    let bob = ask!(stage, id, Join { visit: visit("bob", Role::Control) }).unwrap();
+    let ann = ask!(stage, id, join(visit("ann", Role::Control))).unwrap();
+    let bob = ask!(stage, id, join(visit("bob", Role::Control))).unwrap();
     let (first, second) = tokio::join!(
         stage.registry.ask(route(id, TakeControl { viewer: ann.id })),
         stage.registry.ask(route(id, TakeControl { viewer: bob.id })),
@@ -53,7 +57,7 @@ async fn who_may_only_watch_is_never_given_control() {
     pause();
     let stage = Stage::new(Outside::default());
     let (id, view) = stage.running().await;
-    let ann = ask!(stage, id, Join { visit: visit("ann", Role::Watch) }).unwrap();
+    let ann = ask!(stage, id, join(visit("ann", Role::Watch))).unwrap();
     let refused = ask!(stage, id, TakeControl { viewer: ann.id });
     let Err(RouteError::Session(SessionError::Control(NotGiven::WatchOnly))) = refused else {
         panic!("{refused:?}");
@@ -67,11 +71,11 @@ async fn control_survives_a_reconnect_of_the_same_page_and_not_its_absence() {
     let stage = Stage::new(Outside::default());
     let grace = Duration::from_secs(stage.world.settings.control_grace_seconds);
     let (id, mut view) = stage.running().await;
-    let ann = ask!(stage, id, Join { visit: visit("ann", Role::Control) }).unwrap();
+    let ann = ask!(stage, id, join(visit("ann", Role::Control))).unwrap();
     ask!(stage, id, TakeControl { viewer: ann.id }).unwrap();
     drop(ann);
     sleep(grace / 2).await;
-    let again = ask!(stage, id, Join { visit: visit("ann", Role::Control) }).unwrap();
+    let again = ask!(stage, id, join(visit("ann", Role::Control))).unwrap();
     sleep(grace * 2).await;
     assert_eq!(holder(&view.borrow()).as_deref(), Some("ann"), "lost by a reconnect");
 
@@ -88,7 +92,7 @@ async fn control_goes_back_when_nothing_is_typed_and_stays_with_whoever_types() 
     let stage = Stage::new(Outside::default());
     let idle = Duration::from_secs(stage.world.settings.control_idle_seconds);
     let (id, mut view) = stage.running().await;
-    let ann = ask!(stage, id, Join { visit: visit("ann", Role::Control) }).unwrap();
+    let ann = ask!(stage, id, join(visit("ann", Role::Control))).unwrap();
     ask!(stage, id, TakeControl { viewer: ann.id }).unwrap();
     sleep(idle / 2).await;
     ann.activity.note(stage.world.clock.now());
@@ -119,7 +123,7 @@ async fn a_ticket_opens_its_own_session_until_it_expires_or_is_revoked() {
     let made = ask!(stage, id, invite(Role::Control)).unwrap();
     let visit =
         Visit { credential: Credential::Ticket(made.ticket.id), ..visit("ann", Role::Control) };
-    let ann = ask!(stage, id, Join { visit: visit.clone() }).unwrap();
+    let ann = ask!(stage, id, join(visit.clone())).unwrap();
     let seen = ask!(stage, id, Watch { visit }).unwrap();
     ask!(stage, id, TakeControl { viewer: ann.id }).unwrap();
     ask!(stage, id, PutOut { viewer: made.ticket.id }).unwrap();

@@ -1,0 +1,116 @@
+// The bridge beside websockify, against a VNC server that only moves bytes. See scripts/bench-streams.
+
+import { cpu, children, memory } from "./processes.mjs";
+import { percentile, Viewer } from "./rfb.mjs";
+
+const [, , url, key, serverPid, sidePort, sidePid, gigabytes = "1"] = process.argv;
+const MEGABYTES = Math.round(Number(gigabytes) * 1000);
+const BLOCKS = 16;
+const ROUNDS = 3000;
+const WINDOW = 4;
+const IDLE = 50;
+
+const asked = async (path, body) => {
+    const headers = { "x-api-key": key, "content-type": "application/json" };
+    const answer = await fetch(url + path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body) });
+    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
+    return answer.json();
+};
+
+const session = (await asked("/v1/browser_sessions", {})).browser_session_id;
+const { port, password } = await asked(`/v1/browser_sessions/${session}/vnc`);
+const bridge = `${url.replace("http", "ws")}/v1/stream/vnc/browser_session/${session}?apikey=${key}`;
+const kinds = {
+    direct: { target: port, spent: () => 0 },
+    bridge: { target: bridge, spent: () => cpu(serverPid) },
+    // Of a process that it has started for a connection, the time counts once that has ended.
+    websockify: { target: `ws://127.0.0.1:${sidePort}/`, spent: () => cpu(sidePid) + children(sidePid).reduce((sum, pid) => sum + cpu(pid), 0) },
+};
+const greeted = (kind) => new Viewer(kinds[kind].target).greet({ password, encodings: [] });
+
+function request(blocks) {
+    const bytes = Buffer.from([3, 0, 0, 0, 0, 0, 0, 1, 0, 1]);
+    bytes.writeUInt16BE(blocks, 2);
+    return bytes;
+}
+
+async function latency(kind) {
+    const viewer = await greeted(kind);
+    const times = [];
+    for (let round = 0; round < ROUNDS; round += 1) {
+        const began = performance.now();
+        viewer.send(request(0));
+        await viewer.read(1);
+        times.push((performance.now() - began) * 1000);
+    }
+    viewer.close();
+    return [50, 99].map((part) => `${percentile(times, part).toFixed(0)} us`);
+}
+
+/** Seconds of processor time for a gigabyte, and megabytes a second. */
+async function pull(kind) {
+    const viewer = await greeted(kind);
+    const [spent, began] = [kinds[kind].spent(), performance.now()];
+    for (let wanted = 0; wanted < WINDOW; wanted += 1) viewer.send(request(BLOCKS));
+    for (let got = 0; got < MEGABYTES; got += 1) {
+        await viewer.skip(BLOCKS * 65536);
+        if (got + WINDOW < MEGABYTES) viewer.send(request(BLOCKS));
+    }
+    return ended(kind, viewer, spent, began, MEGABYTES * BLOCKS * 65536);
+}
+
+async function push(kind) {
+    const viewer = await greeted(kind);
+    const [spent, began] = [kinds[kind].spent(), performance.now()];
+    const text = Buffer.alloc(8 + 65536, 0x61);
+    text.writeUInt32BE(0x06000000, 0);
+    text.writeUInt32BE(65536, 4);
+    const most = (MEGABYTES * BLOCKS) / 2;
+    for (let sent = 0; sent < most; sent += 1) {
+        viewer.send(text);
+        // A bell for each megabyte, so that no more than a few wait in any buffer.
+        if (sent % 16 === 15) {
+            viewer.send(request(0));
+            if (sent > 16 * WINDOW) await viewer.read(1);
+        }
+    }
+    viewer.send(request(0));
+    await viewer.read(1);
+    return ended(kind, viewer, spent, began, most * text.length);
+}
+
+function ended(kind, viewer, spent, began, bytes) {
+    const took = (performance.now() - began) / 1000;
+    const used = kinds[kind].spent() - spent;
+    viewer.close();
+    return { perGigabyte: used / (bytes / 1e9), rate: bytes / 1e6 / took };
+}
+
+/** Kilobytes for each of many viewers that only stay. */
+async function stay(kind) {
+    const whole = () => kind === "bridge" ? memory(serverPid) : [Number(sidePid), ...children(sidePid)].reduce((sum, pid) => sum + memory(pid), 0);
+    const before = whole();
+    const viewers = [];
+    for (let count = 0; count < IDLE; count += 1) viewers.push(await greeted(kind));
+    const each = (whole() - before) / IDLE;
+    viewers.forEach((viewer) => viewer.close());
+    return each;
+}
+
+for (const kind of ["direct", "bridge", "websockify"]) {
+    const [half, most] = await latency(kind);
+    console.log(`${kind.padEnd(11)} an answer of one byte   p50 ${half}   p99 ${most}`);
+}
+const figures = {};
+for (const [name, measure] of Object.entries({ "towards the viewer": pull, "from the viewer": push })) {
+    for (const kind of ["bridge", "websockify"]) {
+        const { perGigabyte, rate } = await measure(kind);
+        figures[`${kind} ${name}`] = perGigabyte;
+        console.log(`${kind.padEnd(11)} ${name.padEnd(19)} ${perGigabyte.toFixed(2)} CPU-s/GB   ${rate.toFixed(0)} MB/s`);
+    }
+    const part = figures[`bridge ${name}`] / figures[`websockify ${name}`];
+    console.log(`            ${name.padEnd(19)} the bridge takes ${(part * 100).toFixed(0)} % of what websockify does`);
+}
+for (const kind of ["bridge", "websockify"]) {
+    console.log(`${kind.padEnd(11)} memory of a viewer   ${(await stay(kind)).toFixed(0)} kB`);
+}

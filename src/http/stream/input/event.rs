@@ -1,0 +1,259 @@
+//! What viewers do to a page, as the compatible API writes it, and as DevTools wants it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use url::Url;
+
+/// Beyond every page, in pixels.
+const FARTHEST: f64 = 10_000.0;
+/// The longest name of a key.
+const LONGEST_NAME: usize = 32;
+/// The longest text that one key gives, in bytes.
+const LONGEST_TEXT: usize = 32;
+/// The longest address, in bytes.
+const LONGEST_ADDRESS: usize = 2083;
+/// Alt, Control, Meta, Shift.
+const MODIFIERS: u32 = 0b1111;
+const CONTROL: u32 = 0b0010;
+/// The greatest code of a virtual key that means one.
+const LAST_KEY_CODE: u32 = 0xfe;
+
+/// What a viewer did.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "type")]
+pub(super) enum Event {
+    #[serde(rename = "mouseEvent")]
+    Mouse(Mouse),
+    #[serde(rename = "keyEvent")]
+    Key(Key),
+    #[serde(rename = "wheelEvent")]
+    Wheel(Wheel),
+    #[serde(rename = "navigateEvent")]
+    Navigate { url: String },
+    #[serde(rename = "goBackEvent")]
+    GoBack,
+    #[serde(rename = "goForwardEvent")]
+    GoForward,
+    #[serde(rename = "reloadEvent")]
+    Reload,
+}
+
+impl Event {
+    /// Whether the pointer only moved: the next movement says all that this one does.
+    pub fn is_movement(&self) -> bool {
+        matches!(self, Self::Mouse(Mouse { event_type: MouseKind::Moved, .. }))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+pub(super) enum MouseKind {
+    #[serde(rename = "mousePressed")]
+    Pressed,
+    #[serde(rename = "mouseReleased")]
+    Released,
+    #[serde(rename = "mouseMoved")]
+    Moved,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Button {
+    #[default]
+    None,
+    Left,
+    Middle,
+    Right,
+    Back,
+    Forward,
+}
+
+/// Pressing, letting go of and moving the pointer.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Mouse {
+    pub event_type: MouseKind,
+    pub x: f64,
+    pub y: f64,
+    #[serde(default)]
+    pub button: Button,
+    #[serde(default)]
+    pub click_count: u32,
+    #[serde(default)]
+    pub modifiers: u32,
+}
+
+impl Mouse {
+    /// None for the right button, which opens a menu that a screencast does not show.
+    pub fn allowed(self) -> Option<Self> {
+        (self.button != Button::Right).then_some(self)
+    }
+
+    /// For `Input.dispatchMouseEvent`.
+    pub fn params(&self) -> Value {
+        json!({
+            "type": self.event_type,
+            "x": within(self.x),
+            "y": within(self.y),
+            "button": self.button,
+            "clickCount": self.click_count.min(3),
+            "modifiers": self.modifiers & MODIFIERS,
+        })
+    }
+}
+
+/// Turning the wheel.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Wheel {
+    x: f64,
+    y: f64,
+    #[serde(default)]
+    delta_x: f64,
+    #[serde(default)]
+    delta_y: f64,
+    #[serde(default)]
+    modifiers: u32,
+}
+
+impl Wheel {
+    /// For `Input.dispatchMouseEvent`.
+    pub fn params(&self) -> Value {
+        json!({
+            "type": "mouseWheel",
+            "x": within(self.x),
+            "y": within(self.y),
+            "deltaX": self.delta_x.clamp(-FARTHEST, FARTHEST),
+            "deltaY": self.delta_y.clamp(-FARTHEST, FARTHEST),
+            "modifiers": self.modifiers & MODIFIERS,
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+pub(super) enum KeyKind {
+    #[serde(rename = "keyDown")]
+    Down,
+    #[serde(rename = "rawKeyDown")]
+    RawDown,
+    #[serde(rename = "keyUp")]
+    Up,
+}
+
+/// Pressing and letting go of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Key {
+    pub event_type: KeyKind,
+    #[serde(default)]
+    pub key: String,
+    #[serde(default)]
+    pub code: String,
+    text: Option<String>,
+    #[serde(default)]
+    modifiers: u32,
+    #[serde(default)]
+    pub windows_virtual_key_code: u32,
+}
+
+impl Key {
+    /// None for what is no key, and for Ctrl+O, which opens a dialog of files.
+    pub fn allowed(self) -> Option<Self> {
+        let names = [&self.key, &self.code].into_iter().all(|name| name.len() <= LONGEST_NAME);
+        let text = self.text.as_ref().is_none_or(|text| text.len() <= LONGEST_TEXT);
+        let opens = self.modifiers & CONTROL != 0 && self.key.eq_ignore_ascii_case("o");
+        let up = self.event_type == KeyKind::Up;
+        (names && text && (up || !opens)).then_some(self)
+    }
+
+    /// For `Input.dispatchKeyEvent`.
+    pub fn params(&self) -> Value {
+        let mut params = json!({
+            "type": self.event_type,
+            "key": self.key,
+            "code": self.code,
+            "modifiers": self.modifiers & MODIFIERS,
+            "windowsVirtualKeyCode": self.windows_virtual_key_code.min(LAST_KEY_CODE),
+        });
+        if let (Some(text), Value::Object(params)) = (&self.text, &mut params)
+            && self.event_type != KeyKind::Up
+        {
+            params.insert("text".to_owned(), text.as_str().into());
+        }
+        params
+    }
+
+    /// The same key, let go.
+    pub fn released(&self) -> Self {
+        Self { event_type: KeyKind::Up, text: None, modifiers: 0, ..self.clone() }
+    }
+}
+
+/// What is not a number is 0.
+fn within(pixels: f64) -> f64 {
+    if pixels.is_nan() { 0.0 } else { pixels.clamp(0.0, FARTHEST) }
+}
+
+/// An address that may be gone to.
+pub(super) fn address(text: &str) -> Option<Url> {
+    if text.len() > LONGEST_ADDRESS {
+        return None;
+    }
+    let url = Url::parse(text).ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.host().is_some()).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn params(event: Value) -> Option<Value> {
+        match serde_json::from_value(event).unwrap() {
+            Event::Mouse(mouse) => Some(mouse.allowed()?.params()),
+            Event::Key(key) => Some(key.allowed()?.params()),
+            Event::Wheel(wheel) => Some(wheel.params()),
+            Event::Navigate { url } => address(&url).map(|url| url.as_str().into()),
+            Event::GoBack | Event::GoForward | Event::Reload => Some(Value::Null),
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_the_page_is_brought_to_its_edge() {
+        let event = json!({
+            "type": "mouseEvent", "eventType": "mousePressed", "x": -5, "y": 99_999.5,
+            "button": "left", "clickCount": 70, "modifiers": 0xff2,
+        });
+        let expected = json!({
+            "type": "mousePressed", "x": 0.0, "y": 10_000.0, "button": "left", "clickCount": 3,
+            "modifiers": 2,
+        });
+        assert_eq!(params(event), Some(expected));
+    }
+
+    #[test]
+    fn the_right_button_and_the_dialog_of_files_are_refused() {
+        let right = json!({
+            "type": "mouseEvent", "eventType": "mousePressed", "x": 1, "y": 1, "button": "right",
+        });
+        assert_eq!(params(right), None);
+        let open = |kind: &str| json!({ "type": "keyEvent", "eventType": kind, "key": "o", "code": "KeyO", "modifiers": 2 });
+        assert_eq!(params(open("keyDown")), None);
+        assert_eq!(params(open("rawKeyDown")), None);
+        assert!(params(open("keyUp")).is_some(), "a key that is down is let go");
+        let long = "k".repeat(33);
+        let key = json!({ "type": "keyEvent", "eventType": "keyDown", "key": long });
+        assert_eq!(params(key), None);
+    }
+
+    #[test]
+    fn only_web_addresses_are_gone_to() {
+        let go = |url: &str| params(json!({ "type": "navigateEvent", "url": url }));
+        assert!(go("https://example.com/").is_some());
+        let long = format!("https://example.com/{}", "x".repeat(2083));
+        for url in
+            ["file:///etc/passwd", "javascript:alert(1)", "example.com", "about:blank", &long]
+        {
+            assert_eq!(go(url), None, "{url}");
+        }
+    }
+}

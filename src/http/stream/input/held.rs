@@ -1,0 +1,86 @@
+//! What a viewer holds down in a page, so that nothing stays pressed when it has no control any more.
+
+use serde_json::Value;
+
+use super::event::{Button, Key, KeyKind, Mouse, MouseKind};
+
+/// More keys than hands can hold.
+const MOST_KEYS: usize = 32;
+
+/// The keys and the button that are down.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    keys: Vec<Key>,
+    button: Option<Mouse>,
+}
+
+impl Held {
+    /// A key was pressed or let go.
+    pub fn key(&mut self, key: &Key) {
+        self.keys.retain(|held| held.code != key.code || held.key != key.key);
+        match key.event_type {
+            KeyKind::Down | KeyKind::RawDown if self.keys.len() < MOST_KEYS => {
+                self.keys.push(key.clone());
+            }
+            KeyKind::Down | KeyKind::RawDown | KeyKind::Up => {}
+        }
+    }
+
+    /// The pointer did something.
+    pub fn mouse(&mut self, mouse: &Mouse) {
+        match mouse.event_type {
+            MouseKind::Pressed if mouse.button != Button::None => self.button = Some(mouse.clone()),
+            MouseKind::Released => self.button = None,
+            MouseKind::Moved => {
+                if let Some(held) = &mut self.button {
+                    (held.x, held.y) = (mouse.x, mouse.y);
+                }
+            }
+            MouseKind::Pressed => {}
+        }
+    }
+
+    /// The calls of DevTools that let go of everything, the newest key first.
+    pub fn releases(&mut self) -> Vec<(&'static str, Value)> {
+        let keys = self.keys.drain(..).rev();
+        let mut releases: Vec<_> =
+            keys.map(|key| ("Input.dispatchKeyEvent", key.released().params())).collect();
+        if let Some(held) = self.button.take() {
+            let released = Mouse { event_type: MouseKind::Released, ..held };
+            releases.push(("Input.dispatchMouseEvent", released.params()));
+        }
+        releases
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_still_down_is_let_go_once() {
+        let key = |kind: &str, name: &str| {
+            serde_json::from_value::<Key>(json!({ "eventType": kind, "key": name, "code": name }))
+        };
+        let mut held = Held::default();
+        for (kind, name) in [("keyDown", "a"), ("rawKeyDown", "Shift"), ("keyUp", "a")] {
+            held.key(&key(kind, name).unwrap());
+        }
+        let mouse =
+            |kind: &str, x: u16| json!({ "eventType": kind, "x": x, "y": 2, "button": "left" });
+        for event in [mouse("mousePressed", 1), mouse("mouseMoved", 9)] {
+            held.mouse(&serde_json::from_value(event).unwrap());
+        }
+        let releases = held.releases();
+        let told: Vec<_> = releases
+            .iter()
+            .map(|(_, params)| {
+                (params["type"].as_str().unwrap(), params["key"].as_str(), params["x"].as_f64())
+            })
+            .collect();
+        assert_eq!(told, [("keyUp", Some("Shift"), None), ("mouseReleased", None, Some(9.0))]);
+        assert!(held.releases().is_empty());
+    }
+}

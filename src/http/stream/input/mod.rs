@@ -1,0 +1,380 @@
+//! `WS /v1/stream/cdp_input/browser_session/{id}` and `…/workflow_run/{id}`: keys, clicks and
+//! navigation over DevTools, for viewers who see the page as a screencast.
+//!
+//! The compatible API's socket, with one difference: control is the session's, as everywhere. What
+//! is said without control is passed over in silence, as there; a `take-control` that is refused is
+//! answered by `{"kind":"error","failed_kind":"take-control","message":…}`.
+
+mod event;
+mod held;
+
+use std::time::Duration;
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::time::{Instant, timeout};
+use tracing::{Instrument as _, debug, info_span};
+
+use self::event::Event;
+use self::held::Held;
+use super::line::Line;
+use super::pages::Pages;
+use super::subject::Subject;
+use super::{Named, asked, over, turn_away, wrong_credentials};
+use crate::actors::session::{CedeControl, Connected, Join, Kind, TakeControl};
+use crate::domain::ids::SessionId;
+use crate::domain::session::SessionStatus;
+use crate::http::bridge::{self, Close, CloseCode, Socket};
+use crate::http::caller::Visitor;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+
+/// The longest message of a viewer, in bytes: an address, with every byte escaped.
+const LONGEST: usize = 64 << 10;
+/// How many events may be on their way to the page. Of more, movements of the pointer are left out,
+/// and everything else waits.
+const MOST_UNDER_WAY: usize = 64;
+/// How long a page is taken to be the one in view.
+const STILL_IN_VIEW: Duration = Duration::from_millis(500);
+/// How long a session may take until its browser can be driven.
+const STARTING: Duration = Duration::from_secs(45);
+/// What Chromium says of an address that its policy does not permit.
+const BLOCKED: &str = "net::ERR_BLOCKED_BY_ADMINISTRATOR";
+/// How many events in a row may fail: pages come and go.
+const MOST_FAILURES: u32 = 3;
+
+pub async fn input(
+    visitor: Result<Visitor, Problem>,
+    path: Named,
+    request: HttpRequest,
+    payload: Payload,
+    front: Data<Front>,
+) -> Result<HttpResponse, actix_web::Error> {
+    let Ok(visitor) = visitor else {
+        return turn_away(&request, payload, wrong_credentials());
+    };
+    if visitor.visit.client.is_none() {
+        let close = Close::new(CloseCode::Protocol, "client_id is missing");
+        return turn_away(&request, payload, close);
+    }
+    let (what, id) = path.into_inner();
+    let (response, socket) = bridge::accept(&request, payload)?;
+    let span = info_span!("input", subject = %id);
+    let serving = async move {
+        match Subject::find(&front, visitor.organization, &what, &id).await {
+            Ok(subject) if subject.ended().is_none() => {
+                serve(socket, front, visitor, subject).await;
+            }
+            Ok(_ended) => {
+                let close = Close::new(CloseCode::NotFound, "it has ended");
+                bridge::turn_away(socket, None, close).await;
+            }
+            Err(Close { reason, .. }) => {
+                let close = Close::new(CloseCode::NotFound, reason);
+                bridge::turn_away(socket, None, close).await;
+            }
+        }
+    };
+    actix_web::rt::spawn(serving.instrument(span));
+    Ok(response)
+}
+
+async fn serve(socket: Socket, front: Data<Front>, visitor: Visitor, mut subject: Subject) {
+    let mut line = Line::new(socket, LONGEST);
+    let begun = async {
+        let session = subject.session().await.map_err(|close| match close.code {
+            CloseCode::Normal => Close::new(CloseCode::Closing, "the run is closing"),
+            _other => close,
+        })?;
+        ready(&front, &visitor, session).await?;
+        let visit = visitor.visit.clone();
+        let message = Join { visit, kind: Kind::Input };
+        Ok((session, asked(&front, &visitor, session, message).await?))
+    };
+    let begun = tokio::select! {
+        begun = begun => begun,
+        close = line.left() => Err(close),
+    };
+    let close = match begun {
+        Ok((session, connected)) => {
+            let driving =
+                Driving::new(front.clone(), visitor.clone(), session, connected, subject).await;
+            match driving {
+                Ok(mut driving) => {
+                    let close = driving.serve(&mut line).await;
+                    driving.let_go();
+                    close
+                }
+                Err(close) => close,
+            }
+        }
+        Err(close) => close,
+    };
+    debug!("an input socket ends: {close}");
+    line.close(close).await;
+}
+
+/// Waits for a session that is starting, or being brought back.
+async fn ready(front: &Front, visitor: &Visitor, session: SessionId) -> Result<(), Close> {
+    let gone = || Close::new(CloseCode::NotFound, "the session has ended");
+    let view = front.world.views.session(visitor.organization, session);
+    let mut view = view.ok_or_else(gone)?;
+    let coming = [SessionStatus::Created, SessionStatus::Retry];
+    let settled = view.wait_for(|view| !coming.contains(&view.record.status));
+    match timeout(STARTING, settled).await {
+        Ok(Ok(view)) if view.record.status.is_final() => Err(gone()),
+        Ok(Ok(view)) if view.closing => {
+            Err(Close::new(CloseCode::Closing, "the session is closing"))
+        }
+        Ok(Ok(_running)) => Ok(()),
+        Ok(Err(_gone)) => Err(gone()),
+        Err(_late) => Err(Close::new(CloseCode::TimedOut, "the browser is not ready")),
+    }
+}
+
+/// What a viewer says: about control, or an event.
+#[derive(Debug, Deserialize)]
+struct Said {
+    kind: Option<String>,
+    #[serde(flatten)]
+    rest: Value,
+}
+
+/// What became of an event.
+enum Outcome {
+    Done,
+    /// The page could not be reached.
+    Failed,
+    /// It is to be told.
+    Say(Value),
+}
+
+/// A viewer that may drive the page, if it has control.
+struct Driving {
+    front: Data<Front>,
+    visitor: Visitor,
+    session: SessionId,
+    connected: Connected,
+    subject: Subject,
+    pages: Arc<Pages>,
+    /// The flat session of the page in view, and since when that is known.
+    page: Option<(String, Instant)>,
+    held: Held,
+    under_way: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    failures: u32,
+}
+
+impl Driving {
+    async fn new(
+        front: Data<Front>,
+        visitor: Visitor,
+        session: SessionId,
+        connected: Connected,
+        subject: Subject,
+    ) -> Result<Self, Close> {
+        let no_page = |why: String| Close::new(CloseCode::NoPage, why);
+        let desktop = connected.view.borrow().record.desktop.clone();
+        let desktop = desktop.ok_or_else(|| no_page("the browser is not ready".to_owned()))?;
+        let pages = Pages::connect(&front.world, &desktop).await.map_err(no_page)?;
+        pages.active().await.map_err(no_page)?;
+        Ok(Self {
+            front,
+            visitor,
+            session,
+            connected,
+            subject,
+            pages: Arc::new(pages),
+            page: None,
+            held: Held::default(),
+            under_way: FuturesUnordered::new(),
+            failures: 0,
+        })
+    }
+
+    fn in_control(&self) -> bool {
+        let view = self.connected.view.borrow();
+        self.connected.party.as_ref().is_some_and(|party| view.control.is_of(party))
+    }
+
+    async fn serve(&mut self, line: &mut Line) -> Close {
+        if let Err(close) = line.say(&json!({ "kind": "ready" })).await {
+            return close;
+        }
+        let (ended, out) = (self.connected.ended.clone(), self.connected.out.clone());
+        let (front, until) = (self.front.clone(), self.visitor.until);
+        let over = over(&front, &ended, &out, until);
+        tokio::pin!(over);
+        let mut view = self.connected.view.clone();
+        loop {
+            tokio::select! {
+                close = &mut over => return close,
+                () = self.subject.has_ended() => {
+                    return Close::new(CloseCode::Closing, "the run is closing");
+                }
+                said = line.hear(), if self.under_way.len() < MOST_UNDER_WAY => {
+                    let answer = match said {
+                        Ok(said) => self.take(&said).await,
+                        Err(close) => return close,
+                    };
+                    match answer {
+                        Ok(None) => {}
+                        Ok(Some(answer)) => {
+                            if let Err(close) = line.say(&answer).await {
+                                return close;
+                            }
+                        }
+                        Err(close) => return close,
+                    }
+                }
+                Some(outcome) = self.under_way.next() => {
+                    if let Err(close) = self.learn(outcome, line).await {
+                        return close;
+                    }
+                }
+                Ok(()) = view.changed() => {
+                    if !self.in_control() {
+                        self.let_go();
+                    }
+                }
+            }
+        }
+    }
+
+    async fn learn(&mut self, outcome: Outcome, line: &mut Line) -> Result<(), Close> {
+        match outcome {
+            Outcome::Done => self.failures = 0,
+            Outcome::Failed => {
+                self.page = None;
+                self.failures += 1;
+                if self.failures >= MOST_FAILURES {
+                    let why = "the page takes no input";
+                    return Err(Close::new(CloseCode::NotDispatched, why));
+                }
+            }
+            Outcome::Say(message) => line.say(&message).await?,
+        }
+        Ok(())
+    }
+
+    /// Does what the viewer says. What cannot be read is passed over.
+    async fn take(&mut self, text: &str) -> Result<Option<Value>, Close> {
+        let Ok(said) = serde_json::from_str::<Said>(text) else { return Ok(None) };
+        let viewer = self.connected.id;
+        match said.kind.as_deref() {
+            Some("take-control") => {
+                let message = TakeControl { viewer };
+                let taken = asked(&self.front, &self.visitor, self.session, message).await;
+                let refusal = taken.err().map(|close| {
+                    let message = close.reason.into_owned();
+                    json!({ "kind": "error", "failed_kind": "take-control", "message": message })
+                });
+                return Ok(refusal);
+            }
+            Some("cede-control") => {
+                let message = CedeControl { viewer };
+                let _ceded = asked(&self.front, &self.visitor, self.session, message).await;
+                return Ok(None);
+            }
+            Some(_) | None => {}
+        }
+        let Ok(event) = serde_json::from_value::<Event>(said.rest) else { return Ok(None) };
+        if !self.in_control() {
+            return Ok(None);
+        }
+        self.connected.activity.note(self.front.world.clock.now());
+        if event.is_movement() && self.under_way.len() >= MOST_UNDER_WAY / 2 {
+            return Ok(None);
+        }
+        self.dispatch(event).await
+    }
+
+    /// The flat session of the page in view.
+    async fn in_view(&mut self) -> Result<String, Close> {
+        if let Some((page, since)) = &self.page
+            && since.elapsed() < STILL_IN_VIEW
+        {
+            return Ok(page.clone());
+        }
+        let unresolved = |why: String| Close::new(CloseCode::NotDispatched, why);
+        let tab = self.pages.active().await.map_err(unresolved)?;
+        let page = self.pages.attach(&tab.id).await.map_err(unresolved)?;
+        self.page = Some((page.clone(), Instant::now()));
+        Ok(page)
+    }
+
+    async fn dispatch(&mut self, event: Event) -> Result<Option<Value>, Close> {
+        let (method, params) = match event {
+            Event::Navigate { url } => return self.navigate(&url).await,
+            Event::GoBack => return self.travel(-1),
+            Event::GoForward => return self.travel(1),
+            Event::Reload => ("Page.reload", json!({})),
+            Event::Mouse(mouse) => match mouse.allowed() {
+                Some(mouse) => {
+                    self.held.mouse(&mouse);
+                    ("Input.dispatchMouseEvent", mouse.params())
+                }
+                None => return Ok(None),
+            },
+            Event::Wheel(wheel) => ("Input.dispatchMouseEvent", wheel.params()),
+            Event::Key(key) => match key.allowed() {
+                Some(key) => {
+                    self.held.key(&key);
+                    ("Input.dispatchKeyEvent", key.params())
+                }
+                None => return Ok(None),
+            },
+        };
+        let page = self.in_view().await?;
+        let sent = self.pages.send(&page, method, params);
+        self.under_way.push(Box::pin(async move {
+            if sent.await.is_ok() { Outcome::Done } else { Outcome::Failed }
+        }));
+        Ok(None)
+    }
+
+    async fn navigate(&mut self, url: &str) -> Result<Option<Value>, Close> {
+        let Some(url) = event::address(url) else {
+            return Ok(Some(navigate_error("invalid_url")));
+        };
+        let page = self.in_view().await?;
+        let sent = self.pages.send(&page, "Page.navigate", json!({ "url": url.as_str() }));
+        self.under_way.push(Box::pin(async move {
+            match sent.await {
+                Ok(answer) if answer.get("errorText").is_none() => Outcome::Done,
+                Ok(answer) if answer.get("errorText").is_some_and(|it| it == BLOCKED) => {
+                    Outcome::Say(navigate_error("blocked"))
+                }
+                Ok(_) | Err(_) => Outcome::Say(navigate_error("failed")),
+            }
+        }));
+        Ok(None)
+    }
+
+    fn travel(&mut self, by: i64) -> Result<Option<Value>, Close> {
+        let pages = Arc::clone(&self.pages);
+        self.under_way.push(Box::pin(async move {
+            // At the end of the history there is nowhere to go.
+            let _nowhere = pages.travel(by).await;
+            Outcome::Done
+        }));
+        Ok(None)
+    }
+
+    /// Leaves nothing pressed in the page.
+    fn let_go(&mut self) {
+        let Some((page, _)) = &self.page else { return };
+        for (method, params) in self.held.releases() {
+            self.pages.tell(page, method, params);
+        }
+    }
+}
+
+fn navigate_error(reason: &str) -> Value {
+    json!({ "kind": "navigate-error", "reason": reason })
+}

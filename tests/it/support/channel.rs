@@ -1,0 +1,59 @@
+//! A socket that carries JSON, one message in each text frame.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::PATIENCE;
+use super::client::Client;
+
+/// One that is open.
+#[derive(Debug)]
+pub struct Channel(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Channel {
+    /// Opens the socket at `path`, which has a query already.
+    pub async fn open(client: &Client, path: &str) -> Self {
+        let (socket, _) = connect_async(client.socket_url(path)).await.unwrap();
+        Self(socket)
+    }
+
+    pub async fn say(&mut self, message: Value) {
+        self.0.send(Message::text(message.to_string())).await.unwrap();
+    }
+
+    /// The next message, or the code with which there will be none.
+    pub async fn next(&mut self) -> Result<Value, u16> {
+        loop {
+            let message = timeout(PATIENCE, self.0.next()).await.expect("silence");
+            match message.expect("closed without a word").unwrap() {
+                Message::Text(text) => return Ok(serde_json::from_str(&text).unwrap()),
+                Message::Close(frame) => return Err(frame.expect("no code").code.into()),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other @ (Message::Binary(_) | Message::Frame(_)) => panic!("unexpected: {other:?}"),
+            }
+        }
+    }
+
+    /// The next message of which this holds.
+    pub async fn hears(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let message = self.next().await.unwrap_or_else(|code| panic!("closed with {code}"));
+            if wanted(&message) {
+                return message;
+            }
+        }
+    }
+
+    /// The code with which it is closed, after whatever is still said.
+    pub async fn closed(&mut self) -> u16 {
+        loop {
+            if let Err(code) = self.next().await {
+                return code;
+            }
+        }
+    }
+}

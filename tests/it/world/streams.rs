@@ -1,0 +1,241 @@
+//! Watching without VNC, watching without touching, and a person who takes over from a run.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::Site;
+use crate::support::channel::Channel;
+use crate::support::client::{Client, id_of};
+use crate::support::viewer::{Viewer, refusal, screenshot_share, screenshot_shows};
+use crate::support::{Setup, eventually};
+
+const DARK: [u8; 3] = [0x10, 0x18, 0x28];
+const RED: [u8; 3] = [0xff, 0, 0];
+
+/// A session of 800 x 600 that shows a page of the sample site.
+async fn showing(client: &Client, site: &Site, page: &str) -> String {
+    let body = json!({ "width": 800, "height": 600, "start_url": site.page(page) });
+    id_of(&client.session_of(body).await)
+}
+
+/// A picture as it is sent.
+fn jpeg(frame: &Value) -> Vec<u8> {
+    STANDARD.decode(frame["screenshot"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_screencast_shows_the_page_and_input_over_devtools_takes_control() {
+    let site = Site::start().await;
+    let server = Setup::real().start().await;
+    let client = &server.client;
+    let id = showing(client, &site, "click.html").await;
+    screenshot_shows(client, &id, DARK).await;
+
+    let key = client.key();
+    let of_page = format!("/v1/stream/browser_sessions/{id}?apikey={key}");
+    let by_vnc = client.socket_url(&of_page);
+    assert_eq!(refusal(&by_vnc).await, 4001, "who can have VNC is told so");
+    let mut cast = Channel::open(client, &format!("{of_page}&force_cdp=true")).await;
+    let word = cast.next().await.unwrap();
+    assert_eq!(word, json!({ "browser_session_id": id, "status": "running" }));
+    let frame = cast.hears(|frame| frame["screenshot"].is_string()).await;
+    assert_eq!((&frame["browser_session_id"], &frame["format"]), (&json!(id), &json!("jpeg")));
+    assert_eq!(frame["url"], site.page("click.html"));
+    assert_eq!(jpeg(&frame)[..3], [0xff, 0xd8, 0xff]);
+    let (width, height) = (&frame["viewport_width"], &frame["viewport_height"]);
+    assert!(width.as_u64().is_some_and(|it| (600..=800).contains(&it)), "{width}");
+    assert!(height.as_u64().is_some_and(|it| (300..600).contains(&it)), "{height}");
+
+    let input = |who: &str| format!("/v1/stream/cdp_input/browser_session/{id}?{who}");
+    let mut driver = Channel::open(client, &input(&format!("apikey={key}&client_id=tab"))).await;
+    assert_eq!(driver.next().await, Ok(json!({ "kind": "ready" })));
+    let click = |kind: &str, x: u16| {
+        let event = format!("mouse{kind}");
+        json!({
+            "type": "mouseEvent", "eventType": event, "x": x, "y": 100, "button": "left",
+            "clickCount": 1, "modifiers": 0,
+        })
+    };
+    // Without control it is passed over in silence; that it was read is known by what comes after.
+    for event in [click("Pressed", 100), click("Released", 100)] {
+        driver.say(event).await;
+    }
+    driver.say(json!({ "kind": "take-control" })).await;
+    for event in [click("Pressed", 300), click("Released", 300)] {
+        driver.say(event).await;
+    }
+    let square = 80.0 * 80.0 / (800.0 * 600.0);
+    eventually("one square", async || {
+        let red = screenshot_share(client, &id, RED).await;
+        (red > square * 0.9 && red < square * 1.1).then_some(())
+    })
+    .await;
+    assert_eq!(client.look(&id).await["control"]["by"], "user");
+    assert!(screenshot_share(client, &id, [0, 0xff, 0]).await < square / 2.0, "a second click");
+
+    driver.say(json!({ "type": "navigateEvent", "url": "file:///etc/passwd" })).await;
+    let refused = json!({ "kind": "navigate-error", "reason": "invalid_url" });
+    assert_eq!(driver.next().await, Ok(refused));
+    driver.say(json!({ "type": "navigateEvent", "url": site.page("colour.html?c=0000ff") })).await;
+    screenshot_shows(client, &id, [0, 0, 0xff]).await;
+    cast.hears(|frame| frame["url"] == site.page("colour.html?c=0000ff")).await;
+
+    // Another page of the same person has no part in its control.
+    let mut other = Channel::open(client, &input(&format!("apikey={key}&client_id=other"))).await;
+    other.hears(|message| message["kind"] == "ready").await;
+    other.say(json!({ "kind": "take-control" })).await;
+    let refused = other.next().await.unwrap();
+    assert_eq!(refused["failed_kind"], "take-control", "{refused}");
+
+    for (who, code) in [("apikey=wrong&client_id=tab", 1002), (&format!("apikey={key}"), 1002)] {
+        assert_eq!(refusal(&client.socket_url(&input(who))).await, code, "{who}");
+    }
+    client.close(&id).await.ok();
+    let last = cast.hears(|frame| frame["status"] != "running").await;
+    assert_eq!(last["status"], "completed");
+    assert_eq!(cast.closed().await, 1000);
+    assert_eq!(driver.closed().await, 1000);
+    let ended = client.socket_url(&input(&format!("apikey={key}&client_id=tab")));
+    assert_eq!(refusal(&ended).await, 4404, "a session that has ended");
+    server.stop().await;
+}
+
+/// Keys, clicks, QEMU's keys and a clipboard, as they go over the wire.
+fn attack() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for down in [1, 0] {
+        bytes.extend([&[4, down, 0, 0][..], &0x61_u32.to_be_bytes()].concat());
+        bytes.extend(
+            [&[255, 0, 0, down][..], &0x61_u32.to_be_bytes(), &30_u32.to_be_bytes()].concat(),
+        );
+        bytes.extend([5, down, 1, 0x90, 1, 0x2c]);
+    }
+    bytes.extend([&[6, 0, 0, 0][..], &5_u32.to_be_bytes(), b"pwned"].concat());
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_watch_only_viewer_sends_reaches_the_page_however_it_is_cut() {
+    let site = Site::start().await;
+    let server = Setup::real().start().await;
+    let client = &server.client;
+    let id = showing(client, &site, "touched.html").await;
+    screenshot_shows(client, &id, DARK).await;
+    let invite = json!({ "role": "watch", "label": "Guest" });
+    let path = format!("/v1/browser_sessions/{id}/viewers");
+    let ticket = client.post(&path, invite).await.ok()["ticket"].as_str().unwrap().to_owned();
+
+    // As a page that could ask for control, and as one that could not.
+    for query in [format!("ticket={ticket}&client_id=guest"), format!("ticket={ticket}")] {
+        let url = client.socket_url(&format!("/v1/stream/vnc/browser_session/{id}?{query}"));
+        let mut guest = Viewer::at(&url).await;
+        guest.sees(DARK).await;
+        guest.send(&attack().repeat(20)).await;
+        for byte in attack() {
+            guest.send(&[byte]).await;
+        }
+        for pair in attack().chunks(7) {
+            guest.send(pair).await;
+        }
+        // It was all read: the picture that is asked for behind it comes.
+        guest.look().await;
+        guest.sees(DARK).await;
+    }
+    let channel =
+        format!("/v1/stream/messages/browser_session/{id}?ticket={ticket}&client_id=guest");
+    let mut guest = Channel::open(client, &channel).await;
+    for message in [
+        json!({ "kind": "take-control" }),
+        json!({ "kind": "clipboard-paste", "text": "pwned" }),
+        json!({ "kind": "navigate", "url": site.page("colour.html?c=ff0000") }),
+        json!({ "kind": "reload" }),
+    ] {
+        guest.say(message.clone()).await;
+        let refused = guest.hears(|said| said["kind"] == "error").await;
+        assert_eq!(refused["failed_kind"], message["kind"]);
+    }
+    let input =
+        format!("/v1/stream/cdp_input/browser_session/{id}?ticket={ticket}&client_id=guest");
+    let mut guest = Channel::open(client, &input).await;
+    guest.hears(|message| message["kind"] == "ready").await;
+    for event in [
+        json!({ "kind": "take-control" }),
+        json!({ "type": "keyEvent", "eventType": "keyDown", "key": "a", "code": "KeyA", "text": "a" }),
+        json!({ "type": "mouseEvent", "eventType": "mousePressed", "x": 9, "y": 9, "button": "left" }),
+        json!({ "type": "reloadEvent" }),
+        json!({ "kind": "take-control" }),
+    ] {
+        guest.say(event).await;
+    }
+    for _ in 0..2 {
+        assert_eq!(guest.next().await.unwrap()["failed_kind"], "take-control");
+    }
+    assert_eq!(client.look(&id).await["control"]["by"], "agent");
+    assert!(screenshot_share(client, &id, RED).await < 0.01, "something has reached the page");
+
+    // The page would have told: one key of somebody who may is enough.
+    let mut owner = Viewer::of(client, &id).await;
+    owner.press(0x61).await;
+    screenshot_shows(client, &id, RED).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_takes_over_from_a_run_types_and_hands_back_and_it_completes() {
+    let site = Site::start().await;
+    let server = Setup::real().start().await;
+    let client = &server.client;
+    let id = showing(client, &site, "index.html").await;
+    let definition = json!({
+        "parameters": [],
+        "blocks": [
+            { "block_type": "goto_url", "label": "open", "url": site.page("login.html") },
+            { "block_type": "fill", "label": "name", "selector": "#username", "value": "Ann" },
+            { "block_type": "fill", "label": "password", "selector": "#password", "value": "?" },
+            { "block_type": "wait", "label": "person", "wait_sec": 3 },
+            { "block_type": "click", "label": "enter", "selector": "#sign-in" },
+            { "block_type": "extract", "label": "who", "fields": { "who": "#who" } },
+        ],
+    });
+    let workflow = json!({ "title": "Sign in together", "workflow_definition": definition });
+    let body = json!({ "json_definition": workflow });
+    let made = client.post("/v1/workflows", body).await.ok();
+    let asked = json!({ "workflow_id": made["workflow_permanent_id"], "browser_session_id": id });
+    let run = client.post("/v1/run/workflows", asked).await.ok();
+    let run = run["run_id"].as_str().unwrap().to_owned();
+
+    let who = format!("apikey={}&client_id=tab", client.key());
+    let messages = format!("/v1/stream/messages/browser_session/{id}?{who}");
+    let mut channel = Channel::open(client, &messages).await;
+    channel.hears(|said| said["run"]["block"]["label"] == "person").await;
+    channel.say(json!({ "kind": "take-control" })).await;
+    channel.hears(|said| said["kind"] == "control" && said["you"] == true).await;
+    let picture = format!("/v1/stream/vnc/browser_session/{id}?{who}");
+    let mut viewer = Viewer::at(&client.socket_url(&picture)).await;
+    // The wrong password is still in the field that has the focus.
+    viewer.press(0xff08).await;
+    for character in "curtain".bytes() {
+        viewer.press(character.into()).await;
+    }
+    let held = channel.hears(|said| said["run"]["block"]["block_type"] == "takeover").await;
+    assert_eq!(held["run"]["status"], "running", "{held}");
+    assert_eq!(client.look(&id).await["control"]["by"], "user");
+
+    channel.say(json!({ "kind": "cede-control" })).await;
+    let ended = eventually("the run ends", async || {
+        let run = client.get(&format!("/v1/runs/{run}")).await.ok();
+        (!["created", "queued", "running", "paused"].contains(&run["status"].as_str()?))
+            .then_some(run)
+    })
+    .await;
+    assert_eq!(ended["status"], "completed", "{ended:#}");
+    assert!(ended["output"].to_string().contains("Signed in as Ann"), "{:#}", ended["output"]);
+    let timeline = client.get(&format!("/v1/runs/{run}/timeline")).await.ok();
+    let blocks = timeline.as_array().unwrap().iter().map(|entry| &entry["block"]);
+    let pause = blocks.filter(|block| block["block_type"] == "takeover").collect::<Vec<_>>();
+    let [pause] = pause[..] else { panic!("{timeline:#}") };
+    assert_eq!(pause["output"]["before"], "enter", "{pause:#}");
+    assert!(pause["duration"].as_f64().is_some_and(|seconds| seconds > 0.0), "{pause:#}");
+    server.stop().await;
+}

@@ -1,0 +1,81 @@
+// The screencast: the page itself, as pictures over a socket, for as long as the live picture cannot
+// be had. Where that cannot be had either, it says so, and goes on trying.
+
+import { Backoff } from "./backoff";
+import { copyFrame } from "./screen";
+
+export interface CastEvents {
+    onCast(width: number, height: number): void;
+    /** No picture came, or none comes any more. */
+    onCastFailed(): void;
+}
+
+/** A socket over which no picture has come by then is given up. */
+const PATIENCE_MS = 6_000;
+
+export class Cast {
+    #running = false;
+    #socket: WebSocket | null = null;
+    #timer: number | undefined;
+    readonly #backoff = new Backoff({ first: 2_000, most: 30_000 });
+
+    constructor(
+        private readonly address: () => string,
+        private readonly canvas: HTMLCanvasElement,
+        private readonly events: CastEvents,
+    ) {}
+
+    start(): void {
+        if (this.#running) return;
+        this.#running = true;
+        this.#backoff.reset();
+        this.#dial();
+    }
+
+    stop(): void {
+        this.#running = false;
+        window.clearTimeout(this.#timer);
+        this.#socket?.close(1000);
+        this.#socket = null;
+    }
+
+    #dial(): void {
+        const socket = new WebSocket(this.address());
+        this.#socket = socket;
+        let shown = false;
+        const patience = window.setTimeout(() => {
+            if (!shown) socket.close();
+        }, PATIENCE_MS);
+        // One picture after the other, in the order in which they came.
+        let drawn = Promise.resolve();
+        socket.addEventListener("message", ({ data }) => {
+            drawn = drawn.then(async () => {
+                const picture = await decoded(data).catch(() => null);
+                if (!picture || this.#socket !== socket) return;
+                copyFrame(picture, this.canvas);
+                shown = true;
+                this.#backoff.reset();
+                this.events.onCast(picture.width, picture.height);
+                picture.close();
+            });
+        });
+        socket.addEventListener("close", () => {
+            window.clearTimeout(patience);
+            if (this.#socket !== socket) return;
+            this.#socket = null;
+            if (!this.#running) return;
+            this.events.onCastFailed();
+            this.#timer = window.setTimeout(() => this.#dial(), this.#backoff.next());
+        });
+    }
+}
+
+/** The picture in a frame; none in one that only tells how the session stands. */
+async function decoded(data: unknown): Promise<ImageBitmap | null> {
+    const frame: unknown = typeof data === "string" ? JSON.parse(data) : null;
+    if (typeof frame !== "object" || frame === null || !("screenshot" in frame)) return null;
+    const { screenshot } = frame;
+    if (typeof screenshot !== "string") return null;
+    const bytes = Uint8Array.from(atob(screenshot), (character) => character.charCodeAt(0));
+    return createImageBitmap(new Blob([bytes]));
+}
