@@ -4,10 +4,11 @@ import { cpu, children, memory } from "./processes.mjs";
 import { percentile, Viewer } from "./rfb.mjs";
 
 const [, , url, key, serverPid, sidePort, sidePid, gigabytes = "1"] = process.argv;
-const MEGABYTES = Math.round(Number(gigabytes) * 1000);
-const BLOCKS = 16;
+const BLOCKS = 4;
+const PIECES = Math.round((Number(gigabytes) * 1e9) / (BLOCKS * 65536));
 const ROUNDS = 3000;
-const WINDOW = 4;
+/** Asked for at once: less than a megabyte, or the bridge takes the viewer to be slow. */
+const WINDOW = 3;
 const IDLE = 50;
 
 const asked = async (path, body) => {
@@ -52,11 +53,11 @@ async function pull(kind) {
     const viewer = await greeted(kind);
     const [spent, began] = [kinds[kind].spent(), performance.now()];
     for (let wanted = 0; wanted < WINDOW; wanted += 1) viewer.send(request(BLOCKS));
-    for (let got = 0; got < MEGABYTES; got += 1) {
+    for (let got = 0; got < PIECES; got += 1) {
         await viewer.skip(BLOCKS * 65536);
-        if (got + WINDOW < MEGABYTES) viewer.send(request(BLOCKS));
+        if (got + WINDOW < PIECES) viewer.send(request(BLOCKS));
     }
-    return ended(kind, viewer, spent, began, MEGABYTES * BLOCKS * 65536);
+    return ended(kind, viewer, spent, began, PIECES * BLOCKS * 65536);
 }
 
 async function push(kind) {
@@ -65,17 +66,19 @@ async function push(kind) {
     const text = Buffer.alloc(8 + 65536, 0x61);
     text.writeUInt32BE(0x06000000, 0);
     text.writeUInt32BE(65536, 4);
-    const most = (MEGABYTES * BLOCKS) / 2;
+    const most = PIECES * BLOCKS;
+    let bells = 0;
     for (let sent = 0; sent < most; sent += 1) {
         viewer.send(text);
         // A bell for each megabyte, so that no more than a few wait in any buffer.
         if (sent % 16 === 15) {
             viewer.send(request(0));
-            if (sent > 16 * WINDOW) await viewer.read(1);
+            bells += 1;
+            if (bells > 2) await viewer.read(1).then(() => (bells -= 1));
         }
     }
     viewer.send(request(0));
-    await viewer.read(1);
+    await viewer.read(bells + 1);
     return ended(kind, viewer, spent, began, most * text.length);
 }
 

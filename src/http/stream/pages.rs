@@ -134,6 +134,14 @@ impl Pages {
         Ok(tabs)
     }
 
+    /// Where a tab is now.
+    pub async fn address(&self, target: &str) -> Result<String, Failed> {
+        let params = json!({ "targetId": target });
+        let answer = self.call(None, "Target.getTargetInfo", params).await?;
+        let url = answer.pointer("/targetInfo/url").and_then(Value::as_str);
+        Ok(url.unwrap_or_default().to_owned())
+    }
+
     async fn is_in_view(&self, target: &str) -> bool {
         let asked = async {
             let expression = "document.visibilityState === 'visible'";

@@ -88,7 +88,9 @@ async fn follow(pages: &Pages, frames: &mpsc::Sender<Frame>) -> Option<Infallibl
                 }
                 let Ok(cast) = serde_json::from_value::<Cast>(params) else { continue };
                 let number = cast.session_id;
-                frames.send(cast.of(tab)).await.ok()?;
+                // The page may be another one than when it was last looked at.
+                let url = pages.address(&tab.id).await.unwrap_or_else(|_| tab.url.clone());
+                frames.send(cast.at(url)).await.ok()?;
                 pages.tell(of, "Page.screencastFrameAck", json!({ "sessionId": number }));
             }
             () = sleep_until(look_at) => {
@@ -120,12 +122,12 @@ async fn look(pages: &Pages, shown: Option<(Tab, String)>) -> Option<(Tab, Strin
 }
 
 impl Cast {
-    fn of(self, tab: &Tab) -> Frame {
+    fn at(self, url: String) -> Frame {
         Frame {
             picture: self.data,
             width: self.metadata.device_width,
             height: self.metadata.device_height,
-            url: tab.url.clone(),
+            url,
         }
     }
 }

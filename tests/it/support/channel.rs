@@ -3,7 +3,7 @@
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -27,8 +27,9 @@ impl Channel {
 
     /// The next message, or the code with which there will be none.
     pub async fn next(&mut self) -> Result<Value, u16> {
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let message = timeout(PATIENCE, self.0.next()).await.expect("silence");
+            let message = timeout_at(deadline, self.0.next()).await.expect("silence");
             match message.expect("closed without a word").unwrap() {
                 Message::Text(text) => return Ok(serde_json::from_str(&text).unwrap()),
                 Message::Close(frame) => return Err(frame.expect("no code").code.into()),
