@@ -72,6 +72,21 @@ pub struct Ticket {
     pub expires_at: DateTime<Utc>,
 }
 
+impl Ticket {
+    /// Whether this page may come with it. One for a single page asks for that page's name, or
+    /// any number of pages without a name would be the first.
+    pub fn admits(&self, client: Option<&ClientId>) -> bool {
+        match self.uses {
+            Uses::Many => true,
+            Uses::Single => match (client, &self.bound_to) {
+                (None, _) => false,
+                (Some(_), None) => true,
+                (Some(client), Some(bound)) => client == bound,
+            },
+        }
+    }
+}
+
 /// All tickets of this node, by the hash of their secret.
 #[derive(Debug, Clone, Default)]
 pub struct Tickets {
@@ -104,11 +119,17 @@ impl Tickets {
         tickets
     }
 
-    /// Binds a ticket for one page to that page.
-    pub(super) fn bind(&self, id: ViewerId, client: &ClientId) {
-        for mut ticket in self.known.iter_mut().filter(|ticket| ticket.id == id) {
+    /// Lets a page in with this ticket, to which one for a single page is bound from now on. Says
+    /// whether it may come: another may have been first, and the ticket may have been revoked.
+    pub(super) fn admit(&self, id: ViewerId, client: Option<&ClientId>) -> bool {
+        let Some(mut ticket) = self.known.iter_mut().find(|ticket| ticket.id == id) else {
+            return false;
+        };
+        let admitted = ticket.admits(client);
+        if admitted && let Some(client) = client {
             ticket.bound_to.get_or_insert_with(|| client.clone());
         }
+        admitted
     }
 
     /// Whether there was such a ticket of this session.

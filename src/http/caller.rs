@@ -20,7 +20,6 @@ use super::ui_session::{Claims, is_one};
 use crate::actors::clock::Clock;
 use crate::actors::secrets::Secrets;
 use crate::actors::session::Visit;
-use crate::actors::tickets::Uses;
 use crate::db::{Db, DbError, api_keys};
 use crate::domain::control::{ClientId, Credential};
 use crate::domain::ids::{ApiKeyId, OrganizationId};
@@ -189,7 +188,7 @@ fn by_ticket(request: &HttpRequest, client: Option<ClientId>) -> Option<Visitor>
     let session = request.match_info().get("id")?.parse().ok()?;
     let world = &front.world;
     let ticket = world.views.tickets.opened(session, &secret, world.clock.now())?;
-    if ticket.bound_to.is_some() && ticket.uses == Uses::Single && ticket.bound_to != client {
+    if !ticket.admits(client.as_ref()) {
         return None;
     }
     let credential = Credential::Ticket(ticket.id);

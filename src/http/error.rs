@@ -150,6 +150,9 @@ fn session(cause: &SessionError) -> Problem {
         }
         SessionError::TooManyViewers { .. } => limited("too_many_viewers", cause),
         SessionError::TooManyTickets { .. } => limited("too_many_tickets", cause),
+        SessionError::TicketUsed => {
+            Problem::new(StatusCode::FORBIDDEN, "ticket_used", cause.to_string())
+        }
         SessionError::UnknownViewer(_) => {
             Problem::new(StatusCode::NOT_FOUND, "viewer_unknown", cause.to_string())
         }

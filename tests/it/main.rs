@@ -25,4 +25,5 @@ mod requests;
 mod sessions;
 mod stopping;
 mod support;
+mod viewers;
 mod world;

@@ -144,9 +144,21 @@ impl Watchers {
 }
 
 impl Session {
+    /// Whether this viewer may have another connection of this kind.
+    pub(super) fn admit(&self, visit: &Visit, kind: Kind) -> Result<(), SessionError> {
+        self.room_for(kind)?;
+        match visit.credential {
+            Credential::Key(_) => Ok(()),
+            Credential::Ticket(ticket) => {
+                let admitted = self.world.views.tickets.admit(ticket, visit.client.as_ref());
+                if admitted { Ok(()) } else { Err(SessionError::TicketUsed) }
+            }
+        }
+    }
+
     /// Whether another connection for this may be made. As many as may watch may also have each
     /// of the connections that go with it.
-    pub(super) fn room_for(&self, kind: Kind) -> Result<(), SessionError> {
+    fn room_for(&self, kind: Kind) -> Result<(), SessionError> {
         let settings = &self.world.settings;
         let there = match kind {
             Kind::Vnc | Kind::Pictures => self.watchers.watching(),
@@ -179,9 +191,6 @@ impl Session {
         let now = self.world.clock.now();
         let id: ViewerId = self.world.mint.mint(now);
         let (party, role) = (visit.party(), visit.role);
-        if let (Credential::Ticket(ticket), Some(client)) = (visit.credential, &visit.client) {
-            self.world.views.tickets.bind(ticket, client);
-        }
         self.tell(EventKind::ViewerJoined, visitor(id, &visit, kind));
         let out = CancellationToken::new();
         let connection = Connection { visit, kind, since: now, out: out.clone() };

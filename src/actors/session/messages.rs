@@ -65,6 +65,9 @@ pub enum SessionError {
         /// How many may be; `sessions.max_tickets` sets it.
         limit: usize,
     },
+    /// A ticket for one page, and another page came with it first; or it was revoked just now.
+    #[error("this ticket is another page's, or was revoked")]
+    TicketUsed,
     /// There is no such ticket and no such connection.
     #[error("viewer {0} does not exist")]
     UnknownViewer(ViewerId),
@@ -94,6 +97,7 @@ impl Classified for SessionError {
             | Self::Control(_)
             | Self::TooManyViewers { .. }
             | Self::TooManyTickets { .. }
+            | Self::TicketUsed
             | Self::UnknownViewer(_) => Outcome::Refused,
             Self::Capture(_) | Self::Desktop(_) | Self::NotStored(_) => Outcome::Failed,
             Self::Unanswered(_) => Outcome::Unanswered,

@@ -99,7 +99,7 @@ impl Handle<Join> for Session {
         Join { visit, kind }: Join,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Joined, SessionError>> {
-        if let Err(refusal) = self.desktop().and_then(|_there| self.room_for(kind)) {
+        if let Err(refusal) = self.desktop().and_then(|_there| self.admit(&visit, kind)) {
             return answered(Err(refusal));
         }
         answered(Ok(self.connect(visit, kind, ctx)))

@@ -69,7 +69,7 @@ impl Handle<Watch> for Session {
         Watch { visit }: Watch,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Watching, SessionError>> {
-        if let Err(refusal) = self.desktop().and_then(|_there| self.room_for(Kind::Vnc)) {
+        if let Err(refusal) = self.desktop().and_then(|_there| self.admit(&visit, Kind::Vnc)) {
             return answered(Err(refusal));
         }
         let seat = match self.desktop() {
@@ -90,11 +90,12 @@ impl Handle<Follow> for Session {
         Follow { visit }: Follow,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Followed, SessionError>> {
-        if let Err(refusal) = self.room_for(Kind::Pictures) {
-            return answered(Err(refusal));
-        }
-        let following = match self.desktop() {
-            Ok(desktop) => desktop.screen().follow(None),
+        let following = self.desktop().and_then(|desktop| {
+            self.admit(&visit, Kind::Pictures)?;
+            Ok(desktop.screen().follow(None))
+        });
+        let following = match following {
+            Ok(following) => following,
             Err(refusal) => return answered(Err(refusal)),
         };
         let connected = self.connect(visit, Kind::Pictures, ctx);

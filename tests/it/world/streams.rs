@@ -8,7 +8,7 @@ use super::Site;
 use crate::support::channel::Channel;
 use crate::support::client::{Client, id_of};
 use crate::support::viewer::{Viewer, refusal, screenshot_share, screenshot_shows};
-use crate::support::{Setup, eventually};
+use crate::support::{Setup, TestServer, eventually};
 
 const DARK: [u8; 3] = [0x10, 0x18, 0x28];
 const RED: [u8; 3] = [0xff, 0, 0];
@@ -98,6 +98,22 @@ async fn a_screencast_shows_the_page_and_input_over_devtools_takes_control() {
     assert_eq!(driver.closed().await, 1000);
     let ended = client.socket_url(&input(&format!("apikey={key}&client_id=tab")));
     assert_eq!(refusal(&ended).await, 4404, "a session that has ended");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn viewers_come_back_when_the_vnc_server_is_killed() {
+    let site = Site::start().await;
+    let server = Setup::real().start().await;
+    let client = &server.client;
+    let id = showing(client, &site, "colour.html?c=0000ff").await;
+    let mut before = Viewer::of(client, &id).await;
+    before.sees([0, 0, 0xff]).await;
+    TestServer::kill(server.program(&id, "x11vnc"));
+    assert_eq!(before.closed().await, 1000, "the VNC server is gone, and the session is not");
+    let mut after = Viewer::of(client, &id).await;
+    after.sees([0, 0, 0xff]).await;
+    assert_eq!(client.look(&id).await["status"], "running");
     server.stop().await;
 }
 

@@ -88,9 +88,9 @@ pub async fn input(
 async fn serve(socket: Socket, front: Data<Front>, visitor: Visitor, mut subject: Subject) {
     let mut line = Line::new(socket, LONGEST);
     let begun = async {
-        let session = subject.session().await.map_err(|close| match close.code {
-            CloseCode::Normal => Close::new(CloseCode::Closing, "the run is closing"),
-            _other => close,
+        let session = subject.session().await.map_err(|close| {
+            let closing = close.code == CloseCode::Normal;
+            if closing { Close::new(CloseCode::Closing, "the run is closing") } else { close }
         })?;
         ready(&front, &visitor, session).await?;
         let visit = visitor.visit.clone();
