@@ -131,7 +131,7 @@ async fn a_client_of_ones_own_is_told_where_the_vnc_server_is_and_a_ticket_does_
     let other = server.another_organization().await;
     other.get(&path).await.problem(404, "session_unknown");
     let wrong = client.get(&format!("{path}?wait_seconds=0")).await.wrong_fields();
-    assert_eq!(wrong.into_keys().collect::<Vec<_>>(), ["wait_seconds"]);
+    assert_eq!(wrong.into_keys().collect::<Vec<_>>(), ["query.wait_seconds"]);
     server.stop().await;
 }
 

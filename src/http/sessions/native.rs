@@ -29,7 +29,7 @@ use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::validation::Fields;
+use crate::http::validation::{Fields, Part};
 use crate::system::vnc;
 
 /// How long the VNC server waits for a client that asks for nothing else.
@@ -87,7 +87,7 @@ pub async fn native(
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let seconds = wait_seconds.unwrap_or(USUAL_WAIT);
-    let mut fields = Fields::new();
+    let mut fields = Fields::of(Part::Query);
     let within = (1..=LONGEST_WAIT).contains(&seconds);
     fields.require("wait_seconds", seconds, within, format!("expected 1 to {LONGEST_WAIT}"));
     fields.finish()?;

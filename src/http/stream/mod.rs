@@ -83,6 +83,15 @@ where
     Err(Close::new(CloseCode::TryAgainLater, reason))
 }
 
+/// Lets a refusal of one that was accepted already take as long as any other.
+async fn slowly<T>(asked: impl Future<Output = Result<T, Close>>) -> Result<T, Close> {
+    let answer = asked.await;
+    if answer.is_err() {
+        tokio::time::sleep(bridge::REFUSAL_DELAY).await;
+    }
+    answer
+}
+
 fn turn_away(
     request: &HttpRequest,
     payload: web::Payload,

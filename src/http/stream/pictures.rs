@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::line::Line;
 use super::screencast::{Frame, cast};
 use super::subject::Subject;
-use super::{Named, asked, over, turn_away};
+use super::{Named, asked, over, slowly, turn_away};
 use crate::actors::session::{Connected, Follow, Join, Kind, Picture};
 use crate::http::body::parse_query;
 use crate::http::bridge::{self, Close, CloseCode, Socket};
@@ -144,9 +144,11 @@ impl Stream {
         let visit = self.visitor.visit.clone();
         let (source, connected) = if self.page_only {
             let message = Join { visit, kind: Kind::Pictures };
-            (Source::Page, asked(&self.front, &self.visitor, session, message).await?)
+            let joined = slowly(asked(&self.front, &self.visitor, session, message)).await?;
+            (Source::Page, joined)
         } else {
-            let followed = asked(&self.front, &self.visitor, session, Follow { visit }).await?;
+            let message = Follow { visit };
+            let followed = slowly(asked(&self.front, &self.visitor, session, message)).await?;
             (Source::Display(followed.following), followed.connected)
         };
         let close = self.show(line, &mut subject, source, &connected).await;

@@ -87,6 +87,38 @@ async fn control_survives_a_reconnect_of_the_same_page_and_not_its_absence() {
 }
 
 #[actix::test]
+async fn a_page_is_there_as_long_as_it_has_any_connection_to_ask_over() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let grace = Duration::from_secs(stage.world.settings.control_grace_seconds);
+    let (id, mut view) = stage.running().await;
+    let channel = ask!(stage, id, join(visit("ann", Role::Control))).unwrap();
+    let over_devtools = Join { visit: visit("ann", Role::Control), kind: Kind::Input };
+    let input = ask!(stage, id, over_devtools).unwrap();
+    ask!(stage, id, TakeControl { viewer: input.id }).unwrap();
+    drop(channel);
+    sleep(grace * 2).await;
+    assert_eq!(holder(&view.borrow()).as_deref(), Some("ann"));
+    assert_eq!(view.borrow().viewers, 0, "neither of them shows anything");
+    drop(input);
+    view.wait_for(|view| view.control == Control::Agent).await.unwrap();
+}
+
+#[actix::test]
+async fn of_two_pages_that_come_at_once_with_a_ticket_for_one_the_second_is_refused() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let (id, _view) = stage.running().await;
+    let made = ask!(stage, id, Invite { uses: Uses::Single, ..invite(Role::Watch) }).unwrap();
+    let credential = Credential::Ticket(made.ticket.id);
+    let page = |name: &str| Visit { credential, ..visit(name, Role::Watch) };
+    let _ann = ask!(stage, id, Watch { visit: page("ann") }).unwrap();
+    let refused = ask!(stage, id, Watch { visit: page("bob") });
+    assert!(matches!(refused, Err(RouteError::Session(SessionError::TicketUsed))));
+    ask!(stage, id, join(page("ann"))).unwrap();
+}
+
+#[actix::test]
 async fn control_goes_back_when_nothing_is_typed_and_stays_with_whoever_types() {
     pause();
     let stage = Stage::new(Outside::default());

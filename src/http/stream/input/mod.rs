@@ -26,7 +26,7 @@ use self::held::Held;
 use super::line::Line;
 use super::pages::Pages;
 use super::subject::Subject;
-use super::{Named, asked, over, turn_away, wrong_credentials};
+use super::{Named, asked, over, slowly, turn_away, wrong_credentials};
 use crate::actors::session::{CedeControl, Connected, Join, Kind, TakeControl};
 use crate::domain::ids::SessionId;
 use crate::domain::session::SessionStatus;
@@ -98,7 +98,7 @@ async fn serve(socket: Socket, front: Data<Front>, visitor: Visitor, mut subject
         Ok((session, asked(&front, &visitor, session, message).await?))
     };
     let begun = tokio::select! {
-        begun = begun => begun,
+        begun = slowly(begun) => begun,
         close = line.left() => Err(close),
     };
     let close = match begun {
