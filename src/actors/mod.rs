@@ -8,6 +8,7 @@
 pub mod ask;
 pub mod clock;
 pub mod events;
+pub mod films;
 pub mod journal;
 pub mod passes;
 mod registration;

@@ -1,7 +1,7 @@
 //! A world for the actors' tests: a store in memory, desktops that are none, a paused clock.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -31,14 +31,16 @@ use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{Mint, NodeId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
+use crate::domain::rfb::Dialect;
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, WorkflowRecord};
 use crate::domain::session::{
     DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus, Size,
 };
 use crate::system::desktop::{
     AdoptError, CaptureError, Desktop, Files, Following, Format, Launch, LaunchError, Order,
-    Picture, Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
+    Picture, Reel, Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
 };
+use crate::system::film::{self, Films};
 use crate::system::python::Python;
 use crate::workflow;
 use crate::workflow::host::Devtools;
@@ -99,6 +101,7 @@ impl Stage {
             secrets: Secrets::new([3; 32]),
             store: rows.clone(),
             launcher: desktops.clone(),
+            films: no_films(),
             browsers: Arc::new(NoBrowser),
             settings: outside.settings,
             workflow: workflow::Settings::default(),
@@ -134,6 +137,16 @@ impl Stage {
 
 pub fn occupant(name: &str) -> Occupant {
     Occupant { runnable_type: RunnableType::External, runnable_id: name.parse().unwrap() }
+}
+
+/// There is nothing to film, and nothing that would make a film of it.
+fn no_films() -> Films {
+    let settings = film::Settings {
+        ffmpeg: "/nonexistent/ffmpeg".into(),
+        black_box: false,
+        ..film::Settings::default()
+    };
+    Films::new(Path::new("/nonexistent"), settings, String::new(), Handle::current())
 }
 
 #[derive(Debug)]
@@ -328,6 +341,16 @@ impl Store for Rows {
                 |it: &&WorkflowRecord| it.organization == organization && it.permanent_id == id;
             Ok(workflows.iter().find(is_it).cloned())
         })
+    }
+
+    fn retire_artifacts(
+        &self,
+        _: OrganizationId,
+        _: String,
+        _: u32,
+        _: DateTime<Utc>,
+    ) -> Stored<Vec<ArtifactRecord>> {
+        self.write(|_| Ok(Vec::new()))
     }
 
     fn insert_audit(&self, _: Vec<AuditEvent>) -> Stored {
@@ -526,6 +549,11 @@ impl Screen for FakeScreen {
         let (_, pictures) = watch::channel(None);
         Following { pictures, guard: CancellationToken::new().drop_guard() }
     }
+
+    fn film(&self, _: Duration) -> Reel {
+        let (_, frames) = mpsc::channel(1);
+        Reel { frames, guard: CancellationToken::new().drop_guard() }
+    }
 }
 
 #[derive(Debug)]
@@ -535,7 +563,8 @@ impl VncServer for FakeVnc {
     fn take_seat(&self) -> BoxFuture<'static, Result<VncSeat, Failure>> {
         Box::pin(async {
             let address = "127.0.0.1:5900".parse().unwrap();
-            let endpoint = VncEndpoint { address, password: "secret".into() };
+            let endpoint =
+                VncEndpoint { address, password: "secret".into(), dialect: Dialect::X11VNC };
             Ok(VncSeat { endpoint, guard: CancellationToken::new().drop_guard() })
         })
     }

@@ -15,6 +15,7 @@ use crate::domain::ids::{OrganizationId, RunId, SessionId};
 use crate::domain::occupancy::{Occupant, Place};
 use crate::domain::run::{BlockRecord, RunRecord};
 use crate::domain::session::SessionRecord;
+use crate::system::film::Slate;
 
 /// A session as it was last published.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct SessionView {
     pub viewers: usize,
     /// Whose input reaches the browser.
     pub control: Control,
+    /// Its recordings under way, the oldest first.
+    pub recordings: Vec<Slate>,
     /// Whether its desktop is being taken down.
     pub closing: bool,
 }
@@ -42,6 +45,7 @@ impl SessionView {
             waiters: Vec::new(),
             viewers: 0,
             control: Control::Agent,
+            recordings: Vec::new(),
             closing: false,
         }
     }

@@ -18,6 +18,7 @@ use crate::db::store::Store;
 use crate::domain::ids::{Mint, NodeId};
 use crate::domain::session::DesktopIdentity;
 use crate::system::desktop::Launch;
+use crate::system::film::Films;
 use crate::system::python::Python;
 use crate::workflow;
 use crate::workflow::host::Devtools;
@@ -52,6 +53,8 @@ pub struct World {
     pub store: Arc<dyn Store>,
     /// What brings desktops up.
     pub launcher: Arc<dyn Launch>,
+    /// What makes films.
+    pub films: Films,
     /// What connects to browsers.
     pub browsers: Arc<dyn Dial>,
     /// Limits and defaults.

@@ -44,6 +44,7 @@ use crate::http::caller::Keys;
 use crate::http::front::Front;
 use crate::http::{self};
 use crate::system::desktop::Desktops;
+use crate::system::film::Films;
 use crate::system::python::Python;
 
 /// How to serve, beyond the settings: what belongs to one start and not to the installation.
@@ -94,6 +95,12 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         secrets: Secrets::new(data.secret),
         store: Arc::new(db.clone()),
         launcher: Arc::new(desktops.clone()),
+        films: Films::new(
+            &settings.data,
+            settings.recording.clone(),
+            settings.desktop.path.clone(),
+            runtime.clone(),
+        ),
         browsers: Arc::new(browsers::Browsers),
         settings: settings.sessions.clone(),
         python: Python::new(

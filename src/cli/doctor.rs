@@ -79,7 +79,7 @@ pub(super) async fn doctor(
 ) -> anyhow::Result<Ending> {
     let settings = arguments.settings.load(environment)?.settings;
     let mut checks = checks(&settings);
-    let of_desktops = system::doctor::checks(&settings.desktop).await;
+    let of_desktops = system::doctor::checks(&settings.desktop, &settings.recording).await;
     checks.extend(of_desktops.into_iter().map(Check::from));
     Ok(report(&checks, arguments.json))
 }

@@ -35,6 +35,8 @@ pub struct Settings {
     pub database: db::Settings,
     /// How desktops are brought up, watched and ended.
     pub desktop: system::Settings,
+    /// Recordings, and the black box.
+    pub recording: system::film::Settings,
     /// Limits and defaults of sessions, occupancies and runs.
     pub sessions: actors::Settings,
     /// How the blocks of workflows are executed.
@@ -53,6 +55,7 @@ impl Default for Settings {
             http: http::Settings::default(),
             database: db::Settings::default(),
             desktop: system::Settings::default(),
+            recording: system::film::Settings::default(),
             sessions: actors::Settings::default(),
             workflow: workflow::Settings::default(),
             events: actors::events::Settings::default(),
@@ -99,10 +102,14 @@ impl Checked for Settings {
         wrong.extend(self.http.check().into_iter().map(|http::Wrong { key, message }| {
             WrongValue { key: format!("http.{key}"), message }
         }));
-        wrong.extend(self.sessions.problems().into_iter().map(|message| {
-            let key = message.split(' ').next().unwrap_or_default();
-            WrongValue { key: format!("sessions.{key}"), message: message.clone() }
-        }));
+        for (section, problems) in
+            [("sessions", self.sessions.problems()), ("recording", self.recording.problems())]
+        {
+            wrong.extend(problems.into_iter().map(|message| {
+                let key = message.split(' ').next().unwrap_or_default();
+                WrongValue { key: format!("{section}.{key}"), message: message.clone() }
+            }));
+        }
         wrong.extend(
             self.workflow
                 .problems()

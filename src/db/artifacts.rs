@@ -1,6 +1,6 @@
 //! Stored files that runs and sessions made.
 
-use chrono::NaiveDateTime;
+use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -165,4 +165,34 @@ pub(super) async fn insert(db: &Db, artifact: ArtifactRecord) -> Result<(), Stor
     })
     .await?;
     Ok(())
+}
+
+pub(super) async fn retire(
+    db: &Db,
+    organization: OrganizationId,
+    artifact_type: String,
+    keep: u32,
+    before: DateTime<Utc>,
+) -> Result<Vec<ArtifactRecord>, StoreError> {
+    let before = stored(before);
+    let rows: Vec<Row> = on!(db, write, |c| {
+        let of_type = artifacts::table
+            .filter(artifacts::organization_id.eq(organization.to_string()))
+            .filter(artifacts::artifact_type.eq(artifact_type))
+            .order((artifacts::created_at.desc(), artifacts::id.desc()));
+        let rows: Vec<Row> = of_type.select(Row::as_select()).load(c).await?;
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        let retired: Vec<Row> = rows
+            .into_iter()
+            .enumerate()
+            .filter(|(place, row)| *place >= keep || row.created_at < before)
+            .map(|(_, row)| row)
+            .collect();
+        let ids: Vec<String> = retired.iter().map(|row| row.id.clone()).collect();
+        let delete = diesel::delete(artifacts::table.filter(artifacts::id.eq_any(ids)));
+        delete.execute(c).await?;
+        Ok(retired)
+    })
+    .await?;
+    Ok(all(rows)?)
 }

@@ -138,6 +138,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         id: WorkflowPermanentId,
     ) -> Stored<Option<WorkflowRecord>>;
 
+    /// Removes the organization's artifacts of this type that were stored before `before`, and
+    /// those beyond the `keep` newest. Gives them, for their files.
+    fn retire_artifacts(
+        &self,
+        organization: OrganizationId,
+        artifact_type: String,
+        keep: u32,
+        before: DateTime<Utc>,
+    ) -> Stored<Vec<ArtifactRecord>>;
+
     /// State-changing messages, for the audit trail.
     fn insert_audit(&self, events: Vec<AuditEvent>) -> Stored;
 }

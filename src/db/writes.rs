@@ -92,6 +92,19 @@ impl Store for Db {
         Box::pin(async move { Ok(workflows::latest(&db, organization, id).await?) })
     }
 
+    fn retire_artifacts(
+        &self,
+        organization: OrganizationId,
+        artifact_type: String,
+        keep: u32,
+        before: DateTime<Utc>,
+    ) -> Stored<Vec<ArtifactRecord>> {
+        let db = self.clone();
+        Box::pin(
+            async move { artifacts::retire(&db, organization, artifact_type, keep, before).await },
+        )
+    }
+
     fn insert_audit(&self, events: Vec<AuditEvent>) -> Stored {
         let db = self.clone();
         Box::pin(async move { audit_events::insert(&db, events).await })

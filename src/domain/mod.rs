@@ -8,6 +8,7 @@ pub mod control;
 pub mod deadlines;
 pub mod debug_session;
 pub mod event;
+pub mod film;
 pub mod given;
 pub mod ids;
 pub mod lease;

@@ -35,7 +35,7 @@ pub fn routes(config: &mut ServiceConfig) {
 pub struct ArtifactResource {
     /// `a_…`.
     pub artifact_id: String,
-    /// `screenshot`, `screenshot_final`, `download`, `pdf`, …
+    /// `screenshot`, `screenshot_final`, `download`, `pdf`, `recording`, `black_box`, …
     pub artifact_type: String,
     /// Where it can be read with the organization's key.
     pub uri: String,
@@ -88,6 +88,38 @@ impl ArtifactResource {
             archived: false,
             created_at: record.created_at,
             modified_at: record.created_at,
+        }
+    }
+}
+
+/// A file, as the compatible API lists it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FileResource {
+    /// Where it can be read without a key, for a while.
+    pub url: String,
+    /// A hash of the content.
+    pub checksum: Option<String>,
+    /// Its name.
+    pub filename: String,
+    /// In bytes.
+    pub file_size: i64,
+    /// When it was stored.
+    pub modified_at: DateTime<Utc>,
+    /// `a_…`.
+    pub artifact_id: String,
+}
+
+impl FileResource {
+    /// The file as clients see it.
+    pub fn of(record: &ArtifactRecord, front: &Front) -> Self {
+        let shown = ArtifactResource::of(record, front);
+        Self {
+            url: shown.signed_url,
+            checksum: shown.checksum,
+            filename: shown.file_name,
+            file_size: shown.file_size,
+            modified_at: shown.modified_at,
+            artifact_id: shown.artifact_id,
         }
     }
 }
@@ -259,7 +291,13 @@ pub async fn content(
 fn disposition(record: &ArtifactRecord) -> String {
     let shown = matches!(
         record.media_type.as_str(),
-        "image/png" | "image/jpeg" | "image/gif" | "image/webp" | "application/pdf"
+        "image/png"
+            | "image/jpeg"
+            | "image/gif"
+            | "image/webp"
+            | "video/mp4"
+            | "video/webm"
+            | "application/pdf"
     );
     let kind = if shown { "inline" } else { "attachment" };
     let name = file_name(record);

@@ -14,7 +14,7 @@ use super::problem::Problem;
 use crate::actors::ask::Unanswered;
 use crate::actors::registry::{RegistryError, RouteError, RunRouteError};
 use crate::actors::run::RunError;
-use crate::actors::session::SessionError;
+use crate::actors::session::{FilmError, SessionError};
 use crate::db::DbError;
 use crate::db::store::StoreError;
 use crate::domain::control;
@@ -155,10 +155,25 @@ fn session(cause: &SessionError) -> Problem {
         }
         SessionError::QueueFull { .. } => limited("queue_full", cause),
         SessionError::WaitCalledOff => conflict("wait_called_off", cause),
+        SessionError::TooManyRecordings { .. } => limited("too_many_recordings", cause),
+        SessionError::UnknownRecording(_) => {
+            Problem::new(StatusCode::NOT_FOUND, "recording_unknown", cause.to_string())
+        }
+        SessionError::Film(cause) => film(cause),
         SessionError::Capture(_) => unavailable("capture_failed", cause),
         SessionError::Desktop(failure) => failed_start(failure),
         SessionError::NotStored(cause) => store(cause),
         SessionError::Unanswered(cause) => unanswered(*cause),
+    }
+}
+
+/// What a film needs is not there: the machine's fault, but never 500 and above, see `limited`.
+fn film(cause: &FilmError) -> Problem {
+    let failed = |code| Problem::new(StatusCode::FAILED_DEPENDENCY, code, cause.to_string());
+    match cause {
+        FilmError::NoFfmpeg { .. } => failed("ffmpeg_missing"),
+        FilmError::DiskFull { .. } => limited("disk_full", cause),
+        FilmError::Failed { .. } => failed("recording_failed"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The X display of a session: Xvfb, its cookie, its lock and its socket.
+//! The X display of a session: Xvfb or Xtigervnc, its cookie, its lock and its socket.
 //!
 //! The number is taken by the X server itself, atomically, and read back from it. The cookie is
 //! written before it starts, for every address and number, because the number is not known yet.
@@ -17,13 +17,40 @@ use super::settings::Settings;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{Failure, Size};
 
-pub(super) const STAGE: Stage = Stage { name: "xvfb", package: "xvfb" };
+const XVFB: Stage = Stage { name: "xvfb", package: "xvfb" };
+const TIGERVNC: Stage = Stage { name: "tigervnc", package: "tigervnc-standalone-server" };
+
+/// The code of the failure of an X server that is a VNC server and cannot have its port.
+pub(super) const PORT_BUSY: &str = "vnc_port_busy";
+
+/// The stage of an X server; `is_vnc` says whether it is a VNC server as well.
+pub(super) fn stage(is_vnc: bool) -> Stage {
+    if is_vnc { TIGERVNC } else { XVFB }
+}
 
 /// The name of the only kind of authorization that is used.
 pub(super) const COOKIE_NAME: &[u8] = b"MIT-MAGIC-COOKIE-1";
 
 /// The secret that a client of a display shows.
 pub type Cookie = [u8; 16];
+
+/// How an X server serves VNC: on loopback, to whoever has the password, and to many at once.
+const SERVES_VNC: &[&str] = &[
+    "-depth",
+    "24",
+    "-localhost",
+    "-UseIPv6=0",
+    "-SecurityTypes",
+    "VncAuth",
+    // Whoever only looks whether it listens would keep everybody on this machine out.
+    "-UseBlacklist=0",
+    "-AlwaysShared",
+    "-DisconnectClients=0",
+    // The browser's window fills the display, whose size is the session's.
+    "-AcceptSetDesktopSize=0",
+    // What the bridge lets through.
+    "-MaxCutText=1048576",
+];
 
 /// The content of an authority file with one cookie for every address and every display, as
 /// `Xau(3)` describes it: big-endian lengths before address, number, name and data.
@@ -65,17 +92,30 @@ pub struct Start<'a> {
     pub number: &'a Path,
     /// The file for its log.
     pub log: &'a Path,
+    /// As what it serves VNC; none for a server that does not.
+    pub vnc: Option<Rfb<'a>>,
+}
+
+/// What an X server is told that is a VNC server as well.
+#[derive(Debug, Clone, Copy)]
+pub struct Rfb<'a> {
+    /// On loopback.
+    pub port: u16,
+    /// The file with the password, as [`vnc::password_file`](super::vnc::password_file) has it.
+    pub password_file: &'a Path,
 }
 
 /// Brings an X server up. Each process is handed to `started` before it is waited for, so that
 /// the caller can end it when this is dropped or fails.
 pub async fn start(
-    Start { session, size, only, authority, number, log }: Start<'_>,
+    Start { session, size, only, authority, number, log, vnc }: Start<'_>,
     settings: &Settings,
     runtime: &Handle,
     started: impl Fn(&Process),
 ) -> Result<(u16, Process), Failure> {
-    let path = find(&settings.xvfb, &settings.path).ok_or_else(|| STAGE.missing(&settings.xvfb))?;
+    let stage = stage(vnc.is_some());
+    let program = if vnc.is_some() { &settings.tigervnc } else { &settings.xvfb };
+    let path = find(program, &settings.path).ok_or_else(|| stage.missing(program))?;
     let spawn = |display: Option<u16>| {
         // What a former one wrote here would be taken for the number of the new one.
         match fs::remove_file(number) {
@@ -84,14 +124,21 @@ pub async fn start(
             }
             Ok(()) | Err(_) => (),
         }
-        let screen = format!("{size}x24");
         let mut arguments: Vec<_> =
             display.map(|number| format!(":{number}").into()).into_iter().collect();
-        arguments.extend(
-            ["-displayfd", "1", "-screen", "0", &screen, "-nolisten", "tcp", "-noreset", "-s", "0"]
-                .map(Into::into),
-        );
+        arguments
+            .extend(["-displayfd", "1", "-nolisten", "tcp", "-noreset", "-s", "0"].map(Into::into));
         arguments.extend(["-auth".into(), authority.into()]);
+        match vnc {
+            None => arguments.extend(["-screen", "0", &format!("{size}x24")].map(Into::into)),
+            Some(Rfb { port, password_file }) => {
+                arguments.extend(SERVES_VNC.iter().map(Into::into));
+                arguments.extend(["-geometry", &size.to_string()].map(Into::into));
+                arguments.extend(["-rfbport", &port.to_string()].map(Into::into));
+                arguments.extend(["-desktop", &session.to_string()].map(Into::into));
+                arguments.extend(["-PasswordFile".into(), password_file.into()]);
+            }
+        }
         if !settings.glx {
             arguments.extend(["-extension", "GLX"].map(Into::into));
         }
@@ -105,7 +152,7 @@ pub async fn start(
             open_files: None,
         };
         let process =
-            Process::spawn(&program, runtime).map_err(|cause| STAGE.not_spawned(&cause))?;
+            Process::spawn(&program, runtime).map_err(|cause| stage.not_spawned(&cause))?;
         started(&process);
         Ok(process)
     };
@@ -113,17 +160,15 @@ pub async fn start(
 
     if only.is_some() {
         let process = spawn(only)?;
-        let display = STAGE.ready(&process, deadline, file_says(number, written)).await?;
-        return Ok((display, process));
+        return Ok((ready(stage, &process, deadline, number).await?, process));
     }
     let Some(range) = range(settings) else {
         let process = spawn(None)?;
-        let display = STAGE.ready(&process, deadline, file_says(number, written)).await?;
-        return Ok((display, process));
+        return Ok((ready(stage, &process, deadline, number).await?, process));
     };
     for candidate in range.clone().filter(|number| !socket(*number).exists()) {
         let process = spawn(Some(candidate))?;
-        match STAGE.ready(&process, deadline, file_says(number, written)).await {
+        match ready(stage, &process, deadline, number).await {
             Ok(display) => return Ok((display, process)),
             // Another one took it in between.
             Err(_) if process.has_exited() && is_taken(&process) => (),
@@ -132,7 +177,25 @@ pub async fn start(
     }
     let message = format!("none of the displays :{} to :{} is free", range.start(), range.end());
     let hint = "close a session, or widen `display_first` to `display_last`".to_owned();
-    Err(Failure { hint: Some(hint), ..failure(STAGE.name, "no_display_free", message) })
+    Err(Failure { hint: Some(hint), ..failure(stage.name, "no_display_free", message) })
+}
+
+/// The number of the display, once the server says it.
+async fn ready(
+    stage: Stage,
+    process: &Process,
+    deadline: std::time::Duration,
+    number: &Path,
+) -> Result<u16, Failure> {
+    let failure = match stage.ready(process, deadline, file_says(number, written)).await {
+        Ok(display) => return Ok(display),
+        Err(failure) => failure,
+    };
+    let has_no_port = |line: &String| line.contains("Address already in use");
+    if process.has_exited() && failure.log_tail.iter().any(has_no_port) {
+        return Err(Failure { code: PORT_BUSY.to_owned(), ..failure });
+    }
+    Err(failure)
 }
 
 fn range(settings: &Settings) -> Option<std::ops::RangeInclusive<u16>> {

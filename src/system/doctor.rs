@@ -8,8 +8,9 @@ use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
 use super::browser;
+use super::film;
 use super::process::{find, output};
-use super::settings::{Sandbox, Settings};
+use super::settings::{Sandbox, Settings, VncProgram};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -58,16 +59,34 @@ impl Check {
 }
 
 /// Looks at everything. Starts programs for their versions, and changes nothing.
-pub async fn checks(settings: &Settings) -> Vec<Check> {
-    let (xvfb, x11vnc, (chromium, sandbox)) =
-        tokio::join!(xvfb(settings), x11vnc(settings), chromium(settings));
+pub async fn checks(settings: &Settings, films: &film::Settings) -> Vec<Check> {
+    let is_within = settings.vnc_server == VncProgram::Tigervnc;
+    let display = async { if is_within { tigervnc(settings).await } else { xvfb(settings).await } };
+    let beside = async { if is_within { None } else { Some(x11vnc(settings).await) } };
+    let (display, x11vnc, (chromium, sandbox)) = tokio::join!(display, beside, chromium(settings));
     let machine = [shared_memory(), inotify(), open_files(), sockets()];
-    [xvfb, x11vnc, chromium, sandbox, ipcrm(settings)].into_iter().chain(machine).collect()
+    let programs = [display].into_iter().chain(x11vnc);
+    programs
+        .chain([chromium, sandbox, ffmpeg(settings, films).await, ipcrm(settings)])
+        .chain(machine)
+        .collect()
 }
 
 const XVFB: &str = "install the Debian package `xvfb`, or run `scripts/setup`";
 const X11VNC: &str = "install the Debian package `x11vnc`, or run `scripts/setup`";
 const CHROMIUM: &str = "install the Debian package `chromium`, or run `scripts/setup`";
+
+const TIGERVNC: &str =
+    "install the Debian package `tigervnc-standalone-server`, or run `scripts/setup`";
+
+/// The X server where the setting `vnc_server` wants one that is a VNC server as well.
+async fn tigervnc(settings: &Settings) -> Check {
+    // It says its version on standard error only.
+    match find(&settings.tigervnc, &settings.path) {
+        Some(path) => Check::new("tigervnc", path.display().to_string(), None),
+        None => Check::new("tigervnc", "missing".to_owned(), Some((Verdict::Failed, TIGERVNC))),
+    }
+}
 
 async fn xvfb(settings: &Settings) -> Check {
     // It has no argument that prints a version and ends well.
@@ -126,6 +145,16 @@ async fn version(
     }
 }
 
+const FFMPEG: &str = "install the Debian package `ffmpeg`, or run `scripts/setup`";
+
+async fn ffmpeg(settings: &Settings, films: &film::Settings) -> Check {
+    let Some(path) = find(&films.ffmpeg, &settings.path) else {
+        let bad = Some((Verdict::Warning, FFMPEG));
+        return Check::new("ffmpeg", "missing: nothing can be recorded".to_owned(), bad);
+    };
+    version("ffmpeg", &path, "-version", settings, (Verdict::Warning, FFMPEG)).await
+}
+
 fn ipcrm(settings: &Settings) -> Check {
     let hint = "install the Debian package `util-linux`";
     match find(Path::new("ipcrm"), &settings.path) {
@@ -179,12 +208,24 @@ mod tests {
     #[tokio::test]
     async fn what_is_missing_is_said_with_the_way_out() {
         let settings = Settings { xvfb: "no-such-xvfb".into(), ..Settings::default() };
-        let checks = checks(&settings).await;
+        let films = film::Settings { ffmpeg: "no-such-ffmpeg".into(), ..Default::default() };
+        let checks = checks(&settings, &films).await;
         let of = |name: &str| checks.iter().find(|check| check.name == name).unwrap();
         assert_eq!(of("xvfb").verdict, Verdict::Failed);
         assert!(of("xvfb").hint.as_deref().unwrap().contains("scripts/setup"));
         assert_eq!(of("chromium").verdict, Verdict::Ok, "{:?}", of("chromium"));
         assert!(of("chromium").found.contains("Chromium"), "{:?}", of("chromium"));
         assert_eq!(of("x11vnc").verdict, Verdict::Ok, "{:?}", of("x11vnc"));
+        assert_eq!(of("ffmpeg").verdict, Verdict::Warning, "{:?}", of("ffmpeg"));
+    }
+
+    #[tokio::test]
+    async fn where_the_display_is_the_vnc_server_that_is_what_is_looked_for() {
+        let settings = Settings { vnc_server: VncProgram::Tigervnc, ..Settings::default() };
+        let checks = checks(&settings, &film::Settings::default()).await;
+        let of = |name: &str| checks.iter().find(|check| check.name == name);
+        assert_eq!(of("tigervnc").unwrap().verdict, Verdict::Ok);
+        assert_eq!(of("ffmpeg").unwrap().verdict, Verdict::Ok);
+        assert_eq!((of("xvfb"), of("x11vnc")), (None, None));
     }
 }

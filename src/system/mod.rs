@@ -10,6 +10,7 @@ pub mod desktop;
 pub mod display;
 pub mod doctor;
 mod failure;
+pub mod film;
 pub mod process;
 pub mod python;
 mod readiness;

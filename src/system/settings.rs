@@ -19,6 +19,17 @@ pub enum Sandbox {
     Off,
 }
 
+/// Which program is the VNC server of a new desktop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VncProgram {
+    /// x11vnc, beside Xvfb, while somebody watches.
+    #[default]
+    X11vnc,
+    /// Xtigervnc, which is the X server as well.
+    Tigervnc,
+}
+
 /// How desktops are brought up, watched and ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -27,8 +38,12 @@ pub struct Settings {
     pub path: String,
     /// The X server: a name in `path`, or a path.
     pub xvfb: PathBuf,
-    /// The VNC server: a name in `path`, or a path.
+    /// Which VNC server a new desktop gets: `x11vnc` or `tigervnc`.
+    pub vnc_server: VncProgram,
+    /// The VNC server beside Xvfb: a name in `path`, or a path.
     pub x11vnc: PathBuf,
+    /// The X server that is a VNC server: a name in `path`, or a path.
+    pub tigervnc: PathBuf,
     /// The browser: a name in `path`, or a path. Looked for when it is not set.
     pub chromium: Option<PathBuf>,
     /// Further arguments for the browser, after ours and before the page.
@@ -72,7 +87,9 @@ impl Default for Settings {
         Self {
             path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
             xvfb: "Xvfb".into(),
+            vnc_server: VncProgram::default(),
             x11vnc: "x11vnc".into(),
+            tigervnc: "Xtigervnc".into(),
             chromium: None,
             chromium_arguments: Vec::new(),
             chromium_environment: BTreeMap::new(),

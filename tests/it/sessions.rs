@@ -220,3 +220,22 @@ async fn no_more_sessions_are_made_than_the_limit_allows() {
     server.client.session().await;
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_ffmpeg_nothing_is_recorded_and_that_is_said() {
+    let server = Setup::fakes().set("recording.ffmpeg", "no-such-ffmpeg").start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let path = format!("/v1/browser_sessions/{id}/recordings");
+    let refused = client.post(&path, json!({})).await.problem(424, "ffmpeg_missing");
+    assert!(refused["detail"].as_str().unwrap().contains("scripts/setup"), "{refused:#}");
+    let refused = client.ask_for_session(json!({"record": {"format": "mp4"}})).await;
+    refused.problem(424, "ffmpeg_missing");
+    let wrong = client.ask_for_session(json!({"record": {"format": "zip"}})).await;
+    assert_eq!(wrong.wrong_fields().into_keys().collect::<Vec<_>>(), ["body.record.format"]);
+    assert_eq!(client.get(&path).await.ok(), json!([]));
+    client.post(&format!("{path}/a_1/stop"), json!({})).await.problem(404, "recording_unknown");
+    client.get("/v1/browser_sessions/pbs_1/recordings").await.problem(404, "session_unknown");
+    client.post(&path, json!({"frame_rate": 0})).await.wrong_fields();
+    server.stop().await;
+}

@@ -14,7 +14,7 @@ use super::host::RunHost;
 use super::work::Taken;
 use super::{Ending, Finished, Job, Lease, Phase, Run, failed};
 use crate::actors::registry::{Route, RouteError};
-use crate::actors::session::{Begin, Grant, Heartbeat, SessionError, Wait};
+use crate::actors::session::{Begin, Grant, Heartbeat, Record, SessionError, Wait};
 use crate::actors::views::SessionView;
 use crate::db::store::{RunChange, StoreError};
 use crate::domain::event::EventKind;
@@ -135,9 +135,23 @@ impl Run {
                 run.record.started_at = Some(now);
                 run.tell(EventKind::RunStarted, Value::Null);
                 run.publish();
-                run.drive(session, ctx);
+                run.record(session, ctx);
             }
             Err(cause) => run.end(not_stored(&cause), ctx),
+        }));
+    }
+
+    /// Drives the session, recorded if that is wanted: from before the first block on.
+    fn record(&mut self, session: SessionId, ctx: &mut Context<Self>) {
+        let Some(wish) = self.assignment.record else { return self.drive(session, ctx) };
+        let message = Record { wish, run: Some(self.record.id) };
+        let route = Route { organization: self.record.organization, session, message };
+        let begun = self.registry.ask(route);
+        ctx.spawn(begun.into_actor(self).map(move |begun, run, ctx| {
+            if let Err(cause) = begun.unwrap_or_else(|cause| Err(RouteError::from(cause))) {
+                warn!(parent: &run.span, "the run is not recorded: {cause}");
+            }
+            run.drive(session, ctx);
         }));
     }
 

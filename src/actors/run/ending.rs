@@ -13,7 +13,7 @@ use super::records::block_data;
 use super::{Cancel, Continue, Ending, Lease, Phase, Run, RunError};
 use crate::actors::ask::{Answering, Handle, Unanswered, answered};
 use crate::actors::registry::{Route, RouteError};
-use crate::actors::session::{Close, Release};
+use crate::actors::session::{Close, Release, Wrap};
 use crate::actors::views::RunView;
 use crate::db::store::{RunChange, StoreError};
 use crate::domain::event::EventKind;
@@ -58,6 +58,34 @@ impl Run {
             return;
         }
         self.enter(Phase::Releasing);
+        let wrapped = self.wrap();
+        ctx.spawn(wrapped.into_actor(self).map(|wrapped, run, ctx| {
+            if let Err(cause) = wrapped {
+                warn!(parent: &run.span, "the run's films are not known to be stored: {cause}");
+            }
+            run.give_back(ctx);
+        }));
+    }
+
+    /// What was filmed of the run is finished while it still holds its session.
+    fn wrap(&self) -> impl Future<Output = Result<(), RouteError>> + use<> {
+        let status = self.ending.as_ref().map(|ending| ending.status);
+        let failed = matches!(status, Some(RunStatus::Failed | RunStatus::TimedOut));
+        let is_filmed = failed || self.assignment.record.is_some();
+        let session = self.record.session.filter(|_session| self.lease.is_some() && is_filmed);
+        let asked = session.map(|session| {
+            let message = Wrap { run: self.record.id, failed };
+            self.registry.ask(Route { organization: self.record.organization, session, message })
+        });
+        async move {
+            match asked {
+                Some(asked) => asked.await?,
+                None => Ok(()),
+            }
+        }
+    }
+
+    fn give_back(&mut self, ctx: &mut Context<Self>) {
         if let Some(heartbeat) = self.heartbeat.take() {
             ctx.cancel_future(heartbeat);
         }

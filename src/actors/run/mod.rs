@@ -48,6 +48,7 @@ use super::session::Grant;
 use super::views::{RunView, SessionView};
 use super::world::World;
 use crate::domain::event::EventKind;
+use crate::domain::film::Wish;
 use crate::domain::ids::{BlockRunId, SessionId};
 use crate::domain::lease::LeaseToken;
 use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
@@ -99,6 +100,8 @@ pub struct Assignment {
     pub work: Box<dyn Work>,
     /// The session it makes for itself when its record names none.
     pub own_session: SessionSpec,
+    /// How it is recorded, if it is.
+    pub record: Option<Wish>,
     /// How long it waits for its session.
     pub wait: Duration,
     /// How long it may take altogether.

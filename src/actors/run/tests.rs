@@ -73,6 +73,7 @@ fn new_run(session: Option<SessionId>) -> NewRun {
 
 async fn start(stage: &Stage, session: Option<SessionId>, script: Script) -> RunAccepted {
     let assignment = Assignment {
+        record: None,
         work: Box::new(script),
         own_session: SessionSpec::default(),
         wait: Duration::from_secs(600),
@@ -271,6 +272,7 @@ async fn a_run_that_waits_in_vain_says_who_holds_the_session() {
     stage.registry.ask(route).await.unwrap().unwrap();
 
     let assignment = Assignment {
+        record: None,
         work: Box::new(Script::Block),
         own_session: SessionSpec::default(),
         wait: Duration::from_secs(5),

@@ -36,6 +36,7 @@ impl Session {
             Phase::Starting { .. } | Phase::Running { .. } | Phase::Recovering { .. } => {}
         }
         info!(parent: &self.span, "session {} was taken over", self.record.id);
+        self.take_up_films(ctx);
         if self.record.status == SessionStatus::Created {
             // That server ended between the last step of the launch and the row.
             return self.store_start(desktop, ctx);
@@ -93,8 +94,15 @@ impl Session {
             let end = self.failed(failure);
             self.begin_closing(end, ctx);
         }
-        let swept = self.world.launcher.sweep(self.record.id, files).into_actor(self);
-        ctx.spawn(swept.map(|left, session, ctx| session.on_shut_down(left, ctx)));
+        self.take_up_films(ctx);
+        self.keep_last_moments(self.run_inside());
+        let films = self.wrap_films();
+        let swept = self.world.launcher.sweep(self.record.id, files);
+        let swept = async move {
+            films.await;
+            swept.await
+        };
+        ctx.spawn(swept.into_actor(self).map(|left, session, ctx| session.on_shut_down(left, ctx)));
     }
 }
 

@@ -65,7 +65,12 @@ impl Session {
     }
 
     pub(super) fn shut_down(&mut self, desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
-        let work = desktop.shut_down().instrument(self.span.clone()).into_actor(self);
+        let films = self.wrap_films();
+        let work = async move {
+            films.await;
+            desktop.shut_down().await
+        };
+        let work = work.instrument(self.span.clone()).into_actor(self);
         ctx.spawn(work.map(|left, session, ctx| session.on_shut_down(left, ctx)));
     }
 

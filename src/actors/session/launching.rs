@@ -88,6 +88,8 @@ impl Session {
         let expires_at = self.record.deadlines.expires_at;
         let data = json!({ "display_number": number, "expires_at": expires_at });
         self.tell(EventKind::SessionStarted, data);
+        self.film();
+        self.record_if_asked(ctx);
         self.next_turn(ctx);
         self.publish();
         self.set_timer(ctx);

@@ -13,11 +13,12 @@ use crate::actors::journal::{About, Outcome};
 use crate::actors::views::SessionView;
 use crate::db::store::StoreError;
 use crate::domain::control;
-use crate::domain::ids::{RunId, ViewerId};
+use crate::domain::ids::{ArtifactId, RunId, ViewerId};
 use crate::domain::lease::{LeaseHash, LeaseToken};
 use crate::domain::occupancy::{Generation, Occupant, Refusal, RunnableType};
 use crate::domain::session::{Failure, SessionStatus};
 use crate::system::desktop::{CaptureError, Format, Picture, VncSeat};
+use crate::system::film::FilmError;
 
 /// Why a session did not do what it was asked. Its state is as it was.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -68,6 +69,18 @@ pub enum SessionError {
     /// There is no such ticket and no such connection.
     #[error("viewer {0} does not exist")]
     UnknownViewer(ViewerId),
+    /// As many recordings of it are under way as may be.
+    #[error("{limit} recordings of this session are under way, which is the limit")]
+    TooManyRecordings {
+        /// How many may be; `recording.max_at_once` sets it.
+        limit: usize,
+    },
+    /// There is no such recording under way.
+    #[error("recording {0} does not exist")]
+    UnknownRecording(ArtifactId),
+    /// There is no film.
+    #[error(transparent)]
+    Film(#[from] FilmError),
     /// There is no picture.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -94,8 +107,16 @@ impl Classified for SessionError {
             | Self::Control(_)
             | Self::TooManyViewers { .. }
             | Self::TooManyTickets { .. }
-            | Self::UnknownViewer(_) => Outcome::Refused,
-            Self::Capture(_) | Self::Desktop(_) | Self::NotStored(_) => Outcome::Failed,
+            | Self::UnknownViewer(_)
+            | Self::TooManyRecordings { .. }
+            | Self::UnknownRecording(_)
+            | Self::Film(FilmError::NoFfmpeg { .. } | FilmError::DiskFull { .. }) => {
+                Outcome::Refused
+            }
+            Self::Film(FilmError::Failed { .. })
+            | Self::Capture(_)
+            | Self::Desktop(_)
+            | Self::NotStored(_) => Outcome::Failed,
             Self::Unanswered(_) => Outcome::Unanswered,
         }
     }

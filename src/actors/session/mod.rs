@@ -32,6 +32,7 @@ mod adopting;
 mod changes;
 mod closing;
 mod control;
+mod filming;
 mod launching;
 mod leaving;
 mod messages;
@@ -57,6 +58,8 @@ use tracing::Span;
 use self::changes::Turn;
 use self::control::Watchers;
 pub use self::control::{Activity, Kind, Shortcut};
+use self::filming::Filming;
+pub use self::filming::{Record, StopRecording, Wrap};
 pub(in crate::actors) use self::leaving::LetGo;
 pub(in crate::actors) use self::messages::Evict;
 pub use self::messages::{
@@ -82,6 +85,7 @@ use crate::domain::occupancy::Queue;
 use crate::domain::session::SessionRecord;
 use crate::system::desktop::{Desktop, Following};
 pub use crate::system::desktop::{Format, Picture, VncEndpoint};
+pub use crate::system::film::{FilmError, Slate};
 
 /// Where a session stands in its own life.
 #[derive(Debug)]
@@ -128,6 +132,7 @@ pub struct Session {
     ended: CancellationToken,
     /// The pictures that are taken while the session is occupied.
     following: Option<Following>,
+    filming: Filming,
     view: watch::Sender<SessionView>,
     timer: Option<SpawnHandle>,
     /// Which warnings of its end were given.
@@ -175,6 +180,7 @@ impl Session {
             watchers: Watchers::default(),
             ended: CancellationToken::new(),
             following: None,
+            filming: Filming::default(),
             view,
             timer: None,
             warnings: match origin {
@@ -200,7 +206,7 @@ impl Session {
     }
 
     /// Tells whoever watches how the session stands.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let waiters = self.queue.places().map(|(place, waiter)| WaiterView {
             place,
             occupant: waiter.occupant.clone(),
@@ -213,6 +219,7 @@ impl Session {
             view.waiters = waiters;
             view.viewers = self.watchers.watching();
             view.control = self.watchers.control.clone();
+            view.recordings = self.filming.slates();
             if let Phase::Closing { end, .. } = &self.phase {
                 view.closing = true;
                 // Known now; stored when nothing of the session runs any more.

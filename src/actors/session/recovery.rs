@@ -127,6 +127,7 @@ impl Session {
         }
         self.following = None;
         self.tell(EventKind::SessionRecovering, json!({ "failure": failure }));
+        self.keep_last_moments(self.run_inside());
         let trouble = Trouble { cause: failure, since: now, tries: 0 };
         let stored = self.world.store.retry_session(id);
         ctx.spawn(stored.into_actor(self).map(move |stored, session, ctx| {
@@ -262,6 +263,7 @@ impl Session {
         self.enter(Phase::Running { desktop });
         self.myself(ctx).tell(recovered);
         self.follow();
+        self.film();
         self.next_turn(ctx);
         self.publish();
         self.set_timer(ctx);
@@ -280,11 +282,12 @@ impl Session {
     }
 
     /// Tells the desktop whether somebody drives or watches it.
-    pub(super) fn tell_use(&self) {
+    pub(super) fn tell_use(&mut self) {
+        let used = self.watchers.watching() > 0 || self.record.occupancy.holder().is_some();
         if let Phase::Running { desktop } = &self.phase {
-            desktop
-                .set_used(self.watchers.watching() > 0 || self.record.occupancy.holder().is_some());
+            desktop.set_used(used);
         }
+        self.keep_box(used);
     }
 }
 

@@ -24,6 +24,7 @@ impl Session {
 
     /// Takes pictures while the session is occupied, and not otherwise.
     pub(super) fn follow(&mut self) {
+        self.stop_what_is_over();
         let keep = self.record.occupancy.holder().map(|held| self.picture_of(&held.occupant));
         self.following = match (&self.phase, keep) {
             (Phase::Running { desktop }, Some(keep)) => Some(desktop.screen().follow(Some(keep))),

@@ -4,9 +4,9 @@ use serde_json::json;
 
 use crate::db::store::Store as _;
 use crate::db::testing::{mint, on_both, time, workflow};
-use crate::db::{Page, audit_events, debug_sessions, runs, sessions, workflows};
+use crate::db::{Page, artifacts, audit_events, debug_sessions, runs, sessions, workflows};
 use crate::domain::audit::AuditEvent;
-use crate::domain::run::RunStatus;
+use crate::domain::run::{ArtifactRecord, RunStatus};
 use crate::domain::session::SessionStatus;
 
 fn page(number: u32, size: u32) -> Page {
@@ -203,5 +203,49 @@ fn audit_events_are_read_in_parts_without_a_gap_or_a_double() {
         assert_eq!(numbers, [2, 0]);
         let since = audit_events::Filter { since: Some(time(3)), ..Default::default() };
         assert_eq!(audit_events::list(db, since, None, 9).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn of_artifacts_that_are_retired_the_newest_stay_unless_they_are_old() {
+    on_both(async |world| {
+        let (db, tenant, other) = (&world.db, world.tenant().await, world.tenant().await);
+        let stored = async |organization, artifact_type: &str, second| {
+            let artifact = ArtifactRecord {
+                id: mint(),
+                organization,
+                session: Some(mint()),
+                run: None,
+                block: None,
+                artifact_type: artifact_type.to_owned(),
+                path: format!("{second}"),
+                media_type: "video/mp4".to_owned(),
+                size: 1,
+                checksum: None,
+                created_at: time(second),
+            };
+            db.insert_artifact(artifact.clone()).await.unwrap();
+            artifact.id
+        };
+        for second in [10, 20, 30, 40] {
+            stored(tenant.organization, "black_box", second).await;
+        }
+        let recording = stored(tenant.organization, "recording", 1).await;
+        let of_another = stored(other.organization, "black_box", 1).await;
+        let retire = async |keep, before| {
+            let kind = "black_box".to_owned();
+            let retired = db.retire_artifacts(tenant.organization, kind, keep, time(before)).await;
+            let mut paths: Vec<_> = retired.unwrap().into_iter().map(|it| it.path).collect();
+            paths.sort();
+            paths
+        };
+        assert_eq!(retire(3, 0).await, ["10"], "too many");
+        assert_eq!(retire(3, 25).await, ["20"], "too old");
+        assert_eq!(retire(3, 25).await, [""; 0]);
+        for (organization, id) in
+            [(tenant.organization, recording), (other.organization, of_another)]
+        {
+            assert!(artifacts::by_id(db, organization, id).await.unwrap().is_some());
+        }
     });
 }

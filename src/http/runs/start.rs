@@ -14,6 +14,7 @@ use crate::actors::registry::{NewRun, RouteError, RunAccepted, StartRun};
 use crate::actors::run::{Assignment, Facts, Planned};
 use crate::actors::session::SessionError;
 use crate::db;
+use crate::domain::film::Asked;
 use crate::domain::ids::{DebugSessionId, OrganizationId, SessionId, WorkflowPermanentId};
 use crate::domain::run::WorkflowRecord;
 use crate::domain::session::SessionSpec;
@@ -36,7 +37,7 @@ const LONGEST_WAIT_SECONDS: u64 = 24 * 60 * 60;
 /// it, not the session's lifetime.
 const SPARE: Duration = Duration::from_secs(5 * 60);
 
-/// What a run is started with. The first fields are the compatible API's; the last is ours.
+/// What a run is started with. The first fields are the compatible API's; the last two are ours.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[schema(as = RunRequest)]
 #[serde(default, deny_unknown_fields)]
@@ -94,6 +95,9 @@ pub struct Request {
     pub debug_session_id: Option<String>,
     /// How long the run waits for its session if that is occupied.
     pub wait_seconds: Option<u64>,
+    /// `true`, or how the run is to be recorded: `{frame_rate, width, format}`.
+    #[schema(value_type = Option<Object>)]
+    pub record: Option<Asked>,
 }
 
 impl Request {
@@ -245,6 +249,9 @@ pub(super) async fn begin(
         None => None,
     };
 
+    if let Some(wish) = request.record.and_then(Asked::wish) {
+        sessions::recordings::check(&wish, "record", front)?;
+    }
     let limit = request.limit(workflow, front);
     let wait = request.wait_seconds.unwrap_or(front.world.settings.run_wait_seconds);
     let facts = Facts {
@@ -257,6 +264,7 @@ pub(super) async fn begin(
     let assignment = Assignment {
         work: Box::new(Planned::new(facts.plan(workflow, definition))),
         own_session: request.own_session(limit)?,
+        record: request.record.and_then(Asked::wish),
         wait: Duration::from_secs(wait),
         limit,
         depth: 0,

@@ -10,9 +10,10 @@ use tokio::time::timeout;
 use url::Url;
 use utoipa::ToSchema;
 
-use super::SessionResource;
+use super::{SessionResource, recordings};
 use crate::actors::registry::{Create, Created};
 use crate::domain::control::OnTakeover;
+use crate::domain::film::Asked;
 use crate::domain::session::{SessionSpec, SessionStatus, Size};
 use crate::http::body::{RawBody, parse};
 use crate::http::caller::Caller;
@@ -44,6 +45,9 @@ pub struct Request {
     /// `hold`, `refuse` or `share`.
     #[schema(value_type = Option<String>)]
     on_takeover: Option<OnTakeover>,
+    /// `true`, or how the session is to be recorded: `{frame_rate, width, format}`.
+    #[schema(value_type = Option<Object>)]
+    record: Option<Asked>,
 }
 
 /// How long the answer waits for the browser, unless the request says otherwise. Clients of the
@@ -82,6 +86,9 @@ async fn make(
     request: &Request,
 ) -> Result<SessionResource, ApiError> {
     let wait = Duration::from_secs(request.wait_seconds.unwrap_or(WAIT_SECONDS).min(WAIT_SECONDS));
+    if let Some(wish) = request.record.and_then(Asked::wish) {
+        recordings::check(&wish, "record", front)?;
+    }
     let (spec, warning) = request.spec(front)?;
     let create = Create { organization: caller.organization, spec, run: None };
     let Created { mut view, .. } = front.registry.ask(create).await??;
@@ -132,6 +139,7 @@ impl Request {
                 "generate_browser_profile": self.generate_browser_profile,
                 "needs_live_view": self.needs_live_view,
                 "on_takeover": self.on_takeover,
+                "record": self.record.and_then(Asked::wish),
             }),
         };
         Ok((spec, warning))

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 use utoipa::IntoParams;
 
-use super::{SessionResource, find};
+use super::{SessionResource, find, recordings};
 use crate::domain::ids::SessionId;
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Visitor;
@@ -48,5 +48,6 @@ pub async fn look(
         let _ = timeout(LONGEST_WAIT, view.wait_for(|view| view.version > after)).await;
     }
     let view = find(&front, visitor.organization, id).await?;
-    Ok(Json(SessionResource::of(&view, &front)))
+    let recordings = recordings::files(&front, visitor.organization, id).await?;
+    Ok(Json(SessionResource { recordings, ..SessionResource::of(&view, &front) }))
 }

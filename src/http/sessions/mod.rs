@@ -9,6 +9,7 @@ pub mod create;
 pub mod heartbeat;
 pub mod list;
 pub mod look;
+pub mod recordings;
 pub mod release;
 pub mod renew;
 pub mod resource;
@@ -47,6 +48,13 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/browser_sessions/{id}/heartbeat", post().to(heartbeat::heartbeat))
         .route("/v1/browser_sessions/{id}/release", post().to(release::release))
         .route("/v1/browser_sessions/{id}/screenshot", get().to(screenshot::screenshot))
+        .service(
+            at("/v1/browser_sessions/{id}/recordings")
+                .route(post().to(recordings::start))
+                .route(get().to(recordings::list)),
+        )
+        .route("/v1/browser_sessions/{id}/recordings/{recording}/stop", post().to(recordings::stop))
+        .route("/v1/browser_sessions/{id}/artifacts", get().to(recordings::artifacts))
         .service(
             at("/v1/browser_sessions/{id}/viewers")
                 .route(post().to(viewers::invite))

@@ -10,6 +10,7 @@ use crate::actors::views::SessionView;
 use crate::domain::control::{Control, OnTakeover, User};
 use crate::domain::occupancy::Occupancy;
 use crate::domain::session::SessionRecord;
+use crate::http::artifacts::FileResource;
 use crate::http::front::Front;
 
 /// A browser session.
@@ -56,8 +57,8 @@ pub struct SessionResource {
     pub download_path: Option<String>,
     /// Files that were downloaded.
     pub downloaded_files: Vec<Value>,
-    /// Recordings of it.
-    pub recordings: Vec<Value>,
+    /// Its recordings that are done, the newest first; listed for one session only.
+    pub recordings: Vec<FileResource>,
     /// When its browser could first be driven.
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.

@@ -14,7 +14,7 @@ use tracing::{Instrument as _, debug, info_span};
 use super::{Named, asked, over, session_of, turn_away, wrong_credentials};
 use crate::actors::session::{Connected, Shortcut, Watch, Watching};
 use crate::domain::ids::SessionId;
-use crate::domain::rfb::{ClientMessage, Dialect, Policy};
+use crate::domain::rfb::{ClientMessage, Policy};
 use crate::http::bridge::{self, Close, Endpoint, Limits, OnInput};
 use crate::http::caller::Visitor;
 use crate::http::front::Front;
@@ -59,7 +59,7 @@ async fn serve(socket: bridge::Socket, watching: Watching, visitor: Visitor, fro
     let endpoint = Endpoint {
         address: seat.endpoint.address,
         password: seat.endpoint.password.clone(),
-        dialect: Dialect::X11VNC,
+        dialect: seat.endpoint.dialect,
     };
     let mut view = connected.view.clone();
     let (most, party) = (connected.role, connected.party.clone());

@@ -16,15 +16,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc as frames, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::desktop::{CaptureError, Following, Format, Picture, Screen};
+use super::desktop::{CaptureError, Following, Format, Picture, Reel, Screen};
 use super::display::Cookie;
 
 /// How long a picture may take before the X server counts as hung.
@@ -64,6 +64,7 @@ enum Request {
         answer: ShotAnswer,
     },
     Follow(Follower),
+    Film(Filmer),
     /// Somebody left.
     Look,
 }
@@ -72,6 +73,20 @@ enum Request {
 struct Follower {
     keep: Option<PathBuf>,
     pictures: watch::Sender<Option<Picture>>,
+    left: CancellationToken,
+}
+
+/// How many frames may wait for one who films; further ones are dropped.
+const WAITING: usize = 4;
+
+#[derive(Debug)]
+struct Filmer {
+    interval: Duration,
+    /// When it gets the next frame, if something changed.
+    next: Instant,
+    /// What it has seen last.
+    seen: Option<u64>,
+    frames: frames::Sender<Picture>,
     left: CancellationToken,
 }
 
@@ -86,6 +101,20 @@ impl Capture {
             running: Mutex::new(None),
         };
         Self { shared: Arc::new(shared), runtime }
+    }
+}
+
+impl Capture {
+    /// Tells the thread that somebody has left.
+    fn tell_when(&self, left: CancellationToken) {
+        let shared = Arc::clone(&self.shared);
+        self.runtime.spawn(async move {
+            left.cancelled().await;
+            if let Some(thread) = &*shared.running.lock() {
+                // A thread that has ended follows nobody.
+                let _ = thread.requests.send(Request::Look);
+            }
+        });
     }
 }
 
@@ -145,15 +174,19 @@ impl Screen for Capture {
         let guard = left.clone().drop_guard();
         let follower = Follower { keep, pictures: sender, left: left.clone() };
         self.shared.request(Request::Follow(follower));
-        let shared = Arc::clone(&self.shared);
-        self.runtime.spawn(async move {
-            left.cancelled().await;
-            if let Some(thread) = &*shared.running.lock() {
-                // A thread that has ended follows nobody.
-                let _ = thread.requests.send(Request::Look);
-            }
-        });
+        self.tell_when(left);
         Following { pictures, guard }
+    }
+
+    fn film(&self, interval: Duration) -> Reel {
+        let (sender, frames) = frames::channel(WAITING);
+        let left = CancellationToken::new();
+        let guard = left.clone().drop_guard();
+        let (next, seen) = (Instant::now(), None);
+        let filmer = Filmer { interval, next, seen, frames: sender, left: left.clone() };
+        self.shared.request(Request::Film(filmer));
+        self.tell_when(left);
+        Reel { frames, guard }
     }
 }
 

@@ -10,7 +10,7 @@ use chrono::Utc;
 
 use super::encode::encode;
 use super::link::{Link, connect};
-use super::{Follower, Request, Shared, error};
+use super::{Filmer, Follower, Request, Shared, error};
 use crate::system::desktop::{CaptureError, Format, Picture};
 
 /// Serves requests until nobody wants pictures any more, or the display is gone.
@@ -35,32 +35,75 @@ fn linked(shared: &Shared) -> Result<Link, CaptureError> {
     Link::new(stream, &shared.cookie)
 }
 
+/// What the thread has at hand.
+struct At {
+    link: Link,
+    /// Rises when something was drawn.
+    drawn: u64,
+    /// The latest pictures, each with what was drawn by then.
+    png: Option<(u64, Picture)>,
+    jpeg: Option<(u64, Picture)>,
+}
+
+impl At {
+    fn look(&mut self) -> Result<(), CaptureError> {
+        if self.link.was_drawn()? {
+            self.drawn += 1;
+        }
+        Ok(())
+    }
+
+    /// The display as it was when it was last looked at, encoded only once.
+    fn picture(&mut self, shared: &Shared, format: Format) -> Result<Picture, CaptureError> {
+        let latest = match format {
+            Format::Png => &self.png,
+            Format::Jpeg => &self.jpeg,
+        };
+        if let Some((drawn, picture)) = latest
+            && *drawn == self.drawn
+        {
+            return Ok(picture.clone());
+        }
+        let picture = picture(&mut self.link, shared, format)?;
+        let latest = Some((self.drawn, picture.clone()));
+        match format {
+            Format::Png => self.png = latest,
+            Format::Jpeg => self.jpeg = latest,
+        }
+        Ok(picture)
+    }
+}
+
 fn serve(shared: &Shared, requests: &Receiver<Request>) -> Result<(), CaptureError> {
-    let mut link = linked(shared)?;
+    let mut at = At { link: linked(shared)?, drawn: 0, png: None, jpeg: None };
     let mut followers: Vec<Follower> = Vec::new();
-    let mut latest: Option<Picture> = None;
+    let mut filmers: Vec<Filmer> = Vec::new();
     let mut next = Instant::now();
     loop {
-        let wait = next.saturating_duration_since(Instant::now());
-        let request = if followers.is_empty() {
-            let mut running = shared.running.lock();
-            match requests.try_recv() {
-                Ok(request) => Some(request),
-                Err(_none) => {
-                    *running = None;
-                    return Ok(());
+        let followed = (!followers.is_empty()).then_some(next);
+        let due = followed.into_iter().chain(filmers.iter().map(|filmer| filmer.next)).min();
+        let request = match due {
+            None => {
+                let mut running = shared.running.lock();
+                match requests.try_recv() {
+                    Ok(request) => Some(request),
+                    Err(_none) => {
+                        *running = None;
+                        return Ok(());
+                    }
                 }
             }
-        } else {
-            match requests.recv_timeout(wait) {
-                Ok(request) => Some(request),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Some(due) => {
+                match requests.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                    Ok(request) => Some(request),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                }
             }
         };
         match request {
             Some(Request::Shot { format, answer }) => {
-                let outcome = picture(&mut link, shared, format);
+                let outcome = picture(&mut at.link, shared, format);
                 let broken = outcome.as_ref().err().cloned();
                 let _ = answer.send(outcome); // Who asked may have left.
                 if let Some(cause) = broken {
@@ -68,29 +111,43 @@ fn serve(shared: &Shared, requests: &Receiver<Request>) -> Result<(), CaptureErr
                 }
             }
             Some(Request::Follow(follower)) => {
-                let drawn = link.was_drawn()?;
-                match &latest {
-                    Some(picture) if !drawn => give(&follower, picture),
-                    Some(_) | None => {
-                        let picture = picture(&mut link, shared, Format::Png)?;
-                        followers.iter().chain([&follower]).for_each(|one| give(one, &picture));
-                        latest = Some(picture);
-                        next = Instant::now() + shared.interval;
-                    }
+                at.look()?;
+                let is_new = at.png.as_ref().is_none_or(|(drawn, _)| *drawn != at.drawn);
+                let picture = at.picture(shared, Format::Png)?;
+                give(&follower, &picture);
+                if is_new {
+                    followers.iter().for_each(|one| give(one, &picture));
+                    next = Instant::now() + shared.interval;
                 }
                 followers.push(follower);
             }
+            Some(Request::Film(filmer)) => {
+                at.look()?;
+                filmers.push(filmer);
+            }
             Some(Request::Look) => (),
-            None => {
-                next = Instant::now() + shared.interval;
-                if link.was_drawn()? {
-                    let picture = picture(&mut link, shared, Format::Png)?;
-                    followers.iter().for_each(|follower| give(follower, &picture));
-                    latest = Some(picture);
+            None => at.look()?,
+        }
+        followers.retain(|follower| !follower.left.is_cancelled());
+        filmers.retain(|filmer| !filmer.left.is_cancelled());
+        let is_due = followed.is_some_and(|due| due <= Instant::now()) && next <= Instant::now();
+        if is_due && !followers.is_empty() {
+            next = Instant::now() + shared.interval;
+            if at.png.as_ref().is_none_or(|(drawn, _)| *drawn != at.drawn) {
+                let picture = at.picture(shared, Format::Png)?;
+                followers.iter().for_each(|follower| give(follower, &picture));
+            }
+        }
+        for filmer in filmers.iter_mut().filter(|filmer| filmer.next <= Instant::now()) {
+            filmer.next = Instant::now() + filmer.interval;
+            if filmer.seen != Some(at.drawn) {
+                let frame = at.picture(shared, Format::Jpeg)?;
+                // Full: it gets a later one, when it has room.
+                if filmer.frames.try_send(frame).is_ok() {
+                    filmer.seen = Some(at.drawn);
                 }
             }
         }
-        followers.retain(|follower| !follower.left.is_cancelled());
     }
 }
 

@@ -17,6 +17,7 @@ use crate::domain::ids::SessionId;
 use crate::system::browser::Devtools;
 use crate::system::display;
 use crate::system::process::{self, Process};
+use crate::system::vnc::{Server, Within};
 
 fn broken(cause: impl ToString) -> AdoptError {
     AdoptError::Broken { cause: cause.to_string() }
@@ -45,7 +46,9 @@ impl Desktops {
             .ok_or_else(|| broken("the authority file is not one of ours"))?;
         let adopt =
             |identity, program| Process::adopt(identity, session, directory.log(program), runtime);
-        let xvfb = adopt(identity.xvfb.clone(), "xvfb");
+        // Whatever a new desktop would get by now.
+        let is_vnc = identity.vnc.as_ref() == Some(&identity.xvfb);
+        let xvfb = adopt(identity.xvfb.clone(), display::stage(is_vnc).name);
         let chromium = adopt(identity.chromium.clone(), "chromium");
 
         let mut parts = Parts::new(session, directory.clone(), Arc::clone(settings));
@@ -58,14 +61,20 @@ impl Desktops {
         let record = Arc::new(Record::new(directory.clone()));
         let vnc_password = SecretString::from(vnc_password);
         let reservation = self.ports().claim(identity.vnc_port);
-        let vnc = self.seats(session, identity.display_number, &vnc_password, reservation, &record);
-        parts.vnc = Some(vnc.clone());
-        if let Some(identity) = &identity.vnc {
-            let process = adopt(identity.clone(), "x11vnc");
-            if !process.has_exited() {
-                vnc.adopt(process);
+        let vnc: Arc<dyn Server> = if is_vnc {
+            Arc::new(Within::new(vnc_password.clone(), reservation))
+        } else {
+            let number = identity.display_number;
+            let seats = self.seats(session, number, &vnc_password, reservation, &record);
+            if let Some(identity) = &identity.vnc {
+                let process = adopt(identity.clone(), "x11vnc");
+                if !process.has_exited() {
+                    seats.adopt(process);
+                }
             }
-        }
+            Arc::new(seats)
+        };
+        parts.vnc = Some(Arc::clone(&vnc));
         let password = secrecy::ExposeSecret::expose_secret(&vnc_password).to_owned();
         record.adopted(Saved { session, identity: identity.clone(), vnc_password: password });
         let desktops = self.clone();

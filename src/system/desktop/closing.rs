@@ -12,7 +12,7 @@ use crate::system::browser::{self, Devtools};
 use crate::system::display;
 use crate::system::process::{self, Process};
 use crate::system::settings::Settings;
-use crate::system::vnc::{Reservation, Seats, sweep_segments};
+use crate::system::vnc::{Reservation, Server, sweep_segments};
 
 /// What there is of a desktop, in the order in which it came.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Parts {
     pub(super) display_number: Option<u16>,
     pub(super) chromium: Option<Process>,
     pub(super) devtools: Option<Devtools>,
-    pub(super) vnc: Option<Seats>,
+    pub(super) vnc: Option<Arc<dyn Server>>,
 }
 
 impl Parts {
@@ -63,13 +63,18 @@ impl Parts {
                 left.push(stays(chromium, "chromium"));
             }
         }
-        if let Some(vnc) = &self.vnc {
+        let (within, beside): (Vec<_>, Vec<_>) =
+            self.vnc.iter().partition(|vnc| vnc.is_the_display());
+        for vnc in beside {
             left.extend(vnc.close().await);
         }
         for xvfb in &self.displays {
             if !xvfb.stop(grace).await {
-                left.push(stays(xvfb, "xvfb"));
+                left.push(stays(xvfb, "the X server"));
             }
+        }
+        for vnc in within {
+            left.extend(vnc.close().await);
         }
         left.extend(process::sweep(self.session).await);
         for xvfb in &self.displays {

@@ -5,7 +5,6 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::SessionId;
@@ -70,6 +69,11 @@ impl Directory {
         self.root.join("memory.json")
     }
 
+    /// The films of the session, while they are being made.
+    pub fn films(&self) -> PathBuf {
+        self.root.join("films")
+    }
+
     pub(super) fn authority(&self) -> PathBuf {
         self.root.join("xauthority")
     }
@@ -98,7 +102,7 @@ impl Directory {
 
     /// Makes the directory, for its owner only, with the secrets of a new desktop. A profile,
     /// downloads and logs that are there stay.
-    pub(super) fn create(&self, cookie: &Cookie, password: &SecretString) -> io::Result<()> {
+    pub(super) fn create(&self, cookie: &Cookie, password_file: &[u8]) -> io::Result<()> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(&self.root)?;
@@ -107,7 +111,7 @@ impl Directory {
             builder.create(self.root.join(folder))?;
         }
         replace(&self.authority(), &authority(cookie))?;
-        replace(&self.vnc_password(), format!("{}\n", password.expose_secret()).as_bytes())
+        replace(&self.vnc_password(), password_file)
     }
 
     /// Replaces `desktop.json`.
@@ -133,6 +137,7 @@ impl Directory {
         }
         absent(fs::remove_dir_all(self.root.join("tmp")))?;
         absent(fs::remove_dir_all(self.scratch()))?;
+        absent(fs::remove_dir_all(self.films()))?;
         let gone = [
             self.authority(),
             self.display_number(),

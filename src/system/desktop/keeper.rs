@@ -28,7 +28,7 @@ use crate::system::cdp::{CdpEvent, Connection};
 use crate::system::display::{self, COOKIE_NAME, Cookie};
 use crate::system::process::Process;
 use crate::system::settings::Settings;
-use crate::system::vnc::Seats;
+use crate::system::vnc::Server;
 
 /// How long after a page has moved its cookies are read: longer than a redirection takes.
 const SETTLED: Duration = Duration::from_millis(300);
@@ -44,7 +44,7 @@ pub(super) struct Kept {
     pub(super) path: String,
     pub(super) xvfb: Process,
     pub(super) chromium: Process,
-    pub(super) vnc: Seats,
+    pub(super) vnc: Arc<dyn Server>,
     pub(super) display: u16,
     pub(super) cookie: Cookie,
     pub(super) memory: PathBuf,
@@ -214,7 +214,8 @@ impl Watch {
         let Some(hang) = self.hang().filter(|_limit| *used.borrow()) else { return };
         let Kept { xvfb, chromium, vnc, .. } = &self.kept;
         vnc.kill_if_stopped();
-        let stopped = [(xvfb, display::STAGE), (chromium, browser::STAGE)];
+        let display_stage = display::stage(vnc.is_the_display());
+        let stopped = [(xvfb, display_stage), (chromium, browser::STAGE)];
         if stopped.iter().any(|(process, _)| process.is_stopped()) {
             // What was stopped for a moment only goes on.
             sleep(every(&self.kept.settings)).await;
@@ -236,7 +237,7 @@ impl Watch {
             });
         // A display that refuses has ended, which its process tells.
         if display.is_err() {
-            self.end(xvfb, display::STAGE.hung(xvfb, hang));
+            self.end(xvfb, display_stage.hung(xvfb, hang));
         } else if !devtools {
             self.end(chromium, browser::STAGE.hung(chromium, hang));
         }

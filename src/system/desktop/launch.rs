@@ -30,8 +30,8 @@ use crate::system::browser::{self, First};
 use crate::system::display::{self, Cookie};
 use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::process::{self, Process};
-use crate::system::settings::{Sandbox, Settings};
-use crate::system::vnc::{self, Place, Ports, Reservation, Seats};
+use crate::system::settings::{Sandbox, Settings, VncProgram};
+use crate::system::vnc::{self, Place, Ports, Reservation, Seats, Server, Within};
 
 /// Brings desktops up with real programs. Clones are the same.
 #[derive(Debug, Clone)]
@@ -201,26 +201,15 @@ impl Desktops {
 
         let reservation = self.ports().reserve(None);
         let reservation = reservation.ok_or_else(|| vnc::no_port_free(self.ports()))?;
-        let vnc_port = reservation.port();
+        let mut vnc_port = reservation.port();
         undo.lock().note(|parts| parts.reservation = Some(reservation));
-        let made = directory.create(&cookie, &password);
+        let made = directory.create(&cookie, &vnc::password_file(settings.vnc_server, &password));
         made.map_err(|cause| directory_failed(directory.path(), &cause))?;
 
-        let start = display::Start {
-            session,
-            size: order.spec.size,
-            only: None,
-            authority: &directory.authority(),
-            number: &directory.display_number(),
-            log: &directory.log("xvfb"),
-        };
-        let started = |process: &Process| {
-            undo.lock().note(|parts| parts.displays.push(process.clone()));
-        };
         // What the browser needs is prepared while the display comes up.
         let profile = directory.profile();
         let (display, no_sandbox) = tokio::join!(
-            display::start(start, settings, runtime, started),
+            self.display(order, undo, &mut vnc_port),
             self.no_sandbox(&chromium_path),
         );
         let (display_number, xvfb) = display?;
@@ -232,8 +221,13 @@ impl Desktops {
         let mut reservation = None;
         undo.lock().note(|parts| reservation = parts.reservation.take());
         let reservation = reservation.ok_or_else(|| vnc::no_port_free(self.ports()))?;
-        let vnc = self.seats(session, display_number, &password, reservation, &record);
-        undo.lock().note(|parts| parts.vnc = Some(vnc.clone()));
+        let vnc: Arc<dyn Server> = match settings.vnc_server {
+            VncProgram::X11vnc => {
+                Arc::new(self.seats(session, display_number, &password, reservation, &record))
+            }
+            VncProgram::Tigervnc => Arc::new(Within::new(password.clone(), reservation)),
+        };
+        undo.lock().note(|parts| parts.vnc = Some(Arc::clone(&vnc)));
         let start = browser::Start {
             session,
             spec: &order.spec,
@@ -258,7 +252,7 @@ impl Desktops {
             devtools: devtools.address,
             devtools_path: devtools.path,
             xvfb: xvfb.identity().clone(),
-            vnc: None,
+            vnc: vnc.is_the_display().then(|| xvfb.identity().clone()),
             chromium: chromium.identity().clone(),
         };
         let vnc_password = password.expose_secret().to_owned();
@@ -283,7 +277,44 @@ impl Desktops {
         Ok(LiveDesktop::new(made, runtime.clone()))
     }
 
-    /// The VNC server, which keeps `desktop.json` up to date when it starts.
+    /// The X server, which may be the VNC server as well; then `vnc_port` is where it listens.
+    async fn display(
+        &self,
+        order: &Order,
+        undo: &Mutex<Undo>,
+        vnc_port: &mut u16,
+    ) -> Result<(u16, Process), Failure> {
+        let (settings, directory) = (self.settings(), self.directory(order.session));
+        let is_vnc = settings.vnc_server == VncProgram::Tigervnc;
+        let password_file = directory.vnc_password();
+        loop {
+            let port = *vnc_port;
+            let start = display::Start {
+                session: order.session,
+                size: order.spec.size,
+                only: None,
+                authority: &directory.authority(),
+                number: &directory.display_number(),
+                log: &directory.log(display::stage(is_vnc).name),
+                vnc: is_vnc.then_some(display::Rfb { port, password_file: &password_file }),
+            };
+            let started = |process: &Process| {
+                undo.lock().note(|parts| parts.displays.push(process.clone()));
+            };
+            match display::start(start, settings, self.runtime(), started).await {
+                Err(failure) if failure.code == display::PORT_BUSY => {
+                    let next = self.ports().reserve(Some(port));
+                    let next = next.ok_or_else(|| vnc::no_port_free(self.ports()))?;
+                    tracing::warn!(port, next = next.port(), "a VNC port was taken by another");
+                    *vnc_port = next.port();
+                    undo.lock().note(|parts| parts.reservation = Some(next));
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The VNC server beside a display, which keeps `desktop.json` up to date when it starts.
     pub(super) fn seats(
         &self,
         session: SessionId,

@@ -23,15 +23,17 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::domain::ids::SessionId;
+use crate::domain::rfb::Dialect;
 use crate::domain::session::{DesktopIdentity, Failure, SessionSpec, Size};
 
 /// What kind of desktop to bring up, and for whom.
@@ -195,6 +197,11 @@ pub trait Screen: fmt::Debug + Send + Sync + 'static {
     /// something changed. Each is encoded as PNG; with `keep`, that file always holds the
     /// latest one, replaced whole.
     fn follow(&self, keep: Option<PathBuf>) -> Following;
+
+    /// Takes frames while the answer lives: one at once, then at most one for each `interval` in
+    /// which something changed, encoded as JPEG. A frame that would have to wait for more than a
+    /// few others is dropped: whoever is slow has fewer, and holds nobody up.
+    fn film(&self, interval: Duration) -> Reel;
 }
 
 /// Pictures that are being taken; the drop ends it.
@@ -206,6 +213,15 @@ pub struct Following {
     pub guard: DropGuard,
 }
 
+/// Frames that are being taken; the drop ends it.
+#[derive(Debug)]
+pub struct Reel {
+    /// One after the other; ends with the display.
+    pub frames: mpsc::Receiver<Picture>,
+    /// Ends the taking when dropped.
+    pub guard: DropGuard,
+}
+
 /// Where a VNC server listens, and what it wants to hear.
 #[derive(Debug, Clone)]
 pub struct VncEndpoint {
@@ -213,6 +229,8 @@ pub struct VncEndpoint {
     pub address: SocketAddr,
     /// For RFB's security type 2, VNC Authentication (RFC 6143, section 7.2.2).
     pub password: SecretString,
+    /// What may be sent to it.
+    pub dialect: Dialect,
 }
 
 /// A place at a VNC server, which runs at least as long as somebody has one.
@@ -224,7 +242,7 @@ pub struct VncSeat {
     pub guard: DropGuard,
 }
 
-/// The VNC server of one desktop, started when first needed.
+/// The VNC server of one desktop, as its viewers see it.
 pub trait VncServer: fmt::Debug + Send + Sync + 'static {
     /// Resolves when the server accepts connections, or with the reason why it will not.
     fn take_seat(&self) -> BoxFuture<'static, Result<VncSeat, Failure>>;

@@ -78,19 +78,26 @@ impl LiveDesktop {
             tracing::warn!("{line}");
         }
         made.record.vnc_gone();
+        let is_vnc = made.vnc.is_the_display();
         let directory = &made.parts.directory;
+        let password_file = directory.vnc_password();
         let start = display::Start {
             session: made.parts.session,
             size: made.order.spec.size,
             only: Some(number),
             authority: &directory.authority(),
             number: &directory.display_number(),
-            log: &directory.log("xvfb"),
+            log: &directory.log(display::stage(is_vnc).name),
+            vnc: is_vnc.then_some(display::Rfb {
+                port: made.identity.vnc_port,
+                password_file: &password_file,
+            }),
         };
         let started = |process: &Process| displays.lock().push(process.clone());
         let runtime = made.desktops.runtime().clone();
         let (_number, xvfb) = display::start(start, &settings, &runtime, started).await?;
         made.identity.xvfb = xvfb.identity().clone();
+        made.identity.vnc = is_vnc.then(|| xvfb.identity().clone());
         made.xvfb = xvfb;
         made.vnc.reset().await;
         Ok(())

@@ -21,7 +21,7 @@ use crate::system::capture::Capture;
 use crate::system::display::{self, Cookie};
 use crate::system::failure::failure;
 use crate::system::process::{Process, cut};
-use crate::system::vnc::Seats;
+use crate::system::vnc::Server;
 
 /// How often the logs are looked at.
 const LOGS: Duration = Duration::from_secs(15);
@@ -38,7 +38,7 @@ pub(super) struct Made {
     pub(super) vnc_password: SecretString,
     pub(super) xvfb: Process,
     pub(super) chromium: Process,
-    pub(super) vnc: Seats,
+    pub(super) vnc: Arc<dyn Server>,
 }
 
 /// Real programs.
@@ -57,7 +57,7 @@ pub(super) struct LiveDesktop {
 
 /// Leaves the VNC server running when the desktop is dropped.
 #[derive(Debug)]
-struct LetGo(Seats);
+struct LetGo(Arc<dyn Server>);
 
 impl Drop for LetGo {
     fn drop(&mut self) {
@@ -68,7 +68,8 @@ impl Drop for LetGo {
 impl LiveDesktop {
     pub(super) fn new(made: Made, runtime: Handle) -> Self {
         let closing = CancellationToken::new();
-        let logs = ["xvfb", "chromium", "x11vnc"].map(|program| made.parts.directory.log(program));
+        let logs = [display::stage(made.vnc.is_the_display()).name, "chromium", "x11vnc"]
+            .map(|program| made.parts.directory.log(program));
         let limit = made.parts.settings.log_limit_bytes;
         let ended = closing.clone();
         runtime.spawn(async move {
@@ -124,12 +125,13 @@ impl Desktop for LiveDesktop {
     fn death(&self) -> BoxFuture<'static, Failure> {
         let (xvfb, chromium) = (self.made.xvfb.clone(), self.made.chromium.clone());
         let (closing, hung) = (self.closing.clone(), self.keeper.hung());
+        let stage = display::stage(self.made.vnc.is_the_display());
         Box::pin(async move {
             let died = tokio::select! {
                 biased;
                 () = closing.cancelled() => std::future::pending().await,
                 // First of the two: the browser ends when its display does.
-                exit = xvfb.exited() => display::STAGE.died(&xvfb, exit),
+                exit = xvfb.exited() => stage.died(&xvfb, exit),
                 exit = chromium.exited() => browser::STAGE.died(&chromium, exit),
             };
             hung.lock().take().unwrap_or(died)
@@ -167,7 +169,7 @@ impl Desktop for LiveDesktop {
     }
 
     fn vnc(&self) -> Arc<dyn VncServer> {
-        Arc::new(self.made.vnc.clone())
+        self.made.vnc.clone()
     }
 
     fn shut_down(self: Box<Self>) -> BoxFuture<'static, Vec<String>> {

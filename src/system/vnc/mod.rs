@@ -1,30 +1,104 @@
-//! The VNC server of a desktop: on a loopback port of its own, with a password of its own, running
-//! while somebody has a seat at it.
+//! The VNC server of a desktop: on a loopback port of its own, with a password of its own.
 //!
-//! [`Seats`] decides when it runs; `x11vnc` is how it is started. One that is X server and VNC
-//! server in one program would be another implementation of the trait
-//! [`VncServer`](super::desktop::VncServer), without anything to start.
+//! ```text
+//!   actors, bridge                desktop
+//!         |                          |
+//!     VncServer  <-- is also --  Server ---- Seats     x11vnc beside the display, on demand
+//!     (its viewers)              (its life)  Within    the X server itself, Xtigervnc
+//! ```
+//!
+//! [`Server`] is the seam: everything that a desktop needs of its VNC server, whatever it is. A server
+//! of our own, fed by the capture, would be a third implementation: its seats are what tell it
+//! whether anybody watches, its port is a [`Reservation`], and what it starts and ends are tasks
+//! instead of processes.
 
 mod ports;
 mod seats;
 mod segments;
+mod within;
 mod x11vnc;
 
 pub use ports::{Ports, Reservation};
 pub(super) use seats::no_port_free;
 pub use seats::{OnStarted, Place, Seats};
 pub(super) use segments::sweep as sweep_segments;
+pub(super) use within::Within;
 
+use futures_util::future::BoxFuture;
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
+use super::desktop::VncServer;
 use super::failure::Stage;
+use super::settings::VncProgram;
+use crate::domain::rfb::vnc_authentication;
+use crate::domain::session::Failure;
 
 pub(super) const STAGE: Stage = Stage { name: "vnc", package: "x11vnc" };
+
+/// The VNC server of one desktop, as the desktop that owns it sees it; what viewers see of it is
+/// [`VncServer`]. Each of these may be called at any time, and more than once.
+pub(super) trait Server: VncServer {
+    /// Whether the X server itself is the VNC server: then the one lives and dies with the other,
+    /// and nothing here starts or ends a process.
+    fn is_the_display(&self) -> bool;
+
+    /// Resolves when it accepts connections, without anybody watching.
+    fn start(&self) -> BoxFuture<'_, Result<(), Failure>>;
+
+    /// Its display has died and is there again. Resolves when whoever watched can come back, on
+    /// the same port.
+    fn reset(&self) -> BoxFuture<'_, ()>;
+
+    /// Looks after its health: one that was stopped by a signal is ended, and comes back.
+    fn kill_if_stopped(&self);
+
+    /// From now on nothing ends it but [`close`](Self::close): a later server takes it over.
+    fn let_go(&self);
+
+    /// Ends every process of its own, at once and without waiting.
+    fn kill_now(&self);
+
+    /// Ends it for good; whoever asks for a seat is refused from now on. Resolves when its
+    /// processes and their remains are gone and its port is free, and says what is not. If it is
+    /// the display, then after that has ended.
+    fn close(&self) -> BoxFuture<'_, Vec<String>>;
+}
 
 /// A new password: eight characters, which is all that the protocol can use.
 pub fn password() -> SecretString {
     let characters = rand::rng().sample_iter(Alphanumeric).take(8).map(char::from);
     SecretString::from(characters.collect::<String>())
+}
+
+/// What the file with the password holds: for x11vnc a line, for TigerVNC the eight bytes that
+/// `vncpasswd` would write, which is DES with a key that everybody knows.
+pub(super) fn password_file(program: VncProgram, password: &SecretString) -> Vec<u8> {
+    /// RealVNC's, as in TigerVNC's `Password.cxx`; there the bits of each byte are reversed.
+    const KNOWN_TO_ALL: [u8; 8] = [23, 82, 107, 6, 35, 78, 88, 7];
+    match program {
+        VncProgram::X11vnc => format!("{}\n", password.expose_secret()).into_bytes(),
+        VncProgram::Tigervnc => {
+            let mut plain = [0; 16];
+            for (to, from) in plain.iter_mut().take(8).zip(password.expose_secret().bytes()) {
+                *to = from;
+            }
+            vnc_authentication(plain, &KNOWN_TO_ALL).into_iter().take(8).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_written_as_each_server_reads_it() {
+        let password = SecretString::from("password");
+        assert_eq!(password_file(VncProgram::X11vnc, &password), b"password\n");
+        // As `vncpasswd -f` writes it.
+        let obscured = [0xdb, 0xd8, 0x3c, 0xfd, 0x72, 0x7a, 0x14, 0x58];
+        assert_eq!(password_file(VncProgram::Tigervnc, &password), obscured);
+    }
 }

@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::ports::Reservation;
 use super::x11vnc::NotStarted;
-use super::{STAGE, segments, x11vnc};
+use super::{STAGE, Server, segments, x11vnc};
 use crate::domain::ids::SessionId;
+use crate::domain::rfb::Dialect;
 use crate::domain::session::{Failure, ProcessIdentity};
 use crate::system::desktop::{VncEndpoint, VncSeat, VncServer};
 use crate::system::failure::failure;
@@ -138,64 +139,69 @@ impl Seats {
         self.0.runtime.spawn(async move { seats.linger(0).await });
     }
 
-    /// From now on nothing ends it but [`close`](Self::close): a later server takes it over.
-    pub fn let_go(&self) {
-        self.0.let_go.cancel();
+    /// The files that its processes write to.
+    pub fn log(&self) -> PathBuf {
+        self.0.place.log.clone()
+    }
+}
+
+impl Server for Seats {
+    fn is_the_display(&self) -> bool {
+        false
     }
 
-    /// Ends what runs, because its display has ended; who has a seat gets another one of it.
-    pub async fn reset(&self) {
-        let mut state = self.0.state.lock().await;
-        for line in self.0.stop(&mut state).await {
-            tracing::warn!(session.id = %self.0.place.session, "{line}");
-        }
-        if state.seats > 0
-            && let Err(cause) = self.0.run(&mut state).await
-        {
-            tracing::warn!(session.id = %self.0.place.session, "{}", cause.message);
-        }
+    fn start(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            let mut state = self.0.state.lock().await;
+            self.0.run(&mut state).await.map(drop)
+        })
     }
 
-    /// Ends one that was stopped by a signal; it is started again if somebody has a seat.
-    pub(crate) fn kill_if_stopped(&self) {
+    fn reset(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let mut state = self.0.state.lock().await;
+            for line in self.0.stop(&mut state).await {
+                tracing::warn!(session.id = %self.0.place.session, "{line}");
+            }
+            if state.seats > 0
+                && let Err(cause) = self.0.run(&mut state).await
+            {
+                tracing::warn!(session.id = %self.0.place.session, "{}", cause.message);
+            }
+        })
+    }
+
+    fn kill_if_stopped(&self) {
         for process in self.0.started.lock().iter().filter(|process| process.is_stopped()) {
             process.kill_now();
         }
     }
 
-    /// Resolves when it accepts connections, without taking a seat.
-    pub async fn start(&self) -> Result<(), Failure> {
-        let mut state = self.0.state.lock().await;
-        self.0.run(&mut state).await.map(drop)
+    fn let_go(&self) {
+        self.0.let_go.cancel();
     }
 
-    /// The files that its processes write to.
-    pub fn log(&self) -> PathBuf {
-        self.0.place.log.clone()
-    }
-
-    /// Every process of it that may live, at once and without waiting.
-    pub(crate) fn kill_now(&self) {
+    fn kill_now(&self) {
         self.0.closing.cancel();
         for process in self.0.started.lock().iter() {
             process.kill_now();
         }
     }
 
-    /// Ends it for good; whoever asks for a seat is refused from now on. Resolves when its
-    /// processes and their shared memory are gone and its port is free, and says what is not.
-    pub async fn close(&self) -> Vec<String> {
-        self.0.closing.cancel();
-        let mut state = self.0.state.lock().await;
-        let mut left = self.0.stop(&mut state).await;
-        if let Some(reservation) = state.reservation.take() {
-            let port = reservation.port();
-            drop(reservation);
-            if std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                left.push(format!("somebody still listens on port {port}"));
+    fn close(&self) -> BoxFuture<'_, Vec<String>> {
+        Box::pin(async move {
+            self.0.closing.cancel();
+            let mut state = self.0.state.lock().await;
+            let mut left = self.0.stop(&mut state).await;
+            if let Some(reservation) = state.reservation.take() {
+                let port = reservation.port();
+                drop(reservation);
+                if std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+                    left.push(format!("somebody still listens on port {port}"));
+                }
             }
-        }
-        left
+            left
+        })
     }
 }
 
@@ -212,6 +218,7 @@ impl Inner {
         let endpoint = VncEndpoint {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             password: self.place.password.clone(),
+            dialect: Dialect::X11VNC,
         };
         let seats = Arc::clone(&self);
         self.runtime.spawn(async move {

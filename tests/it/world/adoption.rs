@@ -18,14 +18,14 @@ use crate::support::viewer::Viewer;
 use crate::support::{Client, PATIENCE, Setup, TestServer, eventually};
 
 /// The first page of a session, over DevTools.
-struct Page {
+pub(super) struct Page {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     session: Option<String>,
     last: u64,
 }
 
 impl Page {
-    async fn of(client: &Client, id: &str) -> Self {
+    pub(super) async fn of(client: &Client, id: &str) -> Self {
         let url = client.socket_url(&format!("/v1/browser_sessions/{id}/cdp"));
         let mut request = url.into_client_request().unwrap();
         request.headers_mut().insert("x-api-key", client.key().parse().unwrap());
@@ -61,7 +61,7 @@ impl Page {
     }
 
     /// Resolves when the page at `url` has been loaded: a session runs before its page is.
-    async fn loaded(&mut self, url: &str) {
+    pub(super) async fn loaded(&mut self, url: &str) {
         let deadline = Instant::now() + PATIENCE;
         let script = "new Promise(done => document.readyState === 'complete' \
              ? done(location.href) : addEventListener('load', () => done(location.href)))";
@@ -75,7 +75,7 @@ impl Page {
         }
     }
 
-    async fn evaluate(&mut self, script: &str) -> Value {
+    pub(super) async fn evaluate(&mut self, script: &str) -> Value {
         let script = json!({ "expression": script, "returnByValue": true });
         self.call("Runtime.evaluate", script).await["result"]["value"].clone()
     }

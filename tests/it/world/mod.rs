@@ -7,6 +7,7 @@ mod adoption;
 mod automation;
 mod blocks;
 mod faults;
+mod films;
 mod isolation;
 mod pages;
 mod runs;

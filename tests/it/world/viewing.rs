@@ -6,12 +6,42 @@ use tokio::time::Instant;
 use super::Site;
 use crate::support::client::id_of;
 use crate::support::viewer::{Viewer, refusal, stream_url};
-use crate::support::{PATIENCE, Setup};
+use crate::support::{PATIENCE, Setup, TestServer, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_viewers_click_reaches_the_page_and_the_picture_follows() {
+    click_and_see("x11vnc").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_it_is_where_the_display_itself_serves_vnc_and_it_comes_back_when_it_dies() {
+    click_and_see("tigervnc").await;
+    let server = Setup::real().set("desktop.vnc_server", "tigervnc").start().await;
+    let client = &server.client;
+    let before = client.session().await;
+    let id = id_of(&before);
+    TestServer::kill(server.program(&id, "Xtigervnc"));
+    let after = eventually("it is brought back", async || {
+        let session = client.look(&id).await;
+        (session["version"] != before["version"] && session["status"] == "running")
+            .then_some(session)
+    })
+    .await;
+    for field in ["display_number", "vnc_port"] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+    let mut viewer = Viewer::of(client, &id).await;
+    viewer.look().await;
+    client.close(&id).await.ok();
+    viewer.closed().await;
+    server.nothing_runs_of(&id).await;
+    server.stop().await;
+}
+
+/// A viewer's click through a VNC server of this kind.
+async fn click_and_see(vnc_server: &str) {
     let site = Site::start().await;
-    let server = Setup::real().start().await;
+    let server = Setup::real().set("desktop.vnc_server", vnc_server).start().await;
     let url = site.page("click.html");
     let body = json!({"width": 640, "height": 480, "start_url": url});
     let id = id_of(&server.client.session_of(body).await);

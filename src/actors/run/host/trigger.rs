@@ -175,6 +175,7 @@ impl RunHost {
             members.insert("browser_session_id".to_owned(), json!(session));
         }
         let assignment = Assignment {
+            record: None, // The outer run is, if anything is.
             work: Box::new(Planned::new(facts.plan(workflow, definition))),
             own_session: SessionSpec { lifetime: limit + SPARE, ..SessionSpec::default() },
             wait: Duration::from_secs(settings.run_wait_seconds),

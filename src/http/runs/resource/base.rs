@@ -5,9 +5,10 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{FileResource, asked, downloads, errors, masked, outputs, run_with, screenshots};
+use super::{asked, downloads, errors, masked, outputs, recordings, run_with, screenshots};
 use crate::actors::views::RunView;
 use crate::domain::run::ArtifactRecord;
+use crate::http::artifacts::FileResource;
 use crate::http::front::Front;
 
 /// A workflow run in its older form.
@@ -105,7 +106,7 @@ impl RunBaseResource {
     pub fn of(view: &RunView, artifacts: &[ArtifactRecord], front: &Front) -> Self {
         let record = &view.record;
         let (workflow, run) = (record.workflow_permanent_id.to_string(), record.id.to_string());
-        let files = downloads(artifacts, front);
+        let (files, recordings) = (downloads(artifacts, front), recordings(artifacts, front));
         Self {
             workflow_id: workflow.clone(),
             agent_id: workflow,
@@ -129,8 +130,8 @@ impl RunBaseResource {
             modified_at: record.modified_at,
             parameters: record.parameters.clone(),
             screenshot_urls: screenshots(artifacts, front),
-            recording_url: None,
-            recording_urls: Vec::new(),
+            recording_url: recordings.first().cloned(),
+            recording_urls: recordings,
             recording_archived: false,
             downloaded_file_urls: files.iter().map(|file| file.url.clone()).collect(),
             downloaded_files: files,

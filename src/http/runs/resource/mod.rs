@@ -11,9 +11,10 @@ use utoipa::ToSchema;
 pub use self::base::RunBaseResource;
 pub use self::item::{RunItem, RunSummary};
 use crate::actors::views::RunView;
+use crate::domain::film::RECORDING;
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, RunStatus};
 use crate::domain::session::Failure;
-use crate::http::artifacts::{ArtifactResource, signed_url};
+use crate::http::artifacts::{FileResource, signed_url};
 use crate::http::front::Front;
 
 /// A workflow run.
@@ -167,39 +168,16 @@ impl WaitingFor {
     }
 }
 
-/// A file that a run downloaded.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct FileResource {
-    /// Where it can be read without a key, for a while.
-    pub url: String,
-    /// A hash of the content.
-    pub checksum: Option<String>,
-    /// Its name.
-    pub filename: String,
-    /// In bytes.
-    pub file_size: i64,
-    /// When it was stored.
-    pub modified_at: DateTime<Utc>,
-    /// `a_…`.
-    pub artifact_id: String,
-}
-
 /// The files among a run's artifacts that were downloaded, the latest first.
 fn downloads(artifacts: &[ArtifactRecord], front: &Front) -> Vec<FileResource> {
     let files = artifacts.iter().rev().filter(|it| it.artifact_type == "download");
-    files
-        .map(|record| {
-            let shown = ArtifactResource::of(record, front);
-            FileResource {
-                url: shown.signed_url,
-                checksum: shown.checksum,
-                filename: shown.file_name,
-                file_size: shown.file_size,
-                modified_at: shown.modified_at,
-                artifact_id: shown.artifact_id,
-            }
-        })
-        .collect()
+    files.map(|record| FileResource::of(record, front)).collect()
+}
+
+/// The films of a run, the latest first.
+fn recordings(artifacts: &[ArtifactRecord], front: &Front) -> Vec<String> {
+    let films = artifacts.iter().rev().filter(|it| it.artifact_type == RECORDING);
+    films.map(|record| signed_url(record, front).signed_url).collect()
 }
 
 /// The pictures among a run's artifacts, the latest first.
@@ -270,7 +248,7 @@ impl RunResource {
             status: record.status.as_str(),
             output: outputs(view),
             downloaded_files: downloads(artifacts, front),
-            recording_url: None,
+            recording_url: recordings(artifacts, front).into_iter().next(),
             recording_archived: false,
             screenshot_urls: screenshots(artifacts, front),
             failure_reason: record.failure.as_ref().map(|failure| failure.message.clone()),

@@ -1,6 +1,7 @@
 //! With real programs, and with shell scripts that misbehave in their place.
 
 mod recovery;
+mod tigervnc;
 
 use std::fs;
 use std::net::TcpListener;

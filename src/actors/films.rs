@@ -1,0 +1,160 @@
+//! How a film becomes an artifact: its file is moved, and then it is on record.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::world::World;
+use crate::db::store::StoreError;
+use crate::domain::film::{BLACK_BOX, RECORDING};
+use crate::domain::ids::{ArtifactId, OrganizationId, RunId, SessionId};
+use crate::domain::run::ArtifactRecord;
+use crate::system::film::{Film, FilmError, Films, Slate};
+
+/// How long to wait before the record of a film is written again.
+const STORE_AGAIN: Duration = Duration::from_secs(2);
+
+/// Removes what is left of a recording that nobody can finish.
+pub(super) fn drop_recording(films: &Films, slate: &Slate, cause: &FilmError) {
+    warn!("recording {} of a former server is lost: {cause}", slate.id);
+    if let Err(cause) = films.drop_recording(slate) {
+        warn!("what is left of it stays: {cause}");
+    }
+}
+
+/// What a film becomes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind {
+    pub(super) id: ArtifactId,
+    pub(super) run: Option<RunId>,
+    pub(super) artifact_type: &'static str,
+}
+
+/// Whose a film is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) organization: OrganizationId,
+    pub(super) session: SessionId,
+}
+
+/// Makes an artifact of a film. Black boxes that are too old or too many go then.
+pub(super) async fn store(
+    world: &World,
+    Place { organization, session }: Place,
+    Kind { id, run, artifact_type }: Kind,
+    film: Film,
+) -> Result<ArtifactRecord, FilmError> {
+    let failed = |cause: String| FilmError::Failed { cause };
+    let (container, cut_short) = (film.container, film.cut_short.clone());
+    if let Some(why) = cut_short {
+        warn!("{artifact_type} {id} was cut short: {why}");
+    }
+    let owner = run.map_or_else(|| session.to_string(), |run| run.to_string());
+    let name = format!("{artifact_type}.{}", container.extension());
+    let path = format!("{organization}/{owner}/{id}_{name}");
+    let file = world.artifacts.join(&path);
+    let target = file.clone();
+    let moved = tokio::task::spawn_blocking(move || {
+        let moved = film.move_to(&target);
+        if moved.is_err() {
+            film.forget();
+        }
+        moved
+    });
+    let moved = moved.await.map_err(|cause| failed(cause.to_string()))?;
+    let (size, checksum) = moved.map_err(|cause| failed(cause.to_string()))?;
+    let now = world.clock.now();
+    let record = ArtifactRecord {
+        id,
+        organization,
+        session: Some(session),
+        run,
+        block: None,
+        artifact_type: artifact_type.to_owned(),
+        path,
+        media_type: container.media_type().to_owned(),
+        size: i64::try_from(size).unwrap_or(i64::MAX),
+        checksum: Some(checksum),
+        created_at: now,
+    };
+    let mut tries = 0;
+    loop {
+        match world.store.insert_artifact(record.clone()).await {
+            Ok(()) => break,
+            Err(StoreError::Unavailable { cause }) if tries < 5 => {
+                warn!("{artifact_type} {id} is not on record yet: {cause}");
+                tries += 1;
+                sleep(STORE_AGAIN).await;
+            }
+            Err(cause) => {
+                let _ = tokio::fs::remove_file(&file).await; // A file that nothing names is lost.
+                return Err(failed(cause.to_string()));
+            }
+        }
+    }
+    if artifact_type == BLACK_BOX {
+        retire(world, organization).await;
+    }
+    Ok(record)
+}
+
+/// Removes black boxes that are too old or too many.
+async fn retire(world: &World, organization: OrganizationId) {
+    let settings = world.films.settings();
+    let days = chrono::Duration::days(settings.black_box_keep_days.into());
+    let before = world.clock.now() - days;
+    let retired = world.store.retire_artifacts(
+        organization,
+        BLACK_BOX.to_owned(),
+        settings.black_box_keep,
+        before,
+    );
+    match retired.await {
+        Ok(retired) => {
+            for artifact in retired {
+                remove(&world.artifacts.join(&artifact.path)).await;
+            }
+        }
+        Err(cause) => warn!("old black boxes stay: {cause}"),
+    }
+}
+
+async fn remove(file: &Path) {
+    if let Err(cause) = tokio::fs::remove_file(file).await {
+        warn!(error = %cause, "{} was not removed", file.display());
+    }
+}
+
+/// Finishes what a former server was filming of a session that does not go on: to be called before
+/// its directory is removed. Resolves when the films are stored, or cannot be.
+pub async fn finish_films(world: &World, organization: OrganizationId, session: SessionId) {
+    let films = &world.films;
+    let place = Place { organization, session };
+    let mut stored = Vec::new();
+    for slate in films.recordings(session) {
+        match films.resume(slate.clone()) {
+            Ok((recording, filmed)) => {
+                recording.stop();
+                let kind = Kind { id: slate.id, run: slate.run, artifact_type: RECORDING };
+                stored.push((kind, filmed.await));
+            }
+            Err(cause) => drop_recording(films, &slate, &cause),
+        }
+    }
+    for frozen in films.frozen(session).into_iter().chain(films.freeze(session)) {
+        let id = world.mint.mint(world.clock.now());
+        let kind = Kind { id, run: None, artifact_type: BLACK_BOX };
+        stored.push((kind, films.develop(session, frozen).await));
+    }
+    for (kind, film) in stored {
+        let stored = match film {
+            Ok(film) => store(world, place, kind, film).await.map(drop),
+            Err(cause) => Err(cause),
+        };
+        if let Err(cause) = stored {
+            warn!("no {} {} of session {session}: {cause}", kind.artifact_type, kind.id);
+        }
+    }
+}

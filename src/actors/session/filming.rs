@@ -1,0 +1,356 @@
+//! What is filmed of a session: recordings, and the black box.
+//!
+//! A film becomes a stored file, an artifact, in a task of its own that no mailbox waits for; the
+//! session knows those that are not stored yet, and does not end before they are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{Instrument as _, error, info, warn};
+
+use super::{Phase, Session, SessionError};
+use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered};
+use crate::actors::films::{Kind, Place, drop_recording, store};
+use crate::actors::journal::About;
+use crate::domain::film::{BLACK_BOX, RECORDING, Wish};
+use crate::domain::ids::{ArtifactId, RunId};
+use crate::domain::run::ArtifactRecord;
+use crate::system::film::{BlackBox, Film, FilmError, Frozen, Recording, Slate};
+
+/// How long a film waits for its record to be stored, beyond its making: a few tries.
+const STORING: Duration = Duration::from_secs(15);
+
+/// What has become of a film; none before that is known.
+type Told = watch::Receiver<Option<Result<ArtifactRecord, FilmError>>>;
+
+/// The films of one session.
+#[derive(Debug, Default)]
+pub(super) struct Filming {
+    /// The recordings under way.
+    live: BTreeMap<ArtifactId, Live>,
+    /// While somebody uses the session.
+    black_box: Option<BlackBox>,
+    /// Films that are being made and stored, recordings under way among them.
+    open: Vec<Told>,
+}
+
+#[derive(Debug)]
+struct Live {
+    slate: Slate,
+    recording: Recording,
+    told: Told,
+}
+
+impl Filming {
+    /// The recordings under way, the oldest first.
+    pub(super) fn slates(&self) -> Vec<Slate> {
+        self.live.values().map(|live| live.slate.clone()).collect()
+    }
+
+    fn stop(&self, of: impl Fn(&Slate) -> bool) -> Vec<Told> {
+        let stopped = self.live.values().filter(|live| of(&live.slate));
+        stopped
+            .map(|live| {
+                live.recording.stop();
+                live.told.clone()
+            })
+            .collect()
+    }
+}
+
+/// Begins a recording.
+#[derive(Debug)]
+pub struct Record {
+    /// How it is to be.
+    pub wish: Wish,
+    /// The run for which it is made; it ends with that.
+    pub run: Option<RunId>,
+}
+
+impl Ask for Record {
+    type Answer = Result<Slate, SessionError>;
+    const KIND: &'static str = "record";
+    const AUDITED: bool = true;
+
+    fn about(&self) -> About {
+        About { run: self.run, ..About::default() }
+    }
+
+    fn summary(&self) -> Value {
+        json!({ "wish": self.wish })
+    }
+}
+
+/// Ends a recording. Answered when the film is stored.
+#[derive(Debug)]
+pub struct StopRecording {
+    /// Which.
+    pub id: ArtifactId,
+}
+
+impl Ask for StopRecording {
+    type Answer = Result<ArtifactRecord, SessionError>;
+    const KIND: &'static str = "stop_recording";
+    const AUDITED: bool = true;
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn summary(&self) -> Value {
+        json!({ "recording": self.id })
+    }
+}
+
+/// A run is about to end: its recordings are finished and, if it has failed, its last moments are
+/// kept. Answered when its recordings are stored.
+#[derive(Debug)]
+pub struct Wrap {
+    /// The run.
+    pub run: RunId,
+    /// Whether it has failed.
+    pub failed: bool,
+}
+
+impl Ask for Wrap {
+    type Answer = Result<(), SessionError>;
+    const KIND: &'static str = "wrap";
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn about(&self) -> About {
+        About { run: Some(self.run), ..About::default() }
+    }
+
+    fn summary(&self) -> Value {
+        json!({ "failed": self.failed })
+    }
+}
+
+impl Session {
+    /// Shows every recording the display, from when there is one.
+    pub(super) fn film(&mut self) {
+        if let Phase::Running { desktop } = &self.phase {
+            for live in self.filming.live.values() {
+                live.recording.show(desktop.screen());
+            }
+        }
+    }
+
+    /// Fills the black box while somebody uses the session, and not otherwise.
+    pub(super) fn keep_box(&mut self, used: bool) {
+        if !used || !self.world.films.settings().black_box {
+            self.filming.black_box = None;
+        } else if let Phase::Running { desktop } = &self.phase
+            && self.filming.black_box.is_none()
+        {
+            let screen = desktop.screen();
+            self.filming.black_box = Some(self.world.films.keep_box(self.record.id, &screen));
+        }
+    }
+
+    /// Begins the recording that was asked for with the session.
+    pub(super) fn record_if_asked(&mut self, ctx: &mut Context<Self>) {
+        let asked = self.record.spec.echo.get("record").cloned();
+        let wish = asked.and_then(|asked| serde_json::from_value::<Wish>(asked).ok());
+        if let Some(wish) = wish
+            && let Err(cause) = self.begin_recording(wish, None, ctx)
+        {
+            warn!(parent: &self.span, "session {} is not recorded: {cause}", self.record.id);
+        }
+    }
+
+    fn begin_recording(
+        &mut self,
+        wish: Wish,
+        run: Option<RunId>,
+        ctx: &mut Context<Self>,
+    ) -> Result<Slate, SessionError> {
+        let screen = self.desktop()?.screen();
+        let settings = self.world.films.settings();
+        let limit = settings.max_at_once;
+        if self.filming.live.len() >= limit {
+            return Err(SessionError::TooManyRecordings { limit });
+        }
+        let now = self.world.clock.now();
+        let slate = Slate {
+            id: self.world.mint.mint(now),
+            session: self.record.id,
+            run,
+            began_at: now,
+            frame_rate: wish.frame_rate.unwrap_or(settings.frame_rate),
+            width: wish.width,
+            format: wish.format.unwrap_or(settings.format),
+        };
+        let (recording, filmed) = self.world.films.record(slate.clone())?;
+        recording.show(screen);
+        self.add_recording(slate.clone(), recording, filmed, ctx);
+        Ok(slate)
+    }
+
+    fn add_recording(
+        &mut self,
+        slate: Slate,
+        recording: Recording,
+        filmed: impl Future<Output = Result<Film, FilmError>> + Send + 'static,
+        ctx: &mut Context<Self>,
+    ) {
+        let kind = Kind { id: slate.id, run: slate.run, artifact_type: RECORDING };
+        let told = self.store_film(kind, filmed);
+        let (id, mut ended) = (slate.id, told.clone());
+        self.filming.live.insert(id, Live { slate, recording, told });
+        let over = async move { drop(ended.wait_for(Option::is_some).await) };
+        ctx.spawn(over.into_actor(self).map(move |(), session, _| {
+            session.filming.live.remove(&id);
+            session.publish();
+        }));
+        self.publish();
+    }
+
+    /// Stops the recordings of runs that do not hold the session any more.
+    pub(super) fn stop_what_is_over(&self) {
+        let holder = self.record.occupancy.holder().map(|held| held.occupant.runnable_id.clone());
+        self.filming.stop(|slate| {
+            slate.run.is_some_and(|run| {
+                holder.as_ref().is_none_or(|holder| holder.as_str() != run.to_string())
+            })
+        });
+    }
+
+    /// Keeps the last moments before something broke.
+    pub(super) fn keep_last_moments(&mut self, run: Option<RunId>) {
+        self.filming.black_box = None;
+        if self.world.films.settings().black_box
+            && let Some(frozen) = self.world.films.freeze(self.record.id)
+        {
+            self.develop(frozen, run);
+        }
+    }
+
+    /// The run that holds the session.
+    pub(super) fn run_inside(&self) -> Option<RunId> {
+        self.record.occupancy.holder()?.occupant.runnable_id.as_str().parse().ok()
+    }
+
+    fn develop(&mut self, frozen: Frozen, run: Option<RunId>) {
+        let id = self.world.mint.mint(self.world.clock.now());
+        let film = self.world.films.develop(self.record.id, frozen);
+        drop(self.store_film(Kind { id, run, artifact_type: BLACK_BOX }, film));
+    }
+
+    /// Goes on with what a former server was filming. Recordings go on when a display is
+    /// [filmed](Self::film).
+    pub(super) fn take_up_films(&mut self, ctx: &mut Context<Self>) {
+        let films = self.world.films.clone();
+        for slate in films.recordings(self.record.id) {
+            match films.resume(slate.clone()) {
+                Ok((recording, filmed)) => self.add_recording(slate, recording, filmed, ctx),
+                Err(cause) => drop_recording(&films, &slate, &cause),
+            }
+        }
+        for frozen in films.frozen(self.record.id) {
+            self.develop(frozen, None);
+        }
+        self.stop_what_is_over();
+    }
+
+    /// Stops every recording. Resolves when all films are stored, or cannot be.
+    pub(super) fn wrap_films(&mut self) -> impl Future<Output = ()> + use<> {
+        self.filming.black_box = None;
+        self.filming.stop(|_| true);
+        let open = std::mem::take(&mut self.filming.open);
+        let limit = self.world.films.settings().finish() + STORING;
+        async move {
+            if timeout(limit, all(open)).await.is_err() {
+                error!("films are not stored in time, and lost");
+            }
+        }
+    }
+
+    fn store_film(
+        &mut self,
+        kind: Kind,
+        film: impl Future<Output = Result<Film, FilmError>> + Send + 'static,
+    ) -> Told {
+        self.filming.open.retain(|told| told.borrow().is_none());
+        let (tell, told) = watch::channel(None);
+        self.filming.open.push(told.clone());
+        let place = Place { organization: self.record.organization, session: self.record.id };
+        let world = Arc::clone(&self.world);
+        let work = async move {
+            let stored = match film.await {
+                Ok(film) => store(&world, place, kind, film).await,
+                Err(cause) => Err(cause),
+            };
+            match &stored {
+                Ok(artifact) => {
+                    info!("{} {}: {} bytes", kind.artifact_type, kind.id, artifact.size);
+                }
+                Err(cause) => warn!("no {} {}: {cause}", kind.artifact_type, kind.id),
+            }
+            tell.send_replace(Some(stored));
+        };
+        self.world.runtime.spawn(work.instrument(self.span.clone()));
+        told
+    }
+}
+
+async fn all(open: Vec<Told>) {
+    for mut told in open {
+        // One that nobody tells of any more has ended as well.
+        let _ = told.wait_for(Option::is_some).await;
+    }
+}
+
+impl Handle<Record> for Session {
+    fn handle(
+        &mut self,
+        Record { wish, run }: Record,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<Slate, SessionError>> {
+        answered(self.begin_recording(wish, run, ctx))
+    }
+}
+
+impl Handle<StopRecording> for Session {
+    fn handle(
+        &mut self,
+        StopRecording { id }: StopRecording,
+        _: &mut Context<Self>,
+    ) -> Answering<Result<ArtifactRecord, SessionError>> {
+        let Some(mut told) = self.filming.stop(|slate| slate.id == id).pop() else {
+            return answered(Err(SessionError::UnknownRecording(id)));
+        };
+        Box::pin(async move {
+            let told = told.wait_for(Option::is_some).await.map_err(|_gone| Unanswered::Gone)?;
+            let stored = told.clone().ok_or(Unanswered::Gone)?;
+            Ok(stored?)
+        })
+    }
+}
+
+impl Handle<Wrap> for Session {
+    fn handle(
+        &mut self,
+        Wrap { run, failed }: Wrap,
+        _: &mut Context<Self>,
+    ) -> Answering<Result<(), SessionError>> {
+        if failed {
+            self.keep_last_moments(Some(run));
+            self.tell_use();
+        }
+        let open = self.filming.stop(|slate| slate.run == Some(run));
+        Box::pin(async move {
+            all(open).await;
+            Ok(())
+        })
+    }
+}

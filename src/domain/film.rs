@@ -1,0 +1,183 @@
+//! What is filmed of a session, as a value: how a recording is to be, and which moments of it a film
+//! shows.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::session::Size;
+
+/// The type of the artifact that a recording becomes.
+pub const RECORDING: &str = "recording";
+
+/// The type of the artifact with the last moments before a crash or a failure.
+pub const BLACK_BOX: &str = "black_box";
+
+/// What kind of file a film is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Container {
+    /// H.264 in MP4.
+    #[default]
+    Mp4,
+    /// VP8 in WebM.
+    Webm,
+    /// JPEGs in a ZIP, named by their time: what is kept where nothing makes films.
+    Zip,
+}
+
+impl Container {
+    /// The end of a file's name.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Webm => "webm",
+            Self::Zip => "zip",
+        }
+    }
+
+    /// As HTTP has it.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Mp4 => "video/mp4",
+            Self::Webm => "video/webm",
+            Self::Zip => "application/zip",
+        }
+    }
+}
+
+impl fmt::Display for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.extension())
+    }
+}
+
+/// How a recording is to be. What is not said is as the server is set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wish {
+    /// Frames a second.
+    pub frame_rate: Option<u8>,
+    /// In pixels; the height follows. The display's own without.
+    pub width: Option<u16>,
+    /// `mp4` or `webm`.
+    pub format: Option<Container>,
+}
+
+/// A request's field `record`: yes, no, or how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Asked {
+    /// As the server is set, or not at all.
+    Plainly(bool),
+    /// In this manner.
+    So(Wish),
+}
+
+impl Asked {
+    /// How it is to be; none if it is not to be.
+    pub fn wish(self) -> Option<Wish> {
+        match self {
+            Self::Plainly(true) => Some(Wish::default()),
+            Self::Plainly(false) => None,
+            Self::So(wish) => Some(wish),
+        }
+    }
+}
+
+/// What is wrong with a wish: the field, and what would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrongWish {
+    /// Its name.
+    pub field: &'static str,
+    /// For people.
+    pub expected: &'static str,
+}
+
+impl Wish {
+    /// The frame rates that may be asked for.
+    pub const RATES: RangeInclusive<u8> = 1..=25;
+
+    /// The first thing that is wrong with it.
+    pub fn check(&self) -> Result<(), WrongWish> {
+        if self.frame_rate.is_some_and(|rate| !Self::RATES.contains(&rate)) {
+            return Err(WrongWish { field: "frame_rate", expected: "expected 1 to 25" });
+        }
+        let widths = Size::SMALLEST..=Size::LARGEST;
+        if self.width.is_some_and(|width| !widths.contains(&width)) {
+            return Err(WrongWish { field: "width", expected: "expected 200 to 7680 pixels" });
+        }
+        match self.format {
+            None | Some(Container::Mp4 | Container::Webm) => Ok(()),
+            Some(Container::Zip) => {
+                Err(WrongWish { field: "format", expected: "expected mp4 or webm" })
+            }
+        }
+    }
+}
+
+/// Which frame is shown for how many slots of a film of a constant frame rate, whose frames were
+/// taken only when something changed.
+///
+/// `times` are milliseconds and rise; the film is from `from` to `to`, `rate` slots a second. What
+/// was taken last before `from` is shown until the next one; before the first of all, the first.
+/// Each pair is the place in `times` and how many slots, never none; they add up to the length.
+pub fn slots(times: &[u64], from: u64, to: u64, rate: u8) -> Vec<(usize, u64)> {
+    let slot = |time: u64| time.saturating_sub(from).saturating_mul(rate.into()) / 1_000;
+    let length = slot(to);
+    let mut shown: Vec<(usize, u64)> = Vec::new();
+    let ends = times.iter().skip(1).map(|next| slot(*next).min(length)).chain([length]);
+    let mut begin = 0;
+    for (place, end) in ends.enumerate().take(times.len()) {
+        if end > begin {
+            shown.push((place, end - begin));
+            begin = end;
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_is_shown_until_the_next_was_taken() {
+        assert_eq!(slots(&[1_000, 3_000, 3_400], 1_000, 7_000, 5), [(0, 10), (1, 2), (2, 18)]);
+        // What was there before, and what comes too fast to be seen.
+        assert_eq!(slots(&[200, 900, 1_500, 1_510], 1_000, 2_000, 2), [(1, 1), (3, 1)]);
+        assert_eq!(slots(&[5_000], 1_000, 2_000, 2), [(0, 2)]);
+        assert_eq!(slots(&[], 1_000, 2_000, 2), []);
+        assert_eq!(slots(&[1_000], 2_000, 2_000, 2), []);
+    }
+
+    proptest! {
+        #[test]
+        fn slots_fill_the_film_and_follow_one_another(
+            mut times in prop::collection::vec(0_u64..100_000, 1..50),
+            from in 0_u64..100_000,
+            length in 0_u64..100_000,
+            rate in Wish::RATES,
+        ) {
+            times.sort_unstable();
+            let shown = slots(&times, from, from + length, rate);
+            let sum: u64 = shown.iter().map(|(_, slots)| slots).sum();
+            prop_assert_eq!(sum, length * u64::from(rate) / 1_000);
+            prop_assert!(shown.iter().all(|(_, slots)| *slots > 0));
+            prop_assert!(shown.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        }
+    }
+
+    #[test]
+    fn a_wish_that_nobody_can_fulfil_names_its_field() {
+        let field = |wish: Wish| wish.check().err().map(|wrong| wrong.field);
+        assert_eq!(field(Wish::default()), None);
+        assert_eq!(field(Wish { frame_rate: Some(0), ..Wish::default() }), Some("frame_rate"));
+        assert_eq!(field(Wish { width: Some(10), ..Wish::default() }), Some("width"));
+        let zip = Some(Container::Zip);
+        assert_eq!(field(Wish { format: zip, ..Wish::default() }), Some("format"));
+    }
+}

@@ -1,0 +1,219 @@
+//! `/v1/browser_sessions/{id}/recordings`: films of a session; and `…/artifacts`, its files.
+
+use actix_web::web::{Data, Json};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{find, told};
+use crate::actors::registry::{Route, RouteError};
+use crate::actors::session::{Record, SessionError, Slate, StopRecording};
+use crate::db;
+use crate::domain::film::{RECORDING, Wish};
+use crate::domain::ids::{ArtifactId, OrganizationId, SessionId};
+use crate::domain::run::ArtifactRecord;
+use crate::http::artifacts::{ArtifactResource, FileResource};
+use crate::http::body::{Body, PathId};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+use crate::http::validation::Fields;
+
+/// A recording, under way or done.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RecordingResource {
+    /// `a_…`, and the artifact that it becomes.
+    pub recording_id: String,
+    /// The session that is filmed.
+    pub browser_session_id: String,
+    /// The run for which it is filmed.
+    pub run_id: Option<String>,
+    /// `recording` or `completed`.
+    pub status: &'static str,
+    /// When it began; null once it is done.
+    pub began_at: Option<DateTime<Utc>>,
+    /// Frames a second; null once it is done.
+    pub frame_rate: Option<u8>,
+    /// The media type of the film.
+    pub media_type: String,
+    /// The film, once it is done.
+    pub file: Option<FileResource>,
+}
+
+impl RecordingResource {
+    fn under_way(slate: &Slate) -> Self {
+        Self {
+            recording_id: slate.id.to_string(),
+            browser_session_id: slate.session.to_string(),
+            run_id: slate.run.map(|run| run.to_string()),
+            status: "recording",
+            began_at: Some(slate.began_at),
+            frame_rate: Some(slate.frame_rate),
+            media_type: slate.format.media_type().to_owned(),
+            file: None,
+        }
+    }
+
+    fn done(record: &ArtifactRecord, session: SessionId, front: &Front) -> Self {
+        Self {
+            recording_id: record.id.to_string(),
+            browser_session_id: session.to_string(),
+            run_id: record.run.map(|run| run.to_string()),
+            status: "completed",
+            began_at: None,
+            frame_rate: None,
+            media_type: record.media_type.clone(),
+            file: Some(FileResource::of(record, front)),
+        }
+    }
+}
+
+/// Refuses what no recording can be, and every recording where there is no ffmpeg or no room.
+pub fn check(wish: &Wish, field: &str, front: &Front) -> Result<(), ApiError> {
+    if let Err(wrong) = wish.check() {
+        let mut fields = Fields::new();
+        let name = match field {
+            "" => wrong.field.to_owned(),
+            field => format!("{field}.{}", wrong.field),
+        };
+        fields.refuse(&name, serde_json::json!(wish), wrong.expected);
+        fields.finish()?;
+    }
+    let ready = front.world.films.ready();
+    ready.map_err(|cause| RouteError::Session(SessionError::Film(cause)).into())
+}
+
+/// Begins to record a session.
+#[utoipa::path(
+    post,
+    path = "/v1/browser_sessions/{browser_session_id}/recordings",
+    tag = "Browser sessions",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`")),
+    responses(
+        (status = 200, description = "It is recorded", body = RecordingResource),
+        (status = 404, description = "There is no such session"),
+        (status = 410, description = "The session has ended"),
+        (status = 422, description = "Fields are at fault"),
+        (status = 424, description = "There is no ffmpeg"),
+        (status = 429, description = "Too many recordings, or too little room"),
+    ),
+)]
+pub async fn start(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    Body(wish): Body<Wish>,
+    front: Data<Front>,
+) -> Result<Json<RecordingResource>, ApiError> {
+    check(&wish, "", &front)?;
+    let message = Record { wish, run: None };
+    let route = Route { organization: caller.organization, session: id, message };
+    let slate = told(&front, route).await?;
+    Ok(Json(RecordingResource::under_way(&slate)))
+}
+
+/// Ends a recording, and answers when the film is there. May be repeated.
+#[utoipa::path(
+    post,
+    path = "/v1/browser_sessions/{browser_session_id}/recordings/{recording_id}/stop",
+    tag = "Browser sessions",
+    params(
+        ("browser_session_id" = String, Path, description = "`pbs_…`"),
+        ("recording_id" = String, Path, description = "`a_…`"),
+    ),
+    responses(
+        (status = 200, description = "The recording", body = RecordingResource),
+        (status = 404, description = "There is no such session or recording"),
+    ),
+)]
+pub async fn stop(
+    caller: Caller,
+    PathId((session, id)): PathId<(SessionId, ArtifactId)>,
+    front: Data<Front>,
+) -> Result<Json<RecordingResource>, ApiError> {
+    let organization = caller.organization;
+    let route = Route { organization, session, message: StopRecording { id } };
+    let record = match told(&front, route).await {
+        Ok(record) => record,
+        // Perhaps it has ended by itself, or its session has.
+        Err(cause) => match finished(&front, organization, session, id).await? {
+            Some(record) => record,
+            None => {
+                let gone =
+                    matches!(&cause, ApiError::Route(RouteError::Session(SessionError::Closing)));
+                let unknown = Problem::unknown::<ArtifactId>(id);
+                return Err(if gone { unknown.into() } else { cause });
+            }
+        },
+    };
+    Ok(Json(RecordingResource::done(&record, session, &front)))
+}
+
+async fn finished(
+    front: &Front,
+    organization: OrganizationId,
+    session: SessionId,
+    id: ArtifactId,
+) -> Result<Option<ArtifactRecord>, ApiError> {
+    let record = db::artifacts::by_id(&front.db, organization, id).await?;
+    Ok(record.filter(|it| it.session == Some(session) && it.artifact_type == RECORDING))
+}
+
+/// The recordings of a session, the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/browser_sessions/{browser_session_id}/recordings",
+    tag = "Browser sessions",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`")),
+    responses(
+        (status = 200, description = "The recordings", body = Vec<RecordingResource>),
+        (status = 404, description = "There is no such session"),
+    ),
+)]
+pub async fn list(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    front: Data<Front>,
+) -> Result<Json<Vec<RecordingResource>>, ApiError> {
+    let view = find(&front, caller.organization, id).await?;
+    let records = db::artifacts::of_session(&front.db, caller.organization, id).await?;
+    let done = records.iter().rev().filter(|record| record.artifact_type == RECORDING);
+    let done = done.map(|record| RecordingResource::done(record, id, &front));
+    // One that was stored in between is done.
+    let is_stored = |slate: &&Slate| !records.iter().any(|record| record.id == slate.id);
+    let live = view.recordings.iter().rev().filter(is_stored).map(RecordingResource::under_way);
+    Ok(Json(live.chain(done).collect()))
+}
+
+/// The films of a session that are done, the newest first, as the compatible API lists them.
+pub async fn files(
+    front: &Front,
+    organization: OrganizationId,
+    session: SessionId,
+) -> Result<Vec<FileResource>, ApiError> {
+    let records = db::artifacts::of_session(&front.db, organization, session).await?;
+    let films = records.iter().rev().filter(|record| record.artifact_type == RECORDING);
+    Ok(films.map(|record| FileResource::of(record, front)).collect())
+}
+
+/// The files that a session and the runs in it made, the oldest first: recordings and black boxes
+/// among them.
+#[utoipa::path(
+    get,
+    path = "/v1/browser_sessions/{browser_session_id}/artifacts",
+    tag = "Browser sessions",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`")),
+    responses(
+        (status = 200, description = "The files", body = Vec<ArtifactResource>),
+        (status = 404, description = "There is no such session"),
+    ),
+)]
+pub async fn artifacts(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    front: Data<Front>,
+) -> Result<Json<Vec<ArtifactResource>>, ApiError> {
+    find(&front, caller.organization, id).await?;
+    let records = db::artifacts::of_session(&front.db, caller.organization, id).await?;
+    Ok(Json(records.iter().map(|record| ArtifactResource::of(record, &front)).collect()))
+}

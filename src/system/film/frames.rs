@@ -1,0 +1,143 @@
+//! Frames on the disk, `<milliseconds>.jpg` each: what a film is made of.
+//!
+//! They are written whole, so that those of a server that was killed are good to the last one.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::super::desktop::Picture;
+
+/// The frames in one folder, the oldest first.
+#[derive(Debug, Clone)]
+pub(super) struct Frames {
+    folder: PathBuf,
+    /// When each was taken, in milliseconds since 1970, and its size in bytes.
+    kept: VecDeque<(u64, u64)>,
+}
+
+/// When a picture was taken, in milliseconds since 1970.
+pub(super) fn taken_at(picture: &Picture) -> u64 {
+    u64::try_from(picture.taken_at.timestamp_millis()).unwrap_or(0)
+}
+
+impl Frames {
+    /// Those that `folder` has; none when there is no such folder.
+    pub(super) fn of(folder: &Path) -> Self {
+        let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+        let mut kept: Vec<(u64, u64)> = entries
+            .filter_map(|entry| {
+                let name = entry.file_name();
+                let time = name.to_str()?.strip_suffix(".jpg")?.parse().ok()?;
+                Some((time, entry.metadata().ok()?.len()))
+            })
+            .collect();
+        kept.sort_unstable();
+        Self { folder: folder.to_owned(), kept: kept.into() }
+    }
+
+    /// When each was taken.
+    pub(super) fn times(&self) -> Vec<u64> {
+        self.kept.iter().map(|(time, _)| *time).collect()
+    }
+
+    /// Of all of them, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.kept.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The file of the frame of this time.
+    pub(super) fn file(&self, time: u64) -> PathBuf {
+        self.folder.join(format!("{time}.jpg"))
+    }
+
+    /// Adds one. Its folder is made when it is missing; one that is not newer than all others,
+    /// because the clock was set back, is left out.
+    pub(super) fn add(&mut self, picture: &Picture) -> io::Result<()> {
+        let time = taken_at(picture);
+        if self.kept.back().is_some_and(|(last, _)| *last >= time) {
+            return Ok(());
+        }
+        let written = match self.write(time, picture) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&self.folder)?;
+                self.kept.clear(); // They went with their folder.
+                self.write(time, picture)
+            }
+            written => written,
+        };
+        written?;
+        self.kept.push_back((time, u64::try_from(picture.bytes.len()).unwrap_or(u64::MAX)));
+        Ok(())
+    }
+
+    fn write(&self, time: u64, picture: &Picture) -> io::Result<()> {
+        let part = self.folder.join("frame.part");
+        fs::write(&part, &picture.bytes)?;
+        fs::rename(&part, self.file(time))
+    }
+
+    /// Removes the oldest ones until nothing is older than `since`, but for the one that was
+    /// shown then.
+    pub(super) fn forget_before(&mut self, since: u64) {
+        while self.kept.get(1).is_some_and(|(next, _)| *next <= since) {
+            self.forget_first();
+        }
+    }
+
+    /// Removes the oldest ones until all have at most so many bytes together; the newest stays.
+    pub(super) fn shrink_to(&mut self, bytes: u64) {
+        while self.kept.len() > 1 && self.bytes() > bytes {
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        if let Some((time, _)) = self.kept.pop_front() {
+            // One that cannot be removed goes with its folder.
+            let _ = fs::remove_file(self.file(time));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::domain::session::Size;
+    use crate::system::desktop::Format;
+
+    fn picture(time: i64, bytes: usize) -> Picture {
+        Picture {
+            number: 1,
+            taken_at: DateTime::from_timestamp_millis(time).unwrap(),
+            size: Size::default(),
+            format: Format::Jpeg,
+            bytes: vec![7; bytes].into(),
+        }
+    }
+
+    #[test]
+    fn old_frames_go_but_for_what_was_shown() {
+        let folder = std::env::temp_dir().join(format!("gr-frames-{}", std::process::id()));
+        let mut frames = Frames::of(&folder);
+        assert!(frames.times().is_empty());
+        for time in [1_000, 2_000, 2_000, 1_500, 3_000, 4_000] {
+            frames.add(&picture(time, 10)).unwrap();
+        }
+        assert_eq!(frames.times(), [1_000, 2_000, 3_000, 4_000]);
+        frames.forget_before(2_500);
+        assert_eq!(frames.times(), [2_000, 3_000, 4_000]);
+        frames.shrink_to(20);
+        assert_eq!((frames.times(), frames.bytes()), (vec![3_000, 4_000], 20));
+        assert_eq!(Frames::of(&folder).times(), [3_000, 4_000], "as on the disk");
+
+        // Its folder may be taken away at any time.
+        fs::remove_dir_all(&folder).unwrap();
+        frames.add(&picture(5_000, 10)).unwrap();
+        assert_eq!(frames.times(), [5_000]);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
