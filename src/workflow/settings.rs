@@ -25,7 +25,7 @@ pub struct Settings {
     pub allow_private_targets: bool,
     /// Hosts that blocks may send requests to wherever they are.
     pub allowed_hosts: Vec<String>,
-    /// Whether a picture of the page is kept after each block that drives it.
+    /// Whether a picture of the page is kept after each block that drives it, and at the end.
     pub block_screenshots: bool,
     /// The mail server for `send_email` and `human_interaction`.
     pub smtp_host: Option<String>,
@@ -109,6 +109,11 @@ impl Settings {
             problems.push(("agent_url", message));
         }
         problems
+    }
+
+    /// What is kept of a run that asks for nothing.
+    pub fn records(&self) -> engine::Records {
+        engine::Records { pictures: self.block_screenshots, ..engine::Records::default() }
     }
 
     /// As the engine takes them.

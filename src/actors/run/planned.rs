@@ -13,7 +13,7 @@ use crate::actors::world::World;
 use crate::domain::ids::{RunId, SessionId};
 use crate::domain::run::WorkflowRecord;
 use crate::workflow::definition::Definition;
-use crate::workflow::engine::{Outcome, Plan, Settings, execute};
+use crate::workflow::engine::{Outcome, Plan, Records, Settings, execute};
 use crate::workflow::host::Host;
 
 /// A workflow's plan. The run and the session that the plan names are filled in when both are
@@ -39,6 +39,8 @@ pub struct Facts {
     pub limit: Duration,
     /// For templates.
     pub date: NaiveDate,
+    /// What is kept beside the blocks; the workflow's own settings may ask for more.
+    pub records: Records,
     /// How blocks are executed.
     pub settings: Settings,
 }
@@ -53,12 +55,19 @@ impl Facts {
             outputs: Map::new(),
             limit: Duration::from_secs(world.settings.run_limit_seconds),
             date: world.clock.now().date_naive(),
+            records: world.workflow.records(),
             settings: world.workflow.engine(),
         }
     }
 
     /// The plan for this version of a workflow.
     pub fn plan(self, workflow: &WorkflowRecord, definition: Definition) -> Plan {
+        let asks = |name: &str| workflow.settings.get(name) == Some(&Value::Bool(true));
+        let records = Records {
+            har: self.records.har || asks("record_har"),
+            console: self.records.console || asks("record_console_log"),
+            ..self.records
+        };
         Plan {
             definition: Arc::new(definition),
             parameters: self.parameters,
@@ -71,6 +80,7 @@ impl Facts {
             only: self.only,
             outputs: self.outputs,
             limit: Some(self.limit),
+            records,
             settings: self.settings,
         }
     }

@@ -28,6 +28,7 @@ use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 use crate::http::{sessions, workflows};
 use crate::workflow::definition::Definition;
+use crate::workflow::engine::Records;
 use crate::workflow::parameters::{ParameterError, resolve};
 
 /// The longest that a run may wait for its session.
@@ -37,7 +38,7 @@ const LONGEST_WAIT_SECONDS: u64 = 24 * 60 * 60;
 /// it, not the session's lifetime.
 const SPARE: Duration = Duration::from_secs(5 * 60);
 
-/// What a run is started with. The first fields are the compatible API's; the last two are ours.
+/// What a run is started with. The first fields are the compatible API's; the last are ours.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[schema(as = RunRequest)]
 #[serde(default, deny_unknown_fields)]
@@ -98,6 +99,10 @@ pub struct Request {
     /// `true`, or how the run is to be recorded: `{frame_rate, width, format}`.
     #[schema(value_type = Option<Object>)]
     pub record: Option<Asked>,
+    /// Keeps requests and answers as the artifact `har`.
+    pub record_har: bool,
+    /// Keeps what pages say on their console as the artifact `browser_console_log`.
+    pub record_console_log: bool,
 }
 
 impl Request {
@@ -258,7 +263,13 @@ pub(super) async fn begin(
     }
     let limit = request.limit(workflow, front);
     let wait = request.wait_seconds.unwrap_or(front.world.settings.run_wait_seconds);
+    let records = Records {
+        har: request.record_har,
+        console: request.record_console_log,
+        ..front.world.workflow.records()
+    };
     let facts = Facts {
+        records,
         session,
         only,
         outputs: request.block_outputs.clone().unwrap_or_default(),

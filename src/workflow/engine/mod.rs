@@ -11,6 +11,7 @@
 //! 3. The outcome is known only when nothing of the run goes on.
 
 mod blocks;
+mod records;
 mod scope;
 mod walk;
 
@@ -33,6 +34,7 @@ use super::template::Renderer;
 use crate::domain::ids::{BlockRunId, RunId, SessionId, WorkflowId, WorkflowPermanentId};
 use crate::domain::run::{BlockStatus, RunStatus};
 use crate::domain::session::Failure;
+pub use records::Records;
 use scope::Scope;
 pub(crate) use walk::branch_id;
 use walk::{Ending, Stop};
@@ -122,6 +124,8 @@ pub struct Plan {
     pub outputs: Map<String, Value>,
     /// How long the whole run may take.
     pub limit: Option<Duration>,
+    /// What is kept beside the blocks.
+    pub records: Records,
     /// How blocks are executed.
     pub settings: Settings,
 }
@@ -147,6 +151,7 @@ struct Engine {
     renderer: Renderer,
     scope: Scope,
     browser: Option<Browser>,
+    pictures: records::Pictures,
     /// The blocks that have begun and not ended, outermost first.
     open: Vec<BlockRunId>,
 }
@@ -161,6 +166,7 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
         plan,
         host,
         browser: None,
+        pictures: records::Pictures::default(),
         open: Vec::new(),
     };
     let mut ending = engine.bounded(limit, &cancel, Part::Body).await;
@@ -171,6 +177,7 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
             ending = last;
         }
     }
+    engine.keep_last(matches!(ending, Ending::Stopped(_))).await;
     if timeout(LAST_WORDS, engine.host.quiet()).await.is_err() {
         tracing::warn!("what executed a block of run {} has not ended yet", engine.plan.run);
     }
@@ -235,7 +242,14 @@ impl Engine {
     async fn part(&mut self, part: Part) -> Ending {
         let definition = Arc::clone(&self.plan.definition);
         match part {
-            Part::Body => self.body(&definition).await,
+            Part::Body => {
+                if self.plan.records.wants().any()
+                    && let Err(broken) = self.browser().await
+                {
+                    return broken.ending();
+                }
+                self.body(&definition).await
+            }
             Part::Finally => {
                 let label = definition.finally.as_deref();
                 let block =

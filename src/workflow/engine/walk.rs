@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Engine;
 use super::blocks::End;
 use super::scope::Iteration;
+use super::{Engine, records};
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::domain::session::Failure;
@@ -173,8 +173,15 @@ impl Engine {
             output: end.output.clone(),
             failure: end.failure.as_deref().cloned(),
         };
-        self.host.end_block(id, ended).await?;
+        let browser = self.pictured(block, &end);
+        let ended = self.host.end_block(id, ended);
+        // The next block begins when both are done, so that the picture shows this one.
+        let (ended, picture) = tokio::join!(ended, records::picture(browser));
+        ended?;
         self.open.pop();
+        if let Some(bytes) = picture {
+            self.keep_picture(id, &block.label, bytes);
+        }
         Ok(end)
     }
 

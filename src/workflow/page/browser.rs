@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::PageError;
 use super::frame::Contexts;
 use super::tabs::{Dialog, Reaction, Tabs};
+use super::watching::{Wants, Watching};
 use crate::workflow::definition::block::DialogAnswer;
 use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
 
@@ -44,6 +45,7 @@ struct Shared {
     state: Mutex<State>,
     changed: watch::Sender<u64>,
     contexts: Contexts,
+    wants: Wants,
 }
 
 /// The pages of one browser. Dropping the last of its clones detaches from the tabs and leaves them
@@ -51,7 +53,7 @@ struct Shared {
 #[derive(Clone)]
 pub struct Browser {
     shared: Arc<Shared>,
-    _attachment: Arc<Attachment>,
+    attachment: Arc<Attachment>,
 }
 
 /// While this lives, somebody else drives the pages.
@@ -74,6 +76,7 @@ impl Drop for HandsOff {
 /// Dropped when nobody drives the pages any more.
 struct Attachment {
     shared: Arc<Shared>,
+    watching: Option<Watching>,
     _pump: AbortOnDropHandle<()>,
 }
 
@@ -94,8 +97,9 @@ impl fmt::Debug for Browser {
 impl Browser {
     /// Attaches to every tab of the browser, and opens one if there is none. The tab that is in
     /// view becomes the one worked in.
-    pub async fn attach(devtools: Arc<dyn Devtools>) -> Result<Self, PageError> {
+    pub async fn attach(devtools: Arc<dyn Devtools>, wants: Wants) -> Result<Self, PageError> {
         let events = devtools.events();
+        let watching = wants.any().then(|| Watching::start(wants, &devtools, devtools.events()));
         let (changed, _) = watch::channel(0);
         let state = State {
             tabs: Tabs::default(),
@@ -110,11 +114,12 @@ impl Browser {
             state: Mutex::new(state),
             changed,
             contexts: Contexts::default(),
+            wants,
         });
         let pump = tokio::spawn(pump(Arc::clone(&shared)));
-        let attachment =
-            Attachment { shared: Arc::clone(&shared), _pump: AbortOnDropHandle::new(pump) };
-        let browser = Self { shared, _attachment: Arc::new(attachment) };
+        let pump = AbortOnDropHandle::new(pump);
+        let attachment = Attachment { shared: Arc::clone(&shared), watching, _pump: pump };
+        let browser = Self { shared, attachment: Arc::new(attachment) };
         browser
             .browser_call(
                 "Target.setAutoAttach",
@@ -260,6 +265,17 @@ impl Browser {
         change(&mut self.shared.state.lock().tabs)
     }
 
+    /// What is kept of pages, where that is wanted.
+    pub fn watching(&self) -> Option<&Watching> {
+        self.attachment.watching.as_ref()
+    }
+
+    /// The browser's name and version, `Chrome/1.2.3`.
+    pub async fn product(&self) -> String {
+        let answer = self.browser_call("Browser.getVersion", json!({})).await.unwrap_or_default();
+        answer.get("product").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
     /// The target of the tab worked in.
     pub fn target(&self) -> Option<String> {
         self.catch_up();
@@ -400,6 +416,13 @@ impl Shared {
         );
         if !frame {
             self.send(session, "Inspector.enable", json!({}));
+            self.send(session, "Network.enable", json!({}));
+        }
+        if self.wants.console {
+            self.send(session, "Runtime.enable", json!({}));
+            self.send(session, "Log.enable", json!({}));
+        }
+        if frame && self.wants.har {
             self.send(session, "Network.enable", json!({}));
         }
         self.send(session, "Runtime.runIfWaitingForDebugger", json!({}));

@@ -2,7 +2,8 @@
 //!
 //! [`Browser`] follows the tabs: it knows which one is being worked in, answers dialogs, and counts
 //! what is being loaded. [`navigation`] opens pages, [`frame`] finds elements and waits for them,
-//! [`input`] acts on them as a person's hands would, and [`picture`] takes pictures and prints.
+//! [`input`] acts on them as a person's hands would, and [`picture`] takes pictures and prints;
+//! `watching` keeps what pages ask of the network and say, where that is wanted.
 //!
 //! Invariants:
 //! 1. No call waits for ever: each takes a deadline, and a dialog is answered while it is open.
@@ -11,6 +12,7 @@
 //! 3. Whatever is dropped half-way leaves no task behind.
 
 mod browser;
+mod console;
 mod cookies;
 mod downloads;
 mod error;
@@ -21,9 +23,12 @@ pub mod locator;
 pub mod navigation;
 pub mod picture;
 mod tabs;
+mod traffic;
+mod watching;
 
 #[cfg(test)]
 mod tests;
 
 pub use browser::Browser;
 pub use error::PageError;
+pub use watching::Wants;

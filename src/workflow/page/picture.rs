@@ -44,6 +44,13 @@ impl Browser {
         })
     }
 
+    /// A small picture of what is in view.
+    pub async fn quick_picture(&self) -> Result<Bytes, PageError> {
+        let session = self.working()?;
+        let params = json!({ "format": "jpeg", "quality": 70, "optimizeForSpeed": true });
+        decode(&self.call(&session, "Page.captureScreenshot", params).await?, "captureScreenshot")
+    }
+
     /// The page as a PDF.
     pub async fn print(&self, how: &PrintPage) -> Result<Bytes, PageError> {
         let session = self.working()?;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::run::RunStatus;
-use crate::workflow::engine::{Outcome, Plan, execute};
+use crate::workflow::engine::{Outcome, Plan, Records, execute};
 use crate::workflow::testing::{Chromium, Site, Stage, block_plan};
 
 const SHOP: &str = r#"<!doctype html><title>Shop</title>
@@ -462,4 +462,47 @@ async fn a_click_does_not_hit_what_came_in_between() {
         .completes(vec![block("click", "click", json!({ "selector": "#a" })), title("said")])
         .await;
     assert_eq!(outputs["said_output"]["result"], "a");
+}
+
+#[tokio::test]
+async fn what_pages_ask_of_the_network_and_say_is_kept_where_it_is_wanted() {
+    let page = r#"<title>A</title><script>console.warn('careful', {a: 1}); fetch('/data?x=1')
+        .then(it => it.json()).then(it => console.log('got', it.n)); nope()</script>"#;
+    let json_answer = "content-type: application/json\n\n{\"n\": 42}";
+    let popup = "<title>Popup</title><script>console.error('from the new tab')</script>";
+    let world = World::new(&[("/", page), ("/data", json_answer), ("/popup", popup)]).await;
+    let stage = Stage::with(&world.chromium).await;
+    let mut plan = world.plan(vec![
+        block("wait_for", "idle", json!({ "network_idle": true })),
+        block("script", "open", json!({ "script": "void window.open('/popup')" })),
+        block("wait_for", "opened", json!({ "url": "/popup", "load_state": "load" })),
+    ]);
+    plan.records = Records { pictures: true, har: true, console: true };
+    let outcome = execute(plan, stage.host(), CancellationToken::new()).await;
+    assert_eq!(outcome.status, RunStatus::Completed, "{outcome:?}");
+
+    let stored = stage.stored();
+    let of = |kind: &str| stored.iter().filter(|it| it.artifact_type == kind).collect::<Vec<_>>();
+    let console = String::from_utf8(of("browser_console_log")[0].bytes.to_vec()).unwrap();
+    for part in [
+        "[warning] careful Object (",
+        "[log] got 42 (",
+        "[exception] ReferenceError: nope is not defined",
+        "[error] from the new tab (",
+    ] {
+        assert!(console.contains(part), "{part} in {console}");
+    }
+    let har: Value = serde_json::from_slice(&of("har")[0].bytes).unwrap();
+    let entries = har["log"]["entries"].as_array().unwrap();
+    let entry = |end: &str| {
+        let is_it = |entry: &&Value| entry["request"]["url"].as_str().unwrap().ends_with(end);
+        entries.iter().find(is_it).unwrap_or_else(|| panic!("{end} in {har:#}"))
+    };
+    assert_eq!(entry("/data?x=1")["response"]["status"], 200);
+    assert_eq!(entry("/data?x=1")["response"]["content"]["text"], "{\"n\": 42}");
+    assert_eq!(entry("/popup")["response"]["content"]["mimeType"], "text/html");
+    assert!(har["log"]["browser"]["version"].as_str().is_some_and(|it| !it.is_empty()));
+    assert_eq!(of("screenshot_action").len(), 2);
+    assert!(of("screenshot_action")[0].bytes.starts_with(&[0xff, 0xd8, 0xff]));
+    assert!(of("screenshot_final")[0].bytes.starts_with(b"\x89PNG"));
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::Chromium;
 use crate::domain::ids::{ArtifactId, BlockRunId};
 use crate::workflow::definition::Workflow;
-use crate::workflow::engine::{Plan, Settings};
+use crate::workflow::engine::{Plan, Records, Settings};
 use crate::workflow::guard;
 use crate::workflow::host::{
     BlockBegins, BlockEnded, Devtools, Host, HostError, NewArtifact, failure,
@@ -122,6 +122,7 @@ pub fn block_plan(blocks: Value, more: Value) -> Plan {
         only: None,
         outputs: Map::new(),
         limit: None,
+        records: Records::default(),
         settings: Settings {
             element_timeout: std::time::Duration::from_secs(5),
             guard: guard::Settings { allow_private: true, allowed_hosts: Vec::new() },

@@ -368,3 +368,80 @@ async fn a_workflow_triggers_others_in_its_own_session_or_in_another() {
     assert_eq!(client.look(&id).await["occupancy"]["state"], "vacant");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_pictures_and_records_of_a_run_can_all_be_fetched() {
+    let site = Site::start().await;
+    let server = setup().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let blocks = json!([
+        { "block_type": "goto_url", "label": "form", "url": site.page("form.html") },
+        { "block_type": "upload", "label": "plan", "selector": "#plan",
+          "files": [{ "name": "plan.txt", "text": "left, then right" }] },
+        { "block_type": "script", "label": "held",
+          "script": "return await document.querySelector('#plan').files[0].text()" },
+        { "block_type": "code", "label": "said", "code": "await page.evaluate(\"console.log('from code')\")\nprint('hello')" },
+        { "block_type": "print_page", "label": "paper", "custom_filename": "order" },
+        { "block_type": "goto_url", "label": "files", "url": site.page("download.html") },
+        { "block_type": "file_download", "label": "file", "selector": "a[download]" },
+        { "block_type": "file_url_parser", "label": "page", "file_url": site.page("site.css"), "file_type": "txt" },
+        { "block_type": "screenshot", "label": "seen" },
+    ]);
+    let workflow = store(client, json!({ "blocks": blocks })).await;
+    let request = json!({
+        "browser_session_id": id, "record_har": true, "record_console_log": true,
+    });
+    let run = start(client, &workflow, request).await;
+    let ran = ended(client, &run).await;
+    assert_eq!(ran["status"], "completed", "{ran:#}");
+    assert_eq!(ran["output"]["held_output"]["result"], "left, then right");
+
+    let artifacts = client.get(&format!("/v1/runs/{run}/artifacts")).await.ok();
+    let mut kinds = std::collections::BTreeMap::new();
+    let stranger = Client::new(&client.base, None);
+    for artifact in artifacts.as_array().unwrap() {
+        let kind = artifact["artifact_type"].as_str().unwrap();
+        *kinds.entry(kind).or_insert(0) += 1;
+        let signed = artifact["signed_url"].as_str().unwrap();
+        let path = signed.strip_prefix(&client.base).unwrap();
+        let bytes = stranger.get(path).await;
+        assert_eq!(bytes.status, 200, "{artifact:#}");
+        assert_eq!(json!(bytes.bytes.len()), artifact["file_size"], "{artifact:#}");
+        let text = String::from_utf8_lossy(&bytes.bytes).into_owned();
+        match kind {
+            "har" => assert!(text.contains("form.html") && text.contains("\"version\":\"1.2\"")),
+            "browser_console_log" => assert!(text.contains("[log] from code"), "{text}"),
+            "skyvern_log" => assert_eq!(text, "hello\n"),
+            "pdf" => assert!(bytes.bytes.starts_with(b"%PDF")),
+            _ => assert!(!bytes.bytes.is_empty()),
+        }
+    }
+    let expected = [
+        ("browser_console_log", 1),
+        ("download", 1),
+        ("har", 1),
+        ("pdf", 1),
+        ("screenshot", 1),
+        ("screenshot_action", 5),
+        ("screenshot_final", 1),
+        ("skyvern_log", 1),
+    ];
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
+    let pictures = ran["screenshot_urls"].as_array().unwrap();
+    assert_eq!(pictures.len(), 7);
+    let path = pictures[0].as_str().unwrap().strip_prefix(&client.base).unwrap();
+    assert!(stranger.get(path).await.bytes.starts_with(b"\x89PNG"), "the final one comes first");
+
+    // Another run on the same session, with what it keeps for uploads gone.
+    let folder = server.directory.join("data/sessions").join(&id).join("scratch");
+    let again = client.post(&format!("/v1/workflows/runs/{run}/retry"), json!({})).await.ok();
+    let again = again["run_id"].as_str().unwrap().to_owned();
+    assert_eq!(ended(client, &again).await["status"], "completed");
+    let left: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(left, [again.as_str()]);
+    client.close(&id).await.ok();
+    assert!(!folder.exists());
+    server.stop().await;
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::Engine;
-use super::walk::Stop;
+use super::walk::{Ending, Stop};
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::domain::session::Failure;
@@ -105,6 +105,21 @@ impl From<Stop> for Broken {
 impl From<crate::workflow::host::HostError> for Broken {
     fn from(error: crate::workflow::host::HostError) -> Self {
         Self::Run(error.into())
+    }
+}
+
+impl Broken {
+    /// The end of a run that is broken before its first block.
+    pub(super) fn ending(self) -> Ending {
+        match self {
+            Self::Run(stop) => Ending::Stopped(stop),
+            Self::Block(end) => {
+                let cause = end.failure.unwrap_or_else(|| {
+                    Box::new(failure("browser_unreachable", "the browser does not answer", None))
+                });
+                Ending::Failed(end.status, cause)
+            }
+        }
     }
 }
 
@@ -205,12 +220,12 @@ impl Engine {
     }
 
     /// The pages of the run's browser, attached when first needed.
-    async fn browser(&mut self) -> Result<Browser, Broken> {
+    pub(super) async fn browser(&mut self) -> Result<Browser, Broken> {
         if let Some(browser) = &self.browser {
             return Ok(browser.clone());
         }
         let devtools = self.host.devtools().await?;
-        let browser = Browser::attach(devtools).await?;
+        let browser = Browser::attach(devtools, self.plan.records.wants()).await?;
         self.browser = Some(browser.clone());
         Ok(browser)
     }

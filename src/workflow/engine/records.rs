@@ -1,0 +1,166 @@
+//! What is kept of a run beside its blocks: pictures of the page, and where asked for, what pages
+//! asked of the network and said on their console.
+//!
+//! None of it may harm the run: what cannot be kept is left out, with a line in the log.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::Engine;
+use super::blocks::End;
+use crate::domain::ids::BlockRunId;
+use crate::domain::run::BlockStatus;
+use crate::workflow::definition::{Block, Kind};
+use crate::workflow::host::NewArtifact;
+use crate::workflow::page::{Browser, Wants};
+
+/// How long a picture after a block may take.
+const PICTURE: Duration = Duration::from_secs(1);
+/// How long all that is kept at the end may take, of a run that was not stopped.
+const LAST: Duration = Duration::from_secs(10);
+/// How long it may take of one that was.
+const LAST_OF_STOPPED: Duration = Duration::from_millis(400);
+/// How many blocks of a run get a picture; of further ones only those that fail do.
+const MOST_PICTURES: usize = 200;
+
+/// What is kept of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Records {
+    /// A picture after each block that drives the page, and one at the end.
+    pub pictures: bool,
+    /// Requests and answers, as the artifact `har`.
+    pub har: bool,
+    /// What pages say on their console, as the artifact `browser_console_log`.
+    pub console: bool,
+}
+
+impl Records {
+    pub(super) fn wants(self) -> Wants {
+        Wants { har: self.har, console: self.console }
+    }
+}
+
+/// Pictures that are being stored.
+#[derive(Debug, Default)]
+pub(super) struct Pictures {
+    taken: usize,
+    storing: JoinSet<()>,
+}
+
+/// Whether a picture shows what the block did; of one that failed, why it did.
+fn is_pictured(kind: &Kind, status: BlockStatus) -> bool {
+    match kind {
+        Kind::GotoUrl(_)
+        | Kind::Click(_)
+        | Kind::Fill(_)
+        | Kind::Select(_)
+        | Kind::Press(_)
+        | Kind::Hover(_)
+        | Kind::Scroll(_)
+        | Kind::Upload(_)
+        | Kind::Script(_)
+        | Kind::Code(_)
+        | Kind::Agent => true,
+        Kind::WaitFor(_)
+        | Kind::Extract(_)
+        | Kind::Assert(_)
+        | Kind::Screenshot(_)
+        | Kind::FileDownload(_)
+        | Kind::PrintPage(_) => status != BlockStatus::Completed,
+        Kind::Wait(_)
+        | Kind::Cookies(_)
+        | Kind::HttpRequest(_)
+        | Kind::ForLoop(_)
+        | Kind::WhileLoop(_)
+        | Kind::Conditional(_)
+        | Kind::FileUrlParser(_)
+        | Kind::WorkflowTrigger(_)
+        | Kind::HumanInteraction(_)
+        | Kind::SendEmail(_)
+        | Kind::Elsewhere => false,
+    }
+}
+
+impl Engine {
+    /// The browser to take a picture with after a block, if one is to be taken.
+    pub(super) fn pictured(&self, block: &Block, end: &End) -> Option<Browser> {
+        let wanted = self.plan.records.pictures
+            && is_pictured(&block.kind, end.status)
+            && (self.pictures.taken < MOST_PICTURES || end.status != BlockStatus::Completed);
+        self.browser.clone().filter(|_browser| wanted)
+    }
+
+    /// Stores a picture while the run goes on.
+    pub(super) fn keep_picture(&mut self, block: BlockRunId, label: &str, bytes: Bytes) {
+        self.pictures.taken += 1;
+        let artifact = NewArtifact {
+            block: Some(block),
+            artifact_type: "screenshot_action".to_owned(),
+            name: format!("{label}.jpg"),
+            media_type: "image/jpeg".to_owned(),
+            bytes,
+        };
+        let host = std::sync::Arc::clone(&self.host);
+        self.pictures.storing.spawn(async move {
+            if let Err(cause) = host.store(artifact).await {
+                tracing::warn!("a picture was not kept: {cause}");
+            }
+        });
+    }
+
+    /// Keeps what is kept at the end of a run.
+    pub(super) async fn keep_last(&mut self, stopped: bool) {
+        let limit = if stopped { LAST_OF_STOPPED } else { LAST };
+        let mut storing = std::mem::take(&mut self.pictures.storing);
+        let work = async {
+            self.keep_watched().await;
+            if let Some(browser) = self.browser.clone().filter(|_| self.plan.records.pictures)
+                && let Ok(Ok(bytes)) = timeout(PICTURE, browser.screenshot(false)).await
+            {
+                self.keep_of_run("screenshot_final", "final.png", "image/png", bytes).await;
+            }
+            while storing.join_next().await.is_some() {}
+        };
+        if timeout(limit, work).await.is_err() {
+            tracing::warn!("not all records of run {} were kept in time", self.plan.run);
+        }
+    }
+
+    async fn keep_watched(&self) {
+        let Some(browser) = &self.browser else { return };
+        let Some(watching) = browser.watching() else { return };
+        if let Some(text) = watching.console() {
+            let media_type = "text/plain; charset=utf-8";
+            self.keep_of_run("browser_console_log", "console.log", media_type, text.into()).await;
+        }
+        if self.plan.records.har {
+            let product = browser.product().await;
+            if let Some(har) = watching.har(&product) {
+                let bytes = Bytes::from(har.to_string());
+                self.keep_of_run("har", "traffic.har", "application/json", bytes).await;
+            }
+        }
+    }
+
+    async fn keep_of_run(&self, artifact_type: &str, name: &str, media_type: &str, bytes: Bytes) {
+        let artifact = NewArtifact {
+            block: None,
+            artifact_type: artifact_type.to_owned(),
+            name: name.to_owned(),
+            media_type: media_type.to_owned(),
+            bytes,
+        };
+        if let Err(cause) = self.host.store(artifact).await {
+            tracing::warn!("{name} was not kept: {cause}");
+        }
+    }
+}
+
+/// A picture of the page as a block left it; none where it cannot be had in time.
+pub(super) async fn picture(browser: Option<Browser>) -> Option<Bytes> {
+    let browser = browser?;
+    timeout(PICTURE, browser.quick_picture()).await.ok()?.ok()
+}

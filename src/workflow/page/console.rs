@@ -1,0 +1,140 @@
+//! What pages say on their console, as a text for people; synchronous, without a connection.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::Value;
+
+use super::watching::at;
+use crate::workflow::host::DevtoolsEvent;
+
+/// How much is kept, in bytes.
+const MOST: usize = 4 << 20;
+
+/// The lines so far.
+#[derive(Debug, Default)]
+pub(super) struct Console {
+    since: DateTime<Utc>,
+    text: String,
+    left_out: usize,
+}
+
+impl Console {
+    /// From this time on: what pages had said before is told again when one listens.
+    pub(super) fn since(since: DateTime<Utc>) -> Self {
+        Self { since, ..Self::default() }
+    }
+
+    /// The lines so far.
+    pub(super) fn text(&self) -> String {
+        match self.left_out {
+            0 => self.text.clone(),
+            count => format!("{}({count} more lines are not kept)\n", self.text),
+        }
+    }
+
+    /// Takes up an event.
+    pub(super) fn take_up(&mut self, event: &DevtoolsEvent) {
+        let params = &event.params;
+        let text = |pointer: &str| params.pointer(pointer).and_then(Value::as_str);
+        let number = |pointer: &str| params.pointer(pointer).and_then(Value::as_f64);
+        match event.method.as_str() {
+            "Runtime.consoleAPICalled" => {
+                let arguments = params.get("args").and_then(Value::as_array);
+                let said: Vec<_> = arguments.into_iter().flatten().map(shown).collect();
+                let place = place(
+                    text("/stackTrace/callFrames/0/url"),
+                    number("/stackTrace/callFrames/0/lineNumber"),
+                );
+                let level = text("/type").unwrap_or("log");
+                self.line(number("/timestamp"), level, &said.join(" "), &place);
+            }
+            "Runtime.exceptionThrown" => {
+                let said = text("/exceptionDetails/exception/description")
+                    .or_else(|| text("/exceptionDetails/text"))
+                    .unwrap_or("an exception");
+                let place =
+                    place(text("/exceptionDetails/url"), number("/exceptionDetails/lineNumber"));
+                self.line(number("/timestamp"), "exception", said, &place);
+            }
+            "Log.entryAdded" => {
+                let place = place(text("/entry/url"), number("/entry/lineNumber"));
+                let level = text("/entry/level").unwrap_or("info");
+                let said = text("/entry/text").unwrap_or_default();
+                self.line(number("/entry/timestamp"), level, said, &place);
+            }
+            _ => (),
+        }
+    }
+
+    fn line(&mut self, milliseconds: Option<f64>, level: &str, said: &str, place: &str) {
+        let time = milliseconds.and_then(|time| at(time / 1000.0)).unwrap_or(self.since);
+        if time < self.since {
+            return;
+        }
+        if self.text.len() + said.len() > MOST {
+            self.left_out += 1;
+            return;
+        }
+        let time = time.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let said = said.replace('\n', "\n    ");
+        self.text.push_str(&format!("{time} [{level}] {said}{place}\n"));
+    }
+}
+
+/// An argument as the console of a browser shows it.
+fn shown(argument: &Value) -> String {
+    let text = |key: &str| argument.get(key).and_then(Value::as_str);
+    match argument.get("value") {
+        Some(Value::String(text)) => text.clone(),
+        Some(value @ (Value::Null | Value::Bool(_) | Value::Number(_))) => value.to_string(),
+        Some(value @ (Value::Array(_) | Value::Object(_))) => value.to_string(),
+        None => {
+            let said = text("unserializableValue").or_else(|| text("description"));
+            said.or_else(|| text("type")).unwrap_or_default().to_owned()
+        }
+    }
+}
+
+/// Lines count from 0 there.
+fn place(url: Option<&str>, line: Option<f64>) -> String {
+    match (url.filter(|url| !url.is_empty()), line) {
+        (Some(url), Some(line)) => format!(" ({url}:{})", line + 1.0),
+        (Some(url), None) => format!(" ({url})"),
+        (None, _) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lines_say_when_what_and_where_and_what_came_before_is_left_out() {
+        let mut console = Console::since(at(1000.0).unwrap());
+        let mut take_up = |method: &str, params: Value| {
+            let method = method.to_owned();
+            console.take_up(&DevtoolsEvent { session: None, method, params });
+        };
+        let said = json!([{ "type": "string", "value": "a" }, { "type": "number", "value": 2 },
+            { "type": "object", "description": "HTMLBodyElement" }]);
+        take_up(
+            "Runtime.consoleAPICalled",
+            json!({ "type": "log", "args": said, "timestamp": 999_000.0 }),
+        );
+        let frames = json!([{ "url": "http://a/b.js", "lineNumber": 4 }]);
+        take_up(
+            "Runtime.consoleAPICalled",
+            json!({ "type": "warning", "args": said, "timestamp": 1_001_500.0,
+                "stackTrace": { "callFrames": frames } }),
+        );
+        take_up(
+            "Runtime.exceptionThrown",
+            json!({ "timestamp": 1_002_000.0, "exceptionDetails": {
+                "text": "Uncaught", "exception": { "description": "Error: no\n  at x" } } }),
+        );
+        let expected = "1970-01-01T00:16:41.500Z [warning] a 2 HTMLBodyElement (http://a/b.js:5)\n\
+                        1970-01-01T00:16:42.000Z [exception] Error: no\n      at x\n";
+        assert_eq!(console.text(), expected);
+    }
+}

@@ -1,0 +1,120 @@
+//! Keeping what pages ask of the network and say on their console, where a run asks for it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::console::Console;
+use super::traffic::{Body, Traffic};
+use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
+
+/// What is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// Requests and answers, as HAR.
+    pub har: bool,
+    /// What pages say on their console.
+    pub console: bool,
+}
+
+impl Wants {
+    /// Whether anything is.
+    pub fn any(self) -> bool {
+        self.har || self.console
+    }
+}
+
+#[derive(Default)]
+struct Kept {
+    traffic: Traffic,
+    console: Console,
+}
+
+/// Keeps what comes until it is dropped.
+pub struct Watching {
+    wants: Wants,
+    kept: Arc<Mutex<Kept>>,
+    _pump: AbortOnDropHandle<()>,
+}
+
+impl fmt::Debug for Watching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watching").field("wants", &self.wants).finish_non_exhaustive()
+    }
+}
+
+impl Watching {
+    /// Keeps what `events` tell. It must have been asked for before any tab was attached.
+    pub(super) fn start(
+        wants: Wants,
+        devtools: &Arc<dyn Devtools>,
+        events: mpsc::Receiver<DevtoolsEvent>,
+    ) -> Self {
+        let since = Utc::now();
+        let kept = Kept { console: Console::since(since), ..Kept::default() };
+        let kept = Arc::new(Mutex::new(kept));
+        let pump = pump(wants, Arc::clone(devtools), events, Arc::clone(&kept));
+        Self { wants, kept, _pump: AbortOnDropHandle::new(tokio::spawn(pump)) }
+    }
+
+    /// The requests so far, as HAR 1.2.
+    pub fn har(&self, browser: &str) -> Option<Value> {
+        self.wants.har.then(|| self.kept.lock().traffic.har(browser))
+    }
+
+    /// What was said so far, a line each.
+    pub fn console(&self) -> Option<String> {
+        self.wants.console.then(|| self.kept.lock().console.text())
+    }
+}
+
+type Answer = (Body, Result<Value, DevtoolsError>);
+
+/// Takes up events, and fetches the bodies of answers while the browser still has them.
+async fn pump(
+    wants: Wants,
+    devtools: Arc<dyn Devtools>,
+    mut events: mpsc::Receiver<DevtoolsEvent>,
+    kept: Arc<Mutex<Kept>>,
+) {
+    let mut bodies: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            event = events.recv() => {
+                let Some(event) = event else { return };
+                let body = {
+                    let mut kept = kept.lock();
+                    if wants.console {
+                        kept.console.take_up(&event);
+                    }
+                    if wants.har { kept.traffic.take_up(&event) } else { None }
+                };
+                if let Some(body) = body {
+                    let params = json!({ "requestId": body.request });
+                    let session = body.session.as_deref();
+                    let call = devtools.call(session, "Network.getResponseBody", params);
+                    bodies.push(Box::pin(async move { (body, call.await) }));
+                }
+            }
+            Some((body, answer)) = bodies.next() => {
+                if let Ok(answer) = answer {
+                    kept.lock().traffic.keep(&body, &answer);
+                }
+            }
+        }
+    }
+}
+
+/// A time in seconds since 1970.
+pub(super) fn at(seconds: f64) -> Option<DateTime<Utc>> {
+    let since = std::time::Duration::try_from_secs_f64(seconds).ok()?;
+    DateTime::UNIX_EPOCH.checked_add_signed(chrono::Duration::from_std(since).ok()?)
+}
