@@ -63,27 +63,30 @@ impl Keys {
             // A token ends with its key.
             let hash = api_keys::hash_of(&self.db, claims.organization, claims.key).await?;
             return match hash {
-                Some(hash) => self.by_hash(hash).await,
+                Some(hash) => self.by_hash(hash, None).await,
                 None => Ok(None),
             };
         }
-        self.by_hash(hash_of(key)).await
+        self.by_hash(hash_of(key), Some(key)).await
     }
 
-    async fn by_hash(&self, hash: String) -> Result<Option<Caller>, DbError> {
+    /// Whose key has this hash. A key that came itself, and not a token made with it, is remembered
+    /// once what signs with it is kept.
+    async fn by_hash(&self, hash: String, came: Option<&str>) -> Result<Option<Caller>, DbError> {
         let known = self.known.get(&hash).map(|known| *known);
         if let Some((caller, since)) = known
             && since.elapsed() < REMEMBERED
         {
             return Ok(Some(caller));
         }
-        let signer = Signer::of(key.as_bytes());
         let Some((key, _)) = api_keys::by_hash(&self.db, &hash).await? else {
             self.known.remove(&hash);
             return Ok(None);
         };
         let caller = Caller { organization: key.organization, key: key.id };
+        let Some(came) = came else { return Ok(Some(caller)) };
         // With it webhooks of its runs are signed; the key itself is not kept.
+        let signer = Signer::of(came.as_bytes());
         if known.is_none()
             && let Err(cause) = api_keys::keep_signer(&self.db, key.id, &signer).await
         {
