@@ -36,8 +36,8 @@ use crate::domain::session::{
     DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus, Size,
 };
 use crate::system::desktop::{
-    AdoptError, CaptureError, Desktop, Files, Following, Format, Launch, LaunchError, Order,
-    Picture, Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
+    AdoptError, CaptureError, Desktop, Files, Following, Format, Launch, LaunchError, Mended,
+    Order, Picture, Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
 };
 use crate::system::python::Python;
 use crate::workflow;
@@ -466,6 +466,10 @@ impl Desktop for FakeDesktop {
             kill.notified().await;
             failure("chromium_died")
         })
+    }
+
+    fn mended(&self) -> BoxFuture<'static, Mended> {
+        Box::pin(std::future::pending())
     }
 
     fn revive(

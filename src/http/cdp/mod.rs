@@ -29,8 +29,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::actors::registry::RouteError;
-use crate::actors::session::SessionError;
+use crate::actors::registry::{Route, RouteError};
+use crate::actors::session::{Drive, SessionError};
 use crate::actors::views::SessionView;
 use crate::domain::control::OnTakeover;
 use crate::domain::ids::{OrganizationId, SessionId};
@@ -133,6 +133,8 @@ async fn connect(
         }
     };
 
+    let drive = Route { organization, session: id, message: Drive };
+    let driving = front.registry.ask(drive).await.map_err(RouteError::from)??;
     let (from_browser, to_browser) = upstream.socket.into_split();
     let ended = CancellationToken::new();
     let (answers, refusals) = mpsc::unbounded_channel();
@@ -143,7 +145,7 @@ async fn connect(
     // The tunnel ends with the session, with the server, and when the client lets go of it.
     let down = down(upstream.early, from_browser, refusals).take_until(Box::pin(ends));
     let down = down.map(move |chunk| {
-        let _ends_the_other_direction = &guard;
+        let (_ends_the_other_direction, _drives) = (&guard, &driving);
         chunk
     });
     let mut response = HttpResponse::SwitchingProtocols();

@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 
 use super::closing::{Parts, Undo, end_remains};
 use super::directory::{Directory, Saved};
+use super::mending::Mending;
 use super::record::Record;
 use super::running::{LiveDesktop, Made};
 use super::{AdoptError, Desktop, Files, Launch, LaunchError, Order};
@@ -31,7 +32,7 @@ use crate::system::display::{self, Cookie};
 use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::process::{self, Process};
 use crate::system::settings::{Sandbox, Settings};
-use crate::system::vnc::{self, Place, Ports, Reservation, Seats};
+use crate::system::vnc::{self, Place, Ports, Reservation, Seats, Told};
 
 /// Brings desktops up with real programs. Clones are the same.
 #[derive(Debug, Clone)]
@@ -150,7 +151,14 @@ impl Launch for Desktops {
         });
         Box::pin(async move {
             match work.await {
-                Ok(adopted) => adopted.map(|desktop| -> Box<dyn Desktop> { Box::new(desktop) }),
+                Ok(Ok((desktop, strays))) => {
+                    if strays {
+                        desktop.end_strays().await;
+                    }
+                    let desktop: Box<dyn Desktop> = Box::new(desktop);
+                    Ok(desktop)
+                }
+                Ok(Err(cause)) => Err(cause),
                 Err(cause) => Err(AdoptError::Broken { cause: cause.to_string() }),
             }
         })
@@ -159,6 +167,15 @@ impl Launch for Desktops {
     fn sweep(&self, session: SessionId, files: Files) -> BoxFuture<'static, Vec<String>> {
         self.end_remains(session, files)
     }
+}
+
+/// Whose VNC server it is, and who is told of it.
+pub(super) struct Seat<'a> {
+    pub(super) session: SessionId,
+    pub(super) display: u16,
+    pub(super) password: &'a SecretString,
+    pub(super) record: &'a Arc<Record>,
+    pub(super) mending: &'a Mending,
 }
 
 fn failed(failure: Failure) -> LaunchError {
@@ -232,7 +249,15 @@ impl Desktops {
         let mut reservation = None;
         undo.lock().note(|parts| reservation = parts.reservation.take());
         let reservation = reservation.ok_or_else(|| vnc::no_port_free(self.ports()))?;
-        let vnc = self.seats(session, display_number, &password, reservation, &record);
+        let mending = Mending::new();
+        let seat = Seat {
+            session,
+            display: display_number,
+            password: &password,
+            record: &record,
+            mending: &mending,
+        };
+        let vnc = self.seats(seat, reservation);
         undo.lock().note(|parts| parts.vnc = Some(vnc.clone()));
         let start = browser::Start {
             session,
@@ -279,19 +304,14 @@ impl Desktops {
             xvfb,
             chromium,
             vnc,
+            mending,
         };
         Ok(LiveDesktop::new(made, runtime.clone()))
     }
 
     /// The VNC server, which keeps `desktop.json` up to date when it starts.
-    pub(super) fn seats(
-        &self,
-        session: SessionId,
-        display: u16,
-        password: &SecretString,
-        reservation: Reservation,
-        record: &Arc<Record>,
-    ) -> Seats {
+    pub(super) fn seats(&self, seat: Seat<'_>, reservation: Reservation) -> Seats {
+        let Seat { session, display, password, record, mending } = seat;
         let directory = self.directory(session);
         let place = Place {
             session,
@@ -306,8 +326,10 @@ impl Desktops {
         let on_started = Box::new(move |process: &ProcessIdentity, port: u16| {
             record.vnc_started(process, port);
         });
+        let mending = mending.clone();
+        let told = Told { on_started, on_mended: Box::new(move |mended| mending.tell(mended)) };
         let settings = Arc::clone(self.settings());
-        Seats::new(place, reservation, settings, self.runtime().clone(), on_started)
+        Seats::new(place, reservation, settings, self.runtime().clone(), told)
     }
 
     pub(super) async fn no_sandbox(&self, chromium: &Path) -> bool {

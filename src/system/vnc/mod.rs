@@ -12,7 +12,7 @@ mod x11vnc;
 
 pub use ports::{Ports, Reservation};
 pub(super) use seats::no_port_free;
-pub use seats::{OnStarted, Place, Seats};
+pub use seats::{OnMended, OnStarted, Place, Seats, Told};
 pub(super) use segments::sweep as sweep_segments;
 
 use rand::Rng as _;
