@@ -107,3 +107,9 @@ wait_for() {
         sleep 0.1
     done
 }
+
+# target_directory: prints where cargo builds.
+target_directory() {
+    cargo metadata --format-version 1 --no-deps --offline |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])'
+}

@@ -37,8 +37,8 @@ use crate::domain::session::{
     DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus, Size,
 };
 use crate::system::desktop::{
-    AdoptError, CaptureError, Desktop, Files, Following, Format, Launch, LaunchError, Order,
-    Picture, Reel, Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
+    AdoptError, CaptureError, Desktop, Files, Following, Format, Launch, LaunchError, Mended,
+    Order, Picture, Reel, Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
 };
 use crate::system::film::{self, Films};
 use crate::system::python::Python;
@@ -489,6 +489,10 @@ impl Desktop for FakeDesktop {
             kill.notified().await;
             failure("chromium_died")
         })
+    }
+
+    fn mended(&self) -> BoxFuture<'static, Mended> {
+        Box::pin(std::future::pending())
     }
 
     fn revive(

@@ -32,6 +32,7 @@ mod adopting;
 mod changes;
 mod closing;
 mod control;
+mod driving;
 mod filming;
 mod launching;
 mod leaving;
@@ -58,6 +59,7 @@ use tracing::Span;
 use self::changes::Turn;
 use self::control::Watchers;
 pub use self::control::{Activity, Kind, Shortcut};
+pub use self::driving::Drive;
 use self::filming::Filming;
 pub use self::filming::{Record, StopRecording, Wrap};
 pub(in crate::actors) use self::leaving::LetGo;
@@ -138,6 +140,10 @@ pub struct Session {
     /// Which warnings of its end were given.
     warnings: Warnings,
     recoveries: Recoveries,
+    /// Who listens for parts that were brought back.
+    mending: Option<SpawnHandle>,
+    /// How many are connected to DevTools.
+    drivers: usize,
     /// Whom to tell that the desktop was let go; somebody from when that is wanted.
     leaving: Vec<oneshot::Sender<()>>,
     registration: Registration,
@@ -188,6 +194,8 @@ impl Session {
                 Origin::Former => Warnings::inherited(),
             },
             recoveries: Recoveries::default(),
+            mending: None,
+            drivers: 0,
             leaving: Vec::new(),
             registration,
             world,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
@@ -22,7 +23,7 @@ use crate::actors::journal::About;
 use crate::db::store::{Ended, StoreError};
 use crate::domain::event::EventKind;
 use crate::domain::session::{Failure, SessionStatus};
-use crate::system::desktop::{Desktop, Files, Revived, Unrevived};
+use crate::system::desktop::{Desktop, Files, Mended, Revived, Unrevived};
 
 /// How long to wait before the restart is written again.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
@@ -89,7 +90,7 @@ struct Trouble {
 /// A session's notice to itself, for the record: it runs again.
 #[derive(Debug)]
 pub(super) struct Recovered {
-    /// `adopted` or `brought_back`.
+    /// `adopted`, `brought_back`, or `mended`: a part, while the rest of the desktop went on.
     pub what: &'static str,
     /// Why that was necessary.
     pub cause: String,
@@ -129,11 +130,32 @@ impl Handle<Recovered> for Session {
 
 impl Session {
     /// Notices when the browser or its display dies.
-    pub(super) fn await_death(&self, desktop: &dyn Desktop, ctx: &mut Context<Self>) {
+    pub(super) fn await_death(&mut self, desktop: &dyn Desktop, ctx: &mut Context<Self>) {
         let death = desktop.death();
         ctx.spawn(
             death.into_actor(self).map(|failure, session, ctx| session.on_death(failure, ctx)),
         );
+        self.await_mending(desktop.mended(), ctx);
+    }
+
+    /// Notices what is brought back without the desktop having died. Of listeners only the last
+    /// is told, so the one before is let go of.
+    fn await_mending(&mut self, mended: BoxFuture<'static, Mended>, ctx: &mut Context<Self>) {
+        let listening = ctx.spawn(
+            mended.into_actor(self).map(|mended, session, ctx| session.on_mended(mended, ctx)),
+        );
+        if let Some(before) = self.mending.replace(listening) {
+            ctx.cancel_future(before);
+        }
+    }
+
+    fn on_mended(&mut self, mended: Mended, ctx: &mut Context<Self>) {
+        self.mending = None;
+        let Mended { cause, lost, tries, took } = mended;
+        self.myself(ctx).tell(Recovered { what: "mended", cause, lost, tries, took });
+        if let Phase::Running { desktop } = &self.phase {
+            self.await_mending(desktop.mended(), ctx);
+        }
     }
 
     /// Puts it on record when the kernel has ended a process of it for want of memory. The browser
@@ -323,7 +345,9 @@ impl Session {
 
     /// Tells the desktop whether somebody drives or watches it.
     pub(super) fn tell_use(&mut self) {
-        let used = self.watchers.watching() > 0 || self.record.occupancy.holder().is_some();
+        let used = self.watchers.watching() > 0
+            || self.drivers > 0
+            || self.record.occupancy.holder().is_some();
         if let Phase::Running { desktop } = &self.phase {
             desktop.set_used(used);
         }

@@ -35,6 +35,8 @@ pub(super) struct Downward {
     pub over: mpsc::Receiver<Close>,
     /// Canceled when the driver has left: it drops the stream.
     pub _left: DropGuard,
+    /// Tells the session that one driver fewer is connected.
+    pub _drives: DropGuard,
     /// Canceled when the driver has answered the close frame, or has had the time to.
     pub parted: CancellationToken,
 }

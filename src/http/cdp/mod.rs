@@ -30,8 +30,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::actors::registry::RouteError;
-use crate::actors::session::SessionError;
+use crate::actors::registry::{Route, RouteError};
+use crate::actors::session::{Drive, SessionError};
 use crate::actors::views::SessionView;
 use crate::domain::control::OnTakeover;
 use crate::domain::ids::SessionId;
@@ -130,6 +130,9 @@ async fn connect(
         }
     };
 
+    let organization = view.borrow().record.organization;
+    let drive = Route { organization, session: id, message: Drive };
+    let driving = front.registry.ask(drive).await.map_err(RouteError::from)??;
     let (from_browser, to_browser) = upstream.socket.into_split();
     let (left, parted) = (CancellationToken::new(), CancellationToken::new());
     let (answers, refusals) = mpsc::unbounded_channel();
@@ -149,6 +152,7 @@ async fn connect(
         refusals,
         over: is_over,
         _left: left.drop_guard(),
+        _drives: driving,
         parted,
     };
     let down = down.stream();

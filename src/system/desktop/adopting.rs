@@ -1,7 +1,8 @@
 //! How a desktop is taken over that nobody here has started.
 //!
 //! What tells that a process is ours is its number, its start time, the boot of the machine and
-//! its marker together. Nothing is started: what is missing is for [`reviving`](super::reviving).
+//! its marker together. Nothing is started: what is missing is for [`reviving`](super::reviving). What
+//! that server had begun to start and not noted is ended there too, or here when it is in the way.
 
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use secrecy::SecretString;
 
 use super::closing::Parts;
 use super::directory::{Directory, Saved};
-use super::launch::Desktops;
+use super::launch::{Desktops, Seat};
+use super::mending::Mending;
 use super::record::Record;
 use super::running::{LiveDesktop, Made};
 use super::{AdoptError, Order};
@@ -35,8 +37,9 @@ fn saved(directory: &Directory, session: SessionId) -> Result<Saved, AdoptError>
 }
 
 impl Desktops {
-    /// Takes over what runs. Short: a few small files and `/proc`.
-    pub(super) fn take_over(&self, order: Order) -> Result<LiveDesktop, AdoptError> {
+    /// Takes over what runs. Short: a few small files and `/proc`. Says as well whether a VNC
+    /// server seems to run that nobody has noted.
+    pub(super) fn take_over(&self, order: Order) -> Result<(LiveDesktop, bool), AdoptError> {
         let (settings, runtime) = (self.settings(), self.runtime());
         let session = order.session;
         let directory = self.directory(session);
@@ -62,16 +65,25 @@ impl Desktops {
         let record = Arc::new(Record::new(directory.clone()));
         let vnc_password = SecretString::from(vnc_password);
         let reservation = self.ports().claim(identity.vnc_port);
+        let port_is_used = !reservation.is_held();
+        let mending = Mending::new();
+        let mut strays = false;
         let vnc: Arc<dyn Server> = if is_vnc {
             Arc::new(Within::new(vnc_password.clone(), reservation))
         } else {
-            let number = identity.display_number;
-            let seats = self.seats(session, number, &vnc_password, reservation, &record);
-            if let Some(identity) = &identity.vnc {
-                let process = adopt(identity.clone(), "x11vnc");
-                if !process.has_exited() {
-                    seats.adopt(process);
-                }
+            let seat = Seat {
+                session,
+                display: identity.display_number,
+                password: &vnc_password,
+                record: &record,
+                mending: &mending,
+            };
+            let seats = self.seats(seat, reservation);
+            let server = identity.vnc.clone().map(|identity| adopt(identity, "x11vnc"));
+            let server = server.filter(|process| !process.has_exited());
+            strays = port_is_used && server.is_none();
+            if let Some(process) = server {
+                seats.adopt(process);
             }
             Arc::new(seats)
         };
@@ -90,7 +102,8 @@ impl Desktops {
             xvfb,
             chromium,
             vnc,
+            mending,
         };
-        Ok(LiveDesktop::new(made, runtime.clone()))
+        Ok((LiveDesktop::new(made, runtime.clone()), strays))
     }
 }

@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 
 use super::closing::{Parts, Undo, end_remains};
 use super::directory::{Directory, Saved};
+use super::mending::Mending;
 use super::record::Record;
 use super::running::{LiveDesktop, Made};
 use super::{AdoptError, Desktop, Files, Launch, LaunchError, Order};
@@ -32,7 +33,7 @@ use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::limits::{self, NoRoom, Subtree, Usage};
 use crate::system::process::{self, Process};
 use crate::system::settings::{Sandbox, Settings, VncProgram};
-use crate::system::vnc::{self, Place, Ports, Reservation, Seats, Server, Within};
+use crate::system::vnc::{self, Place, Ports, Reservation, Seats, Server, Told, Within};
 
 /// Brings desktops up with real programs. Clones are the same.
 #[derive(Debug, Clone)]
@@ -187,7 +188,14 @@ impl Launch for Desktops {
         });
         Box::pin(async move {
             match work.await {
-                Ok(adopted) => adopted.map(|desktop| -> Box<dyn Desktop> { Box::new(desktop) }),
+                Ok(Ok((desktop, strays))) => {
+                    if strays {
+                        desktop.end_strays().await;
+                    }
+                    let desktop: Box<dyn Desktop> = Box::new(desktop);
+                    Ok(desktop)
+                }
+                Ok(Err(cause)) => Err(cause),
                 Err(cause) => Err(AdoptError::Broken { cause: cause.to_string() }),
             }
         })
@@ -204,6 +212,15 @@ impl Launch for Desktops {
     fn usage(&self, session: SessionId) -> Option<Usage> {
         self.used_by(session)
     }
+}
+
+/// Whose VNC server it is, and who is told of it.
+pub(super) struct Seat<'a> {
+    pub(super) session: SessionId,
+    pub(super) display: u16,
+    pub(super) password: &'a SecretString,
+    pub(super) record: &'a Arc<Record>,
+    pub(super) mending: &'a Mending,
 }
 
 fn failed(failure: Failure) -> LaunchError {
@@ -267,9 +284,17 @@ impl Desktops {
         let mut reservation = None;
         undo.lock().note(|parts| reservation = parts.reservation.take());
         let reservation = reservation.ok_or_else(|| vnc::no_port_free(self.ports()))?;
+        let mending = Mending::new();
         let vnc: Arc<dyn Server> = match settings.vnc_server {
             VncProgram::X11vnc => {
-                Arc::new(self.seats(session, display_number, &password, reservation, &record))
+                let seat = Seat {
+                    session,
+                    display: display_number,
+                    password: &password,
+                    record: &record,
+                    mending: &mending,
+                };
+                Arc::new(self.seats(seat, reservation))
             }
             VncProgram::Tigervnc => Arc::new(Within::new(password.clone(), reservation)),
         };
@@ -319,6 +344,7 @@ impl Desktops {
             xvfb,
             chromium,
             vnc,
+            mending,
         };
         Ok(LiveDesktop::new(made, runtime.clone()))
     }
@@ -361,14 +387,8 @@ impl Desktops {
     }
 
     /// The VNC server beside a display, which keeps `desktop.json` up to date when it starts.
-    pub(super) fn seats(
-        &self,
-        session: SessionId,
-        display: u16,
-        password: &SecretString,
-        reservation: Reservation,
-        record: &Arc<Record>,
-    ) -> Seats {
+    pub(super) fn seats(&self, seat: Seat<'_>, reservation: Reservation) -> Seats {
+        let Seat { session, display, password, record, mending } = seat;
         let directory = self.directory(session);
         let place = Place {
             session,
@@ -383,8 +403,10 @@ impl Desktops {
         let on_started = Box::new(move |process: &ProcessIdentity, port: u16| {
             record.vnc_started(process, port);
         });
+        let mending = mending.clone();
+        let told = Told { on_started, on_mended: Box::new(move |mended| mending.tell(mended)) };
         let settings = Arc::clone(self.settings());
-        Seats::new(place, reservation, settings, self.runtime().clone(), on_started)
+        Seats::new(place, reservation, settings, self.runtime().clone(), told)
     }
 
     pub(super) async fn no_sandbox(&self, chromium: &Path) -> bool {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use super::directory::replace;
+use crate::domain::session::ProcessIdentity;
 use crate::system::browser::Devtools;
 use crate::system::cdp::{CdpError, Connection};
 
@@ -41,6 +42,9 @@ pub(super) struct Memory {
     pub(super) tabs: Vec<String>,
     /// As `Storage.getCookies` gave them.
     pub(super) cookies: Vec<Value>,
+    /// The process of the browser that had them; none after they were put back into another browser.
+    #[serde(default)]
+    pub(super) network: Option<ProcessIdentity>,
 }
 
 impl Memory {
@@ -71,19 +75,7 @@ impl Memory {
     async fn put_back(&self, devtools: &Devtools, lost: &mut Vec<String>) -> Result<(), CdpError> {
         let connection = Connection::open(devtools.address, &devtools.path).await?;
         // Before the pages, which would load without a login otherwise.
-        let cookies: Vec<Value> = self.cookies.iter().filter_map(to_set).collect();
-        let all = json!({ "cookies": cookies });
-        if connection.call(None, "Storage.setCookies", all).await.is_err() {
-            // One that it does not take spoils all others of the same call.
-            for cookie in cookies {
-                let one = json!({ "cookies": [cookie] });
-                if connection.call(None, "Storage.setCookies", one).await.is_err() {
-                    let name =
-                        cookie.get("name").and_then(Value::as_str).unwrap_or("without a name");
-                    lost.push(format!("the cookie {name}"));
-                }
-            }
-        }
+        self.put_cookies_back(&connection, lost).await;
         let targets = connection.call(None, "Target.getTargets", json!({})).await?;
         let empty: Vec<Value> = targets
             .get("targetInfos")
@@ -109,6 +101,23 @@ impl Memory {
             }
         }
         Ok(())
+    }
+
+    /// Puts the cookies back, and adds to `lost` those that it does not take.
+    pub(super) async fn put_cookies_back(&self, connection: &Connection, lost: &mut Vec<String>) {
+        let cookies: Vec<Value> = self.cookies.iter().filter_map(to_set).collect();
+        let all = json!({ "cookies": cookies });
+        if connection.call(None, "Storage.setCookies", all).await.is_err() {
+            // One that it does not take spoils all others of the same call.
+            for cookie in cookies {
+                let one = json!({ "cookies": [cookie] });
+                if connection.call(None, "Storage.setCookies", one).await.is_err() {
+                    let name =
+                        cookie.get("name").and_then(Value::as_str).unwrap_or("without a name");
+                    lost.push(format!("the cookie {name}"));
+                }
+            }
+        }
     }
 }
 

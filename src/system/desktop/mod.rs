@@ -11,6 +11,9 @@ mod directory;
 mod keeper;
 mod launch;
 mod memory;
+mod mending;
+mod network;
+mod pages;
 mod record;
 mod reviving;
 mod running;
@@ -69,7 +72,7 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Box<dyn Desktop>, LaunchError>>;
 
     /// Takes over the desktop that a former server, or an actor that broke, left running. Nothing
-    /// is started and nothing is ended. A part that has ended meanwhile is what the desktop's
+    /// is started, and nothing is ended but what that server had begun to start and not noted. A part that has ended meanwhile is what the desktop's
     /// [`death`](Desktop::death) then tells at once, for [`revive`](Desktop::revive) to bring back.
     fn adopt(&self, order: Order) -> BoxFuture<'static, Result<Box<dyn Desktop>, AdoptError>>;
 
@@ -133,6 +136,19 @@ pub struct Revived {
     pub lost: String,
 }
 
+/// A part that was brought back while the desktop went on: a VNC server, or the process of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mended {
+    /// What had happened to it.
+    pub cause: String,
+    /// What was lost by it, in words.
+    pub lost: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// From then until it was there again.
+    pub took: Duration,
+}
+
 /// A desktop that is up. Dropping it leaves its processes running: they outlive the server on
 /// purpose, and only [`shut_down`](Self::shut_down) ends them.
 pub trait Desktop: fmt::Debug + Send + 'static {
@@ -143,6 +159,10 @@ pub trait Desktop: fmt::Debug + Send + 'static {
     /// the program, how it ended, and the end of its log. One that hangs while the desktop is
     /// [used](Self::set_used) is ended, and told here. Never resolves after `shut_down`.
     fn death(&self) -> BoxFuture<'static, Failure>;
+
+    /// Resolves with the next part that was brought back without the desktop having ended. Each is
+    /// told once, to the last that asked.
+    fn mended(&self) -> BoxFuture<'static, Mended>;
 
     /// Brings back what of it has ended: on the same display, port and profile, with the tabs and
     /// cookies that it had. Asked to give up by `call_off`, it stops where it is.

@@ -21,7 +21,7 @@ use crate::domain::session::Failure;
 use crate::system::browser::{self, First};
 use crate::system::display;
 use crate::system::failure::{directory as directory_failed, failure};
-use crate::system::process::Process;
+use crate::system::process::{Process, sweep_leaders};
 
 /// How long a browser may take to end by itself when its display has.
 const FOLLOWS: Duration = Duration::from_secs(1);
@@ -51,7 +51,24 @@ impl LiveDesktop {
         outcome
     }
 
+    /// Ends what is marked as this session's and none of its parts: what a server had begun to
+    /// start, and had not noted when it was killed. Another one of it could not have the display,
+    /// the port or the profile.
+    pub(super) async fn end_strays(&self) {
+        let made = &self.made;
+        let known = made.parts.displays.iter().chain(&made.parts.chromium);
+        let known = known.chain([&made.xvfb, &made.chromium]);
+        let mut known: Vec<i32> = known.map(|process| process.identity().pid).collect();
+        known.extend(made.vnc.numbers());
+        let (ended, left) = sweep_leaders(made.parts.session, &known).await;
+        let locks = ended.into_iter().flat_map(display::remove_remains);
+        for line in left.into_iter().chain(locks) {
+            tracing::warn!("{line}");
+        }
+    }
+
     async fn rebuild(&mut self, displays: &Mutex<Vec<Process>>) -> Result<String, Failure> {
+        self.end_strays().await;
         let display_is_new = self.made.xvfb.has_exited();
         if display_is_new {
             self.display(displays).await?;
@@ -132,8 +149,14 @@ impl LiveDesktop {
         made.parts.chromium = Some(chromium.clone());
         let devtools = browser::ready(&chromium, &profile, &settings).await?;
         made.parts.devtools = Some(devtools.clone());
-        let lost = match &memory {
-            Some(memory) => memory.restore(&devtools).await,
+        let lost = match memory {
+            Some(memory) => {
+                let lost = memory.restore(&devtools).await;
+                let memory = Memory { network: None, ..memory };
+                let file = directory.memory();
+                memory.write(&file).map_err(|cause| directory_failed(&file, &cause))?;
+                lost
+            }
             None => "what its profile had not stored".to_owned(),
         };
 

@@ -14,8 +14,9 @@ use tracing::Instrument as _;
 use super::closing::Parts;
 use super::keeper::{Keeper, Kept};
 use super::launch::Desktops;
+use super::mending::Mending;
 use super::record::Record;
-use super::{Desktop, Order, Revived, Screen, Unrevived, VncServer};
+use super::{Desktop, Mended, Order, Revived, Screen, Unrevived, VncServer};
 use crate::domain::session::{DesktopIdentity, Failure};
 use crate::system::browser;
 use crate::system::capture::Capture;
@@ -41,6 +42,7 @@ pub(super) struct Made {
     pub(super) xvfb: Process,
     pub(super) chromium: Process,
     pub(super) vnc: Arc<dyn Server>,
+    pub(super) mending: Mending,
 }
 
 /// Real programs.
@@ -130,6 +132,7 @@ fn kept(made: &Made) -> Kept {
         xvfb: made.xvfb.clone(),
         chromium: made.chromium.clone(),
         vnc: made.vnc.clone(),
+        mending: made.mending.clone(),
         display: made.identity.display_number,
         cookie: made.cookie,
         memory: made.parts.directory.memory(),
@@ -174,6 +177,10 @@ impl Desktop for LiveDesktop {
             told.store(count, Ordering::Relaxed);
             count
         })
+    }
+
+    fn mended(&self) -> BoxFuture<'static, Mended> {
+        self.made.mending.next()
     }
 
     fn revive(

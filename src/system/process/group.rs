@@ -13,7 +13,7 @@ use rustix::process::{
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::identity::{all, is_alive, is_marked, stat};
+use super::identity::{Stat, all, is_alive, is_marked, stat};
 use super::{Exit, Inner, KILLED, LINGER};
 use crate::domain::ids::SessionId;
 use crate::domain::session::ProcessIdentity;
@@ -57,7 +57,7 @@ pub(super) async fn watch(
 }
 
 /// Resolves when the process behind `pidfd` has ended, reaped or not.
-async fn wait(pidfd: OwnedFd) -> OwnedFd {
+pub(super) async fn wait(pidfd: OwnedFd) -> OwnedFd {
     match observed(pidfd) {
         Ok(pidfd) => {
             let _ = pidfd.readable().await;
@@ -132,28 +132,36 @@ pub(super) async fn emptied(members: impl Fn() -> Vec<i32>, limit: Duration) -> 
     members().is_empty()
 }
 
-pub(super) async fn sweep(session: SessionId) -> Vec<String> {
+/// Ends what is marked and `meant`. Gives the numbers of those that it found, and what could not be
+/// ended in words.
+pub(super) async fn sweep(
+    session: SessionId,
+    meant: impl Fn(i32, Stat) -> bool,
+) -> (Vec<i32>, Vec<String>) {
     let marked = || -> Vec<i32> {
-        let living = all().into_iter().filter(|(_, stat)| stat.is_living());
+        let is_meant = |(pid, stat): &(i32, Stat)| stat.is_living() && meant(*pid, *stat);
+        let living = all().into_iter().filter(is_meant);
         living.map(|(pid, _)| pid).filter(|pid| is_marked(*pid, session)).collect()
     };
-    for pid in marked() {
+    let found = marked();
+    for pid in found.iter().copied() {
         let pidfd = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         // Looked at again with the descriptor in hand, which no other process can take over.
         if let Some(pidfd) = pidfd
             && is_marked(pid, session)
         {
-            tracing::warn!(pid, "a process left its group; it is killed");
+            tracing::warn!(pid, "a process is in no group that is known; it is killed");
             let _ = pidfd_send_signal(pidfd, Signal::KILL);
         }
     }
     if emptied(marked, KILLED).await {
-        return Vec::new();
+        return (found, Vec::new());
     }
     let name = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    marked()
+    let left = marked()
         .into_iter()
         .filter(|pid| stat(*pid).is_some())
         .map(|pid| format!("process {pid} ({}) does not end", name(pid).trim()))
-        .collect()
+        .collect();
+    (found, left)
 }

@@ -14,6 +14,7 @@
 //!    each looked at again with the descriptor in hand.
 //! 3. Dropping a [`Process`] ends nothing: programs outlive the server on purpose.
 
+mod family;
 mod group;
 mod identity;
 mod log;
@@ -37,6 +38,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub use family::Member;
 pub use identity::{
     Marked, boot_id, is_alive, is_ours, living_among, marked, may_have_made, started_at,
 };
@@ -302,7 +304,14 @@ impl Inner {
 /// Ends whatever carries the marker of `session`, in whichever group it is, and resolves when it
 /// has ended. Says what could not be ended.
 pub async fn sweep(session: SessionId) -> Vec<String> {
-    group::sweep(session).await
+    group::sweep(session, |_pid, _stat| true).await.1
+}
+
+/// Ends what leads a process group and carries the marker of `session`, but for `spared`; what is
+/// below it follows. Gives the numbers of those that were ended, and says what could not be.
+pub async fn sweep_leaders(session: SessionId, spared: &[i32]) -> (Vec<i32>, Vec<String>) {
+    // A browser's crash handlers are in groups of their own, which they do not lead.
+    group::sweep(session, |pid, stat| stat.group == pid && !spared.contains(&pid)).await
 }
 
 /// Resolves when a process that was perhaps not started here has ended, or with `false` after

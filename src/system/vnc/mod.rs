@@ -22,7 +22,7 @@ mod x11vnc;
 pub use direct::connections;
 pub use ports::{Ports, Reservation};
 pub(super) use seats::no_port_free;
-pub use seats::{OnStarted, Place, Seats};
+pub use seats::{OnMended, OnStarted, Place, Seats, Told};
 pub(super) use segments::{all as segments, remove as remove_segment, sweep as sweep_segments};
 pub(super) use within::Within;
 
@@ -55,6 +55,9 @@ pub(super) trait Server: VncServer {
 
     /// Looks after its health: one that was stopped by a signal is ended, and comes back.
     fn kill_if_stopped(&self);
+
+    /// The numbers of its own processes.
+    fn numbers(&self) -> Vec<i32>;
 
     /// From now on nothing ends it but [`close`](Self::close): a later server takes it over.
     fn let_go(&self);

@@ -84,6 +84,11 @@ impl Reservation {
         self.port
     }
 
+    /// Whether the port is kept by a socket of ours; otherwise somebody listens there.
+    pub fn is_held(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// Keeps others away when nobody listens any more. May be repeated.
     pub fn hold(&mut self) {
         if self.socket.is_none() {

@@ -11,6 +11,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -25,7 +26,7 @@ use super::{STAGE, Server, segments, x11vnc};
 use crate::domain::ids::SessionId;
 use crate::domain::rfb::Dialect;
 use crate::domain::session::{Failure, ProcessIdentity};
-use crate::system::desktop::{VncEndpoint, VncSeat, VncServer};
+use crate::system::desktop::{Mended, VncEndpoint, VncSeat, VncServer};
 use crate::system::failure::failure;
 use crate::system::process::Process;
 use crate::system::settings::Settings;
@@ -65,6 +66,23 @@ pub struct Place {
 /// Is told of each VNC server that runs, and on which port.
 pub type OnStarted = Box<dyn Fn(&ProcessIdentity, u16) + Send + Sync>;
 
+/// Is told of each VNC server that died and was started again.
+pub type OnMended = Box<dyn Fn(Mended) + Send + Sync>;
+
+/// Who is told of what.
+pub struct Told {
+    /// Of one that runs.
+    pub on_started: OnStarted,
+    /// Of one that runs again.
+    pub on_mended: OnMended,
+}
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Told").finish_non_exhaustive()
+    }
+}
+
 /// The VNC server of one desktop. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Seats(Arc<Inner>);
@@ -76,7 +94,9 @@ struct Inner {
     closing: CancellationToken,
     /// Nobody here looks after it any more; it runs on.
     let_go: CancellationToken,
-    on_started: OnStarted,
+    told: Told,
+    /// Whether the last one was ended because it had been stopped.
+    hung: AtomicBool,
     state: Mutex<State>,
     /// The processes that were started, for their remains; the last one may live.
     started: parking_lot::Mutex<Vec<Process>>,
@@ -106,7 +126,7 @@ impl Seats {
         reservation: Reservation,
         settings: Arc<Settings>,
         runtime: Handle,
-        on_started: OnStarted,
+        told: Told,
     ) -> Self {
         let state = State {
             reservation: Some(reservation),
@@ -121,7 +141,8 @@ impl Seats {
             runtime,
             closing: CancellationToken::new(),
             let_go: CancellationToken::new(),
-            on_started,
+            told,
+            hung: AtomicBool::new(false),
             state: Mutex::new(state),
             started: parking_lot::Mutex::default(),
         }))
@@ -173,8 +194,13 @@ impl Server for Seats {
 
     fn kill_if_stopped(&self) {
         for process in self.0.started.lock().iter().filter(|process| process.is_stopped()) {
+            self.0.hung.store(true, Ordering::Relaxed);
             process.kill_now();
         }
+    }
+
+    fn numbers(&self) -> Vec<i32> {
+        self.0.started.lock().iter().map(|process| process.identity().pid).collect()
     }
 
     fn let_go(&self) {
@@ -258,11 +284,14 @@ impl Inner {
     fn keep(self: Arc<Self>, process: Process) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let began = Instant::now();
+            let exit;
             tokio::select! {
                 () = self.closing.cancelled() => return,
                 () = self.let_go.cancelled() => return,
-                _exit = process.exited() => {}
+                ended = process.exited() => exit = ended,
             }
+            let (died, mut tries) = (Instant::now(), 0);
+            let hung = self.hung.swap(false, Ordering::Relaxed);
             let is_other = |now: &Process| now.identity() != process.identity();
             loop {
                 let mut state = self.state.lock().await;
@@ -287,8 +316,20 @@ impl Inner {
                 if state.seats == 0 || state.running.as_ref().is_some_and(is_other) {
                     return;
                 }
+                tries += 1;
                 match self.run(&mut state).await {
-                    Ok(_port) => return,
+                    Ok(_port) => {
+                        let how =
+                            if hung { "was stopped, and ended" } else { "ended unexpectedly" };
+                        let cause = format!("{} {how}: {exit}", STAGE.name);
+                        let lost = "the connections of viewers";
+                        return (self.told.on_mended)(Mended::new(
+                            cause,
+                            lost,
+                            tries,
+                            died.elapsed(),
+                        ));
+                    }
                     Err(cause) => {
                         tracing::warn!(session.id = %self.place.session, "{}", cause.message);
                     }
@@ -327,7 +368,7 @@ impl Inner {
             let process = begun.into_inner();
             match (outcome, process) {
                 (Ok(()), Some(process)) => {
-                    (self.on_started)(process.identity(), port);
+                    (self.told.on_started)(process.identity(), port);
                     state.running = Some(process.clone());
                     self.runtime.spawn(Arc::clone(self).keep(process));
                     return Ok(port);

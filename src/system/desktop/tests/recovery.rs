@@ -3,7 +3,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
-use crate::system::process::{is_alive, is_ours};
+use crate::system::process::{Process, Program, is_alive, is_ours};
 
 fn signal(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
@@ -210,5 +210,91 @@ async fn what_belongs_to_no_session_is_found() {
     assert_eq!(world.another().orphans(&[]), [world.session]);
     world.another().end_remains(world.session, Files::AsSet).await;
     assert_eq!(world.another().orphans(&[]), []);
+    world.nothing_is_left();
+}
+
+/// Sends a signal to every process that shows a page.
+async fn signal_renderers(connection: &Connection, what: Signal) {
+    let processes = connection.call(None, "SystemInfo.getProcessInfo", json!({})).await.unwrap();
+    for process in processes["processInfo"].as_array().unwrap() {
+        if process["type"] == "renderer" {
+            signal(process["id"].as_i64().unwrap().try_into().unwrap(), what);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_whose_process_is_killed_or_stopped_is_loaded_again() {
+    let world = World::new(Settings { probe_seconds: 1, ..Settings::default() });
+    let site = site().await;
+    let desktop = world.up(small(Some(&site))).await;
+    desktop.set_used(true);
+    let connection = devtools(&*desktop).await;
+    loaded(&connection, &site).await;
+    for what in [Signal::KILL, Signal::STOP] {
+        assert_eq!(evaluate(&connection, "window.typed = 'half'; 1").await, 1);
+        signal_renderers(&connection, what).await;
+        let mended = timeout(Duration::from_secs(20), desktop.mended()).await.expect("not mended");
+        assert_eq!(mended.cause, "the process of a page died");
+        loaded(&connection, &site).await;
+        assert_eq!(evaluate(&connection, "window.typed").await, Value::Null);
+    }
+    drop(connection);
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    world.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_server_had_begun_to_start_is_ended_before_it_is_started_again() {
+    let world = World::new(Settings::default());
+    let desktop = world.up(small(None)).await;
+    let log = world.desktops.directory(world.session).log("stray");
+    // The number of the display would be taken, were this an X server.
+    let stray = Program {
+        path: "/bin/sleep".into(),
+        arguments: vec!["1000".into()],
+        environment: Vec::new(),
+        session: world.session,
+        log,
+        output: None,
+        open_files: None,
+    };
+    let stray = Process::spawn(&stray, &tokio::runtime::Handle::current()).unwrap();
+    signal(desktop.identity().chromium.pid, Signal::KILL);
+    died(&*desktop).await;
+    let desktop = revived(desktop).await;
+    assert!(stray.has_exited());
+    assert!(is_alive(&desktop.identity().xvfb), "what is known lives on");
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    world.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_outlives_the_network_process_of_its_browser() {
+    let world = World::new(Settings::default());
+    let site = site().await;
+    let desktop = world.up(small(Some(&site))).await;
+    desktop.set_used(true);
+    let connection = devtools(&*desktop).await;
+    loaded(&connection, &site).await;
+    assert_eq!(evaluate(&connection, "document.cookie = 'mine=bob'; 1").await, 1);
+    let memory = world.desktops.directory(world.session).memory();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !fs::read_to_string(&memory).unwrap_or_default().contains("bob") {
+        assert!(Instant::now() < deadline, "the cookie is not kept");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let processes = connection.call(None, "SystemInfo.getProcessInfo", json!({})).await.unwrap();
+    let processes = processes["processInfo"].as_array().unwrap();
+    // The name that people see, of which there is one.
+    let network =
+        processes.iter().find(|process| process["type"] == "network.mojom.NetworkService");
+    let network = network.unwrap_or_else(|| panic!("{processes:#?}"));
+    signal(network["id"].as_i64().unwrap().try_into().unwrap(), Signal::KILL);
+    let mended = timeout(Duration::from_secs(20), desktop.mended()).await.expect("not mended");
+    assert_eq!(mended.cause, "the network process of the browser died");
+    assert_eq!(evaluate(&connection, "document.cookie").await, "mine=bob");
+    drop(connection);
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     world.nothing_is_left();
 }

@@ -1,0 +1,121 @@
+//! What hangs: a display or a browser that does not answer, a process that a signal has stopped.
+
+use std::io;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::{Kept, Watch};
+use crate::domain::session::Failure;
+use crate::system::browser;
+use crate::system::cdp::Connection;
+use crate::system::display::{self, COOKIE_NAME, Cookie};
+use crate::system::process::{Member, Process};
+use crate::system::settings::Settings;
+
+/// What a signal has stopped.
+#[derive(Debug, PartialEq, Eq)]
+enum Stopped {
+    Display,
+    Browser,
+    /// A process below the browser. The browser starts another one, but for that of a page.
+    Member(Member),
+}
+
+impl Watch {
+    /// Looks whether everything answers, and ends what does not.
+    pub(super) async fn look(&self, connection: Option<&Connection>, used: &watch::Receiver<bool>) {
+        let Some(hang) = self.hang().filter(|_limit| *used.borrow()) else { return };
+        let Kept { xvfb, chromium, vnc, .. } = &self.kept;
+        vnc.kill_if_stopped();
+        let before = self.stopped();
+        if !before.is_empty() {
+            // What was stopped for a moment only goes on.
+            sleep(every(&self.kept.settings)).await;
+            let still = self.stopped();
+            for stopped in before.into_iter().filter(|stopped| still.contains(stopped)) {
+                self.end_stopped(stopped);
+            }
+            return;
+        }
+        let (display, devtools) =
+            tokio::join!(timeout(hang, answers(self.kept.display, &self.kept.cookie)), async {
+                match connection {
+                    Some(connection) => {
+                        let asked = connection.call(None, "Browser.getVersion", json!({}));
+                        timeout(hang, asked).await.is_ok()
+                    }
+                    // It could not be connected to, which its end may explain.
+                    None => true,
+                }
+            });
+        // A display that refuses has ended, which its process tells.
+        if display.is_err() {
+            self.end(xvfb, display::stage(vnc.is_the_display()).hung(xvfb, hang));
+        } else if !devtools {
+            self.end(chromium, browser::STAGE.hung(chromium, hang));
+        }
+    }
+
+    fn stopped(&self) -> Vec<Stopped> {
+        let Kept { xvfb, chromium, .. } = &self.kept;
+        let display = xvfb.is_stopped().then_some(Stopped::Display);
+        let browser = chromium.is_stopped().then_some(Stopped::Browser);
+        let members = chromium.stopped_members().into_iter().map(Stopped::Member);
+        display.into_iter().chain(browser).chain(members).collect()
+    }
+
+    fn end_stopped(&self, stopped: Stopped) {
+        let Kept { xvfb, chromium, vnc, settings, .. } = &self.kept;
+        let display = display::stage(vnc.is_the_display());
+        match stopped {
+            Stopped::Display => self.end(xvfb, display.hung(xvfb, every(settings))),
+            Stopped::Browser => self.end(chromium, browser::STAGE.hung(chromium, every(settings))),
+            // A browser without it shows nothing new, and starts no other.
+            Stopped::Member(member) if member.role == "zygote" => {
+                self.end(chromium, browser::STAGE.hung(chromium, every(settings)));
+            }
+            Stopped::Member(member) => {
+                tracing::warn!(
+                    "a process of the browser was stopped, and is ended: {}",
+                    member.role
+                );
+                chromium.kill_member(&member);
+            }
+        }
+    }
+
+    fn end(&self, process: &Process, why: Failure) {
+        if !process.has_exited() {
+            *self.hung.lock() = Some(why);
+            process.kill_now();
+        }
+    }
+}
+
+/// The time between two looks.
+pub(super) fn every(settings: &Settings) -> Duration {
+    Duration::from_secs(settings.probe_seconds.max(1))
+}
+
+/// Resolves when the X server has answered a connection's first bytes, as section 8 of the X11
+/// protocol describes them.
+async fn answers(display: u16, cookie: &Cookie) -> io::Result<()> {
+    const LITTLE_ENDIAN_VERSION_11_0: [u8; 6] = [b'l', 0, 11, 0, 0, 0];
+    const NAME_AND_COOKIE_LENGTH: [u8; 6] = [18, 0, 16, 0, 0, 0];
+    const PADDING: [u8; 2] = [0, 0];
+    let mut stream = UnixStream::connect(display::socket(display)).await?;
+    let hello = [
+        LITTLE_ENDIAN_VERSION_11_0.as_slice(),
+        &NAME_AND_COOKIE_LENGTH,
+        COOKIE_NAME,
+        &PADDING,
+        cookie,
+    ];
+    stream.write_all(&hello.concat()).await?;
+    stream.read_exact(&mut [0; 8]).await.map(drop)
+}

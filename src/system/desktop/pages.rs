@@ -1,0 +1,109 @@
+//! Pages whose process has died: each is loaded again, after a wait that grows.
+//!
+//! A browser lives on without its renderers; what it shows in their place stays until somebody
+//! reloads it. A page that kills its process each time must not cost a core for that.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Mended;
+use crate::system::cdp::{CdpError, Connection};
+
+/// How long to wait before a page is loaded again; twice as long after each time that it crashed.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// The longest wait.
+const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+
+/// What has not crashed for so long begins anew.
+const CALM: Duration = Duration::from_secs(120);
+
+/// The pages of one browser, by the names of their targets.
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    crashed: HashMap<String, Crash>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Crash {
+    times: u32,
+    latest: Instant,
+    /// None once that was done.
+    reload_at: Option<Instant>,
+}
+
+impl Pages {
+    /// The process of this page has died.
+    pub(super) fn crashed(&mut self, target: &str, now: Instant) {
+        let before = self.crashed.get(target).filter(|crash| now - crash.latest < CALM);
+        let times = before.map_or(0, |crash| crash.times).saturating_add(1);
+        let wait = AGAIN.saturating_mul(2_u32.saturating_pow(times - 1)).min(AGAIN_AT_MOST);
+        let crash = Crash { times, latest: now, reload_at: Some(now + wait) };
+        self.crashed.insert(target.to_owned(), crash);
+    }
+
+    /// This page was closed.
+    pub(super) fn closed(&mut self, target: &str) {
+        self.crashed.remove(target);
+    }
+
+    /// When the next one is to be loaded again.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.crashed.values().filter_map(|crash| crash.reload_at).min()
+    }
+
+    /// Loads those again whose time has come, and tells what that was.
+    pub(super) async fn reload(&mut self, connection: &Connection) -> Vec<Mended> {
+        let now = Instant::now();
+        let mut mended = Vec::new();
+        for (target, crash) in &mut self.crashed {
+            if crash.reload_at.is_none_or(|at| at > now) {
+                continue;
+            }
+            crash.reload_at = None;
+            // One that was closed meanwhile is nobody's loss.
+            if reload(connection, target).await.is_ok() {
+                let cause = "the process of a page died".to_owned();
+                let lost = "what was typed into the page";
+                mended.push(Mended::new(cause, lost, crash.times, crash.latest.elapsed()));
+            }
+        }
+        mended
+    }
+}
+
+async fn reload(connection: &Connection, target: &str) -> Result<(), CdpError> {
+    let attach = json!({ "targetId": target, "flatten": true });
+    let attached = connection.call(None, "Target.attachToTarget", attach).await?;
+    let session = attached.get("sessionId").and_then(Value::as_str).unwrap_or_default();
+    let reloaded = connection.call(Some(session), "Page.reload", json!({})).await;
+    let detach = json!({ "sessionId": session });
+    let _ = connection.call(None, "Target.detachFromTarget", detach).await;
+    reloaded.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_crashes_again_and_again_waits_longer_each_time() {
+        let (mut pages, start) = (Pages::default(), Instant::now());
+        let mut waits = Vec::new();
+        for crash in 0..14_u64 {
+            let now = start + Duration::from_secs(crash);
+            pages.crashed("page", now);
+            waits.push((pages.next().unwrap() - now).as_millis());
+        }
+        assert_eq!(waits[..4], [50, 100, 200, 400]);
+        assert_eq!(waits.last(), Some(&60_000));
+        let later = start + Duration::from_secs(14) + CALM;
+        pages.crashed("page", later);
+        assert_eq!(pages.next(), Some(later + AGAIN));
+        pages.closed("page");
+        assert_eq!(pages.next(), None);
+    }
+}
