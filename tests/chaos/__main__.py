@@ -61,7 +61,11 @@ class World:
         if self.given.postgres:
             self.database = Postgres(self.given.root, os.path.join(self.directory, "postgres"))
         url = self.database.url if self.database else None
-        settings = {"sessions.max_waiters": 20}
+        # Display numbers of its own: another server of the machine would take one that is free for a
+        # moment because its X server was killed.
+        first = 200 + os.getpid() % 90 * 100
+        settings = {"sessions.max_waiters": 20, "desktop.display_first": first,
+                    "desktop.display_last": first + 99}
         self.server = Server(self.given.binary, self.directory, settings, url)
         self.started(self.server.start())
         self.slots.extend([None] * self.given.sessions)
@@ -134,7 +138,7 @@ class World:
                 if status == 200 and found["status"] == "running":
                     with Browser(self.server.devtools(session), self.server.key, 3) as browser:
                         if browser.evaluate("1 + 1") == 2:
-                            self.check_login(session, browser.cookies(), login)
+                            self.check_login(session, browser, login)
                             return "running"
                 last = f"{status} {found.get('status') or found.get('code')}"
             except (Ended, Unreachable) as cause:
@@ -143,9 +147,29 @@ class World:
         self.ledger.breach(f"{session} is neither back nor ended after {PATIENCE} s: {last}")
         return "not back"
 
-    def check_login(self, session, cookies, login):
+    def noticed(self, kind, session, pid):
+        """Waits until what was stopped has been ended, because somebody would like to drive it."""
+        driver, until = None, time.monotonic() + PATIENCE
+        while pid in machine.programs(session):
+            if time.monotonic() > until:
+                self.ledger.breach(f"{session}: {kind} was not noticed within {PATIENCE} s")
+                break
+            if driver is None:
+                try:
+                    driver = Browser(self.server.devtools(session), self.server.key, 2)
+                except Ended:
+                    pass
+            time.sleep(0.05)
+        if driver:
+            driver.close()
+
+    def check_login(self, session, browser, login):
         if login is None:
             return
+        # A network process that died takes them with it, and they are put back a moment later.
+        until = time.monotonic() + 3
+        while (cookies := browser.cookies()).get("session") != login and time.monotonic() < until:
+            time.sleep(0.05)
         for kind in ("session", "lasting"):
             if cookies.get(kind) != login:
                 self.ledger.breach(f"{session}: its {kind} cookie of a second before is {cookies.get(kind)},"
@@ -167,6 +191,8 @@ class World:
             if done:
                 hit.append(kind)
                 self.injected[kind] = self.injected.get(kind, 0) + 1
+                if kind.startswith("stop"):
+                    self.noticed(kind, self.slots[slot], done)
         outcomes = [self.settled(slot, logins[slot]) for slot in range(len(self.slots))]
         took = time.monotonic() - began
         if len(hit) == 1:

@@ -35,7 +35,7 @@ class Plan:
 
 
 def inject(kind, session, world):
-    """Does it. False when there was nothing to do it to."""
+    """Does it. Gives the process that was hit, if it was one; none when there was nothing to hit."""
     verb, _, part = kind.partition(" ")
     if kind == "kill server":
         with world.server.changing:
@@ -57,7 +57,8 @@ def inject(kind, session, world):
     else:
         what = signal.SIGKILL if verb == "kill" else signal.SIGSTOP
         pids = [pid for pid, found in machine.programs(session).items() if found == part]
-        return bool(pids) and machine.send(session, world.random.choice(sorted(pids)), what)
+        pid = world.random.choice(sorted(pids)) if pids else None
+        return pid if pid and machine.send(session, pid, what) else None
     return True
 
 
