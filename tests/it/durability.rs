@@ -61,7 +61,7 @@ impl Play {
         // The end of the other one is written until it is stored.
         client.once(&self.closed, "completed").await;
         let live: Vec<String> = client.list().await.iter().map(id_of).collect();
-        assert_eq!(live, [self.held.clone()], "no half-made session");
+        assert_eq!(live, std::slice::from_ref(&self.held), "no half-made session");
         client.release(&self.held, &self.lease).await.ok();
         let begun = client.begin(&self.held, "bob", 60).await.ok();
         assert_eq!(begun["generation"], 2);
