@@ -178,7 +178,7 @@ async fn without_room_for_another_session_it_is_refused_before_anything_is_made(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_too_few_descriptors_a_session_is_refused_by_name_and_those_that_run_go_on() {
-    let server = Setup::fakes().open_files(160).start().await;
+    let server = Setup::fakes().open_files(128).start().await;
     let client = &server.client;
     let mut running = vec![client.session_id().await];
     let refused = loop {

@@ -90,6 +90,7 @@ on_both_databases! {
           "stream_transport": "vnc",
           "timeout": 30,
           "timeout_seconds": 1800,
+          "usage": null,
           "version": "[number]",
           "viewers": 0,
           "vnc_port": "[number]",
