@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use super::{FilmError, failed};
 use crate::domain::film::Container;
 use crate::domain::ids::SessionId;
-use crate::system::process::{Exit, Process, Program};
+use crate::system::process::{BESIDE, Exit, Process, Program};
 
 /// The program, found.
 #[derive(Debug, Clone)]
@@ -121,7 +121,10 @@ impl Ffmpeg {
         let program = Program {
             path,
             arguments: arguments.into_iter().map(Into::into).collect(),
-            environment: vec![("PATH".into(), self.path.clone().into())],
+            environment: vec![
+                ("PATH".into(), self.path.clone().into()),
+                (BESIDE.into(), "film".into()),
+            ],
             session,
             log,
             output: None,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::MARKER;
+use super::{BESIDE, MARKER};
 use crate::domain::ids::SessionId;
 use crate::domain::session::ProcessIdentity;
 
@@ -101,6 +101,13 @@ fn is_marked_with(pid: i32, variable: &str, folder: &str) -> bool {
     }
     let is_wiped = !environment.is_empty() && environment.iter().all(|byte| *byte == 0);
     is_wiped && String::from_utf8_lossy(&read("cmdline")).contains(folder)
+}
+
+/// Whether a process works beside a desktop, see [`BESIDE`].
+pub(super) fn is_beside(pid: i32) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let named = format!("{BESIDE}=");
+    environment.split(|byte| *byte == 0).any(|found| found.starts_with(named.as_bytes()))
 }
 
 /// Those of `sessions` of which a process lives.

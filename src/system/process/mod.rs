@@ -52,6 +52,10 @@ use crate::system::limits::Group;
 /// The variable that marks the processes of a session.
 pub const MARKER: &str = "GREENROOM_SESSION";
 
+/// The variable of what works for a session beside its desktop, such as what makes its films: no
+/// part of the desktop, and no stray of it either.
+pub const BESIDE: &str = "GREENROOM_BESIDE";
+
 /// How long what is left of a group may live on after its leader has ended.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -307,11 +311,12 @@ pub async fn sweep(session: SessionId) -> Vec<String> {
     group::sweep(session, |_pid, _stat| true).await.1
 }
 
-/// Ends what leads a process group and carries the marker of `session`, but for `spared`; what is
-/// below it follows. Gives the numbers of those that were ended, and says what could not be.
+/// Ends what leads a process group and carries the marker of `session`, but for `spared` and what
+/// works [beside](BESIDE) the desktop; what is below it follows. Gives the numbers of those that were ended, and says what could not be.
 pub async fn sweep_leaders(session: SessionId, spared: &[i32]) -> (Vec<i32>, Vec<String>) {
     // A browser's crash handlers are in groups of their own, which they do not lead.
-    group::sweep(session, |pid, stat| stat.group == pid && !spared.contains(&pid)).await
+    let leads = |pid: i32, stat: identity::Stat| stat.group == pid && !spared.contains(&pid);
+    group::sweep(session, |pid, stat| leads(pid, stat) && !identity::is_beside(pid)).await
 }
 
 /// Resolves when a process that was perhaps not started here has ended, or with `false` after

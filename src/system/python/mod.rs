@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::process::{Exit, Process, Program, SpawnError, find};
+use super::process::{BESIDE, Exit, Process, Program, SpawnError, find};
 use crate::domain::ids::SessionId;
 
 /// The program that the child is.
@@ -254,12 +254,13 @@ impl Python {
 
     fn program(&self, interpreter: PathBuf, task: &Task) -> Program {
         let folder = task.folder.as_os_str().to_owned();
-        let variables: [(&str, OsString); 5] = [
+        let variables: [(&str, OsString); 6] = [
             ("PATH", self.path.clone().into()),
             ("HOME", folder.clone()),
             ("TMPDIR", folder.clone()),
             ("LANG", "C.UTF-8".into()),
             ("PYTHONUNBUFFERED", "1".into()),
+            (BESIDE, "python".into()),
         ];
         Program {
             path: interpreter,
