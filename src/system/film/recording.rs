@@ -194,6 +194,8 @@ impl Recorder {
             }
             outcome = self.record(&mut screens, &mut making) => outcome,
         };
+        // One may have come to the disk in the moment in which it was stopped.
+        self.frames = Frames::of(&self.folder.join("frames"));
         let why = match outcome {
             Err(cause) if self.parts.is_empty() => return Err(cause),
             Err(cause) => Some(cause.to_string()),
