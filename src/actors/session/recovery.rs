@@ -345,11 +345,9 @@ impl Session {
 
     /// Tells the desktop whether somebody drives or watches it.
     pub(super) fn tell_use(&mut self) {
-        let used = self.watchers.watching() > 0
-            || self.drivers > 0
-            || self.record.occupancy.holder().is_some();
+        let used = self.watchers.watching() > 0 || self.record.occupancy.holder().is_some();
         if let Phase::Running { desktop } = &self.phase {
-            desktop.set_used(used);
+            desktop.set_used(used || self.drivers > 0);
         }
         self.keep_box(used);
     }

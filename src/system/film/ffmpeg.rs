@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -11,12 +10,6 @@ use super::{FilmError, failed};
 use crate::domain::film::Container;
 use crate::domain::ids::SessionId;
 use crate::system::process::{BESIDE, Exit, Process, Program};
-
-/// How often one that was ended by a signal is run again.
-const TRIES: u32 = 3;
-
-/// How long to wait before it is.
-const AGAIN: Duration = Duration::from_millis(500);
 
 /// The program, found.
 #[derive(Debug, Clone)]
@@ -137,25 +130,13 @@ impl Ffmpeg {
             output: None,
             open_files: None,
         };
-        let mut tries = 0;
-        loop {
-            let process = Process::spawn(&program, &self.runtime).map_err(failed)?;
-            let running = Running(process.clone());
-            let exit = process.exited().await;
-            drop(running);
-            match exit {
-                Exit::Status(0) => break,
-                // The recovery of a desktop ends what is marked as its session's and is none of
-                // its parts.
-                Exit::Signal(_) if tries < TRIES => {
-                    tries += 1;
-                    tokio::time::sleep(AGAIN).await;
-                }
-                Exit::Status(_) | Exit::Signal(_) | Exit::Unknown => {
-                    let said = process.log_tail().pop().unwrap_or_default();
-                    return Err(failed(format!("ffmpeg ended with {exit}: {said}")));
-                }
-            }
+        let process = Process::spawn(&program, &self.runtime).map_err(failed)?;
+        let running = Running(process.clone());
+        let exit = process.exited().await;
+        drop(running);
+        if exit != Exit::Status(0) {
+            let said = process.log_tail().pop().unwrap_or_default();
+            return Err(failed(format!("ffmpeg ended with {exit}: {said}")));
         }
         fs::rename(&part, to).map_err(failed)?;
         for leftover in [&listing, &program.log] {
