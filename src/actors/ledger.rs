@@ -134,9 +134,13 @@ impl Ledger {
         let files = spawn_blocking(move || leaks::files(&looking)).await.unwrap_or_default();
         let ids: Vec<_> = files.iter().map(|(id, _)| *id).collect();
         let named = artifacts::known_among(&self.db, &ids).await?;
-        let unnamed = files.iter().filter(|(id, _)| !named.contains(id));
-        let of: HashSet<_> = unnamed.filter_map(|(_, file)| leaks::run_of(file)).collect();
-        let of: Vec<_> = of.into_iter().collect();
+        let unnamed: Vec<_> = files.iter().filter(|(id, _)| !named.contains(id)).collect();
+        let runs: HashSet<_> = unnamed.iter().filter_map(|(_, it)| leaks::run_of(it)).collect();
+        let runs: Vec<_> = runs.into_iter().collect();
+        let sessions: HashSet<_> =
+            unnamed.iter().filter_map(|(_, it)| leaks::session_of(it)).collect();
+        let sessions: Vec<_> = sessions.into_iter().collect();
+        let sessions = sessions::of_ids(&self.db, &sessions).await?;
         let rows = artifacts::of_node(&self.db, self.node).await?;
         let rows = rows.into_iter().map(|(id, path, run, session)| leaks::Stored {
             id,
@@ -147,7 +151,8 @@ impl Ledger {
         let table = leaks::Table {
             rows: rows.collect(),
             named,
-            runs: runs::known_among(&self.db, &of).await?,
+            runs: runs::known_among(&self.db, &runs).await?,
+            sessions: sessions.into_iter().map(|row| row.id).collect(),
         };
         let work = spawn_blocking(move || leaks::artifacts(&folder, &table));
         Ok(work.await.unwrap_or_default())

@@ -43,6 +43,9 @@ kinds! {
     SessionRecovering = "session.recovering",
     /// It runs again, brought back or taken over: `{what, cause, lost, tries, took_ms}`.
     SessionRecovered = "session.recovered",
+    /// The kernel has ended a process of it, because it had used up its memory: `{kills}`, how often
+    /// that has happened to it.
+    SessionOutOfMemory = "session.out_of_memory",
     /// It will end by itself soon: `{reason, at, seconds_left}`.
     SessionExpiring = "session.expiring",
     /// Its life was extended: `{expires_at}`.

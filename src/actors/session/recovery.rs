@@ -166,6 +166,7 @@ impl Session {
             let id = session.record.id;
             warn!(parent: &session.span, "{id} has used up its memory, {kills} times so far");
             session.myself(ctx).tell(OutOfMemory { kills });
+            session.tell(EventKind::SessionOutOfMemory, json!({ "kills": kills }));
             session.publish();
             if let Phase::Running { desktop } = &session.phase {
                 session.await_out_of_memory(&**desktop, ctx);

@@ -34,6 +34,8 @@ pub struct Table {
     pub named: HashSet<ArtifactId>,
     /// Which of their runs have a row.
     pub runs: HashSet<RunId>,
+    /// Which of their sessions have a row, where they are in the folder of one.
+    pub sessions: HashSet<SessionId>,
 }
 
 /// The artifacts of which there is a file, by the id in the file's name.
@@ -42,7 +44,7 @@ pub fn files(folder: &Path) -> Vec<(ArtifactId, PathBuf)> {
         let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
         entries.map(|entry| entry.path()).collect::<Vec<_>>()
     };
-    // `<organization>/<run>/<id>_<name>`
+    // `<organization>/<run or session>/<id>_<name>`
     let runs = below(folder.to_owned()).into_iter().flat_map(below);
     let files = runs.flat_map(below);
     files.filter_map(|file| Some((id_of(&file)?, file))).collect()
@@ -59,6 +61,11 @@ pub fn run_of(file: &Path) -> Option<RunId> {
     file.parent()?.file_name()?.to_str()?.parse().ok()
 }
 
+/// The session in whose folder a file is.
+pub fn session_of(file: &Path) -> Option<SessionId> {
+    file.parent()?.file_name()?.to_str()?.parse().ok()
+}
+
 /// The files that no row names, and the rows whose file is gone.
 pub fn artifacts(folder: &Path, table: &Table) -> Vec<Leak> {
     let is_old = |file: &Path| {
@@ -66,14 +73,15 @@ pub fn artifacts(folder: &Path, table: &Table) -> Vec<Leak> {
     };
     let unnamed = files(folder).into_iter().filter(|(id, _)| !table.named.contains(id));
     let unnamed = unnamed.filter(|(_, file)| is_old(file)).map(|(id, file)| {
-        let run = run_of(&file);
-        // A database that knows not even the run is perhaps another's.
-        let fixable = run.is_some_and(|run| table.runs.contains(&run));
+        let (run, session) = (run_of(&file), session_of(&file));
+        // A database that knows not even who made it is perhaps another's.
+        let fixable = run.is_some_and(|run| table.runs.contains(&run))
+            || session.is_some_and(|session| table.sessions.contains(&session));
         let remedy = if fixable { "the file is removed" } else { LEFT_ALONE };
         Leak {
             kind: LeakKind::Artifact,
             what: file.display().to_string(),
-            session: None,
+            session,
             run,
             since: modified(&file),
             why: format!("no row names it: there is no artifact {id}"),

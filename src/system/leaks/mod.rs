@@ -21,7 +21,7 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 
-pub use artifacts::{Stored, Table, artifacts, files, remove_artifact, run_of};
+pub use artifacts::{Stored, Table, artifacts, files, remove_artifact, run_of, session_of};
 
 use super::desktop::Directory;
 use super::process::{self, Marked};
