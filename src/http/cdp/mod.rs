@@ -113,6 +113,10 @@ async fn connect(
     };
     let Admitted { mut view, ground } = admit(&front, caller, id, request.query_string()).await?;
     let desktop = running(&mut view).await?;
+    // Before the browser is asked anything: one that hangs is noticed because somebody wants it.
+    let organization = view.borrow().record.organization;
+    let drive = Route { organization, session: id, message: Drive };
+    let driving = front.registry.ask(drive).await.map_err(RouteError::from)??;
     let rule = on_takeover(&view.borrow().record, &front);
     let extensions = request.headers().get("sec-websocket-extensions");
     let extensions = extensions.and_then(|value| value.to_str().ok());
@@ -130,9 +134,6 @@ async fn connect(
         }
     };
 
-    let organization = view.borrow().record.organization;
-    let drive = Route { organization, session: id, message: Drive };
-    let driving = front.registry.ask(drive).await.map_err(RouteError::from)??;
     let (from_browser, to_browser) = upstream.socket.into_split();
     let (left, parted) = (CancellationToken::new(), CancellationToken::new());
     let (answers, refusals) = mpsc::unbounded_channel();

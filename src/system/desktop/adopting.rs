@@ -80,8 +80,9 @@ impl Desktops {
             };
             let seats = self.seats(seat, reservation);
             let server = identity.vnc.clone().map(|identity| adopt(identity, "x11vnc"));
-            let server = server.filter(|process| !process.has_exited());
-            strays = port_is_used && server.is_none();
+            let lives = server.as_ref().is_some_and(|process| !process.has_exited());
+            strays = port_is_used && !lives;
+            // One that has ended as well: its shared memory is still to be removed.
             if let Some(process) = server {
                 seats.adopt(process);
             }

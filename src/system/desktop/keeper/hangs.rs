@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{Kept, Watch};
 use crate::domain::session::Failure;
@@ -19,7 +19,7 @@ use crate::system::settings::Settings;
 
 /// What a signal has stopped.
 #[derive(Debug, PartialEq, Eq)]
-enum Stopped {
+pub(super) enum Stopped {
     Display,
     Browser,
     /// A process below the browser. The browser starts another one, but for that of a page.
@@ -28,20 +28,26 @@ enum Stopped {
 
 impl Watch {
     /// Looks whether everything answers, and ends what does not.
-    pub(super) async fn look(&self, connection: Option<&Connection>, used: &watch::Receiver<bool>) {
+    pub(super) async fn look(
+        &mut self,
+        connection: Option<&Connection>,
+        used: &watch::Receiver<bool>,
+    ) {
         let Some(hang) = self.hang().filter(|_limit| *used.borrow()) else { return };
-        let Kept { xvfb, chromium, vnc, .. } = &self.kept;
-        vnc.kill_if_stopped();
-        let before = self.stopped();
-        if !before.is_empty() {
-            // What was stopped for a moment only goes on.
-            sleep(every(&self.kept.settings)).await;
-            let still = self.stopped();
-            for stopped in before.into_iter().filter(|stopped| still.contains(stopped)) {
-                self.end_stopped(stopped);
-            }
+        self.kept.vnc.kill_if_stopped();
+        // What was stopped for a moment only goes on before the next look.
+        let stopped = self.stopped();
+        let (still, new): (Vec<_>, Vec<_>) =
+            stopped.into_iter().partition(|stopped| self.suspects.contains(stopped));
+        let suspicious = !still.is_empty() || !new.is_empty();
+        self.suspects = new;
+        for stopped in still {
+            self.end_stopped(stopped);
+        }
+        if suspicious {
             return;
         }
+        let Kept { xvfb, chromium, .. } = &self.kept;
         let (display, devtools) =
             tokio::join!(timeout(hang, answers(self.kept.display, &self.kept.cookie)), async {
                 match connection {

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
-use self::hangs::every;
+use self::hangs::{Stopped, every};
 use super::Mended;
 use super::memory::{Memory, is_worth_keeping};
 use super::mending::Mending;
@@ -89,8 +89,14 @@ impl Keeper {
         let (ended, hung) = (CancellationToken::new(), Hung::default());
         let span = tracing::info_span!("keeper", session.id = %kept.session);
         let hangs = Arc::clone(&hung);
-        let watch =
-            Watch { kept, hung: hangs, tabs: Vec::new(), pages: Pages::default(), known: None };
+        let watch = Watch {
+            kept,
+            hung: hangs,
+            tabs: Vec::new(),
+            pages: Pages::default(),
+            suspects: Vec::new(),
+            known: None,
+        };
         let over = ended.clone();
         let work = async move {
             tokio::select! {
@@ -114,6 +120,8 @@ struct Watch {
     /// Targets and their addresses, in the order in which they were opened.
     tabs: Vec<(String, String)>,
     pages: Pages,
+    /// What the last look found stopped.
+    suspects: Vec<Stopped>,
     /// What the file says.
     known: Option<Memory>,
 }
@@ -122,8 +130,10 @@ impl Watch {
     async fn run(mut self, mut used: watch::Receiver<bool>) {
         self.known = Memory::read(&self.kept.memory);
         loop {
-            let connection = match self.hang() {
-                Some(hang) => timeout(hang, self.connect()).await.unwrap_or(None),
+            // Not longer than between two looks: one that was stopped accepts nobody, and two tell.
+            let limit = self.hang().map(|hang| hang.min(every(&self.kept.settings)));
+            let connection = match limit {
+                Some(limit) => timeout(limit, self.connect()).await.unwrap_or(None),
                 None => self.connect().await,
             };
             match connection {
