@@ -47,7 +47,7 @@ impl Watch {
         if suspicious {
             return;
         }
-        let Kept { xvfb, chromium, .. } = &self.kept;
+        let Kept { xvfb, chromium, vnc, .. } = &self.kept;
         let (display, devtools) =
             tokio::join!(timeout(hang, answers(self.kept.display, &self.kept.cookie)), async {
                 match connection {
