@@ -102,7 +102,7 @@ pub struct Start<'a> {
 pub struct Rfb<'a> {
     /// On loopback.
     pub port: u16,
-    /// The file with the password, as [`vnc::password_file`](super::vnc::password_file) has it.
+    /// The file with the password, as `vnc::password_file` has it.
     pub password_file: &'a Path,
 }
 

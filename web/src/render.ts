@@ -10,12 +10,6 @@ import { type Ending, ending, endOf, occupant, remaining, standing } from "./tex
 /** Less time than this is shown in amber. */
 const SHORT_MS = 5 * 60_000;
 
-/** What is said when the end comes near, once for each. */
-const WARNINGS: readonly (readonly [under: number, words: string])[] = [
-    [60_000, "This session ends in less than a minute."],
-    [SHORT_MS, "This session ends in less than five minutes."],
-];
-
 export function renderSession(session: Session, run: Run | null): void {
     const { tone, word } = standing(session);
     element("status").dataset["tone"] = tone;
@@ -37,8 +31,6 @@ export function renderTime(session: Session, now: number): void {
     if (end === null) return;
     const left = end - now;
     time.dataset["short"] = String(left < SHORT_MS);
-    const warning = WARNINGS.find(([under]) => left > 0 && left < under);
-    if (warning) setText(element("said"), warning[1]);
     setText(element("time-left"), remaining(left));
 }
 

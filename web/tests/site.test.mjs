@@ -90,7 +90,7 @@ test("a wrong password signs nobody in, and signing out forgets", async () => {
     await page.fill("#password", "curtain");
     await page.click("#sign-in");
     await page.click("#sign-out");
-    await page.waitForFunction(() => document.querySelector("#who").textContent === "Not signed in");
+    await page.waitForFunction(() => document.querySelector("#who")?.textContent === "Not signed in");
     assert.equal(await page.evaluate(() => document.cookie), "");
     await leave(page);
 });

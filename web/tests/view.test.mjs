@@ -250,7 +250,7 @@ test("who has only a ticket is told of the run, and everybody of the end that co
     }
     await eventually(async () => assert.equal(await page.textContent("#occupant"), "Lamps · search"));
     await page.waitForSelector('#time[data-short="true"]');
-    assert.equal(await page.textContent("#said"), "This session ends in less than five minutes.");
+    assert.equal(await page.textContent("#said"), "This session ends in five minutes or less.");
     await leave(page);
 });
 

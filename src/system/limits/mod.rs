@@ -11,7 +11,7 @@
 //! escapes. A group outlives the server as its programs do: the file `group` beside their logs names
 //! it, and the next server finds it there.
 //!
-//! [`room`] is about the machine as a whole: it is measured before a session is made.
+//! [`room()`] is about the machine as a whole: it is measured before a session is made.
 
 mod group;
 mod room;

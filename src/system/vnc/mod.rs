@@ -7,7 +7,7 @@
 //!     (its viewers)              (its life)  Within    the X server itself, Xtigervnc
 //! ```
 //!
-//! [`Server`] is the seam: everything that a desktop needs of its VNC server, whatever it is. A server
+//! `Server` is the seam: everything that a desktop needs of its VNC server, whatever it is. A server
 //! of our own, fed by the capture, would be a third implementation: its seats are what tell it
 //! whether anybody watches, its port is a [`Reservation`], and what it starts and ends are tasks
 //! instead of processes.
