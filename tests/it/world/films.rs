@@ -58,7 +58,11 @@ fn number(value: &Value) -> f64 {
 async fn pixel(film: &Path, at: f64) -> [u8; 3] {
     let picture = film.with_extension("ppm");
     let mut command = Command::new("ffmpeg");
-    command.args(["-v", "error", "-y", "-ss", &format!("{at:.3}"), "-i"]).arg(film);
+    command.args(["-v", "error", "-y"]);
+    if at > 0.0 {
+        command.args(["-ss", &format!("{at:.3}")]); // A picture cannot be sought in.
+    }
+    command.arg("-i").arg(film);
     command.args(["-vf", "crop=2:2:iw/2:ih*3/4,scale=1:1", "-frames:v", "1"]).arg(&picture);
     run(&mut command).await;
     let bytes = std::fs::read(&picture).unwrap();
@@ -71,10 +75,39 @@ fn has_frames(folder: &Path) -> bool {
     files.any(|file| file.path().extension().is_some_and(|end| end == "jpg"))
 }
 
+/// Waits until the last frame of a session's black box is of this colour.
+async fn seen(server: &TestServer, id: &str, colour: [u8; 3]) {
+    let ring = server.directory.join(format!("d/sessions/{id}/films/black-box"));
+    eventually("the black box has seen it", async || {
+        let files = std::fs::read_dir(&ring).ok()?.filter_map(Result::ok);
+        let frames = files.map(|file| file.path());
+        let frames = frames.filter(|path| path.extension().is_some_and(|end| end == "jpg"));
+        let copy = server.directory.join("last.jpg");
+        std::fs::copy(frames.max()?, &copy).ok()?; // It may be taken away meanwhile.
+        are_near(pixel(&copy, 0.0).await, colour).then_some(())
+    })
+    .await;
+}
+
+/// A black box begins before what a test paints, and may end after a browser's death.
+async fn shows(film: &Path, colour: [u8; 3]) {
+    let length = number(&probe(film).await["duration"]);
+    let mut shown = Vec::new();
+    let mut at = 0.0;
+    while at < length - 0.2 {
+        shown.push(pixel(film, at).await);
+        at += 0.2;
+    }
+    assert!(shown.iter().any(|pixel| are_near(*pixel, colour)), "no {colour:?} in {shown:?}");
+}
+
+fn are_near(shown: [u8; 3], expected: [u8; 3]) -> bool {
+    shown.iter().zip(expected).all(|(shown, expected)| shown.abs_diff(expected) < 20)
+}
+
 #[track_caller]
 fn is_near(shown: [u8; 3], expected: [u8; 3], what: &str) {
-    let near = shown.iter().zip(expected).all(|(shown, expected)| shown.abs_diff(expected) < 20);
-    assert!(near, "{what}: {shown:?}, not {expected:?}");
+    assert!(are_near(shown, expected), "{what}: {shown:?}, not {expected:?}");
 }
 
 async fn artifact(client: &Client, path: &str, kind: &str) -> Value {
@@ -151,21 +184,21 @@ async fn a_recording_shows_what_the_page_showed_over_the_death_of_the_server_and
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recording_ends_with_its_session_and_a_black_box_shows_what_was_before_a_crash() {
     let site = Site::start().await;
-    let mut server = Setup::real().start().await;
+    let often = Setup::real().set("recording.black_box_interval_milliseconds", "100");
+    let mut server = often.start().await;
     let client = server.client.clone();
     let id = coloured(&client, &site, json!({"format": "webm"}), BLUE).await;
     client.begin(&id, "ann", 600).await.ok();
     let artifacts = format!("/v1/browser_sessions/{id}/artifacts");
-    screenshot_shows(&client, &id, BLUE).await;
     let ring = server.directory.join(format!("d/sessions/{id}/films/black-box"));
-    eventually("the black box has a frame", async || has_frames(&ring).then_some(())).await;
+    seen(&server, &id, BLUE).await;
 
     TestServer::kill(server.program(&id, "/chromium"));
     let found = artifact(&client, &artifacts, "black_box").await;
     assert_eq!(found["media_type"], "video/mp4", "{found:#}");
     let film = server.directory.join("black_box.mp4");
     fetch(found["signed_url"].as_str().unwrap(), &film).await;
-    is_near(pixel(&film, 0.0).await, BLUE, "before the crash");
+    shows(&film, BLUE).await;
     client.once(&id, "running").await;
     client.close(&id).await.ok();
     let recorded = artifact(&client, &artifacts, "recording").await;
@@ -175,8 +208,7 @@ async fn a_recording_ends_with_its_session_and_a_black_box_shows_what_was_before
     // Nobody is there when this one dies: the next server finds it dead.
     let id = coloured(&client, &site, json!(null), RED).await;
     client.begin(&id, "bob", 600).await.ok();
-    let ring = server.directory.join(format!("d/sessions/{id}/films/black-box"));
-    eventually("the black box has a frame", async || has_frames(&ring).then_some(())).await;
+    seen(&server, &id, RED).await;
     let display = server.program(&id, "/Xvfb");
     server.signal(Signal::KILL);
     server.ended().await;
@@ -187,7 +219,7 @@ async fn a_recording_ends_with_its_session_and_a_black_box_shows_what_was_before
     let found = artifact(client, &path, "black_box").await;
     let film = server.directory.join("found.mp4");
     fetch(found["signed_url"].as_str().unwrap(), &film).await;
-    is_near(pixel(&film, 0.0).await, RED, "before it was found dead");
+    shows(&film, RED).await;
     server.stop().await;
 }
 
