@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 
 use super::closing::{Parts, Undo, end_remains};
 use super::directory::{Directory, Saved};
+use super::memory::Memory;
 use super::mending::Mending;
 use super::record::Record;
 use super::running::{LiveDesktop, Made};
@@ -326,6 +327,12 @@ impl Desktops {
             vnc: vnc.is_the_display().then(|| xvfb.identity().clone()),
             chromium: chromium.identity().clone(),
         };
+        // Brought back before its tabs were read, it shows what it was started with.
+        if let Some(url) = &order.spec.start_url {
+            let first = Memory { tabs: vec![url.to_string()], ..Memory::default() };
+            let file = directory.memory();
+            first.write(&file).map_err(|cause| directory_failed(&file, &cause))?;
+        }
         let vnc_password = password.expose_secret().to_owned();
         let saved = record.up(Saved { session, identity, vnc_password });
         let identity = saved.map_err(|cause| directory_failed(directory.path(), &cause))?;
