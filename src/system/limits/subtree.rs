@@ -45,7 +45,7 @@ impl Subtree {
         }
         let base = match &settings.control_group {
             Some(given) => given.clone(),
-            None => own(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))?,
+            None => limiting(own(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))?)?,
         };
         Self::of(base, settings)
     }
@@ -112,6 +112,15 @@ fn read(path: &str) -> String {
 fn controllers(group: &Path, file: &str) -> Vec<&'static str> {
     let text = fs::read_to_string(group.join(file)).unwrap_or_default();
     CONTROLLERS.into_iter().filter(|name| text.split_whitespace().any(|has| has == *name)).collect()
+}
+
+/// A group in which something can be limited. Entering one takes a program some 10 ms, which nothing
+/// else is worth unless somebody has asked for it.
+fn limiting(group: PathBuf) -> Result<PathBuf, Unlimited> {
+    if controllers(&group, "cgroup.controllers").is_empty() {
+        return Err(no_controllers(&group));
+    }
+    Ok(group)
 }
 
 fn no_controllers(group: &Path) -> Unlimited {
