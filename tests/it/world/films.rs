@@ -132,6 +132,7 @@ async fn a_recording_shows_what_the_page_showed_over_the_death_of_the_server_and
     assert_eq!(recording["status"], "recording");
     let frames = server.directory.join(format!("d/sessions/{id}/films/{name}/frames"));
     eventually("there is a frame", async || has_frames(&frames).then_some(())).await;
+    sleep(std::time::Duration::from_millis(500)).await; // Longer than a frame of the film.
 
     server.signal(Signal::KILL);
     server.ended().await;
