@@ -1,15 +1,17 @@
 //! The connection to a browser, as the driver of its pages has it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, JoinAll, join_all};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::PageError;
@@ -21,6 +23,8 @@ use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
 
 /// How long the browser may take for a command that it answers at once.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a tab may take to answer what was asked of it when it was attached.
+const SET_UP: Duration = Duration::from_secs(2);
 
 /// How a dialog is answered until somebody says otherwise.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +50,12 @@ struct Shared {
     changed: watch::Sender<u64>,
     contexts: Contexts,
     wants: Wants,
+    /// What was asked of tabs when they were attached, by session, until somebody waits for it.
+    set_ups: Mutex<HashMap<String, SetUp>>,
 }
+
+/// The answers to what was asked of a tab when it was attached.
+type SetUp = JoinAll<BoxFuture<'static, Result<Value, DevtoolsError>>>;
 
 /// The pages of one browser. Dropping the last of its clones detaches from the tabs and leaves them
 /// as they are.
@@ -115,6 +124,7 @@ impl Browser {
             changed,
             contexts: Contexts::default(),
             wants,
+            set_ups: Mutex::default(),
         });
         let pump = tokio::spawn(pump(Arc::clone(&shared)));
         let pump = AbortOnDropHandle::new(pump);
@@ -209,6 +219,18 @@ impl Browser {
         let answer = self.shared.devtools.call(Some(session), method, params).await;
         self.catch_up();
         Ok(answer?)
+    }
+
+    /// Waits until a tab has answered what was asked of it when it was attached. The browser takes
+    /// over into the renderer of the next page what the renderer of this one has confirmed; a
+    /// navigation that overtakes the answers would leave the next page's first moments untold.
+    pub(super) async fn set_up(&self, session: &str) {
+        let answers = self.shared.set_ups.lock().remove(session);
+        let Some(answers) = answers else { return };
+        if timeout(SET_UP, answers).await.is_err() {
+            // A page that hangs must not keep its tab from being led elsewhere.
+            tracing::debug!(session, "a tab did not answer; it is used as it is");
+        }
     }
 
     /// The session of the tab worked in.
@@ -379,6 +401,11 @@ async fn pump(shared: Arc<Shared>) {
 impl Shared {
     fn take_up(&self, state: &mut State, event: &DevtoolsEvent) {
         state.version += 1;
+        if event.method == "Target.detachedFromTarget"
+            && let Some(session) = event.params.get("sessionId").and_then(Value::as_str)
+        {
+            self.set_ups.lock().remove(session);
+        }
         match state.tabs.take_up(event) {
             None => (),
             Some(Reaction::Dialog { .. }) if state.hands_off => (),
@@ -402,29 +429,36 @@ impl Shared {
     }
 
     fn set_up(&self, session: &str, frame: bool) {
-        self.send(session, "Page.enable", json!({}));
-        self.send(session, "Page.setLifecycleEventsEnabled", json!({ "enabled": true }));
-        self.send(
-            session,
-            "Target.setAutoAttach",
-            json!({
-                "autoAttach": true,
-                "waitForDebuggerOnStart": false,
-                "flatten": true,
-                "filter": [{ "type": "iframe" }],
-            }),
-        );
+        let enable = |method: &'static str| (method, json!({}));
+        let mut commands = vec![
+            enable("Page.enable"),
+            ("Page.setLifecycleEventsEnabled", json!({ "enabled": true })),
+            (
+                "Target.setAutoAttach",
+                json!({
+                    "autoAttach": true,
+                    "waitForDebuggerOnStart": false,
+                    "flatten": true,
+                    "filter": [{ "type": "iframe" }],
+                }),
+            ),
+        ];
         if !frame {
-            self.send(session, "Inspector.enable", json!({}));
-            self.send(session, "Network.enable", json!({}));
+            commands.push(enable("Inspector.enable"));
+        }
+        if !frame || self.wants.har {
+            commands.push(enable("Network.enable"));
         }
         if self.wants.console {
-            self.send(session, "Runtime.enable", json!({}));
-            self.send(session, "Log.enable", json!({}));
+            commands.extend([enable("Runtime.enable"), enable("Log.enable")]);
         }
-        if frame && self.wants.har {
-            self.send(session, "Network.enable", json!({}));
+        commands.push(enable("Runtime.runIfWaitingForDebugger"));
+        let answers = commands
+            .into_iter()
+            .map(|(method, params)| self.devtools.call(Some(session), method, params));
+        let answers = join_all(answers);
+        if !frame {
+            self.set_ups.lock().insert(session.to_owned(), answers);
         }
-        self.send(session, "Runtime.runIfWaitingForDebugger", json!({}));
     }
 }

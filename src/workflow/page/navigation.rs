@@ -50,6 +50,7 @@ impl Browser {
         let failed =
             |reason: &str| PageError::Navigation { url: url.to_owned(), reason: reason.to_owned() };
 
+        self.set_up(&session).await;
         let call = self.slow_call(&session, "Page.navigate", json!({ "url": url }));
         let answer = match timeout_at(deadline, call).await {
             Ok(Err(PageError::Refused { message, .. })) => return Err(failed(&message)),

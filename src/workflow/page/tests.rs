@@ -466,10 +466,8 @@ async fn a_click_does_not_hit_what_came_in_between() {
 
 #[tokio::test]
 async fn what_pages_ask_of_the_network_and_say_is_kept_where_it_is_wanted() {
-    // What a page asks for in its first moments can be missed while Chromium changes the renderer.
-    let page = r#"<title>A</title><script>console.warn('careful', {a: 1}); setTimeout(() =>
-        fetch('/data?x=1').then(it => it.json()).then(it => console.log('got', it.n)), 300);
-        nope()</script>"#;
+    let page = r#"<title>A</title><script>console.warn('careful', {a: 1}); fetch('/data?x=1')
+        .then(it => it.json()).then(it => console.log('got', it.n)); nope()</script>"#;
     let json_answer = "content-type: application/json\n\n{\"n\": 42}";
     let popup = "<title>Popup</title><script>console.error('from the new tab')</script>";
     let world = World::new(&[("/", page), ("/data", json_answer), ("/popup", popup)]).await;
