@@ -207,6 +207,7 @@ fn listen(
         http::application(&shared).app_data(front.clone()).configure(http::routes)
     })
     .disable_signals()
+    .on_connect(http::bridge::remember)
     .shutdown_timeout(5)
     .tcp_nodelay(true)
     // Who has gone away waits for nothing any more: its request is dropped, and with it its place

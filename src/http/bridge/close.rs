@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use actix_ws::{CloseReason, Session};
+use actix_ws::CloseReason;
 use tokio::time::timeout;
 
 use super::upward::Incoming;
@@ -99,11 +99,10 @@ impl From<Close> for CloseReason {
 
 /// Sends the close frame and waits for the answer: a connection that is closed with bytes unread is
 /// reset, and the viewer would not learn why.
-pub(super) async fn close(session: Session, incoming: &mut Incoming, reason: Close) {
+pub(super) async fn close(sent: impl Future<Output = ()>, incoming: &mut Incoming) {
     let parting = async {
-        if session.close(Some(reason.into())).await.is_ok() {
-            incoming.drain().await;
-        }
+        sent.await;
+        incoming.drain().await;
     };
     // A viewer that takes nothing is left to the connection's own end.
     let _late = timeout(PARTING, parting).await;

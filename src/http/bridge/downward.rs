@@ -2,24 +2,27 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix_ws::{Message, Session};
-use bytes::{Bytes, BytesMut};
-use futures_util::SinkExt as _;
-use tokio::io::AsyncReadExt as _;
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::close::Close;
+use super::wire::{self, Frame, Opcode, Spliced, Wire};
 use super::{Limits, Why};
 
-/// The largest frame that is sent. actix-ws holds up to 64 frames of its own.
-const FRAME: usize = 64 << 10;
+/// The largest piece that is copied.
+const PIECE: usize = 64 << 10;
+/// More than this at once is moved by the kernel, if the viewer keeps up.
+const SMALL: usize = 8 << 10;
 
 /// What waits to be sent to the viewer. Everything that is sent goes through it, in order, but for
-/// pings and pongs, which go before.
+/// pings and pongs, which go before, and for what is moved while nothing waits.
 #[derive(Clone)]
 pub(super) struct Outbox(Rc<Shared>);
 
@@ -33,12 +36,40 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
+    /// The rest of a frame, of which the viewer has a part: nothing may come in between.
+    begun: Option<Frame>,
     /// The latest one only: an answer to an older ping says nothing more.
     pong: Option<Bytes>,
     ping: bool,
-    data: VecDeque<Bytes>,
+    data: VecDeque<(Opcode, Bytes)>,
+    /// Bytes of RFB that wait.
     waiting: usize,
     pushed: u64,
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.begun.is_none() && self.pong.is_none() && !self.ping && self.data.is_empty()
+    }
+
+    /// What is to be sent next.
+    fn next(&mut self) -> Option<Frame> {
+        if let Some(rest) = self.begun.take() {
+            return Some(rest);
+        }
+        if let Some(payload) = self.pong.take() {
+            return Some(wire::frame(Opcode::Pong, payload));
+        }
+        if std::mem::take(&mut self.ping) {
+            return Some(wire::frame(Opcode::Ping, Bytes::new()));
+        }
+        let (opcode, payload) = self.data.pop_front()?;
+        Some(wire::frame(opcode, payload))
+    }
+}
+
+fn count(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 impl Outbox {
@@ -56,13 +87,20 @@ impl Outbox {
     pub(super) fn push(&self, bytes: Bytes) -> Result<(), Why> {
         let mut state = self.0.state.borrow_mut();
         state.waiting += bytes.len();
-        state.pushed += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        state.pushed += count(bytes.len());
         if state.waiting > self.0.most {
             return Err(Why::TooSlow);
         }
-        state.data.push_back(bytes);
+        state.data.push_back((Opcode::Binary, bytes));
         self.0.filled.notify_one();
         Ok(())
+    }
+
+    /// Asks whether the viewer has got all that was pushed before; it answers with `mark`.
+    pub(super) fn ask(&self, mark: u8) {
+        let ping = (Opcode::Ping, Bytes::copy_from_slice(&[mark]));
+        self.0.state.borrow_mut().data.push_back(ping);
+        self.0.filled.notify_one();
     }
 
     pub(super) fn ping(&self) {
@@ -75,7 +113,7 @@ impl Outbox {
         self.0.filled.notify_one();
     }
 
-    /// How many bytes were ever put in.
+    /// How many bytes were ever put in, or moved past it.
     pub(super) fn pushed(&self) -> u64 {
         self.0.state.borrow().pushed
     }
@@ -92,54 +130,139 @@ impl Outbox {
         }
     }
 
-    fn pop(&self) -> Option<Message> {
-        let mut state = self.0.state.borrow_mut();
-        if let Some(payload) = state.pong.take() {
-            return Some(Message::Pong(payload));
-        }
-        if std::mem::take(&mut state.ping) {
-            return Some(Message::Ping(Bytes::new()));
-        }
-        let bytes = state.data.pop_front()?;
-        let was_behind = state.waiting > self.0.behind_over;
-        state.waiting = state.waiting.saturating_sub(bytes.len());
-        if was_behind && state.waiting <= self.0.behind_over {
-            self.0.caught_up.notify_one();
-        }
-        Some(Message::Binary(bytes))
-    }
-
-    /// Sends what waits, until the viewer is gone or has taken nothing for `stall`.
-    pub(super) async fn send_to(&self, mut session: Session, stall: Duration) -> Why {
+    /// Sends what waits by way of actix, until the viewer is gone or has taken nothing for `stall`.
+    /// Pings and pongs wait until hands are shaken.
+    pub(super) async fn send_by(&self, mut session: Session, stall: Duration) -> Why {
         loop {
-            let Some(message) = self.pop() else {
+            let next = self.0.state.borrow_mut().data.pop_front();
+            let Some((opcode, bytes)) = next else {
                 self.0.filled.notified().await;
                 continue;
             };
-            match timeout(stall, session.send(message)).await {
+            self.took(bytes.len(), opcode);
+            let message = match opcode {
+                Opcode::Ping => Message::Ping(bytes),
+                Opcode::Binary | Opcode::Close | Opcode::Pong => Message::Binary(bytes),
+            };
+            match timeout(stall, futures_util::SinkExt::send(&mut session, message)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_closed)) => return Why::ViewerLeft,
                 Err(_elapsed) => return Why::TooSlow,
             }
         }
     }
+
+    /// Sends what waits, until the viewer is gone or has taken nothing for `stall`.
+    pub(super) async fn send(&self, wire: &Wire, stall: Duration) -> Why {
+        loop {
+            match self.flush(wire) {
+                Ok(true) => self.0.filled.notified().await,
+                Ok(false) => match timeout(stall, wire.writable()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_broken)) => return Why::ViewerLeft,
+                    Err(_elapsed) => return Why::TooSlow,
+                },
+                Err(_broken) => return Why::ViewerLeft,
+            }
+        }
+    }
+
+    /// Sends what the socket takes now, and says whether that was all.
+    fn flush(&self, wire: &Wire) -> io::Result<bool> {
+        loop {
+            let Some(mut frame) = self.0.state.borrow_mut().next() else { return Ok(true) };
+            let before = frame.last_ref().remaining();
+            let all = wire.write(&mut frame)?;
+            // The bytes of control frames are not counted; a little too few waiting does no harm.
+            self.took(before.saturating_sub(frame.last_ref().remaining()), Opcode::Binary);
+            if !all {
+                self.0.state.borrow_mut().begun = Some(frame);
+                return Ok(false);
+            }
+        }
+    }
+
+    fn took(&self, bytes: usize, opcode: Opcode) {
+        if opcode != Opcode::Binary {
+            return;
+        }
+        let mut state = self.0.state.borrow_mut();
+        let was_behind = state.waiting > self.0.behind_over;
+        state.waiting = state.waiting.saturating_sub(bytes);
+        if was_behind && state.waiting <= self.0.behind_over {
+            self.0.caught_up.notify_one();
+        }
+    }
+
+    /// Leaves out whatever was not begun, and sends the close frame.
+    pub(super) async fn close(&self, wire: &Wire, reason: Close) {
+        let mut payload = BytesMut::with_capacity(2 + reason.reason.len());
+        payload.put_u16(reason.code.number());
+        payload.put_slice(reason.reason.as_bytes());
+        payload.truncate(125); // RFC 6455, section 5.5
+        {
+            let mut state = self.0.state.borrow_mut();
+            state.data.clear();
+            state.data.push_back((Opcode::Close, payload.freeze()));
+        }
+        while let Ok(false) = self.flush(wire) {
+            if wire.writable().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Moves what has come to a viewer for which nothing waits; says how much that was, or `None`
+    /// when the VNC server has closed its side.
+    fn splice(&self, from: &OwnedReadHalf, wire: &Wire) -> io::Result<Option<usize>> {
+        let Some(Spliced { length, rest }) = wire.splice(from.as_ref())? else { return Ok(None) };
+        let mut state = self.0.state.borrow_mut();
+        state.pushed += count(length);
+        if rest.has_remaining() {
+            state.waiting += rest.last_ref().len();
+            state.begun = Some(rest);
+            self.0.filled.notify_one();
+        }
+        Ok(Some(length))
+    }
 }
 
 /// Takes all that the VNC server sends, as soon as it comes.
-pub(super) async fn read(from: &mut OwnedReadHalf, outbox: &Outbox) -> Why {
+pub(super) async fn pass(from: &mut OwnedReadHalf, outbox: &Outbox, wire: &Wire) -> Why {
     let mut buffer = BytesMut::new();
+    let mut large = false;
     loop {
-        // The rest of the block is used before there is a new one.
-        if buffer.capacity() < FRAME / 8 {
-            buffer.reserve(FRAME);
+        if from.readable().await.is_err() {
+            return Why::UpstreamClosed;
         }
-        match from.read_buf(&mut buffer).await {
-            Ok(0) | Err(_) => return Why::UpstreamClosed,
-            Ok(_) => {
+        let keeps_up = outbox.0.state.borrow().is_empty();
+        if large && keeps_up {
+            match outbox.splice(from, wire) {
+                Ok(Some(length)) => large = length >= SMALL,
+                Ok(None) => return Why::UpstreamClosed,
+                // Nothing is there; or it cannot be moved, and what is wrong comes out below.
+                Err(_error) => large = false,
+            }
+            continue;
+        }
+        // The rest of the block is used before there is a new one.
+        if buffer.capacity() < SMALL {
+            buffer.reserve(PIECE);
+        }
+        let most = if keeps_up { SMALL } else { PIECE };
+        match from.try_read_buf(&mut (&mut buffer).limit(most)) {
+            Ok(0) => return Why::UpstreamClosed,
+            Ok(length) => {
+                large = length >= SMALL;
                 if let Err(why) = outbox.push(buffer.split().freeze()) {
                     return why;
                 }
+                if keeps_up && outbox.flush(wire).is_err() {
+                    return Why::ViewerLeft;
+                }
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_error) => return Why::UpstreamClosed,
         }
     }
 }

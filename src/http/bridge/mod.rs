@@ -6,6 +6,9 @@
 //!                  +-- Outbox <--------- downward ---+
 //! ```
 //!
+//! Hands are shaken by way of actix. From then on what goes down is written to the socket below it,
+//! or moved there by the kernel: see [`wire`].
+//!
 //! One task for each viewer, on the worker that has its WebSocket; no mailbox takes part. A handler
 //! calls [`accept`], spawns [`run`], and hears from [`Ended`] what became of it; or it calls
 //! [`refuse`]. Who may come, and with which role, has been decided before.
@@ -31,14 +34,17 @@ mod refusal;
 mod tests;
 mod upstream;
 mod upward;
+mod wire;
 
 use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use actix_web::error::ErrorInternalServerError;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{MessageStream, Session};
 use bytes::Bytes;
@@ -51,9 +57,11 @@ use crate::domain::rfb::{ClientMessage, Dialect, HandshakeError, ParseError, Pol
 
 pub use close::{Close, CloseCode};
 pub use refusal::{REFUSAL_DELAY, refuse, turn_away};
+pub use wire::remember;
 
 use downward::Outbox;
 use upward::{Incoming, Upward};
+use wire::Wire;
 
 /// Where a VNC server listens, what it wants to hear, and what it understands.
 #[derive(Debug, Clone)]
@@ -193,6 +201,7 @@ pub struct Ended {
 pub struct Socket {
     session: Session,
     stream: MessageStream,
+    below: OwnedFd,
 }
 
 impl Socket {
@@ -209,13 +218,15 @@ impl fmt::Debug for Socket {
 }
 
 /// Accepts a WebSocket: with the subprotocol `binary` if the viewer offers it, and with none if not.
-/// The answer is to be returned from the handler; fails if the request is no WebSocket's.
+/// The answer is to be returned from the handler; fails if the request is no WebSocket's, or came
+/// over a connection that [`remember`] was not told of.
 pub fn accept(
     request: &HttpRequest,
     body: web::Payload,
 ) -> Result<(HttpResponse, Socket), actix_web::Error> {
+    let below = wire::below(request).map_err(ErrorInternalServerError)?;
     let (response, session, stream) = actix_ws::handle_with_protocols(request, body, &["binary"])?;
-    Ok((response, Socket { session, stream }))
+    Ok((response, Socket { session, stream, below }))
 }
 
 /// Bridges until one side or `stop` ends it, then closes the WebSocket with the code for it.
@@ -234,41 +245,58 @@ pub async fn run(
     on_input: OnInput,
     stop: impl Future<Output = Close>,
 ) -> Ended {
-    let Socket { session, stream } = socket;
+    let Socket { session, stream, below } = socket;
     let outbox = Outbox::new(&limits);
     let heard = Rc::new(Cell::new(Instant::now()));
     let stream = stream.max_frame_size(limits.frame);
     let mut incoming = Incoming::new(stream, outbox.clone(), Rc::clone(&heard));
     let mut upstream = None;
     let judging = (role, policy, on_input);
-    let talking = talk(&mut upstream, &mut incoming, &outbox, (&endpoint, judging, &limits));
+    let viewer = Viewer { session: &session, below, outbox: &outbox };
+    let talking = talk(&mut upstream, &mut incoming, viewer, (&endpoint, judging, &limits));
 
     let why = tokio::select! {
         biased;
         close = stop => Why::Stopped(close),
-        why = outbox.send_to(session.clone(), limits.stall) => why,
         why = keep(&outbox, &heard, &limits) => why,
         why = talking => why,
     };
 
-    let dropped = upstream.as_ref().map_or(0, |(upward, _)| Upward::dropped(upward));
+    let dropped = upstream.as_ref().map_or(0, |talk| talk.upward.dropped());
+    let reason = why.close();
     // Both are bounded in time, so neither waits for the other.
-    tokio::join!(
-        async {
-            if let Some((upward, read)) = upstream {
-                upward.finish(read).await;
-            }
-        },
-        close::close(session, &mut incoming, why.close()),
-    );
+    match upstream {
+        Some(Talk { upward, read, wire }) => {
+            let sent = outbox.close(&wire, reason);
+            tokio::join!(upward.finish(read), close::close(sent, &mut incoming));
+        }
+        None => {
+            let sent = async { drop(session.close(Some(reason.into())).await) };
+            close::close(sent, &mut incoming).await;
+        }
+    }
     Ended { to_viewer: outbox.pushed(), from_viewer: incoming.received(), dropped, why }
+}
+
+/// The viewer's side, until hands are shaken.
+struct Viewer<'a> {
+    session: &'a Session,
+    below: OwnedFd,
+    outbox: &'a Outbox,
+}
+
+/// Both sides, once hands are shaken.
+struct Talk {
+    upward: Upward,
+    read: OwnedReadHalf,
+    wire: Wire,
 }
 
 /// Both handshakes side by side, then both directions, until one of them ends.
 async fn talk(
-    both_ways: &mut Option<(Upward, OwnedReadHalf)>,
+    talk: &mut Option<Talk>,
     incoming: &mut Incoming,
-    outbox: &Outbox,
+    Viewer { session, below, outbox }: Viewer<'_>,
     (endpoint, judging, limits): (&Endpoint, Judging, &Limits),
 ) -> Why {
     let connecting = async {
@@ -279,19 +307,27 @@ async fn talk(
     let greeting = async {
         timeout(limits.handshake, incoming.greet()).await.unwrap_or(Err(Why::ViewerHandshake(None)))
     };
-    let (upstream, pipelined): (upstream::Connected, Bytes) =
-        match tokio::try_join!(connecting, greeting) {
-            Ok(both) => both,
-            Err(why) => return why,
-        };
+    let both = tokio::select! {
+        both = async { tokio::try_join!(connecting, greeting) } => both,
+        why = outbox.send_by(session.clone(), limits.stall) => Err(why),
+    };
+    let (upstream, pipelined): (upstream::Connected, Bytes) = match both {
+        Ok(both) => both,
+        Err(why) => return why,
+    };
+    let wire = match Wire::new(below) {
+        Ok(wire) => wire,
+        Err(error) => return Why::Socket(actix_ws::ProtocolError::Io(error)),
+    };
     if let Err(why) = outbox.push(upstream.first) {
         return why;
     }
     let (read, write) = upstream.stream.into_split();
     let upward = Upward::new(write, judging, endpoint.dialect, limits);
-    let (upward, read) = both_ways.insert((upward, read));
+    let Talk { upward, read, wire } = talk.insert(Talk { upward, read, wire });
     tokio::select! {
-        why = downward::read(read, outbox) => why,
+        why = outbox.send(wire, limits.stall) => why,
+        why = downward::pass(read, outbox, wire) => why,
         why = upward.run(incoming, outbox, pipelined) => why,
     }
 }

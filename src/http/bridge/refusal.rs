@@ -26,7 +26,7 @@ pub fn refuse(
 
 /// Closes a WebSocket that was accepted already, in the same manner; `word` is said before.
 pub async fn turn_away(socket: Socket, word: Option<String>, close: Close) {
-    let Socket { mut session, mut stream } = socket;
+    let (mut session, mut stream) = socket.into_parts();
     let deadline = Instant::now() + REFUSAL_DELAY;
     // What the viewer says is read, or its leaving would not be seen.
     let mut broken = false;

@@ -20,17 +20,22 @@ use crate::domain::rfb::{
 /// How long the VNC server has to take the last releases.
 const PARTING: Duration = Duration::from_secs(1);
 
+/// How much a viewer may send before it has answered what its handshake was answered with.
+const MOST_BEYOND: usize = 1 << 20;
+
 /// What the viewer sends, without the frames around it.
 pub(super) struct Incoming {
     stream: MessageStream,
     outbox: Outbox,
     heard: Rc<Cell<Instant>>,
     received: u64,
+    /// The latest mark that the viewer has answered.
+    answered: u8,
 }
 
 impl Incoming {
     pub(super) fn new(stream: MessageStream, outbox: Outbox, heard: Rc<Cell<Instant>>) -> Self {
-        Self { stream, outbox, heard, received: 0 }
+        Self { stream, outbox, heard, received: 0, answered: 0 }
     }
 
     /// How many bytes of RFB have come.
@@ -41,28 +46,41 @@ impl Incoming {
     /// The next bytes. Pings are answered on the way. Nothing is lost when the future is dropped.
     async fn bytes(&mut self) -> Result<Bytes, Why> {
         loop {
-            let message = match self.stream.recv().await {
-                Some(Ok(message)) => message,
-                Some(Err(actix_ws::ProtocolError::Io(_))) | None => return Err(Why::ViewerLeft),
-                Some(Err(error)) => return Err(Why::Socket(error)),
-            };
-            self.heard.set(Instant::now());
-            match message {
-                Message::Binary(bytes)
-                | Message::Continuation(
-                    Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes),
-                ) => {
-                    self.received += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                    return Ok(bytes);
-                }
-                Message::Text(_) | Message::Continuation(Item::FirstText(_)) => {
-                    return Err(Why::Text);
-                }
-                Message::Ping(payload) => self.outbox.pong(payload),
-                Message::Pong(_) | Message::Nop => {}
-                Message::Close(_) => return Err(Why::ViewerLeft),
+            if let Some(bytes) = self.message().await? {
+                return Ok(bytes);
             }
         }
+    }
+
+    /// The bytes of the next message, if it has any of RFB.
+    async fn message(&mut self) -> Result<Option<Bytes>, Why> {
+        let message = match self.stream.recv().await {
+            Some(Ok(message)) => message,
+            Some(Err(actix_ws::ProtocolError::Io(_))) | None => return Err(Why::ViewerLeft),
+            Some(Err(error)) => return Err(Why::Socket(error)),
+        };
+        self.heard.set(Instant::now());
+        match message {
+            Message::Binary(bytes)
+            | Message::Continuation(
+                Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes),
+            ) => {
+                self.received += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                return Ok(Some(bytes));
+            }
+            Message::Text(_) | Message::Continuation(Item::FirstText(_)) => {
+                return Err(Why::Text);
+            }
+            Message::Ping(payload) => self.outbox.pong(payload),
+            Message::Pong(payload) => {
+                if let [mark] = *payload {
+                    self.answered = mark;
+                }
+            }
+            Message::Nop => {}
+            Message::Close(_) => return Err(Why::ViewerLeft),
+        }
+        Ok(None)
     }
 
     /// Reads on until the viewer has closed its side.
@@ -74,12 +92,16 @@ impl Incoming {
         }
     }
 
-    /// Shakes hands with the viewer, until it waits for `ServerInit`. Gives back what it sent
-    /// beyond that.
+    /// Shakes hands with the viewer, until it waits for `ServerInit` and actix has nothing left to
+    /// write. Gives back what the viewer sent beyond that.
+    ///
+    /// A viewer that does not wait for answers may have said all its part before actix has written
+    /// ours. What it has received it tells only by answering pings, so one goes behind each answer.
     pub(super) async fn greet(&mut self) -> Result<Bytes, Why> {
         self.outbox.push(Bytes::from_static(&VERSION))?;
         let mut viewing = Viewing::default();
         let mut bytes = Bytes::new();
+        let mut asked = 0;
         loop {
             let mut input: &[u8] = &bytes;
             let step =
@@ -88,10 +110,24 @@ impl Incoming {
             bytes.advance(bytes.len().saturating_sub(rest));
             match step {
                 Step::More => bytes = self.bytes().await?,
-                Step::Send(answer) => self.outbox.push(answer.into())?,
-                Step::Done(()) => return Ok(bytes),
+                Step::Send(answer) => {
+                    self.outbox.push(answer.into())?;
+                    asked += 1;
+                    self.outbox.ask(asked);
+                }
+                Step::Done(()) => break,
             }
         }
+        let mut beyond = BytesMut::from(bytes);
+        while self.answered != asked {
+            if let Some(more) = self.message().await? {
+                beyond.extend_from_slice(&more);
+            }
+            if beyond.len() > MOST_BEYOND {
+                return Err(Why::ViewerHandshake(None));
+            }
+        }
+        Ok(beyond.freeze())
     }
 }
 

@@ -247,6 +247,57 @@ async fn a_stalled_viewer_does_not_hold_up_another_and_is_told_to_go() {
     assert!(slowest < Duration::from_secs(1), "the other one waited for {slowest:?}");
 }
 
+/// Bytes by which it is seen what is missing, doubled or out of place.
+fn numbered(length: usize) -> Vec<u8> {
+    (0..u32::try_from(length.div_ceil(4)).unwrap()).flat_map(u32::to_be_bytes).take(length).collect()
+}
+
+#[actix_web::test]
+async fn every_byte_arrives_in_order_whether_it_is_copied_moved_or_waits() {
+    let all = numbered(24 << 20);
+    let mut rest = &all[..];
+    let lengths = [1, 7, 8191, 8192, 8193, 65_535, 300_000, 1 << 20, 3 << 20];
+    let mut bursts = Vec::new();
+    for length in lengths.iter().cycle() {
+        let (burst, after) = rest.split_at(rest.len().min(*length));
+        bursts.push(burst.to_vec());
+        rest = after;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    let (endpoint, mut sent) = world::source(bursts).await;
+    let mut server = serve(endpoint, Limits::default()).await;
+    let mut viewer = server.viewer().await;
+    for times in 1..=2 {
+        // It keeps up, then takes nothing until all has been sent and waits here.
+        for (index, piece) in all.chunks(1 << 18).enumerate() {
+            if index == 16 {
+                sent.wait_for(|sent| *sent == times).await.unwrap();
+            }
+            assert!(viewer.read(piece.len()).await == piece, "a piece is not what was sent");
+            // Viewers may say something in between, which is answered in between.
+            viewer.socket.send(Message::Ping(Bytes::from_static(b"there?"))).await.unwrap();
+        }
+        viewer.ask(true).await;
+    }
+    server.stop.send_replace(Some(Close::new(CloseCode::Normal, "done")));
+    assert_eq!(viewer.closed().await, (1000, "done".into()));
+    let ended = server.next_end().await;
+    assert_eq!(ended.to_viewer, u64::try_from(2 * all.len() + 12 + 2 + 4 + 24).unwrap());
+}
+
+#[actix_web::test]
+async fn a_viewer_that_does_not_wait_for_answers_gets_all_of_them() {
+    let (endpoint, _sent) = world::source(vec![numbered(1 << 20)]).await;
+    let server = serve(endpoint, Limits::default()).await;
+    let mut viewer = server.dial("/vnc").await;
+    viewer.send(b"RFB 003.008\n\x01\x00").await;
+    let answers = viewer.read(12 + 2 + 4 + 24).await;
+    assert_eq!(answers[..18], *b"RFB 003.008\n\x01\x01\x00\x00\x00\x00");
+    assert!(viewer.read(1 << 20).await == numbered(1 << 20));
+}
+
 #[actix_web::test]
 async fn a_refusal_takes_its_time_and_says_why() {
     let world = World::new().await;

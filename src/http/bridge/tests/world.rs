@@ -149,13 +149,7 @@ impl Recorder {
         let (write_down, heard) = watch::channel(Vec::new());
         actix_web::rt::spawn(async move {
             let (mut peer, _) = listener.accept().await.unwrap();
-            peer.write_all(b"RFB 003.008\n\x01\x01").await.unwrap();
-            let mut greeting = [0; 14];
-            let init = [&WIDTH.to_be_bytes()[..], &HEIGHT.to_be_bytes(), &[0; 20]].concat();
-            peer.read_exact(&mut greeting[..13]).await.unwrap();
-            peer.write_all(&[0; 4]).await.unwrap();
-            peer.read_exact(&mut greeting[13..]).await.unwrap();
-            peer.write_all(&init).await.unwrap();
+            shake_hands(&mut peer).await;
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = peer.read(&mut buffer).await {
                 write_down.send_modify(|heard| heard.extend_from_slice(&buffer[..count]));
@@ -170,6 +164,42 @@ impl Recorder {
         let heard = self.heard.wait_for(|heard| heard.ends_with(last));
         timeout(PATIENCE, heard).await.expect("it never came").unwrap().clone()
     }
+}
+
+/// A VNC server that sends bursts of bytes after the handshake, and again when it is asked for a
+/// picture. Tells how often it has sent them.
+pub async fn source(bursts: Vec<Vec<u8>>) -> (Endpoint, watch::Receiver<usize>) {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sent, times) = watch::channel(0);
+    actix_web::rt::spawn(async move {
+        let (mut peer, _) = listener.accept().await.unwrap();
+        shake_hands(&mut peer).await;
+        // The pixel format and the encodings, then a request.
+        for wait_for in [38, usize::MAX] {
+            for burst in &bursts {
+                peer.write_all(burst).await.unwrap();
+            }
+            sent.send_modify(|times| *times += 1);
+            let mut heard = 0;
+            let mut buffer = [0; 64];
+            while heard < wait_for {
+                let Ok(count @ 1..) = peer.read(&mut buffer).await else { return };
+                heard += count;
+            }
+        }
+    });
+    (Endpoint { address, password: "".into(), dialect: Dialect::TIGERVNC }, times)
+}
+
+async fn shake_hands(peer: &mut tokio::net::TcpStream) {
+    peer.write_all(b"RFB 003.008\n\x01\x01").await.unwrap();
+    let mut greeting = [0; 14];
+    let init = [&WIDTH.to_be_bytes()[..], &HEIGHT.to_be_bytes(), &[0; 20]].concat();
+    peer.read_exact(&mut greeting[..13]).await.unwrap();
+    peer.write_all(&[0; 4]).await.unwrap();
+    peer.read_exact(&mut greeting[13..]).await.unwrap();
+    peer.write_all(&init).await.unwrap();
 }
 
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
@@ -222,6 +252,7 @@ pub async fn serve(endpoint: Endpoint, limits: Limits) -> Served {
     })
     .workers(1)
     .disable_signals()
+    .on_connect(super::super::remember)
     .tcp_nodelay(true)
     .bind(("127.0.0.1", 0))
     .unwrap();

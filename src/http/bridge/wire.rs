@@ -1,0 +1,221 @@
+//! The socket of a viewer, below actix.
+//!
+//! actix copies each byte that it sends three times. A desktop's pictures are most of what the whole
+//! server moves, so they go past it: once hands are shaken, actix only reads from the connection,
+//! and whatever goes to the viewer is written here. What the VNC server has sent in large pieces
+//! is moved by the kernel from socket to socket, as splice(2) does, and never seen.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use actix_web::dev::Extensions;
+use bytes::buf::Chain;
+use bytes::{Buf as _, Bytes, BytesMut};
+use rustix::net::SendFlags;
+use rustix::pipe::{PipeFlags, SpliceFlags};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// How much is moved at once, in bytes; what an unprivileged process may have a pipe hold.
+const PIPE: usize = 1 << 20;
+
+/// The connection by which a request came, for as long as it lasts.
+struct Below(OwnedFd);
+
+/// Remembers the socket of each connection, for [`accept`](super::accept). To be given to
+/// `HttpServer::on_connect`.
+pub fn remember(connection: &dyn Any, extensions: &mut Extensions) {
+    let Some(tcp) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+    match tcp.as_fd().try_clone_to_owned() {
+        Ok(socket) => {
+            extensions.insert(Below(socket));
+        }
+        Err(error) => tracing::warn!("a connection can carry no live view: {error}"),
+    }
+}
+
+/// The socket of the connection by which a request came, if it was remembered.
+pub(super) fn below(request: &actix_web::HttpRequest) -> io::Result<OwnedFd> {
+    let Below(socket) = request.conn_data().ok_or(io::ErrorKind::NotConnected)?;
+    socket.try_clone()
+}
+
+/// A frame that is sent in part, or not yet: its head and what it holds.
+pub(super) type Frame = Chain<Bytes, Bytes>;
+
+/// The opcodes of RFC 6455, section 5.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opcode {
+    Binary = 2,
+    Close = 8,
+    Ping = 9,
+    Pong = 10,
+}
+
+/// A whole message of a server: one frame, not masked.
+pub(super) fn frame(opcode: Opcode, payload: Bytes) -> Frame {
+    head(opcode, payload.len()).chain(payload)
+}
+
+/// What stands before `length` bytes (RFC 6455, section 5.2).
+#[expect(clippy::cast_possible_truncation, reason = "each length is checked to fit")]
+fn head(opcode: Opcode, length: usize) -> Bytes {
+    let mut head = Vec::with_capacity(10);
+    head.push(0x80 | opcode as u8);
+    match length {
+        0..126 => head.push(length as u8),
+        126..65_536 => {
+            head.push(126);
+            head.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        _ => {
+            head.push(127);
+            head.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    head.into()
+}
+
+fn would_block(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// A viewer's socket, to be written to.
+#[derive(Debug)]
+pub(super) struct Wire(TcpStream);
+
+impl Wire {
+    pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
+        Ok(Self(TcpStream::from_std(socket.into())?))
+    }
+
+    /// Resolves when the socket may take something.
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        self.0.writable().await
+    }
+
+    /// Writes as much of a frame as the socket takes, and says whether that was all.
+    pub(super) fn write(&self, frame: &mut Frame) -> io::Result<bool> {
+        while frame.has_remaining() {
+            let mut slices = [IoSlice::new(&[]); 2];
+            let count = frame.chunks_vectored(&mut slices);
+            let slices = slices.get(..count).unwrap_or_default();
+            match self.0.try_write_vectored(slices) {
+                Ok(count) => frame.advance(count),
+                Err(error) if would_block(&error) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Moves what has come from the VNC server on to the viewer as one frame. `None` when the
+    /// server has closed its side.
+    pub(super) fn splice(&self, from: &TcpStream) -> io::Result<Option<Spliced>> {
+        PIPES.with_borrow_mut(|kept| {
+            // It goes back only once it is empty: what is left of a failure goes with it.
+            let pipe = kept.take().map_or_else(Pipe::new, Ok)?;
+            let moved = match pipe.fill(from) {
+                Ok(0) => Ok(None),
+                Ok(length) => Ok(Some(self.pass_on(&pipe, length)?)),
+                Err(error) if would_block(&error) => Err(error),
+                Err(error) => return Err(error),
+            };
+            *kept = Some(pipe);
+            moved
+        })
+    }
+
+    /// Empties a pipe of `length` bytes.
+    fn pass_on(&self, pipe: &Pipe, length: usize) -> io::Result<Spliced> {
+        let mut head = head(Opcode::Binary, length);
+        let wrote = self.0.try_io(Interest::WRITABLE, || {
+            Ok(rustix::net::send(&self.0, &head, SendFlags::MORE | SendFlags::NOSIGNAL)?)
+        });
+        match wrote {
+            Ok(count) => head.advance(count),
+            Err(error) if would_block(&error) => {}
+            Err(error) => return Err(error),
+        }
+        let mut left = length;
+        while head.is_empty() && left > 0 {
+            let wrote = self.0.try_io(Interest::WRITABLE, || pipe.empty_into(&self.0, left));
+            match wrote {
+                Ok(count) => left = left.saturating_sub(count),
+                Err(error) if would_block(&error) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let rest = pipe.read(left)?;
+        Ok(Spliced { length, rest: head.chain(rest) })
+    }
+}
+
+/// A frame that was moved.
+pub(super) struct Spliced {
+    /// How many bytes it holds.
+    pub(super) length: usize,
+    /// What of it the viewer's socket did not take.
+    pub(super) rest: Frame,
+}
+
+/// Where the kernel keeps bytes between two sockets. Nothing stays in it, so that one does for all
+/// viewers of a worker.
+struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+thread_local! {
+    static PIPES: RefCell<Option<Pipe>> = const { RefCell::new(None) };
+}
+
+impl Pipe {
+    fn new() -> io::Result<Self> {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // Who may not have so much moves less at once.
+        let _as_it_is = rustix::pipe::fcntl_setpipe_size(&write, PIPE);
+        Ok(Self { read, write })
+    }
+
+    fn fill(&self, from: &TcpStream) -> io::Result<usize> {
+        from.try_io(Interest::READABLE, || {
+            let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+            Ok(rustix::pipe::splice(from, None, &self.write, None, PIPE, flags)?)
+        })
+    }
+
+    fn empty_into(&self, socket: &TcpStream, most: usize) -> io::Result<usize> {
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        Ok(rustix::pipe::splice(&self.read, None, socket, None, most, flags)?)
+    }
+
+    fn read(&self, length: usize) -> io::Result<Bytes> {
+        let mut bytes = BytesMut::zeroed(length);
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match rustix::io::read(&self.read, rest)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => filled += count,
+            }
+        }
+        Ok(bytes.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_says_how_long_its_frame_is() {
+        let head = |length| head(Opcode::Binary, length).to_vec();
+        assert_eq!(head(0), [0x82, 0]);
+        assert_eq!(head(125), [0x82, 125]);
+        assert_eq!(head(126), [0x82, 126, 0, 126]);
+        assert_eq!(head(65_535), [0x82, 126, 0xff, 0xff]);
+        assert_eq!(head(65_536), [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+}
