@@ -6,7 +6,8 @@
 //!                  it dies --+   +----------- a seat is taken ----------+
 //! ```
 //!
-//! One that dies while somebody has a seat is started again on the same port.
+//! One that dies while somebody has a seat is started again on the same port. Viewers whose
+//! connections broke with it may have left before that is seen: then the next of them starts it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -117,6 +118,17 @@ struct State {
     died_young: u32,
     /// Rises with every seat, so that an older timer sees that it is out of date.
     taken: u64,
+    /// Why it does not run, though it should.
+    trouble: Option<Trouble>,
+}
+
+/// A death that nobody here wanted.
+#[derive(Debug)]
+struct Trouble {
+    cause: String,
+    /// Since when somebody has missed it.
+    since: Instant,
+    tries: u32,
 }
 
 impl Seats {
@@ -134,6 +146,7 @@ impl Seats {
             seats: 0,
             died_young: 0,
             taken: 0,
+            trouble: None,
         };
         Self(Arc::new(Inner {
             place,
@@ -274,6 +287,7 @@ impl Inner {
         }
         let mut state = self.state.lock().await;
         if state.seats == 0 && state.taken == taken {
+            state.trouble = None;
             for line in self.stop(&mut state).await {
                 tracing::warn!(session.id = %self.place.session, "{line}");
             }
@@ -284,20 +298,18 @@ impl Inner {
     fn keep(self: Arc<Self>, process: Process) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let began = Instant::now();
-            let exit;
             tokio::select! {
                 () = self.closing.cancelled() => return,
                 () = self.let_go.cancelled() => return,
-                ended = process.exited() => exit = ended,
+                _exit = process.exited() => {}
             }
-            let (died, mut tries) = (Instant::now(), 0);
-            let hung = self.hung.swap(false, Ordering::Relaxed);
             let is_other = |now: &Process| now.identity() != process.identity();
             loop {
                 let mut state = self.state.lock().await;
                 if state.seats == 0 || state.running.as_ref().is_some_and(is_other) {
                     return;
                 }
+                self.note_death(&mut state).await;
                 state.died_young =
                     if began.elapsed() < GROWN_UP { state.died_young.saturating_add(1) } else { 1 };
                 let doubled = 2_u32.saturating_pow(state.died_young.saturating_sub(1));
@@ -316,26 +328,29 @@ impl Inner {
                 if state.seats == 0 || state.running.as_ref().is_some_and(is_other) {
                     return;
                 }
-                tries += 1;
                 match self.run(&mut state).await {
-                    Ok(_port) => {
-                        let how =
-                            if hung { "was stopped, and ended" } else { "ended unexpectedly" };
-                        let cause = format!("{} {how}: {exit}", STAGE.name);
-                        let lost = "the connections of viewers";
-                        return (self.told.on_mended)(Mended::new(
-                            cause,
-                            lost,
-                            tries,
-                            died.elapsed(),
-                        ));
-                    }
+                    Ok(_port) => return,
                     Err(cause) => {
                         tracing::warn!(session.id = %self.place.session, "{}", cause.message);
                     }
                 }
             }
         })
+    }
+
+    /// Notes that it has died, if it has and that was not noted. One that was ended here is not
+    /// said to run.
+    async fn note_death(&self, state: &mut State) {
+        let Some(process) = state.running.as_ref().filter(|process| process.has_exited()) else {
+            return;
+        };
+        if state.trouble.is_none() {
+            let exit = process.exited().await;
+            let hung = self.hung.swap(false, Ordering::Relaxed);
+            let how = if hung { "was stopped, and ended" } else { "ended unexpectedly" };
+            let cause = format!("{} {how}: {exit}", STAGE.name);
+            state.trouble = Some(Trouble { cause, since: Instant::now(), tries: 0 });
+        }
     }
 
     /// The port on which it listens, once it does. Starts it when it does not run, or died.
@@ -349,6 +364,10 @@ impl Inner {
             return Ok(reservation.port());
         }
         let ports = reservation.ports();
+        self.note_death(state).await;
+        if let Some(trouble) = &mut state.trouble {
+            trouble.tries += 1;
+        }
         loop {
             for line in self.stop(state).await {
                 tracing::warn!(session.id = %self.place.session, "{line}");
@@ -369,6 +388,10 @@ impl Inner {
             match (outcome, process) {
                 (Ok(()), Some(process)) => {
                     (self.told.on_started)(process.identity(), port);
+                    if let Some(Trouble { cause, since, tries }) = state.trouble.take() {
+                        let lost = "the connections of viewers";
+                        (self.told.on_mended)(Mended::new(cause, lost, tries, since.elapsed()));
+                    }
                     state.running = Some(process.clone());
                     self.runtime.spawn(Arc::clone(self).keep(process));
                     return Ok(port);

@@ -114,6 +114,11 @@ async fn viewers_come_back_when_the_vnc_server_is_killed() {
     let mut after = Viewer::of(client, &id).await;
     after.sees([0, 0, 0xff]).await;
     assert_eq!(client.look(&id).await["status"], "running");
+    let query = format!("/admin/messages?session={id}&kind=recovered");
+    let recovered = server.operator().get(&query).await.ok()["messages"].clone();
+    assert_eq!(recovered.as_array().unwrap().len(), 1, "{recovered:#}");
+    assert_eq!(recovered[0]["summary"]["what"], "mended");
+    assert!(recovered[0]["summary"]["cause"].as_str().unwrap().starts_with("vnc ended"));
     server.stop().await;
 }
 
