@@ -137,13 +137,14 @@ impl Session {
             session.storing = false;
             let changed = session.on_stored(outcome, next, idle, ctx);
             let lapsed = matches!(change, Change::Lapse) && changed.is_err();
+            // Before the answer: who hears it and looks must find what it was told.
+            session.publish();
             let unheard = answer.send(changed).is_err();
             // Nobody knows the secret of this lease: nobody could release it.
             if unheard && let Change::Begin { lease, .. } = change {
                 session.give_back(lease);
             }
             session.next_turn(ctx);
-            session.publish();
             session.set_timer_after(lapsed, ctx);
             session.leave_if_told(ctx);
         }));
