@@ -113,3 +113,15 @@ target_directory() {
     cargo metadata --format-version 1 --no-deps --offline |
         python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])'
 }
+
+# find_greenroom [--release]: sets `greenroom` to the program: what GREENROOM_BINARY names, or what cargo
+# builds now.
+find_greenroom() {
+    greenroom=${GREENROOM_BINARY:-}
+    [ -z "$greenroom" ] || return 0
+    say "building${1:+ for release}"
+    cargo build --locked --quiet --bin greenroom "$@"
+    local profile=debug
+    [ -z "${1:-}" ] || profile=release
+    greenroom=$(target_directory)/$profile/greenroom
+}

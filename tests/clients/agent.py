@@ -2,7 +2,8 @@
 
     python agent.py TOKEN
 
-It understands goals such as `sign in as Ann`, `read #who`, `fail` and `wait`. `GET /` tells what it was
+It understands goals such as `sign in as Ann`, `read #who`, `fail` and `wait`, and conditions such as
+`Signed in is shown`. `GET /` tells what it was
 told, and what became of the pages that it was told to leave.
 """
 
@@ -33,7 +34,8 @@ def say(start, **said):
 
 
 async def execute(start):
-    goal = start["block"].get("navigation_goal") or start["block"].get("data_extraction_goal")
+    block = start["block"]
+    goal = block.get("navigation_goal") or block.get("data_extraction_goal") or block["condition"]
     async with async_playwright() as driver:
         browser = await driver.chromium.connect_over_cdp(start["cdp_url"])
         page = browser.contexts[0].pages[-1]
@@ -47,6 +49,9 @@ async def execute(start):
         elif goal.startswith("read "):
             text = await page.inner_text(goal.removeprefix("read "))
             say(start, status="completed", output={"extracted_information": {"text": text}})
+        elif block["block_type"] == "condition":
+            shown = goal.removesuffix(" is shown") in await page.inner_text("body")
+            say(start, status="completed", output={"result": shown})
         elif goal == "fail":
             say(start, status="terminated", failure_reason="it makes no sense")
         else:

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -15,10 +16,13 @@ use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::workflow::definition::{Block, Kind};
 use crate::workflow::host::NewArtifact;
-use crate::workflow::page::{Browser, Wants};
+use crate::workflow::page::Wants;
 
 /// How long a picture after a block may take.
 const PICTURE: Duration = Duration::from_secs(1);
+/// After how long a picture shows the page as it was when it was asked for. Chromium draws a frame
+/// for it at once, and takes most of its time to read, compress and send that.
+const SHOWN: Duration = Duration::from_millis(50);
 /// How long all that is kept at the end may take, of a run that was not stopped.
 const LAST: Duration = Duration::from_secs(10);
 /// How long it may take of one that was.
@@ -85,30 +89,43 @@ fn is_pictured(kind: &Kind, status: BlockStatus) -> bool {
 }
 
 impl Engine {
-    /// The browser to take a picture with after a block, if one is to be taken.
-    pub(super) fn pictured(&self, block: &Block, end: &End) -> Option<Browser> {
+    /// Takes a picture of the page as a block left it, if one is wanted, and stores it while the run
+    /// goes on. Resolves when the next block may begin: it must not be what the picture shows.
+    pub(super) fn picture(
+        &mut self,
+        block: &Block,
+        id: BlockRunId,
+        end: &End,
+    ) -> impl Future<Output = ()> + use<> {
         let wanted = self.plan.records.pictures
             && is_pictured(&block.kind, end.status)
             && (self.pictures.taken < MOST_PICTURES || end.status != BlockStatus::Completed);
-        self.browser.clone().filter(|_browser| wanted)
-    }
-
-    /// Stores a picture while the run goes on.
-    pub(super) fn keep_picture(&mut self, block: BlockRunId, label: &str, bytes: Bytes) {
-        self.pictures.taken += 1;
-        let artifact = NewArtifact {
-            block: Some(block),
-            artifact_type: "screenshot_action".to_owned(),
-            name: format!("{label}.jpg"),
-            media_type: "image/jpeg".to_owned(),
-            bytes,
-        };
-        let host = std::sync::Arc::clone(&self.host);
-        self.pictures.storing.spawn(async move {
-            if let Err(cause) = host.store(artifact).await {
-                tracing::warn!("a picture was not kept: {cause}");
-            }
-        });
+        let browser = self.browser.clone().filter(|_browser| wanted);
+        let (taken, shown) = oneshot::channel();
+        if let Some(browser) = browser {
+            self.pictures.taken += 1;
+            let name = format!("{}.jpg", block.label);
+            let host = std::sync::Arc::clone(&self.host);
+            self.pictures.storing.spawn(async move {
+                let picture = timeout(PICTURE, browser.quick_picture()).await;
+                let _the_run_went_on = taken.send(());
+                let Ok(Ok(bytes)) = picture else { return };
+                let artifact = NewArtifact {
+                    block: Some(id),
+                    artifact_type: "screenshot_action".to_owned(),
+                    name,
+                    media_type: "image/jpeg".to_owned(),
+                    bytes,
+                };
+                if let Err(cause) = host.store(artifact).await {
+                    tracing::warn!("a picture was not kept: {cause}");
+                }
+            });
+        }
+        async move {
+            // Without a picture the other end is gone, and this ends at once.
+            let _shown_or_late = timeout(SHOWN, shown).await;
+        }
     }
 
     /// Keeps what is kept at the end of a run.
@@ -157,10 +174,4 @@ impl Engine {
             tracing::warn!("{name} was not kept: {cause}");
         }
     }
-}
-
-/// A picture of the page as a block left it; none where it cannot be had in time.
-pub(super) async fn picture(browser: Option<Browser>) -> Option<Bytes> {
-    let browser = browser?;
-    timeout(PICTURE, browser.quick_picture()).await.ok()?.ok()
 }

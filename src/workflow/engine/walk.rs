@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::blocks::End;
+use super::blocks::{Broken, End, Work};
 use super::scope::Iteration;
-use super::{Engine, records};
+use super::Engine;
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::domain::session::Failure;
@@ -51,6 +51,9 @@ struct Place {
     parent: Option<BlockRunId>,
     in_a_loop: bool,
 }
+
+/// A template that cannot be rendered.
+const TEMPLATE_INVALID: &str = "template_invalid";
 
 const TOP: Place = Place { parent: None, in_a_loop: false };
 
@@ -161,6 +164,9 @@ impl Engine {
         let mut end = self.executed(block, id, version).await?;
         if let Some(failure) = &mut end.failure {
             failure.stage.get_or_insert_with(|| block.label.clone());
+            if failure.code == TEMPLATE_INVALID {
+                failure.message = format!("in block `{}`: {}", block.label, failure.message);
+            }
         }
         if let Some(output) = &end.output {
             self.scope.record(&block.label, output.clone());
@@ -173,15 +179,10 @@ impl Engine {
             output: end.output.clone(),
             failure: end.failure.as_deref().cloned(),
         };
-        let browser = self.pictured(block, &end);
-        let ended = self.host.end_block(id, ended);
-        // The next block begins when both are done, so that the picture shows this one.
-        let (ended, picture) = tokio::join!(ended, records::picture(browser));
+        let pictured = self.picture(block, id, &end);
+        let (ended, ()) = tokio::join!(self.host.end_block(id, ended), pictured);
         ended?;
         self.open.pop();
-        if let Some(bytes) = picture {
-            self.keep_picture(id, &block.label, bytes);
-        }
         Ok(end)
     }
 
@@ -196,7 +197,7 @@ impl Engine {
             return Box::pin(self.while_loop(block, spec, id, version)).await;
         }
         if let Kind::Conditional(spec) = &block.kind {
-            return Ok(self.conditional(block, spec));
+            return ended(self.conditional(block, spec, id).await);
         }
         let rendered = match self.rendered(block) {
             Ok(rendered) => rendered,
@@ -295,12 +296,12 @@ impl Engine {
         for index in 0..=most {
             let outer = Iteration { index, value: Value::Null, over: None };
             self.scope.iterations.push(outer);
-            let holds = self.holds("condition.expression", &spec.condition);
+            let holds = self.is_true(block, id, "condition.expression", &spec.condition).await;
             self.scope.iterations.pop();
             match holds {
                 Ok((true, _rendered)) => (),
                 Ok((false, _rendered)) => return Ok(End::completed(Value::Array(outputs))),
-                Err(end) => return Ok(*end),
+                Err(broken) => return ended(Err(broken)),
             }
             if index == most {
                 break;
@@ -374,68 +375,95 @@ impl Engine {
         Ok(as_list(value))
     }
 
-    fn conditional(&self, block: &Block, spec: &Conditional) -> End {
+    async fn conditional(&mut self, block: &Block, spec: &Conditional, id: BlockRunId) -> Work {
         let mut evaluations = Vec::new();
         let mut chosen = None;
         for (index, branch) in spec.branch_conditions.iter().enumerate() {
             let Some(criteria) = &branch.criteria else { continue };
             let field = format!("branch_conditions.{index}.criteria.expression");
-            match self.holds(&field, criteria) {
-                Ok((result, rendered)) => {
-                    evaluations.push(json!({
-                        "branch_index": index,
-                        "original_expression": criteria.expression,
-                        "rendered_expression": rendered,
-                        "result": result,
-                    }));
-                    if result {
-                        chosen = Some(index);
-                        break;
-                    }
-                }
-                Err(end) => return *end,
+            let (result, rendered) = self.is_true(block, id, &field, criteria).await?;
+            evaluations.push(json!({
+                "branch_index": index,
+                "original_expression": criteria.expression,
+                "rendered_expression": rendered,
+                "result": result,
+            }));
+            if result {
+                chosen = Some(index);
+                break;
             }
         }
         let default = || spec.branch_conditions.iter().position(|branch| branch.is_default);
         let Some(index) = chosen.or_else(default) else {
             let output = json!({ "branch_taken": null, "evaluations": evaluations });
             let end = End::failed("no_branch", "no branch is true and there is no default");
-            return End { output: Some(output), ..end };
+            return Ok(End { output: Some(output), ..end });
         };
         let Some(branch) = spec.branch_conditions.get(index) else {
-            return End::completed(json!({}));
+            return Ok(End::completed(json!({})));
+        };
+        let kind = |criteria: &Criteria| {
+            if in_words(criteria) { "prompt" } else { "jinja2_template" }
         };
         let output = json!({
             "branch_taken": branch.next_block_label,
             "branch_index": index,
             "branch_id": branch.id.clone().unwrap_or_else(|| branch_id(&block.label, index)),
             "branch_description": branch.description,
-            "criteria_type": branch.criteria.as_ref().map(|_criteria| "jinja2_template"),
+            "criteria_type": branch.criteria.as_ref().map(kind),
             "criteria_expression": branch.criteria.as_ref().map(|criteria| &criteria.expression),
             "next_block_label": branch.next_block_label,
             "evaluations": evaluations,
             "llm_response": null,
             "llm_prompt": null,
         });
-        End { branch: Some(branch.next_block_label.clone()), ..End::completed(output) }
+        Ok(End { branch: Some(branch.next_block_label.clone()), ..End::completed(output) })
     }
 
-    /// Whether a condition holds, and what it was rendered to.
+    /// Whether a condition holds, and what it was rendered to. One in words is for the agent to
+    /// judge.
+    async fn is_true(
+        &mut self,
+        block: &Block,
+        id: BlockRunId,
+        field: &str,
+        criteria: &Criteria,
+    ) -> Result<(bool, String), Broken> {
+        if !in_words(criteria) {
+            return Ok(self.holds(field, criteria)?);
+        }
+        let words = criteria.expression.clone();
+        Ok((self.agent_judges(block, id, &words).await?, words))
+    }
+
+    /// Whether a template holds, and what it was rendered to.
     pub(super) fn holds(
         &self,
         field: &str,
         criteria: &Criteria,
     ) -> Result<(bool, String), Box<End>> {
-        let template = criteria.expression.contains("{{") || criteria.expression.contains("{%");
-        if !template {
-            let message =
-                format!("`{field}`: a condition in words needs a model; write `{{{{ … }}}}`");
-            return Err(Box::new(End::failed("agent_not_configured", message)));
+        if in_words(criteria) {
+            let message = format!("`{field}`: write `{{{{ … }}}}`; words are for conditionals");
+            return Err(Box::new(End::failed("field_invalid", message)));
         }
         let names = self.scope.names();
         let rendered = self.renderer.text(field, &criteria.expression, &names);
         let rendered = rendered.map_err(|error| Box::new(template_end(&error)))?;
         Ok((truth(&rendered), rendered))
+    }
+}
+
+/// Whether a condition is said in words, which only a model understands.
+fn in_words(criteria: &Criteria) -> bool {
+    !criteria.expression.contains("{{") && !criteria.expression.contains("{%")
+}
+
+/// The end of a block that was executed here.
+pub(super) fn ended(work: Work) -> Result<End, Stop> {
+    match work {
+        Ok(end) => Ok(end),
+        Err(Broken::Block(end)) => Ok(*end),
+        Err(Broken::Run(stop)) => Err(stop),
     }
 }
 
@@ -445,7 +473,7 @@ pub(crate) fn branch_id(label: &str, index: usize) -> String {
 }
 
 pub(super) fn template_end(error: &TemplateError) -> End {
-    End::failed("template_invalid", error.to_string())
+    End::failed(TEMPLATE_INVALID, error.to_string())
 }
 
 fn ending(level: Result<Level, Stop>) -> Ending {

@@ -235,6 +235,15 @@ async fn an_agent_executes_the_blocks_that_need_a_model_and_stops_when_told() {
     assert_eq!(output["who_output"]["extracted_information"], read);
     assert_eq!(output["extracted_information"], json!([read]));
 
+    let shown = |words: &str| json!({ "criteria": { "expression": words } });
+    let which = json!({ "block_type": "conditional", "label": "which", "branch_conditions": [
+        shown("an error is shown"), shown("Signed in is shown"), { "is_default": true },
+    ] });
+    let output = completes(client, &id, json!([which])).await["which_output"].clone();
+    assert_eq!(output["branch_index"], 1, "{output:#}");
+    assert_eq!(output["evaluations"][0]["result"], false);
+    assert_eq!(output["criteria_type"], "prompt");
+
     let fail =
         json!([open, { "block_type": "navigation", "label": "a", "navigation_goal": "fail" }]);
     let run = runs(client, &id, fail).await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::Engine;
-use super::walk::{Ending, Stop};
+use super::walk::{Ending, Stop, ended};
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::domain::session::Failure;
@@ -179,11 +179,29 @@ impl Engine {
                 Ok(End::failed("block_not_supported", "a block with blocks in it is no leaf"))
             }
         };
-        match work {
-            Ok(end) => Ok(end),
-            Err(Broken::Block(end)) => Ok(*end),
-            Err(Broken::Run(stop)) => Err(stop),
+        ended(work)
+    }
+
+    /// Whether what is said in words is true of the page and of what the run knows.
+    pub(super) async fn agent_judges(
+        &mut self,
+        block: &Block,
+        id: BlockRunId,
+        words: &str,
+    ) -> Result<bool, Broken> {
+        let question =
+            json!({ "block_type": "condition", "label": block.label, "condition": words });
+        let Value::Object(question) = question else { return Ok(false) };
+        let end = self.handed(block, id, question, Executor::Agent).await?;
+        if end.status != BlockStatus::Completed {
+            return Err(end.into());
         }
+        let result = end.output.as_ref().and_then(|output| output.get("result")?.as_bool());
+        result.ok_or_else(|| {
+            let message =
+                format!("the agent did not say by `output.result` whether it is true: {words}");
+            End::failed("agent_answer_invalid", message).into()
+        })
     }
 
     /// What the host executes.
