@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::cdp::Connection;
@@ -44,6 +44,15 @@ pub struct Devtools {
     pub address: SocketAddr,
     /// Of the WebSocket of the browser itself.
     pub path: String,
+}
+
+/// A browser that can be driven.
+#[derive(Debug)]
+pub struct Ready {
+    /// Where.
+    pub devtools: Devtools,
+    /// The target of its first page.
+    pub page: String,
 }
 
 /// What a browser shows first.
@@ -132,14 +141,14 @@ pub async fn ready(
     process: &Process,
     profile: &Path,
     settings: &Settings,
-) -> Result<Devtools, Failure> {
+) -> Result<Ready, Failure> {
     let sign = async {
         let devtools = file_says(&profile.join(profile::PORT_FILE), listening).await;
-        first_page(&devtools).await.map(|()| devtools)
+        first_page(&devtools).await.map(|page| Ready { devtools, page })
     };
     let deadline = settings.start_deadline();
     match STAGE.ready(process, deadline, sign).await? {
-        Ok(devtools) => Ok(devtools),
+        Ok(ready) => Ok(ready),
         Err(message) => match process.gone_within(std::time::Duration::from_secs(1)).await {
             // It broke off because it ended, which says more.
             true => Err(STAGE.exited(process, process.exited().await)),
@@ -162,8 +171,8 @@ fn listening(text: &str) -> Option<Devtools> {
     (uuid.len() == 36).then(|| Devtools { address, path: path.to_owned() })
 }
 
-/// Resolves when the browser says that it has a page.
-async fn first_page(devtools: &Devtools) -> Result<(), String> {
+/// Resolves with the first page's target when the browser says that it has one.
+async fn first_page(devtools: &Devtools) -> Result<String, String> {
     let told = |cause: super::cdp::CdpError| cause.to_string();
     let connection = Connection::open(devtools.address, &devtools.path).await.map_err(told)?;
     let mut events = connection.events();
@@ -173,7 +182,8 @@ async fn first_page(devtools: &Devtools) -> Result<(), String> {
             if event.method.starts_with("Target.target")
                 && event.params.pointer("/targetInfo/type").is_some_and(|kind| kind == "page")
             {
-                return Ok(());
+                let target = event.params.pointer("/targetInfo/targetId");
+                return Ok(target.and_then(Value::as_str).unwrap_or_default().to_owned());
             }
         }
         Err("the browser closed the connection before it had a page".to_owned())

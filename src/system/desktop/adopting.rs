@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use super::closing::Parts;
 use super::directory::{Directory, Saved};
 use super::launch::{Desktops, Seat};
+use super::memory::Opening;
 use super::mending::Mending;
 use super::record::Record;
 use super::running::{LiveDesktop, Made};
@@ -104,6 +105,7 @@ impl Desktops {
             chromium,
             vnc,
             mending,
+            opening: Opening::new(),
         };
         Ok((LiveDesktop::new(made, runtime.clone()), strays))
     }

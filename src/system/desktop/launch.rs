@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 
 use super::closing::{Parts, Undo, end_remains};
 use super::directory::{Directory, Saved};
-use super::memory::Memory;
+use super::memory::{Memory, Opening};
 use super::mending::Mending;
 use super::record::Record;
 use super::running::{LiveDesktop, Made};
@@ -314,7 +314,7 @@ impl Desktops {
         let chromium = browser::spawn(&chromium_path, &start, settings, runtime)?;
         undo.lock().note(|parts| parts.chromium = Some(chromium.clone()));
         let eager = async { if settings.vnc_eager { vnc.start().await } else { Ok(()) } };
-        let (devtools, ()) =
+        let (browser::Ready { devtools, page }, ()) =
             tokio::try_join!(browser::ready(&chromium, &profile, settings), eager)?;
         undo.lock().note(|parts| parts.devtools = Some(devtools.clone()));
 
@@ -327,11 +327,13 @@ impl Desktops {
             vnc: vnc.is_the_display().then(|| xvfb.identity().clone()),
             chromium: chromium.identity().clone(),
         };
+        let mut opening = Opening::new();
         // Brought back before its tabs were read, it shows what it was started with.
         if let Some(url) = &order.spec.start_url {
             let first = Memory { tabs: vec![url.to_string()], ..Memory::default() };
             let file = directory.memory();
             first.write(&file).map_err(|cause| directory_failed(&file, &cause))?;
+            opening.insert(page, url.to_string());
         }
         let vnc_password = password.expose_secret().to_owned();
         let saved = record.up(Saved { session, identity, vnc_password });
@@ -352,6 +354,7 @@ impl Desktops {
             chromium,
             vnc,
             mending,
+            opening,
         };
         Ok(LiveDesktop::new(made, runtime.clone()))
     }

@@ -3,6 +3,7 @@
 //! Chromium itself writes cookies every half minute and loses those of the session with its end,
 //! so they are read over DevTools (`Storage.getCookies`) and kept in the session's directory.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,6 +36,9 @@ const AS_THEY_ARE: [&str; 10] = [
     "partitionKey",
 ];
 
+/// Pages that a browser was asked for and may not show yet, by their targets.
+pub(super) type Opening = HashMap<String, String>;
+
 /// Tabs and cookies.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Memory {
@@ -60,19 +64,25 @@ impl Memory {
         replace(file, &serde_json::to_vec(self)?)
     }
 
-    /// Puts everything back into a browser that shows an empty page. Resolves with what could
-    /// not be put back, in words.
-    pub(super) async fn restore(&self, devtools: &Devtools) -> String {
+    /// Puts everything back into a browser that shows an empty page. Resolves with the pages that
+    /// it opens now, and with what could not be put back, in words.
+    pub(super) async fn restore(&self, devtools: &Devtools) -> (Opening, String) {
         let mut lost = vec!["what was typed into pages".to_owned()];
-        match timeout(DEADLINE, self.put_back(devtools, &mut lost)).await {
+        let mut opening = Opening::new();
+        match timeout(DEADLINE, self.put_back(devtools, &mut opening, &mut lost)).await {
             Ok(Ok(())) => {}
             Ok(Err(cause)) => lost.push(format!("tabs or cookies: {cause}")),
             Err(_late) => lost.push("tabs or cookies: the browser did not answer".to_owned()),
         }
-        lost.join("; ")
+        (opening, lost.join("; "))
     }
 
-    async fn put_back(&self, devtools: &Devtools, lost: &mut Vec<String>) -> Result<(), CdpError> {
+    async fn put_back(
+        &self,
+        devtools: &Devtools,
+        opening: &mut Opening,
+        lost: &mut Vec<String>,
+    ) -> Result<(), CdpError> {
         let connection = Connection::open(devtools.address, &devtools.path).await?;
         // Before the pages, which would load without a login otherwise.
         self.put_cookies_back(&connection, lost).await;
@@ -85,16 +95,18 @@ impl Memory {
             .filter(|target| target.get("type").is_some_and(|kind| kind == "page"))
             .filter_map(|target| target.get("targetId").cloned())
             .collect();
-        let mut opened = 0_usize;
         for url in &self.tabs {
             let target = json!({ "url": url });
             match connection.call(None, "Target.createTarget", target).await {
-                Ok(_) => opened += 1,
+                Ok(answer) => {
+                    let target = answer.get("targetId").and_then(Value::as_str);
+                    opening.insert(target.unwrap_or_default().to_owned(), url.clone());
+                }
                 Err(CdpError::Refused { .. }) => lost.push("a tab".to_owned()),
                 Err(cause) => return Err(cause),
             }
         }
-        if opened > 0 {
+        if !opening.is_empty() {
             for target in empty {
                 let target = json!({ "targetId": target });
                 let _ = connection.call(None, "Target.closeTarget", target).await;

@@ -147,17 +147,22 @@ impl LiveDesktop {
         };
         let chromium = browser::spawn(&path, &start, &settings, &runtime)?;
         made.parts.chromium = Some(chromium.clone());
-        let devtools = browser::ready(&chromium, &profile, &settings).await?;
+        let browser::Ready { devtools, .. } =
+            browser::ready(&chromium, &profile, &settings).await?;
         made.parts.devtools = Some(devtools.clone());
         let lost = match memory {
             Some(memory) => {
-                let lost = memory.restore(&devtools).await;
+                let (opening, lost) = memory.restore(&devtools).await;
+                made.opening = opening;
                 let memory = Memory { network: None, ..memory };
                 let file = directory.memory();
                 memory.write(&file).map_err(|cause| directory_failed(&file, &cause))?;
                 lost
             }
-            None => "what its profile had not stored".to_owned(),
+            None => {
+                made.opening.clear();
+                "what its profile had not stored".to_owned()
+            }
         };
 
         made.identity.chromium = chromium.identity().clone();

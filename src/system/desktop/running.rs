@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 use super::closing::Parts;
 use super::keeper::{Keeper, Kept};
 use super::launch::Desktops;
+use super::memory::Opening;
 use super::mending::Mending;
 use super::record::Record;
 use super::{Desktop, Mended, Order, Revived, Screen, Unrevived, VncServer};
@@ -43,6 +44,8 @@ pub(super) struct Made {
     pub(super) chromium: Process,
     pub(super) vnc: Arc<dyn Server>,
     pub(super) mending: Mending,
+    /// What the browser was started with, or given back.
+    pub(super) opening: Opening,
 }
 
 /// Real programs.
@@ -136,6 +139,7 @@ fn kept(made: &Made) -> Kept {
         display: made.identity.display_number,
         cookie: made.cookie,
         memory: made.parts.directory.memory(),
+        opening: made.opening.clone(),
         settings: Arc::clone(&made.parts.settings),
     }
 }

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Engine;
 use super::blocks::{Broken, End, Work};
 use super::scope::Iteration;
-use super::Engine;
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::domain::session::Failure;

@@ -249,7 +249,10 @@ async fn a_stalled_viewer_does_not_hold_up_another_and_is_told_to_go() {
 
 /// Bytes by which it is seen what is missing, doubled or out of place.
 fn numbered(length: usize) -> Vec<u8> {
-    (0..u32::try_from(length.div_ceil(4)).unwrap()).flat_map(u32::to_be_bytes).take(length).collect()
+    (0..u32::try_from(length.div_ceil(4)).unwrap())
+        .flat_map(u32::to_be_bytes)
+        .take(length)
+        .collect()
 }
 
 #[actix_web::test]

@@ -27,7 +27,7 @@ use tracing::Instrument as _;
 
 use self::hangs::{Stopped, every};
 use super::Mended;
-use super::memory::{Memory, is_worth_keeping};
+use super::memory::{Memory, Opening, is_worth_keeping};
 use super::mending::Mending;
 use super::network::Network;
 use super::pages::Pages;
@@ -72,6 +72,8 @@ pub(super) struct Kept {
     pub(super) display: u16,
     pub(super) cookie: Cookie,
     pub(super) memory: PathBuf,
+    /// What its pages are to show, until they do.
+    pub(super) opening: Opening,
     pub(super) settings: Arc<Settings>,
 }
 
@@ -249,6 +251,9 @@ impl Watch {
                     return false;
                 }
                 let (id, url) = (text(&target["targetId"]), text(&target["url"]));
+                if !is_blank(&url) {
+                    self.kept.opening.remove(&id);
+                }
                 match self.tabs.iter_mut().find(|(tab, _)| *tab == id) {
                     // A title that changes is no reason to do anything.
                     Some((_, known)) if *known == url => return false,
@@ -306,7 +311,11 @@ impl Watch {
     }
 
     fn remember(&mut self, read: &Value, network: &Network) {
-        let tabs = self.tabs.iter().map(|(_, url)| url.clone());
+        let tabs = self.tabs.iter().map(|(target, url)| {
+            // Remembered as empty, a page that is slow to come would be lost with the browser.
+            let opening = self.kept.opening.get(target).filter(|_opening| is_blank(url));
+            opening.unwrap_or(url).clone()
+        });
         let tabs: Vec<String> = tabs.filter(|url| is_worth_keeping(url)).collect();
         // A browser that is ending closes its tabs first.
         if tabs.is_empty() {
@@ -322,6 +331,11 @@ impl Watch {
             Err(cause) => tracing::warn!(error = %cause, "tabs and cookies are not kept"),
         }
     }
+}
+
+/// Whether this is where a page is before it has come anywhere.
+fn is_blank(url: &str) -> bool {
+    url.is_empty() || url == "about:blank"
 }
 
 /// All cookies, on their way.
