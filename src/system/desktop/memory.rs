@@ -87,7 +87,7 @@ impl Memory {
         // Before the pages, which would load without a login otherwise.
         self.put_cookies_back(&connection, lost).await;
         let targets = connection.call(None, "Target.getTargets", json!({})).await?;
-        let empty: Vec<Value> = targets
+        let mut empty: Vec<Value> = targets
             .get("targetInfos")
             .and_then(Value::as_array)
             .into_iter()
@@ -107,10 +107,7 @@ impl Memory {
             }
         }
         if !opening.is_empty() {
-            for target in empty {
-                let target = json!({ "targetId": target });
-                let _ = connection.call(None, "Target.closeTarget", target).await;
-            }
+            close(&connection, &mut empty).await?;
         }
         Ok(())
     }
@@ -131,6 +128,26 @@ impl Memory {
             }
         }
     }
+}
+
+/// Closes pages, and resolves when they are gone: whoever drives the browser next, or remembers its
+/// pages, must not take one of them for a page of the session.
+async fn close(connection: &Connection, targets: &mut Vec<Value>) -> Result<(), CdpError> {
+    let mut events = connection.events();
+    let discover = json!({ "discover": true, "filter": [{ "type": "page" }] });
+    connection.call(None, "Target.setDiscoverTargets", discover).await?;
+    for target in targets.iter() {
+        let target = json!({ "targetId": target });
+        connection.call(None, "Target.closeTarget", target).await?;
+    }
+    while !targets.is_empty() {
+        let Some(event) = events.recv().await else { return Ok(()) };
+        if event.method == "Target.targetDestroyed" {
+            let gone = event.params.get("targetId");
+            targets.retain(|target| Some(target) != gone);
+        }
+    }
+    Ok(())
 }
 
 /// Whether a page of this address is worth opening again.

@@ -316,7 +316,10 @@ impl Watch {
             let opening = self.kept.opening.get(target).filter(|_opening| is_blank(url));
             opening.unwrap_or(url).clone()
         });
-        let tabs: Vec<String> = tabs.filter(|url| is_worth_keeping(url)).collect();
+        let mut tabs: Vec<String> = tabs.filter(|url| is_worth_keeping(url)).collect();
+        if !tabs.iter().all(|url| is_blank(url)) {
+            tabs.retain(|url| !is_blank(url));
+        }
         // A browser that is ending closes its tabs first.
         if tabs.is_empty() {
             return;
