@@ -267,7 +267,11 @@ pub async fn run(
     // Both are bounded in time, so neither waits for the other.
     match upstream {
         Some(Talk { upward, read, wire }) => {
-            let sent = outbox.close(&wire, reason);
+            let sent = async {
+                outbox.close(&wire, reason).await;
+                // With it ends what actix had to answer, and so the connection.
+                drop(session);
+            };
             tokio::join!(upward.finish(read), close::close(sent, &mut incoming));
         }
         None => {
