@@ -119,7 +119,12 @@ async fn play(plans: Vec<Plan>, outage: Option<(u64, u64)>, close_at: Option<u64
     if let Some(after) = close_at {
         sleep(Duration::from_secs(after)).await;
         let closed = ask!(stage, id, Close { status: SessionStatus::Completed });
-        closed.expect("it closes");
+        match closed {
+            Ok(()) => {}
+            // It goes on closing, and its end is written when that can be; the last look tells.
+            Err(RouteError::Session(SessionError::NotStored(_))) => assert!(outage.is_some()),
+            Err(cause) => panic!("it does not close: {cause}"),
+        }
     }
     let mut fates = Vec::new();
     for visit in visits {
