@@ -48,10 +48,21 @@ pub(super) type Frame = Chain<Bytes, Bytes>;
 /// The opcodes of RFC 6455, section 5.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opcode {
-    Binary = 2,
-    Close = 8,
-    Ping = 9,
-    Pong = 10,
+    Binary,
+    Close,
+    Ping,
+    Pong,
+}
+
+impl Opcode {
+    const fn bits(self) -> u8 {
+        match self {
+            Self::Binary => 2,
+            Self::Close => 8,
+            Self::Ping => 9,
+            Self::Pong => 10,
+        }
+    }
 }
 
 /// A whole message of a server: one frame, not masked.
@@ -60,19 +71,18 @@ pub(super) fn frame(opcode: Opcode, payload: Bytes) -> Frame {
 }
 
 /// What stands before `length` bytes (RFC 6455, section 5.2).
-#[expect(clippy::cast_possible_truncation, reason = "each length is checked to fit")]
 fn head(opcode: Opcode, length: usize) -> Bytes {
     let mut head = Vec::with_capacity(10);
-    head.push(0x80 | opcode as u8);
-    match length {
-        0..126 => head.push(length as u8),
-        126..65_536 => {
+    head.push(0x80 | opcode.bits());
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(length @ ..126), _) => head.push(length),
+        (_, Ok(length)) => {
             head.push(126);
-            head.extend_from_slice(&(length as u16).to_be_bytes());
+            head.extend_from_slice(&length.to_be_bytes());
         }
-        _ => {
+        (_, Err(_)) => {
             head.push(127);
-            head.extend_from_slice(&(length as u64).to_be_bytes());
+            head.extend_from_slice(&u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes());
         }
     }
     head.into()
