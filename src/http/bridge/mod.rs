@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Hands are shaken by way of actix. From then on what goes down is written to the socket below it,
-//! or moved there by the kernel: see [`wire`].
+//! or moved there by the kernel: see `wire.rs`.
 //!
 //! One task for each viewer, on the worker that has its WebSocket; no mailbox takes part. A handler
 //! calls [`accept`], spawns [`run`], and hears from [`Ended`] what became of it; or it calls
