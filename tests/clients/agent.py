@@ -3,8 +3,8 @@
     python agent.py TOKEN
 
 It understands goals such as `sign in as Ann`, `read #who`, `fail` and `wait`, and conditions such as
-`Signed in is shown`. `GET /` tells what it was
-told, and what became of the pages that it was told to leave.
+`Signed in is shown`. `GET /` tells what it was told, and what became of the pages that it was told to
+leave.
 """
 
 import asyncio

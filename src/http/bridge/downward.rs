@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::close::Close;
-use super::wire::{self, Frame, Opcode, Spliced, Wire};
+use super::wire::{self, Frame, Moved, Opcode, Wire};
 use super::{Limits, Why};
 
 /// The largest piece that is copied.
@@ -37,7 +37,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     /// The rest of a frame, of which the viewer has a part: nothing may come in between.
-    begun: Option<Frame>,
+    begun: Option<(Opcode, Frame)>,
     /// The latest one only: an answer to an older ping says nothing more.
     pong: Option<Bytes>,
     ping: bool,
@@ -53,18 +53,18 @@ impl State {
     }
 
     /// What is to be sent next.
-    fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<(Opcode, Frame)> {
         if let Some(rest) = self.begun.take() {
             return Some(rest);
         }
         if let Some(payload) = self.pong.take() {
-            return Some(wire::frame(Opcode::Pong, payload));
+            return Some((Opcode::Pong, wire::frame(Opcode::Pong, payload)));
         }
         if std::mem::take(&mut self.ping) {
-            return Some(wire::frame(Opcode::Ping, Bytes::new()));
+            return Some((Opcode::Ping, wire::frame(Opcode::Ping, Bytes::new())));
         }
         let (opcode, payload) = self.data.pop_front()?;
-        Some(wire::frame(opcode, payload))
+        Some((opcode, wire::frame(opcode, payload)))
     }
 }
 
@@ -85,6 +85,13 @@ impl Outbox {
 
     /// Puts bytes behind those that wait, or says that too many do.
     pub(super) fn push(&self, bytes: Bytes) -> Result<(), Why> {
+        self.put(bytes)?;
+        self.0.filled.notify_one();
+        Ok(())
+    }
+
+    /// The same, without waking who sends.
+    fn put(&self, bytes: Bytes) -> Result<(), Why> {
         let mut state = self.0.state.borrow_mut();
         state.waiting += bytes.len();
         state.pushed += count(bytes.len());
@@ -92,7 +99,6 @@ impl Outbox {
             return Err(Why::TooSlow);
         }
         state.data.push_back((Opcode::Binary, bytes));
-        self.0.filled.notify_one();
         Ok(())
     }
 
@@ -142,6 +148,7 @@ impl Outbox {
             self.took(bytes.len(), opcode);
             let message = match opcode {
                 Opcode::Ping => Message::Ping(bytes),
+                // The others are not put in before hands are shaken.
                 Opcode::Binary | Opcode::Close | Opcode::Pong => Message::Binary(bytes),
             };
             match timeout(stall, futures_util::SinkExt::send(&mut session, message)).await {
@@ -170,18 +177,19 @@ impl Outbox {
     /// Sends what the socket takes now, and says whether that was all.
     fn flush(&self, wire: &Wire) -> io::Result<bool> {
         loop {
-            let Some(mut frame) = self.0.state.borrow_mut().next() else { return Ok(true) };
+            let next = self.0.state.borrow_mut().next();
+            let Some((opcode, mut frame)) = next else { return Ok(true) };
             let before = frame.last_ref().remaining();
             let all = wire.write(&mut frame)?;
-            // The bytes of control frames are not counted; a little too few waiting does no harm.
-            self.took(before.saturating_sub(frame.last_ref().remaining()), Opcode::Binary);
+            self.took(before.saturating_sub(frame.last_ref().remaining()), opcode);
             if !all {
-                self.0.state.borrow_mut().begun = Some(frame);
+                self.0.state.borrow_mut().begun = Some((opcode, frame));
                 return Ok(false);
             }
         }
     }
 
+    /// Bytes of a frame wait no longer. Those of control frames were never counted.
     fn took(&self, bytes: usize, opcode: Opcode) {
         if opcode != Opcode::Binary {
             return;
@@ -212,18 +220,15 @@ impl Outbox {
         }
     }
 
-    /// Moves what has come to a viewer for which nothing waits; says how much that was, or `None`
-    /// when the VNC server has closed its side.
-    fn splice(&self, from: &OwnedReadHalf, wire: &Wire) -> io::Result<Option<usize>> {
-        let Some(Spliced { length, rest }) = wire.splice(from.as_ref())? else { return Ok(None) };
+    /// Notes that a frame was moved to a viewer for which nothing waited, and what is left of it.
+    fn moved(&self, length: usize, rest: Frame) {
         let mut state = self.0.state.borrow_mut();
         state.pushed += count(length);
         if rest.has_remaining() {
             state.waiting += rest.last_ref().len();
-            state.begun = Some(rest);
+            state.begun = Some((Opcode::Binary, rest));
             self.0.filled.notify_one();
         }
-        Ok(Some(length))
     }
 }
 
@@ -237,11 +242,14 @@ pub(super) async fn pass(from: &mut OwnedReadHalf, outbox: &Outbox, wire: &Wire)
         }
         let keeps_up = outbox.0.state.borrow().is_empty();
         if large && keeps_up {
-            match outbox.splice(from, wire) {
-                Ok(Some(length)) => large = length >= SMALL,
-                Ok(None) => return Why::UpstreamClosed,
-                // Nothing is there; or it cannot be moved, and what is wrong comes out below.
-                Err(_error) => large = false,
+            match wire.splice((*from).as_ref()) {
+                Ok(Moved::Frame { length, rest }) => {
+                    large = length >= SMALL;
+                    outbox.moved(length, rest);
+                }
+                Ok(Moved::Nothing) => large = false,
+                Ok(Moved::Ended) => return Why::UpstreamClosed,
+                Err(_broken) => return Why::ViewerLeft,
             }
             continue;
         }
@@ -254,11 +262,15 @@ pub(super) async fn pass(from: &mut OwnedReadHalf, outbox: &Outbox, wire: &Wire)
             Ok(0) => return Why::UpstreamClosed,
             Ok(length) => {
                 large = length >= SMALL;
-                if let Err(why) = outbox.push(buffer.split().freeze()) {
+                if let Err(why) = outbox.put(buffer.split().freeze()) {
                     return why;
                 }
-                if keeps_up && outbox.flush(wire).is_err() {
-                    return Why::ViewerLeft;
+                // Who keeps up gets it at once, and nobody else has to be woken for that.
+                let sent = if keeps_up { outbox.flush(wire) } else { Ok(false) };
+                match sent {
+                    Ok(true) => {}
+                    Ok(false) => outbox.0.filled.notify_one(),
+                    Err(_broken) => return Why::ViewerLeft,
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -19,7 +19,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// How much is moved at once, in bytes; what an unprivileged process may have a pipe hold.
-const PIPE: usize = 1 << 20;
+const MOST: usize = 1 << 20;
 
 /// The connection by which a request came, for as long as it lasts.
 struct Below(OwnedFd);
@@ -121,25 +121,27 @@ impl Wire {
         Ok(true)
     }
 
-    /// Moves what has come from the VNC server on to the viewer as one frame. `None` when the
-    /// server has closed its side.
-    pub(super) fn splice(&self, from: &TcpStream) -> io::Result<Option<Spliced>> {
-        PIPES.with_borrow_mut(|kept| {
+    /// Moves what has come from the VNC server on to the viewer as one frame. Fails when that can
+    /// go no further: what was taken from the server may be lost then.
+    pub(super) fn splice(&self, from: &TcpStream) -> io::Result<Moved> {
+        PIPE.with_borrow_mut(|kept| {
             // It goes back only once it is empty: what is left of a failure goes with it.
-            let pipe = kept.take().map_or_else(Pipe::new, Ok)?;
+            let Ok(pipe) = kept.take().map_or_else(Pipe::new, Ok) else {
+                return Ok(Moved::Nothing);
+            };
             let moved = match pipe.fill(from) {
-                Ok(0) => Ok(None),
-                Ok(length) => Ok(Some(self.pass_on(&pipe, length)?)),
-                Err(error) if would_block(&error) => Err(error),
-                Err(error) => return Err(error),
+                Ok(0) => Moved::Ended,
+                Ok(length) => self.pass_on(&pipe, length)?,
+                Err(error) if would_block(&error) => Moved::Nothing,
+                Err(_broken) => Moved::Ended,
             };
             *kept = Some(pipe);
-            moved
+            Ok(moved)
         })
     }
 
     /// Empties a pipe of `length` bytes.
-    fn pass_on(&self, pipe: &Pipe, length: usize) -> io::Result<Spliced> {
+    fn pass_on(&self, pipe: &Pipe, length: usize) -> io::Result<Moved> {
         let mut head = head(Opcode::Binary, length);
         let wrote = self.0.try_io(Interest::WRITABLE, || {
             Ok(rustix::net::send(&self.0, &head, SendFlags::MORE | SendFlags::NOSIGNAL)?)
@@ -159,16 +161,18 @@ impl Wire {
             }
         }
         let rest = pipe.read(left)?;
-        Ok(Spliced { length, rest: head.chain(rest) })
+        Ok(Moved::Frame { length, rest: head.chain(rest) })
     }
 }
 
-/// A frame that was moved.
-pub(super) struct Spliced {
-    /// How many bytes it holds.
-    pub(super) length: usize,
-    /// What of it the viewer's socket did not take.
-    pub(super) rest: Frame,
+/// What was moved.
+pub(super) enum Moved {
+    /// A frame of so many bytes, and what of it the viewer's socket did not take.
+    Frame { length: usize, rest: Frame },
+    /// Nothing was there, or there is no pipe to move it through: it can still be copied.
+    Nothing,
+    /// The VNC server has closed its side.
+    Ended,
 }
 
 /// Where the kernel keeps bytes between two sockets. Nothing stays in it, so that one does for all
@@ -179,21 +183,21 @@ struct Pipe {
 }
 
 thread_local! {
-    static PIPES: RefCell<Option<Pipe>> = const { RefCell::new(None) };
+    static PIPE: RefCell<Option<Pipe>> = const { RefCell::new(None) };
 }
 
 impl Pipe {
     fn new() -> io::Result<Self> {
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         // Who may not have so much moves less at once.
-        let _as_it_is = rustix::pipe::fcntl_setpipe_size(&write, PIPE);
+        let _as_it_is = rustix::pipe::fcntl_setpipe_size(&write, MOST);
         Ok(Self { read, write })
     }
 
     fn fill(&self, from: &TcpStream) -> io::Result<usize> {
         from.try_io(Interest::READABLE, || {
             let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-            Ok(rustix::pipe::splice(from, None, &self.write, None, PIPE, flags)?)
+            Ok(rustix::pipe::splice(from, None, &self.write, None, MOST, flags)?)
         })
     }
 
