@@ -33,13 +33,14 @@ export function children(pid) {
     return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
 }
 
-/** The processes whose command line holds this text. */
-export function named(text) {
+/** The processes whose command line holds all these texts. */
+export function named(...texts) {
     return readdirSync("/proc")
         .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
         .filter((name) => {
             try {
-                return readFileSync(`/proc/${name}/cmdline`, "utf8").replaceAll("\0", " ").includes(text);
+                const line = readFileSync(`/proc/${name}/cmdline`, "utf8").replaceAll("\0", " ");
+                return texts.every((text) => line.includes(text));
             } catch {
                 return false;
             }

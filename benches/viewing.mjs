@@ -30,19 +30,29 @@ const PAGES = {
         </script>`,
     "/moving": `<title>moving</title><body style="margin:0;background:#223"><canvas width=640 height=360></canvas><script>
         const context = document.querySelector("canvas").getContext("2d");
-        let step = 0;
+        let step = 0, drawn = 0;
         setInterval(() => {
             step += 1;
+            requestAnimationFrame(() => (drawn += 1));
             for (let x = 0; x < 640; x += 20) for (let y = 0; y < 360; y += 20) {
                 context.fillStyle = "hsl(" + ((x * 3 + y * 5 + step * 17) % 360) + " 70% " + (30 + (x * y + step * 7) % 40) + "%)";
                 context.fillRect(x, y, 20, 20);
             }
         }, 100);
+        setInterval(() => navigator.sendBeacon("/drawn" + location.search, JSON.stringify([drawn, performance.now()])), 500);
         </script>`,
 };
-const site = createServer((request, response) => {
+/** How many pictures each page had drawn when it last told of it, and at which millisecond of its own. */
+const drawn = new Map();
+const site = createServer(async (request, response) => {
+    const { pathname, search } = new URL(request.url, "http://site");
+    if (pathname === "/drawn") {
+        let told = "";
+        for await (const part of request) told += part;
+        drawn.set(search, JSON.parse(told));
+    }
     response.writeHead(200, { "content-type": "text/html" });
-    response.end(`<!doctype html>${PAGES[request.url] ?? "<title>empty</title>"}`);
+    response.end(`<!doctype html>${PAGES[pathname] ?? "<title>empty</title>"}`);
 });
 await new Promise((listening) => site.listen(0, "127.0.0.1", listening));
 const page = (name) => `http://127.0.0.1:${site.address().port}/${name}`;
@@ -137,58 +147,91 @@ function watching(viewer) {
     })().catch((cause) => (state.cause = cause));
     return {
         state,
+        stall: () => viewer.socket.pause(),
+        close: () => viewer.close(),
         begin: () => Object.assign(state, { count: 0, gap: 0, last: performance.now() }),
         end: () => (note(), state),
     };
 }
 
+const span = (numbers, digits = 1) => `${Math.min(...numbers).toFixed(digits)} to ${Math.max(...numbers).toFixed(digits)}`;
+
+/** What viewers see for a while, beside what the pages draw, and what it costs which programs. */
 async function measured(label, viewers, programs) {
-    const spent = () => Object.fromEntries(programs().map(([name, pids]) => [name, pids.reduce((sum, pid) => sum + cpu(pid), 0)]));
+    const spent = () => programs.map(([, pids]) => pids.reduce((sum, pid) => sum + cpu(pid), 0));
+    const pages = new Map(drawn);
+    const before = spent();
+    const began = performance.now();
     viewers.forEach((viewer) => viewer.begin());
-    const [before, began] = [spent(), performance.now()];
     await sleep(SECONDS * 1000);
-    const [after, took] = [spent(), (performance.now() - began) / 1000];
     const states = viewers.map((viewer) => viewer.end());
-    const rates = states.map(({ count }) => count / took);
-    const cost = Object.keys(after).map((name) => `${name} ${(((after[name] - before[name]) / took) * 100).toFixed(0)} %`);
-    console.log(`${label}: ${percentile(rates, 0).toFixed(1)} to ${percentile(rates, 100).toFixed(1)} pictures/s for each, longest gap ${Math.max(...states.map(({ gap }) => gap)).toFixed(0)} ms; CPU: ${cost.join(", ")}`);
+    const took = (performance.now() - began) / 1000;
+    const after = spent();
+    const own = [...pages].map(([page, [count, at]]) => {
+        const [countNow, now] = drawn.get(page);
+        return ((countNow - count) * 1000) / (now - at);
+    });
+    const cost = programs.map(([name], index) => `${name} ${(((after[index] - before[index]) / took) * 100).toFixed(0)} %`);
+    console.log(`${label}: ${span(states.map(({ count }) => count / took))} pictures/s for each, of ${span(own)} that the pages draw; longest gap ${Math.max(...states.map(({ gap }) => gap)).toFixed(0)} ms; CPU: ${cost.join(", ")}`);
 }
 
-/** Whose processes there are, of these sessions. */
-const programs = (ids) => () => [
+/** Whose processes there are, of these sessions. Looking takes a while, in which nothing is measured. */
+const programs = (ids) => [
     ["server", [Number(serverPid)]],
-    ["VNC servers", ids.flatMap((id) => named(`x11vnc`).filter((pid) => named(id).includes(pid)))],
+    ["VNC servers", ids.flatMap((id) => named("x11vnc", id))],
+    ["browsers", ids.flatMap((id) => named("chromium", id))],
 ];
+
+/** How much memory of the server each further viewer takes, once each session has one. */
+async function greeted(ids, each) {
+    const viewers = [];
+    const watch = async (id) => viewers.push(watching(await new Viewer(stream(id)).greet()));
+    for (const id of ids) await watch(id);
+    await sleep(3000);
+    const before = memory(serverPid);
+    for (const id of ids) for (let count = 1; count < each; count += 1) await watch(id);
+    await sleep(3000);
+    const more = (memory(serverPid) - before) / (ids.length * (each - 1));
+    console.log(`${ids.length} session(s) with ${each} viewers each: ${more.toFixed(0)} kB of the server's memory for each further viewer`);
+    return viewers;
+}
 
 async function many() {
     const id = await session("moving");
-    await new Promise((done) => setTimeout(done, 1000));
-    const before = memory(serverPid);
-    const viewers = [];
-    for (let count = 0; count < 20; count += 1) viewers.push(await new Viewer(stream(id)).greet());
-    const watched = viewers.map(watching);
-    await sleep(3000);
-    console.log(`20 viewers of one session: ${((memory(serverPid) - before) / 20).toFixed(0)} kB of the server's memory for each`);
-    await measured("20 viewers of one session", watched, programs([id]));
-    viewers[0].socket.pause();
+    const viewers = await greeted([id], 20);
+    await measured("20 viewers of one session", viewers, programs([id]));
+    viewers[0].stall();
     await sleep(1000);
-    await measured("the 19 others while one has stalled", watched.slice(1), programs([id]));
+    await measured("the 19 others while one has stalled", viewers.slice(1), programs([id]));
     viewers.forEach((viewer) => viewer.close());
     await close(id);
+    drawn.clear();
 }
 
+/** Over the bridge and over plain TCP in turns, since ten browsers leave a small machine little. */
 async function ten() {
     const ids = [];
-    for (let count = 0; count < 10; count += 1) ids.push(await session("moving"));
-    const before = memory(serverPid);
-    const viewers = [];
-    for (const id of ids) for (let count = 0; count < 2; count += 1) viewers.push(await new Viewer(stream(id)).greet());
-    const watched = viewers.map(watching);
-    await sleep(3000);
-    console.log(`10 sessions with 2 viewers each: ${((memory(serverPid) - before) / 20).toFixed(0)} kB of the server's memory for each viewer`);
-    await measured("10 sessions with 2 viewers each", watched, programs(ids));
-    viewers.forEach((viewer) => viewer.close());
+    for (let count = 0; count < 10; count += 1) ids.push(await session(`moving?${count}`));
+    const ways = {
+        bridged: () => greeted(ids, 2),
+        direct: async () => {
+            const viewers = [];
+            for (const id of [...ids, ...ids]) {
+                const { port, password } = await asked(`/v1/browser_sessions/${id}/vnc`);
+                viewers.push(watching(await new Viewer(port).greet({ password })));
+            }
+            await sleep(3000);
+            return viewers;
+        },
+    };
+    for (const way of ["bridged", "direct", "bridged", "direct"]) {
+        const viewers = await ways[way]();
+        await measured(`10 sessions with 2 viewers each, ${way}`, viewers, programs(ids));
+        viewers.forEach((viewer) => viewer.close());
+        await sleep(1000);
+    }
     for (const id of ids) await close(id);
+    drawn.clear();
 }
 
 /** How often the server is woken when nobody watches. */
@@ -204,7 +247,7 @@ async function idle() {
     const id = await session("moving");
     await sleep(8000);
     console.log(`with one session on which something moves, idle and unwatched: ${await during()}`);
-    const running = named("x11vnc").filter((pid) => named(id).includes(pid));
+    const running = named("x11vnc", id);
     console.log(`VNC servers that run for it: ${running.length}`);
     await close(id);
 }
