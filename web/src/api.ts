@@ -123,6 +123,11 @@ export class Api {
         return url.toString();
     }
 
+    /** Where keys and clicks go while the page is cast. */
+    input(id: string, client: string): string {
+        return this.#socket(`cdp_input/browser_session/${encodeURIComponent(id)}`, client).toString();
+    }
+
     #socket(path: string, client: string): URL {
         const url = new URL(`/v1/stream/${path}`, location.href);
         url.protocol = url.protocol === "https:" ? "wss:" : "ws:";

@@ -2,10 +2,12 @@
 // be had. Where that cannot be had either, it says so, and goes on trying.
 
 import { Backoff } from "./backoff";
+import type { Size } from "./hand";
 import { copyFrame } from "./screen";
 
 export interface CastEvents {
-    onCast(width: number, height: number): void;
+    /** A picture of a page came, which is of this size in its own pixels. */
+    onCast(picture: Size, page: Size): void;
     /** No picture came, or none comes any more. */
     onCastFailed(): void;
 }
@@ -50,12 +52,13 @@ export class Cast {
         let drawn = Promise.resolve();
         socket.addEventListener("message", ({ data }) => {
             drawn = drawn.then(async () => {
-                const picture = await decoded(data).catch(() => null);
-                if (!picture || this.#socket !== socket) return;
+                const frame = await decoded(data).catch(() => null);
+                if (!frame || this.#socket !== socket) return;
+                const { picture, page } = frame;
                 copyFrame(picture, this.canvas);
                 shown = true;
                 this.#backoff.reset();
-                this.events.onCast(picture.width, picture.height);
+                this.events.onCast(picture, page);
                 picture.close();
             });
         });
@@ -71,11 +74,18 @@ export class Cast {
 }
 
 /** The picture in a frame; none in one that only tells how the session stands. */
-async function decoded(data: unknown): Promise<ImageBitmap | null> {
+async function decoded(data: unknown): Promise<{ picture: ImageBitmap; page: Size } | null> {
     const frame: unknown = typeof data === "string" ? JSON.parse(data) : null;
     if (typeof frame !== "object" || frame === null || !("screenshot" in frame)) return null;
     const { screenshot } = frame;
     if (typeof screenshot !== "string") return null;
     const bytes = Uint8Array.from(atob(screenshot), (character) => character.charCodeAt(0));
-    return createImageBitmap(new Blob([bytes]));
+    const picture = await createImageBitmap(new Blob([bytes]));
+    const size = (name: string, other: number) => {
+        const given = (frame as Record<string, unknown>)[name];
+        return typeof given === "number" && given > 0 ? given : other;
+    };
+    const width = size("viewport_width", picture.width);
+    const height = size("viewport_height", picture.height);
+    return { picture, page: { width, height } };
 }

@@ -34,12 +34,22 @@ export function renderTime(session: Session, now: number): void {
     setText(element("time-left"), remaining(left));
 }
 
-export function renderLink(link: Link, stillShown: boolean, status: SessionStatus | null): void {
+/** `pictures` are those in place of the live one; `driven` is whether they take this viewer's input. */
+export function renderLink(
+    link: Link,
+    pictures: "none" | "cast" | "stills",
+    driven: boolean,
+    status: SessionStatus | null,
+): void {
+    const stillShown = pictures !== "none";
     document.body.dataset["link"] = link.state;
     document.body.dataset["stills"] = String(stillShown);
+    document.body.dataset["driven"] = String(driven);
     const live = link.state === "live";
     show(element("veil"), !live && !stillShown);
     show(element("still-note"), !live && stillShown);
+    const what = pictures === "cast" ? "The page only, without its window." : "Pictures only.";
+    setText(element("still-word"), `${what} The live stream is being retried.`);
     if (live) return;
 
     const waiting = link.state === "waiting";

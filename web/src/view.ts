@@ -19,6 +19,7 @@ import { element } from "./dom";
 import { Expiry } from "./expiry";
 import { renderDraining } from "./draining";
 import { askForKey } from "./gate";
+import { Hand, type Size } from "./hand";
 import { KEYS, relay } from "./keyboard";
 import { type Link, Screen } from "./screen";
 import { Stills } from "./stills";
@@ -32,6 +33,7 @@ class View {
     readonly #api: Api;
     readonly #screen: Screen;
     readonly #cast: Cast;
+    readonly #hand: Hand;
     readonly #stills: Stills;
     readonly #channel: Channel;
     readonly #clipboard: Clipboard;
@@ -44,6 +46,8 @@ class View {
     /** Runs that this viewer may not read are asked for once. */
     #runRefused: string | null = null;
     #stillShown = false;
+    /** The size of the page that is cast, while one is. */
+    #casting: Size | null = null;
     #ended = false;
     #timer: number | undefined;
 
@@ -74,12 +78,18 @@ class View {
             this.#renderLink();
         };
         this.#cast = new Cast(() => this.#api.screencast(id, client), still, {
-            onCast: (width, height) => {
+            onCast: (picture, page) => {
                 this.#stills.stop();
-                onStill(width, height);
+                this.#casting = page;
+                onStill(picture.width, picture.height);
             },
-            onCastFailed: () => this.#stills.start(),
+            onCastFailed: () => {
+                this.#casting = null;
+                this.#renderLink();
+                this.#stills.start();
+            },
         });
+        this.#hand = new Hand(() => this.#api.input(id, client), still, () => this.#renderLink());
         this.#stills = new Stills(this.#api, id, still, {
             onStill,
             onStillFailed: () => {
@@ -115,7 +125,7 @@ class View {
         window.clearTimeout(this.#timer);
         this.#ended = true;
         this.#screen.stop();
-        this.#cast.stop();
+        this.#stopCast();
         this.#stills.stop();
         this.#channel.stop();
     }
@@ -199,7 +209,7 @@ class View {
     #onLink(link: Link): void {
         if (this.#ended) return;
         if (link.state === "live") {
-            this.#cast.stop();
+            this.#stopCast();
             this.#stills.stop();
             this.#stillShown = false;
             if (mayType(this.#control)) this.#screen.focus();
@@ -209,8 +219,23 @@ class View {
         this.#renderLink();
     }
 
+    #stopCast(): void {
+        this.#cast.stop();
+        this.#casting = null;
+        this.#hand.use(false);
+    }
+
     #renderLink(): void {
-        renderLink(this.#screen.link, this.#stillShown, this.#session?.status ?? null);
+        const casting = this.#casting !== null;
+        this.#hand.use(casting && this.#control.holder === "you", this.#casting ?? undefined);
+        const pictures = !this.#stillShown ? "none" : casting ? "cast" : "stills";
+        renderLink(this.#screen.link, pictures, this.#hand.ready, this.#session?.status ?? null);
+    }
+
+    /** Presses and lets go of one key, by its X keysym. */
+    #press(keysym: number): void {
+        if (this.#hand.ready) this.#hand.press(keysym);
+        else this.#screen.press(keysym);
     }
 
     // Control, and what comes over the message channel.
@@ -222,6 +247,7 @@ class View {
         const got = mayType(this.#control) && !mayType(before);
         if (got && this.#control.holder === "you") this.#screen.focus();
         renderControl(this.#control);
+        this.#renderLink();
         this.#clipboard.allow(mayType(this.#control), this.#control.channel === "open");
     }
 
@@ -314,7 +340,7 @@ class View {
         const typing = element<HTMLTextAreaElement>("typing");
         const keyboard = element("keyboard-button");
         const keys = element("keys");
-        relay(typing, (keysym) => this.#screen.press(keysym));
+        relay(typing, (keysym) => this.#press(keysym));
         // On press and not on click: a click would first take the focus, and the keyboard away.
         keyboard.addEventListener("pointerdown", (event) => event.preventDefault());
         keyboard.addEventListener("click", () => {
@@ -332,7 +358,7 @@ class View {
         keys.addEventListener("click", ({ target }) => {
             const key = target instanceof HTMLElement ? target.dataset["key"] : undefined;
             const keysym = key === undefined ? undefined : KEYS[key];
-            if (keysym !== undefined) this.#screen.press(keysym);
+            if (keysym !== undefined) this.#press(keysym);
         });
     }
 }

@@ -223,6 +223,9 @@ export async function startFake({ picture = testPicture() } = {}) {
         messages: "on",
         /** The screencast: only where the display cannot be had. */
         cast: "refused",
+        /** The input of those who see it, and what came that way. */
+        cdp_input: "on",
+        driven: [],
         /** Whether the server tells who has control. */
         announces: true,
         /** Who has it: null is the agent, else the `client_id` of a viewer. */
@@ -247,7 +250,7 @@ export async function startFake({ picture = testPicture() } = {}) {
     const upgrades = new WebSocketServer({ noServer: true });
     server.on("upgrade", (request, socket, head) => {
         const url = new URL(request.url, "http://fake");
-        const [, one] = /^\/v1\/stream\/(vnc|messages)\/browser_session\/[^/]+$/.exec(url.pathname) ?? [];
+        const [, one] = /^\/v1\/stream\/(vnc|messages|cdp_input)\/browser_session\/[^/]+$/.exec(url.pathname) ?? [];
         const casts = /^\/v1\/stream\/browser_sessions\/[^/]+$/.test(url.pathname);
         const kind = casts && url.searchParams.get("force_cdp") === "true" ? "cast" : one;
         const allowed =
@@ -265,7 +268,15 @@ export async function startFake({ picture = testPicture() } = {}) {
             if (kind === "cast") {
                 ws.send(JSON.stringify({ status: "running" }));
                 const screenshot = png(fake.picture).toString("base64");
-                ws.send(JSON.stringify({ status: "running", screenshot, format: "png" }));
+                const { width, height } = fake.picture;
+                // Cast at half of the page's size.
+                const page = { viewport_width: width * 2, viewport_height: height * 2 };
+                ws.send(JSON.stringify({ status: "running", screenshot, format: "png", ...page }));
+            } else if (kind === "cdp_input") {
+                ws.send(JSON.stringify({ kind: "ready" }));
+                ws.on("message", (text) => {
+                    if (fake.held === ws.client) fake.driven.push(JSON.parse(text));
+                });
             } else if (kind === "vnc" && fake.vncPort) {
                 bridge(ws, fake.vncPort);
             } else if (kind === "vnc") {

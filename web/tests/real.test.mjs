@@ -33,6 +33,34 @@ test("the view shows the session's page and follows a click made through it", as
     await page.mouse.click(box.x + box.width * place[0], box.y + box.height * place[1]);
     // The first press on that page leaves pure red; lossy encodings come near it.
     await eventually(async () => near(await colourAt(page, ...place), [255, 0, 0], 40), 15_000);
+    if (await page.isVisible("#take")) {
+        await page.click("#take");
+        await page.waitForFunction(() => document.body.dataset.holder === "agent");
+    }
+    await leave(page);
+});
+
+test("without the display, the page is cast and takes the input of who has control", async () => {
+    const page = await open(browser);
+    await page.addInitScript(() => {
+        // Where the server has nothing, the display cannot be had. noVNC looks at what makes a socket:
+        // it must be a true one.
+        window.WebSocket = new Proxy(WebSocket, {
+            construct: (Real, [url, ...more]) => new Real(url.replace("/stream/vnc/", "/stream/nothing/"), ...more),
+        });
+    });
+    await page.goto(`${url}/view/${id}#apikey=${key}`);
+    await page.waitForSelector('body[data-stills="true"]', { timeout: 20_000 });
+    await page.click("#take");
+    await page.waitForSelector('body[data-driven="true"]');
+    const place = [0.3, 0.6];
+    near(await colourAt(page, ...place), [16, 24, 40]);
+    const box = await page.locator("#still").boundingBox();
+    await page.mouse.click(box.x + box.width * place[0], box.y + box.height * place[1]);
+    // The second press on that page.
+    await eventually(async () => near(await colourAt(page, ...place), [0, 255, 0], 40), 15_000);
+    await page.click("#take");
+    await page.waitForSelector('body[data-driven="false"]');
     await leave(page);
 });
 

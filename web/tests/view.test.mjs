@@ -239,6 +239,45 @@ test("the screencast comes before screenshots, and these only when it fails", as
     await leave(page);
 });
 
+test("whoever has control drives the page by its screencast while the display cannot be had", async () => {
+    fake.vnc = "refused";
+    fake.cast = "on";
+    const page = await open(browser);
+    await page.goto(address());
+    await page.waitForSelector('body[data-stills="true"]');
+    const box = await page.locator("#still").boundingBox();
+    const [x, y] = [box.x + box.width / 4, box.y + box.height / 2];
+    await page.mouse.click(x, y);
+    assert.deepEqual(fake.driven, [], "nobody has control");
+
+    await page.click("#take");
+    await page.waitForSelector('body[data-driven="true"]');
+    await eventually(() => assert.ok([...fake.sockets].some(({ kind }) => kind === "cdp_input")));
+    await page.mouse.click(x, y);
+    await page.keyboard.press("Shift+A");
+    await page.keyboard.press("Enter");
+    await page.mouse.wheel(0, 120);
+    await eventually(() => assert.ok(fake.driven.some(({ type }) => type === "wheelEvent")));
+    const { width, height } = fake.picture;
+    const press = fake.driven.find(({ eventType }) => eventType === "mousePressed");
+    assert.deepEqual([press.button, press.clickCount, press.modifiers], ["left", 1, 0]);
+    // The page is twice as large as its picture.
+    assert.ok(Math.abs(press.x - width / 2) < 2 && Math.abs(press.y - height) < 2, JSON.stringify(press));
+    assert.ok(fake.driven.some(({ eventType }) => eventType === "mouseReleased"));
+    const keys = fake.driven.filter(({ eventType }) => eventType === "keyDown");
+    assert.deepEqual(keys.map(({ key, text, modifiers }) => [key, text, modifiers]), [["A", "A", 8], ["Enter", "\r", 0]]);
+    assert.equal(fake.driven.find(({ type }) => type === "wheelEvent").deltaY, 120);
+
+    // The keyboard leads out of the picture here as well.
+    await page.keyboard.press("Shift+F6");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "take");
+    fake.vnc = "on";
+    await link(page, "live");
+    await eventually(() => assert.ok(![...fake.sockets].some(({ kind }) => kind === "cdp_input")));
+    assert.equal(await page.getAttribute("#still", "aria-hidden"), "true");
+    await leave(page);
+});
+
 test("who has only a ticket is told of the run, and everybody of the end that comes near", async () => {
     const soon = new Date(Date.now() + 4 * 60_000).toISOString();
     const occupancy = { state: "held", runnable_type: "workflow_run", runnable_id: "wr_0123456789abcdef" };
