@@ -3,13 +3,13 @@
 //! A file is given to whoever has the organization's key, or a URL that this server has signed
 //! and that has not expired: pages and pictures cannot set headers.
 
+use actix_files::NamedFile;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION};
-use actix_web::web::{Data, Json, ServiceConfig, get};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, ContentType, HeaderValue};
+use actix_web::web::{self, Data, Json, ServiceConfig, get};
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse};
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use tokio_util::io::ReaderStream;
 use tracing::error;
 use utoipa::ToSchema;
 
@@ -241,7 +241,8 @@ impl Signature {
     }
 }
 
-/// The content of a file.
+/// The content of a file. Parts of it are given as RFC 9110 (section 14) has it, so that players can
+/// move about in a film.
 #[utoipa::path(
     get,
     path = "/v1/artifacts/{artifact_id}/content",
@@ -254,6 +255,8 @@ impl Signature {
     ),
     responses(
         (status = 200, description = "The content", content_type = "application/octet-stream"),
+        (status = 206, description = "The part that `Range` names"),
+        (status = 304, description = "The client has it"),
         (status = 403, description = "There is neither a key nor a signature that holds"),
         (status = 404, description = "There is no such file"),
     ),
@@ -269,22 +272,22 @@ pub async fn content(
         None => Caller::extract(&request).await?.organization,
     };
     let record = find(&front, organization, id).await?;
-    let file = front.world.artifacts.join(&record.path);
-    let opened = async {
-        let file = tokio::fs::File::open(&file).await?;
-        let size = file.metadata().await?.len();
-        Ok::<_, std::io::Error>((file, size))
-    };
-    let (file, size) = opened.await.map_err(|cause| {
+    let path = front.world.artifacts.join(&record.path);
+    let opened = web::block(move || NamedFile::open(path)).await;
+    let lost = |cause: &dyn std::fmt::Display| {
         error!("the file of artifact {id} cannot be read: {cause}");
         Problem::new(StatusCode::GONE, "artifact_lost", "the file is not there any more")
-    })?;
-    Ok(HttpResponse::Ok()
-        .content_type(record.media_type.as_str())
-        .insert_header((CONTENT_DISPOSITION, disposition(&record)))
-        .insert_header((CACHE_CONTROL, "private, max-age=3600, immutable"))
-        .no_chunking(size)
-        .streaming(ReaderStream::new(file)))
+    };
+    let file = opened.map_err(|cause| lost(&cause))?.map_err(|cause| lost(&cause))?;
+    let media_type = record.media_type.parse().unwrap_or_else(|_odd| ContentType::octet_stream().0);
+    let file = file.set_content_type(media_type).disable_content_disposition();
+    let mut response = file.into_response(&request);
+    let headers = response.headers_mut();
+    if let Ok(disposition) = HeaderValue::from_str(&disposition(&record)) {
+        headers.insert(CONTENT_DISPOSITION, disposition);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600, immutable"));
+    Ok(response)
 }
 
 /// What a browser does with the file. Only what cannot run in our origin is shown in a tab.

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::Instant;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
@@ -417,6 +418,9 @@ async fn files_pictures_and_records_of_a_run_can_all_be_fetched() {
         let bytes = stranger.get(path).await;
         assert_eq!(bytes.status, 200, "{artifact:#}");
         assert_eq!(json!(bytes.bytes.len()), artifact["file_size"], "{artifact:#}");
+        let range = [("range", "bytes=1-3")];
+        let part = stranger.send_with(Method::GET, path, None, &range).await.unwrap();
+        assert_eq!((part.status, &part.bytes[..]), (206, &bytes.bytes[1..4]), "{artifact:#}");
         let text = String::from_utf8_lossy(&bytes.bytes).into_owned();
         match kind {
             "har" => assert!(text.contains("form.html") && text.contains("\"version\":\"1.2\"")),
