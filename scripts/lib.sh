@@ -118,6 +118,8 @@ target_directory() {
 # builds now.
 find_greenroom() {
     greenroom=${GREENROOM_BINARY:-}
+    # It is no setting of the server, which warns of what it does not know.
+    export -n GREENROOM_BINARY
     [ -z "$greenroom" ] || return 0
     say "building${1:+ for release}"
     cargo build --locked --quiet --bin greenroom "$@"

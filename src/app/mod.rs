@@ -194,6 +194,7 @@ fn listen(
         address,
         ledger,
         streaming: settings.http.streaming,
+        policy: settings.http.policy(),
         waiting: http::sessions::native::Waiting::default(),
         turns: http::debug_sessions::Turns::default(),
         webhooks: Arc::new(webhooks),

@@ -16,6 +16,7 @@ use crate::actors::ledger::Ledger;
 use crate::actors::registry::Registry;
 use crate::actors::world::World;
 use crate::db::Db;
+use crate::domain::rfb::Policy;
 use crate::domain::secret::Secret;
 
 /// The server as its endpoints see it: whom to ask, what to read, and under which name it is
@@ -40,6 +41,8 @@ pub struct Front {
     pub ledger: Ledger,
     /// What the compatible API's viewers are told to use.
     pub streaming: Streaming,
+    /// What is refused to viewers in control.
+    pub policy: Policy,
     /// The VNC servers that wait for clients of their own.
     pub waiting: Waiting,
     /// One at a time for each owner of a debug session.

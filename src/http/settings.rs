@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::domain::rfb::{Chord, Policy, RIGHT_BUTTON};
+
 /// Settings of the section `http`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -25,6 +27,11 @@ pub struct Settings {
     /// What the compatible API's own viewers are told to use: `vnc`, or `cdp` for screencasts and
     /// input over DevTools. Both are served in any case.
     pub streaming: Streaming,
+    /// What nobody who has taken control can press: `ctrl+o`, which opens a dialog of the machine's
+    /// files, unless others are named.
+    pub refused_chords: Vec<Chord>,
+    /// Whether who has taken control may click with the right button.
+    pub right_click: bool,
 }
 
 /// How the compatible API's viewers see a session.
@@ -58,6 +65,8 @@ impl Default for Settings {
             max_body_bytes: 8 * 1024 * 1024,
             max_event_streams: 500,
             streaming: Streaming::Vnc,
+            refused_chords: vec![Chord::open_file()],
+            right_click: false,
         }
     }
 }
@@ -102,6 +111,15 @@ impl Settings {
         wrong
     }
 
+    /// What is refused to viewers in control.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            refused_chords: self.refused_chords.clone(),
+            refused_buttons: if self.right_click { 0 } else { RIGHT_BUTTON },
+            ..Policy::default()
+        }
+    }
+
     /// What links begin with, without a slash at the end. `bound` is the address that the server
     /// really listens on.
     pub fn base_url(&self, bound: SocketAddr) -> String {
@@ -134,6 +152,21 @@ mod tests {
             assert!(wrong[0].message.contains(origin));
         }
         assert_eq!(Settings::default().check(), []);
+    }
+
+    #[test]
+    fn who_has_control_is_refused_what_is_named_and_what_is_no_chord_is_not_taken() {
+        let default = Settings::default().policy();
+        assert_eq!(default, Policy::default());
+        let given =
+            serde_json::json!({ "refused_chords": ["F12", "Ctrl+Shift+I"], "right_click": true });
+        let policy = serde_json::from_value::<Settings>(given).unwrap().policy();
+        let shown: Vec<String> = policy.refused_chords.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["f12", "ctrl+shift+i"]);
+        assert_eq!(policy.refused_buttons, 0);
+        let wrong = serde_json::json!({ "refused_chords": ["strg+o"] });
+        let error = serde_json::from_value::<Settings>(wrong).unwrap_err();
+        assert!(error.to_string().starts_with("`strg+o` is no chord"), "{error}");
     }
 
     #[test]

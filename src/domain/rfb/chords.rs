@@ -1,7 +1,12 @@
 //! Key chords that are refused, and how keys are told apart.
 
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
 /// A modifier, on whichever side of the keyboard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Modifier {
     Control,
     Shift,
@@ -11,6 +16,26 @@ pub enum Modifier {
 }
 
 impl Modifier {
+    /// As chords are written.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Control => "ctrl",
+            Self::Shift => "shift",
+            Self::Alt => "alt",
+            Self::Meta => "meta",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "ctrl" | "control" => Some(Self::Control),
+            "shift" => Some(Self::Shift),
+            "alt" => Some(Self::Alt),
+            "meta" | "super" => Some(Self::Meta),
+            _ => None,
+        }
+    }
+
     fn is(self, key: Key) -> bool {
         let (keysyms, scancodes): (&[u32], &[u32]) = match self {
             Self::Control => (&[0xffe3, 0xffe4], &[0x1d, 0x9d, 0xe01d]),
@@ -22,12 +47,25 @@ impl Modifier {
     }
 }
 
-/// A key with modifiers, such as Ctrl+O.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A key with modifiers, written as `ctrl+o`, `ctrl+shift+t` or `f12`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Chord {
     modifiers: Vec<Modifier>,
-    key: char,
+    key: Cap,
 }
+
+/// What is printed on a key: one character, or a name of [`NAMED`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cap {
+    Char(char),
+    Named(&'static str),
+}
+
+/// What is no chord.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no chord; expected one such as ctrl+o, ctrl+shift+t, alt+left or f12")]
+pub struct NoChord(String);
 
 /// A key as a viewer names it: by keysym, by XT scancode, or by both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,29 +85,215 @@ impl Key {
         }
     }
 
-    fn is_letter(self, letter: char) -> bool {
-        let scancode = ROWS.iter().find_map(|(first, row)| {
-            row.chars().zip(*first..).find_map(|(it, code)| (it == letter).then_some(code))
-        });
-        let keysym = char::from_u32(self.keysym).map(|it| it.to_ascii_lowercase());
-        keysym == Some(letter) || (self.scancode.is_some() && self.scancode == scancode)
+    fn has(self, cap: Cap) -> bool {
+        let scancode_is = |code| self.scancode == Some(code);
+        match cap {
+            Cap::Char(char) => {
+                let keysym = char::from_u32(self.keysym).map(unshifted);
+                keysym == Some(char) || position(char).is_some_and(scancode_is)
+            }
+            Cap::Named(name) => NAMED.iter().any(|(it, keysyms, scancodes)| {
+                *it == name
+                    && (keysyms.contains(&self.keysym)
+                        || scancodes.iter().any(|code| scancode_is(*code)))
+            }),
+        }
     }
 }
 
-/// XT scancodes of the first key in each row of an American keyboard, which is what the X server has.
-const ROWS: [(u32, &str); 4] =
-    [(0x02, "1234567890-="), (0x10, "qwertyuiop[]"), (0x1e, "asdfghjkl;'"), (0x2c, "zxcvbnm,./")];
+/// XT scancodes of the first key in each row of an American keyboard, which is what the X server has,
+/// and what its keys give without Shift and with it.
+const ROWS: [(u32, &str, &str); 4] = [
+    (0x02, "1234567890-=", "!@#$%^&*()_+"),
+    (0x10, "qwertyuiop[]", "QWERTYUIOP{}"),
+    (0x1e, "asdfghjkl;'`", "ASDFGHJKL:\"~"),
+    (0x2c, "zxcvbnm,./", "ZXCVBNM<>?"),
+];
+
+/// Where the key is that gives this character without Shift.
+fn position(char: char) -> Option<u32> {
+    ROWS.iter().find_map(|(first, row, _)| {
+        row.chars().zip(*first..).find_map(|(it, code)| (it == char).then_some(code))
+    })
+}
+
+/// What the same key gives without Shift.
+fn unshifted(char: char) -> char {
+    let other = ROWS.iter().find_map(|(_, row, shifted)| {
+        row.chars().zip(shifted.chars()).find_map(|(it, up)| (up == char).then_some(it))
+    });
+    other.unwrap_or_else(|| char.to_ascii_lowercase())
+}
+
+/// Keys with a name, by their keysyms (X11's `keysymdef.h`, those of the keypad too) and by their XT
+/// scancodes, where those with the prefix e0 are written in two ways.
+const NAMED: [(&str, &[u32], &[u32]); 27] = [
+    ("escape", &[0xff1b], &[0x01]),
+    ("backspace", &[0xff08], &[0x0e]),
+    ("tab", &[0xff09, 0xfe20], &[0x0f]),
+    ("enter", &[0xff0d, 0xff8d], &[0x1c, 0x9c, 0xe01c]),
+    ("space", &[0x20], &[0x39]),
+    ("insert", &[0xff63, 0xff9e], &[0x52, 0xd2, 0xe052]),
+    ("delete", &[0xffff, 0xff9f], &[0x53, 0xd3, 0xe053]),
+    ("home", &[0xff50, 0xff95], &[0x47, 0xc7, 0xe047]),
+    ("end", &[0xff57, 0xff9c], &[0x4f, 0xcf, 0xe04f]),
+    ("pageup", &[0xff55, 0xff9a], &[0x49, 0xc9, 0xe049]),
+    ("pagedown", &[0xff56, 0xff9b], &[0x51, 0xd1, 0xe051]),
+    ("left", &[0xff51, 0xff96], &[0x4b, 0xcb, 0xe04b]),
+    ("up", &[0xff52, 0xff97], &[0x48, 0xc8, 0xe048]),
+    ("right", &[0xff53, 0xff98], &[0x4d, 0xcd, 0xe04d]),
+    ("down", &[0xff54, 0xff99], &[0x50, 0xd0, 0xe050]),
+    ("f1", &[0xffbe], &[0x3b]),
+    ("f2", &[0xffbf], &[0x3c]),
+    ("f3", &[0xffc0], &[0x3d]),
+    ("f4", &[0xffc1], &[0x3e]),
+    ("f5", &[0xffc2], &[0x3f]),
+    ("f6", &[0xffc3], &[0x40]),
+    ("f7", &[0xffc4], &[0x41]),
+    ("f8", &[0xffc5], &[0x42]),
+    ("f9", &[0xffc6], &[0x43]),
+    ("f10", &[0xffc7], &[0x44]),
+    ("f11", &[0xffc8], &[0x57]),
+    ("f12", &[0xffc9], &[0x58]),
+];
 
 impl Chord {
-    /// `key` with all of `modifiers`, or with more than those.
-    pub fn new(modifiers: &[Modifier], key: char) -> Self {
-        Self { modifiers: modifiers.to_vec(), key: key.to_ascii_lowercase() }
+    /// Ctrl+O, by which Chromium asks for a file of the machine.
+    pub fn open_file() -> Self {
+        Self { modifiers: vec![Modifier::Control], key: Cap::Char('o') }
     }
 
     /// Whether the chord is complete when `keys` are down, in whichever order they went down: the
     /// X server repeats a key that is held, also with a modifier that came later.
     pub(super) fn is_complete(&self, keys: impl Iterator<Item = Key> + Clone) -> bool {
         self.modifiers.iter().all(|modifier| keys.clone().any(|key| modifier.is(key)))
-            && keys.clone().any(|key| key.is_letter(self.key))
+            && keys.clone().any(|key| key.has(self.key))
+    }
+
+    /// Whether a key completes the chord, as DevTools names keys: by `KeyboardEvent.key` and
+    /// `KeyboardEvent.code` (W3C UI Events), with these modifiers down.
+    pub fn is_pressed(&self, key: &str, code: &str, held: &[Modifier]) -> bool {
+        let is_key = match self.key {
+            Cap::Char(char) => {
+                let mut given = key.chars();
+                let same = given.next().map(unshifted) == Some(char) && given.next().is_none();
+                let there = ["Key", "Digit"].iter().any(|kind| {
+                    let name = code.strip_prefix(kind);
+                    name.is_some_and(|name| name.chars().eq([char.to_ascii_uppercase()]))
+                });
+                same || there
+            }
+            Cap::Named(name) => [key, code].into_iter().any(|given| {
+                let given = given.strip_prefix("Arrow").unwrap_or(given);
+                given.eq_ignore_ascii_case(name) || (given == " " && name == "space")
+            }),
+        };
+        is_key && self.modifiers.iter().all(|modifier| held.contains(modifier))
+    }
+}
+
+impl FromStr for Chord {
+    type Err = NoChord;
+
+    fn from_str(text: &str) -> Result<Self, NoChord> {
+        let wrong = || NoChord(text.to_owned());
+        let lower = text.to_ascii_lowercase();
+        // The last `+` may be the key itself.
+        let (before, last) = match lower.strip_suffix("++") {
+            Some(before) => (before, "="),
+            None => lower.rsplit_once('+').unwrap_or(("", &lower)),
+        };
+        let mut modifiers = before
+            .split('+')
+            .filter(|_| !before.is_empty())
+            .map(|name| Modifier::named(name.trim()).ok_or_else(wrong))
+            .collect::<Result<Vec<_>, _>>()?;
+        modifiers.sort_unstable();
+        modifiers.dedup();
+        let last = last.trim();
+        let mut chars = last.chars();
+        let key = match (chars.next(), chars.next()) {
+            (Some(char), None) if char.is_ascii_graphic() => Cap::Char(unshifted(char)),
+            _ => {
+                let known = NAMED.iter().find(|(name, ..)| *name == last);
+                Cap::Named(known.ok_or_else(wrong)?.0)
+            }
+        };
+        Ok(Self { modifiers, key })
+    }
+}
+
+impl fmt::Display for Chord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for modifier in &self.modifiers {
+            write!(f, "{}+", modifier.name())?;
+        }
+        match self.key {
+            Cap::Char(char) => write!(f, "{char}"),
+            Cap::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+impl TryFrom<String> for Chord {
+    type Error = NoChord;
+
+    fn try_from(text: String) -> Result<Self, NoChord> {
+        text.parse()
+    }
+}
+
+impl From<Chord> for String {
+    fn from(chord: Chord) -> Self {
+        chord.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chord(text: &str) -> Chord {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_chord_is_read_as_people_write_it_and_shown_in_one_way() {
+        for (written, shown) in [
+            ("ctrl+o", "ctrl+o"),
+            ("Shift+Control+T", "ctrl+shift+t"),
+            ("super+ctrl+ctrl+Left", "ctrl+meta+left"),
+            ("F12", "f12"),
+            ("ctrl++", "ctrl+="),
+            ("ctrl+!", "ctrl+1"),
+        ] {
+            assert_eq!(chord(written).to_string(), shown, "{written}");
+        }
+        for wrong in ["", "ctrl+", "hyper+o", "ctrl+oo", "o+ctrl", "+", "ctrl+é"] {
+            let error = wrong.parse::<Chord>().unwrap_err();
+            assert!(error.to_string().starts_with(&format!("`{wrong}` is no chord")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_known_by_its_keysym_by_its_place_and_by_its_name() {
+        let by = |keysym, scancode| Key { keysym, scancode };
+        let control = by(0xffe3, None);
+        let complete = |text, key| chord(text).is_complete([control, key].into_iter());
+        assert!(complete("ctrl+1", by(0x21, None)), "an exclamation mark is a shifted 1");
+        assert!(complete("ctrl+left", by(0xff51, None)));
+        assert!(complete("ctrl+left", by(0, Some(0xcb))));
+        assert!(!complete("ctrl+left", by(0xff53, None)));
+        assert!(complete("f12", by(0xffc9, None)));
+        assert!(!complete("ctrl+alt+delete", by(0xffff, None)));
+
+        let held = [Modifier::Control];
+        assert!(chord("ctrl+o").is_pressed("O", "KeyO", &held));
+        assert!(chord("ctrl+o").is_pressed("щ", "KeyO", &held), "by its place");
+        assert!(!chord("ctrl+o").is_pressed("o", "KeyO", &[]));
+        assert!(chord("alt+left").is_pressed("ArrowLeft", "ArrowLeft", &[Modifier::Alt]));
+        assert!(chord("ctrl+space").is_pressed(" ", "", &held));
+        assert!(chord("f12").is_pressed("F12", "F12", &held));
+        assert!(!chord("f1").is_pressed("F12", "F12", &held));
     }
 }

@@ -19,7 +19,7 @@
 use std::collections::VecDeque;
 
 use super::Dialect;
-use super::chords::{Chord, Key, Modifier};
+use super::chords::{Chord, Key};
 use super::message::{ClientMessage, pseudo_encoding};
 
 /// More keys than hands can hold. Of more, the oldest is let go.
@@ -32,6 +32,9 @@ const NOTIFY: u32 = 1 << 27;
 const PROVIDE: u32 = 1 << 28;
 /// Flags and one size for each of 16 formats; more is not kept.
 const MOST_CAPS: usize = 64;
+
+/// The bit of the right mouse button (RFC 6143, section 7.5.5).
+pub const RIGHT_BUTTON: u16 = 0b100;
 
 /// What a viewer may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -74,8 +77,8 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             clipboard: Clipboard { inward: true, outward: true },
-            refused_chords: vec![Chord::new(&[Modifier::Control], 'o')],
-            refused_buttons: 0b100,
+            refused_chords: vec![Chord::open_file()],
+            refused_buttons: RIGHT_BUTTON,
             resize: false,
         }
     }

@@ -29,8 +29,8 @@ mod parser;
 #[cfg(test)]
 mod tests;
 
-pub use chords::{Chord, Modifier};
-pub use gate::{Clipboard, Dropped, Gate, Policy, Role, Verdict};
+pub use chords::{Chord, Modifier, NoChord};
+pub use gate::{Clipboard, Dropped, Gate, Policy, RIGHT_BUTTON, Role, Verdict};
 pub use handshake::{
     Connecting, HandshakeError, ServerInit, Step, VERSION, Viewing, vnc_authentication,
 };

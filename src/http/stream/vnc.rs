@@ -14,7 +14,7 @@ use tracing::{Instrument as _, debug, info_span};
 use super::{Named, asked, over, session_of, turn_away, wrong_credentials};
 use crate::actors::session::{Connected, Shortcut, Watch, Watching};
 use crate::domain::ids::SessionId;
-use crate::domain::rfb::{ClientMessage, Policy};
+use crate::domain::rfb::ClientMessage;
 use crate::http::bridge::{self, Close, Endpoint, Limits, OnInput};
 use crate::http::caller::Visitor;
 use crate::http::front::Front;
@@ -83,9 +83,8 @@ async fn serve(socket: bridge::Socket, watching: Watching, visitor: Visitor, fro
         }
     };
     let on_input = hears(&connected, &front);
-    let limits = Limits::default();
-    let ended =
-        bridge::run(socket, endpoint, followed, Policy::default(), limits, on_input, stop).await;
+    let (policy, limits) = (front.policy.clone(), Limits::default());
+    let ended = bridge::run(socket, endpoint, followed, policy, limits, on_input, stop).await;
     debug!("a viewer has left: {}", ended.why);
     drop((seat, connected));
 }

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::domain::rfb::{Modifier, Policy};
+
 /// Beyond every page, in pixels.
 const FARTHEST: f64 = 10_000.0;
 /// The longest name of a key.
@@ -12,9 +14,14 @@ const LONGEST_NAME: usize = 32;
 const LONGEST_TEXT: usize = 32;
 /// The longest address, in bytes.
 const LONGEST_ADDRESS: usize = 2083;
-/// Alt, Control, Meta, Shift.
+/// The bits of `modifiers`, which DevTools reads.
 const MODIFIERS: u32 = 0b1111;
-const CONTROL: u32 = 0b0010;
+const BITS: [(u32, Modifier); 4] = [
+    (0b0001, Modifier::Alt),
+    (0b0010, Modifier::Control),
+    (0b0100, Modifier::Meta),
+    (0b1000, Modifier::Shift),
+];
 /// The greatest code of a virtual key that means one.
 const LAST_KEY_CODE: u32 = 0xfe;
 
@@ -67,6 +74,20 @@ pub(super) enum Button {
     Forward,
 }
 
+impl Button {
+    /// As [`Policy::refused_buttons`] has it.
+    const fn bit(self) -> u16 {
+        match self {
+            Self::None => 0,
+            Self::Left => 1,
+            Self::Middle => 1 << 1,
+            Self::Right => 1 << 2,
+            Self::Back => 1 << 7,
+            Self::Forward => 1 << 8,
+        }
+    }
+}
+
 /// Pressing, letting go of and moving the pointer.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -83,9 +104,9 @@ pub(super) struct Mouse {
 }
 
 impl Mouse {
-    /// None for the right button, which opens a menu that a screencast does not show.
-    pub fn allowed(self) -> Option<Self> {
-        (self.button != Button::Right).then_some(self)
+    /// None for a button that is refused.
+    pub fn allowed(self, policy: &Policy) -> Option<Self> {
+        (self.button.bit() & policy.refused_buttons == 0).then_some(self)
     }
 
     /// For `Input.dispatchMouseEvent`.
@@ -156,13 +177,16 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// None for what is no key, and for Ctrl+O, which opens a dialog of files.
-    pub fn allowed(self) -> Option<Self> {
+    /// None for what is no key, and for one that completes a refused chord.
+    pub fn allowed(self, policy: &Policy) -> Option<Self> {
         let names = [&self.key, &self.code].into_iter().all(|name| name.len() <= LONGEST_NAME);
         let text = self.text.as_ref().is_none_or(|text| text.len() <= LONGEST_TEXT);
-        let opens = self.modifiers & CONTROL != 0 && self.key.eq_ignore_ascii_case("o");
+        let held: Vec<Modifier> =
+            BITS.iter().filter(|(bit, _)| self.modifiers & bit != 0).map(|(_, it)| *it).collect();
+        let mut refused = policy.refused_chords.iter();
+        let refused = refused.any(|chord| chord.is_pressed(&self.key, &self.code, &held));
         let up = self.event_type == KeyKind::Up;
-        (names && text && (up || !opens)).then_some(self)
+        (names && text && (up || !refused)).then_some(self)
     }
 
     /// For `Input.dispatchKeyEvent`.
@@ -209,8 +233,8 @@ mod tests {
     #[track_caller]
     fn params(event: Value) -> Option<Value> {
         match serde_json::from_value(event).unwrap() {
-            Event::Mouse(mouse) => Some(mouse.allowed()?.params()),
-            Event::Key(key) => Some(key.allowed()?.params()),
+            Event::Mouse(mouse) => Some(mouse.allowed(&Policy::default())?.params()),
+            Event::Key(key) => Some(key.allowed(&Policy::default())?.params()),
             Event::Wheel(wheel) => Some(wheel.params()),
             Event::Navigate { url } => address(&url).map(|url| url.as_str().into()),
             Event::GoBack | Event::GoForward | Event::Reload => Some(Value::Null),

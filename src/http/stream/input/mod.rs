@@ -314,7 +314,7 @@ impl Driving {
             Event::GoBack => return self.travel(-1),
             Event::GoForward => return self.travel(1),
             Event::Reload => ("Page.reload", json!({})),
-            Event::Mouse(mouse) => match mouse.allowed() {
+            Event::Mouse(mouse) => match mouse.allowed(&self.front.policy) {
                 Some(mouse) => {
                     self.held.mouse(&mouse);
                     ("Input.dispatchMouseEvent", mouse.params())
@@ -322,7 +322,7 @@ impl Driving {
                 None => return Ok(None),
             },
             Event::Wheel(wheel) => ("Input.dispatchMouseEvent", wheel.params()),
-            Event::Key(key) => match key.allowed() {
+            Event::Key(key) => match key.allowed(&self.front.policy) {
                 Some(key) => {
                     self.held.key(&key);
                     ("Input.dispatchKeyEvent", key.params())
