@@ -1,4 +1,5 @@
-// When to try again: soon at first, then ever later, and not all viewers at the same moment.
+// When to try again: soon at first, then ever later, and not all viewers at the same moment. And when
+// not to.
 
 export interface BackoffOptions {
     readonly first: number;
@@ -33,4 +34,13 @@ export class Backoff {
     reset(): void {
         this.#tries = 0;
     }
+}
+
+/**
+ * Whether the server shut this viewer out, and would do so again: for its credentials or its missing
+ * name (1002), or because it was put out or its ticket is over (1008).
+ */
+export function shutsOut({ code, reason }: { readonly code: number; readonly reason: string }): boolean {
+    // A machine that slept reads this when it wakes; nobody put it out.
+    return code === 1002 || (code === 1008 && reason !== "viewer-silent");
 }

@@ -1,9 +1,9 @@
 // The message channel of a session: JSON in text frames, each with a `kind`.
 
-import { Backoff } from "./backoff";
+import { Backoff, shutsOut } from "./backoff";
 
 export type Outgoing =
-    | { readonly kind: "take-control" | "cede-control" | "get-browser-url" | "clipboard-copy" }
+    | { readonly kind: "take-control" | "cede-control" | "get-browser-url" | "clipboard-copy" | "ping" }
     | { readonly kind: "ask-for-clipboard-response" | "clipboard-paste"; readonly text: string };
 
 export interface Incoming {
@@ -12,64 +12,62 @@ export interface Incoming {
 }
 
 export interface ChannelEvents {
-    onOpen(): void;
+    /** `away` is for how long nothing had come, in milliseconds; 0 at the first time. */
+    onOpen(away: number): void;
     /** It was open, and is being dialled again. */
     onLost(): void;
-    /** It never opened; the server has none, or not for this viewer. */
+    /** It has never opened so far: the server may have none. It is dialled all the same. */
     onAbsent(): void;
+    /** The server wants no more of this viewer. It is not dialled again. */
+    onShutOut(): void;
+    /** An open socket was dead, and the page's other sockets may be as well. `onLost` came before. */
+    onSilent(): void;
     onMessage(message: Incoming): void;
 }
 
-/** Failures to open at all, after which a server is taken to have no such channel. */
-const TRIES = 2;
+/** Failures from the page's beginning, after which a server is taken to have no such channel. */
+const TRIES_BEFORE_ABSENT = 4;
+/** A socket that has not opened by then never will. */
+const PATIENCE_MS = 12_000;
+/** A connection that held this long was a success: the next failure starts small again. */
+const STEADY_MS = 5_000;
+/** Between two questions that the server has to answer. */
+const BEAT_MS = 20_000;
+/** A socket over which nothing comes for so long after a question is dead. */
+const ANSWER_MS = 10_000;
 
 export class Channel {
     #socket: WebSocket | null = null;
+    /** Whether it ever opened: then the server has one. */
     #opened = false;
-    #stopped = false;
+    #heardAt: number | null = null;
+    /** The next dial, while one is waited for. */
     #timer: number | undefined;
+    #beat: number | undefined;
+    /** Runs out when a question stays without any answer. */
+    #doubt: number | undefined;
     readonly #backoff = new Backoff({ first: 500, most: 15_000 });
 
     constructor(
         private readonly address: () => string,
         private readonly events: ChannelEvents,
-    ) {}
+    ) {
+        // A network that changed, or a machine that slept, kills sockets without a word.
+        window.addEventListener("online", () => this.#check());
+        document.addEventListener("visibilitychange", () => {
+            if (!document.hidden) this.#check();
+        });
+    }
 
     start(): void {
-        this.#stopped = false;
-        window.clearTimeout(this.#timer);
-        const socket = new WebSocket(this.address());
-        let open = false;
-        let held: number | undefined;
-        socket.addEventListener("open", () => {
-            open = true;
-            this.#opened = true;
-            held = window.setTimeout(() => this.#backoff.reset(), 5_000);
-            this.events.onOpen();
-        });
-        socket.addEventListener("message", ({ data }) => this.#onFrame(data));
-        socket.addEventListener("close", ({ code }) => {
-            window.clearTimeout(held);
-            if (this.#stopped || this.#socket !== socket) return;
-            this.#socket = null;
-            // 1002 and 1013 are refusals by a server that accepts first and closes then.
-            const refused = !open || code === 1002 || code === 1013;
-            const wait = this.#backoff.next();
-            if (refused && (!this.#opened || code !== 1006) && this.#backoff.tries >= TRIES) {
-                this.events.onAbsent();
-                return;
-            }
-            if (open) this.events.onLost();
-            this.#timer = window.setTimeout(() => this.start(), wait);
-        });
-        this.#socket = socket;
+        this.stop();
+        this.#dial();
     }
 
     stop(): void {
-        this.#stopped = true;
         window.clearTimeout(this.#timer);
-        this.#socket?.close(1000);
-        this.#socket = null;
+        this.#timer = undefined;
+        this.#drop();
     }
 
     /** Whether it went out. */
@@ -77,6 +75,71 @@ export class Channel {
         if (this.#socket?.readyState !== WebSocket.OPEN) return false;
         this.#socket.send(JSON.stringify(message));
         return true;
+    }
+
+    #dial(): void {
+        this.#timer = undefined;
+        const socket = new WebSocket(this.address());
+        this.#socket = socket;
+        let open = false;
+        let steady: number | undefined;
+        const patience = window.setTimeout(() => socket.close(), PATIENCE_MS);
+        socket.addEventListener("open", () => {
+            window.clearTimeout(patience);
+            if (this.#socket !== socket) return;
+            open = true;
+            this.#opened = true;
+            steady = window.setTimeout(() => this.#backoff.reset(), STEADY_MS);
+            this.#beat = window.setInterval(() => this.#check(), BEAT_MS);
+            this.events.onOpen(this.#heardAt === null ? 0 : Date.now() - this.#heardAt);
+        });
+        socket.addEventListener("message", ({ data }) => {
+            if (this.#socket !== socket) return;
+            this.#heardAt = Date.now();
+            window.clearTimeout(this.#doubt);
+            this.#doubt = undefined;
+            this.#onFrame(data);
+        });
+        socket.addEventListener("close", (close) => {
+            window.clearTimeout(patience);
+            window.clearTimeout(steady);
+            if (this.#socket !== socket) return;
+            this.#drop();
+            if (shutsOut(close)) {
+                this.events.onShutOut();
+                return;
+            }
+            this.#timer = window.setTimeout(() => this.#dial(), this.#backoff.next());
+            if (open) this.events.onLost();
+            else if (!this.#opened && this.#backoff.tries === TRIES_BEFORE_ABSENT) this.events.onAbsent();
+        });
+    }
+
+    /** Asks for a sign of life; where a dial is waited for, that is made now. */
+    #check(): void {
+        if (this.#timer !== undefined) {
+            window.clearTimeout(this.#timer);
+            this.#dial();
+        } else if (this.send({ kind: "ping" })) {
+            this.#doubt ??= window.setTimeout(() => this.#onSilence(), ANSWER_MS);
+        }
+    }
+
+    #onSilence(): void {
+        this.#drop();
+        this.events.onLost();
+        this.events.onSilent();
+        this.#dial();
+    }
+
+    /** Lets go of the socket without waiting for its end: a dead one takes long to close. */
+    #drop(): void {
+        window.clearInterval(this.#beat);
+        window.clearTimeout(this.#doubt);
+        this.#doubt = undefined;
+        const socket = this.#socket;
+        this.#socket = null;
+        socket?.close(1000);
     }
 
     #onFrame(data: unknown): void {

@@ -4,7 +4,7 @@
 export type Role = "watch" | "control";
 
 export interface Control {
-    /** The message channel: not known yet, there, gone for a moment, or not offered. */
+    /** The message channel: not known yet, there, gone for now, or not offered so far. */
     readonly channel: "unknown" | "open" | "lost" | "absent";
     /** Whether this server tells who has control. Others do as asked and say nothing. */
     readonly announced: boolean;
@@ -37,7 +37,7 @@ export interface ControlMessage {
 }
 
 export type ControlEvent =
-    | { readonly kind: "opened" | "lost" | "absent" | "take" | "cede" }
+    | { readonly kind: "opened" | "lost" | "absent" | "take" | "cede" | "forget" }
     | { readonly kind: "said"; readonly message: ControlMessage }
     | { readonly kind: "refused"; readonly why: string };
 
@@ -49,6 +49,11 @@ export function after(control: Control, event: ControlEvent): Control {
             return { ...control, channel: "lost" };
         case "absent":
             return { ...control, channel: "absent", wanted: false };
+        case "forget": {
+            // The server has given it to the agent by now, which must not be interrupted unasked.
+            const holder = control.holder === "you" ? "agent" : control.holder;
+            return { ...control, wanted: false, holder };
+        }
         case "take": {
             const holder = control.announced ? control.holder : "you";
             return { ...control, wanted: true, holder, refused: null };

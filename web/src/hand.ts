@@ -1,7 +1,7 @@
 // Keys, clicks and the wheel on the screencast, which go to the page over DevTools: how whoever has
 // control goes on while the live picture cannot be had.
 
-import { Backoff } from "./backoff";
+import { Backoff, shutsOut } from "./backoff";
 
 export interface Size {
     readonly width: number;
@@ -25,6 +25,26 @@ const NAMED: Readonly<Record<number, readonly [name: string, code: number]>> = {
 
 /** A line of a wheel that counts lines, in pixels. */
 const LINE = 40;
+/** A finger that moves less than this is a tap. */
+const SLOP = 8;
+/** A connection that held this long was a success: the next failure starts small again. */
+const STEADY_MS = 5_000;
+/** The session is unknown or at its end. */
+const NOT_FOUND = 4404;
+
+interface Key {
+    readonly key: string;
+    readonly code: string;
+    readonly keyCode: number;
+}
+
+/** A finger on the picture. */
+interface Finger {
+    readonly id: number;
+    readonly start: PointerEvent;
+    last: PointerEvent;
+    dragging: boolean;
+}
 
 export class Hand {
     #active = false;
@@ -33,6 +53,10 @@ export class Hand {
     #socket: WebSocket | null = null;
     #timer: number | undefined;
     #movement: MouseEvent | null = null;
+    /** What is down in the page, and must be let go there: keys by their place, and buttons. */
+    readonly #keys = new Map<string, Key>();
+    readonly #buttons = new Set<number>();
+    #finger: Finger | null = null;
     readonly #backoff = new Backoff({ first: 500, most: 15_000 });
 
     constructor(
@@ -42,42 +66,55 @@ export class Hand {
         private readonly onReady: () => void,
     ) {
         surface.addEventListener("mousedown", (event) => {
-            if (!this.#active) return;
+            if (!this.#ready) return;
             event.preventDefault();
             surface.focus({ preventScroll: true });
+            this.#buttons.add(event.button);
             this.#mouse("mousePressed", event);
         });
-        // What was pressed in the picture may be let go beside it.
+        // What was pressed in the picture may be dragged and let go beside it.
         window.addEventListener("mouseup", (event) => {
-            if (this.#active) this.#mouse("mouseReleased", event);
+            if (this.#buttons.delete(event.button)) this.#mouse("mouseReleased", event);
         });
-        surface.addEventListener("mousemove", (event) => this.#moved(event));
+        window.addEventListener("mousemove", (event) => {
+            if (event.target === surface || this.#buttons.size > 0) this.#moved(event);
+        });
         surface.addEventListener("contextmenu", (event) => {
-            if (this.#active) event.preventDefault();
+            if (this.#ready) event.preventDefault();
         });
         surface.addEventListener(
             "wheel",
             (event) => {
-                if (!this.#active) return;
+                if (!this.#ready) return;
                 event.preventDefault();
                 const unit = event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? 1 : LINE;
-                const turned = { deltaX: event.deltaX * unit, deltaY: event.deltaY * unit };
-                this.#send({ type: "wheelEvent", ...this.#place(event), ...turned, ...held(event) });
+                this.#wheel(event, event.deltaX * unit, event.deltaY * unit);
             },
             { passive: false },
         );
-        for (const kind of ["keydown", "keyup"] as const) {
-            surface.addEventListener(kind, (event) => {
-                if (!this.#active || event.isComposing) return;
-                event.preventDefault();
-                const { key, code, keyCode } = event;
-                // AltGr is Control and Alt on some systems, and what it gives is a character.
-                const third = event.getModifierState("AltGraph");
-                const shortcut = event.metaKey || (!third && (event.ctrlKey || event.altKey));
-                const text = key.length === 1 && !shortcut ? key : null;
-                this.#key(kind === "keydown", { key, code, keyCode }, text, third ? null : event);
+        // A tap comes as a click of the mouse as well; a finger that is dragged comes only here.
+        surface.addEventListener("pointerdown", (event) => {
+            if (event.pointerType !== "touch") return;
+            const one = this.#ready && event.isPrimary;
+            this.#finger = one
+                ? { id: event.pointerId, start: event, last: event, dragging: false }
+                : null;
+        });
+        surface.addEventListener("pointermove", (event) => this.#drag(event));
+        for (const kind of ["pointerup", "pointercancel"] as const) {
+            surface.addEventListener(kind, ({ pointerId }) => {
+                if (this.#finger?.id === pointerId) this.#finger = null;
             });
         }
+        surface.addEventListener("keydown", (event) => this.#keyDown(event));
+        surface.addEventListener("keyup", (event) => {
+            if (!this.#ready || event.isComposing) return;
+            event.preventDefault();
+            if (this.#keys.delete(placeOf(event))) this.#key(false, event, null, keyModifiers(event));
+        });
+        // Whatever goes up elsewhere is not seen here.
+        surface.addEventListener("blur", () => this.#letGo());
+        window.addEventListener("blur", () => this.#letGo());
     }
 
     /** Whether what is done to the picture reaches the page, of this size in its own pixels. */
@@ -89,14 +126,22 @@ export class Hand {
         surface.tabIndex = active ? 0 : -1;
         if (active) {
             surface.removeAttribute("aria-hidden");
-            surface.focus({ preventScroll: true });
+            // Whoever is writing elsewhere goes on writing there; "Take control" is no such place.
+            const focused = document.activeElement ?? document.body;
+            const free =
+                focused === document.body ||
+                focused.id === "take" ||
+                surface.closest("#frame")?.contains(focused);
+            if (free) surface.focus({ preventScroll: true });
+            this.#backoff.reset();
             this.#dial();
         } else {
+            this.#letGo();
+            surface.blur();
             surface.setAttribute("aria-hidden", "true");
             window.clearTimeout(this.#timer);
             this.#socket?.close(1000);
-            this.#socket = null;
-            this.#ready = false;
+            this.#onGone();
         }
     }
 
@@ -110,26 +155,39 @@ export class Hand {
         const [key, keyCode] = NAMED[keysym] ?? [String.fromCodePoint(keysym & 0xffffff), 0];
         const text = keysym in NAMED ? null : key;
         const code = keysym in NAMED ? key : "";
-        for (const down of [true, false]) this.#key(down, { key, code, keyCode }, text, null);
+        for (const down of [true, false]) this.#key(down, { key, code, keyCode }, text, 0);
     }
 
     #dial(): void {
         const socket = new WebSocket(this.address());
         this.#socket = socket;
+        let steady: number | undefined;
+        socket.addEventListener("open", () => {
+            steady = window.setTimeout(() => this.#backoff.reset(), STEADY_MS);
+        });
         // The first message says so; later ones are about addresses, which are not gone to from here.
         socket.addEventListener("message", () => {
             if (this.#socket !== socket || this.#ready) return;
-            this.#backoff.reset();
             this.#ready = true;
             this.onReady();
         });
-        socket.addEventListener("close", () => {
+        socket.addEventListener("close", (close) => {
+            window.clearTimeout(steady);
             if (this.#socket !== socket) return;
-            this.#socket = null;
-            this.#ready = false;
+            this.#onGone();
             this.onReady();
+            if (shutsOut(close) || close.code === NOT_FOUND) return;
             this.#timer = window.setTimeout(() => this.#dial(), this.#backoff.next());
         });
+    }
+
+    /** What was down is let go by the server, when the socket ends. */
+    #onGone(): void {
+        this.#socket = null;
+        this.#ready = false;
+        this.#keys.clear();
+        this.#buttons.clear();
+        this.#finger = null;
     }
 
     #send(event: object): void {
@@ -138,7 +196,7 @@ export class Hand {
 
     /** Of many movements between two frames, the last one says all. */
     #moved(event: MouseEvent): void {
-        if (!this.#active) return;
+        if (!this.#ready) return;
         if (!this.#movement) requestAnimationFrame(() => this.#flushMovement());
         this.#movement = event;
     }
@@ -150,7 +208,25 @@ export class Hand {
         const pressed = ["left", "right", "middle"].find((_, bit) => event.buttons & (1 << bit));
         const button = pressed ?? "none";
         const moved = { type: "mouseEvent", eventType: "mouseMoved", button };
-        this.#send({ ...moved, ...this.#place(event), ...held(event) });
+        this.#send({ ...moved, ...this.#place(event), modifiers: modifiersOf(event) });
+    }
+
+    #wheel(at: MouseEvent, deltaX: number, deltaY: number): void {
+        const turned = { type: "wheelEvent", deltaX, deltaY };
+        this.#send({ ...turned, ...this.#place(at), modifiers: modifiersOf(at) });
+    }
+
+    /** The page follows the finger: it is scrolled where the drag began. */
+    #drag(event: PointerEvent): void {
+        const finger = this.#finger;
+        if (!this.#ready || finger?.id !== event.pointerId) return;
+        const { start, last } = finger;
+        const far = Math.hypot(event.clientX - start.clientX, event.clientY - start.clientY);
+        finger.dragging ||= far >= SLOP;
+        if (!finger.dragging) return;
+        finger.last = event;
+        const [from, to] = [this.#place(last), this.#place(event)];
+        this.#wheel(start, from.x - to.x, from.y - to.y);
     }
 
     #mouse(eventType: "mousePressed" | "mouseReleased", event: MouseEvent): void {
@@ -158,20 +234,32 @@ export class Hand {
         const button = BUTTONS[event.button] ?? "none";
         const clickCount = Math.max(1, event.detail);
         const pressed = { type: "mouseEvent", eventType, button, clickCount };
-        this.#send({ ...pressed, ...this.#place(event), ...held(event) });
+        this.#send({ ...pressed, ...this.#place(event), modifiers: modifiersOf(event) });
     }
 
-    #key(
-        down: boolean,
-        { key, code, keyCode }: { key: string; code: string; keyCode: number },
-        text: string | null,
-        event: KeyboardEvent | null,
-    ): void {
+    #keyDown(event: KeyboardEvent): void {
+        if (!this.#ready || event.isComposing) return;
+        event.preventDefault();
+        const { key } = event;
+        const shortcut = event.metaKey || (!isThird(event) && (event.ctrlKey || event.altKey));
+        const text = key.length === 1 && !shortcut ? key : null;
+        this.#key(true, event, text, keyModifiers(event));
+        // macOS tells of no key that goes up while Command is down.
+        if (event.metaKey && key !== "Meta") this.#key(false, event, null, keyModifiers(event));
+        else this.#keys.set(placeOf(event), { key, code: event.code, keyCode: event.keyCode });
+    }
+
+    #letGo(): void {
+        for (const key of this.#keys.values()) this.#key(false, key, null, 0);
+        this.#keys.clear();
+    }
+
+    #key(down: boolean, { key, code, keyCode }: Key, text: string | null, modifiers: number): void {
         const written = key === "Enter" ? "\r" : text;
         const eventType = !down ? "keyUp" : written === null ? "rawKeyDown" : "keyDown";
         const named = { type: "keyEvent", eventType, key, code, windowsVirtualKeyCode: keyCode };
         const more = down && written !== null ? { text: written } : {};
-        this.#send({ ...named, ...more, ...(event ? held(event) : {}) });
+        this.#send({ ...named, ...more, modifiers });
     }
 
     /** Where in the page it was: the picture is as large as fits, and in the middle. */
@@ -188,7 +276,27 @@ export class Hand {
 }
 
 /** As `Input.dispatchMouseEvent` counts them. */
-function held(event: MouseEvent | KeyboardEvent): { modifiers: number } {
+function modifiersOf(event: MouseEvent | KeyboardEvent): number {
     const bits = [event.altKey, event.ctrlKey, event.metaKey, event.shiftKey];
-    return { modifiers: bits.reduce((sum, down, bit) => sum | (down ? 1 << bit : 0), 0) };
+    return bits.reduce((sum, down, bit) => sum | (down ? 1 << bit : 0), 0);
+}
+
+function keyModifiers(event: KeyboardEvent): number {
+    return isThird(event) ? 0 : modifiersOf(event);
+}
+
+/** AltGr is Control and Alt on some systems, and what it gives is a character; so does Option. */
+function isThird(event: KeyboardEvent): boolean {
+    const { key, altKey, ctrlKey, metaKey } = event;
+    const option = isMac() && altKey && !ctrlKey && !metaKey && key.length === 1;
+    return option || event.getModifierState("AltGraph");
+}
+
+/** The same when a key goes down and up, although what it writes may differ. */
+function placeOf({ code, key }: KeyboardEvent): string {
+    return code || key;
+}
+
+function isMac(): boolean {
+    return navigator.platform.startsWith("Mac");
 }

@@ -70,13 +70,15 @@ export class Screen {
         this.#dial();
     }
 
+    /** Drops a connection that may be dead without knowing, and dials at once. */
+    redial(): void {
+        if (this.#link.state === "idle") return;
+        this.#drop();
+        this.#dial();
+    }
+
     stop(): void {
-        window.clearTimeout(this.#timer);
-        window.clearTimeout(this.#steady);
-        const rfb = this.#rfb;
-        this.#rfb = null;
-        this.#keepFrame();
-        rfb?.disconnect();
+        this.#drop();
         this.#become({ state: "idle" });
     }
 
@@ -159,6 +161,15 @@ export class Screen {
             tries: this.#backoff.tries,
             until: Date.now() + wait,
         });
+    }
+
+    #drop(): void {
+        window.clearTimeout(this.#timer);
+        window.clearTimeout(this.#steady);
+        const rfb = this.#rfb;
+        this.#rfb = null;
+        this.#keepFrame();
+        rfb?.disconnect();
     }
 
     #keepFrame(): void {

@@ -28,6 +28,10 @@ import { isFinal } from "./text";
 
 /** Failures to connect after which other pictures take the live one's place. */
 const TRIES_BEFORE_STILLS = 2;
+/** A connection that is not live by then has other pictures in its place as well. */
+const SLOW_MS = 4_000;
+/** For so long the server keeps control for a viewer that is away. */
+const GRACE_MS = 30_000;
 
 class View {
     readonly #api: Api;
@@ -50,6 +54,7 @@ class View {
     #casting: Size | null = null;
     #ended = false;
     #timer: number | undefined;
+    #slow: number | undefined;
 
     constructor(
         private readonly id: string,
@@ -98,9 +103,14 @@ class View {
             },
         });
         this.#channel = new Channel(() => this.#api.socket("messages", id, client), {
-            onOpen: () => this.#onChannelOpen(),
+            onOpen: (away) => this.#onChannelOpen(away),
             onLost: () => this.#change({ kind: "lost" }),
             onAbsent: () => this.#change({ kind: "absent" }),
+            onShutOut: () => {
+                this.#change({ kind: "lost" });
+                this.#change({ kind: "forget" });
+            },
+            onSilent: () => this.#screen.redial(),
             onMessage: (message) => this.#onMessage(message),
         });
         this.#clipboard = new Clipboard(this.#channel, this.#screen);
@@ -123,6 +133,7 @@ class View {
 
     stop(): void {
         window.clearTimeout(this.#timer);
+        window.clearTimeout(this.#slow);
         this.#ended = true;
         this.#screen.stop();
         this.#stopCast();
@@ -207,6 +218,7 @@ class View {
     // The picture.
 
     #onLink(link: Link): void {
+        window.clearTimeout(this.#slow);
         if (this.#ended) return;
         if (link.state === "live") {
             this.#stopCast();
@@ -215,6 +227,8 @@ class View {
             if (mayType(this.#control)) this.#screen.focus();
         } else if (link.state === "waiting" && link.tries >= TRIES_BEFORE_STILLS) {
             this.#cast.start();
+        } else if (link.state === "connecting") {
+            this.#slow = window.setTimeout(() => this.#cast.start(), SLOW_MS);
         }
         this.#renderLink();
     }
@@ -251,8 +265,9 @@ class View {
         this.#clipboard.allow(mayType(this.#control), this.#control.channel === "open");
     }
 
-    #onChannelOpen(): void {
+    #onChannelOpen(away: number): void {
         this.#change({ kind: "opened" });
+        if (away > GRACE_MS) this.#change({ kind: "forget" });
         // The server may have forgotten, or be another one: what was asked for is asked for again.
         if (this.#control.wanted) this.#channel.send({ kind: "take-control" });
         this.#channel.send({ kind: "get-browser-url" });

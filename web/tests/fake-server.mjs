@@ -212,7 +212,8 @@ class Rfb {
 
 /**
  * Starts one on a free loopback port. What it offers is changed by writing to the result:
- * `sessions`, `vnc` and `messages` (`"on"` or `"refused"`), `announces`, `held`.
+ * `sessions`, `vnc` and `messages` (`"on"` or `"refused"`), `announces`, `held`. Every kind of socket
+ * may also be a close, such as `[1013, "not ready"]`, which follows its acceptance at once.
  */
 export async function startFake({ picture = testPicture() } = {}) {
     const fake = {
@@ -223,7 +224,7 @@ export async function startFake({ picture = testPicture() } = {}) {
         messages: "on",
         /** The screencast: only where the display cannot be had. */
         cast: "refused",
-        /** The input of those who see it, and what came that way. */
+        /** The input of those who see it; and what came that way, with whether its sender had control. */
         cdp_input: "on",
         driven: [],
         /** Whether the server tells who has control. */
@@ -238,6 +239,8 @@ export async function startFake({ picture = testPicture() } = {}) {
         seen: [],
         said: [],
         shots: 0,
+        /** How often each kind of socket was asked for. */
+        dials: {},
         runs: new Map(),
         sockets: new Set(),
         base: "",
@@ -255,17 +258,21 @@ export async function startFake({ picture = testPicture() } = {}) {
         const kind = casts && url.searchParams.get("force_cdp") === "true" ? "cast" : one;
         const allowed =
             url.searchParams.get("apikey") === KEY || url.searchParams.get("ticket") === TICKET;
-        if (!kind || !allowed || fake[kind] !== "on") {
+        fake.dials[kind] = (fake.dials[kind] ?? 0) + 1;
+        if (!kind || !allowed || fake[kind] === "refused") {
             socket.end("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
             return;
         }
         upgrades.handleUpgrade(request, socket, head, (ws) => {
+            if (Array.isArray(fake[kind])) return void ws.close(...fake[kind]);
             ws.kind = kind;
             ws.client = url.searchParams.get("client_id");
             ws.protocols = request.headers["sec-websocket-protocol"] ?? "";
             fake.sockets.add(ws);
             ws.on("close", () => fake.sockets.delete(ws));
-            if (kind === "cast") {
+            if (fake[kind] === "silent") {
+                // Accepted, and never spoken to.
+            } else if (kind === "cast") {
                 ws.send(JSON.stringify({ status: "running" }));
                 const screenshot = png(fake.picture).toString("base64");
                 const { width, height } = fake.picture;
@@ -275,7 +282,7 @@ export async function startFake({ picture = testPicture() } = {}) {
             } else if (kind === "cdp_input") {
                 ws.send(JSON.stringify({ kind: "ready" }));
                 ws.on("message", (text) => {
-                    if (fake.held === ws.client) fake.driven.push(JSON.parse(text));
+                    fake.driven.push({ held: fake.held === ws.client, ...JSON.parse(text) });
                 });
             } else if (kind === "vnc" && fake.vncPort) {
                 bridge(ws, fake.vncPort);
@@ -291,6 +298,14 @@ export async function startFake({ picture = testPicture() } = {}) {
     /** Cuts the connections of one kind, as a broken network would. */
     fake.cut = (kind) => {
         for (const ws of fake.sockets) if (ws.kind === kind) ws.terminate();
+    };
+    /** Closes them, as the server does. */
+    fake.close = (kind, ...close) => {
+        for (const ws of fake.sockets) if (ws.kind === kind) ws.close(...close);
+    };
+    /** Lets them stay open and dead, as a network does that has forgotten them. */
+    fake.silence = () => {
+        for (const ws of fake.sockets) ws.dead = true;
     };
     fake.announce = () => {
         for (const ws of fake.sockets) if (ws.kind === "messages") tell(fake, ws);
@@ -390,8 +405,13 @@ function openMessages(fake, ws) {
     tell(fake, ws);
     ws.send(JSON.stringify({ kind: "browser-tabs", tabs: fake.tabs }));
     ws.on("message", (data) => {
+        if (ws.dead) return;
         const message = JSON.parse(String(data));
         fake.said.push(message);
+        if (message.kind === "ping") ws.send(JSON.stringify({ kind: "pong" }));
+        if (message.kind === "get-browser-url") {
+            ws.send(JSON.stringify({ kind: "browser-url", url: fake.tabs[0].url }));
+        }
         if (message.kind === "take-control") {
             if (fake.held !== null && fake.held !== ws.client) {
                 ws.send(

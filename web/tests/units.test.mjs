@@ -15,7 +15,7 @@ async function load(module) {
     return import(`data:text/javascript;base64,${Buffer.from(outputFiles[0].contents).toString("base64")}`);
 }
 
-const { Backoff } = await load("backoff");
+const { Backoff, shutsOut } = await load("backoff");
 const { after, initial, isAsking, mayType } = await load("control");
 const { inAddress } = await load("credentials");
 const { warning } = await load("draining");
@@ -32,6 +32,13 @@ test("waits grow to a bound, vary, and start small again", () => {
         assert.ok(wait >= 800 && wait <= 1200);
         assert.notEqual(wait, 1000);
     }
+});
+
+test("what a server will not change its mind about is known by its close", () => {
+    const final = [[1002, "client_id is missing"], [1008, "put-out"], [1008, "ticket-expired"]];
+    const passing = [[1000, ""], [1006, ""], [1008, "viewer-silent"], [1011, ""], [1013, "not ready"]];
+    assert.ok(final.every(([code, reason]) => shutsOut({ code, reason })));
+    assert.ok(!passing.some(([code, reason]) => shutsOut({ code, reason })));
 });
 
 test("credentials leave the address, and nothing else does", () => {
@@ -77,6 +84,9 @@ test("control survives the loss of the channel, until the server says otherwise"
     assert.equal(lost.wanted, true);
     const back = after(after(lost, { kind: "opened" }), said("agent"));
     assert.equal(back.wanted, true, "it is asked for again");
+    const forgotten = after(lost, { kind: "forget" });
+    assert.deepEqual([forgotten.wanted, forgotten.holder, mayType(forgotten)], [false, "agent", false]);
+    assert.equal(mayType(play("absent", "opened")), false, "a channel that comes late counts");
 });
 
 test("time, names and ends read as they should", () => {

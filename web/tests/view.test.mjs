@@ -197,6 +197,94 @@ test("control that the server takes away is not asked for again", async () => {
     await leave(page);
 });
 
+test("a message channel that comes late ends everybody's input", async () => {
+    fake.messages = "refused";
+    const page = await watching();
+    await holder(page, "everyone");
+    fake.messages = "on";
+    await holder(page, "agent");
+    assert.equal(await page.isEnabled("#take"), true);
+    await clickPicture(page, 0.5, 0.5);
+    assert.equal(pointers().length, 0, "a click went out without control");
+    await leave(page);
+});
+
+test("a server that is not ready yet has a message channel all the same", async () => {
+    fake.messages = [1013, "not ready"];
+    const page = await watching();
+    await eventually(() => assert.ok(fake.dials.messages >= 5), 12_000);
+    await holder(page, "agent");
+    fake.messages = "on";
+    await page.evaluate(() => window.dispatchEvent(new Event("online")));
+    await eventually(() => assert.ok([...fake.sockets].some(({ kind }) => kind === "messages")));
+    await page.waitForSelector("#take:enabled");
+    await leave(page);
+});
+
+test("who was put out does not come back, and who was only silent does", async () => {
+    const page = await watching();
+    await page.click("#take");
+    await holder(page, "you");
+    fake.close("messages", 1008, "viewer-silent");
+    await eventually(() => assert.equal(fake.dials.messages, 2));
+    await holder(page, "you");
+    fake.held = null;
+    fake.close("messages", 1008, "put-out");
+    await page.waitForSelector("#take:disabled");
+    await page.evaluate(() => window.dispatchEvent(new Event("online")));
+    await page.waitForTimeout(2_000);
+    assert.equal(fake.dials.messages, 2);
+    assert.equal(fake.held, null);
+    await holder(page, "agent");
+    await leave(page);
+});
+
+test("after a long absence control is not asked for again", async () => {
+    const page = await open(browser);
+    await page.clock.install();
+    await page.goto(address());
+    await link(page, "live");
+    await page.click("#take");
+    await holder(page, "you");
+    fake.messages = "refused";
+    fake.held = null;
+    fake.cut("messages");
+    await page.waitForSelector("#take:disabled");
+    await page.clock.fastForward(31_000);
+    fake.messages = "on";
+    await page.waitForSelector("#take:enabled", { timeout: 20_000 });
+    await page.waitForTimeout(300);
+    await holder(page, "agent");
+    assert.equal(fake.said.filter(({ kind }) => kind === "take-control").length, 1);
+    await leave(page);
+});
+
+test("sockets that died without a word are dialled again", async () => {
+    const page = await open(browser);
+    await page.clock.install();
+    await page.goto(address());
+    await link(page, "live");
+    const asked = () => fake.said.filter(({ kind }) => kind === "ping").length;
+    for (const [target, kind] of [["window", "online"], ["document", "visibilitychange"]]) {
+        const before = asked();
+        await page.evaluate(([target, kind]) => window[target].dispatchEvent(new Event(kind)), [target, kind]);
+        await eventually(() => assert.equal(asked(), before + 1));
+    }
+    await page.clock.fastForward(20_000);
+    await eventually(() => assert.equal(asked(), 3));
+    await page.clock.fastForward(11_000);
+    await page.waitForTimeout(300);
+    assert.deepEqual([fake.dials.messages, fake.dials.vnc], [1, 1], "it left a socket that lives");
+
+    fake.silence();
+    await page.clock.fastForward(20_000);
+    await page.clock.fastForward(10_000);
+    await eventually(() => assert.deepEqual([fake.dials.messages, fake.dials.vnc], [2, 2]));
+    await link(page, "live");
+    await page.waitForSelector("#take:enabled");
+    await leave(page);
+});
+
 test("it falls back to screenshots, and returns to the live picture", async () => {
     fake.vnc = "refused";
     const page = await open(browser);
@@ -248,7 +336,8 @@ test("whoever has control drives the page by its screencast while the display ca
     const box = await page.locator("#still").boundingBox();
     const [x, y] = [box.x + box.width / 4, box.y + box.height / 2];
     await page.mouse.click(x, y);
-    assert.deepEqual(fake.driven, [], "nobody has control");
+    await page.keyboard.press("a");
+    assert.equal(fake.dials.cdp_input, undefined, "it dialled without control");
 
     await page.click("#take");
     await page.waitForSelector('body[data-driven="true"]');
@@ -264,6 +353,7 @@ test("whoever has control drives the page by its screencast while the display ca
     // The page is twice as large as its picture.
     assert.ok(Math.abs(press.x - width / 2) < 2 && Math.abs(press.y - height) < 2, JSON.stringify(press));
     assert.ok(fake.driven.some(({ eventType }) => eventType === "mouseReleased"));
+    assert.ok(fake.driven.every(({ held }) => held), "it sent without control");
     const keys = fake.driven.filter(({ eventType }) => eventType === "keyDown");
     assert.deepEqual(keys.map(({ key, text, modifiers }) => [key, text, modifiers]), [["A", "A", 8], ["Enter", "\r", 0]]);
     assert.equal(fake.driven.find(({ type }) => type === "wheelEvent").deltaY, 120);
@@ -275,6 +365,154 @@ test("whoever has control drives the page by its screencast while the display ca
     await link(page, "live");
     await eventually(() => assert.ok(![...fake.sockets].some(({ kind }) => kind === "cdp_input")));
     assert.equal(await page.getAttribute("#still", "aria-hidden"), "true");
+    await leave(page);
+});
+
+/** A page that is cast, and driven by whoever looks at it. `at` gives a point of the picture. */
+async function driving(options, prepare) {
+    fake.vnc = "refused";
+    fake.cast = "on";
+    const page = await open(browser, options);
+    await prepare?.(page);
+    await page.goto(address());
+    await page.waitForSelector('body[data-stills="true"]');
+    await page.click("#take");
+    await page.waitForSelector('body[data-driven="true"]');
+    const box = await page.locator("#still").boundingBox();
+    const at = (x, y) => [box.x + box.width * x, box.y + box.height * y];
+    return { page, at };
+}
+
+const keys = () =>
+    fake.driven.filter(({ type }) => type === "keyEvent").map(({ eventType, key }) => `${eventType} ${key}`);
+
+test("no key stays down in a page that is driven", async () => {
+    const { page, at } = await driving();
+    await page.mouse.click(...at(0.5, 0.5));
+    await page.keyboard.down("Shift");
+    await page.evaluate(() => document.activeElement.blur());
+    await eventually(() => assert.deepEqual(keys(), ["rawKeyDown Shift", "keyUp Shift"]));
+    await page.keyboard.up("Shift");
+
+    await page.mouse.click(...at(0.5, 0.5));
+    await page.keyboard.down("b");
+    await page.evaluate(() => window.dispatchEvent(new Event("blur")));
+    await page.keyboard.up("b");
+    await eventually(() => assert.deepEqual(keys().slice(2), ["keyDown b", "keyUp b"]));
+
+    fake.driven.length = 0;
+    await page.keyboard.down("Meta");
+    await page.keyboard.down("c");
+    await eventually(() => assert.deepEqual(keys(), ["rawKeyDown Meta", "rawKeyDown c", "keyUp c"]));
+    await page.keyboard.up("c");
+    await page.keyboard.up("Meta");
+    await eventually(() => assert.deepEqual(keys().slice(3), ["keyUp Meta"]));
+    await leave(page);
+});
+
+test("a drag goes on beside the picture, and only what began in it is let go there", async () => {
+    const { page, at } = await driving();
+    await page.mouse.move(...at(0.5, 0.5));
+    await page.mouse.down();
+    await page.mouse.move(...at(0.5, 1.05));
+    await page.waitForTimeout(100);
+    await page.mouse.up();
+    const mouse = (what) => fake.driven.filter(({ eventType }) => eventType === what);
+    await eventually(() => assert.equal(mouse("mouseReleased").length, 1));
+    const { y, button } = mouse("mouseMoved").at(-1);
+    assert.ok(y > fake.picture.height * 2 && button === "left", `moved to ${y} with ${button}`);
+
+    await page.mouse.down();
+    await page.mouse.move(...at(0.5, 0.5));
+    await page.mouse.up();
+    await page.keyboard.press("Shift+F6");
+    await page.waitForTimeout(200);
+    assert.deepEqual([mouse("mousePressed").length, mouse("mouseReleased").length], [1, 1]);
+    await leave(page);
+});
+
+test("Option writes characters on a Mac", async () => {
+    const { page, at } = await driving({}, (page) =>
+        page.addInitScript(() => Object.defineProperty(navigator, "platform", { value: "MacIntel" })),
+    );
+    await page.mouse.click(...at(0.5, 0.5));
+    await page.evaluate(() => {
+        const init = { key: "@", code: "KeyL", altKey: true, cancelable: true };
+        document.activeElement.dispatchEvent(new KeyboardEvent("keydown", init));
+    });
+    await eventually(() => {
+        const { text, modifiers } = fake.driven.find(({ key }) => key === "@");
+        assert.deepEqual([text, modifiers], ["@", 0]);
+    });
+    await leave(page);
+});
+
+test("the page that is driven takes no focus from who writes elsewhere, and keeps none", async () => {
+    const { page } = await driving();
+    const focus = () => page.evaluate(() => document.activeElement.id);
+    assert.equal(await focus(), "still", "who has taken control may type at once");
+    fake.cut("cast");
+    await page.waitForSelector('body[data-driven="false"]');
+    assert.equal(await focus(), "");
+    await page.click("#clipboard-button");
+    await page.waitForSelector('body[data-driven="true"]');
+    assert.equal(await focus(), "clipboard-text");
+    await leave(page);
+});
+
+test("input that the server turns away is not offered again, and takes nothing from the browser", async () => {
+    fake.cdp_input = [4404, "it has ended"];
+    fake.vnc = "refused";
+    fake.cast = "on";
+    const page = await open(browser);
+    await page.goto(address());
+    await page.waitForSelector('body[data-stills="true"]');
+    await page.click("#take");
+    await eventually(() => assert.equal(fake.dials.cdp_input, 1));
+    await page.waitForTimeout(2_000);
+    assert.equal(fake.dials.cdp_input, 1);
+    await page.focus("#still");
+    const kept = await page.evaluate(() => {
+        const event = new KeyboardEvent("keydown", { key: "a", cancelable: true });
+        return document.activeElement.id === "still" && document.activeElement.dispatchEvent(event);
+    });
+    assert.ok(kept, "a key was lost");
+    await leave(page);
+});
+
+test("a finger scrolls the page that is driven, and a tap clicks", async () => {
+    const viewport = { width: 360, height: 740 };
+    const { page, at } = await driving({ viewport, hasTouch: true, isMobile: true });
+    assert.equal(await page.evaluate(() => getComputedStyle(document.querySelector("#still")).touchAction), "none");
+    await page.touchscreen.tap(...at(0.5, 0.5));
+    await eventually(() => assert.ok(fake.driven.some(({ eventType }) => eventType === "mouseReleased")));
+    assert.ok(!fake.driven.some(({ type }) => type === "wheelEvent"));
+
+    fake.driven.length = 0;
+    const devtools = await page.context().newCDPSession(page);
+    const touch = (type, ...points) =>
+        devtools.send("Input.dispatchTouchEvent", { type, touchPoints: points.map(([x, y]) => ({ x, y })) });
+    await touch("touchStart", at(0.5, 0.8));
+    for (const y of [0.7, 0.6, 0.5]) await touch("touchMove", at(0.5, y));
+    await touch("touchEnd");
+    const scrolled = () => fake.driven.reduce((sum, { deltaY }) => sum + (deltaY ?? 0), 0);
+    const whole = fake.picture.height * 2;
+    await eventually(() => assert.ok(Math.abs(scrolled() - whole * 0.3) < whole * 0.05, `${scrolled()}`));
+    assert.ok(!fake.driven.some(({ eventType }) => eventType === "mousePressed"));
+    await leave(page);
+});
+
+test("a connection that does not come to life has the screencast in its place", async () => {
+    fake.vnc = "silent";
+    fake.cast = "on";
+    const page = await open(browser);
+    await page.goto(address());
+    await page.waitForSelector('body[data-stills="true"]', { timeout: 8_000 });
+    assert.equal(fake.dials.vnc, 1);
+    fake.vnc = "on";
+    fake.cut("vnc");
+    await link(page, "live");
+    await eventually(() => assert.ok(![...fake.sockets].some(({ kind }) => kind === "cast")));
     await leave(page);
 });
 
