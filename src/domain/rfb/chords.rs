@@ -11,7 +11,7 @@ pub enum Modifier {
     Control,
     Shift,
     Alt,
-    /// Meta and Super.
+    /// Meta, Super and Hyper.
     Meta,
 }
 
@@ -38,10 +38,11 @@ impl Modifier {
 
     fn is(self, key: Key) -> bool {
         let (keysyms, scancodes): (&[u32], &[u32]) = match self {
-            Self::Control => (&[0xffe3, 0xffe4], &[0x1d, 0x9d, 0xe01d]),
+            Self::Control => (&[0xffe3, 0xffe4], &[0x1d, 0x9d]),
             Self::Shift => (&[0xffe1, 0xffe2], &[0x2a, 0x36]),
-            Self::Alt => (&[0xffe9, 0xffea], &[0x38, 0xb8, 0xe038]),
-            Self::Meta => (&[0xffe7, 0xffe8, 0xffeb, 0xffec], &[0xdb, 0xdc, 0xe05b, 0xe05c]),
+            // Meta stands on the Alt keys of a PC (xkb's `altwin`), and counts as both.
+            Self::Alt => (&[0xffe9, 0xffea, 0xffe7, 0xffe8], &[0x38, 0xb8]),
+            Self::Meta => (&[0xffe7, 0xffe8, 0xffeb, 0xffec, 0xffed, 0xffee], &[0xdb, 0xdc]),
         };
         keysyms.contains(&key.keysym) || key.scancode.is_some_and(|it| scancodes.contains(&it))
     }
@@ -85,12 +86,41 @@ impl Key {
         }
     }
 
+    /// Whether the server's keyboard has the key of this scancode. For any other it goes by the
+    /// keysym: so must the gate.
+    pub(super) const fn is_on_keyboard(scancode: u32) -> bool {
+        matches!(
+            scancode,
+            0x01..=0x53
+                | 0x56..=0x58
+                | 0x9c
+                | 0x9d
+                | 0xb5
+                | 0xb7
+                | 0xb8
+                | 0xc7..=0xc9
+                | 0xcb
+                | 0xcd
+                | 0xcf..=0xd3
+                | 0xdb..=0xdd
+        )
+    }
+
+    /// Whether the server presses Shift for it by itself: it is asked for what a key gives with Shift.
+    fn implies_shift(self) -> bool {
+        let char = char::from_u32(self.keysym);
+        self.scancode.is_none()
+            && char.is_some_and(|char| ROWS.iter().any(|(_, _, shifted)| shifted.contains(char)))
+    }
+
     fn has(self, cap: Cap) -> bool {
         let scancode_is = |code| self.scancode == Some(code);
         match cap {
             Cap::Char(char) => {
+                let keypad =
+                    KEYPAD.iter().any(|(keysym, it)| *keysym == self.keysym && *it == char);
                 let keysym = char::from_u32(self.keysym).map(unshifted);
-                keysym == Some(char) || position(char).is_some_and(scancode_is)
+                keysym == Some(char) || keypad || position(char).is_some_and(scancode_is)
             }
             Cap::Named(name) => NAMED.iter().any(|(it, keysyms, scancodes)| {
                 *it == name
@@ -107,7 +137,25 @@ const ROWS: [(u32, &str, &str); 4] = [
     (0x02, "1234567890-=", "!@#$%^&*()_+"),
     (0x10, "qwertyuiop[]", "QWERTYUIOP{}"),
     (0x1e, "asdfghjkl;'`", "ASDFGHJKL:\"~"),
-    (0x2c, "zxcvbnm,./", "ZXCVBNM<>?"),
+    (0x2b, "\\zxcvbnm,./", "|ZXCVBNM<>?"),
+];
+
+/// Keysyms of the keypad, and what they give.
+const KEYPAD: [(u32, char); 14] = [
+    (0xffb0, '0'),
+    (0xffb1, '1'),
+    (0xffb2, '2'),
+    (0xffb3, '3'),
+    (0xffb4, '4'),
+    (0xffb5, '5'),
+    (0xffb6, '6'),
+    (0xffb7, '7'),
+    (0xffb8, '8'),
+    (0xffb9, '9'),
+    (0xffab, '='), // A plus.
+    (0xffad, '-'),
+    (0xffae, '.'),
+    (0xffaf, '/'),
 ];
 
 /// Where the key is that gives this character without Shift.
@@ -126,27 +174,27 @@ fn unshifted(char: char) -> char {
 }
 
 /// Keys with a name, by their keysyms (X11's `keysymdef.h`, those of the keypad too) and by their XT
-/// scancodes, where those with the prefix e0 are written in two ways.
+/// scancodes; those with the prefix e0 have the highest bit set in its place.
 const NAMED: [(&str, &[u32], &[u32]); 27] = [
     ("escape", &[0xff1b], &[0x01]),
     ("backspace", &[0xff08], &[0x0e]),
-    ("tab", &[0xff09, 0xfe20], &[0x0f]),
-    ("enter", &[0xff0d, 0xff8d], &[0x1c, 0x9c, 0xe01c]),
-    ("space", &[0x20], &[0x39]),
-    ("insert", &[0xff63, 0xff9e], &[0x52, 0xd2, 0xe052]),
-    ("delete", &[0xffff, 0xff9f], &[0x53, 0xd3, 0xe053]),
-    ("home", &[0xff50, 0xff95], &[0x47, 0xc7, 0xe047]),
-    ("end", &[0xff57, 0xff9c], &[0x4f, 0xcf, 0xe04f]),
-    ("pageup", &[0xff55, 0xff9a], &[0x49, 0xc9, 0xe049]),
-    ("pagedown", &[0xff56, 0xff9b], &[0x51, 0xd1, 0xe051]),
-    ("left", &[0xff51, 0xff96], &[0x4b, 0xcb, 0xe04b]),
-    ("up", &[0xff52, 0xff97], &[0x48, 0xc8, 0xe048]),
-    ("right", &[0xff53, 0xff98], &[0x4d, 0xcd, 0xe04d]),
-    ("down", &[0xff54, 0xff99], &[0x50, 0xd0, 0xe050]),
-    ("f1", &[0xffbe], &[0x3b]),
-    ("f2", &[0xffbf], &[0x3c]),
-    ("f3", &[0xffc0], &[0x3d]),
-    ("f4", &[0xffc1], &[0x3e]),
+    ("tab", &[0xff09, 0xfe20, 0xff89], &[0x0f]),
+    ("enter", &[0xff0d, 0xff8d, 0xff0a, 0xfe34], &[0x1c, 0x9c]),
+    ("space", &[0x20, 0xff80], &[0x39]),
+    ("insert", &[0xff63, 0xff9e], &[0x52, 0xd2]),
+    ("delete", &[0xffff, 0xff9f], &[0x53, 0xd3]),
+    ("home", &[0xff50, 0xff95], &[0x47, 0xc7]),
+    ("end", &[0xff57, 0xff9c], &[0x4f, 0xcf]),
+    ("pageup", &[0xff55, 0xff9a], &[0x49, 0xc9]),
+    ("pagedown", &[0xff56, 0xff9b], &[0x51, 0xd1]),
+    ("left", &[0xff51, 0xff96], &[0x4b, 0xcb]),
+    ("up", &[0xff52, 0xff97], &[0x48, 0xc8]),
+    ("right", &[0xff53, 0xff98], &[0x4d, 0xcd]),
+    ("down", &[0xff54, 0xff99], &[0x50, 0xd0]),
+    ("f1", &[0xffbe, 0xff91], &[0x3b]),
+    ("f2", &[0xffbf, 0xff92], &[0x3c]),
+    ("f3", &[0xffc0, 0xff93], &[0x3d]),
+    ("f4", &[0xffc1, 0xff94], &[0x3e]),
     ("f5", &[0xffc2], &[0x3f]),
     ("f6", &[0xffc3], &[0x40]),
     ("f7", &[0xffc4], &[0x41]),
@@ -166,31 +214,99 @@ impl Chord {
     /// Whether the chord is complete when `keys` are down, in whichever order they went down: the
     /// X server repeats a key that is held, also with a modifier that came later.
     pub(super) fn is_complete(&self, keys: impl Iterator<Item = Key> + Clone) -> bool {
-        self.modifiers.iter().all(|modifier| keys.clone().any(|key| modifier.is(key)))
-            && keys.clone().any(|key| key.has(self.key))
+        let held = |modifier: Modifier, completing: Key| {
+            (modifier == Modifier::Shift && completing.implies_shift())
+                || keys.clone().any(|key| modifier.is(key))
+        };
+        keys.clone()
+            .filter(|key| key.has(self.key))
+            .any(|key| self.modifiers.iter().all(|modifier| held(*modifier, key)))
     }
 
-    /// Whether a key completes the chord, as DevTools names keys: by `KeyboardEvent.key` and
-    /// `KeyboardEvent.code` (W3C UI Events), with these modifiers down.
-    pub fn is_pressed(&self, key: &str, code: &str, held: &[Modifier]) -> bool {
+    /// Whether a key completes the chord, as DevTools names keys: by `KeyboardEvent.key`,
+    /// `KeyboardEvent.code` and `keyCode` (W3C UI Events), each of which a page may go by. These
+    /// modifiers are down.
+    pub fn is_pressed(&self, key: &str, code: &str, key_code: u32, held: &[Modifier]) -> bool {
         let is_key = match self.key {
             Cap::Char(char) => {
                 let mut given = key.chars();
                 let same = given.next().map(unshifted) == Some(char) && given.next().is_none();
-                let there = ["Key", "Digit"].iter().any(|kind| {
+                let there = ["Key", "Digit", "Numpad"].iter().any(|kind| {
                     let name = code.strip_prefix(kind);
                     name.is_some_and(|name| name.chars().eq([char.to_ascii_uppercase()]))
                 });
-                same || there
+                let mark = MARKS.iter().any(|(it, name, number)| {
+                    *it == char && (*name == code || *number == key_code)
+                });
+                let number = char.is_ascii_alphanumeric()
+                    && key_code == u32::from(char.to_ascii_uppercase());
+                same || there || mark || number
             }
-            Cap::Named(name) => [key, code].into_iter().any(|given| {
-                let given = given.strip_prefix("Arrow").unwrap_or(given);
-                given.eq_ignore_ascii_case(name) || (given == " " && name == "space")
-            }),
+            Cap::Named(name) => {
+                let is_named = [key, code].into_iter().any(|given| {
+                    let given = ["Arrow", "Numpad"]
+                        .iter()
+                        .find_map(|kind| given.strip_prefix(kind))
+                        .unwrap_or(given);
+                    given.eq_ignore_ascii_case(name) || (given == " " && name == "space")
+                });
+                is_named || KEY_CODES.iter().any(|(it, number)| *it == name && *number == key_code)
+            }
         };
-        is_key && self.modifiers.iter().all(|modifier| held.contains(modifier))
+        let shifted = key.chars().next().is_some_and(|char| unshifted(char) != char);
+        let held = |modifier: &Modifier| {
+            held.contains(modifier) || (*modifier == Modifier::Shift && shifted)
+        };
+        is_key && self.modifiers.iter().all(held)
     }
 }
+
+/// Keys of an American keyboard that are neither letters nor digits: what they give, their
+/// `KeyboardEvent.code` and their `keyCode`.
+const MARKS: [(char, &str, u32); 11] = [
+    ('-', "Minus", 189),
+    ('=', "Equal", 187),
+    ('[', "BracketLeft", 219),
+    (']', "BracketRight", 221),
+    (';', "Semicolon", 186),
+    ('\'', "Quote", 222),
+    ('`', "Backquote", 192),
+    ('\\', "Backslash", 220),
+    (',', "Comma", 188),
+    ('.', "Period", 190),
+    ('/', "Slash", 191),
+];
+
+/// The `keyCode` of the keys of [`NAMED`].
+const KEY_CODES: [(&str, u32); 27] = [
+    ("backspace", 8),
+    ("tab", 9),
+    ("enter", 13),
+    ("escape", 27),
+    ("space", 32),
+    ("pageup", 33),
+    ("pagedown", 34),
+    ("end", 35),
+    ("home", 36),
+    ("left", 37),
+    ("up", 38),
+    ("right", 39),
+    ("down", 40),
+    ("insert", 45),
+    ("delete", 46),
+    ("f1", 112),
+    ("f2", 113),
+    ("f3", 114),
+    ("f4", 115),
+    ("f5", 116),
+    ("f6", 117),
+    ("f7", 118),
+    ("f8", 119),
+    ("f9", 120),
+    ("f10", 121),
+    ("f11", 122),
+    ("f12", 123),
+];
 
 impl FromStr for Chord {
     type Err = NoChord;
@@ -287,13 +403,26 @@ mod tests {
         assert!(complete("f12", by(0xffc9, None)));
         assert!(!complete("ctrl+alt+delete", by(0xffff, None)));
 
-        let held = [Modifier::Control];
-        assert!(chord("ctrl+o").is_pressed("O", "KeyO", &held));
-        assert!(chord("ctrl+o").is_pressed("щ", "KeyO", &held), "by its place");
-        assert!(!chord("ctrl+o").is_pressed("o", "KeyO", &[]));
-        assert!(chord("alt+left").is_pressed("ArrowLeft", "ArrowLeft", &[Modifier::Alt]));
-        assert!(chord("ctrl+space").is_pressed(" ", "", &held));
-        assert!(chord("f12").is_pressed("F12", "F12", &held));
-        assert!(!chord("f1").is_pressed("F12", "F12", &held));
+        assert!(complete("ctrl+shift+i", by(0x49, None)), "the server presses Shift for it");
+        assert!(!complete("ctrl+shift+i", by(0x69, None)));
+        assert!(complete("ctrl+\\", by(0, Some(0x2b))));
+        assert!(complete("ctrl+0", by(0xffb0, None)), "of the keypad");
+        assert!(complete("f2", by(0xff92, None)), "of the keypad");
+        let meta = by(0xffe7, None);
+        assert!(chord("alt+left").is_complete([meta, by(0xff51, None)].into_iter()));
+
+        let control = [Modifier::Control];
+        let pressed = |text, key, code, number| chord(text).is_pressed(key, code, number, &control);
+        assert!(pressed("ctrl+o", "o", "KeyO", 79));
+        assert!(pressed("ctrl+o", "щ", "KeyO", 0), "by its place");
+        assert!(pressed("ctrl+o", "", "", 79), "by its number");
+        assert!(!chord("ctrl+o").is_pressed("o", "KeyO", 79, &[]));
+        assert!(pressed("ctrl+-", "ß", "Minus", 0));
+        assert!(pressed("ctrl+space", " ", "", 0));
+        assert!(pressed("ctrl+left", "", "", 37));
+        assert!(pressed("f12", "F12", "F12", 123));
+        assert!(!pressed("f1", "F12", "F12", 123));
+        assert!(pressed("ctrl+shift+i", "I", "KeyI", 73));
+        assert!(chord("alt+left").is_pressed("ArrowLeft", "ArrowLeft", 37, &[Modifier::Alt]));
     }
 }

@@ -185,10 +185,10 @@ impl Gate {
             ClientMessage::Key { down, keysym } => {
                 self.key(*down, Key { keysym: *keysym, scancode: None }, message)
             }
-            ClientMessage::QemuKey { down, keysym, keycode } if self.dialect.qemu_keys => {
-                // Without a scancode the servers go by the keysym.
-                let scancode = (*keycode != 0).then_some(*keycode);
-                self.key(*down, Key { keysym: *keysym, scancode }, message)
+            ClientMessage::QemuKey { down, keysym, keycode }
+                if self.dialect.qemu_keys && Key::is_on_keyboard(*keycode) =>
+            {
+                self.key(*down, Key { keysym: *keysym, scancode: Some(*keycode) }, message)
             }
             ClientMessage::QemuKey { keysym: 0, .. } => Verdict::Drop(Dropped::NoKeysym),
             ClientMessage::QemuKey { down, keysym, .. } => {

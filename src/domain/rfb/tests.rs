@@ -71,13 +71,22 @@ fn any_message() -> impl Strategy<Value = ClientMessage> {
             keysym,
             keycode
         }),
+        // Of keys that no keyboard has.
+        (any::<bool>(), any_keysym()).prop_map(|(down, keysym)| M::QemuKey {
+            down,
+            keysym,
+            keycode: 0x7fff
+        }),
     ]
 }
 
 /// Few keys, so that they meet again.
+fn any_keysym() -> impl Strategy<Value = u32> {
+    prop_oneof![Just(0xffe3), Just(0xffe4), Just(0x6f), Just(0x4f), 0x60..0x90u32]
+}
+
 fn any_key() -> impl Strategy<Value = ClientMessage> {
-    let keysym = prop_oneof![Just(0xffe3), Just(0xffe4), Just(0x6f), Just(0x4f), 0x60..0x90u32];
-    (any::<bool>(), keysym).prop_map(|(down, keysym)| ClientMessage::Key { down, keysym })
+    (any::<bool>(), any_keysym()).prop_map(|(down, keysym)| ClientMessage::Key { down, keysym })
 }
 
 proptest! {
@@ -215,7 +224,9 @@ struct Server {
 impl Server {
     fn take(&mut self, message: &ClientMessage) {
         use ClientMessage as M;
-        if let M::Key { down, keysym } | M::QemuKey { down, keysym, keycode: 0 } = message {
+        // It goes by the keysym where its keyboard has no such scancode, as TigerVNC does.
+        if let M::Key { down, keysym } | M::QemuKey { down, keysym, keycode: 0 | 0x54.. } = message
+        {
             set(&mut self.keysyms, *down, *keysym);
         } else if let M::QemuKey { down, keycode, .. } = message {
             set(&mut self.scancodes, *down, *keycode);
@@ -425,6 +436,25 @@ fn a_refused_chord_is_never_complete_in_whichever_order_it_is_pressed() {
     let qemu = |keysym, keycode| ClientMessage::QemuKey { down: true, keysym, keycode };
     assert_eq!(gate.judge(&qemu(0x61, 0x1d)), Verdict::Pass);
     assert_eq!(gate.judge(&qemu(0x62, 0x18)), Verdict::Drop(Dropped::Chord));
+    // And by the keysym where the server's keyboard has no such key.
+    assert_eq!(gate.judge(&qemu(0x61, 0x7fff)), Verdict::Replace(vec![key(true, 0x61)]));
+    assert_eq!(gate.judge(&qemu(0x6f, 0x7fff)), Verdict::Drop(Dropped::Chord));
+}
+
+#[test]
+fn the_policy_names_the_chords_and_the_buttons_that_are_refused() {
+    let policy = Policy {
+        refused_chords: vec!["ctrl+shift+i".parse().unwrap(), "f12".parse().unwrap()],
+        refused_buttons: 0,
+        ..Policy::default()
+    };
+    let mut gate = in_control(policy, Dialect::X11VNC);
+    assert_eq!(gate.judge(&pointer(0b100)), Verdict::Pass);
+    assert_eq!(gate.judge(&key(true, 0xffc9)), Verdict::Drop(Dropped::Chord));
+    assert_eq!(gate.judge(&key(true, 0xffe3)), Verdict::Pass);
+    assert_eq!(gate.judge(&key(true, 0x6f)), Verdict::Pass, "Ctrl+O is not among them");
+    // The server presses Shift by itself to write a capital letter.
+    assert_eq!(gate.judge(&key(true, 0x49)), Verdict::Drop(Dropped::Chord));
 }
 
 #[test]

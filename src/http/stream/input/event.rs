@@ -184,7 +184,8 @@ impl Key {
         let held: Vec<Modifier> =
             BITS.iter().filter(|(bit, _)| self.modifiers & bit != 0).map(|(_, it)| *it).collect();
         let mut refused = policy.refused_chords.iter();
-        let refused = refused.any(|chord| chord.is_pressed(&self.key, &self.code, &held));
+        let number = self.windows_virtual_key_code;
+        let refused = refused.any(|chord| chord.is_pressed(&self.key, &self.code, number, &held));
         let up = self.event_type == KeyKind::Up;
         (names && text && (up || !refused)).then_some(self)
     }
@@ -267,6 +268,26 @@ mod tests {
         let long = "k".repeat(33);
         let key = json!({ "type": "keyEvent", "eventType": "keyDown", "key": long });
         assert_eq!(params(key), None);
+    }
+
+    #[test]
+    fn what_is_refused_is_the_policys_to_say() {
+        let given = json!({ "refused_chords": ["f12"], "right_click": true });
+        let policy = serde_json::from_value::<crate::http::Settings>(given).unwrap().policy();
+        let Event::Mouse(right) = serde_json::from_value(json!({
+            "type": "mouseEvent", "eventType": "mousePressed", "x": 1, "y": 1, "button": "right",
+        }))
+        .unwrap() else {
+            panic!("a mouse event")
+        };
+        assert!(right.allowed(&policy).is_some());
+        let press = |key: &str, modifiers: u32| {
+            let event = json!({ "type": "keyEvent", "eventType": "rawKeyDown", "key": key, "modifiers": modifiers });
+            let Event::Key(key) = serde_json::from_value(event).unwrap() else { panic!("a key") };
+            key.allowed(&policy)
+        };
+        assert_eq!(press("F12", 0), None);
+        assert!(press("o", 2).is_some(), "it is not among them");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use self::held::Held;
 use super::line::Line;
 use super::pages::Pages;
 use super::subject::Subject;
-use super::{Named, asked, over, slowly, turn_away, wrong_credentials};
+use super::{Named, asked, not_let_in, over, slowly, turn_away};
 use crate::actors::session::{CedeControl, Connected, Join, Kind, TakeControl};
 use crate::domain::ids::SessionId;
 use crate::domain::session::SessionStatus;
@@ -56,8 +56,9 @@ pub async fn input(
     payload: Payload,
     front: Data<Front>,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let Ok(visitor) = visitor else {
-        return turn_away(&request, payload, wrong_credentials());
+    let visitor = match visitor {
+        Ok(visitor) => visitor,
+        Err(problem) => return turn_away(&request, payload, not_let_in(&problem)),
     };
     if visitor.visit.client.is_none() {
         let close = Close::new(CloseCode::Protocol, "client_id is missing");
