@@ -257,6 +257,8 @@ impl Signature {
         (status = 200, description = "The content", content_type = "application/octet-stream"),
         (status = 206, description = "The part that `Range` names"),
         (status = 304, description = "The client has it"),
+        (status = 412, description = "It is not what the client has"),
+        (status = 416, description = "The file has no such part; `Content-Range` has its length"),
         (status = 403, description = "There is neither a key nor a signature that holds"),
         (status = 404, description = "There is no such file"),
     ),
@@ -280,12 +282,21 @@ pub async fn content(
     };
     let file = opened.map_err(|cause| lost(&cause))?.map_err(|cause| lost(&cause))?;
     let media_type = record.media_type.parse().unwrap_or_else(|_odd| ContentType::octet_stream().0);
-    let file = file.set_content_type(media_type).disable_content_disposition();
-    let mut response = file.into_response(&request);
+    let disposition = HeaderValue::from_str(&disposition(&record)).map_err(|cause| {
+        error!("the name of artifact {id} is no header: {cause}");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the file cannot be named")
+    })?;
+    let mut response = if file.metadata().len() == 0 {
+        // Of nothing there are no parts.
+        HttpResponse::Ok().content_type(media_type).finish()
+    } else {
+        file.set_content_type(media_type)
+            .prefer_utf8(false)
+            .disable_content_disposition()
+            .into_response(&request)
+    };
     let headers = response.headers_mut();
-    if let Ok(disposition) = HeaderValue::from_str(&disposition(&record)) {
-        headers.insert(CONTENT_DISPOSITION, disposition);
-    }
+    headers.insert(CONTENT_DISPOSITION, disposition);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600, immutable"));
     Ok(response)
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
@@ -238,8 +238,10 @@ pub async fn answers(
 
     let (request, original) = answer.into_parts();
     let mut answer = from_framework_error(&request, &original).response();
-    if let Some(allow) = original.headers().get(ALLOW) {
-        answer.headers_mut().insert(ALLOW, allow.clone());
+    for name in [ALLOW, CONTENT_RANGE] {
+        if let Some(value) = original.headers().get(&name) {
+            answer.headers_mut().insert(name, value.clone());
+        }
     }
     Ok(ServiceResponse::new(request, answer))
 }
@@ -269,6 +271,8 @@ fn code_of(status: StatusCode) -> &'static str {
         StatusCode::FORBIDDEN => "forbidden",
         StatusCode::NOT_FOUND => "not_found",
         StatusCode::REQUEST_TIMEOUT => "request_timeout",
+        StatusCode::PRECONDITION_FAILED => "precondition_failed",
+        StatusCode::RANGE_NOT_SATISFIABLE => "range_not_satisfiable",
         StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "media_type_unsupported",
         StatusCode::SERVICE_UNAVAILABLE => "unavailable",

@@ -5,8 +5,8 @@ use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    CONTENT_SECURITY_POLICY, ETAG, HeaderValue, REFERRER_POLICY, RETRY_AFTER,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCEPT_RANGES, CONTENT_RANGE, CONTENT_SECURITY_POLICY, ETAG, HeaderValue, REFERRER_POLICY,
+    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::middleware::Next;
 
@@ -52,7 +52,7 @@ pub fn cors(settings: &Settings) -> Cors {
     let cors = Cors::default()
         .allow_any_method()
         .allow_any_header()
-        .expose_headers([request_id::HEADER, RETRY_AFTER, ETAG])
+        .expose_headers([request_id::HEADER, RETRY_AFTER, ETAG, ACCEPT_RANGES, CONTENT_RANGE])
         .supports_credentials()
         .max_age(3600);
     if settings.cors_origins.iter().any(|origin| origin == "*") {

@@ -56,7 +56,7 @@ async fn completes(client: &Client, session: &str, blocks: Value) -> Value {
 }
 
 /// How many processes there are that carry the marker of a session and have a word among their
-/// arguments.
+/// arguments, or at the beginning of a file's name.
 fn marked(session: &str, word: &str) -> usize {
     let marker = format!("GREENROOM_SESSION={session}");
     let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
@@ -64,7 +64,10 @@ fn marked(session: &str, word: &str) -> usize {
         .filter(|entry| {
             let read = |what| std::fs::read(entry.path().join(what)).unwrap_or_default();
             let marked = read("environ").split(|byte| *byte == 0).any(|it| it == marker.as_bytes());
-            marked && String::from_utf8_lossy(&read("cmdline")).contains(word)
+            let line = read("cmdline");
+            let mut arguments = line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+            marked
+                && arguments.any(|it| it.rsplit('/').next().is_some_and(|it| it.starts_with(word)))
         })
         .count()
 }
@@ -421,6 +424,10 @@ async fn files_pictures_and_records_of_a_run_can_all_be_fetched() {
         let range = [("range", "bytes=1-3")];
         let part = stranger.send_with(Method::GET, path, None, &range).await.unwrap();
         assert_eq!((part.status, &part.bytes[..]), (206, &bytes.bytes[1..4]), "{artifact:#}");
+        let beyond = [("range", "bytes=99999999-")];
+        let beyond = stranger.send_with(Method::GET, path, None, &beyond).await.unwrap();
+        assert_eq!(beyond.headers["content-range"], format!("bytes */{}", bytes.bytes.len()));
+        beyond.problem(416, "range_not_satisfiable");
         let text = String::from_utf8_lossy(&bytes.bytes).into_owned();
         match kind {
             "har" => assert!(text.contains("form.html") && text.contains("\"version\":\"1.2\"")),
