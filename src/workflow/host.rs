@@ -55,6 +55,11 @@ pub trait Devtools: fmt::Debug + Send + Sync + 'static {
     /// All events from now on, in order. Ends with the connection, or when the receiver falls
     /// more than a few thousand events behind.
     fn events(&self) -> mpsc::Receiver<DevtoolsEvent>;
+
+    /// Resolves when blocks may do something to the page: at once, unless a person has control.
+    fn turn(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// A block that begins.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, JoinAll, join_all};
+use futures_util::future::{BoxFuture, FutureExt as _, JoinAll, join_all};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -331,6 +331,16 @@ impl Browser {
         if state.version != before {
             self.shared.changed.send_replace(state.version);
         }
+    }
+
+    /// Waits while a person has control, and says whether one had.
+    pub(super) async fn gave_way(&self) -> bool {
+        let mut turn = self.shared.devtools.turn();
+        if (&mut turn).now_or_never().is_some() {
+            return false;
+        }
+        turn.await;
+        true
     }
 
     /// The first value that `look` gives, looked for after every event; none at the deadline or

@@ -281,7 +281,8 @@ impl Browser {
         })
     }
 
-    /// Waits until the first element of the locator is ready, and holds it.
+    /// Waits until the first element of the locator is ready and no person has control, and holds it.
+    /// The time in which a person had control does not count.
     pub(super) async fn ready(
         &self,
         target: Target<'_>,
@@ -289,8 +290,15 @@ impl Browser {
     ) -> Result<(Frame, Answer), PageError> {
         let locator = Locator::parse(target.selector)?;
         let function = "(...args) => greenroom.ready(...args)";
-        self.in_frame(target, function, |left| vec![json!(locator), json!(wants), json!(left)])
-            .await
+        loop {
+            let ready = self
+                .in_frame(target, function, |left| vec![json!(locator), json!(wants), json!(left)])
+                .await?;
+            if !self.gave_way().await {
+                return Ok(ready);
+            }
+            // What was ready before may be so no more.
+        }
     }
 
     /// Calls a method of the script in a frame at once; a reason against it is an error.

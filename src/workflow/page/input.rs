@@ -41,13 +41,17 @@ impl Browser {
     /// Clicks an element once it is visible, at rest, enabled and not covered, and waits for what
     /// the click loads.
     pub async fn click(&self, target: Target<'_>, how: &Clicking) -> Result<(), PageError> {
-        let deadline = Instant::now() + target.timeout;
+        let mut deadline = Instant::now() + target.timeout;
         let ready = if how.force { "forced" } else { "point" };
         let wants: &[&str] =
             if how.force { &["visible", ready] } else { &["visible", "stable", "enabled", ready] };
         let mut left = target.timeout;
         loop {
             let (frame, answer) = self.ready(Target { timeout: left, ..target }, wants).await?;
+            if Instant::now() >= deadline {
+                // A person had control in between.
+                deadline = Instant::now() + target.timeout;
+            }
             let (page, x, y) = self.place(&frame, &answer).await?;
             self.mouse(&page, "mouseMoved", x, y, "none", 0, how.modifiers).await?;
             if !how.force {
@@ -177,7 +181,6 @@ impl Browser {
         strokes: &[Stroke],
         timeout: Duration,
     ) -> Result<(), PageError> {
-        let deadline = Instant::now() + timeout;
         let session = match target {
             Some(target) => {
                 let (frame, _answer) = self.ready(target, &["visible", "enabled"]).await?;
@@ -187,8 +190,10 @@ impl Browser {
             None => self.working()?,
         };
         for stroke in strokes {
+            self.gave_way().await;
             self.stroke(&session, stroke).await?;
         }
+        let deadline = Instant::now() + timeout;
         let page = self.page_of(&session);
         self.settle(&page, deadline).await;
         Ok(())

@@ -86,7 +86,7 @@ impl RunHost {
         if let Err(cause) = agent.send(&Event::Start(Box::new(start))).await {
             return Ok(BlockEnded::failed("agent_unreachable", cause.to_string(), None));
         }
-        let end = heard(&mut hears, silence, most).await;
+        let end = heard(&mut hears, silence, most, || self.turn.wait_within()).await;
         if end.failure.as_ref().is_none_or(|failure| failure.code == "agent_failed") {
             stopping.stop = None; // It has ended by itself.
         }
@@ -95,19 +95,26 @@ impl RunHost {
     }
 }
 
-/// The end of the block, as the agent says it or as its time is over.
-async fn heard(
+/// The end of the block, as the agent says it or as its time is over. While a person has control, an
+/// agent can do nothing, and its time stands still.
+async fn heard<F: Future<Output = bool>>(
     hears: &mut mpsc::UnboundedReceiver<Said>,
     silence: Duration,
     most: Duration,
+    gave_way: impl Fn() -> F,
 ) -> BlockEnded {
-    let end = Instant::now() + most;
+    let mut end = Instant::now() + most;
     loop {
         let until = end.min(Instant::now() + silence);
         let said = match timeout_at(until, hears.recv()).await {
             Ok(Some(said)) => said,
             Ok(None) => return BlockEnded::failed("run_gone", "the run has ended", None),
             Err(_late) => {
+                let since = Instant::now();
+                if gave_way().await {
+                    end += since.elapsed();
+                    continue;
+                }
                 let message = if until >= end {
                     format!("the agent did not end within {} s", most.as_secs())
                 } else {
@@ -146,6 +153,8 @@ fn output(given: Value, status: BlockStatus) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use tokio::time::sleep;
 
     use super::*;
@@ -165,15 +174,26 @@ mod tests {
             }
             agent.send(said(SaidStatus::Completed, json!(["a"]))).unwrap();
         };
-        let (end, ()) = tokio::join!(heard(&mut hears, silence, most), speaks);
+        let (end, ()) = tokio::join!(heard(&mut hears, silence, most, || ready(false)), speaks);
         assert_eq!(end.status, BlockStatus::Completed);
         let expected = json!({ "status": "completed", "extracted_information": ["a"] });
         assert_eq!(end.output, Some(expected));
 
-        let end = heard(&mut hears, silence, most).await;
+        let end = heard(&mut hears, silence, most, || ready(false)).await;
         assert_eq!(end.status, BlockStatus::TimedOut);
         assert_eq!(end.failure.unwrap().message, "the agent said nothing for 10 s");
-        let end = heard(&mut hears, most, silence).await;
+        let end = heard(&mut hears, most, silence, || ready(false)).await;
         assert_eq!(end.failure.unwrap().message, "the agent did not end within 10 s");
+
+        // While a person has control, an agent can do nothing.
+        let took_over = std::cell::Cell::new(true);
+        let gave_way = || async {
+            sleep(Duration::from_secs(600)).await;
+            took_over.take()
+        };
+        let began = Instant::now();
+        let end = heard(&mut hears, silence, most, gave_way).await;
+        assert_eq!(end.failure.unwrap().message, "the agent said nothing for 10 s");
+        assert_eq!(began.elapsed(), Duration::from_secs(10 + 600 + 10 + 600));
     }
 }

@@ -4,6 +4,7 @@
 mod agent;
 mod code;
 mod trigger;
+mod turn;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,15 +15,16 @@ use serde_json::Value;
 use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::messages::{BeginBlock, EndBlock, Pause};
+use self::turn::{InTurn, Turn};
+
+use super::messages::Pause;
 use super::{Run, RunError};
 use crate::actors::ask::{Unanswered, WeakAddress};
 use crate::actors::passes::{Errand, Pass, Reach};
 use crate::actors::registry::Registry;
-use crate::actors::views::SessionView;
 use crate::actors::world::World;
 use crate::domain::ids::{ApiKeyId, ArtifactId, BlockRunId, OrganizationId, RunId, SessionId};
-use crate::domain::run::{ArtifactRecord, BlockStatus};
+use crate::domain::run::ArtifactRecord;
 use crate::domain::session::Failure;
 use crate::system::desktop::Directory;
 use crate::system::python::Python;
@@ -31,13 +33,11 @@ use crate::workflow::host::{BlockBegins, BlockEnded, Devtools, Host, HostError, 
 /// How long a person may take where the block does not say.
 const PAUSE: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// The label and type of the block that records a person's control.
-const TAKEOVER: &str = "takeover";
-
 /// What a run's blocks are handed.
 #[derive(Debug)]
 pub(super) struct RunHost {
     world: Arc<World>,
+    turn: Turn,
     run: WeakAddress<Run>,
     registry: WeakAddress<Registry>,
     id: RunId,
@@ -61,6 +61,7 @@ impl RunHost {
         let (handed, _) = watch::channel(0);
         Self {
             world: Arc::clone(world),
+            turn: Turn::new(world, address.clone(), run.record.organization, session),
             run: address,
             registry: run.registry.clone(),
             id: run.record.id,
@@ -122,53 +123,10 @@ impl RunHost {
         let desktop = view.and_then(|view| view.borrow().record.desktop.clone());
         let desktop =
             desktop.ok_or_else(|| host_error("session_ended", "the session has ended"))?;
-        self.world.browsers.dial(&desktop).await.map_err(|cause| {
+        let devtools = self.world.browsers.dial(&desktop).await.map_err(|cause| {
             host_error("devtools_unreachable", &format!("the browser does not answer: {cause}"))
-        })
-    }
-
-    async fn begin(&self, block: BlockBegins) -> Result<BlockRunId, HostError> {
-        let asked = self.run.ask(BeginBlock { block }).await;
-        asked.map_err(RunError::from).flatten().map_err(|cause| refused(&cause))
-    }
-
-    async fn end(&self, id: BlockRunId, end: BlockEnded) -> Result<(), HostError> {
-        let asked = self.run.ask(EndBlock { id, end }).await;
-        asked.map_err(RunError::from).flatten().map_err(|cause| refused(&cause))
-    }
-
-    /// Waits while a person has control. The wait is on record as a block of its own, of the type
-    /// `takeover`, from when to when and whose it was; a run that ends meanwhile closes it.
-    async fn wait_for_control(&self, before: &BlockBegins) -> Result<(), HostError> {
-        let Some(mut view) = self.world.views.session(self.organization, self.session) else {
-            return Ok(()); // The session has ended, which the block will find out.
-        };
-        loop {
-            let user = {
-                let view = view.borrow_and_update();
-                view.control.user().filter(|_user| !view.closing).cloned()
-            };
-            let Some(user) = user else { return Ok(()) };
-            let begins = BlockBegins {
-                parent: before.parent,
-                label: TAKEOVER.to_owned(),
-                block_type: TAKEOVER.to_owned(),
-                iteration: None,
-            };
-            let id = self.begin(begins).await?;
-            let back = |view: &SessionView| view.control.user().is_none() || view.closing;
-            let gone = view.wait_for(back).await.is_err();
-            let output = serde_json::json!({
-                "by": user.label,
-                "since": user.since,
-                "before": before.label,
-            });
-            let status = BlockStatus::Completed;
-            self.end(id, BlockEnded { status, output: Some(output), failure: None }).await?;
-            if gone {
-                return Ok(());
-            }
-        }
+        })?;
+        Ok(Arc::new(InTurn { devtools, turn: self.turn.clone() }))
     }
 
     async fn keep(&self, artifact: NewArtifact) -> Result<ArtifactId, HostError> {
@@ -250,14 +208,11 @@ impl Host for RunHost {
     }
 
     fn begin_block(&self, block: BlockBegins) -> BoxFuture<'_, Result<BlockRunId, HostError>> {
-        Box::pin(async move {
-            self.wait_for_control(&block).await?;
-            self.begin(block).await
-        })
+        Box::pin(self.turn.begin_in_turn(block))
     }
 
     fn end_block(&self, id: BlockRunId, end: BlockEnded) -> BoxFuture<'_, Result<(), HostError>> {
-        Box::pin(self.end(id, end))
+        Box::pin(self.turn.end(id, end))
     }
 
     fn store(&self, artifact: NewArtifact) -> BoxFuture<'_, Result<ArtifactId, HostError>> {

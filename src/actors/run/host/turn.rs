@@ -1,0 +1,138 @@
+//! Whose turn it is: while a person has control, a run waits, between blocks and within them.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::super::messages::{BeginBlock, EndBlock};
+use super::super::{Run, RunError};
+use super::refused;
+use crate::actors::ask::WeakAddress;
+use crate::actors::views::SessionView;
+use crate::actors::world::World;
+use crate::domain::ids::{BlockRunId, OrganizationId, SessionId};
+use crate::domain::run::BlockStatus;
+use crate::workflow::host::{
+    BlockBegins, BlockEnded, Devtools, DevtoolsError, DevtoolsEvent, HostError,
+};
+
+/// The label and type of the block that records a person's control.
+const TAKEOVER: &str = "takeover";
+
+/// Waits for a run's turn, and puts on record what it waited for.
+#[derive(Debug, Clone)]
+pub(super) struct Turn {
+    world: Arc<World>,
+    run: WeakAddress<Run>,
+    organization: OrganizationId,
+    session: SessionId,
+    /// The block under way, and its label.
+    within: Arc<Mutex<Option<(BlockRunId, String)>>>,
+}
+
+impl Turn {
+    pub(super) fn new(
+        world: &Arc<World>,
+        run: WeakAddress<Run>,
+        organization: OrganizationId,
+        session: SessionId,
+    ) -> Self {
+        let within = Arc::default();
+        Self { world: Arc::clone(world), run, organization, session, within }
+    }
+
+    pub(super) async fn begin(&self, block: BlockBegins) -> Result<BlockRunId, HostError> {
+        let asked = self.run.ask(BeginBlock { block }).await;
+        asked.map_err(RunError::from).flatten().map_err(|cause| refused(&cause))
+    }
+
+    pub(super) async fn end(&self, id: BlockRunId, end: BlockEnded) -> Result<(), HostError> {
+        let asked = self.run.ask(EndBlock { id, end }).await;
+        asked.map_err(RunError::from).flatten().map_err(|cause| refused(&cause))
+    }
+
+    /// Begins a block when nobody has control.
+    pub(super) async fn begin_in_turn(&self, block: BlockBegins) -> Result<BlockRunId, HostError> {
+        self.wait(block.parent, ("before", &block.label)).await?;
+        let label = block.label.clone();
+        let id = self.begin(block).await?;
+        *self.within.lock() = Some((id, label));
+        Ok(id)
+    }
+
+    /// Waits while a person has control, in the middle of a block, and says whether one had.
+    pub(super) async fn wait_within(&self) -> bool {
+        let within = self.within.lock().clone();
+        let (parent, label) = within.map_or((None, String::new()), |(id, it)| (Some(id), it));
+        // A run whose record cannot be written is ended by its own actor.
+        self.wait(parent, ("within", &label)).await.unwrap_or(false)
+    }
+
+    /// Waits while a person has control, and says whether one had. The wait is on record as a block of its own, of the type
+    /// `takeover`, from when to when and whose it was; a run that ends meanwhile closes it.
+    async fn wait(
+        &self,
+        parent: Option<BlockRunId>,
+        (when, label): (&str, &str),
+    ) -> Result<bool, HostError> {
+        let Some(mut view) = self.world.views.session(self.organization, self.session) else {
+            return Ok(false); // The session has ended, which the block will find out.
+        };
+        let mut waited = false;
+        loop {
+            let user = {
+                let view = view.borrow_and_update();
+                view.control.user().filter(|_user| !view.closing).cloned()
+            };
+            let Some(user) = user else { return Ok(waited) };
+            waited = true;
+            let begins = BlockBegins {
+                parent,
+                label: TAKEOVER.to_owned(),
+                block_type: TAKEOVER.to_owned(),
+                iteration: None,
+            };
+            let id = self.begin(begins).await?;
+            let back = |view: &SessionView| view.control.user().is_none() || view.closing;
+            let gone = view.wait_for(back).await.is_err();
+            let output = json!({ "by": user.label, "since": user.since, when: label });
+            let status = BlockStatus::Completed;
+            self.end(id, BlockEnded { status, output: Some(output), failure: None }).await?;
+            if gone {
+                return Ok(waited);
+            }
+        }
+    }
+}
+
+/// The browser of a run, whose blocks do nothing to it while a person has control.
+#[derive(Debug)]
+pub(super) struct InTurn {
+    pub devtools: Arc<dyn Devtools>,
+    pub turn: Turn,
+}
+
+impl Devtools for InTurn {
+    fn call(
+        &self,
+        session: Option<&str>,
+        method: &str,
+        params: Value,
+    ) -> BoxFuture<'static, Result<Value, DevtoolsError>> {
+        self.devtools.call(session, method, params)
+    }
+
+    fn events(&self) -> mpsc::Receiver<DevtoolsEvent> {
+        self.devtools.events()
+    }
+
+    fn turn(&self) -> BoxFuture<'static, ()> {
+        let turn = self.turn.clone();
+        Box::pin(async move {
+            turn.wait_within().await;
+        })
+    }
+}
