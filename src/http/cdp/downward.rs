@@ -11,7 +11,7 @@ use futures_util::{Stream, stream};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::domain::websocket::{Frames, close_frame};
@@ -22,6 +22,12 @@ const CHUNK: usize = 64 * 1024;
 
 /// How long a message of the browser's that is under way may take, once the driver's time is over.
 const FINISHING: Duration = Duration::from_secs(1);
+
+/// A driver that was sent nothing for so long is sent a ping: proxies end connections on which
+/// nothing passes, and while a person has control, drivers wait. Chromium ignores the pong (RFC 6455,
+/// section 5.5.3).
+const PING_AFTER: Duration = Duration::from_secs(20);
+const PING: &[u8] = &[0x89, 0];
 
 /// One direction of a driver's connection.
 pub(super) struct Downward {
@@ -64,6 +70,7 @@ enum Event {
     Over(Close),
     Refusal(Bytes),
     Browser(io::Result<Bytes>),
+    Quiet,
     TooLate,
 }
 
@@ -101,6 +108,7 @@ impl State {
                     self.phase = Phase::Finishing { close, until };
                 }
                 Event::Refusal(refusal) => return Some(Ok(refusal)),
+                Event::Quiet => return Some(Ok(Bytes::from_static(PING))),
                 Event::Browser(Ok(chunk)) if chunk.is_empty() => return None,
                 Event::Browser(Ok(chunk)) => {
                     let mut followed = chunk.clone();
@@ -138,6 +146,7 @@ impl State {
             read = from_browser.read_buf(&mut chunk) => {
                 Event::Browser(read.map(|_length| Bytes::from(chunk)))
             }
+            () = sleep(PING_AFTER), if until.is_none() && self.frames.is_between() => Event::Quiet,
         }
     }
 }
