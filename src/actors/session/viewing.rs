@@ -99,7 +99,13 @@ impl Handle<Join> for Session {
         Join { visit, kind }: Join,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Joined, SessionError>> {
-        if let Err(refusal) = self.desktop().and_then(|_there| self.admit(&visit, kind)) {
+        // A message channel needs no browser: who has control keeps it while one is brought back.
+        let there = match (&self.phase, kind) {
+            (Phase::Closing { .. }, _) => Err(SessionError::Closing),
+            (_, Kind::Messages) => Ok(()),
+            (_, Kind::Vnc | Kind::Input | Kind::Pictures) => self.desktop().map(|_there| ()),
+        };
+        if let Err(refusal) = there.and_then(|()| self.admit(&visit, kind)) {
             return answered(Err(refusal));
         }
         answered(Ok(self.connect(visit, kind, ctx)))

@@ -26,7 +26,7 @@ use url::Url;
 
 use super::line::{DEAD_AFTER, PING_EVERY, STALL};
 use super::pages::{Pages, Tab};
-use super::{Named, asked, over, run, session_of, turn_away, wrong_credentials};
+use super::{Named, asked, not_let_in, over, run, session_of, turn_away};
 use crate::actors::session::{
     Capture, CedeControl, Connected, Format, Join, Kind, Shortcut, TakeControl,
 };
@@ -55,8 +55,9 @@ pub async fn messages(
     payload: Payload,
     front: Data<Front>,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let Ok(visitor) = visitor else {
-        return turn_away(&request, payload, wrong_credentials());
+    let visitor = match visitor {
+        Ok(visitor) => visitor,
+        Err(problem) => return turn_away(&request, payload, not_let_in(&problem)),
     };
     if visitor.visit.client.is_none() {
         let close = Close::new(CloseCode::Protocol, "client_id is missing");
@@ -180,6 +181,11 @@ impl Channel {
                 AggregatedMessage::Binary(_) | AggregatedMessage::Pong(_) => continue,
             };
             let Ok(said) = serde_json::from_str::<Said>(&text) else { continue };
+            if said.kind == "ping" {
+                // Pages cannot see the pings of the WebSocket, and ask whether anybody is there.
+                let _ = say.try_send(json!({ "kind": "pong" }));
+                continue;
+            }
             let kind = said.kind.clone();
             if act.try_send(said).is_err() {
                 let busy = "too many messages wait to be acted on";
@@ -286,6 +292,7 @@ impl Channel {
                 Shortcut::Paste => Ok(json!({ "kind": "ask-for-clipboard" })),
                 Shortcut::Copy => self.copied().await,
             };
+            // Where nothing is selected, what the viewer has in its clipboard stays there.
             if let Ok(message) = message {
                 let _ = say.send(message).await;
             }
@@ -294,6 +301,9 @@ impl Channel {
 
     async fn copied(&self) -> Result<Value, String> {
         let text = self.pages().await?.selection().await?;
+        if text.is_empty() {
+            return Err("nothing is selected in the page".to_owned());
+        }
         if text.len() > LONGEST_TEXT {
             return Err("the selection is too long".to_owned());
         }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::bridge::{self, Close, CloseCode};
 use super::caller::Visitor;
 use super::front::Front;
+use super::problem::Problem;
 use crate::actors::ask::{Ask, Handle};
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Session, SessionError};
@@ -100,8 +101,14 @@ fn turn_away(
     bridge::refuse(request, payload, close)
 }
 
-fn wrong_credentials() -> Close {
-    Close::new(CloseCode::Protocol, "Invalid credentials")
+/// How a viewer is told why its credentials do not do. That they could not be looked up says nothing
+/// against them.
+fn not_let_in(problem: &Problem) -> Close {
+    if problem.status.is_server_error() {
+        Close::new(CloseCode::TryAgainLater, problem.code.clone())
+    } else {
+        Close::new(CloseCode::Protocol, "Invalid credentials")
+    }
 }
 
 /// Resolves when a viewer's time is over, and why.

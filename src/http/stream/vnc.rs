@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 use tracing::{Instrument as _, debug, info_span};
 
-use super::{Named, asked, over, session_of, turn_away, wrong_credentials};
+use super::{Named, asked, not_let_in, over, session_of, turn_away};
 use crate::actors::session::{Connected, Shortcut, Watch, Watching};
 use crate::domain::ids::SessionId;
 use crate::domain::rfb::ClientMessage;
@@ -30,8 +30,9 @@ pub async fn vnc(
     payload: Payload,
     front: Data<Front>,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let Ok(visitor) = visitor else {
-        return turn_away(&request, payload, wrong_credentials());
+    let visitor = match visitor {
+        Ok(visitor) => visitor,
+        Err(problem) => return turn_away(&request, payload, not_let_in(&problem)),
     };
     let (what, id) = path.into_inner();
     let watching = match session_of(&front, &visitor, &what, &id) {
