@@ -128,7 +128,7 @@ async fn bridge(
         let (_control, role) = watch::channel(Role::Watch);
         let endpoint = Endpoint { address: **vnc, password: "".into(), dialect: Dialect::X11VNC };
         let never = std::future::pending();
-        let unseen = Box::new(|_: &_| {});
+        let unseen = Box::new(|_: &_| true);
         run(socket, endpoint, role, Policy::default(), Limits::default(), unseen, never).await;
     });
     Ok(response)

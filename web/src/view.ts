@@ -24,7 +24,7 @@ import { KEYS, relay } from "./keyboard";
 import { type Link, Screen } from "./screen";
 import { Stills } from "./stills";
 import { renderControl, renderEnd, renderLink, renderPage, renderSession, renderTime } from "./render";
-import { isFinal } from "./text";
+import { cutText, isFinal } from "./text";
 
 /** Failures to connect after which other pictures take the live one's place. */
 const TRIES_BEFORE_STILLS = 2;
@@ -72,7 +72,10 @@ class View {
             {
                 onLink: (link) => this.#onLink(link),
                 onSize: setRatio,
-                onClipboard: (text) => this.#clipboard.received(text),
+                // What others copy is nothing for the clipboard of who only watches.
+                onClipboard: (text) => {
+                    if (mayType(this.#control)) this.#clipboard.received(cutText(text));
+                },
                 // Why it closed is in the session: asking now shows an end without delay.
                 onClosed: () => this.#ask(0),
             },

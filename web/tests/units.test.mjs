@@ -20,7 +20,7 @@ const { after, initial, isAsking, mayType } = await load("control");
 const { inAddress } = await load("credentials");
 const { warning } = await load("draining");
 const { keysymOf } = await load("keyboard");
-const { remaining, ending, endOf, occupant, standing } = await load("text");
+const { cutText, remaining, ending, endOf, occupant, standing } = await load("text");
 
 test("waits grow to a bound, vary, and start small again", () => {
     const middle = new Backoff({ first: 500, most: 15_000, random: () => 0.5 });
@@ -103,6 +103,14 @@ test("time, names and ends read as they should", () => {
     assert.equal(standing({ status: "running", completed_at: at }).word, "Closed");
     assert.equal(ending({ status: "failed" }).text, "The browser could not go on. No cause was recorded.");
     assert.equal(ending({ status: "timeout" }).title, "The session timed out");
+});
+
+test("a clipboard in UTF-8 is read as such, and any other as it is", () => {
+    const latin = (text) => Buffer.from(text, "utf8").toString("latin1");
+    assert.equal(cutText(latin("Grüße 世界")), "Grüße 世界");
+    assert.equal(cutText("Gr\u00fc\u00dfe"), "Grüße");
+    assert.equal(cutText("世界"), "世界");
+    assert.equal(cutText("plain"), "plain");
 });
 
 test("characters become keysyms", () => {

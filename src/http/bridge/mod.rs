@@ -114,8 +114,9 @@ impl Default for Limits {
     }
 }
 
-/// Hears of a viewer's keys, clicks and clipboards, as the VNC server does.
-pub type OnInput = Box<dyn FnMut(&ClientMessage)>;
+/// Hears of a viewer's keys, clicks and clipboards before the VNC server does, and says whether they
+/// go on to it.
+pub type OnInput = Box<dyn FnMut(&ClientMessage) -> bool>;
 
 /// By what a viewer's messages are judged, and who hears of them.
 type Judging = (watch::Receiver<Role>, Policy, OnInput);
@@ -235,7 +236,7 @@ pub fn accept(
 /// sender is gone, the viewer watches. When the bridge ends, whatever way, the keys and buttons that
 /// the viewer held are let go first. Dropping the future does neither.
 ///
-/// `on_input` hears of every key, click and clipboard that reaches the VNC server.
+/// `on_input` hears of every key, click and clipboard that the gate lets pass, and may keep it.
 pub async fn run(
     socket: Socket,
     endpoint: Endpoint,

@@ -241,23 +241,25 @@ impl Upward {
     }
 
     fn pass(&mut self, message: &ClientMessage) {
-        match message {
+        let goes_on = match message {
             ClientMessage::Key { .. }
             | ClientMessage::QemuKey { .. }
             | ClientMessage::Pointer { .. }
+            | ClientMessage::ExtendedClipboard { .. }
             | ClientMessage::CutText(_) => (self.on_input)(message),
             ClientMessage::SetPixelFormat(_)
             | ClientMessage::SetEncodings(_)
             | ClientMessage::UpdateRequest { .. }
-            | ClientMessage::ExtendedClipboard { .. }
             | ClientMessage::LongCutText { .. }
             | ClientMessage::ContinuousUpdates { .. }
             | ClientMessage::Fence { .. }
             | ClientMessage::Xvp { .. }
             | ClientMessage::SetDesktopSize { .. }
-            | ClientMessage::Gii { .. } => {}
+            | ClientMessage::Gii { .. } => true,
+        };
+        if goes_on {
+            self.queue(message);
         }
-        self.queue(message);
     }
 
     fn hold_back(&mut self, incremental: bool, area: Area) {

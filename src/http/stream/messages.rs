@@ -343,8 +343,15 @@ impl Channel {
                 if said.text.len() > LONGEST_TEXT {
                     return Err("the text is longer than 1 MiB".to_owned());
                 }
-                let params = json!({ "text": said.text });
-                self.pages().await?.ask("Input.insertText", params).await?;
+                let pages = self.pages().await?;
+                if said.text.is_empty() {
+                    // The page has nothing, and the key was kept back: what the browser has is pasted.
+                    for kind in ["rawKeyDown", "keyUp"] {
+                        pages.ask("Input.dispatchKeyEvent", paste_key(kind)).await?;
+                    }
+                } else {
+                    pages.ask("Input.insertText", json!({ "text": said.text })).await?;
+                }
                 Ok(None)
             }
             "navigate" => {
@@ -414,6 +421,18 @@ impl Channel {
         let data = STANDARD.encode(&picture.bytes);
         Ok(json!({ "kind": "screenshot", "data": data, "mime_type": "image/png" }))
     }
+}
+
+/// Ctrl+V, for `Input.dispatchKeyEvent`, which pastes only if it is told to.
+fn paste_key(kind: &str) -> Value {
+    json!({
+        "type": kind,
+        "key": "v",
+        "code": "KeyV",
+        "modifiers": 2,
+        "windowsVirtualKeyCode": 86,
+        "commands": if kind == "keyUp" { json!([]) } else { json!(["paste"]) },
+    })
 }
 
 /// Sends pings, and resolves when the viewer has been silent for too long.

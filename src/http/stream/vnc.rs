@@ -91,16 +91,19 @@ async fn serve(socket: bridge::Socket, watching: Watching, visitor: Visitor, fro
 }
 
 /// Notes that its viewer is there, and hears the shortcuts that its page has a part in.
+///
+/// The key that pastes does not go on: the page is asked for its clipboard, which is then put in, and
+/// the browser would paste its own beside it.
 fn hears(connected: &Connected, front: &Data<Front>) -> OnInput {
     let (activity, clock) = (connected.activity.clone(), front.world.clock);
     let (shortcuts, party) = (connected.shortcuts.clone(), connected.party.clone());
     let mut keys = Keys::default();
     Box::new(move |message| {
         activity.note(clock.now());
-        if let (Some(shortcut), Some(party)) = (keys.heard(message), &party) {
-            // Without a message channel nobody listens.
-            let _ = shortcuts.send((party.clone(), shortcut));
-        }
+        let (Some(shortcut), Some(party)) = (keys.heard(message), &party) else { return true };
+        // Without a message channel nobody listens.
+        let heard = shortcuts.send((party.clone(), shortcut)).is_ok();
+        !(heard && shortcut == Shortcut::Paste)
     })
 }
 
@@ -118,7 +121,7 @@ impl Keys {
             ClientMessage::Key { down, keysym } | ClientMessage::QemuKey { down, keysym, .. } => {
                 (*down, *keysym)
             }
-            ClientMessage::CutText(_) => {
+            ClientMessage::CutText(_) | ClientMessage::ExtendedClipboard { .. } => {
                 self.sent = Some(Instant::now());
                 return None;
             }

@@ -25,6 +25,8 @@ const FLAGS: &[&str] = &[
     "-shared",
     "-forever",
     "-repeat",
+    // What is merely selected is nobody's clipboard.
+    "-noprimary",
     // Three segments of shared memory in place of 62.
     "-onetile",
     // Without it, the first picture and the first click after a pause are late.

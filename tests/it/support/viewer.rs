@@ -137,6 +137,14 @@ impl Viewer {
         }
     }
 
+    /// Presses and lets go of a letter, with Control.
+    pub async fn press_with_control(&mut self, letter: char) {
+        const CONTROL: [u8; 4] = 0xffe3_u32.to_be_bytes();
+        self.send(&[&[4, 1, 0, 0][..], &CONTROL].concat()).await;
+        self.press(letter.into()).await;
+        self.send(&[&[4, 0, 0, 0][..], &CONTROL].concat()).await;
+    }
+
     /// Presses and lets go of the left button.
     pub async fn click(&mut self, x: u16, y: u16) {
         let ([a, b], [c, d]) = (x.to_be_bytes(), y.to_be_bytes());

@@ -1,5 +1,7 @@
 //! Watching without VNC, watching without touching, and a person who takes over from a run.
 
+use std::cell::Cell;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -8,7 +10,7 @@ use super::Site;
 use crate::support::channel::Channel;
 use crate::support::client::{Client, id_of};
 use crate::support::viewer::{Viewer, refusal, screenshot_share, screenshot_shows};
-use crate::support::{Setup, TestServer, eventually};
+use crate::support::{PATIENCE, Setup, TestServer, eventually};
 
 const DARK: [u8; 3] = [0x10, 0x18, 0x28];
 const RED: [u8; 3] = [0xff, 0, 0];
@@ -199,6 +201,64 @@ async fn nothing_that_a_watch_only_viewer_sends_reaches_the_page_however_it_is_c
     let mut owner = Viewer::of(client, &id).await;
     owner.press(0x61).await;
     screenshot_shows(client, &id, RED).await;
+    server.stop().await;
+}
+
+/// Asks for what is selected until it is `text`: the browser does one after the other what is pressed.
+async fn selects(channel: &mut Channel, viewer: &mut Viewer, text: &str) {
+    let answers =
+        |said: &Value| said["kind"] == "copied-text" || said["failed_kind"] == "clipboard-copy";
+    let selecting = async {
+        loop {
+            viewer.press_with_control('a').await;
+            channel.say(json!({ "kind": "clipboard-copy" })).await;
+            if channel.hears(answers).await["text"] == text {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, selecting).await.expect("the text is selected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_in_any_script_is_copied_and_pasted_once() {
+    let site = Site::start().await;
+    let server = Setup::real().start().await;
+    let client = &server.client;
+    let id = showing(client, &site, "write.html").await;
+    let who = format!("apikey={}&client_id=tab", client.key());
+    let messages = format!("/v1/stream/messages/browser_session/{id}?{who}");
+    let mut channel = Channel::open(client, &messages).await;
+    channel.say(json!({ "kind": "take-control" })).await;
+    channel.hears(|said| said["kind"] == "control" && said["you"] == true).await;
+    channel.hears(|said| said["tabs"][0]["title"] == "Write now").await;
+    let text = "Grüße 世界";
+    channel.say(json!({ "kind": "clipboard-paste", "text": text })).await;
+    let picture = format!("/v1/stream/vnc/browser_session/{id}?{who}");
+    let mut viewer = Viewer::at(&client.socket_url(&picture)).await;
+    selects(&mut channel, &mut viewer, text).await;
+    viewer.press_with_control('c').await;
+    // The page is told of its own as well, in whichever order.
+    let (told, done) = (Cell::new(false), Cell::new(false));
+    channel
+        .hears(|said| {
+            told.set(told.get() || said["text"] == text);
+            done.set(done.get() || said["tabs"][0]["title"] == "Copied");
+            told.get() && done.get()
+        })
+        .await;
+
+    // Over what is selected, once, and not beside what the browser itself has copied.
+    viewer.press_with_control('v').await;
+    channel.hears(|said| said["kind"] == "ask-for-clipboard").await;
+    channel.say(json!({ "kind": "ask-for-clipboard-response", "text": "пароль" })).await;
+    selects(&mut channel, &mut viewer, "пароль").await;
+
+    // A page that has nothing leaves it to the browser, which has what was copied in it.
+    viewer.press_with_control('v').await;
+    channel.hears(|said| said["kind"] == "ask-for-clipboard").await;
+    channel.say(json!({ "kind": "ask-for-clipboard-response", "text": "" })).await;
+    selects(&mut channel, &mut viewer, text).await;
     server.stop().await;
 }
 

@@ -234,9 +234,16 @@ pub async fn serve(endpoint: Endpoint, limits: Limits) -> Served {
                     let over = || Close::new(super::super::CloseCode::GoingAway, "test-over");
                     close.ok().and_then(|it| it.clone()).unwrap_or_else(over)
                 };
-                let ended =
-                    run(socket, endpoint, role, Policy::default(), limits, Box::new(|_| {}), stop)
-                        .await;
+                let ended = run(
+                    socket,
+                    endpoint,
+                    role,
+                    Policy::default(),
+                    limits,
+                    Box::new(|_| true),
+                    stop,
+                )
+                .await;
                 let _test_is_over = tell.send(ended);
             });
             Ok::<_, actix_web::Error>(response)
