@@ -10,10 +10,10 @@ import json
 import sys
 import time
 
-import skyvern.library.skyvern as library
 from skyvern import Skyvern
 from skyvern.client import Skyvern as Client
 from skyvern.client.core.api_error import ApiError
+from skyvern.library import skyvern as library
 from skyvern.client.errors import BadRequestError, ForbiddenError, NotFoundError, UnprocessableEntityError
 
 server, key, site = sys.argv[1:]

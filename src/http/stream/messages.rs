@@ -344,7 +344,7 @@ impl Channel {
                     return Err("the text is longer than 1 MiB".to_owned());
                 }
                 let pages = self.pages().await?;
-                if said.text.is_empty() {
+                if said.text.is_empty() && said.kind == "ask-for-clipboard-response" {
                     // The page has nothing, and the key was kept back: what the browser has is pasted.
                     for kind in ["rawKeyDown", "keyUp"] {
                         pages.ask("Input.dispatchKeyEvent", paste_key(kind)).await?;

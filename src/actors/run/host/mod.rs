@@ -16,7 +16,6 @@ use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::turn::{InTurn, Turn};
-
 use super::messages::Pause;
 use super::{Run, RunError};
 use crate::actors::ask::{Unanswered, WeakAddress};

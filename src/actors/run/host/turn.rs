@@ -44,7 +44,7 @@ impl Turn {
         Self { world: Arc::clone(world), run, organization, session, within }
     }
 
-    pub(super) async fn begin(&self, block: BlockBegins) -> Result<BlockRunId, HostError> {
+    async fn begin(&self, block: BlockBegins) -> Result<BlockRunId, HostError> {
         let asked = self.run.ask(BeginBlock { block }).await;
         asked.map_err(RunError::from).flatten().map_err(|cause| refused(&cause))
     }
@@ -71,8 +71,9 @@ impl Turn {
         self.wait(parent, ("within", &label)).await.unwrap_or(false)
     }
 
-    /// Waits while a person has control, and says whether one had. The wait is on record as a block of its own, of the type
-    /// `takeover`, from when to when and whose it was; a run that ends meanwhile closes it.
+    /// Waits while a person has control, and says whether one had. The wait is on record as a block
+    /// of its own, of the type `takeover`, from when to when and whose it was; a run that ends
+    /// meanwhile closes it.
     async fn wait(
         &self,
         parent: Option<BlockRunId>,
