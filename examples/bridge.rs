@@ -4,6 +4,7 @@
 //! the viewer, and the median and the 99th percentile of an update request and its answer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpRequest, HttpServer, web};
@@ -126,7 +127,8 @@ async fn bridge(
     let (response, socket) = accept(&request, body)?;
     actix_web::rt::spawn(async move {
         let (_control, role) = watch::channel(Role::Watch);
-        let endpoint = Endpoint { address: **vnc, password: "".into(), dialect: Dialect::X11VNC };
+        let (address, dialect) = (**vnc, Dialect::X11VNC);
+        let endpoint = Endpoint { address, password: "".into(), dialect, doubts: Arc::default() };
         let never = std::future::pending();
         let unseen = Box::new(|_: &_| true);
         run(socket, endpoint, role, Policy::default(), Limits::default(), unseen, never).await;

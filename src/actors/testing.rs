@@ -569,7 +569,11 @@ impl VncServer for FakeVnc {
             let address = "127.0.0.1:5900".parse().unwrap();
             let endpoint =
                 VncEndpoint { address, password: "secret".into(), dialect: Dialect::X11VNC };
-            Ok(VncSeat { endpoint, guard: CancellationToken::new().drop_guard() })
+            Ok(VncSeat {
+                endpoint,
+                doubts: Arc::default(),
+                guard: CancellationToken::new().drop_guard(),
+            })
         })
     }
 }

@@ -42,6 +42,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::error::ErrorInternalServerError;
@@ -50,7 +51,7 @@ use actix_ws::{MessageStream, Session};
 use bytes::Bytes;
 use secrecy::SecretString;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::domain::rfb::{ClientMessage, Dialect, HandshakeError, ParseError, Policy, Role};
@@ -72,6 +73,8 @@ pub struct Endpoint {
     pub password: SecretString,
     /// What may be sent to it.
     pub dialect: Dialect,
+    /// Notified when it seems to hang.
+    pub doubts: Arc<Notify>,
 }
 
 /// How long and how much the bridge bears.
@@ -92,6 +95,8 @@ pub struct Limits {
     pub hold_updates_over: usize,
     /// A VNC server that takes no input for so long is given up.
     pub upstream_stall: Duration,
+    /// A VNC server that has sent nothing for so long, though its viewer types and clicks, may hang.
+    pub doubt_after: Duration,
     /// The longest clipboard that goes into the session, in bytes on the wire.
     pub cut_text: u32,
     /// The longest WebSocket frame of a viewer, in bytes.
@@ -108,6 +113,7 @@ impl Default for Limits {
             backlog: 48 << 20,
             hold_updates_over: 1 << 20,
             upstream_stall: Duration::from_secs(20),
+            doubt_after: Duration::from_secs(10),
             cut_text: 1 << 20,
             frame: 2 << 20,
         }
@@ -263,6 +269,9 @@ pub async fn run(
         why = talking => why,
     };
 
+    if matches!(why, Why::Unresponsive) {
+        endpoint.doubts.notify_one();
+    }
     let dropped = upstream.as_ref().map_or(0, |talk| talk.upward.dropped());
     let reason = why.close();
     // Both are bounded in time, so neither waits for the other.
@@ -328,7 +337,7 @@ async fn talk(
         return why;
     }
     let (read, write) = upstream.stream.into_split();
-    let upward = Upward::new(write, judging, endpoint.dialect, limits);
+    let upward = Upward::new(write, judging, endpoint, limits);
     let Talk { upward, read, wire } = talk.insert(Talk { upward, read, wire });
     tokio::select! {
         why = outbox.send(wire, limits.stall) => why,

@@ -2,19 +2,20 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_ws::{Item, Message, MessageStream};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use super::downward::Outbox;
-use super::{Judging, Limits, OnInput, Why};
+use super::{Endpoint, Judging, Limits, OnInput, Why};
 use crate::domain::rfb::{
-    Area, ClientMessage, Dialect, Gate, Parser, Role, Step, VERSION, Verdict, Viewing,
+    Area, ClientMessage, Gate, Parser, Role, Step, VERSION, Verdict, Viewing,
 };
 
 /// How long the VNC server has to take the last releases.
@@ -141,6 +142,7 @@ pub(super) struct Upward {
     gate: Gate,
     on_input: OnInput,
     stall: Duration,
+    silence: Silence,
     /// A request for a picture that waits until the viewer has taken the last ones.
     held_back: Option<(bool, Area)>,
     dropped: u64,
@@ -150,17 +152,18 @@ impl Upward {
     pub(super) fn new(
         write: OwnedWriteHalf,
         (role, policy, on_input): Judging,
-        dialect: Dialect,
+        endpoint: &Endpoint,
         limits: &Limits,
     ) -> Self {
         Self {
             write,
             unsent: BytesMut::new(),
             role,
-            parser: Parser::new(dialect, limits.cut_text),
-            gate: Gate::new(policy, dialect),
+            parser: Parser::new(endpoint.dialect, limits.cut_text),
+            gate: Gate::new(policy, endpoint.dialect),
             on_input,
             stall: limits.upstream_stall,
+            silence: Silence::new(endpoint, limits),
             held_back: None,
             dropped: 0,
         }
@@ -216,11 +219,11 @@ impl Upward {
                     {
                         self.hold_back(incremental, area);
                     } else {
-                        self.pass(&message);
+                        self.pass(&message, outbox);
                     }
                 }
                 Verdict::Drop(_) => self.dropped += 1,
-                Verdict::Replace(others) => others.iter().for_each(|it| self.pass(it)),
+                Verdict::Replace(others) => others.iter().for_each(|it| self.pass(it, outbox)),
             }
         }
         if !outbox.is_behind()
@@ -240,13 +243,16 @@ impl Upward {
         }
     }
 
-    fn pass(&mut self, message: &ClientMessage) {
+    fn pass(&mut self, message: &ClientMessage, outbox: &Outbox) {
         let goes_on = match message {
             ClientMessage::Key { .. }
             | ClientMessage::QemuKey { .. }
             | ClientMessage::Pointer { .. }
             | ClientMessage::ExtendedClipboard { .. }
-            | ClientMessage::CutText(_) => (self.on_input)(message),
+            | ClientMessage::CutText(_) => {
+                self.silence.said(outbox.pushed());
+                (self.on_input)(message)
+            }
             ClientMessage::SetPixelFormat(_)
             | ClientMessage::SetEncodings(_)
             | ClientMessage::UpdateRequest { .. }
@@ -296,6 +302,36 @@ impl Upward {
         };
         // A server that is gone holds no keys either.
         let _outcome = timeout(PARTING, parting).await;
+    }
+}
+
+/// How long a VNC server has not said anything to what its viewer does.
+///
+/// Not every click changes the picture, so that this proves nothing: it is a reason to look.
+struct Silence {
+    doubts: Arc<Notify>,
+    limit: Duration,
+    /// Since when, and how many bytes it had sent by then.
+    since: Option<(Instant, u64)>,
+}
+
+impl Silence {
+    fn new(endpoint: &Endpoint, limits: &Limits) -> Self {
+        let doubts = Arc::clone(&endpoint.doubts);
+        Self { doubts, limit: limits.doubt_after, since: None }
+    }
+
+    /// The viewer does something, and the server has sent `sent` bytes until now.
+    fn said(&mut self, sent: u64) {
+        let now = Instant::now();
+        match self.since.filter(|(_, before)| *before == sent) {
+            Some((since, _)) if now.duration_since(since) >= self.limit => {
+                self.doubts.notify_one();
+                self.since = Some((now, sent));
+            }
+            Some(_) => {}
+            None => self.since = Some((now, sent)),
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 //! type while the agent has control, as far as its credentials allow, and watches while a person
 //! has it.
 
+use std::sync::Arc;
+
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use tokio::sync::watch;
@@ -61,6 +63,7 @@ async fn serve(socket: bridge::Socket, watching: Watching, visitor: Visitor, fro
         address: seat.endpoint.address,
         password: seat.endpoint.password.clone(),
         dialect: seat.endpoint.dialect,
+        doubts: Arc::clone(&seat.doubts),
     };
     let mut view = connected.view.clone();
     let (most, party) = (connected.role, connected.party.clone());

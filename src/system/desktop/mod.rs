@@ -33,7 +33,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::domain::ids::SessionId;
@@ -277,6 +277,8 @@ pub struct VncEndpoint {
 pub struct VncSeat {
     /// Where to connect.
     pub endpoint: VncEndpoint,
+    /// To be notified when the server seems to hang: it is looked at then, and replaced if it does.
+    pub doubts: Arc<Notify>,
     /// Gives the place back when dropped.
     pub guard: DropGuard,
 }

@@ -8,17 +8,24 @@
 //!
 //! One that dies while somebody has a seat is started again on the same port. Viewers whose
 //! connections broke with it may have left before that is seen: then the next of them starts it.
+//!
+//! One that hangs is noticed by those whose connections stand still. It is looked at only when they
+//! say so: a connection that does nothing but look takes x11vnc 0.2 s, in which all its viewers wait.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::ports::Reservation;
@@ -96,8 +103,10 @@ struct Inner {
     /// Nobody here looks after it any more; it runs on.
     let_go: CancellationToken,
     told: Told,
-    /// Whether the last one was ended because it had been stopped.
-    hung: AtomicBool,
+    /// How the last one hung, if it was ended for that.
+    hung: parking_lot::Mutex<Option<&'static str>>,
+    /// Somebody with a seat believes that the server hangs.
+    doubts: Arc<Notify>,
     state: Mutex<State>,
     /// The processes that were started, for their remains; the last one may live.
     started: parking_lot::Mutex<Vec<Process>>,
@@ -155,7 +164,8 @@ impl Seats {
             closing: CancellationToken::new(),
             let_go: CancellationToken::new(),
             told,
-            hung: AtomicBool::new(false),
+            hung: parking_lot::Mutex::default(),
+            doubts: Arc::default(),
             state: Mutex::new(state),
             started: parking_lot::Mutex::default(),
         }))
@@ -207,7 +217,7 @@ impl Server for Seats {
 
     fn kill_if_stopped(&self) {
         for process in self.0.started.lock().iter().filter(|process| process.is_stopped()) {
-            self.0.hung.store(true, Ordering::Relaxed);
+            *self.0.hung.lock() = Some("was stopped, and ended");
             process.kill_now();
         }
     }
@@ -264,7 +274,7 @@ impl Inner {
             given_back.cancelled().await;
             seats.give_back().await;
         });
-        Ok(VncSeat { endpoint, guard })
+        Ok(VncSeat { endpoint, doubts: Arc::clone(&self.doubts), guard })
     }
 
     async fn give_back(&self) {
@@ -302,6 +312,7 @@ impl Inner {
                 () = self.closing.cancelled() => return,
                 () = self.let_go.cancelled() => return,
                 _exit = process.exited() => {}
+                () = self.end_when_hung(&process) => {}
             }
             let is_other = |now: &Process| now.identity() != process.identity();
             loop {
@@ -338,6 +349,23 @@ impl Inner {
         })
     }
 
+    /// Ends the server when somebody says that it hangs, and it does.
+    async fn end_when_hung(&self, process: &Process) {
+        loop {
+            self.doubts.notified().await;
+            let port = self.state.lock().await.reservation.as_ref().map(Reservation::port);
+            let (Some(port), limit @ 1..) = (port, self.settings.hang_seconds) else { continue };
+            if timeout(Duration::from_secs(limit), greets(port)).await.is_err() {
+                *self.hung.lock() = Some("did not answer, and was ended");
+                process.kill_now();
+                // The others were of the same process.
+                let _stale = self.doubts.notified().now_or_never();
+                process.exited().await;
+                return;
+            }
+        }
+    }
+
     /// Notes that it has died, if it has and that was not noted. One that was ended here is not
     /// said to run.
     async fn note_death(&self, state: &mut State) {
@@ -346,8 +374,7 @@ impl Inner {
         };
         if state.trouble.is_none() {
             let exit = process.exited().await;
-            let hung = self.hung.swap(false, Ordering::Relaxed);
-            let how = if hung { "was stopped, and ended" } else { "ended unexpectedly" };
+            let how = self.hung.lock().take().unwrap_or("ended unexpectedly");
             let cause = format!("{} {how}: {exit}", STAGE.name);
             state.trouble = Some(Trouble { cause, since: Instant::now(), tries: 0 });
         }
@@ -434,6 +461,12 @@ impl Inner {
         }
         left
     }
+}
+
+/// Resolves when the server on `port` has told its version (RFC 6143, section 7.1.1), or refuses.
+async fn greets(port: u16) -> io::Result<()> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    stream.read_exact(&mut [0; 12]).await.map(drop)
 }
 
 /// Every port of the range is in use.

@@ -49,8 +49,10 @@ impl Within {
             password: self.0.password.clone(),
             dialect: DIALECT,
         };
-        // Nothing counts its seats: it serves nobody at no cost.
-        Ok(VncSeat { endpoint, guard: CancellationToken::new().drop_guard() })
+        // Nothing counts its seats: it serves nobody at no cost. Nor does anybody listen to doubts: the
+        // display is looked at regularly, and is the same process.
+        let guard = CancellationToken::new().drop_guard();
+        Ok(VncSeat { endpoint, doubts: Arc::default(), guard })
     }
 }
 

@@ -2,10 +2,11 @@
 
 mod world;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::SinkExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -288,6 +289,29 @@ async fn every_byte_arrives_in_order_whether_it_is_copied_moved_or_waits() {
     assert_eq!(viewer.closed().await, (1000, "done".into()));
     let ended = server.next_end().await;
     assert_eq!(ended.to_viewer, u64::try_from(2 * all.len() + 12 + 2 + 4 + 24).unwrap());
+}
+
+#[actix_web::test]
+async fn a_vnc_server_that_says_nothing_to_what_is_typed_is_doubted() {
+    let (endpoint, _sent) = world::source(Vec::new()).await;
+    let doubts = Arc::clone(&endpoint.doubts);
+    let limits = Limits { doubt_after: Duration::from_millis(200), ..Limits::default() };
+    let server = serve(endpoint, limits).await;
+    server.role.send_replace(Role::Control);
+    let mut viewer = server.viewer().await;
+    let began = Instant::now();
+    let typing = async {
+        loop {
+            viewer.send(&bytes(&[key(true), key(false)])).await;
+            viewer.socket.send(Message::Ping(Bytes::new())).await.unwrap();
+            viewer.socket.next().await.unwrap().unwrap();
+        }
+    };
+    tokio::select! {
+        () = doubts.notified() => {}
+        () = typing => {}
+    }
+    assert!(began.elapsed() >= limits.doubt_after, "doubted after {:?}", began.elapsed());
 }
 
 #[actix_web::test]

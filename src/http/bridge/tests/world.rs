@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpServer, web};
@@ -104,7 +105,12 @@ impl World {
         let vnc = Program::start("sh", &["-c", &vnc], Stdio::null());
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         eventually("x11vnc listens", || TcpStream::connect(address).is_ok()).await;
-        let endpoint = Endpoint { address, password: PASSWORD.into(), dialect: Dialect::X11VNC };
+        let endpoint = Endpoint {
+            address,
+            password: PASSWORD.into(),
+            dialect: Dialect::X11VNC,
+            doubts: Arc::default(),
+        };
         Self { vnc, x, endpoint, _xvfb: xvfb }
     }
 
@@ -155,7 +161,12 @@ impl Recorder {
                 write_down.send_modify(|heard| heard.extend_from_slice(&buffer[..count]));
             }
         });
-        let endpoint = Endpoint { address, password: "".into(), dialect: Dialect::TIGERVNC };
+        let endpoint = Endpoint {
+            address,
+            password: "".into(),
+            dialect: Dialect::TIGERVNC,
+            doubts: Arc::default(),
+        };
         Self { endpoint, heard }
     }
 
@@ -189,7 +200,15 @@ pub async fn source(bursts: Vec<Vec<u8>>) -> (Endpoint, watch::Receiver<usize>) 
             }
         }
     });
-    (Endpoint { address, password: "".into(), dialect: Dialect::TIGERVNC }, times)
+    (
+        Endpoint {
+            address,
+            password: "".into(),
+            dialect: Dialect::TIGERVNC,
+            doubts: Arc::default(),
+        },
+        times,
+    )
 }
 
 async fn shake_hands(peer: &mut tokio::net::TcpStream) {

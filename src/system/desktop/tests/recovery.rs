@@ -183,6 +183,43 @@ async fn a_vnc_server_that_dies_while_somebody_watches_comes_back_on_its_port() 
     world.nothing_is_left();
 }
 
+/// Listens and never says anything; the second time it is a real one.
+const MUTE_AT_FIRST: &str = r#"
+if [ -e "$0.was-mute" ]; then rm "$0.was-mute"; exec x11vnc "$@"; fi
+: > "$0.was-mute"
+exec python3 -c '
+import signal, socket, sys
+said = dict(zip(sys.argv, sys.argv[1:]))
+listener = socket.create_server(("127.0.0.1", int(said["-rfbport"])))
+open(said["-flag"], "w").write("PORT=" + said["-rfbport"] + "\n")
+signal.pause()
+' "$@"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vnc_server_that_hangs_is_replaced_when_somebody_says_so() {
+    let mute = World::fake("x11vnc", MUTE_AT_FIRST);
+    let settings = Settings { x11vnc: mute.0.clone(), hang_seconds: 1, ..Settings::default() };
+    let world = World::new(settings);
+    let desktop = world.up(small(None)).await;
+    let seat = desktop.vnc().take_seat().await.unwrap();
+    seat.doubts.notify_one();
+    let mended = timeout(Duration::from_secs(20), desktop.mended()).await.expect("not mended");
+    assert!(mended.cause.contains("did not answer, and was ended"), "{}", mended.cause);
+    assert_eq!(banner(&seat.endpoint).await, b"RFB 003.008\n");
+
+    // One that answers is left alone.
+    let process =
+        || world.desktops.directory(world.session).saved().unwrap().unwrap().identity.vnc.unwrap();
+    let second = process();
+    seat.doubts.notify_one();
+    assert_eq!(banner(&seat.endpoint).await, b"RFB 003.008\n");
+    assert_eq!(process(), second);
+    drop(seat);
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    world.nothing_is_left();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recovery_that_fails_or_is_called_off_gives_the_desktop_back_to_be_ended() {
     let world = World::new(Settings::default());
