@@ -37,8 +37,8 @@ use crate::domain::session::{
     DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus, Size,
 };
 use crate::system::desktop::{
-    AdoptError, CaptureError, Desktop, Files, Following, Format, Launch, LaunchError, Mended,
-    Order, Picture, Reel, Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
+    AdoptError, CaptureError, Copies, Desktop, Files, Following, Format, Launch, LaunchError,
+    Mended, Order, Picture, Reel, Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
 };
 use crate::system::film::{self, Films};
 use crate::system::python::Python;
@@ -523,6 +523,11 @@ impl Desktop for FakeDesktop {
 
     fn screen(&self) -> Arc<dyn Screen> {
         Arc::new(FakeScreen)
+    }
+
+    fn copies(&self) -> Copies {
+        let (_, texts) = watch::channel(String::new());
+        Copies { texts, guard: CancellationToken::new().drop_guard() }
     }
 
     fn vnc(&self) -> Arc<dyn VncServer> {

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::domain::rfb::{Chord, Policy, RIGHT_BUTTON};
+use crate::domain::rfb::{Chord, Clipboard, Policy, RIGHT_BUTTON};
 
 /// Settings of the section `http`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,25 @@ pub struct Settings {
     pub refused_chords: Vec<Chord>,
     /// Whether who has taken control may click with the right button.
     pub right_click: bool,
+    /// Which way the clipboard goes for who has taken control: `both`, `in`, `out` or `none`.
+    pub clipboard: ClipboardWay,
+    /// The longest text that it carries, in bytes; at most 1 MiB.
+    pub clipboard_bytes: u32,
+}
+
+/// Between a viewer's clipboard and its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClipboardWay {
+    /// In and out.
+    #[default]
+    Both,
+    /// What the viewer has copied can be pasted into the session, and nothing comes out.
+    In,
+    /// What is copied in the session comes to the viewer, and nothing can be pasted.
+    Out,
+    /// Neither.
+    None,
 }
 
 /// How the compatible API's viewers see a session.
@@ -67,6 +86,8 @@ impl Default for Settings {
             streaming: Streaming::Vnc,
             refused_chords: vec![Chord::open_file()],
             right_click: false,
+            clipboard: ClipboardWay::Both,
+            clipboard_bytes: Clipboard::MOST_BYTES,
         }
     }
 }
@@ -108,12 +129,23 @@ impl Settings {
             let message = "expected at least 1024 bytes".to_owned();
             wrong.push(Wrong { key: "max_body_bytes", message });
         }
+        if self.clipboard_bytes > Clipboard::MOST_BYTES {
+            let message = format!("expected at most {}", Clipboard::MOST_BYTES);
+            wrong.push(Wrong { key: "clipboard_bytes", message });
+        }
         wrong
     }
 
     /// What is refused to viewers in control.
     pub fn policy(&self) -> Policy {
+        use ClipboardWay as Way;
+        let clipboard = Clipboard {
+            inward: matches!(self.clipboard, Way::Both | Way::In),
+            outward: matches!(self.clipboard, Way::Both | Way::Out),
+            most_bytes: self.clipboard_bytes,
+        };
         Policy {
+            clipboard,
             refused_chords: self.refused_chords.clone(),
             refused_buttons: if self.right_click { 0 } else { RIGHT_BUTTON },
             ..Policy::default()
@@ -164,6 +196,19 @@ mod tests {
         let shown: Vec<String> = policy.refused_chords.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["f12", "ctrl+shift+i"]);
         assert_eq!(policy.refused_buttons, 0);
+        for (way, inward, outward) in [
+            ("both", true, true),
+            ("in", true, false),
+            ("out", false, true),
+            ("none", false, false),
+        ] {
+            let given = serde_json::json!({ "clipboard": way, "clipboard_bytes": 9 });
+            let policy = serde_json::from_value::<Settings>(given).unwrap().policy();
+            assert_eq!(policy.clipboard, Clipboard { inward, outward, most_bytes: 9 });
+        }
+        let long = serde_json::json!({ "clipboard_bytes": 2_000_000 });
+        let wrong = serde_json::from_value::<Settings>(long).unwrap().check();
+        assert_eq!(wrong[0].key, "clipboard_bytes");
         let wrong = serde_json::json!({ "refused_chords": ["strg+o"] });
         let error = serde_json::from_value::<Settings>(wrong).unwrap_err();
         assert!(error.to_string().starts_with("`strg+o` is no chord"), "{error}");

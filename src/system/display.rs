@@ -51,6 +51,8 @@ const SERVES_VNC: &[&str] = &[
     "-AcceptSetDesktopSize=0",
     // What the bridge lets through.
     "-MaxCutText=1048576",
+    // What is merely selected is nobody's clipboard.
+    "-SendPrimary=0",
 ];
 
 /// The content of an authority file with one cookie for every address and every display, as
@@ -138,6 +140,9 @@ pub async fn start(
                 arguments.extend(["-rfbport", &port.to_string()].map(Into::into));
                 arguments.extend(["-desktop", &session.to_string()].map(Into::into));
                 arguments.extend(["-PasswordFile".into(), password_file.into()]);
+                if !settings.vnc_sends_clipboard {
+                    arguments.push("-SendCutText=0".into());
+                }
             }
         }
         if !settings.glx {

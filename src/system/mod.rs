@@ -6,6 +6,7 @@
 pub mod browser;
 pub mod capture;
 pub mod cdp;
+pub mod clipboard;
 pub mod desktop;
 pub mod display;
 pub mod doctor;

@@ -64,6 +64,9 @@ pub struct Settings {
     pub vnc_port_last: u16,
     /// Whether the VNC server is started with the desktop, and not only for the first seat.
     pub vnc_eager: bool,
+    /// Whether VNC servers tell every viewer what is copied in the session, also those who only watch.
+    /// Who has control in the view needs it not; native VNC clients have no other way.
+    pub vnc_sends_clipboard: bool,
     /// How long a VNC server lives on after its last seat was given back.
     pub vnc_linger_seconds: u64,
     /// How long each program may take until it shows its sign of readiness.
@@ -100,6 +103,7 @@ impl Default for Settings {
             vnc_port_first: 5900,
             vnc_port_last: 6899,
             vnc_eager: false,
+            vnc_sends_clipboard: false,
             vnc_linger_seconds: 30,
             start_deadline_seconds: 30,
             stop_grace_seconds: 5,

@@ -23,8 +23,8 @@ use crate::domain::event::EventKind;
 use crate::domain::ids::ViewerId;
 use crate::domain::rfb::Role;
 
-/// How many shortcuts may wait for a message channel.
-const SHORTCUTS_BEHIND: usize = 16;
+/// How many keys that paste may wait for a message channel.
+const PASTES_BEHIND: usize = 16;
 
 /// When a person last sent a key or a click; written by bridges, read by the session, so that no
 /// mailbox hears of each one.
@@ -40,15 +40,6 @@ impl Activity {
     fn latest(&self) -> Option<DateTime<Utc>> {
         DateTime::from_timestamp_millis(self.0.load(Ordering::Relaxed))
     }
-}
-
-/// What a viewer pressed that its own page has a part in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shortcut {
-    /// The selection is wanted in the viewer's clipboard.
-    Copy,
-    /// The viewer's clipboard is wanted in the page.
-    Paste,
 }
 
 /// What a connection is for.
@@ -108,18 +99,18 @@ pub(super) struct Watchers {
     pub connections: BTreeMap<ViewerId, Connection>,
     pub control: Control,
     pub activity: Arc<Activity>,
-    pub shortcuts: broadcast::Sender<(Party, Shortcut)>,
+    pub pastes: broadcast::Sender<Party>,
     timer: Option<SpawnHandle>,
 }
 
 impl Default for Watchers {
     fn default() -> Self {
-        let (shortcuts, _) = broadcast::channel(SHORTCUTS_BEHIND);
+        let (pastes, _) = broadcast::channel(PASTES_BEHIND);
         Self {
             connections: BTreeMap::new(),
             control: Control::Agent,
             activity: Arc::default(),
-            shortcuts,
+            pastes,
             timer: None,
         }
     }
@@ -214,7 +205,7 @@ impl Session {
             ended: self.ended.clone(),
             view: self.view.subscribe(),
             activity: Arc::clone(&self.watchers.activity),
-            shortcuts: self.watchers.shortcuts.clone(),
+            pastes: self.watchers.pastes.clone(),
             guard: left.drop_guard(),
         }
     }

@@ -58,7 +58,7 @@ use tracing::Span;
 
 use self::changes::Turn;
 use self::control::Watchers;
-pub use self::control::{Activity, Kind, Shortcut};
+pub use self::control::{Activity, Kind};
 pub use self::driving::Drive;
 use self::filming::Filming;
 pub use self::filming::{Record, StopRecording, Wrap};
@@ -70,8 +70,8 @@ pub use self::messages::{
 };
 use self::recovery::Recoveries;
 pub use self::viewing::{
-    CedeControl, Connected, Follow, Followed, Invite, Invited, Join, Joined, PutOut, TakeControl,
-    ViewerList, Viewers, Visit,
+    CedeControl, Connected, Follow, FollowCopies, Followed, Invite, Invited, Join, Joined, PutOut,
+    TakeControl, ViewerList, Viewers, Visit,
 };
 use self::waiting::Waiting;
 use super::ask::{Handle, answered};

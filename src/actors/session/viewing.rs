@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::control::{Activity, Kind, Shortcut};
+use super::control::{Activity, Kind};
 use super::{Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, answered};
 use crate::actors::tickets::{Ticket, TicketSecret, Uses};
@@ -17,7 +17,7 @@ use crate::actors::views::SessionView;
 use crate::domain::control::{ClientId, Credential, Party};
 use crate::domain::ids::ViewerId;
 use crate::domain::rfb::Role;
-use crate::system::desktop::Following;
+use crate::system::desktop::{Copies, Following};
 
 /// Who comes to see a session.
 #[derive(Debug, Clone)]
@@ -65,8 +65,8 @@ pub struct Connected {
     pub view: watch::Receiver<SessionView>,
     /// To be told of keys and clicks.
     pub activity: Arc<Activity>,
-    /// Shortcuts that pages have a part in, from bridges to message channels.
-    pub shortcuts: broadcast::Sender<(Party, Shortcut)>,
+    /// Who has pressed the key that pastes, from bridges to message channels: the page has a part in it.
+    pub pastes: broadcast::Sender<Party>,
     /// Gives the place back when dropped.
     pub guard: DropGuard,
 }
@@ -135,6 +135,15 @@ impl Ask for Follow {
     fn summary(&self) -> Value {
         self.visit.summary(Kind::Pictures)
     }
+}
+
+/// Somebody who has control would like to have what is copied in the browser.
+#[derive(Debug)]
+pub struct FollowCopies;
+
+impl Ask for FollowCopies {
+    type Answer = Result<Copies, SessionError>;
+    const KIND: &'static str = "follow_copies";
 }
 
 /// A person would like to have control. Refused while another person has it.

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use actix::Context;
 
-use super::{Capture, Follow, Followed, Kind, Phase, Session, SessionError, Watch, Watching};
+use super::{
+    Capture, Follow, FollowCopies, Followed, Kind, Phase, Session, SessionError, Watch, Watching,
+};
 use crate::actors::ask::{Answering, Handle, answered};
 use crate::domain::occupancy::Occupant;
 use crate::domain::session::SessionStatus;
-use crate::system::desktop::{Desktop, Picture};
+use crate::system::desktop::{Copies, Desktop, Picture};
 
 impl Session {
     pub(super) fn desktop(&self) -> Result<&dyn Desktop, SessionError> {
@@ -101,5 +103,15 @@ impl Handle<Follow> for Session {
         };
         let connected = self.connect(visit, Kind::Pictures, ctx);
         answered(Ok(Followed { following, connected }))
+    }
+}
+
+impl Handle<FollowCopies> for Session {
+    fn handle(
+        &mut self,
+        _: FollowCopies,
+        _: &mut Context<Self>,
+    ) -> Answering<Result<Copies, SessionError>> {
+        answered(self.desktop().map(Desktop::copies))
     }
 }

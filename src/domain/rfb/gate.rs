@@ -46,16 +46,35 @@ pub enum Role {
     Control,
 }
 
-/// Which way the clipboard goes for a viewer in control. A watcher sends none.
+/// Which way the clipboard goes for a viewer in control, and how much of it. A watcher has none.
 ///
-/// What the VNC server sends as a plain cut text is not held back here: it is not parsed. A server
-/// that shall not tell is started so (x11vnc: `-nosel`).
+/// What a VNC server sends as a plain cut text is not held back here, as what it sends is not parsed:
+/// it is started so that it sends none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clipboard {
-    /// The viewer's into the session. How much is the parser's to decide.
+    /// The viewer's into the session.
     pub inward: bool,
     /// The session's to the viewer, where the viewer asks for it (extended clipboard).
     pub outward: bool,
+    /// The longest text in either direction, in bytes on the wire.
+    pub most_bytes: u32,
+}
+
+impl Clipboard {
+    /// The most that any VNC server takes: libvncserver's limit.
+    pub const MOST_BYTES: u32 = 1 << 20;
+
+    /// The longest text, in bytes.
+    pub fn longest(self) -> usize {
+        usize::try_from(self.most_bytes).unwrap_or(usize::MAX)
+    }
+}
+
+impl Default for Clipboard {
+    /// Both ways, as long as may be.
+    fn default() -> Self {
+        Self { inward: true, outward: true, most_bytes: Self::MOST_BYTES }
+    }
 }
 
 /// What is refused even to a viewer in control.
@@ -76,7 +95,7 @@ impl Default for Policy {
     /// dialog, and the right button.
     fn default() -> Self {
         Self {
-            clipboard: Clipboard { inward: true, outward: true },
+            clipboard: Clipboard::default(),
             refused_chords: vec![Chord::open_file()],
             refused_buttons: RIGHT_BUTTON,
             resize: false,
@@ -278,7 +297,7 @@ impl Gate {
         payload: &[u8],
         message: &ClientMessage,
     ) -> Verdict {
-        let Clipboard { inward, outward } = self.policy.clipboard;
+        let Clipboard { inward, outward, .. } = self.policy.clipboard;
         let caps = flags & CAPS != 0;
         if caps && self.role == Role::Watch && payload.len() <= MOST_CAPS {
             // A viewer says this once, at the beginning; it is told to the server with the first

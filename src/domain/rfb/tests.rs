@@ -498,7 +498,7 @@ fn the_clipboard_goes_only_where_the_policy_lets_it() {
     let [request, notify, provide] = [25, 27, 28].map(action);
     let text = ClientMessage::CutText(b"x".to_vec());
     for (inward, outward) in [(true, false), (false, true)] {
-        let clipboard = Clipboard { inward, outward };
+        let clipboard = Clipboard { inward, outward, ..Clipboard::default() };
         let policy = Policy { clipboard, ..Policy::default() };
         let mut gate = in_control(policy, Dialect::X11VNC);
         let expected =

@@ -97,8 +97,6 @@ pub struct Limits {
     pub upstream_stall: Duration,
     /// A VNC server that has sent nothing for so long, though its viewer types and clicks, may hang.
     pub doubt_after: Duration,
-    /// The longest clipboard that goes into the session, in bytes on the wire.
-    pub cut_text: u32,
     /// The longest WebSocket frame of a viewer, in bytes.
     pub frame: usize,
 }
@@ -114,7 +112,6 @@ impl Default for Limits {
             hold_updates_over: 1 << 20,
             upstream_stall: Duration::from_secs(20),
             doubt_after: Duration::from_secs(10),
-            cut_text: 1 << 20,
             frame: 2 << 20,
         }
     }

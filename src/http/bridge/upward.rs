@@ -159,7 +159,7 @@ impl Upward {
             write,
             unsent: BytesMut::new(),
             role,
-            parser: Parser::new(endpoint.dialect, limits.cut_text),
+            parser: Parser::new(endpoint.dialect, policy.clipboard.most_bytes),
             gate: Gate::new(policy, endpoint.dialect),
             on_input,
             stall: limits.upstream_stall,

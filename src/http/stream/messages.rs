@@ -28,7 +28,7 @@ use super::line::{DEAD_AFTER, PING_EVERY, STALL};
 use super::pages::{Pages, Tab};
 use super::{Named, asked, not_let_in, over, run, session_of, turn_away};
 use crate::actors::session::{
-    Capture, CedeControl, Connected, Format, Join, Kind, Shortcut, TakeControl,
+    Capture, CedeControl, Connected, FollowCopies, Format, Join, Kind, TakeControl,
 };
 use crate::domain::ids::SessionId;
 use crate::http::bridge::{self, Close, CloseCode};
@@ -36,11 +36,10 @@ use crate::http::caller::Visitor;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::sessions::role_name;
+use crate::system::desktop::Copies;
 
 /// The longest message of a viewer, in bytes: a clipboard of 1 MiB, with every byte escaped.
 const LONGEST: usize = 6 << 20;
-/// The longest clipboard, in bytes.
-const LONGEST_TEXT: usize = 1 << 20;
 /// The largest picture that is sent.
 const LARGEST_PICTURE: usize = 5 << 20;
 /// How many messages of a viewer may wait to be acted on.
@@ -145,7 +144,8 @@ impl Channel {
                 &self.connected,
                 &say,
             ) => close,
-            close = self.hear_shortcuts(&say) => close,
+            close = self.hear_pastes(&say) => close,
+            close = self.tell_copies(&say) => close,
             close = self.act(wanted, &say) => close,
         };
         debug!("a message channel ends: {close}");
@@ -276,36 +276,71 @@ impl Channel {
         }
     }
 
-    /// What the viewer pressed in the picture, and its page has a part in.
-    async fn hear_shortcuts(&self, say: &mpsc::Sender<Value>) -> Close {
-        let mut shortcuts = self.connected.shortcuts.subscribe();
+    /// Asks for the viewer's clipboard when it has pressed the key that pastes in the picture.
+    async fn hear_pastes(&self, say: &mpsc::Sender<Value>) -> Close {
+        let mut pastes = self.connected.pastes.subscribe();
         loop {
-            let (party, shortcut) = match shortcuts.recv().await {
-                Ok(heard) => heard,
-                Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            match pastes.recv().await {
+                Ok(party) if Some(&party) == self.connected.party.as_ref() => {
+                    let _ = say.send(json!({ "kind": "ask-for-clipboard" })).await;
+                }
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
-            };
-            if Some(&party) != self.connected.party.as_ref() {
-                continue;
-            }
-            let message = match shortcut {
-                Shortcut::Paste => Ok(json!({ "kind": "ask-for-clipboard" })),
-                Shortcut::Copy => self.copied().await,
-            };
-            // Where nothing is selected, what the viewer has in its clipboard stays there.
-            if let Ok(message) = message {
-                let _ = say.send(message).await;
             }
         }
     }
 
-    async fn copied(&self) -> Result<Value, String> {
-        let text = self.pages().await?.selection().await?;
+    /// Says what is copied in the browser while the viewer has control, and to nobody else.
+    async fn tell_copies(&self, say: &mpsc::Sender<Value>) -> Close {
+        if !self.front.policy.clipboard.outward {
+            return std::future::pending().await;
+        }
+        let mut view = self.connected.view.clone();
+        loop {
+            let desktop = view.borrow_and_update().record.desktop.clone();
+            if self.has_control() {
+                let copies = asked(&self.front, &self.visitor, self.session, FollowCopies).await;
+                if let Ok(Copies { mut texts, guard: _guard }) = copies {
+                    loop {
+                        tokio::select! {
+                            changed = texts.changed() => match changed {
+                                Ok(()) if self.has_control() => {
+                                    let text = texts.borrow_and_update().clone();
+                                    // It was copied, and is too long for this: nobody asked for it.
+                                    if let Ok(message) = self.copied(text) {
+                                        let _ = say.send(message).await;
+                                    }
+                                }
+                                Ok(()) => {}
+                                Err(_ended) => break,
+                            },
+                            changed = view.changed() => {
+                                let now = view.borrow_and_update().record.desktop.clone();
+                                // Another browser's are to be followed anew.
+                                if changed.is_err() || now != desktop || !self.has_control() {
+                                    break;
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            if view.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    fn copied(&self, text: String) -> Result<Value, String> {
+        let clipboard = self.front.policy.clipboard;
+        if !clipboard.outward {
+            return Err("this server keeps what is copied (http.clipboard)".to_owned());
+        }
         if text.is_empty() {
             return Err("nothing is selected in the page".to_owned());
         }
-        if text.len() > LONGEST_TEXT {
-            return Err("the selection is too long".to_owned());
+        if text.len() > clipboard.longest() {
+            return Err(format!("the text is longer than {} bytes", clipboard.longest()));
         }
         Ok(json!({ "kind": "copied-text", "text": text }))
     }
@@ -336,12 +371,16 @@ impl Channel {
             "take-screenshot" => self.picture().await.map(Some),
             "clipboard-copy" => {
                 self.in_control()?;
-                self.copied().await.map(Some)
+                self.copied(self.pages().await?.selection().await?).map(Some)
             }
             "clipboard-paste" | "ask-for-clipboard-response" => {
                 self.in_control()?;
-                if said.text.len() > LONGEST_TEXT {
-                    return Err("the text is longer than 1 MiB".to_owned());
+                let clipboard = self.front.policy.clipboard;
+                if !clipboard.inward {
+                    return Err("this server takes no text to paste (http.clipboard)".to_owned());
+                }
+                if said.text.len() > clipboard.longest() {
+                    return Err(format!("the text is longer than {} bytes", clipboard.longest()));
                 }
                 let pages = self.pages().await?;
                 if said.text.is_empty() && said.kind == "ask-for-clipboard-response" {
@@ -391,15 +430,17 @@ impl Channel {
         }
     }
 
-    fn in_control(&self) -> Result<(), String> {
+    fn has_control(&self) -> bool {
         let view = self.connected.view.borrow();
-        match &self.connected.party {
-            Some(party) if view.control.is_of(party) => {
-                self.connected.activity.note(self.front.world.clock.now());
-                Ok(())
-            }
-            Some(_) | None => Err("take control first".to_owned()),
+        self.connected.party.as_ref().is_some_and(|party| view.control.is_of(party))
+    }
+
+    fn in_control(&self) -> Result<(), String> {
+        if !self.has_control() {
+            return Err("take control first".to_owned());
         }
+        self.connected.activity.note(self.front.world.clock.now());
+        Ok(())
     }
 
     async fn told<M>(&self, message: M) -> Result<(), String>

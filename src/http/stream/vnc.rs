@@ -14,7 +14,7 @@ use tokio::time::{Duration, Instant};
 use tracing::{Instrument as _, debug, info_span};
 
 use super::{Named, asked, not_let_in, over, session_of, turn_away};
-use crate::actors::session::{Connected, Shortcut, Watch, Watching};
+use crate::actors::session::{Connected, Watch, Watching};
 use crate::domain::ids::SessionId;
 use crate::domain::rfb::ClientMessage;
 use crate::http::bridge::{self, Close, Endpoint, Limits, OnInput};
@@ -93,20 +93,21 @@ async fn serve(socket: bridge::Socket, watching: Watching, visitor: Visitor, fro
     drop((seat, connected));
 }
 
-/// Notes that its viewer is there, and hears the shortcuts that its page has a part in.
+/// Notes that its viewer is there, and hears the key that pastes.
 ///
-/// The key that pastes does not go on: the page is asked for its clipboard, which is then put in, and
+/// That key does not go on: the page is asked for its clipboard, which is then put in, and
 /// the browser would paste its own beside it.
 fn hears(connected: &Connected, front: &Data<Front>) -> OnInput {
     let (activity, clock) = (connected.activity.clone(), front.world.clock);
-    let (shortcuts, party) = (connected.shortcuts.clone(), connected.party.clone());
+    let (pastes, party) = (connected.pastes.clone(), connected.party.clone());
+    let inward = front.policy.clipboard.inward;
     let mut keys = Keys::default();
     Box::new(move |message| {
         activity.note(clock.now());
-        let (Some(shortcut), Some(party)) = (keys.heard(message), &party) else { return true };
+        let pastes_now = keys.paste_with(message) && inward;
+        let Some(party) = party.as_ref().filter(|_party| pastes_now) else { return true };
         // Without a message channel nobody listens.
-        let heard = shortcuts.send((party.clone(), shortcut)).is_ok();
-        !(heard && shortcut == Shortcut::Paste)
+        pastes.send(party.clone()).is_err()
     })
 }
 
@@ -119,16 +120,17 @@ struct Keys {
 
 impl Keys {
     #[expect(clippy::wildcard_enum_match_arm, reason = "no other message is about keys")]
-    fn heard(&mut self, message: &ClientMessage) -> Option<Shortcut> {
+    /// Whether this message is the key that pastes, going down.
+    fn paste_with(&mut self, message: &ClientMessage) -> bool {
         let (down, keysym) = match message {
             ClientMessage::Key { down, keysym } | ClientMessage::QemuKey { down, keysym, .. } => {
                 (*down, *keysym)
             }
             ClientMessage::CutText(_) | ClientMessage::ExtendedClipboard { .. } => {
                 self.sent = Some(Instant::now());
-                return None;
+                return false;
             }
-            _other => return None,
+            _other => return false,
         };
         // Control, Meta, Alt and Super, left and right: a Mac's command key is one of them.
         if matches!(keysym, 0xffe3 | 0xffe4 | 0xffe7..=0xffec) {
@@ -136,16 +138,10 @@ impl Keys {
             if down {
                 self.held.push(keysym);
             }
-            return None;
-        }
-        if !down || self.held.is_empty() {
-            return None;
+            return false;
         }
         let sent_lately = self.sent.is_some_and(|sent| sent.elapsed() < SENT_LATELY);
-        match char::from_u32(keysym) {
-            Some('c' | 'C') => Some(Shortcut::Copy),
-            Some('v' | 'V') if !sent_lately => Some(Shortcut::Paste),
-            Some(_) | None => None,
-        }
+        let is_v = matches!(char::from_u32(keysym), Some('v' | 'V'));
+        down && is_v && !self.held.is_empty() && !sent_lately
     }
 }

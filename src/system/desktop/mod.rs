@@ -185,6 +185,9 @@ pub trait Desktop: fmt::Debug + Send + 'static {
     /// The pictures of its display.
     fn screen(&self) -> Arc<dyn Screen>;
 
+    /// What its browser copies, from now on and for as long as that browser runs.
+    fn copies(&self) -> Copies;
+
     /// Its VNC server.
     fn vnc(&self) -> Arc<dyn VncServer>;
 
@@ -258,6 +261,15 @@ pub struct Reel {
     /// One after the other; ends with the display.
     pub frames: mpsc::Receiver<Picture>,
     /// Ends the taking when dropped.
+    pub guard: DropGuard,
+}
+
+/// What is copied within a display; the drop ends it.
+#[derive(Debug)]
+pub struct Copies {
+    /// The latest text, from the first change on; ends with the display.
+    pub texts: watch::Receiver<String>,
+    /// Ends the following when dropped.
     pub guard: DropGuard,
 }
 

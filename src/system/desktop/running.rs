@@ -17,10 +17,11 @@ use super::launch::Desktops;
 use super::memory::Opening;
 use super::mending::Mending;
 use super::record::Record;
-use super::{Desktop, Mended, Order, Revived, Screen, Unrevived, VncServer};
+use super::{Copies, Desktop, Mended, Order, Revived, Screen, Unrevived, VncServer};
 use crate::domain::session::{DesktopIdentity, Failure};
 use crate::system::browser;
 use crate::system::capture::Capture;
+use crate::system::clipboard;
 use crate::system::display::{self, Cookie};
 use crate::system::failure::failure;
 use crate::system::limits::Group;
@@ -215,6 +216,11 @@ impl Desktop for LiveDesktop {
 
     fn screen(&self) -> Arc<dyn Screen> {
         self.screen.clone()
+    }
+
+    fn copies(&self) -> Copies {
+        let Made { identity, cookie, .. } = &self.made;
+        clipboard::follow(identity.display_number, *cookie, identity.chromium.pid, &self.runtime)
     }
 
     fn vnc(&self) -> Arc<dyn VncServer> {

@@ -77,6 +77,9 @@ pub(super) async fn start(
     arguments.extend(["-rfbport".into(), port.to_string().into()]);
     arguments.extend(["-desktop".into(), place.session.to_string().into()]);
     arguments.extend(["-flag".into(), place.flag.clone().into()]);
+    if !settings.vnc_sends_clipboard {
+        arguments.extend(["-seldir".into(), "recv".into()]);
+    }
     let program = Program {
         path,
         arguments,

@@ -18,6 +18,8 @@ pub struct Viewer {
     pub height: u16,
     /// All that it has been shown, four bytes for each pixel: blue, green, red, nothing.
     pixels: Vec<u8>,
+    /// How many texts it was told that somebody has copied.
+    pub cut_texts: usize,
 }
 
 /// Where a session is seen.
@@ -34,8 +36,14 @@ impl Viewer {
     /// Watches what is shown at this address.
     pub async fn at(url: &str) -> Self {
         let (socket, _) = connect_async(url).await.unwrap();
-        let mut viewer =
-            Self { socket, unread: Vec::new(), width: 0, height: 0, pixels: Vec::new() };
+        let mut viewer = Self {
+            socket,
+            unread: Vec::new(),
+            width: 0,
+            height: 0,
+            pixels: Vec::new(),
+            cut_texts: 0,
+        };
         assert_eq!(viewer.read(12).await, b"RFB 003.008\n");
         viewer.send(b"RFB 003.008\n").await;
         assert_eq!(viewer.read(2).await, [1, 1], "who is let in needs no password");
@@ -82,6 +90,7 @@ impl Viewer {
                 0 => break,
                 2 => {}
                 3 => {
+                    self.cut_texts += 1;
                     let length = self.read(7).await;
                     let length = u32::from_be_bytes(length[3..7].try_into().unwrap());
                     self.read(usize::try_from(length).unwrap()).await;

@@ -237,6 +237,12 @@ async fn text_in_any_script_is_copied_and_pasted_once() {
     let picture = format!("/v1/stream/vnc/browser_session/{id}?{who}");
     let mut viewer = Viewer::at(&client.socket_url(&picture)).await;
     selects(&mut channel, &mut viewer, text).await;
+    // Who only watches hears nothing of what is copied, neither over RFB nor by messages.
+    let guest = format!("apikey={}&client_id=guest", client.key());
+    let watched = format!("/v1/stream/vnc/browser_session/{id}?{guest}");
+    let mut watcher = Viewer::at(&client.socket_url(&watched)).await;
+    let messages = format!("/v1/stream/messages/browser_session/{id}?{guest}");
+    let mut listener = Channel::open(client, &messages).await;
     viewer.press_with_control('c').await;
     // The page is told of its own as well, in whichever order.
     let (told, done) = (Cell::new(false), Cell::new(false));
@@ -259,6 +265,12 @@ async fn text_in_any_script_is_copied_and_pasted_once() {
     channel.hears(|said| said["kind"] == "ask-for-clipboard").await;
     channel.say(json!({ "kind": "ask-for-clipboard-response", "text": "" })).await;
     selects(&mut channel, &mut viewer, text).await;
+
+    watcher.look().await;
+    assert_eq!(watcher.cut_texts, 0);
+    listener.say(json!({ "kind": "ping" })).await;
+    let said = listener.hears(|said| matches!(said["kind"].as_str(), Some("copied-text" | "pong")));
+    assert_eq!(said.await["kind"], "pong");
     server.stop().await;
 }
 

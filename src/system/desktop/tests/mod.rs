@@ -153,7 +153,12 @@ async fn evaluate(connection: &Connection, script: &str) -> Value {
     let attach = json!({ "targetId": page["targetId"], "flatten": true });
     let session = connection.call(None, "Target.attachToTarget", attach).await.unwrap();
     let session = session["sessionId"].as_str().unwrap();
-    let script = json!({ "expression": script, "returnByValue": true, "awaitPromise": true });
+    let script = json!({
+        "expression": script,
+        "returnByValue": true,
+        "awaitPromise": true,
+        "userGesture": true,
+    });
     let result = connection.call(Some(session), "Runtime.evaluate", script).await.unwrap();
     result["result"]["value"].clone()
 }
@@ -613,4 +618,47 @@ async fn a_dropped_desktop_lives_on_and_its_remains_can_be_ended() {
     assert_eq!(segments_of(saved.identity.vnc.unwrap().pid), 0);
     world.nothing_is_left();
     assert_eq!(world.desktops.end_remains(world.session, Files::AsSet).await, Vec::<String>::new());
+}
+
+/// Copies so many characters of three bytes each.
+async fn copy(connection: &Connection, count: usize) -> Value {
+    let script = format!(
+        "(() => {{ const it = document.body.appendChild(document.createElement('textarea')); \
+         it.value = '世'.repeat({count}); it.select(); return document.execCommand('copy'); }})()"
+    );
+    evaluate(connection, &script).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_browser_copies_is_told_in_one_piece_unless_it_is_too_long() {
+    let world = World::new(Settings::default());
+    let desktop = world.up(colour("rgb(1,2,3)")).await;
+    let connection = devtools(&*desktop).await;
+    let Copies { mut texts, guard } = desktop.copies();
+    let mut next = async || {
+        timeout(Duration::from_secs(20), texts.changed()).await.expect("no text").expect("the end");
+        texts.borrow_and_update().chars().count()
+    };
+    // The first may come before anybody listens: a follower is told of what is copied from then on.
+    let first = async {
+        loop {
+            assert_eq!(copy(&connection, 3).await, true);
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        count = next() => assert_eq!(count, 3),
+        () = first => {}
+    }
+    // Longer than one request to the X server may be, so that it comes in pieces; one that is too
+    // long, which is left out; and one after it.
+    copy(&connection, 300_000).await;
+    while next().await != 300_000 {}
+    copy(&connection, 400_000).await;
+    copy(&connection, 5).await;
+    assert_eq!(next().await, 5);
+
+    drop((next, guard));
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    world.nothing_is_left();
 }

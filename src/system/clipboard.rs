@@ -1,0 +1,236 @@
+//! What is copied within a display, for whoever has control of it.
+//!
+//! The X server tells when the selection `CLIPBOARD` has another owner (extension XFIXES); its text
+//! is then asked for, as section 2 of the ICCCM describes, in UTF-8. RFB carries the clipboard too,
+//! but to every viewer, and a VNC server that does so cannot be told which of them may have it.
+//!
+//! One thread for each follower, which waits in a read: somebody who has control is rare, and there is
+//! only one of them. Nobody else costs anything.
+
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use x11rb::connection::Connection as _;
+use x11rb::errors::ReplyOrIdError;
+use x11rb::protocol::Event;
+use x11rb::protocol::res::{ClientIdMask, ClientIdSpec, ConnectionExt as _};
+use x11rb::protocol::xfixes::{ConnectionExt as _, SelectionEventMask, SelectionNotifyEvent};
+use x11rb::protocol::xproto::{
+    Atom, ConnectionExt as _, CreateWindowAux, EventMask, Property, Window, WindowClass,
+};
+use x11rb::rust_connection::{DefaultStream, RustConnection};
+
+use super::desktop::Copies;
+use super::display::{COOKIE_NAME, Cookie, socket};
+
+/// The longest text that is read, in bytes; the most that any other part here takes.
+const LONGEST: usize = 1 << 20;
+
+/// Follows what the program `owner` copies on a display. What others put on its clipboard, such as a VNC
+/// server for a viewer, is no news to anybody.
+pub fn follow(number: u16, cookie: Cookie, owner: i32, runtime: &Handle) -> Copies {
+    let (tell, texts) = watch::channel(String::new());
+    let left = CancellationToken::new();
+    let guard = left.clone().drop_guard();
+    let ended = CancellationToken::new();
+    let over = ended.clone().drop_guard();
+    match UnixStream::connect(socket(number)).and_then(|it| Ok((it.try_clone()?, it))) {
+        Ok((handle, stream)) => {
+            runtime.spawn(async move {
+                tokio::select! {
+                    () = left.cancelled() => {}
+                    () = ended.cancelled() => {}
+                }
+                // The thread waits in a read, which ends with this.
+                let _ = handle.shutdown(Shutdown::Both);
+            });
+            let work = move || {
+                let _over = over;
+                if let Err(cause) = serve(stream, &cookie, owner, &tell)
+                    && !tell.is_closed()
+                {
+                    tracing::debug!(display = number, error = %cause, "what is copied is no longer seen");
+                }
+            };
+            let thread = std::thread::Builder::new().name(format!("clipboard :{number}"));
+            if let Err(cause) = thread.spawn(work) {
+                tracing::error!(error = %cause, "no thread for the clipboard");
+            }
+        }
+        // The display has gone, as its session will notice.
+        Err(cause) => {
+            tracing::debug!(display = number, error = %cause, "the clipboard cannot be followed")
+        }
+    }
+    Copies { texts, guard }
+}
+
+/// Tells each text; ends with the connection.
+fn serve(
+    stream: UnixStream,
+    cookie: &Cookie,
+    owner: i32,
+    tell: &watch::Sender<String>,
+) -> Result<(), ReplyOrIdError> {
+    let mut reader = Reader::new(stream, cookie, owner)?;
+    loop {
+        let event = reader.connection.wait_for_event()?;
+        if let Some(text) = reader.take(&event)? {
+            tell.send_replace(text);
+        }
+    }
+}
+
+/// A client of the display that has the clipboard converted to text.
+struct Reader {
+    connection: RustConnection,
+    /// Never shown: texts are handed over as its properties.
+    window: Window,
+    clipboard: Atom,
+    utf8: Atom,
+    incremental: Atom,
+    /// The name of the property.
+    handed_over: Atom,
+    owner: u32,
+    /// What has come of a text that comes in pieces.
+    pieces: Option<Vec<u8>>,
+}
+
+impl Reader {
+    fn new(stream: UnixStream, cookie: &Cookie, owner: i32) -> Result<Self, ReplyOrIdError> {
+        let (stream, _peer) = DefaultStream::from_unix_stream(stream)
+            .map_err(x11rb::errors::ConnectionError::from)?;
+        let connection = RustConnection::connect_to_stream_with_auth_info(
+            stream,
+            0,
+            COOKIE_NAME.to_vec(),
+            cookie.to_vec(),
+        )
+        .map_err(|_refused| x11rb::errors::ConnectionError::UnknownError)?;
+        let root = connection
+            .setup()
+            .roots
+            .first()
+            .map(|screen| screen.root)
+            .ok_or(x11rb::errors::ConnectionError::UnknownError)?;
+        let atom = |name: &str| -> Result<Atom, ReplyOrIdError> {
+            Ok(connection.intern_atom(false, name.as_bytes())?.reply()?.atom)
+        };
+        let (clipboard, utf8) = (atom("CLIPBOARD")?, atom("UTF8_STRING")?);
+        let (incremental, handed_over) = (atom("INCR")?, atom("GREENROOM_COPIED")?);
+        let window = connection.generate_id()?;
+        let wanted = CreateWindowAux::new().event_mask(EventMask::PROPERTY_CHANGE);
+        connection.create_window(
+            0,
+            window,
+            root,
+            -1,
+            -1,
+            1,
+            1,
+            0,
+            WindowClass::INPUT_ONLY,
+            x11rb::COPY_FROM_PARENT,
+            &wanted,
+        )?;
+        // Servers have to be asked for their version before they take anything else.
+        connection.xfixes_query_version(5, 0)?.reply()?;
+        connection.res_query_version(1, 2)?.reply()?;
+        connection.xfixes_select_selection_input(
+            window,
+            clipboard,
+            SelectionEventMask::SET_SELECTION_OWNER,
+        )?;
+        connection.flush()?;
+        Ok(Self {
+            connection,
+            window,
+            clipboard,
+            utf8,
+            incremental,
+            handed_over,
+            owner: owner.unsigned_abs(),
+            pieces: None,
+        })
+    }
+
+    /// The text that is complete with this event.
+    fn take(&mut self, event: &Event) -> Result<Option<String>, ReplyOrIdError> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "nothing else was asked for")]
+        match event {
+            Event::XfixesSelectionNotify(SelectionNotifyEvent { owner, timestamp, .. }) => {
+                self.pieces = None;
+                if *owner != x11rb::NONE && self.is_of_the_owner(*owner)? {
+                    self.connection.convert_selection(
+                        self.window,
+                        self.clipboard,
+                        self.utf8,
+                        self.handed_over,
+                        *timestamp,
+                    )?;
+                    self.connection.flush()?;
+                }
+                Ok(None)
+            }
+            Event::SelectionNotify(answer) if answer.property == self.handed_over => {
+                let (kind, bytes) = self.property()?;
+                if kind == self.incremental {
+                    // Each piece is asked for by deleting the last one (ICCCM, section 2.7.2).
+                    self.pieces = Some(Vec::new());
+                    return Ok(None);
+                }
+                Ok(text(bytes))
+            }
+            Event::PropertyNotify(change)
+                if change.atom == self.handed_over && change.state == Property::NEW_VALUE =>
+            {
+                let Some(mut pieces) = self.pieces.take() else { return Ok(None) };
+                let (_kind, piece) = self.property()?;
+                if piece.is_empty() {
+                    return Ok(text(pieces));
+                }
+                // One that is too long is taken to its end all the same, or its owner would wait.
+                if pieces.len() <= LONGEST {
+                    pieces.extend_from_slice(&piece);
+                }
+                self.pieces = Some(pieces);
+                Ok(None)
+            }
+            _other => Ok(None),
+        }
+    }
+
+    /// Takes what was handed over, and its type.
+    fn property(&self) -> Result<(Atom, Vec<u8>), ReplyOrIdError> {
+        let any = x11rb::NONE;
+        let most = u32::MAX / 4; // In words. The server has it all already.
+        let taken =
+            self.connection.get_property(true, self.window, self.handed_over, any, 0, most)?;
+        let taken = taken.reply()?;
+        self.connection.flush()?;
+        Ok((taken.type_, taken.value))
+    }
+
+    /// Whether a window is the followed program's.
+    fn is_of_the_owner(&self, window: Window) -> Result<bool, ReplyOrIdError> {
+        let asked = ClientIdSpec { client: window, mask: ClientIdMask::LOCAL_CLIENT_PID };
+        let told = self.connection.res_query_client_ids(&[asked])?.reply();
+        // The window may have gone meanwhile, and the text with it.
+        let ids = told.map(|told| told.ids).unwrap_or_default();
+        Ok(ids.iter().any(|id| id.value.contains(&self.owner)))
+    }
+}
+
+/// A text that can be passed on: neither empty nor too long.
+fn text(bytes: Vec<u8>) -> Option<String> {
+    if bytes.is_empty() || bytes.len() > LONGEST {
+        return None;
+    }
+    Some(
+        String::from_utf8(bytes)
+            .unwrap_or_else(|wrong| String::from_utf8_lossy(wrong.as_bytes()).into_owned()),
+    )
+}
