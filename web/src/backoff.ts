@@ -37,10 +37,15 @@ export class Backoff {
 }
 
 /**
+ * What befell one connection and says nothing against its viewer, although the code is the same: a
+ * machine that slept reads it when it wakes, and a slow network may be late to shake hands.
+ */
+const PASSING: readonly string[] = ["viewer-silent", "rfb-error", "websocket-error"];
+
+/**
  * Whether the server shut this viewer out, and would do so again: for its credentials or its missing
  * name (1002), or because it was put out or its ticket is over (1008).
  */
 export function shutsOut({ code, reason }: { readonly code: number; readonly reason: string }): boolean {
-    // A machine that slept reads this when it wakes; nobody put it out.
-    return code === 1002 || (code === 1008 && reason !== "viewer-silent");
+    return (code === 1002 || code === 1008) && !PASSING.includes(reason);
 }

@@ -61,6 +61,7 @@ export class Channel {
 
     start(): void {
         this.stop();
+        this.#backoff.reset();
         this.#dial();
     }
 

@@ -4,8 +4,8 @@
 export type Role = "watch" | "control";
 
 export interface Control {
-    /** The message channel: not known yet, there, gone for now, or not offered so far. */
-    readonly channel: "unknown" | "open" | "lost" | "absent";
+    /** The message channel: not known yet, there, gone for now, not offered so far, or shut. */
+    readonly channel: "unknown" | "open" | "lost" | "absent" | "shut";
     /** Whether this server tells who has control. Others do as asked and say nothing. */
     readonly announced: boolean;
     /** What this viewer asked for, and asks for again after a reconnect. */
@@ -37,7 +37,7 @@ export interface ControlMessage {
 }
 
 export type ControlEvent =
-    | { readonly kind: "opened" | "lost" | "absent" | "take" | "cede" | "forget" }
+    | { readonly kind: "opened" | "lost" | "absent" | "shut" | "take" | "cede" | "forget" }
     | { readonly kind: "said"; readonly message: ControlMessage }
     | { readonly kind: "refused"; readonly why: string };
 
@@ -49,6 +49,9 @@ export function after(control: Control, event: ControlEvent): Control {
             return { ...control, channel: "lost" };
         case "absent":
             return { ...control, channel: "absent", wanted: false };
+        case "shut":
+            // Who has control is told here no more.
+            return { ...control, channel: "shut", wanted: false, holder: "agent", name: null, refused: null };
         case "forget": {
             // The server has given it to the agent by now, which must not be interrupted unasked.
             const holder = control.holder === "you" ? "agent" : control.holder;
@@ -99,7 +102,7 @@ export function mayType(control: Control): boolean {
 
 /** Whether there is a button to take control or hand it back. */
 export function mayAsk(control: Control): boolean {
-    return control.role !== "watch" && (control.channel === "open" || control.channel === "lost");
+    return control.role !== "watch" && ["open", "lost", "shut"].includes(control.channel);
 }
 
 export function isAsking(control: Control): boolean {

@@ -2,6 +2,7 @@
 // control goes on while the live picture cannot be had.
 
 import { Backoff, shutsOut } from "./backoff";
+import { isApple, letGoWithCommand, placeOf } from "./command";
 
 export interface Size {
     readonly width: number;
@@ -112,6 +113,7 @@ export class Hand {
             event.preventDefault();
             if (this.#keys.delete(placeOf(event))) this.#key(false, event, null, keyModifiers(event));
         });
+        letGoWithCommand(surface);
         // Whatever goes up elsewhere is not seen here.
         surface.addEventListener("blur", () => this.#letGo());
         window.addEventListener("blur", () => this.#letGo());
@@ -245,8 +247,12 @@ export class Hand {
         const text = key.length === 1 && !shortcut ? key : null;
         this.#key(true, event, text, keyModifiers(event));
         // macOS tells of no key that goes up while Command is down.
-        if (event.metaKey && key !== "Meta") this.#key(false, event, null, keyModifiers(event));
-        else this.#keys.set(placeOf(event), { key, code: event.code, keyCode: event.keyCode });
+        if (event.metaKey && key !== "Meta") {
+            this.#key(false, event, null, keyModifiers(event));
+            this.#keys.delete(placeOf(event));
+        } else {
+            this.#keys.set(placeOf(event), { key, code: event.code, keyCode: event.keyCode });
+        }
     }
 
     #letGo(): void {
@@ -288,15 +294,6 @@ function keyModifiers(event: KeyboardEvent): number {
 /** AltGr is Control and Alt on some systems, and what it gives is a character; so does Option. */
 function isThird(event: KeyboardEvent): boolean {
     const { key, altKey, ctrlKey, metaKey } = event;
-    const option = isMac() && altKey && !ctrlKey && !metaKey && key.length === 1;
+    const option = isApple() && altKey && !ctrlKey && !metaKey && key.length === 1;
     return option || event.getModifierState("AltGraph");
-}
-
-/** The same when a key goes down and up, although what it writes may differ. */
-function placeOf({ code, key }: KeyboardEvent): string {
-    return code || key;
-}
-
-function isMac(): boolean {
-    return navigator.platform.startsWith("Mac");
 }

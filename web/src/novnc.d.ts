@@ -10,7 +10,6 @@ declare module "@novnc/novnc" {
         connect: CustomEvent<Record<string, never>>;
         disconnect: CustomEvent<{ clean: boolean }>;
         securityfailure: CustomEvent<{ status: number; reason?: string }>;
-        clipboard: CustomEvent<{ text: string }>;
         desktopname: CustomEvent<{ name: string }>;
     }
 

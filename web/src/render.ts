@@ -52,11 +52,15 @@ export function renderLink(
     setText(element("still-word"), `${what} The live stream is being retried.`);
     if (live) return;
 
+    const refused = link.state === "refused";
     const waiting = link.state === "waiting";
     const first = link.state === "connecting" && link.tries === 0;
     let title = "The picture was lost";
     let text = "Connecting again";
-    if (status === "created") {
+    if (refused) {
+        title = "The server turned you away";
+        text = "You were put out, or your access is over. You can ask to be let in again.";
+    } else if (status === "created") {
         title = "The browser is getting ready";
         text = "The picture comes as soon as it is on its feet.";
     } else if (status === "retry") {
@@ -71,7 +75,9 @@ export function renderLink(
     }
     setText(element("veil-title"), title);
     setText(element("veil-text"), text);
-    show(element("veil-retry"), waiting && link.until - Date.now() > 1500);
+    show(element("veil-spinner"), !refused);
+    setText(element("veil-retry"), refused ? "Ask again" : "Try now");
+    show(element("veil-retry"), refused || (waiting && link.until - Date.now() > 1500));
 }
 
 export function renderControl(control: Control): void {
@@ -87,6 +93,7 @@ export function renderControl(control: Control): void {
     else if (control.holder === "you") word = "You have control";
     else if (control.holder === "other") word = `${control.name ?? "Somebody else"} has control`;
     else if (control.channel === "unknown") word = "Watching";
+    else if (control.channel === "shut") word = "Turned away";
     if (asking) word = "Asking for control";
     else if (control.refused) word = control.refused;
     setText(element("control-word"), word);

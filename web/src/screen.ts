@@ -2,19 +2,21 @@
 
 import RFB from "@novnc/novnc";
 
-import { Backoff } from "./backoff";
+import { Backoff, shutsOut } from "./backoff";
+import { letGoWithCommand } from "./command";
 
 export type Link =
     | { readonly state: "idle" }
     | { readonly state: "connecting"; readonly tries: number }
     | { readonly state: "live" }
-    | { readonly state: "waiting"; readonly tries: number; readonly until: number };
+    | { readonly state: "waiting"; readonly tries: number; readonly until: number }
+    /** The server wants no more of this viewer. It is dialled when a person asks, and not before. */
+    | { readonly state: "refused" };
 
 export interface ScreenEvents {
     onLink(link: Link): void;
     /** The remote picture's size is known. */
     onSize(width: number, height: number): void;
-    onClipboard(text: string): void;
     /** The server ended the connection, and said why. */
     onClosed(code: number, reason: string): void;
 }
@@ -29,6 +31,8 @@ const KEY_V = 0x76;
 
 export class Screen {
     #rfb: RFB | null = null;
+    /** The latest one that was dialled. */
+    #socket: WebSocket | null = null;
     /** noVNC takes its canvas out of the page when a connection ends; the last frame is on it. */
     #canvas: HTMLCanvasElement | null = null;
     #link: Link = { state: "idle" };
@@ -48,6 +52,7 @@ export class Screen {
         document.addEventListener("visibilitychange", () => {
             if (!document.hidden) this.retry();
         });
+        letGoWithCommand(target);
     }
 
     get link(): Link {
@@ -60,7 +65,9 @@ export class Screen {
     }
 
     start(): void {
-        if (this.#link.state === "idle") this.#dial();
+        if (!this.#atRest()) return;
+        this.#backoff.reset();
+        this.#dial();
     }
 
     /** Dials at once where a wait is under way. */
@@ -72,9 +79,16 @@ export class Screen {
 
     /** Drops a connection that may be dead without knowing, and dials at once. */
     redial(): void {
-        if (this.#link.state === "idle") return;
+        if (this.#atRest()) return;
         this.#drop();
         this.#dial();
+    }
+
+    /** The server shut this viewer out, here or by another socket. Stands still until `start`. */
+    refuse(): void {
+        if (this.#atRest()) return;
+        this.#drop();
+        this.#become({ state: "refused" });
     }
 
     stop(): void {
@@ -105,6 +119,11 @@ export class Screen {
         rfb.sendKey(KEY_CONTROL, "ControlLeft", false);
     }
 
+    /** Whether nothing is dialled but by `start`. */
+    #atRest(): boolean {
+        return this.#link.state === "idle" || this.#link.state === "refused";
+    }
+
     #become(link: Link): void {
         this.#link = link;
         this.events.onLink(link);
@@ -115,10 +134,13 @@ export class Screen {
         const socket = new WebSocket(this.address(), ["binary"]);
         const patience = window.setTimeout(() => socket.close(), PATIENCE_MS);
         socket.addEventListener("open", () => window.clearTimeout(patience));
-        socket.addEventListener("close", ({ code, reason }) => {
+        // noVNC tells of the end as well, but not of its code.
+        socket.addEventListener("close", (close) => {
             window.clearTimeout(patience);
-            this.events.onClosed(code, reason);
+            if (this.#socket === socket && shutsOut(close)) this.refuse();
+            this.events.onClosed(close.code, close.reason);
         });
+        this.#socket = socket;
 
         const rfb = new RFB(this.target, socket, { shared: true });
         rfb.background = "transparent";
@@ -129,7 +151,6 @@ export class Screen {
         rfb.showDotCursor = false;
         rfb.addEventListener("connect", () => this.#onConnect(rfb));
         rfb.addEventListener("disconnect", () => this.#onDisconnect(rfb));
-        rfb.addEventListener("clipboard", ({ detail }) => this.events.onClipboard(detail.text));
         this.#rfb = rfb;
     }
 
@@ -168,6 +189,7 @@ export class Screen {
         window.clearTimeout(this.#steady);
         const rfb = this.#rfb;
         this.#rfb = null;
+        this.#socket = null;
         this.#keepFrame();
         rfb?.disconnect();
     }

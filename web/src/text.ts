@@ -99,14 +99,3 @@ export function ending(session: Session): Ending {
     const text = failure?.message ?? "It was closed, and its browser has left the stage.";
     return { title: "The session has ended", text, hint, log };
 }
-
-/** A clipboard that came over RFB as Latin-1 (RFC 6143, section 7.6.4), where X programs give UTF-8. */
-export function cutText(text: string): string {
-    if (/[^\u0000-\u00ff]/.test(text)) return text;
-    const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
-    try {
-        return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    } catch {
-        return text;
-    }
-}

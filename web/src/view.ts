@@ -24,7 +24,7 @@ import { KEYS, relay } from "./keyboard";
 import { type Link, Screen } from "./screen";
 import { Stills } from "./stills";
 import { renderControl, renderEnd, renderLink, renderPage, renderSession, renderTime } from "./render";
-import { cutText, isFinal } from "./text";
+import { isFinal } from "./text";
 
 /** Failures to connect after which other pictures take the live one's place. */
 const TRIES_BEFORE_STILLS = 2;
@@ -72,10 +72,6 @@ class View {
             {
                 onLink: (link) => this.#onLink(link),
                 onSize: setRatio,
-                // What others copy is nothing for the clipboard of who only watches.
-                onClipboard: (text) => {
-                    if (mayType(this.#control)) this.#clipboard.received(cutText(text));
-                },
                 // Why it closed is in the session: asking now shows an end without delay.
                 onClosed: () => this.#ask(0),
             },
@@ -109,10 +105,7 @@ class View {
             onOpen: (away) => this.#onChannelOpen(away),
             onLost: () => this.#change({ kind: "lost" }),
             onAbsent: () => this.#change({ kind: "absent" }),
-            onShutOut: () => {
-                this.#change({ kind: "lost" });
-                this.#change({ kind: "forget" });
-            },
+            onShutOut: () => this.#screen.refuse(),
             onSilent: () => this.#screen.redial(),
             onMessage: (message) => this.#onMessage(message),
         });
@@ -232,8 +225,25 @@ class View {
             this.#cast.start();
         } else if (link.state === "connecting") {
             this.#slow = window.setTimeout(() => this.#cast.start(), SLOW_MS);
+        } else if (link.state === "refused") {
+            this.#onShutOut();
         }
         this.#renderLink();
+    }
+
+    /** It is the viewer that is refused, and not one socket: whichever was told speaks for all. */
+    #onShutOut(): void {
+        this.#stopCast();
+        this.#stills.stop();
+        this.#stillShown = false;
+        this.#channel.stop();
+        this.#change({ kind: "shut" });
+    }
+
+    /** At once, as somebody asks for it. */
+    #retry(): void {
+        if (this.#screen.link.state === "refused") this.start(this.#api.credentials);
+        else this.#screen.retry();
     }
 
     #stopCast(): void {
@@ -327,7 +337,7 @@ class View {
 
     #wireControls(): void {
         element("take").addEventListener("click", () => this.#toggleControl());
-        element("veil-retry").addEventListener("click", () => this.#screen.retry());
+        element("veil-retry").addEventListener("click", () => this.#retry());
 
         const full = element("full-button");
         full.hidden = !document.fullscreenEnabled;

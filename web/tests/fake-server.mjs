@@ -259,11 +259,12 @@ export async function startFake({ picture = testPicture() } = {}) {
         const allowed =
             url.searchParams.get("apikey") === KEY || url.searchParams.get("ticket") === TICKET;
         fake.dials[kind] = (fake.dials[kind] ?? 0) + 1;
-        if (!kind || !allowed || fake[kind] === "refused") {
+        if (!kind || fake[kind] === "refused") {
             socket.end("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
             return;
         }
         upgrades.handleUpgrade(request, socket, head, (ws) => {
+            if (!allowed) return void ws.close(1002, "Invalid credentials");
             if (Array.isArray(fake[kind])) return void ws.close(...fake[kind]);
             ws.kind = kind;
             ws.client = url.searchParams.get("client_id");

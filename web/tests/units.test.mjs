@@ -20,7 +20,7 @@ const { after, initial, isAsking, mayType } = await load("control");
 const { inAddress } = await load("credentials");
 const { warning } = await load("draining");
 const { keysymOf } = await load("keyboard");
-const { cutText, remaining, ending, endOf, occupant, standing } = await load("text");
+const { remaining, ending, endOf, occupant, standing } = await load("text");
 
 test("waits grow to a bound, vary, and start small again", () => {
     const middle = new Backoff({ first: 500, most: 15_000, random: () => 0.5 });
@@ -36,7 +36,10 @@ test("waits grow to a bound, vary, and start small again", () => {
 
 test("what a server will not change its mind about is known by its close", () => {
     const final = [[1002, "client_id is missing"], [1008, "put-out"], [1008, "ticket-expired"]];
-    const passing = [[1000, ""], [1006, ""], [1008, "viewer-silent"], [1011, ""], [1013, "not ready"]];
+    const passing = [
+        [1000, ""], [1006, ""], [1011, ""], [1013, "not ready"],
+        [1002, "rfb-error"], [1002, "websocket-error"], [1008, "viewer-silent"],
+    ];
     assert.ok(final.every(([code, reason]) => shutsOut({ code, reason })));
     assert.ok(!passing.some(([code, reason]) => shutsOut({ code, reason })));
 });
@@ -87,6 +90,10 @@ test("control survives the loss of the channel, until the server says otherwise"
     const forgotten = after(lost, { kind: "forget" });
     assert.deepEqual([forgotten.wanted, forgotten.holder, mayType(forgotten)], [false, "agent", false]);
     assert.equal(mayType(play("absent", "opened")), false, "a channel that comes late counts");
+    for (const control of [lost, play("absent"), play("opened", said("user"))]) {
+        const shut = after(control, { kind: "shut" });
+        assert.deepEqual([shut.wanted, shut.holder, shut.name, mayType(shut)], [false, "agent", null, false]);
+    }
 });
 
 test("time, names and ends read as they should", () => {
@@ -103,14 +110,6 @@ test("time, names and ends read as they should", () => {
     assert.equal(standing({ status: "running", completed_at: at }).word, "Closed");
     assert.equal(ending({ status: "failed" }).text, "The browser could not go on. No cause was recorded.");
     assert.equal(ending({ status: "timeout" }).title, "The session timed out");
-});
-
-test("a clipboard in UTF-8 is read as such, and any other as it is", () => {
-    const latin = (text) => Buffer.from(text, "utf8").toString("latin1");
-    assert.equal(cutText(latin("Grüße 世界")), "Grüße 世界");
-    assert.equal(cutText("Gr\u00fc\u00dfe"), "Grüße");
-    assert.equal(cutText("世界"), "世界");
-    assert.equal(cutText("plain"), "plain");
 });
 
 test("characters become keysyms", () => {

@@ -239,6 +239,74 @@ test("who was put out does not come back, and who was only silent does", async (
     await leave(page);
 });
 
+/** A page that is watched and under control, whose clock is ours; and the sockets that it dials. */
+async function underControl() {
+    const page = await open(browser);
+    const dialled = [];
+    page.on("websocket", (socket) => dialled.push(socket.url()));
+    await page.clock.install();
+    await page.goto(address());
+    await link(page, "live");
+    await page.waitForSelector("#take:enabled");
+    await page.click("#take");
+    await holder(page, "you");
+    return { page, dialled };
+}
+
+/** Lets a page do by itself whatever it would in a minute, and when it is looked at again. */
+async function tempt(page) {
+    await page.clock.fastForward(60_000);
+    await page.evaluate(() => {
+        window.dispatchEvent(new Event("online"));
+        document.dispatchEvent(new Event("visibilitychange"));
+    });
+    await page.clock.fastForward(60_000);
+}
+
+test("who is put out by either socket is told so, and is back only by asking", async () => {
+    for (const kind of ["vnc", "messages"]) {
+        const { page, dialled } = await underControl();
+        fake.held = null;
+        fake.close(kind, 1008, "put-out");
+        await link(page, "refused");
+        await eventually(() => assert.equal(fake.sockets.size, 0));
+        await page.waitForSelector("#veil:not([hidden])");
+        assert.equal(await page.textContent("#veil-title"), "The server turned you away");
+        assert.equal(await page.textContent("#control-word"), "Turned away");
+        assert.equal(await page.isVisible("#veil-spinner"), false);
+        assert.equal(await page.isEnabled("#take"), false);
+        const before = dialled.length;
+        await tempt(page);
+        assert.equal(dialled.length, before, `it dialled ${dialled.slice(before)}`);
+        assert.equal(await page.isVisible("#still-note"), false);
+
+        fake.said.length = 0;
+        await page.click('button:text("Ask again")');
+        await link(page, "live");
+        await page.waitForSelector("#take:enabled");
+        // Control would have been asked for before that.
+        await eventually(() => assert.deepEqual(fake.said, [{ kind: "get-browser-url" }]));
+        await holder(page, "agent");
+        await leave(page);
+    }
+});
+
+test("who is turned away at the door gets no other picture, and is let in by asking", async () => {
+    fake.vnc = [1002, "Invalid credentials"];
+    fake.cast = "on";
+    const page = await open(browser);
+    await page.clock.install();
+    await page.goto(address());
+    await link(page, "refused");
+    await tempt(page);
+    fake.vnc = "on";
+    await page.click('button:text("Ask again")');
+    await link(page, "live");
+    assert.deepEqual([fake.dials.vnc, fake.dials.cast, fake.shots], [2, undefined, 0]);
+    await page.waitForSelector("#take:enabled");
+    await leave(page);
+});
+
 test("after a long absence control is not asked for again", async () => {
     const page = await open(browser);
     await page.clock.install();
@@ -410,6 +478,67 @@ test("no key stays down in a page that is driven", async () => {
     await leave(page);
 });
 
+const onMac = (page) =>
+    page.addInitScript(() => Object.defineProperty(navigator, "platform", { value: "MacIntel" }));
+
+/** Presses Command and lets go of it, with two keys down, as where no key is told to go up meanwhile. */
+async function command(page) {
+    for (const key of ["Shift", "b", "Meta"]) await page.keyboard.down(key);
+    await page.keyboard.up("Meta");
+}
+
+test("no key stays down that went up while Command was down", async () => {
+    const page = await open(browser);
+    await onMac(page);
+    await page.goto(address());
+    await link(page, "live");
+    await page.click("#take");
+    await holder(page, "you");
+    await page.click("#screen canvas");
+    // noVNC takes Command for Alt.
+    const [SHIFT, B, ALT] = [0xffe1, 0x62, 0xffe9];
+    const sent = () => fake.seen.filter(({ kind }) => kind === "key").map(({ down, keysym }) => [down, keysym]);
+    await command(page);
+    const expected = [[true, SHIFT], [true, B], [true, ALT], [false, B], [false, ALT]];
+    await eventually(() => assert.deepEqual(sent(), expected));
+    // Of this one a Mac tells; and what was let go is not let go again.
+    await page.keyboard.up("b");
+    await page.keyboard.up("Shift");
+    await eventually(() => assert.deepEqual(sent(), [...expected, [false, SHIFT]]));
+    await leave(page);
+});
+
+test("no key stays down in a page that is driven, that went up while Command was down", async () => {
+    const ups = [
+        // Other systems tell of each key when it goes up.
+        [undefined, ["keyUp Meta", "keyUp b", "keyUp Shift"]],
+        [onMac, ["keyUp b", "keyUp Meta", "keyUp Shift"]],
+    ];
+    let page;
+    for (const [prepare, expected] of ups) {
+        if (page) await leave(page);
+        fake.held = null;
+        fake.driven.length = 0;
+        const driven = await driving({}, prepare);
+        page = driven.page;
+        await page.mouse.click(...driven.at(0.5, 0.5));
+        await command(page);
+        await page.keyboard.up("b");
+        await page.keyboard.up("Shift");
+        const downs = ["rawKeyDown Shift", "keyDown b", "rawKeyDown Meta"];
+        await eventually(() => assert.deepEqual(keys(), [...downs, ...expected]));
+    }
+
+    // One that repeats under Command is let go by that, and not once more.
+    fake.driven.length = 0;
+    for (const key of ["b", "Meta", "b"]) await page.keyboard.down(key);
+    await page.keyboard.up("Meta");
+    await eventually(() =>
+        assert.deepEqual(keys(), ["keyDown b", "rawKeyDown Meta", "rawKeyDown b", "keyUp b", "keyUp Meta"]),
+    );
+    await leave(page);
+});
+
 test("a drag goes on beside the picture, and only what began in it is let go there", async () => {
     const { page, at } = await driving();
     await page.mouse.move(...at(0.5, 0.5));
@@ -432,9 +561,7 @@ test("a drag goes on beside the picture, and only what began in it is let go the
 });
 
 test("Option writes characters on a Mac", async () => {
-    const { page, at } = await driving({}, (page) =>
-        page.addInitScript(() => Object.defineProperty(navigator, "platform", { value: "MacIntel" })),
-    );
+    const { page, at } = await driving({}, onMac);
     await page.mouse.click(...at(0.5, 0.5));
     await page.evaluate(() => {
         const init = { key: "@", code: "KeyL", altKey: true, cancelable: true };
