@@ -11,7 +11,8 @@
 //!
 //! # Invariants
 //!
-//! 1. There is never more than one user, and who has control is not overruled by another.
+//! 1. There is never more than one user, and who has control is not overruled by another. One that is
+//!    gone gives way to another page with the same ticket.
 //! 2. Who loses the connection keeps control for a while; who returns in time has never lost it.
 //! 3. Every way to the end of a user's control leads back to the agent.
 //!
@@ -88,6 +89,12 @@ impl User {
     /// When control goes back to the agent, as far as is known now.
     pub fn expires_at(&self) -> DateTime<Utc> {
         self.gone_until.map_or(self.idle_at, |gone| gone.min(self.idle_at))
+    }
+
+    /// Whether the connection is lost and `party` has the same ticket. A key is many people's.
+    fn is_missed_by(&self, party: &Party) -> bool {
+        let is_ticket = matches!(party.credential, Credential::Ticket(_));
+        self.gone_until.is_some() && is_ticket && self.party.credential == party.credential
     }
 }
 
@@ -184,10 +191,14 @@ impl Control {
                 | Event::PutOut { .. },
             ) => Agent,
 
-            // The clock decides whether it is over, not whether the timer has fired yet.
+            // The clock decides whether it is over, not whether the timer has fired yet. Who has closed
+            // the page and opened its link again need not wait for that.
             (Held(user), Event::Take { party, label, now, idle_at })
-                if user.expires_at() <= now && user.party != party =>
+                if user.party != party
+                    && (user.expires_at() <= now || user.is_missed_by(&party)) =>
             {
+                let label =
+                    label.or_else(|| user.label.clone().filter(|_label| user.is_missed_by(&party)));
                 Held(User { party, label, since: now, idle_at, gone_until: None })
             }
             (Held(user), Event::Take { party, label, idle_at, .. }) if user.party == party => {
@@ -279,7 +290,7 @@ mod tests {
 
     fn party(name: &str) -> Party {
         // Ann and Ann's other tab share a credential.
-        let number = u64::try_from(name.trim_end_matches('2').len()).unwrap();
+        let number = name.trim_end_matches('2').bytes().map(u64::from).sum::<u64>();
         let credential = Credential::Ticket(ViewerId::from(number));
         Party { credential, client: name.parse().unwrap() }
     }
@@ -327,6 +338,22 @@ mod tests {
         check(&["take ann 0", "take bob 1"], "refused: ann has control");
         check(&["take ann 0", "take ann 1"], "ann until 101");
         check(&["take ann 0", "cede ann 1", "take bob 2"], "bob until 102");
+        check(&["take ann 0", "take ann2 1"], "refused: ann has control");
+        check(&["take ann 0", "left ann 1", "take bob 2"], "refused: ann has control");
+        check(&["take ann 0", "left ann 1", "take ann2 2"], "ann2 until 102");
+        check(&["take ann 0", "left ann 1", "take ann2 2", "returned ann 3"], "ann2 until 102");
+    }
+
+    #[test]
+    fn a_key_is_many_peoples_and_gives_nobody_the_control_of_another_who_is_gone() {
+        let credential = Credential::Key(ApiKeyId::from(7));
+        let [one, two] =
+            ["one", "two"].map(|client| Party { credential, client: client.parse().unwrap() });
+        let take =
+            |party, now| Event::Take { party, label: None, now: at(now), idle_at: at(now + 100) };
+        let control = Control::Agent.after(take(one.clone(), 0)).unwrap();
+        let control = control.after(Event::Left { party: one, until: at(10) }).unwrap();
+        assert!(control.after(take(two, 5)).is_err());
     }
 
     #[test]
@@ -379,7 +406,9 @@ mod tests {
                 }
                 let (was, is) = (before.user(), control.user());
                 if let (Some(was), Some(is)) = (was, is) && was.party != is.party {
-                    prop_assert!(taken && was.expires_at() <= at(now), "on {}", line);
+                    let missed = was.gone_until.is_some()
+                        && was.party.credential == is.party.credential;
+                    prop_assert!(taken && (missed || was.expires_at() <= at(now)), "on {}", line);
                 }
                 if was.is_none() && is.is_some() {
                     prop_assert!(taken, "on {}", line);

@@ -187,6 +187,19 @@ impl Channel {
                 continue;
             }
             let kind = said.kind.clone();
+            // Not behind the others, of which one may wait for a page that hangs.
+            let viewer = self.connected.id;
+            let control = match kind.as_str() {
+                "take-control" => Some(self.told(TakeControl { viewer }).await),
+                "cede-control" => Some(self.told(CedeControl { viewer }).await),
+                _other => None,
+            };
+            if let Some(outcome) = control {
+                if let Err(message) = outcome {
+                    let _ = say.send(error(&kind, &message)).await;
+                }
+                continue;
+            }
             if act.try_send(said).is_err() {
                 let busy = "too many messages wait to be acted on";
                 let _ = say.send(error(&kind, busy)).await;
@@ -360,10 +373,7 @@ impl Channel {
     }
 
     async fn done(&self, said: Said) -> Result<Option<Value>, String> {
-        let viewer = self.connected.id;
         match said.kind.as_str() {
-            "take-control" => self.told(TakeControl { viewer }).await.map(|()| None),
-            "cede-control" => self.told(CedeControl { viewer }).await.map(|()| None),
             "get-browser-url" => {
                 let tab = self.pages().await?.active().await?;
                 Ok(Some(json!({ "kind": "browser-url", "url": tab.url })))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
 
 /// How long the browser may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a page may take to say whether it is in view; one that hangs is not.
+/// How long a page may take to say whether it is in view.
 const GLANCE: Duration = Duration::from_millis(500);
 
 /// A tab.
@@ -122,11 +122,10 @@ impl Pages {
             .collect();
         let mut active = 0;
         if tabs.len() > 1 {
-            for (index, tab) in tabs.iter().enumerate() {
-                if self.is_in_view(&tab.id).await {
-                    active = index;
-                }
-            }
+            let said = join_all(tabs.iter().map(|tab| self.is_in_view(&tab.id))).await;
+            let first = |what| said.iter().position(|said| *said == what);
+            // One that hangs cannot say. If nobody else is in view, it is.
+            active = first(Some(true)).or_else(|| first(None)).unwrap_or(0);
         }
         if let Some(tab) = tabs.get_mut(active) {
             tab.active = true;
@@ -142,7 +141,8 @@ impl Pages {
         Ok(url.unwrap_or_default().to_owned())
     }
 
-    async fn is_in_view(&self, target: &str) -> bool {
+    /// Whether a tab is in view, if it says so in time.
+    async fn is_in_view(&self, target: &str) -> Option<bool> {
         let asked = async {
             let expression = "document.visibilityState === 'visible'";
             let session = self.attach(target).await.ok()?;
@@ -150,7 +150,7 @@ impl Pages {
             let answer = self.call(Some(&session), "Runtime.evaluate", params).await.ok()?;
             answer.pointer("/result/value").and_then(Value::as_bool)
         };
-        timeout(GLANCE, asked).await.ok().flatten().unwrap_or(false)
+        timeout(GLANCE, asked).await.ok().flatten()
     }
 
     /// The flat session of a tab.

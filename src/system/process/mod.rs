@@ -279,6 +279,11 @@ impl Process {
         self.gone_within(grace).await || self.kill().await
     }
 
+    /// Sends `SIGWINCH` to its group, which only those notice that wait for it.
+    pub fn tell(&self) {
+        self.0.signal(Signal::WINCH);
+    }
+
     /// Sends `SIGKILL` to its group and does not wait.
     pub fn kill_now(&self) {
         self.0.signal(Signal::KILL);

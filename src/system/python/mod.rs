@@ -19,13 +19,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep};
 
 use super::process::{BESIDE, Exit, Process, Program, SpawnError, find};
 use crate::domain::ids::SessionId;
 
 /// The program that the child is.
 const RUNNER: &str = include_str!("runner.py");
+
+/// What its driver of the browser loads first.
+const CLOCK: &str = include_str!("clock.js");
+
+/// The file that is there while the clocks of the child stand still.
+const HELD: &str = "held";
 
 /// How much longer than its code the child may take: to start, to connect and to write.
 const AROUND: Duration = Duration::from_secs(45);
@@ -50,6 +56,9 @@ pub struct Task {
     pub target: Option<String>,
     /// Within which limits.
     pub limits: Limits,
+    /// Whether a person has control of the browser: the time of the code and of what it waits for in
+    /// the browser stands still then.
+    pub held: watch::Receiver<bool>,
 }
 
 /// How far code may go.
@@ -232,6 +241,7 @@ impl Python {
         };
         let result = task.folder.join("result.json");
         let program = self.program(interpreter, &task);
+        let (mut held, sign) = (task.held.clone(), task.folder.join(HELD));
         let prepared = tokio::task::spawn_blocking(move || prepare(&task)).await;
         prepared.map_err(|cause| Fault::Broken { cause: cause.to_string() })?.map_err(broken)?;
         let process = Process::spawn(&program, &self.runtime).map_err(|cause| match cause {
@@ -242,8 +252,21 @@ impl Python {
         })?;
         child.process = Some(process.clone());
 
-        let Ok(exit) = timeout(limits.time + AROUND, process.exited()).await else {
-            return Ok((Err(Fault::Late { after: limits.time }), child));
+        let mut left = limits.time + AROUND;
+        let exit = loop {
+            let is_held = *held.borrow_and_update();
+            tell(&process, &sign, is_held).await.map_err(broken)?;
+            let began = Instant::now();
+            tokio::select! {
+                exit = process.exited() => break exit,
+                Ok(()) = held.changed() => {}
+                () = sleep(left), if !is_held => {
+                    return Ok((Err(Fault::Late { after: limits.time }), child));
+                }
+            }
+            if !is_held {
+                left = left.saturating_sub(began.elapsed());
+            }
         };
         let gave = match tokio::fs::read(&result).await {
             Ok(bytes) => told(&bytes, exit),
@@ -287,10 +310,25 @@ fn prepare(task: &Task) -> io::Result<()> {
         output_bytes: task.limits.output,
     };
     fs::write(task.folder.join("runner.py"), RUNNER)?;
+    fs::write(task.folder.join("clock.js"), CLOCK)?;
     let mut options = fs::OpenOptions::new();
     let file =
         options.write(true).create_new(true).mode(0o600).open(task.folder.join("job.json"))?;
     serde_json::to_writer(file, &job).map_err(io::Error::other)
+}
+
+/// Stops the clocks of the child, or lets them go on.
+async fn tell(process: &Process, sign: &Path, is_held: bool) -> io::Result<()> {
+    if is_held == tokio::fs::try_exists(sign).await? {
+        return Ok(());
+    }
+    if is_held {
+        tokio::fs::write(sign, []).await?;
+    } else {
+        tokio::fs::remove_file(sign).await?;
+    }
+    process.tell();
+    Ok(())
 }
 
 fn told(bytes: &[u8], exit: Exit) -> Result<Value, Fault> {

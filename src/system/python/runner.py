@@ -3,7 +3,9 @@
     python -I runner.py FOLDER
 
 `job.json` in the folder says what to run; it holds a secret and is removed once it is read. What came
-of it is written to `result.json`. What the code prints goes to standard output.
+of it is written to `result.json`. What the code prints goes to standard output. While there is a file
+`held`, a person has control of the browser, and the clocks here stand still; SIGWINCH, which ends
+nobody who does not know it, says that it has come or gone.
 """
 
 import ast
@@ -12,6 +14,7 @@ import json
 import keyword
 import os
 import resource
+import selectors
 import signal
 import sys
 import threading
@@ -95,7 +98,70 @@ def executed(job):
     except SyntaxError as cause:
         place = {"line": cause.lineno, "source": line_of(job["code"], cause.lineno)}
         return {"error": "code_failed", "message": f"SyntaxError: {cause.msg}", **place}
-    return asyncio.run(driven(job, function, async_playwright))
+    clock = Clock()
+    loop = Loop(clock)
+    # The signal then wakes the loop, which calls this.
+    loop.add_signal_handler(signal.SIGWINCH, lambda: None)
+    # At once, also where the code does not let the loop go on.
+    signal.signal(signal.SIGWINCH, lambda *_: clock.look())
+    clock.look()
+    asyncio.set_event_loop(loop)
+    return loop.run_until_complete(driven(job, function, async_playwright, clock))
+
+
+class Clock:
+    """Seconds, of which those in which a person had control are left out."""
+
+    def __init__(self):
+        self.held = os.path.abspath("held")
+        # Since when it stands still, if it does, and for how long it has. One value, as the signal may
+        # come between any two steps.
+        self.state = (None, 0.0)
+        self.left = 0.0  # Of the alarm.
+
+    def stands(self):
+        since, _ = self.state
+        return since is not None
+
+    def now(self):
+        since, stood = self.state
+        return (time.monotonic() if since is None else since) - stood
+
+    def look(self):
+        since, stood = self.state
+        there = os.path.exists(self.held)
+        if there and since is None:
+            self.state = (time.monotonic(), stood)
+            self.left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+        elif not there and since is not None:
+            self.state = (None, stood + time.monotonic() - since)
+            signal.setitimer(signal.ITIMER_REAL, self.left)
+
+    def alarm(self, seconds):
+        """Sends SIGALRM in so many seconds; 0 calls it off."""
+        self.left = seconds
+        if not self.stands():
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """One that counts by such a clock, and sleeps while it stands still."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        super().__init__(Selector(clock))
+
+    def time(self):
+        return self.clock.now()
+
+
+class Selector(selectors.DefaultSelector):
+    def __init__(self, clock):
+        super().__init__()
+        self.clock = clock
+
+    def select(self, timeout=None):
+        return super().select(None if self.clock.stands() and timeout != 0 else timeout)
 
 
 def compiled(job):
@@ -124,8 +190,11 @@ def usable(name):
     return fits and name not in ("page", "context", "browser") and not name.startswith("__")
 
 
-async def driven(job, function, async_playwright):
+async def driven(job, function, async_playwright, clock):
+    # For the driver alone, and not for what the code may start.
+    os.environ["NODE_OPTIONS"] = '--require "./clock.js"'
     driver = await async_playwright().start()
+    del os.environ["NODE_OPTIONS"]
     try:
         browser = await driver.chromium.connect_over_cdp(job["devtools"], timeout=30_000)
         context = browser.contexts[0] if browser.contexts else await browser.new_context()
@@ -137,7 +206,7 @@ async def driven(job, function, async_playwright):
     before = {name: as_text(value) for name, value in values.items()}
     work = function(page=page, context=context, browser=browser, **values)
     try:
-        given = await in_time(work, job["seconds"])
+        given = await in_time(work, job["seconds"], clock)
     except MemoryError as cause:
         message = f"the code took more than {job['memory_bytes'] >> 20} MB of memory"
         return {"error": "code_out_of_memory", "message": message, **place_of(job, cause)}
@@ -154,7 +223,7 @@ async def driven(job, function, async_playwright):
     return {"output": json.loads(as_text(given))}
 
 
-async def in_time(work, seconds):
+async def in_time(work, seconds, clock):
     """Ends the code by cancelling it, and if it does not listen, from outside."""
     task = asyncio.ensure_future(work)
 
@@ -162,7 +231,7 @@ async def in_time(work, seconds):
         raise Late()
 
     signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds + 0.5)
+    clock.alarm(seconds + 0.5)
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)
         if not done:
@@ -173,7 +242,7 @@ async def in_time(work, seconds):
             raise Late().with_traceback(where(task))
         return task.result()
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        clock.alarm(0)
 
 
 def where(task):

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::*;
 use crate::system::process::living_among;
@@ -23,6 +24,7 @@ fn task(session: SessionId, code: &str) -> Task {
         devtools: "ws://127.0.0.1:9/nowhere".to_owned(),
         target: None,
         limits: Limits { time: Duration::from_secs(5), memory: 256 << 20, output: 4096 },
+        held: watch::channel(false).1,
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Site, installed, root};
 use crate::support::{Client, PATIENCE, Setup, eventually};
 
 /// A server whose `code` blocks have a Python with Playwright.
-fn setup() -> Setup {
+pub(super) fn setup() -> Setup {
     let python = installed(".venv/bin/python");
     Setup::real()
         .set("workflow.python", python.to_str().unwrap())

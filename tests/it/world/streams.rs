@@ -275,6 +275,27 @@ async fn text_in_any_script_is_copied_and_pasted_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_copied_is_told_to_every_vnc_client_where_that_is_wanted() {
+    let site = Site::start().await;
+    let server = Setup::real().set("desktop.vnc_sends_clipboard", "true").start().await;
+    let client = &server.client;
+    let id = showing(client, &site, "write.html").await;
+    let mut watcher = Viewer::of(client, &id).await;
+    let mut typist = Viewer::of(client, &id).await;
+    let copying = async {
+        // The page may not have the keyboard yet.
+        while watcher.cut_texts == 0 {
+            typist.press(0x61).await;
+            typist.press_with_control('a').await;
+            typist.press_with_control('c').await;
+            watcher.look().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, copying).await.expect("a text that was copied");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_click_that_waits_for_its_element_leaves_it_alone_while_a_person_has_control() {
     let site = Site::start().await;
     let server = Setup::real().start().await;
@@ -300,6 +321,45 @@ async fn a_click_that_waits_for_its_element_leaves_it_alone_while_a_person_has_c
     client.run_once(&run, "completed").await;
     let timeline = client.get(&format!("/v1/runs/{run}/timeline")).await.ok();
     assert!(timeline.to_string().contains("\"within\":\"late\""), "{timeline:#}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clocks_of_code_stand_still_while_a_person_has_control() {
+    let site = Site::start().await;
+    let server = super::blocks::setup().start().await;
+    let client = &server.client;
+    let id = showing(client, &site, "index.html").await;
+    // It has 3 s for the click, and the button comes after 7.
+    let code = r##"
+await page.evaluate("""() => {
+    document.title = 'Clicking';
+    const seen = new MutationObserver(() => { document.title = 'Ready'; });
+    seen.observe(document.querySelector('#stage'), { childList: true });
+}""")
+await page.click("#ready", timeout=3000)
+return await page.inner_text("#ready")
+"##;
+    let blocks = json!([
+        { "block_type": "goto_url", "label": "open", "url": site.page("slow.html?ms=7000") },
+        { "block_type": "code", "label": "late", "code": code, "timeout_seconds": 5 },
+    ]);
+    let workflow = client.workflow(blocks).await;
+    let run = client.run(&workflow, json!({ "browser_session_id": id })).await;
+
+    let who = format!("apikey={}&client_id=tab", client.key());
+    let messages = format!("/v1/stream/messages/browser_session/{id}?{who}");
+    let mut channel = Channel::open(client, &messages).await;
+    let titled = |title: &'static str| move |said: &Value| said["tabs"][0]["title"] == title;
+    channel.hears(titled("Clicking")).await;
+    channel.say(json!({ "kind": "take-control" })).await;
+    channel.hears(|said| said["run"]["block"]["block_type"] == "takeover").await;
+    channel.hears(titled("Ready")).await;
+    channel.say(json!({ "kind": "cede-control" })).await;
+    client.run_once(&run, "completed").await;
+    let timeline = client.get(&format!("/v1/runs/{run}/timeline")).await.ok();
+    assert!(timeline.to_string().contains("\"within\":\"late\""), "{timeline:#}");
+    assert!(timeline.to_string().contains("On stage"), "{timeline:#}");
     server.stop().await;
 }
 

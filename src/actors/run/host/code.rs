@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::RunHost;
 use crate::domain::run::BlockStatus;
@@ -20,6 +21,7 @@ impl RunHost {
         let asked = job.definition.get("timeout_seconds").and_then(Value::as_f64);
         let asked = asked.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let code = job.definition.get("code").and_then(Value::as_str).unwrap_or_default();
+        let (hold, held) = watch::channel(false);
         let task = Task {
             session: self.session,
             folder: self.code_folder(&job),
@@ -32,8 +34,12 @@ impl RunHost {
                 memory: settings.code_memory_megabytes << 20,
                 output: settings.code_output_kilobytes << 10,
             },
+            held,
         };
-        let ran = self.python.run(task).await;
+        let ran = tokio::select! {
+            ran = self.python.run(task) => ran,
+            never = self.turn.hold(&hold) => match never {},
+        };
         drop(pass);
         if !ran.printed.trim().is_empty() {
             self.keep(NewArtifact {

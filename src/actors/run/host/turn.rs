@@ -1,11 +1,12 @@
 //! Whose turn it is: while a person has control, a run waits, between blocks and within them.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::super::messages::{BeginBlock, EndBlock};
 use super::super::{Run, RunError};
@@ -71,6 +72,18 @@ impl Turn {
         self.wait(parent, ("within", &label)).await.unwrap_or(false)
     }
 
+    /// Says when a person has control, and puts it on record, as long as it is polled.
+    pub(super) async fn hold(&self, hold: &watch::Sender<bool>) -> Infallible {
+        let view = self.world.views.session(self.organization, self.session);
+        let Some(mut view) = view else { return std::future::pending().await };
+        while view.wait_for(is_held).await.is_ok() {
+            hold.send_replace(true);
+            self.wait_within().await;
+            hold.send_replace(false);
+        }
+        std::future::pending().await
+    }
+
     /// Waits while a person has control, and says whether one had. The wait is on record as a block
     /// of its own, of the type `takeover`, from when to when and whose it was; a run that ends
     /// meanwhile closes it.
@@ -86,7 +99,7 @@ impl Turn {
         loop {
             let user = {
                 let view = view.borrow_and_update();
-                view.control.user().filter(|_user| !view.closing).cloned()
+                view.control.user().filter(|_user| is_held(&view)).cloned()
             };
             let Some(user) = user else { return Ok(waited) };
             waited = true;
@@ -97,8 +110,7 @@ impl Turn {
                 iteration: None,
             };
             let id = self.begin(begins).await?;
-            let back = |view: &SessionView| view.control.user().is_none() || view.closing;
-            let gone = view.wait_for(back).await.is_err();
+            let gone = view.wait_for(|view| !is_held(view)).await.is_err();
             let output = json!({ "by": user.label, "since": user.since, when: label });
             let status = BlockStatus::Completed;
             self.end(id, BlockEnded { status, output: Some(output), failure: None }).await?;
@@ -107,6 +119,11 @@ impl Turn {
             }
         }
     }
+}
+
+/// Whether a person has control, and may still hand it back.
+fn is_held(view: &SessionView) -> bool {
+    view.control.user().is_some() && !view.closing
 }
 
 /// The browser of a run, whose blocks do nothing to it while a person has control.
