@@ -142,7 +142,7 @@ impl Shared {
         }
     }
 
-    /// Ends the connection to an X server that does not answer, and with it the thread.
+    /// Ends the connection to an X server that does not answer, so that the thread is free.
     fn cut(&self) {
         if let Some(Running { stream: Some(stream), .. }) = &*self.running.lock() {
             let _ = stream.shutdown(std::net::Shutdown::Both);

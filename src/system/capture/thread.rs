@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 
@@ -13,9 +13,22 @@ use super::link::{Link, connect};
 use super::{Filmer, Follower, Request, Shared, error};
 use crate::system::desktop::{CaptureError, Format, Picture};
 
-/// Serves requests until nobody wants pictures any more, or the display is gone.
+/// A connection that held for so long was a success: it is worth another.
+const YOUNG: Duration = Duration::from_secs(1);
+
+/// Serves requests until nobody wants pictures any more, or the display is gone. Who follows or films is
+/// served on when a connection was cut, because the display was late, and another can be had.
 pub(super) fn run(shared: &Shared, requests: &Receiver<Request>) {
-    let Err(cause) = serve(shared, requests) else { return };
+    let mut wanted = Wanted::default();
+    let cause = loop {
+        let began = Instant::now();
+        let outcome = linked(shared).and_then(|link| serve(link, shared, requests, &mut wanted));
+        let Err(cause) = outcome else { return };
+        if began.elapsed() < YOUNG || wanted.is_empty() {
+            break cause;
+        }
+        tracing::warn!(display = shared.display, error = %cause, "pictures were interrupted");
+    };
     tracing::warn!(display = shared.display, error = %cause, "pictures end");
     let mut running = shared.running.lock();
     *running = None;
@@ -74,10 +87,29 @@ impl At {
     }
 }
 
-fn serve(shared: &Shared, requests: &Receiver<Request>) -> Result<(), CaptureError> {
-    let mut at = At { link: linked(shared)?, drawn: 0, png: None, jpeg: None };
-    let mut followers: Vec<Follower> = Vec::new();
-    let mut filmers: Vec<Filmer> = Vec::new();
+/// Who wants pictures for longer, over one connection after the other.
+#[derive(Default)]
+struct Wanted {
+    followers: Vec<Follower>,
+    filmers: Vec<Filmer>,
+}
+
+impl Wanted {
+    fn is_empty(&self) -> bool {
+        self.followers.is_empty() && self.filmers.is_empty()
+    }
+}
+
+fn serve(
+    link: Link,
+    shared: &Shared,
+    requests: &Receiver<Request>,
+    Wanted { followers, filmers }: &mut Wanted,
+) -> Result<(), CaptureError> {
+    let mut at = At { link, drawn: 0, png: None, jpeg: None };
+    for filmer in filmers.iter_mut() {
+        filmer.seen = None;
+    }
     let mut next = Instant::now();
     loop {
         let followed = (!followers.is_empty()).then_some(next);

@@ -221,6 +221,27 @@ async fn a_vnc_server_that_hangs_is_replaced_when_somebody_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_films_a_display_that_was_late_has_frames_again() {
+    let world = World::new(Settings::default());
+    let desktop = world.up(colour("rgb(10,20,30)")).await;
+    let screen = desktop.screen();
+    let mut reel = screen.film(Duration::from_millis(50));
+    assert!(reel.frames.recv().await.is_some());
+    // A picture takes longer than it may, which cuts the connection.
+    let xvfb = desktop.identity().xvfb.pid;
+    signal(xvfb, Signal::STOP);
+    assert!(screen.shot(Format::Jpeg).await.is_err());
+    while reel.frames.try_recv().is_ok() {}
+    signal(xvfb, Signal::CONT);
+    let frame = timeout(Duration::from_secs(10), reel.frames.recv()).await.expect("no frame");
+    assert!(frame.is_some(), "the reel has ended");
+    shows(&*desktop, [10, 20, 30]).await;
+    drop(reel);
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    world.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_recovery_that_fails_or_is_called_off_gives_the_desktop_back_to_be_ended() {
     let world = World::new(Settings::default());
     let desktop = world.up(small(None)).await;
