@@ -343,6 +343,21 @@ impl Browser {
         true
     }
 
+    /// As [`until`](Self::until), for so long; a time that is over while a person has control begins
+    /// anew when that is handed back.
+    pub(super) async fn until_in_turn<T>(
+        &self,
+        time: Duration,
+        mut look: impl FnMut(&Tabs) -> Option<T>,
+    ) -> Option<T> {
+        loop {
+            let found = self.until(Instant::now() + time, &mut look).await;
+            if found.is_some() || !self.gave_way().await {
+                return found;
+            }
+        }
+    }
+
     /// The first value that `look` gives, looked for after every event; none at the deadline or
     /// when the connection has ended.
     pub(super) async fn until<T>(

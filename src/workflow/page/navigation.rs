@@ -70,7 +70,7 @@ impl Browser {
         }
         let loader = answer.get("loaderId").and_then(Value::as_str);
         let opened = self
-            .until(deadline, |tabs| {
+            .until_in_turn(deadline.saturating_duration_since(Instant::now()), |tabs| {
                 let Some(tab) = tabs.tab(&session) else { return Some(Err(PageError::Closed)) };
                 if tab.crashed {
                     return Some(Err(PageError::Crashed));
@@ -123,7 +123,7 @@ impl Browser {
         };
         let late = || PageError::Timeout { what: what.to_owned(), after: timeout };
         if state != LoadState::NetworkIdle {
-            let found = self.until(deadline, |tabs| match tabs.tab(&session) {
+            let found = self.until_in_turn(timeout, |tabs| match tabs.tab(&session) {
                 None => Some(()),
                 Some(tab) => reached(tab, state).then_some(()),
             });
@@ -152,8 +152,7 @@ impl Browser {
 
     /// Waits until the URL of the page contains `pattern`, or matches it where it has a `*`.
     pub async fn wait_for_url(&self, pattern: &str, timeout: Duration) -> Result<(), PageError> {
-        let deadline = Instant::now() + timeout;
-        let found = self.until(deadline, |tabs| {
+        let found = self.until_in_turn(timeout, |tabs| {
             let tab = tabs.tab(tabs.working()?)?;
             url_matches(&tab.document.url, pattern).then_some(())
         });

@@ -1,15 +1,16 @@
-//! What a driver that came by its lease loses with it, and what stays.
+//! What a driver loses with its lease, what stays, and what it can do while a person has control.
 
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::automation::{client_script, drive};
 use super::{Site, installed};
-use crate::support::client::Lease;
+use crate::support::channel::Channel;
+use crate::support::client::{Lease, id_of};
 use crate::support::{PATIENCE, Setup};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,5 +41,54 @@ async fn playwright_is_cut_off_when_its_lease_ends_and_the_browser_stays_as_it_w
     // The page that it left is there for the next one.
     let next = drive(client, &id, "playwright_typed.py", &[]).await;
     assert_eq!(next, json!({"url": site.page("products.html"), "typed": "lamp"}));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_playwright_does_while_a_person_has_control_waits_is_refused_or_shared() {
+    let site = Site::start().await;
+    let server = Setup::real().start().await;
+    let client = &server.client;
+    for rule in ["hold", "refuse", "share"] {
+        let id = id_of(&client.session_of(json!({ "on_takeover": rule })).await);
+        let begun = client.begin(&id, "ann", 60).await.ok();
+        let mut command = Command::new(installed(".venv/bin/python"));
+        command.arg(client_script("playwright_click.py"));
+        command.args([begun["browser_address"].as_str().unwrap(), &site.url]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut driver = command.spawn().unwrap();
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let mut said = async || -> Value {
+            let line = timeout(PATIENCE, lines.next_line()).await.expect("it says nothing");
+            serde_json::from_str(&line.unwrap().expect("it has ended")).unwrap()
+        };
+        assert_eq!(said().await, json!({ "ready": true }));
+
+        let who = format!("apikey={}&client_id=tab", client.key());
+        let messages = format!("/v1/stream/messages/browser_session/{id}?{who}");
+        let mut channel = Channel::open(client, &messages).await;
+        channel.say(json!({ "kind": "take-control" })).await;
+        channel.hears(|said| said["kind"] == "control" && said["you"] == true).await;
+        driver.stdin.take().unwrap().write_all(b"click\n").await.unwrap();
+        match rule {
+            "hold" => {
+                // It is read on, and the click comes with the control.
+                assert_eq!(said().await, json!({ "waits": true, "clicks": 0 }));
+                channel.say(json!({ "kind": "cede-control" })).await;
+                assert_eq!(said().await, json!({ "clicks": 1 }));
+            }
+            "refuse" => {
+                assert_eq!(said().await, json!({ "waits": false, "clicks": 0 }));
+                let error = said().await["error"].to_string();
+                assert!(error.contains("a person has control of this session"), "{error}");
+            }
+            _share => {
+                assert_eq!(said().await, json!({ "waits": false, "clicks": 1 }));
+                assert_eq!(said().await, json!({ "clicks": 1 }));
+            }
+        }
+        assert!(driver.wait().await.unwrap().success());
+        client.release(&id, &Lease::of(&begun)).await.ok();
+    }
     server.stop().await;
 }

@@ -338,6 +338,33 @@ async fn a_click_that_waits_for_its_element_leaves_it_alone_while_a_person_has_c
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_is_over_while_a_person_has_control_begins_anew() {
+    let site = Site::start().await;
+    let server = Setup::real().set("workflow.allow_private_targets", "true").start().await;
+    let client = &server.client;
+    let id = showing(client, &site, "index.html").await;
+    let blocks = json!([
+        { "block_type": "goto_url", "label": "open", "url": site.page("index.html") },
+        { "block_type": "wait_for", "label": "there", "url": "products", "timeout_seconds": 2 },
+    ]);
+    let workflow = client.workflow(blocks).await;
+    let run = client.run(&workflow, json!({ "browser_session_id": id })).await;
+    let who = format!("apikey={}&client_id=tab", client.key());
+    let messages = format!("/v1/stream/messages/browser_session/{id}?{who}");
+    let mut channel = Channel::open(client, &messages).await;
+    channel.hears(|said| said["run"]["block"]["label"] == "there").await;
+    channel.say(json!({ "kind": "take-control" })).await;
+    // Its time is over.
+    channel.hears(|said| said["run"]["block"]["block_type"] == "takeover").await;
+    let products = site.page("products.html");
+    channel.say(json!({ "kind": "navigate", "url": products.clone() })).await;
+    channel.hears(|said| said["tabs"][0]["url"] == products).await;
+    channel.say(json!({ "kind": "cede-control" })).await;
+    client.run_once(&run, "completed").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_clocks_of_code_stand_still_while_a_person_has_control() {
     let site = Site::start().await;
     let server = super::blocks::setup().start().await;
