@@ -2,7 +2,7 @@
 // control goes on while the live picture cannot be had.
 
 import { Backoff, shutsOut } from "./backoff";
-import { isApple, letGoWithCommand, placeOf } from "./command";
+import { isApple, letGoUnseen, placeOf } from "./keys";
 
 export interface Size {
     readonly width: number;
@@ -113,7 +113,7 @@ export class Hand {
             event.preventDefault();
             if (this.#keys.delete(placeOf(event))) this.#key(false, event, null, keyModifiers(event));
         });
-        letGoWithCommand(surface);
+        letGoUnseen(surface, false); // It lets go by itself when the focus leaves.
         // Whatever goes up elsewhere is not seen here.
         surface.addEventListener("blur", () => this.#letGo());
         window.addEventListener("blur", () => this.#letGo());

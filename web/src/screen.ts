@@ -3,7 +3,7 @@
 import RFB from "@novnc/novnc";
 
 import { Backoff, shutsOut } from "./backoff";
-import { letGoWithCommand } from "./command";
+import { letGoUnseen } from "./keys";
 
 export type Link =
     | { readonly state: "idle" }
@@ -52,7 +52,7 @@ export class Screen {
         document.addEventListener("visibilitychange", () => {
             if (!document.hidden) this.retry();
         });
-        letGoWithCommand(target);
+        letGoUnseen(target, true);
     }
 
     get link(): Link {

@@ -508,6 +508,21 @@ test("no key stays down that went up while Command was down", async () => {
     await leave(page);
 });
 
+test("no key stays down when the focus leaves the picture", async () => {
+    const page = await open(browser);
+    await page.goto(address());
+    await link(page, "live");
+    await page.click("#take");
+    await holder(page, "you");
+    await page.click("#screen canvas");
+    const [SHIFT, B] = [0xffe1, 0x62];
+    const sent = () => fake.seen.filter(({ kind }) => kind === "key").map(({ down, keysym }) => [down, keysym]);
+    for (const key of ["Shift", "b"]) await page.keyboard.down(key);
+    await page.focus("#clipboard-button");
+    await eventually(() => assert.deepEqual(sent(), [[true, SHIFT], [true, B], [false, SHIFT], [false, B]]));
+    await leave(page);
+});
+
 test("no key stays down in a page that is driven, that went up while Command was down", async () => {
     const ups = [
         // Other systems tell of each key when it goes up.
