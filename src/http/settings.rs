@@ -34,7 +34,8 @@ pub struct Settings {
     pub right_click: bool,
     /// Which way the clipboard goes for who has taken control: `both`, `in`, `out` or `none`.
     pub clipboard: ClipboardWay,
-    /// The longest text that it carries, in bytes; at most 1 MiB.
+    /// The longest text that it carries, in bytes as they are sent, which viewers may have packed; at
+    /// most 1 MiB.
     pub clipboard_bytes: u32,
 }
 

@@ -92,8 +92,8 @@ struct Reader {
     clipboard: Atom,
     utf8: Atom,
     incremental: Atom,
-    /// The name of the property.
-    handed_over: Atom,
+    /// The names of the properties, in turns: what is left of an older text comes under another name.
+    handed_over: [Atom; 2],
     owner: u32,
     /// What has come of a text that comes in pieces.
     pieces: Option<Vec<u8>>,
@@ -120,7 +120,8 @@ impl Reader {
             Ok(connection.intern_atom(false, name.as_bytes())?.reply()?.atom)
         };
         let (clipboard, utf8) = (atom("CLIPBOARD")?, atom("UTF8_STRING")?);
-        let (incremental, handed_over) = (atom("INCR")?, atom("GREENROOM_COPIED")?);
+        let incremental = atom("INCR")?;
+        let handed_over = [atom("GREENROOM_COPIED")?, atom("GREENROOM_COPIED_NEXT")?];
         let window = connection.generate_id()?;
         let wanted = CreateWindowAux::new().event_mask(EventMask::PROPERTY_CHANGE);
         connection.create_window(
@@ -163,19 +164,20 @@ impl Reader {
         match event {
             Event::XfixesSelectionNotify(SelectionNotifyEvent { owner, timestamp, .. }) => {
                 self.pieces = None;
+                self.handed_over.reverse();
                 if *owner != x11rb::NONE && self.is_of_the_owner(*owner)? {
                     self.connection.convert_selection(
                         self.window,
                         self.clipboard,
                         self.utf8,
-                        self.handed_over,
+                        self.property_name(),
                         *timestamp,
                     )?;
                     self.connection.flush()?;
                 }
                 Ok(None)
             }
-            Event::SelectionNotify(answer) if answer.property == self.handed_over => {
+            Event::SelectionNotify(answer) if answer.property == self.property_name() => {
                 let (kind, bytes) = self.property()?;
                 if kind == self.incremental {
                     // Each piece is asked for by deleting the last one (ICCCM, section 2.7.2).
@@ -185,7 +187,7 @@ impl Reader {
                 Ok(text(bytes))
             }
             Event::PropertyNotify(change)
-                if change.atom == self.handed_over && change.state == Property::NEW_VALUE =>
+                if change.atom == self.property_name() && change.state == Property::NEW_VALUE =>
             {
                 let Some(mut pieces) = self.pieces.take() else { return Ok(None) };
                 let (_kind, piece) = self.property()?;
@@ -203,12 +205,17 @@ impl Reader {
         }
     }
 
+    fn property_name(&self) -> Atom {
+        let [now, _before] = self.handed_over;
+        now
+    }
+
     /// Takes what was handed over, and its type.
     fn property(&self) -> Result<(Atom, Vec<u8>), ReplyOrIdError> {
         let any = x11rb::NONE;
         let most = u32::MAX / 4; // In words. The server has it all already.
-        let taken =
-            self.connection.get_property(true, self.window, self.handed_over, any, 0, most)?;
+        let name = self.property_name();
+        let taken = self.connection.get_property(true, self.window, name, any, 0, most)?;
         let taken = taken.reply()?;
         self.connection.flush()?;
         Ok((taken.type_, taken.value))

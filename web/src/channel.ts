@@ -157,7 +157,10 @@ export class Channel {
     }
 }
 
-/** A name for this tab, the same on all of its sockets and after a reload. */
+/**
+ * A name for this tab, the same on all of its sockets and after a reload. What stands before the dot is
+ * the same in all tabs of this browser, so that one that was closed and opened again is known.
+ */
 export function clientId(): string {
     client ??= named();
     return client;
@@ -173,12 +176,22 @@ function named(): string {
         // A duplicated tab is born with a copy of the storage, and must not take the name over.
         const kept = reloaded ? sessionStorage.getItem(name) : null;
         if (kept) return kept;
-        const made = uuid();
+        const made = `${person()}.${uuid()}`;
         sessionStorage.setItem(name, made);
         return made;
     } catch {
         return uuid();
     }
+}
+
+/** Only who may put viewers out is told of it. */
+function person(): string {
+    const name = "greenroom.person";
+    const kept = localStorage.getItem(name);
+    if (kept) return kept;
+    const made = uuid();
+    localStorage.setItem(name, made);
+    return made;
 }
 
 /** `crypto.randomUUID` is missing where the page came over plain HTTP from another machine. */

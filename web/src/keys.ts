@@ -34,7 +34,8 @@ export function letGoUnseen(target: HTMLElement, onBlur: boolean): void {
         },
         { capture },
     );
-    if (onBlur) target.addEventListener("focusout", (event) => letGo(event.target, () => true));
+    // Caps Lock goes up when it is switched off, and would be.
+    if (onBlur) target.addEventListener("focusout", (event) => letGo(event.target, (key) => key !== "CapsLock"));
 }
 
 /** The same when a key goes down and up, although what it writes may differ. */

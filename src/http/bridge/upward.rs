@@ -250,7 +250,10 @@ impl Upward {
             | ClientMessage::Pointer { .. }
             | ClientMessage::ExtendedClipboard { .. }
             | ClientMessage::CutText(_) => {
-                self.silence.said(outbox.pushed());
+                // That the pointer moves need not be seen.
+                if !matches!(message, ClientMessage::Pointer { buttons: 0, .. }) {
+                    self.silence.said(outbox.pushed());
+                }
                 (self.on_input)(message)
             }
             ClientMessage::SetPixelFormat(_)
@@ -305,33 +308,44 @@ impl Upward {
     }
 }
 
-/// How long a VNC server has not said anything to what its viewer does.
+/// A viewer that does nothing for so long has had what it waited for.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// How long a VNC server has not said anything to a viewer that goes on typing or clicking.
 ///
-/// Not every click changes the picture, so that this proves nothing: it is a reason to look.
+/// Not every key changes the picture, so that this proves nothing: it is a reason to look.
 struct Silence {
     doubts: Arc<Notify>,
     limit: Duration,
-    /// Since when, and how many bytes it had sent by then.
-    since: Option<(Instant, u64)>,
+    spell: Option<Spell>,
+}
+
+/// In which the server has sent nothing.
+struct Spell {
+    since: Instant,
+    /// When the viewer did something in it.
+    latest: Instant,
+    /// How many bytes the server had sent by then.
+    sent: u64,
 }
 
 impl Silence {
     fn new(endpoint: &Endpoint, limits: &Limits) -> Self {
         let doubts = Arc::clone(&endpoint.doubts);
-        Self { doubts, limit: limits.doubt_after, since: None }
+        Self { doubts, limit: limits.doubt_after, spell: None }
     }
 
     /// The viewer does something, and the server has sent `sent` bytes until now.
     fn said(&mut self, sent: u64) {
         let now = Instant::now();
-        match self.since.filter(|(_, before)| *before == sent) {
-            Some((since, _)) if now.duration_since(since) >= self.limit => {
-                self.doubts.notify_one();
-                self.since = Some((now, sent));
-            }
-            Some(_) => {}
-            None => self.since = Some((now, sent)),
+        let goes_on = |spell: &&Spell| spell.sent == sent && now < spell.latest + PAUSE;
+        let since = self.spell.as_ref().filter(goes_on).map_or(now, |spell| spell.since);
+        let is_long = now >= since + self.limit;
+        if is_long {
+            self.doubts.notify_one();
         }
+        let since = if is_long { now } else { since };
+        self.spell = Some(Spell { since, latest: now, sent });
     }
 }
 
@@ -339,5 +353,41 @@ impl Silence {
 async fn changed(mut role: watch::Receiver<Role>, now: Role) {
     if role.changed().await.is_err() && now == Role::Watch {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::domain::rfb::Dialect;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_on_typing_to_a_server_that_says_nothing_has_doubts() {
+        let doubts = Arc::new(Notify::new());
+        let endpoint = Endpoint {
+            address: ([127, 0, 0, 1], 9).into(),
+            password: "".into(),
+            dialect: Dialect::X11VNC,
+            doubts: Arc::clone(&doubts),
+        };
+        let mut silence = Silence::new(&endpoint, &Limits::default());
+        let doubted = || doubts.notified().now_or_never().is_some();
+        let second = Duration::from_secs(1);
+        for typed in 0..=10 {
+            silence.said(7);
+            assert_eq!(doubted(), typed == 10, "after {typed} s");
+            advance(second).await;
+        }
+        // The server says something now and then, or there is a pause.
+        for sent in 0..60 {
+            silence.said(sent / 9);
+            advance(second).await;
+        }
+        advance(15 * second).await;
+        silence.said(7);
+        assert!(!doubted());
     }
 }

@@ -10,6 +10,7 @@
 //! page is done for whoever has control, and refused to everybody else with
 //! `{"kind":"error","failed_kind":…,"message":…}`.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use actix_web::web::{Data, Payload};
@@ -19,7 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{Instrument as _, debug, info_span};
 use url::Url;
@@ -30,6 +31,7 @@ use super::{Named, asked, not_let_in, over, run, session_of, turn_away};
 use crate::actors::session::{
     Capture, CedeControl, Connected, FollowCopies, Format, Join, Kind, TakeControl,
 };
+use crate::actors::views::SessionView;
 use crate::domain::ids::SessionId;
 use crate::http::bridge::{self, Close, CloseCode};
 use crate::http::caller::Visitor;
@@ -42,6 +44,8 @@ use crate::system::desktop::Copies;
 const LONGEST: usize = 6 << 20;
 /// The largest picture that is sent.
 const LARGEST_PICTURE: usize = 5 << 20;
+/// How long what a viewer has said may still take when it hands control back.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How many messages of a viewer may wait to be acted on.
 const WAITING: usize = 32;
 /// How often the tabs are listed: no event tells of another title or of another tab in view.
@@ -76,7 +80,7 @@ pub async fn messages(
     };
     let (response, socket) = bridge::accept(&request, payload)?;
     let span = info_span!("messages", session.id = %session);
-    let channel = Channel { front, visitor, session, connected };
+    let channel = Channel { front, visitor, session, connected, lane: Lane::default() };
     actix_web::rt::spawn(channel.serve(socket).instrument(span));
     Ok(response)
 }
@@ -100,6 +104,41 @@ struct Channel {
     visitor: Visitor,
     session: SessionId,
     connected: Connected,
+    lane: Lane,
+}
+
+/// What the viewer said and is done one after the other.
+#[derive(Debug, Default)]
+struct Lane {
+    /// How many messages wait or are acted on.
+    length: Cell<usize>,
+    /// Nothing is acted on any more.
+    idle: Notify,
+    /// What is acted on is not to be.
+    called_off: Notify,
+}
+
+impl Lane {
+    /// Lets what was said before come to its end, for a moment; what is not done then is called off.
+    async fn clear(&self) {
+        let idle = async {
+            while self.length.get() > 0 {
+                self.idle.notified().await;
+            }
+        };
+        if timeout(LAST_WORDS, idle).await.is_err() {
+            self.called_off.notify_one();
+        }
+    }
+
+    fn begins(&self) {
+        self.length.set(self.length.get() + 1);
+    }
+
+    fn ended(&self) {
+        self.length.set(self.length.get().saturating_sub(1));
+        self.idle.notify_one();
+    }
 }
 
 impl Channel {
@@ -109,7 +148,7 @@ impl Channel {
         stream = stream.max_continuation_size(LONGEST);
         let (say, mut said) = mpsc::channel::<Value>(WAITING);
         let (act, wanted) = mpsc::channel(WAITING);
-        let heard = std::cell::Cell::new(Instant::now());
+        let heard = Cell::new(Instant::now());
         let incoming = (&mut stream, session.clone());
         let mut outgoing = session.clone();
         let sending = async {
@@ -158,7 +197,7 @@ impl Channel {
         (stream, mut session): (&mut AggregatedMessageStream, actix_ws::Session),
         act: &mpsc::Sender<Said>,
         say: &mpsc::Sender<Value>,
-        heard: &std::cell::Cell<Instant>,
+        heard: &Cell<Instant>,
     ) -> Close {
         loop {
             let message = match stream.recv().await {
@@ -191,7 +230,10 @@ impl Channel {
             let viewer = self.connected.id;
             let control = match kind.as_str() {
                 "take-control" => Some(self.told(TakeControl { viewer }).await),
-                "cede-control" => Some(self.told(CedeControl { viewer }).await),
+                "cede-control" => {
+                    self.lane.clear().await;
+                    Some(self.told(CedeControl { viewer }).await)
+                }
                 _other => None,
             };
             if let Some(outcome) = control {
@@ -200,7 +242,9 @@ impl Channel {
                 }
                 continue;
             }
-            if act.try_send(said).is_err() {
+            if act.try_send(said).is_ok() {
+                self.lane.begins();
+            } else {
                 let busy = "too many messages wait to be acted on";
                 let _ = say.send(error(&kind, busy)).await;
             }
@@ -311,30 +355,20 @@ impl Channel {
         let mut view = self.connected.view.clone();
         loop {
             let desktop = view.borrow_and_update().record.desktop.clone();
-            if self.has_control() {
-                let copies = asked(&self.front, &self.visitor, self.session, FollowCopies).await;
-                if let Ok(Copies { mut texts, guard: _guard }) = copies {
-                    loop {
-                        tokio::select! {
-                            changed = texts.changed() => match changed {
-                                Ok(()) if self.has_control() => {
-                                    let text = texts.borrow_and_update().clone();
-                                    // It was copied, and is too long for this: nobody asked for it.
-                                    if let Ok(message) = self.copied(text) {
-                                        let _ = say.send(message).await;
-                                    }
-                                }
-                                Ok(()) => {}
-                                Err(_ended) => break,
-                            },
-                            changed = view.changed() => {
-                                let now = view.borrow_and_update().record.desktop.clone();
-                                // Another browser's are to be followed anew.
-                                if changed.is_err() || now != desktop || !self.has_control() {
-                                    break;
-                                }
-                            }
+            if self.has_control()
+                && let Ok(copies) =
+                    asked(&self.front, &self.visitor, self.session, FollowCopies).await
+            {
+                let is_over = |view: &SessionView| {
+                    view.record.desktop != desktop || !self.has_control_in(view)
+                };
+                tokio::select! {
+                    () = self.tell_texts(copies, say) => {}
+                    changed = view.wait_for(is_over) => {
+                        if changed.is_err() {
+                            return std::future::pending().await;
                         }
+                        continue;
                     }
                 }
             }
@@ -342,6 +376,20 @@ impl Channel {
                 return std::future::pending().await;
             }
         }
+    }
+
+    /// Ends with the display.
+    async fn tell_texts(&self, Copies { mut texts, guard }: Copies, say: &mpsc::Sender<Value>) {
+        while texts.changed().await.is_ok() {
+            let text = texts.borrow_and_update().clone();
+            // One that is too long for this is left out: nobody asked for it.
+            if self.has_control()
+                && let Ok(message) = self.copied(text)
+            {
+                let _ = say.send(message).await;
+            }
+        }
+        drop(guard);
     }
 
     fn copied(&self, text: String) -> Result<Value, String> {
@@ -362,7 +410,12 @@ impl Channel {
     async fn act(&self, mut wanted: mpsc::Receiver<Said>, say: &mpsc::Sender<Value>) -> Close {
         while let Some(said) = wanted.recv().await {
             let kind = said.kind.clone();
-            let answer = match self.done(said).await {
+            let done = tokio::select! {
+                done = self.done(said) => done,
+                () = self.lane.called_off.notified() => Err("control was handed back".to_owned()),
+            };
+            self.lane.ended();
+            let answer = match done {
                 Ok(None) => continue,
                 Ok(Some(answer)) => answer,
                 Err(message) => error(&kind, &message),
@@ -441,7 +494,10 @@ impl Channel {
     }
 
     fn has_control(&self) -> bool {
-        let view = self.connected.view.borrow();
+        self.has_control_in(&self.connected.view.borrow())
+    }
+
+    fn has_control_in(&self, view: &SessionView) -> bool {
         self.connected.party.as_ref().is_some_and(|party| view.control.is_of(party))
     }
 
@@ -487,7 +543,7 @@ fn paste_key(kind: &str) -> Value {
 }
 
 /// Sends pings, and resolves when the viewer has been silent for too long.
-async fn keep(heard: &std::cell::Cell<Instant>, say: &mpsc::Sender<Value>) -> Close {
+async fn keep(heard: &Cell<Instant>, say: &mpsc::Sender<Value>) -> Close {
     loop {
         sleep_until((Instant::now() + PING_EVERY).min(heard.get() + DEAD_AFTER)).await;
         if heard.get().elapsed() >= DEAD_AFTER {

@@ -14,7 +14,7 @@ mod thread;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,8 @@ struct Shared {
     /// Of the last picture.
     number: AtomicU64,
     running: Mutex<Option<Running>>,
+    /// The connection was ended from here, and says nothing against the next.
+    was_cut: AtomicBool,
 }
 
 /// The thread that lives. It takes itself away under the lock, so that no request is lost.
@@ -99,6 +101,7 @@ impl Capture {
             interval,
             number: AtomicU64::new(0),
             running: Mutex::new(None),
+            was_cut: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared), runtime }
     }
@@ -145,6 +148,7 @@ impl Shared {
     /// Ends the connection to an X server that does not answer, so that the thread is free.
     fn cut(&self) {
         if let Some(Running { stream: Some(stream), .. }) = &*self.running.lock() {
+            self.was_cut.store(true, Ordering::Relaxed);
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
     }

@@ -24,7 +24,8 @@ pub(super) fn run(shared: &Shared, requests: &Receiver<Request>) {
         let began = Instant::now();
         let outcome = linked(shared).and_then(|link| serve(link, shared, requests, &mut wanted));
         let Err(cause) = outcome else { return };
-        if began.elapsed() < YOUNG || wanted.is_empty() {
+        let was_cut = shared.was_cut.swap(false, Ordering::Relaxed);
+        if wanted.is_empty() || !(was_cut || began.elapsed() >= YOUNG) {
             break cause;
         }
         tracing::warn!(display = shared.display, error = %cause, "pictures were interrupted");
@@ -134,6 +135,8 @@ fn serve(
             }
         };
         match request {
+            // Who asked has had enough of waiting.
+            Some(Request::Shot { answer, .. }) if answer.is_closed() => (),
             Some(Request::Shot { format, answer }) => {
                 let outcome = picture(&mut at.link, shared, format);
                 let broken = outcome.as_ref().err().cloned();
@@ -143,19 +146,20 @@ fn serve(
                 }
             }
             Some(Request::Follow(follower)) => {
+                followers.push(follower);
                 at.look()?;
                 let is_new = at.png.as_ref().is_none_or(|(drawn, _)| *drawn != at.drawn);
                 let picture = at.picture(shared, Format::Png)?;
-                give(&follower, &picture);
                 if is_new {
                     followers.iter().for_each(|one| give(one, &picture));
                     next = Instant::now() + shared.interval;
+                } else if let Some(one) = followers.last() {
+                    give(one, &picture);
                 }
-                followers.push(follower);
             }
             Some(Request::Film(filmer)) => {
-                at.look()?;
                 filmers.push(filmer);
+                at.look()?;
             }
             Some(Request::Look) => (),
             None => at.look()?,

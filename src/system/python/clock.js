@@ -14,10 +14,10 @@ const realClear = globalThis.clearTimeout;
 /** Since when the clock stands still, if it does, and for how long it has in all, in milliseconds. */
 let since = null;
 let stood = 0;
-/** What is due as soon as it goes on. */
+/** Timers that came while it stood still. */
 const waiting = new Set();
-/** What stands in for a timer that came too early. */
-const later = new WeakMap();
+/** What is known of each handle. */
+const timers = new WeakMap();
 
 const now = () => (since ?? realNow()) - stood;
 
@@ -29,31 +29,34 @@ function look() {
     }
     stood += realNow() - since;
     since = null;
-    for (const go of [...waiting]) go();
+    for (const timer of waiting) arm(timer);
+    waiting.clear();
+}
+
+/** Looks at a timer again when it is due. */
+function arm(timer) {
+    timer.stop = realSet(come, Math.max(timer.due - now(), 0), timer);
+}
+
+function come(timer) {
+    if (since !== null) waiting.add(timer);
+    else if (timer.due - now() >= 1) arm(timer);
+    else timer.call();
 }
 
 function setTimer(callback, delay, ...given) {
-    const due = now() + Math.max(Number(delay) || 0, 0);
-    const go = () => {
-        waiting.delete(go);
-        if (since !== null) {
-            waiting.add(go);
-            return;
-        }
-        const left = due - now();
-        if (left >= 1) later.set(timer, { stop: realSet(go, left), go });
-        else callback(...given);
-    };
-    const timer = realSet(go, delay);
-    later.set(timer, { go });
-    return timer;
+    const timer = { due: now() + Math.max(Number(delay) || 0, 0), call: () => callback(...given) };
+    const handle = realSet(come, delay, timer);
+    timers.set(handle, timer);
+    return handle;
 }
 
-function clearTimer(timer) {
-    realClear(timer);
-    const { stop, go } = (typeof timer === "object" && timer && later.get(timer)) || {};
-    realClear(stop);
-    waiting.delete(go);
+function clearTimer(handle) {
+    realClear(handle);
+    const timer = typeof handle === "object" && handle ? timers.get(handle) : undefined;
+    if (!timer) return;
+    realClear(timer.stop);
+    waiting.delete(timer);
 }
 
 Object.setPrototypeOf(setTimer, realSet); // For what hangs on it, such as its promise.

@@ -128,6 +128,12 @@ class Clock:
         return (time.monotonic() if since is None else since) - stood
 
     def look(self):
+        # One that came in between would find nothing to do, and this one would undo what it found.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})
+        self.turn()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGWINCH})
+
+    def turn(self):
         since, stood = self.state
         there = os.path.exists(self.held)
         if there and since is None:

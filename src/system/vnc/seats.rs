@@ -176,6 +176,11 @@ impl Seats {
     pub fn adopt(&self, process: Process) {
         let Ok(mut state) = self.0.state.try_lock() else { return };
         self.0.started.lock().push(process.clone());
+        // One that was started to tell what it shall not tell now: the next seat starts another.
+        if !x11vnc::is_as_set(&process, &self.0.settings) {
+            process.kill_now();
+            return;
+        }
         state.running = Some(process.clone());
         drop(state);
         self.0.runtime.spawn(Arc::clone(&self.0).keep(process));
@@ -419,6 +424,7 @@ impl Inner {
                         let lost = "the connections of viewers";
                         (self.told.on_mended)(Mended::new(cause, lost, tries, since.elapsed()));
                     }
+                    self.hung.lock().take(); // How one went that nobody missed.
                     state.running = Some(process.clone());
                     self.runtime.spawn(Arc::clone(self).keep(process));
                     return Ok(port);

@@ -44,6 +44,17 @@ const FLAGS: &[&str] = &[
     "5",
 ];
 
+/// What keeps it from telling everybody what is copied.
+const KEEPS_TO_ITSELF: [&str; 2] = ["-seldir", "recv"];
+
+/// Whether one that a former server has started tells what it is set to tell.
+pub(super) fn is_as_set(process: &Process, settings: &Settings) -> bool {
+    let line = fs::read(format!("/proc/{}/cmdline", process.identity().pid)).unwrap_or_default();
+    let [flag, _] = KEEPS_TO_ITSELF;
+    let keeps = line.split(|byte| *byte == 0).any(|argument| argument == flag.as_bytes());
+    keeps != settings.vnc_sends_clipboard
+}
+
 /// Why it did not come up.
 pub(super) enum NotStarted {
     /// Another program has the port.
@@ -78,7 +89,7 @@ pub(super) async fn start(
     arguments.extend(["-desktop".into(), place.session.to_string().into()]);
     arguments.extend(["-flag".into(), place.flag.clone().into()]);
     if !settings.vnc_sends_clipboard {
-        arguments.extend(["-seldir".into(), "recv".into()]);
+        arguments.extend(KEEPS_TO_ITSELF.map(Into::into));
     }
     let program = Program {
         path,

@@ -343,18 +343,20 @@ impl Browser {
         true
     }
 
-    /// As [`until`](Self::until), for so long; a time that is over while a person has control begins
-    /// anew when that is handed back.
+    /// As [`until`](Self::until); a time that is over while a person has control begins anew when
+    /// that is handed back, and is `anew` then.
     pub(super) async fn until_in_turn<T>(
         &self,
-        time: Duration,
+        mut deadline: Instant,
+        anew: Duration,
         mut look: impl FnMut(&Tabs) -> Option<T>,
     ) -> Option<T> {
         loop {
-            let found = self.until(Instant::now() + time, &mut look).await;
+            let found = self.until(deadline, &mut look).await;
             if found.is_some() || !self.gave_way().await {
                 return found;
             }
+            deadline = Instant::now() + anew;
         }
     }
 

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::Instant;
 
-use super::tabs::Download;
+use super::tabs::{Download, Tabs};
 use super::{Browser, PageError};
 
 /// A file that was downloaded.
@@ -43,9 +44,10 @@ impl Browser {
         folder: &Path,
         timeout: Duration,
     ) -> Result<Downloaded, PageError> {
+        let deadline = Instant::now() + timeout;
         let ended = |download: &&Download| download.state != "inProgress";
-        let found =
-            self.until_in_turn(timeout, |tabs| tabs.downloads.iter().find(ended).cloned()).await;
+        let look = |tabs: &Tabs| tabs.downloads.iter().find(ended).cloned();
+        let found = self.until_in_turn(deadline, timeout, look).await;
         let began = self.with(|tabs| !tabs.downloads.is_empty());
         let what = if began { "the download did not end" } else { "no download began" };
         let download = found.ok_or(PageError::Timeout { what: what.to_owned(), after: timeout })?;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::frame::{Answer, Frame, Target};
 use super::keys::{self, Stroke};
+use super::tabs::Tabs;
 use super::{Browser, PageError};
 use crate::workflow::definition::block::{MouseButton, ScrollEnd};
 
@@ -307,7 +308,8 @@ impl Browser {
     async fn choose(&self, target: Target<'_>, files: &[PathBuf]) -> Result<(), PageError> {
         let deadline = Instant::now() + target.timeout;
         self.click(target, &Clicking::default()).await?;
-        let opened = self.until(deadline, |tabs| tabs.choosers.last().cloned()).await;
+        let look = |tabs: &Tabs| tabs.choosers.last().cloned();
+        let opened = self.until_in_turn(deadline, target.timeout, look).await;
         let (session, node) = opened.ok_or_else(|| PageError::NotReady {
             selector: target.selector.to_owned(),
             reason: "no file chooser was opened".to_owned(),

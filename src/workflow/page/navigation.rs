@@ -1,5 +1,6 @@
 //! Opening pages, and how far they have loaded.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -44,15 +45,23 @@ impl Browser {
         state: LoadState,
         timeout: Duration,
     ) -> Result<Opened, PageError> {
-        let deadline = Instant::now() + timeout;
+        let mut deadline = Instant::now() + timeout;
         let session = self.working()?;
         let late = || PageError::Timeout { what: format!("{url} did not load"), after: timeout };
         let failed =
             |reason: &str| PageError::Navigation { url: url.to_owned(), reason: reason.to_owned() };
 
         self.set_up(&session).await;
-        let call = self.slow_call(&session, "Page.navigate", json!({ "url": url }));
-        let answer = match timeout_at(deadline, call).await {
+        let mut call = pin!(self.slow_call(&session, "Page.navigate", json!({ "url": url })));
+        let answer = loop {
+            let answer = timeout_at(deadline, &mut call).await;
+            // The page is theirs now, and so is the time that it takes.
+            if answer.is_ok() || !self.gave_way().await {
+                break answer;
+            }
+            deadline = Instant::now() + timeout;
+        };
+        let answer = match answer {
             Ok(Err(PageError::Refused { message, .. })) => return Err(failed(&message)),
             Ok(answer) => answer?,
             Err(_elapsed) => {
@@ -70,7 +79,7 @@ impl Browser {
         }
         let loader = answer.get("loaderId").and_then(Value::as_str);
         let opened = self
-            .until_in_turn(deadline.saturating_duration_since(Instant::now()), |tabs| {
+            .until_in_turn(deadline, timeout, |tabs| {
                 let Some(tab) = tabs.tab(&session) else { return Some(Err(PageError::Closed)) };
                 if tab.crashed {
                     return Some(Err(PageError::Crashed));
@@ -113,7 +122,7 @@ impl Browser {
         state: LoadState,
         timeout: Duration,
     ) -> Result<(), PageError> {
-        let deadline = Instant::now() + timeout;
+        let mut deadline = Instant::now() + timeout;
         let session = self.working()?;
         let what = match state {
             LoadState::NetworkIdle => "the network was not idle",
@@ -123,7 +132,7 @@ impl Browser {
         };
         let late = || PageError::Timeout { what: what.to_owned(), after: timeout };
         if state != LoadState::NetworkIdle {
-            let found = self.until_in_turn(timeout, |tabs| match tabs.tab(&session) {
+            let found = self.until_in_turn(deadline, timeout, |tabs| match tabs.tab(&session) {
                 None => Some(()),
                 Some(tab) => reached(tab, state).then_some(()),
             });
@@ -136,23 +145,30 @@ impl Browser {
                     (reached(tab, LoadState::Load) && tab.requests.is_empty()).then_some(())
                 }
             });
-            idle.await.ok_or_else(|| self.ended_or(late()))?;
-            let end = deadline.min(Instant::now() + IDLE);
-            let busy = self.until(end, |tabs| {
-                let tab = tabs.tab(&session)?;
-                (!tab.requests.is_empty()).then_some(())
-            });
-            match busy.await {
-                Some(()) => (),
-                None if Instant::now() >= deadline => return Err(self.ended_or(late())),
-                None => return Ok(()),
+            if idle.await.is_some() {
+                let end = deadline.min(Instant::now() + IDLE);
+                let busy = self.until(end, |tabs| {
+                    let tab = tabs.tab(&session)?;
+                    (!tab.requests.is_empty()).then_some(())
+                });
+                match busy.await {
+                    Some(()) => continue,
+                    None if Instant::now() < deadline => return Ok(()),
+                    None => {}
+                }
             }
+            // A person has control: the time begins anew.
+            if !self.gave_way().await {
+                return Err(self.ended_or(late()));
+            }
+            deadline = Instant::now() + timeout;
         }
     }
 
     /// Waits until the URL of the page contains `pattern`, or matches it where it has a `*`.
     pub async fn wait_for_url(&self, pattern: &str, timeout: Duration) -> Result<(), PageError> {
-        let found = self.until_in_turn(timeout, |tabs| {
+        let deadline = Instant::now() + timeout;
+        let found = self.until_in_turn(deadline, timeout, |tabs| {
             let tab = tabs.tab(tabs.working()?)?;
             url_matches(&tab.document.url, pattern).then_some(())
         });

@@ -264,6 +264,20 @@ async fn text_in_any_script_is_copied_and_pasted_once() {
     channel.say(json!({ "kind": "ask-for-clipboard-response", "text": "" })).await;
     selects(&mut channel, &mut viewer, text).await;
 
+    // Of the next browser as well.
+    TestServer::kill(server.program(&id, "chromium"));
+    let copying = async {
+        loop {
+            viewer.press(0x78).await;
+            viewer.press_with_control('a').await;
+            viewer.press_with_control('c').await;
+            viewer.look().await;
+        }
+    };
+    tokio::select! {
+        () = copying => {}
+        said = channel.hears(|said| said["kind"] == "copied-text") => assert_eq!(said["text"], "x"),
+    }
     listener.say(json!({ "kind": "ping" })).await;
     let said = listener.hears(|said| matches!(said["kind"].as_str(), Some("copied-text" | "pong")));
     assert_eq!(said.await["kind"], "pong");
@@ -345,7 +359,7 @@ async fn a_wait_that_is_over_while_a_person_has_control_begins_anew() {
     let id = showing(client, &site, "index.html").await;
     let blocks = json!([
         { "block_type": "goto_url", "label": "open", "url": site.page("index.html") },
-        { "block_type": "wait_for", "label": "there", "url": "products", "timeout_seconds": 2 },
+        { "block_type": "wait_for", "label": "there", "url": "products", "timeout_seconds": 5 },
     ]);
     let workflow = client.workflow(blocks).await;
     let run = client.run(&workflow, json!({ "browser_session_id": id })).await;
@@ -370,19 +384,19 @@ async fn the_clocks_of_code_stand_still_while_a_person_has_control() {
     let server = super::blocks::setup().start().await;
     let client = &server.client;
     let id = showing(client, &site, "index.html").await;
-    // It has 3 s for the click, and the button comes after 7.
+    // It has 5 s for the click, and the button comes after 9.
     let code = r##"
 await page.evaluate("""() => {
     document.title = 'Clicking';
     const seen = new MutationObserver(() => { document.title = 'Ready'; });
     seen.observe(document.querySelector('#stage'), { childList: true });
 }""")
-await page.click("#ready", timeout=3000)
+await page.click("#ready", timeout=5000)
 return await page.inner_text("#ready")
 "##;
     let blocks = json!([
-        { "block_type": "goto_url", "label": "open", "url": site.page("slow.html?ms=7000") },
-        { "block_type": "code", "label": "late", "code": code, "timeout_seconds": 5 },
+        { "block_type": "goto_url", "label": "open", "url": site.page("slow.html?ms=9000") },
+        { "block_type": "code", "label": "late", "code": code, "timeout_seconds": 7 },
     ]);
     let workflow = client.workflow(blocks).await;
     let run = client.run(&workflow, json!({ "browser_session_id": id })).await;
@@ -400,6 +414,39 @@ return await page.inner_text("#ready")
     let timeline = client.get(&format!("/v1/runs/{run}/timeline")).await.ok();
     assert!(timeline.to_string().contains("\"within\":\"late\""), "{timeline:#}");
     assert!(timeline.to_string().contains("On stage"), "{timeline:#}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_ends_while_a_person_has_control_leaves_a_takeover_that_is_complete() {
+    let site = Site::start().await;
+    let server = super::blocks::setup().start().await;
+    let client = &server.client;
+    let id = showing(client, &site, "index.html").await;
+    let code = "await page.evaluate(\"document.title = 'Busy'\")\ntime.sleep(5)\nreturn 1";
+    let blocks = json!([
+        { "block_type": "code", "label": "busy", "code": code },
+        { "block_type": "goto_url", "label": "after", "url": site.page("products.html") },
+    ]);
+    let workflow = client.workflow(blocks).await;
+    let run = client.run(&workflow, json!({ "browser_session_id": id })).await;
+    let who = format!("apikey={}&client_id=tab", client.key());
+    let messages = format!("/v1/stream/messages/browser_session/{id}?{who}");
+    let mut channel = Channel::open(client, &messages).await;
+    channel.hears(|said| said["tabs"][0]["title"] == "Busy").await;
+    channel.say(json!({ "kind": "take-control" })).await;
+    let timeline = async || client.get(&format!("/v1/runs/{run}/timeline")).await.ok().to_string();
+    eventually("the code has ended", async || {
+        timeline().await.contains("\"within\":\"busy\"").then_some(())
+    })
+    .await;
+    channel.say(json!({ "kind": "cede-control" })).await;
+    client.run_once(&run, "completed").await;
+    let timeline = timeline().await;
+    assert!(
+        timeline.contains("\"before\":\"after\"") && !timeline.contains("\"failed\""),
+        "{timeline}"
+    );
     server.stop().await;
 }
 

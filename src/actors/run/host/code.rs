@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::RunHost;
 use crate::domain::run::BlockStatus;
@@ -36,10 +37,13 @@ impl RunHost {
             },
             held,
         };
-        let ran = tokio::select! {
-            ran = self.python.run(task) => ran,
-            never = self.turn.hold(&hold) => match never {},
+        let over = CancellationToken::new();
+        let running = async {
+            let ran = self.python.run(task).await;
+            over.cancel();
+            ran
         };
+        let (ran, ()) = tokio::join!(running, self.turn.hold(&hold, &over));
         drop(pass);
         if !ran.printed.trim().is_empty() {
             self.keep(NewArtifact {

@@ -1,12 +1,12 @@
 //! Whose turn it is: while a person has control, a run waits, between blocks and within them.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::super::messages::{BeginBlock, EndBlock};
 use super::super::{Run, RunError};
@@ -57,7 +57,8 @@ impl Turn {
 
     /// Begins a block when nobody has control.
     pub(super) async fn begin_in_turn(&self, block: BlockBegins) -> Result<BlockRunId, HostError> {
-        self.wait(block.parent, ("before", &block.label)).await?;
+        let never = CancellationToken::new();
+        self.wait(block.parent, ("before", &block.label), &never).await?;
         let label = block.label.clone();
         let id = self.begin(block).await?;
         *self.within.lock() = Some((id, label));
@@ -66,31 +67,44 @@ impl Turn {
 
     /// Waits while a person has control, in the middle of a block, and says whether one had.
     pub(super) async fn wait_within(&self) -> bool {
-        let within = self.within.lock().clone();
-        let (parent, label) = within.map_or((None, String::new()), |(id, it)| (Some(id), it));
+        let (parent, label) = self.block_under_way();
+        let never = CancellationToken::new();
         // A run whose record cannot be written is ended by its own actor.
-        self.wait(parent, ("within", &label)).await.unwrap_or(false)
+        self.wait(parent, ("within", &label), &never).await.unwrap_or(false)
     }
 
-    /// Says when a person has control, and puts it on record, as long as it is polled.
-    pub(super) async fn hold(&self, hold: &watch::Sender<bool>) -> Infallible {
+    fn block_under_way(&self) -> (Option<BlockRunId>, String) {
+        let within = self.within.lock().clone();
+        within.map_or((None, String::new()), |(id, label)| (Some(id), label))
+    }
+
+    /// Says when a person has control, and puts it on record, until it is `over`: what goes on may
+    /// end while a person has control.
+    pub(super) async fn hold(&self, hold: &watch::Sender<bool>, over: &CancellationToken) {
         let view = self.world.views.session(self.organization, self.session);
-        let Some(mut view) = view else { return std::future::pending().await };
-        while view.wait_for(is_held).await.is_ok() {
+        let Some(mut view) = view else { return };
+        loop {
+            tokio::select! {
+                biased;
+                () = over.cancelled() => return,
+                held = view.wait_for(is_held) => if held.is_err() { return },
+            }
             hold.send_replace(true);
-            self.wait_within().await;
+            let (parent, label) = self.block_under_way();
+            // A run whose record cannot be written is ended by its own actor.
+            let _ = self.wait(parent, ("within", &label), over).await;
             hold.send_replace(false);
         }
-        std::future::pending().await
     }
 
     /// Waits while a person has control, and says whether one had. The wait is on record as a block
     /// of its own, of the type `takeover`, from when to when and whose it was; a run that ends
-    /// meanwhile closes it.
+    /// meanwhile closes it. Nothing is waited for once it is `over`.
     async fn wait(
         &self,
         parent: Option<BlockRunId>,
         (when, label): (&str, &str),
+        over: &CancellationToken,
     ) -> Result<bool, HostError> {
         let Some(mut view) = self.world.views.session(self.organization, self.session) else {
             return Ok(false); // The session has ended, which the block will find out.
@@ -110,7 +124,10 @@ impl Turn {
                 iteration: None,
             };
             let id = self.begin(begins).await?;
-            let gone = view.wait_for(|view| !is_held(view)).await.is_err();
+            let gone = tokio::select! {
+                back = view.wait_for(|view| !is_held(view)) => back.is_err(),
+                () = over.cancelled() => true,
+            };
             let output = json!({ "by": user.label, "since": user.since, when: label });
             let status = BlockStatus::Completed;
             self.end(id, BlockEnded { status, output: Some(output), failure: None }).await?;

@@ -632,7 +632,8 @@ async fn copy(connection: &Connection, count: usize) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_browser_copies_is_told_in_one_piece_unless_it_is_too_long() {
     let world = World::new(Settings::default());
-    let desktop = world.up(colour("rgb(1,2,3)")).await;
+    let desktop = world.up(colour("rgb(10,20,30)")).await;
+    shows(&*desktop, [10, 20, 30]).await;
     let connection = devtools(&*desktop).await;
     let Copies { mut texts, guard } = desktop.copies();
     let mut next = async || {
