@@ -27,6 +27,10 @@ const FLAGS: &[&str] = &[
     "-repeat",
     // What is merely selected is nobody's clipboard.
     "-noprimary",
+    // It would look for windows that are dragged and for scrolling by copies within the display, of
+    // which a browser does neither: a key was seen 26 ms after it was pressed, and is after 13.
+    "-noscr",
+    "-nowf",
     // Three segments of shared memory in place of 62.
     "-onetile",
     // Without it, the first picture and the first click after a pause are late.
