@@ -54,8 +54,19 @@ test("it draws what the server shows, and leaves no key in the address", async (
     const [vnc] = [...fake.sockets].filter(({ kind }) => kind === "vnc");
     const [messages] = [...fake.sockets].filter(({ kind }) => kind === "messages");
     assert.equal(vnc.protocols, "binary");
-    assert.match(vnc.client, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    const uuid = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}";
+    assert.match(vnc.client, new RegExp(`^${uuid}\\.${uuid}$`));
     assert.equal(vnc.client, messages.client);
+
+    // Another tab of the same browser is another page, of the same person.
+    const other = await page.context().newPage();
+    await other.goto(address());
+    await link(other, "live");
+    const names = [...fake.sockets].filter(({ kind }) => kind === "vnc").map(({ client }) => client.split("."));
+    assert.equal(names.length, 2);
+    assert.equal(names[0][0], names[1][0]);
+    assert.notEqual(names[0][1], names[1][1]);
+    await other.close();
     await leave(page);
 });
 
