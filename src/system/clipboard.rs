@@ -14,20 +14,22 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use x11rb::connection::Connection as _;
-use x11rb::errors::ReplyOrIdError;
 use x11rb::protocol::Event;
 use x11rb::protocol::res::{ClientIdMask, ClientIdSpec, ConnectionExt as _};
 use x11rb::protocol::xfixes::{ConnectionExt as _, SelectionEventMask, SelectionNotifyEvent};
 use x11rb::protocol::xproto::{
     Atom, ConnectionExt as _, CreateWindowAux, EventMask, Property, Window, WindowClass,
 };
-use x11rb::rust_connection::{DefaultStream, RustConnection};
+use x11rb::rust_connection::RustConnection;
 
 use super::desktop::Copies;
-use super::display::{COOKIE_NAME, Cookie, socket};
+use super::display::{Cookie, client, socket};
 
 /// The longest text that is read, in bytes; the most that any other part here takes.
 const LONGEST: usize = 1 << 20;
+
+/// Why a connection to a display is of no more use.
+type Broken = Box<dyn std::error::Error + Send + Sync>;
 
 /// Follows what the program `owner` copies on a display. What others put on its clipboard, such as a VNC
 /// server for a viewer, is no news to anybody.
@@ -74,7 +76,7 @@ fn serve(
     cookie: &Cookie,
     owner: i32,
     tell: &watch::Sender<String>,
-) -> Result<(), ReplyOrIdError> {
+) -> Result<(), Broken> {
     let mut reader = Reader::new(stream, cookie, owner)?;
     loop {
         let event = reader.connection.wait_for_event()?;
@@ -100,23 +102,10 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(stream: UnixStream, cookie: &Cookie, owner: i32) -> Result<Self, ReplyOrIdError> {
-        let (stream, _peer) = DefaultStream::from_unix_stream(stream)
-            .map_err(x11rb::errors::ConnectionError::from)?;
-        let connection = RustConnection::connect_to_stream_with_auth_info(
-            stream,
-            0,
-            COOKIE_NAME.to_vec(),
-            cookie.to_vec(),
-        )
-        .map_err(|_refused| x11rb::errors::ConnectionError::UnknownError)?;
-        let root = connection
-            .setup()
-            .roots
-            .first()
-            .map(|screen| screen.root)
-            .ok_or(x11rb::errors::ConnectionError::UnknownError)?;
-        let atom = |name: &str| -> Result<Atom, ReplyOrIdError> {
+    fn new(stream: UnixStream, cookie: &Cookie, owner: i32) -> Result<Self, Broken> {
+        let connection = client(stream, cookie)?;
+        let root = connection.setup().roots.first().ok_or("the display has no screen")?.root;
+        let atom = |name: &str| -> Result<Atom, Broken> {
             Ok(connection.intern_atom(false, name.as_bytes())?.reply()?.atom)
         };
         let (clipboard, utf8) = (atom("CLIPBOARD")?, atom("UTF8_STRING")?);
@@ -159,7 +148,7 @@ impl Reader {
     }
 
     /// The text that is complete with this event.
-    fn take(&mut self, event: &Event) -> Result<Option<String>, ReplyOrIdError> {
+    fn take(&mut self, event: &Event) -> Result<Option<String>, Broken> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "nothing else was asked for")]
         match event {
             Event::XfixesSelectionNotify(SelectionNotifyEvent { owner, timestamp, .. }) => {
@@ -211,7 +200,7 @@ impl Reader {
     }
 
     /// Takes what was handed over, and its type.
-    fn property(&self) -> Result<(Atom, Vec<u8>), ReplyOrIdError> {
+    fn property(&self) -> Result<(Atom, Vec<u8>), Broken> {
         let any = x11rb::NONE;
         let most = u32::MAX / 4; // In words. The server has it all already.
         let name = self.property_name();
@@ -222,7 +211,7 @@ impl Reader {
     }
 
     /// Whether a window is the followed program's.
-    fn is_of_the_owner(&self, window: Window) -> Result<bool, ReplyOrIdError> {
+    fn is_of_the_owner(&self, window: Window) -> Result<bool, Broken> {
         let asked = ClientIdSpec { client: window, mask: ClientIdMask::LOCAL_CLIENT_PID };
         let told = self.connection.res_query_client_ids(&[asked])?.reply();
         // The window may have gone meanwhile, and the text with it.

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use tokio::runtime::Handle;
+use x11rb::errors::ConnectError;
+use x11rb::rust_connection::{DefaultStream, RustConnection};
 
 use super::failure::{Stage, failure};
 use super::process::{Process, Program, find, may_have_made};
@@ -78,6 +80,13 @@ pub fn authority(cookie: &Cookie) -> Vec<u8> {
 /// The cookie in an authority file that [`authority`] made.
 pub fn cookie_of(authority: &[u8]) -> Option<Cookie> {
     authority.last_chunk().copied().filter(|cookie| self::authority(cookie) == authority)
+}
+
+/// Shakes hands with an X server over a socket, as a client of its display.
+pub(super) fn client(stream: UnixStream, cookie: &Cookie) -> Result<RustConnection, ConnectError> {
+    let (stream, _peer) = DefaultStream::from_unix_stream(stream)?;
+    let (name, cookie) = (COOKIE_NAME.to_vec(), cookie.to_vec());
+    RustConnection::connect_to_stream_with_auth_info(stream, 0, name, cookie)
 }
 
 /// What an X server is started with.

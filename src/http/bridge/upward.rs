@@ -244,18 +244,12 @@ impl Upward {
     }
 
     fn pass(&mut self, message: &ClientMessage, outbox: &Outbox) {
-        let goes_on = match message {
+        let is_input = match message {
             ClientMessage::Key { .. }
             | ClientMessage::QemuKey { .. }
             | ClientMessage::Pointer { .. }
             | ClientMessage::ExtendedClipboard { .. }
-            | ClientMessage::CutText(_) => {
-                // That the pointer moves need not be seen.
-                if !matches!(message, ClientMessage::Pointer { buttons: 0, .. }) {
-                    self.silence.said(outbox.pushed());
-                }
-                (self.on_input)(message)
-            }
+            | ClientMessage::CutText(_) => true,
             ClientMessage::SetPixelFormat(_)
             | ClientMessage::SetEncodings(_)
             | ClientMessage::UpdateRequest { .. }
@@ -264,11 +258,16 @@ impl Upward {
             | ClientMessage::Fence { .. }
             | ClientMessage::Xvp { .. }
             | ClientMessage::SetDesktopSize { .. }
-            | ClientMessage::Gii { .. } => true,
+            | ClientMessage::Gii { .. } => false,
         };
-        if goes_on {
-            self.queue(message);
+        if is_input && !(self.on_input)(message) {
+            return;
         }
+        // That the pointer moves need not be seen.
+        if is_input && !matches!(message, ClientMessage::Pointer { buttons: 0, .. }) {
+            self.silence.said(outbox.pushed());
+        }
+        self.queue(message);
     }
 
     fn hold_back(&mut self, incremental: bool, area: Area) {

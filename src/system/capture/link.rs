@@ -9,12 +9,12 @@ use x11rb::protocol::Event;
 use x11rb::protocol::damage::{ConnectionExt as _, ReportLevel};
 use x11rb::protocol::shm::ConnectionExt as _;
 use x11rb::protocol::xproto::{ImageFormat, Window};
-use x11rb::rust_connection::{DefaultStream, RustConnection};
+use x11rb::rust_connection::RustConnection;
 
 use super::error;
 use crate::domain::session::Size;
 use crate::system::desktop::CaptureError;
-use crate::system::display::{COOKIE_NAME, Cookie, socket};
+use crate::system::display::{Cookie, client, socket};
 
 /// A connection for pictures.
 pub(super) struct Link {
@@ -35,14 +35,7 @@ pub(super) fn connect(display: u16) -> Result<UnixStream, CaptureError> {
 
 impl Link {
     pub(super) fn new(stream: UnixStream, cookie: &Cookie) -> Result<Self, CaptureError> {
-        let (stream, _peer) = DefaultStream::from_unix_stream(stream).map_err(error)?;
-        let connection = RustConnection::connect_to_stream_with_auth_info(
-            stream,
-            0,
-            COOKIE_NAME.to_vec(),
-            cookie.to_vec(),
-        )
-        .map_err(error)?;
+        let connection = client(stream, cookie).map_err(error)?;
         let screen = connection.setup().roots.first().ok_or_else(|| error("no screen"))?;
         let root = screen.root;
         if screen.root_depth != 24 {

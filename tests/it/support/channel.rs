@@ -1,7 +1,7 @@
 //! A socket that carries JSON, one message in each text frame.
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
@@ -19,6 +19,18 @@ impl Channel {
     pub async fn open(client: &Client, path: &str) -> Self {
         let (socket, _) = connect_async(client.socket_url(path)).await.unwrap();
         Self(socket)
+    }
+
+    /// The message channel of a page that calls itself `page` and shows the key.
+    pub async fn of(client: &Client, id: &str, page: &str) -> Self {
+        let who = format!("apikey={}&client_id={page}", client.key());
+        Self::open(client, &format!("/v1/stream/messages/browser_session/{id}?{who}")).await
+    }
+
+    /// Takes control, which nobody has.
+    pub async fn take_control(&mut self) {
+        self.say(json!({ "kind": "take-control" })).await;
+        self.hears(|said| said["kind"] == "control" && said["you"] == true).await;
     }
 
     pub async fn say(&mut self, message: Value) {

@@ -33,6 +33,12 @@ impl Viewer {
         Self::at(&stream_url(client, id, client.key())).await
     }
 
+    /// Watches a session in a page that calls itself `page`.
+    pub async fn of_page(client: &Client, id: &str, page: &str) -> Self {
+        let url = stream_url(client, id, client.key());
+        Self::at(&format!("{url}&client_id={page}")).await
+    }
+
     /// Watches what is shown at this address.
     pub async fn at(url: &str) -> Self {
         let (socket, _) = connect_async(url).await.unwrap();

@@ -64,11 +64,8 @@ async fn what_playwright_does_while_a_person_has_control_waits_is_refused_or_sha
         };
         assert_eq!(said().await, json!({ "ready": true }));
 
-        let who = format!("apikey={}&client_id=tab", client.key());
-        let messages = format!("/v1/stream/messages/browser_session/{id}?{who}");
-        let mut channel = Channel::open(client, &messages).await;
-        channel.say(json!({ "kind": "take-control" })).await;
-        channel.hears(|said| said["kind"] == "control" && said["you"] == true).await;
+        let mut channel = Channel::of(client, &id, "tab").await;
+        channel.take_control().await;
         driver.stdin.take().unwrap().write_all(b"click\n").await.unwrap();
         match rule {
             "hold" => {

@@ -226,21 +226,15 @@ async fn text_in_any_script_is_copied_and_pasted_once() {
     let server = Setup::real().start().await;
     let client = &server.client;
     let id = showing(client, &site, "write.html").await;
-    let who = format!("apikey={}&client_id=tab", client.key());
-    let messages = format!("/v1/stream/messages/browser_session/{id}?{who}");
-    let mut channel = Channel::open(client, &messages).await;
-    channel.say(json!({ "kind": "take-control" })).await;
-    channel.hears(|said| said["kind"] == "control" && said["you"] == true).await;
+    let mut channel = Channel::of(client, &id, "tab").await;
+    channel.take_control().await;
     channel.hears(|said| said["tabs"][0]["title"] == "Write now").await;
     let text = "Grüße 世界";
     channel.say(json!({ "kind": "clipboard-paste", "text": text })).await;
-    let picture = format!("/v1/stream/vnc/browser_session/{id}?{who}");
-    let mut viewer = Viewer::at(&client.socket_url(&picture)).await;
+    let mut viewer = Viewer::of_page(client, &id, "tab").await;
     selects(&mut channel, &mut viewer, text).await;
     // Who only watches hears nothing of what is copied.
-    let guest = format!("apikey={}&client_id=guest", client.key());
-    let messages = format!("/v1/stream/messages/browser_session/{id}?{guest}");
-    let mut listener = Channel::open(client, &messages).await;
+    let mut listener = Channel::of(client, &id, "guest").await;
     viewer.press_with_control('c').await;
     // The page is told of its own as well, in whichever order.
     let (told, done) = (Cell::new(false), Cell::new(false));
@@ -335,12 +329,9 @@ async fn a_click_that_waits_for_its_element_leaves_it_alone_while_a_person_has_c
     let workflow = client.workflow(blocks).await;
     let run = client.run(&workflow, json!({ "browser_session_id": id })).await;
 
-    let who = format!("apikey={}&client_id=tab", client.key());
-    let messages = format!("/v1/stream/messages/browser_session/{id}?{who}");
-    let mut channel = Channel::open(client, &messages).await;
+    let mut channel = Channel::of(client, &id, "tab").await;
     channel.hears(|said| said["run"]["block"]["label"] == "late").await;
-    channel.say(json!({ "kind": "take-control" })).await;
-    channel.hears(|said| said["kind"] == "control" && said["you"] == true).await;
+    channel.take_control().await;
     // The element comes while the person has control.
     channel.hears(|said| said["run"]["block"]["block_type"] == "takeover").await;
 
@@ -363,9 +354,7 @@ async fn a_wait_that_is_over_while_a_person_has_control_begins_anew() {
     ]);
     let workflow = client.workflow(blocks).await;
     let run = client.run(&workflow, json!({ "browser_session_id": id })).await;
-    let who = format!("apikey={}&client_id=tab", client.key());
-    let messages = format!("/v1/stream/messages/browser_session/{id}?{who}");
-    let mut channel = Channel::open(client, &messages).await;
+    let mut channel = Channel::of(client, &id, "tab").await;
     channel.hears(|said| said["run"]["block"]["label"] == "there").await;
     channel.say(json!({ "kind": "take-control" })).await;
     // Its time is over.
@@ -401,9 +390,7 @@ return await page.inner_text("#ready")
     let workflow = client.workflow(blocks).await;
     let run = client.run(&workflow, json!({ "browser_session_id": id })).await;
 
-    let who = format!("apikey={}&client_id=tab", client.key());
-    let messages = format!("/v1/stream/messages/browser_session/{id}?{who}");
-    let mut channel = Channel::open(client, &messages).await;
+    let mut channel = Channel::of(client, &id, "tab").await;
     let titled = |title: &'static str| move |said: &Value| said["tabs"][0]["title"] == title;
     channel.hears(titled("Clicking")).await;
     channel.say(json!({ "kind": "take-control" })).await;
@@ -430,9 +417,7 @@ async fn code_that_ends_while_a_person_has_control_leaves_a_takeover_that_is_com
     ]);
     let workflow = client.workflow(blocks).await;
     let run = client.run(&workflow, json!({ "browser_session_id": id })).await;
-    let who = format!("apikey={}&client_id=tab", client.key());
-    let messages = format!("/v1/stream/messages/browser_session/{id}?{who}");
-    let mut channel = Channel::open(client, &messages).await;
+    let mut channel = Channel::of(client, &id, "tab").await;
     channel.hears(|said| said["tabs"][0]["title"] == "Busy").await;
     channel.say(json!({ "kind": "take-control" })).await;
     let timeline = async || client.get(&format!("/v1/runs/{run}/timeline")).await.ok().to_string();
@@ -474,14 +459,10 @@ async fn a_person_takes_over_from_a_run_types_and_hands_back_and_it_completes() 
     let run = client.post("/v1/run/workflows", asked).await.ok();
     let run = run["run_id"].as_str().unwrap().to_owned();
 
-    let who = format!("apikey={}&client_id=tab", client.key());
-    let messages = format!("/v1/stream/messages/browser_session/{id}?{who}");
-    let mut channel = Channel::open(client, &messages).await;
+    let mut channel = Channel::of(client, &id, "tab").await;
     channel.hears(|said| said["run"]["block"]["label"] == "person").await;
-    channel.say(json!({ "kind": "take-control" })).await;
-    channel.hears(|said| said["kind"] == "control" && said["you"] == true).await;
-    let picture = format!("/v1/stream/vnc/browser_session/{id}?{who}");
-    let mut viewer = Viewer::at(&client.socket_url(&picture)).await;
+    channel.take_control().await;
+    let mut viewer = Viewer::of_page(client, &id, "tab").await;
     // The wrong password is still in the field that has the focus.
     viewer.press(0xff08).await;
     for character in "curtain".bytes() {

@@ -105,12 +105,7 @@ impl World {
         let vnc = Program::start("sh", &["-c", &vnc], Stdio::null());
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         eventually("x11vnc listens", || TcpStream::connect(address).is_ok()).await;
-        let endpoint = Endpoint {
-            address,
-            password: PASSWORD.into(),
-            dialect: Dialect::X11VNC,
-            doubts: Arc::default(),
-        };
+        let endpoint = self::endpoint(address, PASSWORD, Dialect::X11VNC);
         Self { vnc, x, endpoint, _xvfb: xvfb }
     }
 
@@ -161,12 +156,7 @@ impl Recorder {
                 write_down.send_modify(|heard| heard.extend_from_slice(&buffer[..count]));
             }
         });
-        let endpoint = Endpoint {
-            address,
-            password: "".into(),
-            dialect: Dialect::TIGERVNC,
-            doubts: Arc::default(),
-        };
+        let endpoint = self::endpoint(address, "", Dialect::TIGERVNC);
         Self { endpoint, heard }
     }
 
@@ -200,15 +190,11 @@ pub async fn source(bursts: Vec<Vec<u8>>) -> (Endpoint, watch::Receiver<usize>) 
             }
         }
     });
-    (
-        Endpoint {
-            address,
-            password: "".into(),
-            dialect: Dialect::TIGERVNC,
-            doubts: Arc::default(),
-        },
-        times,
-    )
+    (endpoint(address, "", Dialect::TIGERVNC), times)
+}
+
+fn endpoint(address: SocketAddr, password: &str, dialect: Dialect) -> Endpoint {
+    Endpoint { address, password: password.into(), dialect, doubts: Arc::default() }
 }
 
 async fn shake_hands(peer: &mut tokio::net::TcpStream) {

@@ -10,6 +10,9 @@
 //! page is done for whoever has control, and refused to everybody else with
 //! `{"kind":"error","failed_kind":…,"message":…}`.
 
+mod clipboard;
+mod lane;
+
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -20,17 +23,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{Instrument as _, debug, info_span};
 use url::Url;
 
+use self::lane::Lane;
 use super::line::{DEAD_AFTER, PING_EVERY, STALL};
 use super::pages::{Pages, Tab};
 use super::{Named, asked, not_let_in, over, run, session_of, turn_away};
-use crate::actors::session::{
-    Capture, CedeControl, Connected, FollowCopies, Format, Join, Kind, TakeControl,
-};
+use crate::actors::session::{Capture, CedeControl, Connected, Format, Join, Kind, TakeControl};
 use crate::actors::views::SessionView;
 use crate::domain::ids::SessionId;
 use crate::http::bridge::{self, Close, CloseCode};
@@ -38,14 +40,11 @@ use crate::http::caller::Visitor;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::sessions::role_name;
-use crate::system::desktop::Copies;
 
 /// The longest message of a viewer, in bytes: a clipboard of 1 MiB, with every byte escaped.
 const LONGEST: usize = 6 << 20;
 /// The largest picture that is sent.
 const LARGEST_PICTURE: usize = 5 << 20;
-/// How long what a viewer has said may still take when it hands control back.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How many messages of a viewer may wait to be acted on.
 const WAITING: usize = 32;
 /// How often the tabs are listed: no event tells of another title or of another tab in view.
@@ -105,40 +104,6 @@ struct Channel {
     session: SessionId,
     connected: Connected,
     lane: Lane,
-}
-
-/// What the viewer said and is done one after the other.
-#[derive(Debug, Default)]
-struct Lane {
-    /// How many messages wait or are acted on.
-    length: Cell<usize>,
-    /// Nothing is acted on any more.
-    idle: Notify,
-    /// What is acted on is not to be.
-    called_off: Notify,
-}
-
-impl Lane {
-    /// Lets what was said before come to its end, for a moment; what is not done then is called off.
-    async fn clear(&self) {
-        let idle = async {
-            while self.length.get() > 0 {
-                self.idle.notified().await;
-            }
-        };
-        if timeout(LAST_WORDS, idle).await.is_err() {
-            self.called_off.notify_one();
-        }
-    }
-
-    fn begins(&self) {
-        self.length.set(self.length.get() + 1);
-    }
-
-    fn ended(&self) {
-        self.length.set(self.length.get().saturating_sub(1));
-        self.idle.notify_one();
-    }
 }
 
 impl Channel {
@@ -333,86 +298,13 @@ impl Channel {
         }
     }
 
-    /// Asks for the viewer's clipboard when it has pressed the key that pastes in the picture.
-    async fn hear_pastes(&self, say: &mpsc::Sender<Value>) -> Close {
-        let mut pastes = self.connected.pastes.subscribe();
-        loop {
-            match pastes.recv().await {
-                Ok(party) if Some(&party) == self.connected.party.as_ref() => {
-                    let _ = say.send(json!({ "kind": "ask-for-clipboard" })).await;
-                }
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
-            }
-        }
-    }
-
-    /// Says what is copied in the browser while the viewer has control, and to nobody else.
-    async fn tell_copies(&self, say: &mpsc::Sender<Value>) -> Close {
-        if !self.front.policy.clipboard.outward {
-            return std::future::pending().await;
-        }
-        let mut view = self.connected.view.clone();
-        loop {
-            let desktop = view.borrow_and_update().record.desktop.clone();
-            if self.has_control()
-                && let Ok(copies) =
-                    asked(&self.front, &self.visitor, self.session, FollowCopies).await
-            {
-                let is_over = |view: &SessionView| {
-                    view.record.desktop != desktop || !self.has_control_in(view)
-                };
-                tokio::select! {
-                    () = self.tell_texts(copies, say) => {}
-                    changed = view.wait_for(is_over) => {
-                        if changed.is_err() {
-                            return std::future::pending().await;
-                        }
-                        continue;
-                    }
-                }
-            }
-            if view.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
-    }
-
-    /// Ends with the display.
-    async fn tell_texts(&self, Copies { mut texts, guard }: Copies, say: &mpsc::Sender<Value>) {
-        while texts.changed().await.is_ok() {
-            let text = texts.borrow_and_update().clone();
-            // One that is too long for this is left out: nobody asked for it.
-            if self.has_control()
-                && let Ok(message) = self.copied(text)
-            {
-                let _ = say.send(message).await;
-            }
-        }
-        drop(guard);
-    }
-
-    fn copied(&self, text: String) -> Result<Value, String> {
-        let clipboard = self.front.policy.clipboard;
-        if !clipboard.outward {
-            return Err("this server keeps what is copied (http.clipboard)".to_owned());
-        }
-        if text.is_empty() {
-            return Err("nothing is selected in the page".to_owned());
-        }
-        if text.len() > clipboard.longest() {
-            return Err(format!("the text is longer than {} bytes", clipboard.longest()));
-        }
-        Ok(json!({ "kind": "copied-text", "text": text }))
-    }
-
     /// Does what the viewer says, one after the other.
     async fn act(&self, mut wanted: mpsc::Receiver<Said>, say: &mpsc::Sender<Value>) -> Close {
         while let Some(said) = wanted.recv().await {
             let kind = said.kind.clone();
             let done = tokio::select! {
                 done = self.done(said) => done,
-                () = self.lane.called_off.notified() => Err("control was handed back".to_owned()),
+                () = self.lane.called_off() => Err("control was handed back".to_owned()),
             };
             self.lane.ended();
             let answer = match done {
@@ -438,22 +330,8 @@ impl Channel {
             }
             "clipboard-paste" | "ask-for-clipboard-response" => {
                 self.in_control()?;
-                let clipboard = self.front.policy.clipboard;
-                if !clipboard.inward {
-                    return Err("this server takes no text to paste (http.clipboard)".to_owned());
-                }
-                if said.text.len() > clipboard.longest() {
-                    return Err(format!("the text is longer than {} bytes", clipboard.longest()));
-                }
-                let pages = self.pages().await?;
-                if said.text.is_empty() && said.kind == "ask-for-clipboard-response" {
-                    // The page has nothing, and the key was kept back: what the browser has is pasted.
-                    for kind in ["rawKeyDown", "keyUp"] {
-                        pages.ask("Input.dispatchKeyEvent", paste_key(kind)).await?;
-                    }
-                } else {
-                    pages.ask("Input.insertText", json!({ "text": said.text })).await?;
-                }
+                let is_answer = said.kind == "ask-for-clipboard-response";
+                self.paste(said.text, is_answer).await?;
                 Ok(None)
             }
             "navigate" => {
@@ -528,18 +406,6 @@ impl Channel {
         let data = STANDARD.encode(&picture.bytes);
         Ok(json!({ "kind": "screenshot", "data": data, "mime_type": "image/png" }))
     }
-}
-
-/// Ctrl+V, for `Input.dispatchKeyEvent`, which pastes only if it is told to.
-fn paste_key(kind: &str) -> Value {
-    json!({
-        "type": kind,
-        "key": "v",
-        "code": "KeyV",
-        "modifiers": 2,
-        "windowsVirtualKeyCode": 86,
-        "commands": if kind == "keyUp" { json!([]) } else { json!(["paste"]) },
-    })
 }
 
 /// Sends pings, and resolves when the viewer has been silent for too long.
