@@ -36,7 +36,7 @@ use crate::domain::rfb::Dialect;
 use crate::domain::session::{Failure, ProcessIdentity};
 use crate::system::desktop::{Mended, VncEndpoint, VncSeat, VncServer};
 use crate::system::failure::failure;
-use crate::system::process::Process;
+use crate::system::process::{Process, is_alive};
 use crate::system::settings::Settings;
 
 /// How long x11vnc may take to end when it is told to; now and then it never does.
@@ -390,6 +390,10 @@ impl Inner {
         let closing = || failure(STAGE.name, "vnc_closing", "the desktop is closing".to_owned());
         if self.closing.is_cancelled() {
             return Err(closing());
+        }
+        // That it is gone may be seen a moment before it is told.
+        if let Some(process) = state.running.as_ref().filter(|it| !is_alive(it.identity())) {
+            let _told = timeout(GRACE, process.exited()).await;
         }
         let reservation = state.reservation.as_ref().ok_or_else(closing)?;
         if state.running.as_ref().is_some_and(|process| !process.has_exited()) {
