@@ -1,6 +1,6 @@
 // Bundles the pages into dist/: `view.html`, `wall.html`, `assets/<name>-<hash>.{js,css}` and the
 // licence of the one library that they contain. Asset names change with their content, so a server
-// may let browsers keep them for ever; the two HTML files must be asked for anew.
+// may let browsers keep them for ever; the HTML files must be asked for anew.
 
 import { build } from "esbuild";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -9,7 +9,9 @@ import { fileURLToPath } from "node:url";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const dist = join(here, "dist");
-const pages = ["view", "wall"];
+/** Each page, and the way from its address to the root of the server. */
+const roots = { view: "../", wall: "" };
+const pages = Object.keys(roots);
 
 await rm(dist, { recursive: true, force: true });
 await mkdir(join(dist, "licenses"), { recursive: true });
@@ -32,7 +34,7 @@ const { metafile } = await build({
 const built = new Map(
     Object.entries(metafile.outputs)
         .filter(([, output]) => output.entryPoint)
-        .map(([file, output]) => [basename(output.entryPoint), `/assets/${basename(file)}`]),
+        .map(([file, output]) => [basename(output.entryPoint), `assets/${basename(file)}`]),
 );
 
 const icons = await readFile(join(here, "src/icons.svg"), "utf8");
@@ -43,7 +45,8 @@ for (const page of pages) {
         .replace(/\{\{ (\S+) \}\}/g, (_, name) => {
             const file = built.get(name);
             if (!file) throw new Error(`${page}.html asks for ${name}, which was not built`);
-            return file;
+            // Relative, so that the pages work below any path of a proxy.
+            return `${roots[page]}${file}`;
         });
     await writeFile(join(dist, `${page}.html`), html);
 }

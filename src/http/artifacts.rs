@@ -74,7 +74,7 @@ impl ArtifactResource {
         Self {
             artifact_id: record.id.to_string(),
             artifact_type: record.artifact_type.clone(),
-            uri: format!("{}/v1/artifacts/{}/content", front.base_url, record.id),
+            uri: format!("{}/v1/artifacts/{}/content", front.base_url(), record.id),
             signed_url: signed_url(record, front).signed_url,
             organization_id: record.organization.to_string(),
             workflow_run_id: run.clone(),
@@ -148,7 +148,7 @@ pub fn signed_url(record: &ArtifactRecord, front: &Front) -> SignedUrl {
     let expires_at = now.duration_trunc(hour).unwrap_or(now) + hour * 2;
     let (id, organization, expires) = (record.id, record.organization, expires_at.timestamp());
     let signature = front.world.secrets.sign(&claim(id, organization, expires));
-    let base = &front.base_url;
+    let base = front.base_url();
     let query = format!("organization={organization}&expires={expires}&signature={signature}");
     let signed_url = format!("{base}/v1/artifacts/{id}/content?{query}");
     SignedUrl { artifact_id: id.to_string(), signed_url, expires_at }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::caller::Keys;
 use super::debug_sessions::Turns;
+use super::outside;
 use super::sessions::native::Waiting;
 use super::settings::Streaming;
 use super::webhooks::Webhooks;
@@ -33,8 +34,11 @@ pub struct Front {
     pub keys: Keys,
     /// What opens `/admin`; nothing does without it.
     pub operator_key: Option<Secret>,
-    /// What links begin with, without a slash at the end.
-    pub base_url: String,
+    /// `http.public_url`, or the address that the server listens on: the start of links for clients
+    /// of whose way to the server nothing else is known. Without a slash at the end.
+    pub own_url: String,
+    /// Set if the operator has set `http.public_url`, which then holds for every client.
+    pub is_public: bool,
     /// The address that the server listens on.
     pub address: SocketAddr,
     /// What was left behind.
@@ -56,11 +60,19 @@ pub struct Front {
 }
 
 impl Front {
-    /// The same with `ws` in place of `http`.
+    /// The start of links in the answer to the request that is being handled, without a slash at
+    /// the end.
+    pub fn base_url(&self) -> String {
+        let named = if self.is_public { None } else { outside::base_url() };
+        named.unwrap_or_else(|| self.own_url.clone())
+    }
+
+    /// The start of links to sockets: [`Self::base_url`] with `ws` in place of `http`.
     pub fn socket_url(&self) -> String {
-        match self.base_url.strip_prefix("http") {
+        let base = self.base_url();
+        match base.strip_prefix("http") {
             Some(rest) => format!("ws{rest}"),
-            None => self.base_url.clone(),
+            None => base,
         }
     }
 }

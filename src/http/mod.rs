@@ -20,6 +20,7 @@ pub mod health;
 pub mod idempotency;
 mod lasting;
 pub mod openapi;
+pub mod outside;
 pub mod pages;
 pub mod picture;
 pub mod problem;
@@ -79,13 +80,16 @@ pub fn application(
 > {
     App::new()
         .app_data(body::BodyLimit(settings.max_body_bytes))
+        .app_data(web::Data::new(outside::TrustedProxies(settings.trusted_proxies.clone())))
         .app_data(web::PayloadConfig::new(settings.max_body_bytes))
         .configure(pages::routes(settings))
         .default_service(web::to(problem::no_route))
         .wrap(NormalizePath::trim())
+        .wrap(from_fn(pages::without_slash))
         .wrap(security::cors(settings))
         .wrap(from_fn(problem::answers))
         .wrap(from_fn(security::headers))
+        .wrap(from_fn(outside::resolve))
         .wrap(from_fn(request_id::identify))
 }
 

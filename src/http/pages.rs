@@ -3,12 +3,15 @@
 //! They are built from `web/` before the binary is, and embedded whole. A page carries no
 //! secrets: it brings its own ticket, in its address or from the person who opened it.
 
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION,
 };
+use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data, Path, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{Error, HttpRequest, HttpResponse, web};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use super::Settings;
@@ -45,6 +48,32 @@ fn policy(settings: &Settings) -> String {
          form-action 'none'; {}",
         frame_ancestors(settings)
     )
+}
+
+/// A middleware: a page's address that ends with a slash leads to the one without. Pages name what
+/// they load relative to their own address, so that they work below any path of a proxy.
+pub async fn without_slash(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse, Error> {
+    let path = request.path();
+    let trimmed = path.trim_end_matches('/');
+    let is_page = trimmed == "/wall" || trimmed.strip_prefix("/view/").is_some_and(is_one_step);
+    if !is_page || trimmed == path {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    }
+    let up = "../".repeat(path.len() - trimmed.len());
+    let name = trimmed.rsplit('/').next().unwrap_or_default();
+    let query = request.query_string();
+    let query = if query.is_empty() { String::new() } else { format!("?{query}") };
+    let moved = HttpResponse::PermanentRedirect()
+        .insert_header((LOCATION, format!("{up}{name}{query}")))
+        .finish();
+    Ok(request.into_response(moved))
+}
+
+fn is_one_step(text: &str) -> bool {
+    !text.is_empty() && !text.contains('/')
 }
 
 async fn view(request: HttpRequest, policy: Data<Policy>) -> Result<HttpResponse, Problem> {

@@ -1,6 +1,7 @@
 //! Every request has an id: in a header of its answer, in its log lines, in its error body.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use actix_web::Error;
@@ -9,8 +10,10 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use actix_web::web::Data;
+use tracing::{Instrument as _, debug, field, info, info_span, warn};
 
+use super::outside::TrustedProxies;
 use super::problem::Code;
 
 /// The header that carries the id, both ways.
@@ -76,7 +79,10 @@ pub async fn identify(
     let id = RequestId::given(&request).unwrap_or_else(RequestId::random);
     let method = request.method().clone();
     let target = shown_target(request.path(), request.query_string());
-    let span = info_span!("request", request.id = %id);
+    let span = info_span!("request", request.id = %id, client.address = field::Empty);
+    if let Some(client) = client(&request) {
+        span.record("client.address", field::display(client));
+    }
 
     let handling = async move { next.call(request).await };
     let outcome = CURRENT.scope(id.clone(), handling).instrument(span.clone()).await;
@@ -94,6 +100,13 @@ pub async fn identify(
     }
     log(&method, &target, &answer, began);
     Ok(answer)
+}
+
+/// The address of the request's client, also behind a proxy that is trusted.
+fn client(request: &ServiceRequest) -> Option<IpAddr> {
+    let peer = request.peer_addr()?.ip();
+    let trusted = request.app_data::<Data<TrustedProxies>>();
+    Some(trusted.map_or(peer, |trusted| trusted.client(peer, request.headers())))
 }
 
 fn log(method: &Method, target: &str, answer: &ServiceResponse, began: Instant) {

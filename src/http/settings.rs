@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::outside::Network;
 use crate::domain::rfb::{Chord, Clipboard, Policy, RIGHT_BUTTON};
 
 /// Settings of the section `http`.
@@ -15,6 +16,9 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// How clients reach the server, for links, where that is not the address it listens on.
     pub public_url: Option<Url>,
+    /// Addresses of proxies, `127.0.0.1` or `10.0.0.0/8`, whose `X-Forwarded-*` headers count: links
+    /// follow them where there is no `public_url`, and the log has the client's address.
+    pub trusted_proxies: Vec<Network>,
     /// Origins whose pages may call the API: `https://app.example.com`, or `*` for all. Greenroom
     /// sets no cookies, so that a foreign page has nobody's rights without a key.
     pub cors_origins: Vec<String>,
@@ -80,6 +84,7 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8787)),
             public_url: None,
+            trusted_proxies: Vec::new(),
             cors_origins: vec!["*".to_owned()],
             embed_origins: Vec::new(),
             max_body_bytes: 8 * 1024 * 1024,

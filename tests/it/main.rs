@@ -28,6 +28,7 @@ mod idempotency;
 mod leaks;
 mod leases;
 mod occupancy;
+mod proxies;
 mod queue;
 mod requests;
 mod sessions;

@@ -2,6 +2,7 @@
 
 import { clientId } from "./channel";
 import { type Credentials, header, query } from "./credentials";
+import { root } from "./root";
 
 export type SessionStatus = "created" | "running" | "retry" | "completed" | "failed" | "timeout";
 
@@ -68,6 +69,8 @@ export class ApiError extends Error {
     }
 }
 
+const ROOT = root(location.href);
+
 /** Longer than any answer that a page still has a use for. */
 const PATIENCE_MS = 15_000;
 
@@ -84,29 +87,29 @@ export class Api {
     }
 
     async session(id: string): Promise<Session> {
-        return this.#json<Session>(`/v1/browser_sessions/${encodeURIComponent(id)}`);
+        return this.#json<Session>(`v1/browser_sessions/${encodeURIComponent(id)}`);
     }
 
     /** Keeps a session open for as long again as it was made for. */
     async renew(id: string): Promise<Session> {
-        const path = `/v1/browser_sessions/${encodeURIComponent(id)}/renew`;
+        const path = `v1/browser_sessions/${encodeURIComponent(id)}/renew`;
         const answer = await this.#send("POST", path, "application/json");
         return (await answer.json()) as Session;
     }
 
     async sessions(): Promise<Session[]> {
-        const answer = await this.#json<unknown>("/v1/browser_sessions");
+        const answer = await this.#json<unknown>("v1/browser_sessions");
         if (!Array.isArray(answer)) throw new ApiError(200, null, "The server sent no list.");
         return answer as Session[];
     }
 
     async run(id: string): Promise<Run> {
-        return this.#json<Run>(`/v1/runs/${encodeURIComponent(id)}`);
+        return this.#json<Run>(`v1/runs/${encodeURIComponent(id)}`);
     }
 
     /** The latest picture of a session. */
     async screenshot(id: string): Promise<Blob> {
-        const path = `/v1/browser_sessions/${encodeURIComponent(id)}/screenshot?format=jpeg`;
+        const path = `v1/browser_sessions/${encodeURIComponent(id)}/screenshot?format=jpeg`;
         const answer = await this.#get(path, "image/jpeg");
         return answer.blob();
     }
@@ -129,7 +132,7 @@ export class Api {
     }
 
     #socket(path: string, client: string): URL {
-        const url = new URL(`/v1/stream/${path}`, location.href);
+        const url = new URL(`v1/stream/${path}`, ROOT);
         url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
         url.searchParams.set(...query(this.credentials));
         url.searchParams.set("client_id", client);
@@ -148,7 +151,7 @@ export class Api {
     async #send(method: string, path: string, accept: string): Promise<Response> {
         let answer: Response;
         try {
-            answer = await fetch(path, {
+            answer = await fetch(new URL(path, ROOT), {
                 method,
                 // A ticket for one page is known by the page's name.
                 headers: { accept, "x-greenroom-client": clientId(), ...header(this.credentials) },

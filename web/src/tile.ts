@@ -17,7 +17,7 @@ export class Tile {
 
     constructor(readonly id: string) {
         this.root.className = "tile";
-        this.#link.href = `/view/${encodeURIComponent(id)}`;
+        this.#link.href = `view/${encodeURIComponent(id)}`;
 
         const frame = document.createElement("div");
         frame.className = "tile-frame";

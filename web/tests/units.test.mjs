@@ -20,6 +20,7 @@ const { after, initial, isAsking, mayType } = await load("control");
 const { inAddress } = await load("credentials");
 const { warning } = await load("draining");
 const { keysymOf } = await load("keyboard");
+const { root } = await load("root");
 const { remaining, ending, endOf, occupant, standing } = await load("text");
 
 test("waits grow to a bound, vary, and start small again", () => {
@@ -122,4 +123,17 @@ test("a server that is to stop says until when, if it is known", () => {
     assert.equal(warning(false, null), "The server is about to be stopped.");
     assert.equal(warning(true, "nonsense"), "The server is stopping.");
     assert.match(warning(true, "2026-01-01T00:00:00Z"), /^The server is stopping: .* has until \S.*\.$/);
+});
+
+test("the root of the server is found below any path of a proxy", () => {
+    for (const [page, expected] of [
+        ["http://h/wall", "http://h/"],
+        ["http://h/view/pbs_1?x=/view/y#apikey=k", "http://h/"],
+        ["https://h/green/room/wall", "https://h/green/room/"],
+        ["https://h/green/room/view/pbs_1", "https://h/green/room/"],
+        ["https://h/view/wall", "https://h/view/"],
+        ["https://h/view/view/pbs_1", "https://h/view/"],
+    ]) {
+        assert.equal(root(page).href, expected, page);
+    }
 });

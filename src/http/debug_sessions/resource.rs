@@ -56,7 +56,7 @@ impl DebugSessionResource {
             modified_at: debug.modified_at,
             deleted_at: None,
             expires_at: debug.expires_at,
-            app_url: format!("{}/view/{}", front.base_url, debug.session),
+            app_url: format!("{}/view/{}", front.base_url(), debug.session),
             replaced: false,
             replaced_reason: None,
             replaced_browser_session_id: None,

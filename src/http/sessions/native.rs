@@ -116,7 +116,7 @@ pub async fn native(
         actix_web::rt::spawn(hold(front.clone(), id, watching, follow).instrument(span));
     }
     let port = endpoint.address.port();
-    let host = Url::parse(&front.base_url).ok();
+    let host = Url::parse(&front.base_url()).ok();
     let host = host.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
     let answer = NativeResource {
         host: endpoint.address.ip().to_string(),

@@ -218,8 +218,8 @@ impl SessionResource {
             timeout_seconds: lifetime,
             browser_address: live
                 .then(|| format!("{}/v1/browser_sessions/{id}/cdp", front.socket_url())),
-            app_url: format!("{}/view/{id}", front.base_url),
-            events_url: format!("{}/v1/browser_sessions/{id}/events", front.base_url),
+            app_url: format!("{}/view/{id}", front.base_url()),
+            events_url: format!("{}/v1/browser_sessions/{id}/events", front.base_url()),
             extensions: echoed("extensions"),
             browser_type: echoed("browser_type"),
             browser_profile_id: echoed("browser_profile_id"),

@@ -104,7 +104,7 @@ pub async fn invite(
     if let Value::Object(answer) = &mut answer {
         let secret = secret.reveal();
         // In the fragment, which no server and no log ever sees.
-        let link = format!("{}/view/{id}#ticket={secret}", front.base_url);
+        let link = format!("{}/view/{id}#ticket={secret}", front.base_url());
         answer.insert("ticket".to_owned(), secret.into());
         answer.insert("link".to_owned(), link.into());
     }
