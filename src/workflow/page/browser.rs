@@ -235,17 +235,21 @@ impl Browser {
 
     /// The session of the tab worked in.
     pub fn working(&self) -> Result<String, PageError> {
+        let session = self.working_even_crashed()?;
+        if self.with(|tabs| tabs.tab(&session).is_some_and(|tab| tab.crashed)) {
+            return Err(PageError::Crashed);
+        }
+        Ok(session)
+    }
+
+    /// The same for a caller that can do with a page whose process has crashed.
+    pub(super) fn working_even_crashed(&self) -> Result<String, PageError> {
         self.catch_up();
         let state = self.shared.state.lock();
-        let session = state.tabs.working().ok_or(PageError::Closed);
         if state.ended {
             return Err(PageError::Disconnected);
         }
-        let session = session?;
-        if state.tabs.tab(session).is_some_and(|tab| tab.crashed) {
-            return Err(PageError::Crashed);
-        }
-        Ok(session.clone())
+        state.tabs.working().cloned().ok_or(PageError::Closed)
     }
 
     /// The URL of the page in the tab worked in.

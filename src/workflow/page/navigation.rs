@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use super::tabs::Tab;
+use super::tabs::{Tab, Tabs};
 use super::{Browser, PageError};
 use crate::workflow::definition::block::LoadState;
 
@@ -24,6 +24,9 @@ pub struct Opened {
 /// How long no request may be under way until the network counts as idle.
 const IDLE: Duration = Duration::from_millis(500);
 
+/// How long the process of a page that has crashed may take to be replaced by the keeper.
+const RESTARTS: Duration = Duration::from_secs(2);
+
 fn reached(tab: &Tab, state: LoadState) -> bool {
     let has = |name: &str| tab.document.reached.contains(name);
     match state {
@@ -38,15 +41,53 @@ fn reached(tab: &Tab, state: LoadState) -> bool {
 
 impl Browser {
     /// Opens a page in the tab worked in, and waits until it has loaded that far. An answer with an
-    /// error status is a page like any other.
+    /// error status is a page like any other. If the process of the page before has crashed, or
+    /// crashes meanwhile, the page is opened in the next one.
     pub async fn open(
         &self,
         url: &str,
         state: LoadState,
         timeout: Duration,
     ) -> Result<Opened, PageError> {
+        let began = Instant::now();
+        self.until_restarted().await;
+        let opened = self.open_once(url, state, timeout).await;
+        let is_crashed = matches!(opened, Err(PageError::Crashed)) || self.is_crashed();
+        let left = timeout.saturating_sub(began.elapsed());
+        if !is_crashed || left.is_zero() {
+            return opened;
+        }
+        self.until_restarted().await;
+        self.open_once(url, state, left).await
+    }
+
+    /// Waits a moment until the process of the tab worked in has been replaced, if it has crashed.
+    async fn until_restarted(&self) {
+        let is_back = |tabs: &Tabs| {
+            let tab = tabs.working().and_then(|session| tabs.tab(session));
+            tab.is_none_or(|tab| !tab.crashed).then_some(())
+        };
+        self.until(Instant::now() + RESTARTS, is_back).await;
+    }
+
+    fn is_crashed(&self) -> bool {
+        matches!(self.working(), Err(PageError::Crashed))
+    }
+
+    async fn open_once(
+        &self,
+        url: &str,
+        state: LoadState,
+        timeout: Duration,
+    ) -> Result<Opened, PageError> {
         let mut deadline = Instant::now() + timeout;
-        let session = self.working()?;
+        // One that has crashed is opened in another process.
+        let session = self.working_even_crashed()?;
+        self.edit(|tabs| {
+            if let Some(tab) = tabs.tabs.get_mut(&session) {
+                tab.crashed = false;
+            }
+        });
         let late = || PageError::Timeout { what: format!("{url} did not load"), after: timeout };
         let failed =
             |reason: &str| PageError::Navigation { url: url.to_owned(), reason: reason.to_owned() };
