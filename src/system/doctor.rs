@@ -89,7 +89,13 @@ pub async fn checks(settings: &Settings, films: &film::Settings) -> Vec<Check> {
     let machine = [shared_memory(), inotify(), open_files(), sockets()];
     let programs = [display].into_iter().chain(x11vnc);
     programs
-        .chain([chromium, sandbox, ffmpeg(settings, films).await, ipcrm(settings)])
+        .chain([
+            chromium,
+            sandbox,
+            ffmpeg(settings, films).await,
+            ipcrm(settings),
+            fonts(settings).await,
+        ])
         .chain(machine)
         .collect()
 }
@@ -185,6 +191,41 @@ fn ipcrm(settings: &Settings) -> Check {
     }
 }
 
+/// Scripts that need a font of their own, as fontconfig names them, with the Debian packages.
+const FONTS: [(&str, &str, &str); 4] = [
+    ("Japanese", ":lang=ja", "fonts-noto-cjk"),
+    ("Chinese", ":lang=zh-cn", "fonts-noto-cjk"),
+    ("Korean", ":lang=ko", "fonts-noto-cjk"),
+    ("emoji", ":lang=und-zsye", "fonts-noto-color-emoji"),
+];
+
+/// Fonts for scripts that show as boxes without them.
+async fn fonts(settings: &Settings) -> Check {
+    let Some(path) = find(Path::new("fc-list"), &settings.path) else {
+        let bad = Some((Verdict::Warning, "install the Debian package `fontconfig`"));
+        return Check::new("fonts", "unknown: fc-list is missing".to_owned(), bad);
+    };
+    let (mut shown, mut missing, mut packages) = (Vec::new(), Vec::new(), Vec::new());
+    for (script, pattern, package) in FONTS {
+        let arguments = [pattern.to_owned(), "family".to_owned()];
+        match output(&path, &arguments, &settings.path, PATIENCE).await {
+            Ok(found) if !found.trim().is_empty() => shown.push(script),
+            Ok(_) | Err(_) => {
+                missing.push(script);
+                if !packages.contains(&package) {
+                    packages.push(package);
+                }
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Check::new("fonts", shown.join(", "), None);
+    }
+    let hint = format!("install {}, or run `scripts/setup`", packages.join(" and "));
+    let found = format!("none for {}: pages show boxes", missing.join(", "));
+    Check::new("fonts", found, Some((Verdict::Warning, &hint)))
+}
+
 fn shared_memory() -> Check {
     let hint = "mount a larger tmpfs at /dev/shm; with Docker, `--shm-size=1g`";
     let bad = Some((Verdict::Warning, hint));
@@ -239,6 +280,10 @@ mod tests {
         assert!(of("chromium").found.contains("Chromium"), "{:?}", of("chromium"));
         assert_eq!(of("x11vnc").verdict, Verdict::Ok, "{:?}", of("x11vnc"));
         assert_eq!(of("ffmpeg").verdict, Verdict::Warning, "{:?}", of("ffmpeg"));
+        let fonts = of("fonts");
+        let is_whole = fonts.found == "Japanese, Chinese, Korean, emoji";
+        assert_eq!(is_whole, fonts.verdict == Verdict::Ok, "{fonts:?}");
+        assert_eq!(is_whole, fonts.hint.is_none(), "{fonts:?}");
     }
 
     #[tokio::test]
