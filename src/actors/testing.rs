@@ -37,8 +37,9 @@ use crate::domain::session::{
     DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus, Size,
 };
 use crate::system::desktop::{
-    AdoptError, CaptureError, Copies, Desktop, Files, Following, Format, Launch, LaunchError,
-    Mended, Order, Picture, Reel, Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
+    AdoptError, CaptureError, Copies, Death, Desktop, Files, Following, Format, Launch,
+    LaunchError, Mended, Order, Picture, Reel, Revived, Screen, Unrevived, VncEndpoint, VncSeat,
+    VncServer,
 };
 use crate::system::film::{self, Films};
 use crate::system::python::Python;
@@ -85,6 +86,7 @@ impl Stage {
             alive: Arc::default(),
             fail: Mutex::default(),
             kill: Arc::default(),
+            close: Arc::default(),
             launched: AtomicUsize::new(0),
             adopt: Mutex::default(),
             identity: Mutex::default(),
@@ -368,6 +370,8 @@ pub struct Desktops {
     pub fail: Mutex<Option<Failure>>,
     /// Wakes the death of every desktop that is up.
     pub kill: Arc<Notify>,
+    /// Closes the browser of every desktop that is up, in good order.
+    pub close: Arc<Notify>,
     launched: AtomicUsize,
     /// What the next adoption finds: a desktop that is up, unless a test says otherwise.
     pub adopt: Mutex<Option<AdoptError>>,
@@ -407,7 +411,7 @@ impl Launch for Desktops {
         let alive = Arc::clone(&self.alive);
         let (up, down) = (self.up, self.down);
         let fail = self.fail.lock().take();
-        let kill = Arc::clone(&self.kill);
+        let (kill, close) = (Arc::clone(&self.kill), Arc::clone(&self.close));
         let unrevived = Arc::clone(&self.unrevived);
         alive.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
@@ -421,7 +425,7 @@ impl Launch for Desktops {
             }
             let _ = order;
             let identity = identity(number);
-            let desktop = FakeDesktop { identity, up, down, alive, kill, unrevived };
+            let desktop = FakeDesktop { identity, up, down, alive, kill, close, unrevived };
             let desktop: Box<dyn Desktop> = Box::new(desktop);
             Ok(desktop)
         })
@@ -438,6 +442,7 @@ impl Launch for Desktops {
             down: self.down,
             alive: Arc::clone(&self.alive),
             kill: Arc::clone(&self.kill),
+            close: Arc::clone(&self.close),
             unrevived: Arc::clone(&self.unrevived),
         };
         Box::pin(async move {
@@ -475,6 +480,7 @@ struct FakeDesktop {
     down: Duration,
     alive: Arc<AtomicUsize>,
     kill: Arc<Notify>,
+    close: Arc<Notify>,
     unrevived: Arc<AtomicUsize>,
 }
 
@@ -483,11 +489,15 @@ impl Desktop for FakeDesktop {
         &self.identity
     }
 
-    fn death(&self) -> BoxFuture<'static, Failure> {
-        let kill = Arc::clone(&self.kill);
+    fn death(&self) -> BoxFuture<'static, Death> {
+        let (kill, close) = (Arc::clone(&self.kill), Arc::clone(&self.close));
         Box::pin(async move {
-            kill.notified().await;
-            failure("chromium_died")
+            tokio::select! {
+                () = kill.notified() => failure("chromium_died").into(),
+                () = close.notified() => {
+                    Death { failure: failure("chromium_closed"), orderly: true }
+                }
+            }
         })
     }
 

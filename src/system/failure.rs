@@ -114,6 +114,12 @@ impl Stage {
         }
     }
 
+    /// The program ended in good order while it was needed.
+    pub(super) fn closed(self, exit: Exit) -> Failure {
+        let message = format!("{} was closed: {exit}", self.name);
+        Failure { exit: Some(exit.to_string()), ..self.failed("closed", message) }
+    }
+
     /// The program died as `died` tells, because its session had no memory left.
     pub(super) fn out_of_memory(self, died: Failure) -> Failure {
         let message = format!(

@@ -19,5 +19,6 @@ pub mod python;
 mod readiness;
 pub mod settings;
 pub mod vnc;
+pub mod windows;
 
 pub use settings::Settings;

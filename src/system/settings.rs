@@ -52,6 +52,9 @@ pub struct Settings {
     pub chromium_environment: BTreeMap<String, String>,
     /// Whether Chromium's sandbox is used.
     pub sandbox: Sandbox,
+    /// Whether pages have WebGL, rendered in software: 8 MB for each browser, and processor time where
+    /// a page uses it. Chromium calls its software renderer unsafe: it gives pages more to attack.
+    pub webgl: bool,
     /// Whether displays have the extension GLX, which costs 20 MB for each.
     pub glx: bool,
     /// The least display number. With neither this nor `display_last`, the X server picks any.
@@ -77,6 +80,9 @@ pub struct Settings {
     pub probe_seconds: u64,
     /// How long a program of such a desktop may not answer before it counts as dead; 0 for ever.
     pub hang_seconds: u64,
+    /// How long a script of a page may run without a pause while such a desktop is used, before it is
+    /// ended; 0 for ever.
+    pub page_hang_seconds: u64,
     /// The least time between two pictures of a display that changes.
     pub capture_interval_milliseconds: u64,
     /// How large the log of a program may become before its older part is cut away.
@@ -97,6 +103,7 @@ impl Default for Settings {
             chromium_arguments: Vec::new(),
             chromium_environment: BTreeMap::new(),
             sandbox: Sandbox::Auto,
+            webgl: true,
             glx: false,
             display_first: None,
             display_last: None,
@@ -109,6 +116,7 @@ impl Default for Settings {
             stop_grace_seconds: 5,
             probe_seconds: 2,
             hang_seconds: 10,
+            page_hang_seconds: 10,
             capture_interval_milliseconds: 1_000,
             log_limit_bytes: 4 * 1024 * 1024,
             keep_directories: false,

@@ -23,15 +23,20 @@ use crate::actors::journal::About;
 use crate::db::store::{Ended, StoreError};
 use crate::domain::event::EventKind;
 use crate::domain::session::{Failure, SessionStatus};
-use crate::system::desktop::{Desktop, Files, Mended, Revived, Unrevived};
+use crate::system::desktop::{Death, Desktop, Files, Mended, Revived, Unrevived};
 
 /// How long to wait before the restart is written again.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
+
+/// The longest wait before a browser that was closed is started again.
+const CLOSED_WAIT: Duration = Duration::from_secs(10);
 
 /// When recoveries were begun, as far back as they count.
 #[derive(Debug, Default)]
 pub(super) struct Recoveries {
     begun: VecDeque<DateTime<Utc>>,
+    /// The same of browsers that were closed in good order, which costs no session its life.
+    closed: VecDeque<DateTime<Utc>>,
 }
 
 /// A session's notice to itself, for the record: the kernel has ended a process of it, because the
@@ -77,12 +82,23 @@ impl Recoveries {
         let doubled = before.checked_sub(1).map(|times| 2_u32.saturating_pow(times));
         Some(doubled.map_or(Duration::ZERO, |times| wait.saturating_mul(times)))
     }
+
+    /// Counts one more browser that was closed in good order, and returns how long its restart
+    /// waits: longer by `wait` each time, so that a loop of closing costs little.
+    fn reopen(&mut self, now: DateTime<Utc>, window: Duration, wait: Duration) -> Duration {
+        self.closed.retain(|at| *at + window > now);
+        let before = u32::try_from(self.closed.len()).unwrap_or(u32::MAX);
+        self.closed.push_back(now);
+        wait.saturating_mul(before).min(CLOSED_WAIT)
+    }
 }
 
 /// A recovery under way.
 #[derive(Debug, Clone)]
 struct Trouble {
     cause: Failure,
+    /// The browser was closed in good order, and its restart has not failed.
+    orderly: bool,
     since: DateTime<Utc>,
     tries: u32,
 }
@@ -132,9 +148,7 @@ impl Session {
     /// Notices when the browser or its display dies.
     pub(super) fn await_death(&mut self, desktop: &dyn Desktop, ctx: &mut Context<Self>) {
         let death = desktop.death();
-        ctx.spawn(
-            death.into_actor(self).map(|failure, session, ctx| session.on_death(failure, ctx)),
-        );
+        ctx.spawn(death.into_actor(self).map(|death, session, ctx| session.on_death(death, ctx)));
         self.await_mending(desktop.mended(), ctx);
     }
 
@@ -174,7 +188,7 @@ impl Session {
         }));
     }
 
-    fn on_death(&mut self, failure: Failure, ctx: &mut Context<Self>) {
+    fn on_death(&mut self, Death { failure, orderly }: Death, ctx: &mut Context<Self>) {
         if !matches!(self.phase, Phase::Running { .. }) {
             return;
         }
@@ -189,8 +203,10 @@ impl Session {
         }
         self.following = None;
         self.tell(EventKind::SessionRecovering, json!({ "failure": failure }));
-        self.keep_last_moments(self.run_inside());
-        let trouble = Trouble { cause: failure, since: now, tries: 0 };
+        if !orderly {
+            self.keep_last_moments(self.run_inside());
+        }
+        let trouble = Trouble { cause: failure, orderly, since: now, tries: 0 };
         let stored = self.world.store.retry_session(id);
         ctx.spawn(stored.into_actor(self).map(move |stored, session, ctx| {
             match stored {
@@ -215,7 +231,12 @@ impl Session {
         let window = Duration::from_secs(settings.recovery_window_seconds);
         let wait = Duration::from_millis(settings.recovery_wait_milliseconds);
         let now = self.world.clock.now();
-        match self.recoveries.begin(now, window, settings.max_recoveries, wait) {
+        let wait = if trouble.orderly {
+            Some(self.recoveries.reopen(now, window, wait))
+        } else {
+            self.recoveries.begin(now, window, settings.max_recoveries, wait)
+        };
+        match wait {
             Some(wait) if wait.is_zero() => self.revive(trouble, ctx),
             Some(wait) => drop(ctx.run_later(wait, |session, ctx| session.revive(trouble, ctx))),
             None => {
@@ -251,7 +272,7 @@ impl Session {
                 self.shut_down(desktop, ctx);
             }
             Ok(Revived { desktop, lost }) => {
-                let Trouble { cause, since, tries } = trouble;
+                let Trouble { cause, since, tries, .. } = trouble;
                 let took = (self.world.clock.now() - since).to_std().unwrap_or_default();
                 let recovered =
                     Recovered { what: "brought_back", cause: cause.message, lost, tries, took };
@@ -265,7 +286,7 @@ impl Session {
                 if let Phase::Recovering { desktop, .. } = &mut self.phase {
                     *desktop = Some(half);
                 }
-                self.try_to_revive(Trouble { cause: failure, ..trouble }, ctx);
+                self.try_to_revive(Trouble { cause: failure, orderly: false, ..trouble }, ctx);
             }
         }
     }
@@ -370,5 +391,18 @@ mod tests {
         let waits = [begin(0), begin(1), begin(2), begin(59), begin(60), begin(60)];
         assert_eq!(waits, [Some(0), Some(500), Some(1_000), None, Some(1_000), None]);
         assert_eq!(begin(1_000), Some(0));
+    }
+
+    #[test]
+    fn a_browser_that_is_closed_costs_no_recovery_and_waits_a_little_longer_each_time() {
+        let at = |second: i64| DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap();
+        let mut recoveries = Recoveries::default();
+        let (window, wait) = (Duration::from_secs(60), Duration::from_millis(500));
+        let waits: Vec<u128> =
+            (0..50).map(|_| recoveries.reopen(at(0), window, wait).as_millis()).collect();
+        assert_eq!(waits[..4], [0, 500, 1_000, 1_500]);
+        assert_eq!(waits.last(), Some(&10_000));
+        assert_eq!(recoveries.reopen(at(60), window, wait), Duration::ZERO);
+        assert_eq!(recoveries.begin(at(60), window, 1, wait), Some(Duration::ZERO));
     }
 }

@@ -1,13 +1,15 @@
 //! How a browser ends.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::Devtools;
+use super::profile::exit_was_orderly;
 use crate::system::cdp::Connection;
-use crate::system::process::Process;
+use crate::system::process::{Exit, Process};
 
 /// Ends a browser by `Browser.close`, so that logins are kept; when it has not ended after
 /// `grace`, by signals. Resolves when its processes are gone, or with `false` when even the
@@ -34,5 +36,16 @@ pub async fn ask(devtools: &Devtools) {
         // It may end before it answers.
         Ok(connection) => drop(connection.call(None, "Browser.close", json!({})).await),
         Err(cause) => tracing::warn!(error = %cause, "the browser cannot be asked to close"),
+    }
+}
+
+/// True if a browser that nobody here has asked to close has closed in good order: a person has
+/// quit it, or a driver has sent `Browser.close`.
+pub fn closed_in_order(exit: Exit, profile: &Path) -> bool {
+    match exit {
+        Exit::Status(status) => status == 0,
+        // Its exit status went to another server; its profile has noted the end.
+        Exit::Unknown => exit_was_orderly(profile),
+        Exit::Signal(_) => false,
     }
 }

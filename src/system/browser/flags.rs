@@ -22,6 +22,11 @@ const FIXED: &[&str] = &[
     "--no-default-browser-check",
     "--disable-search-engine-choice-screen",
     "--hide-crash-restore-bubble",
+    // Lives on when its last window is closed; the keeper opens the next one.
+    "--keep-alive-for-test",
+    // A page that prints itself writes a PDF to the downloads, see `profile`. The preview would wait
+    // for a person, and the page with it.
+    "--kiosk-printing",
     "--noerrdialogs",
     // No keyring: there is no desktop to unlock it.
     "--password-store=basic",
@@ -47,20 +52,20 @@ const FIXED: &[&str] = &[
 pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
     let mut profile = OsString::from("--user-data-dir=");
     profile.push(start.profile);
-    let size = start.spec.size;
 
     let mut flags: Vec<OsString> = FIXED.iter().map(Into::into).collect();
     flags.push(profile);
     flags.extend([
-        // There is no window manager, which would be needed to maximize a window.
-        format!("--window-size={},{}", size.width(), size.height()).into(),
-        "--window-position=0,0".into(),
         format!("--component-updater=url-source={NOWHERE}").into(),
         format!("--gaia-url={NOWHERE}").into(),
     ]);
     if start.no_sandbox {
         // The second hides the bar that warns of the first.
         flags.extend(["--no-sandbox".into(), "--test-type".into()]);
+    }
+    if settings.webgl {
+        // Without a GPU, Chromium has no WebGL unless its software renderer is asked for by name.
+        flags.push("--enable-unsafe-swiftshader".into());
     }
     if !has_enough_shared_memory() {
         flags.push("--disable-dev-shm-usage".into());

@@ -23,7 +23,7 @@ use super::settings::Settings;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{Failure, SessionSpec};
 
-pub use closing::{ask, close};
+pub use closing::{ask, close, closed_in_order};
 pub(crate) use flags::free_shared_memory;
 pub use profile::{prepare, remove_remains};
 pub use sandbox::{NoSandbox, obstacle};
@@ -71,7 +71,7 @@ pub enum First {
 pub struct Start<'a> {
     /// Whose it is.
     pub session: SessionId,
-    /// The size of its window, its proxy, its first page.
+    /// Its proxy, its first page.
     pub spec: &'a SessionSpec,
     /// What it shows first.
     pub first: First,

@@ -21,6 +21,7 @@ use crate::system::browser::Devtools;
 use crate::system::display;
 use crate::system::process::{self, Process};
 use crate::system::vnc::{Server, Within};
+use crate::system::windows;
 
 fn broken(cause: impl ToString) -> AdoptError {
     AdoptError::Broken { cause: cause.to_string() }
@@ -92,6 +93,7 @@ impl Desktops {
         parts.vnc = Some(Arc::clone(&vnc));
         let password = secrecy::ExposeSecret::expose_secret(&vnc_password).to_owned();
         record.adopted(Saved { session, identity: identity.clone(), vnc_password: password });
+        let windows = windows::fit(identity.display_number, cookie);
         let desktops = self.clone();
         let made = Made {
             desktops,
@@ -103,6 +105,7 @@ impl Desktops {
             vnc_password,
             xvfb,
             chromium,
+            windows,
             vnc,
             mending,
             opening: Opening::new(),

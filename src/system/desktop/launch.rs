@@ -35,6 +35,7 @@ use crate::system::limits::{self, NoRoom, Subtree, Usage};
 use crate::system::process::{self, Process};
 use crate::system::settings::{Sandbox, Settings, VncProgram};
 use crate::system::vnc::{self, Place, Ports, Reservation, Seats, Server, Told, Within};
+use crate::system::windows;
 
 /// Brings desktops up with real programs. Clones are the same.
 #[derive(Debug, Clone)]
@@ -278,7 +279,8 @@ impl Desktops {
         );
         let (display_number, xvfb) = display?;
         undo.lock().note(|parts| parts.display_number = Some(display_number));
-        browser::prepare(&profile, &directory.downloads())
+        let windows = windows::fit(display_number, cookie);
+        browser::prepare(&profile, &directory.downloads(), order.spec.size)
             .map_err(|cause| directory_failed(&profile, &cause))?;
 
         let record = Arc::new(Record::new(directory.clone()));
@@ -352,6 +354,7 @@ impl Desktops {
             vnc_password: password,
             xvfb,
             chromium,
+            windows,
             vnc,
             mending,
             opening,

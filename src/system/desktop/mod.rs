@@ -127,6 +127,21 @@ pub struct Unrevived {
     pub desktop: Option<Box<dyn Desktop>>,
 }
 
+/// The end of a desktop that was not asked to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Death {
+    /// The program that ended, and how.
+    pub failure: Failure,
+    /// The browser closed in good order: a person or a driver closed it. Nothing is broken.
+    pub orderly: bool,
+}
+
+impl From<Failure> for Death {
+    fn from(failure: Failure) -> Self {
+        Self { failure, orderly: false }
+    }
+}
+
 /// A part that was brought back, and what it cost.
 #[derive(Debug)]
 pub struct Revived {
@@ -158,7 +173,7 @@ pub trait Desktop: fmt::Debug + Send + 'static {
     /// Resolves when the X server or the browser has ended without having been asked to, with
     /// the program, how it ended, and the end of its log. One that hangs while the desktop is
     /// [used](Self::set_used) is ended, and told here. Never resolves after `shut_down`.
-    fn death(&self) -> BoxFuture<'static, Failure>;
+    fn death(&self) -> BoxFuture<'static, Death>;
 
     /// Resolves with the next part that was brought back without the desktop having ended. Each is
     /// told once, to the last that asked.

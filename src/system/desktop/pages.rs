@@ -1,5 +1,7 @@
 //! Pages whose process has died: each is loaded again, after a wait that grows.
 //!
+//! A page that was ended because it kept its process busy again and again is emptied in its place.
+//!
 //! A browser lives on without its renderers; what it shows in their place stays until somebody
 //! reloads it. A page that kills its process each time must not cost a core for that.
 
@@ -25,29 +27,57 @@ const CALM: Duration = Duration::from_secs(120);
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     crashed: HashMap<String, Crash>,
+    /// Pages whose process is about to be ended.
+    expected: HashMap<String, Expected>,
+}
+
+/// The end of a page's process that is on its way.
+#[derive(Debug, Clone, Copy)]
+struct Expected {
+    cause: &'static str,
+    empties: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Crash {
     times: u32,
     latest: Instant,
+    cause: &'static str,
+    /// An empty page takes its place.
+    empties: bool,
     /// None once that was done.
     reload_at: Option<Instant>,
 }
 
 impl Pages {
+    /// The process of this page is about to be ended, because of `cause`; `empties` if the page is
+    /// not to be loaded again.
+    pub(super) fn expect(&mut self, target: &str, cause: &'static str, empties: bool) {
+        self.expected.insert(target.to_owned(), Expected { cause, empties });
+    }
+
     /// The process of this page has died.
     pub(super) fn crashed(&mut self, target: &str, now: Instant) {
         let before = self.crashed.get(target).filter(|crash| now - crash.latest < CALM);
         let times = before.map_or(0, |crash| crash.times).saturating_add(1);
         let wait = AGAIN.saturating_mul(2_u32.saturating_pow(times - 1)).min(AGAIN_AT_MOST);
-        let crash = Crash { times, latest: now, reload_at: Some(now + wait) };
+        let died = Expected { cause: "the process of a page died", empties: false };
+        let Expected { cause, empties } = self.expected.remove(target).unwrap_or(died);
+        let crash = Crash { times, latest: now, cause, empties, reload_at: Some(now + wait) };
         self.crashed.insert(target.to_owned(), crash);
     }
 
     /// This page was closed.
     pub(super) fn closed(&mut self, target: &str) {
         self.crashed.remove(target);
+        self.expected.remove(target);
+    }
+
+    /// This page shows another address: somebody has led it elsewhere, and a reload would undo that.
+    pub(super) fn moved(&mut self, target: &str) {
+        if let Some(crash) = self.crashed.get_mut(target) {
+            crash.reload_at = None;
+        }
     }
 
     /// When the next one is to be loaded again.
@@ -65,9 +95,9 @@ impl Pages {
             }
             crash.reload_at = None;
             // One that was closed meanwhile is nobody's loss.
-            if reload(connection, target).await.is_ok() {
-                let cause = "the process of a page died".to_owned();
-                let lost = "what was typed into the page";
+            if reload(connection, target, crash.empties).await.is_ok() {
+                let cause = crash.cause.to_owned();
+                let lost = if crash.empties { "the page" } else { "what was typed into the page" };
                 mended.push(Mended::new(cause, lost, crash.times, crash.latest.elapsed()));
             }
         }
@@ -75,11 +105,16 @@ impl Pages {
     }
 }
 
-async fn reload(connection: &Connection, target: &str) -> Result<(), CdpError> {
+async fn reload(connection: &Connection, target: &str, empties: bool) -> Result<(), CdpError> {
     let attach = json!({ "targetId": target, "flatten": true });
     let attached = connection.call(None, "Target.attachToTarget", attach).await?;
     let session = attached.get("sessionId").and_then(Value::as_str).unwrap_or_default();
-    let reloaded = connection.call(Some(session), "Page.reload", json!({})).await;
+    let (method, params) = if empties {
+        ("Page.navigate", json!({ "url": "about:blank" }))
+    } else {
+        ("Page.reload", json!({}))
+    };
+    let reloaded = connection.call(Some(session), method, params).await;
     let detach = json!({ "sessionId": session });
     let _ = connection.call(None, "Target.detachFromTarget", detach).await;
     reloaded.map(drop)
@@ -103,6 +138,9 @@ mod tests {
         let later = start + Duration::from_secs(14) + CALM;
         pages.crashed("page", later);
         assert_eq!(pages.next(), Some(later + AGAIN));
+        pages.moved("page");
+        assert_eq!(pages.next(), None, "somebody else has loaded another page");
+        pages.crashed("page", later);
         pages.closed("page");
         assert_eq!(pages.next(), None);
     }

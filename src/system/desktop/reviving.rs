@@ -22,6 +22,7 @@ use crate::system::browser::{self, First};
 use crate::system::display;
 use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::process::{Process, sweep_leaders};
+use crate::system::windows;
 
 /// How long a browser may take to end by itself when its display has.
 const FOLLOWS: Duration = Duration::from_secs(1);
@@ -116,6 +117,7 @@ impl LiveDesktop {
         made.identity.xvfb = xvfb.identity().clone();
         made.identity.vnc = is_vnc.then(|| xvfb.identity().clone());
         made.xvfb = xvfb;
+        made.windows = windows::fit(number, made.cookie);
         made.vnc.reset().await;
         Ok(())
     }
@@ -130,7 +132,7 @@ impl LiveDesktop {
         let settings = std::sync::Arc::clone(&made.parts.settings);
         let runtime = made.desktops.runtime().clone();
         let profile = directory.profile();
-        browser::prepare(&profile, &directory.downloads())
+        browser::prepare(&profile, &directory.downloads(), made.order.spec.size)
             .map_err(|cause| directory_failed(&profile, &cause))?;
         let memory = Memory::read(&directory.memory());
         let path = browser::locate(&settings)?;

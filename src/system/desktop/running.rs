@@ -17,8 +17,8 @@ use super::launch::Desktops;
 use super::memory::Opening;
 use super::mending::Mending;
 use super::record::Record;
-use super::{Copies, Desktop, Mended, Order, Revived, Screen, Unrevived, VncServer};
-use crate::domain::session::{DesktopIdentity, Failure};
+use super::{Copies, Death, Desktop, Mended, Order, Revived, Screen, Unrevived, VncServer};
+use crate::domain::session::DesktopIdentity;
 use crate::system::browser;
 use crate::system::capture::Capture;
 use crate::system::clipboard;
@@ -27,6 +27,7 @@ use crate::system::failure::failure;
 use crate::system::limits::Group;
 use crate::system::process::{Process, cut};
 use crate::system::vnc::Server;
+use crate::system::windows::Fitting;
 
 /// How often the logs are looked at.
 const LOGS: Duration = Duration::from_secs(15);
@@ -43,6 +44,7 @@ pub(super) struct Made {
     pub(super) vnc_password: SecretString,
     pub(super) xvfb: Process,
     pub(super) chromium: Process,
+    pub(super) windows: Fitting,
     pub(super) vnc: Arc<dyn Server>,
     pub(super) mending: Mending,
     /// What the browser was started with, or given back.
@@ -150,23 +152,34 @@ impl Desktop for LiveDesktop {
         &self.made.identity
     }
 
-    fn death(&self) -> BoxFuture<'static, Failure> {
+    fn death(&self) -> BoxFuture<'static, Death> {
         let (xvfb, chromium) = (self.made.xvfb.clone(), self.made.chromium.clone());
         let (closing, hung) = (self.closing.clone(), self.keeper.hung());
         let group = group(&self.made);
         let before = group.as_ref().and_then(Group::out_of_memory_kills).unwrap_or_default();
         let display = display::stage(self.made.vnc.is_the_display());
+        let profile = self.made.parts.directory.profile();
         Box::pin(async move {
+            let mut orderly = false;
             let (stage, died) = tokio::select! {
                 biased;
                 () = closing.cancelled() => std::future::pending().await,
                 // First of the two: the browser ends when its display does.
                 exit = xvfb.exited() => (display, display.died(&xvfb, exit)),
-                exit = chromium.exited() => (browser::STAGE, browser::STAGE.died(&chromium, exit)),
+                exit = chromium.exited() => {
+                    orderly = browser::closed_in_order(exit, &profile) && !xvfb.has_exited();
+                    let stage = browser::STAGE;
+                    (stage, if orderly { stage.closed(exit) } else { stage.died(&chromium, exit) })
+                }
             };
             let after = group.as_ref().and_then(Group::out_of_memory_kills).unwrap_or_default();
-            let died = if after > before { stage.out_of_memory(died) } else { died };
-            hung.lock().take().unwrap_or(died)
+            if let Some(hung) = hung.lock().take() {
+                return hung.into();
+            }
+            if after > before {
+                return stage.out_of_memory(died).into();
+            }
+            Death { failure: died, orderly }
         })
     }
 

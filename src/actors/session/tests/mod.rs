@@ -292,6 +292,36 @@ async fn a_browser_that_dies_again_and_again_ends_the_session_with_its_cause() {
 }
 
 #[actix::test]
+async fn a_browser_that_is_closed_again_and_again_is_restarted_and_fails_no_session() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let (id, mut view) = stage.running().await;
+    let times = 3 * stage.world.settings.max_recoveries;
+    for _ in 0..times {
+        sleep(Duration::from_millis(100)).await;
+        stage.desktops.close.notify_waiters();
+        view.wait_for(|view| view.record.status == SessionStatus::Retry).await.unwrap();
+        view.wait_for(|view| view.record.status != SessionStatus::Retry).await.unwrap();
+        assert_eq!(view.borrow().record.status, SessionStatus::Running);
+    }
+    // None of them has cost a recovery: a crash is still mended at once.
+    let began = Instant::now();
+    kill(&stage).await;
+    view.wait_for(|view| view.record.status == SessionStatus::Retry).await.unwrap();
+    view.wait_for(|view| view.record.status == SessionStatus::Running).await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(1_500), "{:?}", began.elapsed());
+    let filter = crate::actors::journal::Filter {
+        session: Some(id),
+        kind: Some("recovered".to_owned()),
+        ..Default::default()
+    };
+    let entries = stage.world.journal.messages(&filter, 100);
+    let closed =
+        entries.iter().filter(|entry| entry.summary["cause"] == "chromium: chromium_closed");
+    assert_eq!((closed.count(), entries.len()), (times, times + 1));
+}
+
+#[actix::test]
 async fn a_recovery_that_fails_is_tried_again() {
     pause();
     let stage = Stage::new(Outside::default());

@@ -64,6 +64,21 @@ impl Watch {
             self.end(xvfb, display::stage(vnc.is_the_display()).hung(xvfb, hang));
         } else if !devtools {
             self.end(chromium, browser::STAGE.hung(chromium, hang));
+        } else if let Some(connection) = connection {
+            self.look_at_pages(connection).await;
+        }
+    }
+
+    /// Ends scripts of pages that do not pause.
+    async fn look_at_pages(&mut self, connection: &Connection) {
+        let seconds = self.kept.settings.page_hang_seconds;
+        if seconds == 0 {
+            return;
+        }
+        let Self { kept, busy, pages, .. } = self;
+        let limit = Duration::from_secs(seconds);
+        for mended in busy.look(connection, &kept.chromium, pages, limit).await {
+            kept.mending.tell(mended);
         }
     }
 

@@ -9,7 +9,9 @@
 //! `Browser.getVersion`, one connection to the X server and some seventy small files of `/proc` every
 //! `probe_seconds`.
 
+mod busy;
 mod hangs;
+mod last_tab;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,7 +27,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
+use self::busy::Busy;
 use self::hangs::{Stopped, every};
+use self::last_tab::LastTab;
 use super::Mended;
 use super::memory::{Memory, Opening, is_worth_keeping};
 use super::mending::Mending;
@@ -96,6 +100,8 @@ impl Keeper {
             hung: hangs,
             tabs: Vec::new(),
             pages: Pages::default(),
+            busy: Busy::default(),
+            last_tab: LastTab::unknown(Instant::now()),
             suspects: Vec::new(),
             known: None,
         };
@@ -122,6 +128,8 @@ struct Watch {
     /// Targets and their addresses, in the order in which they were opened.
     tabs: Vec<(String, String)>,
     pages: Pages,
+    busy: Busy,
+    last_tab: LastTab,
     /// What the last look found stopped.
     suspects: Vec<Stopped>,
     /// What the file says.
@@ -163,6 +171,8 @@ impl Watch {
         let mut events = connection.events();
         self.tabs.clear();
         self.pages = Pages::default();
+        self.busy = Busy::default();
+        self.last_tab = LastTab::unknown(Instant::now());
         let discover = json!({ "discover": true, "filter": [{ "type": "page" }] });
         // Its answer matters to nobody: the events come, or the connection ends.
         drop(connection.call(None, "Target.setDiscoverTargets", discover));
@@ -185,6 +195,7 @@ impl Watch {
             let looks = until(is_used.then_some(next));
             let freshens = until(Some(fresh));
             let reloads = until(self.pages.next());
+            let succeeds = until(self.last_tab.due());
             let reads = async {
                 match &mut reading {
                     Some(reading) => reading.await,
@@ -193,7 +204,7 @@ impl Watch {
             };
             tokio::select! {
                 event = events.recv() => match event {
-                    Some(event) if self.moved(&event) => settled = Some(Instant::now() + SETTLED),
+                    Some(event) if self.moved(&event, connection) => settled = Some(Instant::now() + SETTLED),
                     Some(_) => {}
                     None => return,
                 },
@@ -201,6 +212,12 @@ impl Watch {
                     // What is being read already may be older than what has just happened.
                     settled = reading.is_some().then(|| Instant::now() + SETTLED);
                     reading.get_or_insert_with(|| read_cookies(connection));
+                }
+                () = succeeds => {
+                    // What is being read may be without the cookies that are put back.
+                    reading = None;
+                    self.succeed(connection).await;
+                    fresh = Instant::now();
                 }
                 () = looks => {
                     self.look(Some(connection), used).await;
@@ -242,7 +259,11 @@ impl Watch {
     }
 
     /// Takes an event over. Whether a page has come, gone, or moved.
-    fn moved(&mut self, CdpEvent { method, params, .. }: &CdpEvent) -> bool {
+    fn moved(
+        &mut self,
+        CdpEvent { method, params, .. }: &CdpEvent,
+        connection: &Connection,
+    ) -> bool {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         match method.as_str() {
             "Target.targetCreated" | "Target.targetInfoChanged" => {
@@ -257,8 +278,14 @@ impl Watch {
                 match self.tabs.iter_mut().find(|(tab, _)| *tab == id) {
                     // A title that changes is no reason to do anything.
                     Some((_, known)) if *known == url => return false,
-                    Some((_, known)) => *known = url,
-                    None => self.tabs.push((id, url)),
+                    Some((_, known)) => {
+                        self.pages.moved(&id);
+                        *known = url;
+                    }
+                    None => {
+                        self.busy.opened(&id, connection);
+                        self.tabs.push((id, url));
+                    }
                 }
                 true
             }
@@ -266,8 +293,17 @@ impl Watch {
                 let before = self.tabs.len();
                 self.pages.closed(&text(&params["targetId"]));
                 let id = text(&params["targetId"]);
+                self.busy.closed(&id);
                 self.tabs.retain(|(tab, _)| *tab != id);
+                if before > 0 && self.tabs.is_empty() {
+                    self.last_tab.closed(Instant::now());
+                }
                 self.tabs.len() < before
+            }
+            "Target.attachedToTarget" => {
+                let target = text(&params["targetInfo"]["targetId"]);
+                self.busy.attached(&target, &text(&params["sessionId"]));
+                false
             }
             "Target.targetCrashed" => {
                 self.pages.crashed(&text(&params["targetId"]), Instant::now());
@@ -320,8 +356,9 @@ impl Watch {
         if !tabs.iter().all(|url| is_blank(url)) {
             tabs.retain(|url| !is_blank(url));
         }
-        // A browser that is ending closes its tabs first.
-        if tabs.is_empty() {
+        // A browser that is ending closes its tabs first. Without a tab, it has no cookies of the
+        // session any more.
+        if tabs.is_empty() || self.last_tab.is_closed() {
             return;
         }
         let cookies = read.get("cookies").and_then(Value::as_array).cloned().unwrap_or_default();

@@ -3,6 +3,7 @@
 mod displays;
 mod recovery;
 mod tigervnc;
+mod windows;
 
 use std::fs;
 use std::net::TcpListener;
@@ -324,7 +325,7 @@ async fn a_killed_browser_is_reported_and_leaves_nothing() {
     let pid = rustix::process::Pid::from_raw(desktop.identity().chromium.pid).unwrap();
     let death = desktop.death();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    let failure = timeout(Duration::from_secs(5), death).await.unwrap();
+    let failure = timeout(Duration::from_secs(5), death).await.unwrap().failure;
     assert_eq!(
         (failure.code.as_str(), failure.stage.as_deref()),
         ("chromium_died", Some("chromium"))
@@ -345,7 +346,7 @@ async fn a_killed_display_is_reported_and_leaves_nothing() {
     let mut following = desktop.screen().follow(None);
     following.pictures.wait_for(Option::is_some).await.unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    let failure = timeout(Duration::from_secs(5), death).await.unwrap();
+    let failure = timeout(Duration::from_secs(5), death).await.unwrap().failure;
     assert_eq!(failure.code, "xvfb_died");
     // Pictures end, and fail; they do not hang.
     let ended = timeout(Duration::from_secs(5), following.pictures.wait_for(|_| false)).await;

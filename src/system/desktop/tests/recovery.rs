@@ -15,14 +15,22 @@ impl World {
         Desktops::new(&self.data, Settings::default(), tokio::runtime::Handle::current())
     }
 
-    async fn adopt(&self) -> Result<Box<dyn Desktop>, AdoptError> {
+    pub(super) async fn adopt(&self) -> Result<Box<dyn Desktop>, AdoptError> {
+        self.adopt_with(Settings::default()).await
+    }
+
+    pub(super) async fn adopt_with(
+        &self,
+        settings: Settings,
+    ) -> Result<Box<dyn Desktop>, AdoptError> {
+        let runtime = tokio::runtime::Handle::current();
         let order = Order { session: self.session, spec: small(None) };
-        self.another().adopt(order).await
+        Desktops::new(&self.data, settings, runtime).adopt(order).await
     }
 }
 
 async fn died(desktop: &dyn Desktop) -> Failure {
-    timeout(Duration::from_secs(20), desktop.death()).await.expect("nothing dies")
+    timeout(Duration::from_secs(20), desktop.death()).await.expect("nothing dies").failure
 }
 
 async fn revived(desktop: Box<dyn Desktop>) -> Box<dyn Desktop> {

@@ -43,6 +43,7 @@ async fn a_display_that_serves_vnc_lets_in_who_has_the_password_and_leaves_nothi
     let identity = desktop.identity().clone();
     assert_eq!(identity.vnc.as_ref(), Some(&identity.xvfb));
     shows(&*desktop, [200, 30, 90]).await;
+    super::windows::covers(&*desktop).await;
 
     let seat = desktop.vnc().take_seat().await.unwrap();
     assert_eq!(seat.endpoint.address.port(), identity.vnc_port);
@@ -71,7 +72,7 @@ async fn a_display_that_serves_vnc_comes_back_from_its_death_where_it_was() {
     shows(&*desktop, [1, 2, 3]).await;
     kill_process(Pid::from_raw(before.xvfb.pid).unwrap(), Signal::KILL).unwrap();
     let death = timeout(Duration::from_secs(20), desktop.death()).await.unwrap();
-    assert_eq!(death.code, "tigervnc_died");
+    assert_eq!(death.failure.code, "tigervnc_died");
     let revived = desktop.revive(CancellationToken::new()).await;
     let desktop = revived.unwrap_or_else(|cause| panic!("{cause:?}")).desktop;
     let after = desktop.identity().clone();

@@ -1,0 +1,263 @@
+//! Pages whose script never pauses: nothing else of them answers, to nobody.
+//!
+//! ```text
+//! asked, no answer for the limit --interrupt is answered--> a script runs:  1. it is ended
+//!        |                                                                  2. its process is
+//!        +--no answer either--> a dialog, or a process that is busy         3. and the page emptied
+//!                               since before it was attached to
+//! ```
+//!
+//! Each page is attached to when it opens, because a page that is busy takes no new client. What asks
+//! is a command that the page's main thread answers; the interrupt is one that V8 answers while it
+//! executes JavaScript, and only then. So a page that waits for a person, in a dialog or a print
+//! preview, is not taken for a busy one.
+//!
+//! A page that was busy already when it was attached to, such as after a server's restart, answers
+//! neither. There the use of the processor decides which process is ended.
+
+use std::collections::HashMap;
+use std::fs;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+use crate::system::cdp::{CdpError, Connection};
+use crate::system::desktop::Mended;
+use crate::system::desktop::pages::Pages;
+use crate::system::process::{Member, Process};
+
+/// How long V8 may take to answer an interrupt.
+const INTERRUPT: Duration = Duration::from_millis(500);
+
+/// A page that has not been busy for so long begins anew.
+const CALM: Duration = Duration::from_secs(120);
+
+/// What a page that was busy a moment ago gets of the limit.
+const AGAIN: u32 = 3;
+
+/// The least share of a processor, in percent, that a busy renderer uses; others want it too.
+const BUSY: u128 = 40;
+
+/// How often a process is ended because of one page that has never answered. It may have been the
+/// process of another.
+const GUESSES: u32 = 2;
+
+/// Clock ticks a second, as `proc(5)` counts them on every Linux.
+const TICKS: u128 = 100;
+
+/// The cause of what is done about a busy page.
+const CAUSE: &str = "a script of a page did not pause";
+
+/// The pages of one browser, by the names of their targets.
+#[derive(Debug, Default)]
+pub(super) struct Busy {
+    pages: HashMap<String, Page>,
+    /// The renderers' use of the processor when it was last read.
+    used: Option<(Instant, HashMap<i32, u128>)>,
+}
+
+#[derive(Default)]
+struct Page {
+    session: Option<String>,
+    /// A question under way.
+    asked: Option<(Instant, BoxFuture<'static, Result<Value, CdpError>>)>,
+    has_answered: bool,
+    guesses: u32,
+    times: u32,
+    latest: Option<Instant>,
+}
+
+impl std::fmt::Debug for Page {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Page").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+/// The state of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It answers, or has not had the time to.
+    Fine,
+    /// It has not answered in time.
+    Silent,
+}
+
+impl Page {
+    /// Takes up an answer, and asks again if there was one.
+    fn look(&mut self, connection: &Connection, limit: Duration, now: Instant) -> State {
+        let Some(session) = &self.session else { return State::Fine };
+        if let Some((since, answer)) = &mut self.asked {
+            let limit = if self.latest.is_some_and(|latest| now - latest < CALM) {
+                limit / AGAIN
+            } else {
+                limit
+            };
+            match answer.now_or_never() {
+                None if now - *since < limit => return State::Fine,
+                None => return State::Silent,
+                Some(answer) => self.has_answered |= answer.is_ok(),
+            }
+        }
+        let ask = connection.call(Some(session), "Runtime.getIsolateId", json!({}));
+        self.asked = Some((now, Box::pin(ask)));
+        State::Fine
+    }
+
+    /// Counts one more time that it was busy.
+    fn was_busy(&mut self, now: Instant) -> u32 {
+        let is_calm = self.latest.is_none_or(|latest| now - latest > CALM);
+        self.times = if is_calm { 1 } else { self.times.saturating_add(1) };
+        self.latest = Some(now);
+        self.times
+    }
+}
+
+impl Busy {
+    /// A page was opened: attaches to it. The browser answers with [`attached`](Self::attached).
+    pub(super) fn opened(&mut self, target: &str, connection: &Connection) {
+        if self.pages.contains_key(target) {
+            return;
+        }
+        self.pages.insert(target.to_owned(), Page::default());
+        let attach = json!({ "targetId": target, "flatten": true });
+        drop(connection.call(None, "Target.attachToTarget", attach));
+    }
+
+    /// A page was attached to. Of several sessions the first is used.
+    pub(super) fn attached(&mut self, target: &str, session: &str) {
+        if let Some(page) = self.pages.get_mut(target) {
+            page.session.get_or_insert_with(|| session.to_owned());
+        }
+    }
+
+    /// A page was closed.
+    pub(super) fn closed(&mut self, target: &str) {
+        self.pages.remove(target);
+    }
+
+    /// Looks at every page, and ends what keeps one from answering for longer than `limit`.
+    pub(super) async fn look(
+        &mut self,
+        connection: &Connection,
+        chromium: &Process,
+        crashes: &mut Pages,
+        limit: Duration,
+    ) -> Vec<Mended> {
+        let mut mended = Vec::new();
+        let mut unreachable = Vec::new();
+        for (target, page) in &mut self.pages {
+            let now = Instant::now();
+            if page.look(connection, limit, now) == State::Fine {
+                continue;
+            }
+            let Some(session) = page.session.clone() else { continue };
+            let interrupt = connection.call(Some(&session), "Performance.getMetrics", json!({}));
+            if timeout(INTERRUPT, interrupt).await.is_ok_and(|answer| answer.is_ok()) {
+                let since = page.asked.as_ref().map_or(now, |(since, _answer)| *since);
+                let times = page.was_busy(now);
+                tracing::warn!(
+                    page = target,
+                    times,
+                    "a script of a page does not pause; it is ended"
+                );
+                if times == 1 {
+                    let end =
+                        connection.call(Some(&session), "Runtime.terminateExecution", json!({}));
+                    if timeout(INTERRUPT, end).await.is_ok() {
+                        let lost = "what the script had begun";
+                        mended.push(Mended::new(CAUSE.to_owned(), lost, times, since.elapsed()));
+                    }
+                } else {
+                    crashes.expect(target, CAUSE, times > 2);
+                    // Its process ends, and does not answer.
+                    drop(connection.call(Some(&session), "Page.crash", json!({})));
+                }
+                page.asked = None;
+            } else if page.has_answered {
+                // It waits, in a dialog for example. Looked at again after the same time.
+                if let Some((since, _answer)) = &mut page.asked {
+                    *since = now;
+                }
+            } else if page.guesses < GUESSES {
+                unreachable.push(target.clone());
+            }
+        }
+        if unreachable.is_empty() {
+            self.used = None;
+        } else if let Some(renderer) = self.busiest(chromium) {
+            for target in unreachable {
+                let times = self.pages.get_mut(&target).map_or(1, |page| {
+                    page.asked = None;
+                    page.guesses += 1;
+                    page.was_busy(Instant::now())
+                });
+                crashes.expect(&target, CAUSE, times > 2);
+            }
+            tracing::warn!(
+                "a page has not answered since it was attached to; its process is ended"
+            );
+            chromium.kill_member(&renderer);
+        }
+        mended
+    }
+
+    /// The renderer whose main thread has used most of the processor since the last call, if that
+    /// was much.
+    fn busiest(&mut self, chromium: &Process) -> Option<Member> {
+        let renderers = chromium.members().into_iter().filter(|member| member.role == "renderer");
+        let renderers: Vec<Member> = renderers.collect();
+        let now = Instant::now();
+        let used: HashMap<i32, u128> = renderers
+            .iter()
+            .filter_map(|renderer| {
+                let pid = renderer.identity().pid;
+                Some((pid, main_thread_ticks(pid)?))
+            })
+            .collect();
+        let (before, was_used) = self.used.replace((now, used.clone()))?;
+        let elapsed = (now - before).as_millis().max(1);
+        let share = |member: &Member| {
+            let pid = member.identity().pid;
+            let ticks = used.get(&pid)?.checked_sub(*was_used.get(&pid)?)?;
+            // Milliseconds of the processor, for each hundred that have passed.
+            ticks.saturating_mul(1_000 / TICKS * 100).checked_div(elapsed)
+        };
+        let shares = renderers.iter().filter_map(|member| Some((share(member)?, member)));
+        let (most, busiest) = shares.max_by_key(|(share, _member)| *share)?;
+        (most >= BUSY).then(|| busiest.clone())
+    }
+}
+
+/// The clock ticks that the main thread of a process has used.
+fn main_thread_ticks(pid: i32) -> Option<u128> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/stat")).ok()?;
+    // The name, in parentheses, may have any character in it.
+    let (_name, rest) = text.rsplit_once(')')?;
+    // From the third field on, see `proc_pid_stat(5)`: utime is the 14th, stime the 15th.
+    let mut times = rest.split_ascii_whitespace().skip(11);
+    let (user, system): (u128, u128) = (times.next()?.parse().ok()?, times.next()?.parse().ok()?);
+    Some(user + system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_use_of_the_processor_is_that_of_the_main_thread() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(main_thread_ticks(own).is_some());
+        assert_eq!(main_thread_ticks(-1), None);
+    }
+
+    #[test]
+    fn a_page_that_was_busy_long_ago_begins_anew() {
+        let (mut page, start) = (Page::default(), Instant::now());
+        assert_eq!(page.was_busy(start), 1);
+        assert_eq!(page.was_busy(start + CALM), 2);
+        assert_eq!(page.was_busy(start + CALM + CALM + Duration::from_secs(1)), 1);
+    }
+}
