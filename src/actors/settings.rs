@@ -35,7 +35,8 @@ pub struct Settings {
     /// How long a debug session lives from its last use.
     pub debug_session_seconds: u64,
     /// How often a session's broken desktop is brought back within `recovery_window_seconds`;
-    /// one more ends the session. 0 ends it at the first.
+    /// one more ends the session. 0 ends it at the first. A browser that closed in good order does
+    /// not count, and is always started again.
     pub max_recoveries: usize,
     /// The time in which recoveries are counted.
     pub recovery_window_seconds: u64,
