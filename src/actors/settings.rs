@@ -34,6 +34,9 @@ pub struct Settings {
     pub run_limit_seconds: u64,
     /// How long a debug session lives from its last use.
     pub debug_session_seconds: u64,
+    /// How long a debug session that nobody watches, drives or runs a block in is kept open; 0 for as
+    /// long as it lives.
+    pub debug_session_unused_seconds: u64,
     /// How often a session's broken desktop is brought back within `recovery_window_seconds`;
     /// one more ends the session. 0 ends it at the first. A browser that closed in good order does
     /// not count, and is always started again.
@@ -83,6 +86,7 @@ impl Default for Settings {
             run_wait_seconds: 60 * 60,
             run_limit_seconds: 240 * 60,
             debug_session_seconds: 240 * 60,
+            debug_session_unused_seconds: 5 * 60,
             max_recoveries: 5,
             recovery_window_seconds: 600,
             recovery_wait_milliseconds: 500,
@@ -139,6 +143,12 @@ impl Settings {
     /// How long a debug session lives from its last use.
     pub fn debug_session(&self) -> Duration {
         Duration::from_secs(self.debug_session_seconds)
+    }
+
+    /// How long an unused debug session is kept open, if that is limited.
+    pub fn debug_session_unused(&self) -> Option<Duration> {
+        let seconds = self.debug_session_unused_seconds;
+        (seconds > 0).then(|| Duration::from_secs(seconds))
     }
 
     /// How long a session may be vacant, if that is limited.

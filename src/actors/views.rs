@@ -29,6 +29,8 @@ pub struct SessionView {
     pub waiters: Vec<WaiterView>,
     /// How many watch it.
     pub viewers: usize,
+    /// How many are connected to its browser's DevTools.
+    pub drivers: usize,
     /// Whose input reaches the browser.
     pub control: Control,
     /// Its recordings under way, the oldest first.
@@ -45,10 +47,20 @@ impl SessionView {
             record,
             waiters: Vec::new(),
             viewers: 0,
+            drivers: 0,
             control: Control::Agent,
             recordings: Vec::new(),
             closing: false,
         }
+    }
+
+    /// True if somebody watches, drives, records or holds the session, or waits for it.
+    pub fn is_used(&self) -> bool {
+        self.viewers > 0
+            || self.drivers > 0
+            || self.record.occupancy.holder().is_some()
+            || !self.waiters.is_empty()
+            || !self.recordings.is_empty()
     }
 }
 

@@ -189,6 +189,23 @@ pub async fn expired(db: &Db, now: DateTime<Utc>) -> Result<Vec<DebugSession>, D
     all(rows)
 }
 
+/// Those that live and were last used before `then`, the longest unused first.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn unused(db: &Db, then: DateTime<Utc>) -> Result<Vec<DebugSession>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let query = debug_sessions::table
+            .filter(debug_sessions::status.eq(LIVE))
+            .filter(debug_sessions::modified_at.le(stored(then)))
+            .order((debug_sessions::modified_at, debug_sessions::id));
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
 /// The live one that has this browser session behind it.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::client::Lease;
 use crate::support::{Client, Setup, TestServer, eventually, on_both_databases};
 
 fn path(workflow: &str) -> String {
@@ -84,6 +85,26 @@ async fn one_that_has_expired_is_replaced_and_each_use_puts_that_off() {
     let reason = second["replaced_reason"].as_str().unwrap().to_owned();
     assert!(["expired", "session_timed_out"].contains(&reason.as_str()), "{reason}");
     replaces(client, &first, &second, &reason).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_nobody_uses_is_closed_and_one_that_is_held_is_not() {
+    let server = Setup::fakes().set("sessions.debug_session_unused_seconds", "3").start().await;
+    let client = &server.client;
+    let (left, watched) = (workflow(client).await, workflow(client).await);
+    let before = session_of(&debug(client, &watched).await);
+    let held = client.begin(&before, "somebody", 60).await;
+    let lease = Lease::of(&held.ok());
+    let session = session_of(&debug(client, &left).await);
+    client.once(&session, "completed").await;
+    server.nothing_runs_of(&session).await;
+    assert_eq!(client.look(&before).await["status"], "running");
+    client.release(&before, &lease).await.ok();
+    client.once(&before, "completed").await;
+    let after = debug(client, &left).await;
+    assert_ne!(session_of(&after), session);
+    assert_eq!(client.look(&session_of(&after)).await["status"], "running");
     server.stop().await;
 }
 

@@ -19,6 +19,18 @@ impl Ask for Drive {
     const KIND: &'static str = "drive";
 }
 
+impl Session {
+    /// Notes a change of the number of drivers, of which no reader of the view is woken.
+    fn tell_drivers(&mut self) {
+        let drivers = self.drivers;
+        self.view.send_if_modified(|view| {
+            view.drivers = drivers;
+            false
+        });
+        self.tell_use();
+    }
+}
+
 impl Handle<Drive> for Session {
     fn handle(
         &mut self,
@@ -29,13 +41,13 @@ impl Handle<Drive> for Session {
             return answered(Err(SessionError::Closing));
         }
         self.drivers += 1;
-        self.tell_use();
+        self.tell_drivers();
         let left = CancellationToken::new();
         let leaves = left.clone();
         let leaves = async move { leaves.cancelled().await };
         ctx.spawn(leaves.into_actor(self).map(|(), session, _| {
             session.drivers = session.drivers.saturating_sub(1);
-            session.tell_use();
+            session.tell_drivers();
         }));
         answered(Ok(left.drop_guard()))
     }

@@ -226,6 +226,7 @@ impl Session {
             view.record = self.record.clone();
             view.waiters = waiters;
             view.viewers = self.watchers.watching();
+            view.drivers = self.drivers;
             view.control = self.watchers.control.clone();
             view.recordings = self.filming.slates();
             if let Phase::Closing { end, .. } = &self.phase {

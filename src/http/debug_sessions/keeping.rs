@@ -53,6 +53,8 @@ pub enum Reason {
     SessionTimedOut,
     /// It was asked for.
     Requested,
+    /// Nobody had watched it, driven it or run a block in it for too long.
+    Unused,
 }
 
 /// What was replaced, and why.
@@ -267,24 +269,39 @@ async fn make(front: &Front, owner: &Owner) -> Result<Option<DebugSession>, ApiE
     }
 }
 
-/// Ends debug sessions whose time is over, until the server stops.
+/// Ends debug sessions whose time is over, and those that nobody uses, until the server stops.
 pub async fn sweep(front: Data<Front>) {
+    let unused = front.world.settings.debug_session_unused();
+    let pause = unused.map_or(BETWEEN_SWEEPS, |unused| (unused / 4).min(BETWEEN_SWEEPS));
     loop {
         tokio::select! {
             () = front.closing.cancelled() => return,
-            () = tokio::time::sleep(BETWEEN_SWEEPS) => {}
+            () = tokio::time::sleep(pause) => {}
         }
-        if let Err(cause) = sweep_once(&front).await {
+        if let Err(cause) = sweep_once(&front, pause).await {
             warn!("debug sessions whose time is over are looked for later: {cause}");
         }
     }
 }
 
-/// Ends debug sessions whose time is over.
-async fn sweep_once(front: &Front) -> Result<(), DbError> {
+async fn sweep_once(front: &Front, pause: Duration) -> Result<(), DbError> {
     let now = front.world.clock.now();
     for debug in db::debug_sessions::expired(&front.db, now).await? {
         end(front, &debug, Reason::Expired).await?;
+    }
+    let Some(limit) = front.world.settings.debug_session_unused() else { return Ok(()) };
+    for debug in db::debug_sessions::unused(&front.db, now - pause).await? {
+        // One that is not here is another node's, or is replaced at its next use.
+        let view = front.world.views.session(debug.organization, debug.session);
+        let is_used = view.map(|view| view.borrow().is_used());
+        let too_long = debug.modified_at + limit <= now;
+        match is_used {
+            Some(true) => {
+                db::debug_sessions::touch(&front.db, debug.id, debug.expires_at).await?;
+            }
+            Some(false) if too_long => end(front, &debug, Reason::Unused).await?,
+            Some(false) | None => {}
+        }
     }
     Ok(())
 }
