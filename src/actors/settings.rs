@@ -34,8 +34,8 @@ pub struct Settings {
     pub run_limit_seconds: u64,
     /// How long a debug session lives from its last use.
     pub debug_session_seconds: u64,
-    /// How long a debug session that nobody watches, drives or runs a block in is kept open; 0 for as
-    /// long as it lives.
+    /// Time after which a debug session that nobody watches, drives or runs a block in is closed; 0
+    /// for never.
     pub debug_session_unused_seconds: u64,
     /// How often a session's broken desktop is brought back within `recovery_window_seconds`;
     /// one more ends the session. 0 ends it at the first. A browser that closed in good order does
@@ -145,7 +145,7 @@ impl Settings {
         Duration::from_secs(self.debug_session_seconds)
     }
 
-    /// How long an unused debug session is kept open, if that is limited.
+    /// Time after which an unused debug session is closed, if it is.
     pub fn debug_session_unused(&self) -> Option<Duration> {
         let seconds = self.debug_session_unused_seconds;
         (seconds > 0).then(|| Duration::from_secs(seconds))

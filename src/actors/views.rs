@@ -29,7 +29,7 @@ pub struct SessionView {
     pub waiters: Vec<WaiterView>,
     /// How many watch it.
     pub viewers: usize,
-    /// How many are connected to its browser's DevTools.
+    /// Number of connections to its browser's DevTools.
     pub drivers: usize,
     /// Whose input reaches the browser.
     pub control: Control,

@@ -189,7 +189,7 @@ pub async fn expired(db: &Db, now: DateTime<Utc>) -> Result<Vec<DebugSession>, D
     all(rows)
 }
 
-/// Those that live and were last used before `then`, the longest unused first.
+/// Live debug sessions whose last use was before `then`, the longest unused first.
 ///
 /// # Errors
 ///

@@ -254,7 +254,7 @@ impl Signature {
         ("signature" = Option<String>, Query, description = "Of a signed URL"),
     ),
     responses(
-        (status = 200, description = "The content", content_type = "application/octet-stream"),
+        (status = 200, description = "The content", content_type = "*/*"),
         (status = 206, description = "The part that `Range` names"),
         (status = 304, description = "The client has it"),
         (status = 412, description = "It is not what the client has"),

@@ -23,6 +23,9 @@ use super::validation::{FieldError, Part, Step};
 use crate::domain::given::{Fault, Given, nearest};
 use crate::domain::ids::Id;
 
+/// The last page of a list that may be asked for.
+pub const LAST_PAGE: u32 = 1_000_000;
+
 /// How large a body may be, in bytes after decompression; kept as application data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyLimit(pub usize);
@@ -114,12 +117,42 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         },
         Err(cause) if cause.inner().is_data() => {
             // Only now is the whole of it needed, to repeat what was given.
-            let whole: Value = serde_json::from_slice(bytes).map_err(|cause| broken(&cause))?;
+            let mut whole: Value = serde_json::from_slice(bytes).map_err(|cause| broken(&cause))?;
+            if write_integers(&mut whole)
+                && let Ok(value) = T::deserialize(&whole)
+            {
+                return Ok(value);
+            }
             let fault = Fault::read(&cause.inner().to_string());
             let steps = steps_of(cause.path(), &fault);
             Err(Problem::invalid(vec![field_error(Part::Body, steps, fault, &whole)]))
         }
         Err(cause) => Err(broken(cause.inner())),
+    }
+}
+
+/// Writes numbers such as `10.0` as the integers that they are in JSON Schema. True if there were any.
+fn write_integers(value: &mut Value) -> bool {
+    match value {
+        Value::Number(number) => {
+            let text = number.to_string();
+            let Some(digits) = text.strip_suffix(".0") else { return false };
+            let integer = digits.parse::<i64>().map(Value::from);
+            match integer.or_else(|_| digits.parse::<u64>().map(Value::from)) {
+                Ok(integer) => {
+                    *value = integer;
+                    true
+                }
+                Err(_) => false,
+            }
+        }
+        Value::Array(values) => {
+            values.iter_mut().map(write_integers).filter(|any| *any).count() > 0
+        }
+        Value::Object(members) => {
+            members.values_mut().map(write_integers).filter(|any| *any).count() > 0
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
     }
 }
 
@@ -270,5 +303,25 @@ impl<T: PathIds> FromRequest for PathId<T> {
             request.match_info().iter().map(|(_, text)| text.to_owned()).collect();
         let before = texts.len().saturating_sub(T::COUNT);
         ready(T::read(&mut texts.split_off(before).into_iter()).map(Self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Asked {
+        count: u64,
+    }
+
+    #[test]
+    fn a_whole_number_is_an_integer_however_it_is_written() {
+        assert_eq!(
+            parse::<Asked>(br#"{"count": 2353304177217.0}"#).unwrap().count,
+            2_353_304_177_217
+        );
+        assert!(parse::<Asked>(br#"{"count": 1.5}"#).is_err());
+        assert!(parse::<Asked>(br#"{"count": -1.0}"#).is_err());
     }
 }

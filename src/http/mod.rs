@@ -13,6 +13,7 @@ pub mod bridge;
 pub mod caller;
 pub mod cdp;
 pub mod debug_sessions;
+mod dialect;
 pub mod error;
 pub mod events;
 pub mod front;

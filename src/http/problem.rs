@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 use super::request_id::RequestId;
 use super::validation::FieldError;
+use super::{absent, openapi};
 use crate::domain::ids::Id;
 
 /// An answer that is an error.
@@ -204,11 +205,15 @@ fn thing_named_by(prefix: &str) -> (&'static str, &'static str) {
 /// A wrong method comes here too where routes were declared one by one; those declared together,
 /// as `web::resource(path).get(…).post(…)`, answer it with 405.
 pub async fn no_route(request: HttpRequest) -> HttpResponse {
-    let unknown = || {
-        let detail = format!("there is no route {} {}", request.method(), request.path());
-        Problem::new(StatusCode::NOT_FOUND, "route_unknown", detail)
-    };
-    super::absent::refusal(request.path()).unwrap_or_else(unknown).response()
+    match absent::answer(&request).await {
+        Some(Ok(answer)) => HttpResponse::Ok().json(answer),
+        Some(Err(problem)) => problem.response(),
+        None if openapi::methods(request.path()).is_some() => wrong_method(&request),
+        None => {
+            let detail = format!("there is no route {} {}", request.method(), request.path());
+            Problem::new(StatusCode::NOT_FOUND, "route_unknown", detail).response()
+        }
+    }
 }
 
 /// A middleware: answers with a problem wherever an error's body is empty or not JSON, which is
@@ -243,17 +248,45 @@ pub async fn answers(
             answer.headers_mut().insert(name, value.clone());
         }
     }
+    if answer.status() == StatusCode::METHOD_NOT_ALLOWED {
+        allow(&request, &mut answer);
+    }
     Ok(ServiceResponse::new(request, answer))
+}
+
+/// 405 with what the path answers, where the framework found no route and so knows no methods.
+fn wrong_method(request: &HttpRequest) -> HttpResponse {
+    let mut response = method_not_allowed(request, None).response();
+    allow(request, &mut response);
+    response
+}
+
+fn method_not_allowed(request: &HttpRequest, allowed: Option<&str>) -> Problem {
+    let described = openapi::methods(request.path());
+    let hint = described.as_deref().or(allowed).map(|allowed| format!("; it answers {allowed}"));
+    let hint = hint.unwrap_or_default();
+    let detail = format!("{} does not answer {}{hint}", request.path(), request.method());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}
+
+/// Says which methods a path answers, if it is described. The framework counts those of every route
+/// that it tried.
+fn allow(request: &HttpRequest, response: &mut HttpResponse) {
+    let methods = openapi::methods(request.path());
+    if let Some(Ok(methods)) = methods.map(|methods| HeaderValue::from_str(&methods)) {
+        response.headers_mut().insert(ALLOW, methods);
+    }
 }
 
 fn from_framework_error(request: &HttpRequest, original: &HttpResponse) -> Problem {
     let status = original.status();
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        let allowed =
-            original.headers().get(ALLOW).and_then(|allow: &HeaderValue| allow.to_str().ok());
-        let hint = allowed.map(|allowed| format!("; it answers {allowed}")).unwrap_or_default();
-        let detail = format!("{} does not answer {}{hint}", request.path(), request.method());
-        return Problem::new(status, "method_not_allowed", detail);
+        // A route of the compatible API may look like one of ours with another method.
+        if let Some(problem) = absent::refusal(request.method(), request.path()) {
+            return problem;
+        }
+        let allowed = original.headers().get(ALLOW).and_then(|allow| allow.to_str().ok());
+        return method_not_allowed(request, allowed);
     }
 
     // The text of a server error may say what is nobody's business.

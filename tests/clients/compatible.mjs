@@ -87,7 +87,7 @@ const refusals = [
     await refused(400, "POST", "run/agents", { body: { agent_id: workflow_id } }),
     await refused(404, "GET", "runs/wr_1"),
     await refused(422, "POST", "agents", { body: {} }),
-    await refused(501, "POST", "run/tasks", { body: { prompt: "buy a lamp" } }),
+    await refused(404, "POST", "run/tasks", { body: { prompt: "buy a lamp" } }),
 ];
 await ok("POST", `browser_sessions/${id}/close`);
 assert.deepEqual(await ok("GET", "browser_sessions"), []);

@@ -1,5 +1,6 @@
 //! Workflows and runs that cannot be: what is wrong is named, and nothing is stored.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::client::{Lease, id_of};
@@ -145,8 +146,6 @@ async fn a_template_that_fails_names_its_block_and_its_expression() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_know_only_the_compatible_blocks_can_read_ours_and_send_them_back() {
-    use reqwest::Method;
-
     let server = Setup::fakes().start().await;
     let client = &server.client;
     let blocks = json!([{"block_type": "click", "label": "press", "selector": "#go"}]);
@@ -155,8 +154,11 @@ async fn clients_that_know_only_the_compatible_blocks_can_read_ours_and_send_the
     let path = format!("/v1/agents/{workflow}");
     let shown = client.send_with(Method::GET, &path, None, &generated).await.unwrap().ok();
     let block = &shown["workflow_definition"]["blocks"][0];
-    assert_eq!((&block["block_type"], &block["code"]), (&json!("code"), &json!("")));
-    assert_eq!(block["greenroom_block_type"], "click");
+    assert_eq!(block["block_type"], "code");
+    assert_eq!(
+        (&block["greenroom_block_type"], &block["selector"]),
+        (&json!("click"), &json!("#go"))
+    );
 
     let definition = json!({"title": "t", "workflow_definition": {"blocks": [block]}});
     let body = json!({"json_definition": definition});
@@ -165,6 +167,34 @@ async fn clients_that_know_only_the_compatible_blocks_can_read_ours_and_send_the
     assert_eq!(stored["version"], 2);
     let block = &stored["workflow_definition"]["blocks"][0];
     assert_eq!((&block["block_type"], &block["selector"]), (&json!("click"), &json!("#go")));
+    assert_eq!(block.get("code"), None);
+
+    // The compatible API's own pages send YAML, and of a block that is code to them only its code.
+    let pages = [("x-user-agent", "skyvern-ui")];
+    let path = format!("/api/v1/workflows/{workflow}");
+    let shown = client.send_with(Method::GET, &path, None, &pages).await.unwrap().ok();
+    let block = &shown["workflow_definition"]["blocks"][0];
+    assert_eq!((&block["block_type"], block.get("selector")), (&json!("code"), None));
+    let code = block["code"].as_str().unwrap().replace("#go", "#stop");
+    let sent = json!({"block_type": "code", "label": "press_it", "code": code, "prompt": null});
+    let body = json!({"title": "t", "workflow_definition": {"blocks": [sent]}});
+    let edits = |version: u8| format!("{path}?expected_version={version}");
+    let late = client.send_with(Method::PUT, &edits(1), Some(body.clone()), &pages).await.unwrap();
+    late.problem(409, "workflow_version_conflict");
+    let saved = client.send_with(Method::PUT, &edits(2), Some(body), &pages).await.unwrap().ok();
+    assert_eq!(saved["workflow_definition"]["blocks"][0]["block_type"], "code");
+    let stored = client.get(&path).await.ok();
+    let block = &stored["workflow_definition"]["blocks"][0];
+    assert_eq!((&block["block_type"], &block["selector"]), (&json!("click"), &json!("#stop")));
+    assert_eq!((&block["label"], block.get("code")), (&json!("press_it"), None));
+
+    let broken = json!({"block_type": "code", "label": "a", "code": "# greenroom block\nx: 1"});
+    let body = json!({"title": "t", "workflow_definition": {"blocks": [broken]}});
+    let refused = client.send(Method::PUT, &path, Some(body)).await.problem(422, "invalid_request");
+    assert_eq!(refused["detail"][0]["ctx"], json!({"block": "a", "line": 1}), "{refused:#}");
+
+    // All workflows of the organization are its own: none is a template for everybody.
+    assert_eq!(client.get("/api/v1/workflows?template=true").await.ok(), json!([]));
     server.stop().await;
 }
 
@@ -173,8 +203,24 @@ async fn what_this_server_does_not_do_is_refused_with_what_to_do_instead() {
     let server = Setup::fakes().start().await;
     let client = &server.client;
     for path in ["/v1/run/tasks", "/v1/run/tasks/login", "/v1/sdk/run_action", "/v1/credentials"] {
-        let refused = client.post(path, json!({})).await.problem(501, "not_supported");
+        let refused = client.post(path, json!({})).await.problem(404, "not_supported");
         assert!(refused["detail"].as_str().unwrap().contains(' '), "{refused:#}");
+    }
+    let stranger = client.with_key(None);
+    for path in ["/v1/credentials", "/v1/folders", "/api/v1/tag-keys"] {
+        assert_eq!(client.get(path).await.ok(), json!([]), "{path}");
+        stranger.get(path).await.problem(403, "credentials_invalid");
+    }
+    // Every route that the compatible API has, by its own list.
+    for line in include_str!("../clients/routes.txt").lines() {
+        let (method, pattern) = line.split_once(' ').unwrap();
+        let path = pattern.replace("{entity_type}", "step").replace(['{', '}'], "");
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let body = (method != Method::GET).then(|| json!({}));
+        let answer = client.send(method, &path, body).await;
+        let code = if answer.status < 400 { Value::Null } else { answer.json()["code"].clone() };
+        assert!(code != "route_unknown" && code != "method_not_allowed", "{line}: {code}");
+        assert!(![408, 409, 429].contains(&answer.status) && answer.status < 500, "{line}: {code}");
     }
     // The routes of sessions that the compatible API once had.
     let id = id_of(&client.post("/api/v1/browser_sessions", json!({})).await.ok());

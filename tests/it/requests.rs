@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Client, Setup};
@@ -103,5 +104,27 @@ async fn a_body_that_is_too_large_is_refused() {
     let server = Setup::fakes().set("http.max_body_bytes", "2048").start().await;
     let body = json!({"browser_type": "x".repeat(3000)});
     server.client.ask_for_session(body).await.problem(413, "body_too_large");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_that_a_path_does_not_answer_is_told_those_that_it_does() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let described = client.get("/openapi.json").await.ok();
+    for (path, item) in described["paths"].as_object().unwrap() {
+        let methods: Vec<String> =
+            item.as_object().unwrap().keys().map(|method| method.to_ascii_uppercase()).collect();
+        let path = path.replace(['{', '}'], "");
+        for method in [Method::TRACE, Method::OPTIONS] {
+            let answer = client.send(method, &path, None).await;
+            let allow = answer.headers["allow"].to_str().unwrap().to_owned();
+            let mut allowed: Vec<String> = allow.split(", ").map(str::to_owned).collect();
+            let mut expected = methods.clone();
+            (allowed.sort(), expected.sort());
+            assert_eq!(allowed, expected, "{path}");
+            answer.problem(405, "method_not_allowed");
+        }
+    }
     server.stop().await;
 }

@@ -89,8 +89,12 @@ impl Place {
     tag = "Events",
     params(Wish, ("Last-Event-ID" = Option<i64>, Header, description = "Behind this event")),
     responses(
-        (status = 200, description = "A page, or a stream of `text/event-stream` with the same \
-            events, each with its number as `id` and its kind as `event`", body = EventsPage),
+        (
+            status = 200,
+            description = "A page, or a stream with the same events, each with its number as `id` \
+                and its kind as `event`",
+            content((EventsPage = "application/json"), (String = "text/event-stream")),
+        ),
         (status = 429, description = "As many streams are open as may be"),
     ),
 )]
@@ -114,7 +118,11 @@ pub async fn of_organization(
         ("Last-Event-ID" = Option<i64>, Header, description = "Behind this event"),
     ),
     responses(
-        (status = 200, description = "As of an organization", body = EventsPage),
+        (
+            status = 200,
+            description = "As of an organization",
+            content((EventsPage = "application/json"), (String = "text/event-stream")),
+        ),
         (status = 404, description = "There is no such session"),
         (status = 429, description = "As many streams are open as may be"),
     ),

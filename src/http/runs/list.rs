@@ -10,7 +10,7 @@ use crate::db::runs::Filter;
 use crate::db::{self, Page};
 use crate::domain::ids::{OrganizationId, SessionId, WorkflowPermanentId};
 use crate::domain::run::{RunRecord, RunStatus};
-use crate::http::body::{PathId, Query};
+use crate::http::body::{LAST_PAGE, PathId, Query};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
@@ -24,8 +24,10 @@ use crate::http::validation::{Fields, Part};
 #[serde(default)]
 pub struct Wish {
     /// Which page, from 1.
+    #[param(minimum = 1, maximum = 1000000)]
     page: u32,
     /// How many runs a page has, 1 to 100.
+    #[param(minimum = 1, maximum = 100)]
     page_size: u32,
     /// Only those in one of these.
     #[param(value_type = Vec<String>)]
@@ -61,7 +63,8 @@ impl Wish {
     /// What is asked for; none if nothing can be it.
     fn check(&self) -> Result<Option<(Filter, Page)>, Problem> {
         let mut fields = Fields::of(Part::Query);
-        fields.require("page", self.page, self.page >= 1, "expected 1 or more");
+        let is_page = (1..=LAST_PAGE).contains(&self.page);
+        fields.require("page", self.page, is_page, "expected 1 to 1000000");
         let within = (1..=100).contains(&self.page_size);
         fields.require("page_size", self.page_size, within, "expected 1 to 100");
         fields.finish()?;

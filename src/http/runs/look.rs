@@ -13,6 +13,7 @@ use crate::db;
 use crate::domain::ids::{RunId, WorkflowPermanentId};
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
+use crate::http::dialect::Dialect;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::workflows;
@@ -70,6 +71,7 @@ pub async fn look(
 pub async fn look_with_workflow(
     caller: Caller,
     PathId(id): PathId<RunId>,
+    dialect: Dialect,
     front: Data<Front>,
 ) -> Result<Json<RunBaseResource>, ApiError> {
     let view = find(&front, caller.organization, id).await?;
@@ -77,6 +79,7 @@ pub async fn look_with_workflow(
     let workflow = view.record.workflow;
     let workflow = db::workflows::by_id(&front.db, caller.organization, workflow).await?;
     let workflow = workflow.and_then(|workflow| workflows::shown(&workflow).ok());
+    let workflow = workflow.map(|workflow| dialect.show(workflow));
     let webhook_failure_reason = untold(&front, &view.record).await?;
     let base = RunBaseResource::of(&view, &artifacts, &front);
     Ok(Json(RunBaseResource { workflow, webhook_failure_reason, ..base }))

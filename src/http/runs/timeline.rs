@@ -11,6 +11,7 @@ use crate::domain::ids::{BlockRunId, OrganizationId, RunId, WorkflowPermanentId}
 use crate::domain::run::BlockRecord;
 use crate::http::body::PathId;
 use crate::http::caller::Caller;
+use crate::http::dialect::Dialect;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 
@@ -44,8 +45,11 @@ pub struct BlockResource {
     pub organization_id: String,
     /// The block around it, in a loop.
     pub parent_workflow_run_block_id: Option<String>,
-    /// Its type in the definition.
+    /// Its type in the definition; `code` for a client that does not know the type.
     pub block_type: String,
+    /// Its type in the definition, if `block_type` is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub greenroom_block_type: Option<String>,
     /// Its label in the definition.
     pub label: String,
     /// `running`, `completed`, `failed`, `terminated`, `canceled`, `timed_out` or `skipped`.
@@ -66,8 +70,10 @@ pub struct BlockResource {
     pub modified_at: DateTime<Utc>,
 }
 
-impl From<&BlockRecord> for BlockResource {
-    fn from(block: &BlockRecord) -> Self {
+impl BlockResource {
+    /// The execution of a block as a client can read it.
+    fn of(block: &BlockRecord, dialect: Dialect) -> Self {
+        let (block_type, greenroom_block_type) = dialect.show_type(&block.block_type);
         // Clients expect an object, or a list of the outputs of a loop.
         let output = block.output.clone().map(|output| match output {
             Value::String(_) => serde_json::json!({ "value": output }),
@@ -82,7 +88,8 @@ impl From<&BlockRecord> for BlockResource {
             workflow_run_id: block.run.to_string(),
             organization_id: block.organization.to_string(),
             parent_workflow_run_block_id: block.parent.map(|parent| parent.to_string()),
-            block_type: block.block_type.clone(),
+            block_type,
+            greenroom_block_type,
             label: block.label.clone(),
             status: block.status.as_str(),
             output,
@@ -97,13 +104,17 @@ impl From<&BlockRecord> for BlockResource {
 }
 
 /// The blocks within `parent`, the newest first.
-fn within(parent: Option<BlockRunId>, blocks: &[BlockRecord]) -> Vec<TimelineItem> {
+fn within(
+    parent: Option<BlockRunId>,
+    blocks: &[BlockRecord],
+    dialect: Dialect,
+) -> Vec<TimelineItem> {
     let own = blocks.iter().rev().filter(|block| block.parent == parent);
     own.map(|block| TimelineItem {
         kind: "block",
-        block: BlockResource::from(block),
+        block: BlockResource::of(block, dialect),
         thought: Value::Null,
-        children: within(Some(block.id), blocks),
+        children: within(Some(block.id), blocks, dialect),
         created_at: block.started_at,
         modified_at: block.finished_at.unwrap_or(block.started_at),
     })
@@ -114,9 +125,10 @@ async fn of_run(
     front: &Front,
     organization: OrganizationId,
     id: RunId,
+    dialect: Dialect,
 ) -> Result<Json<Vec<TimelineItem>>, ApiError> {
     let blocks = super::find(front, organization, id).await?.blocks;
-    Ok(Json(within(None, &blocks)))
+    Ok(Json(within(None, &blocks, dialect)))
 }
 
 /// The blocks of a run, the newest first; those of loops within their loop.
@@ -133,18 +145,20 @@ async fn of_run(
 pub async fn timeline(
     caller: Caller,
     PathId(id): PathId<RunId>,
+    dialect: Dialect,
     front: Data<Front>,
 ) -> Result<Json<Vec<TimelineItem>>, ApiError> {
-    of_run(&front, caller.organization, id).await
+    of_run(&front, caller.organization, id, dialect).await
 }
 
 /// `GET /api/v1/workflows/{workflow}/runs/{run}/timeline`.
 pub async fn timeline_in_workflow(
     caller: Caller,
     PathId((_, id)): PathId<(WorkflowPermanentId, RunId)>,
+    dialect: Dialect,
     front: Data<Front>,
 ) -> Result<Json<Vec<TimelineItem>>, ApiError> {
-    of_run(&front, caller.organization, id).await
+    of_run(&front, caller.organization, id, dialect).await
 }
 
 #[cfg(test)]
@@ -162,7 +176,7 @@ mod tests {
             block(3, Some(2), Some(json!({"a": 1}))),
             block(4, Some(2), None),
         ];
-        let timeline = within(None, &blocks);
+        let timeline = within(None, &blocks, Dialect::Own);
         let labels: Vec<_> = timeline.iter().map(|item| item.block.label.as_str()).collect();
         assert_eq!(labels, ["b2", "b1"]);
         let inner: Vec<_> =

@@ -8,7 +8,7 @@ use super::SessionResource;
 use crate::actors::views::SessionView;
 use crate::db::{self, Page};
 use crate::domain::session::SessionRecord;
-use crate::http::body::Query;
+use crate::http::body::{LAST_PAGE, Query};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
@@ -34,8 +34,10 @@ pub async fn list(caller: Caller, front: Data<Front>) -> Json<Vec<SessionResourc
 #[serde(default)]
 pub struct Paging {
     /// Which page, from 1.
+    #[param(minimum = 1, maximum = 1000000)]
     page: u32,
     /// How many sessions a page has, 1 to 100.
+    #[param(minimum = 1, maximum = 100)]
     page_size: u32,
 }
 
@@ -49,7 +51,8 @@ impl Paging {
     /// The page, within what the compatible API allows.
     pub fn page(&self) -> Result<Page, ApiError> {
         let mut fields = Fields::of(Part::Query);
-        fields.require("page", self.page, self.page >= 1, "expected 1 or more");
+        let is_page = (1..=LAST_PAGE).contains(&self.page);
+        fields.require("page", self.page, is_page, "expected 1 to 1000000");
         let within = (1..=100).contains(&self.page_size);
         fields.require("page_size", self.page_size, within, "expected 1 to 100");
         fields.finish()?;

@@ -45,6 +45,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 pub struct Wish {
     /// How long the VNC server waits for a client to connect; 300 unless given. It goes on for as
     /// long as one is connected.
+    #[param(minimum = 1, maximum = 86400)]
     wait_seconds: Option<u64>,
 }
 

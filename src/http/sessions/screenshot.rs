@@ -33,7 +33,7 @@ pub struct Wish {
         ("format" = Option<String>, Query, description = "`png` or `jpeg`"),
     ),
     responses(
-        (status = 200, description = "The picture", content_type = "image/png"),
+        (status = 200, description = "The picture", content_type = "image/*"),
         (status = 404, description = "There is no such session"),
         (status = 410, description = "The session has ended"),
     ),

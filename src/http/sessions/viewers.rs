@@ -34,6 +34,7 @@ enum Asked {
 
 /// The body of the request.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ViewerRequest)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     /// `watch` or `control`.
@@ -132,6 +133,7 @@ fn shown(ticket: &Ticket) -> Value {
     responses(
         (status = 200, description = "`tickets` and `connected`"),
         (status = 404, description = "There is no such session"),
+        (status = 410, description = "The session has ended"),
     ),
 )]
 pub async fn list(

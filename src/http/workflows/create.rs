@@ -7,19 +7,18 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::dialect::Dialect;
 use super::{refused, shown};
 use crate::db::{self, DbError};
 use crate::domain::ids::WorkflowPermanentId;
 use crate::domain::run::WorkflowRecord;
-use crate::http::body::{PathId, RawBody, parse};
+use crate::http::body::{PathId, Query, RawBody, parse};
 use crate::http::caller::Caller;
+use crate::http::dialect::Dialect;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::idempotency::Once;
 use crate::http::problem::Problem;
 use crate::workflow::definition::Workflow;
-use crate::workflow::dialect::reveal;
 
 /// How often another version is numbered anew because another writer was first.
 const TRIES: usize = 5;
@@ -42,11 +41,8 @@ pub struct Request {
 impl Request {
     fn read(self) -> Result<Workflow, Problem> {
         match (self.json_definition, self.yaml_definition) {
-            (Some(mut json), _) => {
-                reveal(&mut json);
-                Workflow::from_json(&json)
-                    .map_err(|errors| refused(errors, Some("json_definition")))
-            }
+            (Some(json), _) => Workflow::from_json(&json)
+                .map_err(|errors| refused(errors, Some("json_definition"))),
             (None, Some(yaml)) => Workflow::from_yaml(&yaml)
                 .map_err(|errors| refused(errors, Some("yaml_definition"))),
             (None, None) => {
@@ -100,11 +96,13 @@ pub async fn create_from_text(
     caller: Caller,
     RawBody(body): RawBody,
     request: HttpRequest,
+    dialect: Dialect,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let once = Once::of(caller, &request, "POST /v1/workflows", &body, &front)?;
     let workflow = read_text(&body)?;
-    once.answer(async move { insert_first(&front, caller, workflow).await }).await
+    let insert = async move { insert_first(&front, caller, workflow).await };
+    once.answer(async move { Ok(dialect.show(insert.await?)) }).await
 }
 
 /// Stores another version of a workflow.
@@ -128,18 +126,30 @@ pub async fn update(
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
     let asked: Request = parse(&body)?;
-    let workflow = insert_next(&front, caller, id, asked.read()?).await?;
+    let workflow = insert_next(&front, caller, id, asked.read()?, None).await?;
     Ok(Json(dialect.show(workflow)))
 }
 
-/// `PUT /api/v1/workflows/{id}`: the body is the definition.
+/// The query of `PUT /api/v1/workflows/{id}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Expected {
+    /// The version that the client has edited.
+    expected_version: Option<i32>,
+}
+
+/// `PUT /api/v1/workflows/{id}`: the body is the definition. A client that says which version it has
+/// edited replaces no other.
 pub async fn update_from_text(
     caller: Caller,
     PathId(id): PathId<WorkflowPermanentId>,
+    Query(Expected { expected_version }): Query<Expected>,
     RawBody(body): RawBody,
+    dialect: Dialect,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
-    insert_next(&front, caller, id, read_text(&body)?).await.map(Json)
+    let workflow = insert_next(&front, caller, id, read_text(&body)?, expected_version).await?;
+    Ok(Json(dialect.show(workflow)))
 }
 
 fn record(
@@ -183,9 +193,18 @@ async fn insert_next(
     caller: Caller,
     id: WorkflowPermanentId,
     workflow: Workflow,
+    expected: Option<i32>,
 ) -> Result<Value, ApiError> {
     for _ in 0..TRIES {
         let latest = super::latest(front, caller.organization, id).await?;
+        if let Some(expected) = expected.filter(|expected| *expected != latest.version) {
+            let detail = format!(
+                "version {expected} was edited, and the workflow is in version {} by now: read it again",
+                latest.version,
+            );
+            let problem = Problem::new(StatusCode::CONFLICT, "workflow_version_conflict", detail);
+            return Err(problem.into());
+        }
         let version = latest.version.saturating_add(1);
         let mut next = record(front, caller, Some(id), version, workflow.clone());
         unmask(&mut next.settings, &latest.settings);

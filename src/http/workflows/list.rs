@@ -6,13 +6,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
 
-use super::dialect::Dialect;
 use super::shown;
 use crate::db::workflows::Filter;
 use crate::db::{self, Page};
 use crate::domain::run::WorkflowRecord;
-use crate::http::body::Query;
+use crate::http::body::{LAST_PAGE, Query};
 use crate::http::caller::Caller;
+use crate::http::dialect::Dialect;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
@@ -27,8 +27,10 @@ const LARGEST_PAGE: u32 = 1000;
 #[serde(default)]
 pub struct Wish {
     /// Which page, from 1.
+    #[param(minimum = 1, maximum = 1000000)]
     page: u32,
     /// How many workflows a page has, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000)]
     page_size: u32,
     /// Only those that have this in the title or in the id.
     search_key: Option<String>,
@@ -42,6 +44,8 @@ pub struct Wish {
     only_workflows: bool,
     /// Only templates, of which there are none here.
     only_templates: bool,
+    /// Only templates for all organizations, of which there are none here.
+    template: bool,
 }
 
 impl Default for Wish {
@@ -55,6 +59,7 @@ impl Default for Wish {
             only_saved_tasks: false,
             only_workflows: false,
             only_templates: false,
+            template: false,
         }
     }
 }
@@ -62,7 +67,8 @@ impl Default for Wish {
 impl Wish {
     fn page(&self) -> Result<Page, Problem> {
         let mut fields = Fields::of(Part::Query);
-        fields.require("page", self.page, self.page >= 1, "expected 1 or more");
+        let is_page = (1..=LAST_PAGE).contains(&self.page);
+        fields.require("page", self.page, is_page, "expected 1 to 1000000");
         let within = (1..=LARGEST_PAGE).contains(&self.page_size);
         fields.require("page_size", self.page_size, within, "expected 1 to 1000");
         fields.finish()?;
@@ -80,7 +86,10 @@ fn is_saved_task(record: &WorkflowRecord) -> bool {
     path = "/v1/workflows",
     tag = "Workflows",
     params(Wish),
-    responses((status = 200, description = "The workflows", body = Vec<Object>)),
+    responses(
+        (status = 200, description = "The workflows", body = Vec<Object>),
+        (status = 400, description = "The filters contradict each other"),
+    ),
 )]
 pub async fn list(
     caller: Caller,
@@ -93,7 +102,7 @@ pub async fn list(
         let detail = "only_saved_tasks and only_workflows cannot be used together";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "filters_contradict", detail).into());
     }
-    if wish.only_templates {
+    if wish.only_templates || wish.template {
         return Ok(Json(Vec::new()));
     }
     let search = wish.search_key.or(wish.title).filter(|needle| !needle.trim().is_empty());

@@ -5,12 +5,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
 
-use super::dialect::Dialect;
 use super::{latest, shown};
 use crate::db;
 use crate::domain::ids::WorkflowPermanentId;
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
+use crate::http::dialect::Dialect;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;

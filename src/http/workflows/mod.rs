@@ -5,7 +5,6 @@
 
 pub mod create;
 pub mod delete;
-mod dialect;
 pub mod list;
 pub mod look;
 

@@ -1,9 +1,12 @@
 //! What is wrong with a definition, in a form that an editor can point at.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
+
+use super::yaml::pointer;
 
 /// One step on the way from a document's root to a field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -115,6 +118,16 @@ fn first(errors: &[FieldError]) -> String {
 }
 
 impl DefinitionErrors {
+    /// The same with the line of each field, of the lines of nodes by JSON pointer.
+    pub(super) fn at_lines(mut self, lines: &HashMap<String, usize>) -> Self {
+        for error in &mut self.0 {
+            let place =
+                error.path.iter().fold(String::new(), |at, part| pointer(&at, &part.to_string()));
+            error.line = lines.get(&place).copied();
+        }
+        self
+    }
+
     /// The list `detail` of a 422.
     pub fn detail(&self, prefix: &[&str]) -> Value {
         self.0.iter().map(|error| error.detail(prefix)).collect()

@@ -18,6 +18,7 @@ mod tests;
 
 use serde_json::Value;
 
+use super::dialect;
 pub use block::{Block, Kind};
 pub use errors::{DefinitionErrors, FieldError, PathPart};
 pub use parameter::{Parameter, ParameterKind, ValueType};
@@ -53,13 +54,17 @@ pub struct Definition {
 }
 
 impl Workflow {
-    /// Reads the value of `json_definition`.
+    /// Reads the value of `json_definition`. Blocks that a client was shown as code are what they
+    /// were before.
     pub fn from_json(document: &Value) -> Result<Self, DefinitionErrors> {
-        reader::Reader::new(None).workflow(document)
+        let mut document = document.clone();
+        dialect::reveal(&mut document)?;
+        reader::Reader::new(None).workflow(&document)
     }
 
     /// Reads the text of `yaml_definition`, or the body of the legacy routes. Labels and keys that
-    /// no template could name are rewritten, and with them what refers to them.
+    /// no template could name are rewritten, and with them what refers to them. Blocks that a client
+    /// was shown as code are what they were before.
     pub fn from_yaml(text: &str) -> Result<Self, DefinitionErrors> {
         let document = yaml::parse(text).map_err(|error| {
             DefinitionErrors(vec![FieldError {
@@ -72,6 +77,7 @@ impl Workflow {
             }])
         })?;
         let mut value = document.value;
+        dialect::reveal(&mut value).map_err(|errors| errors.at_lines(&document.lines))?;
         sanitize::sanitize(&mut value);
         reader::Reader::new(Some(document.lines)).workflow(&value)
     }

@@ -12,6 +12,7 @@
 
 mod clipboard;
 mod lane;
+mod recorder;
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -313,6 +314,9 @@ impl Channel {
                 Err(message) => error(&kind, &message),
             };
             let _ = say.send(answer).await;
+            if kind == "begin-exfiltration" {
+                let _ = say.send(recorder::not_recorded()).await;
+            }
         }
         std::future::pending().await
     }
@@ -366,7 +370,7 @@ impl Channel {
             | "end-exfiltration"
             | "recording-capture-pause"
             | "recording-capture-resume"
-            | "recording-rearm-capture" => Err("this server does not do that".to_owned()),
+            | "recording-rearm-capture" => Err(recorder::NOT_DONE.to_owned()),
             _unknown => Ok(None),
         }
     }

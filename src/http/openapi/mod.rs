@@ -1,5 +1,10 @@
 //! `GET /openapi.json`: the description of the API, made from the endpoints themselves.
 
+mod allow;
+mod answers;
+mod ranges;
+mod rules;
+
 use std::sync::OnceLock;
 
 use actix_web::HttpResponse;
@@ -9,6 +14,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi, SecurityRequirement};
 use utoipa::{Modify, OpenApi as _};
 
+pub use self::allow::methods;
+use self::answers::Problems;
 use super::{
     admin, agent, artifacts, debug_sessions, events, runs, sessions, ui_session, webhooks,
     workflows,
@@ -94,7 +101,8 @@ const KEY: &str = "api_key";
         admin::drain::look,
         admin::drain::end,
     ),
-    modifiers(&Credentials, &Names, &Twins),
+    components(schemas(answers::Body)),
+    modifiers(&Credentials, &Problems, &Names, &Twins),
 )]
 struct Description;
 
@@ -170,7 +178,12 @@ pub fn routes(config: &mut ServiceConfig) {
 /// `GET /openapi.json`. It asks for no key.
 async fn openapi() -> HttpResponse {
     static TEXT: OnceLock<String> = OnceLock::new();
-    let text = TEXT.get_or_init(|| serde_json::to_string(&description()).unwrap_or_default());
+    let text = TEXT.get_or_init(|| {
+        let mut described = serde_json::to_value(description()).unwrap_or_default();
+        rules::add(&mut described);
+        ranges::write_out(&mut described);
+        described.to_string()
+    });
     HttpResponse::Ok().content_type("application/json").body(text.as_str())
 }
 

@@ -5,6 +5,8 @@
 //! parameters. The ids of parameters are made from the workflow's own, so that they are the same at
 //! every reading.
 
+mod defaults;
+
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
@@ -195,6 +197,7 @@ fn shown_block(block: &Block, known: &HashMap<String, Value>) -> Value {
             }
         }
     }
+    defaults::fill(&block.block_type, &mut shown);
     if block.block_type == "send_email" {
         email_secrets(&mut shown, known);
     }

@@ -1,0 +1,122 @@
+//! Routes of the compatible API that this server does not have.
+//!
+//! Each is answered in one of two ways. Where this server has nothing of a kind, what reads that
+//! kind is given the empty answer, which is true and which pages show without an error
+//! ([`empty`]). Everything else is refused with `not_supported` and what to do instead
+//! ([`refused`]).
+//!
+//! The status of a refusal is 404: the generated clients repeat whatever is answered by 500 and
+//! above, or by 408, 409 and 429, and would need three seconds to learn that a route is not here.
+
+mod empty;
+mod refused;
+
+use actix_web::http::{Method, StatusCode};
+use actix_web::{FromRequest as _, HttpRequest};
+use serde_json::Value;
+
+use super::caller::Caller;
+use super::problem::Problem;
+
+/// The answer to a request for a route of the compatible API that is not here.
+#[derive(Debug, Clone, PartialEq)]
+enum Absent {
+    /// There is nothing of this kind.
+    Empty(Value),
+    /// It cannot be done here; what to do instead.
+    Refused(&'static str),
+}
+
+/// The path below the prefix of the API, in parts; `agents` is another name for `workflows`.
+fn parts(path: &str) -> Option<Vec<&str>> {
+    let rest = ["/v1/", "/api/v1/", "/api/v2/"].iter().find_map(|it| path.strip_prefix(it))?;
+    let mut parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
+    if let Some(first) = parts.first_mut().filter(|first| **first == "agents") {
+        *first = "workflows";
+    }
+    Some(parts)
+}
+
+/// Parts of the path that `*` stands for in a pattern that it begins with, and the pattern's length.
+fn matched<'a>(pattern: &str, parts: &[&'a str]) -> Option<(Vec<&'a str>, usize)> {
+    let mut wild = Vec::new();
+    let mut count = 0;
+    for expected in pattern.split('/') {
+        let part = parts.get(count)?;
+        match expected {
+            "*" => wild.push(*part),
+            _ if expected == *part => {}
+            _ => return None,
+        }
+        count += 1;
+    }
+    Some((wild, count))
+}
+
+fn find(method: &Method, path: &str) -> Option<Absent> {
+    let parts = parts(path)?;
+    empty::answer(method, &parts)
+        .map(Absent::Empty)
+        .or_else(|| refused::instead(&parts).map(Absent::Refused))
+}
+
+fn refusal_with(instead: &'static str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_supported", instead)
+}
+
+/// The refusal, if the request is for a route of the compatible API that is not here.
+pub fn refusal(method: &Method, path: &str) -> Option<Problem> {
+    match find(method, path)? {
+        Absent::Empty(_) => None,
+        Absent::Refused(instead) => Some(refusal_with(instead)),
+    }
+}
+
+/// The answer, if the request is for a route of the compatible API that is not here. What is empty is
+/// shown to those who have a key.
+pub async fn answer(request: &HttpRequest) -> Option<Result<Value, Problem>> {
+    Some(match find(request.method(), request.path())? {
+        Absent::Empty(value) => Caller::extract(request).await.map(|_| value),
+        Absent::Refused(instead) => Err(refusal_with(instead)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn routes_of_the_compatible_api_that_are_not_here_say_what_to_do_instead() {
+        let said = |path: &str| refusal(&Method::POST, path).map(|problem| problem.to_string());
+        assert!(said("/v1/run/tasks").unwrap().contains("agent endpoint"));
+        assert!(said("/v1/run/tasks/login").is_some());
+        assert!(said("/v1/browser_profiles/bp_1").is_some());
+        assert!(said("/v1/agents/wpid_1/tags").unwrap().contains("tags"));
+        assert!(said("/api/v1/workflows/wpid_1/schedules/wfs_1/enable").is_some());
+        assert_eq!(said("/v1/run/tasksx"), None);
+        assert_eq!(said("/v1/nothing"), None);
+        assert_eq!(said("/v1/workflows/wpid_1"), None);
+        assert_eq!(said("/tasks"), None);
+        assert_eq!(refusal(&Method::POST, "/v1/run/tasks").unwrap().status, StatusCode::NOT_FOUND);
+    }
+
+    #[test]
+    fn what_reads_things_that_are_not_kept_is_given_none() {
+        let read = |path: &str| match find(&Method::GET, path) {
+            Some(Absent::Empty(value)) => Some(value),
+            Some(Absent::Refused(_)) | None => None,
+        };
+        assert_eq!(read("/v1/credentials"), Some(json!([])));
+        assert_eq!(
+            read("/api/v1/runs/wr_1/tags"),
+            Some(json!({"workflow_run_id": "wr_1", "tags": []}))
+        );
+        assert_eq!(read("/v1/workflow/copilot/chat-history").unwrap()["chat_history"], json!([]));
+        assert_eq!(read("/v1/credentials/cred_1"), None, "one that is named is not there");
+        assert_eq!(find(&Method::POST, "/v1/credentials"), {
+            Some(Absent::Refused(refused::instead(&["credentials"]).unwrap()))
+        });
+    }
+}

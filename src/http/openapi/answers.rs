@@ -1,0 +1,84 @@
+//! Answers that many endpoints have in common, added to the description of each that gives them.
+
+use serde_json::Value;
+use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr};
+use utoipa::{Modify, ToSchema};
+
+use super::operations;
+
+/// The body of every error.
+#[derive(Debug, ToSchema)]
+#[schema(as = Problem)]
+#[expect(dead_code, reason = "it only describes what `Problem::body` makes")]
+pub(super) struct Body {
+    /// For people; a list where fields of the request are at fault.
+    detail: Value,
+    /// Stable, for programs: `session_occupied`.
+    code: String,
+    /// True if the same request may succeed later, unchanged.
+    retryable: bool,
+    /// The request, as in the header `x-request-id` and in the log.
+    request_id: Option<String>,
+}
+
+/// Adds the body of every error, and the errors that no endpoint names for itself.
+pub(super) struct Problems;
+
+impl Modify for Problems {
+    fn modify(&self, api: &mut OpenApi) {
+        for (path, item) in &mut api.paths.paths {
+            for (_, operation) in operations(item) {
+                for (status, description) in common(path, operation) {
+                    let missing = || ResponseBuilder::new().description(description).build().into();
+                    let responses = &mut operation.responses.responses;
+                    responses.entry(status.to_owned()).or_insert_with(missing);
+                }
+                for (status, answer) in &mut operation.responses.responses {
+                    if status.starts_with(['4', '5']) {
+                        describe(answer);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The errors that an operation may answer because of what it reads.
+fn common(path: &str, operation: &Operation) -> Vec<(&'static str, &'static str)> {
+    let reads = |place: &ParameterIn| {
+        operation.parameters.iter().flatten().any(|parameter| match parameter {
+            RefOr::T(parameter) => parameter.parameter_in == *place,
+            RefOr::Ref(_) => false,
+        })
+    };
+    let has_body = operation.request_body.is_some();
+    let mut answers = vec![
+        ("403", "There is no key, or it is not good for this"),
+        (
+            "503",
+            "The server is stopping or draining, or something that it needs is away: try again",
+        ),
+    ];
+    if path.contains('{') {
+        answers.push(("404", "There is nothing of this id"));
+    }
+    if has_body {
+        answers.push(("400", "The body could not be read"));
+        answers.push(("413", "The body is larger than `http.max_body_bytes`"));
+    }
+    if has_body || reads(&ParameterIn::Query) || reads(&ParameterIn::Header) {
+        answers.push(("422", "Fields are at fault; `detail` lists them"));
+    }
+    answers
+}
+
+/// Says that an error's body is a problem.
+fn describe(answer: &mut RefOr<Response>) {
+    let RefOr::T(answer) = answer else { return };
+    if answer.content.is_empty() {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        answer.content.insert("application/json".to_owned(), RefOr::T(content));
+    }
+}

@@ -1,0 +1,201 @@
+//! Blocks of our own, for clients that know only those of the compatible API.
+//!
+//! Such clients choose how to read a block by its type, and fail on an unknown one with the whole
+//! list that it stands in. They are shown a block of our own as a `code` block. Its type and its
+//! fields stand as YAML in the text of its code ([`text`]), because that is what a client's form
+//! keeps; a definition that comes back with such a text has the block that the text describes.
+//!
+//! | reader | blocks that it is shown as code | what else such a block has |
+//! |---|---|---|
+//! | [`Reader::Whole`] | those whose type the compatible API does not have | all its fields, and its type as `greenroom_block_type` |
+//! | [`Reader::Forms`] | those, and those with fields that the forms would lose ([`forms`]) | what the form of a code block keeps |
+
+mod forms;
+mod text;
+
+use serde_json::{Map, Value};
+
+use super::definition::{DefinitionErrors, FieldError, PathPart};
+
+/// The name by which a block that is shown as code says what it is.
+pub const OWN_TYPE: &str = "greenroom_block_type";
+
+/// Fields of any block that the form of a code block keeps.
+const KEPT: &[&str] = &[
+    "label",
+    "next_block_label",
+    "continue_on_failure",
+    "next_loop_on_failure",
+    "ignore_workflow_system_prompt",
+    "error_code_mapping",
+    "parameter_keys",
+];
+
+/// Fields that an answer adds to every block.
+const ADDED: &[&str] = &["parameters", "output_parameter"];
+
+/// A stored definition is not nested more deeply than this.
+const DEEPEST: usize = 100;
+
+/// The use that a client makes of the blocks that it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// It keeps every field of a block, known or not: a generated client.
+    Whole,
+    /// It keeps the fields that its forms have: the compatible API's own front end.
+    Forms,
+}
+
+/// True for the types of blocks that the compatible API has.
+pub fn is_shared(block_type: &str) -> bool {
+    forms::of(block_type).is_some()
+}
+
+/// Rewrites a workflow's answer so that `reader` can read every block and send it back.
+pub fn disguise(workflow: &mut Value, reader: Reader) {
+    let blocks = workflow.pointer_mut("/workflow_definition/blocks");
+    if let Some(Value::Array(blocks)) = blocks {
+        for block in blocks {
+            disguise_block(block, reader);
+        }
+    }
+}
+
+fn disguise_block(block: &mut Value, reader: Reader) {
+    let Some(block) = block.as_object_mut() else { return };
+    if let Some(Value::Array(body)) = block.get_mut("loop_blocks") {
+        for inner in body {
+            disguise_block(inner, reader);
+        }
+    }
+    let Some(own) = block.get("block_type").and_then(Value::as_str).map(str::to_owned) else {
+        return;
+    };
+    let is_readable = match forms::of(&own) {
+        None => false,
+        Some(_) if reader == Reader::Whole => true,
+        Some(form) => form.keeps(block),
+    };
+    if is_readable {
+        return;
+    }
+    let code = text::write(&own, &fields(block));
+    if reader == Reader::Forms {
+        block.retain(|name, _| KEPT.contains(&name.as_str()) || ADDED.contains(&name.as_str()));
+    }
+    block.insert("block_type".to_owned(), "code".into());
+    block.insert("code".to_owned(), code.into());
+    block.insert(OWN_TYPE.to_owned(), own.into());
+}
+
+/// The fields that only the text of the code can carry.
+fn fields(block: &Map<String, Value>) -> Map<String, Value> {
+    let is_default = |name: &str, value: &Value| match name {
+        "disable_cache" => *value == Value::Bool(false),
+        "model" => value.is_null(),
+        _ => false,
+    };
+    let elsewhere = |name: &str| {
+        name == "block_type" || KEPT.contains(&name) || ADDED.contains(&name) || name == OWN_TYPE
+    };
+    let carried = block.iter().filter(|(name, value)| !elsewhere(name) && !is_default(name, value));
+    carried.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Puts the blocks that were shown as code back into a workflow that a client sends.
+///
+/// # Errors
+///
+/// One for each text that is marked as a block and describes none.
+pub fn reveal(workflow: &mut Value) -> Result<(), DefinitionErrors> {
+    let mut revealing = Revealing { errors: Vec::new(), found: false };
+    let path = ["workflow_definition".into(), "blocks".into()];
+    revealing.list(workflow.pointer_mut("/workflow_definition/blocks"), &path);
+    if revealing.found && deeper_than(workflow, DEEPEST) {
+        let message = format!("the definition is nested more deeply than {DEEPEST} levels");
+        revealing.refuse(&[], None, message);
+    }
+    let Revealing { errors, .. } = revealing;
+    if errors.is_empty() { Ok(()) } else { Err(DefinitionErrors(errors)) }
+}
+
+struct Revealing {
+    errors: Vec<FieldError>,
+    found: bool,
+}
+
+impl Revealing {
+    fn list(&mut self, blocks: Option<&mut Value>, path: &[PathPart]) {
+        let Some(Value::Array(blocks)) = blocks else { return };
+        for (index, block) in blocks.iter_mut().enumerate() {
+            let Some(block) = block.as_object_mut() else { continue };
+            let place: Vec<PathPart> =
+                path.iter().cloned().chain([PathPart::Index(index)]).collect();
+            let inner: Vec<PathPart> =
+                place.iter().cloned().chain(["loop_blocks".into()]).collect();
+            self.list(block.get_mut("loop_blocks"), &inner);
+            self.block(block, &place);
+        }
+    }
+
+    fn block(&mut self, block: &mut Map<String, Value>, place: &[PathPart]) {
+        let named = match block.remove(OWN_TYPE) {
+            Some(Value::String(own)) => Some(own),
+            Some(_) | None => None,
+        };
+        let code = block.get("code").and_then(Value::as_str).unwrap_or_default();
+        if !text::is_marked(code) {
+            if let Some(own) = named {
+                if code.is_empty() {
+                    block.remove("code");
+                }
+                block.insert("block_type".to_owned(), own.into());
+            }
+            return;
+        }
+        self.found = true;
+        let mut described = match text::read(code) {
+            Ok(described) => described,
+            Err(message) => {
+                let place: Vec<PathPart> = place.iter().cloned().chain(["code".into()]).collect();
+                let label = block.get("label").and_then(Value::as_str).map(str::to_owned);
+                return self.refuse(&place, label, message);
+            }
+        };
+        // A client that names the type has kept all fields and may have changed them; the text is
+        // older then. Of other clients only the text and what a form keeps is of this block.
+        for (name, value) in block.iter() {
+            let is_code = ["block_type", "code"].contains(&name.as_str());
+            let kept = KEPT.contains(&name.as_str());
+            if kept && !value.is_null() && (name == "label" || !described.contains_key(name))
+                || named.is_some() && !is_code
+            {
+                described.insert(name.clone(), value.clone());
+            }
+        }
+        *block = described;
+    }
+
+    fn refuse(&mut self, place: &[PathPart], block: Option<String>, message: String) {
+        self.errors.push(FieldError {
+            path: place.to_vec(),
+            block,
+            line: None,
+            code: "block_text_invalid",
+            message,
+            input: Value::Null,
+        });
+    }
+}
+
+fn deeper_than(value: &Value, levels: usize) -> bool {
+    let Some(levels) = levels.checked_sub(1) else { return true };
+    match value {
+        Value::Array(values) => values.iter().any(|value| deeper_than(value, levels)),
+        Value::Object(members) => members.values().any(|value| deeper_than(value, levels)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
