@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
@@ -59,11 +60,14 @@ pub(super) struct Busy {
     used: Option<(Instant, HashMap<i32, u128>)>,
 }
 
+/// A question under way. Never locked: the mutex makes a page that is asked shareable.
+type Question = Mutex<BoxFuture<'static, Result<Value, CdpError>>>;
+
 #[derive(Default)]
 struct Page {
     session: Option<String>,
     /// A question under way.
-    asked: Option<(Instant, BoxFuture<'static, Result<Value, CdpError>>)>,
+    asked: Option<(Instant, Question)>,
     has_answered: bool,
     guesses: u32,
     times: u32,
@@ -95,14 +99,14 @@ impl Page {
             } else {
                 limit
             };
-            match answer.now_or_never() {
+            match answer.get_mut().now_or_never() {
                 None if now - *since < limit => return State::Fine,
                 None => return State::Silent,
                 Some(answer) => self.has_answered |= answer.is_ok(),
             }
         }
         let ask = connection.call(Some(session), "Runtime.getIsolateId", json!({}));
-        self.asked = Some((now, Box::pin(ask)));
+        self.asked = Some((now, Mutex::new(Box::pin(ask))));
         State::Fine
     }
 

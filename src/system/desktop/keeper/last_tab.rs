@@ -88,7 +88,8 @@ impl Watch {
         }
         let mut lost = vec!["the page, and what was typed into it".to_owned()];
         if let Some(known) = &self.known {
-            let put_back = known.of_the_session().put_cookies_back(connection, &mut lost);
+            let of_the_session = known.of_the_session();
+            let put_back = of_the_session.put_cookies_back(connection, &mut lost);
             if timeout(PUT_BACK, put_back).await.is_err() {
                 lost.push("cookies: the browser did not answer".to_owned());
             }
