@@ -80,7 +80,8 @@ export function renderLink(
     show(element("veil-retry"), refused || (waiting && link.until - Date.now() > 1500));
 }
 
-export function renderControl(control: Control): void {
+/** `driven` is whether the session is held by a run or a client; null when that is not known yet. */
+export function renderControl(control: Control, driven: boolean | null): void {
     const asking = isAsking(control);
     const everybody = control.channel === "absent" && control.role !== "watch";
     const holder = everybody ? "everyone" : control.holder;
@@ -88,11 +89,11 @@ export function renderControl(control: Control): void {
     const badge = element("control");
     badge.dataset["holder"] = holder;
 
-    let word = "The agent is driving";
+    let word = driven ? "The agent is driving" : "Nobody is driving";
     if (everybody) word = "Everybody here can type";
     else if (control.holder === "you") word = "You have control";
     else if (control.holder === "other") word = `${control.name ?? "Somebody else"} has control`;
-    else if (control.channel === "unknown") word = "Watching";
+    else if (control.channel === "unknown" || driven === null) word = "Watching";
     else if (control.channel === "shut") word = "Turned away";
     if (asking) word = "Asking for control";
     else if (control.refused) word = control.refused;

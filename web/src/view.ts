@@ -24,7 +24,7 @@ import { KEYS, relay } from "./keyboard";
 import { type Link, Screen } from "./screen";
 import { Stills } from "./stills";
 import { renderControl, renderEnd, renderLink, renderPage, renderSession, renderTime } from "./render";
-import { isFinal } from "./text";
+import { isFinal, occupant } from "./text";
 
 /** Failures to connect after which other pictures take the live one's place. */
 const TRIES_BEFORE_STILLS = 2;
@@ -166,6 +166,7 @@ class View {
         if (this.#ended) return;
         if (this.#session) {
             renderSession(this.#session, this.#run);
+            this.#renderControl();
             if (isFinal(this.#session)) {
                 this.#end(null);
                 return;
@@ -259,6 +260,10 @@ class View {
         renderLink(this.#screen.link, pictures, this.#hand.ready, this.#session?.status ?? null);
     }
 
+    #renderControl(): void {
+        renderControl(this.#control, this.#session && occupant(this.#session) !== null);
+    }
+
     /** Presses and lets go of one key, by its X keysym. */
     #press(keysym: number): void {
         if (this.#hand.ready) this.#hand.press(keysym);
@@ -273,7 +278,7 @@ class View {
         this.#screen.viewOnly = !mayType(this.#control);
         const got = mayType(this.#control) && !mayType(before);
         if (got && this.#control.holder === "you") this.#screen.focus();
-        renderControl(this.#control);
+        this.#renderControl();
         this.#renderLink();
         this.#clipboard.allow(mayType(this.#control), this.#control.channel === "open");
     }

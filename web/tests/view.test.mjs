@@ -97,6 +97,9 @@ test("without a key it asks for one, and again when that is wrong", async () => 
 test("control is taken, used, and handed back", async () => {
     const page = await watching();
     await holder(page, "agent");
+    await eventually(async () =>
+        assert.equal(await page.textContent("#control-word"), "Nobody is driving"),
+    );
     await clickPicture(page, 0.5, 0.5);
     assert.equal(pointers().length, 0, "a click went out without control");
 
@@ -735,6 +738,7 @@ test("it shows the page, the tabs, the occupant, the block and the time", async 
     const shows = (selector, text) =>
         eventually(async () => assert.equal(await page.textContent(selector), text));
     await shows("#occupant", "Lamps · search");
+    await shows("#control-word", "The agent is driving");
     await shows("#status-word", "On stage");
     await shows("#page-title", "Footlights");
     await shows("#page-url", "127.0.0.1:9000/products.html");
