@@ -7,11 +7,22 @@ use super::event::{Button, Key, KeyKind, Mouse, MouseKind};
 /// More keys than hands can hold.
 const MOST_KEYS: usize = 32;
 
-/// The keys and the button that are down.
+/// The keys and the button that are down, all in one page.
 #[derive(Debug, Default)]
 pub(super) struct Held {
+    /// Its flat session; empty before the first key.
+    page: String,
     keys: Vec<Key>,
     button: Option<Mouse>,
+}
+
+/// A call of DevTools that lets go of something.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Release {
+    /// The flat session of the page in which it is down.
+    pub page: String,
+    pub method: &'static str,
+    pub params: Value,
 }
 
 impl Held {
@@ -40,14 +51,25 @@ impl Held {
         }
     }
 
-    /// The calls of DevTools that let go of everything, the newest key first.
-    pub fn releases(&mut self) -> Vec<(&'static str, Value)> {
+    /// Goes on in `page`, and returns what lets go of all that is down in another.
+    pub fn in_page(&mut self, page: &str) -> Vec<Release> {
+        if self.page == page {
+            return Vec::new();
+        }
+        let releases = self.releases();
+        page.clone_into(&mut self.page);
+        releases
+    }
+
+    /// Returns what lets go of everything, the newest key first, in the page where it went down.
+    pub fn releases(&mut self) -> Vec<Release> {
+        let release = |method, params| Release { page: self.page.clone(), method, params };
         let keys = self.keys.drain(..).rev();
         let mut releases: Vec<_> =
-            keys.map(|key| ("Input.dispatchKeyEvent", key.released().params())).collect();
+            keys.map(|key| release("Input.dispatchKeyEvent", key.released().params())).collect();
         if let Some(held) = self.button.take() {
             let released = Mouse { event_type: MouseKind::Released, ..held };
-            releases.push(("Input.dispatchMouseEvent", released.params()));
+            releases.push(release("Input.dispatchMouseEvent", released.params()));
         }
         releases
     }
@@ -76,11 +98,28 @@ mod tests {
         let releases = held.releases();
         let told: Vec<_> = releases
             .iter()
-            .map(|(_, params)| {
+            .map(|Release { params, .. }| {
                 (params["type"].as_str().unwrap(), params["key"].as_str(), params["x"].as_f64())
             })
             .collect();
         assert_eq!(told, [("keyUp", Some("Shift"), None), ("mouseReleased", None, Some(9.0))]);
         assert!(held.releases().is_empty());
+    }
+
+    #[test]
+    fn what_went_down_in_a_page_is_let_go_in_that_page() {
+        let shift = json!({ "eventType": "rawKeyDown", "key": "Shift", "code": "ShiftLeft" });
+        let press = |held: &mut Held| held.key(&serde_json::from_value(shift.clone()).unwrap());
+        let pages = |releases: Vec<Release>| {
+            releases.into_iter().map(|release| release.page).collect::<Vec<_>>()
+        };
+        let mut held = Held::default();
+        assert!(held.in_page("one").is_empty());
+        press(&mut held);
+        assert!(held.in_page("one").is_empty());
+        assert_eq!(pages(held.in_page("two")), ["one"], "another page came into view");
+        press(&mut held);
+        // Whether or not anybody knows which page is in view by now.
+        assert_eq!(pages(held.releases()), ["two"]);
     }
 }

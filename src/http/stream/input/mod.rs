@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, debug, info_span};
 
 use self::event::Event;
-use self::held::Held;
+use self::held::{Held, Release};
 use super::line::Line;
 use super::pages::Pages;
 use super::subject::Subject;
@@ -315,21 +315,17 @@ impl Driving {
             Event::GoBack => return self.travel(-1),
             Event::GoForward => return self.travel(1),
             Event::Reload => ("Page.reload", json!({})),
-            Event::Mouse(mouse) => match mouse.allowed(&self.front.policy) {
-                Some(mouse) => {
-                    self.held.mouse(&mouse);
-                    ("Input.dispatchMouseEvent", mouse.params())
-                }
-                None => return Ok(None),
-            },
+            Event::Mouse(mouse) => {
+                let Some(mouse) = mouse.allowed(&self.front.policy) else { return Ok(None) };
+                self.hold_in_view().await?.mouse(&mouse);
+                ("Input.dispatchMouseEvent", mouse.params())
+            }
             Event::Wheel(wheel) => ("Input.dispatchMouseEvent", wheel.params()),
-            Event::Key(key) => match key.allowed(&self.front.policy) {
-                Some(key) => {
-                    self.held.key(&key);
-                    ("Input.dispatchKeyEvent", key.params())
-                }
-                None => return Ok(None),
-            },
+            Event::Key(key) => {
+                let Some(key) = key.allowed(&self.front.policy) else { return Ok(None) };
+                self.hold_in_view().await?.key(&key);
+                ("Input.dispatchKeyEvent", key.params())
+            }
         };
         let page = self.in_view().await?;
         let sent = self.pages.send(&page, method, params);
@@ -367,11 +363,23 @@ impl Driving {
         Ok(None)
     }
 
-    /// Leaves nothing pressed in the page.
+    /// What is held in the page in view, with nothing left pressed in another.
+    async fn hold_in_view(&mut self) -> Result<&mut Held, Close> {
+        let page = self.in_view().await?;
+        let releases = self.held.in_page(&page);
+        self.send_all(releases);
+        Ok(&mut self.held)
+    }
+
+    /// Leaves nothing pressed.
     fn let_go(&mut self) {
-        let Some((page, _)) = &self.page else { return };
-        for (method, params) in self.held.releases() {
-            self.pages.tell(page, method, params);
+        let releases = self.held.releases();
+        self.send_all(releases);
+    }
+
+    fn send_all(&self, releases: Vec<Release>) {
+        for Release { page, method, params } in releases {
+            self.pages.tell(&page, method, params);
         }
     }
 }
