@@ -31,8 +31,8 @@ pub struct Settings {
     /// What the compatible API's own viewers are told to use: `vnc`, or `cdp` for screencasts and
     /// input over DevTools. Both are served in any case.
     pub streaming: Streaming,
-    /// What nobody who has taken control can press: `ctrl+o`, which opens a dialog of the machine's
-    /// files, unless others are named.
+    /// What nobody who has taken control can press. The default is what reaches beyond the pages: dialogs
+    /// for the machine's files, printing, and the developer tools.
     pub refused_chords: Vec<Chord>,
     /// Whether who has taken control may click with the right button.
     pub right_click: bool,
@@ -90,7 +90,7 @@ impl Default for Settings {
             max_body_bytes: 8 * 1024 * 1024,
             max_event_streams: 500,
             streaming: Streaming::Vnc,
-            refused_chords: vec![Chord::open_file()],
+            refused_chords: Chord::refused_by_default(),
             right_click: false,
             clipboard: ClipboardWay::Both,
             clipboard_bytes: Clipboard::MOST_BYTES,
@@ -196,6 +196,7 @@ mod tests {
     fn who_has_control_is_refused_what_is_named_and_what_is_no_chord_is_not_taken() {
         let default = Settings::default().policy();
         assert_eq!(default, Policy::default());
+        assert_eq!(default.refused_chords.len(), 8);
         let given =
             serde_json::json!({ "refused_chords": ["F12", "Ctrl+Shift+I"], "right_click": true });
         let policy = serde_json::from_value::<Settings>(given).unwrap().policy();

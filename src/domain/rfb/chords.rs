@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::keysym::{canonical, character, is_shifted, place, position, unshifted};
+
 /// A modifier, on whichever side of the keyboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Modifier {
@@ -70,15 +72,17 @@ pub struct NoChord(String);
 
 /// A key as a viewer names it: by keysym, by XT scancode, or by both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key {
-    pub(super) keysym: u32,
-    pub(super) scancode: Option<u32>,
+pub struct Key {
+    /// What it gives; 0 where that is not known.
+    pub keysym: u32,
+    /// Where it is.
+    pub scancode: Option<u32>,
 }
 
 impl Key {
     /// Whether it is the same key of the server's keyboard. The scancode decides where there is
     /// one: so do the servers that read it.
-    pub(super) fn same(self, other: Self) -> bool {
+    pub fn same(self, other: Self) -> bool {
         match (self.scancode, other.scancode) {
             (Some(one), Some(other)) => one == other,
             (None, None) => self.keysym == other.keysym,
@@ -106,11 +110,12 @@ impl Key {
         )
     }
 
-    /// Whether the server presses Shift for it by itself: it is asked for what a key gives with Shift.
-    fn implies_shift(self) -> bool {
-        let char = char::from_u32(self.keysym);
-        self.scancode.is_none()
-            && char.is_some_and(|char| ROWS.iter().any(|(_, _, shifted)| shifted.contains(char)))
+    /// True if Shift is pressed for it without having been asked for: it is asked for what a key gives
+    /// with Shift. Beside another modifier, a letter is pressed as it is.
+    fn implies_shift(self, chord: &Chord) -> bool {
+        let alone = chord.modifiers.iter().all(|modifier| *modifier == Modifier::Shift);
+        let implies = |char: char| is_shifted(char) && (alone || !char.is_ascii_alphabetic());
+        character(self.keysym).is_some_and(implies)
     }
 
     fn has(self, cap: Cap) -> bool {
@@ -119,26 +124,20 @@ impl Key {
             Cap::Char(char) => {
                 let keypad =
                     KEYPAD.iter().any(|(keysym, it)| *keysym == self.keysym && *it == char);
-                let keysym = char::from_u32(self.keysym).map(unshifted);
-                keysym == Some(char) || keypad || position(char).is_some_and(scancode_is)
+                let given = character(self.keysym).map(unshifted);
+                let there = position(char);
+                let by_place = there.is_some_and(scancode_is)
+                    || (there.is_some() && place(self.keysym) == there);
+                given == Some(char) || keypad || by_place
             }
             Cap::Named(name) => NAMED.iter().any(|(it, keysyms, scancodes)| {
                 *it == name
-                    && (keysyms.contains(&self.keysym)
+                    && (keysyms.contains(&canonical(self.keysym))
                         || scancodes.iter().any(|code| scancode_is(*code)))
             }),
         }
     }
 }
-
-/// XT scancodes of the first key in each row of an American keyboard, which is what the X server has,
-/// and what its keys give without Shift and with it.
-const ROWS: [(u32, &str, &str); 4] = [
-    (0x02, "1234567890-=", "!@#$%^&*()_+"),
-    (0x10, "qwertyuiop[]", "QWERTYUIOP{}"),
-    (0x1e, "asdfghjkl;'`", "ASDFGHJKL:\"~"),
-    (0x2b, "\\zxcvbnm,./", "|ZXCVBNM<>?"),
-];
 
 /// Keysyms of the keypad, and what they give.
 const KEYPAD: [(u32, char); 14] = [
@@ -157,21 +156,6 @@ const KEYPAD: [(u32, char); 14] = [
     (0xffae, '.'),
     (0xffaf, '/'),
 ];
-
-/// Where the key is that gives this character without Shift.
-fn position(char: char) -> Option<u32> {
-    ROWS.iter().find_map(|(first, row, _)| {
-        row.chars().zip(*first..).find_map(|(it, code)| (it == char).then_some(code))
-    })
-}
-
-/// What the same key gives without Shift.
-fn unshifted(char: char) -> char {
-    let other = ROWS.iter().find_map(|(_, row, shifted)| {
-        row.chars().zip(shifted.chars()).find_map(|(it, up)| (up == char).then_some(it))
-    });
-    other.unwrap_or_else(|| char.to_ascii_lowercase())
-}
 
 /// Keys with a name, by their keysyms (X11's `keysymdef.h`, those of the keypad too) and by their XT
 /// scancodes; those with the prefix e0 have the highest bit set in its place.
@@ -206,16 +190,22 @@ const NAMED: [(&str, &[u32], &[u32]); 27] = [
 ];
 
 impl Chord {
-    /// Ctrl+O, by which Chromium asks for a file of the machine.
-    pub fn open_file() -> Self {
-        Self { modifiers: vec![Modifier::Control], key: Cap::Char('o') }
+    /// The chords that are refused by default, because they reach beyond the pages: dialogs for files of
+    /// the machine (Ctrl+O, Ctrl+S), the print preview (Ctrl+P), the developer tools (F12, Ctrl+Shift+I,
+    /// J and C) and a page's source (Ctrl+U).
+    pub fn refused_by_default() -> Vec<Self> {
+        let of = |modifiers: &[Modifier], key| Self { modifiers: modifiers.to_vec(), key };
+        let plain = ['o', 's', 'p', 'u'].map(|key| of(&[Modifier::Control], Cap::Char(key)));
+        let shifted =
+            ['i', 'j', 'c'].map(|key| of(&[Modifier::Control, Modifier::Shift], Cap::Char(key)));
+        plain.into_iter().chain(shifted).chain([of(&[], Cap::Named("f12"))]).collect()
     }
 
     /// Whether the chord is complete when `keys` are down, in whichever order they went down: the
     /// X server repeats a key that is held, also with a modifier that came later.
     pub(super) fn is_complete(&self, keys: impl Iterator<Item = Key> + Clone) -> bool {
         let held = |modifier: Modifier, completing: Key| {
-            (modifier == Modifier::Shift && completing.implies_shift())
+            (modifier == Modifier::Shift && completing.implies_shift(self))
                 || keys.clone().any(|key| modifier.is(key))
         };
         keys.clone()
@@ -253,7 +243,11 @@ impl Chord {
                 is_named || KEY_CODES.iter().any(|(it, number)| *it == name && *number == key_code)
             }
         };
-        let shifted = key.chars().next().is_some_and(|char| unshifted(char) != char);
+        let alone = self.modifiers.iter().all(|modifier| *modifier == Modifier::Shift);
+        let shifted = key
+            .chars()
+            .next()
+            .is_some_and(|char| is_shifted(char) && (alone || !char.is_ascii_alphabetic()));
         let held = |modifier: &Modifier| {
             held.contains(modifier) || (*modifier == Modifier::Shift && shifted)
         };
@@ -392,6 +386,19 @@ mod tests {
     }
 
     #[test]
+    fn what_reaches_beyond_the_pages_is_refused_by_default() {
+        let refused = Chord::refused_by_default();
+        let shown: Vec<_> = refused.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown.join(" "),
+            "ctrl+o ctrl+s ctrl+p ctrl+u ctrl+shift+i ctrl+shift+j ctrl+shift+c f12"
+        );
+        for chord in refused {
+            assert_eq!(chord.to_string().parse(), Ok(chord), "as it is read");
+        }
+    }
+
+    #[test]
     fn a_key_is_known_by_its_keysym_by_its_place_and_by_its_name() {
         let by = |keysym, scancode| Key { keysym, scancode };
         let control = by(0xffe3, None);
@@ -403,8 +410,27 @@ mod tests {
         assert!(complete("f12", by(0xffc9, None)));
         assert!(!complete("ctrl+alt+delete", by(0xffff, None)));
 
-        assert!(complete("ctrl+shift+i", by(0x49, None)), "the server presses Shift for it");
+        assert!(!complete("ctrl+shift+i", by(0x49, None)), "Caps Lock");
+        assert!(complete("ctrl+i", by(0x49, None)), "Caps Lock");
+        assert!(complete("ctrl+shift+1", by(0x21, None)), "Shift is pressed for it");
         assert!(!complete("ctrl+shift+i", by(0x69, None)));
+        let shift = by(0xffe1, None);
+        for key in [by(0x49, None), by(0x69, None), by(0, Some(0x17)), by(0x6fb, None)] {
+            let keys = [control, shift, key];
+            assert!(chord("ctrl+shift+i").is_complete(keys.into_iter()), "{key:?}");
+        }
+        for (keysym, sign) in [
+            (0x6dd, "Cyrillic_shcha, where O is"),
+            (0x0100_0449, "the same, by its code point"),
+            (0x0100_006f, "o, by its code point"),
+            (0x0100_004f, "O, by its code point"),
+            (0x7ef, "Greek_omicron"),
+            (0x0100_3150, "a letter of Hangul"),
+        ] {
+            assert!(complete("ctrl+o", by(keysym, None)), "{sign}");
+        }
+        assert!(!complete("ctrl+o", by(0x6cf, None)), "Cyrillic_o, where J is");
+        assert!(complete("ctrl+enter", by(0x0100_000d, None)));
         assert!(complete("ctrl+\\", by(0, Some(0x2b))));
         assert!(complete("ctrl+0", by(0xffb0, None)), "of the keypad");
         assert!(complete("f2", by(0xff92, None)), "of the keypad");
@@ -422,7 +448,10 @@ mod tests {
         assert!(pressed("ctrl+left", "", "", 37));
         assert!(pressed("f12", "F12", "F12", 123));
         assert!(!pressed("f1", "F12", "F12", 123));
-        assert!(pressed("ctrl+shift+i", "I", "KeyI", 73));
+        assert!(!pressed("ctrl+shift+i", "I", "KeyI", 73), "Caps Lock");
+        let both = [Modifier::Control, Modifier::Shift];
+        assert!(chord("ctrl+shift+i").is_pressed("I", "KeyI", 73, &both));
+        assert!(pressed("ctrl+shift+1", "!", "Digit1", 49));
         assert!(chord("alt+left").is_pressed("ArrowLeft", "ArrowLeft", 37, &[Modifier::Alt]));
     }
 }

@@ -91,12 +91,12 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// Both clipboards, a display of fixed size, and what Skyvern refuses: Ctrl+O, which opens a file
-    /// dialog, and the right button.
+    /// Both clipboards, a display of fixed size, and refused are the chords that reach beyond the pages
+    /// and the right button.
     fn default() -> Self {
         Self {
             clipboard: Clipboard::default(),
-            refused_chords: vec![Chord::open_file()],
+            refused_chords: Chord::refused_by_default(),
             refused_buttons: RIGHT_BUTTON,
             resize: false,
         }

@@ -24,12 +24,13 @@
 mod chords;
 mod gate;
 mod handshake;
+pub mod keysym;
 mod message;
 mod parser;
 #[cfg(test)]
 mod tests;
 
-pub use chords::{Chord, Modifier, NoChord};
+pub use chords::{Chord, Key, Modifier, NoChord};
 pub use gate::{Clipboard, Dropped, Gate, Policy, RIGHT_BUTTON, Role, Verdict};
 pub use handshake::{
     Connecting, HandshakeError, ServerInit, Step, VERSION, Viewing, vnc_authentication,

@@ -1,0 +1,154 @@
+//! Keysyms: one number for each sign, and the key of an American keyboard where a sign stands.
+
+use xkeysym::{Keysym, key};
+
+/// Marks a keysym that is a code point of Unicode.
+const UNICODE: u32 = 0x0100_0000;
+
+/// XT scancodes of the first key in each row of an American keyboard, which is what the X server has,
+/// and what its keys give without Shift and with it.
+const ROWS: [(u32, &str, &str); 4] = [
+    (0x02, "1234567890-=", "!@#$%^&*()_+"),
+    (0x10, "qwertyuiop[]", "QWERTYUIOP{}"),
+    (0x1e, "asdfghjkl;'`", "ASDFGHJKL:\"~"),
+    (0x2b, "\\zxcvbnm,./", "|ZXCVBNM<>?"),
+];
+
+/// Where letters of other scripts stand: keys of the American keyboard, and what they give in the usual
+/// layout of a language.
+const LAYOUTS: [(&str, &str); 9] = [
+    // Russian, Belarusian and Ukrainian.
+    ("`qwertyuiop[]asdfghjkl;'zxcvbnm,.", "ёйцукенгшщзхъфывапролджэячсмитьбю"),
+    ("]s'\\o", "їієґў"),
+    // Serbian and Macedonian, where they differ.
+    ("qw]j'x", "љњђјћџ"),
+    // Greek.
+    ("wertyuiopasdfghjklzxcvbnm", "ςερτυθιοπασδφγηξκλζχψωβνμ"),
+    // Hebrew.
+    ("ertyuiopasdfghjkl;zxcvbnm,.", "קראטוןםפשדגכעיחלךףזסבהנמצתץ"),
+    // Arabic and Persian.
+    ("qwertyuiop[]asdfghjkl;'zxcvnm,./`", "ضصثقفغعهخحجدشسيبلاتنمكطئءؤرىةوزظذ"),
+    ("d;'m]", "یکگپچ"),
+    // Thai (Kedmanee).
+    ("4567890-=qwertyuiop[]asdfghjkl;'zxcvbnm,./\\", "ภถุึคตจขชๆไำพะัีรนยบลฟหกดเ้่าสวงผปแอิืทมใฝฃ"),
+    // Korean (two sets).
+    ("qwertyuiopasdfghjklzxcvbnm", "ㅂㅈㄷㄱㅅㅛㅕㅑㅐㅔㅁㄴㅇㄹㅎㅗㅓㅏㅣㅋㅌㅊㅍㅠㅜㅡ"),
+];
+
+/// Returns the one keysym for what `keysym` means: many signs have two, one of the sets of former days
+/// and one of Unicode. What gives no sign, such as an arrow or a key of the keypad, stays as it is.
+pub fn canonical(keysym: u32) -> u32 {
+    if (0xff00..=0xffff).contains(&keysym) {
+        return keysym;
+    }
+    let Some(char) = Keysym::new(keysym).key_char() else { return keysym };
+    match u32::from(char) {
+        0x08 => key::BackSpace,
+        0x09 => key::Tab,
+        0x0a | 0x0d => key::Return,
+        0x1b => key::Escape,
+        0x7f => key::Delete,
+        point @ (0x20..=0x7e | 0xa0..=0xff) => point,
+        point => UNICODE | point,
+    }
+}
+
+/// Returns the character that a keysym gives, unless it is a key of the keypad or has a name instead.
+pub fn character(keysym: u32) -> Option<char> {
+    let point = match canonical(keysym) {
+        point @ (0x20..=0x7e | 0xa0..=0xff) => point,
+        keysym @ 0x0100_0000..=0x0110_ffff => keysym - UNICODE,
+        _named => return None,
+    };
+    char::from_u32(point).filter(|char| !char.is_control())
+}
+
+/// Returns the XT scancode of the key that gives `keysym` on an American keyboard, or on that of the
+/// language to whose script it belongs.
+pub fn place(keysym: u32) -> Option<u32> {
+    let char = character(keysym)?;
+    let lower = char.to_lowercase().next().unwrap_or(char);
+    position(unshifted(char)).or_else(|| {
+        LAYOUTS.iter().find_map(|(keys, letters)| {
+            let mut pairs = keys.chars().zip(letters.chars());
+            pairs.find_map(|(key, letter)| (letter == lower).then(|| position(key)).flatten())
+        })
+    })
+}
+
+/// Returns the XT scancode of the key that gives this character without Shift.
+pub(super) fn position(char: char) -> Option<u32> {
+    ROWS.iter().find_map(|(first, row, _)| {
+        row.chars().zip(*first..).find_map(|(it, code)| (it == char).then_some(code))
+    })
+}
+
+/// Returns what the same key gives without Shift.
+pub(super) fn unshifted(char: char) -> char {
+    let other = ROWS.iter().find_map(|(_, row, shifted)| {
+        row.chars().zip(shifted.chars()).find_map(|(it, up)| (up == char).then_some(it))
+    });
+    other.unwrap_or_else(|| char.to_ascii_lowercase())
+}
+
+/// True for a sign that an American keyboard gives with Shift only.
+pub(super) fn is_shifted(char: char) -> bool {
+    ROWS.iter().any(|(_, _, shifted)| shifted.contains(char))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_has_one_keysym_and_keys_without_one_keep_theirs() {
+        for (keysym, expected) in [
+            (0x61, 0x61),
+            (0x0100_0061, 0x61),
+            (0x0100_00e9, 0xe9),
+            (0x6ca, 0x0100_0439),       // Cyrillic_shorti
+            (0x4b1, 0x0100_30a2),       // kana_A
+            (0x7e1, 0x0100_03b1),       // Greek_alpha
+            (0xce0, 0x0100_05d0),       // hebrew_aleph
+            (0x5c7, 0x0100_0627),       // Arabic_alef
+            (0xda1, 0x0100_0e01),       // Thai_kokai
+            (0xea1, 0x0100_3131),       // Hangul_Kiyeog
+            (0x20ac, 0x0100_20ac),      // EuroSign
+            (0x0101_f600, 0x0101_f600), // An emoji.
+            (0x0100_000d, 0xff0d),
+            (0xffb7, 0xffb7),
+            (0xff0d, 0xff0d),
+            (0xffffffff, 0xffffffff),
+        ] {
+            assert_eq!(canonical(keysym), expected, "{keysym:x}");
+        }
+        assert_eq!(character(0x6ea), Some('Й'));
+        assert_eq!(character(0xffb7), None);
+        assert_eq!(character(0x0100_0001), None, "a control character");
+        assert_eq!(character(0x0100_d83d), None, "half of a character");
+    }
+
+    #[test]
+    fn a_letter_stands_where_its_language_has_it() {
+        let place_of = |char: char| place(UNICODE | u32::from(char));
+        for (char, key) in [
+            ('c', 'c'),
+            ('C', 'c'),
+            ('+', '='),
+            ('с', 'c'), // Cyrillic from here on.
+            ('Щ', 'o'),
+            ('і', 's'),
+            ('ψ', 'c'),
+            ('ב', 'c'),
+            ('ؤ', 'c'),
+            ('แ', 'c'),
+            ('ㅊ', 'c'),
+        ] {
+            assert_eq!(place_of(char), position(key), "{char}");
+        }
+        assert_eq!(place_of('漢'), None);
+        for (keys, letters) in LAYOUTS {
+            assert_eq!(keys.chars().count(), letters.chars().count(), "{letters}");
+        }
+    }
+}
