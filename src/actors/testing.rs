@@ -42,6 +42,7 @@ use crate::system::desktop::{
     VncServer,
 };
 use crate::system::film::{self, Films};
+use crate::system::input::Devices;
 use crate::system::python::Python;
 use crate::workflow;
 use crate::workflow::host::Devtools;
@@ -538,6 +539,10 @@ impl Desktop for FakeDesktop {
     fn copies(&self) -> Copies {
         let (_, texts) = watch::channel(String::new());
         Copies { texts, guard: CancellationToken::new().drop_guard() }
+    }
+
+    fn devices(&self) -> Devices {
+        Devices::recorded().0
     }
 
     fn vnc(&self) -> Arc<dyn VncServer> {

@@ -12,6 +12,7 @@ pub mod display;
 pub mod doctor;
 mod failure;
 pub mod film;
+pub mod input;
 pub mod leaks;
 pub mod limits;
 pub mod process;

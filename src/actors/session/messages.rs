@@ -19,6 +19,7 @@ use crate::domain::occupancy::{Generation, Occupant, Refusal, RunnableType};
 use crate::domain::session::{Failure, SessionStatus};
 use crate::system::desktop::{CaptureError, Format, Picture, VncSeat};
 use crate::system::film::FilmError;
+use crate::system::input::Devices;
 
 /// Why a session did not do what it was asked. Its state is as it was.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -358,6 +359,8 @@ pub struct Watch {
 pub struct Watching {
     /// Where the VNC server is.
     pub seat: VncSeat,
+    /// The keyboard and pointer of its display.
+    pub devices: Devices,
     /// The viewer's place in the session.
     pub connected: Connected,
 }

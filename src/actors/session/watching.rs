@@ -75,14 +75,14 @@ impl Handle<Watch> for Session {
         if let Err(refusal) = self.desktop().and_then(|_there| self.admit(&visit, Kind::Vnc)) {
             return answered(Err(refusal));
         }
-        let seat = match self.desktop() {
-            Ok(desktop) => desktop.vnc().take_seat(),
+        let (seat, devices) = match self.desktop() {
+            Ok(desktop) => (desktop.vnc().take_seat(), desktop.devices()),
             Err(refusal) => return answered(Err(refusal)),
         };
         let connected = self.connect(visit, Kind::Vnc, ctx);
         Box::pin(async move {
             let seat = seat.await.map_err(|failure| SessionError::Desktop(Box::new(failure)))?;
-            Ok(Watching { seat, connected })
+            Ok(Watching { seat, devices, connected })
         })
     }
 }

@@ -1,10 +1,14 @@
 //! The bridge from a viewer's WebSocket to a session's VNC server.
 //!
 //! ```text
+//!                                             +--> keyboard and pointer of the display
 //!                  +-- upward ---> Parser --> Gate --+
 //!   WebSocket <--> |                                 | <--> TCP, VNC server
 //!                  +-- Outbox <--------- downward ---+
 //! ```
+//!
+//! Keys and clicks do not go to the VNC server, whose keyboard lacks most signs, but to the display itself
+//! (`system/input`); what is left for the VNC server are requests for pictures, and clipboards.
 //!
 //! Hands are shaken by way of actix. From then on what goes down is written to the socket below it,
 //! or moved there by the kernel: see `wire.rs`.
@@ -55,6 +59,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::domain::rfb::{ClientMessage, Dialect, HandshakeError, ParseError, Policy, Role};
+use crate::system::input::Devices;
 
 pub use close::{Close, CloseCode};
 pub use refusal::{REFUSAL_DELAY, refuse, turn_away};
@@ -75,6 +80,8 @@ pub struct Endpoint {
     pub dialect: Dialect,
     /// Notified when it seems to hang.
     pub doubts: Arc<Notify>,
+    /// The keyboard and pointer of its display, which take what a viewer types and clicks.
+    pub devices: Devices,
 }
 
 /// How long and how much the bridge bears.
@@ -157,6 +164,9 @@ pub enum Why {
     /// It did not answer in time, or took no input any more.
     #[error("the VNC server does not respond")]
     Unresponsive,
+    /// The display takes no keys and clicks.
+    #[error("the display takes no input")]
+    NoInput,
     /// It closed the connection.
     #[error("the VNC server closed the connection")]
     UpstreamClosed,
@@ -182,6 +192,7 @@ impl Why {
             Self::Unreachable(_) => Close::new(C::TryAgainLater, "vnc-unreachable"),
             Self::Refused(_) => Close::new(C::Internal, "vnc-refused"),
             Self::Unresponsive => Close::new(C::TryAgainLater, "vnc-unresponsive"),
+            Self::NoInput => Close::new(C::TryAgainLater, "no-input"),
             Self::UpstreamClosed => Close::new(C::Normal, "vnc-closed"),
             Self::Stopped(close) => close.clone(),
         }

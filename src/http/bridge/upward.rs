@@ -1,6 +1,7 @@
 //! From the viewer to the VNC server.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +16,15 @@ use tokio::time::{Instant, timeout};
 use super::downward::Outbox;
 use super::{Endpoint, Judging, Limits, OnInput, Why};
 use crate::domain::rfb::{
-    Area, ClientMessage, Gate, Parser, Role, Step, VERSION, Verdict, Viewing,
+    Area, ClientMessage, Gate, Key, Parser, Role, Step, VERSION, Verdict, Viewing,
 };
+use crate::system::input::{Action, Input};
 
 /// How long the VNC server has to take the last releases.
 const PARTING: Duration = Duration::from_secs(1);
+
+/// The actions of the extended clipboard by which a viewer gives, or says that it has, a text.
+const GIVES_CLIPBOARD: u32 = 1 << 27 | 1 << 28;
 
 /// How much a viewer may send before it has answered what its handshake was answered with.
 const MOST_BEYOND: usize = 1 << 20;
@@ -137,6 +142,9 @@ pub(super) struct Upward {
     write: OwnedWriteHalf,
     /// Whole messages, of which the first may be sent in part.
     unsent: BytesMut,
+    input: Input,
+    /// For the keyboard and the pointer.
+    undone: VecDeque<Action>,
     role: watch::Receiver<Role>,
     parser: Parser,
     gate: Gate,
@@ -158,6 +166,8 @@ impl Upward {
         Self {
             write,
             unsent: BytesMut::new(),
+            input: endpoint.devices.viewer(),
+            undone: VecDeque::new(),
             role,
             parser: Parser::new(endpoint.dialect, policy.clipboard.most_bytes),
             gate: Gate::new(policy, endpoint.dialect),
@@ -187,7 +197,7 @@ impl Upward {
             }
             match timeout(self.stall, self.flush()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_io)) => return Why::UpstreamClosed,
+                Ok(Err(why)) => return why,
                 Err(_elapsed) => return Why::Unresponsive,
             }
             // While the server took its time, nobody listened to the viewer.
@@ -277,16 +287,61 @@ impl Upward {
         self.held_back = Some(held);
     }
 
+    /// Puts a message behind those that wait, for the display or for the VNC server.
     fn queue(&mut self, message: &ClientMessage) {
+        let key = |keysym, scancode| Key { keysym, scancode };
+        match message {
+            ClientMessage::Key { down, keysym } => {
+                self.undone.push_back(Action::Key { down: *down, key: key(*keysym, None) });
+                return;
+            }
+            ClientMessage::QemuKey { down, keysym, keycode } => {
+                let key = key(*keysym, Some(*keycode));
+                self.undone.push_back(Action::Key { down: *down, key });
+                return;
+            }
+            ClientMessage::Pointer { buttons, x, y, .. } => {
+                self.undone.push_back(Action::Pointer { buttons: *buttons, x: *x, y: *y });
+                return;
+            }
+            ClientMessage::CutText(_) => self.undone.push_back(Action::Clipboard),
+            ClientMessage::ExtendedClipboard { flags, .. } if flags & GIVES_CLIPBOARD != 0 => {
+                self.undone.push_back(Action::Clipboard);
+            }
+            ClientMessage::ExtendedClipboard { .. }
+            | ClientMessage::SetPixelFormat(_)
+            | ClientMessage::SetEncodings(_)
+            | ClientMessage::UpdateRequest { .. }
+            | ClientMessage::LongCutText { .. }
+            | ClientMessage::ContinuousUpdates { .. }
+            | ClientMessage::Fence { .. }
+            | ClientMessage::Xvp { .. }
+            | ClientMessage::SetDesktopSize { .. }
+            | ClientMessage::Gii { .. } => {}
+        }
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
         self.unsent.extend_from_slice(&bytes);
     }
 
     /// Sends what is queued. Dropping the future loses nothing and sends nothing twice.
-    async fn flush(&mut self) -> std::io::Result<()> {
+    ///
+    /// What is typed goes first: there it waits by itself for a clipboard that was sent before it.
+    async fn flush(&mut self) -> Result<(), Why> {
+        while let Some(action) = self.undone.front().copied() {
+            self.input.send(action).await.map_err(|_gone| Why::NoInput)?;
+            self.undone.pop_front();
+            if action == Action::Clipboard {
+                self.write_all().await?;
+            }
+        }
+        self.write_all().await
+    }
+
+    async fn write_all(&mut self) -> Result<(), Why> {
         while !self.unsent.is_empty() {
-            self.write.write_buf(&mut self.unsent).await?;
+            let written = self.write.write_buf(&mut self.unsent).await;
+            written.map_err(|_broken| Why::UpstreamClosed)?;
         }
         Ok(())
     }
@@ -298,7 +353,7 @@ impl Upward {
             self.queue(&message);
         }
         let parting = async {
-            self.flush().await?;
+            let _gone = self.flush().await;
             self.write.shutdown().await?;
             tokio::io::copy(&mut read, &mut tokio::io::sink()).await
         };
@@ -362,6 +417,7 @@ mod tests {
 
     use super::*;
     use crate::domain::rfb::Dialect;
+    use crate::system::input::Devices;
 
     #[tokio::test(start_paused = true)]
     async fn who_goes_on_typing_to_a_server_that_says_nothing_has_doubts() {
@@ -371,6 +427,7 @@ mod tests {
             password: "".into(),
             dialect: Dialect::X11VNC,
             doubts: Arc::clone(&doubts),
+            devices: Devices::recorded().0,
         };
         let mut silence = Silence::new(&endpoint, &Limits::default());
         let doubted = || doubts.notified().now_or_never().is_some();

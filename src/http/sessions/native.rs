@@ -136,7 +136,7 @@ async fn hold(
     watching: Watching,
     mut until: watch::Receiver<Instant>,
 ) {
-    let Watching { seat, connected } = watching;
+    let Watching { seat, connected, devices: _ } = watching;
     let port = seat.endpoint.address.port();
     let waits = async {
         loop {

@@ -58,12 +58,13 @@ async fn watch(front: &Front, visitor: &Visitor, session: SessionId) -> Result<W
 /// Bridges until somebody has had enough. The seat at the VNC server and the place in the session
 /// are given back when this returns.
 async fn serve(socket: bridge::Socket, watching: Watching, visitor: Visitor, front: Data<Front>) {
-    let Watching { seat, connected } = watching;
+    let Watching { seat, devices, connected } = watching;
     let endpoint = Endpoint {
         address: seat.endpoint.address,
         password: seat.endpoint.password.clone(),
         dialect: seat.endpoint.dialect,
         doubts: Arc::clone(&seat.doubts),
+        devices,
     };
     let mut view = connected.view.clone();
     let (most, party) = (connected.role, connected.party.clone());

@@ -39,6 +39,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::domain::ids::SessionId;
 use crate::domain::rfb::Dialect;
 use crate::domain::session::{DesktopIdentity, Failure, SessionSpec, Size};
+use crate::system::input::Devices;
 pub use crate::system::limits::{NoRoom, Usage};
 
 /// What kind of desktop to bring up, and for whom.
@@ -202,6 +203,9 @@ pub trait Desktop: fmt::Debug + Send + 'static {
 
     /// What its browser copies, from now on and for as long as that browser runs.
     fn copies(&self) -> Copies;
+
+    /// Its keyboard and pointer.
+    fn devices(&self) -> Devices;
 
     /// Its VNC server.
     fn vnc(&self) -> Arc<dyn VncServer>;

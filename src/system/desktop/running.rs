@@ -24,6 +24,7 @@ use crate::system::capture::Capture;
 use crate::system::clipboard;
 use crate::system::display::{self, Cookie};
 use crate::system::failure::failure;
+use crate::system::input::Devices;
 use crate::system::limits::Group;
 use crate::system::process::{Process, cut};
 use crate::system::vnc::Server;
@@ -56,6 +57,7 @@ pub(super) struct Made {
 pub(super) struct LiveDesktop {
     pub(super) made: Made,
     pub(super) screen: Arc<Capture>,
+    devices: Devices,
     pub(super) keeper: Keeper,
     used: watch::Sender<bool>,
     /// How often the kernel had ended a process of it for want of memory when this was last told.
@@ -94,6 +96,7 @@ impl LiveDesktop {
         });
         let (used, _) = watch::channel(false);
         let screen = screen_of(&made, &runtime);
+        let devices = devices_of(&made);
         let keeper = Keeper::start(kept(&made), used.subscribe(), &runtime);
         let dropped = closing.clone().drop_guard();
         let let_go = LetGo(made.vnc.clone());
@@ -102,6 +105,7 @@ impl LiveDesktop {
         Self {
             made,
             screen,
+            devices,
             keeper,
             used,
             memory_kills,
@@ -116,6 +120,7 @@ impl LiveDesktop {
     pub(super) fn renew(&mut self, display_is_new: bool) {
         if display_is_new {
             self.screen = screen_of(&self.made, &self.runtime);
+            self.devices = devices_of(&self.made);
         }
         self.keeper = Keeper::start(kept(&self.made), self.used.subscribe(), &self.runtime);
     }
@@ -124,6 +129,10 @@ impl LiveDesktop {
 fn screen_of(made: &Made, runtime: &Handle) -> Arc<Capture> {
     let interval = made.parts.settings.capture_interval();
     Arc::new(Capture::new(made.identity.display_number, made.cookie, interval, runtime.clone()))
+}
+
+fn devices_of(made: &Made) -> Devices {
+    Devices::new(made.identity.display_number, made.cookie)
 }
 
 fn group(made: &Made) -> Option<Group> {
@@ -234,6 +243,10 @@ impl Desktop for LiveDesktop {
     fn copies(&self) -> Copies {
         let Made { identity, cookie, .. } = &self.made;
         clipboard::follow(identity.display_number, *cookie, identity.chromium.pid, &self.runtime)
+    }
+
+    fn devices(&self) -> Devices {
+        self.devices.clone()
     }
 
     fn vnc(&self) -> Arc<dyn VncServer> {

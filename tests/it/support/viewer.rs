@@ -147,9 +147,14 @@ impl Viewer {
 
     /// Presses and lets go of a key.
     pub async fn press(&mut self, keysym: u32) {
-        for down in [1, 0] {
-            self.send(&[&[4, down, 0, 0][..], &keysym.to_be_bytes()].concat()).await;
+        for down in [true, false] {
+            self.key(keysym, down).await;
         }
+    }
+
+    /// Presses a key, or lets it go.
+    pub async fn key(&mut self, keysym: u32, down: bool) {
+        self.send(&[&[4, down.into(), 0, 0][..], &keysym.to_be_bytes()].concat()).await;
     }
 
     /// Presses and lets go of a letter, with Control.

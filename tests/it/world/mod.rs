@@ -14,6 +14,7 @@ mod pages;
 mod runs;
 mod sdk;
 mod streams;
+mod typing;
 mod viewing;
 
 use std::path::{Path, PathBuf};

@@ -20,6 +20,7 @@ use x11rb::rust_connection::RustConnection;
 
 use super::super::{Close, Ended, Endpoint, Limits, accept, refuse, run};
 use crate::domain::rfb::{Dialect, Policy, Role};
+use crate::system::input::{Action, Devices};
 
 /// Until the slowest of the things waited for must have happened.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -105,7 +106,8 @@ impl World {
         let vnc = Program::start("sh", &["-c", &vnc], Stdio::null());
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         eventually("x11vnc listens", || TcpStream::connect(address).is_ok()).await;
-        let endpoint = self::endpoint(address, PASSWORD, Dialect::X11VNC);
+        let devices = Devices::new(number.trim().parse().unwrap(), [0; 16]);
+        let endpoint = self::endpoint(address, PASSWORD, Dialect::X11VNC, devices);
         Self { vnc, x, endpoint, _xvfb: xvfb }
     }
 
@@ -137,9 +139,11 @@ impl X {
     }
 }
 
-/// A VNC server that writes down what it is sent after the handshake, and shows nothing.
+/// A VNC server that writes down what it is sent after the handshake, and shows nothing, and devices
+/// that do the same.
 pub struct Recorder {
     pub endpoint: Endpoint,
+    pub done: mpsc::Receiver<(u64, Action)>,
     heard: watch::Receiver<Vec<u8>>,
 }
 
@@ -156,8 +160,9 @@ impl Recorder {
                 write_down.send_modify(|heard| heard.extend_from_slice(&buffer[..count]));
             }
         });
-        let endpoint = self::endpoint(address, "", Dialect::TIGERVNC);
-        Self { endpoint, heard }
+        let (devices, done) = Devices::recorded();
+        let endpoint = self::endpoint(address, "", Dialect::TIGERVNC, devices);
+        Self { endpoint, done, heard }
     }
 
     /// All that was sent, once it ends with `last`.
@@ -190,11 +195,14 @@ pub async fn source(bursts: Vec<Vec<u8>>) -> (Endpoint, watch::Receiver<usize>) 
             }
         }
     });
-    (endpoint(address, "", Dialect::TIGERVNC), times)
+    // Whatever is done, nobody is held up by it.
+    let (devices, mut done) = Devices::recorded();
+    actix_web::rt::spawn(async move { while done.recv().await.is_some() {} });
+    (endpoint(address, "", Dialect::TIGERVNC, devices), times)
 }
 
-fn endpoint(address: SocketAddr, password: &str, dialect: Dialect) -> Endpoint {
-    Endpoint { address, password: password.into(), dialect, doubts: Arc::default() }
+fn endpoint(address: SocketAddr, password: &str, dialect: Dialect, devices: Devices) -> Endpoint {
+    Endpoint { address, password: password.into(), dialect, doubts: Arc::default(), devices }
 }
 
 async fn shake_hands(peer: &mut tokio::net::TcpStream) {

@@ -1,0 +1,256 @@
+//! What viewers hold down, and what has to be pressed for what they do.
+
+use super::Action;
+use super::keymap::{Keymap, Stroke, With, keycode_of};
+use crate::domain::rfb::Key;
+use crate::domain::rfb::keysym::{canonical, character, place};
+
+const SHIFT_LEFT: u8 = 50;
+const SHIFTS: [u8; 2] = [SHIFT_LEFT, 62];
+/// The keycodes of Control, Alt and Super: with one of them, a key is a command.
+const COMMANDS: [u8; 6] = [37, 105, 64, 108, 133, 134];
+/// The keycodes of Caps Lock and Num Lock.
+const LOCKS: [u8; 2] = [66, 77];
+/// The buttons of RFB: bit 0 is the left one.
+const BUTTONS: std::ops::Range<u8> = 0..9;
+
+/// One thing that is done to the display.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A key goes down or up.
+    Key(u8, bool),
+    /// A button goes down or up.
+    Button(u8, bool),
+    /// The pointer moves.
+    Move(u16, u16),
+    /// NumLock is on, or off.
+    NumLock(bool),
+}
+
+/// A key that is down.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    viewer: u64,
+    key: Key,
+    keycode: u8,
+}
+
+/// What is down, by viewer.
+#[derive(Debug)]
+pub(super) struct Hands {
+    keymap: Keymap,
+    held: Vec<Held>,
+    buttons: Vec<(u64, u16)>,
+    num_lock: Option<bool>,
+}
+
+/// The first actions of some that can be done with the same signs on the spare keys.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// How many.
+    pub count: usize,
+    /// The spare keys that are to be given signs first.
+    pub assigned: Vec<(u8, u32)>,
+}
+
+impl Hands {
+    pub fn new(keymap: Keymap) -> Self {
+        Self { keymap, held: Vec::new(), buttons: Vec::new(), num_lock: None }
+    }
+
+    /// Forgets what NumLock was set to: others may have set it since.
+    pub fn forget_locks(&mut self) {
+        self.num_lock = None;
+    }
+
+    /// Gives spare keys the signs of as many of `actions` as possible, at least of one.
+    pub fn plan(&mut self, actions: &[(u64, Action)]) -> Plan {
+        let is_command = COMMANDS.iter().any(|it| self.is_down(*it));
+        let mut kept: Vec<u8> = self.held.iter().map(|held| held.keycode).collect();
+        let mut assigned = Vec::new();
+        for (at, (_, action)) in actions.iter().enumerate() {
+            let Action::Key { down, key } = action else { continue };
+            if self.is_command_key(*key) {
+                // From here on, letters may be commands.
+                return Plan { count: at.max(1), assigned };
+            }
+            let keysym = canonical(key.keysym);
+            if !*down || !is_sign(keysym) || self.keymap.is_standard(keysym) {
+                continue;
+            }
+            if is_command && by_place(*key).is_some() {
+                continue;
+            }
+            if let Some(stroke) = self.keymap.find(keysym) {
+                kept.push(stroke.keycode);
+                continue;
+            }
+            match self.keymap.assign(keysym, &kept) {
+                Some(keycode) => {
+                    kept.push(keycode);
+                    assigned.push((keycode, keysym));
+                }
+                // Each spare key is down, or needed for what comes before.
+                None => return Plan { count: at.max(1), assigned },
+            }
+        }
+        Plan { count: actions.len(), assigned }
+    }
+
+    /// Returns what has to be done for an action.
+    pub fn act(&mut self, viewer: u64, action: Action) -> Vec<Step> {
+        match action {
+            Action::Key { down: true, key } => self.press(viewer, key),
+            Action::Key { down: false, key } => self.release(viewer, key),
+            Action::Pointer { buttons, x, y } => self.point(viewer, buttons, (x, y)),
+            Action::Leave => self.leave(viewer),
+            Action::Clipboard => Vec::new(),
+        }
+    }
+
+    fn is_down(&self, keycode: u8) -> bool {
+        self.held.iter().any(|held| held.keycode == keycode)
+    }
+
+    fn is_command_key(&mut self, key: Key) -> bool {
+        self.stroke(key).is_some_and(|stroke| COMMANDS.contains(&stroke.keycode))
+    }
+
+    /// Returns how to press a key.
+    fn stroke(&mut self, key: Key) -> Option<Stroke> {
+        let keysym = canonical(key.keysym);
+        if is_lock(keysym) {
+            return None;
+        }
+        let is_command = COMMANDS.iter().any(|it| self.is_down(*it));
+        if is_command && !self.keymap.is_standard(keysym)
+            // A letter of another script is the command of the key on which it stands.
+            && let Some(keycode) = by_place(key)
+        {
+            return Some(Stroke::any(keycode));
+        }
+        let found = if is_sign(keysym) { self.keymap.find(keysym) } else { None };
+        let by_scancode = || {
+            let keycode = key.scancode.and_then(keycode_of)?;
+            (!LOCKS.contains(&keycode)).then(|| Stroke::any(keycode))
+        };
+        let mut stroke = found.or_else(by_scancode)?;
+        let is_letter = character(keysym).is_some_and(|char| char.is_ascii_alphabetic());
+        if is_command && (is_letter || stroke.with == With::Shift(false)) {
+            stroke.with = With::Any;
+        }
+        Some(stroke)
+    }
+
+    fn press(&mut self, viewer: u64, key: Key) -> Vec<Step> {
+        let Some(Stroke { keycode, with }) = self.stroke(key) else { return Vec::new() };
+        let shifts: Vec<u8> = SHIFTS.into_iter().filter(|it| self.is_down(*it)).collect();
+        let mut steps = Vec::new();
+        let was_down = self.is_down(keycode);
+        let is_held = |held: &Held| held.viewer == viewer && held.key.same(key);
+        if !self.held.iter().any(is_held) {
+            self.held.push(Held { viewer, key, keycode });
+        }
+        if was_down {
+            if SHIFTS.contains(&keycode) || COMMANDS.contains(&keycode) {
+                return steps;
+            }
+            // It repeats. An X server takes no key press of a key that is down.
+            steps.push(Step::Key(keycode, false));
+        }
+        let down = Step::Key(keycode, true);
+        match with {
+            With::Shift(true) if shifts.is_empty() => {
+                steps.extend([Step::Key(SHIFT_LEFT, true), down, Step::Key(SHIFT_LEFT, false)]);
+            }
+            With::Shift(false) if !shifts.is_empty() => {
+                steps.extend(shifts.iter().map(|it| Step::Key(*it, false)));
+                steps.push(down);
+                steps.extend(shifts.iter().map(|it| Step::Key(*it, true)));
+            }
+            With::Digits(digits) => {
+                // Shift turns NumLock round.
+                let num_lock = digits == shifts.is_empty();
+                if self.num_lock.replace(num_lock) != Some(num_lock) {
+                    steps.push(Step::NumLock(num_lock));
+                }
+                steps.push(down);
+            }
+            With::Shift(_) | With::Any => steps.push(down),
+        }
+        steps
+    }
+
+    fn release(&mut self, viewer: u64, key: Key) -> Vec<Step> {
+        let is_of = |held: &Held| held.viewer == viewer;
+        let is_same = |held: &Held| is_of(held) && held.key.same(key);
+        // Some viewers let `A` go as `a`.
+        let lower = |key: Key| character(key.keysym).map(|char| char.to_lowercase().to_string());
+        let is_other_case = |held: &Held| {
+            is_of(held) && lower(key).is_some_and(|char| lower(held.key) == Some(char))
+        };
+        let at = self.held.iter().position(is_same);
+        let Some(at) = at.or_else(|| self.held.iter().position(is_other_case)) else {
+            return Vec::new();
+        };
+        let Held { keycode, .. } = self.held.remove(at);
+        self.up(keycode).into_iter().collect()
+    }
+
+    /// Lets a key go that nothing holds any more.
+    fn up(&self, keycode: u8) -> Option<Step> {
+        (!self.is_down(keycode)).then_some(Step::Key(keycode, false))
+    }
+
+    fn point(&mut self, viewer: u64, buttons: u16, (x, y): (u16, u16)) -> Vec<Step> {
+        let mut steps = vec![Step::Move(x, y)];
+        steps.extend(self.click(viewer, buttons));
+        steps
+    }
+
+    fn click(&mut self, viewer: u64, buttons: u16) -> Vec<Step> {
+        let all = |all: &[(u64, u16)]| all.iter().fold(0, |sum, (_, buttons)| sum | buttons);
+        let before = all(&self.buttons);
+        self.buttons.retain(|(it, _)| *it != viewer);
+        if buttons != 0 {
+            self.buttons.push((viewer, buttons));
+        }
+        let after = all(&self.buttons);
+        let changed = BUTTONS.filter(|bit| (before ^ after) & (1 << bit) != 0);
+        changed.map(|bit| Step::Button(bit + 1, after & (1 << bit) != 0)).collect()
+    }
+
+    /// Lets go of everything that a viewer holds, the newest first, so that modifiers go last.
+    fn leave(&mut self, viewer: u64) -> Vec<Step> {
+        let mut steps = Vec::new();
+        while let Some(at) = self.held.iter().rposition(|held| held.viewer == viewer) {
+            let Held { keycode, .. } = self.held.remove(at);
+            steps.extend(self.up(keycode));
+        }
+        steps.extend(self.click(viewer, 0));
+        steps
+    }
+}
+
+/// Returns the keycode of the key on which a letter of another script stands: as the viewer says, or as
+/// keyboards of its language have it.
+fn by_place(key: Key) -> Option<u8> {
+    character(key.keysym)?;
+    key.scancode.or_else(|| place(key.keysym)).and_then(keycode_of)
+}
+
+/// True for keysyms that a key may be given: characters, dead keys, named keys and those of multimedia
+/// keyboards. Others make an X server do something by themselves, such as to end.
+fn is_sign(keysym: u32) -> bool {
+    character(keysym).is_some()
+        || matches!(
+            keysym,
+            0xfe20 | 0xfe50..=0xfe6f | 0xff00..=0xffff | 0x1008_ff00..=0x1008_ffff
+        )
+}
+
+/// True for keys that only decide what others give: Caps Lock, Num Lock and AltGr. A viewer sends what
+/// its keys give with them, so that they are its own affair.
+fn is_lock(keysym: u32) -> bool {
+    matches!(keysym, 0xffe5 | 0xffe6 | 0xff7e | 0xff7f | 0xfe01..=0xfe13)
+}

@@ -1,0 +1,198 @@
+//! The keyboard and the pointer of a display.
+//!
+//! ```text
+//!   viewer's bridge --+
+//!                     +--> queue --> thread --> XTEST on the display
+//!   viewer's bridge --+
+//! ```
+//!
+//! What viewers do goes one way, in one order, past the VNC servers: their keyboards have room for 18 signs
+//! that are not on an American one. Here every sign can be typed, whatever its script (`keymap.rs`).
+//!
+//! A key that is given another sign must not be pressed before the programs of the display know of it, and
+//! must not be given one before they have read what was pressed on it. Both are known, not guessed: each
+//! program answers `_NET_WM_PING` in the order of its events (`board.rs`).
+//!
+//! The thread starts with the first action of a viewer and ends with the last viewer. What a viewer holds
+//! is let go when it leaves, whatever way.
+
+mod board;
+mod hands;
+mod keymap;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use self::board::Board;
+use super::display::Cookie;
+use crate::domain::rfb::Key;
+
+/// How many actions may wait for the display; whoever sends more waits.
+const QUEUE: usize = 256;
+
+/// What a viewer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// A key goes down or up. One that is down and goes down again repeats.
+    Key { down: bool, key: Key },
+    /// The pointer is there, with these buttons down; bit 0 is the left one.
+    Pointer { buttons: u16, x: u16, y: u16 },
+    /// A VNC server is given a clipboard just now: what is pressed next waits until it has put it on the
+    /// display, or the key that pastes would paste the former one.
+    Clipboard,
+    /// The viewer has left, or has no control any more: nothing stays down.
+    Leave,
+}
+
+/// The display takes nothing any more: it has ended, or cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the display takes no input")]
+pub struct Gone;
+
+type Actions = mpsc::Receiver<(u64, Action)>;
+
+/// The keyboard and the pointer of one display. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Devices(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    way: Way,
+    viewers: AtomicU64,
+    /// Of the thread, while it runs.
+    queue: Mutex<Option<mpsc::WeakSender<(u64, Action)>>>,
+    /// Held by the thread: the next one begins when the last one has ended.
+    turn: Arc<Mutex<()>>,
+    /// Viewers that left while the queue was full.
+    left: Arc<Mutex<Vec<u64>>>,
+}
+
+#[derive(Debug)]
+enum Way {
+    Display(u16, Cookie),
+    #[cfg(test)]
+    Recorded(mpsc::Sender<(u64, Action)>),
+}
+
+impl Devices {
+    /// Those of the display with this number. It is not connected to before the first action.
+    pub fn new(number: u16, cookie: Cookie) -> Self {
+        Self::by(Way::Display(number, cookie))
+    }
+
+    /// Devices that do nothing; what viewers do comes out at the other end.
+    #[cfg(test)]
+    pub fn recorded() -> (Self, Actions) {
+        let (sender, actions) = mpsc::channel(QUEUE);
+        (Self::by(Way::Recorded(sender)), actions)
+    }
+
+    fn by(way: Way) -> Self {
+        Self(Arc::new(Inner {
+            way,
+            viewers: AtomicU64::new(0),
+            queue: Mutex::default(),
+            turn: Arc::default(),
+            left: Arc::default(),
+        }))
+    }
+
+    /// A viewer's hands on them.
+    pub fn viewer(&self) -> Input {
+        let viewer = self.0.viewers.fetch_add(1, Ordering::Relaxed);
+        Input { devices: self.clone(), viewer, queue: None }
+    }
+
+    /// The queue of the thread, which is started when it does not run.
+    fn queue(&self) -> Result<mpsc::Sender<(u64, Action)>, Gone> {
+        let (number, cookie) = match &self.0.way {
+            Way::Display(number, cookie) => (*number, *cookie),
+            #[cfg(test)]
+            Way::Recorded(sender) => return Ok(sender.clone()),
+        };
+        let mut known = self.0.queue.lock();
+        let running = known.as_ref().and_then(mpsc::WeakSender::upgrade);
+        if let Some(sender) = running.filter(|sender| !sender.is_closed()) {
+            return Ok(sender);
+        }
+        let (sender, actions) = mpsc::channel(QUEUE);
+        let turn = Arc::clone(&self.0.turn);
+        let left = Arc::downgrade(&self.0.left);
+        let work = move || {
+            let _turn = turn.lock();
+            if let Err(cause) = serve(number, &cookie, actions, &left) {
+                tracing::debug!(display = number, error = %cause, "the display takes no input");
+            }
+        };
+        if let Err(cause) = std::thread::Builder::new().name(format!("input :{number}")).spawn(work)
+        {
+            tracing::error!(error = %cause, "no thread for what viewers type");
+            return Err(Gone);
+        }
+        *known = Some(sender.downgrade());
+        Ok(sender)
+    }
+}
+
+/// Does what is in the queue, until all viewers have left or the display has ended.
+fn serve(
+    number: u16,
+    cookie: &Cookie,
+    mut actions: Actions,
+    left: &Weak<Mutex<Vec<u64>>>,
+) -> Result<(), board::Broken> {
+    let mut board = Board::connect(number, cookie)?;
+    let mut batch = Vec::new();
+    while actions.blocking_recv_many(&mut batch, QUEUE) > 0 {
+        board.perform(&batch)?;
+        batch.clear();
+        if actions.is_empty() {
+            let late = left.upgrade().map(|left| std::mem::take(&mut *left.lock()));
+            batch.extend(late.into_iter().flatten().map(|viewer| (viewer, Action::Leave)));
+            board.perform(&batch)?;
+            batch.clear();
+        }
+    }
+    board.close()
+}
+
+/// One viewer's hands on the devices. Dropping it lets go of all that it holds.
+#[derive(Debug)]
+pub struct Input {
+    devices: Devices,
+    viewer: u64,
+    /// None until it does something.
+    queue: Option<mpsc::Sender<(u64, Action)>>,
+}
+
+impl Input {
+    /// Puts an action behind all that were sent before, by any viewer. Resolves when there is room; an
+    /// action whose sending is dropped before that is not done.
+    pub async fn send(&mut self, action: Action) -> Result<(), Gone> {
+        if self.queue.is_none() {
+            // Whoever has done nothing has nothing to let go.
+            if action == Action::Leave {
+                return Ok(());
+            }
+            self.queue = Some(self.devices.queue()?);
+        }
+        let Some(queue) = &self.queue else { return Err(Gone) };
+        queue.send((self.viewer, action)).await.map_err(|_closed| Gone)
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        if let Some(queue) = &self.queue
+            && let Err(mpsc::error::TrySendError::Full(_)) =
+                queue.try_send((self.viewer, Action::Leave))
+        {
+            self.devices.0.left.lock().push(self.viewer);
+        }
+    }
+}
