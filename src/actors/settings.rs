@@ -52,6 +52,8 @@ pub struct Settings {
     pub max_viewers: usize,
     /// How many may watch all sessions of one organization at once, on this node.
     pub max_viewers_of_organization: usize,
+    /// The number of clients that may be connected to one session's DevTools at once.
+    pub max_drivers: usize,
     /// How many tickets of one session may be valid at once.
     pub max_tickets: usize,
     /// How long a viewer's ticket is valid that asks for nothing else.
@@ -93,6 +95,7 @@ impl Default for Settings {
             max_runs: 200,
             max_viewers: 50,
             max_viewers_of_organization: 500,
+            max_drivers: 32,
             max_tickets: 100,
             default_ticket_seconds: 60 * 60,
             max_ticket_seconds: 24 * 60 * 60,
@@ -116,6 +119,7 @@ impl Settings {
         };
         check(self.start_seconds > 0, "start_seconds must be at least 1");
         check(self.max_sessions > 0, "max_sessions must be at least 1");
+        check(self.max_drivers > 0, "max_drivers must be at least 1");
         check(
             self.min_lifetime_seconds <= self.default_lifetime_seconds
                 && self.default_lifetime_seconds <= self.max_lifetime_seconds,

@@ -1,221 +1,268 @@
-//! The frames of a WebSocket (RFC 6455, section 5.2), as far as one who passes them on needs them.
+//! The frames of a WebSocket (RFC 6455, section 5.2), as far as a proxy needs them.
 //!
-//! [`Frames`] follows a stream of bytes, however it is cut. What is not asked for passes as it
-//! came, without a copy; a message that is asked for is put aside whole, to be judged. Frames of
-//! control (ping, pong, close) pass at all times, also between the fragments of a message.
+//! [`Frames`] follows a stream of bytes, however it is cut. A message that is not wanted passes as it
+//! came, without a copy; a wanted message is put aside whole, to be judged. Control frames (ping,
+//! pong, close) pass at all times, also between the fragments of a message.
 //!
-//! What a message becomes is decided at its first byte: the bytes that have passed cannot be
-//! called back.
+//! The fate of a message is decided when the header of its first frame is complete. Until then no
+//! byte of it has passed.
 
 use bytes::{Buf as _, Bytes};
 
 /// The longest message that is put aside.
 pub const LONGEST: usize = 64 << 20;
 
-/// How much of a reason fits into the frame that closes (RFC 6455, section 5.5).
+/// The longest reason that fits into a close frame (RFC 6455, section 5.5).
 const LONGEST_REASON: usize = 123;
 
-/// What the bytes are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
-    /// To be passed on.
-    Pass(Bytes),
-    /// A whole message that was asked for.
-    Message {
-        /// As it came, to be passed on later.
-        raw: Vec<u8>,
-        /// What it says.
-        payload: Vec<u8>,
-    },
+/// The messages that are put aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// None.
+    Nothing,
+    /// Messages of one frame with at most this many bytes of payload.
+    UpTo(u64),
+    /// Every message.
+    All,
 }
 
-/// A message that was asked for is longer than [`LONGEST`].
+/// A piece of the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Bytes to be passed on.
+    Pass(Bytes),
+    /// A whole message that was wanted.
+    Message(Message),
+}
+
+/// A message that was put aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// 1 for text, 2 for binary.
+    pub opcode: u8,
+    /// The unmasked payload of all its frames.
+    pub payload: Vec<u8>,
+}
+
+/// A message that was wanted is longer than [`LONGEST`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message is longer than {LONGEST} bytes")]
 pub struct TooLong;
 
-/// Follows the frames of one direction.
-#[derive(Debug, Default)]
-pub struct Frames {
-    /// The header of the frame so far; empty between frames.
-    header: Vec<u8>,
-    /// How much of the frame's payload is to come, once the header is whole.
-    rest: u64,
-    /// Whether the header is whole and payload is to come.
-    in_payload: bool,
-    /// Whether a message has begun and has not ended.
-    in_message: bool,
-    /// Whether the present message is put aside.
-    aside: bool,
-    /// Whether the present frame is of control.
-    control: bool,
-    raw: Vec<u8>,
-    payload: Vec<u8>,
-    /// How much of the present frame's payload has been unmasked.
-    unmasked: usize,
+/// The header of a frame.
+#[derive(Debug, Clone, Copy)]
+struct Header {
+    first: u8,
+    /// Length of the payload.
+    length: u64,
+    mask: [u8; 4],
 }
 
-impl Frames {
-    /// Whether nothing that passes has begun and not ended, so that another message may be put in
-    /// between.
-    pub fn is_between(&self) -> bool {
-        let in_a_frame = self.in_payload || !self.header.is_empty();
-        let passes = self.control || !self.aside;
-        let in_one_that_passes = self.in_message && !self.aside;
-        !(in_one_that_passes || in_a_frame && passes)
-    }
-
-    /// The next part of `input`, which is taken from its front; none when nothing is left. A
-    /// message that begins now is put aside if it is `wanted`.
-    pub fn next(&mut self, input: &mut Bytes, wanted: bool) -> Result<Option<Part>, TooLong> {
-        let mut at = 0;
-        loop {
-            if self.header.is_empty() && !self.in_payload {
-                let Some(first) = input.get(at).copied() else { break };
-                let control = first & 0x08 != 0;
-                let begins = !control && !self.in_message;
-                let aside = if begins { wanted } else { self.aside };
-                if aside && !control && at > 0 {
-                    break; // What came before passes first.
-                }
-                self.control = control;
-                self.aside = aside;
-                if !control {
-                    self.in_message = true;
-                }
-            }
-            let collected = self.aside && !self.control;
-            let taken = self.step(input.get(at..).unwrap_or_default());
-            if taken == 0 && !self.frame_is_over() {
-                break;
-            }
-            if collected {
-                self.collect(input, taken)?;
-            } else {
-                at += taken;
-            }
-            if self.frame_is_over() && self.end_frame() {
-                let (raw, payload) =
-                    (std::mem::take(&mut self.raw), std::mem::take(&mut self.payload));
-                return Ok(Some(Part::Message { raw, payload }));
-            }
-        }
-        Ok((at > 0).then(|| Part::Pass(input.split_to(at))))
-    }
-
-    /// Takes what belongs to the header, or what belongs to the payload; says how much.
-    fn step(&mut self, bytes: &[u8]) -> usize {
-        if self.in_payload {
-            let taken = usize::try_from(self.rest).unwrap_or(usize::MAX).min(bytes.len());
-            self.rest -= u64::try_from(taken).unwrap_or(self.rest);
-            return taken;
-        }
-        let mut taken = 0;
-        for byte in bytes {
-            self.header.push(*byte);
-            taken += 1;
-            if let Some(length) = self.length() {
-                self.rest = length;
-                self.in_payload = true;
-                self.unmasked = 0;
-                break;
-            }
-        }
-        taken
-    }
-
-    /// The payload's length, once the header is whole.
-    fn length(&self) -> Option<u64> {
-        let second = *self.header.get(1)?;
+impl Header {
+    /// Reads a header, once it is complete.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (first, second) = (*bytes.first()?, *bytes.get(1)?);
         let extended = match second & 0x7f {
             126 => 2,
             127 => 8,
             _ => 0,
         };
         let masked = second & 0x80 != 0;
-        let whole = 2 + extended + if masked { 4 } else { 0 };
-        if self.header.len() < whole {
-            return None;
-        }
-        if extended == 0 {
-            return Some(u64::from(second & 0x7f));
-        }
-        let digits = self.header.get(2..2 + extended)?;
-        Some(digits.iter().fold(0, |length, digit| (length << 8) | u64::from(*digit)))
+        let digits = bytes.get(2..2 + extended)?;
+        let length = match extended {
+            0 => u64::from(second & 0x7f),
+            _ => digits.iter().fold(0, |length, digit| (length << 8) | u64::from(*digit)),
+        };
+        let mask = match masked {
+            true => *bytes.get(2 + extended..)?.first_chunk::<4>()?,
+            false => [0; 4],
+        };
+        Some(Self { first, length, mask })
     }
 
-    fn collect(&mut self, input: &mut Bytes, taken: usize) -> Result<(), TooLong> {
-        let bytes = input.get(..taken).unwrap_or_default();
-        self.raw.extend_from_slice(bytes);
-        let to_come = usize::try_from(self.rest).unwrap_or(usize::MAX);
-        if self.raw.len().saturating_add(to_come) > LONGEST {
-            return Err(TooLong);
-        }
-        // The header's own bytes come through here too, before `unmasked` counts any.
-        let of_payload = self.payload_of(bytes.len());
-        let mask = self.mask();
-        for byte in bytes.iter().skip(bytes.len().saturating_sub(of_payload)) {
-            let key = mask.get(self.unmasked % 4).copied().unwrap_or(0);
-            self.payload.push(byte ^ key);
-            self.unmasked += 1;
-        }
-        input.advance(taken);
-        Ok(())
+    fn is_last(&self) -> bool {
+        self.first & 0x80 != 0
     }
 
-    /// How many of the bytes just taken are payload: a step takes either header or payload.
-    fn payload_of(&self, taken: usize) -> usize {
-        let whole = self.length().unwrap_or(0);
-        let so_far = whole.saturating_sub(self.rest);
-        let counted = u64::try_from(self.unmasked).unwrap_or(u64::MAX);
-        usize::try_from(so_far.saturating_sub(counted)).unwrap_or(0).min(taken)
-    }
-
-    fn mask(&self) -> [u8; 4] {
-        let masked = self.header.get(1).is_some_and(|second| second & 0x80 != 0);
-        let key = self.header.last_chunk::<4>().filter(|_key| masked && self.in_payload);
-        key.copied().unwrap_or_default()
-    }
-
-    fn frame_is_over(&self) -> bool {
-        self.in_payload && self.rest == 0
-    }
-
-    /// Ends the frame; says whether a message that was put aside is whole.
-    fn end_frame(&mut self) -> bool {
-        let last = self.header.first().is_some_and(|first| first & 0x80 != 0);
-        self.header.clear();
-        self.in_payload = false;
-        if self.control {
-            self.control = false;
-            return false;
-        }
-        if last {
-            self.in_message = false;
-        }
-        last && self.aside
+    fn is_control(&self) -> bool {
+        self.first & 0x08 != 0
     }
 }
 
-/// A whole text message as a server sends it: one frame, not masked.
-pub fn text_frame(text: &str) -> Vec<u8> {
-    let mut frame = vec![0x81];
-    match (u8::try_from(text.len()), u16::try_from(text.len())) {
-        (Ok(length @ ..=125), _) => frame.push(length),
+/// A frame whose header is complete.
+#[derive(Debug)]
+struct Frame {
+    header: Header,
+    /// Bytes of the payload that are still to come.
+    rest: u64,
+    /// True if the frame belongs to a message that is put aside.
+    aside: bool,
+}
+
+/// Follows the frames of one direction.
+#[derive(Debug, Default)]
+pub struct Frames {
+    /// The incomplete header of the next frame. None of it has passed.
+    header: Vec<u8>,
+    frame: Option<Frame>,
+    /// The message that has begun and not ended: true if it is put aside.
+    message: Option<bool>,
+    opcode: u8,
+    payload: Vec<u8>,
+}
+
+impl Frames {
+    /// Returns true if nothing that passes has begun and not ended, so that another message may be
+    /// inserted.
+    pub fn is_between(&self) -> bool {
+        let in_frame = self.frame.as_ref().is_some_and(|frame| !frame.aside);
+        !in_frame && self.message != Some(false)
+    }
+
+    /// Returns the next part of `input`, which is taken from its front, or none when nothing is
+    /// left. `wanted` decides about a message that begins now.
+    ///
+    /// # Errors
+    ///
+    /// Fails for a wanted message that is longer than [`LONGEST`]. The stream cannot go on.
+    pub fn next(&mut self, input: &mut Bytes, wanted: Wanted) -> Result<Option<Part>, TooLong> {
+        let mut passes = 0; // That much of the input's front passes.
+        loop {
+            let Some(frame) = &mut self.frame else {
+                let (earlier, begin) = (self.header.len(), passes);
+                let read = self.read_header(input.get(begin..).unwrap_or_default());
+                let Some((taken, header)) = read else {
+                    let part = input.split_to(passes);
+                    input.clear();
+                    return Ok((!part.is_empty()).then_some(Part::Pass(part)));
+                };
+                let aside = self.begin(header, wanted);
+                let bytes = std::mem::take(&mut self.header);
+                let mut part = None;
+                if aside {
+                    part = (passes > 0).then(|| input.split_to(passes));
+                    input.advance(taken);
+                    passes = 0;
+                } else if earlier > 0 {
+                    input.advance(taken);
+                    part = Some(bytes.into());
+                } else {
+                    passes += taken;
+                }
+                if let Some(part) = part {
+                    return Ok(Some(Part::Pass(part)));
+                }
+                continue;
+            };
+            let here = input.len() - passes;
+            let taken = usize::try_from(frame.rest).unwrap_or(usize::MAX).min(here);
+            if taken == 0 && frame.rest > 0 {
+                break;
+            }
+            let at = frame.header.length - frame.rest;
+            frame.rest -= u64::try_from(taken).unwrap_or(frame.rest);
+            let (rest, header, aside) = (frame.rest, frame.header, frame.aside);
+            if aside {
+                self.collect(&input.split_to(taken), at, rest, header.mask)?;
+            } else {
+                passes += taken;
+            }
+            if rest == 0
+                && let Some(message) = self.end(header, aside)
+            {
+                return Ok(Some(Part::Message(message)));
+            }
+        }
+        Ok((passes > 0).then(|| Part::Pass(input.split_to(passes))))
+    }
+
+    /// Takes bytes until the header is complete, and returns it with their number; none if it is not
+    /// complete.
+    fn read_header(&mut self, bytes: &[u8]) -> Option<(usize, Header)> {
+        for (at, byte) in bytes.iter().enumerate() {
+            self.header.push(*byte);
+            if let Some(header) = Header::read(&self.header) {
+                return Some((at + 1, header));
+            }
+        }
+        None
+    }
+
+    /// Begins a frame, and returns true if it is put aside.
+    fn begin(&mut self, header: Header, wanted: Wanted) -> bool {
+        let aside = !header.is_control()
+            && self.message.unwrap_or(match wanted {
+                Wanted::Nothing => false,
+                Wanted::UpTo(most) => header.is_last() && header.length <= most,
+                Wanted::All => true,
+            });
+        if !header.is_control() && self.message.is_none() {
+            self.message = Some(aside);
+            self.opcode = header.first & 0x0f;
+        }
+        self.frame = Some(Frame { header, rest: header.length, aside });
+        aside
+    }
+
+    /// Keeps a piece of a payload, which begins `at` bytes after the payload's beginning.
+    fn collect(&mut self, bytes: &[u8], at: u64, rest: u64, mask: [u8; 4]) -> Result<(), TooLong> {
+        let to_come = usize::try_from(rest).unwrap_or(usize::MAX);
+        if self.payload.len().saturating_add(bytes.len()).saturating_add(to_come) > LONGEST {
+            return Err(TooLong);
+        }
+        let turn = usize::try_from(at % 4).unwrap_or(0);
+        let keys = mask.into_iter().cycle().skip(turn);
+        self.payload.extend(bytes.iter().zip(keys).map(|(byte, key)| byte ^ key));
+        Ok(())
+    }
+
+    /// Ends the frame, and returns the message that it ends if that was put aside.
+    fn end(&mut self, header: Header, aside: bool) -> Option<Message> {
+        self.frame = None;
+        if header.is_control() || !header.is_last() {
+            return None;
+        }
+        self.message = None;
+        let payload = std::mem::take(&mut self.payload);
+        aside.then_some(Message { opcode: self.opcode, payload })
+    }
+}
+
+/// Appends the length as RFC 6455, section 5.2, writes it. `flag` is the mask bit or 0.
+fn put_length(frame: &mut Vec<u8>, length: usize, flag: u8) {
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(length @ ..=125), _) => frame.push(flag | length),
         (_, Ok(length)) => {
-            frame.push(126);
+            frame.push(flag | 126);
             frame.extend(length.to_be_bytes());
         }
         (_, Err(_)) => {
-            frame.push(127);
-            frame.extend(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+            frame.push(flag | 127);
+            frame.extend(u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes());
         }
     }
+}
+
+/// Returns a text message as a server sends it: one frame, not masked.
+pub fn text_frame(text: &str) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    put_length(&mut frame, text.len(), 0);
     frame.extend_from_slice(text.as_bytes());
     frame
 }
 
-/// The frame by which a server closes, with the reason cut to what fits.
+/// Returns a message as a client sends it: one frame. Its mask is zero, which is enough for a
+/// connection that no cache can see.
+pub fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(14 + payload.len());
+    frame.push(0x80 | opcode);
+    put_length(&mut frame, payload.len(), 0x80);
+    frame.extend([0; 4]);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// Returns the frame by which a server closes, with the reason cut to what fits.
 pub fn close_frame(code: u16, reason: &str) -> Vec<u8> {
     let fits = |end: &usize| reason.is_char_boundary(*end);
     let end = (0..=reason.len().min(LONGEST_REASON)).rev().find(fits).unwrap_or(0);
@@ -233,30 +280,19 @@ mod tests {
 
     use super::*;
 
-    /// `fin`, opcode, payload, as a client sends it.
+    /// A frame with `fin` and `opcode`, as a client sends it.
     fn frame(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
         let mut frame = vec![if fin { 0x80 | opcode } else { opcode }];
-        let length = payload.len();
-        match (u8::try_from(length), u16::try_from(length)) {
-            (Ok(short @ 0..=125), _) => frame.push(0x80 | short),
-            (_, Ok(middling)) => {
-                frame.push(0x80 | 126);
-                frame.extend(middling.to_be_bytes());
-            }
-            (_, Err(_)) => {
-                frame.push(0x80 | 127);
-                frame.extend(u64::try_from(length).unwrap().to_be_bytes());
-            }
-        }
+        put_length(&mut frame, payload.len(), 0x80);
         let mask = [7, 1, 200, 3];
         frame.extend(mask);
         frame.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
         frame
     }
 
-    fn read(stream: &[u8], cuts: &[usize], wanted: bool) -> (Vec<u8>, Vec<Vec<u8>>, Vec<u8>) {
+    fn read(stream: &[u8], cuts: &[usize], wanted: Wanted) -> (Vec<u8>, Vec<Vec<u8>>) {
         let mut frames = Frames::default();
-        let (mut passed, mut messages, mut raws) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut passed, mut messages) = (Vec::new(), Vec::new());
         let mut from = 0;
         for to in cuts.iter().copied().chain([stream.len()]) {
             let mut input = Bytes::copy_from_slice(&stream[from..to.max(from)]);
@@ -264,19 +300,26 @@ mod tests {
             while let Some(part) = frames.next(&mut input, wanted).unwrap() {
                 match part {
                     Part::Pass(bytes) => passed.extend_from_slice(&bytes),
-                    Part::Message { raw, payload } => {
-                        raws.extend(raw);
-                        messages.push(payload);
-                    }
+                    Part::Message(message) => messages.push(message.payload),
                 }
             }
             assert!(input.is_empty(), "something was left");
         }
         assert!(frames.is_between(), "the stream ends in a message");
-        (passed, messages, raws)
+        (passed, messages)
     }
 
-    fn any_stream() -> impl Strategy<Value = (Vec<u8>, Vec<Vec<u8>>, Vec<u8>)> {
+    #[derive(Debug)]
+    struct Script {
+        stream: Vec<u8>,
+        said: Vec<Vec<u8>>,
+        pings: Vec<u8>,
+        /// What passes, and what is put aside, if messages of one frame up to 125 bytes are wanted.
+        long: Vec<u8>,
+        short: Vec<Vec<u8>>,
+    }
+
+    fn any_stream() -> impl Strategy<Value = Script> {
         let payload = prop_oneof![
             prop::collection::vec(any::<u8>(), 0..8),
             prop::collection::vec(any::<u8>(), 120..130),
@@ -286,18 +329,29 @@ mod tests {
         let message = (fragments, any::<bool>());
         prop::collection::vec(message, 1..4).prop_map(|messages| {
             let (mut stream, mut said, mut pings) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut long, mut short) = (Vec::new(), Vec::new());
             for (fragments, ping) in messages {
                 let count = fragments.len();
+                let is_short = count == 1 && fragments[0].len() <= 125;
                 for (at, fragment) in fragments.iter().enumerate() {
-                    stream.extend(frame(at + 1 == count, if at == 0 { 1 } else { 0 }, fragment));
+                    let piece = frame(at + 1 == count, if at == 0 { 1 } else { 0 }, fragment);
+                    stream.extend(&piece);
+                    if !is_short {
+                        long.extend(&piece);
+                    }
                     if ping {
-                        pings.extend(frame(true, 9, b"hello"));
-                        stream.extend(frame(true, 9, b"hello"));
+                        let ping = frame(true, 9, b"hello");
+                        pings.extend(&ping);
+                        stream.extend(&ping);
+                        long.extend(&ping);
                     }
                 }
                 said.push(fragments.concat());
+                if is_short {
+                    short.push(fragments.concat());
+                }
             }
-            (stream, said, pings)
+            Script { stream, said, pings, long, short }
         })
     }
 
@@ -305,18 +359,21 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn however_a_stream_is_cut_it_passes_unchanged_or_gives_the_same_messages(
-            (stream, said, pings) in any_stream(),
+            script in any_stream(),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         ) {
-            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len())).collect();
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(script.stream.len())).collect();
             cuts.sort_unstable();
-            let (passed, messages, _) = read(&stream, &cuts, false);
-            prop_assert!(passed == stream && messages.is_empty(), "not passed as it came");
+            let (passed, messages) = read(&script.stream, &cuts, Wanted::Nothing);
+            prop_assert!(passed == script.stream && messages.is_empty(), "not passed as it came");
 
-            let (passed, messages, raws) = read(&stream, &cuts, true);
-            prop_assert!(passed == pings, "not only the pings passed");
-            prop_assert!(messages == said, "other messages");
-            prop_assert_eq!(raws.len() + pings.len(), stream.len());
+            let (passed, messages) = read(&script.stream, &cuts, Wanted::All);
+            prop_assert!(passed == script.pings, "not only the pings passed");
+            prop_assert!(messages == script.said, "other messages");
+
+            let (passed, messages) = read(&script.stream, &cuts, Wanted::UpTo(125));
+            prop_assert!(passed == script.long, "not only the long ones passed");
+            prop_assert!(messages == script.short, "not the short ones");
         }
     }
 
@@ -325,9 +382,9 @@ mod tests {
         let stream = [frame(false, 1, b"ab"), frame(true, 0, b""), frame(true, 2, &[5; 300])];
         let stream = stream.concat();
         let cuts: Vec<_> = (1..stream.len()).collect();
-        let (_, messages, raws) = read(&stream, &cuts, true);
+        let (_, messages) = read(&stream, &cuts, Wanted::All);
         assert_eq!(messages, [b"ab".to_vec(), vec![5; 300]]);
-        assert_eq!(raws, stream);
+        assert_eq!(read(&stream, &cuts, Wanted::Nothing).0, stream);
     }
 
     #[test]
@@ -335,17 +392,40 @@ mod tests {
         let mut frames = Frames::default();
         let (first, last) = (frame(false, 1, b"a"), frame(true, 0, b"b"));
         let mut input = Bytes::from(first.clone());
-        assert_eq!(frames.next(&mut input, false), Ok(Some(Part::Pass(first.into()))));
+        assert_eq!(frames.next(&mut input, Wanted::Nothing), Ok(Some(Part::Pass(first.into()))));
         assert!(!frames.is_between());
         let mut input = Bytes::from(last.clone());
-        assert_eq!(frames.next(&mut input, true), Ok(Some(Part::Pass(last.into()))));
+        assert_eq!(frames.next(&mut input, Wanted::All), Ok(Some(Part::Pass(last.into()))));
         assert!(frames.is_between());
     }
 
     #[test]
+    fn half_a_header_has_not_passed_and_half_a_ping_has() {
+        let mut frames = Frames::default();
+        let ping = frame(true, 9, b"hello");
+        let mut input = Bytes::copy_from_slice(&ping[..3]);
+        assert_eq!(frames.next(&mut input, Wanted::All), Ok(None));
+        assert!(frames.is_between());
+        let mut input = Bytes::copy_from_slice(&ping[3..7]);
+        let passed = Bytes::copy_from_slice(&ping[..6]);
+        assert_eq!(frames.next(&mut input, Wanted::All), Ok(Some(Part::Pass(passed))));
+        let passed = Bytes::copy_from_slice(&ping[6..7]);
+        assert_eq!(frames.next(&mut input, Wanted::All), Ok(Some(Part::Pass(passed))));
+        assert!(!frames.is_between());
+    }
+
+    #[test]
     fn a_length_that_cannot_be_is_refused_before_it_is_waited_for() {
-        let mut input = Bytes::from_static(&[0x81, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]);
-        assert_eq!(Frames::default().next(&mut input, true), Err(TooLong));
+        let long = [0x81, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5];
+        let mut input = Bytes::copy_from_slice(&long);
+        assert_eq!(Frames::default().next(&mut input, Wanted::All), Err(TooLong));
+        // One that is not wanted passes.
+        let mut input = Bytes::copy_from_slice(&long);
+        let passed = Bytes::copy_from_slice(&long);
+        assert_eq!(
+            Frames::default().next(&mut input, Wanted::UpTo(9)),
+            Ok(Some(Part::Pass(passed)))
+        );
     }
 
     #[test]
@@ -356,11 +436,14 @@ mod tests {
     }
 
     #[test]
-    fn a_text_frame_is_read_back() {
+    fn what_is_written_is_read_back() {
         for length in [0, 125, 126, 65_535, 65_536] {
             let text = "x".repeat(length);
-            let (_, messages, _) = read(&text_frame(&text), &[], true);
-            assert_eq!(messages, [text.into_bytes()]);
+            let bytes = text.clone().into_bytes();
+            assert_eq!(read(&text_frame(&text), &[], Wanted::All).1, [bytes.clone()]);
+            let sent = client_frame(2, &bytes);
+            assert_eq!(sent[1] & 0x80, 0x80, "a client's frame is masked");
+            assert_eq!(read(&sent, &[], Wanted::All).1, [bytes]);
         }
     }
 }

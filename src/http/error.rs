@@ -150,6 +150,7 @@ fn session(cause: &SessionError) -> Problem {
             conflict("viewer_not_connected", cause)
         }
         SessionError::TooManyViewers { .. } => limited("too_many_viewers", cause),
+        SessionError::TooManyDrivers { .. } => limited("too_many_drivers", cause),
         SessionError::TooManyTickets { .. } => limited("too_many_tickets", cause),
         SessionError::TicketUsed => {
             Problem::new(StatusCode::FORBIDDEN, "ticket_used", cause.to_string())

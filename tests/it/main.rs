@@ -20,6 +20,7 @@ mod credentials;
 mod deadlines;
 mod debug_sessions;
 mod definitions;
+mod devtools;
 mod durability;
 mod endings;
 mod events;

@@ -40,6 +40,10 @@ impl Handle<Drive> for Session {
         if matches!(self.phase, Phase::Closing { .. }) {
             return answered(Err(SessionError::Closing));
         }
+        let limit = self.world.settings.max_drivers;
+        if self.drivers >= limit {
+            return answered(Err(SessionError::TooManyDrivers { limit }));
+        }
         self.drivers += 1;
         self.tell_drivers();
         let left = CancellationToken::new();

@@ -61,6 +61,15 @@ pub enum SessionError {
         /// Whose limit: `sessions.max_viewers` or `sessions.max_viewers_of_organization`.
         of: &'static str,
     },
+    /// As many drivers are connected as may be.
+    #[error(
+        "{limit} clients are connected to this session's DevTools, which is the limit of \
+         sessions.max_drivers; close one of them, or raise the setting"
+    )]
+    TooManyDrivers {
+        /// The value of `sessions.max_drivers`.
+        limit: usize,
+    },
     /// As many tickets are valid as may be.
     #[error("{limit} tickets of this session are valid, which is the limit")]
     TooManyTickets {
@@ -110,6 +119,7 @@ impl Classified for SessionError {
             | Self::WaitCalledOff
             | Self::Control(_)
             | Self::TooManyViewers { .. }
+            | Self::TooManyDrivers { .. }
             | Self::TooManyTickets { .. }
             | Self::TicketUsed
             | Self::UnknownViewer(_)

@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use actix_web::web::Bytes;
+use actix_web::web::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::tcp::OwnedReadHalf;
@@ -14,11 +14,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::domain::websocket::{Frames, close_frame};
+use crate::domain::websocket::{Frames, Part, Wanted, close_frame};
 use crate::http::bridge::Close;
 
 /// How much is read from the browser at once.
 const CHUNK: usize = 64 * 1024;
+
+/// The rest of a block that is too small to be read into.
+const SMALL: usize = 4 * 1024;
 
 /// How long a message of the browser's that is under way may take, once the driver's time is over.
 const FINISHING: Duration = Duration::from_secs(1);
@@ -35,8 +38,8 @@ pub(super) struct Downward {
     pub early: Bytes,
     /// What it sends.
     pub from_browser: OwnedReadHalf,
-    /// The refusals of commands that it never saw.
-    pub refusals: mpsc::UnboundedReceiver<Bytes>,
+    /// The answers to commands that it never saw.
+    pub answers: mpsc::Receiver<Bytes>,
     /// Says when the driver's time is over, and why.
     pub over: mpsc::Receiver<Close>,
     /// Canceled when the driver has left: it drops the stream.
@@ -63,12 +66,16 @@ struct State {
     downward: Downward,
     frames: Frames,
     phase: Phase,
+    /// What was read and is not passed on yet.
+    chunk: Bytes,
+    /// What is read into. What was read is split off, and the rest of the block used again.
+    block: BytesMut,
 }
 
 /// What comes next.
 enum Event {
     Over(Close),
-    Refusal(Bytes),
+    Answer(Bytes),
     Browser(io::Result<Bytes>),
     Quiet,
     TooLate,
@@ -77,7 +84,13 @@ enum Event {
 impl Downward {
     /// All that the driver is sent.
     pub fn stream(self) -> impl Stream<Item = io::Result<Bytes>> {
-        let state = State { downward: self, frames: Frames::default(), phase: Phase::Open };
+        let state = State {
+            downward: self,
+            frames: Frames::default(),
+            phase: Phase::Open,
+            chunk: Bytes::new(),
+            block: BytesMut::new(),
+        };
         stream::unfold(state, |mut state| async move {
             let chunk = state.next().await?;
             Some((chunk, state))
@@ -88,8 +101,18 @@ impl Downward {
 impl State {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         loop {
+            // No message is wanted, so that none is put aside and none is too long. The incomplete
+            // header of a frame waits for its rest: nothing may come in between.
+            if let Ok(Some(Part::Pass(bytes))) = self.frames.next(&mut self.chunk, Wanted::Nothing)
+            {
+                return Some(Ok(bytes));
+            }
             match &self.phase {
                 Phase::Finishing { close, .. } if self.frames.is_between() => {
+                    // The answer to `Browser.close` comes before the end that it asked for.
+                    if let Ok(answer) = self.downward.answers.try_recv() {
+                        return Some(Ok(answer));
+                    }
                     let frame = close_frame(close.code.number(), &close.reason);
                     self.phase = Phase::Closed;
                     return Some(Ok(frame.into()));
@@ -107,15 +130,10 @@ impl State {
                     let until = Instant::now() + FINISHING;
                     self.phase = Phase::Finishing { close, until };
                 }
-                Event::Refusal(refusal) => return Some(Ok(refusal)),
+                Event::Answer(answer) => return Some(Ok(answer)),
                 Event::Quiet => return Some(Ok(Bytes::from_static(PING))),
                 Event::Browser(Ok(chunk)) if chunk.is_empty() => return None,
-                Event::Browser(Ok(chunk)) => {
-                    let mut followed = chunk.clone();
-                    // Nothing is asked for, so nothing is put aside and nothing is too long.
-                    while let Ok(Some(_)) = self.frames.next(&mut followed, false) {}
-                    return Some(Ok(chunk));
-                }
+                Event::Browser(Ok(chunk)) => self.chunk = chunk,
                 Event::Browser(Err(cause)) => return Some(Err(cause)),
                 Event::TooLate => return None,
             }
@@ -136,15 +154,17 @@ impl State {
                 None => std::future::pending().await,
             }
         };
-        let Downward { from_browser, refusals, over, .. } = &mut self.downward;
-        let mut chunk = Vec::with_capacity(CHUNK);
+        let Downward { from_browser, answers, over, .. } = &mut self.downward;
+        if self.block.capacity() < SMALL {
+            self.block.reserve(CHUNK);
+        }
         tokio::select! {
             biased;
             Some(close) = over.recv(), if until.is_none() => Event::Over(close),
             () = too_late => Event::TooLate,
-            Some(refusal) = refusals.recv(), if self.frames.is_between() => Event::Refusal(refusal),
-            read = from_browser.read_buf(&mut chunk) => {
-                Event::Browser(read.map(|_length| Bytes::from(chunk)))
+            Some(answer) = answers.recv(), if self.frames.is_between() => Event::Answer(answer),
+            read = from_browser.read_buf(&mut self.block) => {
+                Event::Browser(read.map(|_length| self.block.split().freeze()))
             }
             () = sleep(PING_AFTER), if until.is_none() && self.frames.is_between() => Event::Quiet,
         }

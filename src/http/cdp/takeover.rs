@@ -1,95 +1,63 @@
-//! What becomes of a driver's commands while a person has control.
+//! A driver's commands on their way to the browser.
 //!
-//! Commands that act on the page are held back until the person hands back, in their order, or
-//! refused; what only reads goes on. A driver that clicks by a script of its own is not seen
-//! here: scripts are how drivers read, too.
+//! While a person has control, commands that act on the browser are held back until the person
+//! hands back, in their order, or refused, see [`judging`](super::judging); what reads and what
+//! attaches goes on. A driver that clicks by a script of its own is not seen here: scripts are how
+//! drivers read, too. They run without the rights that a click gives to a page.
+//!
+//! `Browser.close` never reaches the browser, which is not the driver's to end: the driver gets its
+//! answer and is disconnected.
+//!
+//! # Bounds
+//!
+//! At most [`MOST_HELD`] bytes are held back; further commands are refused. One message is at most
+//! [`websocket::LONGEST`](crate::domain::websocket::LONGEST) long while it is judged; a longer one ends
+//! the connection. [`MOST_ANSWERS`] refusals wait for a driver; one that does not take them is not read.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::io;
 
 use actix_web::web::Bytes;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{mpsc, watch};
 
+use super::judging::{Call, Judgement, detaches, judge};
 use crate::actors::views::SessionView;
 use crate::domain::control::OnTakeover;
-use crate::domain::websocket::{Frames, Part, text_frame};
+use crate::domain::websocket::{Frames, Message, Part, Wanted, client_frame, text_frame};
+use crate::http::bridge::{Close, CloseCode};
 
-/// How many bytes may be held back. A driver that sends more is not read until control is back.
+/// How many bytes of commands are held back.
 const MOST_HELD: usize = 16 << 20;
 
-/// What acts on a page, a tab or the browser, beside all of `Input`.
-const ACTS: &[&str] = &[
-    "Browser.close",
-    "Browser.crash",
-    "Browser.setContentsSize",
-    "Browser.setWindowBounds",
-    "DOM.focus",
-    "DOM.setFileInputFiles",
-    "Page.bringToFront",
-    "Page.close",
-    "Page.crash",
-    "Page.handleJavaScriptDialog",
-    "Page.navigate",
-    "Page.navigateToHistoryEntry",
-    "Page.reload",
-    "Page.setDocumentContent",
-    "Page.stopLoading",
-    "Target.activateTarget",
-    "Target.closeTarget",
-    "Target.createTarget",
-    "Target.disposeBrowserContext",
-];
+/// How many answers to commands that the browser never saw wait for the driver.
+pub(super) const MOST_ANSWERS: usize = 64;
 
-/// A command, as far as it is judged.
-#[derive(Debug, Deserialize)]
-struct Command<'a> {
-    id: Option<i64>,
-    #[serde(borrow)]
-    method: Cow<'a, str>,
-    #[serde(rename = "sessionId")]
-    session: Option<Value>,
-    #[serde(default)]
-    params: Option<Nested>,
+/// The longest message that is read while nobody has control, to see whether it is `Browser.close`.
+const SHORT: u64 = 4096;
+
+/// How many bytes for the browser are gathered before they are written.
+const CHUNK: usize = 64 << 10;
+
+const REFUSED: &str = "a person has control of this session; ask again when it is handed back";
+const FULL: &str = "a person has control of this session, and 16 MiB of commands are held back \
+                    already; ask again when it is handed back";
+
+/// The end of a driver's connection.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// One of the two sockets is broken.
+    Lost,
+    /// The driver is disconnected with a word.
+    By(Close),
 }
 
-/// A command within a command, as clients without flat sessions send them.
-#[derive(Debug, Deserialize)]
-struct Nested {
-    message: Option<Value>,
-}
-
-impl Command<'_> {
-    fn acts(&self) -> bool {
-        if self.method == "Target.sendMessageToTarget" {
-            let message = self.params.as_ref().and_then(|params| params.message.as_ref());
-            let nested = message.and_then(Value::as_str).map(str::as_bytes);
-            return nested.is_none_or(|nested| judge(nested).is_some());
-        }
-        self.method.starts_with("Input.") || ACTS.contains(&self.method.as_ref())
+impl From<io::Error> for Ended {
+    fn from(_broken: io::Error) -> Self {
+        Self::Lost
     }
-}
-
-/// For a message that acts: the answer that refuses it. What cannot be read is taken to act.
-fn judge(message: &[u8]) -> Option<Value> {
-    let error = json!({
-        "code": -32000,
-        "message": "a person has control of this session; ask again when it is handed back",
-    });
-    let Ok(command) = serde_json::from_slice::<Command<'_>>(message) else {
-        return Some(json!({ "id": Value::Null, "error": error }));
-    };
-    if !command.acts() {
-        return None;
-    }
-    let mut answer = json!({ "id": command.id, "error": error });
-    if let (Some(session), Some(answer)) = (command.session, answer.as_object_mut()) {
-        answer.insert("sessionId".to_owned(), session);
-    }
-    Some(answer)
 }
 
 /// Passes a driver's bytes on to the browser, but for what a person's control holds back.
@@ -98,8 +66,10 @@ pub(super) struct Upward {
     rule: OnTakeover,
     view: watch::Receiver<SessionView>,
     /// Frames for the driver.
-    answers: mpsc::UnboundedSender<Bytes>,
+    answers: mpsc::Sender<Bytes>,
     frames: Frames,
+    /// Frames for the browser that are about to be written.
+    out: Vec<u8>,
     held: VecDeque<Vec<u8>>,
     held_bytes: usize,
 }
@@ -109,73 +79,110 @@ impl Upward {
         to_browser: OwnedWriteHalf,
         rule: OnTakeover,
         view: watch::Receiver<SessionView>,
-        answers: mpsc::UnboundedSender<Bytes>,
+        answers: mpsc::Sender<Bytes>,
     ) -> Self {
-        let (frames, held) = (Frames::default(), VecDeque::new());
-        Self { to_browser, rule, view, answers, frames, held, held_bytes: 0 }
-    }
-
-    /// Whether more may be taken.
-    pub fn has_room(&self) -> bool {
-        self.held_bytes < MOST_HELD
+        let (frames, out, held) = (Frames::default(), Vec::new(), VecDeque::new());
+        Self { to_browser, rule, view, answers, frames, out, held, held_bytes: 0 }
     }
 
     fn is_taken_over(&self) -> bool {
-        self.view.borrow().control.user().is_some()
+        self.rule != OnTakeover::Share && self.view.borrow().control.user().is_some()
     }
 
     /// Takes a driver's bytes. Fails when the connection cannot go on.
-    pub async fn take(&mut self, mut bytes: Bytes) -> std::io::Result<()> {
-        if self.rule == OnTakeover::Share {
-            return self.to_browser.write_all(&bytes).await;
-        }
+    pub async fn take(&mut self, mut bytes: Bytes) -> Result<(), Ended> {
         loop {
-            let wanted = self.is_taken_over() || !self.held.is_empty();
-            let part = self.frames.next(&mut bytes, wanted).map_err(std::io::Error::other)?;
+            let judged = self.is_taken_over() || !self.held.is_empty();
+            let wanted = if judged { Wanted::All } else { Wanted::UpTo(SHORT) };
+            let part = self.frames.next(&mut bytes, wanted).map_err(|too_long| {
+                Ended::By(Close::new(CloseCode::TooBig, too_long.to_string()))
+            })?;
             match part {
                 None => break,
-                Some(Part::Pass(bytes)) => self.to_browser.write_all(&bytes).await?,
-                Some(Part::Message { raw, payload }) => self.message(raw, &payload).await?,
+                Some(Part::Pass(bytes)) => {
+                    self.flush().await?;
+                    self.to_browser.write_all(&bytes).await?;
+                }
+                Some(Part::Message(message)) => self.message(&message).await?,
             }
         }
-        self.let_go().await
+        self.let_go().await?;
+        self.flush().await
     }
 
-    async fn message(&mut self, raw: Vec<u8>, payload: &[u8]) -> std::io::Result<()> {
+    async fn message(&mut self, message: &Message) -> Result<(), Ended> {
         // What is held back goes first, so that commands keep their order.
         self.let_go().await?;
-        let refusal = judge(payload).filter(|_acts| self.is_taken_over());
-        match (refusal, self.rule) {
-            (Some(refusal), OnTakeover::Refuse) => {
-                // A driver that has left hears nothing.
-                let _ = self.answers.send(text_frame(&refusal.to_string()).into());
-                Ok(())
-            }
-            (Some(_), OnTakeover::Hold) => {
-                self.held_bytes += raw.len();
-                self.held.push_back(raw);
-                Ok(())
-            }
-            (Some(_), OnTakeover::Share) | (None, _) => self.to_browser.write_all(&raw).await,
+        let payload = message.payload.as_slice();
+        if !self.is_taken_over() {
+            return match detaches(payload) {
+                Some(call) => self.detach(call).await,
+                None => self.pass(message.opcode, payload).await,
+            };
+        }
+        let window = self.view.borrow().record.spec.size;
+        match judge(payload, window) {
+            Judgement::Passes => self.pass(message.opcode, payload).await,
+            Judgement::PassesAs(payload) => self.pass(message.opcode, &payload).await,
+            Judgement::Detaches(call) => self.detach(call).await,
+            Judgement::Acts(call) => match self.rule {
+                OnTakeover::Hold if self.held_bytes.saturating_add(payload.len()) > MOST_HELD => {
+                    self.answer(&call.refused(FULL)).await
+                }
+                OnTakeover::Hold => {
+                    let frame = client_frame(message.opcode, payload);
+                    self.held_bytes += frame.len();
+                    self.held.push_back(frame);
+                    Ok(())
+                }
+                OnTakeover::Refuse | OnTakeover::Share => self.answer(&call.refused(REFUSED)).await,
+            },
         }
     }
 
-    /// Sends what was held back, if nobody has control any more.
-    pub async fn let_go(&mut self) -> std::io::Result<()> {
-        while !self.is_taken_over() && self.frames.is_between() {
-            let Some(raw) = self.held.pop_front() else { break };
-            self.held_bytes = self.held_bytes.saturating_sub(raw.len());
-            self.to_browser.write_all(&raw).await?;
+    async fn pass(&mut self, opcode: u8, payload: &[u8]) -> Result<(), Ended> {
+        self.out.extend(client_frame(opcode, payload));
+        if self.out.len() < CHUNK { Ok(()) } else { self.flush().await }
+    }
+
+    async fn flush(&mut self) -> Result<(), Ended> {
+        if !self.out.is_empty() {
+            self.to_browser.write_all(&std::mem::take(&mut self.out)).await?;
         }
         Ok(())
     }
 
-    /// Resolves when control may have changed hands while something is held back.
+    /// Waits for as long as the driver does not take its answers.
+    async fn answer(&self, answer: &Value) -> Result<(), Ended> {
+        let frame = text_frame(&answer.to_string()).into();
+        self.answers.send(frame).await.map_err(|_left| Ended::Lost)
+    }
+
+    async fn detach(&mut self, call: Call) -> Result<(), Ended> {
+        self.flush().await?;
+        self.answer(&call.done()).await?;
+        Err(Ended::By(Close::new(CloseCode::Normal, "detached")))
+    }
+
+    /// Sends what was held back, if nobody has control any more.
+    pub async fn let_go(&mut self) -> Result<(), Ended> {
+        while !self.is_taken_over() && self.frames.is_between() {
+            let Some(frame) = self.held.pop_front() else { break };
+            self.held_bytes = self.held_bytes.saturating_sub(frame.len());
+            self.flush().await?;
+            self.to_browser.write_all(&frame).await?;
+        }
+        Ok(())
+    }
+
+    /// Resolves when something that is held back may go. In the middle of a frame nothing may: then
+    /// the rest of the frame is waited for, which [`take`](Self::take) does.
     pub fn changed(&self) -> impl Future<Output = ()> + use<> {
-        let (mut view, waits) = (self.view.clone(), !self.held.is_empty());
+        let waits = !self.held.is_empty() && self.frames.is_between();
+        let mut view = self.view.clone();
         async move {
-            let back = view.wait_for(|view| view.control.user().is_none());
-            if !waits || back.await.is_err() {
+            let back = async { view.wait_for(|view| view.control.user().is_none()).await.is_ok() };
+            if !waits || !back.await {
                 std::future::pending::<()>().await;
             }
         }
@@ -184,36 +191,5 @@ impl Upward {
     /// Tells the browser that nothing more comes. What is held back is never sent.
     pub async fn finish(mut self) {
         let _ = self.to_browser.shutdown().await; // The browser may have gone first.
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_acts_is_told_from_what_reads() {
-        let nested = r#"{"id":1,"method":"Target.sendMessageToTarget","params":{"message":"#;
-        for (message, acts) in [
-            (r#"{"id":1,"method":"Input.dispatchMouseEvent","params":{}}"#.to_owned(), true),
-            (r#"{"id":1,"method":"Page.navigate","params":{"url":"x"}}"#.to_owned(), true),
-            (r#"{"id":1,"method":"Runtime.evaluate","params":{}}"#.to_owned(), false),
-            (r#"{"id":1,"method":"Page.enable"}"#.to_owned(), false),
-            (r#"{"id":1,"method":"Input\u002einsertText"}"#.to_owned(), true),
-            (r#"{"method":"Page.enable","method":"Input.insertText"}"#.to_owned(), true),
-            ("nonsense".to_owned(), true),
-            (format!(r#"{nested}"{{\"method\":\"Input.insertText\"}}"}}}}"#), true),
-            (format!(r#"{nested}"{{\"method\":\"Page.enable\"}}"}}}}"#), false),
-        ] {
-            assert_eq!(judge(message.as_bytes()).is_some(), acts, "{message}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_answers_the_call_in_its_session() {
-        let message = br#"{"id":7,"method":"Input.insertText","sessionId":"S"}"#;
-        let answer = judge(message).unwrap();
-        assert_eq!((&answer["id"], &answer["sessionId"]), (&json!(7), &json!("S")));
-        assert_eq!(answer["error"]["code"], -32000);
     }
 }

@@ -1,0 +1,321 @@
+//! The DevTools proxy: what a driver is answered, what it cannot do, and the bounds of all that it
+//! makes the server keep.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::support::channel::Channel;
+use crate::support::client::id_of;
+use crate::support::{Client, PATIENCE, Setup, TestServer, eventually};
+
+/// A driver of a session, by the key in a header.
+struct Driver(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Driver {
+    async fn dial(client: &Client, id: &str) -> Result<Self, Box<Error>> {
+        let url = client.socket_url(&format!("/v1/browser_sessions/{id}/cdp"));
+        let mut request = url.into_client_request().unwrap();
+        request.headers_mut().insert("x-api-key", client.key().parse().unwrap());
+        Ok(Self(connect_async(request).await.map_err(Box::new)?.0))
+    }
+
+    async fn connect(client: &Client, id: &str) -> Self {
+        Self::dial(client, id).await.unwrap_or_else(|cause| panic!("{cause}"))
+    }
+
+    async fn send(&mut self, command: &Value) {
+        self.0.send(Message::text(command.to_string())).await.unwrap();
+    }
+
+    async fn hears(&mut self) -> Message {
+        timeout(PATIENCE, self.0.next()).await.expect("silence").expect("an end").unwrap()
+    }
+
+    /// The next answer, or none if a pong comes first.
+    async fn answer(&mut self) -> Option<Value> {
+        match self.hears().await {
+            Message::Text(text) => Some(serde_json::from_str(&text).unwrap()),
+            Message::Pong(_) => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn asks(&mut self, command: &Value) -> Value {
+        self.send(command).await;
+        self.answer().await.expect("a pong")
+    }
+
+    async fn ping(&mut self) {
+        self.0.send(Message::Ping(Bytes::from_static(b"?"))).await.unwrap();
+    }
+}
+
+/// A driver that speaks in bytes, after the handshake.
+async fn raw(client: &Client, id: &str) -> TcpStream {
+    let address = client.base.strip_prefix("http://").unwrap();
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET /v1/browser_sessions/{id}/cdp HTTP/1.1\r\nHost: {address}\r\nx-api-key: {}\r\n\
+         Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n",
+        client.key()
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+    socket
+}
+
+/// A short text frame, as a client sends it.
+fn frame(text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len()).ok().filter(|length| *length < 126).unwrap();
+    [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
+}
+
+fn memory(server: &TestServer) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
+}
+
+/// The processor time that the server has used, in seconds.
+fn processor(server: &TestServer) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks: u32 = [fields[11], fields[12]].iter().map(|it| it.parse::<u32>().unwrap()).sum();
+    f64::from(ticks) / 100.0
+}
+
+fn types(id: i64) -> Value {
+    json!({ "id": id, "method": "Input.insertText", "params": { "text": "x" } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_closes_the_browser_is_answered_and_disconnected_and_the_browser_stays() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    for rule in ["hold", "share"] {
+        let session = client.session_of(json!({ "on_takeover": rule })).await;
+        let id = id_of(&session);
+        let browser = server.program(&id, "chromium");
+        let mut other = Driver::connect(client, &id).await;
+        let mut driver = Driver::connect(client, &id).await;
+        let close = json!({ "id": 7, "method": "Browser.close", "sessionId": "S" });
+        let done = json!({ "id": 7, "result": {}, "sessionId": "S" });
+        assert_eq!(driver.asks(&close).await, done);
+        let Message::Close(Some(end)) = driver.hears().await else { panic!("not closed") };
+        assert_eq!((u16::from(end.code), end.reason.as_str()), (1000, "detached"));
+
+        let version = other.asks(&json!({ "id": 1, "method": "Browser.getVersion" })).await;
+        assert_eq!(version["result"]["product"], "Stand-in/0", "the other driver goes on");
+        assert_eq!(server.program(&id, "chromium"), browser, "the same browser");
+        assert_eq!(client.look(&id).await["status"], "running");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_drivers_than_the_setting_allows_are_refused_until_one_leaves() {
+    let server = Setup::fakes().set("sessions.max_drivers", "2").start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let first = Driver::connect(client, &id).await;
+    let _second = Driver::connect(client, &id).await;
+    let refused = Driver::dial(client, &id).await.err().expect("it was let in");
+    let Error::Http(answer) = *refused else { panic!("{refused}") };
+    assert_eq!(answer.status(), 429);
+    let body: Value = serde_json::from_slice(answer.body().as_deref().unwrap()).unwrap();
+    assert_eq!(body["code"], "too_many_drivers", "{body}");
+    assert!(body["detail"].to_string().contains("sessions.max_drivers"), "{body}");
+
+    // Another session has a limit of its own.
+    let other = client.session_id().await;
+    let _third = Driver::connect(client, &other).await;
+    drop(first);
+    eventually("the next one is let in", async || Driver::dial(client, &id).await.ok()).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_acts_waits_for_the_person_and_what_reads_goes_on_without_a_gesture() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let mut driver = Driver::connect(client, &id).await;
+    let call = |id: i64| {
+        let params = json!({ "functionDeclaration": "f", "userGesture": true });
+        json!({ "id": id, "method": "Runtime.callFunctionOn", "params": params })
+    };
+    // The stand-in answers with the parameters that it was sent.
+    let params = |answer: &Value| answer["result"]["result"]["value"].clone();
+    let before = driver.asks(&call(1)).await;
+    assert_eq!(params(&before)["userGesture"], true, "{before}");
+
+    let mut person = Channel::of(client, &id, "tab").await;
+    person.take_control().await;
+    for (id, method) in (2..).zip(["Input.insertText", "Fetch.enable", "Nobody.knows"]) {
+        driver.send(&json!({ "id": id, "method": method })).await;
+    }
+    let meanwhile = driver.asks(&call(5)).await;
+    assert_eq!(
+        (&meanwhile["id"], params(&meanwhile)),
+        (&json!(5), json!({ "functionDeclaration": "f" }))
+    );
+
+    person.say(json!({ "kind": "cede-control" })).await;
+    for id in 2..5 {
+        assert_eq!(driver.answer().await, Some(json!({ "id": id, "result": {} })));
+    }
+    assert_eq!(params(&driver.asks(&call(6)).await)["userGesture"], true, "as before");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_with_more_than_may_be_held_back_is_refused_the_rest_and_its_pings_are_answered() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let mut driver = Driver::connect(client, &id).await;
+    let mut person = Channel::of(client, &id, "tab").await;
+    person.take_control().await;
+    let before = memory(&server);
+    let text = "x".repeat(1 << 20);
+    for id in 0..48 {
+        let params = json!({ "text": text });
+        driver.send(&json!({ "id": id, "method": "Input.insertText", "params": params })).await;
+    }
+    driver.ping().await;
+    let mut refused = Vec::new();
+    while let Some(answer) = driver.answer().await {
+        assert!(answer["error"]["message"].to_string().contains("16 MiB"), "{answer}");
+        refused.push(answer["id"].as_i64().unwrap());
+    }
+    // A pong may come before the last refusals, which are another's to send.
+    assert!(refused.iter().all(|id| *id >= 15), "{refused:?}");
+    let grown = memory(&server).saturating_sub(before);
+    assert!(grown < 64 << 20, "{} MiB more for 48 MiB of commands", grown >> 20);
+
+    person.say(json!({ "kind": "cede-control" })).await;
+    let mut done = Vec::new();
+    while done.len() < 15 {
+        let answer = driver.answer().await.expect("a pong");
+        match answer["result"].is_object() {
+            true => done.push(answer["id"].as_i64().unwrap()),
+            false => assert!(answer["error"].is_object(), "{answer}"),
+        }
+    }
+    assert_eq!(done, (0..15).collect::<Vec<_>>(), "in their order");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_does_not_read_its_refusals_is_not_read_either() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let id = id_of(&client.session_of(json!({ "on_takeover": "refuse" })).await);
+    let mut driver = raw(client, &id).await;
+    let mut person = Channel::of(client, &id, "tab").await;
+    person.take_control().await;
+    let before = memory(&server);
+    let commands = frame(&types(1).to_string()).repeat(1000);
+    let most = (256 << 20) / commands.len();
+    let flood = async {
+        for sent in 0..most {
+            // A second without a byte taken: nobody reads.
+            if timeout(Duration::from_secs(1), driver.write_all(&commands)).await.is_err() {
+                return Some(sent);
+            }
+        }
+        None
+    };
+    let sent = timeout(PATIENCE * 2, flood).await.expect("it goes on for ever");
+    assert!(sent.is_some(), "256 MiB of commands were taken from a driver that does not read");
+    let grown = memory(&server).saturating_sub(before);
+    assert!(grown < 64 << 20, "{} MiB more for refusals that nobody reads", grown >> 20);
+    drop(driver);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_ping_keeps_what_is_held_back_waiting_without_work() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let mut driver = raw(client, &id).await;
+    let mut person = Channel::of(client, &id, "tab").await;
+    person.take_control().await;
+    driver.write_all(&frame(&types(1).to_string())).await.unwrap();
+    let ping = [0x89, 0x85, 0, 0, 0, 0, b'h', b'e', b'l', b'l', b'o'];
+    let (half, rest) = ping.split_at(8);
+    driver.write_all(half).await.unwrap();
+    person.say(json!({ "kind": "cede-control" })).await;
+    person.hears(|said| said["kind"] == "control" && said["by"] == "agent").await;
+
+    // What is measured is the work of a while.
+    let before = processor(&server);
+    sleep(Duration::from_secs(2)).await;
+    let used = processor(&server) - before;
+    assert!(used < 1.0, "{used} s of 2 s while half a ping has come");
+
+    driver.write_all(rest).await.unwrap();
+    let mut came = Vec::new();
+    let answered = async {
+        while !came.windows(7).any(|it| it == b"\"id\": 1") {
+            came.push(driver.read_u8().await.unwrap());
+        }
+    };
+    timeout(PATIENCE, answered).await.expect("what was held back is never sent");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_too_long_to_be_judged_ends_the_connection_with_a_word() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let mut driver = raw(client, &id).await;
+    let mut person = Channel::of(client, &id, "tab").await;
+    person.take_control().await;
+    let mut long = vec![0x81, 0xff];
+    long.extend((65_u64 << 20).to_be_bytes());
+    long.extend([0; 4]);
+    long.extend(b"{\"");
+    driver.write_all(&long).await.unwrap();
+    let mut said = Vec::new();
+    let ended = timeout(PATIENCE, driver.read_to_end(&mut said)).await;
+    ended.expect("it is not closed").unwrap();
+    assert_eq!(said.get(..4).map(|it| (it[0], it[2], it[3])), Some((0x88, 0x03, 0xf1)), "1009");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn discovery_names_the_version_and_an_address_that_opens_by_itself() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let path = format!("/v1/browser_sessions/{id}/cdp/json/version");
+    let by_header = client.get(&path).await.ok();
+    assert_eq!(by_header["Browser"], "Stand-in/0");
+    let plain = client.socket_url(&format!("/v1/browser_sessions/{id}/cdp"));
+    assert_eq!(by_header["webSocketDebuggerUrl"], plain.as_str(), "a header is sent again");
+
+    let page = client.post("/v1/ui-session", json!({})).await.ok();
+    let token = page["token"].as_str().unwrap();
+    for query in [format!("apikey={}", client.key()), format!("token={token}")] {
+        let found = server.stranger().get(&format!("{path}?{query}")).await.ok();
+        let address = found["webSocketDebuggerUrl"].as_str().unwrap();
+        connect_async(address).await.unwrap_or_else(|cause| panic!("{query}: {cause}"));
+    }
+    server.stop().await;
+}
