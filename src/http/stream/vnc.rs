@@ -16,7 +16,7 @@ use tracing::{Instrument as _, debug, info_span};
 use super::{Named, asked, not_let_in, over, session_of, turn_away};
 use crate::actors::session::{Connected, Watch, Watching};
 use crate::domain::ids::SessionId;
-use crate::domain::rfb::ClientMessage;
+use crate::domain::rfb::{ClientMessage, keysym};
 use crate::http::bridge::{self, Close, Endpoint, Limits, OnInput};
 use crate::http::caller::Visitor;
 use crate::http::front::Front;
@@ -123,10 +123,9 @@ impl Keys {
     #[expect(clippy::wildcard_enum_match_arm, reason = "no other message is about keys")]
     /// Whether this message is the key that pastes, going down.
     fn paste_with(&mut self, message: &ClientMessage) -> bool {
-        let (down, keysym) = match message {
-            ClientMessage::Key { down, keysym } | ClientMessage::QemuKey { down, keysym, .. } => {
-                (*down, *keysym)
-            }
+        let (down, keysym, scancode) = match message {
+            ClientMessage::Key { down, keysym } => (*down, *keysym, None),
+            ClientMessage::QemuKey { down, keysym, keycode } => (*down, *keysym, Some(*keycode)),
             ClientMessage::CutText(_) | ClientMessage::ExtendedClipboard { .. } => {
                 self.sent = Some(Instant::now());
                 return false;
@@ -142,7 +141,35 @@ impl Keys {
             return false;
         }
         let sent_lately = self.sent.is_some_and(|sent| sent.elapsed() < SENT_LATELY);
-        let is_v = matches!(char::from_u32(keysym), Some('v' | 'V'));
+        // With a keyboard of another script, it is the letter that stands there.
+        let v = keysym::place('v'.into());
+        let is_v = keysym::place(keysym) == v || (keysym == 0 && scancode == v);
         down && is_v && !self.held.is_empty() && !sent_lately
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_key_that_pastes_is_known_on_every_keyboard() {
+        let key = |keysym| ClientMessage::Key { down: true, keysym };
+        let place = |keycode| ClientMessage::QemuKey { down: true, keysym: 0, keycode };
+        for (message, pastes) in [
+            (key(0x76), true),
+            (key(0x56), true),
+            (key(0x6cd), true), // Cyrillic_em, where V is.
+            (key(0x0100_05d4), true),
+            (place(0x2f), true),
+            (key(0x6d7), false), // Cyrillic_ve, where D is.
+            (key(0x63), false),
+            (place(0x2e), false),
+        ] {
+            let mut keys = Keys::default();
+            assert!(!keys.paste_with(&message), "{message:?} without Control");
+            keys.paste_with(&key(0xffe3));
+            assert_eq!(keys.paste_with(&message), pastes, "{message:?}");
+        }
     }
 }
