@@ -16,7 +16,7 @@ use serde::forward_to_deserialize_any;
 /// The text or texts given under one name, as a serde deserializer.
 ///
 /// One text is read as a boolean, a number, a list or a text, whichever is asked for. A list is
-/// one text cut at its commas, or one item for each text where several were given.
+/// a JSON list, or one text cut at its commas, or one item for each text where several were given.
 #[derive(Debug, Clone)]
 pub struct Given<E> {
     texts: Vec<String>,
@@ -103,12 +103,7 @@ impl<'de, E: de::Error> Deserializer<'de> for Given<E> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, E> {
         let items: Vec<Self> = match self.texts.as_slice() {
-            [one] => one
-                .split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-                .map(Self::one)
-                .collect(),
+            [one] => items(one)?.into_iter().map(Self::one).collect(),
             several => several.iter().map(Self::one).collect(),
         };
         visitor.visit_seq(SeqDeserializer::new(items.into_iter()))
@@ -146,6 +141,40 @@ impl<'de, E: de::Error> IntoDeserializer<'de, E> for Given<E> {
 
     fn into_deserializer(self) -> Self {
         self
+    }
+}
+
+/// The items of a list that is one text: JSON, or items with commas between them. A text with
+/// brackets and quotes that is no JSON is refused, instead of being cut into pieces with quotes.
+fn items<E: de::Error>(text: &str) -> Result<Vec<String>, E> {
+    let text = text.trim();
+    let refused = || {
+        let expected = "a JSON list such as [\"a\", \"b\"], or items with commas between them";
+        E::invalid_value(de::Unexpected::Str(text), &expected)
+    };
+    if text.starts_with('[') {
+        match serde_json::from_str::<Vec<serde_json::Value>>(text) {
+            Ok(items) => {
+                return items.into_iter().map(|it| plain(it).ok_or_else(refused)).collect();
+            }
+            Err(_) if text.contains(['"', '\'']) => return Err(refused()),
+            Err(_) => {} // An address such as [::1].
+        }
+    }
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    Ok(items.map(str::to_owned).collect())
+}
+
+/// An item of a JSON list as text, if it is a single value.
+fn plain(item: serde_json::Value) -> Option<String> {
+    match item {
+        serde_json::Value::String(text) => Some(text),
+        item @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_)) => {
+            Some(item.to_string())
+        }
+        serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
+            None
+        }
     }
 }
 
@@ -248,6 +277,21 @@ mod tests {
         assert_eq!(read::<bool>("yes"), Ok(true));
         assert_eq!(read::<Vec<u8>>("1, 2,3"), Ok(vec![1, 2, 3]));
         assert_eq!(read::<Mode>("fast"), Ok(Mode::Fast));
+    }
+
+    #[test]
+    fn a_list_is_json_or_has_commas_and_is_never_cut_at_the_commas_of_json() {
+        let texts = |text: &str| read::<Vec<String>>(text);
+        let hosts = Ok(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]);
+        assert_eq!(texts(r#"["127.0.0.1", "localhost"]"#), hosts);
+        assert_eq!(texts("127.0.0.1, localhost"), hosts);
+        assert_eq!(read::<Vec<u8>>("[1,2]"), Ok(vec![1, 2]));
+        assert_eq!(texts("[]"), Ok(Vec::new()));
+        assert_eq!(texts("[::1],a"), Ok(vec!["[::1]".to_owned(), "a".to_owned()]));
+        for neither in [r#"["a", "b""#, "['a', 'b']", r#"[{"a": 1}]"#, r#"["a", null]"#] {
+            let refused = texts(neither).unwrap_err();
+            assert!(refused.contains("expected a JSON list"), "{neither}: {refused}");
+        }
     }
 
     #[test]
