@@ -11,6 +11,7 @@ pub mod draining;
 pub mod events;
 pub mod films;
 pub mod journal;
+pub mod lanes;
 pub mod ledger;
 pub mod passes;
 mod registration;

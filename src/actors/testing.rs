@@ -20,6 +20,7 @@ use super::ask::Address;
 use super::clock::Clock;
 use super::events::{Events, Untold};
 use super::journal::{Capacity, Journal};
+use super::lanes::Lanes;
 use super::passes::Passes;
 use super::registry::{Create, Created, Registry};
 use super::secrets::Secrets;
@@ -110,6 +111,7 @@ impl Stage {
             workflow: workflow::Settings::default(),
             python: Python::new(None, "/nonexistent", Handle::current()),
             passes: Passes::default(),
+            lanes: Lanes::default(),
             reach: OnceLock::new(),
             runtime: Handle::current(),
             data: PathBuf::from("/nonexistent"),

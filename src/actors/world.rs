@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use super::clock::Clock;
 use super::events::Events;
 use super::journal::Journal;
+use super::lanes::Lanes;
 use super::passes::{Passes, Reach};
 use super::secrets::Secrets;
 use super::settings::Settings;
@@ -65,6 +66,8 @@ pub struct World {
     pub python: Python,
     /// What programs have that execute blocks.
     pub passes: Passes,
+    /// Runs that go one after the other.
+    pub lanes: Lanes,
     /// Under which addresses such programs reach the server, from when it listens.
     pub reach: OnceLock<Reach>,
     /// Where work goes on that no mailbox should wait for.

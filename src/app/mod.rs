@@ -32,6 +32,7 @@ use crate::actors::ask::Address;
 use crate::actors::clock::Clock;
 use crate::actors::events::Events;
 use crate::actors::journal::{Capacity, Journal};
+use crate::actors::lanes::Lanes;
 use crate::actors::ledger::Ledger;
 use crate::actors::passes::{Passes, Reach};
 use crate::actors::registry::Registry;
@@ -113,6 +114,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         ),
         workflow: settings.workflow.clone(),
         passes: Passes::default(),
+        lanes: Lanes::default(),
         reach: OnceLock::new(),
         runtime,
         data: settings.data.clone(),

@@ -14,6 +14,7 @@ pub mod hmac;
 pub mod ids;
 pub mod leak;
 pub mod lease;
+pub mod masking;
 pub mod occupancy;
 pub mod rfb;
 pub mod run;

@@ -210,6 +210,9 @@ pub struct BlockRecord {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
+/// The type of an artifact that a browser or a block has downloaded.
+pub const DOWNLOAD: &str = "download";
+
 /// A stored file that a run or a session made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactRecord {

@@ -41,6 +41,7 @@ pub use self::planned::{Facts, Planned};
 pub use self::work::{Finished, Job, Work};
 use super::ask::{Address, WeakAddress};
 use super::journal::{About, Name};
+use super::lanes::{Lane, LaneTurn};
 use super::opens_envelopes;
 use super::registration::Registration;
 use super::registry::{Create, Created, Registry, RegistryError};
@@ -60,7 +61,7 @@ use crate::workflow::agent::Said;
 enum Phase {
     /// Its session is being made.
     Preparing,
-    /// It waits for its session.
+    /// It waits for its turn in its lane, or for its session.
     Queued { called_off: CancellationToken },
     /// Its blocks are being executed.
     Driving { stop: CancellationToken, abort: AbortHandle },
@@ -111,6 +112,8 @@ pub struct Assignment {
     /// Its session is that of the run that triggered it and waits for it: it drives under that
     /// run's occupancy, and neither begins nor releases.
     pub lent: bool,
+    /// The lane in which it begins when the runs before it have ended.
+    pub lane: Option<Lane>,
 }
 
 /// The actor of one workflow run.
@@ -136,6 +139,8 @@ pub struct Run {
     /// The block that an agent executes, and who hears what it says.
     agent: Option<(BlockRunId, mpsc::UnboundedSender<Said>)>,
     heartbeat: Option<SpawnHandle>,
+    /// Its turn in its lane, until it has ended.
+    turn: Option<LaneTurn>,
     view: watch::Sender<RunView>,
     registration: Registration,
 }
@@ -166,6 +171,7 @@ impl Run {
             paused: None,
             agent: None,
             heartbeat: None,
+            turn: None,
             view,
             registration,
             world,
@@ -202,6 +208,37 @@ impl Run {
         };
         let journal = Arc::clone(&self.world.journal);
         Address::new(ctx.address(), name.clone(), about, journal).used_by(name)
+    }
+
+    /// Waits until the runs before it in its lane have ended.
+    fn line_up(&mut self, lane: Lane, ctx: &mut Context<Self>) {
+        let called_off = CancellationToken::new();
+        self.enter(Phase::Queued { called_off: called_off.clone() });
+        let turn = lane.turn();
+        let turn = async move {
+            tokio::select! {
+                biased;
+                () = called_off.cancelled() => None,
+                turn = turn => Some(turn),
+            }
+        };
+        ctx.spawn(turn.into_actor(self).map(|turn, run, ctx| {
+            // One that was called off has gone to its end.
+            if run.ending.is_none() && turn.is_some() {
+                run.turn = turn;
+                run.enter(Phase::Preparing);
+                run.set_out(ctx);
+            }
+        }));
+    }
+
+    /// Comes to its session.
+    fn set_out(&mut self, ctx: &mut Context<Self>) {
+        match self.record.session {
+            Some(session) if self.assignment.lent => self.borrow(session, ctx),
+            Some(session) => self.queue(session, ctx),
+            None => self.make_session(ctx),
+        }
     }
 
     fn make_session(&mut self, ctx: &mut Context<Self>) {
@@ -254,10 +291,9 @@ impl Actor for Run {
         self.world.journal.enter(&self.name, "run");
         self.world.journal.phase(&self.name, self.phase.name());
         ctx.run_later(self.assignment.limit, Self::on_limit);
-        match self.record.session {
-            Some(session) if self.assignment.lent => self.borrow(session, ctx),
-            Some(session) => self.queue(session, ctx),
-            None => self.make_session(ctx),
+        match self.assignment.lane.take() {
+            Some(lane) => self.line_up(lane, ctx),
+            None => self.set_out(ctx),
         }
     }
 

@@ -7,6 +7,7 @@ use chrono::NaiveDate;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::work::{Finished, Job, Work};
 use crate::actors::world::World;
@@ -43,6 +44,8 @@ pub struct Facts {
     pub records: Records,
     /// How blocks are executed.
     pub settings: Settings,
+    /// The `extra_http_headers` of the request, in place of those of the workflow.
+    pub headers: Value,
 }
 
 impl Facts {
@@ -57,6 +60,7 @@ impl Facts {
             date: world.clock.now().date_naive(),
             records: world.workflow.records(),
             settings: world.workflow.engine(),
+            headers: Value::Null,
         }
     }
 
@@ -77,6 +81,7 @@ impl Facts {
             run: RunId::from(0), // Known when the run has been stored, as its session is.
             session: self.session,
             date: self.date,
+            headers: headers(&self.headers, &workflow.settings),
             only: self.only,
             outputs: self.outputs,
             limit: Some(self.limit),
@@ -84,6 +89,20 @@ impl Facts {
             settings: self.settings,
         }
     }
+}
+
+/// The headers that the pages of a run send: those of the request, or those of its workflow.
+fn headers(request: &Value, settings: &Value) -> Map<String, Value> {
+    let usual = settings.get("extra_http_headers").and_then(Value::as_object);
+    let headers = request.as_object().or(usual).into_iter().flatten();
+    // Browsers take texts only.
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    headers.map(|(name, value)| (name.clone(), text(value).into())).collect()
+}
+
+/// The proxy that a workflow's settings name for the sessions of its runs.
+pub fn proxy_of(settings: &Value) -> Option<Url> {
+    Url::parse(settings.get("proxy_location")?.get("url")?.as_str()?).ok()
 }
 
 impl Planned {
@@ -108,5 +127,20 @@ impl Work for Planned {
             let Outcome { status, outputs, failure } = execute(plan, host, cancel).await;
             Finished { status, outputs, failure }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_headers_of_a_request_replace_those_of_its_workflow() {
+        let settings = json!({ "extra_http_headers": { "a": 1 } });
+        assert_eq!(json!(headers(&Value::Null, &settings)), json!({ "a": "1" }));
+        assert_eq!(json!(headers(&json!({ "b": "2" }), &settings)), json!({ "b": "2" }));
+        assert_eq!(json!(headers(&json!({}), &settings)), json!({}));
     }
 }

@@ -81,6 +81,7 @@ async fn start(stage: &Stage, session: Option<SessionId>, script: Script) -> Run
         limit: Duration::from_secs(300),
         depth: 0,
         lent: false,
+        lane: None,
     };
     let run = new_run(session);
     stage.registry.ask(StartRun { run, assignment }).await.unwrap().unwrap()
@@ -280,6 +281,7 @@ async fn a_run_that_waits_in_vain_says_who_holds_the_session() {
         limit: Duration::from_secs(300),
         depth: 0,
         lent: false,
+        lane: None,
     };
     let run = new_run(Some(session));
     let run = stage.registry.ask(StartRun { run, assignment }).await.unwrap().unwrap();
@@ -316,4 +318,58 @@ async fn the_journal_tells_a_runs_begin_its_blocks_and_its_release() {
     kinds.reverse();
     kinds.dedup();
     assert_eq!(kinds, ["begin", "begin_block", "end_block", "release", "gone"]);
+}
+
+async fn start_in(stage: &Stage, lane: &str, script: Script) -> RunAccepted {
+    let lane = stage.world.lanes.lane(Stage::organization(), lane.to_owned());
+    let assignment = Assignment {
+        record: None,
+        work: Box::new(script),
+        own_session: SessionSpec::default(),
+        wait: Duration::from_secs(600),
+        limit: Duration::from_secs(300),
+        depth: 0,
+        lent: false,
+        lane: Some(lane),
+    };
+    let run = new_run(None);
+    stage.registry.ask(StartRun { run, assignment }).await.unwrap().unwrap()
+}
+
+#[actix::test]
+async fn runs_in_one_lane_begin_when_those_before_them_have_ended_however_these_end() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let mut runs = Vec::new();
+    for script in [Script::Block, Script::Panics, Script::Block] {
+        runs.push(start_in(&stage, "a", script).await);
+    }
+    let beside = ended(&stage, start_in(&stage, "b", Script::Block).await).await;
+    let mut times = Vec::new();
+    for run in runs {
+        let record = ended(&stage, run).await;
+        times.push((record.started_at.expect("it ran"), record.finished_at.expect("it ended")));
+    }
+    for pair in times.windows(2) {
+        assert!(pair[0].1 <= pair[1].0, "two at once: {pair:?}");
+    }
+    assert!(beside.started_at.expect("it ran") < times[0].1, "another lane waited");
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(stage.desktops.alive(), 0);
+}
+
+#[actix::test]
+async fn a_run_that_waits_in_its_lane_is_canceled_at_once_and_makes_no_session() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let mut first = start_in(&stage, "a", Script::Endless).await;
+    driving(&mut first).await;
+    let second = start_in(&stage, "a", Script::Block).await;
+    let third = start_in(&stage, "a", Script::Block).await;
+    let asked = Instant::now();
+    let view = stage.registry.ask(cancel(second.id)).await.unwrap().unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert_eq!((view.record.status, view.record.session), (RunStatus::Canceled, None));
+    stage.registry.ask(cancel(first.id)).await.unwrap().unwrap();
+    assert_eq!(ended(&stage, third).await.status, RunStatus::Completed);
 }

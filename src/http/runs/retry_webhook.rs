@@ -12,6 +12,7 @@ use super::asked_webhook;
 use crate::db;
 use crate::domain::event::EventKind;
 use crate::domain::ids::RunId;
+use crate::domain::masking::masked_url;
 use crate::domain::webhook::{MessageStatus, WebhookMessage};
 use crate::http::body::{Body, PathId};
 use crate::http::caller::Caller;
@@ -115,8 +116,8 @@ pub async fn retry_webhook(
     Ok(Json(RetriedWebhook {
         run_id: id.to_string(),
         run_type: "workflow_run",
-        default_webhook_url: usual,
-        target_webhook_url: url,
+        default_webhook_url: usual.as_deref().map(masked_url),
+        target_webhook_url: masked_url(&url),
         payload: body,
         headers: headers.into_iter().collect(),
         status_code: attempt.status,

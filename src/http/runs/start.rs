@@ -10,6 +10,7 @@ use url::Url;
 use utoipa::ToSchema;
 
 use super::resource::RunResource;
+use crate::actors::lanes::Lane;
 use crate::actors::registry::{NewRun, RouteError, RunAccepted, StartRun};
 use crate::actors::run::{Assignment, Facts, Planned};
 use crate::actors::session::SessionError;
@@ -26,10 +27,12 @@ use crate::http::front::Front;
 use crate::http::idempotency::Once;
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
-use crate::http::{sessions, workflows};
+use crate::http::warnings::Warnings;
+use crate::http::{headers, proxy, sessions, workflows};
 use crate::workflow::definition::Definition;
 use crate::workflow::engine::Records;
 use crate::workflow::parameters::{ParameterError, resolve};
+use crate::workflow::template::{Names, Renderer};
 
 /// The longest that a run may wait for its session.
 const LONGEST_WAIT_SECONDS: u64 = 24 * 60 * 60;
@@ -52,13 +55,14 @@ pub struct Request {
     pub parameters: Option<Map<String, Value>>,
     /// For people.
     pub title: Option<String>,
-    /// `{"url": "http://proxy:3128"}` for the session that the run makes for itself.
+    /// `{"url": "http://proxy:3128"}` for the session that the run makes for itself. The name of a
+    /// place has no effect.
     pub proxy_location: Value,
     /// Where the end of the run is told.
     pub webhook_url: Option<String>,
-    /// Kept for the agent.
+    /// Has no effect.
     pub totp_url: Option<String>,
-    /// Kept for the agent.
+    /// Has no effect.
     pub totp_identifier: Option<String>,
     /// The session to drive; without it the run makes one for itself and closes it in the end.
     pub browser_session_id: Option<String>,
@@ -68,17 +72,17 @@ pub struct Request {
     pub browser_profile_id: Option<String>,
     /// The run makes a session for itself.
     pub start_fresh_browser: bool,
-    /// Kept for the agent.
+    /// Has no effect.
     pub max_screenshot_scrolls: Option<i64>,
     /// How long the run may take, 1 to 480.
     pub max_elapsed_time_minutes: Option<u64>,
-    /// Kept for the agent.
+    /// Headers that its pages send with every request.
     pub extra_http_headers: Value,
     /// Has no effect.
     pub cdp_connect_headers: Value,
-    /// Not supported: name the session.
+    /// The address of a session's DevTools on this server, in place of `browser_session_id`.
     pub browser_address: Option<String>,
-    /// Kept for the agent.
+    /// Has no effect.
     pub ai_fallback: Option<bool>,
     /// `agent` or `code`; has no effect.
     pub run_with: Option<String>,
@@ -122,12 +126,19 @@ impl Request {
             fields.require("webhook_url", text.as_str(), fits, "expected an http or https URL");
         }
         if let Some(address) = &self.browser_address {
+            let named = session_in(address);
             let wrong = "browsers that another server started are not driven; make a session \
                          and give `browser_session_id`";
-            fields.refuse("browser_address", address.as_str(), wrong);
+            fields.require("browser_address", Value::Null, named.is_some(), wrong);
+            let differs = named.zip(self.browser_session_id.as_deref());
+            let differs = differs.is_some_and(|(named, given)| named != given);
+            let wrong = "it names another session than `browser_session_id`";
+            fields.require("browser_address", Value::Null, !differs, wrong);
         }
+        proxy::proxy(&self.proxy_location, "proxy_location", &mut fields);
+        headers::check(&self.extra_http_headers, "extra_http_headers", &mut fields);
         let fresh = self.start_fresh_browser;
-        let contradicts = fresh && (self.browser_session_id.is_some() || self.has_profile());
+        let contradicts = fresh && (self.session().is_some() || self.has_profile());
         let wrong = "a fresh browser has neither a session nor a profile";
         fields.require("start_fresh_browser", fresh, !contradicts, wrong);
         let labels = self.run_metadata.iter().flatten();
@@ -145,6 +156,51 @@ impl Request {
             return Err(Problem::new(status, "browser_profile_unknown", detail));
         }
         Ok(())
+    }
+
+    /// The session that the request names, by its id or by its address.
+    fn session(&self) -> Option<String> {
+        let named = self.browser_address.as_deref().and_then(session_in);
+        self.browser_session_id.clone().or(named)
+    }
+
+    /// What of the request has no effect.
+    fn warning(&self, has_session: bool) -> Option<String> {
+        let mut warnings = Warnings::default();
+        if has_session && !self.proxy_location.is_null() && self.proxy_location != "NONE" {
+            let why = "the session has its own proxy, or none, from its beginning";
+            warnings.no_effect("proxy_location", true, why);
+        } else {
+            warnings.add(proxy::warning(&self.proxy_location));
+        }
+        let is_some = |value: &Option<String>| value.as_ref().is_some_and(|it| !it.is_empty());
+        let codes = "no codes are fetched; a person can type one";
+        let code = "no code is generated";
+        for (field, given, why) in [
+            ("reuse_browser_session", self.reuse_browser_session == Some(true), "name the session"),
+            ("totp_url", is_some(&self.totp_url), codes),
+            ("totp_identifier", is_some(&self.totp_identifier), codes),
+            (
+                "max_screenshot_scrolls",
+                self.max_screenshot_scrolls.is_some(),
+                "the agent takes its pictures itself",
+            ),
+            (
+                "cdp_connect_headers",
+                self.cdp_connect_headers.as_object().is_some_and(|it| !it.is_empty()),
+                "runs drive this server's own browsers",
+            ),
+            ("ai_fallback", self.ai_fallback == Some(false), "no block falls back to a model"),
+            (
+                "run_with",
+                self.run_with.as_deref().is_some_and(|with| !matches!(with, "" | "agent" | "ai")),
+                "blocks are executed as they are written",
+            ),
+            ("code_gen", self.code_gen == Some(true), code),
+        ] {
+            warnings.no_effect(field, given, why);
+        }
+        warnings.finish()
     }
 
     fn has_profile(&self) -> bool {
@@ -182,20 +238,51 @@ impl Request {
     }
 
     /// The session that a run makes for itself.
-    fn own_session(&self, limit: Duration) -> Result<SessionSpec, Problem> {
-        let text = self.proxy_location.get("url").and_then(Value::as_str);
-        let proxy = text.map(Url::parse).transpose().map_err(|cause| {
-            let mut fields = Fields::new();
-            fields.refuse("proxy_location.url", text, cause.to_string());
-            fields.finish().err().unwrap_or_else(|| Problem::invalid(Vec::new()))
-        })?;
+    fn own_session(
+        &self,
+        workflow: &WorkflowRecord,
+        limit: Duration,
+    ) -> Result<SessionSpec, Problem> {
+        let usual = workflow.settings.get("proxy_location").unwrap_or(&Value::Null);
+        // A place has no effect, so it is no reason to go past the workflow's own proxy.
+        let is_named = self.proxy_location.is_object() || self.proxy_location == "NONE";
+        let location = if is_named { &self.proxy_location } else { usual };
+        let mut fields = Fields::new();
+        let proxy = proxy::proxy(location, "proxy_location", &mut fields);
+        fields.finish()?;
         Ok(SessionSpec {
             lifetime: limit + SPARE,
             proxy,
-            echo: serde_json::json!({ "proxy_location": self.proxy_location }),
+            echo: serde_json::json!({ "proxy_location": location }),
             ..SessionSpec::default()
         })
     }
+}
+
+/// The session whose DevTools an address of a server like this one names.
+fn session_in(address: &str) -> Option<&str> {
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    let is_address =
+        ["ws://", "wss://", "http://", "https://"].iter().any(|it| path.starts_with(it));
+    let (_, rest) = path.split_once("/v1/browser_sessions/").filter(|_parts| is_address)?;
+    let (id, end) = rest.split_once('/')?;
+    (end.trim_end_matches('/') == "cdp" && id.parse::<SessionId>().is_ok()).then_some(id)
+}
+
+/// The lane of the runs of a workflow that is `run_sequentially`: one for all of them, or one for each
+/// value of its `sequential_key`, which may be a template.
+fn lane(front: &Front, workflow: &WorkflowRecord, parameters: &Map<String, Value>) -> Option<Lane> {
+    workflow.settings.get("run_sequentially").filter(|wanted| **wanted == true)?;
+    let key = workflow.settings.get("sequential_key").and_then(Value::as_str);
+    let name = match key.filter(|key| !key.is_empty()) {
+        Some(key) => {
+            let rendered =
+                Renderer::new(false).text("sequential_key", key, &Names::new(parameters));
+            format!("key {}", rendered.unwrap_or_else(|_not_a_template| key.to_owned()))
+        }
+        None => workflow.permanent_id.to_string(),
+    };
+    Some(front.world.lanes.lane(workflow.organization, name))
 }
 
 /// 400 that names every parameter that is missing or does not fit.
@@ -253,7 +340,7 @@ pub(super) async fn begin(
         }
     };
     let behind = debug_session.as_ref().map(|session| session.session.to_string());
-    let session = match request.browser_session_id.as_ref().or(behind.as_ref()) {
+    let session = match request.session().as_ref().or(behind.as_ref()) {
         Some(text) => Some(session(front, organization, text).await?),
         None => None,
     };
@@ -273,17 +360,21 @@ pub(super) async fn begin(
         session,
         only,
         outputs: request.block_outputs.clone().unwrap_or_default(),
+        headers: request.extra_http_headers.clone(),
         limit,
         ..Facts::new(&front.world, parameters.clone())
     };
+    // A block that is debugged does not wait for runs.
+    let lane = debug_session.is_none().then(|| lane(front, workflow, &parameters)).flatten();
     let assignment = Assignment {
         work: Box::new(Planned::new(facts.plan(workflow, definition))),
-        own_session: request.own_session(limit)?,
+        own_session: request.own_session(workflow, limit)?,
         record: request.record.and_then(Asked::wish),
         wait: Duration::from_secs(wait),
         limit,
         depth: 0,
         lent: false,
+        lane,
     };
     let run = NewRun {
         organization,
@@ -298,7 +389,8 @@ pub(super) async fn begin(
     };
     let RunAccepted { view, .. } = front.registry.ask(StartRun { run, assignment }).await??;
     let view = view.borrow().clone();
-    Ok(RunResource::of(&view, &[], front))
+    let warning = request.warning(session.is_some());
+    Ok(RunResource { warning, ..RunResource::of(&view, &[], front) })
 }
 
 /// Starts a run of the latest version of the workflow that the request names.
@@ -425,6 +517,29 @@ mod tests {
                 "run_metadata",
             ]
         );
+    }
+
+    #[test]
+    fn an_address_of_this_server_names_its_session() {
+        for (address, session) in [
+            ("ws://127.0.0.1:8787/v1/browser_sessions/pbs_7/cdp?apikey=k", Some("pbs_7")),
+            ("https://g.example/room/v1/browser_sessions/pbs_7/cdp/", Some("pbs_7")),
+            (
+                "wss://g.example/v1/browser_sessions/pbs_7/cdp?generation=1&lease_token=t",
+                Some("pbs_7"),
+            ),
+            ("ws://127.0.0.1:9222/devtools/browser/abc", None),
+            ("ws://g.example/v1/browser_sessions/7/cdp", None),
+            ("ws://g.example/v1/browser_sessions/pbs_7/close", None),
+            ("/v1/browser_sessions/pbs_7/cdp", None),
+        ] {
+            assert_eq!(session_in(address), session, "{address}");
+        }
+        let both = json!({
+            "workflow_id": "wpid_1", "browser_session_id": "pbs_8",
+            "browser_address": "ws://h/v1/browser_sessions/pbs_7/cdp",
+        });
+        assert_eq!(places(&both), ["browser_address"]);
     }
 
     #[test]

@@ -21,7 +21,9 @@ use crate::http::error::{ApiError, failed_start};
 use crate::http::front::Front;
 use crate::http::idempotency::Once;
 use crate::http::problem::Problem;
+use crate::http::proxy;
 use crate::http::validation::Fields;
+use crate::http::warnings::Warnings;
 
 /// The body of the request. The first fields are the compatible API's; the last are ours.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -112,14 +114,17 @@ impl Request {
         let height = self.height.unwrap_or_else(|| size.height().into());
         fields.check("width", width, Size::side(width));
         fields.check("height", height, Size::side(height));
-        let (lifetime, warning) = self.lifetime(front, &mut fields);
+        let (lifetime, capped) = self.lifetime(front, &mut fields);
         let start_url = self.start_url(&mut fields);
-        let proxy = self.proxy(&mut fields);
+        let proxy = proxy::proxy(&self.proxy_location, "proxy_location", &mut fields);
         if let Some(id) = &self.browser_profile_id {
             let wrong = "expected an id that begins with `bp_`";
             fields.require("browser_profile_id", id.as_str(), id.starts_with("bp_"), wrong);
         }
         fields.finish()?;
+        if self.generate_browser_profile {
+            return Err(no_profiles());
+        }
         if let Some(id) = &self.browser_profile_id {
             let status = actix_web::http::StatusCode::NOT_FOUND;
             let detail = format!("Browser profile {id} not found");
@@ -142,7 +147,16 @@ impl Request {
                 "record": self.record.and_then(Asked::wish),
             }),
         };
-        Ok((spec, warning))
+        let mut warnings = Warnings::default();
+        warnings.add(capped);
+        warnings.add(proxy::warning(&self.proxy_location));
+        let extends = self.extensions.as_ref().is_some_and(|given| !given.is_empty());
+        warnings.no_effect("extensions", extends, "browsers run without extensions");
+        let differs = self.browser_type.is_some();
+        warnings.no_effect("browser_type", differs, "every session runs Chromium");
+        let pinned = self.proxy_session_id.is_some();
+        warnings.no_effect("proxy_session_id", pinned, "this server has no proxies in places");
+        Ok((spec, warnings.finish()))
     }
 
     /// The compatible API refuses fewer minutes than the least, and caps more than the most.
@@ -181,15 +195,13 @@ impl Request {
         });
         fields.check(name, text.as_str(), url.ok_or("expected an http or https URL"))
     }
+}
 
-    /// `{"url": "http://proxy:3128"}`; the named places of the compatible API's own cloud are
-    /// accepted and have no effect here.
-    fn proxy(&self, fields: &mut Fields) -> Option<Url> {
-        let text = self.proxy_location.get("url")?.as_str()?;
-        let url = Url::parse(text).ok().filter(|url| {
-            matches!(url.scheme(), "http" | "https" | "socks4" | "socks5") && url.host().is_some()
-        });
-        let wrong = "expected the URL of an http, https, socks4 or socks5 proxy";
-        fields.check("proxy_location", text, url.ok_or(wrong))
-    }
+/// 501 for a profile that is to be kept: the session would end, and with it the login that the profile
+/// is wanted for.
+pub fn no_profiles() -> Problem {
+    let status = actix_web::http::StatusCode::NOT_IMPLEMENTED;
+    let detail = "browser profiles are not kept: the session's cookies and logins last as long as the \
+                  session does; extend it with `timeout_seconds`";
+    Problem::new(status, "not_supported", detail)
 }

@@ -10,9 +10,10 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::create::no_profiles;
 use super::{SessionResource, told};
-use crate::actors::registry::Route;
-use crate::actors::session::{Amend, Renew};
+use crate::actors::registry::{Route, RouteError};
+use crate::actors::session::{Amend, Renew, SessionError};
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::rfb::Role;
 use crate::http::body::{Body, PathId};
@@ -38,7 +39,7 @@ pub struct Renewal {
 #[schema(as = SessionChange)]
 #[serde(default, deny_unknown_fields)]
 pub struct Change {
-    /// Whether its profile is to be kept when it ends.
+    /// Whether its profile is to be kept when it ends: only `false`, for there are no profiles.
     generate_browser_profile: Option<bool>,
     /// As of a renewal.
     timeout_seconds: Option<u64>,
@@ -120,6 +121,7 @@ pub async fn renew(
         (status = 404, description = "There is no such session"),
         (status = 409, description = "It has ended, or is still starting"),
         (status = 422, description = "Nothing is to be changed"),
+        (status = 501, description = "`generate_browser_profile`: profiles are not kept"),
     ),
 )]
 pub async fn change(
@@ -153,6 +155,12 @@ async fn apply(
     let some = generate_browser_profile.is_some() || seconds.is_some();
     fields.require("generate_browser_profile", json!(null), some, wrong);
     fields.finish()?;
+    if generate_browser_profile == Some(true) {
+        let view = super::find(front, organization, id).await?;
+        let has_ended = view.closing || view.record.status.is_final();
+        let ended = RouteError::Session(SessionError::Closing);
+        return Err(if has_ended { ended.into() } else { no_profiles().into() });
+    }
     let mut resource = None;
     if let Some(generate_browser_profile) = generate_browser_profile {
         let message = Amend { generate_browser_profile };

@@ -17,6 +17,7 @@ use crate::db;
 use crate::domain::event::EventKind;
 use crate::domain::hmac::Signer;
 use crate::domain::ids::{OrganizationId, WebhookId};
+use crate::domain::masking::masked_url;
 use crate::domain::webhook::Webhook;
 use crate::http::body::{Body, PathId};
 use crate::http::caller::Caller;
@@ -95,7 +96,7 @@ impl WebhookResource {
         let former = webhook.former.as_ref().map(|(_, until)| *until);
         Self {
             webhook_id: webhook.id.to_string(),
-            url: webhook.url.clone(),
+            url: masked_url(&webhook.url),
             kinds: webhook.kinds.iter().map(|kind| kind.as_str()).collect(),
             description: webhook.description.clone(),
             paused: webhook.paused,
@@ -251,7 +252,9 @@ pub async fn change(
 ) -> Result<Json<WebhookResource>, ApiError> {
     let before = find(&front, caller.organization, id).await?;
     let mut fields = Fields::new();
-    let url = change.url.map(|url| checked_url(&front, &mut fields, &url));
+    // A mask that is sent back is no change.
+    let url = change.url.filter(|url| *url != masked_url(&before.url));
+    let url = url.map(|url| checked_url(&front, &mut fields, &url));
     let kinds = change.kinds.map(|kinds| checked_kinds(&mut fields, &kinds));
     fields.finish()?;
     let webhook = Webhook {

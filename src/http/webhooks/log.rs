@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::db::webhook_messages::{self as messages, Of};
 use crate::db::{self, webhook_deliveries};
 use crate::domain::ids::{OrganizationId, RunId, WebhookId, WebhookMessageId};
+use crate::domain::masking::masked_url;
 use crate::domain::webhook::{MessageStatus, WebhookDelivery, WebhookMessage};
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
@@ -112,7 +113,7 @@ impl MessageResource {
             event_seq: message.event,
             run_id: message.run.map(|id| id.to_string()),
             browser_session_id: message.session.map(|id| id.to_string()),
-            url: message.url.clone(),
+            url: masked_url(&message.url),
             status: message.status.as_str(),
             attempts: message.attempts,
             error: message.error.clone(),

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::{refused, shown};
 use crate::db::{self, DbError};
 use crate::domain::ids::WorkflowPermanentId;
+use crate::domain::masking::{MASKED, unmask};
 use crate::domain::run::WorkflowRecord;
 use crate::http::body::{PathId, Query, RawBody, parse};
 use crate::http::caller::Caller;
@@ -18,13 +19,12 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::idempotency::Once;
 use crate::http::problem::Problem;
+use crate::http::validation::Fields;
+use crate::http::{headers, proxy, warnings};
 use crate::workflow::definition::Workflow;
 
 /// How often another version is numbered anew because another writer was first.
 const TRIES: usize = 5;
-
-/// What stands for a secret header in answers.
-const MASKED: &str = "***";
 
 /// A workflow's definition, in one of two forms.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -152,6 +152,25 @@ pub async fn update_from_text(
     Ok(Json(dialect.show(workflow)))
 }
 
+/// Refuses settings that cannot have the effect that they ask for.
+fn check_settings(settings: &Value) -> Result<(), Problem> {
+    let mut fields = Fields::new();
+    let of = |name: &str| settings.get(name).unwrap_or(&Value::Null);
+    proxy::proxy(of("proxy_location"), "proxy_location", &mut fields);
+    headers::check(of("extra_http_headers"), "extra_http_headers", &mut fields);
+    fields.finish()
+}
+
+/// The answer with a warning about the settings that have no effect.
+fn warned(mut answer: Value, settings: &Value) -> Value {
+    if let (Some(members), Some(warning)) =
+        (answer.as_object_mut(), warnings::of_settings(settings))
+    {
+        members.insert("warning".to_owned(), warning.into());
+    }
+    answer
+}
+
 fn record(
     front: &Front,
     caller: Caller,
@@ -182,8 +201,9 @@ async fn insert_first(
     caller: Caller,
     workflow: Workflow,
 ) -> Result<Value, ApiError> {
+    check_settings(&workflow.settings)?;
     let record = record(front, caller, None, 1, workflow);
-    let answer = shown(&record)?;
+    let answer = warned(shown(&record)?, &record.settings);
     db::workflows::insert(&front.db, &record).await?;
     Ok(answer)
 }
@@ -208,7 +228,9 @@ async fn insert_next(
         let version = latest.version.saturating_add(1);
         let mut next = record(front, caller, Some(id), version, workflow.clone());
         unmask(&mut next.settings, &latest.settings);
-        let answer = shown(&next)?;
+        unmask_blocks(&mut next.definition, &latest.definition);
+        check_settings(&next.settings)?;
+        let answer = warned(shown(&next)?, &next.settings);
         match db::workflows::insert(&front.db, &next).await {
             Ok(()) => return Ok(answer),
             Err(DbError::Conflict) => {} // Another writer took the number.
@@ -221,13 +243,35 @@ async fn insert_next(
     Err(Problem::new(StatusCode::CONFLICT, "workflow_version_conflict", detail).retryable().into())
 }
 
-/// A header that a client read as masked and sends back keeps its value.
-fn unmask(settings: &mut Value, before: &Value) {
-    let Some(Value::Object(headers)) = settings.get_mut("cdp_connect_headers") else { return };
-    for (name, value) in headers.iter_mut().filter(|(_, value)| *value == MASKED) {
-        if let Some(kept) = before.get("cdp_connect_headers").and_then(|kept| kept.get(name)) {
-            *value = kept.clone();
+/// Puts back the passwords of blocks that a client has read as masked, by the labels of the blocks.
+fn unmask_blocks(definition: &mut Value, before: &Value) {
+    match definition {
+        Value::Array(items) => items.iter_mut().for_each(|item| unmask_blocks(item, before)),
+        Value::Object(members) => {
+            let label = members.get("label").and_then(Value::as_str).map(str::to_owned);
+            if let Some(password) = members.get_mut(PASSWORD).filter(|value| **value == MASKED)
+                && let Some(kept) = label.and_then(|label| password_of(before, &label))
+            {
+                *password = kept.clone();
+            }
+            members.values_mut().for_each(|value| unmask_blocks(value, before));
         }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+const PASSWORD: &str = "custom_smtp_password";
+
+fn password_of<'a>(definition: &'a Value, label: &str) -> Option<&'a Value> {
+    match definition {
+        Value::Array(items) => items.iter().find_map(|item| password_of(item, label)),
+        Value::Object(members) => {
+            if members.get("label").and_then(Value::as_str) == Some(label) {
+                return members.get(PASSWORD);
+            }
+            members.values().find_map(|value| password_of(value, label))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 
@@ -246,10 +290,13 @@ mod tests {
     }
 
     #[test]
-    fn a_masked_header_keeps_its_value_and_another_is_replaced() {
-        let before = json!({"cdp_connect_headers": {"a": "one", "b": "two"}});
-        let mut after = json!({"cdp_connect_headers": {"a": "***", "b": "new", "c": "***"}});
-        unmask(&mut after, &before);
-        assert_eq!(after, json!({"cdp_connect_headers": {"a": "one", "b": "new", "c": "***"}}));
+    fn the_password_of_a_block_that_was_read_as_masked_stays() {
+        let mail = |label: &str, password: &str| json!({ "label": label, "custom_smtp_password": password });
+        let before = json!({ "blocks": [{ "label": "l", "loop_blocks": [mail("m", "hunter2")] }] });
+        let mut after = json!({ "blocks": [mail("m", "***"), mail("n", "***"), mail("o", "new")] });
+        unmask_blocks(&mut after, &before);
+        let expected =
+            json!({ "blocks": [mail("m", "hunter2"), mail("n", "***"), mail("o", "new")] });
+        assert_eq!(after, expected);
     }
 }

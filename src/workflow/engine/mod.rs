@@ -118,6 +118,8 @@ pub struct Plan {
     pub session: Option<SessionId>,
     /// For templates.
     pub date: NaiveDate,
+    /// What its pages send with every request.
+    pub headers: Map<String, Value>,
     /// Only these blocks run, in this order.
     pub only: Option<Vec<String>>,
     /// Outputs that are there from the start, by label.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _, JoinAll, join_all};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -50,6 +50,8 @@ struct Shared {
     changed: watch::Sender<u64>,
     contexts: Contexts,
     wants: Wants,
+    /// What pages send with every request.
+    headers: Map<String, Value>,
     /// What was asked of tabs when they were attached, by session, until somebody waits for it.
     set_ups: Mutex<HashMap<String, SetUp>>,
 }
@@ -105,8 +107,12 @@ impl fmt::Debug for Browser {
 
 impl Browser {
     /// Attaches to every tab of the browser, and opens one if there is none. The tab that is in
-    /// view becomes the one worked in.
-    pub async fn attach(devtools: Arc<dyn Devtools>, wants: Wants) -> Result<Self, PageError> {
+    /// view becomes the one worked in. Its pages send `headers` with every request.
+    pub async fn attach(
+        devtools: Arc<dyn Devtools>,
+        wants: Wants,
+        headers: Map<String, Value>,
+    ) -> Result<Self, PageError> {
         let events = devtools.events();
         let watching = wants.any().then(|| Watching::start(wants, &devtools, devtools.events()));
         let (changed, _) = watch::channel(0);
@@ -124,6 +130,7 @@ impl Browser {
             changed,
             contexts: Contexts::default(),
             wants,
+            headers,
             set_ups: Mutex::default(),
         });
         let pump = tokio::spawn(pump(Arc::clone(&shared)));
@@ -477,8 +484,12 @@ impl Shared {
         if !frame {
             commands.push(enable("Inspector.enable"));
         }
-        if !frame || self.wants.har {
+        if !frame || self.wants.har || !self.headers.is_empty() {
             commands.push(enable("Network.enable"));
+        }
+        if !self.headers.is_empty() {
+            let headers = json!({ "headers": self.headers });
+            commands.push(("Network.setExtraHTTPHeaders", headers));
         }
         if self.wants.console {
             commands.extend([enable("Runtime.enable"), enable("Log.enable")]);

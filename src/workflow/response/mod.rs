@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::definition::{Block, Definition, Kind};
 use super::engine::branch_id;
 use crate::domain::ids::{OutputParameterId, ParameterId, WorkflowId};
+use crate::domain::masking::{MASKED, mask_members};
 use crate::domain::run::WorkflowRecord;
 
 /// Settings and their values when nothing was given.
@@ -48,6 +49,11 @@ fn settings() -> Value {
     })
 }
 
+/// The names of the settings that every workflow has.
+pub fn setting_names() -> Vec<String> {
+    settings().as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
+}
+
 /// The workflow as an answer of the API.
 pub fn workflow(record: &WorkflowRecord, definition: &Definition) -> Value {
     let mut answer = Map::new();
@@ -57,9 +63,7 @@ pub fn workflow(record: &WorkflowRecord, definition: &Definition) -> Value {
     for (key, value) in defaults.chain(given) {
         answer.insert(key.clone(), value.clone());
     }
-    if let Some(Value::Object(headers)) = answer.get_mut("cdp_connect_headers") {
-        headers.values_mut().for_each(|value| *value = Value::from("***"));
-    }
+    mask_members(&mut answer);
     let run_with = match answer.get("run_with").and_then(Value::as_str) {
         Some("ai") => Some("agent"),
         Some("code_v2") => Some("code"),
@@ -199,9 +203,19 @@ fn shown_block(block: &Block, known: &HashMap<String, Value>) -> Value {
     }
     defaults::fill(&block.block_type, &mut shown);
     if block.block_type == "send_email" {
+        mask_password(&mut shown);
         email_secrets(&mut shown, known);
     }
     Value::Object(shown)
+}
+
+fn mask_password(shown: &mut Map<String, Value>) {
+    // Only the password: a block's addresses are part of what it does.
+    if let Some(password) = shown.get_mut("custom_smtp_password")
+        && password.is_string()
+    {
+        *password = MASKED.into();
+    }
 }
 
 /// Clients parse an email's four secrets as parameters and refuse a block without them.

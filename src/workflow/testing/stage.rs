@@ -119,6 +119,7 @@ pub fn block_plan(blocks: Value, more: Value) -> Plan {
         run: 3.into(),
         session: Some(4.into()),
         date: chrono::NaiveDate::from_ymd_opt(2026, 11, 22).unwrap(),
+        headers: Map::new(),
         only: None,
         outputs: Map::new(),
         limit: None,

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::RunHost;
 use crate::actors::ask::WeakAddress;
 use crate::actors::registry::{NewRun, Registry, RegistryError, RouteRun, RunAccepted, StartRun};
-use crate::actors::run::planned::{Facts, Planned};
+use crate::actors::run::planned::{Facts, Planned, proxy_of};
 use crate::actors::run::{Assignment, Cancel};
 use crate::actors::views::RunView;
 use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
@@ -181,11 +181,16 @@ impl RunHost {
         let assignment = Assignment {
             record: None, // The outer run is, if anything is.
             work: Box::new(Planned::new(facts.plan(workflow, definition))),
-            own_session: SessionSpec { lifetime: limit + SPARE, ..SessionSpec::default() },
+            own_session: SessionSpec {
+                lifetime: limit + SPARE,
+                proxy: proxy_of(&workflow.settings),
+                ..SessionSpec::default()
+            },
             wait: Duration::from_secs(settings.run_wait_seconds),
             limit,
             depth: self.depth + 1,
             lent,
+            lane: None, // The run that waits for this one may hold it.
         };
         let run = NewRun {
             organization: self.organization,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{asked, downloads, errors, masked, outputs, recordings, run_with, screenshots};
+use super::{asked, downloads, errors, outputs, recordings, run_with, screenshots};
 use crate::actors::views::RunView;
 use crate::domain::run::ArtifactRecord;
 use crate::http::artifacts::FileResource;
@@ -122,7 +122,7 @@ impl RunBaseResource {
             totp_verification_url: asked(record, "totp_url"),
             totp_identifier: asked(record, "totp_identifier"),
             extra_http_headers: asked(record, "extra_http_headers"),
-            cdp_connect_headers: masked(asked(record, "cdp_connect_headers")),
+            cdp_connect_headers: asked(record, "cdp_connect_headers"),
             queued_at: record.queued_at,
             started_at: record.started_at,
             finished_at: record.finished_at,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{asked, masked, run_with};
+use super::{asked, run_with};
 use crate::domain::run::RunRecord;
 
 /// A run in the lists of a workflow's and of a session's runs.
@@ -93,7 +93,7 @@ impl From<&RunRecord> for RunItem {
             totp_verification_url: asked(record, "totp_url"),
             totp_identifier: asked(record, "totp_identifier"),
             extra_http_headers: asked(record, "extra_http_headers"),
-            cdp_connect_headers: masked(asked(record, "cdp_connect_headers")),
+            cdp_connect_headers: asked(record, "cdp_connect_headers"),
             max_screenshot_scrolls: asked(record, "max_screenshot_scrolls"),
             max_elapsed_time_minutes: asked(record, "max_elapsed_time_minutes"),
             run_with: run_with(record),

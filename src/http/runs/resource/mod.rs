@@ -12,7 +12,8 @@ pub use self::base::RunBaseResource;
 pub use self::item::{RunItem, RunSummary};
 use crate::actors::views::RunView;
 use crate::domain::film::RECORDING;
-use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, RunStatus};
+use crate::domain::masking::mask_members;
+use crate::domain::run::{ArtifactRecord, BlockRecord, DOWNLOAD, RunRecord, RunStatus};
 use crate::domain::session::Failure;
 use crate::http::artifacts::{FileResource, signed_url};
 use crate::http::front::Front;
@@ -89,6 +90,8 @@ pub struct RunResource {
     pub blocks: Vec<BlockSummary>,
     /// Whom it waits for while it is queued.
     pub waiting_for: Option<WaitingFor>,
+    /// The fields of the request that have no effect. Only where the run was started.
+    pub warning: Option<String>,
     /// Why it did not complete: `{code, stage, message, exit, log_tail, hint}`.
     #[schema(value_type = Option<Object>)]
     pub failure: Option<Failure>,
@@ -170,7 +173,7 @@ impl WaitingFor {
 
 /// The files among a run's artifacts that were downloaded, the latest first.
 fn downloads(artifacts: &[ArtifactRecord], front: &Front) -> Vec<FileResource> {
-    let files = artifacts.iter().rev().filter(|it| it.artifact_type == "download");
+    let files = artifacts.iter().rev().filter(|it| it.artifact_type == DOWNLOAD);
     files.map(|record| FileResource::of(record, front)).collect()
 }
 
@@ -199,17 +202,12 @@ fn outputs(view: &RunView) -> Option<Value> {
     Some(Value::Object(finished.collect::<Map<_, _>>())).filter(has_any)
 }
 
-/// A member of the request that a run was started with.
+/// A member of the request that a run was started with, without secrets.
 fn asked(record: &RunRecord, name: &str) -> Value {
-    record.request.get(name).cloned().unwrap_or_default()
-}
-
-/// Headers that a browser is connected with, whose values are secrets.
-fn masked(mut headers: Value) -> Value {
-    if let Some(headers) = headers.as_object_mut() {
-        headers.values_mut().for_each(|value| *value = "***".into());
-    }
-    headers
+    let mut member = Map::new();
+    member.insert(name.to_owned(), record.request.get(name).cloned().unwrap_or_default());
+    mask_members(&mut member);
+    member.remove(name).unwrap_or_default()
 }
 
 /// The request that a run was started with, without secrets. Clients parse it and insist on the
@@ -218,9 +216,7 @@ fn request(record: &RunRecord) -> Value {
     let mut request = record.request.clone();
     if let Some(members) = request.as_object_mut() {
         members.insert("workflow_id".to_owned(), record.workflow_permanent_id.to_string().into());
-        if let Some(headers) = members.get_mut("cdp_connect_headers") {
-            *headers = masked(headers.take());
-        }
+        mask_members(members);
     }
     request
 }
@@ -275,6 +271,7 @@ impl RunResource {
             version: view.version,
             blocks: view.blocks.iter().map(BlockSummary::from).collect(),
             waiting_for: WaitingFor::of(record, front),
+            warning: None,
             failure: record.failure.clone(),
         }
     }

@@ -212,6 +212,9 @@ impl Engine {
         definition: Map<String, Value>,
         to: Executor,
     ) -> Work {
+        if !self.plan.headers.is_empty() {
+            self.browser().await?; // It adds them to the pages of whatever drives them.
+        }
         let job = Job {
             block: id,
             label: block.label.clone(),
@@ -243,7 +246,8 @@ impl Engine {
             return Ok(browser.clone());
         }
         let devtools = self.host.devtools().await?;
-        let browser = Browser::attach(devtools, self.plan.records.wants()).await?;
+        let headers = self.plan.headers.clone();
+        let browser = Browser::attach(devtools, self.plan.records.wants(), headers).await?;
         self.browser = Some(browser.clone());
         Ok(browser)
     }

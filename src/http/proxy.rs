@@ -1,0 +1,98 @@
+//! `proxy_location`: the proxy of a session's browser, by its address.
+//!
+//! The compatible API also has names of places in a cloud of its own; those have no effect here, and
+//! the answer says so.
+
+use serde_json::Value;
+use url::Url;
+
+use super::validation::Fields;
+
+/// The proxy that is asked for, if one is. Refuses what can be neither a proxy nor a place.
+pub fn proxy(location: &Value, field: &str, fields: &mut Fields) -> Option<Url> {
+    let text = match location {
+        Value::Null | Value::String(_) => return None,
+        Value::Object(place) => match place.get("url") {
+            Some(Value::String(text)) => text,
+            None | Some(Value::Null) if place.contains_key("country") => return None,
+            None | Some(_) => {
+                let wrong = "expected {\"url\": \"http://proxy:3128\"}, or a place";
+                fields.refuse(field, Value::Null, wrong);
+                return None;
+            }
+        },
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
+            fields.refuse(field, location.clone(), "expected {\"url\": \"http://proxy:3128\"}");
+            return None;
+        }
+    };
+    let url = Url::parse(text).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https" | "socks4" | "socks5") && url.host().is_some()
+    });
+    let Some(url) = url else {
+        let wrong = "expected the URL of an http, https, socks4 or socks5 proxy";
+        fields.refuse(field, crate::domain::masking::masked_url(text), wrong);
+        return None;
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        // What was given is not repeated: it has a password in it.
+        let wrong = "browsers take no user and password in a proxy's address: run a proxy on this \
+                     machine that adds them and forwards to yours, and name that one, or have yours \
+                     admit this machine by its address";
+        fields.refuse(field, Value::Null, wrong);
+        return None;
+    }
+    Some(url)
+}
+
+/// The warning about a place: it has no effect.
+pub fn warning(location: &Value) -> Option<String> {
+    let is_place = match location {
+        Value::String(place) => !place.is_empty() && place != "NONE",
+        Value::Object(place) => place.get("url").is_none_or(Value::is_null) && !place.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => false,
+    };
+    is_place.then(|| {
+        "`proxy_location` has no effect: this server has no proxies in places; give \
+         {\"url\": …} for one of your own"
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_taken_a_place_warned_of_and_all_else_refused() {
+        let mut fields = Fields::new();
+        let given = json!({ "url": "socks5://proxy:1080" });
+        assert_eq!(proxy(&given, "p", &mut fields).unwrap().as_str(), "socks5://proxy:1080");
+        for place in [json!("RESIDENTIAL_DE"), json!({ "country": "US" })] {
+            assert_eq!(proxy(&place, "p", &mut fields), None);
+            assert!(warning(&place).unwrap().contains("has no effect"), "{place}");
+        }
+        for nothing in [json!(null), json!("NONE"), given] {
+            assert_eq!(warning(&nothing), None, "{nothing}");
+        }
+        fields.finish().unwrap();
+
+        for wrong in [
+            json!(5),
+            json!([]),
+            json!({ "url": 7 }),
+            json!({ "url": "ftp://h" }),
+            json!({ "uri": "http://h" }),
+            json!({ "url": "http://ann:hunter2@proxy:3128" }),
+            json!({ "url": "http://ann@proxy:3128" }),
+            json!({ "url": "ftp://ann:hunter2@proxy" }),
+        ] {
+            let mut fields = Fields::new();
+            assert_eq!(proxy(&wrong, "p", &mut fields), None);
+            let said = fields.finish().unwrap_err().body().to_string();
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+}
