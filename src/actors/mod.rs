@@ -7,6 +7,7 @@
 
 pub mod ask;
 pub mod clock;
+pub mod downloads;
 pub mod draining;
 pub mod events;
 pub mod films;

@@ -12,6 +12,7 @@ use serde_json::json;
 use tracing::{error, info, warn};
 
 use crate::actors::ask::Address;
+use crate::actors::downloads::finish_downloads;
 use crate::actors::films::finish_films;
 use crate::actors::registry::{Adopt, Registry};
 use crate::actors::world::World;
@@ -62,6 +63,9 @@ pub(super) async fn settle(db: &Db, world: &Arc<World>) -> anyhow::Result<Vec<Se
 async fn end(world: &Arc<World>, session: &SessionRecord) -> anyhow::Result<()> {
     let id = session.id;
     finish_films(world, session.organization, id).await;
+    let holder = session.occupancy.holder();
+    let run = holder.and_then(|held| held.occupant.runnable_id.as_str().parse().ok());
+    finish_downloads(world, session.organization, id, run).await;
     for what in world.launcher.sweep(id, Files::AsSet).await {
         error!("left behind by session {id}: {what}");
     }

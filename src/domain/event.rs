@@ -48,6 +48,9 @@ kinds! {
     SessionOutOfMemory = "session.out_of_memory",
     /// It will end by itself soon: `{reason, at, seconds_left}`.
     SessionExpiring = "session.expiring",
+    /// Its browser has downloaded a file: `{artifact, filename, file_size}`, or `{filename, failure}` of
+    /// one that is not kept.
+    SessionDownload = "session.download",
     /// Its life was extended: `{expires_at}`.
     SessionRenewed = "session.renewed",
     /// It is being taken down: `{status, failure}`.

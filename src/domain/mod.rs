@@ -4,10 +4,12 @@
 //! needs it. Every other floor may use this one, and this one uses none.
 
 pub mod audit;
+pub mod checksum;
 pub mod control;
 pub mod deadlines;
 pub mod debug_session;
 pub mod event;
+pub mod file_name;
 pub mod film;
 pub mod given;
 pub mod hmac;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::desktop::downloads;
+
 /// Whether Chromium's sandbox is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,8 +89,10 @@ pub struct Settings {
     pub capture_interval_milliseconds: u64,
     /// How large the log of a program may become before its older part is cut away.
     pub log_limit_bytes: u64,
-    /// Whether the directory of a session outlives its desktop. Otherwise only downloads do.
+    /// Whether the directory of a session outlives its desktop.
     pub keep_directories: bool,
+    /// Limits of downloads.
+    pub downloads: downloads::Settings,
 }
 
 impl Default for Settings {
@@ -120,6 +124,7 @@ impl Default for Settings {
             capture_interval_milliseconds: 1_000,
             log_limit_bytes: 4 * 1024 * 1024,
             keep_directories: false,
+            downloads: downloads::Settings::default(),
         }
     }
 }

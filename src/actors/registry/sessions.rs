@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use super::{Adopt, Create, Created, Gone, Registry, RegistryError, Resident, Resides};
 use crate::actors::ask::{Address, Answering, Handle, Unanswered, answered};
+use crate::actors::downloads::finish_downloads;
 use crate::actors::journal::{About, Name};
 use crate::actors::registration::Registration;
 use crate::actors::session::{Origin, Session};
@@ -131,8 +132,14 @@ impl Registry {
     /// ended, and the row is told.
     fn mop_up(&self, id: SessionId, organization: Option<OrganizationId>, ctx: &mut Context<Self>) {
         let world = Arc::clone(&self.world);
-        let swept = self.world.launcher.sweep(id, Files::Kept);
-        let mopped = swept.then(move |left| {
+        let owner = Arc::clone(&self.world);
+        let collected = async move {
+            if let Some(organization) = organization {
+                finish_downloads(&owner, organization, id, None).await;
+            }
+            owner.launcher.sweep(id, Files::Kept).await
+        };
+        let mopped = collected.then(move |left| {
             for what in left {
                 error!("left behind by session {id}: {what}");
             }

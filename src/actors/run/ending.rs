@@ -61,18 +61,17 @@ impl Run {
         let wrapped = self.wrap();
         ctx.spawn(wrapped.into_actor(self).map(|wrapped, run, ctx| {
             if let Err(cause) = wrapped {
-                warn!(parent: &run.span, "the run's films are not known to be stored: {cause}");
+                warn!(parent: &run.span, "the run's films and downloads are not known to be stored: {cause}");
             }
             run.give_back(ctx);
         }));
     }
 
-    /// What was filmed of the run is finished while it still holds its session.
+    /// What was filmed and downloaded in the run is stored while it still holds its session.
     fn wrap(&self) -> impl Future<Output = Result<(), RouteError>> + use<> {
         let status = self.ending.as_ref().map(|ending| ending.status);
         let failed = matches!(status, Some(RunStatus::Failed | RunStatus::TimedOut));
-        let is_filmed = failed || self.assignment.record.is_some();
-        let session = self.record.session.filter(|_session| self.lease.is_some() && is_filmed);
+        let session = self.record.session.filter(|_session| self.lease.is_some());
         let asked = session.map(|session| {
             let message = Wrap { run: self.record.id, failed };
             self.registry.ask(Route { organization: self.record.organization, session, message })

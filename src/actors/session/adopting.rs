@@ -3,6 +3,8 @@
 //! The row says how it stands, and `desktop.json` what runs of it. Its occupancy, its generation
 //! and its deadlines are as they were; those that have passed meanwhile are honoured at once.
 
+use std::sync::Arc;
+
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use tokio_util::sync::CancellationToken;
@@ -10,6 +12,7 @@ use tracing::{Instrument as _, info};
 
 use super::recovery::Recovered;
 use super::{Phase, Session};
+use crate::actors::downloads::finish_downloads;
 use crate::domain::session::{Failure, SessionStatus};
 use crate::system::desktop::{AdoptError, Desktop, Files, Order};
 
@@ -97,10 +100,13 @@ impl Session {
         self.take_up_films(ctx);
         self.keep_last_moments(self.run_inside());
         let films = self.wrap_films();
-        let swept = self.world.launcher.sweep(self.record.id, files);
+        let (world, run) = (Arc::clone(&self.world), self.run_inside());
+        let (id, organization) = (self.record.id, self.record.organization);
+        // The sweep removes files, so it begins when they are stored.
         let swept = async move {
             films.await;
-            swept.await
+            finish_downloads(&world, organization, id, run).await;
+            world.launcher.sweep(id, files).await
         };
         ctx.spawn(swept.into_actor(self).map(|left, session, ctx| session.on_shut_down(left, ctx)));
     }

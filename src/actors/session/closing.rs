@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context};
+use futures_util::future::join;
 use serde_json::json;
 use tokio::sync::oneshot;
 use tracing::{Instrument as _, error, info, warn};
@@ -65,9 +66,10 @@ impl Session {
     }
 
     pub(super) fn shut_down(&mut self, desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
-        let films = self.wrap_films();
+        self.collect_downloads(&*desktop);
+        let (films, downloads) = (self.wrap_films(), desktop.downloads().finish());
         let work = async move {
-            films.await;
+            join(films, downloads).await;
             desktop.shut_down().await
         };
         let work = work.instrument(self.span.clone()).into_actor(self);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use futures_util::future::join;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -109,7 +110,7 @@ impl Ask for StopRecording {
 }
 
 /// A run is about to end: its recordings are finished and, if it has failed, its last moments are
-/// kept. Answered when its recordings are stored.
+/// kept. Answered when its recordings and its downloads are stored.
 #[derive(Debug)]
 pub struct Wrap {
     /// The run.
@@ -348,8 +349,9 @@ impl Handle<Wrap> for Session {
             self.tell_use();
         }
         let open = self.filming.stop(|slate| slate.run == Some(run));
+        let downloads = self.downloads_settled();
         Box::pin(async move {
-            all(open).await;
+            join(all(open), downloads).await;
             Ok(())
         })
     }

@@ -32,6 +32,7 @@ mod adopting;
 mod changes;
 mod closing;
 mod control;
+mod downloading;
 mod driving;
 mod filming;
 mod launching;
@@ -75,6 +76,7 @@ pub use self::viewing::{
 };
 use self::waiting::Waiting;
 use super::ask::{Handle, answered};
+use super::downloads::Collecting;
 use super::journal::Name;
 use super::opens_envelopes;
 use super::registration::Registration;
@@ -135,6 +137,8 @@ pub struct Session {
     /// The pictures that are taken while the session is occupied.
     following: Option<Following>,
     filming: Filming,
+    /// Stores what its browser downloads.
+    collecting: Option<Collecting>,
     view: watch::Sender<SessionView>,
     timer: Option<SpawnHandle>,
     /// Which warnings of its end were given.
@@ -187,6 +191,7 @@ impl Session {
             ended: CancellationToken::new(),
             following: None,
             filming: Filming::default(),
+            collecting: None,
             view,
             timer: None,
             warnings: match origin {

@@ -150,6 +150,7 @@ impl Session {
         let death = desktop.death();
         ctx.spawn(death.into_actor(self).map(|death, session, ctx| session.on_death(death, ctx)));
         self.await_mending(desktop.mended(), ctx);
+        self.collect_downloads(desktop);
     }
 
     /// Notices what is brought back without the desktop having died. Of listeners only the last

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use utoipa::IntoParams;
 
 use super::{SessionResource, find, recordings};
+use crate::domain::control::Credential;
 use crate::domain::ids::SessionId;
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Visitor;
@@ -26,7 +27,7 @@ pub struct Wish {
     after: Option<u64>,
 }
 
-/// A session as it stands.
+/// A session as it stands. A ticket is shown no recordings and no downloads.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions/{browser_session_id}",
@@ -48,6 +49,11 @@ pub async fn look(
         let _ = timeout(LONGEST_WAIT, view.wait_for(|view| view.version > after)).await;
     }
     let view = find(&front, visitor.organization, id).await?;
-    let recordings = recordings::files(&front, visitor.organization, id).await?;
-    Ok(Json(SessionResource { recordings, ..SessionResource::of(&view, &front) }))
+    // A signed URL outlives a ticket, so a ticket is shown none.
+    let (recordings, downloaded_files) = match visitor.visit.credential {
+        Credential::Key(_) => recordings::files(&front, visitor.organization, id).await?,
+        Credential::Ticket(_) => (Vec::new(), Vec::new()),
+    };
+    let session = SessionResource::of(&view, &front);
+    Ok(Json(SessionResource { recordings, downloaded_files, ..session }))
 }

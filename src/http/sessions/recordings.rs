@@ -11,7 +11,7 @@ use crate::actors::session::{Record, SessionError, Slate, StopRecording};
 use crate::db;
 use crate::domain::film::{RECORDING, Wish};
 use crate::domain::ids::{ArtifactId, OrganizationId, SessionId};
-use crate::domain::run::ArtifactRecord;
+use crate::domain::run::{ArtifactRecord, DOWNLOAD};
 use crate::http::artifacts::{ArtifactResource, FileResource};
 use crate::http::body::{Body, PathId};
 use crate::http::caller::Caller;
@@ -185,15 +185,19 @@ pub async fn list(
     Ok(Json(live.chain(done).collect()))
 }
 
-/// The films of a session that are done, the newest first, as the compatible API lists them.
+/// The films of a session that are done, and its downloads, the newest first, as the compatible API
+/// lists them.
 pub async fn files(
     front: &Front,
     organization: OrganizationId,
     session: SessionId,
-) -> Result<Vec<FileResource>, ApiError> {
+) -> Result<(Vec<FileResource>, Vec<FileResource>), ApiError> {
     let records = db::artifacts::of_session(&front.db, organization, session).await?;
-    let films = records.iter().rev().filter(|record| record.artifact_type == RECORDING);
-    Ok(films.map(|record| FileResource::of(record, front)).collect())
+    let of_type = |artifact_type: &str| {
+        let files = records.iter().rev().filter(|record| record.artifact_type == artifact_type);
+        files.map(|record| FileResource::of(record, front)).collect()
+    };
+    Ok((of_type(RECORDING), of_type(DOWNLOAD)))
 }
 
 /// The files that a session and the runs in it made, the oldest first: recordings and black boxes

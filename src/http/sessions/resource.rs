@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::actors::views::SessionView;
 use crate::domain::control::{Control, OnTakeover, User};
+use crate::domain::masking::{masked_address, masked_url};
 use crate::domain::occupancy::Occupancy;
 use crate::domain::session::SessionRecord;
 use crate::http::artifacts::FileResource;
@@ -53,10 +54,10 @@ pub struct SessionResource {
     pub vnc_streaming_supported: bool,
     /// Which viewer to use.
     pub stream_transport: &'static str,
-    /// Where downloads are kept, on the server.
+    /// Null: files are read by their URLs, and not on the server's disk.
     pub download_path: Option<String>,
-    /// Files that were downloaded.
-    pub downloaded_files: Vec<Value>,
+    /// Files that were downloaded, the newest first. Empty in lists, and for tickets.
+    pub downloaded_files: Vec<FileResource>,
     /// Its recordings that are done, the newest first; listed for one session only.
     pub recordings: Vec<FileResource>,
     /// When its browser could first be driven.
@@ -224,7 +225,7 @@ impl SessionResource {
             browser_type: echoed("browser_type"),
             browser_profile_id: echoed("browser_profile_id"),
             generate_browser_profile: echoed("generate_browser_profile").as_bool().unwrap_or(false),
-            proxy_location: echoed("proxy_location"),
+            proxy_location: masked_address(echoed("proxy_location")),
             vnc_streaming_supported: true,
             stream_transport: front.streaming.as_str(),
             download_path: None,
@@ -240,7 +241,7 @@ impl SessionResource {
             vnc_port: desktop.as_ref().map(|desktop| desktop.vnc_port),
             width: spec.size.width(),
             height: spec.size.height(),
-            start_url: spec.start_url.as_ref().map(ToString::to_string),
+            start_url: spec.start_url.as_ref().map(|url| masked_url(url.as_str())),
             expires_at: deadlines.expires_at,
             idle_expires_at: deadlines.idle_expires_at,
             next_deadline: next.and_then(|next| serde_json::to_value(next).ok()),

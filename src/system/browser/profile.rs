@@ -52,7 +52,13 @@ fn ours(downloads: &Path) -> Value {
         "savefile": { "default_directory": downloads },
         "printing": { "print_preview_sticky_settings": { "appState": prints_to_file() } },
         "credentials_enable_service": false,
-        "profile": { "password_manager_enabled": false },
+        // Without it the second of several files is a question that nobody answers.
+        "profile": {
+            "password_manager_enabled": false,
+            "default_content_setting_values": { "automatic_downloads": 1 },
+        },
+        // A PDF is a file to be had, and not a page whose content no driver can read.
+        "plugins": { "always_open_pdf_externally": true },
         "browser": { "check_default_browser": false },
     })
 }

@@ -108,6 +108,7 @@ impl Desktops {
             windows,
             vnc,
             mending,
+            downloads: self.downloads_of(session),
             opening: Opening::new(),
         };
         Ok((LiveDesktop::new(made, runtime.clone()), strays))

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::downloads;
 use crate::domain::ids::SessionId;
 use crate::domain::session::DesktopIdentity;
 use crate::system::display::{Cookie, authority};
@@ -53,6 +54,16 @@ impl Directory {
     /// What the browser downloaded.
     pub fn downloads(&self) -> PathBuf {
         self.root.join("downloads")
+    }
+
+    /// Where copies of downloads wait to be stored.
+    pub(super) fn arrivals(&self) -> PathBuf {
+        self.root.join("arrivals")
+    }
+
+    /// The record of the downloads that are stored.
+    pub(super) fn downloaded(&self) -> PathBuf {
+        self.root.join("downloaded")
     }
 
     /// Where runs put files for the browser.
@@ -140,13 +151,14 @@ impl Directory {
     }
 
     /// Removes what a desktop that has ended no longer needs: with `keep`, its secrets and
-    /// temporary files; otherwise everything but downloads, where there are any. It may be
-    /// repeated.
+    /// temporary files; otherwise everything but downloads that could not be stored, where there are
+    /// any. It may be repeated.
     pub fn clear(&self, keep: bool) -> io::Result<()> {
-        if !keep && !self.has_downloads() {
+        if !keep && !downloads::any_left(self) {
             return absent(fs::remove_dir_all(&self.root));
         }
         absent(fs::remove_dir_all(self.root.join("tmp")))?;
+        absent(fs::remove_dir_all(self.arrivals()))?;
         absent(fs::remove_dir_all(self.scratch()))?;
         absent(fs::remove_dir_all(self.films()))?;
         for file in self.secrets_and_scratch() {
@@ -161,7 +173,7 @@ impl Directory {
 
     /// What there is of that which no desktop that has ended leaves, whatever is kept of it.
     pub fn remains(&self) -> Vec<String> {
-        let folders = [self.root.join("tmp"), self.scratch(), self.films()];
+        let folders = [self.root.join("tmp"), self.arrivals(), self.scratch(), self.films()];
         let all = self.secrets_and_scratch().into_iter().chain(folders);
         let there = all.filter(|path| path.exists());
         let name = |path: PathBuf| Some(path.file_name()?.to_str()?.to_owned());
@@ -182,10 +194,6 @@ impl Directory {
     /// Removes everything, downloads too. It may be repeated.
     pub fn remove(&self) -> io::Result<()> {
         absent(fs::remove_dir_all(&self.root))
-    }
-
-    fn has_downloads(&self) -> bool {
-        fs::read_dir(self.downloads()).is_ok_and(|mut files| files.next().is_some())
     }
 }
 

@@ -25,7 +25,7 @@ use super::memory::{Memory, Opening};
 use super::mending::Mending;
 use super::record::Record;
 use super::running::{LiveDesktop, Made};
-use super::{AdoptError, Desktop, Files, Launch, LaunchError, Order};
+use super::{AdoptError, Desktop, Downloads, Files, Launch, LaunchError, Order};
 use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity};
 use crate::system::browser::{self, First};
@@ -143,6 +143,11 @@ impl Desktops {
         &self.0.ports
     }
 
+    /// The downloads of a session.
+    pub(super) fn downloads_of(&self, session: SessionId) -> Downloads {
+        Downloads::of(&self.directory(session), self.0.settings.downloads, &self.0.runtime)
+    }
+
     /// Removes the directory of a session that has ended, its downloads too. It may be repeated.
     pub fn remove_directory(&self, session: SessionId) -> BoxFuture<'static, std::io::Result<()>> {
         let directory = self.directory(session);
@@ -209,6 +214,10 @@ impl Launch for Desktops {
 
     fn room(&self, coming: u64) -> BoxFuture<'static, Result<(), NoRoom>> {
         self.measured(coming)
+    }
+
+    fn downloads_left(&self, session: SessionId) -> Downloads {
+        self.downloads_of(session)
     }
 
     fn usage(&self, session: SessionId) -> Option<Usage> {
@@ -357,6 +366,7 @@ impl Desktops {
             windows,
             vnc,
             mending,
+            downloads: self.downloads_of(order.session),
             opening,
         };
         Ok(LiveDesktop::new(made, runtime.clone()))

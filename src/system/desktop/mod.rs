@@ -8,6 +8,7 @@ mod adopting;
 mod closing;
 mod confining;
 mod directory;
+pub mod downloads;
 mod keeper;
 mod launch;
 mod memory;
@@ -21,6 +22,7 @@ mod running;
 mod tests;
 
 pub use directory::{Directory, Saved};
+pub use downloads::{Arrival, Downloads, Notice};
 pub use launch::Desktops;
 
 use std::fmt;
@@ -85,6 +87,11 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
     /// Whether the machine has room for `coming` more desktops.
     fn room(&self, _coming: u64) -> BoxFuture<'static, Result<(), NoRoom>> {
         Box::pin(async { Ok(()) })
+    }
+
+    /// The downloads of a session that has no desktop any more.
+    fn downloads_left(&self, _session: SessionId) -> Downloads {
+        Downloads::none()
     }
 
     /// What the programs of a session use, where the machine counts that.
@@ -206,6 +213,11 @@ pub trait Desktop: fmt::Debug + Send + 'static {
 
     /// Its keyboard and pointer.
     fn devices(&self) -> Devices;
+
+    /// What its browser downloads.
+    fn downloads(&self) -> Downloads {
+        Downloads::none()
+    }
 
     /// Its VNC server.
     fn vnc(&self) -> Arc<dyn VncServer>;

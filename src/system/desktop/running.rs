@@ -12,12 +12,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
 use super::closing::Parts;
+use super::downloads::watching::Watching;
 use super::keeper::{Keeper, Kept};
 use super::launch::Desktops;
 use super::memory::Opening;
 use super::mending::Mending;
 use super::record::Record;
-use super::{Copies, Death, Desktop, Mended, Order, Revived, Screen, Unrevived, VncServer};
+use super::{
+    Copies, Death, Desktop, Downloads, Mended, Order, Revived, Screen, Unrevived, VncServer,
+};
 use crate::domain::session::DesktopIdentity;
 use crate::system::browser;
 use crate::system::capture::Capture;
@@ -48,6 +51,7 @@ pub(super) struct Made {
     pub(super) windows: Fitting,
     pub(super) vnc: Arc<dyn Server>,
     pub(super) mending: Mending,
+    pub(super) downloads: Downloads,
     /// What the browser was started with, or given back.
     pub(super) opening: Opening,
 }
@@ -59,6 +63,7 @@ pub(super) struct LiveDesktop {
     pub(super) screen: Arc<Capture>,
     devices: Devices,
     pub(super) keeper: Keeper,
+    watching: Watching,
     used: watch::Sender<bool>,
     /// How often the kernel had ended a process of it for want of memory when this was last told.
     memory_kills: Arc<AtomicU64>,
@@ -98,6 +103,7 @@ impl LiveDesktop {
         let screen = screen_of(&made, &runtime);
         let devices = devices_of(&made);
         let keeper = Keeper::start(kept(&made), used.subscribe(), &runtime);
+        let watching = watching(&made);
         let dropped = closing.clone().drop_guard();
         let let_go = LetGo(made.vnc.clone());
         let killed = group(&made).and_then(|group| group.out_of_memory_kills());
@@ -107,6 +113,7 @@ impl LiveDesktop {
             screen,
             devices,
             keeper,
+            watching,
             used,
             memory_kills,
             runtime,
@@ -123,6 +130,7 @@ impl LiveDesktop {
             self.devices = devices_of(&self.made);
         }
         self.keeper = Keeper::start(kept(&self.made), self.used.subscribe(), &self.runtime);
+        self.watching = watching(&self.made);
     }
 }
 
@@ -133,6 +141,11 @@ fn screen_of(made: &Made, runtime: &Handle) -> Arc<Capture> {
 
 fn devices_of(made: &Made) -> Devices {
     Devices::new(made.identity.display_number, made.cookie)
+}
+
+fn watching(made: &Made) -> Watching {
+    let DesktopIdentity { devtools, devtools_path, .. } = &made.identity;
+    Watching::start(&made.downloads, *devtools, devtools_path.clone(), made.chromium.clone())
 }
 
 fn group(made: &Made) -> Option<Group> {
@@ -249,6 +262,10 @@ impl Desktop for LiveDesktop {
         self.devices.clone()
     }
 
+    fn downloads(&self) -> Downloads {
+        self.made.downloads.clone()
+    }
+
     fn vnc(&self) -> Arc<dyn VncServer> {
         self.made.vnc.clone()
     }
@@ -256,8 +273,8 @@ impl Desktop for LiveDesktop {
     fn shut_down(self: Box<Self>) -> BoxFuture<'static, Vec<String>> {
         self.closing.cancel();
         let span = tracing::info_span!("shut_down", session.id = %self.made.parts.session);
-        let Self { made, keeper, runtime, .. } = *self;
-        drop(keeper);
+        let Self { made, keeper, watching, runtime, .. } = *self;
+        drop((keeper, watching));
         let work = runtime.spawn(made.parts.end().instrument(span));
         Box::pin(async move {
             work.await.unwrap_or_else(|cause| vec![format!("the end broke off: {cause}")])

@@ -45,6 +45,7 @@ use tokio::sync::Semaphore;
 use self::ffmpeg::Ffmpeg;
 use super::desktop::Directory;
 use super::process::find;
+use crate::domain::checksum::Checksum;
 use crate::domain::film::Container;
 use crate::domain::ids::SessionId;
 
@@ -99,8 +100,8 @@ impl Film {
     /// Moves the file to `target`, whose folder is made when it is missing, and removes what it
     /// was made of. Gives its size and the hash of its content. It blocks.
     pub fn move_to(&self, target: &Path) -> io::Result<(u64, String)> {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(&self.file)?)?;
+        let mut checksum = Checksum::default();
+        io::copy(&mut File::open(&self.file)?, &mut checksum)?;
         let size = self.file.metadata()?.len();
         if let Some(folder) = target.parent() {
             fs::create_dir_all(folder)?;
@@ -110,7 +111,7 @@ impl Film {
             fs::copy(&self.file, target)?;
         }
         self.forget();
-        Ok((size, hasher.finalize().to_hex().to_string()))
+        Ok((size, checksum.finish()))
     }
 
     /// Removes it, and what it was made of. It blocks.

@@ -9,6 +9,13 @@ use tokio::time::Instant;
 use super::tabs::{Download, Tabs};
 use super::{Browser, PageError};
 
+/// How long after a download another one is waited for: pages that give several files begin them one
+/// after the other.
+const FURTHER: Duration = Duration::from_millis(800);
+
+/// How many files one action gives at most.
+const MOST: usize = 100;
+
 /// A file that was downloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Downloaded {
@@ -30,31 +37,51 @@ impl Browser {
         self.browser_call("Browser.setDownloadBehavior", params).await.map(|_nothing| ())
     }
 
-    /// Puts downloads back where a person finds them, by their own names.
-    pub async fn end_downloads(&self, folder: &Path) -> Result<(), PageError> {
-        let params = json!({
-            "behavior": "allow", "downloadPath": folder, "eventsEnabled": false,
-        });
+    /// Leaves it to the browser again where downloads go.
+    pub async fn end_downloads(&self) -> Result<(), PageError> {
+        let params = json!({ "behavior": "default", "eventsEnabled": false });
         self.browser_call("Browser.setDownloadBehavior", params).await.map(|_nothing| ())
     }
 
-    /// The first download since [`expect_downloads`](Self::expect_downloads), when it is complete.
+    /// The downloads since [`expect_downloads`](Self::expect_downloads), when they are complete: the
+    /// first one, and those that begin while it is under way or shortly after.
     pub async fn downloaded(
         &self,
         folder: &Path,
         timeout: Duration,
-    ) -> Result<Downloaded, PageError> {
+    ) -> Result<Vec<Downloaded>, PageError> {
         let deadline = Instant::now() + timeout;
-        let ended = |download: &&Download| download.state != "inProgress";
-        let look = |tabs: &Tabs| tabs.downloads.iter().find(ended).cloned();
-        let found = self.until_in_turn(deadline, timeout, look).await;
+        let ended = |download: &Download| download.state != "inProgress";
+        let first = |tabs: &Tabs| tabs.downloads.iter().any(ended).then_some(());
+        let found = self.until_in_turn(deadline, timeout, first).await;
         let began = self.with(|tabs| !tabs.downloads.is_empty());
         let what = if began { "the download did not end" } else { "no download began" };
-        let download = found.ok_or(PageError::Timeout { what: what.to_owned(), after: timeout })?;
-        if download.state != "completed" {
-            let reason = "the download was canceled".to_owned();
-            return Err(PageError::Navigation { url: download.url, reason });
+        found.ok_or(PageError::Timeout { what: what.to_owned(), after: timeout })?;
+        // A person who had control meanwhile has taken time.
+        let deadline = deadline.max(Instant::now() + FURTHER);
+        loop {
+            let all =
+                |tabs: &Tabs| tabs.downloads.iter().all(ended).then_some(tabs.downloads.len());
+            let Some(count) = self.until(deadline, all).await else { break };
+            let more = |tabs: &Tabs| (tabs.downloads.len() > count).then_some(());
+            let further = (Instant::now() + FURTHER).min(deadline);
+            if count >= MOST || self.until(further, more).await.is_none() {
+                break;
+            }
         }
-        Ok(Downloaded { path: folder.join(&download.guid), name: download.name, url: download.url })
+        let seen = self.with(|tabs| tabs.downloads.clone());
+        let (complete, other): (Vec<_>, Vec<_>) =
+            seen.into_iter().partition(|download| download.state == "completed");
+        if let (true, Some(canceled)) = (complete.is_empty(), other.into_iter().next()) {
+            let reason = "the download was canceled".to_owned();
+            return Err(PageError::Navigation { url: canceled.url, reason });
+        }
+        let downloaded =
+            complete.into_iter().take(MOST).map(|Download { guid, name, url, .. }| Downloaded {
+                path: folder.join(guid),
+                name,
+                url,
+            });
+        Ok(downloaded.collect())
     }
 }

@@ -14,7 +14,7 @@
 mod browser;
 mod console;
 mod cookies;
-mod downloads;
+pub mod downloads;
 mod error;
 pub mod frame;
 pub mod input;

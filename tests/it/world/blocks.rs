@@ -21,21 +21,21 @@ pub(super) fn setup() -> Setup {
 }
 
 /// Stores a workflow of these blocks, and gives its id.
-async fn store(client: &Client, definition: Value) -> String {
+pub(super) async fn store(client: &Client, definition: Value) -> String {
     let workflow = json!({ "title": "Test", "workflow_definition": definition });
     let stored = client.post("/v1/workflows", json!({ "json_definition": workflow })).await.ok();
     stored["workflow_permanent_id"].as_str().unwrap().to_owned()
 }
 
 /// Starts a run of a workflow, and gives its id.
-async fn start(client: &Client, workflow: &str, mut request: Value) -> String {
+pub(super) async fn start(client: &Client, workflow: &str, mut request: Value) -> String {
     request["workflow_id"] = workflow.into();
     let run = client.post("/v1/run/workflows", request).await.ok();
     run["run_id"].as_str().unwrap().to_owned()
 }
 
 /// The run when it has ended.
-async fn ended(client: &Client, run: &str) -> Value {
+pub(super) async fn ended(client: &Client, run: &str) -> Value {
     eventually("the run ends", async || {
         let run = client.get(&format!("/v1/runs/{run}")).await.ok();
         (!run["finished_at"].is_null()).then_some(run)

@@ -6,6 +6,7 @@
 mod adoption;
 mod automation;
 mod blocks;
+mod downloads;
 mod faults;
 mod films;
 mod isolation;

@@ -22,6 +22,8 @@ use crate::actors::ask::{Unanswered, WeakAddress};
 use crate::actors::passes::{Errand, Pass, Reach};
 use crate::actors::registry::Registry;
 use crate::actors::world::World;
+use crate::domain::checksum::Checksum;
+use crate::domain::file_name::file_name;
 use crate::domain::ids::{ApiKeyId, ArtifactId, BlockRunId, OrganizationId, RunId, SessionId};
 use crate::domain::run::ArtifactRecord;
 use crate::domain::session::Failure;
@@ -132,9 +134,9 @@ impl RunHost {
         let NewArtifact { block, artifact_type, name, media_type, bytes } = artifact;
         let now = self.world.clock.now();
         let id: ArtifactId = self.world.mint.mint(now);
-        let path = format!("{}/{}/{id}_{}", self.organization, self.id, plain(&name));
+        let path = format!("{}/{}/{id}_{}", self.organization, self.id, file_name(&name));
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-        let checksum = blake3::hash(&bytes).to_hex().to_string();
+        let checksum = Checksum::of(&bytes);
         let file = self.world.artifacts.join(&path);
         write_whole(&file, &bytes).await.map_err(|cause| {
             host_error("artifact_not_stored", &format!("{} cannot be written: {cause}", name))
@@ -158,13 +160,6 @@ impl RunHost {
         }
         Ok(id)
     }
-}
-
-/// A file's name without what could lead elsewhere.
-fn plain(name: &str) -> String {
-    let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' };
-    let name: String = name.chars().map(plain).take(120).collect();
-    name.trim_start_matches('.').to_owned()
 }
 
 /// Replaces a file whole: whoever reads it sees the old or the new content.

@@ -9,30 +9,16 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{Broken, End, Work};
+use crate::domain::file_name::{BLOCK_FOLDER, file_name, file_name_and};
 use crate::domain::ids::BlockRunId;
+use crate::domain::run::DOWNLOAD;
 use crate::workflow::definition::block::{
     FileDownload, FileType, FileUrlParser, LoadState, UploadFile,
 };
 use crate::workflow::engine::Engine;
+use crate::workflow::page::downloads::Downloaded;
 use crate::workflow::page::frame::Target;
 use crate::workflow::page::input::Clicking;
-
-/// A name for a file that is a name and no path, with an extension.
-pub(super) fn file_name(wanted: &str, extension: &str) -> String {
-    let last = wanted.rsplit(['/', '\\']).next().unwrap_or_default();
-    let plain: String = last
-        .chars()
-        .filter(|letter| !letter.is_control() && !"<>:\"|?*".contains(*letter))
-        .take(120)
-        .collect();
-    let plain = plain.trim().trim_start_matches('.');
-    let plain = if plain.is_empty() { "file" } else { plain };
-    if extension.is_empty() || plain.to_lowercase().ends_with(&format!(".{extension}")) {
-        plain.to_owned()
-    } else {
-        format!("{plain}.{extension}")
-    }
-}
 
 fn io_failed(what: &str, error: &std::io::Error) -> End {
     End::failed("file_failed", format!("{what}: {error}"))
@@ -64,7 +50,7 @@ impl Engine {
         let own = folder.join(format!("upload-{}", uniquely()));
         let failed = |error: std::io::Error| io_failed("the file could not be written", &error);
         tokio::fs::create_dir_all(&own).await.map_err(failed)?;
-        let path = own.join(file_name(name, ""));
+        let path = own.join(file_name(name));
         tokio::fs::write(&path, bytes).await.map_err(failed)?;
         Ok(path)
     }
@@ -87,7 +73,7 @@ impl Engine {
     }
 
     pub(super) async fn file_download(&mut self, id: BlockRunId, spec: &FileDownload) -> Work {
-        let folder = self.host.scratch().await?;
+        let folder = self.host.scratch().await?.join(BLOCK_FOLDER);
         let failed = |error: std::io::Error| io_failed("the directory for files", &error);
         tokio::fs::create_dir_all(&folder).await.map_err(failed)?;
         let browser = self.browser().await?;
@@ -106,34 +92,45 @@ impl Engine {
             Ok::<_, Broken>(browser.downloaded(&folder, timeout).await?)
         }
         .await;
-        let restored = browser.end_downloads(&folder).await;
+        let restored = browser.end_downloads().await;
         let downloaded = downloaded?;
         restored?;
 
+        let (mut files, mut ids, mut total) = (Vec::new(), Vec::new(), 0);
+        for downloaded in downloaded {
+            let (name, bytes) = self.downloaded(&downloaded, spec).await?;
+            total += bytes.len();
+            let media_type = mime_guess::from_path(&name).first_or_octet_stream().to_string();
+            let artifact = self.keep(id, DOWNLOAD, &name, &media_type, bytes).await?;
+            files.push(json!({ "filename": name, "artifact_id": artifact, "url": downloaded.url }));
+            ids.push(artifact);
+        }
+        Ok(End::completed(json!({
+            "status": "completed",
+            "downloaded_files": files,
+            "downloaded_file_artifact_ids": ids,
+            "size_bytes": total,
+        })))
+    }
+
+    /// The name and the content of a download, whose file is removed.
+    async fn downloaded(
+        &self,
+        downloaded: &Downloaded,
+        spec: &FileDownload,
+    ) -> Result<(String, Bytes), Broken> {
         let failed = |error: std::io::Error| io_failed("the download could not be read", &error);
         let size = tokio::fs::metadata(&downloaded.path).await.map_err(failed)?.len();
         let most = self.plan.settings.most_bytes;
-        if usize::try_from(size).is_ok_and(|size| size > most) {
+        if usize::try_from(size).map_or(true, |size| size > most) {
             let _best_effort = tokio::fs::remove_file(&downloaded.path).await;
             let message = format!("the download has {size} bytes, and at most {most} are kept");
             return Err(End::failed("file_too_large", message).into());
         }
         let bytes = tokio::fs::read(&downloaded.path).await.map_err(failed)?;
         tokio::fs::remove_file(&downloaded.path).await.map_err(failed)?;
-        let mut name = file_name(&downloaded.name, "");
-        if let Some(suffix) = spec.download_suffix.as_deref().filter(|suffix| !suffix.is_empty()) {
-            let (stem, extension) = name.rsplit_once('.').unwrap_or((&name, ""));
-            let dot = if extension.is_empty() { "" } else { "." };
-            name = file_name(&format!("{stem}{suffix}{dot}{extension}"), "");
-        }
-        let artifact =
-            self.keep(id, "download", &name, "application/octet-stream", bytes.into()).await?;
-        Ok(End::completed(json!({
-            "status": "completed",
-            "downloaded_files": [{ "filename": name, "artifact_id": artifact, "url": downloaded.url }],
-            "downloaded_file_artifact_ids": [artifact],
-            "size_bytes": size,
-        })))
+        let suffix = spec.download_suffix.as_deref().unwrap_or_default();
+        Ok((file_name_and(&downloaded.name, suffix), bytes.into()))
     }
 
     pub(super) async fn file_url_parser(&mut self, spec: &FileUrlParser) -> Work {
@@ -282,20 +279,6 @@ fn rows(text: &str, separator: char) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_files_stay_in_their_folder() {
-        for (wanted, expected) in [
-            ("report", "report.pdf"),
-            ("report.PDF", "report.PDF"),
-            ("../../etc/passwd", "passwd.pdf"),
-            ("..", "file.pdf"),
-            ("a\u{0}b:c", "abc.pdf"),
-            ("", "file.pdf"),
-        ] {
-            assert_eq!(file_name(wanted, "pdf"), expected);
-        }
-    }
 
     #[test]
     fn rows_are_read_with_quotes_and_line_ends_in_cells() {

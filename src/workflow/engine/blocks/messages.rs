@@ -10,6 +10,7 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::{Broken, End, Work};
+use crate::domain::file_name::file_name;
 use crate::domain::run::BlockStatus;
 use crate::workflow::definition::block::{HumanInteraction, SendEmail};
 use crate::workflow::engine::{Engine, Smtp};
@@ -141,8 +142,7 @@ impl Engine {
             let content_type = ContentType::parse(&media_type)
                 .or_else(|_unknown| ContentType::parse(octets))
                 .map_err(|error| End::failed("email_failed", error.to_string()))?;
-            let name =
-                super::files::file_name(url.split(['?', '#']).next().unwrap_or_default(), "");
+            let name = file_name(url.split(['?', '#']).next().unwrap_or_default());
             parts = parts.singlepart(Attachment::new(name).body(bytes.to_vec(), content_type));
         }
         let built = builder.multipart(parts);

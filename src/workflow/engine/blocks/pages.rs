@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::{Broken, End, Work};
+use crate::domain::file_name::file_name_with;
 use crate::domain::ids::BlockRunId;
 use crate::workflow::definition::block::{
     Assert, Click, CookieAction, Cookies, Criteria, DialogAnswer, ElementState, Fill, GotoUrl,
@@ -267,7 +268,7 @@ impl Engine {
         let browser = self.browser().await?;
         let bytes = browser.screenshot(spec.full_page).await?;
         let name = spec.name.as_deref().unwrap_or(label);
-        let name = super::files::file_name(name, "png");
+        let name = file_name_with(name, "png");
         let size = bytes.len();
         let artifact = self.keep(id, "screenshot", &name, "image/png", bytes).await?;
         Ok(End::completed(json!({
@@ -283,7 +284,7 @@ impl Engine {
         let bytes = browser.print(spec).await?;
         let default = chrono::Utc::now().format("page_%Y%m%d_%H%M%S").to_string();
         let name = spec.custom_filename.as_deref().filter(|name| !name.trim().is_empty());
-        let name = super::files::file_name(name.unwrap_or(&default), "pdf");
+        let name = file_name_with(name.unwrap_or(&default), "pdf");
         let size = bytes.len();
         let artifact = self.keep(id, "pdf", &name, "application/pdf", bytes).await?;
         Ok(End::completed(json!({

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{Broken, End, Work};
+use crate::domain::file_name::file_name;
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::workflow::definition::block::HttpRequest;
@@ -204,7 +205,7 @@ impl Engine {
     async fn save(&self, id: BlockRunId, spec: &HttpRequest, answer: Answer) -> Work {
         let last = answer.url.path_segments().and_then(|mut parts| parts.next_back());
         let wanted = spec.download_filename.as_deref().or(last).unwrap_or("response");
-        let name = super::files::file_name(wanted, "");
+        let name = file_name(wanted);
         let media_type = answer.headers.get("content-type").cloned();
         let media_type = media_type.unwrap_or_else(|| "application/octet-stream".to_owned());
         let size = answer.body.len();

@@ -1,0 +1,192 @@
+//! Downloads of a session's browser, on their way to becoming artifacts of the session and of the run
+//! that holds it.
+//!
+//! No mailbox is part of that: a task takes the desktop's news, and reads in the session's view which
+//! run holds it.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{Instrument as _, Span, info, warn};
+
+use super::views::SessionView;
+use super::world::World;
+use crate::db::store::StoreError;
+use crate::domain::event::{EventKind, Subject};
+use crate::domain::ids::{OrganizationId, RunId, SessionId};
+use crate::domain::run::{ArtifactRecord, DOWNLOAD};
+use crate::system::desktop::{Arrival, Downloads, Notice};
+
+/// How long to wait before the record of a file is written again.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
+
+/// How often the record of a file is written again.
+const RETRIES: u32 = 5;
+
+/// Stores what a desktop downloads; the drop ends it after the file that is being stored.
+#[derive(Debug)]
+pub(super) struct Collecting {
+    _over: DropGuard,
+}
+
+impl Collecting {
+    /// Collects for as long as the answer lives.
+    pub(super) fn start(
+        world: &Arc<World>,
+        view: watch::Receiver<SessionView>,
+        downloads: Downloads,
+        span: Span,
+    ) -> Self {
+        let over = CancellationToken::new();
+        let (ended, owned) = (over.clone(), Arc::clone(world));
+        let work = async move {
+            loop {
+                let notice = tokio::select! {
+                    () = ended.cancelled() => return,
+                    notice = downloads.next() => notice,
+                };
+                let owner = Owner::now(&view);
+                take(&owned, owner, notice).await;
+            }
+        };
+        world.runtime.spawn(work.instrument(span));
+        Self { _over: over.drop_guard() }
+    }
+}
+
+/// The owner of a download.
+#[derive(Debug, Clone, Copy)]
+struct Owner {
+    organization: OrganizationId,
+    session: SessionId,
+    run: Option<RunId>,
+}
+
+impl Owner {
+    fn now(view: &watch::Receiver<SessionView>) -> Self {
+        let view = view.borrow();
+        let holder = view.record.occupancy.holder();
+        let run = holder.and_then(|held| held.occupant.runnable_id.as_str().parse().ok());
+        Self { organization: view.record.organization, session: view.record.id, run }
+    }
+
+    fn subject(self) -> Subject {
+        let Self { organization, session, run } = self;
+        Subject { organization, session: Some(session), run }
+    }
+}
+
+/// Stores what the browser of a session without a desktop had downloaded: to be called before its
+/// directory is removed.
+pub async fn finish_downloads(
+    world: &World,
+    organization: OrganizationId,
+    session: SessionId,
+    run: Option<RunId>,
+) {
+    let downloads = world.launcher.downloads_left(session);
+    let finished = downloads.finish();
+    tokio::pin!(finished);
+    loop {
+        tokio::select! {
+            biased;
+            notice = downloads.next() => {
+                take(world, Owner { organization, session, run }, notice).await;
+            }
+            () = &mut finished => return,
+        }
+    }
+}
+
+async fn take(world: &World, owner: Owner, notice: Notice) {
+    let (name, failed) = match notice {
+        Notice::Arrived(arrival) => {
+            let (name, url) = (arrival.name.clone(), arrival.url.clone());
+            match store(world, owner, arrival).await {
+                Ok(artifact) => {
+                    info!("download {}: {} bytes", artifact.id, artifact.size);
+                    let data = json!({
+                        "artifact": artifact.id, "filename": name, "file_size": artifact.size,
+                    });
+                    world.events.tell(owner.subject(), EventKind::SessionDownload, data);
+                    return;
+                }
+                Err(cause) => {
+                    warn!(url = %origin(&url), "a download is not stored: {cause}");
+                    (name, cause)
+                }
+            }
+        }
+        Notice::Refused { name, reason } => {
+            warn!("a download is not kept: {reason}");
+            (name, reason)
+        }
+    };
+    let data = json!({ "filename": name, "failure": failed });
+    world.events.tell(owner.subject(), EventKind::SessionDownload, data);
+}
+
+/// An address as far as it may be logged: paths and queries carry secrets.
+fn origin(url: &str) -> String {
+    url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default()
+}
+
+/// Makes an artifact of a file.
+async fn store(world: &World, owner: Owner, arrival: Arrival) -> Result<ArtifactRecord, String> {
+    let Owner { organization, session, run } = owner;
+    let now = world.clock.now();
+    let id = world.mint.mint(now);
+    let folder = run.map_or_else(|| session.to_string(), |run| run.to_string());
+    let path = format!("{organization}/{folder}/{id}_{}", arrival.name);
+    let file = world.artifacts.join(&path);
+    let (from, to) = (arrival.file.clone(), file.clone());
+    let moved = tokio::task::spawn_blocking(move || move_to(&from, &to)).await;
+    moved.map_err(|cause| cause.to_string())?.map_err(|cause| cause.to_string())?;
+    let record = ArtifactRecord {
+        id,
+        organization,
+        session: Some(session),
+        run,
+        block: None,
+        artifact_type: DOWNLOAD.to_owned(),
+        path,
+        media_type: mime_guess::from_path(&arrival.name).first_or_octet_stream().to_string(),
+        size: i64::try_from(arrival.size).unwrap_or(i64::MAX),
+        checksum: Some(arrival.checksum.clone()),
+        created_at: now,
+    };
+    let mut tries = 0;
+    loop {
+        match world.store.insert_artifact(record.clone()).await {
+            Ok(()) => break,
+            Err(StoreError::Unavailable { cause }) if tries < RETRIES => {
+                warn!("download {id} is not on record yet: {cause}");
+                tries += 1;
+                sleep(RETRY_DELAY).await;
+            }
+            Err(cause) => {
+                let _ = tokio::fs::remove_file(&file).await; // A file that nothing names is lost.
+                return Err(cause.to_string());
+            }
+        }
+    }
+    arrival.stored();
+    Ok(record)
+}
+
+fn move_to(from: &Path, to: &Path) -> io::Result<()> {
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    if std::fs::rename(from, to).is_err() {
+        // Another file system.
+        std::fs::copy(from, to)?;
+    }
+    Ok(())
+}

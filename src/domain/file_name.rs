@@ -1,0 +1,111 @@
+//! Names of files that sites, workflows and drivers suggest.
+
+/// The folder within a run's own into which a block has its downloads put that it takes itself.
+pub const BLOCK_FOLDER: &str = "block-downloads";
+
+/// The longest name in bytes. A file system takes 255, and an artifact's id and the ending of a
+/// temporary file stand beside the name.
+const LONGEST: usize = 180;
+
+/// The longest extension that a shortened name keeps, in bytes.
+const LONGEST_EXTENSION: usize = 20;
+
+/// Makes a safe name of a suggested one: one component of a path, without control characters, and
+/// no longer than file systems take. A long name keeps its extension.
+pub fn file_name(suggested: &str) -> String {
+    let last = suggested.rsplit(['/', '\\']).next().unwrap_or_default();
+    let plain: String = last.chars().filter(|letter| is_plain(*letter)).collect();
+    let plain = plain.trim_matches(|letter: char| letter == '.' || letter.is_whitespace());
+    if plain.is_empty() { "file".to_owned() } else { shortened(plain) }
+}
+
+/// The same with `extension`, unless the name has it already.
+pub fn file_name_with(suggested: &str, extension: &str) -> String {
+    let name = file_name(suggested);
+    if name.to_lowercase().ends_with(&format!(".{}", extension.to_lowercase())) {
+        return name;
+    }
+    shortened(&format!("{name}.{extension}"))
+}
+
+/// The same with `suffix` before the extension.
+pub fn file_name_and(suggested: &str, suffix: &str) -> String {
+    let name = file_name(suggested);
+    let (stem, extension) = split(&name);
+    file_name(&format!("{stem}{suffix}{extension}"))
+}
+
+fn is_plain(letter: char) -> bool {
+    // The marks of text direction can make `exe.pdf` of `fdp.exe`.
+    let is_direction = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !letter.is_control() && !is_direction && !"<>:\"|?*".contains(letter)
+}
+
+/// A name's stem, and its extension with the dot.
+fn split(name: &str) -> (&str, &str) {
+    match name.rfind('.') {
+        Some(dot) if dot > 0 && name.len() - dot <= LONGEST_EXTENSION => name.split_at(dot),
+        Some(_) | None => (name, ""),
+    }
+}
+
+fn shortened(name: &str) -> String {
+    if name.len() <= LONGEST {
+        return name.to_owned();
+    }
+    let (stem, extension) = split(name);
+    let room = LONGEST.saturating_sub(extension.len());
+    let end = (0..=room).rev().find(|end| stem.is_char_boundary(*end)).unwrap_or_default();
+    let stem = stem.get(..end).unwrap_or_default().trim_end();
+    format!("{stem}{extension}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn hostile_names_become_names_within_their_folder() {
+        for (suggested, expected) in [
+            ("bericht 3.csv", "bericht 3.csv"),
+            ("Übersicht.pdf", "Übersicht.pdf"),
+            ("../../etc/passwd", "passwd"),
+            ("C:\\Windows\\system.ini", "system.ini"),
+            ("..", "file"),
+            (".bashrc", "bashrc"),
+            ("a\u{0}b:c\r\n.txt", "abc.txt"),
+            ("fdp\u{202e}.exe", "fdp.exe"),
+            ("", "file"),
+        ] {
+            assert_eq!(file_name(suggested), expected, "{suggested:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_keeps_its_extension() {
+        let name = file_name(&format!("{}.xlsx", "é".repeat(300)));
+        assert!(name.len() <= LONGEST && name.ends_with("é.xlsx"), "{name}");
+        let name = file_name_with(&"x".repeat(400), "pdf");
+        assert_eq!((name.len(), name.ends_with("x.pdf")), (LONGEST, true));
+    }
+
+    #[test]
+    fn an_extension_is_added_once_and_a_suffix_stands_before_it() {
+        assert_eq!(file_name_with("report", "pdf"), "report.pdf");
+        assert_eq!(file_name_with("report.PDF", "pdf"), "report.PDF");
+        assert_eq!(file_name_and("report.csv", "_may"), "report_may.csv");
+        assert_eq!(file_name_and("report", "_may"), "report_may");
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_one_component_that_file_systems_take(suggested in ".{0,400}") {
+            let name = file_name(&suggested);
+            prop_assert!(!name.is_empty() && name.len() <= LONGEST);
+            prop_assert!(!name.contains('/') && !name.starts_with('.'));
+            prop_assert_eq!(file_name(&name), name.clone());
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Copies of files that others may change, replace or remove at any time.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, BufReader, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::Settings;
+use super::ledger::FileKey;
+use crate::domain::checksum::Checksum;
+
+/// How often a file is read that changes while it is read.
+const TRIES: usize = 3;
+
+/// How much is read at a time.
+const PIECE: usize = 256 * 1024;
+
+/// Why a file is not kept.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum CopyError {
+    #[error("{reason}")]
+    Refused { reason: String },
+    #[error("it is no regular file")]
+    NoFile,
+    #[error("the file cannot be read: {cause}")]
+    Unreadable { cause: String },
+    #[error("the file changed while it was read")]
+    Changes,
+    #[error("the file could not be stored: {cause}")]
+    NotWritten { cause: String },
+    #[error(
+        "{free} MB are free on the disk, and {least} have to stay free (desktop.downloads.min_free_megabytes)"
+    )]
+    DiskFull { free: u64, least: u64 },
+}
+
+/// A copy.
+#[derive(Debug)]
+pub(super) struct Copy {
+    pub(super) file: PathBuf,
+    pub(super) size: u64,
+    pub(super) checksum: String,
+}
+
+/// Opens a regular file and no link, and waits for nobody, as opening a pipe would.
+pub(super) fn open(path: &Path) -> Result<File, CopyError> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = opened.map_err(|cause| match cause.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => CopyError::NoFile,
+        Some(_) | None => CopyError::Unreadable { cause: cause.to_string() },
+    })?;
+    if metadata(&file)?.is_file() { Ok(file) } else { Err(CopyError::NoFile) }
+}
+
+fn metadata(file: &File) -> Result<Metadata, CopyError> {
+    file.metadata().map_err(|cause| CopyError::Unreadable { cause: cause.to_string() })
+}
+
+/// Copies an open file into `folder`. It blocks.
+pub(super) fn copy(file: &File, folder: &Path, settings: &Settings) -> Result<Copy, CopyError> {
+    room(folder, settings.min_free_megabytes)?;
+    let target = folder.join(format!("{:016x}", rand::random::<u64>()));
+    for _ in 0..TRIES {
+        let before = FileKey::of(&metadata(file)?);
+        let copied = copy_once(file, &target, settings);
+        let unchanged = FileKey::of(&metadata(file)?) == before;
+        match copied {
+            Ok(copy) if unchanged => return Ok(copy),
+            Ok(_) => {}
+            Err(cause) => {
+                let _ = fs::remove_file(&target); // Half of it is of no use.
+                return Err(cause);
+            }
+        }
+    }
+    let _ = fs::remove_file(&target);
+    Err(CopyError::Changes)
+}
+
+fn copy_once(file: &File, target: &Path, settings: &Settings) -> Result<Copy, CopyError> {
+    let unreadable = |cause: io::Error| CopyError::Unreadable { cause: cause.to_string() };
+    let not_written = |cause: io::Error| CopyError::NotWritten { cause: cause.to_string() };
+    if let Some(folder) = target.parent() {
+        fs::create_dir_all(folder).map_err(not_written)?;
+    }
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let mut written = options.open(target).map_err(not_written)?;
+    let mut source = file;
+    io::Seek::rewind(&mut source).map_err(unreadable)?;
+    let mut reader = BufReader::with_capacity(PIECE, source);
+    let mut checksum = Checksum::default();
+    let mut piece = vec![0; PIECE];
+    let most = settings.max_megabytes << 20;
+    let mut size: u64 = 0;
+    loop {
+        let count = reader.read(&mut piece).map_err(unreadable)?;
+        let Some(read) = piece.get(..count).filter(|read| !read.is_empty()) else { break };
+        size = size.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        if size > most {
+            let reason = format!("the file has more than {most} bytes");
+            return Err(CopyError::Refused { reason });
+        }
+        checksum.update(read);
+        written.write_all(read).map_err(not_written)?;
+    }
+    written.sync_all().map_err(not_written)?;
+    Ok(Copy { file: target.to_owned(), size, checksum: checksum.finish() })
+}
+
+fn room(folder: &Path, least: u64) -> Result<(), CopyError> {
+    const MEGABYTE: u64 = 1024 * 1024;
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);
+    // A file system that does not report its room may have some.
+    let Ok(disk) = rustix::fs::statvfs(there) else { return Ok(()) };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize) / MEGABYTE;
+    if free < least { Err(CopyError::DiskFull { free, least }) } else { Ok(()) }
+}

@@ -1,0 +1,387 @@
+//! Files that a session's browser downloads, whoever makes it download: a person, an outside driver,
+//! a block of a run.
+//!
+//! [`watching`] follows the browser's downloads over DevTools, wherever it puts them. Each file that
+//! is complete is copied at once to a folder of ours ([`copying`]), because its driver may remove it
+//! in the next moment, and waits there as an [`Arrival`] for the one who stores it. What was missed,
+//! because the server or the connection was away, is found in the session's own folder for downloads.
+//! [`ledger`] remembers which files have been stored or refused.
+
+mod copying;
+mod ledger;
+mod settings;
+#[cfg(test)]
+mod tests;
+pub(super) mod watching;
+
+pub use settings::Settings;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use self::copying::{CopyError, copy};
+use self::ledger::{FileKey, Ledger};
+use super::directory::Directory;
+use crate::domain::file_name::file_name;
+
+/// How many files may wait to be stored; the copying of further ones waits.
+const MOST_WAITING: usize = 16;
+
+/// How many files are copied at once.
+const AT_ONCE: usize = 2;
+
+/// How many files without a record a look into the folder takes up.
+const MOST_FOUND: usize = 1_000;
+
+/// How many refusals of one session are reported; a page can cause any number.
+const MOST_REFUSALS: u64 = 20;
+
+/// How long the browser may take to report what has happened so far.
+const REPORTS: Duration = Duration::from_secs(1);
+
+/// How long the storing of complete files is waited for.
+const STORING: Duration = Duration::from_secs(20);
+
+/// The downloads of one session. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Downloads(Option<Arc<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
+    directory: Directory,
+    settings: Settings,
+    runtime: Handle,
+    report: mpsc::Sender<Notice>,
+    notices: Arc<tokio::sync::Mutex<mpsc::Receiver<Notice>>>,
+    copies: Semaphore,
+    ledger: Mutex<Ledger>,
+    state: watch::Sender<State>,
+    /// Where the watching is asked for an answer of the browser.
+    barriers: Mutex<Option<mpsc::Sender<oneshot::Sender<()>>>>,
+}
+
+/// What is not done yet.
+#[derive(Debug, Default)]
+struct State {
+    /// Downloads under way, by the browser's ids for them.
+    pending: BTreeMap<String, Begun>,
+    /// Complete files that are not stored yet.
+    unstored: usize,
+    refusals: u64,
+}
+
+/// A download that has begun.
+#[derive(Debug, Clone)]
+struct Begun {
+    name: String,
+    url: String,
+}
+
+/// The news of a download.
+#[derive(Debug)]
+pub enum Notice {
+    /// It is complete, and its content is here.
+    Arrived(Arrival),
+    /// It is not kept.
+    Refused {
+        /// The file's name.
+        name: String,
+        /// Why, and what would help.
+        reason: String,
+    },
+}
+
+/// A complete file, in a folder where nothing else changes it. The drop removes it.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The copy.
+    pub file: PathBuf,
+    /// Its name, without what could lead elsewhere.
+    pub name: String,
+    /// The address that it came from, empty if that is not known.
+    pub url: String,
+    /// In bytes.
+    pub size: u64,
+    /// The hash of the content.
+    pub checksum: String,
+    key: FileKey,
+    unstored: Unstored,
+}
+
+impl Arrival {
+    /// Notes that the file is stored, so that no later server stores it again.
+    pub fn stored(self) {
+        self.unstored.0.ledger.lock().note(self.key, self.size);
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        // Moved away where it was stored.
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
+/// Counts a file until it is stored.
+#[derive(Debug)]
+struct Unstored(Arc<Shared>);
+
+impl Unstored {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.state.send_modify(|state| state.unstored += 1);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Unstored {
+    fn drop(&mut self) {
+        self.0.state.send_modify(|state| state.unstored = state.unstored.saturating_sub(1));
+    }
+}
+
+impl Downloads {
+    /// Downloads of a desktop that has none.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Those of the session whose directory this is.
+    pub(super) fn of(directory: &Directory, settings: Settings, runtime: &Handle) -> Self {
+        // Copies that a former server had not stored: the files themselves are found again.
+        let _ = fs::remove_dir_all(directory.arrivals());
+        let (report, notices) = mpsc::channel(MOST_WAITING);
+        Self(Some(Arc::new(Shared {
+            ledger: Mutex::new(Ledger::read(&directory.downloaded())),
+            directory: directory.clone(),
+            settings,
+            runtime: runtime.clone(),
+            report,
+            notices: Arc::new(tokio::sync::Mutex::new(notices)),
+            copies: Semaphore::new(AT_ONCE),
+            state: watch::channel(State::default()).0,
+            barriers: Mutex::default(),
+        })))
+    }
+
+    /// Resolves with the next news. Each is given to one caller only.
+    pub fn next(&self) -> BoxFuture<'static, Notice> {
+        let notices = self.0.as_ref().map(|shared| Arc::clone(&shared.notices));
+        Box::pin(async move {
+            let next = match notices {
+                Some(notices) => notices.lock().await.recv().await,
+                None => None,
+            };
+            match next {
+                Some(notice) => notice,
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    /// Resolves when the downloads that have begun are complete, within `downloads.wait_seconds`, and
+    /// the complete ones are stored. Somebody has to take the [`next`](Self::next) ones meanwhile.
+    pub fn settled(&self) -> BoxFuture<'static, ()> {
+        let wait = self.0.as_ref().map(|shared| shared.settings.wait()).unwrap_or_default();
+        self.settled_within(wait)
+    }
+
+    fn settled_within(&self, wait: Duration) -> BoxFuture<'static, ()> {
+        let shared = self.0.clone();
+        Box::pin(async move {
+            let Some(shared) = shared else { return };
+            shared.reported().await;
+            let mut state = shared.state.subscribe();
+            let _ = timeout(wait, state.wait_for(|state| state.pending.is_empty())).await;
+            let stored = state.wait_for(|state| state.unstored == 0);
+            if timeout(STORING, stored).await.is_err() {
+                tracing::error!("downloads are not stored in time");
+            }
+        })
+    }
+
+    /// Stores everything that is complete, also what nobody has reported. For a session whose browser
+    /// is about to end, or has ended.
+    pub fn finish(&self) -> BoxFuture<'static, ()> {
+        let this = self.clone();
+        Box::pin(async move {
+            let Some(shared) = &this.0 else { return };
+            shared.reported().await;
+            shared.take_up_missed().await;
+            this.settled_within(Duration::ZERO).await;
+        })
+    }
+}
+
+impl Shared {
+    /// Resolves when the browser has reported everything that has happened so far.
+    async fn reported(&self) {
+        let asked = self.barriers.lock().clone();
+        let (answer, answered) = oneshot::channel();
+        if let Some(asked) = asked
+            && asked.try_send(answer).is_ok()
+        {
+            let _ = timeout(REPORTS, answered).await; // Then it is as if it had nothing to report.
+        }
+    }
+
+    /// Why one more file of `size` bytes is not kept, if it is not.
+    fn refusal(&self, size: u64) -> Option<String> {
+        let Settings { max_files, max_megabytes, max_total_megabytes, .. } = self.settings;
+        let pending = self.state.borrow().pending.len();
+        let (files, bytes) = self.ledger.lock().totals();
+        if files.saturating_add(pending) >= max_files {
+            return Some(format!(
+                "the session has {max_files} downloads (desktop.downloads.max_files)"
+            ));
+        }
+        if size > max_megabytes << 20 {
+            return Some(format!(
+                "the file has more than {max_megabytes} MB (desktop.downloads.max_megabytes)"
+            ));
+        }
+        if bytes.saturating_add(size) > max_total_megabytes << 20 {
+            return Some(format!(
+                "the session's downloads have more than {max_total_megabytes} MB \
+                 (desktop.downloads.max_total_megabytes)"
+            ));
+        }
+        None
+    }
+
+    /// Reports that a file is not kept. Of many, the first ones.
+    fn refuse(&self, name: &str, reason: String) {
+        let mut count = 0;
+        self.state.send_modify(|state| {
+            state.refusals += 1;
+            count = state.refusals;
+        });
+        if count > MOST_REFUSALS {
+            return;
+        }
+        let notice = Notice::Refused { name: file_name(name), reason };
+        if let Err(cause) = self.report.try_send(notice) {
+            tracing::warn!("a download that is not kept is not reported: {cause}");
+        }
+    }
+
+    /// Copies a complete file and hands it on, in a task of its own.
+    fn take(self: &Arc<Self>, path: PathBuf, begun: Begun) {
+        let unstored = Unstored::new(self);
+        let shared = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let Ok(_turn) = shared.copies.acquire().await else { return };
+            let work = {
+                let shared = Arc::clone(&shared);
+                let path = path.clone();
+                move || shared.copied(&path)
+            };
+            let copied = match tokio::task::spawn_blocking(work).await {
+                Ok(Some(copied)) => copied,
+                Ok(None) => return, // It was taken before.
+                Err(cause) => Err(CopyError::Unreadable { cause: cause.to_string() }),
+            };
+            match copied {
+                Ok((copy, key)) => {
+                    let arrival = Arrival {
+                        file: copy.file,
+                        name: file_name(&begun.name),
+                        url: begun.url,
+                        size: copy.size,
+                        checksum: copy.checksum,
+                        key,
+                        unstored,
+                    };
+                    let _ = shared.report.send(Notice::Arrived(arrival)).await; // We hold the other end.
+                }
+                Err(cause) => {
+                    drop(unstored);
+                    shared.refuse(&begun.name, cause.to_string());
+                    if matches!(cause, CopyError::Refused { .. }) {
+                        shared.drop_refused(&path);
+                    }
+                }
+            }
+        });
+    }
+
+    /// The copy of a file, unless the file was taken before. It blocks.
+    fn copied(&self, path: &Path) -> Option<Result<(copying::Copy, FileKey), CopyError>> {
+        let file = match copying::open(path) {
+            Ok(file) => file,
+            Err(cause) => return Some(Err(cause)),
+        };
+        let key = match file.metadata() {
+            Ok(metadata) => FileKey::of(&metadata),
+            Err(cause) => return Some(Err(CopyError::Unreadable { cause: cause.to_string() })),
+        };
+        if self.ledger.lock().knows(key) {
+            return None;
+        }
+        if let Some(reason) = self.refusal(key.size()) {
+            return Some(Err(CopyError::Refused { reason }));
+        }
+        if !self.ledger.lock().admit(key) {
+            return None;
+        }
+        let copied = copy(&file, &self.directory.arrivals(), &self.settings);
+        if copied.is_err() {
+            self.ledger.lock().forget(key);
+        }
+        Some(copied.map(|copy| (copy, key)))
+    }
+
+    /// Removes a file that is not kept from the session's folder, so that the folder does not fill
+    /// the disk. A driver's own folder is left alone.
+    fn drop_refused(&self, path: &Path) {
+        if path.parent() == Some(&self.directory.downloads()) {
+            let _ = fs::remove_file(path); // Gone is what it should be.
+        }
+    }
+
+    /// Takes up the files of the session's folder that are complete and not known.
+    async fn take_up_missed(self: &Arc<Self>) {
+        let folder = self.directory.downloads();
+        let found = tokio::task::spawn_blocking(move || complete_in(&folder)).await;
+        for (path, key) in found.ok().and_then(Result::ok).unwrap_or_default() {
+            if self.ledger.lock().knows(key) {
+                continue;
+            }
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let begun = Begun { name: name.unwrap_or_default(), url: String::new() };
+            self.take(path, begun);
+        }
+    }
+}
+
+/// True if there are complete files in the session's folder that are neither stored nor refused.
+pub(super) fn any_left(directory: &Directory) -> bool {
+    let ledger = Ledger::read(&directory.downloaded());
+    let found = complete_in(&directory.downloads()).unwrap_or_default();
+    found.iter().any(|(_, key)| !ledger.knows(*key))
+}
+
+/// The complete files of a folder: regular files, no links, none that the browser still writes.
+fn complete_in(folder: &Path) -> io::Result<Vec<(PathBuf, FileKey)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_complete = !name.ends_with(".crdownload") && !name.starts_with('.');
+        let Ok(metadata) = entry.metadata() else { continue }; // It does not follow links.
+        if metadata.is_file() && is_complete && found.len() < MOST_FOUND {
+            found.push((entry.path(), FileKey::of(&metadata)));
+        }
+    }
+    Ok(found)
+}

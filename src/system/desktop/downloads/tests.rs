@@ -1,0 +1,154 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::*;
+use crate::domain::checksum::Checksum;
+use crate::domain::ids::SessionId;
+
+/// A session's directory, without a browser.
+struct Folder {
+    data: PathBuf,
+    directory: Directory,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let data = std::env::temp_dir()
+            .join(format!("greenroom-downloads-{:016x}", rand::random::<u64>()));
+        let directory = Directory::of(&data, SessionId::from(1));
+        fs::create_dir_all(directory.downloads()).unwrap();
+        Self { data, directory }
+    }
+
+    fn put(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.directory.downloads().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn downloads(&self, settings: Settings) -> Downloads {
+        Downloads::of(&self.directory, settings, &Handle::current())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.data).unwrap();
+    }
+}
+
+/// Stores everything, and gives the names and what was refused.
+async fn collected(downloads: &Downloads) -> (Vec<String>, Vec<String>) {
+    let (mut names, mut refused) = (Vec::new(), Vec::new());
+    let mut take = |notice| match notice {
+        Notice::Arrived(arrival) => {
+            assert_eq!(Checksum::of(&fs::read(&arrival.file).unwrap()), arrival.checksum);
+            names.push(arrival.name.clone());
+            arrival.stored();
+        }
+        Notice::Refused { reason, .. } => refused.push(reason),
+    };
+    let mut finished = downloads.finish();
+    loop {
+        tokio::select! {
+            biased;
+            notice = downloads.next() => take(notice),
+            () = &mut finished => break,
+        }
+    }
+    while let Ok(notice) = timeout(Duration::ZERO, downloads.next()).await {
+        take(notice);
+    }
+    names.sort_unstable();
+    (names, refused)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn complete_files_are_taken_once_and_links_and_halves_never() {
+    let folder = Folder::new();
+    folder.put("a.csv", "1");
+    folder.put("b.csv", "2");
+    folder.put("c.csv.crdownload", "3");
+    folder.put(".hidden", "4");
+    symlink("/etc/passwd", folder.directory.downloads().join("passwd")).unwrap();
+    fs::create_dir(folder.directory.downloads().join("folder")).unwrap();
+
+    let (names, refused) = collected(&folder.downloads(Settings::default())).await;
+    assert_eq!((names, refused.len()), (vec!["a.csv".to_owned(), "b.csv".to_owned()], 0));
+    assert!(!any_left(&folder.directory));
+    // A later server knows them, and takes what came meanwhile.
+    folder.put("d.csv", "5");
+    assert!(any_left(&folder.directory));
+    let (names, _) = collected(&folder.downloads(Settings::default())).await;
+    assert_eq!(names, ["d.csv"]);
+    let copies = fs::read_dir(folder.directory.arrivals()).unwrap().count();
+    assert_eq!(copies, 0, "copies are left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_are_named_and_what_is_refused_does_not_stay() {
+    let folder = Folder::new();
+    let large = folder.put("large.bin", &"x".repeat(2 << 20));
+    folder.put("small.bin", "x");
+    let settings = Settings { max_megabytes: 1, ..Settings::default() };
+    let (names, refused) = collected(&folder.downloads(settings)).await;
+    assert_eq!((names.as_slice(), refused.len()), (["small.bin".to_owned()].as_slice(), 1));
+    assert!(refused[0].contains("desktop.downloads.max_megabytes"), "{refused:?}");
+    assert!(!large.exists());
+
+    folder.put("second.bin", "y");
+    let settings = Settings { max_files: 1, ..Settings::default() };
+    let (names, refused) = collected(&folder.downloads(settings)).await;
+    assert!(names.is_empty() && refused[0].contains("max_files"), "{refused:?}");
+
+    folder.put("third.bin", "y");
+    let settings = Settings { max_total_megabytes: 0, ..Settings::default() };
+    let (_, refused) = collected(&folder.downloads(settings)).await;
+    assert!(refused[0].contains("max_total_megabytes"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_room_nothing_is_kept_and_nothing_is_removed() {
+    let folder = Folder::new();
+    let file = folder.put("a.csv", "1");
+    let settings = Settings { min_free_megabytes: u64::MAX, ..Settings::default() };
+    let (names, refused) = collected(&folder.downloads(settings)).await;
+    assert!(names.is_empty() && refused[0].contains("min_free_megabytes"), "{refused:?}");
+    assert!(file.exists() && any_left(&folder.directory));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_disappears_or_is_a_link_is_reported_and_pipes_hold_nobody_up() {
+    let folder = Folder::new();
+    let downloads = folder.downloads(Settings::default());
+    let shared = downloads.0.clone().unwrap();
+    let pipe = folder.directory.downloads().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
+    let link = folder.directory.downloads().join("link");
+    symlink("/etc/passwd", &link).unwrap();
+    for path in [PathBuf::from("/nonexistent/gone.txt"), pipe, link] {
+        shared.take(path, Begun { name: "x".to_owned(), url: String::new() });
+    }
+    let (names, refused) = collected(&downloads).await;
+    assert_eq!((names.len(), refused.len()), (0, 3), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_nobody_stores_is_still_on_the_disk() {
+    let folder = Folder::new();
+    folder.put("a.csv", "1");
+    let downloads = folder.downloads(Settings::default());
+    let mut finished = downloads.finish();
+    let arrival = tokio::select! {
+        notice = downloads.next() => notice,
+        () = &mut finished => panic!("it is not stored"),
+    };
+    drop(arrival); // The database refused it.
+    timeout(Duration::from_secs(5), finished).await.unwrap();
+    assert!(any_left(&folder.directory));
+}

@@ -1,0 +1,180 @@
+//! Follows the downloads of a browser over DevTools.
+//!
+//! On a connection of its own: neither a look for hangs nor the reading of cookies holds up a file
+//! that its driver is about to remove. Where files go is left as the browser, or a driver on another
+//! connection, has it; only events are asked for.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{Begun, Downloads, Shared};
+use crate::domain::file_name::BLOCK_FOLDER;
+use crate::system::cdp::{CdpEvent, Connection};
+use crate::system::process::Process;
+
+/// How long to wait before DevTools is connected to again.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// How long the browser may take to accept a connection.
+const CONNECTING: Duration = Duration::from_secs(5);
+
+/// How many callers may wait for the browser to report.
+const MOST_BARRIERS: usize = 64;
+
+/// The watching; the drop ends it.
+#[derive(Debug)]
+pub(in crate::system::desktop) struct Watching {
+    _ended: DropGuard,
+}
+
+impl Watching {
+    /// Follows the downloads of `chromium`, whose DevTools are at `address` and `path`.
+    pub(in crate::system::desktop) fn start(
+        downloads: &Downloads,
+        address: SocketAddr,
+        path: String,
+        chromium: Process,
+    ) -> Self {
+        let ended = CancellationToken::new();
+        if let Some(shared) = &downloads.0 {
+            let (shared, over) = (Arc::clone(shared), ended.clone());
+            shared.clone().runtime.spawn(async move {
+                tokio::select! {
+                    () = over.cancelled() => {}
+                    _exit = chromium.exited() => {}
+                    () = watch(&shared, address, &path) => {}
+                }
+                // What was under way has ended with the browser.
+                shared.barriers.lock().take();
+                shared.state.send_modify(|state| state.pending.clear());
+            });
+        }
+        Self { _ended: ended.drop_guard() }
+    }
+}
+
+async fn watch(shared: &Arc<Shared>, address: SocketAddr, path: &str) {
+    loop {
+        if let Ok(Ok(connection)) = timeout(CONNECTING, Connection::open(address, path)).await {
+            follow(shared, &connection).await;
+        }
+        shared.barriers.lock().take();
+        shared.state.send_modify(|state| state.pending.clear());
+        sleep(RETRY_DELAY).await;
+    }
+}
+
+/// Returns when the connection has ended.
+async fn follow(shared: &Arc<Shared>, connection: &Connection) {
+    let mut events = connection.events();
+    let params = json!({ "behavior": "default", "eventsEnabled": true });
+    let enabled = connection.call(None, "Browser.setDownloadBehavior", params);
+    // Without it, files are found when the session ends.
+    match timeout(CONNECTING, enabled).await {
+        Ok(Ok(_enabled)) => {}
+        Ok(Err(cause)) => tracing::warn!(error = %cause, "the browser does not report downloads"),
+        Err(_late) => tracing::warn!("the browser does not answer whether it reports downloads"),
+    }
+    shared.take_up_missed().await;
+    let (asked, mut barriers) = mpsc::channel::<oneshot::Sender<()>>(MOST_BARRIERS);
+    *shared.barriers.lock() = Some(asked);
+    let mut barrier = None;
+    loop {
+        let is_idle = barrier.is_none();
+        let answered = async {
+            match &mut barrier {
+                Some((answer, _)) => drop(Pin::new(answer).await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased; // What was reported before an answer is taken before it.
+            event = events.recv() => match event {
+                Some(event) => on_event(shared, connection, &event).await,
+                None => return,
+            },
+            () = answered => {
+                if let Some((_, waiting)) = barrier.take() {
+                    let waiting: oneshot::Sender<()> = waiting;
+                    let _ = waiting.send(()); // A caller that left hears nothing.
+                }
+            }
+            Some(waiting) = barriers.recv(), if is_idle => {
+                let answer = Box::pin(connection.call(None, "Browser.getVersion", json!({})));
+                barrier = Some((answer, waiting));
+            }
+        }
+    }
+}
+
+async fn on_event(shared: &Arc<Shared>, connection: &Connection, event: &CdpEvent) {
+    let text = |name: &str| event.params.get(name).and_then(Value::as_str).unwrap_or_default();
+    let bytes = |name: &str| event.params.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let guid = text("guid").to_owned();
+    match event.method.as_str() {
+        "Browser.downloadWillBegin" => {
+            let begun =
+                Begun { name: text("suggestedFilename").to_owned(), url: text("url").to_owned() };
+            match shared.refusal(0) {
+                Some(reason) => {
+                    shared.refuse(&begun.name, reason);
+                    cancel(connection, &guid);
+                }
+                None => {
+                    shared.state.send_modify(|state| drop(state.pending.insert(guid, begun)));
+                }
+            }
+        }
+        "Browser.downloadProgress" => match text("state") {
+            "completed" => {
+                let Some(begun) = forget(shared, &guid) else { return };
+                let path = PathBuf::from(text("filePath"));
+                if path.as_os_str().is_empty() {
+                    shared.take_up_missed().await;
+                } else if !is_of_a_block(shared, &path) {
+                    shared.take(path, begun);
+                }
+            }
+            "canceled" => drop(forget(shared, &guid)),
+            _in_progress => {
+                let largest = bytes("totalBytes").max(bytes("receivedBytes"));
+                if largest > shared.settings.max_megabytes << 20
+                    && let Some(begun) = forget(shared, &guid)
+                {
+                    let most = shared.settings.max_megabytes;
+                    let reason = format!(
+                        "the file has more than {most} MB (desktop.downloads.max_megabytes)"
+                    );
+                    shared.refuse(&begun.name, reason);
+                    cancel(connection, &guid);
+                }
+            }
+        },
+        _ => {}
+    }
+}
+
+fn forget(shared: &Shared, guid: &str) -> Option<Begun> {
+    let mut begun = None;
+    shared.state.send_modify(|state| begun = state.pending.remove(guid));
+    begun
+}
+
+fn cancel(connection: &Connection, guid: &str) {
+    // Its answer matters to nobody: the download has ended, or ends with its session.
+    drop(connection.call(None, "Browser.cancelDownload", json!({ "guid": guid })));
+}
+
+/// True for the files that a block takes itself, by its own name for them.
+fn is_of_a_block(shared: &Shared, path: &Path) -> bool {
+    path.starts_with(shared.directory.scratch())
+        && path.parent().and_then(Path::file_name).is_some_and(|name| name == BLOCK_FOLDER)
+}
