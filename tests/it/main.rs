@@ -25,6 +25,7 @@ mod durability;
 mod endings;
 mod events;
 mod faults;
+mod fields;
 mod idempotency;
 mod leaks;
 mod leases;
