@@ -1,5 +1,16 @@
-//! The codec alone: the server around it would take minutes to build with a sanitizer, and has no part
-//! in this.
+//! The readers alone: the server around them would take minutes to build, and has no part in this.
 
 #[path = "../../src/domain/rfb/mod.rs"]
 pub mod rfb;
+
+#[path = "../../src/domain/websocket.rs"]
+pub mod websocket;
+
+#[path = "../../src/workflow/template/mod.rs"]
+pub mod template;
+
+#[path = "../../src/workflow/definition/yaml.rs"]
+pub mod yaml;
+
+#[path = "../../src/workflow/page/locator.rs"]
+pub mod locator;

@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod definition;
 pub mod dialect;
+mod encoding;
 pub mod engine;
 pub mod guard;
 pub mod host;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::definition::{Definition, ParameterKind, ValueType};
+use super::definition::{DEEPEST, Definition, ParameterKind, ValueType, is_deeper};
 
 /// A value that a run cannot begin with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +45,14 @@ pub fn resolve(
         let ParameterKind::Workflow { value_type, default } = &parameter.kind else { continue };
         let key = parameter.key.clone();
         let value = given.get(&key).filter(|value| !value.is_null()).or(default.as_ref());
-        match value.map(|value| coerce(*value_type, value)) {
+        let bounded = |value: Value| {
+            if is_deeper(&value, DEEPEST) {
+                Err("a value that is at most 100 deep")
+            } else {
+                Ok(value)
+            }
+        };
+        match value.map(|value| coerce(*value_type, value).and_then(bounded)) {
             None => errors.push(ParameterError::Missing { key }),
             Some(Err(expected)) => errors.push(ParameterError::Type { key, expected }),
             Some(Ok(value)) => {
@@ -153,6 +160,15 @@ mod tests {
             &json!({ "n": "{" }),
             Err("parameter `n`: expected a JSON document"),
         );
+    }
+
+    #[test]
+    fn a_value_that_is_too_deep_is_refused() {
+        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let wrong = Err("parameter `n`: expected a value that is at most 100 deep");
+        check(&of_type("json"), &json!({ "n": deep(120) }), wrong);
+        let fits: Value = serde_json::from_str(&deep(100)).unwrap();
+        check(&of_type("json"), &json!({ "n": deep(100) }), Ok(json!({ "n": fits })));
     }
 
     #[test]

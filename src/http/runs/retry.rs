@@ -51,8 +51,8 @@ pub async fn retry(
     }
     let mut echo = record.request.clone();
     if let Some(members) = echo.as_object_mut() {
-        members.remove(RETRIED_FROM);
-        members.remove(TRIGGERED_BY);
+        members.shift_remove(RETRIED_FROM);
+        members.shift_remove(TRIGGERED_BY);
     }
     let asked: Request = parse_value(&echo)?;
     if asked.block_labels.is_some() {

@@ -3,9 +3,9 @@
 //! A field is a selector, or an object with more; a JSON schema whose properties carry a `selector`
 //! says the same and is turned into fields.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 pub struct Extract {
     /// By name.
     #[serde(default)]
-    pub fields: BTreeMap<String, Field>,
+    pub fields: IndexMap<String, Field>,
     /// Each element that this selects gives an object; the output is their list.
     #[serde(default)]
     pub list: Option<String>,
@@ -43,7 +43,7 @@ pub struct Field {
     /// Every element and not the first.
     pub all: bool,
     /// An object of these and not a text.
-    pub fields: Option<BTreeMap<String, Field>>,
+    pub fields: Option<IndexMap<String, Field>>,
     /// The block waits for it, and fails without it.
     pub required: bool,
     /// `number`, `integer` or `boolean` instead of a text.
@@ -62,7 +62,7 @@ enum Written {
         all: bool,
         /// The same as a `selector` with `all`.
         list: Option<String>,
-        fields: Option<BTreeMap<String, Field>>,
+        fields: Option<IndexMap<String, Field>>,
         #[serde(default)]
         required: bool,
         #[serde(rename = "type")]
@@ -141,7 +141,7 @@ fn from_schema(schema: &Value) -> Result<Field, String> {
                 .flatten()
                 .filter_map(Value::as_str)
                 .collect();
-            let mut fields = BTreeMap::new();
+            let mut fields = IndexMap::new();
             for (name, property) in properties {
                 let mut inner = from_schema(property)?;
                 inner.required = required.contains(&name.as_str());

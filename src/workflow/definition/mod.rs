@@ -4,6 +4,7 @@
 //! field and, in YAML, its line. What is accepted keeps its unknown fields, so that a client reads
 //! back what it wrote.
 
+mod answered;
 pub mod block;
 mod errors;
 pub mod extract;
@@ -11,6 +12,7 @@ pub mod graph;
 pub mod parameter;
 mod reader;
 mod sanitize;
+mod templates;
 pub mod yaml;
 
 #[cfg(test)]
@@ -53,12 +55,27 @@ pub struct Definition {
     pub raw: Value,
 }
 
+/// The deepest document that is accepted. What is around a value in an answer adds to it, and JSON
+/// readers refuse more than 128.
+pub const DEEPEST: usize = 100;
+
+/// True of a value with more than `most` values around its innermost one.
+pub fn is_deeper(value: &Value, most: usize) -> bool {
+    let inner = |value: &Value| most.checked_sub(1).is_none_or(|most| is_deeper(value, most));
+    match value {
+        Value::Array(list) => list.iter().any(inner),
+        Value::Object(object) => object.values().any(inner),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
 impl Workflow {
-    /// Reads the value of `json_definition`. Blocks that a client was shown as code are what they
-    /// were before.
+    /// Reads the value of `json_definition`. A workflow as the API answers it is one, too. Blocks that
+    /// a client was shown as code are what they were before.
     pub fn from_json(document: &Value) -> Result<Self, DefinitionErrors> {
         let mut document = document.clone();
         dialect::reveal(&mut document)?;
+        answered::written(&mut document);
         reader::Reader::new(None).workflow(&document)
     }
 
@@ -78,13 +95,15 @@ impl Workflow {
         })?;
         let mut value = document.value;
         dialect::reveal(&mut value).map_err(|errors| errors.at_lines(&document.lines))?;
+        answered::written(&mut value);
         sanitize::sanitize(&mut value);
         reader::Reader::new(Some(document.lines)).workflow(&value)
     }
 }
 
 impl Definition {
-    /// Reads a definition as it was stored.
+    /// Reads a definition as it was stored. Templates are not looked at again: one that an older
+    /// version accepted fails when its block is executed.
     pub fn stored(raw: &Value) -> Result<Self, DefinitionErrors> {
         reader::Reader::new(None).definition_alone(raw)
     }

@@ -7,7 +7,10 @@ use serde_json::{Map, Value};
 use super::block::{Block, Kind, Misfit, output_key};
 use super::parameter::{Parameter, ParameterKind, RESERVED, is_identifier};
 use super::yaml::pointer;
-use super::{Definition, DefinitionErrors, FieldError, PathPart, Workflow, graph};
+use super::{
+    DEEPEST, Definition, DefinitionErrors, FieldError, PathPart, Workflow, graph, is_deeper,
+    templates,
+};
 use crate::workflow::page::locator::Locator;
 
 /// More blocks than this are refused.
@@ -18,6 +21,8 @@ const DEFINITION: &str = "workflow_definition";
 pub(super) struct Reader {
     lines: Option<HashMap<String, usize>>,
     errors: Vec<FieldError>,
+    /// The document is new: what would fail at its first run is refused now.
+    new: bool,
 }
 
 /// A block that could be read and where it stands.
@@ -32,7 +37,7 @@ fn join(path: &[PathPart], more: &[PathPart]) -> Vec<PathPart> {
 
 impl Reader {
     pub(super) fn new(lines: Option<HashMap<String, usize>>) -> Self {
-        Self { lines, errors: Vec::new() }
+        Self { lines, errors: Vec::new(), new: true }
     }
 
     fn refuse(
@@ -79,11 +84,17 @@ impl Reader {
     }
 
     pub(super) fn definition_alone(mut self, raw: &Value) -> Result<Definition, DefinitionErrors> {
+        self.new = false;
         let definition = self.read_definition(raw);
         self.finish(definition)
     }
 
     fn read_workflow(&mut self, document: &Value) -> Option<Workflow> {
+        if is_deeper(document, DEEPEST) {
+            let message = format!("the document is nested more than {DEEPEST} deep");
+            self.refuse(Vec::new(), None, "too_deep", message, None);
+            return None;
+        }
         let Some(object) = document.as_object() else {
             self.refuse(Vec::new(), None, "type_invalid", "expected an object", Some(document));
             return None;
@@ -332,6 +343,14 @@ impl Reader {
                 }
             }
         }
+        if self.new {
+            for fault in templates::check(object) {
+                misfit(self, fault);
+            }
+            for fault in kind.iter().flat_map(|kind| super::block::strict::check(kind, object)) {
+                misfit(self, fault);
+            }
+        }
         let parameter_keys = match object.get("parameter_keys") {
             None | Some(Value::Null) => Vec::new(),
             Some(keys) => keys
@@ -357,7 +376,7 @@ impl Reader {
             return None;
         }
         let mut raw = object.clone();
-        raw.remove("loop_blocks");
+        raw.shift_remove("loop_blocks");
         Some(Block {
             label: own_label?,
             block_type: block_type?,

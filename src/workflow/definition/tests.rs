@@ -369,3 +369,143 @@ proptest! {
         let _ = Workflow::from_yaml(&text);
     }
 }
+
+#[test]
+fn what_would_fail_at_every_run_is_refused_when_it_is_new() {
+    let cases = [
+        (json!({ "block_type": "http_request", "url": "" }), "url: missing"),
+        (json!({ "block_type": "http_request", "url": "https://" }), "url: url_invalid"),
+        (json!({ "block_type": "http_request", "url": "ftp://a.example/" }), "url: url_refused"),
+        (
+            json!({ "block_type": "http_request", "url": "https://u:p@a.example/" }),
+            "url: url_refused",
+        ),
+        (
+            json!({ "block_type": "http_request", "url": "https://a.example/", "method": "G T" }),
+            "method: method_invalid",
+        ),
+        (
+            json!({ "block_type": "http_request", "curl_command": "curl https://a.example/" }),
+            "curl_command: field_not_supported",
+        ),
+        (
+            json!({ "block_type": "http_request", "url": "https://a.example/", "files": { "f": "x" } }),
+            "files: field_not_supported",
+        ),
+        (
+            json!({ "block_type": "http_request", "url": "https://a.example/", "headers": { "a b": "x" } }),
+            "headers.a b: header_invalid",
+        ),
+        (
+            json!({ "block_type": "http_request", "url": "https://a.example/", "headers": { "a": "x\ny" } }),
+            "headers.a: header_invalid",
+        ),
+        (json!({ "block_type": "goto_url", "url": "file:///etc/passwd" }), "url: url_refused"),
+        (json!({ "block_type": "goto_url", "url": "http://a b/" }), "url: url_invalid"),
+        (
+            json!({ "block_type": "click", "selector": "#a", "modifiers": ["Hyper"] }),
+            "modifiers: modifier_unknown",
+        ),
+        (json!({ "block_type": "select", "selector": "#a", "values": [] }), "values: missing"),
+        (
+            json!({ "block_type": "upload", "selector": "#a", "files": [{ "name": "a", "base64": "%" }] }),
+            "files.0.base64: base64_invalid",
+        ),
+        (
+            json!({ "block_type": "assert", "condition": "it is true" }),
+            "condition: template_missing",
+        ),
+        (
+            json!({ "block_type": "extract", "fields": { "a": { "selector": "#a", "type": "date" } } }),
+            "fields.a.type: type_unknown",
+        ),
+        (
+            json!({ "block_type": "workflow_trigger", "workflow_permanent_id": "seven" }),
+            "workflow_permanent_id: id_invalid",
+        ),
+        (
+            json!({ "block_type": "click", "selector": "{{ a | nope }}" }),
+            "selector: template_invalid",
+        ),
+        (
+            json!({ "block_type": "http_request", "url": "https://a.example/", "body": { "a": ["{{ 1 + }}"] } }),
+            "body.a.0: template_invalid",
+        ),
+        (
+            json!({ "block_type": "code", "code": "# {{ 1 + }}\nreturn '{{ 1 + }}'" }),
+            "code: template_invalid",
+        ),
+        (
+            json!({ "block_type": "conditional", "branch_conditions": [
+                { "criteria": { "expression": "{% if %}" } },
+            ] }),
+            "branch_conditions.0.criteria.expression: template_invalid",
+        ),
+    ];
+    for (mut block, expected) in cases {
+        block["label"] = json!("a");
+        let raw = json!({ "blocks": [block] });
+        check_blocks(raw["blocks"].clone(), &[&format!("wd.blocks.0.{expected}")]);
+        assert!(Definition::stored(&raw).is_ok(), "{raw} was stored before");
+    }
+    // What is not known yet passes.
+    for block in [
+        json!({ "block_type": "http_request", "url": "{{ u }}", "method": "{{ m }}", "headers": { "a": "{{ v }}" } }),
+        json!({ "block_type": "http_request", "url": "start_url" }),
+        json!({ "block_type": "goto_url", "url": "a.example/path" }),
+        json!({ "block_type": "workflow_trigger", "workflow_permanent_id": "{{ id }}" }),
+        json!({ "block_type": "script", "script": "`${{{a:1}.a}}`" }),
+        json!({ "block_type": "code", "code": "# {{ 1 + }}\nreturn 1" }),
+    ] {
+        let mut block = block;
+        block["label"] = json!("a");
+        check_blocks(json!([block]), &[]);
+    }
+}
+
+#[test]
+fn headers_that_say_how_a_request_is_sent_are_refused() {
+    for name in
+        ["Host", "content-length", "Transfer-Encoding", "CONNECTION", "te", "Upgrade", "Expect"]
+    {
+        let block = json!({
+            "block_type": "http_request", "label": "a", "url": "https://a.example/", "headers": { name: "1" },
+        });
+        check_blocks(json!([block]), &[&format!("wd.blocks.0.headers.{name}: header_refused")]);
+    }
+}
+
+#[test]
+fn a_template_that_would_overflow_a_stack_is_refused_with_its_field() {
+    let deep = format!("http://a.example/{{{{ {}1 }}}}", "-".repeat(30_000));
+    let elif = format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(3_000));
+    check_blocks(
+        json!([
+            { "block_type": "goto_url", "label": "a", "url": deep },
+            { "block_type": "fill", "label": "b", "selector": "#a", "value": elif },
+        ]),
+        &["wd.blocks.0.url: template_invalid", "wd.blocks.1.value: template_invalid"],
+    );
+    let reference = format!("{}1", "-".repeat(30_000));
+    for reference in [format!("{{{{ {reference} }}}}"), reference] {
+        let block = json!({
+            "block_type": "for_loop", "label": "a", "loop_variable_reference": reference,
+            "loop_blocks": [wait("b")],
+        });
+        check_blocks(json!([block]), &["wd.blocks.0.loop_variable_reference: template_invalid"]);
+    }
+}
+
+#[test]
+fn a_document_that_is_too_deep_is_refused() {
+    let deep = |levels: usize| (0..levels).fold(json!(1), |inner, _level| json!([inner]));
+    let block = |levels| json!({ "block_type": "script", "label": "a", "script": "1", "args": deep(levels) });
+    check_blocks(json!([block(90)]), &[]);
+    check_blocks(json!([block(97)]), &[": too_deep"]);
+    let yaml =
+        format!("title: t\nworkflow_definition: {}1{}", "[".repeat(30_000), "]".repeat(30_000));
+    assert_eq!(summary(Workflow::from_yaml(&yaml)).len(), 1);
+    let block_style =
+        (0..3_000).map(|level| format!("{}-\n", " ".repeat(level))).collect::<String>();
+    assert_eq!(summary(Workflow::from_yaml(&block_style)).len(), 1);
+}

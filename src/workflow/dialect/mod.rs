@@ -139,7 +139,7 @@ impl Revealing {
     }
 
     fn block(&mut self, block: &mut Map<String, Value>, place: &[PathPart]) {
-        let named = match block.remove(OWN_TYPE) {
+        let named = match block.shift_remove(OWN_TYPE) {
             Some(Value::String(own)) => Some(own),
             Some(_) | None => None,
         };
@@ -147,7 +147,7 @@ impl Revealing {
         if !text::is_marked(code) {
             if let Some(own) = named {
                 if code.is_empty() {
-                    block.remove("code");
+                    block.shift_remove("code");
                 }
                 block.insert("block_type".to_owned(), own.into());
             }

@@ -36,7 +36,7 @@ use crate::domain::run::{BlockStatus, RunStatus};
 use crate::domain::session::Failure;
 pub use records::Records;
 use scope::Scope;
-pub(crate) use walk::branch_id;
+pub(crate) use walk::{AS_WRITTEN, branch_id};
 use walk::{Ending, Stop};
 
 /// How blocks are executed, unless they say otherwise.

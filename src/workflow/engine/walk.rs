@@ -9,9 +9,9 @@ use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::domain::session::Failure;
 use crate::workflow::definition::block::{Conditional, Criteria, ForLoop, WhileLoop};
-use crate::workflow::definition::{Block, Definition, Kind, ParameterKind, graph};
+use crate::workflow::definition::{Block, Definition, Kind, ParameterKind, graph, is_deeper};
 use crate::workflow::host::{BlockBegins, BlockEnded, HostError, failure};
-use crate::workflow::template::{TemplateError, pure_expression, truth};
+use crate::workflow::template::{TEMPLATE_INVALID, TemplateError, pure_expression, truth};
 
 /// Why a run stops at once.
 #[derive(Debug, Clone)]
@@ -52,13 +52,13 @@ struct Place {
     in_a_loop: bool,
 }
 
-/// A template that cannot be rendered.
-const TEMPLATE_INVALID: &str = "template_invalid";
+/// The deepest output of a block: what is around it in an answer is still read by any reader.
+const DEEPEST_OUTPUT: usize = 100;
 
 const TOP: Place = Place { parent: None, in_a_loop: false };
 
 /// The fields of a block that are never templates, or are rendered where they are used.
-const AS_WRITTEN: &[&str] = &[
+pub(crate) const AS_WRITTEN: &[&str] = &[
     "label",
     "block_type",
     "next_block_label",
@@ -162,6 +162,10 @@ impl Engine {
         let id = self.host.begin_block(begins).await?;
         self.open.push(id);
         let mut end = self.executed(block, id, version).await?;
+        if end.output.as_ref().is_some_and(|output| is_deeper(output, DEEPEST_OUTPUT)) {
+            let message = format!("the output is nested more than {DEEPEST_OUTPUT} deep");
+            end = End::failed("output_too_deep", message);
+        }
         if let Some(failure) = &mut end.failure {
             failure.stage.get_or_insert_with(|| block.label.clone());
             if failure.code == TEMPLATE_INVALID {
@@ -234,6 +238,11 @@ impl Engine {
         let rendered = self.renderer.value("", &raw, AS_WRITTEN, &names);
         let rendered = rendered.map_err(|error| Box::new(template_end(&error)))?;
         let Value::Object(mut rendered) = rendered else { return Ok(Map::new()) };
+        if let (Kind::Code(_), Some(Value::String(code))) = (&block.kind, rendered.get("code")) {
+            let code = self.renderer.code("code", code, &names);
+            let code = code.map_err(|error| Box::new(template_end(&error)))?;
+            rendered.insert("code".to_owned(), Value::from(code));
+        }
         for field in ["url", "file_url"] {
             let named =
                 rendered.get(field).and_then(Value::as_str).and_then(|text| values.get(text));

@@ -32,10 +32,8 @@ fn reached(tab: &Tab, state: LoadState) -> bool {
     match state {
         LoadState::Commit => true,
         LoadState::DomContentLoaded => has("DOMContentLoaded"),
-        LoadState::Load => has("load"),
-        LoadState::NetworkIdle => {
-            has("networkIdle") || has("networkAlmostIdle") && tab.requests.is_empty()
-        }
+        // Idle is what follows: half a second without a connection.
+        LoadState::Load | LoadState::NetworkIdle => has("load"),
     }
 }
 
@@ -119,6 +117,7 @@ impl Browser {
             return Err(failed(reason));
         }
         let loader = answer.get("loaderId").and_then(Value::as_str);
+        let at_once = if state == LoadState::NetworkIdle { LoadState::Commit } else { state };
         let opened = self
             .until_in_turn(deadline, timeout, |tabs| {
                 let Some(tab) = tabs.tab(&session) else { return Some(Err(PageError::Closed)) };
@@ -127,7 +126,7 @@ impl Browser {
                 }
                 // Without a loader it is a place in the same document.
                 let new = loader.is_none_or(|loader| tab.loaders.iter().any(|seen| seen == loader));
-                (new && reached(tab, state)).then(|| {
+                (new && reached(tab, at_once)).then(|| {
                     Ok(Opened {
                         url: tab.document.url.clone(),
                         status: tab.document.status,
@@ -136,7 +135,15 @@ impl Browser {
                 })
             })
             .await;
-        opened.unwrap_or_else(|| Err(self.ended_or(late())))
+        let opened = opened.unwrap_or_else(|| Err(self.ended_or(late())))?;
+        if state == LoadState::NetworkIdle {
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.wait_for_load(state, left).await.map_err(|error| {
+                if matches!(error, PageError::Timeout { .. }) { late() } else { error }
+            })?;
+            return Ok(Opened { url: self.url(), ..opened });
+        }
+        Ok(opened)
     }
 
     fn ended_or(&self, error: PageError) -> PageError {

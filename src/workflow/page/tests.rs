@@ -465,6 +465,27 @@ async fn a_click_does_not_hit_what_came_in_between() {
 }
 
 #[tokio::test]
+async fn the_network_is_idle_when_there_was_no_connection_for_half_a_second() {
+    // Four requests that follow each other after less than that, and a longer pause than theirs.
+    let page = "<title>busy</title><script>let left = 4;
+        const next = () => fetch('/data').then(() => {
+            left -= 1;
+            document.title = left ? 'busy' : 'quiet';
+            if (left) setTimeout(next, 350);
+        });
+        setTimeout(next, 350)</script>";
+    let world = World::new(&[("/", page), ("/data", "data")]).await;
+    let url = world.site.url("/");
+    let outputs = world
+        .completes(vec![
+            block("goto_url", "open", json!({ "url": url, "wait_until": "networkidle" })),
+            title("opened"),
+        ])
+        .await;
+    assert_eq!(outputs["opened_output"]["result"], "quiet");
+}
+
+#[tokio::test]
 async fn what_pages_ask_of_the_network_and_say_is_kept_where_it_is_wanted() {
     let page = r#"<title>A</title><script>console.warn('careful', {a: 1}); fetch('/data?x=1')
         .then(it => it.json()).then(it => console.log('got', it.n)); nope()</script>"#;

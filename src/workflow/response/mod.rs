@@ -166,7 +166,7 @@ fn kind_is_workflow(parameter: &Map<String, Value>) -> bool {
 
 fn shown_block(block: &Block, known: &HashMap<String, Value>) -> Value {
     let mut shown = block.raw.clone();
-    shown.remove("parameter_keys");
+    shown.shift_remove("parameter_keys");
     let used = block.parameter_keys.iter().filter_map(|key| known.get(key).cloned());
     shown.insert("parameters".to_owned(), used.collect());
     let output = known.get(&block.output_key()).cloned().unwrap_or_default();
@@ -188,7 +188,7 @@ fn shown_block(block: &Block, known: &HashMap<String, Value>) -> Value {
     }
     if let Kind::ForLoop(spec) = &block.kind {
         let over = spec.loop_over_parameter_key.as_ref().and_then(|key| known.get(key)).cloned();
-        shown.remove("loop_over_parameter_key");
+        shown.shift_remove("loop_over_parameter_key");
         shown.insert("loop_over".to_owned(), over.unwrap_or_default());
         shown.entry("loop_variable_reference").or_insert(Value::Null);
         shown.entry("complete_if_empty").or_insert(json!(false));
@@ -222,7 +222,7 @@ fn mask_password(shown: &mut Map<String, Value>) {
 fn email_secrets(shown: &mut Map<String, Value>, known: &HashMap<String, Value>) {
     for name in ["host", "port", "username", "password"] {
         let field = format!("smtp_{name}_secret_parameter_key");
-        let key = shown.remove(&field).and_then(|key| key.as_str().map(str::to_owned));
+        let key = shown.shift_remove(&field).and_then(|key| key.as_str().map(str::to_owned));
         let given = key.as_ref().and_then(|key| known.get(key)).cloned();
         let stand_in = json!({
             "parameter_type": "aws_secret",
@@ -311,5 +311,140 @@ mod tests {
                 .unwrap()
                 .starts_with("wp_")
         );
+    }
+
+    /// A block of each type, with what it must have.
+    fn every_block() -> Vec<Value> {
+        let fields = |kind: &str| match kind {
+            "goto_url" => json!({ "url": "{{ start }}" }),
+            "wait" => json!({ "wait_sec": 1 }),
+            "click" | "hover" => json!({ "selector": "#a" }),
+            "fill" => json!({ "selector": "#a", "value": "{{ start }}" }),
+            "select" => json!({ "selector": "#a", "values": ["x"] }),
+            "press" => json!({ "key": "Enter" }),
+            "upload" => json!({ "selector": "#a", "files": [{ "name": "a.txt", "text": "a" }] }),
+            "wait_for" => json!({ "text": "done" }),
+            "extract" => {
+                json!({ "fields": { "z": "#z", "a": { "selector": "#a", "type": "number" } } })
+            }
+            "assert" => json!({ "condition": "{{ true }}" }),
+            "script" => json!({ "script": "1" }),
+            "http_request" => {
+                json!({ "url": "https://a.example/", "headers": { "z": "1", "a": "2" } })
+            }
+            "for_loop" => json!({
+                "loop_over_parameter_key": "rows",
+                "loop_blocks": [{ "block_type": "wait", "label": "inner", "wait_sec": 1, "parameter_keys": ["rows"] }],
+            }),
+            "while_loop" => json!({
+                "condition": { "expression": "{{ false }}" },
+                "loop_blocks": [{ "block_type": "wait", "label": "again", "wait_sec": 1 }],
+            }),
+            "conditional" => json!({ "branch_conditions": [
+                { "criteria": { "expression": "{{ true }}" }, "next_block_label": null },
+                { "is_default": true },
+            ] }),
+            "file_download" => json!({ "url": "https://a.example/file" }),
+            "file_url_parser" => {
+                json!({ "file_url": "https://a.example/file.csv", "file_type": "csv" })
+            }
+            "code" => json!({ "code": "return 1", "parameter_keys": ["start"] }),
+            "workflow_trigger" => {
+                json!({ "workflow_permanent_id": "wpid_7", "payload": { "z": 1, "a": 2 } })
+            }
+            "send_email" => json!({
+                "sender": "a@a.example", "recipients": ["b@b.example"], "subject": "s", "body": "b",
+                "smtp_host_secret_parameter_key": "mail",
+            }),
+            "navigation" => json!({ "navigation_goal": "g" }),
+            "extraction" => json!({ "data_extraction_goal": "g", "parameter_keys": ["start"] }),
+            "text_prompt" | "task_v2" => json!({ "prompt": "p" }),
+            "pdf_fill" | "split_pdf" => json!({ "file_url": "f", "prompt": "p" }),
+            "download_to_s3" => json!({ "url": "u" }),
+            "pdf_parser" => json!({ "file_url": "f" }),
+            "email_inbox" => json!({ "email_client": "c" }),
+            "google_sheets_read" | "google_sheets_write" => json!({ "spreadsheet_url": "s" }),
+            _ => json!({}),
+        };
+        let others = [
+            "task",
+            "navigation",
+            "action",
+            "extraction",
+            "login",
+            "validation",
+            "text_prompt",
+            "task_v2",
+            "pdf_fill",
+            "split_pdf",
+            "download_to_s3",
+            "pdf_parser",
+            "email_inbox",
+            "google_sheets_read",
+            "google_sheets_write",
+            "upload_to_s3",
+            "file_upload",
+        ];
+        let kinds = Kind::NAMES.iter().chain(&others);
+        kinds
+            .map(|kind| {
+                let mut block = json!({ "block_type": kind, "label": format!("the_{kind}") });
+                block.as_object_mut().unwrap().extend(fields(kind).as_object().unwrap().clone());
+                block
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_answer_is_accepted_when_it_is_sent_again_and_means_the_same() {
+        for block in every_block() {
+            let document = json!({
+                "title": "T", "webhook_callback_url": "https://a.example/",
+                "workflow_definition": {
+                    "parameters": [
+                        { "parameter_type": "workflow", "workflow_parameter_type": "json", "key": "rows" },
+                        { "parameter_type": "workflow", "workflow_parameter_type": "string", "key": "start", "default_value": "x" },
+                        { "parameter_type": "aws_secret", "aws_key": "k", "key": "mail" },
+                        { "parameter_type": "context", "source_parameter_key": "rows", "key": "row" },
+                    ],
+                    "blocks": [block],
+                },
+            });
+            let answer = |parsed: &Workflow| {
+                let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+                let record = WorkflowRecord {
+                    id: 7.into(),
+                    permanent_id: 8.into(),
+                    organization: 9.into(),
+                    version: 3,
+                    title: parsed.title.clone(),
+                    description: parsed.description.clone(),
+                    status: parsed.status.clone(),
+                    definition: parsed.definition.raw.clone(),
+                    settings: parsed.settings.clone(),
+                    created_at: at,
+                    modified_at: at,
+                    deleted_at: None,
+                };
+                workflow(&record, &Definition::stored(&record.definition).unwrap())
+            };
+            let first =
+                Workflow::from_json(&document).unwrap_or_else(|cause| panic!("{block}: {cause}"));
+            let shown = answer(&first);
+            let again =
+                Workflow::from_json(&shown).unwrap_or_else(|cause| panic!("{shown:#}: {cause}"));
+            assert_eq!(again.definition.parameters.len(), 4, "{shown:#}");
+            for (before, after) in
+                first.definition.all_blocks().iter().zip(again.definition.all_blocks())
+            {
+                assert_eq!(before.parameter_keys, after.parameter_keys, "{block}");
+                for (field, value) in
+                    before.raw.iter().filter(|(field, _)| *field != "branch_conditions")
+                {
+                    assert_eq!(after.raw.get(field), Some(value), "{field} of {block}");
+                }
+            }
+            assert_eq!(answer(&again), shown, "{block}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Chromium;
 use crate::domain::ids::{ArtifactId, BlockRunId};
-use crate::workflow::definition::Workflow;
+use crate::workflow::definition::Definition;
 use crate::workflow::engine::{Plan, Records, Settings};
 use crate::workflow::guard;
 use crate::workflow::host::{
@@ -108,12 +108,12 @@ pub fn block_plan(blocks: Value, more: Value) -> Plan {
     for (key, value) in more.as_object().unwrap() {
         definition[key] = value.clone();
     }
-    let workflow = json!({ "title": "Test", "workflow_definition": definition });
-    let workflow = Workflow::from_json(&workflow).unwrap();
+    // As it was stored: what a new definition is refused for fails when it is executed.
+    let definition = Definition::stored(&definition).unwrap();
     Plan {
-        definition: Arc::new(workflow.definition),
+        definition: Arc::new(definition),
         parameters: Map::new(),
-        workflow_title: workflow.title,
+        workflow_title: "Test".to_owned(),
         workflow: 1.into(),
         workflow_permanent: 2.into(),
         run: 3.into(),

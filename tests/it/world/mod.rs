@@ -15,6 +15,7 @@ mod pages;
 mod runs;
 mod sdk;
 mod streams;
+mod templates;
 mod typing;
 mod viewing;
 

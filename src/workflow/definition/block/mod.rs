@@ -9,6 +9,7 @@
 mod on_page;
 mod others;
 pub(super) mod rules;
+pub(super) mod strict;
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! What the blocks read that send requests, decide, hand over or speak to people.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -23,7 +23,7 @@ pub struct HttpRequest {
     pub url: Option<String>,
     /// Names and values.
     #[serde(default)]
-    pub headers: Option<BTreeMap<String, String>>,
+    pub headers: Option<IndexMap<String, String>>,
     /// Sent as JSON, or as a form if the headers say so; a text is sent as it is.
     #[serde(default)]
     pub body: Option<Value>,
@@ -45,6 +45,27 @@ pub struct HttpRequest {
     /// Not together with a file.
     #[serde(default)]
     pub secret_response_paths: Option<Value>,
+}
+
+/// True of a header that says how a request is sent, and that the server sets by itself. A wrong one
+/// makes a request that never ends, or that two servers read differently.
+pub fn is_framing(name: &str) -> bool {
+    [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "http2-settings",
+    ]
+    .iter()
+    .any(|framing| framing.eq_ignore_ascii_case(name.trim()))
 }
 
 fn get() -> String {
@@ -207,7 +228,7 @@ pub enum FileType {
 /// `code`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Code {
-    /// The body of an async Python function of `page`. Not a template.
+    /// The body of an async Python function of `page`. A template, but for its comments.
     pub code: String,
 }
 

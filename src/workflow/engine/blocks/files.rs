@@ -15,6 +15,7 @@ use crate::domain::run::DOWNLOAD;
 use crate::workflow::definition::block::{
     FileDownload, FileType, FileUrlParser, LoadState, UploadFile,
 };
+use crate::workflow::encoding;
 use crate::workflow::engine::Engine;
 use crate::workflow::page::downloads::Downloaded;
 use crate::workflow::page::frame::Target;
@@ -143,13 +144,16 @@ impl Engine {
         let given = Some(spec.file_type).filter(|given| *given != FileType::AutoDetect);
         let file_type = given.unwrap_or_else(detect);
         let text = || {
-            std::str::from_utf8(&bytes).map(|text| text.trim_start_matches('\u{feff}')).map_err(
-                |error| End::failed("file_invalid", format!("the file is not text: {error}")),
-            )
+            // Bytes of other files are text in some encoding, too; zeros are in none but UTF-16.
+            let text = encoding::text(&bytes, &media_type);
+            if text.contains('\0') {
+                return Err(End::failed("file_invalid", "the file is not text"));
+            }
+            Ok(text)
         };
         let output = match file_type {
-            FileType::Csv => Value::Array(csv(text()?)),
-            FileType::Json => serde_json::from_str(text()?).map_err(|error| {
+            FileType::Csv => Value::Array(csv(&text()?)),
+            FileType::Json => serde_json::from_str(&text()?).map_err(|error| {
                 End::failed("file_invalid", format!("the file is not JSON: {error}"))
             })?,
             FileType::Txt => json!({ "text": text()? }),

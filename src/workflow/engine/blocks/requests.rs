@@ -1,12 +1,13 @@
 //! `http_request`, and whatever else is fetched from the web.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use indexmap::IndexMap;
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    ACCEPT, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, USER_AGENT,
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -16,7 +17,8 @@ use super::{Broken, End, Work};
 use crate::domain::file_name::file_name;
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
-use crate::workflow::definition::block::HttpRequest;
+use crate::workflow::definition::block::{HttpRequest, is_framing};
+use crate::workflow::encoding;
 use crate::workflow::engine::Engine;
 use crate::workflow::guard::{Guard, Refused};
 
@@ -26,7 +28,7 @@ const MOST_HOPS: usize = 10;
 /// An answer, read to its end.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    pub(super) headers: BTreeMap<String, String>,
+    pub(super) headers: IndexMap<String, String>,
     pub(super) body: Bytes,
     url: Url,
 }
@@ -163,6 +165,10 @@ impl Engine {
         for (name, value) in &given {
             let header = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|error| invalid(format!("the header `{name}`: {error}")))?;
+            if is_framing(name) {
+                let message = format!("the header `{name}` is set by the server itself");
+                return Err(End::failed("header_refused", message).into());
+            }
             let value = HeaderValue::from_str(value)
                 .map_err(|error| invalid(format!("the header `{name}`: {error}")))?;
             headers.insert(header, value);
@@ -180,9 +186,7 @@ impl Engine {
         if spec.save_response_as_file && answer.status.is_success() {
             return self.save(id, spec, answer).await;
         }
-        let shown = serde_json::from_slice(&answer.body).unwrap_or_else(|_text| {
-            Value::from(String::from_utf8_lossy(&answer.body).into_owned())
-        });
+        let shown = shown(&answer);
         let output = json!({
             "status_code": answer.status.as_u16(),
             "response_headers": answer.headers,
@@ -239,12 +243,31 @@ fn body(body: Option<&Value>, headers: &mut HeaderMap) -> Option<Vec<u8>> {
     Some(body.to_string().into_bytes())
 }
 
+/// The JSON value of an answer, or its text.
+fn shown(answer: &Answer) -> Value {
+    if let Ok(value) = serde_json::from_slice(&answer.body) {
+        return value;
+    }
+    let media_type = answer.headers.get("content-type").map(String::as_str).unwrap_or_default();
+    if !encoding::is_text(media_type) {
+        return Value::from(String::from_utf8_lossy(&answer.body).into_owned());
+    }
+    let text = encoding::text(&answer.body, media_type);
+    serde_json::from_str(&text).unwrap_or_else(|_text| Value::from(text))
+}
+
+/// The headers that another site gets, too. Any other may be a credential, whatever its name.
+const HARMLESS: [HeaderName; 5] =
+    [ACCEPT, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, CONTENT_TYPE, USER_AGENT];
+
 /// As browsers follow: what was sent to one site in confidence is not sent to another.
 fn redirected(mut request: Request, next: Url, status: StatusCode) -> Request {
     if next.origin() != request.url.origin() {
-        for name in [AUTHORIZATION, COOKIE, reqwest::header::PROXY_AUTHORIZATION] {
-            request.headers.remove(name);
-        }
+        let kept = HARMLESS.into_iter().filter_map(|name| {
+            let value = request.headers.get(&name).cloned()?;
+            Some((name, value))
+        });
+        request.headers = kept.collect();
     }
     let kept = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
     if !kept && request.method != Method::HEAD {
@@ -253,4 +276,54 @@ fn redirected(mut request: Request, next: Url, status: StatusCode) -> Request {
         request.headers.remove(CONTENT_TYPE);
     }
     Request { url: next, ..request }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers_after(next: &str) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for name in ["x-api-key", "authorization", "cookie", "x-trace", "accept", "content-type"] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("secret"));
+        }
+        let url = Url::parse("https://a.example/x").unwrap();
+        let timeout = Duration::from_secs(1);
+        let request =
+            Request { method: Method::POST, url, headers, body: None, follow: true, timeout };
+        let next = Url::parse(next).unwrap();
+        let next = redirected(request, next, StatusCode::TEMPORARY_REDIRECT);
+        let mut names: Vec<String> = next.headers.keys().map(ToString::to_string).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn another_origin_gets_no_header_that_may_be_a_credential() {
+        for next in ["https://b.example/", "http://a.example/x", "https://a.example:444/x"] {
+            assert_eq!(headers_after(next), ["accept", "content-type"], "{next}");
+        }
+        assert_eq!(headers_after("https://a.example/y").len(), 6);
+    }
+
+    #[test]
+    fn an_answer_is_read_by_its_charset() {
+        let answer = |media_type: &str, body: &[u8]| Answer {
+            status: StatusCode::OK,
+            headers: [("content-type".to_owned(), media_type.to_owned())].into_iter().collect(),
+            body: Bytes::copy_from_slice(body),
+            url: Url::parse("https://a.example/").unwrap(),
+        };
+        let check = |media_type, body: &[u8], expected: Value| {
+            assert_eq!(shown(&answer(media_type, body)), expected, "{media_type}");
+        };
+        check("text/plain; charset=iso-8859-1", b"gr\xf6\xdfe", json!("größe"));
+        check(
+            "application/json; charset=iso-8859-1",
+            b"{\"b\":\"\xf6\",\"a\":1}",
+            json!({"b": "ö", "a": 1}),
+        );
+        check("application/json", b"\xef\xbb\xbf[1]", json!([1]));
+        check("image/png", b"\x89P", json!("\u{fffd}P"));
+    }
 }

@@ -1,0 +1,408 @@
+//! Looks a template over before the engine reads it: bounds what would recurse, and rewrites the
+//! few forms that the engine does not have.
+//!
+//! Parser, compiler and values of the engine recurse: as deep as operators follow each other, as
+//! statements and `elif` are nested, and as values are put into values. The engine bounds brackets
+//! and statements only. Here every form is counted, without recursion; a template beyond
+//! [`DEEPEST`] is refused.
+//!
+//! Rewritten are
+//!
+//! - `a % b`, which formats texts in Jinja2, to a filter;
+//! - `{% set name = value %}`: the value is bounded in depth at run time, and a list can be
+//!   appended to;
+//! - `{% set space.name = value %}`: namespaces are objects of this server, which hold no cycles.
+
+use super::TooDeep;
+use super::lexer::{Kind, Lexer, Tag, Token};
+use super::objects::{BOUNDED, REMAINDER, SET_ATTRIBUTE};
+
+/// The deepest nesting of statements and operators, counted generously.
+pub(super) const DEEPEST: usize = 400;
+/// The most bytes of a text with templates.
+pub(super) const MOST_BYTES: usize = 1 << 20;
+/// The name that a captured text has until it is assigned to an attribute.
+const CAPTURED: &str = "__greenroom_captured";
+/// Names that begin so are used by rewritten forms.
+const RESERVED: &str = "__greenroom";
+
+/// A text that was looked over.
+#[derive(Debug)]
+pub(super) struct Scanned {
+    /// What the engine reads, where it differs from what was written.
+    rewritten: Option<String>,
+    edits: Vec<Edit>,
+    /// True where the engine needs little of the stack.
+    pub(super) shallow: bool,
+    /// Names of filters, and of tests, that are used.
+    pub(super) filters: Vec<String>,
+    pub(super) tests: Vec<String>,
+}
+
+impl Scanned {
+    /// What the engine reads.
+    pub(super) fn source<'a>(&'a self, written: &'a str) -> &'a str {
+        self.rewritten.as_deref().unwrap_or(written)
+    }
+
+    /// The place in the written text of a place in what the engine reads.
+    pub(super) fn place(&self, at: usize) -> usize {
+        let (mut added, mut removed) = (0, 0);
+        for edit in &self.edits {
+            let start = edit.start + added - removed;
+            if at < start {
+                break;
+            }
+            if at < start + edit.insert.len() {
+                return edit.start;
+            }
+            added += edit.insert.len();
+            removed += edit.remove;
+        }
+        at + removed - added
+    }
+}
+
+/// A replacement in the written text.
+#[derive(Debug)]
+struct Edit {
+    start: usize,
+    remove: usize,
+    insert: String,
+}
+
+/// Looks over a text with templates.
+pub(super) fn template(text: &str) -> Result<Scanned, TooDeep> {
+    if text.len() > MOST_BYTES {
+        return Err(TooDeep::new(format!("a text with templates has at most {MOST_BYTES} bytes")));
+    }
+    let mut scan = Scan::default();
+    let mut lexer = Lexer::new(text);
+    while let Some(tag) = lexer.tag() {
+        scan.tag(&tag)?;
+    }
+    Ok(scan.finish(text))
+}
+
+/// Looks over an expression without braces.
+pub(super) fn expression(text: &str) -> Result<Scanned, TooDeep> {
+    if text.len() > MOST_BYTES {
+        return Err(TooDeep::new(format!("an expression has at most {MOST_BYTES} bytes")));
+    }
+    let mut scan = Scan::default();
+    let tokens = super::lexer::expression(text);
+    scan.expression(&tokens, text.len(), false)?;
+    Ok(scan.finish(text))
+}
+
+/// A statement that is open.
+struct Open {
+    /// Of it and what is around it.
+    depth: usize,
+    /// The attribute that the captured text is assigned to at its end.
+    attribute: Option<(String, String)>,
+}
+
+#[derive(Default)]
+struct Scan {
+    edits: Vec<Edit>,
+    open: Vec<Open>,
+    deepest: usize,
+    statements: bool,
+    filters: Vec<String>,
+    tests: Vec<String>,
+}
+
+impl Scan {
+    fn finish(mut self, text: &str) -> Scanned {
+        // Stable: what was inserted first at a place stays first.
+        self.edits.sort_by_key(|edit| edit.start);
+        let rewritten = (!self.edits.is_empty()).then(|| {
+            let mut result = String::with_capacity(text.len() + 64);
+            let mut from = 0;
+            for edit in &self.edits {
+                result.push_str(text.get(from..edit.start).unwrap_or_default());
+                result.push_str(&edit.insert);
+                from = edit.start + edit.remove;
+            }
+            result.push_str(text.get(from..).unwrap_or_default());
+            result
+        });
+        Scanned {
+            rewritten,
+            edits: self.edits,
+            shallow: !self.statements && self.deepest <= 12,
+            filters: self.filters,
+            tests: self.tests,
+        }
+    }
+
+    fn insert(&mut self, start: usize, insert: impl Into<String>) {
+        self.edits.push(Edit { start, remove: 0, insert: insert.into() });
+    }
+
+    /// The depth of the statements around a tag.
+    fn around(&self) -> usize {
+        self.open.last().map_or(0, |open| open.depth)
+    }
+
+    fn tag(&mut self, tag: &Tag<'_>) -> Result<(), TooDeep> {
+        let around = self.around();
+        if !tag.statement {
+            return self.expression(&tag.tokens, tag.close, false).map(|_depth| ());
+        }
+        self.statements = true;
+        let Some((word, rest)) = tag.tokens.split_first() else { return Ok(()) };
+        let accumulates = matches!(word.text, "with" | "macro" | "call" | "set");
+        let depth = self.expression(rest, tag.close, accumulates)?;
+        let opened = Open { depth: around + depth + 1, attribute: None };
+        match word.text {
+            "for" | "if" | "with" | "autoescape" | "filter" | "block" | "macro" | "call" => {
+                self.open.push(opened);
+            }
+            "elif" | "else" => {
+                if let Some(open) = self.open.last_mut() {
+                    open.depth += depth + 1;
+                }
+            }
+            "set" => self.set(tag, rest, opened)?,
+            "endset" => {
+                let attribute = self.open.pop().and_then(|open| open.attribute);
+                if let Some((space, name)) = attribute {
+                    let call =
+                        format!("{{% do {SET_ATTRIBUTE}({space}, \"{name}\", {CAPTURED}) %}}");
+                    self.insert(tag.end, call);
+                }
+            }
+            other if other.starts_with("end") => {
+                self.open.pop();
+            }
+            _ => (),
+        }
+        if self.around() > DEEPEST {
+            return Err(TooDeep::nested());
+        }
+        Ok(())
+    }
+
+    /// Rewrites `{% set … %}`.
+    fn set(&mut self, tag: &Tag<'_>, tokens: &[Token<'_>], opened: Open) -> Result<(), TooDeep> {
+        let assign = assignment(tokens);
+        let target = tokens.get(..assign.unwrap_or(tokens.len())).unwrap_or_default();
+        let target = match target.iter().position(|token| token.text == "|") {
+            Some(filter) if assign.is_none() => target.get(..filter).unwrap_or_default(),
+            Some(_) | None => target,
+        };
+        let attribute = match target {
+            [space, dot, name]
+                if dot.text == "." && space.kind == Kind::Name && name.kind == Kind::Name =>
+            {
+                Some((space.text, name.text))
+            }
+            _ if target.iter().any(|token| token.text == ".") => {
+                let message = "attributes of namespaces are assigned one by one: {% set a.b = 1 %}";
+                return Err(TooDeep::new(message.to_owned()));
+            }
+            _ => None,
+        };
+        let (Some(first), Some(last)) = (target.first(), target.last()) else { return Ok(()) };
+        match (assign.and_then(|at| tokens.get(at)), attribute) {
+            (Some(assign), None) => {
+                self.insert(assign.end(), "((");
+                self.insert(tag.close, format!("))|{BOUNDED} "));
+            }
+            (Some(assign), Some((space, name))) => {
+                let word = tag.tokens.first().map_or(first.start, |word| word.start);
+                self.edits.push(Edit {
+                    start: word,
+                    remove: assign.end() - word,
+                    insert: format!("do {SET_ATTRIBUTE}({space}, \"{name}\", ("),
+                });
+                self.insert(tag.close, ")) ");
+            }
+            (None, None) => self.open.push(opened),
+            (None, Some((space, name))) => {
+                self.edits.push(Edit {
+                    start: first.start,
+                    remove: last.end() - first.start,
+                    insert: CAPTURED.to_owned(),
+                });
+                let attribute = Some((space.to_owned(), name.to_owned()));
+                self.open.push(Open { attribute, ..opened });
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the tokens of an expression, and rewrites `%`. What is separated by commas does not
+    /// add up, unless it `accumulates`, as assignments do that can use the ones before.
+    fn expression(
+        &mut self,
+        tokens: &[Token<'_>],
+        end: usize,
+        accumulates: bool,
+    ) -> Result<usize, TooDeep> {
+        let around = self.around();
+        let mut levels = vec![Level::default()];
+        let mut deepest = 0;
+        let mut before: Option<&Token<'_>> = None;
+        for (index, token) in tokens.iter().enumerate() {
+            if token.kind == Kind::Name && token.text.starts_with(RESERVED) {
+                let message = format!("names do not begin with `{RESERVED}`");
+                return Err(TooDeep::new(message));
+            }
+            let after_operand = before.is_some_and(is_operand);
+            let Some(level) = levels.last_mut() else { break };
+            match token.kind {
+                Kind::Open => {
+                    level.begin(token.start);
+                    level.chain += 1;
+                    let base = level.chain;
+                    levels.push(Level { base, chain: base, most: base, ..Level::default() });
+                }
+                Kind::Close => {
+                    if let (Some(edit), Some(before)) = (level.close(), before) {
+                        self.insert(before.end(), edit);
+                    }
+                    let inner = level.most;
+                    if levels.len() > 1 {
+                        levels.pop();
+                    }
+                    if let Some(level) = levels.last_mut() {
+                        level.chain = inner + 1;
+                    }
+                }
+                Kind::Sign if token.text == "%" && after_operand => {
+                    if let (Some(edit), Some(before)) = (level.close(), before) {
+                        self.insert(before.end(), edit);
+                    }
+                    let start = level.operand.unwrap_or(token.start);
+                    self.insert(start, "(");
+                    self.edits.push(Edit {
+                        start: token.start,
+                        remove: 1,
+                        insert: format!(")|{REMAINDER}("),
+                    });
+                    level.pending = true;
+                    level.chain += 2;
+                }
+                Kind::Sign | Kind::Name if separates(token, after_operand, before) => {
+                    if let (Some(edit), Some(before)) = (level.close(), before) {
+                        self.insert(before.end(), edit);
+                    }
+                    if !matches!(token.text, "*" | "/" | "//") {
+                        level.operand = None;
+                    }
+                    if matches!(token.text, "," | ":") && !accumulates {
+                        level.chain = level.base;
+                    } else {
+                        level.chain += 1;
+                    }
+                }
+                Kind::Sign => {
+                    level.begin(token.start);
+                    level.chain += 1;
+                }
+                Kind::Name | Kind::Text | Kind::Number => {
+                    level.begin(token.start);
+                    let word = token.text;
+                    level.chain += usize::from(matches!(word, "is" | "not" | "if" | "else"));
+                    self.used(tokens, index);
+                }
+            }
+            if let Some(level) = levels.last_mut() {
+                level.most = level.most.max(level.chain);
+                deepest = deepest.max(level.most);
+            }
+            if around + deepest > DEEPEST {
+                return Err(TooDeep::nested());
+            }
+            before = Some(token);
+        }
+        for level in levels.iter().rev() {
+            if level.pending {
+                self.insert(before.map_or(end, Token::end), ")");
+            }
+        }
+        self.deepest = self.deepest.max(around + deepest);
+        Ok(deepest)
+    }
+
+    /// Notes a filter or a test that is used by the name at `index`.
+    fn used(&mut self, tokens: &[Token<'_>], index: usize) {
+        let text = |at: Option<usize>| at.and_then(|at| tokens.get(at)).map_or("", |it| it.text);
+        let (one, two) = (index.checked_sub(1), index.checked_sub(2));
+        let dotted = text(index.checked_add(1)) == ".";
+        let Some(name) = tokens.get(index).filter(|name| name.kind == Kind::Name) else { return };
+        if dotted || matches!(name.text, "not") {
+            return;
+        }
+        if text(one) == "|" {
+            self.filters.push(name.text.to_owned());
+        } else if text(one) == "is" || (text(one) == "not" && text(two) == "is") {
+            self.tests.push(name.text.to_owned());
+        }
+    }
+}
+
+/// What is between two brackets.
+#[derive(Debug, Default)]
+struct Level {
+    base: usize,
+    chain: usize,
+    most: usize,
+    /// The start of the operand, of products the first one.
+    operand: Option<usize>,
+    /// The right side of `%` goes on.
+    pending: bool,
+}
+
+impl Level {
+    fn begin(&mut self, at: usize) {
+        self.operand.get_or_insert(at);
+    }
+
+    /// What is to be written at the end of the right side of a `%`.
+    fn close(&mut self) -> Option<&'static str> {
+        std::mem::take(&mut self.pending).then_some(")")
+    }
+}
+
+/// The place of the `=` of an assignment; none of a text that is captured.
+fn assignment(tokens: &[Token<'_>]) -> Option<usize> {
+    let mut depth = 0_i32;
+    for (index, token) in tokens.iter().enumerate() {
+        match (token.kind, token.text) {
+            (Kind::Open, _) => depth += 1,
+            (Kind::Close, _) => depth -= 1,
+            (_, "=") if depth == 0 => return Some(index),
+            (_, "|") if depth == 0 => return None,
+            _ => (),
+        }
+    }
+    None
+}
+
+fn is_keyword(text: &str) -> bool {
+    matches!(text, "and" | "or" | "not" | "in" | "is" | "if" | "else")
+}
+
+fn is_operand(token: &Token<'_>) -> bool {
+    match token.kind {
+        Kind::Name => !is_keyword(token.text),
+        Kind::Text | Kind::Number | Kind::Close => true,
+        Kind::Open | Kind::Sign => false,
+    }
+}
+
+/// True of what ends an operand of `%`.
+fn separates(token: &Token<'_>, after_operand: bool, before: Option<&Token<'_>>) -> bool {
+    match token.text {
+        "," | ":" | "=" | "~" | "==" | "!=" | "<" | "<=" | ">" | ">=" => true,
+        "+" | "-" | "*" | "/" | "//" => after_operand,
+        "and" | "or" | "in" | "if" | "else" => true,
+        // Of `a not in b` and `not a`, but not of `a is not b`.
+        "not" => before.is_none_or(|before| before.text != "is"),
+        _ => false,
+    }
+}
