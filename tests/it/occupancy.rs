@@ -14,7 +14,7 @@ on_both_databases! {
         let id = client.session_id().await;
 
         let begun = client.begin(&id, "ann", 60).await.ok();
-        insta::assert_json_snapshot!(begun, {
+        insta::with_settings!({sort_maps => true}, { insta::assert_json_snapshot!(begun, {
             ".lease_token" => "[secret]", ".expires_at" => "[time]", ".browser_address" => "[url]",
         }, @r#"
         {
@@ -24,14 +24,14 @@ on_both_databases! {
           "heartbeat_interval_seconds": 20,
           "lease_token": "[secret]"
         }
-        "#);
+        "#); });
         let lease = Lease::of(&begun);
         let held = client.look(&id).await;
         assert_eq!(
             (&held["runnable_type"], &held["runnable_id"]),
             (&json!("external"), &json!("ann"))
         );
-        insta::assert_json_snapshot!(held["occupancy"], {
+        insta::with_settings!({sort_maps => true}, { insta::assert_json_snapshot!(held["occupancy"], {
             ".since" => "[time]", ".heartbeat_at" => "[time]", ".expires_at" => "[time]",
         }, @r#"
         {
@@ -44,7 +44,7 @@ on_both_databases! {
           "state": "held",
           "waiters": []
         }
-        "#);
+        "#); });
         assert!(!held.to_string().contains(&lease.token), "the secret is nobody else's");
 
         let beat = client.heartbeat(&id, &lease).await.ok();

@@ -20,7 +20,7 @@ on_both_databases! {
 
         let display = session["display_number"].as_u64().unwrap();
         assert!(server.displays.contains(&u16::try_from(display).unwrap()), "{session:#}");
-        insta::assert_json_snapshot!(session, {
+        insta::with_settings!({sort_maps => true}, { insta::assert_json_snapshot!(session, {
             ".browser_session_id" => "[id]",
             ".organization_id" => "[id]",
             ".node_id" => "[id]",
@@ -98,7 +98,7 @@ on_both_databases! {
           "warning": null,
           "width": 800
         }
-        "#);
+        "#); });
         assert_eq!(session["app_url"], format!("{}/view/{id}", client.base));
         let cdp = client.socket_url(&format!("/v1/browser_sessions/{id}/cdp"));
         assert_eq!(session["browser_address"], cdp);
