@@ -2,11 +2,11 @@
 #![no_main]
 
 use bytes::Bytes;
-use greenroom_fuzz::websocket::{Frames, Part};
+use greenroom_fuzz::websocket::{Frames, Message, Part, Wanted};
 use libfuzzer_sys::fuzz_target;
 
-/// What passes, and the messages that were put aside, in the order in which they ended.
-fn follow(stream: &[u8], pieces: &[u8], wanted: &[bool]) -> (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>) {
+/// Returns what passes and the messages that are put aside, in the order in which they end.
+fn follow(stream: &[u8], pieces: &[u8], wanted: &[Wanted]) -> (Vec<u8>, Vec<Message>) {
     let mut frames = Frames::default();
     let (mut passed, mut aside, mut rest) = (Vec::new(), Vec::new(), stream);
     let mut lengths = pieces.iter().map(|it| usize::from(*it) + 1).cycle();
@@ -17,30 +17,35 @@ fn follow(stream: &[u8], pieces: &[u8], wanted: &[bool]) -> (Vec<u8>, Vec<(Vec<u
         rest = after;
         let mut input = Bytes::copy_from_slice(piece);
         // The wish changes between messages only where the stream is cut: once for each piece.
-        let wish = wishes.next().unwrap_or(false);
+        let wish = wishes.next().unwrap_or(Wanted::Nothing);
         loop {
             match frames.next(&mut input, wish) {
                 Ok(Some(Part::Pass(bytes))) => passed.extend_from_slice(&bytes),
-                Ok(Some(Part::Message { raw, payload })) => {
-                    assert!(payload.len() <= raw.len());
-                    aside.push((raw, payload));
-                }
+                Ok(Some(Part::Message(message))) => aside.push(message),
                 Ok(None) => break,
                 Err(_too_long) => return (passed, aside),
             }
         }
         assert!(input.is_empty(), "bytes were left lying");
     }
-    let whole: usize = passed.len() + aside.iter().map(|(raw, _)| raw.len()).sum::<usize>();
+    let whole: usize = passed.len() + aside.iter().map(|it| it.payload.len()).sum::<usize>();
     assert!(whole <= stream.len(), "bytes were added");
     (passed, aside)
 }
 
-fuzz_target!(|data: ([u8; 4], [bool; 4], &[u8])| {
+fuzz_target!(|data: ([u8; 4], [u8; 4], &[u8])| {
     let (pieces, wanted, stream) = data;
-    // What nobody asks for passes as it came.
-    assert_eq!(follow(stream, &pieces, &[false]), (stream.to_vec(), Vec::new()));
-    // What everybody asks for is the same however it is cut.
-    assert_eq!(follow(stream, &pieces, &[true]), follow(stream, &[], &[true]));
-    follow(stream, &pieces, &wanted);
+    // What is not wanted passes as it came, but for the incomplete header at the end.
+    let (passed, aside) = follow(stream, &pieces, &[Wanted::Nothing]);
+    assert!(stream.starts_with(&passed) && stream.len() - passed.len() < 14 && aside.is_empty());
+    // What is wanted is the same however it is cut.
+    for wish in [Wanted::All, Wanted::UpTo(u64::from(wanted[0]))] {
+        assert_eq!(follow(stream, &pieces, &[wish]), follow(stream, &[], &[wish]));
+    }
+    let wishes = wanted.map(|it| match it % 3 {
+        0 => Wanted::Nothing,
+        1 => Wanted::UpTo(u64::from(it)),
+        _ => Wanted::All,
+    });
+    follow(stream, &pieces, &wishes);
 });
