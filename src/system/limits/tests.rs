@@ -228,3 +228,14 @@ async fn a_program_is_in_the_group_of_its_session_before_it_is_executed() {
     process.kill().await;
     assert_eq!(fs::read_to_string(logs.join("sleep.log")).unwrap(), "");
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_of_the_kernel_is_read(
+        mounts in "[\\PC\n]{0,120}",
+        groups in "(0::)?[\\PC\n/.]{0,60}",
+    ) {
+        let _own = own(&mounts, &groups);
+        let _available = room::available_of(&mounts);
+    }
+}

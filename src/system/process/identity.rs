@@ -42,7 +42,9 @@ pub(super) fn parse_stat(text: &str) -> Option<Stat> {
 }
 
 pub(super) fn stat(pid: i32) -> Option<Stat> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    // A program names itself, in any bytes.
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(&String::from_utf8_lossy(&text))
 }
 
 /// Every process that `/proc` lists, zombies among them.

@@ -47,6 +47,36 @@ fn a_stat_is_read_behind_a_name_with_parentheses() {
     assert_eq!(parse_stat("812 (cut) S 1"), None);
 }
 
+proptest::proptest! {
+    #[test]
+    fn any_stat_is_read_or_none(text in "\\PC{0,80}") {
+        let _stat = parse_stat(&text);
+    }
+
+    #[test]
+    fn no_name_of_a_program_hides_its_state(name in "[\\PC\n]{0,15}") {
+        let line = format!("812 ({name}) S 1 700 812 0 -1 4194304 5 0 0 0 1 2 0 0 20 0 9 0 98765 1");
+        let expected = Stat { state: 'S', group: 700, start_time: 98_765 };
+        proptest::prop_assert_eq!(parse_stat(&line), Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn a_program_whose_name_is_no_text_is_seen() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let program = shell(session(9), "");
+    let path = program.log.with_file_name(std::ffi::OsStr::from_bytes(b"\xff) Z"));
+    std::fs::copy("/bin/sleep", &path).unwrap();
+    let program = Program { path, arguments: vec!["60".into()], ..program };
+    let process = Process::spawn(&program, &Handle::current()).unwrap();
+    assert!(is_alive(process.identity()));
+    process.kill_now();
+    process.exited().await;
+    assert!(process.gone_within(Duration::from_secs(5)).await);
+    nothing_is_left_of(&program);
+}
+
 #[tokio::test]
 async fn a_missing_program_is_named() {
     let program = Program { path: "/nowhere/Xvfb".into(), ..shell(session(1), "") };

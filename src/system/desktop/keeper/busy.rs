@@ -237,7 +237,9 @@ impl Busy {
 
 /// The clock ticks that the main thread of a process has used.
 fn main_thread_ticks(pid: i32) -> Option<u128> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/stat")).ok()?;
+    // A program names itself, in any bytes.
+    let text = fs::read(format!("/proc/{pid}/task/{pid}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&text);
     // The name, in parentheses, may have any character in it.
     let (_name, rest) = text.rsplit_once(')')?;
     // From the third field on, see `proc_pid_stat(5)`: utime is the 14th, stime the 15th.
