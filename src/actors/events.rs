@@ -108,13 +108,23 @@ impl Untold {
         let count = self.told.recv_many(&mut events, most).await;
         self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
         let lost = std::mem::take(&mut *self.shared.lost.lock());
-        events.extend(lost.into_iter().map(|(organization, lost)| {
-            let at = self.clock.now();
-            let subject = Subject { organization, session: None, run: None };
-            let data = json!({ "lost": lost });
-            NewEvent { id: self.mint.mint(at), subject, kind: EventKind::Gap, data, at }
-        }));
+        events.extend(
+            lost.into_iter()
+                .map(|(organization, lost)| self.gap(organization, json!({ "lost": lost }))),
+        );
         events
+    }
+
+    /// The event in place of one that the database refuses.
+    pub fn refused(&self, event: &NewEvent) -> NewEvent {
+        let data = json!({ "lost": 1, "kind": event.kind, "reason": "refused_by_database" });
+        self.gap(event.subject.organization, data)
+    }
+
+    fn gap(&self, organization: OrganizationId, data: Value) -> NewEvent {
+        let at = self.clock.now();
+        let subject = Subject { organization, session: None, run: None };
+        NewEvent { id: self.mint.mint(at), subject, kind: EventKind::Gap, data, at }
     }
 
     /// Tells whoever follows that events are stored.

@@ -83,7 +83,7 @@ pub(super) async fn store(
     loop {
         match world.store.insert_artifact(record.clone()).await {
             Ok(()) => break,
-            Err(StoreError::Unavailable { cause }) if tries < 5 => {
+            Err(StoreError::Unavailable(cause)) if tries < 5 => {
                 warn!("{artifact_type} {id} is not on record yet: {cause}");
                 tries += 1;
                 sleep(STORE_AGAIN).await;

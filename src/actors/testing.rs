@@ -28,6 +28,7 @@ use super::settings::Settings;
 use super::views::{SessionView, Views};
 use super::world::{Dial, World};
 use crate::db::store::{Ended, RunChange, Started, Store, StoreError, Stored};
+use crate::db::{Outage, Reason, Rejection};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{Mint, NodeId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
@@ -163,7 +164,8 @@ impl Dial for NoBrowser {
     }
 }
 
-/// A store in memory. Each write takes a millisecond; `broken` makes it unavailable.
+/// A store in memory. Each write takes a millisecond; `broken` makes it unavailable,
+/// and `refuses` has it refuse whatever is written.
 #[derive(Debug, Default)]
 pub struct Rows {
     pub sessions: Mutex<HashMap<SessionId, SessionRecord>>,
@@ -171,6 +173,7 @@ pub struct Rows {
     pub blocks: Mutex<Vec<BlockRecord>>,
     pub workflows: Mutex<Vec<WorkflowRecord>>,
     pub broken: Mutex<bool>,
+    pub refuses: Mutex<bool>,
     pub writes: AtomicUsize,
 }
 
@@ -189,7 +192,9 @@ impl Rows {
     ) -> Stored<T> {
         self.writes.fetch_add(1, Ordering::Relaxed);
         let outcome = if *self.broken.lock() {
-            Err(StoreError::Unavailable { cause: "it is broken".to_owned() })
+            Err(StoreError::Unavailable(Outage::new("it is broken")))
+        } else if *self.refuses.lock() {
+            Err(StoreError::Rejected(Rejection::new(Reason::Data, "a NUL in a text")))
         } else {
             outcome(self)
         };

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::Task;
-use crate::db::store::Store;
+use crate::db::store::{Store, StoreError};
 use crate::domain::audit::AuditEvent;
 
 /// How many events are written at once.
@@ -26,11 +26,33 @@ pub(super) fn start(store: Arc<dyn Store>, mut trail: UnboundedReceiver<AuditEve
         let mut events = Vec::new();
         while trail.recv_many(&mut events, MOST).await > 0 {
             let batch = std::mem::take(&mut events);
-            for _ in 0..TRIES {
-                let Err(cause) = store.insert_audit(batch.clone()).await else { break };
-                warn!("{} audit events are not stored yet: {cause}", batch.len());
-                tokio::time::sleep(AGAIN).await;
+            if let Err(StoreError::Rejected(_)) = insert(&*store, batch.clone()).await {
+                // One by one, so that one that is refused costs no other.
+                for event in batch {
+                    let (id, kind) = (event.id, event.kind.clone());
+                    if let Err(StoreError::Rejected(cause)) = insert(&*store, vec![event]).await {
+                        error!("audit event {id} ({kind}) is refused and dropped: {cause}");
+                    }
+                }
             }
         }
     })
+}
+
+/// Stores events, all or none. An error is final: a refusal, or an outage of too long.
+async fn insert(store: &dyn Store, batch: Vec<AuditEvent>) -> Result<(), StoreError> {
+    let mut tries = 0;
+    loop {
+        let Err(cause) = store.insert_audit(batch.clone()).await else { return Ok(()) };
+        tries += 1;
+        if matches!(cause, StoreError::Rejected(_)) {
+            return Err(cause);
+        }
+        if tries >= TRIES {
+            error!("{} audit events are given up: {cause}", batch.len());
+            return Err(cause);
+        }
+        warn!("{} audit events are not stored yet: {cause}", batch.len());
+        tokio::time::sleep(AGAIN).await;
+    }
 }

@@ -1,20 +1,26 @@
 //! Events: from the actors to the database.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::Task;
 use crate::actors::clock::Clock;
 use crate::actors::events::{Settings, Untold};
-use crate::db::{Db, events};
+use crate::db::{Db, DbError, events};
+use crate::domain::event::NewEvent;
+use crate::domain::ids::OrganizationId;
 
 /// How many events are stored at once.
 const MOST: usize = 200;
 
 /// How long to wait before events are stored again.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How often a conflict with a stored event is taken for a former try.
+const CONFLICTS: u32 = 3;
 
 /// How often old events are forgotten at most, while there are new ones.
 const FORGET: Duration = Duration::from_secs(10 * 60);
@@ -28,12 +34,9 @@ pub(super) fn start(db: Db, clock: Clock, settings: Settings, mut untold: Untold
             if batch.is_empty() {
                 return;
             }
-            let latest = loop {
-                match events::append(&db, batch.clone()).await {
-                    Ok(latest) => break latest,
-                    Err(cause) => warn!("{} events are not stored yet: {cause}", batch.len()),
-                }
-                tokio::time::sleep(AGAIN).await;
+            let latest = match append(&db, batch.clone()).await {
+                Ok(latest) => latest,
+                Err(_) => store_each(&db, batch, &untold).await,
             };
             untold.stored(&latest);
             let every = FORGET.min(Duration::from_secs(settings.keep_seconds));
@@ -43,6 +46,51 @@ pub(super) fn start(db: Db, clock: Clock, settings: Settings, mut untold: Untold
             }
         }
     })
+}
+
+/// The latest numbers, by organization.
+type Latest = BTreeMap<OrganizationId, i64>;
+
+/// Stores events, all or none, however long the database is away. An error is a refusal, for good.
+async fn append(db: &Db, batch: Vec<NewEvent>) -> Result<Latest, DbError> {
+    let mut conflicts = 0;
+    loop {
+        let cause = match events::append(db, batch.clone()).await {
+            Ok(latest) => return Ok(latest),
+            Err(cause @ DbError::Unavailable(_)) => cause,
+            // A former try of ours may have been stored just now; the next one finds that.
+            Err(cause @ DbError::Conflict) if conflicts < CONFLICTS => {
+                conflicts += 1;
+                cause
+            }
+            Err(cause @ (DbError::Conflict | DbError::Rejected(_) | DbError::Corrupt { .. })) => {
+                return Err(cause);
+            }
+        };
+        warn!("{} events are not stored yet: {cause}", batch.len());
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Stores events one by one, so that one that is refused stops no other. In its place the event
+/// `gap` is stored.
+async fn store_each(db: &Db, batch: Vec<NewEvent>, untold: &Untold) -> Latest {
+    let mut all = Latest::new();
+    for event in batch {
+        let stored = match append(db, vec![event.clone()]).await {
+            Ok(stored) => stored,
+            Err(cause) => {
+                error!("event {} ({}) is refused and dropped: {cause}", event.id, event.kind);
+                let gap = untold.refused(&event);
+                append(db, vec![gap]).await.unwrap_or_else(|cause| {
+                    error!("the gap in its place is refused as well: {cause}");
+                    Latest::new()
+                })
+            }
+        };
+        all.extend(stored);
+    }
+    all
 }
 
 async fn forget(db: &Db, clock: Clock, settings: Settings) {

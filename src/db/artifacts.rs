@@ -9,7 +9,7 @@ use diesel_async::RunQueryDsl;
 use super::Db;
 use super::query::{DbError, on};
 use super::store::StoreError;
-use super::values::{Reader, all, one, stored};
+use super::values::{Reader, all, insert_once, one, stored};
 use crate::domain::ids::{ArtifactId, BlockRunId, NodeId, OrganizationId, RunId, SessionId};
 use crate::domain::run::ArtifactRecord;
 use crate::schema::{artifacts, browser_sessions};
@@ -163,12 +163,11 @@ pub async fn by_id(
 
 pub(super) async fn insert(db: &Db, artifact: ArtifactRecord) -> Result<(), StoreError> {
     let row = Row::from(&artifact);
-    on!(db, write, |c| {
-        let insert = diesel::insert_into(artifacts::table).values(row);
-        insert.on_conflict(artifacts::id).do_nothing().execute(c).await?;
-        Ok(())
-    })
-    .await?;
+    insert_once!(db, artifacts, row, |row| {
+        artifacts::organization_id
+            .eq(row.organization_id.clone())
+            .and(artifacts::path.eq(row.path.clone()))
+    })?;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! The audit trail. It only grows.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl};
@@ -13,7 +15,7 @@ use crate::domain::audit::AuditEvent;
 use crate::domain::ids::{AuditEventId, OrganizationId, RunId, SessionId};
 use crate::schema::audit_events as events;
 
-#[derive(Debug, Queryable, Selectable, Insertable)]
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
 #[diesel(table_name = events, treat_none_as_default_value = false)]
 #[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
 struct Row {
@@ -154,12 +156,24 @@ pub(super) async fn insert(db: &Db, new: Vec<AuditEvent>) -> Result<(), StoreErr
     if rows.is_empty() {
         return Ok(());
     }
+    let mint = Arc::clone(&db.mint);
     on!(db, write, |c| {
         // SQLite takes but one row at a time where some may be there already.
         c.transaction(async move |c| {
             for row in rows {
-                let insert = diesel::insert_into(events::table).values(row);
-                insert.on_conflict(events::id).do_nothing().execute(c).await?;
+                let same = events::table
+                    .filter(events::id.eq(row.id.clone()))
+                    .filter(events::kind.eq(row.kind.clone()))
+                    .filter(events::sent_at.eq(row.sent_at))
+                    .filter(events::message_id.eq(row.message_id));
+                let insert = diesel::insert_into(events::table).values(row.clone());
+                let inserted = insert.on_conflict(events::id).do_nothing().execute(c).await?;
+                if inserted == 0 && same.count().get_result::<i64>(c).await? == 0 {
+                    // Another event has the id: nothing refers to an id of this one.
+                    let id: AuditEventId = mint.mint(row.sent_at.and_utc());
+                    let row = Row { id: id.to_string(), ..row };
+                    diesel::insert_into(events::table).values(row).execute(c).await?;
+                }
             }
             Ok(())
         })

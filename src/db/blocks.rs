@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Db;
 use super::query::{DbError, on};
 use super::store::StoreError;
-use super::values::{Reader, all, json, stored};
+use super::values::{Reader, all, insert_once, json, stored};
 use crate::domain::ids::{OrganizationId, RunId};
 use crate::domain::run::BlockRecord;
 use crate::schema::workflow_run_blocks as blocks;
@@ -96,12 +96,9 @@ pub async fn of_run(
 
 pub(super) async fn insert(db: &Db, block: BlockRecord) -> Result<(), StoreError> {
     let row = Row::from(&block);
-    on!(db, write, |c| {
-        let insert = diesel::insert_into(blocks::table).values(row);
-        insert.on_conflict(blocks::id).do_nothing().execute(c).await?;
-        Ok(())
-    })
-    .await?;
+    insert_once!(db, blocks, row, |row| {
+        blocks::run_id.eq(row.run_id.clone()).and(blocks::started_at.eq(row.started_at))
+    })?;
     Ok(())
 }
 

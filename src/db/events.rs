@@ -19,7 +19,7 @@ use super::values::{Reader, all, one, stored};
 use super::webhook_messages::Row as Message;
 use super::webhooks::Row as Webhook;
 use crate::domain::event::{Event, EventKind, NewEvent, Subject};
-use crate::domain::ids::{OrganizationId, SessionId, WebhookMessageId};
+use crate::domain::ids::{EventId, OrganizationId, SessionId, WebhookMessageId};
 use crate::schema::{
     event_sequences as sequences, session_events as events, webhook_messages as messages, webhooks,
 };
@@ -117,17 +117,30 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
     on!(db, write, |c| {
         c.transaction(async move |c| {
             let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-            let known = events::table.filter(events::id.eq_any(ids)).select(events::id);
-            let known: BTreeSet<String> = known.load(c).await?.into_iter().collect();
+            let columns = (events::id, events::organization_id, events::happened_at);
+            let known = events::table.filter(events::id.eq_any(ids)).select(columns);
+            let known: Vec<(String, String, NaiveDateTime)> = known.load(c).await?;
+            let known: BTreeMap<_, _> =
+                known.into_iter().map(|(id, owner, at)| (id, (owner, at))).collect();
+            let mut new = Vec::with_capacity(rows.len());
+            for row in rows {
+                match known.get(&row.id) {
+                    None => new.push(row),
+                    Some((owner, at))
+                        if *owner == row.organization_id && *at == row.happened_at => {}
+                    // Another event has the id, which nobody was given yet.
+                    Some(_) => {
+                        let id: EventId = mint.mint(row.happened_at.and_utc());
+                        new.push(Row { id: id.to_string(), ..row });
+                    }
+                }
+            }
             let mut latest = BTreeMap::new();
             // In one order everywhere, so that two nodes cannot wait for each other.
             for organization in organizations {
                 let name = organization.to_string();
-                let own: Vec<Row> = rows
-                    .iter()
-                    .filter(|row| row.organization_id == name && !known.contains(&row.id))
-                    .cloned()
-                    .collect();
+                let own: Vec<Row> =
+                    new.iter().filter(|row| row.organization_id == name).cloned().collect();
                 let first = (
                     sequences::organization_id.eq(name.clone()),
                     sequences::last_seq.eq(0_i64),

@@ -108,7 +108,9 @@ pub async fn reserve(db: &Db, key: &Key, request_hash: &str) -> Result<Reservati
             // It was forgotten meanwhile.
             None => Err(DbError::Conflict),
         },
-        Err(error @ (DbError::Unavailable { .. } | DbError::Corrupt { .. })) => Err(error),
+        Err(error @ (DbError::Unavailable(_) | DbError::Rejected(_) | DbError::Corrupt { .. })) => {
+            Err(error)
+        }
     }
 }
 

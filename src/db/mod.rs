@@ -11,7 +11,10 @@
 //! 2. Every query ends within the time that the settings give it, or the answer is
 //!    [`DbError::Unavailable`].
 //! 3. A final row is not written again.
+//! 4. What the database refuses is [`DbError::Rejected`], and is never repeated as it is; an outage is
+//!    [`DbError::Unavailable`], and may be.
 
+mod error;
 mod open;
 mod query;
 mod settings;
@@ -52,8 +55,8 @@ use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use tokio::runtime::Handle;
 
+pub use self::error::{DbError, Outage, Reason, Rejection};
 pub use self::open::OpenError;
-pub use self::query::DbError;
 pub use self::settings::{DatabaseUrl, Settings};
 pub use self::values::Page;
 use crate::domain::ids::Mint;

@@ -8,67 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::result::{DatabaseErrorKind, Error};
-use diesel_async::pooled_connection::PoolError as ConnectError;
 use tracing::Instrument as _;
 
-use super::store::StoreError;
+pub use super::error::DbError;
+use super::error::Outage;
 use super::{Db, Pools};
-
-/// Why a query gave no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DbError {
-    /// A row with the same unique columns exists. Nothing was written.
-    #[error("there is such a row already")]
-    Conflict,
-    /// The database did not answer, or refused; whether a write took effect is unknown.
-    #[error("the database is unavailable: {cause}")]
-    Unavailable {
-        /// What it said.
-        cause: String,
-    },
-    /// A row cannot be read: this program did not write it.
-    #[error("column {column} of row {row} cannot be read")]
-    Corrupt {
-        /// The table and the column.
-        column: &'static str,
-        /// The row's id.
-        row: String,
-    },
-}
-
-impl DbError {
-    pub(super) fn late(patience: Duration) -> Self {
-        Self::Unavailable { cause: format!("no answer within {} ms", patience.as_millis()) }
-    }
-}
-
-impl From<Error> for DbError {
-    fn from(error: Error) -> Self {
-        if let Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _) = error {
-            Self::Conflict
-        } else {
-            Self::Unavailable { cause: error.to_string() }
-        }
-    }
-}
-
-impl From<deadpool::managed::PoolError<ConnectError>> for DbError {
-    fn from(error: deadpool::managed::PoolError<ConnectError>) -> Self {
-        Self::Unavailable { cause: error.to_string() }
-    }
-}
-
-impl From<DbError> for StoreError {
-    fn from(error: DbError) -> Self {
-        match error {
-            DbError::Unavailable { cause } => Self::Unavailable { cause },
-            DbError::Conflict | DbError::Corrupt { .. } => {
-                Self::Unavailable { cause: error.to_string() }
-            }
-        }
-    }
-}
 
 impl Db {
     /// Runs `work` to its end on the runtime that opened the database.
@@ -81,7 +25,7 @@ impl Db {
         let work = work(Arc::clone(&self.pools), self.patience).in_current_span();
         match self.runtime.spawn(work).await {
             Ok(outcome) => outcome,
-            Err(ended) => Err(DbError::Unavailable { cause: ended.to_string() }),
+            Err(ended) => Err(DbError::Unavailable(Outage::new(ended))),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Db;
 use super::query::{DbError, on};
 use super::store::{RunChange, StoreError};
-use super::values::{Page, Reader, all, containing, json, lower, now, one, stored};
+use super::values::{Page, Reader, all, containing, insert_once, json, lower, now, one, stored};
 use super::webhook_messages::Row as Message;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{
@@ -267,12 +267,11 @@ pub async fn unfinished(db: &Db, node: NodeId) -> Result<Vec<RunRecord>, DbError
 
 pub(super) async fn insert(db: &Db, run: RunRecord) -> Result<(), StoreError> {
     let row = Row::from(&run);
-    on!(db, write, |c| {
-        let insert = diesel::insert_into(runs::table).values(row);
-        insert.on_conflict(runs::id).do_nothing().execute(c).await?;
-        Ok(())
-    })
-    .await?;
+    insert_once!(db, runs, row, |row| {
+        let owner = runs::organization_id.eq(row.organization_id.clone());
+        let node = runs::node_id.eq(row.node_id.clone());
+        owner.and(node).and(runs::created_at.eq(row.created_at))
+    })?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
+use super::error::{Outage, Rejection};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
@@ -27,12 +28,14 @@ pub enum StoreError {
     /// There is no such row.
     #[error("there is no such row")]
     Missing,
-    /// The database did not answer, or refused; whether the write took effect is unknown.
-    #[error("the database is unavailable: {cause}")]
-    Unavailable {
-        /// What it said.
-        cause: String,
-    },
+    /// The database did not answer; whether the write took effect is unknown. The same write may
+    /// succeed later.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(#[source] Outage),
+    /// The database refuses what the write holds. Nothing was written, and the same write is
+    /// refused again.
+    #[error("the database refuses this: {0}")]
+    Rejected(#[source] Rejection),
 }
 
 /// The answer to a write.

@@ -99,6 +99,30 @@ impl Reader<'_> {
     }
 }
 
+/// Inserts a row unless its id has one. A repeated insert finds its own row, in which the columns
+/// given last are the same; any other row is a [`DbError::Rejected`].
+macro_rules! insert_once {
+    ($db:expr, $table:ident, $row:expr, |$known:ident| $same:expr) => {{
+        let $known = $row;
+        $crate::db::query::on!($db, write, |c| {
+            let id = $known.id.clone();
+            let same = $same;
+            let insert = diesel::insert_into($table::table).values($known);
+            if insert.on_conflict($table::id).do_nothing().execute(c).await? > 0 {
+                return Ok(());
+            }
+            let ours = $table::table.filter($table::id.eq(id.clone())).filter(same);
+            match ours.count().get_result::<i64>(c).await? {
+                0 => Err($crate::db::query::DbError::id_taken(stringify!($table), &id)),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }};
+}
+
+pub(super) use insert_once;
+
 /// Turns rows into values, or says which one cannot be read.
 pub(super) fn all<R, T>(rows: Vec<R>) -> Result<Vec<T>, DbError>
 where

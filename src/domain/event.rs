@@ -85,7 +85,8 @@ kinds! {
     BlockStarted = "block.started",
     /// A block has ended: `{block, label, block_type, status, failure}`.
     BlockEnded = "block.ended",
-    /// Events could not be kept while the database was away: `{lost}`, how many.
+    /// Events could not be kept: `{lost}`, how many, while the database was away; with `{kind, reason}`
+    /// where the database refuses one.
     Gap = "gap",
 }
 

@@ -106,6 +106,7 @@ async fn collect(mut stream: Decompress<Payload>, limit: BodyLimit) -> Result<Ve
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let trimmed = bytes.trim_ascii();
     let bytes = if trimmed.is_empty() || trimmed == b"null" { b"{}" } else { bytes };
+    without_nul(bytes)?;
 
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let read = serde_path_to_error::deserialize(&mut reader);
@@ -163,6 +164,52 @@ pub fn parse_value<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {
         let steps = steps_of(cause.path(), &fault);
         Problem::invalid(vec![field_error(Part::Body, steps, fault, value)])
     })
+}
+
+/// What is said of a text with NUL in it.
+const NUL: &str = "text must not contain the character NUL (U+0000): remove it";
+
+/// Refuses texts that PostgreSQL cannot hold, whichever database there is. JSON writes the
+/// character in one way only.
+fn without_nul(bytes: &[u8]) -> Result<(), Problem> {
+    if !bytes.windows(br"\u0000".len()).any(|window| window == br"\u0000") {
+        return Ok(());
+    }
+    let whole: Value = serde_json::from_slice(bytes).map_err(|cause| broken(&cause))?;
+    let mut errors = Vec::new();
+    find_nul(&whole, &mut Vec::new(), &mut errors);
+    if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(errors)) }
+}
+
+/// As deep as the JSON reader allows.
+fn find_nul(value: &Value, steps: &mut Vec<Step>, errors: &mut Vec<FieldError>) {
+    const MOST: usize = 20;
+    let refuse = |steps: &[Step], errors: &mut Vec<FieldError>| {
+        if errors.len() < MOST {
+            errors.push(FieldError::new(Part::Body, steps.to_vec(), "value_error", NUL));
+        }
+    };
+    match value {
+        Value::String(text) if text.contains('\0') => refuse(steps, errors),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                steps.push(Step::Index(index));
+                find_nul(item, steps, errors);
+                steps.pop();
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                steps.push(Step::Name(name.clone()));
+                if name.contains('\0') {
+                    refuse(steps, errors);
+                }
+                find_nul(member, steps, errors);
+                steps.pop();
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn broken(cause: &serde_json::Error) -> Problem {
@@ -249,6 +296,13 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
         }
     }
 
+    for (name, values) in &members {
+        if name.contains('\0') || values.iter().any(|value| value.contains('\0')) {
+            let step = Step::Name(name.clone());
+            let error = FieldError::new(Part::Query, [step], "value_error", NUL);
+            return Err(Problem::invalid(vec![error]));
+        }
+    }
     let given = members
         .iter()
         .map(|(name, values)| (name.clone(), Given::<QueryError>::several(values.clone())));

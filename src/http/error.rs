@@ -8,15 +8,15 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::problem::Problem;
 use crate::actors::ask::Unanswered;
 use crate::actors::registry::{RegistryError, RouteError, RunRouteError};
 use crate::actors::run::RunError;
 use crate::actors::session::{FilmError, SessionError};
-use crate::db::DbError;
 use crate::db::store::StoreError;
+use crate::db::{DbError, Outage, Reason, Rejection};
 use crate::domain::control;
 use crate::domain::occupancy::Refusal;
 use crate::domain::session::Failure;
@@ -219,32 +219,53 @@ fn store(cause: &StoreError) -> Problem {
         StoreError::Conflict { .. } => conflict("changed_by_another", cause).retryable(),
         StoreError::Final => gone("session_closed", "the session has ended"),
         StoreError::Missing => Problem::new(StatusCode::NOT_FOUND, "unknown", cause.to_string()),
-        StoreError::Unavailable { cause: told } => {
-            // The client sees the code, and nothing of the cause.
-            error!(error = %cause, "the database is unavailable");
-            unavailable(code_of(told), "nothing was changed that is known of: try again")
+        StoreError::Unavailable(outage) => {
+            outage_of(outage, "nothing was changed that is known of: try again")
         }
+        StoreError::Rejected(rejection) => rejected(rejection),
     }
 }
 
 fn database(cause: &DbError) -> Problem {
     match cause {
         DbError::Conflict => conflict("changed_by_another", "another was first").retryable(),
-        DbError::Unavailable { .. } | DbError::Corrupt { .. } => {
-            let told = cause.to_string();
-            let cause: &dyn Error = cause;
-            error!(error = cause, "the database is unavailable");
-            unavailable(code_of(&told), "the database is unavailable: try again")
+        DbError::Unavailable(outage) => outage_of(outage, "the database is unavailable: try again"),
+        DbError::Rejected(rejection) => rejected(rejection),
+        DbError::Corrupt { .. } => {
+            error!("a row of the database is damaged: {cause}");
+            let detail = "what is stored of this cannot be read; the server's log names the row";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "row_unreadable", detail)
         }
     }
 }
 
-/// A full disk is told apart, because it needs someone to make room. These are the words of SQLite,
-/// of PostgreSQL and of the system.
-fn code_of(told: &str) -> &'static str {
-    let signs = ["disk is full", "No space left on device"];
-    let is_full = signs.iter().any(|sign| told.contains(sign));
-    if is_full { "disk_full" } else { "database_unavailable" }
+/// The client gets the code, and nothing of the cause. A full disk has a code of its own, because
+/// it needs an operator who makes room.
+fn outage_of(outage: &Outage, detail: &str) -> Problem {
+    let cause: &dyn Error = outage;
+    error!(error = cause, "the database is unavailable");
+    let code = if outage.is_disk_full() { "disk_full" } else { "database_unavailable" };
+    unavailable(code, detail)
+}
+
+/// What is refused once is refused again: nothing of it is retryable but a new id.
+fn rejected(rejection: &Rejection) -> Problem {
+    let cause: &dyn Error = rejection;
+    warn!(error = cause, "the database refuses what a request holds");
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    match rejection.reason() {
+        Reason::Data => {
+            let detail = "the database cannot hold a value of this request, such as a text that is \
+                          too long; nothing was stored. Change the request";
+            Problem::new(status, "data_refused", detail)
+        }
+        Reason::Constraint => {
+            let detail = "what this request refers to is not there any more, or contradicts what is \
+                          stored; nothing was stored. Change the request";
+            Problem::new(status, "data_refused", detail)
+        }
+        Reason::IdTaken => unavailable("id_taken", "nothing was stored: try again"),
+    }
 }
 
 /// A part of a desktop did not start: the client is told all that is known, because it is about

@@ -106,7 +106,7 @@ async fn take(front: &Front, key: &Key, hash: &str) -> Result<Option<Response>, 
         Ok(Reservation::New) => return Ok(None),
         Ok(Reservation::Known(entry)) => entry,
         Err(DbError::Conflict) => return Err(under_way().into()),
-        Err(cause @ (DbError::Unavailable { .. } | DbError::Corrupt { .. })) => {
+        Err(cause @ (DbError::Unavailable(_) | DbError::Rejected(_) | DbError::Corrupt { .. })) => {
             return Err(cause.into());
         }
     };

@@ -178,3 +178,33 @@ async fn a_session_is_renewed_and_changed_but_never_shortened() {
         .problem(404, "session_unknown");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_the_database_refuses_is_dropped_alone_and_on_record() {
+    use diesel::Connection as _;
+    use diesel::connection::SimpleConnection as _;
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let file = server.directory.join("d/greenroom.db");
+    let poison = "ALTER TABLE session_events ADD COLUMN poison TEXT \
+                  CHECK (kind <> 'occupancy.begun')";
+    let mut database = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    database.batch_execute(&format!("PRAGMA busy_timeout = 5000; {poison}")).unwrap();
+    drop(database);
+
+    let id = client.session_id().await;
+    let begun = client.begin(&id, "ann", 60).await.ok();
+    client.release(&id, &Lease::of(&begun)).await.ok();
+    client.close(&id).await.ok();
+    let page = eventually("the events behind it are stored", async || {
+        let page = client.events("/v1/events").await;
+        kinds(&page).contains(&"session.ended").then_some(page)
+    })
+    .await;
+    assert!(!kinds(&page).contains(&"occupancy.begun"));
+    let gap = page["events"].as_array().unwrap().iter().find(|it| it["kind"] == "gap").unwrap();
+    let expected = json!({"lost": 1, "kind": "occupancy.begun", "reason": "refused_by_database"});
+    assert_eq!(gap["data"], expected);
+    assert!(server.log().contains("is refused and dropped"));
+    server.stop().await;
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Setup};
+use crate::support::{Client, Setup, on_both_databases};
 
 async fn check(client: &Client, path: &str, body: Value, expected: &[(&str, &str)]) {
     let expected: BTreeMap<_, _> =
@@ -127,4 +127,45 @@ async fn a_method_that_a_path_does_not_answer_is_told_those_that_it_does() {
         }
     }
     server.stop().await;
+}
+
+on_both_databases! {
+    async fn a_text_with_nul_is_refused_with_its_field_whichever_database_there_is(database) {
+        let server = Setup::fakes().on(database).start().await;
+        let client = &server.client;
+        let nul = "text must not contain the character NUL (U+0000): remove it";
+        let block = json!({"block_type": "wait", "label": "w", "wait_sec": 1});
+        let definition = json!({"parameters": [], "blocks": [block]});
+        let workflow = json!({"title": "a\0b", "workflow_definition": definition});
+        check(
+            client,
+            "/v1/workflows",
+            json!({"json_definition": workflow}),
+            &[("body.json_definition.title", nul)],
+        )
+        .await;
+        let proxied = json!({"proxy_location": {"x\0": ["a", "b\0"]}});
+        check(
+            client,
+            "/v1/browser_sessions",
+            proxied,
+            &[("body.proxy_location.x\0", nul), ("body.proxy_location.x\0.1", nul)],
+        )
+        .await;
+        let id = client.session_id().await;
+        let begin = format!("/v1/browser_sessions/{id}/begin");
+        check(client, &begin, json!({"runnable_id": "a\0b"}), &[("body.runnable_id", nul)]).await;
+        let viewers = format!("/v1/browser_sessions/{id}/viewers");
+        check(client, &viewers, json!({"label": "\0"}), &[("body.label", nul)]).await;
+        let wrong = client.get("/v1/runs?search_key=a%00b").await.wrong_fields();
+        assert_eq!(wrong.get("query.search_key").map(String::as_str), Some(nul), "{wrong:?}");
+        // Six characters that only look like it, and the character in YAML's own writing.
+        let looks = json!({"json_definition": {"title": "a\\u0000b", "workflow_definition": definition}});
+        client.post("/v1/workflows", looks).await.ok();
+        let yaml = "title: \"a\\0b\"\nworkflow_definition: {parameters: [], blocks: []}\n";
+        let refused = client.post("/v1/workflows", json!({"yaml_definition": yaml})).await;
+        let refused = refused.problem(422, "invalid_request").to_string();
+        assert!(refused.contains("the character NUL"), "{refused}");
+        server.stop().await;
+    }
 }

@@ -7,7 +7,7 @@ use actix::{ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context};
 use futures_util::future::join;
 use serde_json::json;
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::records::block_data;
 use super::{Cancel, Continue, Ending, Lease, Phase, Run, RunError};
@@ -15,6 +15,7 @@ use crate::actors::ask::{Answering, Handle, Unanswered, answered};
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Close, Release, Wrap};
 use crate::actors::views::RunView;
+use crate::db::Rejection;
 use crate::db::store::{RunChange, StoreError};
 use crate::domain::event::EventKind;
 use crate::domain::run::{BlockStatus, RunRecord, RunStatus};
@@ -24,6 +25,9 @@ use crate::domain::session::SessionStatus;
 const STOPPING: Duration = Duration::from_millis(800);
 /// How long to wait before the end is written again.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
+
+/// The code of a run whose end the database refuses as it is.
+const NOT_STORED: &str = "not_stored";
 
 impl Run {
     /// Ends the run, unless it is ending: the first reason counts.
@@ -164,11 +168,31 @@ impl Run {
                 run.record.modified_at = now;
                 run.on_ended(ctx);
             }
-            Err(cause) => {
+            Err(cause @ (StoreError::Unavailable(_) | StoreError::Conflict { .. })) => {
                 warn!(parent: &run.span, "the end of the run is not stored yet: {cause}");
                 ctx.run_later(STORE_AGAIN, |run, ctx| run.store_end(ctx));
             }
+            Err(StoreError::Rejected(cause)) => run.on_end_refused(&cause, ctx),
         }));
+    }
+
+    /// What is refused once is refused again. The end is written once more, without what the run
+    /// brought forth. After that the row stays as it is, until the next server ends it.
+    fn on_end_refused(&mut self, cause: &Rejection, ctx: &mut Context<Self>) {
+        let id = self.record.id;
+        let bare = super::failed(NOT_STORED, format!("the database refuses its outputs: {cause}"));
+        let ending = self.ending.as_ref().and_then(|ending| ending.failure.as_ref());
+        if ending.is_none_or(|failure| failure.code != NOT_STORED) {
+            warn!(parent: &self.span, "the outputs of {id} are left out of its row: {cause}");
+            self.record.outputs = json!({});
+            self.ending = Some(bare);
+            return self.store_end(ctx);
+        }
+        error!(parent: &self.span, "the end of {id} is not stored, and never will be: {cause}");
+        self.record.status = RunStatus::Failed;
+        self.record.failure = bare.failure;
+        self.record.finished_at = Some(self.world.clock.now());
+        self.on_ended(ctx);
     }
 
     /// Ends the blocks that were cut off, and gives them to be stored.

@@ -373,3 +373,20 @@ async fn a_run_that_waits_in_its_lane_is_canceled_at_once_and_makes_no_session()
     stage.registry.ask(cancel(first.id)).await.unwrap().unwrap();
     assert_eq!(ended(&stage, third).await.status, RunStatus::Completed);
 }
+
+#[actix::test]
+async fn a_run_whose_end_is_refused_ends_without_its_outputs_or_without_its_row() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let (session, _) = stage.running().await;
+    let mut run = start(&stage, Some(session), Script::Endless).await;
+    driving(&mut run).await;
+    *stage.rows.refuses.lock() = true;
+    let mut view = run.view.clone();
+    stage.registry.ask(cancel(run.id)).await.unwrap().unwrap();
+    let ended = view.wait_for(|view| view.record.status.is_final());
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+    let record = ended.expect("it ends all the same").unwrap().record.clone();
+    assert_eq!((record.status, code(&record)), (RunStatus::Failed, "not_stored"));
+    assert_eq!(stage.rows.run(run.id).status, RunStatus::Running, "the row is what it was");
+}

@@ -174,7 +174,7 @@ impl Session {
                             ctx,
                         );
                     }
-                    StoreError::Unavailable { .. } => {}
+                    StoreError::Unavailable(_) | StoreError::Rejected(_) => {}
                 }
                 return Err(SessionError::NotStored(cause));
             }

@@ -11,6 +11,7 @@ use tracing::{Instrument as _, error, info, warn};
 
 use super::{Close, Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Handle, Unanswered};
+use crate::db::Rejection;
 use crate::db::store::{Ended, StoreError};
 use crate::domain::event::EventKind;
 use crate::domain::occupancy::{Event, Occupancy};
@@ -19,6 +20,21 @@ use crate::system::desktop::Desktop;
 
 /// How long to wait before the end is written again.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
+
+/// The code of [`not_stored`].
+const NOT_STORED: &str = "not_stored";
+
+/// The failure of a session whose row the database refuses to write.
+pub(super) fn not_stored(cause: &Rejection) -> Failure {
+    Failure {
+        code: NOT_STORED.to_owned(),
+        stage: None,
+        message: format!("the database refuses what was to be stored: {cause}"),
+        exit: None,
+        log_tail: Vec::new(),
+        hint: None,
+    }
+}
 
 impl Session {
     /// Ends the session as failed.
@@ -92,19 +108,42 @@ impl Session {
         ctx.spawn(work.into_actor(self).map(|outcome, session, ctx| match outcome {
             // Whoever has written the end before us: it is written.
             Ok(()) | Err(StoreError::Final | StoreError::Missing) => session.on_ended(ctx),
-            Err(cause) => session.on_end_not_stored(cause, ctx),
+            Err(StoreError::Rejected(cause)) => session.on_end_refused(cause, ctx),
+            Err(cause @ (StoreError::Unavailable(_) | StoreError::Conflict { .. })) => {
+                session.on_end_not_stored(cause, ctx)
+            }
         }));
     }
 
     /// The desktop is gone and the row does not say so. It is written until it does.
     fn on_end_not_stored(&mut self, cause: StoreError, ctx: &mut Context<Self>) {
         warn!(parent: &self.span, "the end of {} is not stored yet: {cause}", self.record.id);
+        self.answer_closers(&cause);
+        ctx.run_later(STORE_AGAIN, |session, ctx| session.store_end(ctx));
+    }
+
+    /// What is refused once is refused again. The end is written once more, without what a client
+    /// or a program had a part in. After that the row stays as it is, which the ledger of leaks
+    /// reports, and the session ends.
+    fn on_end_refused(&mut self, cause: Rejection, ctx: &mut Context<Self>) {
+        let id = self.record.id;
+        let Phase::Closing { end, .. } = &mut self.phase else { return };
+        if end.failure.as_ref().is_some_and(|failure| failure.code != NOT_STORED) {
+            end.failure = Some(not_stored(&cause));
+            warn!(parent: &self.span, "the failure of {id} is left out of its row: {cause}");
+            return self.store_end(ctx);
+        }
+        error!(parent: &self.span, "the end of {id} is not stored, and never will be: {cause}");
+        self.answer_closers(&StoreError::Rejected(cause));
+        self.on_ended(ctx);
+    }
+
+    fn answer_closers(&mut self, cause: &StoreError) {
         if let Phase::Closing { waiting, .. } = &mut self.phase {
             for done in waiting.drain(..) {
                 let _ = done.send(Err(SessionError::NotStored(cause.clone())));
             }
         }
-        ctx.run_later(STORE_AGAIN, |session, ctx| session.store_end(ctx));
     }
 
     fn on_ended(&mut self, ctx: &mut Context<Self>) {

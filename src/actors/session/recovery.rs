@@ -306,7 +306,7 @@ impl Session {
             }
             match stored {
                 Ok(()) => session.run_again(desktop, recovered, ctx),
-                Err(cause @ StoreError::Unavailable { .. }) => {
+                Err(cause @ StoreError::Unavailable(_)) => {
                     warn!(parent: &session.span, "the restart is not stored yet: {cause}");
                     session.hold(desktop);
                     ctx.run_later(STORE_AGAIN, |session, ctx| {
@@ -316,6 +316,11 @@ impl Session {
                             session.store_restart(desktop, recovered, ctx);
                         }
                     });
+                }
+                // The same write would be refused again: the session cannot go on.
+                Err(StoreError::Rejected(rejection)) => {
+                    session.hold(desktop);
+                    session.fail(super::closing::not_stored(&rejection), ctx);
                 }
                 // Another process has ended this session.
                 Err(StoreError::Conflict { .. } | StoreError::Final | StoreError::Missing) => {

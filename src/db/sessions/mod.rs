@@ -11,7 +11,7 @@ use self::row::Row;
 use super::Db;
 use super::query::{DbError, on};
 use super::store::{Ended, Started, StoreError};
-use super::values::{Page, all, coalesce, json, now, one, stored};
+use super::values::{Page, all, coalesce, insert_once, json, now, one, stored};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{NodeId, OrganizationId, SessionId};
 use crate::domain::occupancy::{Generation, Occupancy};
@@ -122,12 +122,11 @@ macro_rules! live {
 
 pub(super) async fn insert(db: &Db, session: SessionRecord) -> Result<(), StoreError> {
     let row = Row::from(&session);
-    on!(db, write, |c| {
-        let insert = diesel::insert_into(sessions::table).values(row);
-        insert.on_conflict(sessions::id).do_nothing().execute(c).await?;
-        Ok(())
-    })
-    .await?;
+    insert_once!(db, sessions, row, |row| {
+        let owner = sessions::organization_id.eq(row.organization_id.clone());
+        let node = sessions::node_id.eq(row.node_id.clone());
+        owner.and(node).and(sessions::created_at.eq(row.created_at))
+    })?;
     Ok(())
 }
 

@@ -18,9 +18,9 @@ use crate::schema::browser_sessions;
 #[diesel(table_name = browser_sessions, treat_none_as_default_value = false)]
 #[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
 pub(super) struct Row {
-    id: String,
-    organization_id: String,
-    node_id: String,
+    pub(in crate::db) id: String,
+    pub(in crate::db) organization_id: String,
+    pub(in crate::db) node_id: String,
     status: String,
     width: i32,
     height: i32,
@@ -37,7 +37,7 @@ pub(super) struct Row {
     idle_expires_at: Option<NaiveDateTime>,
     start_by: Option<NaiveDateTime>,
     failure: Option<Value>,
-    created_at: NaiveDateTime,
+    pub(in crate::db) created_at: NaiveDateTime,
     started_at: Option<NaiveDateTime>,
     completed_at: Option<NaiveDateTime>,
     modified_at: NaiveDateTime,

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use tokio_postgres::NoTls;
 
 use crate::db::store::{Store as _, StoreError};
-use crate::db::testing::{TestDb, on_both, on_both_with, time};
-use crate::db::{Db, DbError, OpenError, Settings, nodes, sessions};
+use crate::db::testing::{TestDb, mint, on_both, on_both_with, time};
+use crate::db::{Db, DbError, OpenError, Reason, Settings, events, nodes, sessions, workflows};
 use crate::domain::deadlines::Deadlines;
+use crate::domain::event::{EventKind, NewEvent, Subject};
+use crate::domain::session::SessionRecord;
 
 /// Holds a lock that no write passes, until the sender is dropped.
 async fn lock(world: &TestDb) -> tokio::sync::oneshot::Sender<()> {
@@ -196,5 +198,53 @@ fn a_connection_is_encrypted_where_the_server_can_unless_the_url_says_no() {
         plain.ping().await.unwrap();
         assert!(encrypted(server, name).await.contains(&false));
         plain.close();
+    });
+}
+
+#[test]
+fn what_the_database_cannot_hold_is_refused_and_no_outage() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let mut workflow = tenant.workflow.clone();
+        (workflow.id, workflow.permanent_id) = (mint(), mint());
+        workflow.organization = mint();
+        let outcome = workflows::insert(&world.db, &workflow).await;
+        let Err(DbError::Rejected(cause)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(cause.reason(), Reason::Constraint, "{cause}");
+        if world.postgres.is_some() {
+            workflow.organization = tenant.organization;
+            workflow.title = "a\0b".to_owned();
+            let outcome = workflows::insert(&world.db, &workflow).await;
+            let Err(DbError::Rejected(cause)) = outcome else { panic!("{outcome:?}") };
+            assert_eq!(cause.reason(), Reason::Data, "{cause}");
+        }
+    });
+}
+
+#[test]
+fn an_id_that_another_row_has_is_not_taken_for_a_repetition() {
+    on_both(async |world| {
+        let (ours, theirs) = (world.tenant().await, world.tenant().await);
+        let session = ours.session(0);
+        world.db.insert_session(session.clone()).await.unwrap();
+        world.db.insert_session(session.clone()).await.unwrap();
+        let foreign = SessionRecord { organization: theirs.organization, ..session.clone() };
+        let outcome = world.db.insert_session(foreign).await;
+        let Err(StoreError::Rejected(cause)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(cause.reason(), Reason::IdTaken, "{cause}");
+
+        let event = |organization, second| NewEvent {
+            id: mint(),
+            subject: Subject { organization, session: Some(session.id), run: None },
+            kind: EventKind::SessionRenewed,
+            data: serde_json::Value::Null,
+            at: time(second),
+        };
+        let first = event(ours.organization, 1);
+        let second = NewEvent { id: first.id, ..event(theirs.organization, 2) };
+        events::append(&world.db, vec![first]).await.unwrap();
+        events::append(&world.db, vec![second]).await.unwrap();
+        let stored = events::after(&world.db, theirs.organization, None, 0, 10).await.unwrap();
+        assert_eq!(stored.len(), 1, "it has got another id");
     });
 }

@@ -225,7 +225,7 @@ fn of_fifty_debug_sessions_made_at_once_one_is() {
         let won: Vec<_> = outcomes.iter().filter(|(_session, outcome)| outcome.is_ok()).collect();
         assert_eq!(won.len(), 1);
         let conflicts =
-            outcomes.iter().filter(|(_session, outcome)| *outcome == Err(DbError::Conflict));
+            outcomes.iter().filter(|(_session, outcome)| matches!(outcome, Err(DbError::Conflict)));
         assert_eq!(conflicts.count(), 49);
         let find = || debug_sessions::live(&world.db, tenant.organization, "ann", workflow);
         assert_eq!(find().await.unwrap().as_ref(), Some(&won[0].0));
@@ -252,7 +252,8 @@ fn of_two_that_store_the_same_version_one_is_told() {
         (next.id, next.version) = (mint(), 2);
         workflows::insert(&world.db, &next).await.unwrap();
         next.id = mint();
-        assert_eq!(workflows::insert(&world.db, &next).await, Err(DbError::Conflict));
+        let outcome = workflows::insert(&world.db, &next).await;
+        assert!(matches!(outcome, Err(DbError::Conflict)), "{outcome:?}");
         let other = workflow(tenant.organization, "Another");
         workflows::insert(&world.db, &other).await.unwrap();
     });
@@ -301,7 +302,8 @@ fn a_revoked_key_opens_nothing() {
         };
         api_keys::insert(&world.db, &key).await.unwrap();
         let again = ApiKey { id: mint(), ..key.clone() };
-        assert_eq!(api_keys::insert(&world.db, &again).await, Err(DbError::Conflict));
+        let outcome = api_keys::insert(&world.db, &again).await;
+        assert!(matches!(outcome, Err(DbError::Conflict)), "{outcome:?}");
         let (found, organization) = api_keys::by_hash(&world.db, "c0ffee").await.unwrap().unwrap();
         assert_eq!((&found, organization.id), (&key, tenant.organization));
         assert_eq!(api_keys::by_hash(&world.db, "beef").await.unwrap(), None);

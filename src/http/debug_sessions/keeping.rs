@@ -262,7 +262,7 @@ async fn make(front: &Front, owner: &Owner) -> Result<Option<DebugSession>, ApiE
             close(front, organization, session);
             Ok(None)
         }
-        Err(cause @ (DbError::Unavailable { .. } | DbError::Corrupt { .. })) => {
+        Err(cause @ (DbError::Unavailable(_) | DbError::Rejected(_) | DbError::Corrupt { .. })) => {
             close(front, organization, session);
             Err(cause.into())
         }

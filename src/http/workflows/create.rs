@@ -234,7 +234,9 @@ async fn insert_next(
         match db::workflows::insert(&front.db, &next).await {
             Ok(()) => return Ok(answer),
             Err(DbError::Conflict) => {} // Another writer took the number.
-            Err(cause @ (DbError::Unavailable { .. } | DbError::Corrupt { .. })) => {
+            Err(
+                cause @ (DbError::Unavailable(_) | DbError::Rejected(_) | DbError::Corrupt { .. }),
+            ) => {
                 return Err(cause.into());
             }
         }

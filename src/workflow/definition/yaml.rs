@@ -12,6 +12,8 @@ use serde_json::{Map, Number, Value};
 const MOST_NODES: usize = 200_000;
 /// Deeper nesting than this is refused.
 const DEEPEST: usize = 100;
+/// Said of a text that PostgreSQL cannot hold.
+const NUL: &str = "a text must not contain the character NUL (U+0000): remove it";
 
 /// A document and where its nodes stand.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,6 +118,7 @@ impl<'a> Composer<'a> {
         self.lines.insert(at.to_owned(), span.start.line());
         let before = self.nodes;
         let (value, anchor) = match event {
+            Event::Scalar(text, ..) if text.contains('\0') => return Err(refused(span, NUL)),
             Event::Scalar(text, style, anchor, tag) => {
                 (scalar(&text, style, tag.as_deref(), span)?, anchor)
             }
@@ -160,6 +163,7 @@ impl<'a> Composer<'a> {
             let (event, span) = self.expect()?;
             let (key, plain) = match event {
                 Event::MappingEnd => break,
+                Event::Scalar(text, ..) if text.contains('\0') => return Err(refused(span, NUL)),
                 Event::Scalar(text, style, _, _) => {
                     (text.into_owned(), style == ScalarStyle::Plain)
                 }

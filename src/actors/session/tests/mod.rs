@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, pause, sleep};
+use tokio::time::{Instant, pause, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::actors::registry::{Adopt, Created, LetGoAll, Route, RouteError};
 use crate::actors::testing::{Outside, Stage, failure, occupant};
+use crate::db::store::StoreError;
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Generation, Refusal};
@@ -523,6 +524,26 @@ async fn a_session_whose_end_cannot_be_stored_goes_on_trying() {
     *stage.rows.broken.lock() = false;
     view.wait_for(|view| view.record.status.is_final()).await.unwrap();
     assert_eq!(stage.rows.session(id).status, SessionStatus::Completed);
+}
+
+#[actix::test]
+async fn a_session_whose_end_is_refused_is_not_written_for_ever() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let (id, mut view) = stage.running().await;
+    *stage.rows.refuses.lock() = true;
+    let before = stage.rows.writes.load(std::sync::atomic::Ordering::Relaxed);
+    let answer = ask!(stage, id, Close { status: SessionStatus::Completed });
+    let Err(RouteError::Session(SessionError::NotStored(cause))) = answer else {
+        panic!("{answer:?}")
+    };
+    assert!(matches!(cause, StoreError::Rejected(_)), "{cause:?}");
+    assert_eq!(stage.desktops.alive(), 0);
+    let ended =
+        timeout(Duration::from_secs(60), view.wait_for(|view| view.record.status.is_final()));
+    ended.await.expect("it ends all the same").unwrap();
+    let tries = stage.rows.writes.load(std::sync::atomic::Ordering::Relaxed) - before;
+    assert!(tries <= 2, "written {tries} times");
 }
 
 #[actix::test]
