@@ -14,7 +14,7 @@ use x11rb::errors::ConnectError;
 use x11rb::rust_connection::{DefaultStream, RustConnection};
 
 use super::failure::{Stage, failure};
-use super::process::{Process, Program, find, may_have_made};
+use super::process::{Process, Program, beside, find, may_have_made};
 use super::readiness::file_says;
 use super::settings::Settings;
 use crate::domain::ids::SessionId;
@@ -162,6 +162,7 @@ pub async fn start(
             arguments,
             environment: vec![("PATH".into(), settings.path.clone().into())],
             session,
+            records: beside(log),
             log: log.to_owned(),
             output: Some(number.to_owned()),
             open_files: None,

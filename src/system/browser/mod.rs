@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use super::cdp::Connection;
 use super::failure::{Stage, failure};
-use super::process::{Process, Program, find};
+use super::process::{Process, Program, beside, find};
 use super::readiness::file_says;
 use super::settings::Settings;
 use crate::domain::ids::SessionId;
@@ -129,6 +129,7 @@ pub fn spawn(
         arguments: flags::all(start, settings),
         environment,
         session: start.session,
+        records: beside(start.log),
         log: start.log.to_owned(),
         output: None,
         open_files: None,

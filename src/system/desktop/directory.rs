@@ -81,6 +81,11 @@ impl Directory {
         self.root.join("logs").join(process::STARTED)
     }
 
+    /// What its programs write, and the records of them.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
     /// The file that names the control group of the session, beside the logs of its programs.
     pub fn group(&self) -> PathBuf {
         self.root.join("logs").join(process::GROUP)

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use super::{FilmError, failed};
 use crate::domain::film::Container;
 use crate::domain::ids::SessionId;
+use crate::system::desktop::Directory;
 use crate::system::process::{BESIDE, Exit, Process, Program};
 
 /// The program, found.
@@ -18,6 +19,8 @@ pub(super) struct Ffmpeg {
     /// What makes it give way to browsers, if that is there.
     pub(super) nice: Option<PathBuf>,
     pub(super) path: String,
+    /// The data directory, in which the sessions have their records.
+    pub(super) data: PathBuf,
     pub(super) runtime: Handle,
 }
 
@@ -126,6 +129,7 @@ impl Ffmpeg {
                 (BESIDE.into(), "film".into()),
             ],
             session,
+            records: Directory::of(&self.data, session).logs(),
             log,
             output: None,
             open_files: None,

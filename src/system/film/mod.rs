@@ -167,6 +167,7 @@ impl Films {
             program: find(program, &self.0.path).ok_or_else(missing)?,
             nice: find(Path::new("nice"), &self.0.path),
             path: self.0.path.clone(),
+            data: self.0.data.clone(),
             runtime: self.0.runtime.clone(),
         })
     }

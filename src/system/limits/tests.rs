@@ -214,7 +214,8 @@ async fn a_program_is_in_the_group_of_its_session_before_it_is_executed() {
         arguments: vec!["60".into()],
         environment: Vec::new(),
         session,
-        log: logs.join("sleep.log"),
+        records: logs.clone(),
+        log: tree.0.join("elsewhere.log"),
         output: None,
         open_files: Some(64),
     };
@@ -226,7 +227,9 @@ async fn a_program_is_in_the_group_of_its_session_before_it_is_executed() {
         crate::system::readiness::file_says(&procs, |text| (text.trim() == pid).then_some(()));
     tokio::time::timeout(Duration::from_secs(5), written).await.unwrap();
     process.kill().await;
-    assert_eq!(fs::read_to_string(logs.join("sleep.log")).unwrap(), "");
+    assert_eq!(fs::read_to_string(tree.0.join("elsewhere.log")).unwrap(), "");
+    let known = crate::system::process::started(&logs.join(crate::system::process::STARTED));
+    assert_eq!(known.iter().map(|it| it.pid.to_string()).collect::<Vec<_>>(), [pid]);
 }
 
 proptest::proptest! {

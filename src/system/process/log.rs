@@ -39,12 +39,12 @@ pub fn cut(path: &Path, limit: u64) -> io::Result<()> {
     file.write_all(&kept)
 }
 
-/// Adds a process to the record beside its log.
-pub(super) fn note(log: &Path, process: &ProcessIdentity) -> io::Result<()> {
+/// Adds a process to the record in this directory.
+pub(super) fn note(records: &Path, process: &ProcessIdentity) -> io::Result<()> {
     let mut line = serde_json::to_vec(process)?;
     line.push(b'\n');
     let mut options = OpenOptions::new();
-    let file = options.append(true).create(true).mode(0o600).open(log.with_file_name(STARTED));
+    let file = options.append(true).create(true).mode(0o600).open(records.join(STARTED));
     file?.write_all(&line)
 }
 

@@ -73,6 +73,9 @@ pub struct Program {
     pub environment: Vec<(OsString, OsString)>,
     /// Whose it is.
     pub session: SessionId,
+    /// The directory of its session's logs: the file [`GROUP`] in it names the control group that
+    /// the program runs in, and the file [`STARTED`] records it.
+    pub records: PathBuf,
     /// The file for what it writes to standard error, and to standard output without `output`.
     pub log: PathBuf,
     /// The file for what it writes to standard output.
@@ -164,13 +167,14 @@ struct Inner {
 }
 
 impl Process {
-    /// Starts a program; its end is watched on `runtime`. Returns when it has been executed, so
-    /// that a missing or broken one is an error here.
+    /// Starts a program; its end is watched on `runtime`. A missing or broken one is an error here,
+    /// also where a shell prepares its execution, which could report that only by its exit.
     pub fn spawn(program: &Program, runtime: &Handle) -> Result<Self, SpawnError> {
         let failed = |cause: io::Error| SpawnError::Failed { program: program.path.clone(), cause };
         if !program.path.exists() {
             return Err(SpawnError::Missing { program: program.path.clone() });
         }
+        program::executable(&program.path).map_err(failed)?;
         let stderr = append(&program.log).map_err(failed)?;
         let stdout = match &program.output {
             Some(path) => append(path),
@@ -183,7 +187,7 @@ impl Process {
         // From here on the child is ended rather than lost.
         let mut child = Unwatched(Some(child));
         let watched = child.watched().map_err(failed)?;
-        if let Err(cause) = log::note(&program.log, &watched.identity) {
+        if let Err(cause) = log::note(&program.records, &watched.identity) {
             let program = program.path.display();
             tracing::warn!(error = %cause, "the start of {program} is not on record");
         }
@@ -330,6 +334,12 @@ pub async fn ended_within(identity: &ProcessIdentity, limit: Duration) -> bool {
     group::emptied(|| is_alive(identity).then_some(identity.pid).into_iter().collect(), limit).await
 }
 
+/// The directory of a log, which is that of its session's [records](Program::records) where the log
+/// is among the others.
+pub fn beside(log: &Path) -> PathBuf {
+    log.parent().unwrap_or(Path::new("/")).to_owned()
+}
+
 fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
@@ -344,7 +354,7 @@ exec "$@""#;
 
 #[expect(clippy::disallowed_methods, reason = "this is the module that starts programs")]
 fn command(program: &Program) -> std::process::Command {
-    let group = Group::named_in(&program.log.with_file_name(GROUP));
+    let group = Group::named_in(&program.records.join(GROUP));
     let mut command = match (&group, program.open_files) {
         (None, None) => std::process::Command::new(&program.path),
         // Both must be set between `fork` and `exec`, where only unsafe code can act.

@@ -16,6 +16,7 @@ fn shell(session: SessionId, script: &str) -> Program {
         arguments: vec!["-c".into(), script.into()],
         environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
         session,
+        records: directory.clone(),
         log: directory.join("log"),
         output: None,
         open_files: None,
@@ -83,6 +84,34 @@ async fn a_missing_program_is_named() {
     let refused = Process::spawn(&program, &Handle::current());
     assert!(matches!(refused, Err(SpawnError::Missing { program }) if program.ends_with("Xvfb")));
     std::fs::remove_dir_all(program.log.parent().unwrap()).unwrap();
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_executed_is_an_error_of_its_start_also_behind_a_shell() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let base = Program { open_files: Some(333), ..shell(session(11), "") };
+    let directory = base.log.parent().unwrap().to_owned();
+    let file = |name: &str, text: &str, mode: u32| {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    for path in [
+        file("no-interpreter", "#!/nowhere/python\nprint()\n", 0o755),
+        file("no-program", "GIF89a", 0o755),
+        file("not-executable", "#!/bin/sh\n", 0o644),
+        directory.clone(),
+    ] {
+        let refused =
+            Process::spawn(&Program { path: path.clone(), ..base.clone() }, &Handle::current());
+        assert!(matches!(refused, Err(SpawnError::Failed { .. })), "{}", path.display());
+    }
+    let path = file("script", "#!/bin/sh -e\nexit 3\n", 0o755);
+    let process = Process::spawn(&Program { path, ..base.clone() }, &Handle::current()).unwrap();
+    assert_eq!(process.exited().await, Exit::Status(3));
+    process.gone_within(Duration::from_secs(5)).await;
+    nothing_is_left_of(&base);
 }
 
 #[tokio::test]

@@ -46,6 +46,8 @@ pub struct Task {
     pub session: SessionId,
     /// A folder that is not there yet.
     pub folder: PathBuf,
+    /// The directory of the session's logs, see [`Program::records`].
+    pub records: PathBuf,
     /// The body of an async function.
     pub code: String,
     /// Its variables.
@@ -291,6 +293,7 @@ impl Python {
             arguments: vec!["-I".into(), task.folder.join("runner.py").into(), folder],
             environment: variables.map(|(name, value)| (name.into(), value)).to_vec(),
             session: task.session,
+            records: task.records.clone(),
             log: task.folder.join("printed.log"),
             output: None,
             open_files: None,

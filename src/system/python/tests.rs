@@ -19,6 +19,7 @@ fn task(session: SessionId, code: &str) -> Task {
     Task {
         session,
         folder: std::env::temp_dir().join(format!("gr-python-{session}")),
+        records: std::env::temp_dir().join(format!("gr-python-{session}")),
         code: code.to_owned(),
         values: json!({ "name": "Ada" }).as_object().unwrap().clone(),
         devtools: "ws://127.0.0.1:9/nowhere".to_owned(),

@@ -9,7 +9,7 @@ use super::STAGE;
 use super::seats::Place;
 use crate::domain::session::Failure;
 use crate::system::failure::directory;
-use crate::system::process::{Process, Program, find};
+use crate::system::process::{Process, Program, beside, find};
 use crate::system::readiness::file_says;
 use crate::system::settings::Settings;
 
@@ -100,6 +100,7 @@ pub(super) async fn start(
         arguments,
         environment: vec![("PATH".into(), settings.path.clone().into())],
         session: place.session,
+        records: beside(&place.log),
         log: place.log.clone(),
         output: None,
         open_files: Some(OPEN_FILES),

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunHost;
 use crate::domain::run::BlockStatus;
+use crate::system::desktop::Directory;
 use crate::system::python::{Fault, Limits, Ran, Task};
 use crate::workflow::host::{BlockEnded, HostError, Job, NewArtifact};
 
@@ -26,6 +27,7 @@ impl RunHost {
         let task = Task {
             session: self.session,
             folder: self.code_folder(&job),
+            records: Directory::of(&self.world.data, self.session).logs(),
             code: code.to_owned(),
             values: job.values,
             devtools: reach.local_devtools(self.session, &pass),

@@ -325,6 +325,7 @@ async fn what_a_killed_server_had_begun_to_start_is_ended_before_it_is_started_a
         arguments: vec!["1000".into()],
         environment: Vec::new(),
         session: world.session,
+        records: world.desktops.directory(world.session).logs(),
         log,
         output: None,
         open_files: None,
