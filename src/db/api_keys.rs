@@ -106,6 +106,30 @@ pub async fn hash_of(
     .await
 }
 
+/// How many ids stand in one query.
+const MOST_AT_ONCE: usize = 500;
+
+/// Of these keys, those that were revoked, or are not there.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn revoked_among(db: &Db, keys: &[ApiKeyId]) -> Result<Vec<ApiKeyId>, DbError> {
+    let mut revoked = Vec::new();
+    for some in keys.chunks(MOST_AT_ONCE) {
+        let ids: Vec<String> = some.iter().map(ApiKeyId::to_string).collect();
+        let valid: Vec<String> = on!(db, read, |c| {
+            let valid = api_keys::table
+                .filter(api_keys::id.eq_any(ids))
+                .filter(api_keys::revoked_at.is_null());
+            Ok(valid.select(api_keys::id).load(c).await?)
+        })
+        .await?;
+        revoked.extend(some.iter().filter(|key| !valid.contains(&key.to_string())));
+    }
+    Ok(revoked)
+}
+
 /// Takes a key's power, for good. Whether it had any; repeating it does no harm.
 ///
 /// # Errors

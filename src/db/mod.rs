@@ -15,6 +15,7 @@
 //!    [`DbError::Unavailable`], and may be.
 
 mod error;
+mod file;
 mod open;
 mod query;
 mod settings;
@@ -56,6 +57,7 @@ use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use tokio::runtime::Handle;
 
 pub use self::error::{DbError, Outage, Reason, Rejection};
+use self::file::File;
 pub use self::open::OpenError;
 pub use self::settings::{DatabaseUrl, Settings};
 pub use self::values::Page;
@@ -64,7 +66,7 @@ use crate::domain::ids::Mint;
 type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
 
 enum Pools {
-    Sqlite { write: Pool<SqliteConn>, read: Pool<SqliteConn> },
+    Sqlite { write: Pool<SqliteConn>, read: Pool<SqliteConn>, file: File },
     Postgres(Pool<AsyncPgConnection>),
 }
 
@@ -82,13 +84,16 @@ pub struct Db {
 }
 
 impl Db {
-    /// Whether the database answers.
+    /// Whether the database answers, and is where it was opened.
     ///
     /// # Errors
     ///
     /// [`DbError::Unavailable`] when it does not.
     pub async fn ping(&self) -> Result<(), DbError> {
         use diesel_async::RunQueryDsl as _;
+        if let Pools::Sqlite { file, .. } = &*self.pools {
+            file.check()?;
+        }
         query::on!(self, read, |c| {
             diesel::sql_query("SELECT 1").execute(c).await?;
             Ok(())
@@ -100,7 +105,7 @@ impl Db {
     /// Every later query is answered with [`DbError::Unavailable`].
     pub fn close(&self) {
         match &*self.pools {
-            Pools::Sqlite { write, read } => {
+            Pools::Sqlite { write, read, .. } => {
                 write.close();
                 read.close();
             }

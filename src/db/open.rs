@@ -27,6 +27,7 @@ use tokio_postgres::NoTls;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 
+use super::file::File;
 use super::{Db, Pools, Settings, SqliteConn, tls};
 use crate::domain::ids::Mint;
 
@@ -130,7 +131,7 @@ async fn sqlite(settings: &Settings, path: PathBuf) -> Result<Pools, OpenError> 
         .mode(0o600)
         .open(&path)
         .and_then(|file| file.metadata());
-    file.map_err(|source| OpenError::File { path: path.clone(), source })?;
+    let known = file.map_err(|source| OpenError::File { path: path.clone(), source })?;
     let Some(name) = path.to_str().map(str::to_owned) else {
         return Err(OpenError::Url { cause: "the path of the file is not UTF-8".to_owned() });
     };
@@ -167,6 +168,7 @@ async fn sqlite(settings: &Settings, path: PathBuf) -> Result<Pools, OpenError> 
     Ok(Pools::Sqlite {
         write: pool(writer, 1, settings)?,
         read: pool(reader, settings.sqlite_readers.get(), settings)?,
+        file: File::new(path, &known),
     })
 }
 

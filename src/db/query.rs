@@ -37,7 +37,8 @@ macro_rules! on {
     ($db:expr, $which:ident, |$c:ident| $body:expr) => {
         $db.run(move |pools, patience| async move {
             match &*pools {
-                $crate::db::Pools::Sqlite { $which: pool, .. } => {
+                $crate::db::Pools::Sqlite { $which: pool, file, .. } => {
+                    $crate::db::query::in_place!($which, file);
                     $crate::db::query::within!(pool, patience, $crate::db::SqliteConn, |$c| $body)
                 }
                 $crate::db::Pools::Postgres(pool) => {
@@ -50,6 +51,16 @@ macro_rules! on {
                 }
             }
         })
+    };
+}
+
+/// What is written to a file that is not there any more would be lost.
+macro_rules! in_place {
+    (read, $file:ident) => {
+        let _ = $file;
+    };
+    (write, $file:ident) => {
+        $file.check()?
     };
 }
 
@@ -72,4 +83,4 @@ macro_rules! within {
     }};
 }
 
-pub(super) use {on, within};
+pub(super) use {in_place, on, within};

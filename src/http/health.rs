@@ -1,12 +1,17 @@
 //! Whether the server lives, whether it takes new work, and what it is.
 
+use std::time::Duration;
+
 use actix_web::web::{Data, Json, ServiceConfig, get};
 use actix_web::{HttpResponse, http::StatusCode};
 use serde_json::{Value, json};
+use tokio::time::timeout;
+use tracing::warn;
 
 use super::front::Front;
 use super::problem::Problem;
 use super::settings::Streaming;
+use crate::system::desktop::NoRoom;
 
 /// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
@@ -24,13 +29,27 @@ async fn health() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: the database answers, and the server is not stopping.
+/// How long the disk may take to say how much room it has.
+const DISK: Duration = Duration::from_secs(2);
+
+/// `GET /readyz`: the database answers and is where it was, the disk has room, and the server is not
+/// stopping.
 async fn ready(front: Data<Front>) -> Result<Json<Value>, Problem> {
     let stopping = front.world.journal.actors().iter().any(|actor| actor.phase == "draining");
     let reason = match front.db.ping().await {
-        Err(_) => "the database does not answer",
-        Ok(()) if stopping => "the server is stopping",
-        Ok(()) => return Ok(Json(json!({ "status": "ready" }))),
+        Err(cause) => {
+            warn!("not ready: {cause}");
+            "the database does not answer, or is not where it was: see the log".to_owned()
+        }
+        Ok(()) if stopping => "the server is stopping".to_owned(),
+        Ok(()) => match timeout(DISK, front.world.launcher.disk()).await {
+            Ok(Ok(())) => return Ok(Json(json!({ "status": "ready" }))),
+            Ok(Err(NoRoom { available, needed, unit, setting, .. })) => format!(
+                "the disk of the data directory is full: {available} {unit} are free, and {needed} \
+                 must be ({setting})"
+            ),
+            Err(_late) => "the disk of the data directory does not answer".to_owned(),
+        },
     };
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", reason).retryable())
 }

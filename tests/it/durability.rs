@@ -1,6 +1,7 @@
 //! What the server does when what it stands on gives way: the database, the disk, descriptors,
 //! inotify. Each time it says so, sessions run on, and all is as it should be afterwards.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -213,5 +214,34 @@ async fn without_inotify_sessions_come_up_all_the_same() {
     assert!(began.elapsed() < Duration::from_secs(20));
     drop(taken);
     server.client.close(&id).await.ok();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_file_that_was_removed_or_replaced_is_noticed_and_takes_nothing() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    client.get("/readyz").await.ok();
+    let (file, aside) =
+        (server.directory.join("d/greenroom.db"), server.directory.join("d/aside.db"));
+    fs::rename(&file, &aside).unwrap();
+    client.get("/readyz").await.problem(503, "not_ready");
+    client.begin(&id, "ann", 60).await.problem(503, "database_unavailable");
+    fs::copy(&aside, &file).unwrap();
+    client.get("/readyz").await.problem(503, "not_ready");
+    client.begin(&id, "ann", 60).await.problem(503, "database_unavailable");
+    fs::rename(&aside, &file).unwrap();
+    client.get("/readyz").await.ok();
+    client.begin(&id, "ann", 60).await.ok();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_disk_is_full_is_not_ready_and_says_why() {
+    let server = Setup::fakes().set("limits.spare_disk_mib", "1000000000").start().await;
+    let refused = server.client.get("/readyz").await.problem(503, "not_ready");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("disk") && detail.contains("limits.spare_disk_mib"), "{detail}");
     server.stop().await;
 }

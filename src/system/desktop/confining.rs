@@ -79,6 +79,15 @@ impl Desktops {
         Box::pin(async move { measured.await.unwrap_or(Ok(())) })
     }
 
+    /// Whether the disk has the room that must be free, measured off this thread.
+    pub(super) fn disk_measured(&self) -> BoxFuture<'static, Result<(), NoRoom>> {
+        let desktops = self.clone();
+        let measured = self
+            .runtime()
+            .spawn_blocking(move || limits::disk(&desktops.0.limits, &desktops.0.data));
+        Box::pin(async move { measured.await.unwrap_or(Ok(())) })
+    }
+
     /// What the programs of a session use, where it has a control group.
     pub(super) fn used_by(&self, session: SessionId) -> Option<Usage> {
         self.0.subtree.as_ref()?;

@@ -220,6 +220,10 @@ impl Launch for Desktops {
         self.downloads_of(session)
     }
 
+    fn disk(&self) -> BoxFuture<'static, Result<(), NoRoom>> {
+        self.disk_measured()
+    }
+
     fn usage(&self, session: SessionId) -> Option<Usage> {
         self.used_by(session)
     }

@@ -94,6 +94,11 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
         Downloads::none()
     }
 
+    /// Whether the disk of the data directory has the room that must be free.
+    fn disk(&self) -> BoxFuture<'static, Result<(), NoRoom>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// What the programs of a session use, where the machine counts that.
     fn usage(&self, _session: SessionId) -> Option<Usage> {
         None

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use group::{Group, Usage};
-pub use room::{NoRoom, room};
+pub use room::{NoRoom, disk, room};
 pub use subtree::{Subtree, Unlimited};
 
 /// The file in the data directory that names the control group below which those of sessions are.

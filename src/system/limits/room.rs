@@ -41,9 +41,7 @@ pub fn room(settings: &Settings, data: &Path, coming: u64) -> Result<(), NoRoom>
     let setting = "limits.spare_shared_memory_mib";
     mebibytes("/dev/shm", free, settings.spare_shared_memory_mib, setting)?;
 
-    let free = space(data).map(|space| space.free);
-    let what = data.display().to_string();
-    mebibytes(&what, free, settings.spare_disk_mib, "limits.spare_disk_mib")?;
+    disk(settings, data)?;
 
     let needed = OPEN_FILES.saturating_mul(coming).saturating_add(settings.spare_open_files);
     match free_descriptors() {
@@ -56,6 +54,13 @@ pub fn room(settings: &Settings, data: &Path, coming: u64) -> Result<(), NoRoom>
         }),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Measures whether the file system of the data directory has the room that must be free.
+pub fn disk(settings: &Settings, data: &Path) -> Result<(), NoRoom> {
+    let free = space(data).map(|space| space.free);
+    let what = data.display().to_string();
+    mebibytes(&what, free, settings.spare_disk_mib, "limits.spare_disk_mib")
 }
 
 /// What cannot be measured is taken to suffice.
