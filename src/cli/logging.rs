@@ -16,15 +16,18 @@ pub enum Format {
     Json,
 }
 
-/// What is written unless GREENROOM_LOG says otherwise. The HTTP server tells of its threads, which
-/// is nobody's concern.
-const USUAL_FILTER: &str = "info,actix_server=warn";
+/// What is written unless GREENROOM_LOG says otherwise.
+const USUAL_FILTER: &str = "info";
+
+/// What is left out whatever the filter says, unless it names these itself: the HTTP server reports
+/// its threads, which concern nobody, and as errors what clients send that is not HTTP.
+const LEFT_OUT: &str = "actix_server=warn,actix_http=off";
 
 /// Sends the log lines of this process to standard error from now on. `filter` is written as
 /// `tracing-subscriber` has it (`info,greenroom::actors=debug`); without it, `info`, with the HTTP server's own lines from `warn` up.
 pub fn start(format: Format, filter: Option<&str>) -> anyhow::Result<()> {
     let filter = filter.unwrap_or(USUAL_FILTER);
-    let filter = EnvFilter::try_new(filter)
+    let filter = EnvFilter::try_new(format!("{LEFT_OUT},{filter}"))
         .with_context(|| format!("GREENROOM_LOG: `{filter}` is not a filter such as `info`"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match format {

@@ -91,7 +91,7 @@ pub async fn identify(
     let mut answer = match outcome {
         Ok(answer) => answer.map_into_boxed_body(),
         Err(cause) => {
-            warn!("{method} {target} failed outside its handler: {cause}");
+            warn!("{:.32} {target} failed outside its handler: {cause}", method.as_str());
             return Err(cause);
         }
     };
@@ -114,7 +114,8 @@ fn log(method: &Method, target: &str, answer: &ServiceResponse, began: Instant) 
     let millis = began.elapsed().as_secs_f64() * 1000.0;
     let code = answer.response().extensions().get::<Code>().map(|code| format!(" {}", code.0));
     let code = code.unwrap_or_default();
-    let line = format_args!("{method} {target} {}{code} in {millis:.1} ms", status.as_u16());
+    let (method_name, status_code) = (method.as_str(), status.as_u16());
+    let line = format_args!("{method_name:.32} {target} {status_code}{code} in {millis:.1} ms");
     let only_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
         warn!("{line}");
@@ -125,8 +126,22 @@ fn log(method: &Method, target: &str, answer: &ServiceResponse, began: Instant) 
     }
 }
 
-/// Path and query without the secrets that a query may carry.
+/// The most of a path and a query that stands in a log line, in bytes.
+const LONGEST_TARGET: usize = 1024;
+
+/// Path and query without the secrets that a query may carry, cut where they are long.
 fn shown_target(path: &str, query: &str) -> String {
+    let mut shown = whole_target(path, query);
+    if shown.len() > LONGEST_TARGET {
+        let left_out = shown.len() - LONGEST_TARGET;
+        let end = (0..=LONGEST_TARGET).rfind(|end| shown.is_char_boundary(*end));
+        shown.truncate(end.unwrap_or_default());
+        shown.push_str(&format!("… ({left_out} bytes more)"));
+    }
+    shown
+}
+
+fn whole_target(path: &str, query: &str) -> String {
     if query.is_empty() {
         return path.to_owned();
     }
@@ -154,5 +169,12 @@ mod tests {
             assert!(shown.starts_with("/v1/stream?a=1&") && shown.ends_with("&b=2"), "{shown}");
         }
         assert_eq!(shown_target("/v1/runs", "page=2"), "/v1/runs?page=2");
+    }
+
+    #[test]
+    fn a_long_path_is_no_long_line() {
+        let shown = shown_target(&format!("/{}", "ä".repeat(30_000)), "token=s3cret");
+        assert!(shown.len() < LONGEST_TARGET + 64, "{}", shown.len());
+        assert!(shown.ends_with("bytes more)") && !shown.contains("s3cret"), "{shown}");
     }
 }

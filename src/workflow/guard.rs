@@ -125,23 +125,50 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
+/// The ranges of IANA's IPv4 special-purpose address registry, and of multicast, as first address
+/// and length of the prefix. Those that the registry calls globally reachable are refused as well:
+/// no web server is behind an anycast address of a protocol.
+const SPECIAL_V4: &[([u8; 4], u32)] = &[
+    ([0, 0, 0, 0], 8),       // "This network".
+    ([10, 0, 0, 0], 8),      // Private.
+    ([100, 64, 0, 0], 10),   // Shared by the customers of a provider.
+    ([127, 0, 0, 0], 8),     // Loopback.
+    ([169, 254, 0, 0], 16),  // Link-local.
+    ([172, 16, 0, 0], 12),   // Private.
+    ([192, 0, 0, 0], 24),    // Protocol assignments.
+    ([192, 0, 2, 0], 24),    // Documentation.
+    ([192, 31, 196, 0], 24), // AS112.
+    ([192, 52, 193, 0], 24), // AMT.
+    ([192, 88, 99, 0], 24),  // 6to4 relays, which are no more.
+    ([192, 168, 0, 0], 16),  // Private.
+    ([192, 175, 48, 0], 24), // AS112.
+    ([198, 18, 0, 0], 15),   // Benchmarks.
+    ([198, 51, 100, 0], 24), // Documentation.
+    ([203, 0, 113, 0], 24),  // Documentation.
+    ([224, 0, 0, 0], 4),     // Multicast.
+    ([240, 0, 0, 0], 4),     // Reserved, and broadcast.
+];
+
+/// The same for IPv6, as far as the ranges are within 2000::/3: nothing else is given out, but for
+/// translated addresses, which are judged by the address within.
+const SPECIAL_V6: &[([u16; 8], u32)] = &[
+    ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), // Protocol assignments, Teredo, ORCHID among them.
+    ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), // Documentation.
+    ([0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0], 48), // AS112.
+    ([0x3ffe, 0, 0, 0, 0, 0, 0, 0], 16), // The 6bone, which is no more.
+    ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), // Documentation.
+];
+
 fn v4_is_public(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let refused = address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_multicast()
-        || address.is_documentation()
-        || a == 0
-        || a >= 240
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 198 && (b == 18 || b == 19));
-    !refused
+    let address = u32::from(address);
+    !SPECIAL_V4.iter().any(|(first, length)| {
+        let differs = address ^ u32::from(Ipv4Addr::from(*first));
+        differs.leading_zeros() >= *length
+    })
 }
 
 fn v6_is_public(address: Ipv6Addr) -> bool {
-    let [first, second, .., seventh, eighth] = address.segments();
+    let [first, second, third, _, _, _, seventh, eighth] = address.segments();
     let embedded = |high: u16, low: u16| {
         let [a, b] = high.to_be_bytes();
         let [c, d] = low.to_be_bytes();
@@ -150,14 +177,17 @@ fn v6_is_public(address: Ipv6Addr) -> bool {
     if let Some(mapped) = address.to_ipv4_mapped() {
         return v4_is_public(mapped);
     }
-    if first == 0x64 && second == 0xff9b {
-        return embedded(seventh, eighth); // NAT64, RFC 6052.
+    if address.segments().starts_with(&[0x64, 0xff9b, 0, 0, 0, 0]) {
+        return embedded(seventh, eighth); // NAT64, RFC 6052. That of RFC 8215 is local.
     }
     if first == 0x2002 {
-        return embedded(second, address.segments().into_iter().nth(2).unwrap_or(0)); // 6to4.
+        return embedded(second, third); // 6to4.
     }
-    // Only 2000::/3 is given out at all; 2001:db8::/32 is documentation, 2001::/32 is Teredo.
-    first & 0xe000 == 0x2000 && !(first == 0x2001 && (second == 0xdb8 || second == 0))
+    let bits = u128::from(address);
+    let is_special = SPECIAL_V6.iter().any(|(first, length)| {
+        (bits ^ u128::from(Ipv6Addr::from(*first))).leading_zeros() >= *length
+    });
+    first & 0xe000 == 0x2000 && !is_special
 }
 
 #[cfg(test)]
@@ -175,6 +205,13 @@ mod tests {
         check("https://example.com/a?b", true);
         check("http://93.184.216.34:8080/", true);
         check("http://[2606:2800:220:1::1]/", true);
+        check("http://[2001:4860:4860::8888]/", true);
+        check("http://[64:ff9b::5db8:d822]/", true);
+        check("http://[2002:5db8:d822::]/", true);
+        check("http://192.88.98.1/", true);
+        check("http://100.128.0.1/", true);
+        check("http://172.32.0.1/", true);
+        check("http://198.20.0.1/", true);
         for url in [
             "ftp://example.com/",
             "file:///etc/passwd",
@@ -191,6 +228,33 @@ mod tests {
             "http://169.254.169.254/latest/meta-data",
             "http://100.64.0.1/",
             "http://224.0.0.1/",
+            "http://0.1.2.3/",
+            "http://127.255.255.254/",
+            "http://172.16.0.1/",
+            "http://192.0.0.8/",
+            "http://192.0.2.1/",
+            "http://192.31.196.1/",
+            "http://192.52.193.1/",
+            "http://192.88.99.1/",
+            "http://192.175.48.1/",
+            "http://198.19.255.255/",
+            "http://198.51.100.1/",
+            "http://203.0.113.1/",
+            "http://255.255.255.255/",
+            "http://[100::1]/",
+            "http://[64:ff9b:1::5db8:d822]/",
+            "http://[2001::1]/",
+            "http://[2001:2::1]/",
+            "http://[2001:20::1]/",
+            "http://[2001:1ff::1]/",
+            "http://[2001:db8::1]/",
+            "http://[2620:4f:8000::1]/",
+            "http://[3fff::1]/",
+            "http://[5f00::1]/",
+            "http://[fec0::1]/",
+            "http://[ff02::1]/",
+            "http://[::127.0.0.1]/",
+            "http://[2002:c058:6301::]/",
             "http://[::1]/",
             "http://[::]/",
             "http://[::ffff:127.0.0.1]/",
