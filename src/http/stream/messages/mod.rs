@@ -48,6 +48,8 @@ const LONGEST: usize = 6 << 20;
 const LARGEST_PICTURE: usize = 5 << 20;
 /// How many messages of a viewer may wait to be acted on.
 const WAITING: usize = 32;
+/// How many messages may wait for a viewer to take them; the longest has a picture.
+const UNSENT: usize = 4;
 /// How often the tabs are listed: no event tells of another title or of another tab in view.
 const TABS_EVERY: Duration = Duration::from_secs(2);
 
@@ -112,7 +114,7 @@ impl Channel {
         let (session, stream) = socket.into_parts();
         let mut stream = stream.max_frame_size(LONGEST).aggregate_continuations();
         stream = stream.max_continuation_size(LONGEST);
-        let (say, mut said) = mpsc::channel::<Value>(WAITING);
+        let (say, mut said) = mpsc::channel::<Value>(UNSENT);
         let (act, wanted) = mpsc::channel(WAITING);
         let heard = Cell::new(Instant::now());
         let incoming = (&mut stream, session.clone());
@@ -135,7 +137,7 @@ impl Channel {
                 &self.front,
                 &self.connected.ended,
                 &self.connected.out,
-                self.visitor.until,
+                &self.visitor,
             ) => close,
             close = sending => close,
             close = self.listen(incoming, &act, &say, &heard) => close,
@@ -161,7 +163,7 @@ impl Channel {
     async fn listen(
         &self,
         (stream, mut session): (&mut AggregatedMessageStream, actix_ws::Session),
-        act: &mpsc::Sender<Said>,
+        act: &mpsc::Sender<(Said, usize)>,
         say: &mpsc::Sender<Value>,
         heard: &Cell<Instant>,
     ) -> Close {
@@ -208,8 +210,9 @@ impl Channel {
                 }
                 continue;
             }
-            if act.try_send(said).is_ok() {
-                self.lane.begins();
+            let size = text.len();
+            if self.lane.has_room(size) && act.try_send((said, size)).is_ok() {
+                self.lane.begins(size);
             } else {
                 let busy = "too many messages wait to be acted on";
                 let _ = say.send(error(&kind, busy)).await;
@@ -300,14 +303,18 @@ impl Channel {
     }
 
     /// Does what the viewer says, one after the other.
-    async fn act(&self, mut wanted: mpsc::Receiver<Said>, say: &mpsc::Sender<Value>) -> Close {
-        while let Some(said) = wanted.recv().await {
+    async fn act(
+        &self,
+        mut wanted: mpsc::Receiver<(Said, usize)>,
+        say: &mpsc::Sender<Value>,
+    ) -> Close {
+        while let Some((said, size)) = wanted.recv().await {
             let kind = said.kind.clone();
             let done = tokio::select! {
                 done = self.done(said) => done,
                 () = self.lane.called_off() => Err("control was handed back".to_owned()),
             };
-            self.lane.ended();
+            self.lane.ended(size);
             let answer = match done {
                 Ok(None) => continue,
                 Ok(Some(answer)) => answer,
