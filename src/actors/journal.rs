@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
 use dashmap::DashMap;
@@ -17,7 +17,9 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
+use tracing::error;
 
 use super::clock::Clock;
 use crate::domain::audit::AuditEvent;
@@ -295,6 +297,10 @@ pub struct Capacity {
     pub actor: usize,
 }
 
+/// How many audit events may wait to be stored, while the database is away. More are lost, which
+/// the log says.
+const MOST_UNAUDITED: usize = 50_000;
+
 /// The record of every message.
 #[derive(Debug)]
 pub struct Journal {
@@ -304,7 +310,9 @@ pub struct Journal {
     mint: Mint,
     ring: Mutex<VecDeque<Arc<Record>>>,
     actors: DashMap<Name, Arc<ActorLog>>,
-    audit: mpsc::UnboundedSender<AuditEvent>,
+    audit: mpsc::Sender<AuditEvent>,
+    /// How many audit events were lost, because too many waited to be stored.
+    unaudited: AtomicU64,
 }
 
 impl Journal {
@@ -313,8 +321,8 @@ impl Journal {
         clock: Clock,
         mint: Mint,
         capacity: Capacity,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<AuditEvent>) {
-        let (audit, trail) = mpsc::unbounded_channel();
+    ) -> (Arc<Self>, mpsc::Receiver<AuditEvent>) {
+        let (audit, trail) = mpsc::channel(MOST_UNAUDITED);
         let journal = Self {
             clock,
             capacity,
@@ -323,6 +331,7 @@ impl Journal {
             ring: Mutex::default(),
             actors: DashMap::new(),
             audit,
+            unaudited: AtomicU64::new(0),
         };
         (Arc::new(journal), trail)
     }
@@ -436,7 +445,16 @@ impl Journal {
             summary,
             at: record.enqueued_at,
         };
-        let _ = self.audit.send(event); // At the very end of the server nobody listens.
+        match self.audit.try_send(event) {
+            // At the very end of the server nobody listens.
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(_)) => {
+                let lost = self.unaudited.fetch_add(1, Ordering::Relaxed) + 1;
+                if lost.is_power_of_two() {
+                    error!("{lost} audit events are lost: the database does not take them");
+                }
+            }
+        }
     }
 }
 

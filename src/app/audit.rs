@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 use tracing::{error, warn};
 
 use super::Task;
@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 const TRIES: usize = 30;
 
 /// Writes what the journal gives, until the journal is gone.
-pub(super) fn start(store: Arc<dyn Store>, mut trail: UnboundedReceiver<AuditEvent>) -> Task {
+pub(super) fn start(store: Arc<dyn Store>, mut trail: Receiver<AuditEvent>) -> Task {
     tokio::spawn(async move {
         let mut events = Vec::new();
         while trail.recv_many(&mut events, MOST).await > 0 {

@@ -9,7 +9,7 @@ use tracing::{debug, error, warn};
 use super::Task;
 use crate::actors::clock::Clock;
 use crate::actors::events::{Settings, Untold};
-use crate::db::{Db, DbError, events};
+use crate::db::{Db, DbError, events, idempotency};
 use crate::domain::event::NewEvent;
 use crate::domain::ids::OrganizationId;
 
@@ -24,6 +24,9 @@ const CONFLICTS: u32 = 3;
 
 /// How often old events are forgotten at most, while there are new ones.
 const FORGET: Duration = Duration::from_secs(10 * 60);
+
+/// How long the answer to a request is kept under its idempotency key.
+const KEYS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Stores what is told, in its order, until nobody is left to tell anything.
 pub(super) fn start(db: Db, clock: Clock, settings: Settings, mut untold: Untold) -> Task {
@@ -99,5 +102,10 @@ async fn forget(db: &Db, clock: Clock, settings: Settings) {
         Ok(0) => {}
         Ok(count) => debug!("{count} old events are forgotten"),
         Err(cause) => warn!("old events are not forgotten yet: {cause}"),
+    }
+    match idempotency::expire(db, clock.now() - KEYS).await {
+        Ok(0) => {}
+        Ok(count) => debug!("{count} old idempotency keys are forgotten"),
+        Err(cause) => warn!("old idempotency keys are not forgotten yet: {cause}"),
     }
 }

@@ -139,7 +139,7 @@ impl Ask for Pause {
 #[derive(Debug)]
 pub(super) struct AwaitAgent {
     pub block: BlockRunId,
-    pub said: mpsc::UnboundedSender<Said>,
+    pub said: mpsc::Sender<Said>,
 }
 
 impl Ask for AwaitAgent {

@@ -137,7 +137,7 @@ pub struct Run {
     /// Whom to tell that a person let it go on.
     paused: Option<oneshot::Sender<()>>,
     /// The block that an agent executes, and who hears what it says.
-    agent: Option<(BlockRunId, mpsc::UnboundedSender<Said>)>,
+    agent: Option<(BlockRunId, mpsc::Sender<Said>)>,
     heartbeat: Option<SpawnHandle>,
     /// Its turn in its lane, until it has ended.
     turn: Option<LaneTurn>,

@@ -127,7 +127,15 @@ impl Handle<AgentSays> for Run {
                 record.output = Some(serde_json::json!({ "progress": said.progress }));
             }
         }
-        let heard = hears.send(said).map_err(|_gone| RunError::Ending { status });
+        let goes_on = said.status == SaidStatus::Running;
+        let said = super::Said { progress: Value::Null, ..said };
+        // What waits to be heard already says that the agent goes on: the last place is kept for
+        // the end.
+        let heard = if goes_on && !hears.is_closed() && hears.capacity() <= 1 {
+            Ok(())
+        } else {
+            hears.try_send(said).map_err(|_gone| RunError::Ending { status })
+        };
         self.publish();
         answered(heard)
     }

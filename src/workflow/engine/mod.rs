@@ -60,6 +60,8 @@ pub struct Settings {
     pub most_steps: usize,
     /// A longer answer to a request, or file, is refused; in bytes.
     pub most_bytes: usize,
+    /// A block is refused whose output would make the outputs of the run larger; in bytes of JSON.
+    pub most_output_bytes: usize,
     /// Where requests may go.
     pub guard: guard::Settings,
     /// The mail server.
@@ -78,6 +80,7 @@ impl Default for Settings {
             most_iterations: 1000,
             most_steps: 50,
             most_bytes: 32 << 20,
+            most_output_bytes: 64 << 20,
             guard: guard::Settings::default(),
             smtp: None,
         }

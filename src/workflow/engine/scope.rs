@@ -34,6 +34,8 @@ pub(super) struct Scope {
     /// The loops around the block under way, outermost first.
     pub(super) iterations: Vec<Iteration>,
     run: String,
+    /// The size of all that blocks gave, in bytes of JSON.
+    given: usize,
     recorded: u64,
     recorded_at: HashMap<String, u64>,
 }
@@ -62,9 +64,24 @@ impl Scope {
             extracted: Vec::new(),
             iterations: Vec::new(),
             run: plan.run.to_string(),
+            given: 0,
             recorded: 0,
             recorded_at: HashMap::new(),
         }
+    }
+
+    /// Counts what a block gave, if all that was given stays within `most` bytes.
+    pub(super) fn has_room<'a>(
+        &mut self,
+        values: impl IntoIterator<Item = &'a Value>,
+        most: usize,
+    ) -> bool {
+        let more: usize = values.into_iter().map(size).sum();
+        let given = self.given.saturating_add(more);
+        if given <= most {
+            self.given = given;
+        }
+        given <= most
     }
 
     /// Records what a block gave.
@@ -132,6 +149,26 @@ impl Scope {
     /// For rendering.
     pub(super) fn names(&self) -> Names {
         Names::new(&self.values())
+    }
+}
+
+/// The size of a value, in bytes of JSON.
+fn size(value: &Value) -> usize {
+    struct Counter(usize);
+    impl std::io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    match serde_json::to_writer(&mut counter, value) {
+        Ok(()) => counter.0,
+        Err(_) => usize::MAX, // Not a value of JSON.
     }
 }
 

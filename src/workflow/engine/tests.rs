@@ -283,3 +283,16 @@ async fn a_person_lets_the_run_go_on_or_the_time_is_over() {
     let outcome = execute(plan, stage.host(), CancellationToken::new()).await;
     check(&outcome, RunStatus::Completed, None);
 }
+
+#[tokio::test]
+async fn the_outputs_of_a_run_together_are_bounded_also_those_of_a_loop() {
+    let blocks = json!([{
+        "block_type": "for_loop", "label": "each", "loop_variable_reference": "{{ range(100)|list }}",
+        "loop_blocks": [yes("inner")],
+    }]);
+    let mut plan = block_plan(blocks, json!({}));
+    plan.settings.most_output_bytes = 10 * r#"{"success":true}"#.len();
+    let (outcome, log) = run(plan).await;
+    check(&outcome, RunStatus::Failed, Some(("outputs_too_large", "inner")));
+    assert_eq!(order(&log).len(), 1 + 11, "{log:?}");
+}

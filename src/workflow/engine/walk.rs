@@ -166,6 +166,14 @@ impl Engine {
             let message = format!("the output is nested more than {DEEPEST_OUTPUT} deep");
             end = End::failed("output_too_deep", message);
         }
+
+        // What loops give was counted within them.
+        let given = end.output.iter().chain(&end.extracted);
+        let most = self.plan.settings.most_output_bytes;
+        if block.body.is_empty() && !self.scope.has_room(given, most) {
+            let message = format!("the outputs of the run would be larger than {most} bytes");
+            end = End::failed("outputs_too_large", message);
+        }
         if let Some(failure) = &mut end.failure {
             failure.stage.get_or_insert_with(|| block.label.clone());
             if failure.code == TEMPLATE_INVALID {

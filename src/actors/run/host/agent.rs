@@ -36,6 +36,9 @@ impl Drop for Stopping {
     }
 }
 
+/// How many messages of an agent may wait to be heard, while a person has control.
+const UNHEARD: usize = 16;
+
 impl RunHost {
     /// The agent, if one is configured.
     fn agent(&self) -> Option<Arc<Agent>> {
@@ -55,7 +58,7 @@ impl RunHost {
                         that need none, such as click, fill and extract";
             return Ok(BlockEnded::failed("agent_not_configured", message, Some(hint)));
         };
-        let (said, mut hears) = mpsc::unbounded_channel();
+        let (said, mut hears) = mpsc::channel(UNHEARD);
         let awaited = self.run.ask(AwaitAgent { block: job.block, said }).await;
         awaited.map_err(RunError::from).flatten().map_err(|cause| refused(&cause))?;
 
@@ -98,7 +101,7 @@ impl RunHost {
 /// The end of the block, as the agent says it or as its time is over. While a person has control, an
 /// agent can do nothing, and its time stands still.
 async fn heard<F: Future<Output = bool>>(
-    hears: &mut mpsc::UnboundedReceiver<Said>,
+    hears: &mut mpsc::Receiver<Said>,
     silence: Duration,
     most: Duration,
     gave_way: impl Fn() -> F,
@@ -166,13 +169,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_agent_that_goes_on_is_waited_for_and_one_that_says_nothing_is_not() {
         let (silence, most) = (Duration::from_secs(10), Duration::from_secs(60));
-        let (agent, mut hears) = mpsc::unbounded_channel();
+        let (agent, mut hears) = mpsc::channel(UNHEARD);
         let speaks = async {
             for _ in 0..4 {
                 sleep(Duration::from_secs(9)).await;
-                agent.send(said(SaidStatus::Running, Value::Null)).unwrap();
+                agent.send(said(SaidStatus::Running, Value::Null)).await.unwrap();
             }
-            agent.send(said(SaidStatus::Completed, json!(["a"]))).unwrap();
+            agent.send(said(SaidStatus::Completed, json!(["a"]))).await.unwrap();
         };
         let (end, ()) = tokio::join!(heard(&mut hears, silence, most, || ready(false)), speaks);
         assert_eq!(end.status, BlockStatus::Completed);
