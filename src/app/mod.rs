@@ -16,7 +16,9 @@ mod stopping;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use actix::Arbiter;
 use actix_web::web::Data;
@@ -169,6 +171,24 @@ pub async fn ledger(settings: &Settings) -> anyhow::Result<Ledger> {
     Ok(Ledger::new(db, node, desktops, data.join("artifacts")))
 }
 
+/// How long the head of a request may take to arrive.
+const HEADERS: Duration = Duration::from_secs(10);
+
+/// How long a connection that is closed may take to be so.
+const DISCONNECT: Duration = Duration::from_secs(5);
+
+/// How many connections may be open at once: what is set, within the files that may be open.
+fn connections(settings: &http::Settings) -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    let most = settings.max_connections.min(files / 4).max(8);
+    if most < settings.max_connections {
+        let set = settings.max_connections;
+        info!("{most} connections may be open and not {set}: the server may open {files} files");
+    }
+    most
+}
+
 fn listen(
     settings: &Settings,
     world: &Arc<World>,
@@ -207,10 +227,18 @@ fn listen(
     actix::spawn(http::debug_sessions::sweep(front.clone()));
     actix::spawn(http::webhooks::deliver(front.clone()));
     let shared = settings.http.clone();
+    let bodies = http::body::Bodies::new(&shared);
+    // Each worker has its own share of the connections.
+    let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let connections = connections(&settings.http);
     let server = HttpServer::new(move || {
-        http::application(&shared).app_data(front.clone()).configure(http::routes)
+        http::application(&shared, &bodies).app_data(front.clone()).configure(http::routes)
     })
     .disable_signals()
+    .workers(workers)
+    .max_connections(connections.div_ceil(workers))
+    .client_request_timeout(HEADERS)
+    .client_disconnect_timeout(DISCONNECT)
     .on_connect(http::bridge::remember)
     .shutdown_timeout(5)
     .tcp_nodelay(true)

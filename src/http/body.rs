@@ -4,6 +4,8 @@
 
 use std::future::{Ready, ready};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 use std::vec;
 
 use actix_web::dev::{Decompress, Payload};
@@ -15,6 +17,8 @@ use serde::de::DeserializeOwned;
 use serde::de::value::{Error as QueryError, MapDeserializer};
 use serde_json::{Value, json};
 use serde_path_to_error::{Path, Segment};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 
 use super::caller::Caller;
 use super::front::Front;
@@ -26,14 +30,85 @@ use crate::domain::ids::Id;
 /// The last page of a list that may be asked for.
 pub const LAST_PAGE: u32 = 1_000_000;
 
-/// How large a body may be, in bytes after decompression; kept as application data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BodyLimit(pub usize);
+/// Bodies up to this size are read whatever else is being read.
+const SMALL: usize = 64 * 1024;
 
-impl Default for BodyLimit {
-    fn default() -> Self {
-        Self(super::Settings::default().max_body_bytes)
+/// The unit in which room for bodies is counted, in bytes.
+const UNIT: usize = 1024;
+
+/// How large a body may be, in bytes after decompression, how long it may take to arrive, and how
+/// much of all bodies together may be held while they arrive. Kept as application data; clones
+/// share the room.
+#[derive(Debug, Clone)]
+pub struct Bodies {
+    most: usize,
+    time: Duration,
+    room: Arc<Semaphore>,
+}
+
+impl Bodies {
+    /// With the bounds of these settings.
+    pub fn new(settings: &super::Settings) -> Self {
+        let room = settings.max_bodies_bytes.max(settings.max_body_bytes);
+        Self {
+            most: settings.max_body_bytes,
+            time: Duration::from_secs(settings.body_seconds),
+            room: Arc::new(Semaphore::new(room.div_ceil(UNIT).min(Semaphore::MAX_PERMITS))),
+        }
     }
+
+    fn of(request: &HttpRequest) -> Self {
+        let given = request.app_data::<Self>().cloned();
+        given.unwrap_or_else(|| Self::new(&super::Settings::default()))
+    }
+
+    async fn collect(&self, mut stream: Decompress<Payload>) -> Result<Vec<u8>, Problem> {
+        let late = Instant::now() + self.time;
+        let mut bytes = Vec::new();
+        let mut room: Option<SemaphorePermit<'_>> = None;
+        loop {
+            let chunk = match timeout_at(late, stream.next()).await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => return Ok(bytes),
+                Err(_late) => return Err(self.too_slow()),
+            };
+            let chunk: Bytes = chunk.map_err(|cause| {
+                let detail = format!("the body could not be read: {cause}");
+                Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", detail)
+            })?;
+            let size = bytes.len().saturating_add(chunk.len());
+            if size > self.most {
+                let most = self.most;
+                let detail = format!("the body is larger than {most} bytes (http.max_body_bytes)");
+                let status = StatusCode::PAYLOAD_TOO_LARGE;
+                return Err(Problem::new(status, "body_too_large", detail).closing());
+            }
+            if size > SMALL {
+                let held = room.as_ref().map_or(0, SemaphorePermit::num_permits);
+                let more = size.div_ceil(UNIT).saturating_sub(held);
+                let more = u32::try_from(more).unwrap_or(u32::MAX);
+                let more = self.room.try_acquire_many(more).map_err(|_full| no_room())?;
+                match &mut room {
+                    Some(room) => room.merge(more),
+                    None => room = Some(more),
+                }
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+
+    fn too_slow(&self) -> Problem {
+        let seconds = self.time.as_secs();
+        let detail = format!("the body did not arrive within {seconds} s (http.body_seconds)");
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail).closing()
+    }
+}
+
+fn no_room() -> Problem {
+    let detail = "too much of other bodies is being received (http.max_bodies_bytes): try again";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_bodies", detail)
+        .retry_after(Duration::from_secs(1))
+        .closing()
 }
 
 /// A JSON body, whatever the request says its content type is.
@@ -49,11 +124,11 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let limit = request.app_data::<BodyLimit>().copied().unwrap_or_default();
+        let bodies = Bodies::of(request);
         let stream = Decompress::from_headers(payload.take(), request.headers());
         let request = request.clone();
         Box::pin(async move {
-            let read = collect(stream, limit).await.and_then(|bytes| parse(&bytes));
+            let read = bodies.collect(stream).await.and_then(|bytes| parse(&bytes));
             match read {
                 Ok(body) => Ok(Self(body)),
                 Err(problem) => Err(unless_refused(&request, problem).await),
@@ -71,9 +146,9 @@ impl FromRequest for RawBody {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let limit = request.app_data::<BodyLimit>().copied().unwrap_or_default();
+        let bodies = Bodies::of(request);
         let stream = Decompress::from_headers(payload.take(), request.headers());
-        Box::pin(async move { collect(stream, limit).await.map(Self) })
+        Box::pin(async move { bodies.collect(stream).await.map(Self) })
     }
 }
 
@@ -84,22 +159,6 @@ async fn unless_refused(request: &HttpRequest, problem: Problem) -> Problem {
         return problem; // An application without callers.
     }
     Caller::extract(request).await.err().unwrap_or(problem)
-}
-
-async fn collect(mut stream: Decompress<Payload>, limit: BodyLimit) -> Result<Vec<u8>, Problem> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = stream.next().await {
-        let chunk: Bytes = chunk.map_err(|cause| {
-            let detail = format!("the body could not be read: {cause}");
-            Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", detail)
-        })?;
-        if bytes.len().saturating_add(chunk.len()) > limit.0 {
-            let detail = format!("the body is larger than {} bytes (http.max_body_bytes)", limit.0);
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
 }
 
 /// Reads JSON as [`Body`] does, for handlers that have the bytes already.

@@ -73,6 +73,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
 /// the path is rewritten.
 pub fn application(
     settings: &Settings,
+    bodies: &body::Bodies,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -83,8 +84,8 @@ pub fn application(
     > + use<>,
 > {
     App::new()
-        .app_data(body::BodyLimit(settings.max_body_bytes))
         .app_data(web::Data::new(outside::TrustedProxies(settings.trusted_proxies.clone())))
+        .app_data(bodies.clone())
         .app_data(web::PayloadConfig::new(settings.max_body_bytes))
         .configure(pages::routes(settings))
         .default_service(web::to(problem::no_route))

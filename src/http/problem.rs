@@ -38,6 +38,8 @@ pub struct Problem {
     pub extra: Map<String, Value>,
     /// When to try again, at the earliest; rounded up to whole seconds.
     pub retry_after: Option<Duration>,
+    /// True if the connection is closed with the answer: the rest of the request is not read.
+    pub closes: bool,
 }
 
 /// What is wrong, for people.
@@ -82,7 +84,15 @@ impl Problem {
             retryable: false,
             extra: Map::new(),
             retry_after: None,
+            closes: false,
         }
+    }
+
+    /// Closes the connection with the answer.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.closes = true;
+        self
     }
 
     /// 422 `invalid_request`: fields of the request are at fault.
@@ -142,6 +152,9 @@ impl Problem {
         if let Some(wait) = self.retry_after {
             let up = u64::from(wait.subsec_nanos() > 0);
             response.insert_header((RETRY_AFTER, wait.as_secs().saturating_add(up).to_string()));
+        }
+        if self.closes {
+            response.force_close();
         }
         let mut response = response.json(self.body());
         response.extensions_mut().insert(Code(self.code.clone()));

@@ -26,6 +26,14 @@ pub struct Settings {
     pub embed_origins: Vec<String>,
     /// How large a request's body may be, after decompression.
     pub max_body_bytes: usize,
+    /// How long a request's body may take to arrive.
+    pub body_seconds: u64,
+    /// How much of the bodies of all requests together may be held while they arrive, in bytes; what
+    /// is shorter than 64 KiB is not counted. At least `max_body_bytes` in any case.
+    pub max_bodies_bytes: usize,
+    /// How many connections may be open at once. Never more than a quarter of the files that the
+    /// server may open: each may need several.
+    pub max_connections: usize,
     /// How many streams of events may be open at once.
     pub max_event_streams: usize,
     /// What the compatible API's own viewers are told to use: `vnc`, or `cdp` for screencasts and
@@ -88,6 +96,9 @@ impl Default for Settings {
             cors_origins: vec!["*".to_owned()],
             embed_origins: Vec::new(),
             max_body_bytes: 8 * 1024 * 1024,
+            body_seconds: 30,
+            max_bodies_bytes: 64 * 1024 * 1024,
+            max_connections: 4096,
             max_event_streams: 500,
             streaming: Streaming::Vnc,
             refused_chords: Chord::refused_by_default(),
@@ -134,6 +145,14 @@ impl Settings {
         if self.max_body_bytes < 1024 {
             let message = "expected at least 1024 bytes".to_owned();
             wrong.push(Wrong { key: "max_body_bytes", message });
+        }
+        if self.body_seconds == 0 {
+            let message = "expected at least 1".to_owned();
+            wrong.push(Wrong { key: "body_seconds", message });
+        }
+        if self.max_connections == 0 {
+            let message = "expected at least 1".to_owned();
+            wrong.push(Wrong { key: "max_connections", message });
         }
         if self.clipboard_bytes > Clipboard::MOST_BYTES {
             let message = format!("expected at most {}", Clipboard::MOST_BYTES);

@@ -94,7 +94,9 @@ impl Answer {
 }
 
 async fn ask_with(settings: Settings, request: TestRequest) -> Answer {
-    let app = test::init_service(application(&settings).configure(endpoints)).await;
+    let app =
+        test::init_service(application(&settings, &Bodies::new(&settings)).configure(endpoints))
+            .await;
     let answer = test::call_service(&app, request.to_request()).await;
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
     let text = String::from_utf8(test::read_body(answer).await.to_vec()).unwrap();
@@ -307,7 +309,8 @@ async fn a_websocket_answers_with_a_trailing_slash_and_keeps_its_query() {
     }
 
     let server = actix_web::HttpServer::new(|| {
-        application(&Settings::default()).service(web::resource("/ws/{id}").get(socket))
+        application(&Settings::default(), &Bodies::new(&Settings::default()))
+            .service(web::resource("/ws/{id}").get(socket))
     })
     .workers(1)
     .disable_signals()

@@ -15,6 +15,7 @@
 
 mod admin;
 mod architecture;
+mod bounds;
 mod commands;
 mod credentials;
 mod deadlines;
