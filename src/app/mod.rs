@@ -224,6 +224,7 @@ fn listen(
         streams: Arc::new(Semaphore::new(settings.http.max_event_streams)),
         closing: closing.clone(),
     });
+    actix::spawn(front.keys.clone().follow_revocations(closing.clone()));
     actix::spawn(http::debug_sessions::sweep(front.clone()));
     actix::spawn(http::webhooks::deliver(front.clone()));
     let shared = settings.http.clone();

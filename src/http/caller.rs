@@ -11,12 +11,14 @@ use chrono::{DateTime, Utc};
 use dashmap::DashMap;
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::body::parse_query;
 use super::error::ApiError;
 use super::front::Front;
 use super::problem::Problem;
+use super::revocation::{EVERY, InUse, Revocation};
 use super::ui_session::{Claims, is_one};
 use crate::actors::clock::Clock;
 use crate::actors::secrets::Secrets;
@@ -27,7 +29,8 @@ use crate::domain::hmac::Signer;
 use crate::domain::ids::{ApiKeyId, OrganizationId};
 use crate::domain::rfb::Role;
 
-/// How long a key that was found is taken for valid; a revoked one lives that much longer.
+/// How long a key that was found is taken for valid; a revoked one lives that much longer only while
+/// the database is away, see [`revocation`](super::revocation).
 const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// How many keys are remembered at most.
@@ -46,12 +49,13 @@ pub struct Keys {
     secrets: Secrets,
     clock: Clock,
     known: Arc<DashMap<String, (Caller, Instant)>>,
+    in_use: InUse,
 }
 
 impl Keys {
     /// Those of this database.
     pub fn new(db: Db, secrets: Secrets, clock: Clock) -> Self {
-        Self { db, secrets, clock, known: Arc::default() }
+        Self { db, secrets, clock, known: Arc::default(), in_use: InUse::default() }
     }
 
     /// Whose key this is, or whose page's token; none if nobody's.
@@ -68,6 +72,67 @@ impl Keys {
             };
         }
         self.by_hash(hash_of(key), Some(key)).await
+    }
+
+    /// The revocation of a key, for what lasts longer than a request.
+    pub fn watch(&self, key: ApiKeyId) -> Revocation {
+        self.in_use.watch(key)
+    }
+
+    /// Resolves when the key that a credential is, if it is one, has been revoked.
+    pub async fn revoked_of(&self, credential: &Credential) {
+        match credential {
+            Credential::Key(key) => self.watch(*key).revoked().await,
+            Credential::Ticket(_) => std::future::pending().await,
+        }
+    }
+
+    /// What `work` gives, unless the key that a credential is was revoked before.
+    ///
+    /// # Errors
+    ///
+    /// The answer to an invalid key.
+    pub async fn unless_revoked<T>(
+        &self,
+        credential: &Credential,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Problem> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = self.revoked_of(credential) => Err(refused()),
+        }
+    }
+
+    /// Looks up the keys in use, and ends what was opened with those that were revoked, until
+    /// `closing`.
+    pub async fn follow_revocations(self, closing: CancellationToken) {
+        let mut failing = false;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = closing.cancelled() => return,
+            }
+            let mut keys = self.in_use.keys();
+            let fresh = self.known.iter().filter(|entry| entry.1.elapsed() < REMEMBERED);
+            keys.extend(fresh.map(|entry| entry.0.key));
+            keys.sort_unstable();
+            keys.dedup();
+            match api_keys::revoked_among(&self.db, &keys).await {
+                Ok(revoked) => {
+                    failing = false;
+                    for key in revoked {
+                        self.known.retain(|_, (caller, _)| caller.key != key);
+                        self.in_use.revoke(key);
+                    }
+                }
+                Err(cause) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        warn!("which keys were revoked is not known: {cause}");
+                    }
+                }
+            }
+        }
     }
 
     /// Whose key has this hash. A key that came itself, and not a token made with it, is remembered

@@ -28,6 +28,7 @@ pub mod picture;
 pub mod problem;
 mod proxy;
 pub mod request_id;
+pub mod revocation;
 pub mod runs;
 pub mod security;
 pub mod sessions;

@@ -1,9 +1,13 @@
 //! Who may call, and whose sessions exist for whom.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Setup, on_both_databases};
+use crate::support::channel::Channel;
+use crate::support::client::Client;
+use crate::support::{PATIENCE, Setup, on_both_databases};
 
 const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/browser_sessions"),
@@ -93,6 +97,84 @@ on_both_databases! {
 
         server.client.close(&id).await.ok();
         other.get(&path).await.problem(404, "session_unknown");
+        server.stop().await;
+    }
+}
+
+/// A socket, and the code with which it is closed, whatever it carries before.
+async fn open(url: String) -> impl Future<Output = u16> {
+    use futures_util::StreamExt as _;
+    use tokio_tungstenite::tungstenite::Message;
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let closed = async move {
+        loop {
+            if let Message::Close(frame) = socket.next().await.expect("no close").unwrap() {
+                return frame.expect("no code").code.into();
+            }
+        }
+    };
+    async move { tokio::time::timeout(PATIENCE, closed).await.expect("it stays open") }
+}
+
+on_both_databases! {
+    async fn a_revoked_key_ends_what_was_opened_with_it_and_with_its_tokens(database) {
+        let server = Setup::fakes().on(database).start().await;
+        let client = &server.client;
+        let id = client.session_id().await;
+        let begun = client.begin(&id, "ann", 600).await.ok();
+        let token = client.post("/v1/ui-session", json!({})).await.ok()["token"].clone();
+        let token = token.as_str().unwrap().to_owned();
+        let page = client.with_key(Some(&token));
+        let foreign = server.another_organization().await;
+        let theirs = foreign.session_id().await;
+        let mut untouched = Channel::of(&foreign, &theirs, "other").await;
+
+        let stream = |client: &Client, what: &str| {
+            let who = format!("apikey={}&client_id=page", client.key());
+            client.socket_url(&format!("/v1/stream/{what}/{id}?{who}"))
+        };
+        let mut closed = Vec::new();
+        for socket in [
+            stream(client, "messages/browser_session"),
+            stream(&page, "messages/browser_session"),
+            stream(client, "vnc/browser_session"),
+        ] {
+            closed.push(open(socket).await);
+        }
+        let ended = async {
+            let mut events = client.stream("/v1/events", Some(0)).await;
+            while events.next().await.is_some() {}
+        };
+        let waits = async {
+            let session = format!("/v1/browser_sessions/{id}?after=1000000");
+            let events = "/v1/events?after=latest&wait_seconds=25";
+            let accept = [("accept", "application/json")];
+            let begin = format!("/v1/browser_sessions/{id}/begin");
+            let asked = json!({"runnable_id": "bob", "wait_seconds": 600});
+            let (session, events, begin) = tokio::join!(
+                client.get(&session),
+                client.send_with(reqwest::Method::GET, events, None, &accept),
+                client.post(&begin, asked),
+            );
+            session.problem(403, "credentials_invalid");
+            events.unwrap().problem(403, "credentials_invalid");
+            begin.problem(403, "credentials_invalid");
+        };
+        let revoked = async {
+            server.revoke_key(client.key()).await;
+            tokio::time::Instant::now()
+        };
+        let closed = futures_util::future::join_all(closed);
+        let (ended, waits, revoked, closed) = tokio::join!(ended, waits, revoked, closed);
+        let ((), (), since, codes) = (ended, waits, revoked, closed);
+        assert!(since.elapsed() < Duration::from_secs(6), "after {:?}", since.elapsed());
+        assert_eq!(codes, [1008; 3]);
+        client.get("/v1/browser_sessions").await.problem(403, "credentials_invalid");
+        page.get("/v1/browser_sessions").await.problem(403, "credentials_invalid");
+        // Another key is not touched, and neither is the lease, which is a secret of its own.
+        untouched.say(json!({"kind": "ping"})).await;
+        untouched.hears(|said| said["kind"] == "pong").await;
+        assert!(begun["lease_token"].is_string());
         server.stop().await;
     }
 }

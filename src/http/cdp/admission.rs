@@ -21,6 +21,7 @@ use crate::http::caller::{Caller, refused};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
+use crate::http::revocation::Revocation;
 use crate::http::sessions::find;
 use crate::http::validation::{Fields, Part};
 
@@ -87,7 +88,7 @@ impl Lease {
 #[derive(Debug, Clone)]
 pub(super) enum Ground {
     /// A key of the session's organization.
-    Key,
+    Key(Revocation),
     /// The lease of the session's holder.
     Lease(Lease),
     /// A pass for a block.
@@ -111,7 +112,7 @@ impl Admitted {
     /// The path at which this client may drive the session, as it came here.
     pub(super) fn path(&self, id: SessionId) -> String {
         match &self.ground {
-            Ground::Key => format!("/v1/browser_sessions/{id}/cdp"),
+            Ground::Key(_) => format!("/v1/browser_sessions/{id}/cdp"),
             Ground::Lease(lease) => devtools_path(id, lease.generation, &lease.token),
             Ground::Pass { secret, .. } => format!("/v1/browser_sessions/{id}/cdp?pass={secret}"),
         }
@@ -152,8 +153,9 @@ pub(super) async fn admit(
     }
     match (Lease::of(query)?, caller) {
         (None, caller) => {
-            let view = live(front, caller?.organization, id).await?;
-            Ok(Admitted { view, ground: Ground::Key })
+            let caller = caller?;
+            let view = live(front, caller.organization, id).await?;
+            Ok(Admitted { view, ground: Ground::Key(front.keys.watch(caller.key)) })
         }
         (Some(lease), Err(_)) => {
             let view = front.world.views.session_of_anyone(id);

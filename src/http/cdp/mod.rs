@@ -145,10 +145,16 @@ async fn over(
     ground: Ground,
     closing: CancellationToken,
 ) -> Close {
-    let (lease, pass) = match ground {
-        Ground::Key => (None, None),
-        Ground::Lease(lease) => (Some(lease), None),
-        Ground::Pass { over, .. } => (None, Some(over)),
+    let (key, lease, pass) = match ground {
+        Ground::Key(key) => (Some(key), None, None),
+        Ground::Lease(lease) => (None, Some(lease), None),
+        Ground::Pass { over, .. } => (None, None, Some(over)),
+    };
+    let key = async {
+        match key {
+            Some(key) => key.revoked().await,
+            None => std::future::pending().await,
+        }
     };
     let pass = async {
         match pass {
@@ -165,6 +171,7 @@ async fn over(
             Ok(_) | Err(_) => Close::new(CloseCode::Normal, "browser-closed"),
         },
         () = pass => Close::new(CloseCode::Policy, "pass-expired"),
+        () = key => Close::new(CloseCode::Policy, "key-revoked"),
         () = closing.cancelled() => Close::new(CloseCode::GoingAway, "the server is stopping"),
     }
 }

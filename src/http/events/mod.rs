@@ -27,6 +27,7 @@ use super::sessions;
 use super::validation::{Fields, Part};
 use crate::db;
 use crate::db::events::Extent;
+use crate::domain::control::Credential;
 use crate::domain::ids::{OrganizationId, SessionId};
 
 /// How long a page of JSON waits for an event at most.
@@ -104,7 +105,7 @@ pub async fn of_organization(
     request: HttpRequest,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
-    follow(&front, caller.organization, None, &wish, &request).await
+    follow(&front, caller, None, &wish, &request).await
 }
 
 /// What has happened to one session and its runs.
@@ -135,16 +136,17 @@ pub async fn of_session(
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     sessions::find(&front, caller.organization, id).await?;
-    follow(&front, caller.organization, Some(id), &wish, &request).await
+    follow(&front, caller, Some(id), &wish, &request).await
 }
 
 async fn follow(
     front: &Data<Front>,
-    organization: OrganizationId,
+    caller: Caller,
     session: Option<SessionId>,
     wish: &Wish,
     request: &HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
+    let organization = caller.organization;
     let extent = db::events::extent(&front.db, organization).await?;
     let after = wish.place(request, extent)?;
     let place = Place { organization, session, after };
@@ -153,9 +155,10 @@ async fn follow(
         accept.contains("application/json") && !accept.contains("text/event-stream")
     });
     if !wants_json {
-        return stream::open(front, place);
+        return stream::open(front, place, front.keys.watch(caller.key));
     }
-    let page = page(front, place, wish).await?;
+    let credential = Credential::Key(caller.key);
+    let page = front.keys.unless_revoked(&credential, page(front, place, wish)).await??;
     Ok(HttpResponse::Ok().json(page))
 }
 

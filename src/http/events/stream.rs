@@ -21,6 +21,7 @@ use super::{Front, Place, Problem};
 use crate::db;
 use crate::domain::event::Event;
 use crate::http::error::ApiError;
+use crate::http::revocation::Revocation;
 
 /// How often a stream on which nothing happens says that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -38,11 +39,16 @@ struct Reader {
     /// Whether something may be there that was not read.
     behind: bool,
     greeted: bool,
+    key: Revocation,
     _permit: OwnedSemaphorePermit,
 }
 
 /// Opens a stream from `place` on.
-pub(super) fn open(front: &Data<Front>, place: Place) -> Result<HttpResponse, ApiError> {
+pub(super) fn open(
+    front: &Data<Front>,
+    place: Place,
+    key: Revocation,
+) -> Result<HttpResponse, ApiError> {
     let Ok(permit) = std::sync::Arc::clone(&front.streams).try_acquire_owned() else {
         let detail = "as many streams of events are open as may be (http.max_event_streams)";
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail);
@@ -54,6 +60,7 @@ pub(super) fn open(front: &Data<Front>, place: Place) -> Result<HttpResponse, Ap
         place,
         behind: true,
         greeted: false,
+        key,
         _permit: permit,
     };
     let chunks = stream::unfold(reader, |mut reader| async move {
@@ -68,7 +75,7 @@ pub(super) fn open(front: &Data<Front>, place: Place) -> Result<HttpResponse, Ap
 }
 
 impl Reader {
-    /// What is to be sent next; none when the server stops.
+    /// What is to be sent next; none when the server stops, or the key was revoked.
     async fn next(&mut self) -> Option<Bytes> {
         if !std::mem::replace(&mut self.greeted, true) {
             // At once, so that the client knows that it is connected.
@@ -84,6 +91,7 @@ impl Reader {
                         tokio::select! {
                             () = tokio::time::sleep(AGAIN) => {}
                             () = self.front.closing.cancelled() => return None,
+                            () = self.key.revoked() => return None,
                         }
                         return Some(Bytes::from_static(b": the database is unavailable\n\n"));
                     }
@@ -91,6 +99,7 @@ impl Reader {
             }
             let after = self.place.after;
             tokio::select! {
+                () = self.key.revoked() => return None,
                 _ = self.latest.wait_for(|seq| *seq > after) => self.behind = true,
                 () = tokio::time::sleep(HEARTBEAT) => {
                     self.behind = true;

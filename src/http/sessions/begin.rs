@@ -16,7 +16,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::lease::{LeaseToken, devtools_path};
 use crate::domain::occupancy::{Generation, Occupant, RunnableId, RunnableType};
 use crate::http::body::{Body, PathId};
-use crate::http::caller::Caller;
+use crate::http::caller::{Caller, refused};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
@@ -127,11 +127,13 @@ pub async fn begin(
     let message = Begin { occupant, lease: lease.clone(), ttl, wait };
     let route = Route { organization: caller.organization, session: id, message };
     let mut draining = front.world.views.draining();
+    let revocation = front.keys.watch(caller.key);
     let grant = tokio::select! {
         biased; // What was granted is not refused.
         grant = told(&front, route) => grant?,
         // Whoever waits is sent away, to another server if there is one.
         _ = draining.wait_for(Option::is_some) => return Err(RouteError::Draining.into()),
+        () = revocation.revoked() => return Err(refused().into()),
     };
     let path = devtools_path(id, grant.generation, &lease);
     Ok(Json(Response {

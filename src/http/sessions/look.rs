@@ -46,7 +46,8 @@ pub async fn look(
 ) -> Result<Json<SessionResource>, ApiError> {
     let live = front.world.views.session(visitor.organization, id);
     if let (Some(after), Some(mut view)) = (after, live) {
-        let _ = timeout(LONGEST_WAIT, view.wait_for(|view| view.version > after)).await;
+        let changed = timeout(LONGEST_WAIT, view.wait_for(|view| view.version > after));
+        let _ = front.keys.unless_revoked(&visitor.visit.credential, changed).await?;
     }
     let view = find(&front, visitor.organization, id).await?;
     // A signed URL outlives a ticket, so a ticket is shown none.

@@ -15,13 +15,14 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument as _, info_span};
 use url::Url;
 use utoipa::{IntoParams, ToSchema};
 
 use super::told;
 use crate::actors::registry::Route;
-use crate::actors::session::{Visit, VncEndpoint, Watch, Watching};
+use crate::actors::session::{Visit, Watch, Watching};
 use crate::domain::control::Credential;
 use crate::domain::ids::SessionId;
 use crate::domain::rfb::Role;
@@ -29,6 +30,7 @@ use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::revocation::Revocation;
 use crate::http::validation::{Fields, Part};
 use crate::system::vnc;
 
@@ -66,7 +68,52 @@ pub struct NativeResource {
 
 /// The VNC servers that wait for such clients, each with when it has waited long enough.
 #[derive(Debug, Clone, Default)]
-pub struct Waiting(Arc<DashMap<SessionId, (VncEndpoint, watch::Sender<Instant>)>>);
+pub struct Waiting(Arc<DashMap<SessionId, Held>>);
+
+/// A seat that is kept for native clients.
+#[derive(Debug)]
+struct Held {
+    /// When it has been kept long enough; its receiver is with the one that keeps the seat.
+    until: watch::Sender<Instant>,
+    /// Canceled when the seat is given up, whatever `until` says.
+    given_up: CancellationToken,
+}
+
+impl Waiting {
+    /// Extends the wait of a session's seat. Gives false where none is kept.
+    fn extend(&self, session: SessionId, until: Instant) -> bool {
+        // Under the lock of the entry, which its removal takes too: what is extended stays.
+        let Some(held) = self.0.get(&session).filter(|held| !held.given_up.is_cancelled()) else {
+            return false;
+        };
+        held.until.send_modify(|held| *held = until.max(*held));
+        true
+    }
+
+    /// Keeps a seat from now on.
+    fn keep(
+        &self,
+        session: SessionId,
+        until: Instant,
+    ) -> (watch::Receiver<Instant>, CancellationToken) {
+        let (until, follow) = watch::channel(until);
+        let given_up = CancellationToken::new();
+        self.0.insert(session, Held { until, given_up: given_up.clone() });
+        (follow, given_up)
+    }
+
+    /// Gives a seat up if its time is over. False if it was extended meanwhile.
+    fn give_up(&self, session: SessionId, follow: &watch::Receiver<Instant>) -> bool {
+        if *follow.borrow() > Instant::now() {
+            return false;
+        }
+        let removed = self.0.remove_if(&session, |_, held| {
+            held.until.subscribe().same_channel(follow) && *held.until.borrow() <= Instant::now()
+        });
+        // Another seat may have taken the place of one that was given up.
+        removed.is_some() || *follow.borrow() <= Instant::now()
+    }
+}
 
 /// The session's VNC server, for a client of one's own.
 #[utoipa::path(
@@ -104,17 +151,13 @@ pub async fn native(
     let wait = Duration::from_secs(seconds);
     let (until, now) = (Instant::now() + wait, front.world.clock.now());
     let endpoint = watching.seat.endpoint.clone();
-    let waiting = front.waiting.0.get(&id).map(|waiting| waiting.1.clone());
     // One seat is enough for all of a session's clients.
-    let extended = waiting.is_some_and(|held| {
-        held.send_modify(|held| *held = until.max(*held));
-        held.receiver_count() > 0
-    });
-    if !extended {
-        let (held, follow) = watch::channel(until);
-        front.waiting.0.insert(id, (endpoint.clone(), held));
+    if !front.waiting.extend(id, until) {
+        let (follow, given_up) = front.waiting.keep(id, until);
+        let key = front.keys.watch(caller.key);
         let span = info_span!("native", session.id = %id);
-        actix_web::rt::spawn(hold(front.clone(), id, watching, follow).instrument(span));
+        let holding = hold(front.clone(), id, watching, (follow, given_up.drop_guard()), key);
+        actix_web::rt::spawn(holding.instrument(span));
     }
     let port = endpoint.address.port();
     let host = Url::parse(&front.base_url()).ok();
@@ -134,7 +177,8 @@ async fn hold(
     front: Data<Front>,
     id: SessionId,
     watching: Watching,
-    mut until: watch::Receiver<Instant>,
+    (mut until, given_up): (watch::Receiver<Instant>, DropGuard),
+    key: Revocation,
 ) {
     let Watching { seat, connected, devices: _ } = watching;
     let port = seat.endpoint.address.port();
@@ -148,7 +192,7 @@ async fn hold(
             while vnc::connections(port).is_ok_and(|connections| connections > 0) {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
-            if *until.borrow() <= Instant::now() {
+            if front.waiting.give_up(id, &until) {
                 return;
             }
         }
@@ -157,7 +201,36 @@ async fn hold(
         () = waits => {}
         () = connected.ended.cancelled() => {}
         () = connected.out.cancelled() => {}
+        () = key.revoked() => {}
         () = front.closing.cancelled() => {}
     }
-    front.waiting.0.remove(&id);
+    // From now on an extension finds no seat here, and takes one of its own.
+    drop(given_up);
+    front.waiting.0.remove_if(&id, |_, held| held.given_up.is_cancelled());
+    drop((seat, connected));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seat_that_is_extended_as_its_time_ends_is_kept() {
+        let (waiting, session) = (Waiting::default(), SessionId::from(1));
+        let (soon, later) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+        assert!(!waiting.extend(session, soon), "none is kept");
+        let (follow, given_up) = waiting.keep(session, soon);
+        // Its time is over; before it is given up, another client comes.
+        assert!(waiting.extend(session, later));
+        assert!(!waiting.give_up(session, &follow), "it would be lost for that client");
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert!(waiting.give_up(session, &follow));
+        assert!(!waiting.extend(session, later), "nobody would keep it");
+
+        // One that is given up for another reason is extended by nobody either.
+        let (_follow, other) = waiting.keep(session, later);
+        other.cancel();
+        assert!(!waiting.extend(session, later));
+        drop(given_up);
+    }
 }

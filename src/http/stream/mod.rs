@@ -17,7 +17,6 @@ use std::future::pending;
 
 use actix_web::web::{Path, ServiceConfig, get};
 use actix_web::{HttpRequest, HttpResponse, web};
-use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::bridge::{self, Close, CloseCode};
@@ -116,10 +115,10 @@ async fn over(
     front: &Front,
     ended: &CancellationToken,
     out: &CancellationToken,
-    until: Option<DateTime<Utc>>,
+    visitor: &Visitor,
 ) -> Close {
     let expired = async {
-        match until {
+        match visitor.until {
             Some(at) => tokio::time::sleep(front.world.clock.until(at)).await,
             None => pending().await,
         }
@@ -128,6 +127,7 @@ async fn over(
         () = ended.cancelled() => Close::new(CloseCode::Normal, "browser-closed"),
         () = out.cancelled() => Close::new(CloseCode::Policy, "put-out"),
         () = expired => Close::new(CloseCode::Policy, "ticket-expired"),
+        () = front.keys.revoked_of(&visitor.visit.credential) => Close::new(CloseCode::Policy, "key-revoked"),
         () = front.closing.cancelled() => Close::new(CloseCode::GoingAway, "the server is stopping"),
     }
 }

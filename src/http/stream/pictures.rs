@@ -133,6 +133,9 @@ impl Stream {
         let session = tokio::select! {
             session = subject.session() => session,
             close = line.left() => return Err(close),
+            () = self.front.keys.revoked_of(&self.visitor.visit.credential) => {
+                return Err(Close::new(CloseCode::Policy, "key-revoked"));
+            }
         };
         let session = match session {
             Ok(session) => session,
@@ -173,7 +176,7 @@ impl Stream {
             Source::Page => (None, None),
         };
         let casting = cast(&self.front, connected, &frames);
-        let over = over(&self.front, &connected.ended, &connected.out, self.visitor.until);
+        let over = over(&self.front, &connected.ended, &connected.out, &self.visitor);
         tokio::pin!(casting, over);
         let mut end_at = Instant::now() + UNCHANGED;
         loop {

@@ -83,7 +83,7 @@ async fn serve(socket: bridge::Socket, watching: Watching, visitor: Visitor, fro
     };
     let stop = async {
         tokio::select! {
-            close = over(&front, &connected.ended, &connected.out, visitor.until) => close,
+            close = over(&front, &connected.ended, &connected.out, &visitor) => close,
             close = follow => close,
         }
     };

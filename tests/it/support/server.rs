@@ -340,6 +340,16 @@ impl TestServer {
         self.client.with_key(Some(&key))
     }
 
+    /// Revokes a key by writing to the database.
+    pub async fn revoke_key(&self, key: &str) {
+        let url = self.postgres.as_ref().map(PostgresDatabase::url);
+        let settings = serde_json::from_value(json!({"url": url})).unwrap();
+        let db = Db::open(&settings, &self.directory.join("d")).await.unwrap();
+        let (found, _) = api_keys::by_hash(&db, &hash_of(key)).await.unwrap().expect("no such key");
+        assert!(api_keys::revoke(&db, found.organization, found.id).await.unwrap());
+        db.close();
+    }
+
     /// The programs of a session that are alive, by the name in their arguments.
     pub fn programs_of(&self, session: &str) -> Vec<(i32, String)> {
         // A Chromium may write over its environment, but names its profile.

@@ -208,8 +208,8 @@ impl Driving {
             return close;
         }
         let (ended, out) = (self.connected.ended.clone(), self.connected.out.clone());
-        let (front, until) = (self.front.clone(), self.visitor.until);
-        let over = over(&front, &ended, &out, until);
+        let (front, visitor) = (self.front.clone(), self.visitor.clone());
+        let over = over(&front, &ended, &out, &visitor);
         tokio::pin!(over);
         let mut view = self.connected.view.clone();
         loop {
