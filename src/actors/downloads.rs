@@ -165,7 +165,7 @@ async fn store(world: &World, owner: Owner, arrival: Arrival) -> Result<Artifact
     loop {
         match world.store.insert_artifact(record.clone()).await {
             Ok(()) => break,
-            Err(StoreError::Unavailable { cause }) if tries < RETRIES => {
+            Err(StoreError::Unavailable(cause)) if tries < RETRIES => {
                 warn!("download {id} is not on record yet: {cause}");
                 tries += 1;
                 sleep(RETRY_DELAY).await;

@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, Responder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::body::{Body, PathId, Query};
+use super::body::{Bodies, Body, PathId, Query};
 use super::problem::Problem;
 use super::{Settings, application};
 use crate::domain::ids::{RunId, SessionId};

@@ -39,7 +39,7 @@ pub(super) async fn version(
     let said = said.map_err(|cause| unreachable(&cause))?;
     let text = |key: &str| said.get(key).and_then(Value::as_str).unwrap_or_default();
     let mut address = format!("{}{}", front.socket_url(), admitted.path(id));
-    if matches!(admitted.ground, Ground::Key)
+    if matches!(admitted.ground, Ground::Key(_))
         && let Some((name, value)) = queried(&request)
     {
         let pair =
