@@ -66,7 +66,12 @@ fn common(path: &str, operation: &Operation) -> Vec<(&'static str, &'static str)
     }
     if has_body {
         answers.push(("400", "The body could not be read"));
+        answers.push(("408", "The body did not arrive within `http.body_seconds`"));
         answers.push(("413", "The body is larger than `http.max_body_bytes`"));
+        answers.push((
+            "429",
+            "A limit is reached, such as that of all bodies on their way: try again",
+        ));
     }
     if has_body || reads(&ParameterIn::Query) || reads(&ParameterIn::Header) {
         answers.push(("422", "Fields are at fault; `detail` lists them"));
