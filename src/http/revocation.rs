@@ -25,6 +25,11 @@ impl Revocation {
     pub async fn revoked(&self) {
         self.0.cancelled().await;
     }
+
+    /// True if the key has been revoked.
+    pub fn is_revoked(&self) -> bool {
+        self.0.is_cancelled()
+    }
 }
 
 /// The keys with which something lasting is open.

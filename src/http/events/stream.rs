@@ -82,6 +82,9 @@ impl Reader {
             return Some(Bytes::from_static(b": events\nretry: 2000\n\n"));
         }
         loop {
+            if self.key.is_revoked() {
+                return None; // Also of one that has much to catch up on.
+            }
             if self.behind {
                 match self.read().await {
                     Ok(Some(chunk)) => return Some(chunk),
