@@ -94,7 +94,7 @@ impl Args {
 }
 
 /// Refuses what the rest of the work of a template could not pay for.
-fn afford(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
+pub(super) fn afford(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
     state.consume_fuel(u64::try_from(bytes / 64).unwrap_or(u64::MAX))?;
     if bytes > 16 << 20 {
         return Err(invalid("the text is too large"));
@@ -103,8 +103,9 @@ fn afford(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
 }
 
 /// The value itself and not its text, where a text is nothing but this.
-fn json(value: &Value) -> Result<String, Error> {
-    let text = serde_json::to_string(value)
+fn json(state: &mut State<'_, '_>, value: &Value) -> Result<String, Error> {
+    let value = frozen(state, value, 0)?;
+    let text = serde_json::to_string(&value)
         .map_err(|error| invalid(format!("the value is not JSON: {error}")))?;
     Ok(format!("{JSON_MARK}{text}{JSON_MARK}"))
 }
@@ -112,13 +113,26 @@ fn json(value: &Value) -> Result<String, Error> {
 /// `a % b`: of texts a format, of numbers the remainder.
 fn remainder(state: &mut State<'_, '_>, left: &Value, right: &Value) -> Result<Value, Error> {
     if let Some(text) = left.as_str() {
-        let args = if right.is_tuple() { right.try_iter()?.collect() } else { vec![right.clone()] };
-        let widest = widths(text);
-        afford(state, text.len().saturating_add(widest))?;
+        let args: Vec<Value> =
+            if right.is_tuple() { right.try_iter()?.collect() } else { vec![right.clone()] };
+        afford_format(state, text, &args)?;
         return format(FormatStyle::Printf, text, &args).map(Value::from);
     }
     let expression = state.env().compile_expression("a % b")?;
     expression.eval(Value::from_pairs([("a", left.clone()), ("b", right.clone())]))
+}
+
+/// Refuses a format that would be too long: by its widths, and by how often it writes a value.
+pub(super) fn afford_format(
+    state: &State<'_, '_>,
+    text: &str,
+    args: &[Value],
+) -> Result<(), Error> {
+    let length = |value: &Value| value.as_str().map_or_else(|| value.to_string().len(), str::len);
+    let longest = args.iter().map(length).max().unwrap_or_default();
+    let fields = text.matches(['%', '{']).count();
+    let written = fields.saturating_mul(longest);
+    afford(state, text.len().saturating_add(widths(text)).saturating_add(written))
 }
 
 /// The sum of all numbers in a format, which bounds what it adds by widths.
@@ -198,7 +212,11 @@ fn wordcount(value: &Value) -> usize {
     value.to_string().split(|letter| !word(letter)).filter(|word| !word.is_empty()).count()
 }
 
-fn wordwrap(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<String, Error> {
+fn wordwrap(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    rest: Rest<ValueOrKwargs>,
+) -> Result<String, Error> {
     let args = Args::new(rest, &["width", "break_long_words", "wrapstring", "break_on_hyphens"])?;
     let width = args.size("width")?.unwrap_or(79);
     if width == 0 {
@@ -208,6 +226,8 @@ fn wordwrap(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<String, Error> {
     let break_hyphens = args.flag("break_on_hyphens")?.unwrap_or(true);
     let separator = args.text("wrapstring")?.unwrap_or_else(|| "\n".to_owned());
     let text = value.to_string();
+    let breaks = text.lines().count().saturating_add(text.chars().count() / width);
+    afford(state, text.len().saturating_add(breaks.saturating_mul(separator.len() + 1)))?;
     let lines = text
         .lines()
         .map(|line| wrap::lines(line, width, break_words, break_hyphens).join(separator.as_str()));
@@ -344,7 +364,11 @@ static LINKS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(LINK).ok());
 static ADDRESSES: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"^\S+@\w[\w.-]*\.\w+$").ok());
 
-fn urlize(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<String, Error> {
+fn urlize(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    rest: Rest<ValueOrKwargs>,
+) -> Result<String, Error> {
     let args = Args::new(rest, &["trim_url_limit", "nofollow", "target", "rel"])?;
     let limit = args.size("trim_url_limit")?;
     let mut relations: Vec<String> =
@@ -360,6 +384,9 @@ fn urlize(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<String, Error> {
         let _infallible = write!(attributes, " target=\"{}\"", escaped(&target));
     }
     let text = escaped(&value.to_string());
+    let words = text.split_whitespace().count();
+    let links = words.saturating_mul(attributes.len());
+    afford(state, text.len().saturating_mul(3).saturating_add(links))?;
     let mut result = String::with_capacity(text.len());
     for piece in text.split_inclusive(char::is_whitespace) {
         let word = piece.trim_end();

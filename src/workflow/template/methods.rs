@@ -4,7 +4,7 @@ use minijinja::value::{Kwargs, Tuple, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 
-use super::filters::centered;
+use super::filters::{afford, afford_format, centered};
 use super::objects::{Encoded, invalid};
 
 /// The widest text that a method pads to.
@@ -19,6 +19,10 @@ pub(super) fn call(
 ) -> Result<Value, Error> {
     let kind = value.kind();
     let own = if let Some(text) = value.as_str() {
+        if method == "join" {
+            return joined(state, text, args);
+        }
+        afford_method(state, text, method, args)?;
         of_text(text, method, args)?
     } else if kind == ValueKind::Seq {
         of_list(value, method, args)?
@@ -34,6 +38,53 @@ pub(super) fn call(
         None => pycompat::unknown_method_callback(state, value, method, args),
     }
 }
+
+/// Refuses a method whose result would be too long.
+fn afford_method(
+    state: &State<'_, '_>,
+    text: &str,
+    method: &str,
+    args: &[Value],
+) -> Result<(), Error> {
+    let argument = |at: usize| args.get(at).and_then(Value::as_str).unwrap_or_default();
+    match method {
+        "format" => afford_format(state, text, args),
+        "replace" => {
+            let count = match argument(0) {
+                "" => text.chars().count().saturating_add(1),
+                old => text.matches(old).count(),
+            };
+            let more = count.saturating_mul(argument(1).len());
+            afford(state, text.len().saturating_add(more))
+        }
+        "expandtabs" => {
+            let tabs = text.matches('\t').count();
+            afford(state, text.len().saturating_add(tabs.saturating_mul(256)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `', '.join(values)`.
+fn joined(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<Value, Error> {
+    let (values,): (&Value,) = from_args(args)?;
+    let mut result = String::new();
+    for (index, value) in values.try_iter()?.enumerate() {
+        if index > 0 {
+            result.push_str(text);
+        }
+        let item = value.to_string();
+        result.push_str(&item);
+        afford(state, text.len().saturating_add(item.len()).saturating_add(64))?;
+        if result.len() > LONGEST {
+            return Err(invalid("the text is too large"));
+        }
+    }
+    Ok(Value::from(result))
+}
+
+/// The longest text that a method makes.
+const LONGEST: usize = 16 << 20;
 
 /// A place counted in letters.
 fn place(text: &str, bytes: usize) -> i64 {

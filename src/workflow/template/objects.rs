@@ -37,7 +37,8 @@ pub(super) fn is_of_the_engine(value: &Value) -> bool {
 
 /// A value that never changes again: lists and iterators are copied, and depth is bounded.
 pub(super) fn frozen(state: &State<'_, '_>, value: &Value, depth: usize) -> Result<Value, Error> {
-    state.consume_fuel(NODE)?;
+    let bytes = value.as_str().map_or(0, |text| text.len() / 16);
+    state.consume_fuel(NODE.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)))?;
     if depth > DEEPEST {
         return Err(invalid(format!("a value is nested more than {DEEPEST} deep")));
     }

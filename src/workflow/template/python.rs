@@ -96,13 +96,15 @@ fn json_text(text: &str, out: &mut String) {
     out.push('"');
 }
 
+/// A longer value stays on one line: each of its levels would be written again.
+const LONGEST: usize = 64 << 10;
 /// The width of a line of [`pretty`].
 const WIDTH: usize = 80;
 
 /// A value over as many lines as it needs, the keys of objects in order, as `pprint` writes it.
 pub(super) fn pretty(value: &Value, indent: usize, after: usize) -> String {
     let whole = one_line(value);
-    if whole.chars().count() + indent + after <= WIDTH {
+    if whole.chars().count() + indent + after <= WIDTH || whole.len() > LONGEST {
         return whole;
     }
     let between = format!(",\n{}", " ".repeat(indent + 1));

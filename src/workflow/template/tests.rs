@@ -244,6 +244,34 @@ fn what_could_never_be_rendered_is_refused_before() {
 }
 
 #[test]
+fn a_short_template_makes_no_long_text() {
+    let renderer = Renderer::new(false);
+    for text in [
+        "{{ ('a' * 100000).replace('a', 'b' * 100000) }}",
+        "{{ ('a' * 100000).replace('', 'b' * 100000) }}",
+        "{{ ('a' * 100000).join(range(10000)) }}",
+        "{{ ('{0}' * 10000).format('a' * 100000) }}",
+        "{{ '{:>999999999}'.format(1) }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ ('%s' * 10000) % (('a' * 100000,) * 10000) }}",
+        "{{ ('a ' * 100000) | wordwrap(1, wrapstring='b' * 100000) }}",
+        "{{ ('www.a.com ' * 10000) | urlize(target='b' * 100000) }}",
+        "{{ ('\t' * 1000000).expandtabs(256) }}",
+        "{{ 'a'.ljust(99999999) }}",
+        "{{ 'a' | center(99999999) }}",
+        "{{ lipsum(n=99999999) }}",
+        "{{ (['a' * 100000] * 10000) | tojson }}",
+        "{{ (['a' * 100000] * 10000) | json }}",
+        "{{ (['a' * 100000] * 10000) | pprint }}",
+        "{{ [1] | batch(999999999, 'x') | list | length }}",
+        "{{ [1] | slice(999999999) | list | length }}",
+    ] {
+        let rendered = renderer.text("x", text, &names());
+        assert!(rendered.is_err(), "{text} gave {} bytes", rendered.map_or(0, |it| it.len()));
+    }
+}
+
+#[test]
 fn nothing_shows_what_the_engine_knows() {
     check("{{ debug() }}", Err("{{ debug() }}"));
     check("{{ debug(name) }}", Err("{{ debug(name) }}"));
