@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::support::channel::Channel;
 use crate::support::{PATIENCE, Setup, TestServer, eventually};
 
 /// The memory that the server holds, in KiB.
@@ -125,5 +126,41 @@ async fn a_path_of_60_kb_is_a_short_log_line_and_nonsense_is_no_error() {
     let log = server.log().split_off(before);
     assert!(log.lines().all(|line| line.len() < 2_000), "a long line");
     assert!(!log.contains("ERROR"), "{log}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_clients_leave_behind_is_refused_beyond_its_bound() {
+    let server = Setup::fakes()
+        .set("sessions.max_tickets", "2")
+        .set("webhooks.max_webhooks", "2")
+        .set("webhooks.allow_private_targets", "true")
+        .start()
+        .await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let viewers = format!("/v1/browser_sessions/{id}/viewers");
+    let hook = json!({"url": "http://127.0.0.1:9/"});
+    for _ in 0..2 {
+        client.post(&viewers, json!({"role": "watch"})).await.ok();
+        client.post("/v1/webhooks", hook.clone()).await.ok();
+    }
+    let before = (memory(&server), descriptors(&server));
+    for _ in 0..200 {
+        client.post(&viewers, json!({"role": "watch"})).await.problem(429, "too_many_tickets");
+        client.post("/v1/webhooks", hook.clone()).await.problem(429, "too_many_webhooks");
+    }
+    // A message that is too long closes its channel, one after the other.
+    for page in 0..5 {
+        let mut channel = Channel::of(client, &id, &format!("page{page}")).await;
+        channel.say(json!({"kind": "clipboard-paste", "text": "x".repeat(7 << 20)})).await;
+        assert_eq!(channel.closed().await, 1009);
+    }
+    let held = memory(&server).saturating_sub(before.0);
+    assert!(held < 60 * 1024, "{held} KiB more");
+    eventually("the channels are closed", async || {
+        (descriptors(&server) <= before.1 + 4).then_some(())
+    })
+    .await;
     server.stop().await;
 }
