@@ -4,12 +4,14 @@
 use std::fs;
 use std::time::Duration;
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::channel::Channel;
 use crate::support::{PATIENCE, Setup, TestServer, eventually};
 
 /// The memory that the server holds, in KiB.
@@ -152,9 +154,24 @@ async fn what_clients_leave_behind_is_refused_beyond_its_bound() {
     }
     // A message that is too long closes its channel, one after the other.
     for page in 0..5 {
-        let mut channel = Channel::of(client, &id, &format!("page{page}")).await;
-        channel.say(json!({"kind": "clipboard-paste", "text": "x".repeat(7 << 20)})).await;
-        assert_eq!(channel.closed().await, 1009);
+        let who = format!("apikey={}&client_id=page{page}", client.key());
+        let path = format!("/v1/stream/messages/browser_session/{id}?{who}");
+        let (socket, _) = connect_async(client.socket_url(&path)).await.unwrap();
+        let (mut out, mut back) = socket.split();
+        let long = json!({"kind": "clipboard-paste", "text": "x".repeat(7 << 20)}).to_string();
+        let closed = async {
+            loop {
+                match back.next().await {
+                    Some(Ok(Message::Close(frame))) => return frame.map(|it| u16::from(it.code)),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return None,
+                }
+            }
+        };
+        // It is closed while it is being sent: whether the code arrives is up to the system.
+        let both = async { tokio::join!(out.send(Message::text(long)), closed).1 };
+        let code = timeout(PATIENCE, both).await.expect("it stays open");
+        assert!(code.is_none_or(|code| code == 1009), "{code:?}");
     }
     let held = memory(&server).saturating_sub(before.0);
     assert!(held < 60 * 1024, "{held} KiB more");
