@@ -201,8 +201,8 @@ impl Chord {
         plain.into_iter().chain(shifted).chain([of(&[], Cap::Named("f12"))]).collect()
     }
 
-    /// Whether the chord is complete when `keys` are down, in whichever order they went down: the
-    /// X server repeats a key that is held, also with a modifier that came later.
+    /// Whether the chord is complete when `keys` are down, in whichever order they went down: a
+    /// viewer repeats a key that is held, also with a modifier that came later.
     pub(super) fn is_complete(&self, keys: impl Iterator<Item = Key> + Clone) -> bool {
         let held = |modifier: Modifier, completing: Key| {
             (modifier == Modifier::Shift && completing.implies_shift(self))
