@@ -253,13 +253,16 @@ impl Gate {
             self.keys.retain(|held| !held.same(key));
             return Verdict::Pass;
         }
-        if self.keys.iter().any(|held| held.same(key)) {
+        if self.keys.contains(&key) {
             return Verdict::Pass; // It repeats.
         }
-        let after = self.keys.iter().copied().chain([key]);
+        // One that gives another sign than before is another one, in its place.
+        let others = self.keys.iter().copied().filter(|held| !held.same(key));
+        let after = others.chain([key]);
         if self.policy.refused_chords.iter().any(|chord| chord.is_complete(after.clone())) {
             return Verdict::Drop(Dropped::Chord);
         }
+        self.keys.retain(|held| !held.same(key));
         self.keys.push_back(key);
         if self.keys.len() <= MOST_KEYS {
             return Verdict::Pass;

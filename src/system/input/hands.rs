@@ -146,6 +146,13 @@ impl Hands {
         let Some(Stroke { keycode, with }) = self.stroke(key) else { return Vec::new() };
         let shifts: Vec<u8> = SHIFTS.into_iter().filter(|it| self.is_down(*it)).collect();
         let mut steps = Vec::new();
+        // One that gives another sign than before is another one, in its place.
+        let is_other =
+            |held: &Held| held.viewer == viewer && held.key.same(key) && held.keycode != keycode;
+        if let Some(at) = self.held.iter().position(is_other) {
+            let Held { keycode, .. } = self.held.remove(at);
+            steps.extend(self.up(keycode));
+        }
         let was_down = self.is_down(keycode);
         let is_held = |held: &Held| held.viewer == viewer && held.key.same(key);
         if !self.held.iter().any(is_held) {

@@ -83,6 +83,12 @@ fn a_key_that_is_held_repeats_and_a_modifier_does_not() {
         &[key(true, SHIFT), key(true, SHIFT), key(true, 0x41), key(true, 0x41)],
         &[(50, true), (38, true), (38, false), (38, true)],
     );
+    // A key that gives another sign than before, as it is held.
+    let place = |down, keysym| Action::Key { down, key: Key { keysym, scancode: Some(0x2d) } };
+    pressed(
+        &[place(true, 0x61), place(true, 0x63), place(false, 0x63), place(false, 0x61)],
+        &[(38, true), (38, false), (54, true), (54, false)],
+    );
     // The same key for another sign, while the first is held.
     pressed(
         &[key(true, 0x61), key(true, 0x41), key(false, 0x61), key(false, 0x41)],
