@@ -41,6 +41,7 @@ pub fn parse(text: &str) -> Result<Document, NotYaml> {
         lines: HashMap::new(),
         anchors: HashMap::new(),
         nodes: 0,
+        last: text.lines().count().max(1),
     };
     let mut value = None;
     while let Some((event, span)) = composer.next()? {
@@ -81,12 +82,14 @@ struct Composer<'a> {
     lines: HashMap<String, usize>,
     anchors: HashMap<usize, (Value, usize)>,
     nodes: usize,
+    /// The last line, at which a document ends that ends too early.
+    last: usize,
 }
 
 impl<'a> Composer<'a> {
     fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, NotYaml> {
         self.parser.next_event().transpose().map_err(|error| NotYaml {
-            line: error.marker().line(),
+            line: error.marker().line().min(self.last),
             message: error.info().to_owned(),
         })
     }

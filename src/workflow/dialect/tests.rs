@@ -115,7 +115,7 @@ fn a_text_that_describes_no_block_is_refused_with_its_place() {
     assert_eq!(path, ["workflow_definition", "blocks", "0", "loop_blocks", "0", "code"]);
     assert_eq!(errors[0].block.as_deref(), Some("a"));
 
-    let deep = "[".repeat(95) + &"]".repeat(95);
+    let deep = "[".repeat(98) + &"]".repeat(98);
     let code = format!("# greenroom block\nblock_type: script\nargs: {deep}");
     let block = json!({"block_type": "code", "label": "a", "code": code});
     let errors = reveal(&mut workflow(&json!([block]))).unwrap_err().0;

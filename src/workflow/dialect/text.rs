@@ -123,11 +123,11 @@ mod tests {
             lines,
             [
                 "block_type: \"script\"",
+                "selector: \"#go\"",
                 "frame: [\"#a\"]",
                 "script: |2",
                 "  one",
-                "    two",
-                "selector: \"#go\""
+                "    two"
             ]
         );
         assert!(is_marked(&text) && !is_marked("print(1)  # greenroom block"));

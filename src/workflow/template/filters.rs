@@ -26,6 +26,7 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_function("lipsum", lipsum);
     environment.add_test("callable", callable);
 
+    environment.add_filter("format", format_filter);
     environment.add_filter("json", json);
     environment.add_filter("urlencode", urlencode);
     environment.add_filter("truncate", truncate);
@@ -115,11 +116,68 @@ fn remainder(state: &mut State<'_, '_>, left: &Value, right: &Value) -> Result<V
     if let Some(text) = left.as_str() {
         let args: Vec<Value> =
             if right.is_tuple() { right.try_iter()?.collect() } else { vec![right.clone()] };
-        afford_format(state, text, &args)?;
-        return format(FormatStyle::Printf, text, &args).map(Value::from);
+        return printf(state, text, args);
     }
     let expression = state.env().compile_expression("a % b")?;
     expression.eval(Value::from_pairs([("a", left.clone()), ("b", right.clone())]))
+}
+
+/// The filter `format`.
+fn format_filter(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    rest: Rest<ValueOrKwargs>,
+) -> Result<Value, Error> {
+    let all = rest.into_values();
+    let (given, named): (&[Value], Kwargs) = from_args(&all)?;
+    let mut pairs = Vec::new();
+    for name in named.args() {
+        pairs.push((name.to_owned(), named.get::<Value>(name)?));
+    }
+    let text = value.to_string();
+    match (given, pairs.is_empty()) {
+        (given, true) => printf(state, &text, given.to_vec()),
+        ([], false) => printf(state, &text, vec![Value::from_pairs(pairs)]),
+        (_, false) => Err(invalid("format takes values by place or by name, not both")),
+    }
+}
+
+/// Formats as Python's `%` does.
+fn printf(state: &State<'_, '_>, text: &str, args: Vec<Value>) -> Result<Value, Error> {
+    let (text, args) = ascii_keys(text, args)?;
+    afford_format(state, &text, &args)?;
+    format(FormatStyle::Printf, &text, &args).map(Value::from)
+}
+
+/// The same format with other names for its keys: the engine reads keys of ASCII only.
+fn ascii_keys(text: &str, args: Vec<Value>) -> Result<(String, Vec<Value>), Error> {
+    let [mapping] = args.as_slice() else { return Ok((text.to_owned(), args)) };
+    if text.is_ascii() || mapping.kind() != ValueKind::Map {
+        return Ok((text.to_owned(), args));
+    }
+    let mut pairs: Vec<(String, Value)> = Vec::new();
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        result.push_str(before);
+        result.push('%');
+        rest = after;
+        if let Some(literal) = rest.strip_prefix('%') {
+            result.push('%');
+            rest = literal;
+        } else if let Some((key, after)) = rest.strip_prefix('(').and_then(|it| it.split_once(')'))
+        {
+            let known = mapping.try_iter()?.any(|it| it.as_str() == Some(key));
+            if !known {
+                return Err(invalid(format!("there is no value for the key `{key}`")));
+            }
+            let _infallible = write!(result, "(k{})", pairs.len());
+            pairs.push((format!("k{}", pairs.len()), mapping.get_attr(key)?));
+            rest = after;
+        }
+    }
+    result.push_str(rest);
+    Ok((result, vec![Value::from_pairs(pairs)]))
 }
 
 /// Refuses a format that would be too long: by its widths, and by how often it writes a value.

@@ -19,6 +19,7 @@ mod wrap;
 mod tests;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use minijinja::value::Serde;
@@ -84,12 +85,16 @@ pub fn is_template(text: &str) -> bool {
     ["{{", "{%", "{#"].iter().any(|open| text.contains(open))
 }
 
-/// Runs what may recurse, with a stack for it.
-fn with_stack<T>(shallow: bool, work: impl FnOnce() -> T) -> T {
+/// Runs what may recurse, with a stack for it. A fault of the engine fails its template only.
+fn with_stack<T>(shallow: bool, work: impl FnOnce() -> T) -> Result<T, String> {
+    let caught = || {
+        catch_unwind(AssertUnwindSafe(work))
+            .map_err(|_panic| "the template engine failed at it".to_owned())
+    };
     if shallow {
-        stacker::maybe_grow(SHALLOW_STACK, STACK, work)
+        stacker::maybe_grow(SHALLOW_STACK, STACK, caught)
     } else {
-        stacker::grow(STACK, work)
+        stacker::grow(STACK, caught)
     }
 }
 
@@ -134,6 +139,7 @@ impl Renderer {
                 .map(|_template| ())
                 .map_err(|error| engine_failure(field, text, &scanned, &error))
         })
+        .unwrap_or_else(|fault| Err(failure(field, text, None, fault)))
     }
 
     /// As [`check`](Self::check), of Python code.
@@ -163,6 +169,7 @@ impl Renderer {
             let compiled = self.environment.compile_expression(scanned.source(text));
             compiled.map(|_expression| ()).map_err(|error| failed(error.to_string()))
         })
+        .unwrap_or_else(|fault| Err(failed(fault)))
     }
 
     fn known(&self, field: &str, text: &str, scanned: &Scanned) -> Result<(), TemplateError> {
@@ -213,6 +220,7 @@ impl Renderer {
             let rendered = self.environment.render_str(scanned.source(text), names.0.clone());
             rendered.map_err(|error| engine_failure(field, text, &scanned, &error))
         })
+        .unwrap_or_else(|fault| Err(failure(field, text, None, fault)))
     }
 
     /// Every text in `value`, however deep, except in the fields of `skip` at the top. A text that
@@ -278,6 +286,7 @@ impl Renderer {
             }
             serde_json::to_value(&value).map_err(|error| failed(error.to_string()))
         })
+        .unwrap_or_else(|fault| Err(failed(fault)))
     }
 }
 

@@ -272,6 +272,15 @@ fn a_short_template_makes_no_long_text() {
 }
 
 #[test]
+fn a_fault_of_the_engine_fails_its_template_only() {
+    // The engine cuts a letter of two bytes in two where a key of a format is one.
+    let text = "{{ '{0[ß' | string }}{{ '%(aß'.format(1) }}{{ '%(aß' % {'a': 1} }}";
+    assert!(Renderer::new(false).text("x", text, &names()).is_err());
+    let broken: Result<(), String> = with_stack(true, || panic!("as a test"));
+    assert!(broken.is_err());
+}
+
+#[test]
 fn nothing_shows_what_the_engine_knows() {
     check("{{ debug() }}", Err("{{ debug() }}"));
     check("{{ debug(name) }}", Err("{{ debug(name) }}"));
