@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use chrono::{DateTime, Utc};
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -79,13 +80,18 @@ impl Events {
     /// Tells what has happened to `subject`. `data` has no secrets in it.
     pub fn tell(&self, subject: impl Into<Subject>, kind: EventKind, data: Value) {
         let (subject, at) = (subject.into(), self.clock.now());
-        if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
-            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-            *self.shared.lost.lock().entry(subject.organization).or_default() += 1;
+        // Held while something is sent, so that a gap stands where it is.
+        let mut lost = self.shared.lost.lock();
+        if self.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
+            *lost.entry(subject.organization).or_default() += 1;
             return;
         }
+        let gaps = gaps(&mut lost, &self.mint, at);
         let event = NewEvent { id: self.mint.mint(at), subject, kind, data, at };
-        let _ = self.told.send(event); // At the very end of the server nobody listens.
+        for event in gaps.into_iter().chain([event]) {
+            self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+            let _ = self.told.send(event); // At the very end of the server nobody listens.
+        }
     }
 
     /// Changes when events are stored, whosever they are.
@@ -100,31 +106,36 @@ impl Events {
     }
 }
 
+/// An event for each organization of which some are lost, which stands in their place.
+fn gaps(lost: &mut BTreeMap<OrganizationId, u64>, mint: &Mint, at: DateTime<Utc>) -> Vec<NewEvent> {
+    let lost = std::mem::take(lost).into_iter();
+    lost.map(|(organization, lost)| gap(organization, json!({ "lost": lost }), mint, at)).collect()
+}
+
+fn gap(organization: OrganizationId, data: Value, mint: &Mint, at: DateTime<Utc>) -> NewEvent {
+    let subject = Subject { organization, session: None, run: None };
+    NewEvent { id: mint.mint(at), subject, kind: EventKind::Gap, data, at }
+}
+
 impl Untold {
     /// At most `most` events in the order in which they were told; none when nobody is left to tell
-    /// any. Those that were lost before are told first.
+    /// any. Those that were lost are an event `gap` behind what came before them and before all that
+    /// came later; then there may be some more than `most`.
     pub async fn next(&mut self, most: usize) -> Vec<NewEvent> {
         let mut events = Vec::new();
         let count = self.told.recv_many(&mut events, most).await;
         self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
-        let lost = std::mem::take(&mut *self.shared.lost.lock());
-        events.extend(
-            lost.into_iter()
-                .map(|(organization, lost)| self.gap(organization, json!({ "lost": lost }))),
-        );
+        let mut lost = self.shared.lost.lock();
+        if self.told.is_empty() {
+            events.extend(gaps(&mut lost, &self.mint, self.clock.now()));
+        }
         events
     }
 
     /// The event in place of one that the database refuses.
     pub fn refused(&self, event: &NewEvent) -> NewEvent {
         let data = json!({ "lost": 1, "kind": event.kind, "reason": "refused_by_database" });
-        self.gap(event.subject.organization, data)
-    }
-
-    fn gap(&self, organization: OrganizationId, data: Value) -> NewEvent {
-        let at = self.clock.now();
-        let subject = Subject { organization, session: None, run: None };
-        NewEvent { id: self.mint.mint(at), subject, kind: EventKind::Gap, data, at }
+        gap(event.subject.organization, data, &self.mint, self.clock.now())
     }
 
     /// Tells whoever follows that events are stored.
@@ -158,10 +169,9 @@ mod tests {
         for number in 0..MOST_WAITING + 3 {
             events.tell(subject(1), EventKind::RunStarted, json!(number));
         }
-        let first = untold.next(10).await;
-        let gap = first.last().unwrap();
-        assert_eq!((first.len(), gap.kind, &gap.data), (11, EventKind::Gap, &json!({ "lost": 3 })));
+        assert_eq!(untold.next(10).await.len(), 10);
         events.tell(subject(1), EventKind::RunEnded, Value::Null);
+        events.tell(subject(2), EventKind::RunQueued, Value::Null);
         drop(events);
         let mut rest = Vec::new();
         loop {
@@ -171,8 +181,29 @@ mod tests {
             }
             rest.extend(more);
         }
-        assert_eq!(rest.len(), MOST_WAITING - 10 + 1);
-        assert_eq!(rest.last().unwrap().kind, EventKind::RunEnded);
+        let (before, after) = rest.split_at(MOST_WAITING - 10);
+        assert!(before.iter().all(|event| event.kind == EventKind::RunStarted));
+        let after: Vec<_> = after.iter().map(|event| (event.kind, event.data.clone())).collect();
+        assert_eq!(
+            after,
+            [
+                (EventKind::Gap, json!({ "lost": 3 })),
+                (EventKind::RunEnded, Value::Null),
+                (EventKind::RunQueued, Value::Null),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn what_was_lost_last_is_told_when_all_before_it_was() {
+        let (events, mut untold) = Events::new(Clock::start());
+        for number in 0..MOST_WAITING + 2 {
+            events.tell(subject(1), EventKind::RunStarted, json!(number));
+        }
+        let all = untold.next(MOST_WAITING).await;
+        let last = all.last().unwrap();
+        assert_eq!(all.len(), MOST_WAITING + 1);
+        assert_eq!((last.kind, &last.data), (EventKind::Gap, &json!({ "lost": 2 })));
     }
 
     #[tokio::test]
