@@ -4,7 +4,9 @@
 //! caused it and notes in the [`Journal`] when the actor took it up and what became of it. It is
 //! the one caller of actix's `send`.
 //!
-//! An unanswered ask says nothing about the outcome, so every message is safe to repeat.
+//! An unanswered ask says nothing about the outcome, so every message is safe to repeat. The other
+//! side of that: an actor that hands something out takes the [`Receipt`] of its message, and takes
+//! back what it handed out when the answer was not heard.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use serde_json::Value;
 use tokio::task_local;
 
 use super::journal::{About, Journal, Name, OpenEntry, Outcome, Sent};
+use super::receipt::{Hearing, Receipt};
 
 task_local! {
     /// In whose handling the present code runs.
@@ -27,6 +30,13 @@ task_local! {
 struct Origin {
     actor: Name,
     message: i64,
+    receipt: Receipt,
+}
+
+/// The receipt of the message that is being handled. Outside of a handler there is no asker to
+/// miss the answer.
+pub(super) fn receipt() -> Receipt {
+    ORIGIN.try_with(|origin| origin.receipt.clone()).unwrap_or_default()
 }
 
 /// What a message says of itself, to its asker and to the journal.
@@ -131,6 +141,7 @@ pub trait Handle<M: Ask>: Actor<Context = Context<Self>> {
 pub struct Envelope<M> {
     message: M,
     entry: OpenEntry,
+    receipt: Receipt,
 }
 
 impl<M: Ask> Message for Envelope<M> {
@@ -140,7 +151,7 @@ impl<M: Ask> Message for Envelope<M> {
 /// Opens an envelope. Each actor's `Handler<Envelope<M>>` calls this and nothing else.
 pub(super) fn open<A, M>(
     actor: &mut A,
-    Envelope { message, entry }: Envelope<M>,
+    Envelope { message, entry, receipt }: Envelope<M>,
     ctx: &mut Context<A>,
 ) -> ResponseFuture<M::Answer>
 where
@@ -148,7 +159,7 @@ where
     M: Ask,
 {
     entry.started();
-    let origin = Origin { actor: entry.receiver().clone(), message: entry.id() };
+    let origin = Origin { actor: entry.receiver().clone(), message: entry.id(), receipt };
     let answering = ORIGIN.sync_scope(origin.clone(), || actor.handle(message, ctx));
     Box::pin(ORIGIN.scope(origin, async move {
         let answer = answering.await;
@@ -217,11 +228,43 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
         A: Handler<Envelope<M>>,
         A::Context: ToEnvelope<A, Envelope<M>>,
     {
+        self.ask_for(Receipt::default(), message)
+    }
+
+    /// Passes a message on for the asker of the message that is being handled: the answer is heard
+    /// when that asker has it.
+    pub(super) fn forward<M>(
+        &self,
+        message: M,
+    ) -> impl Future<Output = Result<M::Answer, Unanswered>> + Send + use<A, M>
+    where
+        M: Ask,
+        A: Handler<Envelope<M>>,
+        A::Context: ToEnvelope<A, Envelope<M>>,
+    {
+        self.ask_for(receipt(), message)
+    }
+
+    fn ask_for<M>(
+        &self,
+        asker: Receipt,
+        message: M,
+    ) -> impl Future<Output = Result<M::Answer, Unanswered>> + Send + use<A, M>
+    where
+        M: Ask,
+        A: Handler<Envelope<M>>,
+        A::Context: ToEnvelope<A, Envelope<M>>,
+    {
         let patience = message.patience();
-        let envelope = self.envelope(message);
+        let hearing = Hearing::default();
+        let envelope = self.envelope(message, hearing.receipt(asker));
         #[expect(clippy::disallowed_methods, reason = "the deadline is set here")]
         let request = self.inner.send(envelope).timeout(patience);
-        async move { Ok(request.await?) }
+        async move {
+            let answer = request.await?;
+            hearing.heard();
+            Ok(answer)
+        }
     }
 
     /// Tells, where nobody can wait for the answer: in a `drop`.
@@ -232,13 +275,13 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
         A::Context: ToEnvelope<A, Envelope<M>>,
     {
         #[expect(clippy::disallowed_methods, reason = "a `drop` cannot wait")]
-        self.inner.do_send(self.envelope(message));
+        self.inner.do_send(self.envelope(message, Receipt::default()));
     }
 
-    fn envelope<M: Ask>(&self, message: M) -> Envelope<M> {
+    fn envelope<M: Ask>(&self, message: M, receipt: Receipt) -> Envelope<M> {
         let origin = ORIGIN.try_with(Origin::clone).ok();
         let (sender, cause) = match origin {
-            Some(Origin { actor, message }) => (actor, Some(message)),
+            Some(Origin { actor, message, .. }) => (actor, Some(message)),
             None => (self.user.clone(), None),
         };
         let entry = self.journal.open(Sent {
@@ -250,7 +293,7 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
             summary: message.summary(),
             audited: M::AUDITED,
         });
-        Envelope { message, entry }
+        Envelope { message, entry, receipt }
     }
 }
 

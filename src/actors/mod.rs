@@ -15,6 +15,7 @@ pub mod journal;
 pub mod lanes;
 pub mod ledger;
 pub mod passes;
+mod receipt;
 mod registration;
 pub mod registry;
 pub mod run;

@@ -11,19 +11,21 @@ use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::runtime::Handle;
+use tokio::runtime;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::ask::Address;
+use super::ask::{Address, Answering, Ask, Handle};
 use super::clock::Clock;
 use super::events::{Events, Untold};
 use super::journal::{Capacity, Journal};
 use super::lanes::Lanes;
 use super::passes::Passes;
 use super::registry::{Create, Created, Registry};
+use super::run::{Run, RunError};
 use super::secrets::Secrets;
+use super::session::{Session, SessionError};
 use super::settings::Settings;
 use super::views::{SessionView, Views};
 use super::world::{Dial, World};
@@ -34,7 +36,7 @@ use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{Mint, NodeId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
 use crate::domain::rfb::Dialect;
-use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, WorkflowRecord};
+use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunRecord, WorkflowRecord};
 use crate::domain::session::{
     DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus, Size,
 };
@@ -110,11 +112,11 @@ impl Stage {
             browsers: Arc::new(NoBrowser),
             settings: outside.settings,
             workflow: workflow::Settings::default(),
-            python: Python::new(None, "/nonexistent", Handle::current()),
+            python: Python::new(None, "/nonexistent", runtime::Handle::current()),
             passes: Passes::default(),
             lanes: Lanes::default(),
             reach: OnceLock::new(),
-            runtime: Handle::current(),
+            runtime: runtime::Handle::current(),
             data: PathBuf::from("/nonexistent"),
             artifacts: PathBuf::from("/nonexistent"),
             pictures: PathBuf::from("/nonexistent"),
@@ -129,7 +131,7 @@ impl Stage {
 
     pub async fn create(&self) -> Created {
         let organization = Self::organization();
-        let create = Create { organization, spec: SessionSpec::default(), run: None };
+        let create = Create { organization, spec: SessionSpec::default(), run: None, id: None };
         self.registry.ask(create).await.unwrap().unwrap()
     }
 
@@ -138,6 +140,44 @@ impl Stage {
         let Created { id, mut view } = self.create().await;
         view.wait_for(|view| view.record.status == SessionStatus::Running).await.unwrap();
         (id, view)
+    }
+}
+
+/// Makes a session's actor panic.
+#[derive(Debug)]
+pub struct BreakSession;
+
+impl Ask for BreakSession {
+    type Answer = Result<(), SessionError>;
+    const KIND: &'static str = "break_session";
+}
+
+impl Handle<BreakSession> for Session {
+    fn handle(
+        &mut self,
+        BreakSession: BreakSession,
+        _: &mut actix::Context<Self>,
+    ) -> Answering<Result<(), SessionError>> {
+        panic!("as the test wants it");
+    }
+}
+
+/// Makes a run's actor panic.
+#[derive(Debug)]
+pub struct BreakRun;
+
+impl Ask for BreakRun {
+    type Answer = Result<(), RunError>;
+    const KIND: &'static str = "break_run";
+}
+
+impl Handle<BreakRun> for Run {
+    fn handle(
+        &mut self,
+        BreakRun: BreakRun,
+        _: &mut actix::Context<Self>,
+    ) -> Answering<Result<(), RunError>> {
+        panic!("as the test wants it");
     }
 }
 
@@ -152,7 +192,7 @@ fn no_films() -> Films {
         black_box: false,
         ..film::Settings::default()
     };
-    Films::new(Path::new("/nonexistent"), settings, String::new(), Handle::current())
+    Films::new(Path::new("/nonexistent"), settings, String::new(), runtime::Handle::current())
 }
 
 #[derive(Debug)]
@@ -164,8 +204,9 @@ impl Dial for NoBrowser {
     }
 }
 
-/// A store in memory. Each write takes a millisecond; `broken` makes it unavailable,
-/// and `refuses` has it refuse whatever is written.
+/// A store in memory. Each write takes a millisecond, and `slow` more; `broken` makes it
+/// unavailable, with `mute` it writes and does not say so, and `refuses` has it refuse whatever is
+/// written.
 #[derive(Debug, Default)]
 pub struct Rows {
     pub sessions: Mutex<HashMap<SessionId, SessionRecord>>,
@@ -174,6 +215,8 @@ pub struct Rows {
     pub workflows: Mutex<Vec<WorkflowRecord>>,
     pub broken: Mutex<bool>,
     pub refuses: Mutex<bool>,
+    pub mute: Mutex<bool>,
+    pub slow: Mutex<Duration>,
     pub writes: AtomicUsize,
 }
 
@@ -198,8 +241,14 @@ impl Rows {
         } else {
             outcome(self)
         };
+        let outcome = if *self.mute.lock() {
+            Err(StoreError::Unavailable(Outage::new("it does not answer")))
+        } else {
+            outcome
+        };
+        let takes = Duration::from_millis(1) + *self.slow.lock();
         Box::pin(async move {
-            sleep(Duration::from_millis(1)).await;
+            sleep(takes).await;
             outcome
         })
     }
@@ -225,6 +274,17 @@ impl Store for Rows {
         self.write(|rows| {
             rows.sessions.lock().insert(session.id, session);
             Ok(())
+        })
+    }
+
+    fn session(
+        &self,
+        organization: OrganizationId,
+        id: SessionId,
+    ) -> Stored<Option<SessionRecord>> {
+        self.write(|rows| {
+            let row = rows.sessions.lock().get(&id).cloned();
+            Ok(row.filter(|row| row.organization == organization))
         })
     }
 
@@ -309,6 +369,15 @@ impl Store for Rows {
                 return Err(StoreError::Final);
             }
             record.status = change.status.unwrap_or(record.status);
+            if record.status.is_final() {
+                let mut blocks = rows.blocks.lock();
+                let is_open =
+                    |it: &&mut BlockRecord| it.run == id && it.status == BlockStatus::Running;
+                for block in blocks.iter_mut().filter(is_open) {
+                    block.status = BlockStatus::cut_off_by(record.status);
+                    block.finished_at = change.finished_at;
+                }
+            }
             record.session = change.session.or(record.session);
             record.owns_session = change.owns_session.unwrap_or(record.owns_session);
             record.outputs = change.outputs.unwrap_or(Value::Null);

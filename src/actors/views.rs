@@ -19,7 +19,7 @@ use crate::domain::session::{SessionRecord, SessionStatus};
 use crate::system::film::Slate;
 
 /// A session as it was last published.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SessionView {
     /// Rises with every change.
     pub version: u64,
@@ -65,7 +65,7 @@ impl SessionView {
 }
 
 /// One who waits for a session.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WaiterView {
     /// 1 is next.
     pub place: Place,
@@ -76,7 +76,7 @@ pub struct WaiterView {
 }
 
 /// A run as it was last published.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RunView {
     /// Rises with every change.
     pub version: u64,

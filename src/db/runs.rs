@@ -16,8 +16,10 @@ use crate::domain::event::EventKind;
 use crate::domain::ids::{
     DebugSessionId, NodeId, OrganizationId, RunId, SessionId, WebhookMessageId, WorkflowPermanentId,
 };
-use crate::domain::run::{RunRecord, RunStatus};
-use crate::schema::{webhook_messages as messages, workflow_runs as runs};
+use crate::domain::run::{BlockStatus, RunRecord, RunStatus};
+use crate::schema::{
+    webhook_messages as messages, workflow_run_blocks as blocks, workflow_runs as runs,
+};
 
 /// The statuses in which a run has not ended, as the partial index names them.
 const UNFINISHED: [&str; 4] = [
@@ -276,7 +278,8 @@ pub(super) async fn insert(db: &Db, run: RunRecord) -> Result<(), StoreError> {
 }
 
 pub(super) async fn change(db: &Db, id: RunId, change: RunChange) -> Result<(), StoreError> {
-    let ends = change.status.is_some_and(RunStatus::is_final);
+    let ends = change.status.filter(|status| status.is_final());
+    let finished_at = change.finished_at.map(stored);
     let changes = Changes::from(change);
     let message: WebhookMessageId = db.mint.mint(Utc::now());
     let changed = on!(db, write, |c| {
@@ -285,9 +288,15 @@ pub(super) async fn change(db: &Db, id: RunId, change: RunChange) -> Result<(), 
                 .filter(runs::id.eq(id.to_string()))
                 .filter(runs::status.eq_any(UNFINISHED));
             let changed = diesel::update(run).set(changes).execute(c).await?;
-            if changed == 0 || !ends {
-                return Ok(changed);
-            }
+            let Some(status) = ends.filter(|_status| changed > 0) else { return Ok(changed) };
+            let open = blocks::table
+                .filter(blocks::run_id.eq(id.to_string()))
+                .filter(blocks::status.eq(BlockStatus::Running.as_str()));
+            let cut_off = (
+                blocks::status.eq(BlockStatus::cut_off_by(status).as_str()),
+                blocks::finished_at.eq(finished_at),
+            );
+            diesel::update(open).set(cut_off).execute(c).await?;
             let query = runs::table.find(id.to_string()).select(Row::as_select());
             let ended: Row = query.first(c).await?;
             if let Some(message) = ended.message(message) {

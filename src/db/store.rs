@@ -89,6 +89,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// A new session.
     fn insert_session(&self, session: SessionRecord) -> Stored;
 
+    /// The session of this organization as it is stored; none if there is no such.
+    fn session(&self, organization: OrganizationId, id: SessionId)
+    -> Stored<Option<SessionRecord>>;
+
     /// `next` takes the place of the occupancy if its generation is still `expected` and the
     /// session has not ended; otherwise [`StoreError::Conflict`] or [`StoreError::Final`]. Where
     /// that makes the session vacant, `idle` is when it will have been so for too long.
@@ -123,7 +127,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn insert_run(&self, run: RunRecord) -> Stored;
 
     /// A change of a run that has not ended; of one that has: [`StoreError::Final`]. With the end
-    /// of a run its webhook is stored, which is told from then on.
+    /// of a run those of its blocks are stored that are under way, whoever ends it; and its
+    /// webhook, which is told from then on.
     fn change_run(&self, id: RunId, change: RunChange) -> Stored;
 
     /// A block has begun.

@@ -17,6 +17,15 @@ impl Store for Db {
         Box::pin(async move { sessions::insert(&db, session).await })
     }
 
+    fn session(
+        &self,
+        organization: OrganizationId,
+        id: SessionId,
+    ) -> Stored<Option<SessionRecord>> {
+        let db = self.clone();
+        Box::pin(async move { Ok(sessions::by_id(&db, organization, id).await?) })
+    }
+
     fn occupy(
         &self,
         id: SessionId,

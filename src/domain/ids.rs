@@ -41,6 +41,13 @@ macro_rules! ids {
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(u64);
 
+        impl $name {
+            /// When the id was minted, to the second.
+            pub fn minted_at(self) -> DateTime<Utc> {
+                minted_at(self.0)
+            }
+        }
+
         impl Id for $name {
             const PREFIX: &'static str = $prefix;
         }
@@ -123,6 +130,12 @@ ids! {
     WebhookMessageId = "wm";
     /// An attempt to deliver a webhook.
     WebhookDeliveryId = "wd";
+}
+
+fn minted_at(number: u64) -> DateTime<Utc> {
+    let seconds = number >> (WORKER_BITS + SEQUENCE_BITS + VERSION_BITS);
+    let seconds = i64::try_from(seconds).unwrap_or(0).saturating_add(EPOCH_SECONDS);
+    DateTime::from_timestamp(seconds, 0).unwrap_or_default()
 }
 
 fn number(text: &str, prefix: &'static str) -> Result<u64, NotAnId> {

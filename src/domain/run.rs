@@ -107,6 +107,23 @@ impl RunStatus {
     }
 }
 
+impl BlockStatus {
+    /// How a block ends that was under way when its run ended.
+    pub fn cut_off_by(run: RunStatus) -> Self {
+        match run {
+            RunStatus::TimedOut => Self::TimedOut,
+            RunStatus::Canceled => Self::Canceled,
+            RunStatus::Created
+            | RunStatus::Queued
+            | RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Completed
+            | RunStatus::Failed
+            | RunStatus::Terminated => Self::Failed,
+        }
+    }
+}
+
 /// A version of a workflow as it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkflowRecord {

@@ -161,6 +161,7 @@ fn session(cause: &SessionError) -> Problem {
         SessionError::QueueFull { .. } => limited("queue_full", cause),
         SessionError::WaitCalledOff => conflict("wait_called_off", cause),
         SessionError::TooManyRecordings { .. } => limited("too_many_recordings", cause),
+        SessionError::NotInside { .. } => conflict("occupancy_lost", cause),
         SessionError::UnknownRecording(_) => {
             Problem::new(StatusCode::NOT_FOUND, "recording_unknown", cause.to_string())
         }
@@ -201,6 +202,7 @@ fn registry(cause: &RegistryError) -> Problem {
         RegistryError::Draining => draining(cause),
         RegistryError::TooManySessions { .. } => limited("too_many_sessions", cause),
         RegistryError::TooManyRuns { .. } => limited("too_many_runs", cause),
+        RegistryError::UnderWay => conflict("idempotency_in_progress", cause).retryable(),
         RegistryError::NoRoom(NoRoom { what, available, needed, unit, setting }) => {
             limited("capacity_exceeded", cause)
                 .with("what", what)

@@ -170,11 +170,6 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
         Box::pin(async { Ok(end) })
     }
 
-    /// Resolves when nothing is left of what was handed out and is no longer waited for.
-    fn quiet(&self) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::ready(()))
-    }
-
     /// Runs another workflow, as a `workflow_trigger` block says. The host limits the depth.
     fn trigger(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
         let message = format!("this server does not run what `{}` triggers", job.label);

@@ -33,6 +33,9 @@ pub enum RegistryError {
         /// How many may be; `sessions.max_runs` sets it.
         limit: usize,
     },
+    /// It is being made, as an earlier request with the same name asked.
+    #[error("it is being made already")]
+    UnderWay,
     /// The machine has no room for another session.
     #[error("{0}")]
     NoRoom(NoRoom),
@@ -50,6 +53,7 @@ impl Classified for RegistryError {
             Self::Draining
             | Self::TooManySessions { .. }
             | Self::TooManyRuns { .. }
+            | Self::UnderWay
             | Self::NoRoom(_) => Outcome::Refused,
             Self::NotStored(_) => Outcome::Failed,
             Self::Unanswered(_) => Outcome::Unanswered,
@@ -58,7 +62,8 @@ impl Classified for RegistryError {
 }
 
 /// Makes a session. Answered when its row is stored and its actor has started; its desktop is
-/// coming up then, and the view tells when it is up.
+/// coming up then, and the view tells when it is up. A session that was not heard of is closed at
+/// once, unless its asker has given it its name.
 #[derive(Debug)]
 pub struct Create {
     /// Whose it is.
@@ -67,6 +72,9 @@ pub struct Create {
     pub spec: SessionSpec,
     /// The run that makes it for itself, if one does.
     pub run: Option<RunId>,
+    /// The name that its asker gives it, and by which that finds it again. Asked for a second time,
+    /// the same session is the answer.
+    pub id: Option<SessionId>,
 }
 
 /// A session that was made.

@@ -11,7 +11,7 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,9 +55,12 @@ pub struct Registry {
     turn: usize,
     sessions: HashMap<SessionId, Resides<Session>>,
     runs: HashMap<RunId, Resides<Run>>,
-    /// Places that are taken by what is being stored and has no actor yet.
-    sessions_coming: usize,
-    runs_coming: usize,
+    /// What is being stored and has no actor yet; it has its place already.
+    sessions_coming: HashSet<SessionId>,
+    runs_coming: HashSet<RunId>,
+    /// Sessions whose actor broke and whose next one is about to start. They have their places, their
+    /// views and their tickets.
+    restarting: HashMap<SessionId, OrganizationId>,
     /// How many actors of a session have broken.
     broken: HashMap<SessionId, u32>,
     draining: Option<Draining>,
@@ -80,8 +83,9 @@ impl Registry {
             turn: 0,
             sessions: HashMap::new(),
             runs: HashMap::new(),
-            sessions_coming: 0,
-            runs_coming: 0,
+            sessions_coming: HashSet::new(),
+            runs_coming: HashSet::new(),
+            restarting: HashMap::new(),
             broken: HashMap::new(),
             draining: None,
         };

@@ -22,8 +22,11 @@ where
         }
         match self.sessions.get(&session) {
             Some(entry) if entry.organization == organization => {
-                let answer = entry.address.ask(message);
+                let answer = entry.address.forward(message);
                 Box::pin(async move { Ok(answer.await??) })
+            }
+            None if self.restarting.get(&session) == Some(&organization) => {
+                answered(Err(RouteError::Session(SessionError::Starting)))
             }
             // What belongs to another does not exist: both answers are the same.
             Some(_) | None => answered(Err(RouteError::Unknown(session))),

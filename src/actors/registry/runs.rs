@@ -10,13 +10,16 @@ use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::{Registry, RegistryError, Resident, Resides};
-use crate::actors::ask::{Address, Answering, Ask, Classified, Handle, Unanswered, answered};
+use crate::actors::ask::{
+    Address, Answering, Ask, Classified, Handle, Unanswered, answered, receipt,
+};
 use crate::actors::journal::{About, Name, Outcome};
+use crate::actors::receipt::Receipt;
 use crate::actors::registration::Registration;
-use crate::actors::run::{Assignment, Cancel, Continue, Run, RunError};
+use crate::actors::run::{Assignment, Cancel, Continue, Run, RunError, close_own};
 use crate::actors::session::Evict;
 use crate::actors::views::RunView;
-use crate::db::store::RunChange;
+use crate::db::store::{RunChange, StoreError};
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::ids::{
     ApiKeyId, DebugSessionId, OrganizationId, RunId, SessionId, WorkflowId, WorkflowPermanentId,
@@ -24,6 +27,9 @@ use crate::domain::ids::{
 use crate::domain::occupancy::{Occupant, RunnableType};
 use crate::domain::run::{RunRecord, RunStatus};
 use crate::domain::session::Failure;
+
+/// How long to wait before the end of a run whose actor broke is written again.
+const STORE_AGAIN: Duration = Duration::from_secs(2);
 
 /// What is known of a run before it has a name.
 #[derive(Debug)]
@@ -46,9 +52,13 @@ pub struct NewRun {
     pub request: Value,
     /// The key with which it was asked for.
     pub api_key: Option<ApiKeyId>,
+    /// The name that its asker gives it, and by which that finds it again. Asked for a second time,
+    /// the same run is the answer.
+    pub id: Option<RunId>,
 }
 
-/// Starts a run. Answered when its row is stored and its actor has started.
+/// Starts a run. Answered when its row is stored and its actor has started. A run that was not
+/// heard of is canceled at once, unless its asker has given it its name.
 #[derive(Debug)]
 pub struct StartRun {
     /// What is known of it.
@@ -154,7 +164,7 @@ where
     ) -> Answering<Result<T, RunRouteError>> {
         match self.runs.get(&run) {
             Some(entry) if entry.organization == organization => {
-                let answer = entry.address.ask(message);
+                let answer = entry.address.forward(message);
                 Box::pin(async move { Ok(answer.await??) })
             }
             Some(_) | None => answered(Err(RunRouteError::Unknown(run))),
@@ -168,17 +178,25 @@ impl Handle<StartRun> for Registry {
         StartRun { run, assignment }: StartRun,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<RunAccepted, RegistryError>> {
+        if let Some(id) = run.id {
+            if let Some(view) = self.world.views.run(run.organization, id) {
+                return answered(Ok(RunAccepted { id, view }));
+            }
+            if self.runs_coming.contains(&id) {
+                return answered(Err(RegistryError::UnderWay));
+            }
+        }
         let limit = self.world.settings.max_runs;
         if self.draining.is_some() {
             return answered(Err(RegistryError::Draining));
         }
-        if self.runs.len() + self.runs_coming >= limit {
+        if self.runs.len() + self.runs_coming.len() >= limit {
             return answered(Err(RegistryError::TooManyRuns { limit }));
         }
 
         let now = self.world.clock.now();
         let record = RunRecord {
-            id: self.world.mint.mint(now),
+            id: run.id.unwrap_or_else(|| self.world.mint.mint(now)),
             organization: run.organization,
             node: self.world.node,
             workflow: run.workflow,
@@ -192,32 +210,50 @@ impl Handle<StartRun> for Registry {
             request: run.request,
             outputs: Value::Null,
             failure: None,
-            created_at: now,
+            created_at: run.id.map_or(now, RunId::minted_at),
             queued_at: None,
             started_at: None,
             finished_at: None,
             modified_at: now,
             api_key: run.api_key,
         };
-        self.runs_coming += 1;
+        self.runs_coming.insert(record.id);
+        // One that was given its name is found again by it.
+        let receipt = if run.id.is_some() { Receipt::default() } else { receipt() };
         let (answer, accepted) = oneshot::channel();
         let stored = self.world.store.insert_run(record.clone());
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
-            registry.runs_coming -= 1;
+            registry.runs_coming.remove(&record.id);
             let accepted = match stored {
                 Ok(()) => {
                     let id = record.id;
-                    Ok(RunAccepted { id, view: registry.admit_run(record, assignment, ctx) })
+                    let view = registry.admit_run(record, assignment, ctx);
+                    registry.cancel_if_unheard(id, receipt, ctx);
+                    Ok(RunAccepted { id, view })
                 }
                 Err(cause) => Err(RegistryError::NotStored(cause)),
             };
-            let _ = answer.send(accepted); // The run goes on, heard of or not.
+            let _ = answer.send(accepted); // Whether that was heard, the receipt says.
         }));
         Box::pin(async move { accepted.await.map_err(|_gone| Unanswered::Gone)? })
     }
 }
 
 impl Registry {
+    /// Calls a run off of which nobody knows, when that shows.
+    fn cancel_if_unheard(&self, id: RunId, receipt: Receipt, ctx: &mut Context<Self>) {
+        let Some(Resides { address, .. }) = self.runs.get(&id) else { return };
+        let address = address.downgrade();
+        let cancels = async move {
+            if !receipt.heard().await {
+                info!("run {id} was not heard of, and is called off");
+                let why = "the client that asked for it went away before it was answered";
+                let _ = address.ask(Cancel { why: why.to_owned() }).await;
+            }
+        };
+        ctx.spawn(cancels.into_actor(self));
+    }
+
     /// Starts the actor of a run whose row is stored.
     fn admit_run(
         &mut self,
@@ -250,7 +286,8 @@ impl Registry {
         }
 
         error!("the actor of run {id} has ended without finishing it");
-        let session = view.and_then(|view| view.borrow().record.session);
+        let record = view.map(|view| view.borrow().record.clone());
+        let session = record.as_ref().and_then(|record| record.session);
         let resides = session.and_then(|session| self.sessions.get(&session));
         if let (Some(resides), Ok(runnable_id)) = (resides, id.to_string().parse()) {
             let occupant = Occupant { runnable_type: RunnableType::WorkflowRun, runnable_id };
@@ -260,6 +297,10 @@ impl Registry {
                     warn!("the session of run {id} is not released until its lease lapses");
                 }
             }));
+        }
+        if let Some(session) = session.filter(|_session| record.is_some_and(|it| it.owns_session)) {
+            let registry = self.address(&id.to_string(), ctx).downgrade();
+            close_own(&self.world, &registry, gone.organization, session);
         }
         let change = RunChange {
             status: Some(RunStatus::Failed),
@@ -275,11 +316,28 @@ impl Registry {
             ..RunChange::default()
         };
         let subject = Subject { organization: gone.organization, session, run: Some(id) };
-        let stored = self.world.store.change_run(id, change);
-        ctx.spawn(stored.into_actor(self).map(move |stored, registry, _| match stored {
+        self.store_broken(id, change, subject, ctx);
+    }
+
+    /// Stores the end of a run whose actor broke, until it is stored.
+    fn store_broken(
+        &mut self,
+        id: RunId,
+        change: RunChange,
+        subject: Subject,
+        ctx: &mut Context<Self>,
+    ) {
+        let stored = self.world.store.change_run(id, change.clone());
+        ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| match stored {
             Ok(()) => {
                 let data = json!({ "status": RunStatus::Failed });
                 registry.world.events.tell(subject, EventKind::RunEnded, data);
+            }
+            Err(StoreError::Unavailable(cause)) => {
+                warn!("the end of run {id} is not stored yet: {cause}");
+                ctx.run_later(STORE_AGAIN, move |registry, ctx| {
+                    registry.store_broken(id, change, subject, ctx);
+                });
             }
             Err(cause) => warn!("the end of run {id} is not stored: {cause}"),
         }));

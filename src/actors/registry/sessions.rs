@@ -11,11 +11,12 @@ use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::{Adopt, Create, Created, Gone, Registry, RegistryError, Resident, Resides};
-use crate::actors::ask::{Address, Answering, Handle, Unanswered, answered};
+use crate::actors::ask::{Address, Answering, Handle, Unanswered, answered, receipt};
 use crate::actors::downloads::finish_downloads;
 use crate::actors::journal::{About, Name};
+use crate::actors::receipt::Receipt;
 use crate::actors::registration::Registration;
-use crate::actors::session::{Origin, Session};
+use crate::actors::session::{Close, Origin, Session};
 use crate::actors::views::SessionView;
 use crate::db::store::Ended;
 use crate::domain::deadlines::Deadlines;
@@ -28,26 +29,37 @@ use crate::system::desktop::Files;
 /// How many actors of one session may break.
 const MOST_BROKEN: u32 = 3;
 
+/// How long to wait before the row of such a session is read again.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
 /// How much longer each next actor waits; the first does not.
 const AFTER_BROKEN: Duration = Duration::from_secs(2);
 
 impl Handle<Create> for Registry {
     fn handle(
         &mut self,
-        Create { organization, spec, run: _ }: Create,
+        Create { organization, spec, run: _, id }: Create,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Created, RegistryError>> {
+        if let Some(id) = id {
+            if let Some(view) = self.world.views.session(organization, id) {
+                return answered(Ok(Created { id, view }));
+            }
+            if self.sessions_coming.contains(&id) {
+                return answered(Err(RegistryError::UnderWay));
+            }
+        }
         let limit = self.world.settings.max_sessions;
         if self.draining.is_some() {
             return answered(Err(RegistryError::Draining));
         }
-        if self.sessions.len() + self.sessions_coming >= limit {
+        if self.sessions.len() + self.restarting.len() + self.sessions_coming.len() >= limit {
             return answered(Err(RegistryError::TooManySessions { limit }));
         }
 
         let now = self.world.clock.now();
         let record = SessionRecord {
-            id: self.world.mint.mint(now),
+            id: id.unwrap_or_else(|| self.world.mint.mint(now)),
             organization,
             node: self.world.node,
             status: SessionStatus::Created,
@@ -59,14 +71,16 @@ impl Handle<Create> for Registry {
                 ..Deadlines::default()
             },
             failure: None,
-            created_at: now,
+            created_at: id.map_or(now, SessionId::minted_at),
             started_at: None,
             completed_at: None,
             modified_at: now,
         };
-        self.sessions_coming += 1;
+        self.sessions_coming.insert(record.id);
+        // One that was given its name is found again by it.
+        let receipt = if id.is_some() { Receipt::default() } else { receipt() };
         let (answer, created) = oneshot::channel();
-        let coming = self.sessions_coming + self.world.views.coming_up();
+        let coming = self.sessions_coming.len() + self.world.views.coming_up();
         let room = self.world.launcher.room(u64::try_from(coming).unwrap_or(u64::MAX));
         let (world, row) = (Arc::clone(&self.world), record.clone());
         let stored = async move {
@@ -74,21 +88,35 @@ impl Handle<Create> for Registry {
             world.store.insert_session(row).await.map_err(RegistryError::NotStored)
         };
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
-            registry.sessions_coming -= 1;
+            registry.sessions_coming.remove(&record.id);
             let created = stored.map(|()| {
                 let id = record.id;
                 let data = json!({ "timeout_seconds": record.spec.lifetime.as_secs() });
                 registry.world.events.tell(&record, EventKind::SessionCreated, data);
                 let view = registry.admit_session(record, Origin::New, ctx);
+                registry.close_if_unheard(id, receipt, ctx);
                 Created { id, view }
             });
-            let _ = answer.send(created); // Its lifetime ends a session that nobody knows of.
+            let _ = answer.send(created); // Whether that was heard, the receipt says.
         }));
         Box::pin(async move { created.await.map_err(|_gone| Unanswered::Gone)? })
     }
 }
 
 impl Registry {
+    /// Closes a session of which nobody knows, when that shows.
+    fn close_if_unheard(&self, id: SessionId, receipt: Receipt, ctx: &mut Context<Self>) {
+        let Some(Resides { address, .. }) = self.sessions.get(&id) else { return };
+        let address = address.downgrade();
+        let closes = async move {
+            if !receipt.heard().await {
+                info!("session {id} was not heard of, and is closed");
+                let _ = address.ask(Close { status: SessionStatus::Completed }).await;
+            }
+        };
+        ctx.spawn(closes.into_actor(self));
+    }
+
     /// Starts the actor of a session whose row is stored.
     fn admit_session(
         &mut self,
@@ -113,24 +141,48 @@ impl Registry {
 
     /// Its actor panicked, and with it went the handle of its desktop. Another one takes that
     /// over, unless this happens again and again.
-    fn on_broken(&mut self, record: SessionRecord, ctx: &mut Context<Self>) {
-        let id = record.id;
+    fn on_broken(&mut self, id: SessionId, organization: OrganizationId, ctx: &mut Context<Self>) {
         let broken = self.broken.entry(id).or_default();
         *broken += 1;
         error!("the actor of session {id} has ended without closing it, {broken} times so far");
-        if record.status.is_final() || *broken > MOST_BROKEN {
-            self.broken.remove(&id);
-            return self.mop_up(id, Some(record.organization), ctx);
+        if *broken > MOST_BROKEN {
+            return self.mop_up(id, Some(organization), ctx);
         }
+        self.restarting.insert(id, organization);
         let wait = AFTER_BROKEN.saturating_mul(broken.saturating_sub(1));
-        ctx.run_later(wait, move |registry, ctx| {
-            registry.admit_session(record, Origin::Former, ctx);
-        });
+        ctx.run_later(wait, move |registry, ctx| registry.restart(id, organization, ctx));
+    }
+
+    /// Starts another actor of a session whose actor broke, from the row: what was published last
+    /// may be older than what was stored.
+    fn restart(&mut self, id: SessionId, organization: OrganizationId, ctx: &mut Context<Self>) {
+        let row = self.world.store.session(organization, id);
+        ctx.spawn(row.into_actor(self).map(move |row, registry, ctx| match row {
+            Ok(Some(record)) if !record.status.is_final() => {
+                registry.restarting.remove(&id);
+                registry.admit_session(record, Origin::Former, ctx);
+            }
+            Ok(Some(_) | None) => registry.mop_up(id, Some(organization), ctx),
+            Err(cause) => {
+                warn!("session {id} is not restarted yet, its row cannot be read: {cause}");
+                ctx.run_later(READ_AGAIN, move |registry, ctx| {
+                    registry.restart(id, organization, ctx);
+                });
+            }
+        }));
     }
 
     /// What is left of a session whose actor breaks: the processes are found by their marker and
     /// ended, and the row is told.
-    fn mop_up(&self, id: SessionId, organization: Option<OrganizationId>, ctx: &mut Context<Self>) {
+    fn mop_up(
+        &mut self,
+        id: SessionId,
+        organization: Option<OrganizationId>,
+        ctx: &mut Context<Self>,
+    ) {
+        self.broken.remove(&id);
+        self.restarting.remove(&id);
+        self.world.views.remove_session(id);
         let world = Arc::clone(&self.world);
         let owner = Arc::clone(&self.world);
         let collected = async move {
@@ -188,15 +240,14 @@ impl Handle<Gone> for Registry {
         match resident {
             Resident::Session(id) => {
                 let organization = self.sessions.remove(&id).map(|gone| gone.organization);
-                let view = organization.and_then(|own| self.world.views.session(own, id));
-                self.world.views.remove_session(id);
                 if in_order {
+                    self.world.views.remove_session(id);
                     self.broken.remove(&id);
                     return answered(());
                 }
-                match view.map(|view| view.borrow().record.clone()) {
-                    Some(record) => self.on_broken(record, ctx),
-                    None => self.mop_up(id, organization, ctx),
+                match organization {
+                    Some(organization) => self.on_broken(id, organization, ctx),
+                    None => self.mop_up(id, None, ctx),
                 }
             }
             Resident::Run(id) => self.on_run_gone(id, in_order, ctx),

@@ -1,1 +1,77 @@
+//! How sessions whose actor breaks go on, on a paused clock.
 
+use std::time::Duration;
+
+use tokio::time::{pause, sleep};
+
+use super::*;
+use crate::actors::session::{Begin, Invite, Look, SessionError};
+use crate::actors::testing::{BreakSession, Outside, Stage, occupant};
+use crate::actors::tickets::Uses;
+use crate::domain::rfb::Role;
+
+fn route<M>(session: SessionId, message: M) -> Route<M> {
+    Route { organization: Stage::organization(), session, message }
+}
+
+#[actix::test]
+async fn a_session_whose_actor_breaks_goes_on_from_its_row_under_its_name_with_its_tickets() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let (id, _) = stage.running().await;
+    let invite =
+        Invite { role: Role::Watch, label: None, ttl: Duration::from_secs(600), uses: Uses::Many };
+    let invited = stage.registry.ask(route(id, invite)).await.unwrap().unwrap();
+    for _ in 0..2 {
+        // The begin is being stored when the actor breaks: no view has shown it.
+        let lease = stage.world.secrets.fresh_lease();
+        let hash = lease.hash();
+        let ttl = Duration::from_secs(30);
+        let message = Begin { occupant: occupant("ann"), lease, ttl, wait: None };
+        let begun = stage.registry.ask(route(id, message));
+        let broken = stage.registry.ask(route(id, BreakSession));
+        assert!(begun.await.unwrap().is_err() && broken.await.unwrap().is_err());
+
+        let mut shown = stage.world.views.session(Stage::organization(), id);
+        for _ in 0..100 {
+            let view = shown.clone().expect("it is there all the while");
+            if view.borrow().record.occupancy.holder().is_some_and(|held| held.lease == hash) {
+                break;
+            }
+            if let Err(cause) = stage.registry.ask(route(id, Look)).await.unwrap() {
+                let is_coming = matches!(
+                    cause,
+                    RouteError::Session(SessionError::Starting | SessionError::Unanswered(_))
+                );
+                assert!(is_coming, "{cause}");
+            }
+            sleep(Duration::from_millis(100)).await;
+            shown = stage.world.views.session(Stage::organization(), id);
+        }
+        let view = shown.expect("it is there");
+        let held = view.borrow().record.occupancy.holder().cloned().expect("as its row says");
+        assert_eq!(held.lease, hash);
+        sleep(Duration::from_secs(40)).await;
+        let view = stage.world.views.session(Stage::organization(), id).expect("it goes on");
+        assert!(view.borrow().record.occupancy.holder().is_none(), "the lease lapses");
+    }
+    let now = stage.world.clock.now();
+    let secret = invited.secret.reveal();
+    assert!(stage.world.views.tickets.opened(id, secret, now).is_some(), "its tickets are good");
+}
+
+#[actix::test]
+async fn a_session_whose_actor_breaks_waits_for_the_database() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let (id, _) = stage.running().await;
+    *stage.rows.broken.lock() = true;
+    assert!(stage.registry.ask(route(id, BreakSession)).await.unwrap().is_err());
+    sleep(Duration::from_secs(5)).await;
+    let asked = stage.registry.ask(route(id, Look)).await.unwrap();
+    assert!(matches!(asked, Err(RouteError::Session(SessionError::Starting))), "{asked:?}");
+    *stage.rows.broken.lock() = false;
+    sleep(Duration::from_secs(5)).await;
+    let view = stage.registry.ask(route(id, Look)).await.unwrap().unwrap();
+    assert_eq!(view.record.status, SessionStatus::Running);
+}

@@ -20,7 +20,7 @@ use crate::db::store::{RunChange, StoreError};
 use crate::domain::event::EventKind;
 use crate::domain::ids::SessionId;
 use crate::domain::lease::LeaseToken;
-use crate::domain::occupancy::{Occupant, RunnableId, RunnableType};
+use crate::domain::occupancy::{Generation, Occupant, RunnableId, RunnableType};
 use crate::domain::run::RunStatus;
 use crate::domain::session::{Failure, SessionStatus};
 
@@ -41,6 +41,7 @@ impl Run {
         self.enter(Phase::Queued { called_off: CancellationToken::new() });
         let stored = self.world.store.change_run(self.record.id, change);
         ctx.spawn(stored.into_actor(self).map(move |stored, run, ctx| match stored {
+            Ok(()) if run.ending.is_some() => run.finish(ctx),
             Ok(()) => {
                 run.record.status = RunStatus::Queued;
                 run.record.session = Some(session);
@@ -49,13 +50,25 @@ impl Run {
                 run.publish();
                 run.begin(session, ctx);
             }
-            Err(cause) => run.end(not_stored(&cause), ctx),
+            Err(cause) => run.end_now(not_stored(&cause), ctx),
         }));
     }
 
-    /// Drives under the occupancy of the run that waits for this one.
-    pub(super) fn borrow(&mut self, session: SessionId, ctx: &mut Context<Self>) {
+    /// Drives under the occupancy of the run that waits for this one, for as long as that lasts.
+    pub(super) fn borrow(&mut self, session: SessionId, lent: Generation, ctx: &mut Context<Self>) {
         self.watch_session(session, ctx);
+        if let Some(mut view) = self.session_view(session) {
+            let over = async move {
+                let lasts = |view: &SessionView| {
+                    view.record.occupancy.holder().is_some_and(|held| held.generation == lent)
+                };
+                let _ = view.wait_for(|view| !lasts(view)).await; // One that is closed is over.
+            };
+            ctx.spawn(over.into_actor(self).map(|(), run, ctx| {
+                let message = "the run that lent its session does not hold it any more".to_owned();
+                run.end(failed("occupancy_lost", message), ctx);
+            }));
+        }
         self.store_start(session, ctx);
     }
 
@@ -95,14 +108,13 @@ impl Run {
                 if self.ending.is_some() {
                     return self.finish(ctx);
                 }
-                self.watch_session(session, ctx);
                 self.set_heartbeat(ctx);
+                self.watch_session(session, ctx);
                 self.store_start(session, ctx);
             }
             Err(cause) => {
                 let ending = self.not_begun(session, &cause);
-                self.ending.get_or_insert(ending);
-                self.finish(ctx);
+                self.end_now(ending, ctx);
             }
         }
     }
@@ -122,6 +134,9 @@ impl Run {
     }
 
     fn store_start(&mut self, session: SessionId, ctx: &mut Context<Self>) {
+        if self.ending.is_some() {
+            return self.finish(ctx);
+        }
         let now = self.world.clock.now();
         let change = RunChange {
             status: Some(RunStatus::Running),
@@ -130,6 +145,7 @@ impl Run {
         };
         let stored = self.world.store.change_run(self.record.id, change);
         ctx.spawn(stored.into_actor(self).map(move |stored, run, ctx| match stored {
+            Ok(()) if run.ending.is_some() => run.finish(ctx),
             Ok(()) => {
                 run.record.status = RunStatus::Running;
                 run.record.started_at = Some(now);
@@ -137,7 +153,7 @@ impl Run {
                 run.publish();
                 run.record(session, ctx);
             }
-            Err(cause) => run.end(not_stored(&cause), ctx),
+            Err(cause) => run.end_now(not_stored(&cause), ctx),
         }));
     }
 
@@ -162,10 +178,11 @@ impl Run {
         info!(parent: &self.span, "run {} drives {session}", self.record.id);
         let work = std::mem::replace(&mut self.assignment.work, Box::new(Taken));
         let job = Job { run: self.record.id, session };
-        let host = RunHost::new(self, session, self.address(ctx).downgrade());
+        let host = Arc::new(RunHost::new(self, session, self.address(ctx).downgrade()));
+        self.host = Some(Arc::clone(&host));
         let stop = CancellationToken::new();
         // A task of its own: a panic in it is an outcome here, and it cannot stop the mailbox.
-        let executing = work.execute(job, Arc::new(host), stop.clone());
+        let executing = work.execute(job, host, stop.clone());
         let task = self.world.runtime.spawn(executing.instrument(self.span.clone()));
         self.enter(Phase::Driving { stop, abort: task.abort_handle() });
         ctx.spawn(task.into_actor(self).map(|outcome, run, ctx| run.on_executed(outcome, ctx)));
@@ -179,13 +196,15 @@ impl Run {
             }
             Err(cause) => failed("execution_panicked", format!("the execution ended: {cause}")),
         };
-        self.ending.get_or_insert(ending);
-        self.finish(ctx);
+        self.end_now(ending, ctx);
     }
 
     /// Ends the run when its session does.
     fn watch_session(&mut self, session: SessionId, ctx: &mut Context<Self>) {
-        let Some(mut view) = self.session_view(session) else { return };
+        let Some(mut view) = self.session_view(session) else {
+            let message = format!("the session {session} has ended");
+            return self.end(failed("session_ended", message), ctx);
+        };
         let ends = async move {
             let broke = |view: &SessionView| view.record.status == SessionStatus::Retry;
             let ended = view
@@ -242,6 +261,10 @@ impl Run {
                 self.lease = None; // It is another's now; there is nothing to release.
                 let message = format!("the run lost its session: {cause}");
                 return self.end(failed("occupancy_lost", message), ctx);
+            }
+            Err(cause @ RouteError::Unknown(_)) => {
+                self.lease = None; // It went with the session.
+                return self.end(failed("session_ended", cause.to_string()), ctx);
             }
             // Unanswered or not stored: the lease still lasts, and the next one may be heard.
             Err(cause) => warn!(parent: &self.span, "a heartbeat was not heard: {cause}"),

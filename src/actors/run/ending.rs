@@ -4,32 +4,88 @@ use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context};
-use futures_util::future::join;
 use serde_json::json;
 use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::records::block_data;
 use super::{Cancel, Continue, Ending, Lease, Phase, Run, RunError};
-use crate::actors::ask::{Answering, Handle, Unanswered, answered};
-use crate::actors::registry::{Route, RouteError};
-use crate::actors::session::{Close, Release, Wrap};
+use crate::actors::ask::{Answering, Handle, Unanswered, WeakAddress, answered};
+use crate::actors::registry::{Registry, Route, RouteError};
+use crate::actors::session::{Close, Release, SessionError, Wrap};
 use crate::actors::views::RunView;
+use crate::actors::world::World;
 use crate::db::Rejection;
 use crate::db::store::{RunChange, StoreError};
 use crate::domain::event::EventKind;
+use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::run::{BlockStatus, RunRecord, RunStatus};
 use crate::domain::session::SessionStatus;
+use crate::workflow::engine::CALL_OFF;
 
-/// How long an execution that was asked to stop may take to do so.
-const STOPPING: Duration = Duration::from_millis(800);
+/// How long an execution that was asked to stop may take to do so: what the engine takes, and a
+/// moment.
+const STOPPING: Duration = CALL_OFF.saturating_add(Duration::from_millis(100));
+/// How long to wait for what was handed out, such as a run that was triggered and is called off:
+/// longer than that waits for its own end.
+const QUIET: Duration = Duration::from_secs(25);
 /// How long to wait before the end is written again.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
+/// How often the run's own session is asked to close.
+const CLOSE_TRIES: usize = 30;
+
+/// Whether an outcome says that nothing is known, or that it may be asked again soon. An actor that
+/// has gone may have broken, and another one takes its place.
+fn is_passing(cause: &RouteError) -> bool {
+    match cause {
+        RouteError::Unanswered(_)
+        | RouteError::Session(SessionError::Unanswered(_) | SessionError::Starting) => true,
+        RouteError::Session(SessionError::NotStored(cause)) => {
+            matches!(cause, StoreError::Unavailable { .. })
+        }
+        RouteError::Session(_) | RouteError::Unknown(_) | RouteError::Draining => false,
+    }
+}
+
+/// Closes the session that a run made for itself, in a task that outlives the run.
+pub(in crate::actors) fn close_own(
+    world: &World,
+    registry: &WeakAddress<Registry>,
+    organization: OrganizationId,
+    session: SessionId,
+) {
+    let registry = registry.clone();
+    let close = move || {
+        let message = Close { status: SessionStatus::Completed };
+        registry.ask(Route { organization, session, message })
+    };
+    let mut asked = close();
+    world.runtime.spawn(async move {
+        for _ in 0..CLOSE_TRIES {
+            match asked.await.map_err(RouteError::from).flatten() {
+                Err(cause) if is_passing(&cause) => sleep(STORE_AGAIN).await,
+                Ok(()) | Err(RouteError::Unknown(_)) => return,
+                Err(cause) => return warn!("a run's session {session} is not closed: {cause}"),
+            }
+            asked = close();
+        }
+        error!("a run's own session {session} is not known to be closed");
+    });
+}
 
 /// The code of a run whose end the database refuses as it is.
 const NOT_STORED: &str = "not_stored";
 
 impl Run {
+    /// Ends the run when nothing of it is under way, for the first reason that there was. Every
+    /// outcome that stops the run's progress comes here: [`end`](Self::end) leaves it to them.
+    pub(super) fn end_now(&mut self, ending: Ending, ctx: &mut Context<Self>) {
+        self.ending.get_or_insert(ending);
+        self.paused = None;
+        self.finish(ctx);
+    }
+
     /// Ends the run, unless it is ending: the first reason counts.
     pub(super) fn end(&mut self, ending: Ending, ctx: &mut Context<Self>) {
         if self.ending.is_some() {
@@ -62,6 +118,22 @@ impl Run {
             return;
         }
         self.enter(Phase::Releasing);
+        let host = self.host.take();
+        let quiet = async move {
+            match host {
+                Some(host) => timeout(QUIET, host.quiet()).await.is_ok(),
+                None => true,
+            }
+        };
+        ctx.spawn(quiet.into_actor(self).map(|quiet, run, ctx| {
+            if !quiet {
+                error!(parent: &run.span, "what executed a block has not ended in time");
+            }
+            run.wrap_films(ctx);
+        }));
+    }
+
+    fn wrap_films(&mut self, ctx: &mut Context<Self>) {
         let wrapped = self.wrap();
         ctx.spawn(wrapped.into_actor(self).map(|wrapped, run, ctx| {
             if let Err(cause) = wrapped {
@@ -93,23 +165,38 @@ impl Run {
             ctx.cancel_future(heartbeat);
         }
         let released = self.release();
-        let closed = self.close_own_session();
+        if !self.is_closing {
+            self.is_closing = true;
+            if let Some(session) = self.record.session.filter(|_session| self.record.owns_session) {
+                // Behind the release, which was asked for before.
+                close_own(&self.world, &self.registry, self.record.organization, session);
+            }
+        }
         ctx.spawn(released.into_actor(self).map(move |released, run, ctx| {
             if let Err(cause) = released {
-                // Its lease lapses by itself; a session that has ended holds nothing.
                 warn!(parent: &run.span, "the session was not released: {cause}");
+                if run.may_still_hold(&cause) {
+                    ctx.run_later(STORE_AGAIN, Self::give_back);
+                    return;
+                }
             }
+            run.lease = None;
             run.store_end(ctx);
-        }));
-        ctx.spawn(closed.into_actor(self).map(|closed, run, _| {
-            if let Err(cause) = closed {
-                warn!(parent: &run.span, "the run's own session was not closed: {cause}");
-            }
         }));
     }
 
+    /// Whether a release that failed should be repeated: its lease has not lapsed yet, and the
+    /// session lives.
+    fn may_still_hold(&self, cause: &RouteError) -> bool {
+        let lasts = self
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.grant.expires_at > self.world.clock.now());
+        lasts && is_passing(cause)
+    }
+
     fn release(&mut self) -> impl Future<Output = Result<(), RouteError>> + use<> {
-        let route = self.lease.take().zip(self.record.session).map(|(lease, session)| {
+        let route = self.lease.as_ref().zip(self.record.session).map(|(lease, session)| {
             let Lease { token, grant } = lease;
             let (generation, lease) = (grant.generation, token.hash());
             let message = Release { generation, lease, run: Some(self.record.id) };
@@ -124,22 +211,36 @@ impl Run {
         }
     }
 
-    fn close_own_session(&self) -> impl Future<Output = Result<(), RouteError>> + use<> {
-        let own = self.record.session.filter(|_session| self.record.owns_session);
-        let asked = own.map(|session| {
-            let message = Close { status: SessionStatus::Completed };
-            self.registry.ask(Route { organization: self.record.organization, session, message })
-        });
-        async move {
-            match asked {
-                Some(asked) => asked.await?,
-                None => Ok(()),
-            }
+    /// Whether the end can be stored: it waits for the writes of blocks that are under way.
+    pub(super) fn wrote(&mut self, ctx: &mut Context<Self>) {
+        self.writing = self.writing.saturating_sub(1);
+        if self.writing == 0 && std::mem::take(&mut self.end_waits) {
+            self.store_end(ctx);
         }
     }
 
-    /// The final status comes last, and is written until it is stored.
+    /// The final status comes last, and is written until it is stored; with it the blocks end that
+    /// were cut off. A block whose beginning is being stored must not come after it.
     fn store_end(&mut self, ctx: &mut Context<Self>) {
+        if self.writing > 0 {
+            self.end_waits = true;
+            return;
+        }
+        let now = self.world.clock.now();
+        let status = self.ending.as_ref().map_or(RunStatus::Completed, |ending| ending.status);
+        let mut cut_off = Vec::new();
+        for block in self.blocks.iter_mut().filter(|it| it.status == BlockStatus::Running) {
+            block.status = BlockStatus::cut_off_by(status);
+            block.finished_at = Some(now);
+            cut_off.push(block_data(block));
+        }
+        for data in cut_off {
+            self.tell(EventKind::BlockEnded, data);
+        }
+        self.store_status(ctx);
+    }
+
+    fn store_status(&mut self, ctx: &mut Context<Self>) {
         let now = self.world.clock.now();
         let Ending { status, failure } =
             self.ending.clone().unwrap_or(Ending { status: RunStatus::Completed, failure: None });
@@ -150,17 +251,8 @@ impl Run {
             finished_at: Some(now),
             ..RunChange::default()
         };
-        let open: Vec<_> = self.close_blocks(status);
-        for block in &open {
-            self.tell(EventKind::BlockEnded, block_data(block));
-        }
-        let blocks: Vec<_> =
-            open.into_iter().map(|block| self.world.store.end_block(block)).collect();
-        let stored = join(
-            futures_util::future::join_all(blocks),
-            self.world.store.change_run(self.record.id, change),
-        );
-        ctx.spawn(stored.into_actor(self).map(move |(_, stored), run, ctx| match stored {
+        let stored = self.world.store.change_run(self.record.id, change);
+        ctx.spawn(stored.into_actor(self).map(move |stored, run, ctx| match stored {
             Ok(()) | Err(StoreError::Final | StoreError::Missing) => {
                 run.record.status = status;
                 run.record.failure = failure;
@@ -170,7 +262,7 @@ impl Run {
             }
             Err(cause @ (StoreError::Unavailable(_) | StoreError::Conflict { .. })) => {
                 warn!(parent: &run.span, "the end of the run is not stored yet: {cause}");
-                ctx.run_later(STORE_AGAIN, |run, ctx| run.store_end(ctx));
+                ctx.run_later(STORE_AGAIN, Self::store_status);
             }
             Err(StoreError::Rejected(cause)) => run.on_end_refused(&cause, ctx),
         }));
@@ -186,36 +278,13 @@ impl Run {
             warn!(parent: &self.span, "the outputs of {id} are left out of its row: {cause}");
             self.record.outputs = json!({});
             self.ending = Some(bare);
-            return self.store_end(ctx);
+            return self.store_status(ctx);
         }
         error!(parent: &self.span, "the end of {id} is not stored, and never will be: {cause}");
         self.record.status = RunStatus::Failed;
         self.record.failure = bare.failure;
         self.record.finished_at = Some(self.world.clock.now());
         self.on_ended(ctx);
-    }
-
-    /// Ends the blocks that were cut off, and gives them to be stored.
-    fn close_blocks(&mut self, status: RunStatus) -> Vec<crate::domain::run::BlockRecord> {
-        let now = self.world.clock.now();
-        let status = match status {
-            RunStatus::TimedOut => BlockStatus::TimedOut,
-            RunStatus::Canceled => BlockStatus::Canceled,
-            RunStatus::Created
-            | RunStatus::Queued
-            | RunStatus::Running
-            | RunStatus::Paused
-            | RunStatus::Completed
-            | RunStatus::Failed
-            | RunStatus::Terminated => BlockStatus::Failed,
-        };
-        let open = self.blocks.iter_mut().filter(|block| block.status == BlockStatus::Running);
-        open.map(|block| {
-            block.status = status;
-            block.finished_at = Some(now);
-            block.clone()
-        })
-        .collect()
     }
 
     fn on_ended(&mut self, ctx: &mut Context<Self>) {

@@ -8,7 +8,8 @@
 //!
 //! # Invariants
 //!
-//! 1. Every ending passes through `finish`, and `finish` releases what was begun.
+//! 1. Every ending passes through `finish`, and `finish` releases what was begun, when nothing goes
+//!    on any more that was handed out for it.
 //! 2. The first reason to end counts: what a block says after a cancel changes nothing.
 //! 3. The final status is stored after the release, so that whoever reads it may begin the
 //!    session at once.
@@ -36,6 +37,8 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
+pub(in crate::actors) use self::ending::close_own;
+use self::host::RunHost;
 pub use self::messages::{AgentSays, Cancel, Continue, RunError};
 pub use self::planned::{Facts, Planned};
 pub use self::work::{Finished, Job, Work};
@@ -52,6 +55,7 @@ use crate::domain::event::EventKind;
 use crate::domain::film::Wish;
 use crate::domain::ids::{BlockRunId, SessionId};
 use crate::domain::lease::LeaseToken;
+use crate::domain::occupancy::Generation;
 use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
 use crate::domain::session::{Failure, SessionSpec};
 use crate::workflow::agent::Said;
@@ -109,9 +113,9 @@ pub struct Assignment {
     pub limit: Duration,
     /// How many runs it is within, each of which triggered the next.
     pub depth: u8,
-    /// Its session is that of the run that triggered it and waits for it: it drives under that
-    /// run's occupancy, and neither begins nor releases.
-    pub lent: bool,
+    /// The occupancy of the run that triggered it and waits for it: it drives under that, for as
+    /// long as it lasts, and neither begins nor releases.
+    pub lent: Option<Generation>,
     /// The lane in which it begins when the runs before it have ended.
     pub lane: Option<Lane>,
 }
@@ -132,6 +136,14 @@ pub struct Run {
     lease: Option<Lease>,
     /// Why it ends, from when that is known.
     ending: Option<Ending>,
+    /// What its blocks were handed; it is quiet before anything is given back.
+    host: Option<Arc<RunHost>>,
+    /// Whether its own session has been asked to close.
+    is_closing: bool,
+    /// The end waits for `writing`.
+    end_waits: bool,
+    /// How many writes of blocks are under way: the end is stored behind them.
+    writing: usize,
     /// Whom to tell that it has ended.
     waiting: Vec<oneshot::Sender<RunView>>,
     /// Whom to tell that a person let it go on.
@@ -167,6 +179,10 @@ impl Run {
             assignment,
             lease: None,
             ending: None,
+            host: None,
+            is_closing: false,
+            end_waits: false,
+            writing: 0,
             waiting: Vec::new(),
             paused: None,
             agent: None,
@@ -184,12 +200,16 @@ impl Run {
         self.phase = phase;
     }
 
-    /// Tells whoever watches how the run stands.
+    /// Shows how the run stands, if that has changed.
     fn publish(&self) {
-        self.view.send_modify(|view| {
-            view.version += 1;
-            view.record = self.record.clone();
-            view.blocks = self.blocks.clone();
+        self.view.send_if_modified(|view| {
+            let is_news = view.record != self.record || view.blocks != self.blocks;
+            if is_news {
+                view.version = view.version.saturating_add(1);
+                view.record = self.record.clone();
+                view.blocks = self.blocks.clone();
+            }
+            is_news
         });
     }
 
@@ -235,8 +255,10 @@ impl Run {
     /// Comes to its session.
     fn set_out(&mut self, ctx: &mut Context<Self>) {
         match self.record.session {
-            Some(session) if self.assignment.lent => self.borrow(session, ctx),
-            Some(session) => self.queue(session, ctx),
+            Some(session) => match self.assignment.lent {
+                Some(lent) => self.borrow(session, lent, ctx),
+                None => self.queue(session, ctx),
+            },
             None => self.make_session(ctx),
         }
     }
@@ -244,7 +266,7 @@ impl Run {
     fn make_session(&mut self, ctx: &mut Context<Self>) {
         let spec = self.assignment.own_session.clone();
         let (organization, run) = (self.record.organization, Some(self.record.id));
-        let made = self.registry.ask(Create { organization, spec, run });
+        let made = self.registry.ask(Create { organization, spec, run, id: None });
         ctx.spawn(made.into_actor(self).map(|made, run, ctx| {
             run.on_session_made(made.unwrap_or_else(|cause| Err(cause.into())), ctx);
         }));
@@ -255,11 +277,12 @@ impl Run {
             Ok(Created { id, .. }) => {
                 self.record.session = Some(id);
                 self.record.owns_session = true;
+                self.publish(); // The registry closes it if this actor breaks.
                 self.queue(id, ctx);
             }
             Err(cause) => {
                 let message = format!("no session could be made for the run: {cause}");
-                self.end(failed("session_not_made", message), ctx);
+                self.end_now(failed("session_not_made", message), ctx);
             }
         }
     }

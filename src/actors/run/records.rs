@@ -57,7 +57,8 @@ impl Handle<BeginBlock> for Run {
         };
         let (answer, begun) = oneshot::channel();
         let stored = self.world.store.insert_block(record.clone());
-        ctx.spawn(stored.into_actor(self).map(move |stored, run, _| {
+        self.writing += 1;
+        ctx.spawn(stored.into_actor(self).map(move |stored, run, ctx| {
             let begun = stored.map_err(RunError::NotStored).map(|()| {
                 let id = record.id;
                 run.tell(EventKind::BlockStarted, block_data(&record));
@@ -66,6 +67,7 @@ impl Handle<BeginBlock> for Run {
                 id
             });
             let _ = answer.send(begun); // A cut-off execution hears nothing.
+            run.wrote(ctx);
         }));
         Box::pin(async move { begun.await.map_err(|_gone| Unanswered::Gone)? })
     }
@@ -86,7 +88,8 @@ impl Handle<EndBlock> for Run {
         let record = BlockRecord { status, output, failure, finished_at, ..known };
         let (answer, ended) = oneshot::channel();
         let stored = self.world.store.end_block(record.clone());
-        ctx.spawn(stored.into_actor(self).map(move |stored, run, _| {
+        self.writing += 1;
+        ctx.spawn(stored.into_actor(self).map(move |stored, run, ctx| {
             let ended = stored.map_err(RunError::NotStored).map(|()| {
                 run.tell(EventKind::BlockEnded, block_data(&record));
                 if let Some(block) = run.blocks.iter_mut().find(|block| block.id == id) {
@@ -95,6 +98,7 @@ impl Handle<EndBlock> for Run {
                 run.publish();
             });
             let _ = answer.send(ended); // A cut-off execution hears nothing.
+            run.wrote(ctx);
         }));
         Box::pin(async move { ended.await.map_err(|_gone| Unanswered::Gone)? })
     }

@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use super::{Begin, Evict, Grant, Heartbeat, Phase, Release, Session, SessionError, Wait};
-use crate::actors::ask::{Answering, Handle, Unanswered};
+use crate::actors::ask::{Answering, Handle, Unanswered, receipt};
+use crate::actors::receipt::Receipt;
 use crate::db::store::{Ended, StoreError};
 use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseHash;
@@ -20,13 +21,33 @@ use crate::domain::occupancy::{
 use crate::domain::session::SessionStatus;
 
 /// A change that is wanted. When it takes effect is known only when its turn comes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Change {
-    Begin { occupant: Occupant, lease: LeaseHash, ttl: Duration },
-    Heartbeat { generation: Generation, lease: LeaseHash, ttl: Option<Duration> },
-    Release { generation: Generation, lease: LeaseHash },
-    Evict { occupant: Occupant },
+    Begin {
+        occupant: Occupant,
+        lease: LeaseHash,
+        ttl: Duration,
+    },
+    Heartbeat {
+        generation: Generation,
+        lease: LeaseHash,
+        ttl: Option<Duration>,
+    },
+    Release {
+        generation: Generation,
+        lease: LeaseHash,
+    },
+    /// Takes back an occupancy that was given to an asker that never heard of it.
+    TakeBack {
+        generation: Generation,
+        lease: LeaseHash,
+    },
+    Evict {
+        occupant: Occupant,
+    },
     Lapse,
+    /// Writes what is known once more, to find out whether a begin of unknown outcome was stored.
+    Confirm,
 }
 
 /// What a change resolves with: the occupancy as it is stored.
@@ -39,7 +60,12 @@ pub(super) struct Turn {
     /// Whether a begin that finds the session occupied would like to wait.
     pub wait: Option<Wait>,
     pub answer: oneshot::Sender<Changed>,
+    /// Of a begin: whether its asker still waits.
+    pub receipt: Receipt,
 }
+
+/// How long to leave an occupancy alone that could not be taken back.
+const TAKE_BACK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Resolves with the occupancy as stored after `change`.
@@ -50,7 +76,10 @@ impl Session {
         ctx: &mut Context<Self>,
     ) -> oneshot::Receiver<Changed> {
         let (answer, changed) = oneshot::channel();
-        self.turns.push_back(Turn { change, wait, answer });
+        // Of what else may be asked nothing is handed out, and all of it is safe to repeat.
+        let is_begin = matches!(change, Change::Begin { .. });
+        let receipt = if is_begin { receipt() } else { Receipt::default() };
+        self.turns.push_back(Turn { change, wait, answer, receipt });
         self.next_turn(ctx);
         changed
     }
@@ -58,18 +87,21 @@ impl Session {
     pub(super) fn next_turn(&mut self, ctx: &mut Context<Self>) {
         while !self.storing {
             let next = self.turn_of_a_waiter().or_else(|| self.turns.pop_front());
-            let Some(Turn { change, wait, answer }) = next else { return };
-            match self.decide(&change) {
-                Ok(next) if next != self.record.occupancy => {
-                    self.store(change, next, answer, ctx);
+            let Some(turn) = next else { return };
+            if turn.receipt.is_unheard() {
+                continue; // Its asker has gone.
+            }
+            match self.decide(&turn.change) {
+                Ok(next) if next != self.record.occupancy || turn.change == Change::Confirm => {
+                    self.store(turn, next, ctx);
                 }
                 Err(SessionError::Refused(Refusal::Occupied { .. }) | SessionError::Starting)
-                    if wait.is_some() =>
+                    if turn.wait.is_some() =>
                 {
-                    self.join_queue(change, wait, answer, ctx);
+                    self.join_queue(turn, ctx);
                 }
                 decided => {
-                    let _ = answer.send(decided); // An asker that left hears nothing.
+                    let _ = turn.answer.send(decided); // An asker that left hears nothing.
                 }
             }
         }
@@ -83,8 +115,10 @@ impl Session {
                 Phase::Recovering { .. },
                 Change::Heartbeat { .. }
                 | Change::Release { .. }
+                | Change::TakeBack { .. }
                 | Change::Evict { .. }
-                | Change::Lapse,
+                | Change::Lapse
+                | Change::Confirm,
             ) => {}
             (Phase::Starting { .. } | Phase::Recovering { .. }, _) => {
                 return Err(SessionError::Starting);
@@ -114,39 +148,98 @@ impl Session {
                 Event::Heartbeat { generation, lease, now, expires_at: now + ttl }
             }
             Change::Release { generation, lease } => Event::Release { generation, lease },
+            Change::TakeBack { generation, lease } => {
+                holder.filter(|held| held.generation == generation && held.lease == lease)?;
+                Event::Release { generation, lease }
+            }
             Change::Evict { occupant } => {
                 let held = holder.filter(|held| held.occupant == occupant)?;
                 Event::Release { generation: held.generation, lease: held.lease }
             }
             Change::Lapse => Event::Lapse { now },
+            Change::Confirm => return None,
         })
     }
 
-    fn store(
-        &mut self,
-        change: Change,
-        next: Occupancy,
-        answer: oneshot::Sender<Changed>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn store(&mut self, turn: Turn, next: Occupancy, ctx: &mut Context<Self>) {
         self.storing = true;
-        let expected = self.record.occupancy.generation();
+        let before = self.record.occupancy.clone();
         let idle = self.idle_after(&next);
-        let work = self.world.store.occupy(self.record.id, expected, next.clone(), idle);
+        let work = self.world.store.occupy(self.record.id, before.generation(), next.clone(), idle);
         ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
             session.storing = false;
-            let changed = session.on_stored(outcome, next, idle, ctx);
-            let lapsed = matches!(change, Change::Lapse) && changed.is_err();
+            let fault = outcome.is_err();
+            let changed = session.on_stored(outcome, next.clone(), idle, ctx);
             // Before the answer: who hears it and looks must find what it was told.
             session.publish();
-            let unheard = answer.send(changed).is_err();
-            // Nobody knows the secret of this lease: nobody could release it.
-            if unheard && let Change::Begin { lease, .. } = change {
-                session.give_back(lease);
-            }
+            let lapsed = matches!(turn.change, Change::Lapse) && fault;
+            session.after_store(turn, &before, next, changed, ctx);
             session.next_turn(ctx);
             session.set_timer_after(lapsed, ctx);
             session.leave_if_told(ctx);
+        }));
+    }
+
+    /// Answers a change that was stored, or not; and takes back what nobody has heard of.
+    fn after_store(
+        &mut self,
+        turn: Turn,
+        before: &Occupancy,
+        next: Occupancy,
+        changed: Changed,
+        ctx: &mut Context<Self>,
+    ) {
+        if let Err(SessionError::NotStored(StoreError::Conflict { stored })) = &changed
+            && let Some(held) = stored.holder()
+            && self.doubtful.take() == Some(held.lease)
+        {
+            // That begin was stored after all, though its asker was told that it was not.
+            let (generation, lease) = (held.generation, held.lease);
+            self.turns.push_front(turn);
+            return self.take_back(generation, lease);
+        }
+        match (&turn.change, &changed) {
+            (
+                Change::Begin { lease, .. },
+                Err(SessionError::NotStored(StoreError::Unavailable { .. })),
+            ) => {
+                self.doubtful = Some(*lease);
+                self.confirm_soon(ctx);
+            }
+            (Change::Confirm, Err(SessionError::NotStored(StoreError::Unavailable { .. }))) => {
+                self.confirm_soon(ctx);
+            }
+            (
+                Change::TakeBack { generation, lease },
+                Err(SessionError::NotStored(StoreError::Unavailable { .. })),
+            ) => {
+                let (generation, lease) = (*generation, *lease);
+                ctx.run_later(TAKE_BACK_AGAIN, move |session, ctx| {
+                    session.take_back(generation, lease);
+                    session.next_turn(ctx);
+                });
+            }
+            (_, Ok(_)) => self.doubtful = None,
+            (_, Err(_)) => {}
+        }
+        let Turn { change, answer, receipt, .. } = turn;
+        let granted = changed.is_ok();
+        let _ = answer.send(changed); // Whether that was heard, the receipt says.
+        // Whoever held it before with this lease knows the lease.
+        let Change::Begin { lease, .. } = change else { return };
+        let is_known = before.holder().is_some_and(|held| held.lease == lease);
+        if !granted || is_known {
+            return;
+        }
+        let generation = next.generation();
+        if receipt.is_unheard() {
+            return self.take_back(generation, lease);
+        }
+        ctx.spawn(receipt.heard().into_actor(self).map(move |heard, session, ctx| {
+            if !heard {
+                session.take_back(generation, lease);
+                session.next_turn(ctx);
+            }
         }));
     }
 
@@ -215,14 +308,22 @@ impl Session {
         self.follow();
     }
 
-    /// Releases what the present holder, whose lease this is, will never release itself.
-    fn give_back(&mut self, lease: LeaseHash) {
-        let Some(held) = self.record.occupancy.holder().filter(|held| held.lease == lease) else {
-            return;
-        };
-        let change = Change::Release { generation: held.generation, lease };
+    fn confirm_soon(&self, ctx: &mut Context<Self>) {
+        ctx.run_later(TAKE_BACK_AGAIN, |session, ctx| {
+            if session.doubtful.is_some() {
+                drop(session.change(Change::Confirm, None, ctx));
+            }
+        });
+    }
+
+    /// Takes back an occupancy of which nobody knows, and which nobody could release therefore. It
+    /// comes before everything else that waits.
+    fn take_back(&mut self, generation: Generation, lease: LeaseHash) {
+        info!(parent: &self.span, "generation {generation} of {} was not heard of", self.record.id);
+        let change = Change::TakeBack { generation, lease };
         let (answer, _unheard) = oneshot::channel();
-        self.turns.push_front(Turn { change, wait: None, answer });
+        let receipt = Receipt::default();
+        self.turns.push_front(Turn { change, wait: None, answer, receipt });
     }
 
     fn grant(changed: Result<Changed, oneshot::error::RecvError>) -> Result<Grant, SessionError> {

@@ -17,7 +17,7 @@ use tracing::info;
 
 use super::viewing::{Connected, Visit};
 use super::{CedeControl, Phase, Session, SessionError, TakeControl};
-use crate::actors::ask::{Answering, Handle, answered};
+use crate::actors::ask::{Answering, Handle, answered, receipt};
 use crate::domain::control::{Control, Credential, Event, Party, Refusal};
 use crate::domain::event::EventKind;
 use crate::domain::ids::ViewerId;
@@ -317,9 +317,18 @@ impl Handle<TakeControl> for Session {
         }
         let label = visit.label.clone();
         self.settle_control(ctx);
+        let had = self.watchers.control.is_of(&party);
         let now = self.world.clock.now();
         let idle_at = now + self.world.settings.control_patience().idle;
+        let taker = party.clone();
         let taken = self.control(Event::Take { party, label, now, idle_at }, ctx);
+        if taken.is_ok() && !had {
+            ctx.spawn(receipt().heard().into_actor(self).map(|heard, session, ctx| {
+                if !heard {
+                    let _ = session.control(Event::Cede { party: taker }, ctx);
+                }
+            }));
+        }
         answered(taken.map_err(SessionError::from))
     }
 }

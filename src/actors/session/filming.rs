@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::{Instrument as _, error, info, warn};
 
 use super::{Phase, Session, SessionError};
-use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered};
+use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered, receipt};
 use crate::actors::films::{Kind, Place, drop_recording, store};
 use crate::actors::journal::About;
 use crate::domain::film::{BLACK_BOX, RECORDING, Wish};
@@ -317,7 +317,22 @@ impl Handle<Record> for Session {
         Record { wish, run }: Record,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Slate, SessionError>> {
-        answered(self.begin_recording(wish, run, ctx))
+        if let Some(run) = run
+            && self.run_inside() != Some(run)
+        {
+            return answered(Err(SessionError::NotInside { run }));
+        }
+        let begun = self.begin_recording(wish, run, ctx);
+        if let Ok(slate) = &begun {
+            // Nobody could stop a recording that was not heard of.
+            let id = slate.id;
+            ctx.spawn(receipt().heard().into_actor(self).map(move |heard, session, _| {
+                if !heard {
+                    session.filming.stop(|slate| slate.id == id);
+                }
+            }));
+        }
+        answered(begun)
     }
 }
 

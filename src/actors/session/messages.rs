@@ -88,6 +88,12 @@ pub enum SessionError {
         /// How many may be; `recording.max_at_once` sets it.
         limit: usize,
     },
+    /// A recording for a run that does not hold the session, or does not any more.
+    #[error("run {run} does not hold the session")]
+    NotInside {
+        /// The run.
+        run: RunId,
+    },
     /// There is no such recording under way.
     #[error("recording {0} does not exist")]
     UnknownRecording(ArtifactId),
@@ -124,6 +130,7 @@ impl Classified for SessionError {
             | Self::TicketUsed
             | Self::UnknownViewer(_)
             | Self::TooManyRecordings { .. }
+            | Self::NotInside { .. }
             | Self::UnknownRecording(_)
             | Self::Film(FilmError::NoFfmpeg { .. } | FilmError::DiskFull { .. }) => {
                 Outcome::Refused
@@ -148,7 +155,8 @@ fn run_of(occupant: &Occupant) -> Option<RunId> {
 /// Takes the occupancy, until `ttl` has passed without a heartbeat.
 ///
 /// Who presents the lease token of the present holder *is* that holder: it is given a new
-/// generation, and the old one is refused from then on.
+/// generation, and the old one is refused from then on. An occupancy is taken back at once when the
+/// answer that gives it is not heard.
 #[derive(Debug)]
 pub struct Begin {
     /// Who begins.
@@ -166,7 +174,8 @@ pub struct Begin {
 pub struct Wait {
     /// For how long.
     pub patience: Duration,
-    /// Canceled when the asker has left; its place is given up.
+    /// Canceled when the wait is called off: its place is given up, and that is answered. The place
+    /// of an asker that has gone is given up without this.
     pub gone: CancellationToken,
 }
 

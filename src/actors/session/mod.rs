@@ -85,6 +85,7 @@ use super::world::World;
 use crate::db::store::Ended;
 use crate::domain::deadlines::Warnings;
 use crate::domain::event::EventKind;
+use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::Queue;
 use crate::domain::session::SessionRecord;
 use crate::system::desktop::{Desktop, Following};
@@ -129,6 +130,8 @@ pub struct Session {
     turns: VecDeque<Turn>,
     /// Whether a change is being stored.
     storing: bool,
+    /// The lease of the latest begin whose write is of unknown outcome.
+    doubtful: Option<LeaseHash>,
     queue: Queue<Waiting>,
     /// Who is connected, and whose input reaches the browser.
     watchers: Watchers,
@@ -186,6 +189,7 @@ impl Session {
             record,
             turns: VecDeque::new(),
             storing: false,
+            doubtful: None,
             queue: Queue::new(world.settings.max_waiters),
             watchers: Watchers::default(),
             ended: CancellationToken::new(),
@@ -218,7 +222,7 @@ impl Session {
         self.world.events.tell(&self.record, kind, data);
     }
 
-    /// Tells whoever watches how the session stands.
+    /// Shows how the session stands, if that has changed.
     fn publish(&mut self) {
         let waiters = self.queue.places().map(|(place, waiter)| WaiterView {
             place,
@@ -226,20 +230,28 @@ impl Session {
             until: waiter.until,
         });
         let waiters = waiters.collect();
-        self.view.send_modify(|view| {
-            view.version += 1;
-            view.record = self.record.clone();
-            view.waiters = waiters;
-            view.viewers = self.watchers.watching();
-            view.drivers = self.drivers;
-            view.control = self.watchers.control.clone();
-            view.recordings = self.filming.slates();
-            if let Phase::Closing { end, .. } = &self.phase {
-                view.closing = true;
-                // Known now; stored when nothing of the session runs any more.
-                view.record.failure = end.failure.clone();
-            }
-        });
+        let mut record = self.record.clone();
+        if let Phase::Closing { end, .. } = &self.phase {
+            // Known now; stored when nothing of the session runs any more.
+            record.failure = end.failure.clone();
+        }
+        let view = self.view.borrow();
+        let next = SessionView {
+            version: view.version,
+            record,
+            waiters,
+            viewers: self.watchers.watching(),
+            drivers: self.drivers,
+            control: self.watchers.control.clone(),
+            recordings: self.filming.slates(),
+            closing: view.closing || matches!(self.phase, Phase::Closing { .. }),
+        };
+        let is_news = *view != next;
+        drop(view);
+        if is_news {
+            let version = next.version.saturating_add(1);
+            self.view.send_replace(SessionView { version, ..next });
+        }
         self.tell_use();
     }
 }

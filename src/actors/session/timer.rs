@@ -50,7 +50,9 @@ impl Session {
         let warning = self.warnings.next();
         let warning = warning.map(|at| NextTimer { kind: "warning".to_owned(), at });
         let deadline = self.record.deadlines.next(&self.record.occupancy);
-        let deadline = deadline.map(|next| {
+        // What is being stored may be a heartbeat; the clock is set again when that is known.
+        let is_open = |kind| self.storing && kind == DeadlineKind::Occupancy;
+        let deadline = deadline.filter(|next| !is_open(next.kind)).map(|next| {
             let kind = match next.kind {
                 DeadlineKind::StartUp => "start_up",
                 DeadlineKind::Lifetime => "lifetime",

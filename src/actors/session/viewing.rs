@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Context;
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
@@ -11,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::control::{Activity, Kind};
 use super::{Phase, Session, SessionError};
-use crate::actors::ask::{Answering, Ask, Handle, answered};
+use crate::actors::ask::{Answering, Ask, Handle, answered, receipt};
 use crate::actors::tickets::{Ticket, TicketSecret, Uses};
 use crate::actors::views::SessionView;
 use crate::domain::control::{ClientId, Credential, Party};
@@ -221,7 +222,7 @@ impl Handle<Invite> for Session {
     fn handle(
         &mut self,
         Invite { role, label, ttl, uses }: Invite,
-        _: &mut Context<Self>,
+        ctx: &mut Context<Self>,
     ) -> Answering<Result<Invited, SessionError>> {
         if matches!(self.phase, Phase::Closing { .. }) {
             return answered(Err(SessionError::Closing));
@@ -243,6 +244,13 @@ impl Handle<Invite> for Session {
             expires_at: now + ttl,
         };
         let secret = tickets.add(ticket.clone());
+        // Nobody has the secret of a ticket that was not heard of.
+        let id = ticket.id;
+        ctx.spawn(receipt().heard().into_actor(self).map(move |heard, session, ctx| {
+            if !heard {
+                session.put_out(id, ctx);
+            }
+        }));
         answered(Ok(Invited { ticket, secret }))
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::changes::{Change, Changed, Turn};
 use super::{Phase, Session, SessionError, Wait};
+use crate::actors::receipt::Receipt;
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::Waiter;
 
@@ -17,26 +18,29 @@ pub(super) struct Waiting {
     lease: LeaseHash,
     ttl: Duration,
     answer: oneshot::Sender<Changed>,
+    receipt: Receipt,
 }
 
 impl Session {
     /// Gives a begin that found the session occupied a place in the queue.
-    pub(super) fn join_queue(
-        &mut self,
-        change: Change,
-        wait: Option<Wait>,
-        answer: oneshot::Sender<Changed>,
-        ctx: &mut Context<Self>,
-    ) {
+    pub(super) fn join_queue(&mut self, turn: Turn, ctx: &mut Context<Self>) {
+        let Turn { change, wait, answer, receipt } = turn;
         let (Change::Begin { occupant, lease, ttl }, Some(Wait { patience, gone })) =
             (change, wait)
         else {
             return;
         };
         let until = self.world.clock.now() + patience;
-        match self.queue.join(occupant, until, Waiting { lease, ttl, answer }) {
+        let answered = receipt.clone();
+        match self.queue.join(occupant, until, Waiting { lease, ttl, answer, receipt }) {
             Ok(ticket) => {
-                let leaves = async move { gone.cancelled().await };
+                // One that has been answered does not wait any more.
+                let leaves = async move {
+                    tokio::select! {
+                        () = gone.cancelled() => {}
+                        _ = answered.heard() => {}
+                    }
+                };
                 ctx.spawn(leaves.into_actor(self).map(move |(), session, ctx| {
                     if let Some(waiter) = session.queue.leave(ticket) {
                         let _ = waiter.answer.answer.send(Err(SessionError::WaitCalledOff));
@@ -63,11 +67,11 @@ impl Session {
             return None;
         }
         loop {
-            let Waiter { occupant, answer: Waiting { lease, ttl, answer }, .. } =
+            let Waiter { occupant, answer: Waiting { lease, ttl, answer, receipt }, .. } =
                 self.queue.take_first()?;
-            if !answer.is_closed() {
+            if !receipt.is_unheard() {
                 let change = Change::Begin { occupant, lease, ttl };
-                return Some(Turn { change, wait: None, answer });
+                return Some(Turn { change, wait: None, answer, receipt });
             }
         }
     }

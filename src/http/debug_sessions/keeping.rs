@@ -242,7 +242,7 @@ async fn make(front: &Front, owner: &Owner) -> Result<Option<DebugSession>, ApiE
         ..SessionSpec::default()
     };
     let Created { id: session, .. } =
-        front.registry.ask(Create { organization, spec, run: None }).await??;
+        front.registry.ask(Create { organization, spec, run: None, id: None }).await??;
 
     let now = front.world.clock.now();
     let debug = DebugSession {

@@ -373,7 +373,7 @@ pub(super) async fn begin(
         wait: Duration::from_secs(wait),
         limit,
         depth: 0,
-        lent: false,
+        lent: None,
         lane,
     };
     let run = NewRun {
@@ -386,6 +386,7 @@ pub(super) async fn begin(
         parameters: Value::Object(parameters),
         request: echo,
         api_key: Some(key),
+        id: None,
     };
     let RunAccepted { view, .. } = front.registry.ask(StartRun { run, assignment }).await??;
     let view = view.borrow().clone();

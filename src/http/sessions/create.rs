@@ -92,7 +92,7 @@ async fn make(
         recordings::check(&wish, "record", front)?;
     }
     let (spec, warning) = request.spec(front)?;
-    let create = Create { organization: caller.organization, spec, run: None };
+    let create = Create { organization: caller.organization, spec, run: None, id: None };
     let Created { mut view, .. } = front.registry.ask(create).await??;
 
     let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);

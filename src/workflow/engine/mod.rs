@@ -8,7 +8,6 @@
 //!    off or its time is over, which stops the block under way at once.
 //! 2. A failed block ends the run unless the block says otherwise; the finally block runs after
 //!    that, and can make a run that had completed fail, never the reverse.
-//! 3. The outcome is known only when nothing of the run goes on.
 
 mod blocks;
 mod records;
@@ -23,7 +22,7 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use serde_json::{Map, Value};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::definition::Definition;
@@ -146,8 +145,9 @@ pub struct Outcome {
     pub failure: Option<Failure>,
 }
 
-/// How long the records of a run that was stopped may take.
-const LAST_WORDS: Duration = Duration::from_millis(800);
+/// The longest that [`execute`] goes on after it was canceled: the ends of the blocks that were open
+/// and the last records share it.
+pub const CALL_OFF: Duration = Duration::from_millis(700);
 
 /// One run.
 struct Engine {
@@ -159,10 +159,13 @@ struct Engine {
     pictures: records::Pictures,
     /// The blocks that have begun and not ended, outermost first.
     open: Vec<BlockRunId>,
+    /// When a run that was stopped has had its last words.
+    silent: Option<Instant>,
 }
 
 /// Executes a plan to its end. Canceling `cancel` stops it, whatever block is under way; it resolves
-/// within a second then, with [`RunStatus::Canceled`].
+/// within [`CALL_OFF`] then, with [`RunStatus::Canceled`]. What was handed out through the host may
+/// still be ending by then.
 pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken) -> Outcome {
     let limit = plan.limit.map(|limit| Instant::now() + limit);
     let mut engine = Engine {
@@ -173,6 +176,7 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
         browser: None,
         pictures: records::Pictures::default(),
         open: Vec::new(),
+        silent: None,
     };
     let mut ending = engine.bounded(limit, &cancel, Part::Body).await;
     let finally = engine.plan.definition.finally.is_some() && engine.plan.only.is_none();
@@ -182,10 +186,7 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
             ending = last;
         }
     }
-    engine.keep_last(matches!(ending, Ending::Stopped(_))).await;
-    if timeout(LAST_WORDS, engine.host.quiet()).await.is_err() {
-        tracing::warn!("what executed a block of run {} has not ended yet", engine.plan.run);
-    }
+    engine.keep_last().await;
     let (status, failure) = match ending {
         Ending::Done => (RunStatus::Completed, None),
         Ending::Failed(status, failure) => {
@@ -287,7 +288,8 @@ impl Engine {
                 }
             }
         };
-        if timeout(LAST_WORDS, work).await.is_err() {
+        let silent = *self.silent.get_or_insert_with(|| Instant::now() + CALL_OFF);
+        if timeout_at(silent, work).await.is_err() {
             tracing::warn!("the ends of the blocks of a stopped run were not recorded in time");
         }
     }

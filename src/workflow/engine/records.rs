@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Engine;
 use super::blocks::End;
@@ -25,8 +25,6 @@ const PICTURE: Duration = Duration::from_secs(1);
 const SHOWN: Duration = Duration::from_millis(50);
 /// How long all that is kept at the end may take, of a run that was not stopped.
 const LAST: Duration = Duration::from_secs(10);
-/// How long it may take of one that was.
-const LAST_OF_STOPPED: Duration = Duration::from_millis(400);
 /// How many blocks of a run get a picture; of further ones only those that fail do.
 const MOST_PICTURES: usize = 200;
 
@@ -129,8 +127,8 @@ impl Engine {
     }
 
     /// Keeps what is kept at the end of a run.
-    pub(super) async fn keep_last(&mut self, stopped: bool) {
-        let limit = if stopped { LAST_OF_STOPPED } else { LAST };
+    pub(super) async fn keep_last(&mut self) {
+        let limit = self.silent.unwrap_or_else(|| Instant::now() + LAST);
         let mut storing = std::mem::take(&mut self.pictures.storing);
         let work = async {
             self.keep_watched().await;
@@ -141,7 +139,7 @@ impl Engine {
             }
             while storing.join_next().await.is_some() {}
         };
-        if timeout(limit, work).await.is_err() {
+        if timeout_at(limit, work).await.is_err() {
             tracing::warn!("not all records of run {} were kept in time", self.plan.run);
         }
     }

@@ -25,6 +25,7 @@ use crate::actors::world::World;
 use crate::domain::checksum::Checksum;
 use crate::domain::file_name::file_name;
 use crate::domain::ids::{ApiKeyId, ArtifactId, BlockRunId, OrganizationId, RunId, SessionId};
+use crate::domain::occupancy::Generation;
 use crate::domain::run::ArtifactRecord;
 use crate::domain::session::Failure;
 use crate::system::desktop::Directory;
@@ -48,6 +49,8 @@ pub(super) struct RunHost {
     api_key: Option<ApiKeyId>,
     /// How many runs this one is within.
     depth: u8,
+    /// The occupancy under which this run drives.
+    occupancy: Option<Generation>,
     /// How many runs have been triggered that are waited for.
     handed: watch::Sender<usize>,
     devtools: OnceCell<Arc<dyn Devtools>>,
@@ -70,11 +73,22 @@ impl RunHost {
             session,
             api_key: run.record.api_key,
             depth: run.assignment.depth,
+            occupancy: run
+                .lease
+                .as_ref()
+                .map_or(run.assignment.lent, |it| Some(it.grant.generation)),
             handed,
             devtools: OnceCell::new(),
             python: world.python.apart(),
             scratch: OnceCell::new(),
         }
+    }
+
+    /// Resolves when nothing is left of what was handed out and is no longer waited for.
+    pub(super) async fn quiet(&self) {
+        let mut handed = self.handed.subscribe();
+        let _ = handed.wait_for(|handed| *handed == 0).await;
+        self.python.quiet().await;
     }
 
     /// A pass for the program that executes a block; it is good until it is dropped.
@@ -227,14 +241,6 @@ impl Host for RunHost {
 
     fn trigger(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
         Box::pin(self.triggered(job))
-    }
-
-    fn quiet(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            let mut handed = self.handed.subscribe();
-            let _ = handed.wait_for(|handed| *handed == 0).await;
-            self.python.quiet().await;
-        })
     }
 
     fn pause(&self, _why: Value) -> BoxFuture<'_, Result<(), HostError>> {

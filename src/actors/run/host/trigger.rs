@@ -6,15 +6,16 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-use super::RunHost;
+use super::{RunHost, host_error};
 use crate::actors::ask::WeakAddress;
 use crate::actors::registry::{NewRun, Registry, RegistryError, RouteRun, RunAccepted, StartRun};
 use crate::actors::run::planned::{Facts, Planned, proxy_of};
 use crate::actors::run::{Assignment, Cancel};
 use crate::actors::views::RunView;
 use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
+use crate::domain::occupancy::Generation;
 use crate::domain::run::{BlockStatus, RunStatus, WorkflowRecord};
 use crate::domain::session::{Failure, SessionSpec};
 use crate::workflow::definition::Definition;
@@ -76,14 +77,43 @@ impl RunHost {
             Ok(session) => session,
             Err(end) => return Ok(*end),
         };
-        let lent = waits && session == Some(self.session);
+        let lent = self.occupancy.filter(|_held| waits && session == Some(self.session));
         let payload = spec.payload.unwrap_or_default();
         let start = match self.start_of(&workflow, definition, payload, session, lent) {
             Ok(start) => start,
             Err(end) => return Ok(*end),
         };
 
-        // Counted before it is asked for: an answer that nobody waits for is a run all the same.
+        let (accepted, mut child) = self.start(start).await?;
+        let RunAccepted { id, mut view } = match accepted {
+            Ok(accepted) => accepted,
+            Err(cause) => return Ok(fails("trigger_refused", cause.to_string())),
+        };
+        if !waits {
+            child.run = None;
+            let output = told(&view.borrow());
+            return Ok(BlockEnded {
+                status: BlockStatus::Completed,
+                output: Some(output),
+                failure: None,
+            });
+        }
+        let ended = view.wait_for(|view| view.record.status.is_final()).await;
+        child.run = None;
+        let ended = match ended {
+            Ok(view) => view.clone(),
+            Err(_gone) => return Ok(fails("run_actor_ended", format!("run {id} broke"))),
+        };
+        Ok(end_of(&ended))
+    }
+
+    /// Starts a run, and gives what calls it off when dropped. The run is counted from before it is
+    /// asked for until it is known to have ended: one whose start is not waited for any more is a
+    /// run all the same.
+    async fn start(
+        &self,
+        start: StartRun,
+    ) -> Result<(Result<RunAccepted, RegistryError>, Child), HostError> {
         self.handed.send_modify(|handed| *handed += 1);
         let mut child = Child {
             registry: self.registry.clone(),
@@ -92,27 +122,14 @@ impl RunHost {
             runtime: self.world.runtime.clone(),
             handed: self.handed.clone(),
         };
-        let accepted = self.registry.ask(start).await.map_err(RegistryError::from).flatten();
-        let RunAccepted { id, mut view } = match accepted {
-            Ok(accepted) => accepted,
-            Err(cause) => return Ok(fails("trigger_refused", cause.to_string())),
-        };
-        if !waits {
-            let output = told(&view.borrow());
-            return Ok(BlockEnded {
-                status: BlockStatus::Completed,
-                output: Some(output),
-                failure: None,
-            });
-        }
-        child.run = Some(id);
-        let ended = view.wait_for(|view| view.record.status.is_final()).await;
-        child.run = None;
-        let ended = match ended {
-            Ok(view) => view.clone(),
-            Err(_gone) => return Ok(fails("run_actor_ended", format!("run {id} broke"))),
-        };
-        Ok(end_of(&ended))
+        let asked = self.registry.ask(start);
+        let (tell, started) = oneshot::channel();
+        self.world.runtime.spawn(async move {
+            let accepted = asked.await.map_err(RegistryError::from).flatten();
+            child.run = accepted.as_ref().ok().map(|accepted| accepted.id);
+            let _dropped_unheard = tell.send((accepted, child));
+        });
+        started.await.map_err(|_gone| host_error("server_stopping", "the server has stopped"))
     }
 
     /// The latest version of the workflow that a block triggers.
@@ -155,7 +172,7 @@ impl RunHost {
         definition: Definition,
         payload: Map<String, Value>,
         session: Option<SessionId>,
-        lent: bool,
+        lent: Option<Generation>,
     ) -> Result<StartRun, Box<BlockEnded>> {
         let parameters = resolve(&definition, &payload).map_err(|errors| {
             let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
@@ -202,6 +219,7 @@ impl RunHost {
             parameters: Value::Object(parameters),
             request,
             api_key: self.api_key,
+            id: None,
         };
         Ok(StartRun { run, assignment })
     }

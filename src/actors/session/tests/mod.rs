@@ -56,6 +56,7 @@ macro_rules! ask {
 mod control;
 mod deadlines;
 mod interleavings;
+mod receipts;
 
 #[actix::test]
 async fn of_two_that_begin_at_once_one_is_refused_and_told_who_holds_it() {

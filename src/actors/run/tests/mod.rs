@@ -16,6 +16,8 @@ use crate::domain::run::BlockStatus;
 use crate::domain::session::SessionStatus;
 use crate::workflow::host::{BlockBegins, BlockEnded, Host};
 
+mod endings;
+
 /// What the work of a test does.
 #[derive(Debug, Clone, Copy)]
 enum Script {
@@ -69,6 +71,7 @@ fn new_run(session: Option<SessionId>) -> NewRun {
         parameters: Value::Null,
         request: Value::Null,
         api_key: None,
+        id: None,
     }
 }
 
@@ -80,7 +83,7 @@ async fn start(stage: &Stage, session: Option<SessionId>, script: Script) -> Run
         wait: Duration::from_secs(600),
         limit: Duration::from_secs(300),
         depth: 0,
-        lent: false,
+        lent: None,
         lane: None,
     };
     let run = new_run(session);
@@ -280,7 +283,7 @@ async fn a_run_that_waits_in_vain_says_who_holds_the_session() {
         wait: Duration::from_secs(5),
         limit: Duration::from_secs(300),
         depth: 0,
-        lent: false,
+        lent: None,
         lane: None,
     };
     let run = new_run(Some(session));
@@ -329,7 +332,7 @@ async fn start_in(stage: &Stage, lane: &str, script: Script) -> RunAccepted {
         wait: Duration::from_secs(600),
         limit: Duration::from_secs(300),
         depth: 0,
-        lent: false,
+        lent: None,
         lane: Some(lane),
     };
     let run = new_run(None);
