@@ -110,6 +110,8 @@ diesel::table! {
         response_status -> Nullable<Int4>,
         response -> Nullable<Json>,
         created_at -> Timestamp,
+        resource_id -> Nullable<Text>,
+        node_id -> Nullable<Text>,
     }
 }
 

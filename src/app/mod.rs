@@ -219,6 +219,7 @@ fn listen(
         streaming: settings.http.streaming,
         policy: settings.http.policy(),
         waiting: http::sessions::native::Waiting::default(),
+        under_way: http::idempotency::UnderWay::default(),
         turns: http::debug_sessions::Turns::default(),
         webhooks: Arc::new(webhooks),
         streams: Arc::new(Semaphore::new(settings.http.max_event_streams)),

@@ -1,4 +1,7 @@
 //! Requests that clients may repeat: the answer to the first is the answer to all.
+//!
+//! The id of what a request makes is stored with its key before the work begins. Whatever becomes of
+//! the work, of its answer, or of the server, a repeated request can look for what has that id.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
@@ -8,7 +11,7 @@ use serde_json::Value;
 use super::Db;
 use super::query::{DbError, on};
 use super::values::{Reader, now, one, stored};
-use crate::domain::ids::OrganizationId;
+use crate::domain::ids::{NodeId, OrganizationId};
 use crate::schema::idempotency_keys as keys;
 
 /// What names a request: within an organization and a scope, the key that the client chose.
@@ -29,8 +32,21 @@ pub struct Entry {
     pub request_hash: String,
     /// The answer, once there is one.
     pub response: Option<Response>,
-    /// When the request first came.
+    /// The id of what the request makes.
+    pub resource: Option<String>,
+    /// When work on the request last began.
     pub created_at: DateTime<Utc>,
+}
+
+/// A request that is about to be worked on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// A hash of the request.
+    pub request_hash: String,
+    /// The id of what it makes.
+    pub resource: String,
+    /// The node that works on it.
+    pub node: NodeId,
 }
 
 /// An answer, to be given again.
@@ -62,6 +78,8 @@ struct Row {
     response_status: Option<i32>,
     response: Option<Value>,
     created_at: NaiveDateTime,
+    resource_id: Option<String>,
+    node_id: Option<String>,
 }
 
 impl TryFrom<Row> for Entry {
@@ -77,7 +95,12 @@ impl TryFrom<Row> for Entry {
                 body: row.response.unwrap_or(Value::Null),
             }),
         };
-        Ok(Self { request_hash: row.request_hash, response, created_at: row.created_at.and_utc() })
+        Ok(Self {
+            request_hash: row.request_hash,
+            response,
+            resource: row.resource_id,
+            created_at: row.created_at.and_utc(),
+        })
     }
 }
 
@@ -86,15 +109,17 @@ impl TryFrom<Row> for Entry {
 /// # Errors
 ///
 /// [`DbError::Unavailable`].
-pub async fn reserve(db: &Db, key: &Key, request_hash: &str) -> Result<Reservation, DbError> {
+pub async fn reserve(db: &Db, key: &Key, claim: &Claim) -> Result<Reservation, DbError> {
     let row = Row {
         organization_id: key.organization.to_string(),
         scope: key.scope.clone(),
         key: key.key.clone(),
-        request_hash: request_hash.to_owned(),
+        request_hash: claim.request_hash.clone(),
         response_status: None,
         response: None,
         created_at: now(),
+        resource_id: Some(claim.resource.clone()),
+        node_id: Some(claim.node.to_string()),
     };
     let inserted: Result<(), DbError> = on!(db, write, |c| {
         diesel::insert_into(keys::table).values(row).execute(c).await?;
@@ -112,6 +137,38 @@ pub async fn reserve(db: &Db, key: &Key, request_hash: &str) -> Result<Reservati
             Err(error)
         }
     }
+}
+
+/// Takes a request over whose work has ended without an answer: one of this node, which works on none
+/// of this key now, or one that began before `before`, whose server ended with it. Of any number at
+/// once, one takes it over.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn take_over(
+    db: &Db,
+    key: &Key,
+    claim: &Claim,
+    before: DateTime<Utc>,
+) -> Result<bool, DbError> {
+    let Key { organization, scope, key } = key.clone();
+    let Claim { resource, node, .. } = claim.clone();
+    let changed = on!(db, write, |c| {
+        let node = node.to_string();
+        let entry = keys::table
+            .find((organization.to_string(), scope, key))
+            .filter(keys::response_status.is_null())
+            .filter(keys::node_id.eq(node.clone()).or(keys::created_at.lt(stored(before))));
+        let change = (
+            keys::resource_id.eq(Some(resource)),
+            keys::node_id.eq(Some(node)),
+            keys::created_at.eq(now()),
+        );
+        Ok(diesel::update(entry).set(change).execute(c).await?)
+    })
+    .await?;
+    Ok(changed > 0)
 }
 
 /// The request has been answered.
@@ -133,16 +190,17 @@ pub async fn complete(db: &Db, key: &Key, response: Response) -> Result<(), DbEr
     .await
 }
 
-/// The request came to nothing, and may be made again.
+/// The request, as this node has it, came to nothing and may be made again.
 ///
 /// # Errors
 ///
 /// [`DbError::Unavailable`].
-pub async fn forget(db: &Db, key: &Key) -> Result<(), DbError> {
+pub async fn forget(db: &Db, key: &Key, node: NodeId) -> Result<(), DbError> {
     let Key { organization, scope, key } = key.clone();
     on!(db, write, |c| {
         let entry = keys::table
             .find((organization.to_string(), scope, key))
+            .filter(keys::node_id.eq(node.to_string()))
             .filter(keys::response_status.is_null());
         diesel::delete(entry).execute(c).await?;
         Ok(())

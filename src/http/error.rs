@@ -11,7 +11,8 @@ use serde_json::json;
 use tracing::{error, warn};
 
 use super::problem::Problem;
-use crate::actors::ask::Unanswered;
+use crate::actors::ask::{Classified as _, Unanswered};
+use crate::actors::journal::Outcome;
 use crate::actors::registry::{RegistryError, RouteError, RunRouteError};
 use crate::actors::run::RunError;
 use crate::actors::session::{FilmError, SessionError};
@@ -62,6 +63,20 @@ impl From<ApiError> for Problem {
 }
 
 impl ApiError {
+    /// Whether it is certain that nothing was done. What was not answered, or is not known to be
+    /// stored, may have been done.
+    pub fn is_refusal(&self) -> bool {
+        let is_refused = |outcome| outcome == Outcome::Refused;
+        match self {
+            Self::Route(cause) => is_refused(cause.class()),
+            Self::Run(cause) => is_refused(cause.class()),
+            Self::Registry(RegistryError::UnderWay) | Self::Unanswered(_) => false,
+            Self::Registry(cause) => is_refused(cause.class()),
+            Self::Db(cause) => matches!(cause, DbError::Conflict | DbError::Rejected(_)),
+            Self::Problem(problem) => problem.status.is_client_error(),
+        }
+    }
+
     fn problem(&self) -> Problem {
         match self {
             Self::Route(cause) => route(cause),

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::caller::Keys;
 use super::debug_sessions::Turns;
+use super::idempotency::UnderWay;
 use super::outside;
 use super::sessions::native::Waiting;
 use super::settings::Streaming;
@@ -49,6 +50,8 @@ pub struct Front {
     pub policy: Policy,
     /// The VNC servers that wait for clients of their own.
     pub waiting: Waiting,
+    /// The requests with an `Idempotency-Key` that are being worked on.
+    pub under_way: UnderWay,
     /// One at a time for each owner of a debug session.
     pub turns: Turns,
     /// What tells clients' servers.

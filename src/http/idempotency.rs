@@ -1,15 +1,21 @@
 //! Requests that a client may repeat, by the header `Idempotency-Key`.
 //!
 //! The same key with the same request gives the answer of the first one, whatever became of its
-//! connection; with another request, or while the first is under way, it is refused. An answer
-//! that is an error is not kept: the request may be made again under the same key.
+//! connection; with another request, or while the first is under way, it is refused. What a request
+//! makes has its id before the work begins, and that is stored with the key. So a retry of a request
+//! of which nobody knows the outcome, because the database did not answer or the server ended, finds
+//! out what became of it, and does the work under the same id if nothing did. Only a refusal, which
+//! says that nothing was done, frees the key for the request to be made again.
 
+use std::collections::HashSet;
 use std::future::Future;
+use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use chrono::TimeDelta;
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
 use tracing::warn;
@@ -20,8 +26,11 @@ use super::front::Front;
 use super::lasting::lasting;
 use super::problem::Problem;
 use super::validation::{Fields, Part};
-use crate::db::idempotency::{Entry, Key, Reservation, Response, complete, forget, reserve};
+use crate::db::idempotency::{
+    self, Claim, Entry, Key, Reservation, Response, complete, forget, reserve,
+};
 use crate::db::{Db, DbError};
+use crate::domain::ids::{Id, NodeId};
 
 /// The header that has the key.
 const HEADER: &str = "idempotency-key";
@@ -29,8 +38,60 @@ const HEADER: &str = "idempotency-key";
 /// Tells that an answer was given before.
 const REPLAYED: &str = "idempotent-replayed";
 
-/// A request that is still under way after so long ended with the server that had taken it.
+/// A request of another node that is still under way after so long ended with that node's server.
 const LOST: TimeDelta = TimeDelta::minutes(5);
+
+/// The key that a request names, if it names one.
+///
+/// # Errors
+///
+/// 422 when the key is not 1 to 255 visible ASCII characters, or there are several.
+pub fn key_of(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    let mut values = request.headers().get_all(HEADER);
+    let Some(value) = values.next() else { return Ok(None) };
+    let bytes = value.as_bytes();
+    let fits = (1..=255).contains(&bytes.len())
+        && bytes.iter().all(u8::is_ascii_graphic)
+        && values.next().is_none();
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let mut fields = Fields::of(Part::Header);
+    let wrong = "expected one key of 1 to 255 visible ASCII characters";
+    fields.require(HEADER, text.as_str(), fits, wrong);
+    fields.finish()?;
+    Ok(Some(text))
+}
+
+/// The keys of the requests that this server works on.
+#[derive(Debug, Clone, Default)]
+pub struct UnderWay(Arc<Mutex<HashSet<Key>>>);
+
+impl UnderWay {
+    /// Marks a key until the answer is dropped; none if it is marked already.
+    fn enter(&self, key: &Key) -> Option<Entered> {
+        self.0.lock().insert(key.clone()).then(|| Entered { all: self.clone(), key: key.clone() })
+    }
+}
+
+/// A request that this server works on.
+struct Entered {
+    all: UnderWay,
+    key: Key,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.all.0.lock().remove(&self.key);
+    }
+}
+
+/// What a request makes, of a client that may make it again.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<T> {
+    /// Its id.
+    pub id: T,
+    /// Whether it may have been made before.
+    pub again: bool,
+}
 
 /// A request that is done once for each key; each time, if it has none.
 #[derive(Debug)]
@@ -45,7 +106,7 @@ impl Once {
     ///
     /// # Errors
     ///
-    /// 422 when the key is not 1 to 255 visible characters.
+    /// Those of [`key_of`].
     pub fn of(
         caller: Caller,
         request: &HttpRequest,
@@ -53,21 +114,8 @@ impl Once {
         body: &[u8],
         front: &Data<Front>,
     ) -> Result<Self, Problem> {
-        let key = match request.headers().get(HEADER) {
-            None => None,
-            Some(value) => {
-                let bytes = value.as_bytes();
-                let fits =
-                    (1..=255).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
-                let text = String::from_utf8_lossy(bytes).into_owned();
-                let mut fields = Fields::of(Part::Header);
-                let wrong = "expected 1 to 255 visible ASCII characters";
-                fields.require(HEADER, text.as_str(), fits, wrong);
-                fields.finish()?;
-                let scope = scope.to_owned();
-                Some(Key { organization: caller.organization, scope, key: text })
-            }
-        };
+        let (organization, scope) = (caller.organization, scope.to_owned());
+        let key = key_of(request)?.map(|key| Key { organization, scope, key });
         let mut hasher = blake3::Hasher::new();
         hasher.update(request.query_string().as_bytes());
         hasher.update(b"\0");
@@ -77,51 +125,86 @@ impl Once {
     }
 
     /// The answer to the request: that of `work`, or the one that was given before. With a key,
-    /// the work goes on to its end when the client goes away.
+    /// the work goes on to its end when the client goes away, and makes what it makes under the id
+    /// that it is given; what has that id already is its answer.
     ///
     /// # Errors
     ///
     /// Those of `work`; 409 when the key belongs to another request, or to one under way.
-    pub async fn answer<T, W>(self, work: W) -> Result<HttpResponse, ApiError>
+    pub async fn answer<I, T, F, W>(self, work: F) -> Result<HttpResponse, ApiError>
     where
+        I: Id + 'static,
         T: Serialize,
+        F: FnOnce(Option<Named<I>>) -> W + 'static,
         W: Future<Output = Result<T, ApiError>> + 'static,
     {
         let Self { front, key, hash } = self;
-        let Some(key) = key else { return Ok(HttpResponse::Ok().json(work.await?)) };
-        if let Some(response) = take(&front, &key, &hash).await? {
-            let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::OK);
-            let mut answer = HttpResponse::build(status);
-            return Ok(answer.insert_header((REPLAYED, "true")).json(response.body));
-        }
-        let db = front.db.clone();
-        let finished = lasting(async move { finish(&db, &key, work).await }).await?;
-        Ok(HttpResponse::Ok().json(finished))
+        let Some(key) = key else { return Ok(HttpResponse::Ok().json(work(None).await?)) };
+        let entered = front.under_way.enter(&key).ok_or_else(under_way)?;
+        let (db, node) = (front.db.clone(), front.world.node);
+        // The key is taken in there as well: a client that goes away in between leaves nothing.
+        let finished = lasting(async move {
+            let _entered = entered;
+            match take::<I>(&front, &key, hash).await? {
+                Taken::Answered(response) => Ok(Finished::Before(response)),
+                Taken::Named(named) => {
+                    let again = named.again;
+                    let body = finish(&db, &key, node, work(Some(named))).await?;
+                    Ok(Finished::Now { body, again })
+                }
+            }
+        });
+        Ok(match finished.await? {
+            Finished::Now { body, again: false } => HttpResponse::Ok().json(body),
+            Finished::Now { body, again: true } => {
+                HttpResponse::Ok().insert_header((REPLAYED, "true")).json(body)
+            }
+            Finished::Before(Response { status, body }) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+                HttpResponse::build(status).insert_header((REPLAYED, "true")).json(body)
+            }
+        })
     }
 }
 
+enum Finished {
+    Now { body: Value, again: bool },
+    Before(Response),
+}
+
+enum Taken<I> {
+    /// The answer that is kept under the key.
+    Answered(Response),
+    /// The work is to be done.
+    Named(Named<I>),
+}
+
 /// Takes the key, or gives the answer that is kept under it.
-async fn take(front: &Front, key: &Key, hash: &str) -> Result<Option<Response>, ApiError> {
-    let entry = match reserve(&front.db, key, hash).await {
-        Ok(Reservation::New) => return Ok(None),
+async fn take<I: Id>(front: &Front, key: &Key, request_hash: String) -> Result<Taken<I>, ApiError> {
+    let now = front.world.clock.now();
+    let id: I = front.world.mint.mint(now);
+    let claim = Claim { request_hash, resource: id.to_string(), node: front.world.node };
+    let entry = match reserve(&front.db, key, &claim).await {
+        Ok(Reservation::New) => return Ok(Taken::Named(Named { id, again: false })),
         Ok(Reservation::Known(entry)) => entry,
         Err(DbError::Conflict) => return Err(under_way().into()),
-        Err(cause @ (DbError::Unavailable(_) | DbError::Rejected(_) | DbError::Corrupt { .. })) => {
-            return Err(cause.into());
-        }
+        Err(cause) => return Err(cause.into()),
     };
-    let Entry { request_hash, response, created_at } = entry;
-    if request_hash != hash {
+    let Entry { request_hash, response, resource, .. } = entry;
+    if request_hash != claim.request_hash {
         let detail = "the Idempotency-Key was used for another request";
         return Err(Problem::new(StatusCode::CONFLICT, "idempotency_key_reused", detail).into());
     }
-    if response.is_none() && front.world.clock.now() - created_at > LOST {
-        forget(&front.db, key).await?;
-        if reserve(&front.db, key, hash).await? == Reservation::New {
-            return Ok(None);
-        }
+    if let Some(response) = response {
+        return Ok(Taken::Answered(response));
     }
-    response.map(Some).ok_or_else(|| under_way().into())
+    // This server does not work on it, so whoever did has ended without an answer.
+    let id = resource.and_then(|known| known.parse().ok()).unwrap_or(id);
+    let claim = Claim { resource: id.to_string(), ..claim };
+    if idempotency::take_over(&front.db, key, &claim, now - LOST).await? {
+        return Ok(Taken::Named(Named { id, again: true }));
+    }
+    Err(under_way().into())
 }
 
 fn under_way() -> Problem {
@@ -129,10 +212,11 @@ fn under_way() -> Problem {
     Problem::new(StatusCode::CONFLICT, "idempotency_in_progress", detail).retryable()
 }
 
-/// Does the work, and keeps its answer; gives the key back if it came to nothing.
+/// Does the work, and keeps its answer; gives the key back if it is certain that nothing was done.
 async fn finish<T: Serialize>(
     db: &Db,
     key: &Key,
+    node: NodeId,
     work: impl Future<Output = Result<T, ApiError>>,
 ) -> Result<Value, ApiError> {
     let worked = work.await.and_then(|answer| {
@@ -143,7 +227,8 @@ async fn finish<T: Serialize>(
     });
     let kept = match &worked {
         Ok(body) => complete(db, key, Response { status: 200, body: body.clone() }).await,
-        Err(_) => forget(db, key).await,
+        Err(cause) if cause.is_refusal() => forget(db, key, node).await,
+        Err(_) => Ok(()), // A retry finds out what became of it.
     };
     if let Err(cause) = kept {
         warn!("what became of a request is not kept under its idempotency key: {cause}");

@@ -1,11 +1,15 @@
 //! Requests that may be repeated: the same `Idempotency-Key` does the work once.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use reqwest::Method;
+use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::support::client::Answer;
-use crate::support::{Client, Setup, on_both_databases};
+use crate::support::{Client, Setup, eventually, on_both_databases};
 
 async fn ask(client: &Client, path: &str, key: &str, body: Value) -> Answer {
     client.send_with(Method::POST, path, Some(body), &[("idempotency-key", key)]).await.unwrap()
@@ -69,6 +73,65 @@ async fn of_twenty_requests_at_once_under_one_key_one_does_the_work() {
     server.stop().await;
 }
 
+/// A server whose browsers never run, so that a request for a session waits.
+fn never_ready() -> Setup {
+    Setup::fakes().fake("chromium", "never").set("desktop.stop_grace_seconds", "1")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_finds_the_session_of_a_request_whose_server_was_killed() {
+    let mut server = never_ready().start().await;
+    let client = server.client.clone();
+    let path = "/v1/browser_sessions";
+    let body = json!({"wait_seconds": 5});
+    let first = {
+        let (client, body) = (client.clone(), body.clone());
+        tokio::spawn(async move {
+            let headers = [("idempotency-key", "k")];
+            client.send_with(Method::POST, path, Some(body), &headers).await
+        })
+    };
+    let id = eventually("the session is stored", async || {
+        client.list().await.first().map(|session| session["browser_session_id"].clone())
+    })
+    .await;
+    server.signal(Signal::KILL);
+    server.ended().await;
+    assert!(first.await.unwrap().is_err(), "it was answered");
+    server.serve().await;
+    let client = &server.client;
+    let again = ask(client, path, "k", body.clone()).await;
+    assert_eq!(again.headers["idempotent-replayed"], "true");
+    assert_eq!(again.ok()["browser_session_id"], id);
+    assert_eq!(ask(client, path, "k", body).await.ok()["browser_session_id"], id);
+    assert_eq!(client.list().await.len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_client_goes_away_before_it_is_named_is_closed() {
+    let server = never_ready().start().await;
+    let client = &server.client;
+    let path = "/v1/browser_sessions";
+    let asked = client.post(path, json!({"wait_seconds": 40}));
+    let gone = timeout(Duration::from_secs(2), asked).await;
+    assert!(gone.is_err(), "it was answered");
+    eventually("no session lives", async || client.list().await.is_empty().then_some(())).await;
+    // With a key its client can come back for it.
+    let asked = ask(client, path, "k", json!({"wait_seconds": 3}));
+    let gone = timeout(Duration::from_secs(1), asked).await;
+    assert!(gone.is_err(), "it was answered");
+    let again = eventually("the first request has ended", async || {
+        let again = ask(client, path, "k", json!({"wait_seconds": 3})).await;
+        (again.status != 409).then_some(again)
+    })
+    .await;
+    assert_eq!(again.headers["idempotent-replayed"], "true");
+    let id = again.ok()["browser_session_id"].clone();
+    assert_eq!(client.list().await[0]["browser_session_id"], id);
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_is_not_kept_and_a_key_that_is_none_is_refused() {
     let server = Setup::fakes().start().await;
@@ -79,10 +142,17 @@ async fn an_error_is_not_kept_and_a_key_that_is_none_is_refused() {
         .problem(404, "browser_profile_unknown");
     ask(client, path, "k", json!({"width": 640, "height": 480})).await.ok();
     let long = "k".repeat(256);
+    let id = client.session_id().await;
+    let begin = format!("{path}/{id}/begin");
     for key in ["", "a b", long.as_str()] {
-        let wrong = ask(client, path, key, json!({})).await.wrong_fields();
-        assert!(wrong.contains_key("header.idempotency-key"), "{wrong:?}");
+        for (path, body) in [(path, json!({})), (&begin, json!({"runnable_id": "ann"}))] {
+            let wrong = ask(client, path, key, body).await.wrong_fields();
+            assert!(wrong.contains_key("header.idempotency-key"), "{wrong:?}");
+        }
     }
+    let two = [("idempotency-key", "one"), ("idempotency-key", "two")];
+    let wrong = client.send_with(Method::POST, path, Some(json!({})), &two).await.unwrap();
+    assert!(wrong.wrong_fields().contains_key("header.idempotency-key"));
     // Another organization's key is another key.
     let other = server.another_organization().await;
     let made = ask(&other, path, "k", json!({"width": 640, "height": 480})).await;

@@ -6,13 +6,13 @@ use serde_json::json;
 use crate::db::store::{Ended, RunChange, Started, Store as _, StoreError};
 use crate::db::testing::{Tenant, mint, on_both, time, workflow};
 use crate::db::{
-    Db, DbError, api_keys, debug_sessions, idempotency, nodes, runs, sessions, workflows,
+    Db, DbError, api_keys, blocks, debug_sessions, idempotency, nodes, runs, sessions, workflows,
 };
 use crate::domain::deadlines::Deadlines;
 use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
-use crate::domain::run::RunStatus;
+use crate::domain::run::{BlockRecord, BlockStatus, RunStatus};
 use crate::domain::session::SessionStatus;
 use crate::domain::tenancy::ApiKey;
 
@@ -185,7 +185,34 @@ fn a_run_changes_in_part_until_it_has_ended() {
             finished_at: Some(time(3)),
             ..RunChange::default()
         };
+        let block = BlockRecord {
+            id: mint(),
+            run: run.id,
+            organization: tenant.organization,
+            parent: None,
+            position: 0,
+            label: "open".to_owned(),
+            block_type: "goto_url".to_owned(),
+            status: BlockStatus::Running,
+            output: None,
+            failure: None,
+            started_at: time(1),
+            finished_at: None,
+        };
+        let done = BlockRecord { id: mint(), position: 1, ..block.clone() };
+        let done =
+            BlockRecord { status: BlockStatus::Completed, finished_at: Some(time(2)), ..done };
+        world.db.insert_block(block.clone()).await.unwrap();
+        world.db.insert_block(done.clone()).await.unwrap();
+        let (ended_as, ended_at) = (ending.status.unwrap(), ending.finished_at);
         world.db.change_run(run.id, ending).await.unwrap();
+        let cut_off = BlockRecord {
+            status: BlockStatus::cut_off_by(ended_as),
+            finished_at: ended_at,
+            ..block
+        };
+        let read = blocks::of_run(&world.db, tenant.organization, run.id).await.unwrap();
+        assert_eq!(read, [cut_off, done], "a block that is open ends with its run");
         let ended = runs::by_id(&world.db, tenant.organization, run.id).await.unwrap().unwrap();
         assert_eq!(ended.status, RunStatus::Failed);
         assert_eq!((ended.started_at, ended.finished_at), (Some(time(2)), Some(time(3))));
@@ -268,17 +295,42 @@ fn a_repeated_request_finds_its_key_taken_and_then_its_answer() {
             scope: "POST /v1/run/workflows".to_owned(),
             key: "k-1".to_owned(),
         };
-        let attempts = (0..20).map(|_number| {
-            let (db, key) = (world.db.clone(), key.clone());
-            async move { idempotency::reserve(&db, &key, "hash").await.unwrap() }
+        let claim = |node: u64, resource: &str| idempotency::Claim {
+            request_hash: "hash".to_owned(),
+            resource: resource.to_owned(),
+            node: node.into(),
+        };
+        let attempts = (0..20_u64).map(|number| {
+            let (db, key, claim) =
+                (world.db.clone(), key.clone(), claim(1, &format!("wr_{number}")));
+            async move { idempotency::reserve(&db, &key, &claim).await.unwrap() }
         });
         let new = join_all(attempts).await;
         let new = new.iter().filter(|outcome| **outcome == idempotency::Reservation::New);
         assert_eq!(new.count(), 1);
 
+        // Another node takes over only what is old, and of many one does; its own it may always.
+        let found = idempotency::find(&world.db, &key).await.unwrap().unwrap();
+        let resource = found.resource.unwrap();
+        let (young, old) =
+            (found.created_at, found.created_at + chrono::TimeDelta::microseconds(1));
+        let take = |node: u64, before| {
+            let (db, key, claim) = (world.db.clone(), key.clone(), claim(node, &resource));
+            async move { idempotency::take_over(&db, &key, &claim, before).await.unwrap() }
+        };
+        assert!(!take(2, young).await);
+        let taken = join_all((2..22).map(|node| take(node, old))).await;
+        assert_eq!(taken.into_iter().filter(|taken| *taken).count(), 1);
+        assert!(!take(1, young).await, "it is another's now");
+        idempotency::forget(&world.db, &key, 1.into()).await.unwrap();
+        assert!(idempotency::find(&world.db, &key).await.unwrap().is_some());
+
         let response = idempotency::Response { status: 200, body: json!({"run_id": "wr_1"}) };
         idempotency::complete(&world.db, &key, response.clone()).await.unwrap();
-        idempotency::forget(&world.db, &key).await.unwrap();
+        for node in 1..22_u64 {
+            assert!(!take(node, chrono::Utc::now()).await, "it has its answer");
+            idempotency::forget(&world.db, &key, node.into()).await.unwrap();
+        }
         let found = idempotency::find(&world.db, &key).await.unwrap().unwrap();
         assert_eq!((found.request_hash.as_str(), found.response), ("hash", Some(response)));
         assert_eq!(idempotency::expire(&world.db, found.created_at).await.unwrap(), 0);

@@ -76,8 +76,8 @@ async fn start_in_path(
     let once = Once::of(caller, &request, &format!("POST /v1/workflows/{id}/run"), &body, &front)?;
     let echo = renewed(parse(&body)?, id);
     let asked: start::Request = parse_value(&echo)?;
-    once.answer(async move {
-        let run = start::begin_latest(&front, caller, &asked, echo).await?;
+    once.answer(async move |named| {
+        let run = start::begin_latest(&front, caller, &asked, echo, named).await?;
         Ok(Started {
             workflow_id: id.to_string(),
             agent_id: id.to_string(),

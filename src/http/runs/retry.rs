@@ -68,8 +68,6 @@ pub async fn retry(
     }
     let scope = format!("POST /v1/workflows/runs/{id}/retry");
     let once = Once::of(caller, &request, &scope, &[], &front)?;
-    once.answer::<RunResource, _>(
-        async move { begin(&front, caller, &workflow, &asked, echo).await },
-    )
-    .await
+    once.answer(async move |named| begin(&front, caller, &workflow, &asked, echo, named).await)
+        .await
 }

@@ -16,7 +16,7 @@ use crate::actors::run::{Assignment, Facts, Planned};
 use crate::actors::session::SessionError;
 use crate::db;
 use crate::domain::film::Asked;
-use crate::domain::ids::{DebugSessionId, OrganizationId, SessionId, WorkflowPermanentId};
+use crate::domain::ids::{DebugSessionId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::run::WorkflowRecord;
 use crate::domain::session::SessionSpec;
 use crate::http::body::{RawBody, parse};
@@ -24,7 +24,7 @@ use crate::http::caller::Caller;
 use crate::http::debug_sessions::keeping;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::idempotency::Once;
+use crate::http::idempotency::{Named, Once};
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 use crate::http::warnings::Warnings;
@@ -317,7 +317,11 @@ pub(super) async fn begin(
     workflow: &WorkflowRecord,
     request: &Request,
     mut echo: Value,
+    named: Option<Named<RunId>>,
 ) -> Result<RunResource, ApiError> {
+    if let Some(made) = made_before(front, organization, named).await? {
+        return Ok(made);
+    }
     request.check()?;
     let usual = workflow.settings.get("webhook_callback_url").filter(|url| url.is_string());
     if let (None, Some(url), Some(members)) = (&request.webhook_url, usual, echo.as_object_mut()) {
@@ -386,7 +390,7 @@ pub(super) async fn begin(
         parameters: Value::Object(parameters),
         request: echo,
         api_key: Some(key),
-        id: None,
+        id: named.map(|named| named.id),
     };
     let RunAccepted { view, .. } = front.registry.ask(StartRun { run, assignment }).await??;
     let view = view.borrow().clone();
@@ -400,10 +404,30 @@ pub(super) async fn begin_latest(
     caller: Caller,
     request: &Request,
     echo: Value,
+    named: Option<Named<RunId>>,
 ) -> Result<RunResource, ApiError> {
+    if let Some(made) = made_before(front, caller.organization, named).await? {
+        return Ok(made);
+    }
     request.check()?;
     let workflow = workflows::latest(front, caller.organization, request.workflow()?).await?;
-    begin(front, caller, &workflow, request, echo).await
+    begin(front, caller, &workflow, request, echo, named).await
+}
+
+/// The run that an earlier request with the same key has made.
+async fn made_before(
+    front: &Front,
+    organization: OrganizationId,
+    named: Option<Named<RunId>>,
+) -> Result<Option<RunResource>, ApiError> {
+    let Some(Named { id, .. }) = named.filter(|named| named.again) else { return Ok(None) };
+    let Some(row) = db::runs::by_id(&front.db, organization, id).await? else { return Ok(None) };
+    let is_here = row.node == front.world.node && !row.status.is_final();
+    if is_here && front.world.views.run(organization, id).is_none() {
+        return Ok(None); // It was stored, which nobody knew, and has not begun.
+    }
+    let view = super::find(front, organization, id).await?;
+    Ok(Some(RunResource::of(&view, &[], front)))
 }
 
 /// Starts a run. It is answered at once; `GET /v1/runs/{run_id}?after=` tells what becomes of it.
@@ -432,7 +456,7 @@ pub async fn start(
     let once = Once::of(caller, &request, "POST /v1/run/workflows", &body, &front)?;
     let asked: Request = parse(&body)?;
     let echo: Value = parse(&body)?;
-    once.answer(async move { begin_latest(&front, caller, &asked, echo).await }).await
+    once.answer(async move |named| begin_latest(&front, caller, &asked, echo, named).await).await
 }
 
 /// A run of some blocks.
@@ -472,8 +496,8 @@ pub async fn start_blocks(
         fields.finish()?;
         return Err(Problem::invalid(Vec::new()).into());
     };
-    once.answer(async move {
-        let run = begin_latest(&front, caller, &asked, echo).await?;
+    once.answer(async move |named| {
+        let run = begin_latest(&front, caller, &asked, echo, named).await?;
         Ok(BlockRunResource { run, block_labels })
     })
     .await

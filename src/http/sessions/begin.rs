@@ -19,6 +19,7 @@ use crate::http::body::{Body, PathId};
 use crate::http::caller::{Caller, refused};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::idempotency::key_of;
 use crate::http::problem::Problem;
 use crate::http::sessions::told;
 use crate::http::validation::Fields;
@@ -90,7 +91,10 @@ impl Request {
     post,
     path = "/v1/browser_sessions/{browser_session_id}/begin",
     tag = "Browser sessions",
-    params(("browser_session_id" = String, Path, description = "`pbs_…`")),
+    params(
+        ("browser_session_id" = String, Path, description = "`pbs_…`"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key gets the same lease"),
+    ),
     request_body = Request,
     responses(
         (status = 200, description = "The occupancy", body = Response),
@@ -110,10 +114,10 @@ pub async fn begin(
     let Body(asked) = body;
     let Wish { runnable_id, ttl, presented } = asked.check(&front)?;
     let secrets = &front.world.secrets;
-    let key = request.headers().get("idempotency-key").and_then(|value| value.to_str().ok());
+    let key = key_of(&request)?;
     let lease = match (presented, key) {
         (Some(presented), _) => presented,
-        (None, Some(key)) => secrets.lease_for(id, &runnable_id, key),
+        (None, Some(key)) => secrets.lease_for(id, &runnable_id, &key),
         (None, None) => secrets.fresh_lease(),
     };
     let runnable_type = asked.runnable_type.unwrap_or(RunnableType::External);

@@ -11,15 +11,19 @@ use url::Url;
 use utoipa::ToSchema;
 
 use super::{SessionResource, recordings};
-use crate::actors::registry::{Create, Created};
+use crate::actors::ask::Address;
+use crate::actors::registry::{Create, Created, Registry, Route};
+use crate::actors::session::Close;
+use crate::db;
 use crate::domain::control::OnTakeover;
 use crate::domain::film::Asked;
+use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::session::{SessionSpec, SessionStatus, Size};
 use crate::http::body::{RawBody, parse};
 use crate::http::caller::Caller;
 use crate::http::error::{ApiError, failed_start};
 use crate::http::front::Front;
-use crate::http::idempotency::Once;
+use crate::http::idempotency::{Named, Once};
 use crate::http::problem::Problem;
 use crate::http::proxy;
 use crate::http::validation::Fields;
@@ -79,30 +83,76 @@ pub async fn create(
 ) -> Result<HttpResponse, ApiError> {
     let once = Once::of(caller, &request, "POST /v1/browser_sessions", &body, &front)?;
     let asked: Request = parse(&body)?;
-    once.answer(async move { make(&front, caller, &asked).await }).await
+    once.answer(async move |named| make(&front, caller, &asked, named).await).await
 }
 
 async fn make(
     front: &Front,
     caller: Caller,
     request: &Request,
+    named: Option<Named<SessionId>>,
 ) -> Result<SessionResource, ApiError> {
     let wait = Duration::from_secs(request.wait_seconds.unwrap_or(WAIT_SECONDS).min(WAIT_SECONDS));
     if let Some(wish) = request.record.and_then(Asked::wish) {
         recordings::check(&wish, "record", front)?;
     }
     let (spec, warning) = request.spec(front)?;
-    let create = Create { organization: caller.organization, spec, run: None, id: None };
-    let Created { mut view, .. } = front.registry.ask(create).await??;
-
-    let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);
-    let _ = timeout(wait, settled).await; // Then the answer says `created`, and is watched.
-    let view = view.borrow().clone();
+    let organization = caller.organization;
+    let known = match named.filter(|named| named.again) {
+        Some(Named { id, .. }) => db::sessions::by_id(&front.db, organization, id).await?,
+        None => None,
+    };
+    // One that lives elsewhere is no more made here than one that has ended.
+    let node = front.world.node;
+    let lives = known.is_none_or(|known| !known.status.is_final() && known.node == node);
+    let id = named.map(|named| named.id);
+    let view = match (id, lives) {
+        (Some(id), false) => super::find(front, organization, id).await?,
+        (_, true) | (None, false) => {
+            let create = Create { organization, spec, run: None, id };
+            let Created { id, mut view } = front.registry.ask(create).await??;
+            let unclaimed = Unclaimed::of(front, organization, id, named.is_none());
+            let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);
+            let _ = timeout(wait, settled).await; // Then the answer says `created`, and is watched.
+            unclaimed.claimed();
+            view.borrow().clone()
+        }
+    };
     if let Some(failure) = &view.record.failure {
         let problem = failed_start(failure).with("browser_session_id", view.record.id);
         return Err(problem.into());
     }
     Ok(SessionResource { warning, ..SessionResource::of(&view, front) })
+}
+
+/// A session whose client waits for the answer that names it. When the client goes away without it,
+/// nobody knows of the session, and it is closed.
+struct Unclaimed {
+    registry: Address<Registry>,
+    organization: OrganizationId,
+    id: Option<SessionId>,
+}
+
+impl Unclaimed {
+    fn of(front: &Front, organization: OrganizationId, id: SessionId, nameless: bool) -> Self {
+        let registry = front.registry.clone();
+        Self { registry, organization, id: nameless.then_some(id) }
+    }
+
+    /// The client is about to be answered.
+    fn claimed(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        let Some(session) = self.id.take() else { return };
+        tracing::info!("the client that asked for session {session} has gone, and it is closed");
+        let message = Close { status: SessionStatus::Completed };
+        let route = Route { organization: self.organization, session, message };
+        drop(self.registry.ask(route)); // Its outcome is on record.
+    }
 }
 
 impl Request {

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{refused, shown};
 use crate::db::{self, DbError};
-use crate::domain::ids::WorkflowPermanentId;
+use crate::domain::ids::{WorkflowId, WorkflowPermanentId};
 use crate::domain::masking::{MASKED, unmask};
 use crate::domain::run::WorkflowRecord;
 use crate::http::body::{PathId, Query, RawBody, parse};
@@ -17,7 +17,7 @@ use crate::http::caller::Caller;
 use crate::http::dialect::Dialect;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::idempotency::Once;
+use crate::http::idempotency::{Named, Once};
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 use crate::http::{headers, proxy, warnings};
@@ -87,8 +87,10 @@ pub async fn create(
     let once = Once::of(caller, &request, "POST /v1/workflows", &body, &front)?;
     let asked: Request = parse(&body)?;
     let workflow = asked.read()?;
-    let insert = async move { insert_first(&front, caller, workflow).await };
-    once.answer(async move { Ok(dialect.show(insert.await?)) }).await
+    once.answer(async move |named| {
+        Ok(dialect.show(insert_first(&front, caller, workflow, named).await?))
+    })
+    .await
 }
 
 /// `POST /api/v1/workflows`: the body is the definition.
@@ -101,8 +103,10 @@ pub async fn create_from_text(
 ) -> Result<HttpResponse, ApiError> {
     let once = Once::of(caller, &request, "POST /v1/workflows", &body, &front)?;
     let workflow = read_text(&body)?;
-    let insert = async move { insert_first(&front, caller, workflow).await };
-    once.answer(async move { Ok(dialect.show(insert.await?)) }).await
+    once.answer(async move |named| {
+        Ok(dialect.show(insert_first(&front, caller, workflow, named).await?))
+    })
+    .await
 }
 
 /// Stores another version of a workflow.
@@ -200,12 +204,36 @@ async fn insert_first(
     front: &Front,
     caller: Caller,
     workflow: Workflow,
+    named: Option<Named<WorkflowId>>,
 ) -> Result<Value, ApiError> {
     check_settings(&workflow.settings)?;
-    let record = record(front, caller, None, 1, workflow);
+    let mut record = record(front, caller, None, 1, workflow);
+    if let Some(Named { id, again }) = named {
+        record.id = id;
+        if again && let Some(known) = stored_before(front, caller, id).await? {
+            return Ok(known);
+        }
+    }
     let answer = warned(shown(&record)?, &record.settings);
-    db::workflows::insert(&front.db, &record).await?;
-    Ok(answer)
+    match db::workflows::insert(&front.db, &record).await {
+        // Stored by the earlier request, whose outcome was not known.
+        Err(DbError::Conflict) if named.is_some_and(|named| named.again) => {
+            let known = stored_before(front, caller, record.id).await?;
+            Ok(known.ok_or(DbError::Conflict)?)
+        }
+        stored => Ok(stored.map(|()| answer)?),
+    }
+}
+
+/// The workflow that an earlier request with the same key has stored.
+async fn stored_before(
+    front: &Front,
+    caller: Caller,
+    id: WorkflowId,
+) -> Result<Option<Value>, ApiError> {
+    let known = db::workflows::by_id(&front.db, caller.organization, id).await?;
+    let Some(known) = known else { return Ok(None) };
+    Ok(Some(warned(shown(&known)?, &known.settings)))
 }
 
 async fn insert_next(

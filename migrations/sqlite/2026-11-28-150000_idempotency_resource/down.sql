@@ -1,0 +1,2 @@
+ALTER TABLE idempotency_keys DROP COLUMN node_id;
+ALTER TABLE idempotency_keys DROP COLUMN resource_id;
