@@ -86,12 +86,7 @@ impl Films {
     pub fn record(&self, slate: Slate) -> Result<(Recording, Filmed), FilmError> {
         let ffmpeg = self.ffmpeg()?;
         self.room()?;
-        let folder = self.folder(slate.session).join(slate.id.to_string());
-        let saved = fs::create_dir_all(folder.join("frames")).and_then(|()| {
-            fs::write(folder.join("slate.json"), serde_json::to_vec_pretty(&slate)?)
-        });
-        saved.map_err(failed)?;
-        Ok(self.go_on(slate, ffmpeg))
+        Ok(self.go_on(slate, ffmpeg, true))
     }
 
     /// The recordings of a session that a former server had under way.
@@ -108,7 +103,7 @@ impl Films {
     /// at once, it is the film of what that server had.
     pub fn resume(&self, slate: Slate) -> Result<(Recording, Filmed), FilmError> {
         let ffmpeg = self.ffmpeg()?;
-        Ok(self.go_on(slate, ffmpeg))
+        Ok(self.go_on(slate, ffmpeg, false))
     }
 
     /// Removes what a former server left of a recording that nobody can finish.
@@ -116,21 +111,32 @@ impl Films {
         fs::remove_dir_all(self.folder(slate.session).join(slate.id.to_string()))
     }
 
-    fn go_on(&self, slate: Slate, ffmpeg: Ffmpeg) -> (Recording, Filmed) {
+    /// Works on the disk in a thread for that: an actor asks, and a slow disk would hold up every
+    /// actor of its thread.
+    fn go_on(&self, slate: Slate, ffmpeg: Ffmpeg, is_new: bool) -> (Recording, Filmed) {
         let folder = self.folder(slate.session).join(slate.id.to_string());
         let (screen, screens) = watch::channel(None);
         let stop = CancellationToken::new();
         let recording = Recording { stop: stop.clone(), screen };
-        let recorder = Recorder {
-            films: self.clone(),
-            ffmpeg,
-            frames: Frames::of(&folder.join("frames")),
-            parts: parts_in(&folder, slate.format),
-            began: u64::try_from(slate.began_at.timestamp_millis()).unwrap_or(0),
-            slate,
-            folder: folder.clone(),
-        };
-        let work = self.0.runtime.spawn(recorder.run(screens, stop));
+        let (films, own) = (self.clone(), folder.clone());
+        let prepared = self.0.runtime.spawn_blocking(move || {
+            if is_new {
+                save(&slate, &own).map_err(failed)?;
+            }
+            Ok(Recorder {
+                films,
+                ffmpeg,
+                frames: Frames::of(&own.join("frames")),
+                parts: parts_in(&own, slate.format),
+                began: u64::try_from(slate.began_at.timestamp_millis()).unwrap_or(0),
+                slate,
+                folder: own,
+            })
+        });
+        let work = self.0.runtime.spawn(async move {
+            let recorder: Recorder = prepared.await.map_err(failed)??;
+            recorder.run(screens, stop).await
+        });
         let filmed = Box::pin(async move {
             let outcome = work.await.unwrap_or_else(|cause| Err(failed(cause)));
             if outcome.is_err() {
@@ -140,6 +146,12 @@ impl Films {
         });
         (recording, filmed)
     }
+}
+
+/// Makes the folder of a new recording, so that a later server can go on with it.
+fn save(slate: &Slate, folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder.join("frames"))?;
+    fs::write(folder.join("slate.json"), serde_json::to_vec_pretty(slate)?)
 }
 
 /// A part of the film that is done, from when to when since the beginning.
