@@ -145,6 +145,35 @@ async fn a_template_that_fails_names_its_block_and_its_expression() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_stored_template_ends_the_server() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let deep = [
+        format!("http://127.0.0.1:1/{{{{ {}1 }}}}", "-".repeat(30_000)),
+        format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(3_000)),
+        format!("{{{{ {}1 }}}}", "not ".repeat(30_000)),
+        format!("{{{{ 1{} }}}}", "|string".repeat(30_000)),
+    ];
+    for url in deep {
+        let blocks = json!([{"block_type": "goto_url", "label": "open", "url": url}]);
+        let workflow = json!({"title": "t", "workflow_definition": {"blocks": blocks}});
+        let refused = client.post("/v1/workflows", json!({"json_definition": workflow})).await;
+        let fault = &refused.problem(422, "invalid_request")["detail"][0];
+        assert_eq!(fault["type"], "template_invalid");
+        assert_eq!(fault["loc"].as_array().unwrap().last().unwrap(), "url");
+        assert_eq!(fault["ctx"]["block"], "open");
+    }
+    // What becomes deep only when it is rendered fails its run.
+    let nested = "{% set s = namespace(a=1) %}{% for i in range(9999) %}{% set s.a = [s.a] %}\
+                  {% endfor %}{{ s.a }}";
+    let blocks = json!([{"block_type": "assert", "label": "deep", "condition": nested}]);
+    let run = client.run(&client.workflow(blocks).await, json!({})).await;
+    assert_eq!(client.run_once(&run, "failed").await["failure"]["code"], "template_invalid");
+    assert_eq!(client.get("/readyz").await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_that_know_only_the_compatible_blocks_can_read_ours_and_send_them_back() {
     let server = Setup::fakes().start().await;
     let client = &server.client;
