@@ -64,7 +64,11 @@ fn member(text: &mut String, name: &str, value: &Value) {
 /// True for texts of several lines that a block scalar keeps as they are.
 fn is_block_scalar(text: &str) -> bool {
     let printable = |c: char| c == '\n' || c == '\t' || (c >= ' ' && !is_escaped(c));
-    text.trim_end_matches('\n').contains('\n') && text.chars().all(printable)
+    let has_text = |line: &str| line.is_empty() || !line.trim().is_empty();
+    text.trim_end_matches('\n').contains('\n')
+        && !text.starts_with(char::is_whitespace)
+        && text.split('\n').all(has_text)
+        && text.chars().all(printable)
 }
 
 /// `|2-` and the lines. The number is the indentation, so that the first line may have its own.
