@@ -7,8 +7,8 @@ use std::time::Instant;
 use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use tracing::{Instrument as _, debug, field, info, info_span, warn};
@@ -117,7 +117,7 @@ fn log(method: &Method, target: &str, answer: &ServiceResponse, began: Instant) 
     let (method_name, status_code) = (method.as_str(), status.as_u16());
     let line = format_args!("{method_name:.32} {target} {status_code}{code} in {millis:.1} ms");
     let only_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
+    if status.is_server_error() {
         warn!("{line}");
     } else if only_read && !status.is_client_error() {
         debug!("{line}");

@@ -150,7 +150,7 @@ async fn a_session_is_renewed_and_changed_but_never_shortened() {
 
     let patch = async |body| client.send(Method::PATCH, &path, Some(body)).await;
     // Whoever is told that profiles are kept closes the session, and has lost its login.
-    patch(json!({"generate_browser_profile": true})).await.problem(501, "not_supported");
+    patch(json!({"generate_browser_profile": true})).await.problem(422, "not_supported");
     let changed = patch(json!({"generate_browser_profile": false})).await.ok();
     assert_eq!(end(&changed), end(&capped));
     let same = patch(json!({"expires_at": "2020-01-01T00:00:00Z"})).await.ok();

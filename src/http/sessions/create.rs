@@ -247,10 +247,10 @@ impl Request {
     }
 }
 
-/// 501 for a profile that is to be kept: the session would end, and with it the login that the profile
-/// is wanted for.
+/// 422 for a profile that is to be kept: the session would end, and with it the login that the profile
+/// is wanted for. Not 501, which clients of the compatible API repeat.
 pub fn no_profiles() -> Problem {
-    let status = actix_web::http::StatusCode::NOT_IMPLEMENTED;
+    let status = actix_web::http::StatusCode::UNPROCESSABLE_ENTITY;
     let detail = "browser profiles are not kept: the session's cookies and logins last as long as the \
                   session does; extend it with `timeout_seconds`";
     Problem::new(status, "not_supported", detail)

@@ -120,8 +120,7 @@ pub async fn renew(
         (status = 200, description = "The session", body = SessionResource),
         (status = 404, description = "There is no such session"),
         (status = 409, description = "It has ended, or is still starting"),
-        (status = 422, description = "Nothing is to be changed"),
-        (status = 501, description = "`generate_browser_profile`: profiles are not kept"),
+        (status = 422, description = "Nothing is to be changed, or `generate_browser_profile`: profiles are not kept"),
     ),
 )]
 pub async fn change(
