@@ -39,8 +39,11 @@ const CALM: Duration = Duration::from_secs(120);
 /// What a page that was busy a moment ago gets of the limit.
 const AGAIN: u32 = 3;
 
-/// The least share of a processor, in percent, that a busy renderer uses; others want it too.
-const BUSY: u128 = 40;
+/// The least share of a processor, in percent, that a busy renderer uses; many others may want it too.
+const BUSY: u128 = 10;
+
+/// How long a process may take to crash when it is asked to; it writes down its state before.
+const CRASHES: Duration = Duration::from_secs(5);
 
 /// How often a process is ended because of one page that has never answered. It may have been the
 /// process of another.
@@ -70,6 +73,8 @@ struct Page {
     asked: Option<(Instant, Question)>,
     has_answered: bool,
     guesses: u32,
+    /// It is not looked at before this.
+    rests_until: Option<Instant>,
     times: u32,
     latest: Option<Instant>,
 }
@@ -93,6 +98,9 @@ impl Page {
     /// Takes up an answer, and asks again if there was one.
     fn look(&mut self, connection: &Connection, limit: Duration, now: Instant) -> State {
         let Some(session) = &self.session else { return State::Fine };
+        if self.rests_until.is_some_and(|until| now < until) {
+            return State::Fine;
+        }
         if let Some((since, answer)) = &mut self.asked {
             let limit = if self.latest.is_some_and(|latest| now - latest < CALM) {
                 limit / AGAIN
@@ -176,6 +184,7 @@ impl Busy {
                     }
                 } else {
                     crashes.expect(target, CAUSE, times > 2);
+                    page.rests_until = Some(now + CRASHES);
                     // Its process ends, and does not answer.
                     drop(connection.call(Some(&session), "Page.crash", json!({})));
                 }

@@ -2,18 +2,35 @@
 
 use super::*;
 
+/// What a script gives in the first page, if that answers.
+async fn try_evaluate(connection: &Connection, script: &str) -> Option<Value> {
+    let target = pages(connection).await.first()?.0.clone();
+    let attach = json!({ "targetId": target, "flatten": true });
+    let attached = connection.call(None, "Target.attachToTarget", attach).await.ok()?;
+    let script = json!({ "expression": script, "returnByValue": true });
+    let call = connection.call(attached["sessionId"].as_str(), "Runtime.evaluate", script);
+    let result = timeout(Duration::from_secs(2), call).await.ok()?.ok()?;
+    result.pointer("/result/value").cloned()
+}
+
 /// Runs a script in the first page until it gives `expected`.
 async fn becomes(desktop: &dyn Desktop, script: &str, expected: Value) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let connection = devtools(desktop).await;
-        let found = timeout(Duration::from_secs(2), evaluate(&connection, script)).await;
-        if found.as_ref().is_ok_and(|found| *found == expected) {
+        let found = try_evaluate(&connection, script).await;
+        if found.as_ref() == Some(&expected) {
             return;
         }
         assert!(Instant::now() < deadline, "{script}: {found:?}, not {expected}");
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Waits until the first page has loaded the site, and shows nothing of what was there before.
+async fn shows_anew(desktop: &dyn Desktop, site: &str) {
+    let state = "document.readyState + location.href + window.kept";
+    becomes(desktop, state, json!(format!("complete{site}undefined"))).await;
 }
 
 /// The addresses of all pages.
@@ -42,7 +59,7 @@ async fn mended(desktop: &dyn Desktop, cause: &str) -> Mended {
             }
         }
     };
-    timeout(Duration::from_secs(30), found).await.unwrap_or_else(|_| panic!("never: {cause}"))
+    timeout(Duration::from_secs(60), found).await.unwrap_or_else(|_| panic!("never: {cause}"))
 }
 
 /// The lower right corner of a display.
@@ -173,7 +190,7 @@ async fn a_page_that_never_pauses_is_ended_and_one_that_waits_for_a_person_is_no
     let session = reload["sessionId"].as_str().map(str::to_owned);
     let navigate = json!({ "url": site });
     connection.call(session.as_deref(), "Page.navigate", navigate).await.unwrap();
-    loaded(&connection, &site).await;
+    shows_anew(&*desktop, &site).await;
 
     // One loop: its script is ended, and the page stays.
     let spin = "window.kept = 'half filled'; setTimeout(() => { for (;;); }, 0); 1";
@@ -182,10 +199,10 @@ async fn a_page_that_never_pauses_is_ended_and_one_that_waits_for_a_person_is_no
     assert_eq!(evaluate(&connection, "window.kept").await, "half filled");
 
     // It loops again and again: first it is loaded anew, then it is given up.
-    let spins = "setInterval(() => { for (;;); }, 0); 1";
+    let spins = "window.kept = 1; setInterval(() => { for (;;); }, 0); 1";
     assert_eq!(evaluate(&connection, spins).await, 1);
     mended(&*desktop, BUSY).await;
-    loaded(&connection, &site).await;
+    shows_anew(&*desktop, &site).await;
     assert_eq!(evaluate(&connection, spins).await, 1);
     assert_eq!(mended(&*desktop, BUSY).await.lost, "the page");
     becomes(&*desktop, "location.href", json!("about:blank")).await;
@@ -193,14 +210,14 @@ async fn a_page_that_never_pauses_is_ended_and_one_that_waits_for_a_person_is_no
     // Another server finds a page that was busy before it came.
     let navigate = json!({ "url": site });
     connection.call(session.as_deref(), "Page.navigate", navigate).await.unwrap();
-    loaded(&connection, &site).await;
+    shows_anew(&*desktop, &site).await;
     drop(desktop);
     assert_eq!(evaluate(&connection, spins).await, 1);
     let settings = Settings { probe_seconds: 1, page_hang_seconds: 2, ..Settings::default() };
     let desktop = world.adopt_with(settings).await.unwrap();
     desktop.set_used(true);
     mended(&*desktop, BUSY).await;
-    loaded(&connection, &site).await;
+    shows_anew(&*desktop, &site).await;
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     world.nothing_is_left();
 }
