@@ -144,7 +144,6 @@ impl Hands {
 
     fn press(&mut self, viewer: u64, key: Key) -> Vec<Step> {
         let Some(Stroke { keycode, with }) = self.stroke(key) else { return Vec::new() };
-        let shifts: Vec<u8> = SHIFTS.into_iter().filter(|it| self.is_down(*it)).collect();
         let mut steps = Vec::new();
         // One that gives another sign than before is another one, in its place.
         let is_other =
@@ -153,6 +152,7 @@ impl Hands {
             let Held { keycode, .. } = self.held.remove(at);
             steps.extend(self.up(keycode));
         }
+        let shifts: Vec<u8> = SHIFTS.into_iter().filter(|it| self.is_down(*it)).collect();
         let was_down = self.is_down(keycode);
         let is_held = |held: &Held| held.viewer == viewer && held.key.same(key);
         if !self.held.iter().any(is_held) {
