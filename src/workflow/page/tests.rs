@@ -1,13 +1,17 @@
 //! Blocks against a real browser. Each test has a Chromium of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::{Browser, PageError, Wants};
 use crate::domain::run::RunStatus;
+use crate::workflow::definition::block::LoadState;
 use crate::workflow::engine::{Outcome, Plan, Records, execute};
+use crate::workflow::host::Devtools as _;
 use crate::workflow::testing::{Chromium, Site, Stage, block_plan};
 
 const SHOP: &str = r#"<!doctype html><title>Shop</title>
@@ -447,6 +451,26 @@ async fn a_browser_that_dies_fails_the_block_at_once() {
     world.chromium.kill();
     let outcome = tokio::time::timeout(Duration::from_secs(5), running).await.unwrap().unwrap();
     assert_eq!(outcome.failure.unwrap().code, "browser_disconnected");
+}
+
+#[tokio::test]
+async fn a_page_is_opened_though_the_process_of_the_one_before_has_crashed() {
+    const LIMIT: Duration = Duration::from_secs(20);
+    let world = World::new(&[("/", SHOP), ("/more", "<title>More</title>")]).await;
+    let devtools = world.chromium.connect().await;
+    let browser = Browser::attach(Arc::clone(&devtools), Wants::default()).await.unwrap();
+    browser.open(&world.site.url("/"), LoadState::Load, LIMIT).await.unwrap();
+    let session = browser.working().unwrap();
+    // Its process ends, and does not answer.
+    drop(devtools.call(Some(&session), "Page.crash", json!({})));
+    let deadline = Instant::now() + LIMIT;
+    while browser.working().is_ok() {
+        assert!(Instant::now() < deadline, "the process does not crash");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(matches!(browser.working(), Err(PageError::Crashed)), "{:?}", browser.working());
+    let opened = browser.open(&world.site.url("/more"), LoadState::Load, LIMIT).await.unwrap();
+    assert_eq!(opened.url, world.site.url("/more"));
 }
 
 #[tokio::test]
