@@ -36,12 +36,28 @@ pub struct NotYaml {
 
 /// Reads the one document of `text`.
 pub fn parse(text: &str) -> Result<Document, NotYaml> {
+    // The parser finds what is missing at the end on the line after the last.
+    let last = last_line(text);
+    let mut document =
+        compose(text).map_err(|error| NotYaml { line: error.line.min(last), ..error })?;
+    document.lines.values_mut().for_each(|line| *line = (*line).min(last));
+    Ok(document)
+}
+
+/// The number of lines; a carriage return ends one as well.
+fn last_line(text: &str) -> usize {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    let breaks = text.matches(['\n', '\r']).count() - text.matches("\r\n").count();
+    breaks + 1
+}
+
+fn compose(text: &str) -> Result<Document, NotYaml> {
     let mut composer = Composer {
         parser: Parser::new_from_str(text),
         lines: HashMap::new(),
         anchors: HashMap::new(),
         nodes: 0,
-        last: text.lines().count().max(1),
     };
     let mut value = None;
     while let Some((event, span)) = composer.next()? {
@@ -82,14 +98,12 @@ struct Composer<'a> {
     lines: HashMap<String, usize>,
     anchors: HashMap<usize, (Value, usize)>,
     nodes: usize,
-    /// The last line, at which a document ends that ends too early.
-    last: usize,
 }
 
 impl<'a> Composer<'a> {
     fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, NotYaml> {
         self.parser.next_event().transpose().map_err(|error| NotYaml {
-            line: error.marker().line().min(self.last),
+            line: error.marker().line(),
             message: error.info().to_owned(),
         })
     }

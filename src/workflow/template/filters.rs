@@ -151,10 +151,13 @@ fn printf(state: &State<'_, '_>, text: &str, args: Vec<Value>) -> Result<Value, 
 
 /// The same format with other names for its keys: the engine reads keys of ASCII only.
 fn ascii_keys(text: &str, args: Vec<Value>) -> Result<(String, Vec<Value>), Error> {
-    let [mapping] = args.as_slice() else { return Ok((text.to_owned(), args)) };
-    if text.is_ascii() || mapping.kind() != ValueKind::Map {
+    if text.is_ascii() || !text.contains("%(") {
         return Ok((text.to_owned(), args));
     }
+    let mapping = match args.as_slice() {
+        [mapping] if mapping.kind() == ValueKind::Map => Some(mapping),
+        _ => None,
+    };
     let mut pairs: Vec<(String, Value)> = Vec::new();
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
@@ -165,8 +168,10 @@ fn ascii_keys(text: &str, args: Vec<Value>) -> Result<(String, Vec<Value>), Erro
         if let Some(literal) = rest.strip_prefix('%') {
             result.push('%');
             rest = literal;
-        } else if let Some((key, after)) = rest.strip_prefix('(').and_then(|it| it.split_once(')'))
-        {
+        } else if let Some(named) = rest.strip_prefix('(') {
+            let (key, after) =
+                named.split_once(')').ok_or_else(|| invalid("incomplete format key"))?;
+            let mapping = mapping.ok_or_else(|| invalid("format requires a mapping"))?;
             let known = mapping.try_iter()?.any(|it| it.as_str() == Some(key));
             if !known {
                 return Err(invalid(format!("there is no value for the key `{key}`")));
@@ -177,7 +182,8 @@ fn ascii_keys(text: &str, args: Vec<Value>) -> Result<(String, Vec<Value>), Erro
         }
     }
     result.push_str(rest);
-    Ok((result, vec![Value::from_pairs(pairs)]))
+    let args = if mapping.is_some() { vec![Value::from_pairs(pairs)] } else { args };
+    Ok((result, args))
 }
 
 /// Refuses a format that would be too long: by its widths, and by how often it writes a value.
