@@ -161,7 +161,7 @@ impl Request {
     /// The session that the request names, by its id or by its address.
     fn session(&self) -> Option<String> {
         let named = self.browser_address.as_deref().and_then(session_in);
-        self.browser_session_id.clone().or(named)
+        self.browser_session_id.clone().or_else(|| named.map(str::to_owned))
     }
 
     /// What of the request has no effect.
