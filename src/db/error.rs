@@ -173,7 +173,8 @@ fn fate(error: &QueryError) -> Fate {
             | DatabaseErrorKind::SerializationFailure
             | DatabaseErrorKind::ReadOnlyTransaction
             | DatabaseErrorKind::ClosedConnection => OUTAGE,
-            DatabaseErrorKind::Unknown | _ => fate_by_message(said.message()),
+            DatabaseErrorKind::Unknown => fate_by_message(said.message()),
+            _ => OUTAGE,
         },
         QueryError::InvalidCString(_)
         | QueryError::QueryBuilderError(_)
@@ -184,8 +185,8 @@ fn fate(error: &QueryError) -> Fate {
         QueryError::RollbackTransaction
         | QueryError::AlreadyInTransaction
         | QueryError::NotInTransaction
-        | QueryError::BrokenTransactionManager
-        | _ => OUTAGE,
+        | QueryError::BrokenTransactionManager => OUTAGE,
+        _ => OUTAGE,
     }
 }
 
