@@ -458,7 +458,9 @@ async fn a_page_is_opened_though_the_process_of_the_one_before_has_crashed() {
     const LIMIT: Duration = Duration::from_secs(20);
     let world = World::new(&[("/", SHOP), ("/more", "<title>More</title>")]).await;
     let devtools = world.chromium.connect().await;
-    let browser = Browser::attach(Arc::clone(&devtools), Wants::default()).await.unwrap();
+    let browser = Browser::attach(Arc::clone(&devtools), Wants::default(), serde_json::Map::new())
+        .await
+        .unwrap();
     browser.open(&world.site.url("/"), LoadState::Load, LIMIT).await.unwrap();
     let session = browser.working().unwrap();
     // Its process ends, and does not answer.
