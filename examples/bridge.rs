@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use greenroom::domain::rfb::{Dialect, Policy, Role};
 use greenroom::http::bridge::{Endpoint, Limits, accept, run};
+use greenroom::system::input::Devices;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -128,7 +129,10 @@ async fn bridge(
     actix_web::rt::spawn(async move {
         let (_control, role) = watch::channel(Role::Watch);
         let (address, dialect) = (**vnc, Dialect::X11VNC);
-        let endpoint = Endpoint { address, password: "".into(), dialect, doubts: Arc::default() };
+        // The viewer only watches: no display is connected to.
+        let devices = Devices::new(0, [0; 16]);
+        let doubts = Arc::default();
+        let endpoint = Endpoint { address, password: "".into(), dialect, doubts, devices };
         let never = std::future::pending();
         let unseen = Box::new(|_: &_| true);
         run(socket, endpoint, role, Policy::default(), Limits::default(), unseen, never).await;
