@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +11,6 @@ use super::{Browser, PageError, Wants};
 use crate::domain::run::RunStatus;
 use crate::workflow::definition::block::LoadState;
 use crate::workflow::engine::{Outcome, Plan, Records, execute};
-use crate::workflow::host::Devtools as _;
 use crate::workflow::testing::{Chromium, Site, Stage, block_plan};
 
 const SHOP: &str = r#"<!doctype html><title>Shop</title>
