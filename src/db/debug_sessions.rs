@@ -151,6 +151,31 @@ pub async fn complete(db: &Db, id: DebugSessionId) -> Result<bool, DbError> {
     Ok(changed > 0)
 }
 
+/// Ends one that was not used since `then`. True if that was so: a use in the meantime keeps it.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn complete_unused(
+    db: &Db,
+    id: DebugSessionId,
+    then: DateTime<Utc>,
+) -> Result<bool, DbError> {
+    let changed: usize = on!(db, write, |c| {
+        let unused = debug_sessions::table
+            .filter(debug_sessions::id.eq(id.to_string()))
+            .filter(debug_sessions::status.eq(LIVE))
+            .filter(debug_sessions::modified_at.le(stored(then)));
+        let change = (
+            debug_sessions::status.eq(DebugSessionStatus::Completed.as_str()),
+            debug_sessions::modified_at.eq(now()),
+        );
+        Ok(diesel::update(unused).set(change).execute(c).await?)
+    })
+    .await?;
+    Ok(changed > 0)
+}
+
 /// The one of this organization with this id, live or not.
 ///
 /// # Errors

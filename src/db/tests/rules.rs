@@ -262,6 +262,9 @@ fn of_fifty_debug_sessions_made_at_once_one_is() {
         assert!(debug_sessions::touch(&world.db, id, time(200)).await.unwrap());
         assert_eq!(find().await.unwrap().unwrap().expires_at, time(300));
 
+        let earlier = chrono::Utc::now() - chrono::TimeDelta::hours(1);
+        let unused = debug_sessions::complete_unused(&world.db, id, earlier).await.unwrap();
+        assert!(!unused, "it was touched since");
         assert!(debug_sessions::complete(&world.db, id).await.unwrap());
         assert!(!debug_sessions::complete(&world.db, id).await.unwrap());
         assert!(!debug_sessions::touch(&world.db, id, time(400)).await.unwrap());

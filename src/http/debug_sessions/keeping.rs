@@ -294,13 +294,18 @@ async fn sweep_once(front: &Front, pause: Duration) -> Result<(), DbError> {
         // One that is not here is another node's, or is replaced at its next use.
         let view = front.world.views.session(debug.organization, debug.session);
         let is_used = view.map(|view| view.borrow().is_used());
-        let too_long = debug.modified_at + limit <= now;
         match is_used {
             Some(true) => {
                 db::debug_sessions::touch(&front.db, debug.id, debug.expires_at).await?;
             }
-            Some(false) if too_long => end(front, &debug, Reason::Unused).await?,
-            Some(false) | None => {}
+            Some(false) => {
+                if db::debug_sessions::complete_unused(&front.db, debug.id, now - limit).await? {
+                    let id = debug.id; // `info!` has a `debug` of its own.
+                    info!("debug session {id} has ended: {:?}", Reason::Unused);
+                    close(front, debug.organization, debug.session);
+                }
+            }
+            None => {}
         }
     }
     Ok(())
