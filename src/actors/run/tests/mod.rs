@@ -320,7 +320,7 @@ async fn the_journal_tells_a_runs_begin_its_blocks_and_its_release() {
         stage.world.journal.messages(&filter, 100).iter().map(|entry| entry.kind).collect();
     kinds.reverse();
     kinds.dedup();
-    assert_eq!(kinds, ["begin", "begin_block", "end_block", "release", "gone"]);
+    assert_eq!(kinds, ["begin", "begin_block", "end_block", "wrap", "release", "gone"]);
 }
 
 async fn start_in(stage: &Stage, lane: &str, script: Script) -> RunAccepted {
