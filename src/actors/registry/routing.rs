@@ -3,7 +3,7 @@
 use actix::Context;
 
 use super::{Registry, Route, RouteError};
-use crate::actors::ask::{Answering, Ask, Handle, answered};
+use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered};
 use crate::actors::session::{Session, SessionError};
 
 impl<T, M> Handle<Route<M>> for Registry
@@ -23,7 +23,16 @@ where
         match self.sessions.get(&session) {
             Some(entry) if entry.organization == organization => {
                 let answer = entry.address.forward(message);
-                Box::pin(async move { Ok(answer.await??) })
+                let view = self.world.views.session(organization, session);
+                let has_ended =
+                    move || view.as_ref().is_some_and(|it| it.borrow().record.status.is_final());
+                Box::pin(async move {
+                    match answer.await {
+                        // It stopped with the message still in its mailbox.
+                        Err(Unanswered::Gone) if has_ended() => Err(RouteError::Unknown(session)),
+                        answer => Ok(answer??),
+                    }
+                })
             }
             None if self.restarting.get(&session) == Some(&organization) => {
                 answered(Err(RouteError::Session(SessionError::Starting)))

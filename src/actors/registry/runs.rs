@@ -165,7 +165,16 @@ where
         match self.runs.get(&run) {
             Some(entry) if entry.organization == organization => {
                 let answer = entry.address.forward(message);
-                Box::pin(async move { Ok(answer.await??) })
+                let view = self.world.views.run(organization, run);
+                let has_ended =
+                    move || view.as_ref().is_some_and(|it| it.borrow().record.status.is_final());
+                Box::pin(async move {
+                    match answer.await {
+                        // It stopped with the message still in its mailbox.
+                        Err(Unanswered::Gone) if has_ended() => Err(RunRouteError::Unknown(run)),
+                        answer => Ok(answer??),
+                    }
+                })
             }
             Some(_) | None => answered(Err(RunRouteError::Unknown(run))),
         }
