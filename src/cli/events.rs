@@ -108,7 +108,7 @@ mod tests {
         });
         assert_eq!(
             line(&event),
-            "12  2026-11-26T10:00:00Z  session.closing  pbs_1  failure=it broke  status=failed"
+            "12  2026-11-26T10:00:00Z  session.closing  pbs_1  status=failed  failure=it broke"
         );
     }
 }
