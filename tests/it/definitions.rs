@@ -240,6 +240,15 @@ async fn what_this_server_does_not_do_is_refused_with_what_to_do_instead() {
         assert_eq!(client.get(path).await.ok(), json!([]), "{path}");
         stranger.get(path).await.problem(403, "credentials_invalid");
     }
+    // The routes of sessions that the compatible API once had.
+    let id = id_of(&client.post("/api/v1/browser_sessions", json!({})).await.ok());
+    assert_eq!(
+        client.get(&format!("/api/v1/browser_sessions/{id}")).await.ok()["status"],
+        "running"
+    );
+    let closed = client.post("/api/v1/browser_sessions/close", json!({})).await.ok();
+    assert_eq!(closed["closed"], 1);
+    assert_eq!(client.get("/api/v1/browser_sessions").await.ok(), json!([]));
     // Every route that the compatible API has, by its own list.
     for line in include_str!("../clients/routes.txt").lines() {
         let (method, pattern) = line.split_once(' ').unwrap();
@@ -251,14 +260,5 @@ async fn what_this_server_does_not_do_is_refused_with_what_to_do_instead() {
         assert!(code != "route_unknown" && code != "method_not_allowed", "{line}: {code}");
         assert!(![408, 409, 429].contains(&answer.status) && answer.status < 500, "{line}: {code}");
     }
-    // The routes of sessions that the compatible API once had.
-    let id = id_of(&client.post("/api/v1/browser_sessions", json!({})).await.ok());
-    assert_eq!(
-        client.get(&format!("/api/v1/browser_sessions/{id}")).await.ok()["status"],
-        "running"
-    );
-    let closed = client.post("/api/v1/browser_sessions/close", json!({})).await.ok();
-    assert_eq!(closed["closed"], 1);
-    assert_eq!(client.get("/api/v1/browser_sessions").await.ok(), json!([]));
     server.stop().await;
 }

@@ -180,8 +180,8 @@ async fn openapi() -> HttpResponse {
     static TEXT: OnceLock<String> = OnceLock::new();
     let text = TEXT.get_or_init(|| {
         let mut described = serde_json::to_value(description()).unwrap_or_default();
-        rules::add(&mut described);
         ranges::write_out(&mut described);
+        rules::add(&mut described);
         described.to_string()
     });
     HttpResponse::Ok().content_type("application/json").body(text.as_str())

@@ -3,7 +3,7 @@
 //! Types of Rust have no such words: that one of two fields is given, that a text is one of a few. Each
 //! rule names a place in the description and what is added there; a test holds that every place exists.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::domain::event::EventKind;
 
@@ -21,6 +21,7 @@ pub(super) fn add(description: &mut Value) {
         }
     }
     headers(description);
+    bodies(description);
 }
 
 fn merge(schema: &mut Value, rule: Value) {
@@ -57,12 +58,10 @@ fn rules() -> Vec<(String, Value)> {
             json!({ "minimum": 1, "maximum": 480 }),
         ),
         (of_field("RunRequest", "wait_seconds"), json!({ "maximum": 86_400 })),
-        (of_field("RunRequest", "webhook_url"), json!({ "format": "uri" })),
         (
             of_field("RunRequest", "run_metadata"),
             json!({
                 "maxProperties": 20,
-                "propertyNames": { "maxLength": 64 },
                 "additionalProperties": { "type": "string", "maxLength": 256 },
             }),
         ),
@@ -87,6 +86,7 @@ fn rules() -> Vec<(String, Value)> {
             of_field("BeginRequest", "runnable_type"),
             json!({ "enum": ["workflow_run", "task_run", "external", null] }),
         ),
+        (of_field("ExtendRequest", "additional_minutes"), json!({ "minimum": 1 })),
         (of_field("BeginRequest", "ttl_seconds"), json!({ "minimum": 1 })),
         (of_field("BeginRequest", "wait_seconds"), json!({ "maximum": 3600 })),
         (of_field("BeginRequest", "lease_token"), json!({ "pattern": LEASE_TOKEN })),
@@ -112,6 +112,22 @@ fn rules() -> Vec<(String, Value)> {
             }),
         ),
     ]
+}
+
+/// Says of each body without a required field that it may be left out.
+fn bodies(description: &mut Value) {
+    let schemas = description.pointer("/components/schemas").cloned().unwrap_or_default();
+    let Some(Value::Object(paths)) = description.get_mut("paths") else { return };
+    for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+        let reference = "/requestBody/content/application~1json/schema/$ref";
+        let name = operation.pointer(reference).and_then(Value::as_str);
+        let schema = name.and_then(|name| schemas.get(name.rsplit('/').next().unwrap_or(name)));
+        let Some(schema) = schema else { continue };
+        let is_needed = schema.get("required").is_some() || schema.get("anyOf").is_some();
+        if let Some(Value::Object(body)) = operation.get_mut("requestBody").filter(|_| !is_needed) {
+            body.insert("required".to_owned(), false.into());
+        }
+    }
 }
 
 /// The rules of headers that many operations read.

@@ -124,6 +124,8 @@ pub async fn start(
     responses(
         (status = 200, description = "The recording", body = RecordingResource),
         (status = 404, description = "There is no such session or recording"),
+        (status = 410, description = "The session has ended"),
+        (status = 424, description = "The film could not be made"),
     ),
 )]
 pub async fn stop(

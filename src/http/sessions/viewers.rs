@@ -179,6 +179,7 @@ pub async fn list(
     responses(
         (status = 204, description = "Nobody is there by this name any more"),
         (status = 404, description = "There is no such session, or no such viewer"),
+        (status = 410, description = "The session has ended"),
     ),
 )]
 pub async fn put_out(
