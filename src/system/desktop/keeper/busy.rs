@@ -39,8 +39,9 @@ const CALM: Duration = Duration::from_secs(120);
 /// What a page that was busy a moment ago gets of the limit.
 const AGAIN: u32 = 3;
 
-/// The least share of a processor, in percent, that a busy renderer uses; many others may want it too.
-const BUSY: u128 = 10;
+/// The least share of a processor, in percent, that a busy renderer uses for as long as a page may be
+/// silent. One that starts uses as much for a moment.
+const BUSY: u128 = 25;
 
 /// How long a process may take to crash when it is asked to; it writes down its state before.
 const CRASHES: Duration = Duration::from_secs(5);
@@ -169,6 +170,7 @@ impl Busy {
             let interrupt = connection.call(Some(&session), "Performance.getMetrics", json!({}));
             if timeout(INTERRUPT, interrupt).await.is_ok_and(|answer| answer.is_ok()) {
                 let since = page.asked.as_ref().map_or(now, |(since, _answer)| *since);
+                page.has_answered = true;
                 let times = page.was_busy(now);
                 tracing::warn!(
                     page = target,
@@ -200,14 +202,13 @@ impl Busy {
         }
         if unreachable.is_empty() {
             self.used = None;
-        } else if let Some(renderer) = self.busiest(chromium) {
+        } else if let Some(renderer) = self.busiest(chromium, limit) {
             for target in unreachable {
-                let times = self.pages.get_mut(&target).map_or(1, |page| {
+                if let Some(page) = self.pages.get_mut(&target) {
                     page.asked = None;
                     page.guesses += 1;
-                    page.was_busy(Instant::now())
-                });
-                crashes.expect(&target, CAUSE, times > 2);
+                }
+                crashes.expect(&target, CAUSE, false);
             }
             tracing::warn!(
                 "a page has not answered since it was attached to; its process is ended"
@@ -217,9 +218,12 @@ impl Busy {
         mended
     }
 
-    /// The renderer whose main thread has used most of the processor since the last call, if that
-    /// was much.
-    fn busiest(&mut self, chromium: &Process) -> Option<Member> {
+    /// The renderer whose main thread has used most of the processor for as long as `limit`, if that
+    /// was much; none before.
+    fn busiest(&mut self, chromium: &Process, limit: Duration) -> Option<Member> {
+        if self.used.as_ref().is_some_and(|(since, _used)| since.elapsed() < limit) {
+            return None;
+        }
         let renderers = chromium.members().into_iter().filter(|member| member.role == "renderer");
         let renderers: Vec<Member> = renderers.collect();
         let now = Instant::now();

@@ -78,9 +78,13 @@ impl Watch {
             return;
         }
         if self.tabs.is_empty() {
-            let blank = json!({ "url": "about:blank" });
-            let opened = connection.call(None, "Target.createTarget", blank);
-            if !timeout(PUT_BACK, opened).await.is_ok_and(|opened| opened.is_ok()) {
+            let has_pages = match has_pages(connection).await {
+                // They are reported late.
+                Some(true) if closed.is_none() => return,
+                Some(has_pages) => has_pages,
+                None => false,
+            };
+            if !has_pages && !opens(connection).await {
                 // A browser that is closing opens no tab.
                 self.last_tab.due = Some(Instant::now() + REPORTS);
                 return;
@@ -99,6 +103,21 @@ impl Watch {
         self.kept.mending.tell(Mended::new(cause, &lost.join("; "), 1, began.elapsed()));
         self.last_tab.closed = None;
     }
+}
+
+/// True if a browser has pages, reported or not; none if it does not answer.
+async fn has_pages(connection: &Connection) -> Option<bool> {
+    let targets = connection.call(None, "Target.getTargets", json!({}));
+    let answer = timeout(PUT_BACK, targets).await.ok()?.ok()?;
+    let mut targets = answer.get("targetInfos")?.as_array()?.iter();
+    Some(targets.any(|target| target.get("type").is_some_and(|kind| kind == "page")))
+}
+
+/// Opens an empty tab; false if the browser does not.
+async fn opens(connection: &Connection) -> bool {
+    let blank = json!({ "url": "about:blank" });
+    let opened = connection.call(None, "Target.createTarget", blank);
+    timeout(PUT_BACK, opened).await.is_ok_and(|opened| opened.is_ok())
 }
 
 impl Memory {

@@ -46,6 +46,8 @@ async fn a_desktop_is_taken_over_and_shows_the_same_page() {
     let world = World::new(Settings::default());
     let desktop = world.up(colour("rgb(200,30,90)")).await;
     let identity = desktop.identity().clone();
+    // What is set before the page has come is lost with the empty one.
+    shows(&*desktop, [200, 30, 90]).await;
     let connection = devtools(&*desktop).await;
     assert_eq!(evaluate(&connection, "window.kept = 'half filled'; 1").await, 1);
     let seat = desktop.vnc().take_seat().await.unwrap();
