@@ -1,22 +1,19 @@
 //! Filters and functions of Jinja2 that the engine does not have, or has otherwise.
 
 use std::fmt::Write as _;
-use std::sync::LazyLock;
 
-use minijinja::formatting::{FormatStyle, format};
 use minijinja::value::{Kwargs, Rest, Value, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{Environment, Error, Output, State, escape_formatter};
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
-use regex::Regex;
 
 use super::objects::{self, Namespace, frozen, invalid};
-use super::{JSON_MARK, python, wrap};
+use super::{JSON_MARK, format, html, python, wrap};
 
 /// Adds them all.
 pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_filter(objects::BOUNDED, objects::bounded);
-    environment.add_filter(objects::REMAINDER, remainder);
+    environment.add_filter(objects::REMAINDER, format::remainder);
     environment.add_function(objects::SET_ATTRIBUTE, objects::set_attribute);
     // Shows every value that a run knows, and what the engine is at.
     environment.remove_global("debug");
@@ -26,21 +23,21 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_function("lipsum", lipsum);
     environment.add_test("callable", callable);
 
-    environment.add_filter("format", format_filter);
+    environment.add_filter("format", format::format_filter);
     environment.add_filter("json", json);
     environment.add_filter("urlencode", urlencode);
     environment.add_filter("truncate", truncate);
     environment.add_filter("wordcount", wordcount);
     environment.add_filter("wordwrap", wordwrap);
     environment.add_filter("center", center);
-    environment.add_filter("striptags", striptags);
+    environment.add_filter("striptags", html::striptags);
     environment.add_filter("filesizeformat", filesizeformat);
-    environment.add_filter("urlize", urlize);
-    environment.add_filter("xmlattr", xmlattr);
+    environment.add_filter("urlize", html::urlize);
+    environment.add_filter("xmlattr", html::xmlattr);
     environment.add_filter("random", random);
-    environment.add_filter("escape", escape);
-    environment.add_filter("e", escape);
-    environment.add_filter("forceescape", force_escape);
+    environment.add_filter("escape", html::escape);
+    environment.add_filter("e", html::escape);
+    environment.add_filter("forceescape", html::force_escape);
     environment.add_filter("domain", domain);
     environment.add_filter("int", int);
     environment.add_filter("float", float);
@@ -52,14 +49,17 @@ pub(super) fn register(environment: &mut Environment<'_>) {
 }
 
 /// The arguments of a filter by position or by name.
-struct Args {
+pub(super) struct Args {
     given: Vec<Value>,
     named: Kwargs,
     names: &'static [&'static str],
 }
 
 impl Args {
-    fn new(rest: Rest<ValueOrKwargs>, names: &'static [&'static str]) -> Result<Self, Error> {
+    pub(super) fn new(
+        rest: Rest<ValueOrKwargs>,
+        names: &'static [&'static str],
+    ) -> Result<Self, Error> {
         let all = rest.into_values();
         let (given, named): (&[Value], Kwargs) = from_args(&all)?;
         if given.len() > names.len() {
@@ -69,22 +69,22 @@ impl Args {
         Ok(Self { given, named, names })
     }
 
-    fn value(&self, name: &str) -> Result<Option<Value>, Error> {
+    pub(super) fn value(&self, name: &str) -> Result<Option<Value>, Error> {
         let position = self.names.iter().position(|known| *known == name);
         let given = position.and_then(|at| self.given.get(at)).cloned();
         let named = if self.named.has(name) { Some(self.named.get::<Value>(name)?) } else { None };
         Ok(given.or(named).filter(|value| !value.is_none() && !value.is_undefined()))
     }
 
-    fn text(&self, name: &str) -> Result<Option<String>, Error> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, Error> {
         Ok(self.value(name)?.map(|value| value.to_string()))
     }
 
-    fn flag(&self, name: &str) -> Result<Option<bool>, Error> {
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Error> {
         Ok(self.value(name)?.map(|value| value.is_true()))
     }
 
-    fn size(&self, name: &str) -> Result<Option<usize>, Error> {
+    pub(super) fn size(&self, name: &str) -> Result<Option<usize>, Error> {
         let value = self.value(name)?;
         value
             .map(|value| {
@@ -109,102 +109,6 @@ fn json(state: &mut State<'_, '_>, value: &Value) -> Result<String, Error> {
     let text = serde_json::to_string(&value)
         .map_err(|error| invalid(format!("the value is not JSON: {error}")))?;
     Ok(format!("{JSON_MARK}{text}{JSON_MARK}"))
-}
-
-/// `a % b`: of texts a format, of numbers the remainder.
-fn remainder(state: &mut State<'_, '_>, left: &Value, right: &Value) -> Result<Value, Error> {
-    if let Some(text) = left.as_str() {
-        let args: Vec<Value> =
-            if right.is_tuple() { right.try_iter()?.collect() } else { vec![right.clone()] };
-        return printf(state, text, args);
-    }
-    let expression = state.env().compile_expression("a % b")?;
-    expression.eval(Value::from_pairs([("a", left.clone()), ("b", right.clone())]))
-}
-
-/// The filter `format`.
-fn format_filter(
-    state: &mut State<'_, '_>,
-    value: &Value,
-    rest: Rest<ValueOrKwargs>,
-) -> Result<Value, Error> {
-    let all = rest.into_values();
-    let (given, named): (&[Value], Kwargs) = from_args(&all)?;
-    let mut pairs = Vec::new();
-    for name in named.args() {
-        pairs.push((name.to_owned(), named.get::<Value>(name)?));
-    }
-    let text = value.to_string();
-    match (given, pairs.is_empty()) {
-        (given, true) => printf(state, &text, given.to_vec()),
-        ([], false) => printf(state, &text, vec![Value::from_pairs(pairs)]),
-        (_, false) => Err(invalid("format takes values by place or by name, not both")),
-    }
-}
-
-/// Formats as Python's `%` does.
-fn printf(state: &State<'_, '_>, text: &str, args: Vec<Value>) -> Result<Value, Error> {
-    let (text, args) = ascii_keys(text, args)?;
-    afford_format(state, &text, &args)?;
-    format(FormatStyle::Printf, &text, &args).map(Value::from)
-}
-
-/// The same format with other names for its keys: the engine reads keys of ASCII only.
-fn ascii_keys(text: &str, args: Vec<Value>) -> Result<(String, Vec<Value>), Error> {
-    if text.is_ascii() || !text.contains("%(") {
-        return Ok((text.to_owned(), args));
-    }
-    let mapping = match args.as_slice() {
-        [mapping] if mapping.kind() == ValueKind::Map => Some(mapping),
-        _ => None,
-    };
-    let mut pairs: Vec<(String, Value)> = Vec::new();
-    let mut result = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('%') {
-        result.push_str(before);
-        result.push('%');
-        rest = after;
-        if let Some(literal) = rest.strip_prefix('%') {
-            result.push('%');
-            rest = literal;
-        } else if let Some(named) = rest.strip_prefix('(') {
-            let (key, after) =
-                named.split_once(')').ok_or_else(|| invalid("incomplete format key"))?;
-            let mapping = mapping.ok_or_else(|| invalid("format requires a mapping"))?;
-            let known = mapping.try_iter()?.any(|it| it.as_str() == Some(key));
-            if !known {
-                return Err(invalid(format!("there is no value for the key `{key}`")));
-            }
-            let _infallible = write!(result, "(k{})", pairs.len());
-            pairs.push((format!("k{}", pairs.len()), mapping.get_attr(key)?));
-            rest = after;
-        }
-    }
-    result.push_str(rest);
-    let args = if mapping.is_some() { vec![Value::from_pairs(pairs)] } else { args };
-    Ok((result, args))
-}
-
-/// Refuses a format that would be too long: by its widths, and by how often it writes a value.
-pub(super) fn afford_format(
-    state: &State<'_, '_>,
-    text: &str,
-    args: &[Value],
-) -> Result<(), Error> {
-    let length = |value: &Value| value.as_str().map_or_else(|| value.to_string().len(), str::len);
-    let longest = args.iter().map(length).max().unwrap_or_default();
-    let fields = text.matches(['%', '{']).count();
-    let written = fields.saturating_mul(longest);
-    afford(state, text.len().saturating_add(widths(text)).saturating_add(written))
-}
-
-/// The sum of all numbers in a format, which bounds what it adds by widths.
-fn widths(text: &str) -> usize {
-    text.split(|letter: char| !letter.is_ascii_digit())
-        .filter(|digits| !digits.is_empty())
-        .map(|digits| digits.parse().unwrap_or(usize::MAX))
-        .fold(0, usize::saturating_add)
 }
 
 fn callable(value: &Value) -> bool {
@@ -316,85 +220,6 @@ pub(super) fn centered(text: &str, width: usize, fill: char) -> String {
     format!("{}{text}{}", fill(left), fill(missing - left))
 }
 
-static COMMENT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("(?s)<!--.*?-->").ok());
-static ELEMENT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("(?s)<.*?>").ok());
-
-fn striptags(value: &Value) -> String {
-    let mut text = value.to_string();
-    for pattern in [&COMMENT, &ELEMENT].into_iter().filter_map(|pattern| pattern.as_ref()) {
-        text = pattern.replace_all(&text, "").into_owned();
-    }
-    let plain = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    unescaped(&plain)
-}
-
-/// The named entities that pages use most, and all numbered ones.
-fn unescaped(text: &str) -> String {
-    let mut result = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('&') {
-        result.push_str(before);
-        let known = after.split_once(';').and_then(|(name, after)| {
-            let code =
-                name.strip_prefix('#').and_then(|number| match number.strip_prefix(['x', 'X']) {
-                    Some(digits) => u32::from_str_radix(digits, 16).ok(),
-                    None => number.parse().ok(),
-                });
-            let letter = match name {
-                "amp" => '&',
-                "lt" => '<',
-                "gt" => '>',
-                "quot" => '"',
-                "apos" => '\'',
-                "nbsp" => '\u{a0}',
-                "copy" => '©',
-                "reg" => '®',
-                "euro" => '€',
-                "pound" => '£',
-                "mdash" => '—',
-                "ndash" => '–',
-                "hellip" => '…',
-                "laquo" => '«',
-                "raquo" => '»',
-                "auml" => 'ä',
-                "ouml" => 'ö',
-                "uuml" => 'ü',
-                "Auml" => 'Ä',
-                "Ouml" => 'Ö',
-                "Uuml" => 'Ü',
-                "szlig" => 'ß',
-                "eacute" => 'é',
-                "egrave" => 'è',
-                "agrave" => 'à',
-                "ccedil" => 'ç',
-                "deg" => '°',
-                "middot" => '·',
-                "bull" => '•',
-                "rsquo" => '’',
-                "lsquo" => '‘',
-                "rdquo" => '”',
-                "ldquo" => '“',
-                "trade" => '™',
-                "times" => '×',
-                _ => char::from_u32(code?)?,
-            };
-            Some((letter, after))
-        });
-        match known {
-            Some((letter, after)) => {
-                result.push(letter);
-                rest = after;
-            }
-            None => {
-                result.push('&');
-                rest = after;
-            }
-        }
-    }
-    result.push_str(rest);
-    result
-}
-
 fn filesizeformat(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<String, Error> {
     let binary = Args::new(rest, &["binary"])?.flag("binary")?.unwrap_or(false);
     let bytes: f64 = match f64::try_from(value.clone()) {
@@ -423,119 +248,6 @@ fn filesizeformat(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<String, Er
     Ok(format!("{size:.1} Y{unit}"))
 }
 
-const LINK: &str = r"(?i)^(?:(?:https?://|www\.)(?:(?:[\w%-]+\.)+)?(?:[a-z]{2,63}|xn--[\w%]{2,59})|(?:[\w%-]{2,63}\.)+(?:com|net|int|edu|gov|org|info|mil)|https?://(?:\d{1,3}(?:\.\d{1,3}){3}|\[(?:[\da-f]{0,4}:){2}(?:[\da-f]{0,4}:?){1,6}\]))(?::\d{1,5})?(?:[/?#]\S*)?$";
-static LINKS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(LINK).ok());
-static ADDRESSES: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"^\S+@\w[\w.-]*\.\w+$").ok());
-
-fn urlize(
-    state: &mut State<'_, '_>,
-    value: &Value,
-    rest: Rest<ValueOrKwargs>,
-) -> Result<String, Error> {
-    let args = Args::new(rest, &["trim_url_limit", "nofollow", "target", "rel"])?;
-    let limit = args.size("trim_url_limit")?;
-    let mut relations: Vec<String> =
-        args.text("rel")?.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-    if args.flag("nofollow")?.unwrap_or(false) {
-        relations.push("nofollow".to_owned());
-    }
-    relations.push("noopener".to_owned());
-    relations.sort();
-    relations.dedup();
-    let mut attributes = format!(" rel=\"{}\"", escaped(&relations.join(" ")));
-    if let Some(target) = args.text("target")? {
-        let _infallible = write!(attributes, " target=\"{}\"", escaped(&target));
-    }
-    let text = escaped(&value.to_string());
-    let words = text.split_whitespace().count();
-    let links = words.saturating_mul(attributes.len());
-    afford(state, text.len().saturating_mul(3).saturating_add(links))?;
-    let mut result = String::with_capacity(text.len());
-    for piece in text.split_inclusive(char::is_whitespace) {
-        let word = piece.trim_end();
-        result.push_str(&linked(word, limit, &attributes));
-        result.push_str(piece.strip_prefix(word).unwrap_or_default());
-    }
-    Ok(result)
-}
-
-fn linked(word: &str, limit: Option<usize>, attributes: &str) -> String {
-    let mut middle = word;
-    while let Some(inner) =
-        ["(", "<", "&lt;"].into_iter().find_map(|sign| middle.strip_prefix(sign))
-    {
-        middle = inner;
-    }
-    let head = word.strip_suffix(middle).unwrap_or_default();
-    let whole = middle;
-    while let Some(inner) =
-        [")", ">", ".", ",", "&gt;"].into_iter().find_map(|sign| middle.strip_suffix(sign))
-    {
-        middle = inner;
-    }
-    // Brackets that were opened within belong to it.
-    for (open, close) in [("(", ")"), ("<", ">"), ("&lt;", "&gt;")] {
-        while middle.matches(open).count() > middle.matches(close).count() {
-            let tail = whole.strip_prefix(middle).unwrap_or_default();
-            let Some(at) = tail.find(close) else { break };
-            let end = middle.len() + at + close.len();
-            middle = whole.get(..end).unwrap_or(middle);
-        }
-    }
-    let tail = whole.strip_prefix(middle).unwrap_or_default();
-    let is = |pattern: &Option<Regex>, text: &str| {
-        pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
-    };
-    let shown = match limit {
-        Some(limit) if middle.chars().count() > limit => {
-            middle.chars().take(limit).collect::<String>() + "..."
-        }
-        Some(_) | None => middle.to_owned(),
-    };
-    let link = if is(&LINKS, middle) {
-        let scheme = if middle.starts_with("http://") || middle.starts_with("https://") {
-            ""
-        } else {
-            "https://"
-        };
-        format!("<a href=\"{scheme}{middle}\"{attributes}>{shown}</a>")
-    } else if let Some(address) =
-        middle.strip_prefix("mailto:").filter(|address| is(&ADDRESSES, address))
-    {
-        format!("<a href=\"{middle}\">{address}</a>")
-    } else if !middle.starts_with("www.")
-        && !middle.starts_with('@')
-        && !middle.contains(':')
-        && is(&ADDRESSES, middle)
-    {
-        format!("<a href=\"mailto:{middle}\">{middle}</a>")
-    } else {
-        middle.to_owned()
-    };
-    format!("{head}{link}{tail}")
-}
-
-fn xmlattr(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<String, Error> {
-    let spaced = Args::new(rest, &["autospace"])?.flag("autospace")?.unwrap_or(true);
-    let mut result = String::new();
-    for key in value.try_iter()? {
-        let inner = value.get_item(&key)?;
-        if inner.is_none() || inner.is_undefined() {
-            continue;
-        }
-        let key = key.to_string();
-        if key.contains(|letter: char| letter.is_whitespace() || "/>=".contains(letter)) {
-            return Err(invalid(format!("Invalid character in attribute name: '{key}'")));
-        }
-        if spaced || !result.is_empty() {
-            result.push(' ');
-        }
-        let _infallible = write!(result, "{}=\"{}\"", escaped(&key), escape_value(&inner));
-    }
-    Ok(result)
-}
-
 fn random(value: &Value) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
         let letters: Vec<char> = text.chars().collect();
@@ -543,33 +255,6 @@ fn random(value: &Value) -> Result<Value, Error> {
     }
     let items: Vec<Value> = value.try_iter()?.collect();
     Ok(items.choose(&mut rand::rng()).cloned().unwrap_or(Value::UNDEFINED))
-}
-
-fn escaped(text: &str) -> String {
-    let mut result = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => result.push_str("&amp;"),
-            '<' => result.push_str("&lt;"),
-            '>' => result.push_str("&gt;"),
-            '"' => result.push_str("&#34;"),
-            '\'' => result.push_str("&#39;"),
-            other => result.push(other),
-        }
-    }
-    result
-}
-
-fn escape_value(value: &Value) -> String {
-    if value.is_safe() { value.to_string() } else { escaped(&value.to_string()) }
-}
-
-fn escape(value: &Value) -> Value {
-    Value::from_safe_string(escape_value(value))
-}
-
-fn force_escape(value: &Value) -> Value {
-    Value::from_safe_string(escaped(&value.to_string()))
 }
 
 /// The host and port of a URL.

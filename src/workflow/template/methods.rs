@@ -4,7 +4,8 @@ use minijinja::value::{Kwargs, Tuple, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 
-use super::filters::{afford, afford_format, centered};
+use super::filters::{afford, centered};
+use super::format::afford_format;
 use super::objects::{Encoded, invalid};
 
 /// The widest text that a method pads to.

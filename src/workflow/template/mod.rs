@@ -8,6 +8,8 @@
 
 mod comments;
 mod filters;
+mod format;
+mod html;
 mod lexer;
 mod methods;
 mod objects;
