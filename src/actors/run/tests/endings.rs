@@ -129,8 +129,13 @@ async fn happen(
             let answer = stage.registry.ask(cancel(run)).await.expect("an answer");
             let is_fit = match &answer {
                 Ok(_) | Err(RunRouteError::Unknown(_)) => true,
-                Err(RunRouteError::Unanswered(Unanswered::Gone)) => excuses.breaks,
-                Err(RunRouteError::Unanswered(Unanswered::Late)) => excuses.delays,
+                Err(
+                    RunRouteError::Unanswered(cause)
+                    | RunRouteError::Run(RunError::Unanswered(cause)),
+                ) => match cause {
+                    Unanswered::Gone => excuses.breaks,
+                    Unanswered::Late => excuses.delays,
+                },
                 Err(RunRouteError::Run(_)) => false,
             };
             assert!(is_fit, "{answer:?}");
