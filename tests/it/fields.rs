@@ -11,7 +11,7 @@ use greenroom::config::{Environment, Settings, load};
 use serde_json::{Map, Value, json};
 
 use crate::support::client::Answer;
-use crate::support::{Client, Setup};
+use crate::support::{Client, Setup, eventually};
 
 /// The rows of a table, without comments, in columns.
 fn rows(file: &str) -> Vec<Vec<String>> {
@@ -83,6 +83,23 @@ async fn workflow_with(client: &Client, field: &str, value: &Value) -> Answer {
     client.post("/v1/workflows", json!({ "json_definition": definition })).await
 }
 
+/// Ends what an answer has begun, so that there are displays for what comes next.
+async fn release(client: &Client, answer: &Answer) {
+    if answer.status != 200 {
+        return;
+    }
+    let begun = answer.json();
+    if let Some(run) = begun["run_id"].as_str() {
+        client.post(&format!("/v1/runs/{run}/cancel"), json!({})).await;
+        eventually("the session of the run has ended", async || {
+            client.list().await.is_empty().then_some(())
+        })
+        .await;
+    } else if let Some(session) = begun["browser_session_id"].as_str() {
+        client.close(session).await.ok();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_field_of_every_request_has_an_effect_a_warning_or_a_refusal() {
     let server = Setup::fakes().start().await;
@@ -117,6 +134,7 @@ async fn every_field_of_every_request_has_an_effect_a_warning_or_a_refusal() {
             "Setting" => workflow_with(client, name, &row.value).await,
             other => panic!("requests of {other} are not sent here"),
         };
+        release(client, &answer).await;
         match row.outcome.as_str() {
             "refused" => {
                 assert_eq!(answer.status.to_string(), row.detail, "{field}: {}", answer.text());
