@@ -39,8 +39,8 @@ impl Lanes {
 
 impl Lane {
     /// Resolves when every run that entered before has ended.
-    pub(super) fn turn(self) -> impl Future<Output = LaneTurn> + use<> {
-        async move { LaneTurn { _guard: self.0.lock_owned().await } }
+    pub(super) async fn turn(self) -> LaneTurn {
+        LaneTurn { _guard: self.0.lock_owned().await }
     }
 }
 

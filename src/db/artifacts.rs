@@ -163,10 +163,10 @@ pub async fn by_id(
 
 pub(super) async fn insert(db: &Db, artifact: ArtifactRecord) -> Result<(), StoreError> {
     let row = Row::from(&artifact);
-    insert_once!(db, artifacts, row, |row| {
+    insert_once!(db, artifacts, row, |known| {
         artifacts::organization_id
-            .eq(row.organization_id.clone())
-            .and(artifacts::path.eq(row.path.clone()))
+            .eq(known.organization_id.clone())
+            .and(artifacts::path.eq(known.path.clone()))
     })?;
     Ok(())
 }

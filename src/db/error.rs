@@ -179,7 +179,8 @@ fn fate(error: &QueryError) -> Fate {
         QueryError::InvalidCString(_)
         | QueryError::QueryBuilderError(_)
         | QueryError::DeserializationError(_)
-        | QueryError::SerializationError(_) => Fate::Rejected(Reason::Data),
+        | QueryError::SerializationError(_)
+        | QueryError::IntegerConversion(_) => Fate::Rejected(Reason::Data),
         QueryError::NotFound => Fate::Rejected(Reason::Constraint),
         QueryError::RollbackErrorOnCommit { commit_error, .. } => fate(commit_error),
         QueryError::RollbackTransaction

@@ -73,7 +73,8 @@ pub fn of_settings(settings: &Value) -> Option<String> {
     for (name, nothing, why) in SETTINGS {
         let given = settings.get(name).filter(|value| {
             let is_empty = value.is_null() || value.as_object().is_some_and(|it| it.is_empty());
-            let is_nothing = value.to_string() == *nothing;
+            let text = value.to_string();
+            let is_nothing = text == *nothing;
             let is_old_name = *name == "run_with" && *value == "ai";
             !is_empty && !is_nothing && !is_old_name && *value != "" && **value != false
         });

@@ -298,14 +298,15 @@ async fn sweep_once(front: &Front, pause: Duration) -> Result<(), DbError> {
             Some(true) => {
                 db::debug_sessions::touch(&front.db, debug.id, debug.expires_at).await?;
             }
-            Some(false) => {
-                if db::debug_sessions::complete_unused(&front.db, debug.id, now - limit).await? {
-                    let id = debug.id; // `info!` has a `debug` of its own.
-                    info!("debug session {id} has ended: {:?}", Reason::Unused);
-                    close(front, debug.organization, debug.session);
-                }
+            Some(false)
+                if db::debug_sessions::complete_unused(&front.db, debug.id, now - limit)
+                    .await? =>
+            {
+                let id = debug.id; // `info!` has a `debug` of its own.
+                info!("debug session {id} has ended: {:?}", Reason::Unused);
+                close(front, debug.organization, debug.session);
             }
-            None => {}
+            Some(false) | None => {}
         }
     }
     Ok(())

@@ -301,7 +301,7 @@ impl Watch {
                 self.tabs.len() < before
             }
             "Target.attachedToTarget" => {
-                let target = text(&params["targetInfo"]["targetId"]);
+                let target = text(params.pointer("/targetInfo/targetId").unwrap_or(&Value::Null));
                 self.busy.attached(&target, &text(&params["sessionId"]));
                 false
             }
