@@ -421,8 +421,9 @@ async fn code_that_ends_while_a_person_has_control_leaves_a_takeover_that_is_com
     channel.hears(|said| said["tabs"][0]["title"] == "Busy").await;
     channel.say(json!({ "kind": "take-control" })).await;
     let timeline = async || client.get(&format!("/v1/runs/{run}/timeline")).await.ok().to_string();
-    eventually("the code has ended", async || {
-        timeline().await.contains("\"within\":\"busy\"").then_some(())
+    eventually("the code has ended, and the next block waits", async || {
+        let takeovers = timeline().await.matches("\"block_type\":\"takeover\"").count();
+        (takeovers == 2).then_some(())
     })
     .await;
     channel.say(json!({ "kind": "cede-control" })).await;
