@@ -128,8 +128,10 @@ seen["refused"] = [
     refused(UnprocessableEntityError, client.create_browser_session, timeout=1),
     refused(UnprocessableEntityError, client.create_workflow, yaml_definition="title: none"),
     refused(ApiError, client.run_task, prompt="buy a lamp", url=site),
-    refused(ApiError, client.list_browser_profiles),
+    refused(ApiError, client.create_browser_profile, name="p", browser_session_id=identity),
 ]
+# There are none, which is an answer and no refusal.
+assert client.list_browser_profiles() == []
 
 # The end.
 client.delete_workflow(long)
