@@ -440,7 +440,7 @@ mod tests {
         for length in [0, 125, 126, 65_535, 65_536] {
             let text = "x".repeat(length);
             let bytes = text.clone().into_bytes();
-            assert_eq!(read(&text_frame(&text), &[], Wanted::All).1, [bytes.clone()]);
+            assert_eq!(read(&text_frame(&text), &[], Wanted::All).1, std::slice::from_ref(&bytes));
             let sent = client_frame(2, &bytes);
             assert_eq!(sent[1] & 0x80, 0x80, "a client's frame is masked");
             assert_eq!(read(&sent, &[], Wanted::All).1, [bytes]);

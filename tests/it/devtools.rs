@@ -39,9 +39,9 @@ impl Driver {
     async fn hears(&mut self) -> Message {
         loop {
             let message = timeout(PATIENCE, self.0.next()).await.expect("silence");
-            match message.expect("an end").unwrap() {
-                Message::Ping(_) => {}
-                message => return message,
+            let message = message.expect("an end").unwrap();
+            if !message.is_ping() {
+                return message;
             }
         }
     }
@@ -51,7 +51,10 @@ impl Driver {
         match self.hears().await {
             Message::Text(text) => Some(serde_json::from_str(&text).unwrap()),
             Message::Pong(_) => None,
-            other => panic!("{other:?}"),
+            other @ (Message::Binary(_)
+            | Message::Ping(_)
+            | Message::Close(_)
+            | Message::Frame(_)) => panic!("{other:?}"),
         }
     }
 

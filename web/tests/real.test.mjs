@@ -67,7 +67,7 @@ test("without the display, the page is cast and takes the input of who has contr
 test("the wall shows the session", async () => {
     const page = await open(browser);
     await page.goto(`${url}/wall#apikey=${key}`);
-    await page.waitForSelector(`.tile[data-picture] a[href$="/view/${id}"]`, { timeout: 15_000 });
+    await page.waitForSelector(`.tile[data-picture] a[href$="view/${id}"]`, { timeout: 15_000 });
     await leave(page);
 });
 

@@ -387,7 +387,9 @@ mod tests {
                 json!({ "id": 7, "method": "Input.insertText", "sessionId": session }).to_string();
             match judge(message.as_bytes(), window()) {
                 Judgement::Acts(call) => call.refused("no"),
-                other => panic!("{other:?}"),
+                other @ (Judgement::Passes | Judgement::PassesAs(_) | Judgement::Detaches(_)) => {
+                    panic!("{other:?}")
+                }
             }
         };
         let error = json!({ "code": -32000, "message": "no" });

@@ -229,10 +229,10 @@ async fn play(given: Given, script: Script, events: Vec<(u64, Happens)>) -> Resu
             happen(stage, id, session, what, excuses).await;
         }
     });
-    timeout(OVER, futures_util::future::join_all(all)).await.map_err(|_| "an event hangs")?;
+    timeout(OVER, futures_util::future::join_all(all)).await.map_err(|_late| "an event hangs")?;
 
     let ended = timeout(OVER, stage.world.views.runs_ended()).await;
-    ended.map_err(|_| format!("it does not end: {:?}", view.borrow().record.status))?;
+    ended.map_err(|_late| format!("it does not end: {:?}", view.borrow().record.status))?;
     sleep(OVER).await;
     let row = stage.rows.run(id);
     if !row.status.is_final() {
