@@ -5,7 +5,7 @@
 //! the one caller of actix's `send`.
 //!
 //! An unanswered ask says nothing about the outcome, so every message is safe to repeat. The other
-//! side of that: an actor that hands something out takes the [`Receipt`] of its message, and takes
+//! side of that: an actor that hands something out takes the `Receipt` of its message, and takes
 //! back what it handed out when the answer was not heard.
 
 use std::future::Future;

@@ -2,13 +2,13 @@
 //!
 //! Such clients choose how to read a block by its type, and fail on an unknown one with the whole
 //! list that it stands in. They are shown a block of our own as a `code` block. Its type and its
-//! fields stand as YAML in the text of its code ([`text`]), because that is what a client's form
+//! fields stand as YAML in the text of its code (`text`), because that is what a client's form
 //! keeps; a definition that comes back with such a text has the block that the text describes.
 //!
 //! | reader | blocks that it is shown as code | what else such a block has |
 //! |---|---|---|
 //! | [`Reader::Whole`] | those whose type the compatible API does not have | all its fields, and its type as `greenroom_block_type` |
-//! | [`Reader::Forms`] | those, and those with fields that the forms would lose ([`forms`]) | what the form of a code block keeps |
+//! | [`Reader::Forms`] | those, and those with fields that the forms would lose (`forms`) | what the form of a code block keeps |
 
 mod forms;
 mod text;

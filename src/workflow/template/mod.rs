@@ -3,7 +3,7 @@
 //! Values are written as Python writes them, `True`, `None`, `{'a': 1}`; the filter `tojson` writes
 //! JSON. A name that is not known is written as nothing, unless the server is configured to be strict.
 //!
-//! The engine recurses: no text reaches it before [`scan`] has bounded its depth, and it runs on a
+//! The engine recurses: no text reaches it before `scan` has bounded its depth, and it runs on a
 //! stack of its own that is large enough for what the bounds allow.
 
 mod comments;

@@ -1,11 +1,11 @@
 //! Files that a session's browser downloads, whoever makes it download: a person, an outside driver,
 //! a block of a run.
 //!
-//! [`watching`] follows the browser's downloads over DevTools, wherever it puts them. Each file that
-//! is complete is copied at once to a folder of ours ([`copying`]), because its driver may remove it
+//! `watching` follows the browser's downloads over DevTools, wherever it puts them. Each file that
+//! is complete is copied at once to a folder of ours (`copying`), because its driver may remove it
 //! in the next moment, and waits there as an [`Arrival`] for the one who stores it. What was missed,
 //! because the server or the connection was away, is found in the session's own folder for downloads.
-//! [`ledger`] remembers which files have been stored or refused.
+//! `ledger` remembers which files have been stored or refused.
 
 mod copying;
 mod ledger;
