@@ -40,8 +40,10 @@ http {{
 """
 
 CADDY_ROOT = """
-{{ admin off
-   auto_https off }}
+{{
+    admin off
+    auto_https off
+}}
 https://localhost:{port} {{
     tls {dir}/cert.pem {dir}/key.pem
     reverse_proxy 127.0.0.1:{server}
@@ -49,8 +51,10 @@ https://localhost:{port} {{
 """
 
 CADDY_PATH = """
-{{ admin off
-   auto_https off }}
+{{
+    admin off
+    auto_https off
+}}
 https://localhost:{port} {{
     tls {dir}/cert.pem {dir}/key.pem
     handle_path {path}/* {{
