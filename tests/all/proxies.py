@@ -107,22 +107,43 @@ def call(url: str, method: str = "GET", body=None, accept: str = "application/js
     return urllib.request.urlopen(request, timeout=60, context=TLS)
 
 
-async def through(name: str, base: str, session: str, browser, playwright) -> None:
-    """Everything that a person and a program do, by the proxy's address `base`."""
+def links(name: str, base: str, session: str) -> dict:
+    """The addresses in answers, which are those of the proxy. Returns those that a driver takes."""
     shown = json.load(call(f"{base}/v1/browser_sessions/{session}"))
     sockets = "ws" + base.removeprefix("http")
+    of_session = f"/v1/browser_sessions/{session}"
     check(shown["app_url"] == f"{base}/view/{session}", name, "link of the view:", shown["app_url"])
+    check(shown["events_url"] == f"{base}{of_session}/events", name, "link of the events:", shown["events_url"])
     address = shown["browser_address"]
-    check(address == f"{sockets}/v1/browser_sessions/{session}/cdp", name, "DevTools address:", address)
+    check(address == f"{sockets}{of_session}/cdp", name, "DevTools address:", address)
+    found = json.load(call(f"{base}{of_session}/cdp/json/version"))["webSocketDebuggerUrl"]
+    check(found.startswith(f"{sockets}{of_session}/cdp"), name, "DevTools address by discovery:", found.split("?")[0])
+    ticket = json.load(call(f"{base}{of_session}/viewers", "POST", {"role": "watch"}))
+    link = ticket["link"]
+    check(link.startswith(f"{base}/view/{session}#ticket="), name, "link of a ticket:", link.split("#")[0])
+    began = json.load(call(f"{base}{of_session}/begin", "POST", {"runnable_id": "proxies", "ttl_seconds": 300}))
+    lease = began["browser_address"]
+    check(lease.startswith(f"{sockets}{of_session}/"), name, "DevTools address of a lease:", lease.split("?")[0])
+    with call(f"{base}/wall/") as answer:
+        check(answer.url == f"{base}/wall", name, "a slash too many leads to", answer.url)
+    return {"header": address, "discovery": address.replace("wss", "https", 1), "lease": lease,
+            "link": link, "proof": {name: began[name] for name in ("lease_token", "generation")}}
 
+
+async def pages(name: str, base: str, session: str, link: str, browser) -> None:
+    """The view by key, the wall, the view again, and the view by a ticket."""
     context = await browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 800})
     page = await context.new_page()
     complaints: list[str] = []
+    opened: list[str] = []
     page.on("pageerror", lambda cause: complaints.append(str(cause)))
     page.on("requestfailed", lambda request: complaints.append(f"{request.url} {request.failure}"))
+    page.on("websocket", lambda socket: opened.append(socket.url))
     try:
-        await page.goto(f"{shown['app_url']}#apikey={KEY}")
+        await page.goto(f"{base}/view/{session}#apikey={KEY}")
         await page.wait_for_selector('body[data-link="live"]', timeout=30_000)
+        stream = "ws" + base.removeprefix("http") + "/v1/stream/vnc/"
+        check(any(url.startswith(stream) for url in opened), name, "the view's VNC socket is live")
         await page.click("a.brand")
         await page.wait_for_selector(f'.tile[data-picture] a[href$="view/{session}"]', timeout=30_000)
         await page.click(f'a[href$="view/{session}"]')
@@ -130,24 +151,37 @@ async def through(name: str, base: str, session: str, browser, playwright) -> No
         picture = os.environ.get("GREENROOM_SHOTS")
         if picture:
             await page.screenshot(path=f"{picture}/{name.replace(' ', '-')}.png")
-        check(not complaints, name, "view, wall, and back to the view", *complaints[:3])
+        check(not complaints, name, "view, wall with a picture, and back to the view", *complaints[:3])
+        await page.goto("about:blank")
+        await page.goto(link)
+        await page.wait_for_selector('body[data-link="live"]', timeout=30_000)
+        check(True, name, "view by a ticket's link")
     except Exception as cause:
-        check(False, name, "view and wall:", str(cause).splitlines()[0], *complaints[:3])
+        check(False, name, "view and wall:", str(cause).splitlines()[0], *complaints[:3], *opened[:3])
     await context.close()
 
-    # A driver, and the events that its command causes, both through the proxy. Playwright has no
-    # setting for the certificate of DevTools: its Node takes the authority from the environment.
-    try:
-        driver = await playwright.chromium.connect_over_cdp(address, headers={"x-api-key": KEY}, timeout=20_000)
-        title = await driver.contexts[0].pages[0].evaluate("1 + 1")
-        await driver.close()
-        check(title == 2, name, "Playwright by its DevTools address")
-    except Exception as cause:
-        check(False, name, "Playwright by its DevTools address:", str(cause).splitlines()[0])
+
+async def through(name: str, base: str, session: str, browser, playwright) -> None:
+    """Everything that a person and a program do, by the proxy's address `base`."""
+    known = links(name, base, session)
+    await pages(name, base, session, known["link"], browser)
+
+    # Playwright has no setting for the certificate of DevTools: its Node takes the authority from the
+    # environment.
+    for way in ("header", "discovery", "lease"):
+        headers = None if way == "lease" else {"x-api-key": KEY}
+        try:
+            driver = await playwright.chromium.connect_over_cdp(known[way], headers=headers, timeout=20_000)
+            two = await driver.contexts[0].pages[0].evaluate("1 + 1")
+            await driver.close()
+            check(two == 2, name, "Playwright, by", way)
+        except Exception as cause:
+            check(False, name, f"Playwright, by {way}:", str(cause).splitlines()[0])
     stream = call(f"{base}/v1/browser_sessions/{session}/events", accept="text/event-stream")
     line = await asyncio.to_thread(stream.readline)
     stream.close()
     check(bool(line.strip()), name, "events as they come:", line.decode().strip()[:40])
+    call(f"{base}/v1/browser_sessions/{session}/release", "POST", known["proof"]).read()
 
 
 async def main() -> None:
@@ -178,7 +212,8 @@ async def main() -> None:
         session = made["browser_session_id"]
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(
-                executable_path="/usr/bin/chromium", args=["--no-sandbox"] if os.geteuid() == 0 else [])
+                executable_path=os.environ.get("GREENROOM_CHROMIUM", "/usr/bin/chromium"),
+                args=["--no-sandbox"] if os.geteuid() == 0 else [])
             for name, program, text, path in (
                 ("nginx at the root", "nginx", NGINX, ""),
                 ("nginx below a path", "nginx", NGINX, "/green/room"),
