@@ -4,6 +4,8 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::session::Size;
@@ -66,7 +68,7 @@ pub struct Wish {
 }
 
 /// A request's field `record`: yes, no, or how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Asked {
     /// As the server is set, or not at all.
@@ -83,6 +85,30 @@ impl Asked {
             Self::Plainly(false) => None,
             Self::So(wish) => Some(wish),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Asked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Asked;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or an object with `frame_rate`, `width` and `format`")
+            }
+
+            fn visit_bool<E>(self, plainly: bool) -> Result<Asked, E> {
+                Ok(Asked::Plainly(plainly))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Asked, A::Error> {
+                Wish::deserialize(MapAccessDeserializer::new(members)).map(Asked::So)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
     }
 }
 
@@ -169,6 +195,21 @@ mod tests {
             prop_assert!(shown.iter().all(|(_, slots)| *slots > 0));
             prop_assert!(shown.windows(2).all(|pair| pair[0].0 < pair[1].0));
         }
+    }
+
+    #[test]
+    fn a_recording_is_asked_for_by_a_word_or_an_object() {
+        let read = |text: &str| serde_json::from_str::<Asked>(text).map_err(|it| it.to_string());
+        assert_eq!(read("true"), Ok(Asked::Plainly(true)));
+        let wish = Wish { frame_rate: Some(5), ..Wish::default() };
+        assert_eq!(read(r#"{"frame_rate": 5}"#), Ok(Asked::So(wish)));
+        for wrong in ["[5]", "[]", "5", "\"yes\""] {
+            assert!(
+                read(wrong).unwrap_err().contains("expected true, false or an object"),
+                "{wrong}"
+            );
+        }
+        assert!(read(r#"{"rate": 5}"#).unwrap_err().contains("unknown field `rate`"));
     }
 
     #[test]

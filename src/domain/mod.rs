@@ -17,6 +17,7 @@ pub mod ids;
 pub mod leak;
 pub mod lease;
 pub mod masking;
+pub mod objects;
 pub mod occupancy;
 pub mod rfb;
 pub mod run;

@@ -26,6 +26,7 @@ use super::problem::Problem;
 use super::validation::{FieldError, Part, Step};
 use crate::domain::given::{Fault, Given, nearest};
 use crate::domain::ids::Id;
+use crate::domain::objects::Objects;
 
 /// The last page of a list that may be asked for.
 pub const LAST_PAGE: u32 = 1_000_000;
@@ -114,8 +115,8 @@ fn no_room() -> Problem {
 /// A JSON body, whatever the request says its content type is.
 ///
 /// A body that is empty, blank or `null` is read as `{}`: types whose fields are all optional
-/// accept it, others name the field that they miss. 422 for what does not fit, 413 for what is
-/// too large.
+/// accept it, others name the field that they miss. A structure is read from an object and from
+/// nothing else. 422 for what does not fit, 413 for what is too large.
 #[derive(Debug, Clone)]
 pub struct Body<T>(pub T);
 
@@ -168,7 +169,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     without_nul(bytes)?;
 
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let read = serde_path_to_error::deserialize(&mut reader);
+    let read = serde_path_to_error::deserialize(Objects(&mut reader));
     let rest = reader.end();
     match read {
         Ok(value) => match rest {
@@ -179,7 +180,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             // Only now is the whole of it needed, to repeat what was given.
             let mut whole: Value = serde_json::from_slice(bytes).map_err(|cause| broken(&cause))?;
             if write_integers(&mut whole)
-                && let Ok(value) = T::deserialize(&whole)
+                && let Ok(value) = T::deserialize(Objects(&whole))
             {
                 return Ok(value);
             }
@@ -218,7 +219,7 @@ fn write_integers(value: &mut Value) -> bool {
 
 /// Reads a JSON value as [`Body`] does. The faults' places begin with `body` as well.
 pub fn parse_value<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {
-    serde_path_to_error::deserialize(value).map_err(|cause| {
+    serde_path_to_error::deserialize(Objects(value)).map_err(|cause| {
         let fault = Fault::read(&cause.inner().to_string());
         let steps = steps_of(cause.path(), &fault);
         Problem::invalid(vec![field_error(Part::Body, steps, fault, value)])

@@ -152,6 +152,21 @@ async fn a_body_that_does_not_fit_names_the_field() {
 }
 
 #[actix_web::test]
+async fn a_list_is_no_object_at_any_depth() {
+    for (body, place, given) in [
+        ("[]", json!(["body"]), json!([])),
+        ("[5, []]", json!(["body"]), json!([5, []])),
+        (r#"{"blocks":[["a"]]}"#, json!(["body", "blocks", 0]), json!(["a"])),
+    ] {
+        assert_eq!(
+            only_fault(&post(body).await),
+            json!({"type": "type_error", "loc": place, "input": given,
+                   "msg": "invalid type: sequence, expected an object"})
+        );
+    }
+}
+
+#[actix_web::test]
 async fn broken_json_is_told_with_line_and_column() {
     for body in ["{\n  \"width\": 5,,\n}", "{\n  \"widht\": 5,,\n}"] {
         let fault = only_fault(&post(body).await);

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::extract::Extract;
+use crate::domain::objects::Objects;
 pub use on_page::*;
 pub use others::*;
 
@@ -209,7 +210,7 @@ fn require(block: &Map<String, Value>, fields: &[&str]) -> Result<(), Misfit> {
 }
 
 fn read<'de, T: Deserialize<'de>>(block: &'de Map<String, Value>) -> Result<T, Misfit> {
-    serde_path_to_error::deserialize(block).map_err(|error| {
+    serde_path_to_error::deserialize(Objects(block)).map_err(|error| {
         let mut path: Vec<super::PathPart> = error
             .path()
             .iter()
