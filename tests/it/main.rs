@@ -21,6 +21,7 @@ mod credentials;
 mod deadlines;
 mod debug_sessions;
 mod definitions;
+mod described;
 mod devtools;
 mod durability;
 mod endings;

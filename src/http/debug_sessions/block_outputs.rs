@@ -40,7 +40,10 @@ fn add(outputs: &mut Map<String, Value>, blocks: Vec<BlockRecord>) {
     get,
     path = "/v1/debug-session/{workflow_permanent_id}/block-outputs",
     tag = "Debug sessions",
-    params(("workflow_permanent_id" = String, Path, description = "`wpid_…`")),
+    params(
+        ("workflow_permanent_id" = String, Path, description = "`wpid_…`"),
+        ("x-greenroom-user" = Option<String>, Header, description = "Which person of the organization"),
+    ),
     responses(
         (status = 200, description = "The outputs by label", body = Object),
         (status = 404, description = "There is no such workflow"),

@@ -17,7 +17,10 @@ use crate::http::problem::Problem;
     delete,
     path = "/v1/debug-session/{workflow_permanent_id}",
     tag = "Debug sessions",
-    params(("workflow_permanent_id" = String, Path, description = "`wpid_…`")),
+    params(
+        ("workflow_permanent_id" = String, Path, description = "`wpid_…`"),
+        ("x-greenroom-user" = Option<String>, Header, description = "Which person of the organization"),
+    ),
     responses(
         (status = 200, description = "It has ended"),
         (status = 404, description = "There is none"),

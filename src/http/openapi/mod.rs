@@ -2,13 +2,13 @@
 
 mod allow;
 mod answers;
+mod parameters;
 mod ranges;
 mod rules;
 
-use std::sync::OnceLock;
-
 use actix_web::HttpResponse;
-use actix_web::web::{ServiceConfig, get};
+use actix_web::web::{Bytes, Data, ServiceConfig, get};
+use parking_lot::Mutex;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi, SecurityRequirement};
@@ -16,6 +16,8 @@ use utoipa::{Modify, OpenApi as _};
 
 pub use self::allow::methods;
 use self::answers::Problems;
+use self::rules::Bounds;
+use super::front::Front;
 use super::{
     admin, agent, artifacts, debug_sessions, events, runs, sessions, ui_session, webhooks,
     workflows,
@@ -23,6 +25,9 @@ use super::{
 
 /// The name of the credentials in the description.
 const KEY: &str = "api_key";
+
+/// Visible ASCII characters, as ids of clients and names of people are.
+const VISIBLE: &str = "^[!-~]+$";
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -175,16 +180,29 @@ pub fn routes(config: &mut ServiceConfig) {
     config.route("/openapi.json", get().to(openapi));
 }
 
+/// The description as it is served, with the bounds that the settings have.
+fn text(bounds: Bounds) -> String {
+    let mut described = serde_json::to_value(description()).unwrap_or_default();
+    ranges::write_out(&mut described);
+    parameters::add(&mut described);
+    rules::add(&mut described, bounds);
+    described.to_string()
+}
+
 /// `GET /openapi.json`. It asks for no key.
-async fn openapi() -> HttpResponse {
-    static TEXT: OnceLock<String> = OnceLock::new();
-    let text = TEXT.get_or_init(|| {
-        let mut described = serde_json::to_value(description()).unwrap_or_default();
-        ranges::write_out(&mut described);
-        rules::add(&mut described);
-        described.to_string()
-    });
-    HttpResponse::Ok().content_type("application/json").body(text.as_str())
+async fn openapi(front: Data<Front>) -> HttpResponse {
+    static LATEST: Mutex<Option<(Bounds, Bytes)>> = Mutex::new(None);
+    let bounds = Bounds::from(&front.world.settings);
+    let mut latest = LATEST.lock();
+    let body = match &*latest {
+        Some((known, body)) if *known == bounds => body.clone(),
+        Some(_) | None => {
+            let body = Bytes::from(text(bounds));
+            *latest = Some((bounds, body.clone()));
+            body
+        }
+    };
+    HttpResponse::Ok().content_type("application/json").body(body)
 }
 
 #[cfg(test)]

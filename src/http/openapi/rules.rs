@@ -1,30 +1,46 @@
-//! Rules of requests beyond the types of their fields, in the words of JSON Schema.
+//! Rules of request bodies beyond the types of their fields, in the words of JSON Schema.
 //!
 //! Types of Rust have no such words: that one of two fields is given, that a text is one of a few. Each
 //! rule names a place in the description and what is added there; a test holds that every place exists.
 
 use serde_json::{Map, Value, json};
 
+use super::VISIBLE;
+use crate::actors::Settings;
 use crate::domain::event::EventKind;
-
-/// Visible ASCII characters, as ids of clients and names of people are.
-const VISIBLE: &str = "^[!-~]+$";
 
 /// A lease token: 32 bytes in base64.
 const LEASE_TOKEN: &str = "^lt_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$";
 
+/// The bounds that the settings of a server have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    lifetime: u64,
+    lease: u64,
+    ticket: u64,
+}
+
+impl From<&Settings> for Bounds {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            lifetime: settings.min_lifetime_seconds,
+            lease: settings.max_lease_seconds,
+            ticket: settings.max_ticket_seconds,
+        }
+    }
+}
+
 /// Adds the rules to a description.
-pub(super) fn add(description: &mut Value) {
-    for (place, rule) in rules() {
+pub(super) fn add(description: &mut Value, bounds: Bounds) {
+    for (place, rule) in rules(bounds) {
         if let Some(schema) = description.pointer_mut(&place) {
             merge(schema, rule);
         }
     }
-    headers(description);
     bodies(description);
 }
 
-fn merge(schema: &mut Value, rule: Value) {
+pub(super) fn merge(schema: &mut Value, rule: Value) {
     let (Value::Object(schema), Value::Object(rule)) = (schema, rule) else { return };
     schema.extend(rule);
 }
@@ -45,30 +61,67 @@ fn of_field(schema: &str, field: &str) -> String {
     format!("/components/schemas/{schema}/properties/{field}")
 }
 
-fn rules() -> Vec<(String, Value)> {
-    let kinds: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
-    let body = "/paths/~1v1~1agent~1callbacks/post/requestBody/content/application~1json/schema";
-    let statuses = ["running", "completed", "failed", "terminated"];
-    vec![
-        (of_field("SessionRequest", "width"), json!({ "minimum": 200, "maximum": 7680 })),
-        (of_field("SessionRequest", "height"), json!({ "minimum": 200, "maximum": 7680 })),
-        (of_schema("RunRequest"), one_of(&[("workflow_id", "string"), ("agent_id", "string")])),
+/// `true`, `false`, or a recording as it is asked for by itself.
+fn record() -> Value {
+    json!({
+        "type": ["boolean", "object", "null"],
+        "properties": {
+            "frame_rate": { "type": ["integer", "null"], "minimum": 1, "maximum": 25 },
+            "width": { "type": ["integer", "null"], "minimum": 200, "maximum": 7680 },
+            "format": { "enum": ["mp4", "webm", null] },
+        },
+        "additionalProperties": false,
+    })
+}
+
+/// A place's name, a place, or a proxy.
+fn proxy_location() -> Value {
+    json!({
+        "type": ["string", "object", "null"],
+        "properties": { "url": { "type": ["string", "null"] } },
+        "anyOf": [
+            { "required": ["country"] },
+            { "required": ["url"], "properties": { "url": { "type": "string" } } },
+        ],
+    })
+}
+
+/// Headers that a browser can send.
+fn extra_http_headers() -> Value {
+    json!({
+        "type": ["object", "null"],
+        "maxProperties": 64,
+        "propertyNames": { "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" },
+        "additionalProperties": {
+            "type": ["string", "number", "boolean"],
+            "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+        },
+    })
+}
+
+fn rules(bounds: Bounds) -> Vec<(String, Value)> {
+    let mut rules = of_sessions(bounds);
+    rules.extend(of_occupancy(bounds));
+    rules.extend(of_runs());
+    rules.extend(of_webhooks());
+    rules
+}
+
+fn of_sessions(bounds: Bounds) -> Vec<(String, Value)> {
+    let side = json!({ "minimum": 200, "maximum": 7680 });
+    let mut rules = vec![
+        (of_field("SessionRequest", "width"), side.clone()),
+        (of_field("SessionRequest", "height"), side),
+        (of_field("SessionRequest", "timeout_seconds"), json!({ "minimum": bounds.lifetime })),
+        (of_field("SessionRequest", "timeout"), json!({ "minimum": bounds.lifetime.div_ceil(60) })),
+        (of_field("SessionRequest", "generate_browser_profile"), json!({ "enum": [false] })),
+        (of_field("SessionRequest", "browser_profile_id"), json!({ "pattern": "^bp_" })),
         (
-            of_field("RunRequest", "max_elapsed_time_minutes"),
-            json!({ "minimum": 1, "maximum": 480 }),
+            of_field("SessionRequest", "on_takeover"),
+            json!({ "enum": ["hold", "refuse", "share", null] }),
         ),
-        (of_field("RunRequest", "wait_seconds"), json!({ "maximum": 86_400 })),
-        (
-            of_field("RunRequest", "run_metadata"),
-            json!({
-                "maxProperties": 20,
-                "additionalProperties": { "type": "string", "maxLength": 256 },
-            }),
-        ),
-        (
-            of_schema("WorkflowRequest"),
-            one_of(&[("json_definition", "object"), ("yaml_definition", "string")]),
-        ),
+        (of_field("SessionRequest", "proxy_location"), proxy_location()),
+        (of_field("SessionRequest", "record"), record()),
         (
             of_schema("SessionChange"),
             one_of(&[
@@ -78,6 +131,29 @@ fn rules() -> Vec<(String, Value)> {
                 ("expires_at", "string"),
             ]),
         ),
+        (of_field("SessionChange", "generate_browser_profile"), json!({ "enum": [false, null] })),
+        (of_field("ExtendRequest", "additional_minutes"), json!({ "minimum": 1 })),
+        (of_field("ViewerRequest", "role"), json!({ "enum": ["watch", "control"] })),
+        (of_field("ViewerRequest", "uses"), json!({ "enum": ["single", "many"] })),
+        (of_field("ViewerRequest", "label"), json!({ "maxLength": 100 })),
+        (
+            of_field("ViewerRequest", "ttl_seconds"),
+            json!({ "minimum": 1, "maximum": bounds.ticket }),
+        ),
+        (of_field("DrainRequest", "deadline_seconds"), json!({ "maximum": 604_800 })),
+    ];
+    rules.push((of_schema("RecordingRequest"), json!({ "additionalProperties": false })));
+    let mut of_recording = record();
+    if let Some(Value::Object(fields)) = of_recording.get_mut("properties").map(Value::take) {
+        let of_fields = fields.into_iter();
+        rules.extend(of_fields.map(|(field, rule)| (of_field("RecordingRequest", &field), rule)));
+    }
+    rules
+}
+
+fn of_occupancy(bounds: Bounds) -> Vec<(String, Value)> {
+    let lease = json!({ "minimum": 1, "maximum": bounds.lease });
+    vec![
         (
             of_field("BeginRequest", "runnable_id"),
             json!({ "minLength": 1, "maxLength": 255, "pattern": VISIBLE }),
@@ -86,18 +162,42 @@ fn rules() -> Vec<(String, Value)> {
             of_field("BeginRequest", "runnable_type"),
             json!({ "enum": ["workflow_run", "task_run", "external", null] }),
         ),
-        (of_field("ExtendRequest", "additional_minutes"), json!({ "minimum": 1 })),
-        (of_field("BeginRequest", "ttl_seconds"), json!({ "minimum": 1 })),
+        (of_field("BeginRequest", "ttl_seconds"), lease.clone()),
         (of_field("BeginRequest", "wait_seconds"), json!({ "maximum": 3600 })),
         (of_field("BeginRequest", "lease_token"), json!({ "pattern": LEASE_TOKEN })),
         (of_field("HeartbeatRequest", "lease_token"), json!({ "pattern": LEASE_TOKEN })),
+        (of_field("HeartbeatRequest", "ttl_seconds"), lease),
         (of_field("ReleaseRequest", "lease_token"), json!({ "pattern": LEASE_TOKEN })),
-        (of_field("ViewerRequest", "role"), json!({ "enum": ["watch", "control"] })),
-        (of_field("ViewerRequest", "uses"), json!({ "enum": ["single", "many"] })),
-        (of_field("WebhookRequest", "url"), json!({ "format": "uri" })),
-        (of_schema("WebhookRequest"), json!({ "required": ["url"] })),
-        (of_field("WebhookRequest", "kinds"), json!({ "items": { "enum": kinds } })),
-        (of_field("WebhookChange", "kinds"), json!({ "items": { "enum": kinds } })),
+    ]
+}
+
+fn of_runs() -> Vec<(String, Value)> {
+    let body = "/paths/~1v1~1agent~1callbacks/post/requestBody/content/application~1json/schema";
+    let statuses = ["running", "completed", "failed", "terminated"];
+    vec![
+        (of_schema("RunRequest"), one_of(&[("workflow_id", "string"), ("agent_id", "string")])),
+        (
+            of_field("RunRequest", "max_elapsed_time_minutes"),
+            json!({ "minimum": 1, "maximum": 480 }),
+        ),
+        (of_field("RunRequest", "wait_seconds"), json!({ "maximum": 86_400 })),
+        (of_field("RunRequest", "block_labels"), json!({ "minItems": 1 })),
+        (of_field("RunRequest", "extra_http_headers"), extra_http_headers()),
+        (of_field("RunRequest", "proxy_location"), proxy_location()),
+        (of_field("RunRequest", "record"), record()),
+        (
+            of_field("RunRequest", "run_metadata"),
+            json!({
+                "maxProperties": 20,
+                "propertyNames": { "maxLength": 64 },
+                "additionalProperties": { "type": "string", "maxLength": 256 },
+            }),
+        ),
+        (of_field("CancelRunsRequest", "run_ids"), json!({ "maxItems": 100 })),
+        (
+            of_schema("WorkflowRequest"),
+            one_of(&[("json_definition", "object"), ("yaml_definition", "string")]),
+        ),
         (
             body.to_owned(),
             json!({
@@ -114,36 +214,32 @@ fn rules() -> Vec<(String, Value)> {
     ]
 }
 
-/// Says of each body without a required field that it may be left out.
+fn of_webhooks() -> Vec<(String, Value)> {
+    let kinds: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let kinds = json!({ "items": { "enum": kinds } });
+    vec![
+        (of_field("WebhookRequest", "url"), json!({ "format": "uri" })),
+        (of_schema("WebhookRequest"), json!({ "required": ["url"] })),
+        (of_field("WebhookRequest", "kinds"), kinds.clone()),
+        (of_field("WebhookChange", "kinds"), kinds),
+        (of_field("SecretRotation", "overlap_seconds"), json!({ "maximum": 2_592_000 })),
+    ]
+}
+
+/// Says of each body without a required field that it may be left out, or be `null`.
 fn bodies(description: &mut Value) {
     let schemas = description.pointer("/components/schemas").cloned().unwrap_or_default();
     let Some(Value::Object(paths)) = description.get_mut("paths") else { return };
     for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
-        let reference = "/requestBody/content/application~1json/schema/$ref";
-        let name = operation.pointer(reference).and_then(Value::as_str);
-        let schema = name.and_then(|name| schemas.get(name.rsplit('/').next().unwrap_or(name)));
-        let Some(schema) = schema else { continue };
-        let is_needed = schema.get("required").is_some() || schema.get("anyOf").is_some();
-        if let Some(Value::Object(body)) = operation.get_mut("requestBody").filter(|_| !is_needed) {
-            body.insert("required".to_owned(), false.into());
+        let Some(body) = operation.get_mut("requestBody") else { continue };
+        let Some(schema) = body.pointer_mut("/content/application~1json/schema") else { continue };
+        let name = schema.get("$ref").and_then(Value::as_str);
+        let named = name.and_then(|name| schemas.get(name.rsplit('/').next().unwrap_or(name)));
+        let Some(named) = named else { continue };
+        if named.get("required").is_none() && named.get("anyOf").is_none() {
+            *schema = json!({ "oneOf": [schema.take(), { "type": "null" }] });
+            merge(body, json!({ "required": false }));
         }
-    }
-}
-
-/// The rules of headers that many operations read.
-fn headers(value: &mut Value) {
-    match value {
-        Value::Array(values) => values.iter_mut().for_each(headers),
-        Value::Object(members) => {
-            let name = members.get("name").and_then(Value::as_str);
-            if name == Some("x-greenroom-user")
-                && let Some(schema) = members.get_mut("schema")
-            {
-                merge(schema, json!({ "minLength": 1, "maxLength": 128, "pattern": VISIBLE }));
-            }
-            members.values_mut().for_each(headers);
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -155,8 +251,22 @@ mod tests {
     #[test]
     fn every_rule_is_about_something_that_is_described() {
         let described = serde_json::to_value(description()).unwrap();
-        for (place, _) in rules() {
+        for (place, _) in rules(Bounds::from(&Settings::default())) {
             assert!(described.pointer(&place).is_some(), "{place} is not described");
         }
+    }
+
+    #[test]
+    fn a_body_that_may_be_left_out_may_be_null() {
+        let mut described = serde_json::to_value(description()).unwrap();
+        add(&mut described, Bounds::from(&Settings::default()));
+        let body = &described["paths"]["/v1/browser_sessions"]["post"]["requestBody"];
+        let schema = &body["content"]["application/json"]["schema"];
+        assert_eq!(
+            (&body["required"], &schema["oneOf"][1]["type"]),
+            (&json!(false), &json!("null"))
+        );
+        let body = &described["paths"]["/v1/webhooks"]["post"]["requestBody"];
+        assert_eq!(body["required"], true);
     }
 }

@@ -27,11 +27,15 @@ const TRIGGERED_BY: &str = "parent_workflow_run_id";
     post,
     path = "/v1/workflows/runs/{run_id}/retry",
     tag = "Runs",
-    params(("run_id" = String, Path, description = "`wr_…`")),
+    params(
+        ("run_id" = String, Path, description = "`wr_…`"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key makes one run"),
+    ),
     responses(
         (status = 200, description = "The new run", body = RunResource),
         (status = 400, description = "The run has not ended, or was one of some blocks"),
         (status = 404, description = "There is no such run"),
+        (status = 409, description = "The key belongs to another request, or to one under way"),
         (status = 410, description = "The run's session has ended"),
     ),
 )]

@@ -474,9 +474,13 @@ pub struct BlockRunResource {
     post,
     path = "/v1/run/workflows/blocks",
     tag = "Runs",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key makes one run")),
     request_body = Request,
     responses(
         (status = 200, description = "The run", body = BlockRunResource),
+        (status = 400, description = "A parameter is missing or does not fit"),
+        (status = 409, description = "The key belongs to another request, or to one under way"),
+        (status = 410, description = "The session has ended"),
         (status = 404, description = "There is no such workflow, or no such session"),
         (status = 422, description = "Fields are at fault"),
     ),

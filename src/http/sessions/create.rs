@@ -213,20 +213,17 @@ impl Request {
     fn lifetime(&self, front: &Front, fields: &mut Fields) -> (Duration, Option<String>) {
         let settings = &front.world.settings;
         let (least, most) = (settings.min_lifetime_seconds, settings.max_lifetime_seconds);
-        let (name, seconds) = match (self.timeout_seconds, self.timeout) {
-            (Some(seconds), _) => ("timeout_seconds", Some(seconds)),
-            (None, Some(minutes)) => {
-                ("timeout", Some(u64::try_from(minutes).unwrap_or(0).saturating_mul(60)))
-            }
-            (None, None) => ("timeout", None),
-        };
+        // Each is checked where it is given, though `timeout_seconds` alone counts then.
+        let minutes =
+            self.timeout.map(|minutes| u64::try_from(minutes).unwrap_or(0).saturating_mul(60));
+        let fits = minutes.is_none_or(|seconds| seconds >= least);
+        let wrong = format!("expected at least {} minutes", least.div_ceil(60));
+        fields.require("timeout", self.timeout, fits, wrong);
+        let fits = self.timeout_seconds.is_none_or(|seconds| seconds >= least);
+        let wrong = format!("expected at least {least} seconds");
+        fields.require("timeout_seconds", self.timeout_seconds, fits, wrong);
+        let seconds = self.timeout_seconds.or(minutes);
         let seconds = seconds.unwrap_or(settings.default_lifetime_seconds);
-        let wrong = match name {
-            "timeout" => format!("expected at least {} minutes", least.div_ceil(60)),
-            _ => format!("expected at least {least} seconds"),
-        };
-        let given = self.timeout_seconds.map_or_else(|| json!(self.timeout), |given| json!(given));
-        fields.require(name, given, seconds >= least, wrong);
         let warning = (seconds > most).then(|| {
             format!("the timeout was capped to {} minutes, the longest allowed", most / 60)
         });
@@ -234,16 +231,16 @@ impl Request {
     }
 
     fn start_url(&self, fields: &mut Fields) -> Option<Url> {
-        let (name, text) = match (&self.start_url, &self.url) {
-            (Some(text), _) => ("start_url", text),
-            (None, Some(text)) => ("url", text),
-            (None, None) => return None,
+        let mut read = |name: &str, text: Option<&str>| {
+            let text = text?;
+            let url = Url::parse(text).ok().filter(|url| {
+                matches!(url.scheme(), "http" | "https") && url.host().is_some()
+                    || url.as_str() == "about:blank"
+            });
+            fields.check(name, text, url.ok_or("expected an http or https URL"))
         };
-        let url = Url::parse(text).ok().filter(|url| {
-            matches!(url.scheme(), "http" | "https") && url.host().is_some()
-                || url.as_str() == "about:blank"
-        });
-        fields.check(name, text.as_str(), url.ok_or("expected an http or https URL"))
+        let older = read("url", self.url.as_deref());
+        read("start_url", self.start_url.as_deref()).or(older)
     }
 }
 

@@ -20,6 +20,19 @@ use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 
+/// How a recording is to be; as the server is set without.
+#[derive(Debug, ToSchema)]
+#[schema(as = RecordingRequest)]
+#[expect(dead_code, reason = "it only describes the body that is read as a `Wish`")]
+pub struct Request {
+    /// Frames a second, 1 to 25.
+    frame_rate: Option<u8>,
+    /// In pixels, 200 to 7680; the height follows. The display's own without.
+    width: Option<u16>,
+    /// `mp4` or `webm`.
+    format: Option<String>,
+}
+
 /// A recording, under way or done.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RecordingResource {
@@ -90,6 +103,7 @@ pub fn check(wish: &Wish, field: &str, front: &Front) -> Result<(), ApiError> {
     path = "/v1/browser_sessions/{browser_session_id}/recordings",
     tag = "Browser sessions",
     params(("browser_session_id" = String, Path, description = "`pbs_…`")),
+    request_body = Request,
     responses(
         (status = 200, description = "It is recorded", body = RecordingResource),
         (status = 404, description = "There is no such session"),
