@@ -6,6 +6,7 @@
 //! field for the section of each floor. Adding a section is adding its field and, if it has a
 //! check, its line in [`Checked::check`].
 
+mod isolation;
 pub mod layers;
 pub mod show;
 
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use isolation::Isolation;
 pub use layers::{Checked, ConfigError, Flag, Loaded, Origin, WrongValue};
 
 use crate::domain::secret::Secret;
@@ -25,7 +27,8 @@ use layers::Layers;
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The directory of all that is kept: the embedded database, profiles, artifacts. By default
-    /// `greenroom` in the user's data directory.
+    /// `greenroom` in the user's data directory. [`load`] makes it absolute: programs run in other
+    /// directories than the server.
     pub data: PathBuf,
     /// Keys that are given instead of made.
     pub keys: Keys,
@@ -47,6 +50,8 @@ pub struct Settings {
     pub events: actors::events::Settings,
     /// How clients' servers are told what has happened.
     pub webhooks: http::webhooks::Settings,
+    /// The reach of a session's drivers.
+    pub isolation: Isolation,
     /// How the server is taken down.
     pub stop: Stop,
 }
@@ -65,6 +70,7 @@ impl Default for Settings {
             workflow: workflow::Settings::default(),
             events: actors::events::Settings::default(),
             webhooks: http::webhooks::Settings::default(),
+            isolation: Isolation::default(),
             stop: Stop::default(),
         }
     }
@@ -209,7 +215,13 @@ pub fn load(
     }
     layers.environment("GREENROOM_", &environment.0, SHORT_NAMES, NOT_SETTINGS);
     layers.flags(flags);
-    layers.load()
+    let mut loaded: Loaded<Settings> = layers.load()?;
+    let data = std::path::absolute(&loaded.settings.data).map_err(|cause| {
+        let (origin, data) = (loaded.origin("data"), loaded.settings.data.display());
+        ConfigError::one(format!("{origin}: data: `{data}` names no directory: {cause}"))
+    })?;
+    loaded.settings.data = data;
+    Ok(loaded)
 }
 
 #[cfg(test)]
@@ -234,6 +246,20 @@ mod tests {
         assert_eq!(loaded.settings.http.listen.port(), 0);
         assert_eq!(loaded.settings.keys.operator.unwrap().expose(), "operator-key");
         assert_eq!(loaded.warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_relative_data_directory_is_made_absolute_and_keeps_its_origin() {
+        let here = std::env::current_dir().unwrap();
+        let environment = environment(&[("HOME", "/home/ann"), ("GREENROOM_DATA", "kept/here")]);
+        let loaded = load(&environment, None, Vec::new()).unwrap();
+        assert_eq!(loaded.settings.data, here.join("kept/here"));
+        let flags = |data: &str| vec![Flag::new("--data", "data", data)];
+        let loaded = load(&environment, None, flags("./d")).unwrap();
+        assert_eq!(loaded.settings.data, here.join("d"));
+        assert_eq!(loaded.origin("data"), &Origin::Flag { name: "--data" });
+        let refusal = load(&environment, None, flags("")).unwrap_err().to_string();
+        assert!(refusal.starts_with("--data: data: `` names no directory"), "{refusal}");
     }
 
     #[test]

@@ -127,7 +127,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    fn one(fault: String) -> Self {
+    pub(super) fn one(fault: String) -> Self {
         Self { faults: vec![fault] }
     }
 }

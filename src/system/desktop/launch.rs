@@ -55,7 +55,7 @@ pub(super) struct Inner {
 }
 
 impl Desktops {
-    /// Desktops whose directories are below `data`. All work is done on `runtime`, which must
+    /// Desktops whose directories are below `data`, an absolute path. All work is done on `runtime`, which must
     /// have I/O and time enabled and outlive every desktop. They have no limits.
     pub fn new(data: impl Into<PathBuf>, settings: Settings, runtime: Handle) -> Self {
         let limits = limits::Settings { enabled: false, ..limits::Settings::default() };
@@ -89,9 +89,7 @@ impl Desktops {
         subtree: Option<Subtree>,
         runtime: Handle,
     ) -> Self {
-        // A relative path would mean something else to the programs, which run elsewhere.
         let data = data.into();
-        let data = std::path::absolute(&data).unwrap_or(data);
         let ports = Ports::new(settings.vnc_port_first..=settings.vnc_port_last);
         let settings = Arc::new(settings);
         let no_sandbox = OnceCell::new();

@@ -136,10 +136,10 @@ struct Inner {
 }
 
 impl Films {
-    /// Films of the sessions whose directories are below `data`. Programs are looked for in
+    /// Films of the sessions whose directories are below `data`, an absolute path. Programs are looked for in
     /// `path`, and all work is done on `runtime`.
     pub fn new(data: &Path, settings: Settings, path: String, runtime: Handle) -> Self {
-        let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
+        let data = data.to_owned();
         let making = Semaphore::new(AT_ONCE);
         Self(Arc::new(Inner { data, settings, path, runtime, making }))
     }

@@ -11,16 +11,18 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-/// The file that `name` stands for: itself when it has a slash, else the first in `path` that can
-/// be executed.
+/// The file that `name` stands for, as an absolute path: itself when it has a slash, else the first
+/// in `path` that can be executed. A program is started in another directory than the server's.
 pub fn find(name: &Path, path: &str) -> Option<PathBuf> {
     let executable = |file: &Path| {
         file.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
     };
-    if name.components().count() > 1 {
-        return executable(name).then(|| name.to_owned());
-    }
-    std::env::split_paths(path).map(|folder| folder.join(name)).find(|file| executable(file))
+    let file = if name.components().count() > 1 {
+        executable(name).then(|| name.to_owned())
+    } else {
+        std::env::split_paths(path).map(|folder| folder.join(name)).find(|file| executable(file))
+    };
+    std::path::absolute(file?).ok()
 }
 
 /// How many scripts may be each other's interpreters, as in Linux.
@@ -84,4 +86,21 @@ pub async fn output(
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     Err(format!("{}: {}", output.status, said.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_named_relative_to_the_server_is_found_as_an_absolute_path() {
+        let here = std::env::current_dir().unwrap();
+        let up = "../".repeat(here.components().count());
+        let relative = format!("{up}bin/sh");
+        for (name, path) in [(relative.as_str(), ""), ("sh", format!("/none:{up}bin").as_str())] {
+            let found = find(Path::new(name), path).unwrap();
+            assert!(found.is_absolute() && found.ends_with("bin/sh"), "{}", found.display());
+        }
+        assert_eq!(find(Path::new("./no-such"), "/bin"), None);
+    }
 }
