@@ -262,17 +262,57 @@ pub(super) fn holder(display: u16) -> Option<(i32, SystemTime)> {
     Some((pid, path.symlink_metadata().ok()?.modified().ok()?))
 }
 
-/// Removes the locks and sockets that an X server, which has ended, left behind; those of
-/// another are not touched, not even of one that has been given the same number since. Says what
-/// could not be removed.
-pub fn remove_remains(pid: i32) -> Vec<String> {
+/// The displays on whose sockets a process listens. An X server has its socket well before it
+/// writes its number.
+pub fn served_by(pid: i32) -> Vec<u16> {
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let served: Vec<_> = table.lines().filter_map(listener).collect();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
+    let sockets = open.filter_map(|entry| {
+        let target = fs::read_link(entry.ok()?.path()).ok()?;
+        target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()
+    });
+    let sockets: Vec<u64> = sockets.collect();
+    let mut displays: Vec<u16> = served
+        .into_iter()
+        .filter(|(inode, _display)| sockets.contains(inode))
+        .map(|(_inode, display)| display)
+        .collect();
+    displays.sort_unstable();
+    displays.dedup();
+    displays
+}
+
+/// The inode and the display of a row of `/proc/net/unix`, if a process listens on the socket of
+/// one.
+fn listener(row: &str) -> Option<(u64, u16)> {
+    const LISTENS: &str = "00010000";
+    let columns: Vec<&str> = row.split_ascii_whitespace().collect();
+    let [_address, _references, _protocol, LISTENS, _kind, _state, inode, path] =
+        columns.as_slice()
+    else {
+        return None;
+    };
+    let display = path.strip_prefix(SOCKETS)?.strip_prefix("/X")?.parse().ok()?;
+    Some((inode.parse().ok()?, display))
+}
+
+/// The number in the file that an X server writes it to, once its line is complete.
+pub fn number_in(file: &Path) -> Option<u16> {
+    written(&fs::read_to_string(file).ok()?)
+}
+
+/// Removes the locks and sockets that X servers, which have ended, left behind; those of others are
+/// not touched, not even of one that has been given the same number since. Says what could not be
+/// removed.
+pub fn remove_remains(pids: &[i32]) -> Vec<String> {
     let Ok(entries) = fs::read_dir("/tmp") else { return Vec::new() };
     let displays = entries.filter_map(|entry| {
         let name = entry.ok()?.file_name();
         name.to_str()?.strip_prefix(".X")?.strip_suffix("-lock")?.parse::<u16>().ok()
     });
     let held = |display: &u16| {
-        holder(*display).is_some_and(|(by, at)| by == pid && !may_have_made(pid, at))
+        holder(*display).is_some_and(|(by, at)| pids.contains(&by) && !may_have_made(by, at))
     };
     // The lock last: as long as it is there, most other servers leave the socket alone.
     let ours: Vec<u16> = displays.filter(held).collect();
@@ -325,5 +365,17 @@ mod tests {
         assert_eq!(written("1"), None);
         assert_eq!(written("12\n"), Some(12));
         assert_eq!(written("x\n"), None);
+    }
+
+    #[test]
+    fn a_display_is_found_by_the_process_that_listens_on_its_socket() {
+        let row = |flags: &str, path: &str| {
+            listener(&format!("0000000000000000: 00000002 00000000 {flags} 0001 01 4711 {path}"))
+        };
+        assert_eq!(row("00010000", "/tmp/.X11-unix/X99"), Some((4711, 99)));
+        assert_eq!(row("00000000", "/tmp/.X11-unix/X99"), None);
+        for other in ["@/tmp/.X11-unix/X99", "/tmp/.X11-unix/Xa", "/tmp/.X11-unix/X70000", ""] {
+            assert_eq!(row("00010000", other), None, "{other}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use super::Files;
 use super::directory::Directory;
 use crate::domain::ids::SessionId;
-use crate::domain::session::DesktopIdentity;
+use crate::domain::session::ProcessIdentity;
 use crate::system::browser::{self, Devtools};
 use crate::system::display;
 use crate::system::limits::Group;
@@ -50,6 +50,7 @@ impl Parts {
     /// Ends everything: the last started first. Resolves with a line for each thing that is
     /// still there.
     pub(super) async fn end(self) -> Vec<String> {
+        let remains = Remains::of(self.session, &self.directory);
         let grace = self.settings.stop_grace();
         let mut left = Vec::new();
         let stays = |process: &Process, name: &str| {
@@ -78,10 +79,8 @@ impl Parts {
             left.extend(vnc.close().await);
         }
         left.extend(process::sweep(self.session).await);
-        for xvfb in &self.displays {
-            left.extend(display::remove_remains(xvfb.identity().pid));
-        }
-        left.extend(self.display_number.and_then(display::remove_dead_socket));
+        let servers = self.displays.iter().map(|xvfb| xvfb.identity().pid);
+        left.extend(remains.remove(servers, self.display_number));
         drop(self.reservation);
         left.extend(ungroup(&self.directory).await);
         clear(self.directory, self.settings.keep_directories, left).await
@@ -95,6 +94,55 @@ impl Parts {
     }
 }
 
+/// The evidence of which locks and sockets of displays are a session's. It is complete also for a
+/// launch that was cut off before it had written `desktop.json`.
+struct Remains {
+    /// Those that carried the marker, before any of them was ended.
+    marked: Vec<ProcessIdentity>,
+    /// The displays that one of them served.
+    displays: Vec<u16>,
+    /// Those that were ever started for the session.
+    started: Vec<ProcessIdentity>,
+}
+
+impl Remains {
+    /// Reads `/proc` and the records of the session, so before anything is ended or removed.
+    fn of(session: SessionId, directory: &Directory) -> Self {
+        let sessions = directory.path().parent().unwrap_or(directory.path());
+        let marked = process::marked(sessions).into_iter().filter(|one| one.session == session);
+        let marked: Vec<_> = marked.map(|one| one.identity).collect();
+        let mut displays: Vec<u16> =
+            marked.iter().flat_map(|one| display::served_by(one.pid)).collect();
+        let boot = process::boot_id().unwrap_or_default();
+        let mut started = process::started(&directory.started());
+        started.retain(|one| one.boot_id == boot);
+        // Without a process of this boot, the number in the file is that of another boot.
+        if !started.is_empty() {
+            displays.extend(display::number_in(&directory.display_number()));
+        }
+        Self { marked, displays, started }
+    }
+
+    /// Removes what is left of the displays, once everything has ended: of these X servers, of this
+    /// display, and of all that the evidence names. Says what could not be removed.
+    fn remove(&self, servers: impl IntoIterator<Item = i32>, display: Option<u16>) -> Vec<String> {
+        let mut servers: Vec<i32> = servers.into_iter().collect();
+        let known = self.marked.iter().chain(&self.started);
+        servers.extend(known.filter(|one| !process::is_alive(one)).map(|one| one.pid));
+        let mut displays: Vec<u16> = self.displays.iter().copied().chain(display).collect();
+        displays.sort_unstable();
+        displays.dedup();
+        let mut left = display::remove_remains(&servers);
+        left.extend(displays.into_iter().filter_map(display::remove_dead_socket));
+        left
+    }
+
+    /// The processes that carried the marker and have ended.
+    fn ended(&self) -> impl Iterator<Item = i32> {
+        self.marked.iter().filter(|one| !process::is_alive(one)).map(|one| one.pid)
+    }
+}
+
 /// Ends what a former server left running of a session, by what `desktop.json` and the marker
 /// say. Resolves with a line for each thing that is still there.
 pub(super) async fn end_remains(
@@ -104,6 +152,7 @@ pub(super) async fn end_remains(
     files: Files,
 ) -> Vec<String> {
     let keep = settings.keep_directories || files == Files::Kept;
+    let remains = Remains::of(session, &directory);
     let grace = settings.stop_grace();
     let saved = match directory.saved() {
         Ok(saved) => saved.map(|saved| saved.identity),
@@ -122,15 +171,13 @@ pub(super) async fn end_remains(
     }
     let mut left = process::sweep(session).await;
     // After a boot, these numbers are those of others.
-    let same_boot = |identity: &DesktopIdentity| {
-        process::boot_id().is_ok_and(|boot| boot == identity.xvfb.boot_id)
-    };
-    if let Some(identity) = saved.filter(same_boot) {
-        left.extend(display::remove_remains(identity.xvfb.pid));
-        left.extend(display::remove_dead_socket(identity.display_number));
-        let creators: Vec<i32> = identity.vnc.iter().map(|vnc| vnc.pid).collect();
-        left.extend(sweep_segments(&creators, &settings.path).await);
-    }
+    let boot = process::boot_id().unwrap_or_default();
+    let saved = saved.filter(|identity| identity.xvfb.boot_id == boot);
+    let server = saved.iter().map(|identity| identity.xvfb.pid);
+    left.extend(remains.remove(server, saved.as_ref().map(|identity| identity.display_number)));
+    let vnc = saved.iter().filter_map(|identity| identity.vnc.as_ref());
+    let creators: Vec<i32> = vnc.map(|vnc| vnc.pid).chain(remains.ended()).collect();
+    left.extend(sweep_segments(&creators, &settings.path).await);
     left.extend(ungroup(&directory).await);
     clear(directory, keep, left).await
 }

@@ -62,8 +62,7 @@ impl LiveDesktop {
         let mut known: Vec<i32> = known.map(|process| process.identity().pid).collect();
         known.extend(made.vnc.numbers());
         let (ended, left) = sweep_leaders(made.parts.session, &known).await;
-        let locks = ended.into_iter().flat_map(display::remove_remains);
-        for line in left.into_iter().chain(locks) {
+        for line in left.into_iter().chain(display::remove_remains(&ended)) {
             tracing::warn!("{line}");
         }
     }
@@ -87,7 +86,7 @@ impl LiveDesktop {
         }
         for xvfb in std::mem::take(&mut made.parts.displays) {
             xvfb.kill().await;
-            for line in display::remove_remains(xvfb.identity().pid) {
+            for line in display::remove_remains(&[xvfb.identity().pid]) {
                 tracing::warn!("{line}");
             }
         }

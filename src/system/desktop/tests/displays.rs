@@ -86,9 +86,47 @@ async fn a_server_of_another_is_passed_over_and_its_files_are_left_alone() {
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     // Even where its number is taken for one of ours that has ended.
     let number = i32::try_from(foreign.0.id()).unwrap();
-    assert_eq!(crate::system::display::remove_remains(number), Vec::<String>::new());
+    assert_eq!(crate::system::display::remove_remains(&[number]), Vec::<String>::new());
     assert!(lock(first).exists() && socket(first).exists());
     assert!(std::os::unix::net::UnixStream::connect(socket(first)).is_ok(), "it lives");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_launch_that_was_cut_off_left_of_its_display_is_removed() {
+    let (number, _) = numbers();
+    let settings = on(number, number);
+    // The number is on record, its server was killed as well; or the server had not written it yet.
+    for is_killed in [true, false] {
+        let world = World::new(quick());
+        let directory = world.desktops.directory(world.session);
+        directory.create(&[7; 16], b"").unwrap();
+        let start = crate::system::display::Start {
+            session: world.session,
+            size: small(None).size,
+            only: None,
+            authority: &directory.authority(),
+            number: &directory.display_number(),
+            log: &directory.log("xvfb"),
+            vnc: None,
+        };
+        let runtime = tokio::runtime::Handle::current();
+        let started = crate::system::display::start(start, &settings, &runtime, |_| ()).await;
+        let (display, xvfb) = started.unwrap();
+        assert_eq!(display, number);
+        assert_eq!(crate::system::display::served_by(xvfb.identity().pid), [number]);
+        if is_killed {
+            assert!(xvfb.kill().await);
+        } else {
+            fs::remove_file(directory.display_number()).unwrap();
+        }
+        drop(xvfb);
+        assert!(socket(number).exists());
+
+        let left = world.desktops.end_remains(world.session, Files::AsSet).await;
+        assert_eq!(left, Vec::<String>::new());
+        assert!(!lock(number).exists() && !socket(number).exists());
+        world.nothing_is_left();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
