@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::actors::world::Dial;
 use crate::domain::session::DesktopIdentity;
-use crate::system::cdp::{CdpError, Connection};
+use crate::system::cdp::{BUSY, CdpError, Connection};
 use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
 
 /// How many events may wait for a receiver.
@@ -78,6 +78,9 @@ impl Devtools for Browser {
 fn refused(method: String, cause: CdpError) -> DevtoolsError {
     match cause {
         CdpError::Refused { code, message, .. } => DevtoolsError::Refused { method, code, message },
+        CdpError::Busy { .. } => {
+            DevtoolsError::Refused { method, code: -32000, message: BUSY.to_owned() }
+        }
         CdpError::NotConnected { .. } | CdpError::Disconnected => DevtoolsError::Disconnected,
     }
 }

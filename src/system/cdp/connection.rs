@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -23,6 +24,15 @@ const LARGEST_MESSAGE: usize = 256 * 1024 * 1024;
 
 /// How many events a receiver may fall behind before it is cut off.
 const EVENTS_BEHIND: usize = 8_192;
+
+/// How many commands may wait to be written to a browser that does not read.
+const UNSENT: usize = 1_024;
+
+/// How many bytes these may have together. A single larger command is sent all the same.
+const UNSENT_BYTES: usize = 64 * 1024 * 1024;
+
+/// How many commands may be without an answer.
+const UNANSWERED: usize = 4_096;
 
 #[derive(Serialize)]
 struct Command<'a> {
@@ -61,13 +71,15 @@ struct Shared {
     /// The calls under way, by id, with their methods. None once the connection has ended.
     calls: Mutex<Option<HashMap<u64, (String, Answer)>>>,
     receivers: Mutex<Vec<mpsc::Sender<CdpEvent>>>,
+    /// The bytes of the commands that are not written yet.
+    unsent: AtomicUsize,
     closed: CancellationToken,
 }
 
 #[derive(Debug)]
 struct Inner {
     last_id: AtomicU64,
-    outgoing: mpsc::UnboundedSender<String>,
+    outgoing: mpsc::Sender<String>,
     shared: Arc<Shared>,
 }
 
@@ -96,13 +108,14 @@ impl Connection {
 
         let shared =
             Arc::new(Shared { calls: Mutex::new(Some(HashMap::new())), ..Shared::default() });
-        let (outgoing, commands) = mpsc::unbounded_channel();
+        let (outgoing, commands) = mpsc::channel(UNSENT);
         tokio::spawn(serve(socket, commands, Arc::clone(&shared)));
         Ok(Self(Arc::new(Inner { last_id: AtomicU64::new(0), outgoing, shared })))
     }
 
     /// Sends a command, at once and not when the future is first polled, and resolves with its
-    /// result. Dropping the future does not take the command back.
+    /// result. Dropping the future does not take the command back. A command beyond what may wait
+    /// for a browser that does not keep up is not sent.
     pub fn call(
         &self,
         session: Option<&str>,
@@ -110,12 +123,7 @@ impl Connection {
         params: Value,
     ) -> impl Future<Output = Result<Value, CdpError>> + Send + use<> {
         let answer = self.send(session, method, params);
-        async move {
-            match answer {
-                Some(answer) => answer.await.unwrap_or(Err(CdpError::Disconnected)),
-                None => Err(CdpError::Disconnected),
-            }
-        }
+        async move { answer?.await.unwrap_or(Err(CdpError::Disconnected)) }
     }
 
     fn send(
@@ -123,15 +131,34 @@ impl Connection {
         session: Option<&str>,
         method: &str,
         params: Value,
-    ) -> Option<oneshot::Receiver<Result<Value, CdpError>>> {
+    ) -> Result<oneshot::Receiver<Result<Value, CdpError>>, CdpError> {
         let id = self.0.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let text = serde_json::to_string(&Command { id, method, params, session }).ok()?;
+        let text = serde_json::to_string(&Command { id, method, params, session })
+            .map_err(|_cause| CdpError::Disconnected)?;
+        let busy = || CdpError::Busy { method: method.to_owned() };
         let (answer, answered) = oneshot::channel();
-        let mut calls = self.0.shared.calls.lock();
-        calls.as_mut()?.insert(id, (method.to_owned(), answer));
+        let (shared, bytes) = (&self.0.shared, text.len());
+        let mut calls = shared.calls.lock();
+        let calls = calls.as_mut().ok_or(CdpError::Disconnected)?;
+        if calls.len() >= UNANSWERED {
+            // A page that hangs leaves those without an answer whose callers have given up.
+            calls.retain(|_id, (_method, answer)| !answer.is_closed());
+        }
+        let unsent = shared.unsent.load(Ordering::Relaxed);
+        if calls.len() >= UNANSWERED || (unsent > 0 && unsent + bytes > UNSENT_BYTES) {
+            return Err(busy());
+        }
         // Under the lock, so that commands leave in the order of their ids.
-        self.0.outgoing.send(text).ok()?;
-        Some(answered)
+        shared.unsent.fetch_add(bytes, Ordering::Relaxed);
+        if let Err(cause) = self.0.outgoing.try_send(text) {
+            shared.unsent.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(match cause {
+                TrySendError::Full(_text) => busy(),
+                TrySendError::Closed(_text) => CdpError::Disconnected,
+            });
+        }
+        calls.insert(id, (method.to_owned(), answer));
+        Ok(answered)
     }
 
     /// All events from now on, in order. Ends with the connection, or when the receiver falls
@@ -190,16 +217,18 @@ impl Drop for Ending {
 
 async fn serve(
     socket: WebSocketStream<TcpStream>,
-    mut commands: mpsc::UnboundedReceiver<String>,
+    mut commands: mpsc::Receiver<String>,
     shared: Arc<Shared>,
 ) {
     let ending = Ending(shared);
     let (mut sink, mut stream) = socket.split();
     let write = async {
         while let Some(command) = commands.recv().await {
+            let bytes = command.len();
             if sink.send(Message::text(command)).await.is_err() {
                 return;
             }
+            ending.0.unsent.fetch_sub(bytes, Ordering::Relaxed);
         }
         let _ = sink.close().await; // The last handle was dropped.
     };
@@ -219,6 +248,8 @@ async fn serve(
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn shared() -> (Shared, oneshot::Receiver<Result<Value, CdpError>>) {
@@ -236,6 +267,57 @@ mod tests {
         shared.take(r#"{"id":1,"error":{"code":-32000,"message":"no such page"}}"#);
         let refused = answered.try_recv().unwrap().unwrap_err();
         assert_eq!(refused.to_string(), "Page.navigate: no such page (-32000)");
+    }
+
+    /// A connection to a browser that accepts it and then neither reads nor writes.
+    async fn deaf() -> (Connection, WebSocketStream<TcpStream>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accept = async {
+            let (stream, _from) = listener.accept().await.unwrap();
+            tokio_tungstenite::accept_async(stream).await.unwrap()
+        };
+        let (connection, browser) =
+            tokio::join!(Connection::open(address, "/devtools/browser/1"), accept);
+        (connection.unwrap(), browser)
+    }
+
+    fn is_busy(call: Option<Result<Value, CdpError>>) -> bool {
+        matches!(call, Some(Err(CdpError::Busy { method })) if method == "A.b")
+    }
+
+    #[tokio::test]
+    async fn a_command_beyond_the_bytes_that_may_wait_is_not_sent() {
+        let (connection, _browser) = deaf().await;
+        let call = || connection.call(None, "A.b", Value::Null);
+        connection.0.shared.unsent.store(UNSENT_BYTES, Ordering::Relaxed);
+        assert!(is_busy(call().now_or_never()));
+        connection.0.shared.unsent.store(0, Ordering::Relaxed);
+        assert!(call().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn calls_without_an_answer_are_bounded_but_for_those_that_nobody_awaits() {
+        let (connection, mut browser) = deaf().await;
+        let call = || connection.call(None, "A.b", Value::Null);
+        let mut calls = Vec::new();
+        for _ in 0..UNANSWERED {
+            calls.push(call());
+            assert!(browser.next().await.unwrap().unwrap().is_text());
+        }
+        assert!(is_busy(call().now_or_never()));
+        calls.pop();
+        assert!(call().now_or_never().is_none());
+
+        // Those that wait to be written are bounded by number as well.
+        calls.clear();
+        for _ in 0..UNSENT {
+            calls.push(call());
+        }
+        assert!(is_busy(call().now_or_never()));
+        drop(browser);
+        connection.closed().await;
+        assert!(calls.pop().unwrap().await.is_err());
     }
 
     #[test]

@@ -9,6 +9,9 @@ use serde_json::Value;
 
 pub use connection::Connection;
 
+/// The message of a command that was not sent.
+pub const BUSY: &str = "the browser does not keep up with commands, and this one was not sent";
+
 /// Why a call gave no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CdpError {
@@ -27,6 +30,12 @@ pub enum CdpError {
     NotConnected {
         /// What the system or the browser said.
         cause: String,
+    },
+    /// The browser does not keep up with what was sent to it, so this was not sent.
+    #[error("{method}: {BUSY}")]
+    Busy {
+        /// The method that was called.
+        method: String,
     },
     /// The connection has ended; every later call fails in the same way.
     #[error("the connection to the browser has ended")]
