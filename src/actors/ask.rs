@@ -53,6 +53,9 @@ pub trait Ask: Send + 'static {
     /// Whether it takes something new into the server, which a server that is stopping refuses.
     const TAKES_NEW: bool = false;
 
+    /// True if the browser of a session has to run for it, which is then started if it waits for its first use.
+    const NEEDS_BROWSER: bool = false;
+
     /// How long an asker waits for the answer.
     fn patience(&self) -> Duration {
         Duration::from_secs(5)

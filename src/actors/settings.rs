@@ -149,6 +149,11 @@ impl Settings {
         Duration::from_secs(self.debug_session_seconds)
     }
 
+    /// [`start_seconds`](Self::start_seconds).
+    pub(super) fn start_limit(&self) -> Duration {
+        Duration::from_secs(self.start_seconds)
+    }
+
     /// Time after which an unused debug session is closed, if it is.
     pub fn debug_session_unused(&self) -> Option<Duration> {
         let seconds = self.debug_session_unused_seconds;

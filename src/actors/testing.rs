@@ -22,7 +22,7 @@ use super::events::{Events, Untold};
 use super::journal::{Capacity, Journal};
 use super::lanes::Lanes;
 use super::passes::Passes;
-use super::registry::{Create, Created, Registry};
+use super::registry::{Create, Created, Registry, Start};
 use super::run::{Run, RunError};
 use super::secrets::Secrets;
 use super::session::{Session, SessionError};
@@ -131,7 +131,13 @@ impl Stage {
 
     pub async fn create(&self) -> Created {
         let organization = Self::organization();
-        let create = Create { organization, spec: SessionSpec::default(), run: None, id: None };
+        let create = Create {
+            organization,
+            spec: SessionSpec::default(),
+            start: Start::Now,
+            run: None,
+            id: None,
+        };
         self.registry.ask(create).await.unwrap().unwrap()
     }
 
@@ -461,6 +467,11 @@ pub struct Desktops {
 }
 
 impl Desktops {
+    /// How many desktops were launched.
+    pub fn launched(&self) -> usize {
+        self.launched.load(Ordering::SeqCst)
+    }
+
     /// How many desktops are coming up, up, or going down.
     pub fn alive(&self) -> usize {
         self.alive.load(Ordering::SeqCst)

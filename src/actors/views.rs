@@ -152,8 +152,15 @@ impl Views {
 
     /// How many sessions' desktops are coming up.
     pub(super) fn coming_up(&self) -> usize {
-        let created = |view: &SessionView| view.record.status == SessionStatus::Created;
-        self.sessions.iter().filter(|watched| created(&watched.view.borrow())).count()
+        let comes_up = |view: &SessionView| {
+            view.record.status == SessionStatus::Created && !view.record.is_dormant()
+        };
+        self.sessions.iter().filter(|watched| comes_up(&watched.view.borrow())).count()
+    }
+
+    /// Returns the number of sessions whose browser waits for its first use.
+    pub(super) fn dormant(&self) -> usize {
+        self.sessions.iter().filter(|watched| watched.view.borrow().record.is_dormant()).count()
     }
 
     /// How many runs have not ended.

@@ -247,6 +247,14 @@ pub struct SessionRecord {
     pub modified_at: DateTime<Utc>,
 }
 
+impl SessionRecord {
+    /// True for a session whose browser starts at its first use, and which was not used yet. Such a row has
+    /// no time by which the browser has to run.
+    pub fn is_dormant(&self) -> bool {
+        self.status == SessionStatus::Created && self.deadlines.start_by.is_none()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -215,7 +215,9 @@ fn run_route(cause: &RunRouteError) -> Problem {
 fn registry(cause: &RegistryError) -> Problem {
     match cause {
         RegistryError::Draining => draining(cause),
-        RegistryError::TooManySessions { .. } => limited("too_many_sessions", cause),
+        RegistryError::TooManySessions { .. } | RegistryError::TooManyDormant { .. } => {
+            limited("too_many_sessions", cause)
+        }
         RegistryError::TooManyRuns { .. } => limited("too_many_runs", cause),
         RegistryError::UnderWay => conflict("idempotency_in_progress", cause).retryable(),
         RegistryError::NoRoom(NoRoom { what, available, needed, unit, setting }) => {

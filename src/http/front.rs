@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::caller::Keys;
+use super::cdp::DevTools;
 use super::debug_sessions::Turns;
 use super::idempotency::UnderWay;
 use super::outside;
@@ -15,9 +16,10 @@ use super::settings::Streaming;
 use super::webhooks::Webhooks;
 use crate::actors::ask::Address;
 use crate::actors::ledger::Ledger;
-use crate::actors::registry::Registry;
+use crate::actors::registry::{self, Registry, RegistryError};
 use crate::actors::world::World;
 use crate::db::Db;
+use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::rfb::Policy;
 use crate::domain::secret::Secret;
 
@@ -48,6 +50,8 @@ pub struct Front {
     pub streaming: Streaming,
     /// What is refused to viewers in control.
     pub policy: Policy,
+    /// The rules for drivers' commands, and their memory.
+    pub devtools: DevTools,
     /// The VNC servers that wait for clients of their own.
     pub waiting: Waiting,
     /// The requests with an `Idempotency-Key` that are being worked on.
@@ -68,6 +72,19 @@ impl Front {
     pub fn base_url(&self) -> String {
         let named = if self.is_public { None } else { outside::base_url() };
         named.unwrap_or_else(|| self.own_url.clone())
+    }
+
+    /// Starts the browser of a session if it waits for its first use, and waits until it runs or has failed.
+    ///
+    /// # Errors
+    ///
+    /// Those of a session that is made.
+    pub async fn awake(
+        &self,
+        organization: OrganizationId,
+        session: SessionId,
+    ) -> Result<(), RegistryError> {
+        registry::awake(&self.registry.downgrade(), &self.world.views, organization, session).await
     }
 
     /// The start of links to sockets: [`Self::base_url`] with `ws` in place of `http`.

@@ -4,7 +4,9 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::channel::Channel;
 use crate::support::client::Lease;
+use crate::support::viewer::Viewer;
 use crate::support::{Client, Setup, TestServer, eventually, on_both_databases};
 
 fn path(workflow: &str) -> String {
@@ -29,7 +31,15 @@ async fn replaces(client: &Client, before: &Value, after: &Value, reason: &str) 
     assert_eq!(after["replaced"], true, "{after:#}");
     assert_eq!(after["replaced_reason"], reason, "{after:#}");
     assert_eq!(after["replaced_browser_session_id"], before["browser_session_id"]);
-    assert_eq!(client.look(&session_of(after)).await["status"], "running");
+    works(client, after).await;
+}
+
+/// Asserts that the browser runs when it is used.
+async fn works(client: &Client, debug: &Value) {
+    let session = session_of(debug);
+    let held = client.begin(&session, "somebody", 60).await.ok();
+    assert_eq!(client.look(&session).await["status"], "running");
+    client.release(&session, &Lease::of(&held)).await.ok();
 }
 
 on_both_databases! {
@@ -60,6 +70,7 @@ async fn a_session_that_was_closed_or_has_failed_is_replaced_at_the_next_call() 
     let second = debug(client, &workflow).await;
     replaces(client, &first, &second, "session_closed").await;
 
+    // It runs because it was used.
     TestServer::kill(server.program(&session_of(&second), "chromium"));
     client.once(&session_of(&second), "failed").await;
     let third = debug(client, &workflow).await;
@@ -93,10 +104,13 @@ async fn one_that_nobody_uses_is_closed_and_one_that_is_held_is_not() {
     let server = Setup::fakes().set("sessions.debug_session_unused_seconds", "3").start().await;
     let client = &server.client;
     let (left, watched) = (workflow(client).await, workflow(client).await);
+    let unused = debug(client, &workflow(client).await).await;
     let before = session_of(&debug(client, &watched).await);
     let held = client.begin(&before, "somebody", 60).await;
     let lease = Lease::of(&held.ok());
-    let session = session_of(&debug(client, &left).await);
+    let used = debug(client, &left).await;
+    let session = session_of(&used);
+    works(client, &used).await;
     client.once(&session, "completed").await;
     server.nothing_runs_of(&session).await;
     assert_eq!(client.look(&before).await["status"], "running");
@@ -104,7 +118,9 @@ async fn one_that_nobody_uses_is_closed_and_one_that_is_held_is_not() {
     client.once(&before, "completed").await;
     let after = debug(client, &left).await;
     assert_ne!(session_of(&after), session);
-    assert_eq!(client.look(&session_of(&after)).await["status"], "running");
+    works(client, &after).await;
+    // Without a browser it costs nothing.
+    assert_eq!(client.look(&session_of(&unused)).await["status"], "created");
     server.stop().await;
 }
 
@@ -125,6 +141,7 @@ async fn a_new_one_takes_the_place_of_the_present_one_but_not_of_one_just_made()
     let second = debug(client, &workflow).await;
     assert_eq!((&second["replaced"], &second["status"]), (&json!(false), &json!("created")));
     assert_ne!(session_of(&second), session);
+    works(client, &second).await;
     server.stop().await;
 }
 
@@ -188,5 +205,49 @@ async fn a_debug_session_outlives_its_server() {
     .await;
     assert_eq!(after["debug_session_id"], before["debug_session_id"]);
     assert_eq!(after["replaced"], false, "{after:#}");
+    let session = session_of(&after);
+    assert_eq!(server.programs_of(&session), []);
+    assert_eq!(client.look(&session).await["status"], "created");
+    works(client, &after).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_starts_at_the_first_use_of_its_debug_session() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let mut unused = Vec::new();
+    for _ in 0..5 {
+        unused.push(session_of(&debug(client, &workflow(client).await).await));
+    }
+    for session in &unused {
+        let shown = client.look(session).await;
+        assert_eq!(shown["status"], "created", "{shown:#}");
+        // By this, pages know that they may open their streams.
+        assert!(shown["browser_address"].is_string(), "{shown:#}");
+        assert_eq!(server.programs_of(session), []);
+    }
+    // What only reads or invites is no use.
+    let path = |session: &str, what: &str| format!("/v1/browser_sessions/{session}/{what}");
+    client.get(&path(&unused[0], "viewers")).await.ok();
+    client.post(&path(&unused[0], "viewers"), json!({ "role": "watch" })).await.ok();
+    assert_eq!(client.look(&unused[0]).await["status"], "created");
+
+    for (at, session) in unused.iter().enumerate() {
+        match at {
+            0 => drop(client.begin(session, "somebody", 60).await.ok()),
+            // A stand-in has no picture; its display runs.
+            1 => drop(client.get(&path(session, "screenshot")).await),
+            2 => drop(client.get(&path(session, "cdp/json/version")).await),
+            3 => drop(Viewer::of(client, session).await),
+            _ => drop(Channel::of(client, session, "page").await),
+        }
+        assert_eq!(client.look(session).await["status"], "running", "use {at}");
+        for other in &unused[at + 1..] {
+            assert_eq!(client.look(other).await["status"], "created", "use {at}");
+        }
+        client.close(session).await.ok();
+        server.nothing_runs_of(session).await;
+    }
     server.stop().await;
 }

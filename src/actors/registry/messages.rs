@@ -27,6 +27,14 @@ pub enum RegistryError {
         /// How many may; `sessions.max_sessions` sets it.
         limit: usize,
     },
+    /// As many sessions wait for their first use as may.
+    #[error(
+        "{limit} sessions of this node wait for their first use, which is its limit; close some of them"
+    )]
+    TooManyDormant {
+        /// The limit.
+        limit: usize,
+    },
     /// As many runs are under way as may be.
     #[error("{limit} runs are under way on this node, which is its limit")]
     TooManyRuns {
@@ -52,6 +60,7 @@ impl Classified for RegistryError {
         match self {
             Self::Draining
             | Self::TooManySessions { .. }
+            | Self::TooManyDormant { .. }
             | Self::TooManyRuns { .. }
             | Self::UnderWay
             | Self::NoRoom(_) => Outcome::Refused,
@@ -59,6 +68,15 @@ impl Classified for RegistryError {
             Self::Unanswered(_) => Outcome::Unanswered,
         }
     }
+}
+
+/// The time at which a session's browser is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With the session.
+    Now,
+    /// When the session is first used, see [`awake`](super::awake). Until then it takes no room of the machine.
+    FirstUse,
 }
 
 /// Makes a session. Answered when its row is stored and its actor has started; its desktop is
@@ -70,6 +88,8 @@ pub struct Create {
     pub organization: OrganizationId,
     /// What is asked for.
     pub spec: SessionSpec,
+    /// When its browser is started.
+    pub start: Start,
     /// The run that makes it for itself, if one does.
     pub run: Option<RunId>,
     /// The name that its asker gives it, and by which that finds it again. Asked for a second time,

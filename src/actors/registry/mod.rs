@@ -7,6 +7,7 @@ mod messages;
 mod routing;
 mod runs;
 mod sessions;
+mod waking;
 
 #[cfg(test)]
 mod tests;
@@ -20,12 +21,14 @@ use futures_util::future::join_all;
 use tracing::info;
 
 pub use self::messages::{
-    Adopt, CloseAll, Create, Created, Drain, LetGoAll, RegistryError, Route, RouteError, Undrain,
+    Adopt, CloseAll, Create, Created, Drain, LetGoAll, RegistryError, Route, RouteError, Start,
+    Undrain,
 };
 pub(in crate::actors) use self::messages::{Gone, Resident};
 pub use self::runs::{
     CancelRun, ContinueRun, NewRun, RouteRun, RunAccepted, RunRouteError, StartRun,
 };
+pub use self::waking::{Wake, awake};
 use super::ask::{Address, Answering, Handle, answered};
 use super::draining::Draining;
 use super::journal::{About, Name};

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
-use super::{Adopt, Create, Created, Gone, Registry, RegistryError, Resident, Resides};
+use super::{Adopt, Create, Created, Gone, Registry, RegistryError, Resident, Resides, Start};
 use crate::actors::ask::{Address, Answering, Handle, Unanswered, answered, receipt};
 use crate::actors::downloads::finish_downloads;
 use crate::actors::journal::{About, Name};
@@ -29,6 +29,9 @@ use crate::system::desktop::Files;
 /// How many actors of one session may break.
 const MOST_BROKEN: u32 = 3;
 
+/// How many sessions may wait for their first use; each is a row and an actor.
+const MOST_DORMANT: usize = 1_000;
+
 /// How long to wait before the row of such a session is read again.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
@@ -38,7 +41,7 @@ const AFTER_BROKEN: Duration = Duration::from_secs(2);
 impl Handle<Create> for Registry {
     fn handle(
         &mut self,
-        Create { organization, spec, run: _, id }: Create,
+        Create { organization, spec, start, run: _, id }: Create,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Created, RegistryError>> {
         if let Some(id) = id {
@@ -49,15 +52,24 @@ impl Handle<Create> for Registry {
                 return answered(Err(RegistryError::UnderWay));
             }
         }
-        let limit = self.world.settings.max_sessions;
-        if self.draining.is_some() {
-            return answered(Err(RegistryError::Draining));
-        }
-        if self.sessions.len() + self.restarting.len() + self.sessions_coming.len() >= limit {
-            return answered(Err(RegistryError::TooManySessions { limit }));
+        let placed = match start {
+            Start::Now => self.has_place(),
+            Start::FirstUse => self.has_place_for_dormant(),
+        };
+        if let Err(refusal) = placed {
+            return answered(Err(refusal));
         }
 
         let now = self.world.clock.now();
+        let deadlines = match start {
+            Start::Now => {
+                let start_by = Some(now + self.world.settings.start_limit());
+                Deadlines { start_by, ..Deadlines::default() }
+            }
+            Start::FirstUse => {
+                Deadlines { expires_at: Some(now + spec.lifetime), ..Deadlines::default() }
+            }
+        };
         let record = SessionRecord {
             id: id.unwrap_or_else(|| self.world.mint.mint(now)),
             organization,
@@ -66,10 +78,7 @@ impl Handle<Create> for Registry {
             spec,
             desktop: None,
             occupancy: Occupancy::default(),
-            deadlines: Deadlines {
-                start_by: Some(now + Duration::from_secs(self.world.settings.start_seconds)),
-                ..Deadlines::default()
-            },
+            deadlines,
             failure: None,
             created_at: id.map_or(now, SessionId::minted_at),
             started_at: None,
@@ -80,11 +89,12 @@ impl Handle<Create> for Registry {
         // One that was given its name is found again by it.
         let receipt = if id.is_some() { Receipt::default() } else { receipt() };
         let (answer, created) = oneshot::channel();
-        let coming = self.sessions_coming.len() + self.world.views.coming_up();
-        let room = self.world.launcher.room(u64::try_from(coming).unwrap_or(u64::MAX));
+        let room = (start == Start::Now).then(|| self.room());
         let (world, row) = (Arc::clone(&self.world), record.clone());
         let stored = async move {
-            room.await.map_err(RegistryError::NoRoom)?;
+            if let Some(room) = room {
+                room.await?;
+            }
             world.store.insert_session(row).await.map_err(RegistryError::NotStored)
         };
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
@@ -104,6 +114,37 @@ impl Handle<Create> for Registry {
 }
 
 impl Registry {
+    /// Refuses another session with a browser if there is no place for it.
+    pub(super) fn has_place(&self) -> Result<(), RegistryError> {
+        let limit = self.world.settings.max_sessions;
+        if self.draining.is_some() {
+            return Err(RegistryError::Draining);
+        }
+        let all = self.sessions.len() + self.restarting.len() + self.sessions_coming.len();
+        if all.saturating_sub(self.world.views.dormant()) >= limit {
+            return Err(RegistryError::TooManySessions { limit });
+        }
+        Ok(())
+    }
+
+    /// Refuses another session without a browser if there is no place for it.
+    fn has_place_for_dormant(&self) -> Result<(), RegistryError> {
+        if self.draining.is_some() {
+            return Err(RegistryError::Draining);
+        }
+        if self.world.views.dormant() >= MOST_DORMANT {
+            return Err(RegistryError::TooManyDormant { limit: MOST_DORMANT });
+        }
+        Ok(())
+    }
+
+    /// Resolves when it is known whether the machine has room for another browser beside those that come up.
+    pub(super) fn room(&self) -> impl Future<Output = Result<(), RegistryError>> + use<> {
+        let coming = self.sessions_coming.len() + self.world.views.coming_up();
+        let room = self.world.launcher.room(u64::try_from(coming).unwrap_or(u64::MAX));
+        async move { room.await.map_err(RegistryError::NoRoom) }
+    }
+
     /// Closes a session of which nobody knows, when that shows.
     fn close_if_unheard(&self, id: SessionId, receipt: Receipt, ctx: &mut Context<Self>) {
         let Some(Resides { address, .. }) = self.sessions.get(&id) else { return };

@@ -13,7 +13,7 @@ use tracing::{Instrument as _, info, warn};
 use super::host::RunHost;
 use super::work::Taken;
 use super::{Ending, Finished, Job, Lease, Phase, Run, failed};
-use crate::actors::registry::{Route, RouteError};
+use crate::actors::registry::{Route, RouteError, awake};
 use crate::actors::session::{Begin, Grant, Heartbeat, Record, SessionError, Wait};
 use crate::actors::views::SessionView;
 use crate::db::store::{RunChange, StoreError};
@@ -81,6 +81,11 @@ impl Run {
         let (Phase::Queued { called_off }, Some(occupant)) = (&self.phase, self.occupant()) else {
             return;
         };
+        let view = self.session_view(session);
+        if view.is_some_and(|view| view.borrow().record.is_dormant()) {
+            let called_off = called_off.clone();
+            return self.wake(session, called_off, ctx);
+        }
         let token = self.world.secrets.fresh_lease();
         let message = Begin {
             occupant,
@@ -92,6 +97,26 @@ impl Run {
         let begun = self.registry.ask(route);
         ctx.spawn(begun.into_actor(self).map(move |begun, run, ctx| {
             run.on_begun(session, token, begun.unwrap_or_else(|cause| Err(cause.into())), ctx);
+        }));
+    }
+
+    /// Has the browser of a session started that waits for its first use, and begins then.
+    fn wake(&mut self, session: SessionId, called_off: CancellationToken, ctx: &mut Context<Self>) {
+        let (registry, views) = (self.registry.clone(), self.world.views.clone());
+        let organization = self.record.organization;
+        let wakes = async move {
+            tokio::select! {
+                woken = awake(&registry, &views, organization, session) => woken,
+                () = called_off.cancelled() => Ok(()), // The run is ending.
+            }
+        };
+        ctx.spawn(wakes.into_actor(self).map(move |woken, run, ctx| match woken {
+            Ok(()) if run.ending.is_some() => run.finish(ctx),
+            Ok(()) => run.begin(session, ctx),
+            Err(cause) => {
+                let what = "Failed to begin browser session for workflow run";
+                run.end_now(failed("session_not_begun", format!("{what}: {cause}")), ctx);
+            }
         }));
     }
 

@@ -47,7 +47,7 @@ use super::journal::{About, Name};
 use super::lanes::{Lane, LaneTurn};
 use super::opens_envelopes;
 use super::registration::Registration;
-use super::registry::{Create, Created, Registry, RegistryError};
+use super::registry::{Create, Created, Registry, RegistryError, Start};
 use super::session::Grant;
 use super::views::{RunView, SessionView};
 use super::world::World;
@@ -266,7 +266,8 @@ impl Run {
     fn make_session(&mut self, ctx: &mut Context<Self>) {
         let spec = self.assignment.own_session.clone();
         let (organization, run) = (self.record.organization, Some(self.record.id));
-        let made = self.registry.ask(Create { organization, spec, run, id: None });
+        let made =
+            self.registry.ask(Create { organization, spec, start: Start::Now, run, id: None });
         ctx.spawn(made.into_actor(self).map(|made, run, ctx| {
             run.on_session_made(made.unwrap_or_else(|cause| Err(cause.into())), ctx);
         }));

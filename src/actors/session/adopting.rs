@@ -36,7 +36,10 @@ impl Session {
     ) {
         match self.phase {
             Phase::Closing { .. } => return self.shut_down(desktop, ctx),
-            Phase::Starting { .. } | Phase::Running { .. } | Phase::Recovering { .. } => {}
+            Phase::Dormant
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Recovering { .. } => {}
         }
         info!(parent: &self.span, "session {} was taken over", self.record.id);
         self.take_up_films(ctx);
@@ -73,19 +76,32 @@ impl Session {
         self.give_up(failure(code, cause), files, ctx);
     }
 
-    /// What that server had begun to launch is ended, and begun again.
+    /// What that server had begun to launch is ended, and begun again; of a session that is dormant, when it
+    /// is used.
     fn launch_anew(&mut self, ctx: &mut Context<Self>) {
         self.enter(Phase::Starting { call_off: CancellationToken::new() });
-        let swept = self.world.launcher.sweep(self.record.id, Files::Kept);
+        let files = if self.record.is_dormant() { Files::AsSet } else { Files::Kept };
+        let swept = self.world.launcher.sweep(self.record.id, files);
         ctx.spawn(swept.into_actor(self).map(|left, session, ctx| {
             for what in left {
                 tracing::error!(parent: &session.span, "left behind by a former server: {what}");
             }
             match session.phase {
                 Phase::Closing { .. } => session.on_shut_down(Vec::new(), ctx),
-                Phase::Starting { .. } | Phase::Running { .. } | Phase::Recovering { .. } => {
-                    session.launch(ctx);
+                Phase::Dormant
+                | Phase::Starting { .. }
+                | Phase::Running { .. }
+                | Phase::Recovering { .. }
+                    if session.record.is_dormant() =>
+                {
+                    session.enter(Phase::Dormant);
+                    session.set_timer(ctx);
+                    session.leave_if_told(ctx);
                 }
+                Phase::Dormant
+                | Phase::Starting { .. }
+                | Phase::Running { .. }
+                | Phase::Recovering { .. } => session.launch(ctx),
             }
         }));
     }

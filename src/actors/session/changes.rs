@@ -120,7 +120,7 @@ impl Session {
                 | Change::Lapse
                 | Change::Confirm,
             ) => {}
-            (Phase::Starting { .. } | Phase::Recovering { .. }, _) => {
+            (Phase::Dormant | Phase::Starting { .. } | Phase::Recovering { .. }, _) => {
                 return Err(SessionError::Starting);
             }
             (Phase::Closing { .. }, _) => return Err(SessionError::Closing),

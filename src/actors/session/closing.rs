@@ -61,6 +61,7 @@ impl Session {
             Some(Phase::Recovering { desktop: Some(desktop), .. } | Phase::Running { desktop }) => {
                 self.shut_down(desktop, ctx)
             }
+            Some(Phase::Dormant) => self.on_shut_down(Vec::new(), ctx),
             Some(Phase::Closing { .. }) | None => {}
         }
     }

@@ -305,7 +305,10 @@ impl Handle<TakeControl> for Session {
         ctx: &mut Context<Self>,
     ) -> Answering<Result<(), SessionError>> {
         match &self.phase {
-            Phase::Starting { .. } | Phase::Running { .. } | Phase::Recovering { .. } => {}
+            Phase::Dormant
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Recovering { .. } => {}
             Phase::Closing { .. } => return answered(Err(SessionError::Closing)),
         }
         let known = self.watchers.connections.get(&viewer);

@@ -16,7 +16,10 @@ impl Session {
     pub(super) fn downloads_settled(&self) -> impl Future<Output = ()> + use<> {
         let settled = match &self.phase {
             Phase::Running { desktop } => Some(desktop.downloads().settled()),
-            Phase::Starting { .. } | Phase::Recovering { .. } | Phase::Closing { .. } => None,
+            Phase::Dormant
+            | Phase::Starting { .. }
+            | Phase::Recovering { .. }
+            | Phase::Closing { .. } => None,
         };
         async move {
             if let Some(settled) = settled {

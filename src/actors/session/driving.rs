@@ -17,6 +17,7 @@ pub struct Drive;
 impl Ask for Drive {
     type Answer = Result<DropGuard, SessionError>;
     const KIND: &'static str = "drive";
+    const NEEDS_BROWSER: bool = true;
 }
 
 impl Session {

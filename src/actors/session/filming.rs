@@ -77,6 +77,7 @@ pub struct Record {
 impl Ask for Record {
     type Answer = Result<Slate, SessionError>;
     const KIND: &'static str = "record";
+    const NEEDS_BROWSER: bool = true;
     const AUDITED: bool = true;
 
     fn about(&self) -> About {

@@ -3,14 +3,52 @@
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info};
 
-use super::{Phase, Session};
+use super::{Phase, Session, SessionError};
+use crate::actors::ask::{Answering, Ask, Handle, answered};
 use crate::db::store::{Started, StoreError};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::event::EventKind;
 use crate::domain::session::{Failure, SessionStatus};
 use crate::system::desktop::{Desktop, LaunchError, Order};
+
+/// Starts the browser of a session that waits for its first use; has no effect on others. Asked by the
+/// registry alone, which knows whether the machine has room.
+#[derive(Debug)]
+pub(in crate::actors) struct Launch;
+
+impl Ask for Launch {
+    type Answer = Result<(), SessionError>;
+    const KIND: &'static str = "launch";
+    const AUDITED: bool = true;
+}
+
+impl Handle<Launch> for Session {
+    fn handle(
+        &mut self,
+        Launch: Launch,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<(), SessionError>> {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return answered(Err(SessionError::Closing));
+        }
+        if self.record.is_dormant() {
+            // Not stored: if this server ends before the browser runs, the next use starts it.
+            let start_by = Some(self.world.clock.now() + self.world.settings.start_limit());
+            self.record.deadlines = Deadlines { start_by, ..Deadlines::default() };
+            if matches!(self.phase, Phase::Dormant) {
+                self.enter(Phase::Starting { call_off: CancellationToken::new() });
+                self.launch(ctx);
+            } else {
+                self.set_timer(ctx); // It is launched when it is known what a former server left.
+            }
+            self.publish();
+        }
+        answered(Ok(()))
+    }
+}
 
 impl Session {
     pub(super) fn launch(&mut self, ctx: &mut Context<Self>) {

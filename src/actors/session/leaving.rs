@@ -28,7 +28,8 @@ impl Ask for LetGo {
 impl Session {
     /// Stops when that is wanted and the row says how the session stands.
     pub(super) fn leave_if_told(&mut self, ctx: &mut Context<Self>) {
-        let is_settled = matches!(self.phase, Phase::Running { .. }) && !self.storing;
+        let is_settled =
+            matches!(self.phase, Phase::Dormant | Phase::Running { .. }) && !self.storing;
         if self.leaving.is_empty() || !is_settled {
             return;
         }

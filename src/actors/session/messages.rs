@@ -191,6 +191,7 @@ pub struct Grant {
 impl Ask for Begin {
     type Answer = Result<Grant, SessionError>;
     const KIND: &'static str = "begin";
+    const NEEDS_BROWSER: bool = true;
     const AUDITED: bool = true;
     const TAKES_NEW: bool = true;
 
@@ -360,6 +361,7 @@ pub struct Capture {
 impl Ask for Capture {
     type Answer = Result<Picture, SessionError>;
     const KIND: &'static str = "capture";
+    const NEEDS_BROWSER: bool = true;
 
     fn patience(&self) -> Duration {
         Duration::from_secs(10)
@@ -387,6 +389,7 @@ pub struct Watching {
 impl Ask for Watch {
     type Answer = Result<Watching, SessionError>;
     const KIND: &'static str = "watch";
+    const NEEDS_BROWSER: bool = true;
 
     fn patience(&self) -> Duration {
         Duration::from_secs(15)

@@ -1,6 +1,9 @@
 //! One browser session: its desktop, its occupancy, and its end.
 //!
 //! ```text
+//! Dormant
+//!     | first use
+//!     v
 //! Starting --launched, stored--> Running --close, deadline--> Closing --none left,
 //!     |                          |   ^                           ^         stored--> (stops)
 //!     |                    death |   | brought back,             |
@@ -63,6 +66,7 @@ pub use self::control::{Activity, Kind};
 pub use self::driving::Drive;
 use self::filming::Filming;
 pub use self::filming::{Record, StopRecording, Wrap};
+pub(in crate::actors) use self::launching::Launch;
 pub(in crate::actors) use self::leaving::LetGo;
 pub(in crate::actors) use self::messages::Evict;
 pub use self::messages::{
@@ -95,6 +99,8 @@ pub use crate::system::film::{FilmError, Slate};
 /// Where a session stands in its own life.
 #[derive(Debug)]
 enum Phase {
+    /// Its browser waits for its first use; nothing of it runs.
+    Dormant,
     /// Its desktop is coming up.
     Starting { call_off: CancellationToken },
     /// Its browser can be driven.
@@ -109,6 +115,7 @@ enum Phase {
 impl Phase {
     fn name(&self) -> &'static str {
         match self {
+            Self::Dormant => "dormant",
             Self::Starting { .. } => "starting",
             Self::Running { .. } => "running",
             Self::Recovering { .. } => "recovering",
@@ -176,6 +183,7 @@ impl Session {
         let id = record.id;
         let call_off = CancellationToken::new();
         let phase = match origin {
+            Origin::New if record.is_dormant() => Phase::Dormant,
             Origin::New => Phase::Starting { call_off },
             Origin::Former => Phase::Recovering { desktop: None, call_off },
         };
@@ -265,6 +273,7 @@ impl Actor for Session {
         self.world.journal.phase(&self.name, self.phase.name());
         match self.phase {
             Phase::Recovering { .. } => self.adopt(ctx),
+            Phase::Dormant => self.set_timer(ctx),
             Phase::Starting { .. } | Phase::Running { .. } | Phase::Closing { .. } => {
                 self.launch(ctx);
             }

@@ -19,12 +19,14 @@ impl Handle<Renew> for Session {
         match &self.phase {
             Phase::Starting { .. } => return answered(Err(SessionError::Starting)),
             Phase::Closing { .. } => return answered(Err(SessionError::Closing)),
-            Phase::Running { .. } | Phase::Recovering { .. } => {}
+            Phase::Dormant | Phase::Running { .. } | Phase::Recovering { .. } => {}
         }
         let now = self.world.clock.now();
         let mut deadlines = self.record.deadlines.extended(now, by);
         // Who renews it uses it: it is not idle.
-        deadlines.idle_expires_at = deadlines.idle_expires_at.max(self.idle_from(now));
+        if !self.record.is_dormant() {
+            deadlines.idle_expires_at = deadlines.idle_expires_at.max(self.idle_from(now));
+        }
         if deadlines == self.record.deadlines {
             return answered(Ok(self.view.borrow().clone()));
         }
@@ -33,7 +35,10 @@ impl Handle<Renew> for Session {
         ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
             let answered = outcome.map_err(SessionError::NotStored).map(|()| {
                 // Another renewal may have been stored meanwhile: the later end counts.
-                session.record.deadlines = session.record.deadlines.later(&deadlines);
+                // One that was woken meanwhile has its lifetime counted from when it runs.
+                if session.record.is_dormant() || !matches!(session.phase, Phase::Starting { .. }) {
+                    session.record.deadlines = session.record.deadlines.later(&deadlines);
+                }
                 let expires_at = session.record.deadlines.expires_at;
                 session.tell(EventKind::SessionRenewed, json!({ "expires_at": expires_at }));
                 session.publish();

@@ -31,9 +31,10 @@ impl Session {
             ctx.cancel_future(timer);
         }
         let next = match self.phase {
-            Phase::Running { .. } | Phase::Recovering { .. } | Phase::Starting { .. } => {
-                self.next_timer()
-            }
+            Phase::Dormant
+            | Phase::Running { .. }
+            | Phase::Recovering { .. }
+            | Phase::Starting { .. } => self.next_timer(),
             Phase::Closing { .. } => None,
         };
         if let Some(NextTimer { at, .. }) = &next {
@@ -80,9 +81,9 @@ impl Session {
         }
         let idle = self.record.occupancy.holder().is_none()
             && passed(self.record.deadlines.idle_expires_at);
-        if matches!(self.phase, Phase::Running { .. } | Phase::Recovering { .. })
-            && (idle || passed(self.record.deadlines.expires_at))
-        {
+        let has_a_lifetime = self.record.is_dormant()
+            || matches!(self.phase, Phase::Running { .. } | Phase::Recovering { .. });
+        if has_a_lifetime && (idle || passed(self.record.deadlines.expires_at)) {
             let why =
                 if idle { "has been vacant for too long" } else { "has reached its lifetime" };
             info!(parent: &self.span, "session {} {why}", self.record.id);

@@ -88,6 +88,7 @@ pub type Joined = Connected;
 impl Ask for Join {
     type Answer = Result<Joined, SessionError>;
     const KIND: &'static str = "join";
+    const NEEDS_BROWSER: bool = true;
 
     fn summary(&self) -> Value {
         self.visit.summary(self.kind)
@@ -132,6 +133,7 @@ pub struct Followed {
 impl Ask for Follow {
     type Answer = Result<Followed, SessionError>;
     const KIND: &'static str = "follow";
+    const NEEDS_BROWSER: bool = true;
 
     fn summary(&self) -> Value {
         self.visit.summary(Kind::Pictures)
@@ -145,6 +147,7 @@ pub struct FollowCopies;
 impl Ask for FollowCopies {
     type Answer = Result<Copies, SessionError>;
     const KIND: &'static str = "follow_copies";
+    const NEEDS_BROWSER: bool = true;
 }
 
 /// A person would like to have control. Refused while another person has it.

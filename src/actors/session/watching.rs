@@ -15,7 +15,9 @@ use crate::system::desktop::{Copies, Desktop, Picture};
 impl Session {
     pub(super) fn desktop(&self) -> Result<&dyn Desktop, SessionError> {
         match &self.phase {
-            Phase::Starting { .. } | Phase::Recovering { .. } => Err(SessionError::Starting),
+            Phase::Dormant | Phase::Starting { .. } | Phase::Recovering { .. } => {
+                Err(SessionError::Starting)
+            }
             Phase::Running { desktop } if self.record.status == SessionStatus::Running => {
                 Ok(desktop.as_ref())
             }
@@ -32,6 +34,7 @@ impl Session {
             (Phase::Running { desktop }, Some(keep)) => Some(desktop.screen().follow(Some(keep))),
             (
                 Phase::Running { .. }
+                | Phase::Dormant
                 | Phase::Starting { .. }
                 | Phase::Recovering { .. }
                 | Phase::Closing { .. },

@@ -33,6 +33,8 @@ pub(super) async fn version(
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
     let mut admitted = admit(&front, caller, id, request.query_string()).await?;
+    let organization = admitted.view.borrow().record.organization;
+    front.awake(organization, id).await?;
     let desktop = running(&mut admitted.view).await?;
     let asked = timeout(PATIENCE, ask(&desktop)).await;
     let said = asked.unwrap_or_else(|_| Err("it was asked for its version".to_owned()));

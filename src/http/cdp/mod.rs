@@ -1,22 +1,31 @@
 //! `/v1/browser_sessions/{id}/cdp`: a session's DevTools, for whoever may drive it.
 //!
 //! The handshake with the browser is our own, because Chromium refuses those that carry an
-//! `Origin` or a foreign `Host`. After it the bytes of both sides are passed on as they are, but for
-//! `Browser.close` and what a driver sends to act on the page while a person has control, see
-//! `takeover`. To read that, messages must not be compressed: no extension is negotiated.
+//! `Origin` or a foreign `Host`. After it the browser's bytes are passed on as they are. A driver's
+//! commands are read: those that reach past the page are refused or rewritten (`host`), and those that
+//! act on it wait while a person has control (`takeover`). To read them, messages must not be
+//! compressed: no extension is negotiated.
 //!
 //! A driver that comes by a lease is disconnected when the lease ends; the browser stays. A block's
 //! executor connects with a pass, `?pass=`, for as long as the block goes on. At most
 //! `sessions.max_drivers` are connected to one session at once.
 
 mod admission;
+mod commands;
 mod discovery;
 mod downward;
+mod handover;
 mod handshake;
+mod host;
 mod judging;
+mod message;
+mod room;
 mod takeover;
 
 use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -40,9 +49,14 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::sessions::on_takeover;
+use crate::system::desktop::Directory;
 use admission::{Admitted, Ground, admit};
 use downward::Downward;
+use handover::Handover;
 use handshake::reach;
+use host::Judge;
+pub use host::{CommandPattern, NoPattern, Rules};
+pub use room::Room;
 use takeover::{Ended, MOST_ANSWERS, Upward};
 
 /// How long a session may take to notice that its browser is gone.
@@ -53,6 +67,21 @@ const STARTING: Duration = Duration::from_secs(45);
 
 /// How long the client has to take the close frame, and to answer it.
 const PARTING: Duration = Duration::from_secs(2);
+
+/// The headers of requests that a proxy has forwarded.
+const FORWARDED: [&str; 6] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+
+/// What the drivers of all sessions share.
+#[derive(Debug, Clone)]
+pub struct DevTools {
+    /// The rules for their commands.
+    pub rules: Rules,
+    /// The memory of their unfinished commands.
+    pub room: Room,
+    /// The directories below which drivers of this machine may have folders for downloads.
+    pub folders: Vec<PathBuf>,
+}
 
 /// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
@@ -91,9 +120,10 @@ async fn connect(
         return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "websocket_expected", detail).into());
     };
     let Admitted { mut view, ground } = admit(&front, caller, id, request.query_string()).await?;
+    let organization = view.borrow().record.organization;
+    front.awake(organization, id).await?;
     let desktop = running(&mut view).await?;
     // Before the browser is asked anything: one that hangs is noticed because somebody wants it.
-    let organization = view.borrow().record.organization;
     let drive = Route { organization, session: id, message: Drive };
     let driving = front.registry.ask(drive).await.map_err(RouteError::from)??;
     let rule = on_takeover(&view.borrow().record, &front);
@@ -113,7 +143,9 @@ async fn connect(
     let (from_browser, to_browser) = upstream.socket.into_split();
     let (left, parted) = (CancellationToken::new(), CancellationToken::new());
     let (answers, answered) = mpsc::channel(MOST_ANSWERS);
-    let upward = Upward::new(to_browser, rule, view.clone(), answers);
+    let (host, handover) = judge_for(&front, id, &request);
+    let share = front.devtools.room.share();
+    let upward = Upward::new(to_browser, host, share, rule, view.clone(), answers);
     let (say_over, is_over) = mpsc::channel(1);
     let passing = Passing {
         upward,
@@ -126,6 +158,7 @@ async fn connect(
     let down = Downward {
         early: upstream.early,
         from_browser,
+        handover,
         answers: answered,
         over: is_over,
         _left: left.drop_guard(),
@@ -176,6 +209,36 @@ async fn over(
     }
 }
 
+/// Returns what judges the commands of the driver that sends this request, and what hands finished
+/// downloads over to it if it is on this machine; nothing without rules.
+fn judge_for(
+    front: &Front,
+    id: SessionId,
+    request: &HttpRequest,
+) -> (Option<Judge>, Option<Arc<Handover>>) {
+    let rules = front.devtools.rules.clone();
+    if !rules.hold() {
+        return (None, None);
+    }
+    let directory = Directory::of(&front.world.data, id);
+    let handover = peer_on_this_machine(request).map(|peer| {
+        // A block's Python has its folder for temporary files in the session's.
+        let mut roots = front.devtools.folders.clone();
+        roots.push(directory.scratch());
+        Handover::new((peer, front.address.port()), directory.downloads(), roots)
+    });
+    let sources = vec![directory.downloads(), directory.scratch()];
+    let judge = Judge::new(rules, directory.downloads(), sources).handing_over(handover.clone());
+    (Some(judge), handover)
+}
+
+/// Returns the address of the client itself if it is on this machine; none if only a proxy is.
+fn peer_on_this_machine(request: &HttpRequest) -> Option<SocketAddr> {
+    let peer = request.peer_addr().filter(|peer| peer.ip().to_canonical().is_loopback())?;
+    let is_forwarded = FORWARDED.iter().any(|header| request.headers().contains_key(*header));
+    (!is_forwarded).then_some(peer)
+}
+
 fn unreachable(cause: &dyn Display) -> ApiError {
     let detail = format!("the browser does not answer: {cause}");
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "browser_unreachable", detail).retryable().into()
@@ -206,6 +269,7 @@ impl<F: Future<Output = Close>> Passing<F> {
                         Some(Err(_)) | None => return None,
                     },
                     () = upward.changed() => upward.let_go().await,
+                    ended = upward.stalled() => Err(ended),
                 };
                 match passed {
                     Ok(()) => {}

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tracing::{info, warn};
 use utoipa::ToSchema;
 
-use crate::actors::registry::{Create, Created, Route, RouteError};
+use crate::actors::registry::{Create, Created, Route, RouteError, Start};
 use crate::actors::session::{Close, Renew, SessionError};
 use crate::db::{self, DbError};
 use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
@@ -241,8 +241,10 @@ async fn make(front: &Front, owner: &Owner) -> Result<Option<DebugSession>, ApiE
         echo: serde_json::json!({ "proxy_location": proxy_location, "needs_live_view": true }),
         ..SessionSpec::default()
     };
+    // Whoever only looks at a workflow needs no browser.
+    let start = Start::FirstUse;
     let Created { id: session, .. } =
-        front.registry.ask(Create { organization, spec, run: None, id: None }).await??;
+        front.registry.ask(Create { organization, spec, start, run: None, id: None }).await??;
 
     let now = front.world.clock.now();
     let debug = DebugSession {
@@ -293,7 +295,12 @@ async fn sweep_once(front: &Front, pause: Duration) -> Result<(), DbError> {
     for debug in db::debug_sessions::unused(&front.db, now - pause).await? {
         // One that is not here is another node's, or is replaced at its next use.
         let view = front.world.views.session(debug.organization, debug.session);
-        let is_used = view.map(|view| view.borrow().is_used());
+        let is_used = view.map(|view| {
+            let view = view.borrow();
+            // Without a browser it costs nothing, and one whose browser comes up is about to be used: the
+            // time counts from when that runs.
+            view.is_used() || view.record.status == SessionStatus::Created
+        });
         match is_used {
             Some(true) => {
                 db::debug_sessions::touch(&front.db, debug.id, debug.expires_at).await?;

@@ -20,15 +20,17 @@ use crate::http::workflows;
 /// How long the answer waits for the browser.
 const STARTING: Duration = Duration::from_secs(45);
 
-/// The answer, once the browser can be driven. One that failed to start is told as such; the next
-/// call replaces it.
+/// The answer, once the browser can be driven or waits for its first use. One that failed to start is told as
+/// such; the next call replaces it.
 pub(super) async fn answer(
     front: &Front,
     opened: &Opened,
 ) -> Result<Json<DebugSessionResource>, ApiError> {
     let debug = &opened.debug;
     if let Some(mut view) = front.world.views.session(debug.organization, debug.session) {
-        let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);
+        let settled = view.wait_for(|view| {
+            view.record.status != SessionStatus::Created || view.record.is_dormant()
+        });
         let _ = timeout(STARTING, settled).await; // Then it is still starting, and is watched.
         let failure = view.borrow().record.failure.clone();
         if let Some(failure) = failure {

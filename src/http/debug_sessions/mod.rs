@@ -3,8 +3,9 @@
 //! A person has at most one for each workflow, whatever the number of first calls. It lives for
 //! `sessions.debug_session_seconds` from its last use; each use renews it and the browser session behind it,
 //! and never shortens either. A browser session that has died, expired or been closed is replaced
-//! at the next use, and the answer says so. One that nobody watches, drives or runs a block in is closed
-//! after `sessions.debug_session_unused_seconds`: a page that looks at a workflow asks for one.
+//! at the next use, and the answer says so. Its browser starts at its first use, because a
+//! page that looks at a workflow asks for one. From then on, one that nobody watches, drives or runs a block
+//! in is closed after `sessions.debug_session_unused_seconds`.
 //!
 //! The routes and fields are the compatible API's; what is ours stands beside them.
 

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{SessionResource, recordings};
 use crate::actors::ask::Address;
-use crate::actors::registry::{Create, Created, Registry, Route};
+use crate::actors::registry::{Create, Created, Registry, Route, Start};
 use crate::actors::session::Close;
 use crate::db;
 use crate::domain::control::OnTakeover;
@@ -109,7 +109,7 @@ async fn make(
     let view = match (id, lives) {
         (Some(id), false) => super::find(front, organization, id).await?,
         (_, true) | (None, false) => {
-            let create = Create { organization, spec, run: None, id };
+            let create = Create { organization, spec, start: Start::Now, run: None, id };
             let Created { id, mut view } = front.registry.ask(create).await??;
             let unclaimed = Unclaimed::of(front, organization, id, named.is_none());
             let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);

@@ -86,6 +86,9 @@ where
     Session: Handle<M>,
 {
     let (organization, id) = (route.organization, route.session);
+    if M::NEEDS_BROWSER {
+        front.awake(organization, id).await?;
+    }
     match front.registry.ask(route).await? {
         Ok(answer) => Ok(answer),
         Err(RouteError::Unknown(_)) => {

@@ -61,6 +61,12 @@ fn unknown(what: &str) -> Close {
     Close::new(CloseCode::TryAgainLater, format!("there is no such {what}"))
 }
 
+/// Starts the browser of a session if it waits for its first use.
+async fn awake(front: &Front, visitor: &Visitor, session: SessionId) -> Result<(), Close> {
+    let woken = front.awake(visitor.organization, session).await;
+    woken.map_err(|cause| Close::new(CloseCode::TryAgainLater, cause.to_string()))
+}
+
 /// Asks a session for a viewer; what it refuses is a close code.
 async fn asked<M, T>(
     front: &Front,
@@ -73,6 +79,9 @@ where
     M: Ask<Answer = Result<T, SessionError>>,
     Session: Handle<M>,
 {
+    if M::NEEDS_BROWSER {
+        awake(front, visitor, session).await?;
+    }
     let route = Route { organization: visitor.organization, session, message };
     let reason = match front.registry.ask(route).await {
         Ok(Ok(answer)) => return Ok(answer),

@@ -9,7 +9,7 @@ use tokio::time::{pause, sleep, timeout};
 
 use super::*;
 use crate::actors::ask::Unanswered;
-use crate::actors::registry::{Drain, RegistryError, RunRouteError, Undrain};
+use crate::actors::registry::{Drain, RegistryError, RunRouteError, Start, Undrain};
 use crate::actors::session::Release;
 use crate::actors::testing::{BreakRun, BreakSession};
 
@@ -311,7 +311,10 @@ async fn a_session_that_comes_too_late_for_its_run_is_closed() {
     *stage.rows.slow.lock() = Duration::from_secs(12);
     let organization = Stage::organization();
     let spec = SessionSpec::default();
-    let late = stage.registry.ask(Create { organization, spec, run: None, id: None }).await;
+    let late = stage
+        .registry
+        .ask(Create { organization, spec, start: Start::Now, run: None, id: None })
+        .await;
     assert!(matches!(late, Err(Unanswered::Late)), "{late:?}");
     *stage.rows.slow.lock() = Duration::ZERO;
     sleep(Duration::from_secs(10)).await;

@@ -55,6 +55,7 @@ macro_rules! ask {
 // Below the macro, which it uses.
 mod control;
 mod deadlines;
+mod dormant;
 mod interleavings;
 mod receipts;
 
@@ -455,6 +456,7 @@ async fn a_session_whose_launch_was_cut_off_is_launched_again() {
     let (stage, id, mut view) = adopted(Some(AdoptError::NothingSaved), |record| {
         record.status = SessionStatus::Created;
         record.desktop = None;
+        record.deadlines.start_by = Some(record.created_at + chrono::Duration::seconds(60));
     })
     .await;
     view.wait_for(|view| view.record.status == SessionStatus::Running).await.unwrap();

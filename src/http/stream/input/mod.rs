@@ -26,7 +26,7 @@ use self::held::{Held, Release};
 use super::line::Line;
 use super::pages::Pages;
 use super::subject::Subject;
-use super::{Named, asked, not_let_in, over, slowly, turn_away};
+use super::{Named, asked, awake, not_let_in, over, slowly, turn_away};
 use crate::actors::session::{CedeControl, Connected, Join, Kind, TakeControl};
 use crate::domain::ids::SessionId;
 use crate::domain::session::SessionStatus;
@@ -124,6 +124,7 @@ async fn serve(socket: Socket, front: Data<Front>, visitor: Visitor, mut subject
 /// Waits for a session that is starting, or being brought back.
 async fn ready(front: &Front, visitor: &Visitor, session: SessionId) -> Result<(), Close> {
     let gone = || Close::new(CloseCode::NotFound, "the session has ended");
+    awake(front, visitor, session).await?;
     let view = front.world.views.session(visitor.organization, session);
     let mut view = view.ok_or_else(gone)?;
     let coming = [SessionStatus::Created, SessionStatus::Retry];

@@ -5,11 +5,14 @@
 //! is complete is copied at once to a folder of ours (`copying`), because its driver may remove it
 //! in the next moment, and waits there as an [`Arrival`] for the one who stores it. What was missed,
 //! because the server or the connection was away, is found in the session's own folder for downloads.
+//! `tending` bounds that folder, and takes up what the browser writes there without a report.
 //! `ledger` remembers which files have been stored or refused.
 
 mod copying;
 mod ledger;
+mod limits;
 mod settings;
+mod tending;
 #[cfg(test)]
 mod tests;
 pub(super) mod watching;
@@ -240,20 +243,13 @@ impl Shared {
         let pending = self.state.borrow().pending.len();
         let (files, bytes) = self.ledger.lock().totals();
         if files.saturating_add(pending) >= max_files {
-            return Some(format!(
-                "the session has {max_files} downloads (desktop.downloads.max_files)"
-            ));
+            return Some(limits::too_many(max_files));
         }
         if size > max_megabytes << 20 {
-            return Some(format!(
-                "the file has more than {max_megabytes} MB (desktop.downloads.max_megabytes)"
-            ));
+            return Some(limits::too_large(max_megabytes));
         }
         if bytes.saturating_add(size) > max_total_megabytes << 20 {
-            return Some(format!(
-                "the session's downloads have more than {max_total_megabytes} MB \
-                 (desktop.downloads.max_total_megabytes)"
-            ));
+            return Some(limits::too_much(max_total_megabytes));
         }
         None
     }
@@ -370,6 +366,11 @@ pub(super) fn any_left(directory: &Directory) -> bool {
     found.iter().any(|(_, key)| !ledger.knows(*key))
 }
 
+/// False for the name of a file that the browser still writes.
+fn is_complete(name: &str) -> bool {
+    !name.ends_with(".crdownload") && !name.starts_with('.')
+}
+
 /// The complete files of a folder: regular files, no links, none that the browser still writes.
 fn complete_in(folder: &Path) -> io::Result<Vec<(PathBuf, FileKey)>> {
     let mut found = Vec::new();
@@ -377,9 +378,8 @@ fn complete_in(folder: &Path) -> io::Result<Vec<(PathBuf, FileKey)>> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let is_complete = !name.ends_with(".crdownload") && !name.starts_with('.');
         let Ok(metadata) = entry.metadata() else { continue }; // It does not follow links.
-        if metadata.is_file() && is_complete && found.len() < MOST_FOUND {
+        if metadata.is_file() && is_complete(&name) && found.len() < MOST_FOUND {
             found.push((entry.path(), FileKey::of(&metadata)));
         }
     }

@@ -152,3 +152,41 @@ async fn a_file_that_nobody_stores_is_still_on_the_disk() {
     timeout(Duration::from_secs(5), finished).await.unwrap();
     assert!(any_left(&folder.directory));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_nobody_reports_are_taken_up_and_are_bounded_on_the_disk() {
+    let folder = Folder::new();
+    let there = || fs::read_dir(folder.directory.downloads()).unwrap().count();
+    let small = Settings { max_files: 5, ..Settings::default() };
+    // On a full disk nothing is stored, and the folder is bounded all the same.
+    for settings in [small, Settings { min_free_megabytes: u64::MAX, ..small }] {
+        let downloads = folder.downloads(settings);
+        let shared = downloads.0.clone().unwrap();
+        for round in 0..4 {
+            for number in 0..20 {
+                folder.put(&format!("printed {round} {number}.pdf"), "%PDF");
+            }
+            folder.put("half.pdf.crdownload", "%");
+            let taken = shared.tidy(Duration::ZERO).unwrap();
+            assert!(taken.len() <= 5 && there() == 6, "{taken:?}");
+            let taken = shared.tidy(Duration::from_secs(600)).unwrap();
+            assert!(taken.is_empty(), "they may be written still: {taken:?}");
+        }
+        let (names, refused) = collected(&downloads).await;
+        assert!(names.len() <= 5 && refused[0].contains("max_files"), "{names:?} {refused:?}");
+        assert!(refused.len() <= 26, "{refused:?}");
+    }
+
+    for known in fs::read_dir(folder.directory.downloads()).unwrap() {
+        fs::remove_file(known.unwrap().path()).unwrap();
+    }
+    let settings = Settings { max_total_megabytes: 1, ..Settings::default() };
+    let downloads = folder.downloads(settings);
+    for number in 0..10 {
+        folder.put(&format!("{number}.pdf"), &"x".repeat(300 << 10));
+    }
+    downloads.0.clone().unwrap().tidy(Duration::ZERO).unwrap();
+    assert_eq!(there(), 3);
+    let (_, refused) = collected(&downloads).await;
+    assert!(refused[0].contains("max_total_megabytes"), "{refused:?}");
+}

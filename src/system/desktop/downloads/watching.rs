@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Begun, Downloads, Shared};
+use super::tending::tend;
+use super::{Begun, Downloads, Shared, limits};
 use crate::domain::file_name::BLOCK_FOLDER;
 use crate::system::cdp::{CdpEvent, Connection};
 use crate::system::process::Process;
@@ -51,6 +52,7 @@ impl Watching {
                     () = over.cancelled() => {}
                     _exit = chromium.exited() => {}
                     () = watch(&shared, address, &path) => {}
+                    never = tend(&shared) => match never {},
                 }
                 // What was under way has ended with the browser.
                 shared.barriers.lock().take();
@@ -150,10 +152,7 @@ async fn on_event(shared: &Arc<Shared>, connection: &Connection, event: &CdpEven
                     && let Some(begun) = forget(shared, &guid)
                 {
                     let most = shared.settings.max_megabytes;
-                    let reason = format!(
-                        "the file has more than {most} MB (desktop.downloads.max_megabytes)"
-                    );
-                    shared.refuse(&begun.name, reason);
+                    shared.refuse(&begun.name, limits::too_large(most));
                     cancel(connection, &guid);
                 }
             }

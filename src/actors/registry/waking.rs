@@ -1,0 +1,99 @@
+//! The first use of a session whose browser was not started with it.
+
+use std::time::Duration;
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::{Registry, RegistryError};
+use crate::actors::ask::{Answering, Ask, Handle, Unanswered, WeakAddress, answered};
+use crate::actors::journal::About;
+use crate::actors::session::Launch;
+use crate::actors::views::Views;
+use crate::domain::ids::{OrganizationId, SessionId};
+use crate::domain::session::SessionStatus;
+
+/// How long the first use of a session waits for its browser.
+const STARTING: Duration = Duration::from_secs(45);
+
+/// Starts the browser of a session if it waits for its first use, and waits until it runs or has failed.
+///
+/// # Errors
+///
+/// Those of a session that is made: it takes its room of the machine now.
+pub async fn awake(
+    registry: &WeakAddress<Registry>,
+    views: &Views,
+    organization: OrganizationId,
+    session: SessionId,
+) -> Result<(), RegistryError> {
+    // The message that comes next reports a session that has ended.
+    let Some(mut view) = views.session(organization, session) else { return Ok(()) };
+    if !view.borrow().record.is_dormant() {
+        return Ok(());
+    }
+    registry.ask(Wake { organization, session }).await??;
+    let settled =
+        view.wait_for(|view| view.closing || view.record.status != SessionStatus::Created);
+    let _ = timeout(STARTING, settled).await; // Then it answers that it is still starting.
+    Ok(())
+}
+
+/// Has a session start its browser if that waits for its first use. Answered when it comes up.
+#[derive(Debug)]
+pub struct Wake {
+    /// The owner of the session.
+    pub organization: OrganizationId,
+    /// The session.
+    pub session: SessionId,
+}
+
+impl Ask for Wake {
+    type Answer = Result<(), RegistryError>;
+    const KIND: &'static str = "wake";
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    fn about(&self) -> About {
+        About {
+            organization: Some(self.organization),
+            session: Some(self.session),
+            ..About::default()
+        }
+    }
+}
+
+impl Handle<Wake> for Registry {
+    fn handle(
+        &mut self,
+        Wake { organization, session }: Wake,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<(), RegistryError>> {
+        let resides = self.sessions.get(&session);
+        let Some(resides) = resides.filter(|resides| resides.organization == organization) else {
+            return answered(Ok(()));
+        };
+        let address = resides.address.downgrade();
+        if let Err(refusal) = self.has_place() {
+            return answered(Err(refusal));
+        }
+        self.sessions_coming.insert(session);
+        let room = self.room();
+        let (answer, woken) = oneshot::channel();
+        let wakes = async move {
+            room.await?;
+            // A session that closes meanwhile answers the next message.
+            let _closing = address.ask(Launch).await?;
+            Ok::<(), RegistryError>(())
+        };
+        ctx.spawn(wakes.into_actor(self).map(move |woken, registry, _| {
+            registry.sessions_coming.remove(&session);
+            let _ = answer.send(woken); // An asker that left hears nothing.
+        }));
+        Box::pin(async move { woken.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}
