@@ -1,7 +1,9 @@
 //! Whatever a viewer sends: read in any pieces, judged in either role, and written again.
 #![no_main]
 
-use greenroom_fuzz::rfb::{ClientMessage, Dialect, Gate, ParseError, Parser, Policy, Role, Verdict};
+use greenroom_fuzz::rfb::{
+    ClientMessage, Dialect, Gate, ParseError, Parser, Policy, Role, Verdict,
+};
 use libfuzzer_sys::fuzz_target;
 
 const LONGEST_TEXT: u32 = 4096;
@@ -89,5 +91,9 @@ fuzz_target!(|data: (bool, [u8; 4], [bool; 8], &[u8])| {
         passed.extend(judged(&mut gate, message));
     }
     passed.extend(gate.set_role(Role::Watch));
-    assert_eq!(parse(dialect, &written(&passed), &[]), (passed, None), "the server reads otherwise");
+    assert_eq!(
+        parse(dialect, &written(&passed), &[]),
+        (passed, None),
+        "the server reads otherwise"
+    );
 });

@@ -14,3 +14,9 @@ pub mod yaml;
 
 #[path = "../../src/workflow/page/locator.rs"]
 pub mod locator;
+
+#[path = "../../src/system/clipboard/pieces.rs"]
+pub mod pieces;
+
+#[path = "../../src/system/proc.rs"]
+pub mod proc;

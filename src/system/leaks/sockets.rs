@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::fs;
 
+use crate::system::proc::listener;
+
 /// The TCP ports on which a process listens.
 pub(super) fn listened_to(pid: i32) -> Vec<u16> {
     let mut listening = HashMap::new();
@@ -20,17 +22,6 @@ pub(super) fn listened_to(pid: i32) -> Vec<u16> {
     ports.sort_unstable();
     ports.dedup();
     ports
-}
-
-/// The inode and the port of a row of `/proc/net/tcp`, if somebody listens there.
-fn listener(row: &str) -> Option<(u64, u16)> {
-    const LISTENS: &str = "0A";
-    let mut columns = row.split_ascii_whitespace();
-    let (_address, port) = columns.nth(1)?.rsplit_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let is_listening = columns.nth(1)? == LISTENS;
-    let inode = columns.nth(5)?.parse().ok()?;
-    is_listening.then_some((inode, port))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::process::{Resource, getrlimit};
 
 use super::{MIB, Settings};
+use crate::system::proc;
 
 /// Below this size, browsers do not use `/dev/shm`: they are told to use files.
 const USED_SHARED_MEMORY: u64 = 1024 * MIB;
@@ -100,19 +101,11 @@ fn space(path: &Path) -> Option<Space> {
 /// this process is in has a limit.
 fn available_memory() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok();
-    let machine = machine.as_deref().and_then(available_of);
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let own = super::subtree::own(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+    let machine = machine.as_deref().and_then(proc::available_memory);
+    let own = super::subtree::own();
     let groups = own.as_deref().map(|own| own.ancestors()).into_iter().flatten();
     let within = groups.take_while(|group| group.join("cgroup.controllers").exists());
     machine.into_iter().chain(within.filter_map(left_in)).min()
-}
-
-/// `MemAvailable` of `/proc/meminfo`, in bytes.
-pub(super) fn available_of(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
 }
 
 /// What the limit of a control group leaves. Files that are in memory for nobody can be let go.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Group, Settings};
 use crate::domain::ids::SessionId;
 use crate::system::leaks::GROUP;
+use crate::system::proc::control_group;
 
 /// What limits are made of, where the machine has them.
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
@@ -45,7 +46,7 @@ impl Subtree {
         }
         let base = match &settings.control_group {
             Some(given) => given.clone(),
-            None => limiting(own(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))?)?,
+            None => limiting(own()?)?,
         };
         Self::of(base, settings)
     }
@@ -57,7 +58,7 @@ impl Subtree {
         }
         let base = match &settings.control_group {
             Some(given) => given.clone(),
-            None => own(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))?,
+            None => own()?,
         };
         writable(&base)?;
         let there = controllers(&base, "cgroup.controllers");
@@ -128,22 +129,10 @@ fn no_controllers(group: &Path) -> Unlimited {
     Unlimited(format!("none of {} is delegated to {group}", CONTROLLERS.join(", ")))
 }
 
-/// The directory of the group in which this process is, from `/proc/self/mountinfo` and
-/// `/proc/self/cgroup`.
-pub(super) fn own(mounts: &str, groups: &str) -> Result<PathBuf, Unlimited> {
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
-    let mount = mounts.lines().find_map(|line| {
-        let (before, behind) = line.split_once(" - ")?;
-        let kind = behind.split(' ').next()?;
-        let mut fields = before.split(' ').skip(3);
-        (kind == "cgroup2").then_some((fields.next()?, fields.next()?))
-    });
-    let (Some(path), Some((root, mount))) = (path, mount) else {
-        return Err(Unlimited("the machine has no cgroup2 file system".to_owned()));
-    };
-    // In a container, the root of the mount may be any group.
-    let below = path.strip_prefix(root).unwrap_or(path).trim_start_matches('/');
-    Ok(Path::new(mount).join(below))
+/// The directory of the group in which this process is.
+pub(super) fn own() -> Result<PathBuf, Unlimited> {
+    control_group(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
+        .ok_or_else(|| Unlimited("the machine has no cgroup2 file system".to_owned()))
 }
 
 fn writable(group: &Path) -> Result<(), Unlimited> {

@@ -5,9 +5,9 @@ use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::subtree::own;
 use super::*;
 use crate::domain::ids::SessionId;
+use crate::system::proc;
 
 /// A tree that goes away with the test.
 struct Tree(PathBuf);
@@ -156,7 +156,8 @@ fn a_server_that_is_alone_in_its_group_moves_into_one_of_its_own_below() {
 fn the_servers_own_group_is_found_also_in_a_container() {
     let mounts = "24 30 0:22 / /sys rw - sysfs sysfs rw\n\
                   30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n";
-    let found = |mounts, groups| own(mounts, groups).map(|path| path.display().to_string());
+    let found =
+        |mounts, groups| proc::control_group(mounts, groups).map(|path| path.display().to_string());
     assert_eq!(
         found(mounts, "0::/system.slice/greenroom.service\n").unwrap(),
         "/sys/fs/cgroup/system.slice/greenroom.service"
@@ -164,7 +165,7 @@ fn the_servers_own_group_is_found_also_in_a_container() {
     let contained = "30 24 0:26 /docker/abc /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
     assert_eq!(found(contained, "0::/docker/abc/x\n").unwrap(), "/sys/fs/cgroup/x");
     assert_eq!(found(contained, "0::/\n").unwrap(), "/sys/fs/cgroup/");
-    assert!(found("", "0::/\n").is_err());
+    assert_eq!(found("", "0::/\n"), None);
     let hybrid = "4:memory:/a\n0::/b\n";
     assert_eq!(found(mounts, hybrid).unwrap(), "/sys/fs/cgroup/b");
 }
@@ -189,7 +190,7 @@ fn a_session_needs_what_it_takes_and_what_must_be_left() {
 #[test]
 fn the_memory_that_is_left_is_that_of_the_machine_or_of_a_group() {
     let text = "MemTotal:       24684092 kB\nMemAvailable:    2048 kB\n";
-    assert_eq!(room::available_of(text), Some(2 * MIB));
+    assert_eq!(proc::available_memory(text), Some(2 * MIB));
     let tree = Tree::new("memory\n", "");
     assert_eq!(room::left_in(&tree.0), None);
     tree.write("memory.max", "max\n");
@@ -230,15 +231,4 @@ async fn a_program_is_in_the_group_of_its_session_before_it_is_executed() {
     assert_eq!(fs::read_to_string(tree.0.join("elsewhere.log")).unwrap(), "");
     let known = crate::system::process::started(&logs.join(crate::system::process::STARTED));
     assert_eq!(known.iter().map(|it| it.pid.to_string()).collect::<Vec<_>>(), [pid]);
-}
-
-proptest::proptest! {
-    #[test]
-    fn any_text_of_the_kernel_is_read(
-        mounts in "[\\PC\n]{0,120}",
-        groups in "(0::)?[\\PC\n/.]{0,60}",
-    ) {
-        let _own = own(&mounts, &groups);
-        let _available = room::available_of(&mounts);
-    }
 }

@@ -9,6 +9,7 @@ use super::Process;
 use super::group;
 use super::identity::{self, is_alive, stat};
 use crate::domain::session::ProcessIdentity;
+use crate::system::proc;
 
 /// How deep a family is looked through: a browser's zygote has renderers, which have nobody.
 const DEPTH: usize = 4;
@@ -93,9 +94,5 @@ fn children(pid: i32) -> Vec<i32> {
 }
 
 fn role(pid: i32) -> String {
-    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    // A child of Chromium writes its arguments as one, with spaces between them.
-    let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
-    let named = |name| arguments.split(' ').find_map(|argument| argument.strip_prefix(name));
-    named("--utility-sub-type=").or_else(|| named("--type=")).unwrap_or_default().to_owned()
+    proc::role(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default())
 }

@@ -9,42 +9,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::{BESIDE, MARKER};
 use crate::domain::ids::SessionId;
 use crate::domain::session::ProcessIdentity;
+pub(super) use crate::system::proc::Stat;
+use crate::system::proc::{entry_below, is_wiped, variable};
 
 /// `USER_HZ`, in which `/proc` counts: the same on every architecture that Chromium runs on.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// What we need of `/proc/<pid>/stat`, see `proc_pid_stat(5)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stat {
-    /// Field 3.
-    pub(super) state: char,
-    /// Field 5.
-    pub(super) group: i32,
-    /// Field 22, in clock ticks since boot.
-    pub(super) start_time: u64,
-}
-
-impl Stat {
-    /// A zombie has ended.
-    pub(super) fn is_living(self) -> bool {
-        !matches!(self.state, 'Z' | 'X' | 'x')
-    }
-}
-
-/// The name of a program may hold spaces and parentheses, so fields count from the last one.
-pub(super) fn parse_stat(text: &str) -> Option<Stat> {
-    let (_number_and_name, rest) = text.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    let group = fields.nth(1)?.parse().ok()?;
-    let start_time = fields.nth(16)?.parse().ok()?;
-    Some(Stat { state, group, start_time })
-}
-
 pub(super) fn stat(pid: i32) -> Option<Stat> {
     // A program names itself, in any bytes.
     let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    parse_stat(&String::from_utf8_lossy(&text))
+    Stat::parse(&String::from_utf8_lossy(&text))
 }
 
 /// Every process that `/proc` lists, zombies among them.
@@ -80,7 +54,7 @@ pub fn is_alive(identity: &ProcessIdentity) -> bool {
 
 /// Whether that very process was stopped by a signal.
 pub(super) fn is_stopped(identity: &ProcessIdentity) -> bool {
-    is_alive(identity) && stat(identity.pid).is_some_and(|stat| matches!(stat.state, 'T' | 't'))
+    is_alive(identity) && stat(identity.pid).is_some_and(Stat::is_stopped)
 }
 
 /// Whether that very process lives and carries the marker of `session`.
@@ -92,37 +66,33 @@ pub fn is_ours(identity: &ProcessIdentity, session: SessionId) -> bool {
 /// wiped that (Chromium does, to make room for a title), as the directory `<session>` in the path of
 /// an argument.
 pub(super) fn is_marked(pid: i32, session: SessionId) -> bool {
-    is_marked_with(pid, &format!("{MARKER}={session}"), &format!("/{session}/"))
+    is_marked_with(pid, &session.to_string())
 }
 
-fn is_marked_with(pid: i32, variable: &str, folder: &str) -> bool {
+fn is_marked_with(pid: i32, session: &str) -> bool {
     let read = |what: &str| fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
     let environment = read("environ");
-    if environment.split(|byte| *byte == 0).any(|found| found == variable.as_bytes()) {
+    if variable(&environment, MARKER) == Some(session.as_bytes()) {
         return true;
     }
-    let is_wiped = !environment.is_empty() && environment.iter().all(|byte| *byte == 0);
-    is_wiped && String::from_utf8_lossy(&read("cmdline")).contains(folder)
+    is_wiped(&environment) && entry_below(&read("cmdline"), &format!("/{session}/")).is_some()
 }
 
 /// Whether a process works beside a desktop, see [`BESIDE`].
 pub(super) fn is_beside(pid: i32) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let named = format!("{BESIDE}=");
-    environment.split(|byte| *byte == 0).any(|found| found.starts_with(named.as_bytes()))
+    variable(&environment, BESIDE).is_some()
 }
 
 /// Those of `sessions` of which a process lives.
 pub fn living_among(sessions: &[SessionId]) -> Vec<SessionId> {
-    let signs =
-        |session: &SessionId| (*session, format!("{MARKER}={session}"), format!("/{session}/"));
-    let signs: Vec<_> = sessions.iter().map(signs).collect();
+    let names: Vec<_> = sessions.iter().map(|session| (*session, session.to_string())).collect();
     let living: Vec<i32> =
         all().into_iter().filter(|(_, stat)| stat.is_living()).map(|(pid, _)| pid).collect();
-    let found = signs.into_iter().filter(|(_, variable, folder)| {
-        living.iter().any(|pid| is_marked_with(*pid, variable, folder))
-    });
-    found.map(|(session, ..)| session).collect()
+    let found = names
+        .into_iter()
+        .filter(|(_, session)| living.iter().any(|pid| is_marked_with(*pid, session)));
+    found.map(|(session, _name)| session).collect()
 }
 
 /// A process that lives and carries the marker of some session.
@@ -140,21 +110,16 @@ pub struct Marked {
 /// is wiped, as the path of a session's directory below `sessions`.
 pub fn marked(sessions: &Path) -> Vec<Marked> {
     let Ok(boot) = boot_id() else { return Vec::new() };
-    let variable = format!("{MARKER}=");
     let folder = format!("{}/", sessions.display());
     let session_of = |pid: i32| -> Option<SessionId> {
         let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
-        let mut variables = environment.split(|byte| *byte == 0);
-        if let Some(value) = variables.find_map(|found| found.strip_prefix(variable.as_bytes())) {
+        if let Some(value) = variable(&environment, MARKER) {
             return std::str::from_utf8(value).ok()?.parse().ok();
         }
-        if environment.is_empty() || environment.iter().any(|byte| *byte != 0) {
+        if !is_wiped(&environment) {
             return None;
         }
-        let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let arguments = String::from_utf8_lossy(&arguments).into_owned();
-        let (_before, behind) = arguments.split_once(&folder)?;
-        behind.split(['/', '\0']).next()?.parse().ok()
+        entry_below(&fs::read(format!("/proc/{pid}/cmdline")).ok()?, &folder)?.parse().ok()
     };
     let living = all().into_iter().filter(|(_, stat)| stat.is_living());
     living

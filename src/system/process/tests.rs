@@ -1,6 +1,5 @@
 use std::time::Instant;
 
-use super::identity::{Stat, parse_stat};
 use super::*;
 
 fn session(number: u64) -> SessionId {
@@ -37,29 +36,6 @@ fn nothing_is_left_of(program: &Program) {
         .collect();
     assert_eq!(left, []);
     std::fs::remove_dir_all(program.log.parent().unwrap()).unwrap();
-}
-
-#[test]
-fn a_stat_is_read_behind_a_name_with_parentheses() {
-    let line = "812 (a) b (c)) S 1 700 812 0 -1 4194304 5 0 0 0 1 2 0 0 20 0 9 0 98765 1 2 3";
-    let expected = Stat { state: 'S', group: 700, start_time: 98_765 };
-    assert_eq!(parse_stat(line), Some(expected));
-    assert_eq!(parse_stat("812 (cut"), None);
-    assert_eq!(parse_stat("812 (cut) S 1"), None);
-}
-
-proptest::proptest! {
-    #[test]
-    fn any_stat_is_read_or_none(text in "\\PC{0,80}") {
-        let _stat = parse_stat(&text);
-    }
-
-    #[test]
-    fn no_name_of_a_program_hides_its_state(name in "[\\PC\n]{0,15}") {
-        let line = format!("812 ({name}) S 1 700 812 0 -1 4194304 5 0 0 0 1 2 0 0 20 0 9 0 98765 1");
-        let expected = Stat { state: 'S', group: 700, start_time: 98_765 };
-        proptest::prop_assert_eq!(parse_stat(&line), Some(expected));
-    }
 }
 
 #[tokio::test]

@@ -6,49 +6,20 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::system::proc::{self, Segment};
 use crate::system::process::{find, output};
-
-/// `SHM_DEST`: removed already, and gone when the X server lets go of it.
-const REMOVED: u32 = 0o1000;
 
 /// Where the kernel lists them.
 const TABLE: &str = "/proc/sysvipc/shm";
 
-/// A segment that was not removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::system) struct Segment {
-    /// For `ipcrm`.
-    pub(in crate::system) id: String,
-    /// Its size.
-    pub(in crate::system) bytes: u64,
-    /// The process that made it.
-    pub(in crate::system) creator: i32,
-    /// When it was made, or its owner was changed, as a Unix time.
-    pub(in crate::system) changed_at: i64,
-}
-
 /// Every segment of the machine that was not removed.
 pub(in crate::system) fn all() -> Vec<Segment> {
-    listed(&std::fs::read_to_string(TABLE).unwrap_or_default())
-}
-
-fn listed(table: &str) -> Vec<Segment> {
-    let rows = table.lines().skip(1);
-    rows.filter_map(|row| {
-        let columns: Vec<&str> = row.split_ascii_whitespace().collect();
-        let [_key, id, mode, bytes, creator, rest @ ..] = columns.as_slice() else { return None };
-        let mode = u32::from_str_radix(mode, 8).ok()?;
-        let changed_at = rest.get(8).and_then(|time| time.parse().ok()).unwrap_or_default();
-        let (id, creator) = ((*id).to_owned(), creator.parse().ok()?);
-        let segment = Segment { id, bytes: bytes.parse().ok()?, creator, changed_at };
-        (mode & REMOVED == 0).then_some(segment)
-    })
-    .collect()
+    proc::segments(&std::fs::read_to_string(TABLE).unwrap_or_default())
 }
 
 /// The identifiers of the segments that one of `creators` made.
 fn made_by(table: &str, creators: &[i32]) -> Vec<String> {
-    let segments = listed(table).into_iter();
+    let segments = proc::segments(table).into_iter();
     segments.filter(|one| creators.contains(&one.creator)).map(|one| one.id).collect()
 }
 
@@ -92,16 +63,5 @@ mod tests {
         assert_eq!(made_by(table, &[812]), ["32768"]);
         assert_eq!(made_by(table, &[1]), Vec::<String>::new());
         assert_eq!(made_by("", &[812]), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_segment_is_read_with_its_size_and_its_time() {
-        let table = "       key      shmid perms                  size  cpid  lpid nattch   uid   \
-            gid  cuid  cgid      atime      dtime      ctime                   rss                  \
-            swap\n         0         32   600               4196352   812   700      2     0     0     \
-            0     0 1793000001 1793000002 1793000003               4198400                     0\n";
-        let expected =
-            Segment { id: "32".into(), bytes: 4_196_352, creator: 812, changed_at: 1_793_000_003 };
-        assert_eq!(listed(table), [expected]);
     }
 }

@@ -28,6 +28,7 @@ use tokio::time::{Instant, timeout};
 use crate::system::cdp::{CdpError, Connection};
 use crate::system::desktop::Mended;
 use crate::system::desktop::pages::Pages;
+use crate::system::proc::Stat;
 use crate::system::process::{Member, Process};
 
 /// How long V8 may take to answer an interrupt.
@@ -252,13 +253,7 @@ impl Busy {
 fn main_thread_ticks(pid: i32) -> Option<u128> {
     // A program names itself, in any bytes.
     let text = fs::read(format!("/proc/{pid}/task/{pid}/stat")).ok()?;
-    let text = String::from_utf8_lossy(&text);
-    // The name, in parentheses, may have any character in it.
-    let (_name, rest) = text.rsplit_once(')')?;
-    // From the third field on, see `proc_pid_stat(5)`: utime is the 14th, stime the 15th.
-    let mut times = rest.split_ascii_whitespace().skip(11);
-    let (user, system): (u128, u128) = (times.next()?.parse().ok()?, times.next()?.parse().ok()?);
-    Some(user + system)
+    Some(Stat::parse(&String::from_utf8_lossy(&text))?.used)
 }
 
 #[cfg(test)]

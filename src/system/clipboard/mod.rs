@@ -7,6 +7,8 @@
 //! One thread for each follower, which waits in a read: somebody who has control is rare, and there is
 //! only one of them. Nobody else costs anything.
 
+mod pieces;
+
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
@@ -22,11 +24,9 @@ use x11rb::protocol::xproto::{
 };
 use x11rb::rust_connection::RustConnection;
 
+use self::pieces::Pieces;
 use super::desktop::Copies;
 use super::display::{Cookie, client, socket};
-
-/// The longest text that is read, in bytes; the most that any other part here takes.
-const LONGEST: usize = 1 << 20;
 
 /// Why a connection to a display is of no more use.
 type Broken = Box<dyn std::error::Error + Send + Sync>;
@@ -97,8 +97,8 @@ struct Reader {
     /// The names of the properties, in turns: what is left of an older text comes under another name.
     handed_over: [Atom; 2],
     owner: u32,
-    /// What has come of a text that comes in pieces.
-    pieces: Option<Vec<u8>>,
+    /// A text that comes in pieces.
+    pieces: Option<Pieces>,
 }
 
 impl Reader {
@@ -170,10 +170,10 @@ impl Reader {
                 let (kind, bytes) = self.property()?;
                 if kind == self.incremental {
                     // Each piece is asked for by deleting the last one (ICCCM, section 2.7.2).
-                    self.pieces = Some(Vec::new());
+                    self.pieces = Some(Pieces::default());
                     return Ok(None);
                 }
-                Ok(text(bytes))
+                Ok(Pieces::whole(bytes))
             }
             Event::PropertyNotify(change)
                 if change.atom == self.property_name() && change.state == Property::NEW_VALUE =>
@@ -181,12 +181,9 @@ impl Reader {
                 let Some(mut pieces) = self.pieces.take() else { return Ok(None) };
                 let (_kind, piece) = self.property()?;
                 if piece.is_empty() {
-                    return Ok(text(pieces));
+                    return Ok(pieces.end());
                 }
-                // One that is too long is taken to its end all the same, or its owner would wait.
-                if pieces.len() <= LONGEST {
-                    pieces.extend_from_slice(&piece);
-                }
+                pieces.add(&piece);
                 self.pieces = Some(pieces);
                 Ok(None)
             }
@@ -218,15 +215,4 @@ impl Reader {
         let ids = told.map(|told| told.ids).unwrap_or_default();
         Ok(ids.iter().any(|id| id.value.contains(&self.owner)))
     }
-}
-
-/// A text that can be passed on: neither empty nor too long.
-fn text(bytes: Vec<u8>) -> Option<String> {
-    if bytes.is_empty() || bytes.len() > LONGEST {
-        return None;
-    }
-    Some(
-        String::from_utf8(bytes)
-            .unwrap_or_else(|wrong| String::from_utf8_lossy(wrong.as_bytes()).into_owned()),
-    )
 }
