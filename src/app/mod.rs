@@ -218,6 +218,7 @@ fn listen(
         ledger,
         streaming: settings.http.streaming,
         policy: settings.http.policy(),
+        devtools: settings.isolation.devtools(),
         waiting: http::sessions::native::Waiting::default(),
         under_way: http::idempotency::UnderWay::default(),
         turns: http::debug_sessions::Turns::default(),

@@ -9,8 +9,8 @@
 
 use bytes::{Buf as _, Bytes};
 
-/// The longest message that is put aside.
-pub const LONGEST: usize = 64 << 20;
+/// The longest message that is put aside. Playwright sends files of up to 50 MB as Base64 in one.
+pub const LONGEST: usize = 100 << 20;
 
 /// The longest reason that fits into a close frame (RFC 6455, section 5.5).
 const LONGEST_REASON: usize = 123;
@@ -119,6 +119,11 @@ impl Frames {
         !in_frame && self.message != Some(false)
     }
 
+    /// The bytes of the message that is put aside and has not ended.
+    pub fn gathered(&self) -> usize {
+        self.payload.len()
+    }
+
     /// Returns the next part of `input`, which is taken from its front, or none when nothing is
     /// left. `wanted` decides about a message that begins now.
     ///
@@ -210,9 +215,18 @@ impl Frames {
         if self.payload.len().saturating_add(bytes.len()).saturating_add(to_come) > LONGEST {
             return Err(TooLong);
         }
-        let turn = usize::try_from(at % 4).unwrap_or(0);
-        let keys = mask.into_iter().cycle().skip(turn);
-        self.payload.extend(bytes.iter().zip(keys).map(|(byte, key)| byte ^ key));
+        let mut mask = mask;
+        mask.rotate_left(usize::try_from(at % 4).unwrap_or(0));
+        let begin = self.payload.len();
+        self.payload.extend_from_slice(bytes);
+        let added = self.payload.get_mut(begin..).unwrap_or_default();
+        let (words, rest) = added.as_chunks_mut::<4>();
+        for word in words {
+            *word = (u32::from_ne_bytes(*word) ^ u32::from_ne_bytes(mask)).to_ne_bytes();
+        }
+        for (byte, key) in rest.iter_mut().zip(mask) {
+            *byte ^= key;
+        }
         Ok(())
     }
 
@@ -245,19 +259,31 @@ fn put_length(frame: &mut Vec<u8>, length: usize, flag: u8) {
 
 /// Returns a text message as a server sends it: one frame, not masked.
 pub fn text_frame(text: &str) -> Vec<u8> {
-    let mut frame = vec![0x81];
-    put_length(&mut frame, text.len(), 0);
-    frame.extend_from_slice(text.as_bytes());
+    server_frame(1, text.as_bytes())
+}
+
+/// Returns a message as a server sends it: one frame, not masked.
+pub fn server_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(10 + payload.len());
+    frame.push(0x80 | opcode);
+    put_length(&mut frame, payload.len(), 0);
+    frame.extend_from_slice(payload);
     frame
 }
 
-/// Returns a message as a client sends it: one frame. Its mask is zero, which is enough for a
-/// connection that no cache can see.
+/// Returns what a client sends before a payload of this length: the head of one frame. Its mask is
+/// zero, which is enough for a connection that no cache can see.
+pub fn client_head(opcode: u8, length: usize) -> Vec<u8> {
+    let mut head = Vec::with_capacity(14);
+    head.push(0x80 | opcode);
+    put_length(&mut head, length, 0x80);
+    head.extend([0; 4]);
+    head
+}
+
+/// Returns a message as a client sends it: one frame.
 pub fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(14 + payload.len());
-    frame.push(0x80 | opcode);
-    put_length(&mut frame, payload.len(), 0x80);
-    frame.extend([0; 4]);
+    let mut frame = client_head(opcode, payload.len());
     frame.extend_from_slice(payload);
     frame
 }

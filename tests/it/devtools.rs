@@ -174,7 +174,7 @@ async fn what_acts_waits_for_the_person_and_what_reads_goes_on_without_a_gesture
 
     let mut person = Channel::of(client, &id, "tab").await;
     person.take_control().await;
-    for (id, method) in (2..).zip(["Input.insertText", "Fetch.enable", "Nobody.knows"]) {
+    for (id, method) in (2..).zip(["Input.insertText", "Fetch.enable", "Storage.clearCookies"]) {
         driver.send(&json!({ "id": id, "method": method })).await;
     }
     let meanwhile = driver.asks(&call(5)).await;
@@ -298,7 +298,7 @@ async fn a_command_too_long_to_be_judged_ends_the_connection_with_a_word() {
     let mut person = Channel::of(client, &id, "tab").await;
     person.take_control().await;
     let mut long = vec![0x81, 0xff];
-    long.extend((65_u64 << 20).to_be_bytes());
+    long.extend((101_u64 << 20).to_be_bytes());
     long.extend([0; 4]);
     long.extend(b"{\"");
     driver.write_all(&long).await.unwrap();
@@ -327,5 +327,114 @@ async fn discovery_names_the_version_and_an_address_that_opens_by_itself() {
         let address = found["webSocketDebuggerUrl"].as_str().unwrap();
         connect_async(address).await.unwrap_or_else(|cause| panic!("{query}: {cause}"));
     }
+    server.stop().await;
+}
+/// A frame that is not the last one of its message, or not the first.
+fn fragment(first: u8, text: &str) -> Vec<u8> {
+    let mut frame = frame(text);
+    frame[0] = first;
+    frame
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_reaches_past_the_page_is_refused_in_any_form_and_spared_by_its_setting() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let mut driver = Driver::connect(client, &id).await;
+    let spared = |answer: &Value, method: &str| {
+        let said = answer["error"]["message"].as_str().unwrap_or_default().to_owned();
+        assert!(said.contains(&format!("isolation.devtools_allow = [\"{method}\"]")), "{answer}");
+    };
+    let load = json!({ "id": 3, "method": "Extensions.loadUnpacked", "params": { "path": "/x" } });
+    spared(&driver.asks(&load).await, "Extensions.loadUnpacked");
+    let inner = json!({ "sessionId": "S", "message": load.to_string() });
+    let outer = json!({ "id": 4, "method": "Target.sendMessageToTarget", "params": inner });
+    let answer = driver.asks(&outer).await;
+    assert_eq!(answer["id"], 4);
+    spared(&answer, "Extensions.loadUnpacked");
+    let unlisted = driver.asks(&json!({ "id": 5, "method": "Nobody.knows" })).await;
+    assert_eq!(unlisted["error"]["code"], -32601);
+    spared(&unlisted, "Nobody.knows");
+    for url in ["file:///etc/passwd", "view-source:file:///etc/passwd", "chrome://settings"] {
+        let tab = json!({ "id": 6, "method": "Target.createTarget", "params": { "url": url } });
+        spared(&driver.asks(&tab).await, "Target.createTarget");
+    }
+    let binary = Message::binary(load.to_string().into_bytes());
+    driver.0.send(binary).await.unwrap();
+    spared(&driver.answer().await.expect("a pong"), "Extensions.loadUnpacked");
+    let twice = r#"{"id":7,"method":"Page.enable","meth\u006fd":"Extensions.loadUnpacked"}"#;
+    driver.0.send(Message::text(twice)).await.unwrap();
+    assert!(driver.answer().await.expect("a pong")["error"].is_object());
+
+    // In pieces, with a ping between them.
+    let mut pieces = raw(client, &id).await;
+    let stream = [
+        fragment(0x01, r#"{"id":8,"method":"Extensions."#),
+        vec![0x89, 0x80, 0, 0, 0, 0],
+        fragment(0x80, r#"loadUnpacked"}"#),
+    ];
+    pieces.write_all(&stream.concat()).await.unwrap();
+    let mut came = Vec::new();
+    let answered = async {
+        while !String::from_utf8_lossy(&came).contains("devtools_allow") {
+            came.push(pieces.read_u8().await.unwrap());
+        }
+    };
+    timeout(PATIENCE, answered).await.expect("it was not refused");
+    server.stop().await;
+
+    let allowed = r#"["Extensions.*", "Nobody.knows"]"#;
+    let server = Setup::fakes().set("isolation.devtools_allow", allowed).start().await;
+    let id = server.client.session_id().await;
+    let mut driver = Driver::connect(&server.client, &id).await;
+    assert!(driver.asks(&load).await["result"].is_object());
+    assert!(driver.asks(&json!({ "id": 5, "method": "Nobody.knows" })).await["result"].is_object());
+    assert!(driver.asks(&json!({ "id": 6, "method": "Tracing.start" })).await["error"].is_object());
+    server.stop().await;
+
+    let server = Setup::fakes().set("isolation.devtools_rules", "false").start().await;
+    let id = server.client.session_id().await;
+    let mut driver = Driver::connect(&server.client, &id).await;
+    assert!(
+        driver.asks(&json!({ "id": 6, "method": "Tracing.start" })).await["result"].is_object()
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unfinished_commands_of_all_drivers_together_take_no_more_than_their_bound() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let before = memory(&server);
+    let length = 99_usize << 20;
+    let mut head = vec![0x81, 0xff];
+    head.extend(u64::try_from(length).unwrap().to_be_bytes());
+    head.extend([0; 4]);
+    let piece = vec![b' '; 1 << 20];
+    let mut drivers = Vec::new();
+    let mut taken = 0_usize;
+    for _ in 0..4 {
+        let mut driver = raw(client, &id).await;
+        driver.write_all(&head).await.unwrap();
+        for _ in 0..90 {
+            // A second without a byte taken: nobody reads.
+            if timeout(Duration::from_secs(1), driver.write_all(&piece)).await.is_err() {
+                break;
+            }
+            taken += piece.len();
+        }
+        drivers.push(driver);
+    }
+    let most = (256 << 20) + (4 << 20) + (32 << 20); // And what sockets hold.
+    assert!(taken < most, "{} MiB were taken", taken >> 20);
+    let grown = memory(&server).saturating_sub(before);
+    assert!(grown < 512 << 20, "{} MiB more", grown >> 20);
+    // Small commands need no share.
+    let mut small = Driver::connect(client, &id).await;
+    let version = small.asks(&json!({ "id": 1, "method": "Browser.getVersion" })).await;
+    assert_eq!(version["result"]["product"], "Stand-in/0");
+    drop(drivers);
     server.stop().await;
 }

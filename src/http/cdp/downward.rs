@@ -1,9 +1,13 @@
 //! What a driver is sent: what its browser sends, and between two of its messages our own.
 //!
+//! The news of a finished download waits for its copy, see [`handover`](super::handover). Only while a
+//! driver has a folder for that, the browser's short messages are read.
+//!
 //! A driver's time may be over while the browser goes on. Then the message that is under way is
 //! finished and the WebSocket closed with a code and a word, so that the driver knows why.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::{Bytes, BytesMut};
@@ -14,7 +18,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::domain::websocket::{Frames, Part, Wanted, close_frame};
+use super::handover::{Handover, SHORT};
+use crate::domain::websocket::{Frames, Message, Part, Wanted, close_frame, server_frame};
 use crate::http::bridge::Close;
 
 /// How much is read from the browser at once.
@@ -25,6 +30,9 @@ const SMALL: usize = 4 * 1024;
 
 /// How long a message of the browser's that is under way may take, once the driver's time is over.
 const FINISHING: Duration = Duration::from_secs(1);
+
+/// How many messages that were held back wait for their turn.
+const MOST_RELEASED: usize = 16;
 
 /// A driver that was sent nothing for so long is sent a ping: proxies end connections on which
 /// nothing passes, and while a person has control, drivers wait. Chromium ignores the pong (RFC 6455,
@@ -38,6 +46,8 @@ pub(super) struct Downward {
     pub early: Bytes,
     /// What it sends.
     pub from_browser: OwnedReadHalf,
+    /// Hands finished downloads over, for a driver of this machine.
+    pub handover: Option<Arc<Handover>>,
     /// The answers to commands that it never saw.
     pub answers: mpsc::Receiver<Bytes>,
     /// Says when the driver's time is over, and why.
@@ -70,6 +80,9 @@ struct State {
     chunk: Bytes,
     /// What is read into. What was read is split off, and the rest of the block used again.
     block: BytesMut,
+    /// Messages that were held back, and may go.
+    released: mpsc::Receiver<Bytes>,
+    release: mpsc::Sender<Bytes>,
 }
 
 /// What comes next.
@@ -84,7 +97,10 @@ enum Event {
 impl Downward {
     /// All that the driver is sent.
     pub fn stream(self) -> impl Stream<Item = io::Result<Bytes>> {
+        let (release, released) = mpsc::channel(MOST_RELEASED);
         let state = State {
+            released,
+            release,
             downward: self,
             frames: Frames::default(),
             phase: Phase::Open,
@@ -101,11 +117,17 @@ impl Downward {
 impl State {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         loop {
-            // No message is wanted, so that none is put aside and none is too long. The incomplete
-            // header of a frame waits for its rest: nothing may come in between.
-            if let Ok(Some(Part::Pass(bytes))) = self.frames.next(&mut self.chunk, Wanted::Nothing)
-            {
-                return Some(Ok(bytes));
+            // No long message is wanted, so that none is too long. The incomplete header of a frame
+            // waits for its rest: nothing may come in between.
+            let reads = self.downward.handover.as_ref().is_some_and(|it| it.is_wanted());
+            let wanted = if reads { Wanted::UpTo(SHORT) } else { Wanted::Nothing };
+            match self.frames.next(&mut self.chunk, wanted) {
+                Ok(Some(Part::Pass(bytes))) => return Some(Ok(bytes)),
+                Ok(Some(Part::Message(message))) => match self.hold_back(message) {
+                    Some(frame) => return Some(Ok(frame)),
+                    None => continue,
+                },
+                Ok(None) | Err(_) => {}
             }
             match &self.phase {
                 Phase::Finishing { close, .. } if self.frames.is_between() => {
@@ -140,6 +162,22 @@ impl State {
         }
     }
 
+    /// Returns a message of the browser's as a frame, unless it waits for the copy of a download.
+    fn hold_back(&self, message: Message) -> Option<Bytes> {
+        let Message { opcode, payload } = message;
+        let handover = self.downward.handover.as_ref();
+        let finished = handover.and_then(|it| Some((Arc::clone(it), it.finished(&payload)?)));
+        let Some((handover, file)) = finished else {
+            return Some(server_frame(opcode, &payload).into());
+        };
+        let release = self.release.clone();
+        tokio::spawn(async move {
+            let payload = handover.hand_over(file, payload).await;
+            let _ = release.send(server_frame(opcode, &payload).into()).await; // The driver may have left.
+        });
+        None
+    }
+
     async fn event(&mut self) -> Event {
         let until = match &self.phase {
             Phase::Finishing { until, .. } => Some(*until),
@@ -163,6 +201,7 @@ impl State {
             Some(close) = over.recv(), if until.is_none() => Event::Over(close),
             () = too_late => Event::TooLate,
             Some(answer) = answers.recv(), if self.frames.is_between() => Event::Answer(answer),
+            Some(frame) = self.released.recv(), if self.frames.is_between() => Event::Answer(frame),
             read = from_browser.read_buf(&mut self.block) => {
                 Event::Browser(read.map(|_length| self.block.split().freeze()))
             }

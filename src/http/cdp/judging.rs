@@ -3,44 +3,9 @@
 //! `commands.txt` lists what passes. A command that is not listed acts, so that one which a later
 //! Chromium brings is held back until somebody has looked at it. What cannot be read acts as well.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
-use std::fmt;
-use std::sync::LazyLock;
-
-use serde::de::{Error as _, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
-
+use super::commands::{Class, entry};
+use super::message::{CARRIER, Call, Command, DEEPEST, Object};
 use crate::domain::session::Size;
-
-/// How deep commands within commands are read (`Target.sendMessageToTarget`).
-const DEEPEST: usize = 4;
-
-/// The longest `sessionId` that an answer repeats. Chromium's have 32 characters.
-const LONGEST_SESSION: usize = 128;
-
-/// The treatment of a command, as `commands.txt` names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Class {
-    Reads,
-    Evaluates,
-    Depends,
-    Detaches,
-    Acts,
-}
-
-/// Every command that is listed.
-static COMMANDS: LazyLock<HashMap<&str, Class>> = LazyLock::new(|| {
-    let lines = include_str!("commands.txt").lines().filter(|line| !line.starts_with('#'));
-    let entries = lines.filter_map(|line| {
-        let (name, class) = line.split_once(' ')?;
-        Some((name, Class::deserialize(Value::from(class)).ok()?))
-    });
-    entries.collect()
-});
 
 /// What becomes of a command while a person has control.
 #[derive(Debug)]
@@ -53,94 +18,6 @@ pub(super) enum Judgement {
     Acts(Call),
     /// It asks for the end of the browser, which means the end of this connection.
     Detaches(Call),
-}
-
-/// What an answer to a command needs of it.
-#[derive(Debug, Default)]
-pub(super) struct Call {
-    id: Option<i64>,
-    session: Option<String>,
-}
-
-impl Call {
-    /// The answer of a command that was done.
-    pub fn done(self) -> Value {
-        self.answer("result", json!({}))
-    }
-
-    /// The answer of a command that was refused.
-    pub fn refused(self, message: &str) -> Value {
-        self.answer("error", json!({ "code": -32000, "message": message }))
-    }
-
-    fn answer(self, key: &str, value: Value) -> Value {
-        let mut answer = json!({ "id": self.id, key: value });
-        if let (Some(session), Some(answer)) = (self.session, answer.as_object_mut()) {
-            answer.insert("sessionId".to_owned(), session.into());
-        }
-        answer
-    }
-}
-
-/// A JSON object whose values are not read yet, in its order. One that has a key twice is refused:
-/// which of the two Chromium takes is not to be relied on.
-#[derive(Debug)]
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'a> Object<'a> {
-    fn get(&self, key: &str) -> Option<&'a RawValue> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
-    }
-
-    fn read<T: Deserialize<'a>>(&self, key: &str) -> Option<T> {
-        serde_json::from_str(self.get(key)?.get()).ok()
-    }
-
-    /// The object's text with one value replaced, or left out.
-    fn with(&self, key: &str, value: Option<&str>) -> String {
-        let mut text = "{".to_owned();
-        for (name, old) in &self.0 {
-            let new = if name == key { value } else { Some(old.get()) };
-            let Some(new) = new else { continue };
-            if text.len() > 1 {
-                text.push(',');
-            }
-            text.push_str(&Value::from(name.as_ref()).to_string());
-            text.push(':');
-            text.push_str(new);
-        }
-        text.push('}');
-        text
-    }
-}
-
-/// A key of an object, borrowed where it has no escapes.
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Object<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Object<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let (mut entries, mut seen) = (Vec::new(), HashSet::new());
-                while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                    if !seen.insert(key.clone()) {
-                        return Err(A::Error::custom("a key is there twice"));
-                    }
-                    entries.push((key, value));
-                }
-                Ok(Object(entries))
-            }
-        }
-        deserializer.deserialize_map(Entries)
-    }
 }
 
 /// Judges a message of a driver of a session with a window of this size.
@@ -157,48 +34,36 @@ pub(super) fn detaches(message: &[u8]) -> Option<Call> {
 }
 
 fn judge_nested(message: &[u8], window: Size, depth: usize) -> Judgement {
-    let Ok(command) = serde_json::from_slice::<Object<'_>>(message) else {
-        return Judgement::Acts(Call::default());
+    let command = match Command::read(message) {
+        Ok(command) => command,
+        Err(call) => return Judgement::Acts(call),
     };
-    let session = command.read::<String>("sessionId");
-    let session = session.filter(|session| session.len() <= LONGEST_SESSION);
-    let call = Call { id: command.read("id"), session };
-    let Some(method) = command.read::<Cow<'_, str>>("method") else {
-        return Judgement::Acts(call);
-    };
-    let params = match command.get("params") {
-        Some(params) => serde_json::from_str::<Object<'_>>(params.get()).ok(),
-        None => Some(Object(Vec::new())),
-    };
-    let class = COMMANDS.get(method.as_ref()).copied().unwrap_or(Class::Acts);
-    match (class, params) {
+    let class = entry(&command.method).map_or(Class::Acts, |entry| entry.class);
+    match (class, command.params()) {
         (Class::Reads, _) => Judgement::Passes,
-        (Class::Detaches, _) => Judgement::Detaches(call),
+        (Class::Detaches, _) => Judgement::Detaches(command.call),
         (Class::Evaluates, Some(params)) => match params.get("userGesture") {
             Some(_gesture) => {
-                let params = params.with("userGesture", None);
-                Judgement::PassesAs(command.with("params", Some(&params)).into_bytes())
+                Judgement::PassesAs(command.with_params(&params.with("userGesture", None)))
             }
             None => Judgement::Passes,
         },
-        (Class::Depends, Some(params)) if method == "Target.sendMessageToTarget" => {
+        (Class::Depends, Some(params)) if command.method == CARRIER => {
             let nested = params.read::<String>("message").filter(|_message| depth < DEEPEST);
             let nested = nested.map(|nested| judge_nested(nested.as_bytes(), window, depth + 1));
             match nested {
                 Some(Judgement::Passes) => Judgement::Passes,
                 Some(Judgement::PassesAs(nested)) => {
-                    let nested = Value::from(String::from_utf8_lossy(&nested)).to_string();
-                    let params = params.with("message", Some(&nested));
-                    Judgement::PassesAs(command.with("params", Some(&params)).into_bytes())
+                    Judgement::PassesAs(command.carrying(&params, &nested))
                 }
-                Some(Judgement::Detaches(_)) => Judgement::Detaches(call),
-                Some(Judgement::Acts(_)) | None => Judgement::Acts(call),
+                Some(Judgement::Detaches(_)) => Judgement::Detaches(command.call),
+                Some(Judgement::Acts(_)) | None => Judgement::Acts(command.call),
             }
         }
-        (Class::Depends, Some(params)) if leaves_alone(&method, &params, window) => {
+        (Class::Depends, Some(params)) if leaves_alone(&command.method, &params, window) => {
             Judgement::Passes
         }
-        (Class::Evaluates | Class::Depends | Class::Acts, _) => Judgement::Acts(call),
+        (Class::Evaluates | Class::Depends | Class::Acts, _) => Judgement::Acts(command.call),
     }
 }
 
@@ -216,9 +81,9 @@ fn leaves_alone(method: &str, params: &Object<'_>, window: Size) -> bool {
         "Emulation.setDeviceMetricsOverride" => {
             let side = |key| params.read::<f64>(key);
             let (width, height) = (f64::from(window.width()), f64::from(window.height()));
-            let plain = params.0.iter().all(|(key, _)| {
-                ["width", "height", "deviceScaleFactor", "mobile"].contains(&key.as_ref())
-            });
+            let plain = params
+                .keys()
+                .all(|key| ["width", "height", "deviceScaleFactor", "mobile"].contains(&key));
             let scale = side("deviceScaleFactor").is_some_and(|it| it == 0.0 || it == 1.0);
             plain
                 && scale
@@ -239,6 +104,9 @@ fn leaves_alone(method: &str, params: &Object<'_>, window: Size) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::commands::all;
     use super::*;
 
     fn window() -> Size {
@@ -260,19 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn every_command_of_chromium_is_listed_once_with_a_class_and_in_order() {
-        let lines = include_str!("commands.txt").lines().filter(|line| !line.starts_with('#'));
-        let names: Vec<_> = lines.map(|line| line.split_once(' ').unwrap().0).collect();
-        assert!(names.is_sorted_by(|a, b| a < b), "sorted, so that none is there twice");
-        assert_eq!(names.len(), COMMANDS.len(), "a line has a class that does not exist");
-        assert!(names.len() > 670, "Chromium 156 has 674");
-        for (name, class) in &*COMMANDS {
-            let judged = match (class, fate(&command(name, &json!({}))).as_str()) {
+    fn each_command_is_treated_as_the_table_says() {
+        for (name, entry) in all() {
+            let judged = match (entry.class, fate(&command(name, &json!({}))).as_str()) {
                 (Class::Reads | Class::Evaluates, "passes") | (Class::Acts, "acts") => true,
                 (Class::Detaches, judged) => judged == "detaches",
                 // Without parameters, all of these act but the one that sets nothing.
                 (Class::Depends, judged) => {
-                    (judged == "passes") == (*name == "Emulation.setEmulatedMedia")
+                    (judged == "passes") == (name == "Emulation.setEmulatedMedia")
                 }
                 _ => false,
             };
@@ -381,20 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_names_the_call_and_its_session_and_repeats_nothing_long() {
-        let call = |session: &str| {
-            let message =
-                json!({ "id": 7, "method": "Input.insertText", "sessionId": session }).to_string();
-            match judge(message.as_bytes(), window()) {
-                Judgement::Acts(call) => call.refused("no"),
-                other @ (Judgement::Passes | Judgement::PassesAs(_) | Judgement::Detaches(_)) => {
-                    panic!("{other:?}")
-                }
-            }
-        };
-        let error = json!({ "code": -32000, "message": "no" });
-        assert_eq!(call("S"), json!({ "id": 7, "error": error, "sessionId": "S" }));
-        assert_eq!(call(&"S".repeat(1000)), json!({ "id": 7, "error": error }));
+    fn the_end_of_the_browser_is_recognized_and_answered() {
         let close = br#"{"id":8,"method":"Browser.close","sessionId":"S"}"#;
         let done = json!({ "id": 8, "result": {}, "sessionId": "S" });
         assert_eq!(detaches(close).map(Call::done), Some(done));

@@ -1,5 +1,7 @@
 //! A driver's commands on their way to the browser.
 //!
+//! At all times, commands that reach past the page are refused or rewritten, see [`host`](super::host).
+//!
 //! While a person has control, commands that act on the browser are held back until the person
 //! hands back, in their order, or refused, see [`judging`](super::judging); what reads and what
 //! attaches goes on. A driver that clicks by a script of its own is not seen here: scripts are how
@@ -12,7 +14,9 @@
 //!
 //! At most [`MOST_HELD`] bytes are held back; further commands are refused. One message is at most
 //! [`websocket::LONGEST`](crate::domain::websocket::LONGEST) long while it is judged; a longer one ends
-//! the connection. [`MOST_ANSWERS`] refusals wait for a driver; one that does not take them is not read.
+//! the connection. What all drivers' unfinished messages take together has a bound, see
+//! [`room`](super::room). [`MOST_ANSWERS`] refusals wait for a driver; one that does not take them is
+//! not read.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,11 +26,17 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 
-use super::judging::{Call, Judgement, detaches, judge};
+use super::host::{Judge, Verdict, outside};
+use super::judging::{Judgement, detaches, judge};
+use super::message::Call;
+use super::room::{NoRoom, PATIENCE, Share};
 use crate::actors::views::SessionView;
 use crate::domain::control::OnTakeover;
-use crate::domain::websocket::{Frames, Message, Part, Wanted, client_frame, text_frame};
+use crate::domain::websocket::{
+    Frames, Message, Part, Wanted, client_frame, client_head, text_frame,
+};
 use crate::http::bridge::{Close, CloseCode};
 
 /// How many bytes of commands are held back.
@@ -35,7 +45,7 @@ const MOST_HELD: usize = 16 << 20;
 /// How many answers to commands that the browser never saw wait for the driver.
 pub(super) const MOST_ANSWERS: usize = 64;
 
-/// The longest message that is read while nobody has control, to see whether it is `Browser.close`.
+/// The longest message that is read while nothing is judged, to see whether it is `Browser.close`.
 const SHORT: u64 = 4096;
 
 /// How many bytes for the browser are gathered before they are written.
@@ -44,6 +54,8 @@ const CHUNK: usize = 64 << 10;
 const REFUSED: &str = "a person has control of this session; ask again when it is handed back";
 const FULL: &str = "a person has control of this session, and 16 MiB of commands are held back \
                     already; ask again when it is handed back";
+const NO_ROOM: &str = "other drivers' unfinished commands take all memory that there is for them";
+const STALLED: &str = "a command of more than 1 MiB has begun, and does not go on";
 
 /// The end of a driver's connection.
 #[derive(Debug)]
@@ -63,6 +75,9 @@ impl From<io::Error> for Ended {
 /// Passes a driver's bytes on to the browser, but for what a person's control holds back.
 pub(super) struct Upward {
     to_browser: OwnedWriteHalf,
+    /// None if every command passes while nobody has control.
+    host: Option<Judge>,
+    share: Share,
     rule: OnTakeover,
     view: watch::Receiver<SessionView>,
     /// Frames for the driver.
@@ -77,12 +92,14 @@ pub(super) struct Upward {
 impl Upward {
     pub fn new(
         to_browser: OwnedWriteHalf,
+        host: Option<Judge>,
+        share: Share,
         rule: OnTakeover,
         view: watch::Receiver<SessionView>,
         answers: mpsc::Sender<Bytes>,
     ) -> Self {
         let (frames, out, held) = (Frames::default(), Vec::new(), VecDeque::new());
-        Self { to_browser, rule, view, answers, frames, out, held, held_bytes: 0 }
+        Self { to_browser, host, share, rule, view, answers, frames, out, held, held_bytes: 0 }
     }
 
     fn is_taken_over(&self) -> bool {
@@ -91,8 +108,12 @@ impl Upward {
 
     /// Takes a driver's bytes. Fails when the connection cannot go on.
     pub async fn take(&mut self, mut bytes: Bytes) -> Result<(), Ended> {
+        let gathered = self.frames.gathered().saturating_add(bytes.len());
+        let grown = self.share.grow(gathered).await;
+        grown.map_err(|NoRoom| Ended::By(Close::new(CloseCode::TryAgainLater, NO_ROOM)))?;
         loop {
-            let judged = self.is_taken_over() || !self.held.is_empty();
+            let taken_over = self.is_taken_over() || !self.held.is_empty();
+            let judged = self.host.is_some() || taken_over;
             let wanted = if judged { Wanted::All } else { Wanted::UpTo(SHORT) };
             let part = self.frames.next(&mut bytes, wanted).map_err(|too_long| {
                 Ended::By(Close::new(CloseCode::TooBig, too_long.to_string()))
@@ -103,34 +124,50 @@ impl Upward {
                     self.flush().await?;
                     self.to_browser.write_all(&bytes).await?;
                 }
-                Some(Part::Message(message)) => self.message(&message).await?,
+                Some(Part::Message(message)) => self.message(message).await?,
             }
         }
+        self.share.shrink(self.frames.gathered());
         self.let_go().await?;
         self.flush().await
     }
 
-    async fn message(&mut self, message: &Message) -> Result<(), Ended> {
+    async fn message(&mut self, message: Message) -> Result<(), Ended> {
         // What is held back goes first, so that commands keep their order.
         self.let_go().await?;
-        let payload = message.payload.as_slice();
+        let Message { opcode, mut payload } = message;
+        if let Some(host) = &self.host {
+            match host.judge(&payload) {
+                Verdict::Passes => {}
+                Verdict::PassesAs(rewritten) => payload = rewritten,
+                Verdict::Files(call, files) => {
+                    if !host.admits(&files).await {
+                        return self.answer(&outside(call)).await;
+                    }
+                }
+                Verdict::Refused(answer) => return self.answer(&answer).await,
+                Verdict::Detaches(call) => return self.detach(call).await,
+            }
+        }
         if !self.is_taken_over() {
-            return match detaches(payload) {
+            // With rules, the end of the browser has been found by them.
+            let ends = if self.host.is_some() { None } else { detaches(&payload) };
+            return match ends {
                 Some(call) => self.detach(call).await,
-                None => self.pass(message.opcode, payload).await,
+                None => self.pass(opcode, &payload).await,
             };
         }
         let window = self.view.borrow().record.spec.size;
-        match judge(payload, window) {
-            Judgement::Passes => self.pass(message.opcode, payload).await,
-            Judgement::PassesAs(payload) => self.pass(message.opcode, &payload).await,
+        match judge(&payload, window) {
+            Judgement::Passes => self.pass(opcode, &payload).await,
+            Judgement::PassesAs(payload) => self.pass(opcode, &payload).await,
             Judgement::Detaches(call) => self.detach(call).await,
             Judgement::Acts(call) => match self.rule {
                 OnTakeover::Hold if self.held_bytes.saturating_add(payload.len()) > MOST_HELD => {
                     self.answer(&call.refused(FULL)).await
                 }
                 OnTakeover::Hold => {
-                    let frame = client_frame(message.opcode, payload);
+                    let frame = client_frame(opcode, &payload);
                     self.held_bytes += frame.len();
                     self.held.push_back(frame);
                     Ok(())
@@ -141,7 +178,14 @@ impl Upward {
     }
 
     async fn pass(&mut self, opcode: u8, payload: &[u8]) -> Result<(), Ended> {
-        self.out.extend(client_frame(opcode, payload));
+        self.out.extend(client_head(opcode, payload.len()));
+        if payload.len() >= CHUNK {
+            // A long one is not copied once more.
+            self.flush().await?;
+            self.to_browser.write_all(payload).await?;
+            return Ok(());
+        }
+        self.out.extend_from_slice(payload);
         if self.out.len() < CHUNK { Ok(()) } else { self.flush().await }
     }
 
@@ -185,6 +229,19 @@ impl Upward {
             if !waits || !back.await {
                 std::future::pending::<()>().await;
             }
+        }
+    }
+
+    /// Resolves when a long command that has begun does not go on, while other drivers may wait for
+    /// its memory.
+    pub fn stalled(&self) -> impl Future<Output = Ended> + use<> {
+        let counts = self.share.is_counted();
+        async move {
+            if !counts {
+                std::future::pending::<()>().await;
+            }
+            sleep(PATIENCE).await;
+            Ended::By(Close::new(CloseCode::TryAgainLater, STALLED))
         }
     }
 

@@ -12,6 +12,7 @@ mod films;
 mod isolation;
 mod leases;
 mod pages;
+mod rules;
 mod runs;
 mod sdk;
 mod streams;

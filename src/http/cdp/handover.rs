@@ -1,0 +1,201 @@
+//! Finished downloads for drivers of this machine.
+//!
+//! Chromium writes into the session's folder. A driver of this machine expects its files in the
+//! folder that it named: `downloadProgress` with `completed` is held back until the copy is there,
+//! see [`handover`](crate::system::handover). A copy that cannot be made is in the log, and the event
+//! passes as it came.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::message::Object;
+use crate::system::handover::{Folder, user_of};
+
+/// The longest message of the browser's that is read.
+pub(super) const SHORT: u64 = 8 << 10;
+
+/// How long the news of a finished download waits for its copy.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many copied files are remembered.
+const MOST_KNOWN: usize = 64;
+
+/// The event that waits.
+const EVENT: &str = "Browser.downloadProgress";
+
+/// The folder of one driver.
+#[derive(Debug)]
+pub(super) struct Handover {
+    /// The driver's address, and the port of ours that it is connected to.
+    client: (SocketAddr, u16),
+    /// Where Chromium puts the files.
+    source: PathBuf,
+    /// The directories below which a driver may have its folder.
+    roots: Vec<PathBuf>,
+    /// What the driver asked for last.
+    folder: Mutex<Option<PathBuf>>,
+    /// The files that were copied last: several sessions of a driver have the same news. One is copied
+    /// at a time.
+    copied: tokio::sync::Mutex<VecDeque<PathBuf>>,
+}
+
+#[derive(Deserialize)]
+struct Progress {
+    state: String,
+    #[serde(rename = "filePath")]
+    file: Option<PathBuf>,
+}
+
+impl Handover {
+    /// For the driver at `client`, whose downloads Chromium puts into `source`.
+    pub fn new(client: (SocketAddr, u16), source: PathBuf, roots: Vec<PathBuf>) -> Arc<Self> {
+        let (folder, copied) = (Mutex::default(), tokio::sync::Mutex::default());
+        Arc::new(Self { client, source, roots, folder, copied })
+    }
+
+    /// Notes the folder that the driver asks for.
+    pub fn note(&self, folder: PathBuf) {
+        *self.folder.lock() = Some(folder);
+    }
+
+    /// Returns true if the driver has asked for a folder.
+    pub fn is_wanted(&self) -> bool {
+        self.folder.lock().is_some()
+    }
+
+    /// Returns the file of a download that a message reports as finished, in the session's folder.
+    pub fn finished(&self, message: &[u8]) -> Option<PathBuf> {
+        let text = std::str::from_utf8(message).ok()?;
+        if !text.contains(EVENT) || !text.contains("\"completed\"") {
+            return None;
+        }
+        let event = serde_json::from_str::<Object<'_>>(text).ok()?;
+        if event.read::<String>("method")? != EVENT {
+            return None;
+        }
+        let Progress { state, file } = event.read("params")?;
+        let file = file.filter(|file| file.parent() == Some(self.source.as_path()))?;
+        (state == "completed").then_some(file)
+    }
+
+    /// Copies a finished file, and returns the message as the driver is to have it: with the path of
+    /// the copy, or as it came if there is none.
+    pub async fn hand_over(self: Arc<Self>, file: PathBuf, message: Vec<u8>) -> Vec<u8> {
+        let copying = async {
+            let mut known = self.copied.lock().await;
+            let folder = self.folder.lock().clone()?;
+            if known.contains(&file) {
+                return Some(folder.join(file.file_name()?));
+            }
+            let copied = tokio::task::spawn_blocking({
+                let (this, file, folder) = (Arc::clone(&self), file.clone(), folder.clone());
+                move || this.copy(&file, &folder)
+            });
+            match copied.await.ok()? {
+                Ok(copy) => {
+                    known.push_back(file);
+                    if known.len() > MOST_KNOWN {
+                        known.pop_front();
+                    }
+                    Some(copy)
+                }
+                Err(cause) => {
+                    let (file, folder) = (file.display(), folder.display());
+                    tracing::warn!(
+                        %file, %folder, error = %cause,
+                        "a download is not handed over to its driver; it is among the session's files"
+                    );
+                    None
+                }
+            }
+        };
+        match timeout(PATIENCE, copying).await {
+            Ok(Some(copy)) => with_path(&message, &copy).unwrap_or(message),
+            Ok(None) | Err(_) => message,
+        }
+    }
+
+    /// It blocks.
+    fn copy(&self, file: &Path, folder: &Path) -> std::io::Result<PathBuf> {
+        let (client, port) = self.client;
+        let other = |why: &'static str| std::io::Error::other(why);
+        let user = user_of(client, port).ok_or_else(|| other("the client's user is not known"))?;
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| other("its name is no text"))?;
+        Folder::open(folder, user, &self.roots)?.put(file, name)?;
+        Ok(folder.join(name))
+    }
+}
+
+/// The message with another path of the file.
+fn with_path(message: &[u8], path: &Path) -> Option<Vec<u8>> {
+    let event = serde_json::from_slice::<Object<'_>>(message).ok()?;
+    let params = event.read::<Object<'_>>("params")?;
+    let path = Value::from(path.to_str()?).to_string();
+    Some(event.with("params", Some(&params.with("filePath", Some(&path)))).into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn progress(state: &str, file: &Path) -> Vec<u8> {
+        let params = json!({ "guid": "g", "state": state, "filePath": file });
+        json!({ "method": EVENT, "params": params }).to_string().into_bytes()
+    }
+
+    #[tokio::test]
+    async fn only_the_news_of_a_finished_file_of_the_session_waits_for_its_copy() {
+        let root = std::env::temp_dir().join(format!("handed-{:016x}", rand::random::<u64>()));
+        let (source, own) = (root.join("downloads"), root.join("own"));
+        fs::create_dir_all(&source).unwrap();
+        fs::create_dir_all(&own).unwrap();
+        fs::write(source.join("g"), "content").unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let client = (client.local_addr().unwrap(), address.port(), client);
+        let roots = vec![root.clone()];
+        let handover = Handover::new((client.0, client.1), source.clone(), roots);
+        assert!(!handover.is_wanted());
+        handover.note(own.clone());
+        assert!(handover.is_wanted());
+
+        for other in [
+            progress("inProgress", &source.join("g")),
+            progress("completed", &root.join("g")),
+            progress("completed", &source.join("../own/g")),
+            br#"{"id":1,"result":{"value":"Browser.downloadProgress \"completed\""}}"#.to_vec(),
+            b"\"completed\" Browser.downloadProgress".to_vec(),
+        ] {
+            assert_eq!(handover.finished(&other), None);
+        }
+        let message = progress("completed", &source.join("g"));
+        let file = handover.finished(&message).unwrap();
+        for _ in 0..2 {
+            let handed = Arc::clone(&handover).hand_over(file.clone(), message.clone()).await;
+            let handed: Value = serde_json::from_slice(&handed).unwrap();
+            assert_eq!(handed["params"]["filePath"], json!(own.join("g")), "{handed}");
+            assert_eq!(handed["params"]["guid"], "g");
+        }
+        assert_eq!(fs::read_to_string(own.join("g")).unwrap(), "content");
+
+        handover.note("/nonexistent/folder".into());
+        let (file, message) = (source.join("h"), progress("completed", &source.join("h")));
+        let kept = Arc::clone(&handover).hand_over(file, message.clone()).await;
+        assert_eq!(kept, message, "as it came");
+        fs::remove_dir_all(root).unwrap();
+    }
+}

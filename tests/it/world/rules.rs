@@ -1,0 +1,96 @@
+//! What a driver cannot reach, with real clients and the real browser.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use super::Site;
+use super::automation::drive;
+use crate::support::{Setup, eventually};
+
+/// The table of the proxy.
+const TABLE: &str = include_str!("../../../src/http/cdp/commands.txt");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn playwright_has_files_and_pages_and_nothing_of_the_machine() {
+    let site = Site::start().await;
+    let server = Setup::real().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let result = drive(client, &id, "playwright_rules.mjs", &[&site.url]).await;
+    for (key, expected) in [
+        ("saved", "Row 7, seat 12\n"),
+        ("name", "ticket.txt"),
+        ("buffer", "plan.txt 5 hello"),
+        ("large", "large.bin 41943040 xxxxx"),
+        ("sandbox", "passed"),
+        ("context", "Order · Footlights"),
+    ] {
+        assert_eq!(result[key], expected, "{key}: {result:#}");
+    }
+    assert!(result["path"].as_str().unwrap().ends_with("15 Row 7"), "{result:#}");
+    for (key, setting) in [
+        ("host", "DOM.setFileInputFiles"),
+        ("goto", "Page.navigate"),
+        ("source", "Page.navigate"),
+        ("settings", "Page.navigate"),
+        ("unlisted", "Nobody.knows"),
+        ("tab", "Target.createTarget"),
+        ("proxy", "Target.createBrowserContext"),
+        ("info", "SystemInfo.getInfo"),
+    ] {
+        let said = result[key].as_str().unwrap();
+        let names = format!("isolation.devtools_allow = [\"{setting}\"]");
+        assert!(said.contains(&names), "{key}: {said}");
+    }
+    let listed = eventually("the download is listed", async || {
+        let session = client.look(&id).await;
+        session["downloaded_files"].as_array().and_then(|files| files.first()).cloned()
+    })
+    .await;
+    assert_eq!(listed["filename"], "ticket.txt", "{listed:#}");
+    client.close(&id).await.ok();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_of_the_installed_chromium_is_in_the_table() {
+    let profile = std::env::temp_dir().join(format!("commands-{}", std::process::id()));
+    fs::create_dir_all(&profile).unwrap();
+    let mut chromium = Command::new("chromium");
+    chromium
+        .args(["--headless", "--no-sandbox", "--remote-debugging-port=0", "about:blank"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    let mut chromium = chromium.spawn().unwrap();
+    let port = eventually("DevTools listens", async || {
+        let text = fs::read_to_string(profile.join("DevToolsActivePort")).ok()?;
+        text.lines().next()?.parse::<u16>().ok()
+    })
+    .await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let protocol = http.get(format!("http://127.0.0.1:{port}/json/protocol")).send().await.unwrap();
+    let protocol: Value = serde_json::from_slice(&protocol.bytes().await.unwrap()).unwrap();
+    chromium.kill().await.unwrap();
+    fs::remove_dir_all(&profile).unwrap();
+
+    let listed: BTreeSet<&str> = TABLE.lines().filter_map(|line| line.split(' ').next()).collect();
+    let mut unlisted = Vec::new();
+    for domain in protocol["domains"].as_array().unwrap() {
+        for command in domain["commands"].as_array().into_iter().flatten() {
+            let [domain, command] =
+                [&domain["domain"], &command["name"]].map(|it| it.as_str().unwrap());
+            let name = format!("{domain}.{command}");
+            if !listed.contains(name.as_str()) {
+                unlisted.push(name);
+            }
+        }
+    }
+    assert!(unlisted.is_empty(), "decide about these in commands.txt: {unlisted:?}");
+}
