@@ -1,7 +1,7 @@
 // Files and addresses, as Playwright deals with them through a session: what works, and what is refused.
 
 import { createRequire } from "node:module";
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 
 const require = createRequire(new URL("../../web/package.json", import.meta.url));
 const { chromium } = require("playwright-core");
@@ -22,6 +22,7 @@ const result = {};
 await page.goto(`${site}/download.html`);
 const [download] = await Promise.all([page.waitForEvent("download"), page.click("#made")]);
 const target = `${process.env.TMPDIR ?? "/tmp"}/rules-${process.pid}.txt`;
+process.on("exit", () => rmSync(target, { force: true }));
 await download.saveAs(target);
 result.saved = readFileSync(target, "utf8");
 result.name = download.suggestedFilename();
@@ -33,8 +34,8 @@ const chosen = () => page.evaluate(async () => {
 });
 await page.setInputFiles("#plan", { name: "plan.txt", mimeType: "text/plain", buffer: Buffer.from("hello") });
 result.buffer = await chosen();
-const large = Buffer.alloc(40 << 20, "x");
-await page.setInputFiles("#plan", { name: "large.bin", mimeType: "application/octet-stream", buffer: large });
+const large = { name: "large.bin", mimeType: "application/octet-stream", buffer: Buffer.alloc(2 << 20, "x") };
+await page.setInputFiles("#plan", large, { timeout: 60_000 });
 result.large = await chosen();
 // Playwright sends the content of a file that it is given by its path.
 await page.setInputFiles("#plan", target);
@@ -61,4 +62,14 @@ result.context = await other.title();
 await context.close();
 await page.close();
 await browser.close();
+
+// A client of another machine finds its files among the session's, and not in a folder of its own.
+const headers = { "x-api-key": key, "x-forwarded-for": "198.51.100.7" };
+const remote = await chromium.connectOverCDP(address, { headers });
+const far = await remote.contexts()[0].newPage();
+await far.goto(`${site}/download.html`);
+const [taken] = await Promise.all([far.waitForEvent("download"), far.click("#file")]);
+result.forwarded = await refusal(() => taken.saveAs(`${target}.far`));
+await far.close();
+await remote.close();
 console.log(JSON.stringify(result));

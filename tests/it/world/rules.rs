@@ -25,7 +25,7 @@ async fn playwright_has_files_and_pages_and_nothing_of_the_machine() {
         ("saved", "Row 7, seat 12\n"),
         ("name", "ticket.txt"),
         ("buffer", "plan.txt 5 hello"),
-        ("large", "large.bin 41943040 xxxxx"),
+        ("large", "large.bin 2097152 xxxxx"),
         ("sandbox", "passed"),
         ("context", "Order · Footlights"),
     ] {
@@ -46,12 +46,15 @@ async fn playwright_has_files_and_pages_and_nothing_of_the_machine() {
         let names = format!("isolation.devtools_allow = [\"{setting}\"]");
         assert!(said.contains(&names), "{key}: {said}");
     }
-    let listed = eventually("the download is listed", async || {
+    assert_ne!(result["forwarded"], "passed", "{result:#}");
+    let listed = eventually("both downloads are listed", async || {
         let session = client.look(&id).await;
-        session["downloaded_files"].as_array().and_then(|files| files.first()).cloned()
+        let files = session["downloaded_files"].as_array().unwrap().clone();
+        (files.len() == 2).then_some(files)
     })
     .await;
-    assert_eq!(listed["filename"], "ticket.txt", "{listed:#}");
+    let names: BTreeSet<_> = listed.iter().map(|file| file["filename"].as_str().unwrap()).collect();
+    assert_eq!(names, BTreeSet::from(["programme.csv", "ticket.txt"]));
     client.close(&id).await.ok();
     server.stop().await;
 }
