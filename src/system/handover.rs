@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
@@ -80,7 +80,7 @@ impl Folder {
         Ok(Self { directory, owner: stat.st_uid, group: stat.st_gid })
     }
 
-    /// Copies a regular file, no link, into the folder as `name`, for its owner only. It blocks.
+    /// Copies a regular file, no link and with no other name, into the folder as `name`, for its owner only. It blocks.
     ///
     /// # Errors
     ///
@@ -89,8 +89,9 @@ impl Folder {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let flags = i32::try_from(flags.bits()).unwrap_or_default();
         let mut source = OpenOptions::new().read(true).custom_flags(flags).open(source)?;
-        if !source.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
+        let metadata = source.metadata()?;
+        if !metadata.is_file() || metadata.nlink() != 1 {
+            return Err(io::Error::other("it is no regular file with one name"));
         }
         if name.contains('/') || matches!(name, "" | "." | "..") {
             return Err(io::Error::other("its name is none of a file"));
@@ -120,7 +121,7 @@ impl Folder {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
 
@@ -183,6 +184,8 @@ mod tests {
         }
         folder.put(&place("link"), "c").unwrap_err();
         folder.put(&place("roots"), "c").unwrap_err();
+        fs::hard_link(place("source"), place("second")).unwrap();
+        folder.put(&place("second"), "c").unwrap_err();
         assert!(!place("roots/mine/c").exists());
 
         for (path, user) in [
