@@ -176,19 +176,21 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             Ok(()) => Ok(value),
             Err(cause) => Err(broken(&cause)),
         },
-        Err(cause) if cause.inner().is_data() => {
+        Err(cause) => {
             // Only now is the whole of it needed, to repeat what was given.
             let mut whole: Value = serde_json::from_slice(bytes).map_err(|cause| broken(&cause))?;
-            if write_integers(&mut whole)
-                && let Ok(value) = T::deserialize(Objects(&whole))
-            {
-                return Ok(value);
+            let has_integers = write_integers(&mut whole);
+            match parse_value(&whole) {
+                Ok(value) if has_integers => Ok(value),
+                // An enumeration takes a list for broken JSON, which it is not.
+                Err(problem) if !cause.inner().is_data() => Err(problem),
+                Ok(_) | Err(_) => {
+                    let fault = Fault::read(&cause.inner().to_string());
+                    let steps = steps_of(cause.path(), &fault);
+                    Err(Problem::invalid(vec![field_error(Part::Body, steps, fault, &whole)]))
+                }
             }
-            let fault = Fault::read(&cause.inner().to_string());
-            let steps = steps_of(cause.path(), &fault);
-            Err(Problem::invalid(vec![field_error(Part::Body, steps, fault, &whole)]))
         }
-        Err(cause) => Err(broken(cause.inner())),
     }
 }
 
@@ -427,6 +429,28 @@ mod tests {
     #[derive(Debug, serde::Deserialize)]
     struct Asked {
         count: u64,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Way {
+        Fast,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Chosen {
+        way: Way,
+    }
+
+    #[test]
+    fn a_choice_that_is_no_text_is_named_and_not_taken_for_broken_json() {
+        assert!(matches!(parse::<Chosen>(br#"{"way": "fast"}"#), Ok(Chosen { way: Way::Fast })));
+        for wrong in ["[]", "5", "[5]", "true", "null", "\"slow\""] {
+            let problem = parse::<Chosen>(format!("{{\"way\": {wrong}}}").as_bytes()).unwrap_err();
+            let fault = &problem.body()["detail"][0];
+            assert_eq!(fault["loc"], json!(["body", "way"]), "{wrong}: {fault}");
+            assert_ne!(fault["type"], "json_invalid", "{wrong}: {fault}");
+        }
     }
 
     #[test]

@@ -174,7 +174,25 @@ fn of_occupancy(bounds: Bounds) -> Vec<(String, Value)> {
 fn of_runs() -> Vec<(String, Value)> {
     let body = "/paths/~1v1~1agent~1callbacks/post/requestBody/content/application~1json/schema";
     let statuses = ["running", "completed", "failed", "terminated"];
+    let of_blocks = |name: &str| {
+        let path = format!("/paths/~1v1~1run~1{name}~1blocks/post/requestBody");
+        let labels = json!({ "block_labels": { "type": "array" } });
+        let rule = json!({ "required": ["block_labels"], "properties": labels });
+        (format!("{path}/content/application~1json/schema"), rule)
+    };
     vec![
+        of_blocks("workflows"),
+        of_blocks("agents"),
+        (
+            of_field("WorkflowRequest", "json_definition"),
+            json!({
+                "required": ["title", "workflow_definition"],
+                "properties": {
+                    "title": { "type": "string" },
+                    "workflow_definition": { "type": "object" },
+                },
+            }),
+        ),
         (of_schema("RunRequest"), one_of(&[("workflow_id", "string"), ("agent_id", "string")])),
         (
             of_field("RunRequest", "max_elapsed_time_minutes"),

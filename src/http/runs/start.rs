@@ -496,7 +496,12 @@ pub async fn start_blocks(
     let echo: Value = parse(&body)?;
     let Some(block_labels) = asked.block_labels.clone() else {
         let mut fields = Fields::new();
-        fields.missing("block_labels");
+        match echo.get("block_labels") {
+            Some(given) => {
+                fields.refuse("block_labels", given.clone(), "expected a list of labels");
+            }
+            None => fields.missing("block_labels"),
+        }
         fields.finish()?;
         return Err(Problem::invalid(Vec::new()).into());
     };
