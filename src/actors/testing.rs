@@ -40,6 +40,7 @@ use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunRecord, Wo
 use crate::domain::session::{
     DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus, Size,
 };
+use crate::system::confine::Confinement;
 use crate::system::desktop::{
     AdoptError, CaptureError, Copies, Death, Desktop, Files, Following, Format, Launch,
     LaunchError, Mended, Order, Picture, Reel, Revived, Screen, Unrevived, VncEndpoint, VncSeat,
@@ -112,7 +113,12 @@ impl Stage {
             browsers: Arc::new(NoBrowser),
             settings: outside.settings,
             workflow: workflow::Settings::default(),
-            python: Python::new(None, "/nonexistent", runtime::Handle::current()),
+            python: Python::new(
+                None,
+                "/nonexistent",
+                Confinement::default(),
+                runtime::Handle::current(),
+            ),
             passes: Passes::default(),
             lanes: Lanes::default(),
             reach: OnceLock::new(),
@@ -198,7 +204,13 @@ fn no_films() -> Films {
         black_box: false,
         ..film::Settings::default()
     };
-    Films::new(Path::new("/nonexistent"), settings, String::new(), runtime::Handle::current())
+    Films::new(
+        Path::new("/nonexistent"),
+        settings,
+        String::new(),
+        Confinement::default(),
+        runtime::Handle::current(),
+    )
 }
 
 #[derive(Debug)]

@@ -28,7 +28,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::actors::ask::Address;
 use crate::actors::clock::Clock;
@@ -47,6 +47,7 @@ use crate::domain::ids::Mint;
 use crate::http::caller::Keys;
 use crate::http::front::Front;
 use crate::http::{self};
+use crate::system::confine::landlock;
 use crate::system::desktop::Desktops;
 use crate::system::film::Films;
 use crate::system::python::Python;
@@ -72,9 +73,10 @@ pub fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
 
 /// Serves until the process is told to stop. Prints `listening on http://ADDRESS:PORT` on
 /// standard output once requests are answered.
-pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<()> {
+pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Result<()> {
     // Early: it replaces any handler that was set before it.
     let signals = stopping::signals()?;
+    confine(&mut settings)?;
     let data = data::open(&settings.data)?;
     let db = Db::open(&settings.database, &settings.data).await?;
     let (organization, announced) = first_start::prepare(&db, &settings.keys, &data).await?;
@@ -105,6 +107,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
             &settings.data,
             settings.recording.clone(),
             settings.desktop.path.clone(),
+            settings.desktop.confinement.clone(),
             runtime.clone(),
         ),
         browsers: Arc::new(browsers::Browsers),
@@ -112,6 +115,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         python: Python::new(
             settings.workflow.python.as_deref(),
             &settings.desktop.path,
+            settings.desktop.confinement.clone(),
             runtime.clone(),
         ),
         workflow: settings.workflow.clone(),
@@ -158,6 +162,24 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     };
     stopping::until_told(signals, stop).await?;
     serving.await.context("the HTTP server broke")?.context("the HTTP server failed")
+}
+
+/// Has programs confined as the settings say, and logs the level that holds. Fails where that is less than
+/// is required.
+fn confine(settings: &mut Settings) -> anyhow::Result<()> {
+    settings.desktop.confinement = settings.isolation.confinement();
+    let is_on = settings.desktop.confinement.is_on();
+    match if is_on { landlock::abi() } else { 0 } {
+        0 if settings.isolation.require => anyhow::bail!(
+            "programs cannot be kept from files that are not their session's, as \
+             `isolation.require` wants it: {}",
+            if is_on { "the kernel has no Landlock" } else { "`isolation.files` is off" }
+        ),
+        0 if is_on => warn!("isolation: files none, because the kernel has no Landlock"),
+        0 => warn!("isolation: files none, because `isolation.files` is off"),
+        abi => info!("isolation: files landlock (ABI {abi})"),
+    }
+    Ok(())
 }
 
 /// The ledger of leaks of a data directory, whether or not a server runs on it.

@@ -79,7 +79,9 @@ pub(super) async fn doctor(
 ) -> anyhow::Result<Ending> {
     let settings = arguments.settings.load(environment)?.settings;
     let mut checks = checks(&settings);
-    let of_desktops = system::doctor::checks(&settings.desktop, &settings.recording).await;
+    let confinement = settings.isolation.confinement();
+    let desktop = system::Settings { confinement, ..settings.desktop.clone() };
+    let of_desktops = system::doctor::checks(&desktop, &settings.recording).await;
     checks.extend(of_desktops.into_iter().map(Check::from));
     checks.extend(system::doctor::limits(&settings.limits, &settings.data).map(Check::from));
     Ok(report(&checks, arguments.json))

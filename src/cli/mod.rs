@@ -24,6 +24,7 @@ use clap::{Parser, Subcommand};
 
 use crate::app;
 use crate::config::Environment;
+use crate::system::confine;
 use output::say_error;
 
 pub use doctor::{Check, State};
@@ -94,6 +95,9 @@ impl From<Ending> for ExitCode {
 
 /// The program: reads the command line, does what it says, gives the exit code.
 pub fn main() -> ExitCode {
+    if let Some(code) = confined() {
+        return code;
+    }
     let Arguments { command } = Arguments::parse();
     let environment = Environment::of_this_process();
     let outcome = app::block_on(async {
@@ -116,6 +120,18 @@ pub fn main() -> ExitCode {
             say_error(&cause);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The commands of a process that becomes a program of a session. They are the server's own, and run
+/// before anything has made a thread.
+fn confined() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    let (command, text) = (arguments.next()?, arguments.next());
+    match (command.to_str()?, text) {
+        ("confine", None) => Some(confine::main()),
+        ("confine-probe", Some(targets)) => Some(confine::probe::main(targets.to_str()?)),
+        _ => None,
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use x11rb::errors::ConnectError;
 use x11rb::rust_connection::{DefaultStream, RustConnection};
 
+use super::confine::spec::{Kind, Landlock};
 use super::failure::{Stage, failure};
 use super::process::{Process, Program, beside, find, may_have_made};
 use super::readiness::file_says;
@@ -157,7 +158,16 @@ pub async fn start(
         if !settings.glx {
             arguments.extend(["-extension", "GLX"].map(Into::into));
         }
+        let (kind, read) = match vnc {
+            None => (Kind::Xvfb, vec![authority.into()]),
+            Some(Rfb { password_file, .. }) => {
+                (Kind::Xtigervnc, vec![authority.into(), password_file.into()])
+            }
+        };
+        let landlock =
+            Landlock { read, signals: true, abstract_sockets: true, ..Landlock::default() };
         let program = Program {
+            confined: settings.confinement.of(kind, &path, landlock),
             path: path.clone(),
             arguments,
             environment: vec![("PATH".into(), settings.path.clone().into())],

@@ -8,6 +8,7 @@ use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
 use super::browser;
+use super::confine;
 use super::film;
 use super::limits;
 use super::process::{find, output};
@@ -86,7 +87,7 @@ pub async fn checks(settings: &Settings, films: &film::Settings) -> Vec<Check> {
     let display = async { if is_within { tigervnc(settings).await } else { xvfb(settings).await } };
     let beside = async { if is_within { None } else { Some(x11vnc(settings).await) } };
     let (display, x11vnc, (chromium, sandbox)) = tokio::join!(display, beside, chromium(settings));
-    let machine = [shared_memory(), inotify(), open_files(), sockets()];
+    let machine = [files(settings), shared_memory(), inotify(), open_files(), sockets()];
     let programs = [display].into_iter().chain(x11vnc);
     programs
         .chain([
@@ -98,6 +99,27 @@ pub async fn checks(settings: &Settings, films: &film::Settings) -> Vec<Check> {
         ])
         .chain(machine)
         .collect()
+}
+
+/// The level at which programs are kept from files that are not their session's.
+fn files(settings: &Settings) -> Check {
+    if !settings.confinement.is_on() {
+        let found = "none: programs run with all rights of the server's user".to_owned();
+        return Check::new(
+            "isolation",
+            found,
+            Some((Verdict::Warning, "set `isolation.files` to `landlock`")),
+        );
+    }
+    match confine::landlock::abi() {
+        0 => {
+            let hint =
+                "use a kernel with Landlock: 5.13 or later, with `landlock` in its `lsm` list";
+            let found = "none: the kernel has no Landlock".to_owned();
+            Check::new("isolation", found, Some((Verdict::Warning, hint)))
+        }
+        abi => Check::new("isolation", format!("files by Landlock (ABI {abi})"), None),
+    }
 }
 
 const XVFB: &str = "install the Debian package `xvfb`, or run `scripts/setup`";

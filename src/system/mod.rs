@@ -7,6 +7,7 @@ pub mod browser;
 pub mod capture;
 pub mod cdp;
 pub mod clipboard;
+pub mod confine;
 pub mod desktop;
 pub mod display;
 pub mod doctor;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::confine::Confinement;
 use super::desktop::downloads;
 
 /// Whether Chromium's sandbox is used.
@@ -93,6 +94,9 @@ pub struct Settings {
     pub keep_directories: bool,
     /// Limits of downloads.
     pub downloads: downloads::Settings,
+    /// The confinement of programs, which the section `isolation` sets.
+    #[serde(skip)]
+    pub confinement: Confinement,
 }
 
 impl Default for Settings {
@@ -125,6 +129,7 @@ impl Default for Settings {
             log_limit_bytes: 4 * 1024 * 1024,
             keep_directories: false,
             downloads: downloads::Settings::default(),
+            confinement: Confinement::default(),
         }
     }
 }

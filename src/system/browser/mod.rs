@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::cdp::Connection;
+use super::confine::spec::{Kind, Landlock};
 use super::failure::{Stage, failure};
 use super::process::{Process, Program, beside, find};
 use super::readiness::file_says;
@@ -83,6 +84,10 @@ pub struct Start<'a> {
     pub profile: &'a Path,
     /// Where its temporary files go.
     pub temporary: &'a Path,
+    /// Where it downloads to.
+    pub downloads: &'a Path,
+    /// Where runs put files for it.
+    pub scratch: &'a Path,
     /// The file for its log.
     pub log: &'a Path,
     /// Whether it runs without its sandbox.
@@ -124,7 +129,17 @@ pub fn spawn(
     ];
     let set = settings.chromium_environment.iter();
     environment.extend(set.map(|(name, value)| (name.into(), value.into())));
+    let landlock = Landlock {
+        read: vec![start.authority.into()],
+        // A block's downloads go to a folder of its run among the scratch files.
+        write: [start.profile, start.downloads, start.scratch, start.temporary]
+            .map(Into::into)
+            .to_vec(),
+        signals: true,
+        ..Landlock::default()
+    };
     let program = Program {
+        confined: settings.confinement.of(Kind::Chromium, path, landlock),
         path: path.to_owned(),
         arguments: flags::all(start, settings),
         environment,

@@ -2,7 +2,9 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -113,14 +115,42 @@ impl Directory {
         self.root.join("vnc.passwd")
     }
 
+    /// The sign of readiness of the VNC server, in a folder that is that server's to write.
     pub(super) fn vnc_flag(&self) -> PathBuf {
-        self.root.join("vnc.ready")
+        self.root.join("vnc").join("ready")
     }
 
-    /// `/tmp` when a socket in ours would have too long a name.
+    /// The browser's folder for temporary files; below `/tmp` when a socket in ours would have too long
+    /// a name.
     pub(super) fn temporary(&self) -> PathBuf {
         let ours = self.root.join("tmp");
-        if ours.as_os_str().len() <= LONGEST_TEMPORARY { ours } else { "/tmp".into() }
+        if ours.as_os_str().len() <= LONGEST_TEMPORARY {
+            return ours;
+        }
+        let session = self.root.file_name().unwrap_or_default();
+        Path::new("/tmp").join(format!("greenroom-{}", session.display()))
+    }
+
+    /// Makes the folders that programs of the session write to and read. Those that are there stay.
+    pub(super) fn make_folders(&self) -> io::Result<()> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        for folder in ["profile", "downloads", "scratch", "logs", "tmp", "vnc"] {
+            builder.create(self.root.join(folder))?;
+        }
+        // Anybody can make a folder below `/tmp`.
+        let temporary = self.temporary();
+        match DirBuilder::new().mode(0o700).create(&temporary) {
+            Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => return Err(cause),
+            Ok(()) | Err(_) => {}
+        }
+        let found = fs::symlink_metadata(&temporary)?;
+        let own = rustix::process::geteuid().as_raw();
+        if !found.is_dir() || found.uid() != own || found.mode() & 0o077 != 0 {
+            let text = format!("{} is not the server's own folder", temporary.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+        Ok(())
     }
 
     fn saved_at(&self) -> PathBuf {
@@ -134,9 +164,7 @@ impl Directory {
         builder.recursive(true).mode(0o700);
         builder.create(&self.root)?;
         fs::set_permissions(&self.root, fs::Permissions::from_mode(0o700))?;
-        for folder in ["profile", "downloads", "logs", "tmp"] {
-            builder.create(self.root.join(folder))?;
-        }
+        self.make_folders()?;
         replace(&self.authority(), &authority(cookie))?;
         replace(&self.vnc_password(), password_file)
     }
@@ -159,10 +187,12 @@ impl Directory {
     /// temporary files; otherwise everything but downloads that could not be stored, where there are
     /// any. It may be repeated.
     pub fn clear(&self, keep: bool) -> io::Result<()> {
+        absent(fs::remove_dir_all(self.temporary()))?;
         if !keep && !downloads::any_left(self) {
             return absent(fs::remove_dir_all(&self.root));
         }
         absent(fs::remove_dir_all(self.root.join("tmp")))?;
+        absent(fs::remove_dir_all(self.root.join("vnc")))?;
         absent(fs::remove_dir_all(self.arrivals()))?;
         absent(fs::remove_dir_all(self.scratch()))?;
         absent(fs::remove_dir_all(self.films()))?;
@@ -178,19 +208,19 @@ impl Directory {
 
     /// What there is of that which no desktop that has ended leaves, whatever is kept of it.
     pub fn remains(&self) -> Vec<String> {
-        let folders = [self.root.join("tmp"), self.arrivals(), self.scratch(), self.films()];
+        let folders = ["tmp", "vnc"].map(|folder| self.root.join(folder));
+        let folders = folders.into_iter().chain([self.arrivals(), self.scratch(), self.films()]);
         let all = self.secrets_and_scratch().into_iter().chain(folders);
         let there = all.filter(|path| path.exists());
         let name = |path: PathBuf| Some(path.file_name()?.to_str()?.to_owned());
         there.filter_map(name).collect()
     }
 
-    fn secrets_and_scratch(&self) -> [PathBuf; 6] {
+    fn secrets_and_scratch(&self) -> [PathBuf; 5] {
         [
             self.authority(),
             self.display_number(),
             self.vnc_password(),
-            self.vnc_flag(),
             self.saved_at(),
             self.memory(),
         ]
@@ -198,6 +228,7 @@ impl Directory {
 
     /// Removes everything, downloads too. It may be repeated.
     pub fn remove(&self) -> io::Result<()> {
+        absent(fs::remove_dir_all(self.temporary()))?;
         absent(fs::remove_dir_all(&self.root))
     }
 }

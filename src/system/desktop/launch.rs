@@ -321,6 +321,8 @@ impl Desktops {
             authority: &directory.authority(),
             profile: &profile,
             temporary: &directory.temporary(),
+            downloads: &directory.downloads(),
+            scratch: &directory.scratch(),
             log: &directory.log("chromium"),
             no_sandbox,
         };

@@ -131,7 +131,9 @@ impl LiveDesktop {
         let settings = std::sync::Arc::clone(&made.parts.settings);
         let runtime = made.desktops.runtime().clone();
         let profile = directory.profile();
-        browser::prepare(&profile, &directory.downloads(), made.order.spec.size)
+        directory
+            .make_folders()
+            .and_then(|()| browser::prepare(&profile, &directory.downloads(), made.order.spec.size))
             .map_err(|cause| directory_failed(&profile, &cause))?;
         let memory = Memory::read(&directory.memory());
         let path = browser::locate(&settings)?;
@@ -143,6 +145,8 @@ impl LiveDesktop {
             authority: &directory.authority(),
             profile: &profile,
             temporary: &directory.temporary(),
+            downloads: &directory.downloads(),
+            scratch: &directory.scratch(),
             log: &directory.log("chromium"),
             no_sandbox: made.desktops.no_sandbox(&path).await,
         };

@@ -9,6 +9,8 @@ use tokio::runtime::Handle;
 use super::{FilmError, failed};
 use crate::domain::film::Container;
 use crate::domain::ids::SessionId;
+use crate::system::confine::Confinement;
+use crate::system::confine::spec::{Kind, Landlock};
 use crate::system::desktop::Directory;
 use crate::system::process::{BESIDE, Exit, Process, Program};
 
@@ -21,6 +23,7 @@ pub(super) struct Ffmpeg {
     pub(super) path: String,
     /// The data directory, in which the sessions have their records.
     pub(super) data: PathBuf,
+    pub(super) confinement: Confinement,
     pub(super) runtime: Handle,
 }
 
@@ -121,7 +124,14 @@ impl Ffmpeg {
             }
             None => (self.program.clone(), arguments),
         };
+        let landlock = Landlock {
+            write: self.folders(session, to),
+            signals: true,
+            abstract_sockets: true,
+            ..Landlock::default()
+        };
         let program = Program {
+            confined: self.confinement.of(Kind::Ffmpeg, &self.program, landlock),
             path,
             arguments: arguments.into_iter().map(Into::into).collect(),
             environment: vec![
@@ -147,6 +157,18 @@ impl Ffmpeg {
             let _ = fs::remove_file(leftover); // It goes with its folder.
         }
         Ok(())
+    }
+}
+
+impl Ffmpeg {
+    /// The folders that hold the frames and parts of a session, and the one that gets the film.
+    fn folders(&self, session: SessionId, to: &Path) -> Vec<PathBuf> {
+        let films = Directory::of(&self.data, session).films();
+        let mut folders: Vec<_> = to.parent().map(Path::to_owned).into_iter().collect();
+        if films.is_dir() && !folders.contains(&films) {
+            folders.push(films);
+        }
+        folders
     }
 }
 

@@ -43,6 +43,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use self::ffmpeg::Ffmpeg;
+use super::confine::Confinement;
 use super::desktop::Directory;
 use super::process::find;
 use crate::domain::checksum::Checksum;
@@ -131,17 +132,24 @@ struct Inner {
     data: PathBuf,
     settings: Settings,
     path: String,
+    confinement: Confinement,
     runtime: Handle,
     making: Semaphore,
 }
 
 impl Films {
     /// Films of the sessions whose directories are below `data`, an absolute path. Programs are looked for in
-    /// `path`, and all work is done on `runtime`.
-    pub fn new(data: &Path, settings: Settings, path: String, runtime: Handle) -> Self {
+    /// `path` and started confined, and all work is done on `runtime`.
+    pub fn new(
+        data: &Path,
+        settings: Settings,
+        path: String,
+        confinement: Confinement,
+        runtime: Handle,
+    ) -> Self {
         let data = data.to_owned();
         let making = Semaphore::new(AT_ONCE);
-        Self(Arc::new(Inner { data, settings, path, runtime, making }))
+        Self(Arc::new(Inner { data, settings, path, confinement, runtime, making }))
     }
 
     /// What is set.
@@ -168,6 +176,7 @@ impl Films {
             nice: find(Path::new("nice"), &self.0.path),
             path: self.0.path.clone(),
             data: self.0.data.clone(),
+            confinement: self.0.confinement.clone(),
             runtime: self.0.runtime.clone(),
         })
     }

@@ -30,7 +30,8 @@ impl World {
         let session = SessionId::from(u64::from(std::process::id()) * 1_000 + number);
         let data = std::env::temp_dir().join(format!("gr-film-{session}"));
         let path = crate::system::Settings::default().path;
-        let films = Films::new(&data, settings, path, Handle::current());
+        let confinement = crate::system::confine::Confinement::default();
+        let films = Films::new(&data, settings, path, confinement, Handle::current());
         fs::create_dir_all(films.folder(session)).unwrap();
         Self { data, films, session }
     }

@@ -219,6 +219,7 @@ async fn a_program_is_in_the_group_of_its_session_before_it_is_executed() {
         log: tree.0.join("elsewhere.log"),
         output: None,
         open_files: Some(64),
+        confined: None,
     };
     let process = Process::spawn(&program, &tokio::runtime::Handle::current()).unwrap();
     let pid = process.identity().pid.to_string();

@@ -47,6 +47,7 @@ pub use program::{find, output};
 
 use crate::domain::ids::SessionId;
 use crate::domain::session::ProcessIdentity;
+use crate::system::confine::{self, Confined};
 use crate::system::limits::Group;
 
 /// The variable that marks the processes of a session.
@@ -82,6 +83,8 @@ pub struct Program {
     pub output: Option<PathBuf>,
     /// The most files it may have open.
     pub open_files: Option<u32>,
+    /// The confinement that it is started in; none where programs are not confined.
+    pub confined: Option<Confined>,
 }
 
 /// Why a program did not start. Nothing is left of it.
@@ -180,13 +183,16 @@ impl Process {
             Some(path) => append(path),
             None => stderr.try_clone(),
         };
-        let mut command = command(program);
-        command.stdin(Stdio::null()).stdout(stdout.map_err(failed)?).stderr(stderr);
+        let (mut command, specification) = command(program).map_err(failed)?;
+        command.stdout(stdout.map_err(failed)?).stderr(stderr);
         let child = command.spawn().map_err(failed)?;
 
         // From here on the child is ended rather than lost.
         let mut child = Unwatched(Some(child));
         let watched = child.watched().map_err(failed)?;
+        if let (Some(specification), Some(child)) = (specification, &mut child.0) {
+            confine::send(child.stdin.take(), &specification).map_err(failed)?;
+        }
         if let Err(cause) = log::note(&program.records, &watched.identity) {
             let program = program.path.display();
             tracing::warn!(error = %cause, "the start of {program} is not on record");
@@ -307,8 +313,13 @@ impl Inner {
             return;
         }
         match self.leader {
-            // It fails only when nothing is left to be signalled.
-            Some(leader) => drop(rustix::process::kill_process_group(leader, signal)),
+            // It fails when nothing is left to be signalled, or when a launcher is between the group
+            // in which it was started and its own. Both signals are the leader's end, or nothing to it.
+            Some(leader) => {
+                if rustix::process::kill_process_group(leader, signal).is_err() {
+                    let _ = rustix::process::kill_process(leader, signal);
+                }
+            }
             None => group::signal_each(&self.identity, self.session, signal),
         }
     }
@@ -352,9 +363,16 @@ const BEFORE: &str = r#"
 shift 2
 exec "$@""#;
 
+/// The command that starts a program, and the specification that its launcher reads, if it has one.
 #[expect(clippy::disallowed_methods, reason = "this is the module that starts programs")]
-fn command(program: &Program) -> std::process::Command {
+fn command(program: &Program) -> io::Result<(std::process::Command, Option<Vec<u8>>)> {
     let group = Group::named_in(&program.records.join(GROUP));
+    if let Some(confined) = &program.confined {
+        let (mut command, specification) =
+            confined.command(program, group.as_ref().map(Group::path))?;
+        command.current_dir("/").process_group(0);
+        return Ok((command, Some(specification)));
+    }
     let mut command = match (&group, program.open_files) {
         (None, None) => std::process::Command::new(&program.path),
         // Both must be set between `fork` and `exec`, where only unsafe code can act.
@@ -372,9 +390,10 @@ fn command(program: &Program) -> std::process::Command {
         .env_clear()
         .envs(program.environment.iter().map(|(name, value)| (name, value)))
         .env(MARKER, program.session.to_string())
+        .stdin(Stdio::null())
         .current_dir("/")
         .process_group(0);
-    command
+    Ok((command, None))
 }
 
 struct Watched {

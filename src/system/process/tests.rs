@@ -19,6 +19,7 @@ fn shell(session: SessionId, script: &str) -> Program {
         log: directory.join("log"),
         output: None,
         open_files: None,
+        confined: None,
     }
 }
 

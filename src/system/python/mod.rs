@@ -8,21 +8,27 @@
 //! The limits keep a mistake from harming others. They are no sandbox: who may store a workflow
 //! may run a program as the user that the server runs as.
 
+mod installed;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, sleep};
 
+use super::confine::spec::{Kind, Landlock};
+use super::confine::{Confined, Confinement};
 use super::process::{BESIDE, Exit, Process, Program, SpawnError, find};
 use crate::domain::ids::SessionId;
+use installed::Installed;
 
 /// The program that the child is.
 const RUNNER: &str = include_str!("runner.py");
@@ -158,6 +164,9 @@ struct Told {
 pub struct Python {
     interpreter: PathBuf,
     path: String,
+    confinement: Confinement,
+    /// What the interpreter says of itself, once it was asked.
+    installed: Arc<OnceCell<Installed>>,
     runtime: Handle,
     running: watch::Sender<usize>,
 }
@@ -195,10 +204,16 @@ impl Drop for Child {
 
 impl Python {
     /// With this interpreter, or the `python3` of `path`, which is also the `PATH` of the code.
-    pub fn new(interpreter: Option<&Path>, path: &str, runtime: Handle) -> Self {
+    pub fn new(
+        interpreter: Option<&Path>,
+        path: &str,
+        confinement: Confinement,
+        runtime: Handle,
+    ) -> Self {
         let interpreter = interpreter.unwrap_or_else(|| Path::new("python3")).to_owned();
         let (running, _) = watch::channel(0);
-        Self { interpreter, path: path.to_owned(), runtime, running }
+        let installed = Arc::default();
+        Self { interpreter, path: path.to_owned(), confinement, installed, runtime, running }
     }
 
     /// The same, of which only its own children count as running.
@@ -233,6 +248,7 @@ impl Python {
             interpreter: self.interpreter.display().to_string(),
         })?;
         let broken = |cause: io::Error| Fault::Broken { cause: cause.to_string() };
+        let (interpreter, confined) = self.confined(interpreter, &task).await?;
         let limits = task.limits;
         self.running.send_modify(|running| *running += 1);
         let mut child = Child {
@@ -242,7 +258,7 @@ impl Python {
             running: self.running.clone(),
         };
         let result = task.folder.join("result.json");
-        let program = self.program(interpreter, &task);
+        let program = self.program(interpreter, confined, &task);
         let (mut held, sign) = (task.held.clone(), task.folder.join(HELD));
         let prepared = tokio::task::spawn_blocking(move || prepare(&task)).await;
         prepared.map_err(|cause| Fault::Broken { cause: cause.to_string() })?.map_err(broken)?;
@@ -277,7 +293,31 @@ impl Python {
         Ok((gave, child))
     }
 
-    fn program(&self, interpreter: PathBuf, task: &Task) -> Program {
+    /// The confinement of a task, and the program that is started in it: where a script stands for the
+    /// interpreter, as in the folders of version managers, it is the interpreter itself.
+    async fn confined(
+        &self,
+        interpreter: PathBuf,
+        task: &Task,
+    ) -> Result<(PathBuf, Option<Confined>), Fault> {
+        if !self.confinement.is_on() {
+            return Ok((interpreter, None));
+        }
+        let ask = || Installed::ask(&interpreter, &self.path);
+        let installed = self.installed.get_or_try_init(ask).await;
+        let installed = installed.map_err(|cause| Fault::Broken { cause })?;
+        let landlock = Landlock {
+            execute: installed.roots.clone(),
+            write: vec![task.folder.clone()],
+            signals: true,
+            abstract_sockets: true,
+            ..Landlock::default()
+        };
+        let confined = self.confinement.of(Kind::Python, &installed.executable, landlock);
+        Ok((installed.executable.clone(), confined))
+    }
+
+    fn program(&self, interpreter: PathBuf, confined: Option<Confined>, task: &Task) -> Program {
         let folder = task.folder.as_os_str().to_owned();
         let variables: [(&str, OsString); 6] = [
             ("PATH", self.path.clone().into()),
@@ -297,6 +337,7 @@ impl Python {
             log: task.folder.join("printed.log"),
             output: None,
             open_files: None,
+            confined,
         }
     }
 }

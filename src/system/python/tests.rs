@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::*;
+use crate::system::confine::Confinement;
 use crate::system::process::living_among;
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -41,13 +42,18 @@ fn fake(session: SessionId, script: &str) -> PathBuf {
 async fn a_missing_python_and_one_without_playwright_are_told_apart() {
     let runtime = Handle::current();
     let session = session();
-    let python = Python::new(Some(Path::new("no-such-python")), PATH, runtime.clone());
+    let python = Python::new(
+        Some(Path::new("no-such-python")),
+        PATH,
+        Confinement::default(),
+        runtime.clone(),
+    );
     let gave = python.run(task(session, "return 1")).await.gave;
     assert_eq!(gave, Err(Fault::NoPython { interpreter: "no-such-python".to_owned() }));
 
     // `-S` leaves out every package that was installed beside Python's own.
     let script = fake(session, "shift; exec python3 -I -S \"$@\"");
-    let python = Python::new(Some(&script), PATH, runtime);
+    let python = Python::new(Some(&script), PATH, Confinement::default(), runtime);
     let gave = python.run(task(session, "return 1")).await.gave;
     let Err(Fault::NoPlaywright { cause }) = gave else { panic!("{gave:?}") };
     assert!(cause.contains("No module named 'playwright'"), "{cause}");
@@ -60,7 +66,7 @@ async fn a_missing_python_and_one_without_playwright_are_told_apart() {
 async fn a_child_that_ends_without_a_word_is_told_with_what_it_printed() {
     let session = session();
     let script = fake(session, "echo oh no; kill -SEGV $$");
-    let python = Python::new(Some(&script), PATH, Handle::current());
+    let python = Python::new(Some(&script), PATH, Confinement::default(), Handle::current());
     let ran = python.run(task(session, "return 1")).await;
     assert_eq!(ran.gave, Err(Fault::Ended { exit: Exit::Signal(11) }));
     assert_eq!(ran.last_lines(), ["oh no"]);
@@ -72,7 +78,7 @@ async fn a_child_that_ends_without_a_word_is_told_with_what_it_printed() {
 async fn dropping_the_work_ends_the_whole_group_and_removes_the_folder() {
     let session = session();
     let script = fake(session, "sleep 300 & echo started >&2; sleep 300");
-    let python = Python::new(Some(&script), PATH, Handle::current());
+    let python = Python::new(Some(&script), PATH, Confinement::default(), Handle::current());
     let folder = task(session, "").folder;
     let work = tokio::spawn({
         let python = python.clone();

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use super::STAGE;
 use super::seats::Place;
 use crate::domain::session::Failure;
+use crate::system::confine::spec::{Kind, Landlock};
 use crate::system::failure::directory;
 use crate::system::process::{Process, Program, beside, find};
 use crate::system::readiness::file_says;
@@ -79,7 +80,9 @@ pub(super) async fn start(
     let failed = NotStarted::Failed;
     let path = find(&settings.x11vnc, &settings.path)
         .ok_or_else(|| failed(STAGE.missing(&settings.x11vnc)))?;
-    match fs::remove_file(&place.flag) {
+    // The folder is missing where a server before this version made the desktop.
+    let made = place.flag.parent().map_or(Ok(()), fs::create_dir_all);
+    match made.and_then(|()| fs::remove_file(&place.flag)) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
             return Err(failed(directory(&place.flag, &cause)));
         }
@@ -95,7 +98,14 @@ pub(super) async fn start(
     if !settings.vnc_sends_clipboard {
         arguments.extend(KEEPS_TO_ITSELF.map(Into::into));
     }
+    let landlock = Landlock {
+        read: vec![place.authority.clone(), place.password_file.clone()],
+        write: place.flag.parent().map(Into::into).into_iter().collect(),
+        signals: true,
+        ..Landlock::default()
+    };
     let program = Program {
+        confined: settings.confinement.of(Kind::X11vnc, &path, landlock),
         path,
         arguments,
         environment: vec![("PATH".into(), settings.path.clone().into())],

@@ -6,6 +6,7 @@
 mod adoption;
 mod automation;
 mod blocks;
+mod confinement;
 mod downloads;
 mod faults;
 mod films;

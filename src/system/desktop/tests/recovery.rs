@@ -331,6 +331,7 @@ async fn what_a_killed_server_had_begun_to_start_is_ended_before_it_is_started_a
         log,
         output: None,
         open_files: None,
+        confined: None,
     };
     let stray = Process::spawn(&stray, &tokio::runtime::Handle::current()).unwrap();
     signal(desktop.identity().chromium.pid, Signal::KILL);

@@ -1,0 +1,103 @@
+//! The launcher of a session's programs: `greenroom confine`.
+//!
+//! The server executes its own binary, which does what has to be done between `fork` and `exec`
+//! without unsafe code, single-threaded and before any runtime, and becomes the program:
+//!
+//! ```text
+//! spec --> program --> descriptors --> control group --> session --> limits --> privileges
+//!      --> Landlock --> working directory --> status --> execution
+//! ```
+//!
+//! The process that the server has started is the program afterwards: same number, same end. The
+//! specification comes on standard input, which the program finds as `/dev/null`.
+//!
+//! # Invariants
+//!
+//! 1. Nothing of the program runs before every step has succeeded; what may fail without harm (the
+//!    control group) is a warning in the status.
+//! 2. A program reaches of the machine what [`rules`] lists for its kind, and of its session what
+//!    the specification names; nothing of it can be executed that a session can write.
+//! 3. A program can gain no privilege, and leaves no core dump.
+
+mod descriptors;
+pub mod landlock;
+mod order;
+mod prepare;
+pub mod probe;
+pub mod rules;
+pub mod spec;
+pub mod status;
+mod target;
+
+pub(in crate::system) use order::send;
+pub use order::{Confined, Confinement};
+
+use std::convert::Infallible;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use landlock::Prepared;
+use spec::Spec;
+use status::{ConfineError, Report, Step, failed};
+
+/// Reads a specification from standard input and becomes its program; returns only on failure, which
+/// is a line of JSON on standard error. Must be called while the process has one thread.
+pub fn main() -> ExitCode {
+    let Err(error) = read(io::stdin().lock()).and_then(|spec| confine(&spec));
+    let line = serde_json::to_string(&error.line()).unwrap_or_default();
+    // Standard error is the log; where it is gone, the exit code is left.
+    let _ = writeln!(io::stderr(), "{line}");
+    ExitCode::from(error.code())
+}
+
+fn read(input: impl Read) -> Result<Spec, ConfineError> {
+    let mut text = Vec::new();
+    let read = input.take(spec::LARGEST).read_to_end(&mut text);
+    read.map_err(failed(Step::Spec, "standard input"))?;
+    serde_json::from_slice(&text).map_err(|cause| {
+        failed(Step::Spec, "standard input is no specification")(io::Error::other(cause))
+    })
+}
+
+/// Becomes the program.
+pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
+    target::check(&spec.program)?;
+    descriptors::close_all_but(&spec.keep)?;
+    let mut warnings = Vec::new();
+    if let Some(group) = &spec.group {
+        warnings.extend(prepare::join(group));
+    }
+    prepare::lead_session()?;
+    prepare::limit(spec.open_files)?;
+    let status = spec.status.as_deref().map(append).transpose()?;
+    prepare::give_up_privileges()?;
+    let landlock = spec.landlock.as_ref();
+    let domain = landlock.map(|asked| Prepared::of(spec.kind, asked)).transpose()?;
+    // The program's own files are for its user only.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let level = domain.map(Prepared::enter).transpose()?.unwrap_or_default();
+    std::env::set_current_dir(&spec.directory)
+        .map_err(failed(Step::Directory, spec.directory.display()))?;
+    let report = Report {
+        pid: rustix::process::getpid().as_raw_nonzero().get(),
+        kind: spec.kind,
+        landlock: level.abi,
+        unenforced: level.unenforced,
+        warnings,
+    };
+    if let Some(mut file) = status {
+        let mut line = serde_json::to_vec(&report).map_err(io::Error::from).unwrap_or_default();
+        line.push(b'\n');
+        file.write_all(&line).map_err(failed(Step::Status, "the status cannot be written"))?;
+    }
+    target::execute(spec)
+}
+
+fn append(path: &Path) -> Result<File, ConfineError> {
+    let mut options = OpenOptions::new();
+    let opened = options.append(true).create(true).mode(0o600).open(path);
+    opened.map_err(failed(Step::Status, path.display()))
+}

@@ -1,0 +1,106 @@
+//! Ordering a confined start: what the server decides for each program.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::spec::{Kind, Landlock, Spec};
+use crate::system::process::{MARKER, Program};
+
+/// Confinement of the programs of all sessions, as the server is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// The program that has the command `confine`; none where programs are not confined.
+    launcher: Option<PathBuf>,
+    /// What every program may read besides.
+    read: Vec<PathBuf>,
+    /// The Landlock ABI to behave as, for trying it.
+    simulate_abi: Option<i32>,
+}
+
+/// The confinement of one program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confined {
+    launcher: PathBuf,
+    /// The ruleset.
+    pub kind: Kind,
+    /// The rules of its session.
+    pub landlock: Landlock,
+    /// The file to which the launcher adds its report.
+    pub status: Option<PathBuf>,
+}
+
+impl Confinement {
+    /// Confines by `launcher`, and lets every program read `read`.
+    pub fn by(launcher: impl Into<PathBuf>, read: Vec<PathBuf>, simulate_abi: Option<i32>) -> Self {
+        Self { launcher: Some(launcher.into()), read, simulate_abi }
+    }
+
+    /// True if programs are started confined.
+    pub fn is_on(&self) -> bool {
+        self.launcher.is_some()
+    }
+
+    /// The confinement of a program of `kind` with the rules of its session; none where programs are
+    /// not confined. The folder of the program itself can be executed.
+    pub fn of(&self, kind: Kind, program: &Path, landlock: Landlock) -> Option<Confined> {
+        let launcher = self.launcher.clone()?;
+        let mut landlock = Landlock { simulate_abi: self.simulate_abi, ..landlock };
+        landlock.read.extend(self.read.iter().filter(|path| path.exists()).cloned());
+        // Links are followed by the kernel: what is executed lies where the last one leads to.
+        let folders = [Some(program.to_owned()), program.canonicalize().ok()];
+        let folders = folders.into_iter().flatten().filter_map(|it| Some(it.parent()?.to_owned()));
+        landlock.execute.extend(folders);
+        landlock.execute.dedup();
+        Some(Confined { launcher, kind, landlock, status: None })
+    }
+}
+
+impl Confined {
+    /// The command that starts `program` by the launcher, and its specification for [`send`].
+    #[expect(clippy::disallowed_methods, reason = "`system::process` starts programs with it")]
+    pub(in crate::system) fn command(
+        &self,
+        program: &Program,
+        group: Option<&Path>,
+    ) -> io::Result<(Command, Vec<u8>)> {
+        let text = |value: &std::ffi::OsStr| {
+            let text = value.to_str().map(str::to_owned);
+            text.ok_or_else(|| io::Error::other(format!("{} is no UTF-8", value.display())))
+        };
+        let mut environment = std::collections::BTreeMap::new();
+        for (name, value) in &program.environment {
+            environment.insert(text(name)?, text(value)?);
+        }
+        let session = program.session.to_string();
+        environment.insert(MARKER.to_owned(), session.clone());
+        let spec = Spec {
+            kind: self.kind,
+            program: program.path.clone(),
+            arguments: program.arguments.iter().map(|it| text(it)).collect::<Result<_, _>>()?,
+            environment,
+            directory: "/".into(),
+            group: group.map(Path::to_owned),
+            status: self.status.clone(),
+            open_files: program.open_files.map(u64::from),
+            keep: Vec::new(),
+            landlock: Some(self.landlock.clone()),
+        };
+        let mut command = Command::new(&self.launcher);
+        // One that the server leaves behind is found by its marker.
+        command.arg("confine").env_clear().env(MARKER, session).stdin(Stdio::piped());
+        Ok((command, serde_json::to_vec(&spec)?))
+    }
+}
+
+/// Sends a specification. It fits into the pipe, so that nothing is waited for.
+pub(in crate::system) fn send(
+    stdin: Option<std::process::ChildStdin>,
+    specification: &[u8],
+) -> io::Result<()> {
+    const PIPE: usize = 64 * 1024;
+    if specification.len() > PIPE {
+        return Err(io::Error::other("the program has too many arguments"));
+    }
+    stdin.ok_or(io::ErrorKind::BrokenPipe)?.write_all(specification)
+}

@@ -1,0 +1,69 @@
+//! The steps that need no privilege: control group, session and limits.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::status::{ConfineError, Step, failed};
+
+/// Moves the process into a control group, so that no child is ever outside of it. What is refused
+/// is a warning: without its group a program has no limits, and works.
+pub(super) fn join(group: &Path) -> Option<String> {
+    // 0 stands for the process that writes, whatever its number is in other namespaces.
+    let joined = OpenOptions::new().write(true).open(group.join("cgroup.procs"));
+    let joined = joined.and_then(|mut file| file.write_all(b"0"));
+    let cause = joined.err()?;
+    Some(format!("the control group {} was not joined: {cause}", group.display()))
+}
+
+/// Makes the process lead a session of its own, and with it a process group. It has no terminal then
+/// into which input could be pushed.
+pub(super) fn lead_session() -> Result<(), ConfineError> {
+    let failed = || failed::<Errno>(Step::Session, "no session of its own");
+    match rustix::process::setsid() {
+        Ok(_session) => return Ok(()),
+        // It leads a process group already: the server made it do so, or a shell did.
+        Err(Errno::PERM) => (),
+        Err(cause) => return Err(failed()(cause)),
+    }
+    let parent = rustix::process::getppid();
+    let group = parent.and_then(|parent| rustix::process::getpgid(Some(parent)).ok());
+    rustix::process::setpgid(None, group).map_err(failed())?;
+    rustix::process::setsid().map(drop).map_err(failed())
+}
+
+/// Gives up every capability, those of root among them, for good. With one of them a program could read
+/// the memory of processes that Landlock keeps from it. What the user itself owns stays in reach.
+pub(super) fn give_up_privileges() -> Result<(), ConfineError> {
+    let given_up = |subject: &'static str| failed::<Errno>(Step::Privileges, subject);
+    rustix::thread::set_no_new_privs(true).map_err(given_up("no_new_privs cannot be set"))?;
+    match rustix::thread::clear_ambient_capability_set() {
+        // Kernels before 4.3 have none.
+        Ok(()) | Err(Errno::INVAL) => (),
+        Err(cause) => return Err(given_up("ambient capabilities cannot be given up")(cause)),
+    }
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, none)
+        .map_err(given_up("capabilities cannot be given up"))
+}
+
+/// Forbids core dumps, which hold what a page shows and types, and lowers the limit of open files.
+pub(super) fn limit(open_files: Option<u64>) -> Result<(), ConfineError> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(Resource::Core, none)
+        .map_err(failed(Step::Limits, "the size of core dumps"))?;
+    let Some(most) = open_files else { return Ok(()) };
+    let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
+    let most = maximum.map_or(most, |maximum| most.min(maximum));
+    let lower = Rlimit { current: Some(most), maximum: Some(most) };
+    rustix::process::setrlimit(Resource::Nofile, lower)
+        .map_err(failed(Step::Limits, "the number of open files"))
+}

@@ -1,0 +1,44 @@
+//! An installation of Python: its interpreter and the directories that hold its modules, as it names
+//! them itself. They are read and executed by confined code.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::system::process::output;
+
+/// The question; `-I` leaves out what the environment and the user add.
+const QUESTION: &str = "import json, sys; print(json.dumps({'executable': sys.executable, \
+                        'roots': [sys.prefix, sys.base_prefix, *sys.path]}))";
+
+/// The time that the answer may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What an interpreter says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Installed {
+    /// The interpreter, where `python3` may be a script that finds it.
+    pub(super) executable: PathBuf,
+    /// The directories of the installation and of its modules.
+    pub(super) roots: Vec<PathBuf>,
+}
+
+impl Installed {
+    /// Asks an interpreter. The error says why there is no answer.
+    pub(super) async fn ask(interpreter: &Path, path: &str) -> Result<Self, String> {
+        let arguments = ["-I".to_owned(), "-c".to_owned(), QUESTION.to_owned()];
+        let answer = output(interpreter, &arguments, path, PATIENCE).await;
+        let name = interpreter.display();
+        let answer = answer.map_err(|cause| format!("{name} does not say what it is: {cause}"))?;
+        let mut installed: Self = serde_json::from_str(answer.trim())
+            .map_err(|cause| format!("{name} is no Python: {cause}"))?;
+        // Of the whole machine nothing is opened to code, whatever an interpreter calls its root.
+        installed
+            .roots
+            .retain(|root| root.is_absolute() && root.parent().is_some() && root.exists());
+        installed.roots.sort();
+        installed.roots.dedup();
+        Ok(installed)
+    }
+}
