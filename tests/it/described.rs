@@ -114,7 +114,7 @@ fn broken(schema: &Value) -> Vec<Value> {
     let types = match &schema["type"] {
         Value::String(one) => vec![one.clone()],
         Value::Array(several) => several.iter().map(|it| it.as_str().unwrap().to_owned()).collect(),
-        _ => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
     };
     let is = |name: &str| types.iter().any(|it| it == name);
     if !types.is_empty() && !is("array") {
