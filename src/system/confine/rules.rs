@@ -1,6 +1,6 @@
 //! The rulesets: what each kind of program may reach of the machine, as data.
 //!
-//! What it may reach of its session comes with the specification, see [`order`](super::order). A path
+//! What it may reach of its session comes with the specification, see `order`. A path
 //! that is not there is passed over: machines differ. Symbolic links are followed when the ruleset is
 //! made, so that a rule for `/etc/resolv.conf` is one for the file that it leads to.
 //!
