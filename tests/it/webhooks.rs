@@ -194,6 +194,7 @@ async fn events_are_told_in_order_and_signed_with_both_secrets_while_one_is_repl
         .problem(404, "webhook_message_unknown");
     assert_eq!(client.send(Method::DELETE, &path, None).await.status, 204);
     client.get(&path).await.problem(404, "webhook_unknown");
+    client.get(&format!("{path}/messages")).await.problem(404, "webhook_unknown");
     let replay = format!("/v1/webhook_messages/{id}/replay");
     client.post(&replay, json!({})).await.problem(410, "webhook_removed");
     server.stop().await;

@@ -140,7 +140,7 @@ fn checked_kinds(fields: &mut Fields, kinds: &[String]) -> Vec<EventKind> {
     known
 }
 
-async fn find(
+pub(super) async fn find(
     front: &Front,
     organization: OrganizationId,
     id: WebhookId,

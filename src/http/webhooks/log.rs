@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::endpoints;
 use crate::db::webhook_messages::{self as messages, Of};
 use crate::db::{self, webhook_deliveries};
 use crate::domain::ids::{OrganizationId, RunId, WebhookId, WebhookMessageId};
@@ -145,7 +146,10 @@ async fn listed(
     path = "/v1/webhooks/{webhook_id}/messages",
     tag = "Webhooks",
     params(("webhook_id" = String, Path, description = "`wh_…`"), Wish),
-    responses((status = 200, description = "The messages", body = Vec<MessageResource>)),
+    responses(
+        (status = 200, description = "The messages", body = Vec<MessageResource>),
+        (status = 404, description = "There is no such webhook"),
+    ),
 )]
 pub async fn of_webhook(
     caller: Caller,
@@ -153,6 +157,7 @@ pub async fn of_webhook(
     Query(wish): Query<Wish>,
     front: Data<Front>,
 ) -> Result<Json<Vec<MessageResource>>, ApiError> {
+    endpoints::find(&front, caller.organization, id).await?;
     listed(&front, caller.organization, Of::Webhook(id), wish).await
 }
 
