@@ -64,7 +64,7 @@ impl Folder {
     /// # Errors
     ///
     /// Fails if it is a link or no directory, belongs to another user, or lies elsewhere.
-    pub fn open(path: &Path, user: u32, roots: &[PathBuf]) -> io::Result<Self> {
+    pub fn open(path: &Path, user: u32, roots: &[PathBuf], private: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&directory)?;
@@ -72,8 +72,13 @@ impl Folder {
             return Err(io::Error::other("it belongs to another user than the client's"));
         }
         let real = fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()))?;
+        let private = fs::canonicalize(private).unwrap_or_else(|_| private.to_owned());
         let mut roots = roots.iter().filter_map(|root| fs::canonicalize(root).ok());
-        if !roots.any(|root| real.starts_with(&root) && real != root) {
+        // What is private may lie below a root, and is no part of it.
+        let is_private = |path: &Path| path.starts_with(&private);
+        if !roots.any(|root| {
+            real.starts_with(&root) && real != root && (is_private(&root) || !is_private(&real))
+        }) {
             let why = "it is below none of isolation.handover_directories";
             return Err(io::Error::other(why));
         }
@@ -158,7 +163,7 @@ mod tests {
     fn a_file_is_handed_over_once_into_the_clients_own_folder_and_nowhere_else() {
         let root = std::env::temp_dir().join(format!("handover-{:016x}", rand::random::<u64>()));
         let place = |name: &str| root.join(name);
-        for folder in ["roots/mine", "roots/empty", "elsewhere"] {
+        for folder in ["roots/mine", "roots/empty", "roots/data/own", "elsewhere"] {
             fs::create_dir_all(place(folder)).unwrap();
         }
         fs::write(place("source"), "content").unwrap();
@@ -166,7 +171,8 @@ mod tests {
         symlink(place("elsewhere"), place("roots/way")).unwrap();
         let roots = [place("roots"), place("gone")];
 
-        let folder = Folder::open(&place("roots/mine"), me(), &roots).unwrap();
+        let folder =
+            Folder::open(&place("roots/mine"), me(), &roots, &place("roots/data")).unwrap();
         folder.put(&place("source"), "a.csv").unwrap();
         let made = place("roots/mine/a.csv");
         assert_eq!(fs::read_to_string(&made).unwrap(), "content");
@@ -194,11 +200,15 @@ mod tests {
             ("roots", me()),
             ("roots/../elsewhere", me()),
             ("roots/absent", me()),
+            ("roots/data", me()),
+            ("roots/data/own", me()),
             ("source", me()),
             ("roots/mine", me() + 1),
         ] {
-            Folder::open(&place(path), user, &roots).unwrap_err();
+            Folder::open(&place(path), user, &roots, &place("roots/data")).unwrap_err();
         }
+        let within = [place("roots/data")];
+        Folder::open(&place("roots/data/own"), me(), &within, &place("roots/data")).unwrap();
         fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Handover {
     source: PathBuf,
     /// The directories below which a driver may have its folder.
     roots: Vec<PathBuf>,
+    /// The server's own directory, of which only such roots as lie in it are a driver's.
+    private: PathBuf,
     /// What the driver asked for last.
     folder: Mutex<Option<PathBuf>>,
     /// The files that were copied last: several sessions of a driver have the same news. One is copied
@@ -56,9 +58,14 @@ struct Progress {
 
 impl Handover {
     /// For the driver at `client`, whose downloads Chromium puts into `source`.
-    pub fn new(client: (SocketAddr, u16), source: PathBuf, roots: Vec<PathBuf>) -> Arc<Self> {
+    pub fn new(
+        client: (SocketAddr, u16),
+        source: PathBuf,
+        roots: Vec<PathBuf>,
+        private: PathBuf,
+    ) -> Arc<Self> {
         let (folder, copied) = (Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { client, source, roots, folder, copied })
+        Arc::new(Self { client, source, roots, private, folder, copied })
     }
 
     /// Notes the folder that the driver asks for.
@@ -130,7 +137,7 @@ impl Handover {
         let user = user_of(client, port).ok_or_else(|| other("the client's user is not known"))?;
         let name = file.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| other("its name is no text"))?;
-        Folder::open(folder, user, &self.roots)?.put(file, name)?;
+        Folder::open(folder, user, &self.roots, &self.private)?.put(file, name)?;
         Ok(folder.join(name))
     }
 }
@@ -168,7 +175,8 @@ mod tests {
         let client = std::net::TcpStream::connect(address).unwrap();
         let client = (client.local_addr().unwrap(), address.port(), client);
         let roots = vec![root.clone()];
-        let handover = Handover::new((client.0, client.1), source.clone(), roots);
+        let handover =
+            Handover::new((client.0, client.1), source.clone(), roots, "/nowhere".into());
         assert!(!handover.is_wanted());
         handover.note(own.clone());
         assert!(handover.is_wanted());

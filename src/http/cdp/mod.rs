@@ -225,7 +225,8 @@ fn judge_for(
         // A block's Python has its folder for temporary files in the session's.
         let mut roots = front.devtools.folders.clone();
         roots.push(directory.scratch());
-        Handover::new((peer, front.address.port()), directory.downloads(), roots)
+        let private = front.world.data.clone();
+        Handover::new((peer, front.address.port()), directory.downloads(), roots, private)
     });
     let sources = vec![directory.downloads(), directory.scratch()];
     let judge = Judge::new(rules, directory.downloads(), sources).handing_over(handover.clone());

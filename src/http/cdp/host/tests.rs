@@ -156,7 +156,8 @@ fn downloads_go_to_the_sessions_folder_whatever_path_is_given() {
     assert!(fate(twice).contains("in one way"));
 
     let client = ("127.0.0.1:1".parse().unwrap(), 2);
-    let handover = Handover::new(client, PathBuf::from("/s/downloads"), Vec::new());
+    let handover =
+        Handover::new(client, PathBuf::from("/s/downloads"), Vec::new(), "/nowhere".into());
     let judge = judge_with(&[]).handing_over(Some(Arc::clone(&handover)));
     let given = |behavior: &str, path: &str| {
         let params = json!({ "behavior": behavior, "downloadPath": path });
