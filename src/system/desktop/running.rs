@@ -29,7 +29,7 @@ use crate::system::display::{self, Cookie};
 use crate::system::failure::failure;
 use crate::system::input::Devices;
 use crate::system::limits::Group;
-use crate::system::process::{Process, cut};
+use crate::system::process::{Process, cut, is_alive};
 use crate::system::vnc::Server;
 use crate::system::windows::Fitting;
 
@@ -188,10 +188,14 @@ impl Desktop for LiveDesktop {
                 () = closing.cancelled() => std::future::pending().await,
                 // First of the two: the browser ends when its display does.
                 exit = xvfb.exited() => (display, display.died(&xvfb, exit)),
-                exit = chromium.exited() => {
-                    orderly = browser::closed_in_order(exit, &profile) && !xvfb.has_exited();
+                // Which of the two ends is seen first is chance.
+                exit = chromium.exited() => if is_alive(xvfb.identity()) {
+                    orderly = browser::closed_in_order(exit, &profile);
                     let stage = browser::STAGE;
                     (stage, if orderly { stage.closed(exit) } else { stage.died(&chromium, exit) })
+                } else {
+                    let exit = xvfb.exited().await;
+                    (display, display.died(&xvfb, exit))
                 }
             };
             let after = group.as_ref().and_then(Group::out_of_memory_kills).unwrap_or_default();
