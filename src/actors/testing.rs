@@ -479,7 +479,7 @@ pub struct Desktops {
 }
 
 impl Desktops {
-    /// How many desktops were launched.
+    /// The number of desktops that were launched.
     pub fn launched(&self) -> usize {
         self.launched.load(Ordering::SeqCst)
     }

@@ -29,7 +29,7 @@ use crate::system::desktop::Files;
 /// How many actors of one session may break.
 const MOST_BROKEN: u32 = 3;
 
-/// How many sessions may wait for their first use; each is a row and an actor.
+/// The most sessions that may wait for their first use; each is a row and an actor.
 const MOST_DORMANT: usize = 1_000;
 
 /// How long to wait before the row of such a session is read again.

@@ -15,7 +15,7 @@ use crate::actors::views::Views;
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::session::SessionStatus;
 
-/// How long the first use of a session waits for its browser.
+/// The time that the first use of a session waits for its browser.
 const STARTING: Duration = Duration::from_secs(45);
 
 /// Starts the browser of a session if it waits for its first use, and waits until it runs or has failed.

@@ -31,7 +31,7 @@ const SMALL: usize = 4 * 1024;
 /// How long a message of the browser's that is under way may take, once the driver's time is over.
 const FINISHING: Duration = Duration::from_secs(1);
 
-/// How many messages that were held back wait for their turn.
+/// The most messages that wait while they are held back.
 const MOST_RELEASED: usize = 16;
 
 /// A driver that was sent nothing for so long is sent a ping: proxies end connections on which

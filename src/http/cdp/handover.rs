@@ -22,10 +22,10 @@ use crate::system::handover::{Folder, user_of};
 /// The longest message of the browser's that is read.
 pub(super) const SHORT: u64 = 8 << 10;
 
-/// How long the news of a finished download waits for its copy.
+/// The time that the event of a finished download waits for its copy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How many copied files are remembered.
+/// The number of copied files that are remembered.
 const MOST_KNOWN: usize = 64;
 
 /// The event that waits.
@@ -36,13 +36,13 @@ const EVENT: &str = "Browser.downloadProgress";
 pub(super) struct Handover {
     /// The driver's address, and the port of ours that it is connected to.
     client: (SocketAddr, u16),
-    /// Where Chromium puts the files.
+    /// The folder into which Chromium downloads.
     source: PathBuf,
     /// The directories below which a driver may have its folder.
     roots: Vec<PathBuf>,
     /// The server's own directory, of which only such roots as lie in it are a driver's.
     private: PathBuf,
-    /// What the driver asked for last.
+    /// The folder that the driver asked for last.
     folder: Mutex<Option<PathBuf>>,
     /// The files that were copied last: several sessions of a driver have the same news. One is copied
     /// at a time.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// How deep commands within commands are read (`Target.sendMessageToTarget`).
+/// The depth to which commands within commands are read (`Target.sendMessageToTarget`).
 pub(super) const DEEPEST: usize = 4;
 
 /// The command that carries another one.
@@ -27,7 +27,7 @@ const SERVER_ERROR: i32 = -32000;
 /// The code by which Chromium says that it has no such command.
 const NOT_FOUND: i32 = -32601;
 
-/// What an answer to a command needs of it.
+/// The parts of a command that its answer repeats.
 #[derive(Debug, Default)]
 pub(super) struct Call {
     id: Option<i64>,
@@ -131,7 +131,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
 #[derive(Debug)]
 pub(super) struct Command<'a> {
     object: Object<'a>,
-    /// What its answer needs of it.
+    /// The parts that its answer repeats.
     pub call: Call,
     /// `Domain.method`.
     pub method: String,

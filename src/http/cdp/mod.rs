@@ -72,7 +72,7 @@ const PARTING: Duration = Duration::from_secs(2);
 const FORWARDED: [&str; 6] =
     ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
-/// What the drivers of all sessions share.
+/// Rules and bounds that the drivers of all sessions share.
 #[derive(Debug, Clone)]
 pub struct DevTools {
     /// The rules for their commands.

@@ -18,7 +18,7 @@ const MOST: usize = 256 << 20;
 /// The bytes for which one permit stands.
 const UNIT: usize = 1 << 10;
 
-/// How long a driver waits for its share, and how long a share waits for its driver.
+/// The time that a driver waits for its share, and that a share waits for its driver.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The memory of all drivers. Clones are the same.
@@ -42,7 +42,7 @@ impl Room {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoRoom;
 
-/// What one driver has of the memory.
+/// The memory that one driver has.
 #[derive(Debug)]
 pub(super) struct Share {
     room: Arc<Semaphore>,

@@ -84,9 +84,9 @@ pub struct Start<'a> {
     pub profile: &'a Path,
     /// Where its temporary files go.
     pub temporary: &'a Path,
-    /// Where it downloads to.
+    /// The folder for its downloads.
     pub downloads: &'a Path,
-    /// Where runs put files for it.
+    /// The folder in which runs put files for it.
     pub scratch: &'a Path,
     /// The file for its log.
     pub log: &'a Path,

@@ -25,13 +25,13 @@ const LARGEST_MESSAGE: usize = 256 * 1024 * 1024;
 /// How many events a receiver may fall behind before it is cut off.
 const EVENTS_BEHIND: usize = 8_192;
 
-/// How many commands may wait to be written to a browser that does not read.
+/// The most commands that may wait to be written to a browser that does not read.
 const UNSENT: usize = 1_024;
 
-/// How many bytes these may have together. A single larger command is sent all the same.
+/// The most bytes that these may have together. A single larger command is sent all the same.
 const UNSENT_BYTES: usize = 64 * 1024 * 1024;
 
-/// How many commands may be without an answer.
+/// The most commands that may be without an answer.
 const UNANSWERED: usize = 4_096;
 
 #[derive(Serialize)]

@@ -19,12 +19,12 @@ use super::status::{ConfineError, Step, failed};
 /// The newest ABI that the rules use.
 const NEWEST: i32 = 10;
 
-/// What holds of Landlock.
+/// The level of Landlock that holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Level {
     /// The ABI in force; 0 is none.
     pub abi: i32,
-    /// What was asked for and is not enforced.
+    /// Features that were asked for and are not enforced.
     pub unenforced: Vec<Feature>,
 }
 
@@ -78,7 +78,7 @@ fn number(status: LandlockStatus) -> i32 {
     (1..=NEWEST).rev().find(|abi| ABI::from(*abi) == effective_abi).unwrap_or(0)
 }
 
-/// What a specification asks for of what some kernel lacks.
+/// Features that a specification asks for and some kernel lacks.
 fn asked(spec: &Landlock) -> Vec<Feature> {
     let has_ports = spec.connect.is_some() || spec.bind.is_some();
     let is_asked = |feature: &Feature| match feature {

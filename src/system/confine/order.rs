@@ -12,7 +12,7 @@ use crate::system::process::{MARKER, Program};
 pub struct Confinement {
     /// The program that has the command `confine`; none where programs are not confined.
     launcher: Option<PathBuf>,
-    /// What every program may read besides.
+    /// Paths that every program may read besides.
     read: Vec<PathBuf>,
     /// The Landlock ABI to behave as, for trying it.
     simulate_abi: Option<i32>,

@@ -1,6 +1,6 @@
 //! The rulesets: what each kind of program may reach of the machine, as data.
 //!
-//! What it may reach of its session comes with the specification, see `order`. A path
+//! Its session's paths come with the specification, see `order`. A path
 //! that is not there is passed over: machines differ. Symbolic links are followed when the ruleset is
 //! made, so that a rule for `/etc/resolv.conf` is one for the file that it leads to.
 //!
@@ -9,7 +9,7 @@
 
 use super::spec::Kind;
 
-/// What may be done below a path, or with a file.
+/// Rights below a path, or over a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Read, list and execute.

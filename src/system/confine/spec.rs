@@ -43,7 +43,7 @@ pub struct Spec {
     pub kind: Kind,
     /// The absolute path of the program.
     pub program: PathBuf,
-    /// What follows its name.
+    /// Its arguments, without its name.
     #[serde(default)]
     pub arguments: Vec<String>,
     /// All of its environment.
@@ -78,9 +78,9 @@ fn root() -> PathBuf {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Landlock {
-    /// What may be read and executed as well. Each must be there.
+    /// Further paths to read and execute. Each must be there.
     pub execute: Vec<PathBuf>,
-    /// What may be read as well. Each must be there.
+    /// Further paths to read. Each must be there.
     pub read: Vec<PathBuf>,
     /// What may be read, written, made and removed as well, but not executed. Each must be there.
     pub write: Vec<PathBuf>,
@@ -96,13 +96,13 @@ pub struct Landlock {
     /// Debian 12 takes no path as `DISPLAY`. The X server cannot do without that socket: `-displayfd`
     /// makes no lock, so that only the socket's name keeps two servers from one number.
     pub abstract_sockets: bool,
-    /// What must be enforced; where it cannot be, the program does not start.
+    /// Features without which the program does not start.
     pub require: Vec<Feature>,
     /// Simulates a kernel of this ABI; 0 is one without Landlock.
     pub simulate_abi: Option<i32>,
 }
 
-/// What a kernel's Landlock can enforce, by the ABI that it needs.
+/// Features of a kernel's Landlock, by the ABI that each needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Feature {

@@ -1,4 +1,4 @@
-//! What a launch reports: the level that it reached, or the step that failed.
+//! The report of a launch: the level that it reached, or the step that failed.
 
 use std::fmt;
 use std::io;
@@ -23,9 +23,9 @@ pub struct Report {
     pub kind: Kind,
     /// The ABI of Landlock that is in force; 0 is none.
     pub landlock: i32,
-    /// What was asked for and is not enforced by Landlock.
+    /// Features that were asked for and that Landlock does not enforce.
     pub unenforced: Vec<Feature>,
-    /// What was refused and is not needed, such as a control group.
+    /// Steps that failed and are not needed, such as a control group.
     pub warnings: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ pub enum Step {
     Landlock,
     /// The working directory is entered.
     Directory,
-    /// What holds is reported.
+    /// The level is reported.
     Status,
     /// The process becomes the program.
     Execute,
@@ -75,7 +75,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Why a launch failed. Nothing of the program has run.
+/// The reason of a failed launch. Nothing of the program has run.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {
     /// The program is not there.
@@ -86,7 +86,7 @@ pub enum ConfineError {
     Unenforceable {
         /// The ABI in force.
         abi: i32,
-        /// What is required and missing.
+        /// The required features that are missing.
         features: Vec<Feature>,
     },
     /// A step failed.
@@ -94,7 +94,7 @@ pub enum ConfineError {
     Failed {
         /// Which.
         step: Step,
-        /// What it was about.
+        /// The path or setting that it was about.
         subject: String,
         /// The answer of the system.
         #[source]
@@ -109,7 +109,7 @@ pub struct ErrorLine {
     pub error: String,
     /// Which step.
     pub step: Step,
-    /// Why, for people.
+    /// The reason, for people.
     pub message: String,
     /// The number of the system's error.
     pub errno: Option<i32>,

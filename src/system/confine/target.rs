@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::spec::Spec;
 use super::status::{ConfineError, Step, failed};
 
-/// How many scripts may be each other's interpreters, as in Linux.
+/// The most scripts that may be each other's interpreters, as in Linux.
 const INTERPRETERS: u32 = 4;
 
 /// Checks what `execve` would, so that a missing or broken program is reported before anything else

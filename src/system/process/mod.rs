@@ -68,7 +68,7 @@ const KILLED: Duration = Duration::from_secs(10);
 pub struct Program {
     /// The path of the file.
     pub path: PathBuf,
-    /// What follows its name.
+    /// Its arguments, without its name.
     pub arguments: Vec<OsString>,
     /// All of its environment, but for the marker.
     pub environment: Vec<(OsString, OsString)>,

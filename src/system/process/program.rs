@@ -25,7 +25,7 @@ pub fn find(name: &Path, path: &str) -> Option<PathBuf> {
     std::path::absolute(file?).ok()
 }
 
-/// How many scripts may be each other's interpreters, as in Linux.
+/// The most scripts that may be each other's interpreters, as in Linux.
 const INTERPRETERS: u32 = 4;
 
 /// Checks what `execve` would: that a file may be executed, and is a program or a script whose

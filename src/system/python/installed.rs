@@ -15,7 +15,7 @@ const QUESTION: &str = "import json, sys; print(json.dumps({'executable': sys.ex
 /// The time that the answer may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What an interpreter says of itself.
+/// The answer of an interpreter.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct Installed {
     /// The interpreter, where `python3` may be a script that finds it.

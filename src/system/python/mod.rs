@@ -165,7 +165,7 @@ pub struct Python {
     interpreter: PathBuf,
     path: String,
     confinement: Confinement,
-    /// What the interpreter says of itself, once it was asked.
+    /// The answer of the interpreter, once it was asked.
     installed: Arc<OnceCell<Installed>>,
     runtime: Handle,
     running: watch::Sender<usize>,

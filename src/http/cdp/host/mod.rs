@@ -20,7 +20,7 @@ use super::handover::Handover;
 use super::message::{CARRIER, Call, Command, DEEPEST, Object};
 pub use allowed::{CommandPattern, NoPattern, Rules};
 
-/// How many files one command gives to a page at most.
+/// The most files that one command gives to a page.
 const MOST_FILES: usize = 1000;
 
 /// The longest name of a command that an answer repeats.
@@ -34,7 +34,7 @@ const OUTSIDE: &str = "files of the server's machine are out of a driver's reach
                        place of a path; in the page, a DataTransfer with a File), or let the \
                        operator set isolation.devtools_allow = [\"DOM.setFileInputFiles\"]";
 
-/// What becomes of a command.
+/// The verdict on a command.
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// It passes as it came.
@@ -222,14 +222,14 @@ impl Judge {
     }
 }
 
-/// What the parameters of a command decide.
+/// The verdict that depends on a command's parameters.
 enum Judged {
     Passes,
     PassesAs(Vec<u8>),
     Files(Vec<PathBuf>),
 }
 
-/// Why a command is refused.
+/// The reason of a refusal.
 enum Refusal {
     /// It is not in the table.
     Unlisted(String),

@@ -1,6 +1,6 @@
 //! The addresses that a driver may open.
 
-/// How deep addresses within addresses are read (`view-source:blob:https:…`).
+/// The depth to which addresses within addresses are read (`view-source:blob:https:…`).
 const DEEPEST: usize = 3;
 
 /// The schemes whose pages are of the network, or of the page itself.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::{Targets, Try};
 
-/// What nobody but their owners may read, on every machine.
+/// Files that only their owners may read, on every machine.
 const SECRETS: [&str; 8] = [
     "/etc/shadow",
     "/etc/sudoers",
@@ -20,7 +20,7 @@ const SECRETS: [&str; 8] = [
     "/proc/1/environ",
 ];
 
-/// Where a program without a ruleset may write.
+/// Directories in which a program without a ruleset may write.
 const WRITABLE: [&str; 4] = ["/tmp", "/var/tmp", "/run", "/"];
 
 /// Devices that people type into.

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-/// What to try.
+/// The targets of a probe.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Targets {
@@ -51,7 +51,7 @@ pub struct Display {
     pub cookie: Option<String>,
 }
 
-/// What came of a try.
+/// The outcome of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -64,11 +64,11 @@ pub enum Outcome {
 /// One line of the probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Try {
-    /// What was tried.
+    /// The name of the try.
     pub r#try: String,
-    /// What came of it.
+    /// The outcome of the try.
     pub outcome: Outcome,
-    /// What the system said, or what was found.
+    /// The system's error, or the finding.
     pub detail: String,
 }
 

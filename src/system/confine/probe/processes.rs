@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Resource, Rlimit};
 use super::files::found;
 use super::{Targets, Try};
 
-/// How many process numbers are tried, from 1 on.
+/// The number of process numbers that are tried, from 1 on.
 const NUMBERS: i32 = 200_000;
 
 pub(super) fn run(targets: &Targets) -> Vec<Try> {
@@ -64,7 +64,7 @@ fn through(folder: &str) -> io::Result<String> {
     Err(last)
 }
 
-/// What attaching as a debugger needs.
+/// Opens the file that attaching as a debugger needs.
 fn open_memory(pid: i32) -> io::Result<String> {
     let path = format!("/proc/{pid}/mem");
     OpenOptions::new().read(true).write(true).open(path).map(|_| "opened".to_owned())

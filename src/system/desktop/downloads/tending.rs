@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::ledger::FileKey;
 use super::{Begun, Settings, Shared, is_complete, limits};
 
-/// How long to wait between two looks.
+/// The time between two scans of the folder.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a file has to be unchanged before it is taken up: it may still be written, or be about to be
