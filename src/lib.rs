@@ -7,6 +7,7 @@ pub mod domain;
 pub mod schema;
 
 pub mod db;
+pub mod egress;
 pub mod system;
 pub mod workflow;
 

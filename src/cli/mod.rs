@@ -9,6 +9,7 @@ mod config;
 mod demo_site;
 mod doctor;
 mod drain;
+mod egress;
 mod events;
 mod leaks;
 pub mod logging;
@@ -130,6 +131,7 @@ fn confined() -> Option<ExitCode> {
     let (command, text) = (arguments.next()?, arguments.next());
     match (command.to_str()?, text) {
         ("confine", None) => Some(confine::main()),
+        ("egress", _) => Some(egress::main()),
         ("confine-probe", Some(targets)) => Some(confine::probe::main(targets.to_str()?)),
         _ => None,
     }

@@ -8,14 +8,15 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("schema", &[]),
     ("db", &["domain", "schema"]),
-    ("workflow", &["domain"]),
-    ("system", &["domain"]),
-    ("actors", &["domain", "db", "workflow", "system"]),
+    ("egress", &["domain"]),
+    ("workflow", &["domain", "egress"]),
+    ("system", &["domain", "egress"]),
+    ("actors", &["domain", "db", "egress", "workflow", "system"]),
     // Endpoints read lists from the database themselves, and check definitions before they ask.
-    ("http", &["domain", "db", "workflow", "system", "actors"]),
-    ("config", &["domain", "db", "workflow", "system", "actors", "http"]),
-    ("app", &["domain", "db", "workflow", "system", "actors", "http", "config"]),
-    ("cli", &["domain", "db", "workflow", "system", "actors", "http", "config", "app"]),
+    ("http", &["domain", "db", "egress", "workflow", "system", "actors"]),
+    ("config", &["domain", "db", "egress", "workflow", "system", "actors", "http"]),
+    ("app", &["domain", "db", "egress", "workflow", "system", "actors", "http", "config"]),
+    ("cli", &["domain", "db", "egress", "workflow", "system", "actors", "http", "config", "app"]),
 ];
 
 /// Crates that only some floors may name.

@@ -4,8 +4,8 @@
 //! without unsafe code, single-threaded and before any runtime, and becomes the program:
 //!
 //! ```text
-//! spec --> program --> descriptors --> control group --> session --> limits --> privileges
-//!      --> Landlock --> working directory --> status --> execution
+//! spec --> program --> descriptors --> control group --> session --> limits --> network
+//!      --> privileges --> Landlock --> working directory --> status --> execution
 //! ```
 //!
 //! The process that the server has started is the program afterwards: same number, same end. The
@@ -21,6 +21,7 @@
 
 mod descriptors;
 pub mod landlock;
+mod network;
 mod order;
 mod prepare;
 pub mod probe;
@@ -40,7 +41,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use landlock::Prepared;
-use spec::Spec;
+use spec::{Kind, Landlock, Spec};
 use status::{ConfineError, Report, Step, failed};
 
 /// Reads a specification from standard input and becomes its program; returns only on failure, which
@@ -73,7 +74,19 @@ pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
     prepare::lead_session()?;
     prepare::limit(spec.open_files)?;
     let status = spec.status.as_deref().map(append).transpose()?;
-    prepare::give_up_privileges()?;
+    if let Some(network) = &spec.network {
+        network::join(network)?;
+    }
+    match spec.kind {
+        // It gives them up itself, once it has its namespaces.
+        Kind::Egress => {}
+        Kind::Xvfb
+        | Kind::X11vnc
+        | Kind::Xtigervnc
+        | Kind::Chromium
+        | Kind::Python
+        | Kind::Ffmpeg => prepare::give_up_privileges()?,
+    }
     let landlock = spec.landlock.as_ref();
     let domain = landlock.map(|asked| Prepared::of(spec.kind, asked)).transpose()?;
     // The program's own files are for its user only.
@@ -94,6 +107,17 @@ pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
         file.write_all(&line).map_err(failed(Step::Status, "the status cannot be written"))?;
     }
     target::execute(spec)
+}
+
+/// Confines this process as a program of `kind` that may write in `directory` and nowhere else.
+///
+/// # Errors
+///
+/// Fails when the kernel refuses. A kernel without Landlock confines nothing and is no error.
+pub fn enter(kind: Kind, directory: &Path) -> io::Result<()> {
+    let landlock = Landlock { write: vec![directory.to_owned()], signals: true, ..Landlock::default() };
+    let entered = Prepared::of(kind, &landlock).and_then(Prepared::enter);
+    entered.map(drop).map_err(io::Error::other)
 }
 
 fn append(path: &Path) -> Result<File, ConfineError> {

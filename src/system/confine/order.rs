@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::spec::{Kind, Landlock, Spec};
+use super::spec::{Kind, Landlock, Network, Spec};
 use crate::system::process::{MARKER, Program};
 
 /// Confinement of the programs of all sessions, as the server is set.
@@ -12,6 +12,8 @@ use crate::system::process::{MARKER, Program};
 pub struct Confinement {
     /// The program that has the command `confine`; none where programs are not confined.
     launcher: Option<PathBuf>,
+    /// True if programs are kept to their files by Landlock.
+    files: bool,
     /// Paths that every program may read besides.
     read: Vec<PathBuf>,
     /// The Landlock ABI to behave as, for trying it.
@@ -24,8 +26,10 @@ pub struct Confined {
     launcher: PathBuf,
     /// The ruleset.
     pub kind: Kind,
-    /// The rules of its session.
-    pub landlock: Landlock,
+    /// The rules of its session; none where files are not confined.
+    pub landlock: Option<Landlock>,
+    /// The network namespace that it runs in; that of the server without.
+    pub network: Option<Network>,
     /// The file to which the launcher adds its report.
     pub status: Option<PathBuf>,
 }
@@ -33,16 +37,26 @@ pub struct Confined {
 impl Confinement {
     /// Confines by `launcher`, and lets every program read `read`.
     pub fn by(launcher: impl Into<PathBuf>, read: Vec<PathBuf>, simulate_abi: Option<i32>) -> Self {
-        Self { launcher: Some(launcher.into()), read, simulate_abi }
+        Self { launcher: Some(launcher.into()), files: true, read, simulate_abi }
     }
 
-    /// True if programs are started confined.
+    /// Starts programs by `launcher`, which can give them a network, and does not confine their files.
+    pub fn without_files(launcher: impl Into<PathBuf>) -> Self {
+        Self { launcher: Some(launcher.into()), ..Self::default() }
+    }
+
+    /// True if programs are kept to their files.
     pub fn is_on(&self) -> bool {
-        self.launcher.is_some()
+        self.files
+    }
+
+    /// The program that has the commands `confine` and `egress`.
+    pub fn launcher(&self) -> Option<&Path> {
+        self.launcher.as_deref()
     }
 
     /// The confinement of a program of `kind` with the rules of its session; none where programs are
-    /// not confined. The folder of the program itself can be executed.
+    /// started as they are. The folder of the program itself can be executed.
     pub fn of(&self, kind: Kind, program: &Path, landlock: Landlock) -> Option<Confined> {
         let launcher = self.launcher.clone()?;
         let mut landlock = Landlock { simulate_abi: self.simulate_abi, ..landlock };
@@ -52,7 +66,8 @@ impl Confinement {
         let folders = folders.into_iter().flatten().filter_map(|it| Some(it.parent()?.to_owned()));
         landlock.execute.extend(folders);
         landlock.execute.dedup();
-        Some(Confined { launcher, kind, landlock, status: None })
+        let landlock = (self.files && kind != Kind::Egress).then_some(landlock);
+        Some(Confined { launcher, kind, landlock, network: None, status: None })
     }
 }
 
@@ -84,7 +99,8 @@ impl Confined {
             status: self.status.clone(),
             open_files: program.open_files.map(u64::from),
             keep: Vec::new(),
-            landlock: Some(self.landlock.clone()),
+            network: self.network.clone(),
+            landlock: self.landlock.clone(),
         };
         let mut command = Command::new(&self.launcher);
         // One that the server leaves behind is found by its marker.

@@ -47,6 +47,19 @@ const PROGRAMS: &[Rule] = &[
     ("/etc/group", Read),
 ];
 
+/// What the C library loads and reads to resolve names, after the start.
+const LIBRARIES: &[Rule] = &[
+    ("/usr/lib", Execute),
+    ("/lib", Execute),
+    ("/lib64", Execute),
+    ("/usr/share/ca-certificates", Read),
+    ("/usr/local/share/ca-certificates", Read),
+    ("/etc/ld.so.cache", Read),
+    ("/etc/nsswitch.conf", Read),
+    ("/etc/localtime", Read),
+    ("/proc/net", Read),
+];
+
 /// Devices that hold nothing of anybody.
 const DEVICES: &[Rule] = &[
     ("/dev/null", Use),
@@ -140,6 +153,7 @@ pub fn of(kind: Kind) -> Vec<Rule> {
         Kind::Chromium => &[PROGRAMS, DEVICES, X_CLIENT, NAMES, CHROMIUM],
         Kind::Python => &[PROGRAMS, DEVICES, ITSELF, NAMES, PYTHON],
         Kind::Ffmpeg => &[PROGRAMS, DEVICES, ITSELF],
+        Kind::Egress => &[LIBRARIES, DEVICES, ITSELF, NAMES],
     };
     groups.iter().flat_map(|group| group.iter().copied()).collect()
 }

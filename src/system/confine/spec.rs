@@ -27,12 +27,21 @@ pub enum Kind {
     Python,
     /// The maker of films.
     Ffmpeg,
+    /// The egress program, which enters its domain itself once it has its namespaces.
+    Egress,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Xvfb, Self::X11vnc, Self::Xtigervnc, Self::Chromium, Self::Python, Self::Ffmpeg];
+    pub const ALL: [Self; 7] = [
+        Self::Xvfb,
+        Self::X11vnc,
+        Self::Xtigervnc,
+        Self::Chromium,
+        Self::Python,
+        Self::Ffmpeg,
+        Self::Egress,
+    ];
 }
 
 /// A program to start, and what it is confined to.
@@ -65,9 +74,22 @@ pub struct Spec {
     /// The inherited descriptors above 2 that the program keeps.
     #[serde(default)]
     pub keep: Vec<i32>,
+    /// The network namespace to join; that of the server without.
+    #[serde(default)]
+    pub network: Option<Network>,
     /// The Landlock domain; none without.
     #[serde(default)]
     pub landlock: Option<Landlock>,
+}
+
+/// A network namespace that another process holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// The user namespace that owns it, where it is not that of the server.
+    pub user: Option<PathBuf>,
+    /// The network namespace, as `/proc/<pid>/task/<id>/ns/net`.
+    pub network: PathBuf,
 }
 
 fn root() -> PathBuf {

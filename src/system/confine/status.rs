@@ -45,6 +45,8 @@ pub enum Step {
     Session,
     /// Limits are set.
     Limits,
+    /// The network namespace is joined.
+    Network,
     /// New privileges are given up.
     Privileges,
     /// The Landlock domain is entered.
@@ -66,6 +68,7 @@ impl fmt::Display for Step {
             Self::Group => "control group",
             Self::Session => "session",
             Self::Limits => "limits",
+            Self::Network => "network",
             Self::Privileges => "privileges",
             Self::Landlock => "landlock",
             Self::Directory => "working directory",

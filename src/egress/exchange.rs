@@ -1,0 +1,182 @@
+//! One request and its answer, between a client and a server.
+//!
+//! Both bodies are streamed at the same time, so that a server can answer before it has read all
+//! of a request. The client is watched meanwhile: when it leaves, the exchange ends.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
+
+use super::copy::{self, CopyError};
+use super::framing::Framing;
+use super::head::{HeadError, RequestHead, ResponseHead, read_head};
+use super::stream::Duplex;
+
+/// The connections after an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// Both can be used again.
+    KeepBoth,
+    /// The server closes.
+    KeepClient,
+    /// The client's connection is to be closed.
+    Close,
+    /// The server has accepted another protocol.
+    Switch,
+}
+
+/// An exchange that ended before the answer began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unanswered {
+    /// The server closed the connection without a byte.
+    Closed,
+    Invalid,
+    TimedOut,
+    /// The upstream proxy wants other credentials; the browser must not ask a person for them.
+    Credentials,
+    ClientLeft,
+}
+
+/// The two sides of an exchange.
+pub struct Sides<'a, S: Duplex> {
+    pub client: &'a mut TcpStream,
+    pub from_client: &'a mut BytesMut,
+    pub server: &'a mut S,
+    pub from_server: &'a mut BytesMut,
+}
+
+impl<S: Duplex> std::fmt::Debug for Sides<'_, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sides").finish_non_exhaustive()
+    }
+}
+
+/// A request that is ready to be sent.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    pub head: &'a RequestHead,
+    pub framing: Framing,
+    /// The head as it goes to the server.
+    pub bytes: Vec<u8>,
+    /// The client's connection is closed after the answer.
+    pub closes: bool,
+}
+
+/// The end of sending a request.
+enum Upload {
+    Server,
+    Client,
+}
+
+/// Sends a request and passes the answer on.
+pub async fn exchange<S: Duplex>(
+    sides: Sides<'_, S>,
+    request: Outgoing<'_>,
+    is_upstream: bool,
+    idle: Duration,
+) -> Result<Done, Unanswered> {
+    let Sides { client, from_client, server, from_server } = sides;
+    let Outgoing { head, framing, bytes, closes } = request;
+    let (mut client_reader, mut client_writer) = client.split();
+    let (mut server_reader, mut server_writer) = tokio::io::split(server);
+    let (is_sent, is_begun) = (AtomicBool::new(false), AtomicBool::new(false));
+
+    let upload = async {
+        let sent = async {
+            server_writer.write_all(&bytes).await?;
+            server_writer.flush().await
+        };
+        if sent.await.is_err() {
+            return Upload::Server;
+        }
+        let body =
+            copy::body(&mut client_reader, &mut server_writer, framing, from_client, idle).await;
+        match body {
+            Ok(()) => is_sent.store(true, Relaxed),
+            Err(CopyError::Write(_)) => return Upload::Server,
+            Err(CopyError::Read(_)) => return Upload::Client,
+        }
+        if from_client.is_empty() {
+            gone(&mut client_reader).await;
+            return Upload::Client;
+        }
+        std::future::pending().await
+    };
+    let answer = async {
+        let answer = loop {
+            let read = read_head::<ResponseHead, _>(&mut server_reader, from_server);
+            let answer = tokio::time::timeout(idle, read).await;
+            let answer = match answer {
+                Err(_elapsed) => return Err(Unanswered::TimedOut),
+                Ok(Err(HeadError::Closed | HeadError::Io(_))) => return Err(Unanswered::Closed),
+                Ok(Err(HeadError::TooLong | HeadError::Invalid(_))) => {
+                    return Err(Unanswered::Invalid);
+                }
+                Ok(Ok(answer)) => answer,
+            };
+            if !answer.is_interim() {
+                break answer;
+            }
+            if client_writer.write_all(&answer.forward(false)).await.is_err() {
+                return Err(Unanswered::ClientLeft);
+            }
+        };
+        if is_upstream && answer.status == 407 {
+            return Err(Unanswered::Credentials);
+        }
+        let framing = answer.framing(&head.method).map_err(|_invalid| Unanswered::Invalid)?;
+        let is_switch = answer.status == 101;
+        if is_switch && !head.headers.upgrades() {
+            return Err(Unanswered::Invalid);
+        }
+        let closes =
+            closes || framing == Framing::UntilClose || !is_sent.load(Relaxed) && !is_switch;
+        is_begun.store(true, Relaxed);
+        if client_writer.write_all(&answer.forward(closes)).await.is_err() {
+            return Err(Unanswered::ClientLeft);
+        }
+        if is_switch {
+            return Ok(Done::Switch);
+        }
+        let server_closes = answer.minor == 0 || answer.headers.closes();
+        let body =
+            copy::body(&mut server_reader, &mut client_writer, framing, from_server, idle).await;
+        Ok(match (body, closes || !is_sent.load(Relaxed), server_closes) {
+            (Err(_), _, _) | (Ok(()), true, _) => Done::Close,
+            (Ok(()), false, true) => Done::KeepClient,
+            (Ok(()), false, false) => Done::KeepBoth,
+        })
+    };
+
+    tokio::pin!(upload, answer);
+    let mut is_uploading = true;
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut answer => break outcome,
+            end = &mut upload, if is_uploading => match end {
+                // It may have answered without reading all of the request.
+                Upload::Server => is_uploading = false,
+                Upload::Client => break Err(Unanswered::ClientLeft),
+            },
+        }
+    };
+    match outcome {
+        // An answer that has begun cannot be replaced by a page.
+        Err(_) if is_begun.load(Relaxed) => Ok(Done::Close),
+        outcome => outcome,
+    }
+}
+
+/// Returns when the client has closed its side. Bytes that wait to be read keep it from noticing.
+pub async fn gone(client: &mut ReadHalf<'_>) {
+    let mut byte = [0];
+    match client.peek(&mut byte).await {
+        Ok(0) | Err(_) => {}
+        Ok(_) => std::future::pending().await,
+    }
+}

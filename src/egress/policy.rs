@@ -1,0 +1,230 @@
+//! The policy of a session's traffic: which targets may be reached, and by way of which upstream.
+//!
+//! By default every public address may be reached and nothing else. `deny` comes first, then the
+//! lists of `within` (a session can only narrow), refused ports, `allow`, and the default.
+
+use std::net::IpAddr;
+
+use super::addresses::{Class, OwnAddresses};
+use super::refusal::Refusal;
+use super::rule::{Rule, RuleError};
+use super::target::Target;
+use super::upstream::{Upstream, UpstreamError};
+
+/// The ports that are refused where the policy names none: mail without a login.
+const REFUSED_PORTS: &[u16] = &[25];
+
+/// A policy in force.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// The number that the server gave it; repeated in the status.
+    pub revision: u64,
+    /// Targets beyond the public addresses.
+    pub allow: Vec<Rule>,
+    /// Targets that are refused in any case.
+    pub deny: Vec<Rule>,
+    /// A target must be covered by each of these lists.
+    pub within: Vec<Vec<Rule>>,
+    /// Refused unless a rule of `allow` names the port.
+    pub refused_ports: Vec<u16>,
+    /// The proxy that everything goes through.
+    pub upstream: Option<Upstream>,
+    /// The upstream may be at any address.
+    pub upstream_allowed: bool,
+    /// Connections of a former upstream stay open.
+    pub keep_connections: bool,
+}
+
+/// The file as it is written. Durations and sizes are not part of a policy.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default)]
+    revision: u64,
+    #[serde(default)]
+    allow: Vec<String>,
+    #[serde(default)]
+    deny: Vec<String>,
+    #[serde(default)]
+    within: Vec<Vec<String>>,
+    refused_ports: Option<Vec<u16>>,
+    upstream: Option<super::upstream::Document>,
+    #[serde(default)]
+    upstream_allowed: bool,
+    #[serde(default)]
+    keep_connections: bool,
+}
+
+/// A text that is no policy. Its messages contain no value of the file but rules.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    #[error("not a policy at `{path}`, line {line}, column {column}")]
+    Json { path: String, line: usize, column: usize },
+    #[error("`{list}`: {source}")]
+    Rule { list: &'static str, source: RuleError },
+    #[error("`upstream`: {0}")]
+    Upstream(#[from] UpstreamError),
+}
+
+impl Policy {
+    /// Reads the text of a policy file.
+    pub fn parse(text: &[u8]) -> Result<Self, PolicyError> {
+        let mut reader = serde_json::Deserializer::from_slice(text);
+        let document: Document =
+            serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+                let (line, column) = (error.inner().line(), error.inner().column());
+                PolicyError::Json { path: error.path().to_string(), line, column }
+            })?;
+        reader.end().map_err(|error| PolicyError::Json {
+            path: ".".to_owned(),
+            line: error.line(),
+            column: error.column(),
+        })?;
+        Ok(Self {
+            revision: document.revision,
+            allow: rules("allow", &document.allow)?,
+            deny: rules("deny", &document.deny)?,
+            within: document
+                .within
+                .iter()
+                .map(|list| rules("within", list))
+                .collect::<Result<_, _>>()?,
+            refused_ports: document.refused_ports.unwrap_or_else(|| REFUSED_PORTS.to_vec()),
+            upstream: document.upstream.map(Upstream::try_from).transpose()?,
+            upstream_allowed: document.upstream_allowed,
+            keep_connections: document.keep_connections,
+        })
+    }
+
+    /// Checks what the name says by itself, so that a denied name is not looked up.
+    pub fn check_name(&self, target: &Target) -> Result<(), Refusal> {
+        self.check_denied(target, &[])?;
+        self.check_port(target, &[])
+    }
+
+    /// Checks a target with all the addresses of its name. Without addresses (the upstream looks
+    /// names up) the name alone decides.
+    pub fn check(
+        &self,
+        target: &Target,
+        addresses: &[IpAddr],
+        own: &OwnAddresses,
+    ) -> Result<(), Refusal> {
+        self.check_denied(target, addresses)?;
+        for list in &self.within {
+            if !covered(list, target, addresses) {
+                return Err(Refusal::NotListed { target: target.clone() });
+            }
+        }
+        self.check_port(target, addresses)?;
+        self.check_public(target, addresses, own)
+    }
+
+    /// Checks the address of the upstream itself; lists that narrow are for targets.
+    pub fn check_upstream(
+        &self,
+        target: &Target,
+        addresses: &[IpAddr],
+        own: &OwnAddresses,
+    ) -> Result<(), Refusal> {
+        if self.upstream_allowed {
+            return Ok(());
+        }
+        let checked = self
+            .check_denied(target, addresses)
+            .and_then(|()| self.check_port(target, addresses))
+            .and_then(|()| self.check_public(target, addresses, own));
+        checked.map_err(|refusal| {
+            let reason = match refusal {
+                Refusal::NotPublic { address, class, .. } => {
+                    format!("{address} is not a public address ({class})")
+                }
+                Refusal::Denied { rule, .. } => format!("denied by the rule `{rule}`"),
+                Refusal::Port { .. }
+                | Refusal::NoPolicy
+                | Refusal::NotListed { .. }
+                | Refusal::Upstream { .. }
+                | Refusal::Client
+                | Refusal::Request { .. } => format!("port {} is refused", target.port),
+            };
+            Refusal::Upstream { target: target.clone(), reason }
+        })
+    }
+
+    fn check_denied(&self, target: &Target, addresses: &[IpAddr]) -> Result<(), Refusal> {
+        let denies = |rule: &&Rule| {
+            rule.covers_name(&target.name, target.port)
+                || every(target, addresses).any(|found| rule.covers_address(found, target.port))
+        };
+        match self.deny.iter().find(denies) {
+            Some(rule) => Err(Refusal::Denied { target: target.clone(), rule: rule.to_string() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Before the addresses are known, a rule for a network may still open the port.
+    fn check_port(&self, target: &Target, addresses: &[IpAddr]) -> Result<(), Refusal> {
+        let port = target.port;
+        if !self.refused_ports.contains(&port) {
+            return Ok(());
+        }
+        let opens = |rule: &Rule| {
+            rule.names_port(port)
+                && (rule.covers_name(&target.name, port)
+                    || every(target, addresses).any(|found| rule.covers_address(found, port)))
+        };
+        let is_opened = self.allow.iter().any(opens);
+        if is_opened { Ok(()) } else { Err(Refusal::Port { target: target.clone() }) }
+    }
+
+    fn check_public(
+        &self,
+        target: &Target,
+        addresses: &[IpAddr],
+        own: &OwnAddresses,
+    ) -> Result<(), Refusal> {
+        if self.allow.iter().any(|rule| rule.covers_name(&target.name, target.port)) {
+            return Ok(());
+        }
+        let refused =
+            |address: IpAddr, class| Refusal::NotPublic { target: target.clone(), address, class };
+        if target.is_localhost() && addresses.is_empty() {
+            return Err(refused(IpAddr::from([127, 0, 0, 1]), Class::Loopback));
+        }
+        for address in every(target, addresses) {
+            if self.allow.iter().any(|rule| rule.covers_address(address, target.port)) {
+                continue;
+            }
+            let class = own.class(address);
+            if class != Class::Public {
+                return Err(refused(address, class));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The addresses of a target: that which it is itself, and those of its name.
+fn every(target: &Target, addresses: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
+    target.address().into_iter().chain(addresses.iter().copied())
+}
+
+/// True if a list covers the name, or all of its addresses.
+fn covered(list: &[Rule], target: &Target, addresses: &[IpAddr]) -> bool {
+    let port = target.port;
+    if list.iter().any(|rule| rule.covers_name(&target.name, port)) {
+        return true;
+    }
+    let mut all = every(target, addresses).peekable();
+    all.peek().is_some()
+        && all.all(|address| list.iter().any(|rule| rule.covers_address(address, port)))
+}
+
+fn rules(list: &'static str, texts: &[String]) -> Result<Vec<Rule>, PolicyError> {
+    let parse = |text: &String| text.parse().map_err(|source| PolicyError::Rule { list, source });
+    texts.iter().map(parse).collect()
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

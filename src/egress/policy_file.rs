@@ -1,0 +1,151 @@
+//! The policy file of a session: read again when it was replaced.
+//!
+//! The file is looked at with one `stat` for each connection, and when the server asks for it. A
+//! policy that does not parse leaves the former one in force; without a file everything is
+//! refused.
+
+use std::fs::Metadata;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::policy::Policy;
+
+/// A policy is a few kilobytes.
+const LONGEST: u64 = 1 << 20;
+
+/// The file and what was read from it.
+#[derive(Debug)]
+pub struct PolicyFile {
+    path: PathBuf,
+    read: Mutex<Reading>,
+}
+
+#[derive(Debug, Default)]
+struct Reading {
+    stamp: Option<Stamp>,
+    policy: Option<Arc<Policy>>,
+    error: Option<String>,
+}
+
+/// Two files with the same stamp are the same: a replaced file has another inode or another time.
+type Stamp = (u64, u64, i64, i64, u64);
+
+/// What the status says of the policy.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct PolicyState {
+    /// `in_force`, `missing`, or `invalid` while a former one is kept or none is in force.
+    pub state: &'static str,
+    /// The revision in force.
+    pub revision: Option<u64>,
+    pub error: Option<String>,
+}
+
+/// The policy of this moment.
+#[derive(Debug, Clone)]
+pub struct Current {
+    pub policy: Option<Arc<Policy>>,
+    /// It is another one than at the last look.
+    pub changed: bool,
+}
+
+impl PolicyFile {
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, read: Mutex::default() }
+    }
+
+    /// The policy in force, read again if the file was replaced.
+    pub fn current(&self) -> Current {
+        let mut read = self.read.lock();
+        let metadata = std::fs::metadata(&self.path);
+        let (stamp, missing) = match &metadata {
+            Ok(metadata) => (Some(stamp(metadata)), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let is_first = read.stamp.is_none() && read.error.is_none();
+        if stamp == read.stamp && !is_first {
+            return Current { policy: read.policy.clone(), changed: false };
+        }
+        let Some(stamp) = stamp else {
+            let error = missing.map(|error| format!("the policy file cannot be read: {error}"));
+            *read = Reading { stamp: None, policy: None, error };
+            return Current { policy: None, changed: true };
+        };
+        read.stamp = Some(stamp);
+        match self.load() {
+            Ok(Ok(policy)) => {
+                read.policy = Some(Arc::new(policy));
+                read.error = None;
+            }
+            Ok(Err(error)) => {
+                tracing::warn!("the new egress policy is invalid, the former one stays: {error}");
+                read.error = Some(error);
+            }
+            Err(error) => {
+                *read = Reading {
+                    stamp: None,
+                    policy: None,
+                    error: Some(format!("the policy file cannot be read: {error}")),
+                };
+            }
+        }
+        Current { policy: read.policy.clone(), changed: true }
+    }
+
+    fn load(&self) -> std::io::Result<Result<Policy, String>> {
+        let mut text = Vec::new();
+        std::fs::File::open(&self.path)?.take(LONGEST + 1).read_to_end(&mut text)?;
+        if u64::try_from(text.len()).is_ok_and(|length| length > LONGEST) {
+            return Ok(Err(format!("longer than {LONGEST} bytes")));
+        }
+        Ok(Policy::parse(&text).map_err(|error| error.to_string()))
+    }
+
+    /// What the status says.
+    pub fn state(&self) -> PolicyState {
+        let read = self.read.lock();
+        let state = match (&read.policy, &read.stamp, &read.error) {
+            (_, None, _) => "missing",
+            (_, Some(_), Some(_)) => "invalid",
+            (_, Some(_), None) => "in_force",
+        };
+        let revision = read.policy.as_ref().map(|policy| policy.revision);
+        PolicyState { state, revision, error: read.error.clone() }
+    }
+}
+
+fn stamp(metadata: &Metadata) -> Stamp {
+    (metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.size())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_policy_leaves_the_former_and_no_file_leaves_none() {
+        let path = std::env::temp_dir().join(format!("egress-policy-{}.json", std::process::id()));
+        let replace = |text: &str| {
+            let new = path.with_extension("new");
+            std::fs::write(&new, text).unwrap();
+            std::fs::rename(&new, &path).unwrap();
+        };
+        let file = PolicyFile::new(path.clone());
+        assert!(file.current().policy.is_none());
+        assert_eq!(file.state().state, "missing");
+        replace(r#"{"revision": 1}"#);
+        assert_eq!(file.current().policy.unwrap().revision, 1);
+        assert!(!file.current().changed);
+        replace(r#"{"revision": 2, "allow": "#);
+        assert_eq!(file.current().policy.unwrap().revision, 1);
+        assert_eq!((file.state().state, file.state().revision), ("invalid", Some(1)));
+        replace(r#"{"revision": 3}"#);
+        assert_eq!(file.current().policy.unwrap().revision, 3);
+        assert_eq!(file.state().error, None);
+        std::fs::remove_file(&path).unwrap();
+        assert!(file.current().policy.is_none());
+    }
+}
