@@ -570,6 +570,7 @@ fn identity(number: usize) -> DesktopIdentity {
         xvfb: process.clone(),
         vnc: None,
         chromium: process,
+        egress: None,
     }
 }
 

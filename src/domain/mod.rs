@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod control;
 pub mod deadlines;
 pub mod debug_session;
+pub mod egress;
 pub mod event;
 pub mod file_name;
 pub mod film;

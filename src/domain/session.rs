@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::deadlines::Deadlines;
+use super::egress::{EgressIdentity, EgressLists};
 use super::ids::{NodeId, OrganizationId, SessionId};
 use super::occupancy::Occupancy;
 
@@ -148,6 +149,10 @@ pub struct SessionSpec {
     pub lifetime: Duration,
     /// A proxy server for all of the browser's traffic.
     pub proxy: Option<Url>,
+    /// What its programs may reach, within what the server and the organization allow.
+    pub egress: EgressLists,
+    /// What its organization allowed when it was made or last changed.
+    pub organization_egress: EgressLists,
     /// What clients of the compatible API asked for and read back, as JSON: `proxy_location`,
     /// `extensions`, `browser_type`, `generate_browser_profile`, `needs_live_view`.
     pub echo: serde_json::Value,
@@ -160,6 +165,8 @@ impl Default for SessionSpec {
             start_url: None,
             lifetime: Duration::from_secs(60 * 60),
             proxy: None,
+            egress: EgressLists::default(),
+            organization_egress: EgressLists::default(),
             echo: serde_json::Value::Null,
         }
     }
@@ -193,6 +200,9 @@ pub struct DesktopIdentity {
     pub vnc: Option<ProcessIdentity>,
     /// The browser's main process.
     pub chromium: ProcessIdentity,
+    /// The program between its browser and the network; none where the network is the server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<EgressIdentity>,
 }
 
 /// Why a session or a run failed, for people and for programs.

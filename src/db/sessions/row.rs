@@ -154,7 +154,7 @@ impl OccupancyColumns {
 
 impl From<&SessionRecord> for Row {
     fn from(session: &SessionRecord) -> Self {
-        let SessionSpec { size, start_url, lifetime, proxy, echo } = &session.spec;
+        let SessionSpec { size, start_url, lifetime, proxy, echo, .. } = &session.spec;
         let desktop = session.desktop.as_ref();
         // A part of a second counts as a whole one.
         let lifetime = lifetime.as_secs() + u64::from(lifetime.subsec_nanos() > 0);
@@ -207,6 +207,7 @@ impl TryFrom<Row> for SessionRecord {
                 lifetime: read.some("browser_sessions.lifetime_seconds", lifetime)?,
                 proxy: read.parse_some("browser_sessions.proxy", row.proxy.as_deref())?,
                 echo: row.echo,
+                ..SessionSpec::default()
             },
             desktop: read.json("browser_sessions.desktop", row.desktop)?,
             occupancy: row.occupancy.read(read)?,

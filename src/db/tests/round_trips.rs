@@ -13,6 +13,7 @@ use crate::db::{
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
+use crate::domain::egress::{EgressIdentity, NetworkLevel};
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Generation, Held, Occupancy, Occupant, RunnableType};
 use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunStatus};
@@ -41,6 +42,12 @@ pub(super) fn desktop() -> DesktopIdentity {
         xvfb: process(1),
         vnc: None,
         chromium: process(i32::MAX),
+        egress: Some(EgressIdentity {
+            process: process(2),
+            level: NetworkLevel::Enforced,
+            directory: "/data/sessions/x/egress".into(),
+            proxy: "127.0.0.1:3128".parse().unwrap(),
+        }),
     }
 }
 
@@ -80,6 +87,7 @@ fn any_spec() -> impl Strategy<Value = SessionSpec> {
             lifetime: Duration::from_secs(lifetime.into()),
             proxy: some.then(|| "socks5://u:p@proxy.example:1080".parse().unwrap()),
             echo: if some { json!({"extensions": ["a", 1.5, null]}) } else { json!(null) },
+            ..SessionSpec::default()
         },
     )
 }

@@ -196,6 +196,7 @@ impl Request {
                 "on_takeover": self.on_takeover,
                 "record": self.record.and_then(Asked::wish),
             }),
+            ..SessionSpec::default()
         };
         let mut warnings = Warnings::default();
         warnings.add(capped);

@@ -341,6 +341,7 @@ impl Desktops {
             xvfb: xvfb.identity().clone(),
             vnc: vnc.is_the_display().then(|| xvfb.identity().clone()),
             chromium: chromium.identity().clone(),
+            egress: None,
         };
         let mut opening = Opening::new();
         // Brought back before its tabs were read, it shows what it was started with.

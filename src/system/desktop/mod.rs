@@ -25,6 +25,9 @@ pub use directory::{Directory, Saved};
 pub use downloads::{Arrival, Downloads, Notice};
 pub use launch::Desktops;
 
+pub use crate::egress::check::Outcome as EgressOutcome;
+pub use crate::egress::usage::Status as EgressStatus;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,6 +41,7 @@ use secrecy::SecretString;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::domain::egress::EgressAsked;
 use crate::domain::ids::SessionId;
 use crate::domain::rfb::Dialect;
 use crate::domain::session::{DesktopIdentity, Failure, SessionSpec, Size};
@@ -224,6 +228,11 @@ pub trait Desktop: fmt::Debug + Send + 'static {
         Downloads::none()
     }
 
+    /// Its way to the network; none where that is the server's own.
+    fn egress(&self) -> Option<Arc<dyn Egress>> {
+        None
+    }
+
     /// Its VNC server.
     fn vnc(&self) -> Arc<dyn VncServer>;
 
@@ -232,6 +241,34 @@ pub trait Desktop: fmt::Debug + Send + 'static {
     /// socket are gone, the shared memory segments are gone and the port is free, with a line
     /// for each thing that could not be removed.
     fn shut_down(self: Box<Self>) -> BoxFuture<'static, Vec<String>>;
+}
+
+/// The way of a desktop's programs to the network.
+pub trait Egress: fmt::Debug + Send + Sync + 'static {
+    /// Puts a policy in force on the running programs. Resolves when it is: connections that it does
+    /// not allow are cut by then. On failure the former policy stays.
+    fn apply(&self, asked: EgressAsked) -> BoxFuture<'static, Result<(), EgressError>>;
+
+    /// Tries to reach `url` as its programs would, under the policy in force or under another one.
+    fn check(
+        &self,
+        url: String,
+        asked: Option<EgressAsked>,
+    ) -> BoxFuture<'static, Result<EgressOutcome, EgressError>>;
+
+    /// The counters; none until the first are known. Each change is seen within about a second.
+    fn status(&self) -> watch::Receiver<Option<EgressStatus>>;
+}
+
+/// A policy that was not put in force, or a trial that was not made.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EgressError {
+    /// The lists or the upstream are wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// The egress program does not answer.
+    #[error("the egress program does not answer: {0}")]
+    Unanswered(String),
 }
 
 /// How a picture is encoded.
