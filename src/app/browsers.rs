@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::actors::world::Dial;
 use crate::domain::session::DesktopIdentity;
-use crate::system::cdp::{BUSY, CdpError, Connection};
+use crate::system::cdp::{BUSY, CdpError, Connection, Devtools as Way};
 use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
 
 /// How many events may wait for a receiver.
@@ -25,9 +25,9 @@ impl Dial for Browsers {
         &self,
         desktop: &DesktopIdentity,
     ) -> BoxFuture<'static, Result<Arc<dyn Devtools>, String>> {
-        let (address, path) = (desktop.devtools, desktop.devtools_path.clone());
+        let devtools = Way::of(desktop);
         Box::pin(async move {
-            let connection = Connection::open(address, &path).await;
+            let connection = Connection::open(&devtools).await;
             let connection = connection.map_err(|cause| cause.to_string())?;
             let devtools: Arc<dyn Devtools> = Arc::new(Browser(connection));
             Ok(devtools)

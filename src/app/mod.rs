@@ -168,6 +168,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
 /// is required.
 fn confine(settings: &mut Settings) -> anyhow::Result<()> {
     settings.desktop.confinement = settings.isolation.confinement();
+    settings.desktop.network = settings.network();
     let is_on = settings.desktop.confinement.is_on();
     match if is_on { landlock::abi() } else { 0 } {
         0 if settings.isolation.require => anyhow::bail!(

@@ -80,7 +80,8 @@ pub(super) async fn doctor(
     let settings = arguments.settings.load(environment)?.settings;
     let mut checks = checks(&settings);
     let confinement = settings.isolation.confinement();
-    let desktop = system::Settings { confinement, ..settings.desktop.clone() };
+    let network = settings.network();
+    let desktop = system::Settings { confinement, network, ..settings.desktop.clone() };
     let of_desktops = system::doctor::checks(&desktop, &settings.recording).await;
     checks.extend(of_desktops.into_iter().map(Check::from));
     checks.extend(system::doctor::limits(&settings.limits, &settings.data).map(Check::from));

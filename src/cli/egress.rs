@@ -1,5 +1,6 @@
 //! `greenroom egress`: the egress program of one session, which the server starts.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,8 +23,11 @@ enum LevelArgument {
 #[command(name = "greenroom egress")]
 struct Arguments {
     /// The directory in which the server and this program meet.
+    #[arg(long, required_unless_present = "trial")]
+    directory: Option<PathBuf>,
+    /// Only try whether a network namespace can be had.
     #[arg(long)]
-    directory: PathBuf,
+    trial: bool,
     /// The separation of the session's network.
     #[arg(long, value_enum, default_value_t = LevelArgument::Enforced)]
     level: LevelArgument,
@@ -57,7 +61,7 @@ impl From<Arguments> for Settings {
             LevelArgument::Proxied => (Level::Proxied, 0),
         };
         Self {
-            directory: arguments.directory,
+            directory: arguments.directory.unwrap_or_default(),
             level,
             proxy_port: arguments.proxy_port.unwrap_or(port),
             gateway: arguments.gateway_port.zip(arguments.gateway_prefix),
@@ -72,7 +76,18 @@ impl From<Arguments> for Settings {
 /// Runs until a signal ends it. Must be called while the process has one thread.
 pub fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1);
-    let settings = Settings::from(Arguments::parse_from(arguments));
+    let arguments = Arguments::parse_from(arguments);
+    if arguments.trial {
+        return match launch::try_namespace() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // Whoever tries reads it; a closed pipe is no concern.
+                let _ = writeln!(std::io::stderr(), "{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let settings = Settings::from(arguments);
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let confined = |directory: &std::path::Path| confine::enter(Kind::Egress, directory);
     match launch::run(&settings, confined) {

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::egress::rule::Rule;
 use crate::http::cdp::{CommandPattern, DevTools, Room, Rules};
 use crate::system::confine::Confinement;
+use crate::system::egress::Mode;
 
 /// The confinement of programs to files of their session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,12 +20,43 @@ pub enum Files {
     Off,
 }
 
+/// Settings of the section `egress`: targets, as `example.com`, `*.example.com`, `10.0.0.0/8`, each with
+/// ports behind a colon if it is for some only: `intra.example:8080,8443`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Egress {
+    /// Targets beyond the public addresses that browsers and blocks may reach.
+    pub allow: Vec<String>,
+    /// Targets that no browser and no block may reach.
+    pub deny: Vec<String>,
+    /// Whether an upstream proxy may be at any address; otherwise it is under the same rules.
+    pub any_upstream: bool,
+}
+
+impl Egress {
+    /// Returns the rules that are none, with what is wrong with them.
+    pub(super) fn problems(&self) -> Vec<(&'static str, String)> {
+        let lists = [("allow", &self.allow), ("deny", &self.deny)];
+        let rules = lists.into_iter().flat_map(|(key, list)| list.iter().map(move |rule| (key, rule)));
+        rules
+            .filter_map(|(key, rule)| {
+                let wrong = rule.parse::<Rule>().err()?;
+                Some((key, wrong.to_string()))
+            })
+            .collect()
+    }
+}
+
 /// Settings of the section `isolation`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Isolation {
     /// What keeps the programs of a session from files that are not its own: `landlock` or `off`.
     pub files: Files,
+    /// The network of a session's programs: `namespace`, one of its own that only the egress proxy
+    /// leads out of; `proxy`, the machine's with that proxy, as it is also where no namespace can be had;
+    /// `off`, the machine's.
+    pub network: Mode,
     /// Files and directories that every program of a session may read besides, such as an unpacked
     /// extension.
     pub read: Vec<PathBuf>,
@@ -43,6 +76,7 @@ impl Default for Isolation {
         let handover_directories = vec!["/tmp".into(), "/var/tmp".into()];
         Self {
             files: Files::default(),
+            network: Mode::Namespace,
             read: Vec::new(),
             require: false,
             devtools_rules: true,
@@ -55,9 +89,11 @@ impl Default for Isolation {
 impl Isolation {
     /// Returns the confinement of programs, by the program that this process is.
     pub fn confinement(&self) -> Confinement {
-        match self.files {
-            Files::Landlock => Confinement::by("/proc/self/exe", self.read.clone(), None),
-            Files::Off => Confinement::default(),
+        const LAUNCHER: &str = "/proc/self/exe";
+        match (self.files, self.network) {
+            (Files::Landlock, _) => Confinement::by(LAUNCHER, self.read.clone(), None),
+            (Files::Off, Mode::Namespace | Mode::Proxy) => Confinement::without_files(LAUNCHER),
+            (Files::Off, Mode::Off) => Confinement::default(),
         }
     }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use isolation::Isolation;
+pub use isolation::{Egress, Isolation};
 pub use layers::{Checked, ConfigError, Flag, Loaded, Origin, WrongValue};
 
 use crate::domain::secret::Secret;
@@ -52,6 +52,8 @@ pub struct Settings {
     pub webhooks: http::webhooks::Settings,
     /// The reach of a session's drivers.
     pub isolation: Isolation,
+    /// The targets that browsers and blocks may reach.
+    pub egress: Egress,
     /// How the server is taken down.
     pub stop: Stop,
 }
@@ -71,6 +73,7 @@ impl Default for Settings {
             events: actors::events::Settings::default(),
             webhooks: http::webhooks::Settings::default(),
             isolation: Isolation::default(),
+            egress: Egress::default(),
             stop: Stop::default(),
         }
     }
@@ -128,7 +131,30 @@ impl Checked for Settings {
                 .into_iter()
                 .map(|(key, message)| WrongValue { key: format!("workflow.{key}"), message }),
         );
+        wrong.extend(
+            self.egress
+                .problems()
+                .into_iter()
+                .map(|(key, message)| WrongValue { key: format!("egress.{key}"), message }),
+        );
         wrong
+    }
+}
+
+impl Settings {
+    /// Returns the network of sessions. What blocks may send requests to, their browser may as well.
+    pub fn network(&self) -> system::egress::Settings {
+        let Egress { allow, deny, any_upstream } = &self.egress;
+        let everywhere: &[&str] =
+            if self.workflow.allow_private_targets { &["0.0.0.0/0", "::/0"] } else { &[] };
+        let everywhere = everywhere.iter().map(|network| (*network).to_owned());
+        let allow = allow.iter().chain(&self.workflow.allowed_hosts).cloned().chain(everywhere);
+        system::egress::Settings {
+            mode: self.isolation.network,
+            allow: allow.collect(),
+            deny: deny.clone(),
+            any_upstream: *any_upstream,
+        }
     }
 }
 

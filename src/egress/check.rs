@@ -24,17 +24,17 @@ pub struct Request {
 }
 
 /// The outcome.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     pub ok: bool,
     /// `tunnel` for an `https` URL, `response` for an `http` one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reached: Option<&'static str>,
+    pub reached: Option<String>,
     /// The status of a response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<&'static str>,
+    pub code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     pub elapsed_ms: u64,
@@ -46,7 +46,7 @@ impl Outcome {
             ok: false,
             reached: None,
             status: None,
-            code: Some(code),
+            code: Some(code.to_owned()),
             message: Some(message),
             elapsed_ms: elapsed(began),
         }
@@ -76,7 +76,7 @@ pub async fn check(shared: &Arc<Shared>, request: &str) -> Outcome {
     match tried.await {
         Ok((reached, status)) => Outcome {
             ok: true,
-            reached: Some(reached),
+            reached: Some(reached.to_owned()),
             status,
             code: None,
             message: None,

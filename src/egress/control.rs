@@ -1,6 +1,6 @@
 //! The control socket: one line of the key and a command, one line of JSON as the answer.
 //!
-//! `reload` reads the policy again and answers with its state; `status` answers with the whole
+//! `reload` reads the policy again and answers with its state, `state` does not read it; `status` answers with the whole
 //! status; `check {…}` tries a URL; `watch` answers with the status now and after each change, at most
 //! once a second, until the client leaves.
 
@@ -52,12 +52,13 @@ async fn answer(mut client: UnixStream, key: &Key, shared: &Arc<Shared>) -> Opti
                 shared.reload();
                 json(&shared.policy.state())
             }
+            "state" => json(&shared.policy.state()),
             "status" => {
                 shared.reload();
                 json(&shared.usage.status(shared.policy.state()))
             }
             "check" => json(&check(shared, rest).await),
-            _ => "{\"error\":\"unknown command; use reload, status, check or watch\"}".to_owned(),
+            _ => "{\"error\":\"unknown command; use reload, state, status, check or watch\"}".to_owned(),
         };
         answer.push('\n');
         writer.write_all(answer.as_bytes()).await.ok()?;

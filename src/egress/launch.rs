@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::namespace::{Inside, NamespaceError, Origin, Ports, give_up_capabilities};
 use super::proxy::{Admit, Limits};
 use super::files::{self, CONTROL, DOOR, Key, READY, STATUS};
-use super::{Shared, check, control, door, gateway, namespace, peer, proxy};
+use super::{Shared, control, door, gateway, namespace, peer, proxy};
 
 /// The proxy's port in a session's network.
 pub const PROXY_PORT: u16 = 3128;
@@ -133,13 +133,10 @@ pub fn run(
     ended.map_err(doing("the listeners"))
 }
 
-/// Tries a policy without a process of its own: for `egress check`.
-pub fn check_once(request: &str) -> Result<check::Outcome, LaunchError> {
-    let runtime = runtime().map_err(doing("the runtime"))?;
-    let shared = Shared::new(Path::new("/nonexistent"), Limits::default());
-    let outcome = runtime.block_on(check::check(&shared, request));
-    runtime.shutdown_background();
-    Ok(outcome)
+/// Tries whether a namespace can be had. The process must have one thread.
+pub fn try_namespace() -> Result<(), LaunchError> {
+    let ports = Ports { proxy: PROXY_PORT, server: None };
+    namespace::start(Origin::New, ports).map(drop).map_err(Into::into)
 }
 
 /// Names are looked up in threads, few and short-lived.

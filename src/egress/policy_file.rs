@@ -4,6 +4,7 @@
 //! policy that does not parse leaves the former one in force; without a file everything is
 //! refused.
 
+use std::borrow::Cow;
 use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -35,10 +36,10 @@ struct Reading {
 type Stamp = (u64, u64, i64, i64, u64);
 
 /// What the status says of the policy.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PolicyState {
     /// `in_force`, `missing`, or `invalid` while a former one is kept or none is in force.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// The revision in force.
     pub revision: Option<u64>,
     pub error: Option<String>,
@@ -113,7 +114,7 @@ impl PolicyFile {
             (_, Some(_), None) => "in_force",
         };
         let revision = read.policy.as_ref().map(|policy| policy.revision);
-        PolicyState { state, revision, error: read.error.clone() }
+        PolicyState { state: state.into(), revision, error: read.error.clone() }
     }
 }
 
@@ -141,7 +142,7 @@ mod tests {
         assert!(!file.current().changed);
         replace(r#"{"revision": 2, "allow": "#);
         assert_eq!(file.current().policy.unwrap().revision, 1);
-        assert_eq!((file.state().state, file.state().revision), ("invalid", Some(1)));
+        assert_eq!((&*file.state().state, file.state().revision), ("invalid", Some(1)));
         replace(r#"{"revision": 3}"#);
         assert_eq!(file.current().policy.unwrap().revision, 3);
         assert_eq!(file.state().error, None);

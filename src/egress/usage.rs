@@ -52,7 +52,6 @@ pub struct Status {
     /// Refused requests beyond the rows.
     pub refused_unlisted: u64,
     pub upstream_error: Option<UpstreamProblem>,
-    #[serde(skip_deserializing)]
     pub policy: Option<PolicyState>,
 }
 
@@ -265,7 +264,7 @@ mod tests {
             }
         }
         usage.sent(5);
-        let state = PolicyState { state: "missing", revision: None, error: None };
+        let state = PolicyState { state: "missing".into(), revision: None, error: None };
         let status = usage.status(state.clone());
         assert_eq!((status.refused.len(), status.refused_unlisted), (100, 100));
         assert!(status.refused.iter().all(|row| row.count == 2));

@@ -11,6 +11,7 @@ pub mod confine;
 pub mod desktop;
 pub mod display;
 pub mod doctor;
+pub mod egress;
 mod failure;
 pub mod film;
 pub mod handover;

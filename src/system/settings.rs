@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::confine::Confinement;
 use super::desktop::downloads;
+use super::egress;
 
 /// Whether Chromium's sandbox is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +98,9 @@ pub struct Settings {
     /// The confinement of programs, which the section `isolation` sets.
     #[serde(skip)]
     pub confinement: Confinement,
+    /// The network of sessions, which the sections `isolation` and `egress` set.
+    #[serde(skip)]
+    pub network: egress::Settings,
 }
 
 impl Default for Settings {
@@ -130,6 +134,7 @@ impl Default for Settings {
             keep_directories: false,
             downloads: downloads::Settings::default(),
             confinement: Confinement::default(),
+            network: egress::Settings::default(),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
-use crate::system::cdp::Connection;
+use crate::system::cdp::{Connection, Devtools};
 
 /// How long the browser may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ pub(super) async fn version(
 
 /// Returns what the browser says of its version.
 async fn ask(desktop: &DesktopIdentity) -> Result<Value, String> {
-    let connection = Connection::open(desktop.devtools, &desktop.devtools_path).await;
+    let connection = Connection::open(&Devtools::of(desktop)).await;
     let connection = connection.map_err(|cause| cause.to_string())?;
     let version = connection.call(None, "Browser.getVersion", json!({})).await;
     version.map_err(|cause| cause.to_string())

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::domain::session::DesktopIdentity;
+use crate::system::cdp::Devtools;
 
 /// How long the browser may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,9 +42,9 @@ pub(super) async fn reach(desktop: &DesktopIdentity, key: &str) -> io::Result<Up
 }
 
 async fn shake_hands(desktop: &DesktopIdentity, key: &str) -> io::Result<Upstream> {
-    let (address, path) = (desktop.devtools, &desktop.devtools_path);
-    let mut socket = TcpStream::connect(address).await?;
-    socket.set_nodelay(true)?;
+    let devtools = Devtools::of(desktop);
+    let mut socket = devtools.connect().await?;
+    let (address, path) = (devtools.address, devtools.path);
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::Devtools;
 use super::profile::exit_was_orderly;
+use crate::system::cdp::Devtools;
 use crate::system::cdp::Connection;
 use crate::system::process::{Exit, Process};
 
@@ -32,7 +32,7 @@ pub async fn close(process: &Process, devtools: &Devtools, grace: Duration) -> b
 /// Asks a browser to close itself; it goes on doing so after this has resolved. The caller sets
 /// a deadline.
 pub async fn ask(devtools: &Devtools) {
-    match Connection::open(devtools.address, &devtools.path).await {
+    match Connection::open(devtools).await {
         // It may end before it answers.
         Ok(connection) => drop(connection.call(None, "Browser.close", json!({})).await),
         Err(cause) => tracing::warn!(error = %cause, "the browser cannot be asked to close"),

@@ -70,7 +70,16 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
     if !has_enough_shared_memory() {
         flags.push("--disable-dev-shm-usage".into());
     }
-    if let Some(proxy) = &start.spec.proxy {
+    if let Some(network) = &start.network {
+        flags.extend([
+            format!("--proxy-server=http://{}", network.egress.proxy).into(),
+            // Loopback as well: it is refused by the policy, not by chance.
+            "--proxy-bypass-list=<-loopback>".into(),
+            // UDP would pass the proxy by.
+            "--disable-quic".into(),
+            "--force-webrtc-ip-handling-policy=disable_non_proxied_udp".into(),
+        ]);
+    } else if let Some(proxy) = &start.spec.proxy {
         // Chromium takes no path here, and the server has none.
         let proxy = proxy.as_str().trim_end_matches('/');
         flags.push(format!("--proxy-server={proxy}").into());

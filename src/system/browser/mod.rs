@@ -15,12 +15,16 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use super::cdp::Connection;
-use super::confine::spec::{Kind, Landlock};
+use super::cdp::{Connection, Devtools};
+use super::confine::{
+    self,
+    spec::{Kind, Landlock},
+};
 use super::failure::{Stage, failure};
 use super::process::{Process, Program, beside, find};
 use super::readiness::file_says;
 use super::settings::Settings;
+use crate::domain::egress::EgressIdentity;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{Failure, SessionSpec};
 
@@ -37,15 +41,6 @@ const NAMES: [&str; 5] =
 
 /// Where Debian has the program that its `chromium`, a script, executes after 50 to 100 ms.
 const DEBIAN: &str = "/usr/lib/chromium/chromium";
-
-/// Where a browser's DevTools listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Devtools {
-    /// Loopback.
-    pub address: SocketAddr,
-    /// Of the WebSocket of the browser itself.
-    pub path: String,
-}
 
 /// A browser that can be driven.
 #[derive(Debug)]
@@ -92,6 +87,24 @@ pub struct Start<'a> {
     pub log: &'a Path,
     /// Whether it runs without its sandbox.
     pub no_sandbox: bool,
+    /// Its network; that of the server without.
+    pub network: Option<Network<'a>>,
+}
+
+/// The network of a browser.
+#[derive(Debug, Clone, Copy)]
+pub struct Network<'a> {
+    /// The program that everything passes.
+    pub egress: &'a EgressIdentity,
+    /// The namespace to join, if it is separate.
+    pub namespace: Option<&'a confine::spec::Network>,
+}
+
+impl Network<'_> {
+    /// The directory that leads into it, where it is separate.
+    fn inside(&self) -> Option<PathBuf> {
+        self.namespace.map(|_namespace| self.egress.directory.clone())
+    }
 }
 
 /// Which program is the browser.
@@ -136,10 +149,16 @@ pub fn spawn(
             .map(Into::into)
             .to_vec(),
         signals: true,
+        // Nothing but the proxy, also where the network is the machine's.
+        connect: start.network.map(|network| vec![network.egress.proxy.port()]),
         ..Landlock::default()
     };
+    let mut confined = settings.confinement.of(Kind::Chromium, path, landlock);
+    if let (Some(confined), Some(network)) = (&mut confined, &start.network) {
+        confined.network = network.namespace.cloned();
+    }
     let program = Program {
-        confined: settings.confinement.of(Kind::Chromium, path, landlock),
+        confined,
         path: path.to_owned(),
         arguments: flags::all(start, settings),
         environment,
@@ -155,11 +174,12 @@ pub fn spawn(
 /// Resolves when the browser has a page that can be driven.
 pub async fn ready(
     process: &Process,
-    profile: &Path,
+    start: &Start<'_>,
     settings: &Settings,
 ) -> Result<Ready, Failure> {
     let sign = async {
-        let devtools = file_says(&profile.join(profile::PORT_FILE), listening).await;
+        let mut devtools = file_says(&start.profile.join(profile::PORT_FILE), listening).await;
+        devtools.inside = start.network.and_then(|network| network.inside());
         first_page(&devtools).await.map(|page| Ready { devtools, page })
     };
     let deadline = settings.start_deadline();
@@ -184,13 +204,13 @@ fn listening(text: &str) -> Option<Devtools> {
     // The path ends in a UUID, and the file is not written in one piece.
     let (_, uuid) = path.strip_prefix('/')?.rsplit_once('/')?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    (uuid.len() == 36).then(|| Devtools { address, path: path.to_owned() })
+    (uuid.len() == 36).then(|| Devtools { address, path: path.to_owned(), inside: None })
 }
 
 /// Resolves with the first page's target when the browser says that it has one.
 async fn first_page(devtools: &Devtools) -> Result<String, String> {
     let told = |cause: super::cdp::CdpError| cause.to_string();
-    let connection = Connection::open(devtools.address, &devtools.path).await.map_err(told)?;
+    let connection = Connection::open(devtools).await.map_err(told)?;
     let mut events = connection.events();
     let discover = connection.call(None, "Target.setDiscoverTargets", json!({ "discover": true }));
     let page = async {

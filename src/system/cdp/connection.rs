@@ -1,7 +1,6 @@
 //! The connection, and the task that owns its socket.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -17,7 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::{CdpError, CdpEvent};
+use super::{CdpError, CdpEvent, Devtools};
 
 /// A full-page picture of a long page is tens of megabytes.
 const LARGEST_MESSAGE: usize = 256 * 1024 * 1024;
@@ -89,18 +88,15 @@ struct Inner {
 pub struct Connection(Arc<Inner>);
 
 impl Connection {
-    /// Connects to the browser at `address`; `path` is `/devtools/browser/<uuid>`. Its task runs
-    /// on the runtime of the caller.
-    pub async fn open(address: SocketAddr, path: &str) -> Result<Self, CdpError> {
+    /// Connects to a browser. Its task runs on the runtime of the caller.
+    pub async fn open(devtools: &Devtools) -> Result<Self, CdpError> {
         let failed =
             |cause: &dyn std::error::Error| CdpError::NotConnected { cause: cause.to_string() };
-        let stream = TcpStream::connect(address).await.map_err(|cause| failed(&cause))?;
-        // A command is a small segment that must not wait for the answer to the one before.
-        stream.set_nodelay(true).map_err(|cause| failed(&cause))?;
+        let stream = devtools.connect().await.map_err(|cause| failed(&cause))?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(LARGEST_MESSAGE))
             .max_frame_size(Some(LARGEST_MESSAGE));
-        let url = format!("ws://{address}{path}");
+        let url = format!("ws://{}{}", devtools.address, devtools.path);
         let (socket, _response) =
             tokio_tungstenite::client_async_with_config(url, stream, Some(config))
                 .await
@@ -273,12 +269,14 @@ mod tests {
     async fn deaf() -> (Connection, WebSocketStream<TcpStream>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let path = "/devtools/browser/1".to_owned();
+        let devtools = Devtools { address, path, inside: None };
         let accept = async {
             let (stream, _from) = listener.accept().await.unwrap();
             tokio_tungstenite::accept_async(stream).await.unwrap()
         };
         let (connection, browser) =
-            tokio::join!(Connection::open(address, "/devtools/browser/1"), accept);
+            tokio::join!(Connection::open(&devtools), accept);
         (connection.unwrap(), browser)
     }
 

@@ -17,7 +17,7 @@ use super::record::Record;
 use super::running::{LiveDesktop, Made};
 use super::{AdoptError, Order};
 use crate::domain::ids::SessionId;
-use crate::system::browser::Devtools;
+use crate::system::cdp::Devtools;
 use crate::system::display;
 use crate::system::process::{self, Process};
 use crate::system::vnc::{Server, Within};
@@ -61,8 +61,10 @@ impl Desktops {
         parts.displays.push(xvfb.clone());
         parts.display_number = Some(identity.display_number);
         parts.chromium = Some(chromium.clone());
-        let path = identity.devtools_path.clone();
-        parts.devtools = Some(Devtools { address: identity.devtools, path });
+        parts.devtools = Some(Devtools::of(&identity));
+        let egress = identity.egress.as_ref();
+        let way = egress.map(|egress| self.way_again(&order, egress, &identity.chromium));
+        parts.way = way;
 
         let record = Arc::new(Record::new(directory.clone()));
         let vnc_password = SecretString::from(vnc_password);

@@ -8,8 +8,10 @@ use super::Files;
 use super::directory::Directory;
 use crate::domain::ids::SessionId;
 use crate::domain::session::ProcessIdentity;
-use crate::system::browser::{self, Devtools};
+use crate::system::browser;
+use crate::system::cdp::Devtools;
 use crate::system::display;
+use crate::system::egress::Way;
 use crate::system::limits::Group;
 use crate::system::process::{self, Process};
 use crate::system::settings::Settings;
@@ -30,6 +32,8 @@ pub(super) struct Parts {
     pub(super) chromium: Option<Process>,
     pub(super) devtools: Option<Devtools>,
     pub(super) vnc: Option<Arc<dyn Server>>,
+    /// The way to the network, where it has one of its own.
+    pub(super) way: Option<Way>,
 }
 
 impl Parts {
@@ -44,6 +48,7 @@ impl Parts {
             chromium: None,
             devtools: None,
             vnc: None,
+            way: None,
         }
     }
 
@@ -64,6 +69,9 @@ impl Parts {
             if !ended {
                 left.push(stays(chromium, "chromium"));
             }
+        }
+        if let Some(way) = &self.way {
+            left.extend(way.end().await);
         }
         let (within, beside): (Vec<_>, Vec<_>) =
             self.vnc.iter().partition(|vnc| vnc.is_the_display());
@@ -90,6 +98,9 @@ impl Parts {
         self.chromium.iter().chain(&self.displays).for_each(Process::kill_now);
         if let Some(vnc) = &self.vnc {
             vnc.kill_now();
+        }
+        if let Some(way) = &self.way {
+            way.kill_now();
         }
     }
 }
@@ -164,8 +175,7 @@ pub(super) async fn end_remains(
     if let Some(identity) = &saved
         && process::is_ours(&identity.chromium, session)
     {
-        let path = identity.devtools_path.clone();
-        let devtools = Devtools { address: identity.devtools, path };
+        let devtools = Devtools::of(identity);
         let _ = tokio::time::timeout(grace, browser::ask(&devtools)).await;
         process::ended_within(&identity.chromium, grace).await;
     }

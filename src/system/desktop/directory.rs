@@ -58,6 +58,11 @@ impl Directory {
         self.root.join("downloads")
     }
 
+    /// Where the server and the session's egress program meet.
+    pub(super) fn egress(&self) -> PathBuf {
+        self.root.join("egress")
+    }
+
     /// Where copies of downloads wait to be stored.
     pub(super) fn arrivals(&self) -> PathBuf {
         self.root.join("arrivals")
@@ -196,6 +201,7 @@ impl Directory {
         absent(fs::remove_dir_all(self.arrivals()))?;
         absent(fs::remove_dir_all(self.scratch()))?;
         absent(fs::remove_dir_all(self.films()))?;
+        absent(fs::remove_dir_all(self.egress()))?;
         for file in self.secrets_and_scratch() {
             absent(fs::remove_file(file))?;
         }
@@ -209,7 +215,12 @@ impl Directory {
     /// What there is of that which no desktop that has ended leaves, whatever is kept of it.
     pub fn remains(&self) -> Vec<String> {
         let folders = ["tmp", "vnc"].map(|folder| self.root.join(folder));
-        let folders = folders.into_iter().chain([self.arrivals(), self.scratch(), self.films()]);
+        let folders = folders.into_iter().chain([
+            self.arrivals(),
+            self.scratch(),
+            self.films(),
+            self.egress(),
+        ]);
         let all = self.secrets_and_scratch().into_iter().chain(folders);
         let there = all.filter(|path| path.exists());
         let name = |path: PathBuf| Some(path.file_name()?.to_str()?.to_owned());

@@ -23,9 +23,11 @@ use super::closing::{Parts, Undo, end_remains};
 use super::directory::{Directory, Saved};
 use super::memory::{Memory, Opening};
 use super::mending::Mending;
+use super::networking::{self, Found};
 use super::record::Record;
 use super::running::{LiveDesktop, Made};
 use super::{AdoptError, Desktop, Downloads, Files, Launch, LaunchError, Order};
+use crate::domain::egress::NetworkLevel;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity};
 use crate::system::browser::{self, First};
@@ -52,6 +54,8 @@ pub(super) struct Inner {
     pub(super) subtree: Option<Subtree>,
     /// Decided once, and logged then.
     no_sandbox: OnceCell<bool>,
+    /// Tried once: the separation of networks that the machine gives.
+    pub(super) network: OnceCell<NetworkLevel>,
 }
 
 impl Desktops {
@@ -93,7 +97,8 @@ impl Desktops {
         let ports = Ports::new(settings.vnc_port_first..=settings.vnc_port_last);
         let settings = Arc::new(settings);
         let no_sandbox = OnceCell::new();
-        let inner = Inner { data, settings, runtime, ports, limits, subtree, no_sandbox };
+        let network = OnceCell::new();
+        let inner = Inner { data, settings, runtime, ports, limits, subtree, no_sandbox, network };
         Self(Arc::new(inner))
     }
 
@@ -284,11 +289,15 @@ impl Desktops {
 
         // What the browser needs is prepared while the display comes up.
         let profile = directory.profile();
-        let (display, no_sandbox) = tokio::join!(
+        let way = self.way(order).await;
+        undo.lock().note(|parts| parts.way = way.clone());
+        let (display, no_sandbox, network) = tokio::join!(
             self.display(order, undo, &mut vnc_port),
             self.no_sandbox(&chromium_path),
+            networking::up(way.as_ref()),
         );
         let (display_number, xvfb) = display?;
+        let network = network?;
         undo.lock().note(|parts| parts.display_number = Some(display_number));
         let windows = windows::fit(display_number, cookie);
         browser::prepare(&profile, &directory.downloads(), order.spec.size)
@@ -325,12 +334,16 @@ impl Desktops {
             scratch: &directory.scratch(),
             log: &directory.log("chromium"),
             no_sandbox,
+            network: network.as_ref().map(Found::of_browser),
         };
         let chromium = browser::spawn(&chromium_path, &start, settings, runtime)?;
         undo.lock().note(|parts| parts.chromium = Some(chromium.clone()));
+        if let Some(way) = &way {
+            way.set_resident(chromium.identity());
+        }
         let eager = async { if settings.vnc_eager { vnc.start().await } else { Ok(()) } };
         let (browser::Ready { devtools, page }, ()) =
-            tokio::try_join!(browser::ready(&chromium, &profile, settings), eager)?;
+            tokio::try_join!(browser::ready(&chromium, &start, settings), eager)?;
         undo.lock().note(|parts| parts.devtools = Some(devtools.clone()));
 
         let identity = DesktopIdentity {
@@ -341,7 +354,7 @@ impl Desktops {
             xvfb: xvfb.identity().clone(),
             vnc: vnc.is_the_display().then(|| xvfb.identity().clone()),
             chromium: chromium.identity().clone(),
-            egress: None,
+            egress: network.map(|network| network.identity),
         };
         let mut opening = Opening::new();
         // Brought back before its tabs were read, it shows what it was started with.

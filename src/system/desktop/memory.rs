@@ -13,8 +13,7 @@ use tokio::time::timeout;
 
 use super::directory::replace;
 use crate::domain::session::ProcessIdentity;
-use crate::system::browser::Devtools;
-use crate::system::cdp::{CdpError, Connection};
+use crate::system::cdp::{CdpError, Connection, Devtools};
 
 /// How long everything may take that is put back.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -83,7 +82,7 @@ impl Memory {
         opening: &mut Opening,
         lost: &mut Vec<String>,
     ) -> Result<(), CdpError> {
-        let connection = Connection::open(devtools.address, &devtools.path).await?;
+        let connection = Connection::open(devtools).await?;
         // Before the pages, which would load without a login otherwise.
         self.put_cookies_back(&connection, lost).await;
         let targets = connection.call(None, "Target.getTargets", json!({})).await?;

@@ -14,6 +14,7 @@ mod launch;
 mod memory;
 mod mending;
 mod network;
+mod networking;
 mod pages;
 mod record;
 mod reviving;

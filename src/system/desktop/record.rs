@@ -5,6 +5,7 @@ use std::io;
 use parking_lot::Mutex;
 
 use super::directory::{Directory, Saved};
+use crate::domain::egress::EgressIdentity;
 use crate::domain::session::{DesktopIdentity, ProcessIdentity};
 
 /// Keeps `desktop.json` up to date: the VNC server may start before or after the desktop is up.
@@ -18,6 +19,7 @@ pub(super) struct Record {
 struct State {
     saved: Option<Saved>,
     vnc: Option<(ProcessIdentity, u16)>,
+    egress: Option<EgressIdentity>,
 }
 
 impl State {
@@ -26,6 +28,9 @@ impl State {
         if let Some((process, port)) = &self.vnc {
             saved.identity.vnc = Some(process.clone());
             saved.identity.vnc_port = *port;
+        }
+        if let Some(egress) = &self.egress {
+            saved.identity.egress = Some(egress.clone());
         }
         Some(saved)
     }
@@ -61,8 +66,17 @@ impl Record {
 
     /// A VNC server runs.
     pub(super) fn vnc_started(&self, process: &ProcessIdentity, port: u16) {
+        self.change(|state| state.vnc = Some((process.clone(), port)));
+    }
+
+    /// An egress program runs.
+    pub(super) fn egress_started(&self, identity: &EgressIdentity) {
+        self.change(|state| state.egress = Some(identity.clone()));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
-        state.vnc = Some((process.clone(), port));
+        change(&mut state);
         if let Some(saved) = state.merged()
             && let Err(cause) = self.directory.save(saved)
         {

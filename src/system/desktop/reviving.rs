@@ -16,10 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::directory::Saved;
 use super::memory::Memory;
+use super::networking::{self, Found};
 use super::running::LiveDesktop;
 use crate::domain::session::Failure;
 use crate::system::browser::{self, First};
 use crate::system::display;
+use crate::system::egress::Way;
 use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::process::{Process, sweep_leaders};
 use crate::system::windows;
@@ -61,6 +63,7 @@ impl LiveDesktop {
         let known = known.chain([&made.xvfb, &made.chromium]);
         let mut known: Vec<i32> = known.map(|process| process.identity().pid).collect();
         known.extend(made.vnc.numbers());
+        known.extend(made.parts.way.as_ref().and_then(Way::number));
         let (ended, left) = sweep_leaders(made.parts.session, &known).await;
         for line in left.into_iter().chain(display::remove_remains(&ended)) {
             tracing::warn!("{line}");
@@ -137,6 +140,11 @@ impl LiveDesktop {
             .map_err(|cause| directory_failed(&profile, &cause))?;
         let memory = Memory::read(&directory.memory());
         let path = browser::locate(&settings)?;
+        // A desktop of a server before this version has none until now.
+        if made.parts.way.is_none() {
+            made.parts.way = made.desktops.way(&made.order).await;
+        }
+        let network = networking::up(made.parts.way.as_ref()).await?;
         let start = browser::Start {
             session: made.parts.session,
             spec: &made.order.spec,
@@ -149,11 +157,15 @@ impl LiveDesktop {
             scratch: &directory.scratch(),
             log: &directory.log("chromium"),
             no_sandbox: made.desktops.no_sandbox(&path).await,
+            network: network.as_ref().map(Found::of_browser),
         };
         let chromium = browser::spawn(&path, &start, &settings, &runtime)?;
         made.parts.chromium = Some(chromium.clone());
+        if let Some(way) = &made.parts.way {
+            way.set_resident(chromium.identity());
+        }
         let browser::Ready { devtools, .. } =
-            browser::ready(&chromium, &profile, &settings).await?;
+            browser::ready(&chromium, &start, &settings).await?;
         made.parts.devtools = Some(devtools.clone());
         let lost = match memory {
             Some(memory) => {
@@ -171,6 +183,10 @@ impl LiveDesktop {
         };
 
         made.identity.chromium = chromium.identity().clone();
+        if let Some(network) = network {
+            made.record.egress_started(&network.identity);
+            made.identity.egress = Some(network.identity);
+        }
         made.identity.devtools = devtools.address;
         made.identity.devtools_path = devtools.path;
         made.chromium = chromium;

@@ -17,15 +17,18 @@ use super::keeper::{Keeper, Kept};
 use super::launch::Desktops;
 use super::memory::Opening;
 use super::mending::Mending;
+use super::networking;
 use super::record::Record;
 use super::{
-    Copies, Death, Desktop, Downloads, Mended, Order, Revived, Screen, Unrevived, VncServer,
+    Copies, Death, Desktop, Downloads, Egress, Mended, Order, Revived, Screen, Unrevived, VncServer,
 };
 use crate::domain::session::DesktopIdentity;
 use crate::system::browser;
 use crate::system::capture::Capture;
+use crate::system::cdp::Devtools;
 use crate::system::clipboard;
 use crate::system::display::{self, Cookie};
+use crate::system::egress::Follower;
 use crate::system::failure::failure;
 use crate::system::input::Devices;
 use crate::system::limits::Group;
@@ -64,6 +67,8 @@ pub(super) struct LiveDesktop {
     devices: Devices,
     pub(super) keeper: Keeper,
     watching: Watching,
+    /// The following of its egress program, where it has one.
+    following: Option<Follower>,
     used: watch::Sender<bool>,
     /// How often the kernel had ended a process of it for want of memory when this was last told.
     memory_kills: Arc<AtomicU64>,
@@ -87,7 +92,7 @@ impl Drop for LetGo {
 impl LiveDesktop {
     pub(super) fn new(made: Made, runtime: Handle) -> Self {
         let closing = CancellationToken::new();
-        let logs = [display::stage(made.vnc.is_the_display()).name, "chromium", "x11vnc"]
+        let logs = [display::stage(made.vnc.is_the_display()).name, "chromium", "x11vnc", "egress"]
             .map(|program| made.parts.directory.log(program));
         let limit = made.parts.settings.log_limit_bytes;
         let ended = closing.clone();
@@ -104,6 +109,7 @@ impl LiveDesktop {
         let devices = devices_of(&made);
         let keeper = Keeper::start(kept(&made), used.subscribe(), &runtime);
         let watching = watching(&made);
+        let following = following(&made, &used);
         let dropped = closing.clone().drop_guard();
         let let_go = LetGo(made.vnc.clone());
         let killed = group(&made).and_then(|group| group.out_of_memory_kills());
@@ -114,6 +120,7 @@ impl LiveDesktop {
             devices,
             keeper,
             watching,
+            following,
             used,
             memory_kills,
             runtime,
@@ -131,6 +138,9 @@ impl LiveDesktop {
         }
         self.keeper = Keeper::start(kept(&self.made), self.used.subscribe(), &self.runtime);
         self.watching = watching(&self.made);
+        if self.following.is_none() {
+            self.following = following(&self.made, &self.used);
+        }
     }
 }
 
@@ -144,8 +154,12 @@ fn devices_of(made: &Made) -> Devices {
 }
 
 fn watching(made: &Made) -> Watching {
-    let DesktopIdentity { devtools, devtools_path, .. } = &made.identity;
-    Watching::start(&made.downloads, *devtools, devtools_path.clone(), made.chromium.clone())
+    Watching::start(&made.downloads, Devtools::of(&made.identity), made.chromium.clone())
+}
+
+fn following(made: &Made, used: &watch::Sender<bool>) -> Option<Follower> {
+    let way = made.parts.way.as_ref()?;
+    Some(networking::follow(way, &made.record, &made.mending, used.subscribe()))
 }
 
 fn group(made: &Made) -> Option<Group> {
@@ -155,8 +169,7 @@ fn group(made: &Made) -> Option<Group> {
 fn kept(made: &Made) -> Kept {
     Kept {
         session: made.parts.session,
-        address: made.identity.devtools,
-        path: made.identity.devtools_path.clone(),
+        devtools: Devtools::of(&made.identity),
         xvfb: made.xvfb.clone(),
         chromium: made.chromium.clone(),
         vnc: made.vnc.clone(),
@@ -270,6 +283,11 @@ impl Desktop for LiveDesktop {
         self.made.downloads.clone()
     }
 
+    fn egress(&self) -> Option<Arc<dyn Egress>> {
+        let way = self.made.parts.way.clone()?;
+        Some(Arc::new(way))
+    }
+
     fn vnc(&self) -> Arc<dyn VncServer> {
         self.made.vnc.clone()
     }
@@ -277,8 +295,8 @@ impl Desktop for LiveDesktop {
     fn shut_down(self: Box<Self>) -> BoxFuture<'static, Vec<String>> {
         self.closing.cancel();
         let span = tracing::info_span!("shut_down", session.id = %self.made.parts.session);
-        let Self { made, keeper, watching, runtime, .. } = *self;
-        drop((keeper, watching));
+        let Self { made, keeper, watching, following, runtime, .. } = *self;
+        drop((keeper, watching, following));
         let work = runtime.spawn(made.parts.end().instrument(span));
         Box::pin(async move {
             work.await.unwrap_or_else(|cause| vec![format!("the end broke off: {cause}")])

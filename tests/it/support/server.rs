@@ -99,6 +99,7 @@ impl Setup {
             .set("limits.enabled", "false")
             // Stand-ins are scripts that read and execute what programs may not.
             .set("isolation.files", "off")
+            .set("isolation.network", "off")
             .set("desktop.start_deadline_seconds", "15")
             .set("desktop.stop_grace_seconds", "2")
     }
@@ -130,6 +131,8 @@ impl Setup {
             .set("desktop.vnc_port_first", ports.start().to_string())
             .set("desktop.vnc_port_last", ports.end().to_string())
             .set("stop.grace_seconds", "1")
+            // The pages of tests are on loopback.
+            .set("egress.allow", "127.0.0.0/8,::1,localhost")
     }
 
     /// With a setting, named with its section: `sessions.max_sessions`.

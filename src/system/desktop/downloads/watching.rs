@@ -4,7 +4,6 @@
 //! that its driver is about to remove. Where files go is left as the browser, or a driver on another
 //! connection, has it; only events are asked for.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::tending::tend;
 use super::{Begun, Downloads, Shared, limits};
 use crate::domain::file_name::BLOCK_FOLDER;
-use crate::system::cdp::{CdpEvent, Connection};
+use crate::system::cdp::{CdpEvent, Connection, Devtools};
 use crate::system::process::Process;
 
 /// How long to wait before DevTools is connected to again.
@@ -37,11 +36,10 @@ pub(in crate::system::desktop) struct Watching {
 }
 
 impl Watching {
-    /// Follows the downloads of `chromium`, whose DevTools are at `address` and `path`.
+    /// Follows the downloads of `chromium`.
     pub(in crate::system::desktop) fn start(
         downloads: &Downloads,
-        address: SocketAddr,
-        path: String,
+        devtools: Devtools,
         chromium: Process,
     ) -> Self {
         let ended = CancellationToken::new();
@@ -51,7 +49,7 @@ impl Watching {
                 tokio::select! {
                     () = over.cancelled() => {}
                     _exit = chromium.exited() => {}
-                    () = watch(&shared, address, &path) => {}
+                    () = watch(&shared, &devtools) => {}
                     never = tend(&shared) => match never {},
                 }
                 // What was under way has ended with the browser.
@@ -63,9 +61,9 @@ impl Watching {
     }
 }
 
-async fn watch(shared: &Arc<Shared>, address: SocketAddr, path: &str) {
+async fn watch(shared: &Arc<Shared>, devtools: &Devtools) {
     loop {
-        if let Ok(Ok(connection)) = timeout(CONNECTING, Connection::open(address, path)).await {
+        if let Ok(Ok(connection)) = timeout(CONNECTING, Connection::open(devtools)).await {
             follow(shared, &connection).await;
         }
         shared.barriers.lock().take();

@@ -13,7 +13,6 @@ mod busy;
 mod hangs;
 mod last_tab;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +36,7 @@ use super::network::Network;
 use super::pages::Pages;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{Failure, ProcessIdentity};
-use crate::system::cdp::{CdpError, CdpEvent, Connection};
+use crate::system::cdp::{CdpError, CdpEvent, Connection, Devtools};
 use crate::system::display::Cookie;
 use crate::system::process::Process;
 use crate::system::settings::Settings;
@@ -67,8 +66,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) session: SessionId,
-    pub(super) address: SocketAddr,
-    pub(super) path: String,
+    pub(super) devtools: Devtools,
     pub(super) xvfb: Process,
     pub(super) chromium: Process,
     pub(super) vnc: Arc<dyn Server>,
@@ -163,7 +161,7 @@ impl Watch {
     }
 
     async fn connect(&self) -> Option<Connection> {
-        Connection::open(self.kept.address, &self.kept.path).await.ok()
+        Connection::open(&self.kept.devtools).await.ok()
     }
 
     /// Returns when the connection has ended.

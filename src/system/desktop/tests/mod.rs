@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::system::Settings;
-use crate::system::cdp::Connection;
+use crate::system::cdp::{Connection, Devtools};
 use crate::system::display::{lock, socket};
 
 /// A data directory of its own, and the desktops in it. The drop removes it.
@@ -142,8 +142,7 @@ async fn shows(desktop: &dyn Desktop, expected: [u8; 3]) {
 }
 
 async fn devtools(desktop: &dyn Desktop) -> Connection {
-    let identity = desktop.identity();
-    Connection::open(identity.devtools, &identity.devtools_path).await.unwrap()
+    Connection::open(&Devtools::of(desktop.identity())).await.unwrap()
 }
 
 /// Runs a script in the first page.

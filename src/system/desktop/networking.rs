@@ -1,0 +1,100 @@
+//! A desktop's way to the network: made with it, found again with it.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Order;
+use super::launch::Desktops;
+use super::mending::Mending;
+use super::record::Record;
+use crate::domain::egress::{EgressAsked, EgressIdentity, NetworkLevel};
+use crate::domain::session::{Failure, ProcessIdentity, SessionSpec};
+use crate::system::browser;
+use crate::system::confine::spec::Network;
+use crate::system::egress::{Follower, Place, Told, Way, level};
+
+/// The network that a browser starts in.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) identity: EgressIdentity,
+    /// The namespace to join, if it is separate.
+    pub(super) namespace: Option<Network>,
+}
+
+impl Found {
+    /// What the browser is given of it.
+    pub(super) fn of_browser(&self) -> browser::Network<'_> {
+        browser::Network { egress: &self.identity, namespace: self.namespace.as_ref() }
+    }
+}
+
+/// All that a specification asks of a network.
+pub(super) fn asked(spec: &SessionSpec) -> EgressAsked {
+    EgressAsked {
+        organization: spec.organization_egress.clone(),
+        session: spec.egress.clone(),
+        upstream: spec.proxy.clone(),
+    }
+}
+
+/// Resolves with the network, up; none where it is the server's.
+pub(super) async fn up(way: Option<&Way>) -> Result<Option<Found>, Failure> {
+    let Some(way) = way else { return Ok(None) };
+    let identity = way.up().await?;
+    Ok(Some(Found { identity, namespace: way.network() }))
+}
+
+impl Desktops {
+    /// The way of a new desktop's programs to the network, not up yet; none where it is the server's.
+    pub(super) async fn way(&self, order: &Order) -> Option<Way> {
+        let level = *self.0.network.get_or_init(|| level(self.settings())).await;
+        (level != NetworkLevel::None).then(|| self.way_at(order, level))
+    }
+
+    /// The way that a former server has made.
+    pub(super) fn way_again(
+        &self,
+        order: &Order,
+        egress: &EgressIdentity,
+        chromium: &ProcessIdentity,
+    ) -> Way {
+        let way = self.way_at(order, egress.level);
+        way.adopt(egress.clone(), chromium.clone());
+        // The server's own lists may be others by now.
+        let (again, asked) = (way.clone(), asked(&order.spec));
+        self.runtime().spawn(async move {
+            if let Err(cause) = crate::system::desktop::Egress::apply(&again, asked).await {
+                tracing::warn!("the former egress policy stays: {cause}");
+            }
+        });
+        way
+    }
+
+    fn way_at(&self, order: &Order, level: NetworkLevel) -> Way {
+        let directory = self.directory(order.session);
+        let place = Place {
+            session: order.session,
+            directory: directory.egress(),
+            log: directory.log("egress"),
+            level,
+        };
+        let settings = Arc::clone(self.settings());
+        Way::new(place, asked(&order.spec), settings, self.runtime().clone())
+    }
+}
+
+/// Follows a way, keeps `desktop.json` up to date and tells of what was brought back.
+pub(super) fn follow(
+    way: &Way,
+    record: &Arc<Record>,
+    mending: &Mending,
+    used: watch::Receiver<bool>,
+) -> Follower {
+    let (record, mending) = (Arc::clone(record), mending.clone());
+    let told = Told {
+        on_started: Box::new(move |identity| record.egress_started(identity)),
+        on_mended: Box::new(move |mended| mending.tell(mended)),
+    };
+    Follower::start(way, used, told)
+}

@@ -1,0 +1,274 @@
+//! The egress program of a desktop, from the server's side: started, followed, started again.
+//!
+//! ```text
+//! none --up--> running --ends or stands still--> (waits) --up, into the same network--> running
+//!                 |
+//!                end, let go
+//! ```
+//!
+//! The program (`crate::egress`) holds the session's network and passes on what its policy allows. It
+//! outlives the server. When it dies, the browser is without a network until it is started again, at
+//! the same address and, where a program of the session still lives in it, in the same namespace.
+
+mod following;
+mod policy;
+mod program;
+mod settings;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::confine::spec::Network;
+use super::desktop::{Egress, EgressError, EgressOutcome, EgressStatus};
+use super::process::Process;
+use super::settings::Settings as SystemSettings;
+use crate::domain::egress::{EgressAsked, EgressIdentity, NetworkLevel};
+use crate::domain::ids::SessionId;
+use crate::domain::session::{Failure, ProcessIdentity};
+use crate::egress::files::{self, CONTROL, Key};
+use crate::egress::launch::Ready;
+
+pub use program::{available, level};
+pub use settings::{Mode, Settings};
+
+pub(in crate::system) use following::{Follower, Told};
+
+/// The longest wait for an answer of the program. A trial may take as long as a connection.
+const ANSWERS: std::time::Duration = std::time::Duration::from_secs(45);
+
+/// Where an egress program belongs.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Whose it is.
+    pub session: SessionId,
+    /// The directory in which the server and the program meet.
+    pub directory: PathBuf,
+    /// The file for its log.
+    pub log: PathBuf,
+    /// The separation that a new one gives.
+    pub level: NetworkLevel,
+}
+
+/// The egress program of one desktop. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Way(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    place: Place,
+    settings: Arc<SystemSettings>,
+    runtime: Handle,
+    asked: Mutex<EgressAsked>,
+    running: Mutex<Option<Running>>,
+    /// A process that lives in the network, by which a new program finds it.
+    resident: Mutex<Option<ProcessIdentity>>,
+    /// Held while one is started.
+    starting: tokio::sync::Mutex<()>,
+    /// Held while a policy is put in force.
+    applying: tokio::sync::Mutex<()>,
+    status: watch::Sender<Option<EgressStatus>>,
+}
+
+/// A program that runs, or ran last.
+#[derive(Debug, Clone)]
+struct Running {
+    process: Process,
+    identity: EgressIdentity,
+    network: Option<Network>,
+}
+
+impl Way {
+    /// One that does not run yet.
+    pub fn new(
+        place: Place,
+        asked: EgressAsked,
+        settings: Arc<SystemSettings>,
+        runtime: Handle,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            place,
+            settings,
+            runtime,
+            asked: Mutex::new(asked),
+            running: Mutex::new(None),
+            resident: Mutex::new(None),
+            starting: tokio::sync::Mutex::default(),
+            applying: tokio::sync::Mutex::default(),
+            status: watch::Sender::new(None),
+        }))
+    }
+
+    /// Takes over the program that a former server left; `resident` lives in its network.
+    pub fn adopt(&self, identity: EgressIdentity, resident: ProcessIdentity) {
+        let Place { session, log, .. } = &self.0.place;
+        let process =
+            Process::adopt(identity.process.clone(), *session, log.clone(), &self.0.runtime);
+        let ready = std::fs::read(identity.directory.join(files::READY)).ok();
+        let ready = ready.and_then(|text| serde_json::from_slice::<Ready>(&text).ok());
+        let network = ready.and_then(|ready| program::network(&ready));
+        *self.0.running.lock() = Some(Running { process, identity, network });
+        *self.0.resident.lock() = Some(resident);
+    }
+
+    /// Names a process that lives in the network.
+    pub fn set_resident(&self, process: &ProcessIdentity) {
+        *self.0.resident.lock() = Some(process.clone());
+    }
+
+    /// Resolves with the program that runs; starts one if none does.
+    pub async fn up(&self) -> Result<EgressIdentity, Failure> {
+        let _one_at_a_time = self.0.starting.lock().await;
+        let running = self.0.running.lock().clone();
+        if let Some(Running { process, identity, .. }) = &running
+            && !process.has_exited()
+        {
+            return Ok(identity.clone());
+        }
+        if let Some(former) = running {
+            former.process.kill().await;
+        }
+        self.write_policy(&self.0.asked.lock().clone())?;
+        let resident = self.0.resident.lock().clone();
+        let started = |process: &Process| self.note(process);
+        let running = program::start(&self.0, resident, started).await?;
+        let identity = running.identity.clone();
+        *self.0.running.lock() = Some(running);
+        Ok(identity)
+    }
+
+    /// A program that is not ready yet is ended with the rest.
+    fn note(&self, process: &Process) {
+        let Inner { place, running, .. } = &*self.0;
+        let identity = EgressIdentity {
+            process: process.identity().clone(),
+            level: place.level,
+            directory: place.directory.clone(),
+            proxy: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
+        *running.lock() = Some(Running { process: process.clone(), identity, network: None });
+    }
+
+    /// The namespace that programs of the session join; none at the level `proxied`.
+    pub fn network(&self) -> Option<Network> {
+        self.0.running.lock().as_ref()?.network.clone()
+    }
+
+    /// Ends it. Resolves with a line if it does not end.
+    pub async fn end(&self) -> Option<String> {
+        let process = self.0.running.lock().as_ref().map(|running| running.process.clone())?;
+        let ended = process.stop(self.0.settings.stop_grace()).await;
+        (!ended).then(|| format!("process {} (egress) does not end", process.identity().pid))
+    }
+
+    /// Kills it and does not wait.
+    pub fn kill_now(&self) {
+        if let Some(running) = &*self.0.running.lock() {
+            running.process.kill_now();
+        }
+    }
+
+    /// The numbers of its processes.
+    pub fn number(&self) -> Option<i32> {
+        Some(self.0.running.lock().as_ref()?.process.identity().pid)
+    }
+
+    fn write_policy(&self, asked: &EgressAsked) -> Result<(), Failure> {
+        let directory = &self.0.place.directory;
+        let wrong = |cause: io::Error| super::failure::directory(directory, &cause);
+        let text = policy::document(&self.0.settings.network, asked).to_string();
+        let mut builder = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
+        builder.create(directory).map_err(wrong)?;
+        Key::make(directory).map_err(wrong)?;
+        files::replace(&directory.join(files::POLICY), text.as_bytes()).map_err(wrong)
+    }
+
+    /// Names the server's own address, to which the gateway of `code` blocks leads.
+    pub fn name_server(directory: &Path, address: SocketAddr) -> io::Result<()> {
+        files::replace(&directory.join(files::SERVER), address.to_string().as_bytes())
+    }
+
+    async fn put_in_force(&self, asked: EgressAsked) -> Result<(), EgressError> {
+        policy::check(&self.0.settings.network, &asked).map_err(EgressError::Invalid)?;
+        let _in_order = self.0.applying.lock().await;
+        let former = self.0.asked.lock().clone();
+        let written = |failure: Failure| EgressError::Unanswered(failure.message);
+        self.write_policy(&asked).map_err(written)?;
+        *self.0.asked.lock() = asked;
+        match self.command("reload").await {
+            Ok(_state) => Ok(()),
+            Err(cause) => {
+                // What is acknowledged holds, and what is not does not.
+                *self.0.asked.lock() = former.clone();
+                self.write_policy(&former).map_err(written)?;
+                Err(EgressError::Unanswered(cause.to_string()))
+            }
+        }
+    }
+
+    async fn try_out(
+        &self,
+        url: String,
+        asked: Option<EgressAsked>,
+    ) -> Result<EgressOutcome, EgressError> {
+        let mut request = serde_json::json!({ "url": url });
+        if let Some(asked) = asked {
+            policy::check(&self.0.settings.network, &asked).map_err(EgressError::Invalid)?;
+            request["policy"] = policy::document(&self.0.settings.network, &asked);
+        }
+        let answer = self.command(&format!("check {request}")).await;
+        let answer = answer.map_err(|cause| EgressError::Unanswered(cause.to_string()))?;
+        serde_json::from_str(&answer).map_err(|cause| EgressError::Unanswered(cause.to_string()))
+    }
+
+    async fn command(&self, command: &str) -> io::Result<String> {
+        let answered = tokio::time::timeout(ANSWERS, self.ask(command));
+        answered.await.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn ask(&self, command: &str) -> io::Result<String> {
+        let mut lines = self.connected(command).await?;
+        let mut line = String::new();
+        if lines.read_line(&mut line).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(line)
+    }
+
+    /// Sends a command; the answer follows.
+    async fn connected(&self, command: &str) -> io::Result<BufReader<tokio::net::UnixStream>> {
+        let directory = &self.0.place.directory;
+        let key = Key::read(directory)?;
+        let mut socket = files::socket(directory, CONTROL).await?;
+        socket.write_all(format!("{} {command}\n", key.text()).as_bytes()).await?;
+        Ok(BufReader::new(socket))
+    }
+}
+
+impl Egress for Way {
+    fn apply(&self, asked: EgressAsked) -> BoxFuture<'static, Result<(), EgressError>> {
+        let way = self.clone();
+        Box::pin(async move { way.put_in_force(asked).await })
+    }
+
+    fn check(
+        &self,
+        url: String,
+        asked: Option<EgressAsked>,
+    ) -> BoxFuture<'static, Result<EgressOutcome, EgressError>> {
+        let way = self.clone();
+        Box::pin(async move { way.try_out(url, asked).await })
+    }
+
+    fn status(&self) -> watch::Receiver<Option<EgressStatus>> {
+        self.0.status.subscribe()
+    }
+}
