@@ -5,6 +5,7 @@
 //! mailbox is involved; the program that has one is none of ours to be trusted with an API key.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -83,12 +84,24 @@ pub struct Reach {
     pub public: String,
     /// From this machine.
     pub local: String,
+    /// Where the server listens.
+    pub address: SocketAddr,
 }
 
 impl Reach {
     /// The DevTools of the session, for a program on this machine.
     pub(super) fn local_devtools(&self, session: SessionId, pass: &Pass) -> String {
         devtools(&self.local, session, pass)
+    }
+
+    /// The DevTools of the session, for a program in a network where the server is at `server`.
+    pub(super) fn inner_devtools(
+        &self,
+        server: SocketAddr,
+        session: SessionId,
+        pass: &Pass,
+    ) -> String {
+        devtools(&format!("http://{server}"), session, pass)
     }
 
     /// The DevTools of the session, for a program anywhere.
@@ -130,8 +143,11 @@ mod tests {
             over: over.clone(),
         };
         let pass = passes.issue(errand);
-        let reach =
-            Reach { public: "https://g.example".into(), local: "http://127.0.0.1:1".into() };
+        let reach = Reach {
+            public: "https://g.example".into(),
+            local: "http://127.0.0.1:1".into(),
+            address: "127.0.0.1:1".parse().unwrap(),
+        };
         let address = reach.public_devtools(2.into(), &pass);
         assert!(address.starts_with("wss://g.example/v1/browser_sessions/pbs_2/cdp?pass=ep_"));
         let secret = pass.reveal().to_owned();

@@ -11,11 +11,12 @@ mod browsers;
 mod data;
 mod events;
 mod first_start;
+mod isolation;
 mod recovery;
 mod stopping;
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -28,7 +29,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::actors::ask::Address;
 use crate::actors::clock::Clock;
@@ -47,7 +48,6 @@ use crate::domain::ids::Mint;
 use crate::http::caller::Keys;
 use crate::http::front::Front;
 use crate::http::{self};
-use crate::system::confine::landlock;
 use crate::system::desktop::Desktops;
 use crate::system::film::Films;
 use crate::system::python::Python;
@@ -76,7 +76,7 @@ pub fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
 pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Result<()> {
     // Early: it replaces any handler that was set before it.
     let signals = stopping::signals()?;
-    confine(&mut settings)?;
+    isolation::confine(&mut settings).await?;
     let data = data::open(&settings.data)?;
     let db = Db::open(&settings.database, &settings.data).await?;
     let (organization, announced) = first_start::prepare(&db, &settings.keys, &data).await?;
@@ -164,25 +164,6 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     serving.await.context("the HTTP server broke")?.context("the HTTP server failed")
 }
 
-/// Has programs confined as the settings say, and logs the level that holds. Fails where that is less than
-/// is required.
-fn confine(settings: &mut Settings) -> anyhow::Result<()> {
-    settings.desktop.confinement = settings.isolation.confinement();
-    settings.desktop.network = settings.network();
-    let is_on = settings.desktop.confinement.is_on();
-    match if is_on { landlock::abi() } else { 0 } {
-        0 if settings.isolation.require => anyhow::bail!(
-            "programs cannot be kept from files that are not their session's, as \
-             `isolation.require` wants it: {}",
-            if is_on { "the kernel has no Landlock" } else { "`isolation.files` is off" }
-        ),
-        0 if is_on => warn!("isolation: files none, because the kernel has no Landlock"),
-        0 => warn!("isolation: files none, because `isolation.files` is off"),
-        abi => info!("isolation: files landlock (ABI {abi})"),
-    }
-    Ok(())
-}
-
 /// The ledger of leaks of a data directory, whether or not a server runs on it.
 pub async fn ledger(settings: &Settings) -> anyhow::Result<Ledger> {
     let data = &settings.data;
@@ -212,6 +193,16 @@ fn connections(settings: &http::Settings) -> usize {
     most
 }
 
+/// Where a program of this machine reaches a listener.
+fn reachable(listening: SocketAddr) -> SocketAddr {
+    let ip = match listening.ip() {
+        IpAddr::V4(any) if any.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(any) if any.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listening.port())
+}
+
 fn listen(
     settings: &Settings,
     world: &Arc<World>,
@@ -226,7 +217,8 @@ fn listen(
     let address = listener.local_addr().context("the socket has no address")?;
     let base_url = settings.http.base_url(address);
     let local = http::Settings { public_url: None, ..settings.http.clone() }.base_url(address);
-    let _set_once = world.reach.set(Reach { public: base_url.clone(), local });
+    let _set_once =
+        world.reach.set(Reach { public: base_url.clone(), local, address: reachable(address) });
     let webhooks = http::webhooks::Webhooks::new(settings.webhooks.clone());
     let webhooks = webhooks.context("the client of webhooks cannot be made")?;
     let front = Data::new(Front {

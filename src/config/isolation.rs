@@ -37,7 +37,8 @@ impl Egress {
     /// Returns the rules that are none, with what is wrong with them.
     pub(super) fn problems(&self) -> Vec<(&'static str, String)> {
         let lists = [("allow", &self.allow), ("deny", &self.deny)];
-        let rules = lists.into_iter().flat_map(|(key, list)| list.iter().map(move |rule| (key, rule)));
+        let rules =
+            lists.into_iter().flat_map(|(key, list)| list.iter().map(move |rule| (key, rule)));
         rules
             .filter_map(|(key, rule)| {
                 let wrong = rule.parse::<Rule>().err()?;

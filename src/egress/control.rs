@@ -58,7 +58,8 @@ async fn answer(mut client: UnixStream, key: &Key, shared: &Arc<Shared>) -> Opti
                 json(&shared.usage.status(shared.policy.state()))
             }
             "check" => json(&check(shared, rest).await),
-            _ => "{\"error\":\"unknown command; use reload, state, status, check or watch\"}".to_owned(),
+            _ => "{\"error\":\"unknown command; use reload, state, status, check or watch\"}"
+                .to_owned(),
         };
         answer.push('\n');
         writer.write_all(answer.as_bytes()).await.ok()?;

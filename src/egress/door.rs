@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
@@ -125,10 +125,12 @@ async fn answer(door: &UnixStream) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
             let received = {
                 let mut slices = [io::IoSliceMut::new(&mut text)];
                 let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-                recvmsg(door.as_fd(), &mut slices, &mut control, flags).map_err(|errno| match errno {
-                    Errno::AGAIN => io::ErrorKind::WouldBlock.into(),
-                    errno => io::Error::from(errno),
-                })?
+                recvmsg(door.as_fd(), &mut slices, &mut control, flags).map_err(
+                    |errno| match errno {
+                        Errno::AGAIN => io::ErrorKind::WouldBlock.into(),
+                        errno => io::Error::from(errno),
+                    },
+                )?
             };
             text.truncate(received.bytes);
             let descriptor = control.drain().find_map(|message| {

@@ -16,9 +16,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::files::{self, CONTROL, DOOR, Key, READY, STATUS};
 use super::namespace::{Inside, NamespaceError, Origin, Ports, give_up_capabilities};
 use super::proxy::{Admit, Limits};
-use super::files::{self, CONTROL, DOOR, Key, READY, STATUS};
 use super::{Shared, control, door, gateway, namespace, peer, proxy};
 
 /// The proxy's port in a session's network.
@@ -110,11 +110,16 @@ pub fn run(
     let former = former.and_then(|text| serde_json::from_slice::<Ready>(&text).ok());
     remove(&directory.join(READY)).map_err(doing("the former egress.json"))?;
 
+    let server_user = user_namespace().map_err(doing("the user namespace"))?;
     let (listeners, inside) = listen(settings, former)?;
+    let own_user = user_namespace().map_err(doing("the user namespace"))?;
     raise_descriptors();
     give_up_capabilities().map_err(doing("privileges were not given up"))?;
     let sockets = Sockets::bind(directory, settings.level).map_err(doing("the sockets by path"))?;
-    let ready = ready(settings, &listeners, inside.as_ref()).map_err(doing("addresses"))?;
+    let mut ready = ready(settings, &listeners, inside.as_ref()).map_err(doing("addresses"))?;
+    if own_user == server_user {
+        ready.user_namespace = None; // Nobody can join a namespace in which it is already.
+    }
     confine(&settings.directory).map_err(doing("the process was not confined"))?;
 
     let runtime = runtime().map_err(doing("the runtime"))?;
@@ -236,6 +241,11 @@ fn ready(settings: &Settings, listeners: &Listeners, inside: Option<&Inside>) ->
         network_namespace: inside
             .map(|inside| path(format!("/proc/{pid}/task/{}/ns/net", inside.thread))),
     })
+}
+
+/// The number of this process's user namespace.
+fn user_namespace() -> io::Result<u64> {
+    Ok(std::os::unix::fs::MetadataExt::ino(&std::fs::metadata("/proc/self/ns/user")?))
 }
 
 fn started() -> io::Result<u64> {

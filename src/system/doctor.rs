@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::browser;
 use super::confine;
+use super::egress::{self, Mode};
 use super::film;
 use super::limits;
 use super::process::{find, output};
@@ -87,7 +88,14 @@ pub async fn checks(settings: &Settings, films: &film::Settings) -> Vec<Check> {
     let display = async { if is_within { tigervnc(settings).await } else { xvfb(settings).await } };
     let beside = async { if is_within { None } else { Some(x11vnc(settings).await) } };
     let (display, x11vnc, (chromium, sandbox)) = tokio::join!(display, beside, chromium(settings));
-    let machine = [files(settings), shared_memory(), inotify(), open_files(), sockets()];
+    let machine = [
+        files(settings),
+        network(settings).await,
+        shared_memory(),
+        inotify(),
+        open_files(),
+        sockets(),
+    ];
     let programs = [display].into_iter().chain(x11vnc);
     programs
         .chain([
@@ -119,6 +127,35 @@ fn files(settings: &Settings) -> Check {
             Check::new("isolation", found, Some((Verdict::Warning, hint)))
         }
         abi => Check::new("isolation", format!("files by Landlock (ABI {abi})"), None),
+    }
+}
+
+/// The separation of sessions' networks.
+async fn network(settings: &Settings) -> Check {
+    let name = "network";
+    let warning =
+        |found: String, hint: &str| Check::new(name, found, Some((Verdict::Warning, hint)));
+    let Some(launcher) = settings.confinement.launcher() else {
+        let found = "none: pages reach what the server reaches, other sessions' browsers too";
+        return warning(found.to_owned(), "set `isolation.network` to `namespace`");
+    };
+    match settings.network.mode {
+        Mode::Off => {
+            let found = "none: pages reach what the server reaches, other sessions' browsers too";
+            warning(found.to_owned(), "set `isolation.network` to `namespace`")
+        }
+        Mode::Proxy => {
+            let found = "proxied: programs are asked to use the session's proxy".to_owned();
+            warning(found, "set `isolation.network` to `namespace`")
+        }
+        Mode::Namespace => match egress::available(launcher).await {
+            Ok(()) => Check::new(name, "enforced: a namespace for each session".to_owned(), None),
+            Err(cause) => {
+                let hint = "allow unprivileged user namespaces, or run the server with \
+                            CAP_SYS_ADMIN";
+                warning(format!("proxied, because there is no namespace: {cause}"), hint)
+            }
+        },
     }
 }
 

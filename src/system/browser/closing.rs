@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::profile::exit_was_orderly;
-use crate::system::cdp::Devtools;
 use crate::system::cdp::Connection;
+use crate::system::cdp::Devtools;
 use crate::system::process::{Exit, Process};
 
 /// Ends a browser by `Browser.close`, so that logins are kept; when it has not ended after

@@ -275,8 +275,7 @@ mod tests {
             let (stream, _from) = listener.accept().await.unwrap();
             tokio_tungstenite::accept_async(stream).await.unwrap()
         };
-        let (connection, browser) =
-            tokio::join!(Connection::open(&devtools), accept);
+        let (connection, browser) = tokio::join!(Connection::open(&devtools), accept);
         (connection.unwrap(), browser)
     }
 

@@ -115,7 +115,8 @@ pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
 ///
 /// Fails when the kernel refuses. A kernel without Landlock confines nothing and is no error.
 pub fn enter(kind: Kind, directory: &Path) -> io::Result<()> {
-    let landlock = Landlock { write: vec![directory.to_owned()], signals: true, ..Landlock::default() };
+    let landlock =
+        Landlock { write: vec![directory.to_owned()], signals: true, ..Landlock::default() };
     let entered = Prepared::of(kind, &landlock).and_then(Prepared::enter);
     entered.map(drop).map_err(io::Error::other)
 }

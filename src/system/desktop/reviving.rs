@@ -164,8 +164,7 @@ impl LiveDesktop {
         if let Some(way) = &made.parts.way {
             way.set_resident(chromium.identity());
         }
-        let browser::Ready { devtools, .. } =
-            browser::ready(&chromium, &start, &settings).await?;
+        let browser::Ready { devtools, .. } = browser::ready(&chromium, &start, &settings).await?;
         made.parts.devtools = Some(devtools.clone());
         let lost = match memory {
             Some(memory) => {

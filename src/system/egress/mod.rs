@@ -11,6 +11,7 @@
 //! the same address and, where a program of the session still lives in it, in the same namespace.
 
 mod following;
+mod joined;
 mod policy;
 mod program;
 mod settings;
@@ -36,6 +37,7 @@ use crate::domain::session::{Failure, ProcessIdentity};
 use crate::egress::files::{self, CONTROL, Key};
 use crate::egress::launch::Ready;
 
+pub use joined::Joined;
 pub use program::{available, level};
 pub use settings::{Mode, Settings};
 

@@ -1,7 +1,6 @@
 //! The start of an egress program.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -132,9 +131,4 @@ pub(super) fn network(ready: &Ready) -> Option<Network> {
         }),
         Level::Proxied => None,
     }
-}
-
-/// The address of the gateway in a session's network.
-pub fn gateway() -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), GATEWAY_PORT)
 }

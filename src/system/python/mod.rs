@@ -28,6 +28,7 @@ use super::confine::spec::{Kind, Landlock};
 use super::confine::{Confined, Confinement};
 use super::process::{BESIDE, Exit, Process, Program, SpawnError, find};
 use crate::domain::ids::SessionId;
+use crate::system::egress::Joined;
 use installed::Installed;
 
 /// The program that the child is.
@@ -60,6 +61,8 @@ pub struct Task {
     pub values: Map<String, Value>,
     /// The address of the session's DevTools.
     pub devtools: String,
+    /// The network of the session; that of the server without.
+    pub network: Option<Joined>,
     /// The tab to work in, if that is known.
     pub target: Option<String>,
     /// Within which limits.
@@ -300,7 +303,7 @@ impl Python {
         interpreter: PathBuf,
         task: &Task,
     ) -> Result<(PathBuf, Option<Confined>), Fault> {
-        if !self.confinement.is_on() {
+        if self.confinement.launcher().is_none() {
             return Ok((interpreter, None));
         }
         let ask = || Installed::ask(&interpreter, &self.path);
@@ -311,9 +314,14 @@ impl Python {
             write: vec![task.folder.clone()],
             signals: true,
             abstract_sockets: true,
+            // The proxy and the server; not the browser, which would pass its rules by.
+            connect: task.network.as_ref().map(|network| network.ports.to_vec()),
             ..Landlock::default()
         };
-        let confined = self.confinement.of(Kind::Python, &installed.executable, landlock);
+        let mut confined = self.confinement.of(Kind::Python, &installed.executable, landlock);
+        if let (Some(confined), Some(network)) = (&mut confined, &task.network) {
+            confined.network = network.namespace.clone();
+        }
         Ok((installed.executable.clone(), confined))
     }
 
@@ -327,11 +335,15 @@ impl Python {
             ("PYTHONUNBUFFERED", "1".into()),
             (BESIDE, "python".into()),
         ];
+        let mut environment = variables.map(|(name, value)| (name.into(), value)).to_vec();
+        if let Some(network) = &task.network {
+            environment.extend(network.variables());
+        }
         Program {
             path: interpreter,
             // Isolated, so that nothing of the folder is taken for a module.
             arguments: vec!["-I".into(), task.folder.join("runner.py").into(), folder],
-            environment: variables.map(|(name, value)| (name.into(), value)).to_vec(),
+            environment,
             session: task.session,
             records: task.records.clone(),
             log: task.folder.join("printed.log"),

@@ -24,6 +24,7 @@ fn task(session: SessionId, code: &str) -> Task {
         code: code.to_owned(),
         values: json!({ "name": "Ada" }).as_object().unwrap().clone(),
         devtools: "ws://127.0.0.1:9/nowhere".to_owned(),
+        network: None,
         target: None,
         limits: Limits { time: Duration::from_secs(5), memory: 256 << 20, output: 4096 },
         held: watch::channel(false).1,

@@ -1,5 +1,6 @@
 //! `code` blocks: Python in a child process, with a pass to the session's DevTools.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::RunHost;
+use super::{RunHost, host_error};
 use crate::domain::run::BlockStatus;
 use crate::system::desktop::Directory;
+use crate::system::egress::Joined;
 use crate::system::python::{Fault, Limits, Ran, Task};
 use crate::workflow::host::{BlockEnded, HostError, Job, NewArtifact};
 
@@ -23,6 +25,11 @@ impl RunHost {
         let asked = job.definition.get("timeout_seconds").and_then(Value::as_f64);
         let asked = asked.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let code = job.definition.get("code").and_then(Value::as_str).unwrap_or_default();
+        let network = self.network(reach.address).await?;
+        let devtools = match &network {
+            Some(network) => reach.inner_devtools(network.server, self.session, &pass),
+            None => reach.local_devtools(self.session, &pass),
+        };
         let (hold, held) = watch::channel(false);
         let task = Task {
             session: self.session,
@@ -30,7 +37,8 @@ impl RunHost {
             records: Directory::of(&self.world.data, self.session).logs(),
             code: code.to_owned(),
             values: job.values,
-            devtools: reach.local_devtools(self.session, &pass),
+            devtools,
+            network,
             target: job.target,
             limits: Limits {
                 time: asked.unwrap_or(most).min(most),
@@ -58,6 +66,18 @@ impl RunHost {
             .await?;
         }
         Ok(ended(&ran))
+    }
+
+    /// The network of the session; none where it is the server's.
+    async fn network(&self, server: SocketAddr) -> Result<Option<Joined>, HostError> {
+        let view = self.world.views.session(self.organization, self.session);
+        let desktop = view.and_then(|view| view.borrow().record.desktop.clone());
+        let Some(egress) = desktop.and_then(|desktop| desktop.egress) else { return Ok(None) };
+        let found = tokio::task::spawn_blocking(move || Joined::find(&egress, server)).await;
+        let found = found.unwrap_or_else(|cause| Err(std::io::Error::other(cause)));
+        found.map(Some).map_err(|cause| {
+            host_error("egress_unreachable", &format!("the session has no network now: {cause}"))
+        })
     }
 
     fn code_folder(&self, job: &Job) -> PathBuf {

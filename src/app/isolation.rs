@@ -1,0 +1,44 @@
+//! The isolation of sessions: as set, as the machine gives it, and said.
+
+use tracing::{info, warn};
+
+use crate::config::Settings;
+use crate::domain::egress::NetworkLevel;
+use crate::system::confine::landlock;
+use crate::system::egress::{self, Mode};
+
+/// Has programs confined as the settings say, and logs the level that holds. Fails where that is less than
+/// is required.
+pub(super) async fn confine(settings: &mut Settings) -> anyhow::Result<()> {
+    settings.desktop.confinement = settings.isolation.confinement();
+    settings.desktop.network = settings.network();
+    let is_on = settings.desktop.confinement.is_on();
+    match if is_on { landlock::abi() } else { 0 } {
+        0 if settings.isolation.require => anyhow::bail!(
+            "programs cannot be kept from files that are not their session's, as \
+             `isolation.require` wants it: {}",
+            if is_on { "the kernel has no Landlock" } else { "`isolation.files` is off" }
+        ),
+        0 if is_on => warn!("isolation: files none, because the kernel has no Landlock"),
+        0 => warn!("isolation: files none, because `isolation.files` is off"),
+        abi => info!("isolation: files landlock (ABI {abi})"),
+    }
+    let level = egress::level(&settings.desktop).await;
+    match level {
+        NetworkLevel::Enforced => info!("isolation: network enforced, by a namespace"),
+        NetworkLevel::Proxied | NetworkLevel::None if settings.isolation.require => anyhow::bail!(
+            "sessions have no network of their own (level {}), as `isolation.require` wants it; \
+             `greenroom doctor` says why",
+            level.as_str()
+        ),
+        NetworkLevel::Proxied => warn!("isolation: network proxied, see `greenroom doctor`"),
+        NetworkLevel::None => {
+            warn!("isolation: network none, because `isolation.network` is off");
+        }
+    }
+    // Tried once.
+    if level == NetworkLevel::Proxied {
+        settings.desktop.network.mode = Mode::Proxy;
+    }
+    Ok(())
+}
