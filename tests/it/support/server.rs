@@ -33,6 +33,9 @@ pub const KEY: &str = "key-of-the-tests";
 /// What opens `/admin`.
 pub const OPERATOR: &str = "operator-key-of-the-tests";
 
+/// A user and a group that nobody is.
+const ORDINARY: u32 = 23_456;
+
 /// Tells the tests of one process apart.
 static LAST: AtomicU32 = AtomicU32::new(0);
 
@@ -46,6 +49,7 @@ pub struct Setup {
     fakes: bool,
     bootstrap: bool,
     open_files: Option<u32>,
+    ordinary: bool,
     displays: RangeInclusive<u16>,
     ports: RangeInclusive<u16>,
     claim: File,
@@ -77,6 +81,7 @@ pub struct TestServer {
     environment: Vec<(String, String)>,
     arguments: Vec<&'static str>,
     open_files: Option<u32>,
+    ordinary: bool,
     ports: RangeInclusive<u16>,
     child: Option<Child>,
     output: Arc<Mutex<Vec<String>>>,
@@ -120,6 +125,7 @@ impl Setup {
             fakes: false,
             bootstrap: true,
             open_files: None,
+            ordinary: false,
             displays: range(1_000),
             ports: range(10_000),
             claim,
@@ -169,6 +175,11 @@ impl Setup {
         Self { open_files: Some(most), ..self }
     }
 
+    /// As an ordinary user, whoever runs the tests.
+    pub fn ordinary(self) -> Self {
+        Self { ordinary: true, ..self }
+    }
+
     /// On this database.
     pub fn on(self, database: Database) -> Self {
         Self { database, ..self }
@@ -196,12 +207,19 @@ impl Setup {
             database,
             bootstrap,
             open_files,
+            ordinary,
             displays,
             ports,
             claim,
             ..
         } = self;
         fs::create_dir_all(&directory).unwrap();
+        let ordinary = ordinary && rustix::process::geteuid().is_root();
+        if ordinary {
+            // A copy that such a user may execute, wherever the program lies.
+            fs::copy(GREENROOM, directory.join("greenroom")).unwrap();
+            std::os::unix::fs::chown(&directory, Some(ORDINARY), Some(ORDINARY)).unwrap();
+        }
         let name = directory.file_name().unwrap().to_str().unwrap().replace('-', "_");
         let postgres = match database {
             Database::Sqlite => None,
@@ -234,6 +252,7 @@ impl Setup {
             environment,
             arguments,
             open_files,
+            ordinary,
             ports,
             child: None,
             output: Arc::default(),
@@ -251,6 +270,11 @@ impl TestServer {
         assert!(self.child.is_none(), "it runs already");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file()).unwrap();
         let mut command = match self.open_files {
+            None if self.ordinary => {
+                let mut command = Command::new(self.directory.join("greenroom"));
+                command.uid(ORDINARY).gid(ORDINARY);
+                command
+            }
             None => Command::new(GREENROOM),
             Some(most) => {
                 let mut shell = Command::new("/bin/sh");

@@ -75,6 +75,13 @@ impl Page {
         }
     }
 
+    /// The value of a script, or of what it promises.
+    pub(super) async fn resolve(&mut self, script: &str) -> Value {
+        let script =
+            json!({ "expression": script, "awaitPromise": true, "returnByValue": true });
+        self.call("Runtime.evaluate", script).await["result"]["value"].clone()
+    }
+
     pub(super) async fn evaluate(&mut self, script: &str) -> Value {
         let script = json!({ "expression": script, "returnByValue": true });
         self.call("Runtime.evaluate", script).await["result"]["value"].clone()

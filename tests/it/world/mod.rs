@@ -12,6 +12,7 @@ mod faults;
 mod films;
 mod isolation;
 mod leases;
+mod network;
 mod pages;
 mod rules;
 mod runs;
