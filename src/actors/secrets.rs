@@ -1,4 +1,4 @@
-//! Where lease tokens come from, and what only this server can have signed.
+//! Lease tokens, and signatures that only this server can have made.
 
 use rand::RngCore as _;
 
@@ -36,18 +36,43 @@ impl Secrets {
         LeaseToken::new(Self::random())
     }
 
-    /// The token of a begin that names an idempotency key. The same begin gets the same token
-    /// again, so that a client whose answer was lost is known by it; only its hash was kept.
+    /// The signer of an API key, by the hash of the key that is stored. Without that hash, the server's
+    /// secret alone signs for nobody.
+    pub fn for_key(&self, key_hash: &str) -> KeySigner {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(format!("api key\0{key_hash}").as_bytes());
+        KeySigner { key: *hasher.finalize().as_bytes() }
+    }
+}
+
+/// Signs on behalf of one API key: with the server's secret and with what is stored of that key. What
+/// it signs holds for as long as the key does.
+#[derive(Clone, Copy)]
+pub struct KeySigner {
+    key: [u8; 32],
+}
+
+impl std::fmt::Debug for KeySigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeySigner(…)")
+    }
+}
+
+impl KeySigner {
+    /// The token of a begin that names an `Idempotency-Key`. The same begin with the same API key gets the
+    /// same token again within `period`, so that a client whose answer was lost is known by it; only its
+    /// hash was stored.
     pub fn lease_for(
         &self,
         session: SessionId,
         occupant: &RunnableId,
         idempotency_key: &str,
+        period: i64,
     ) -> LeaseToken {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(format!("lease\0{session}\0{occupant}\0{idempotency_key}").as_bytes());
-        LeaseToken::new(*hasher.finalize().as_bytes())
+        let what = format!("lease\0{session}\0{occupant}\0{period}\0{idempotency_key}");
+        LeaseToken::new(*self.mac(&what).as_bytes())
     }
+
     /// A signature of `what`, as 64 hexadecimal digits.
     pub fn sign(&self, what: &str) -> String {
         self.signature(what).to_hex().to_string()
@@ -59,9 +84,11 @@ impl Secrets {
     }
 
     fn signature(&self, what: &str) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(format!("signature\0{what}").as_bytes());
-        hasher.finalize()
+        self.mac(&format!("signature\0{what}"))
+    }
+
+    fn mac(&self, what: &str) -> blake3::Hash {
+        blake3::keyed_hash(&self.key, what.as_bytes())
     }
 }
 
@@ -70,12 +97,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_signed_with_this_secret_is_known() {
+    fn only_what_was_signed_with_this_secret_and_this_key_is_known() {
         let (ours, theirs) = (Secrets::new([1; 32]), Secrets::new([2; 32]));
-        let signature = ours.sign("a_1");
-        assert!(ours.has_signed("a_1", &signature));
-        assert!(!ours.has_signed("a_2", &signature));
-        assert!(!theirs.has_signed("a_1", &signature));
-        assert!(!ours.has_signed("a_1", "not a signature"));
+        let signer = ours.for_key("ab");
+        let signature = signer.sign("a_1");
+        assert!(ours.for_key("ab").has_signed("a_1", &signature));
+        assert!(!signer.has_signed("a_2", &signature));
+        assert!(!ours.for_key("cd").has_signed("a_1", &signature));
+        assert!(!theirs.for_key("ab").has_signed("a_1", &signature));
+        assert!(!signer.has_signed("a_1", "not a signature"));
+    }
+
+    #[test]
+    fn a_begin_gets_its_lease_again_with_the_same_key_and_in_the_same_period_only() {
+        let secrets = Secrets::new([1; 32]);
+        let occupant: RunnableId = "ann".parse().unwrap();
+        let lease = |key: &str, idempotency_key: &str, period| {
+            secrets.for_key(key).lease_for(1.into(), &occupant, idempotency_key, period)
+        };
+        let first = lease("ab", "k", 7);
+        assert_eq!(lease("ab", "k", 7), first);
+        for other in [lease("cd", "k", 7), lease("ab", "l", 7), lease("ab", "k", 8)] {
+            assert_ne!(other, first);
+        }
     }
 }

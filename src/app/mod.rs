@@ -226,6 +226,7 @@ fn listen(
         world: Arc::clone(world),
         db: db.clone(),
         keys: Keys::new(db.clone(), world.secrets.clone(), world.clock),
+        link_life: settings.http.link_life(),
         operator_key: settings.keys.operator.clone(),
         own_url: base_url,
         is_public: settings.http.public_url.is_some(),

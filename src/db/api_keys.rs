@@ -179,29 +179,46 @@ pub async fn keep_signer(db: &Db, id: ApiKeyId, signer: &Signer) -> Result<(), D
     .await
 }
 
-/// What signs as a key of the organization does: `wanted`, if that is valid, or else the newest
-/// that is and was used.
+/// A key of which enough is stored to sign as it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningKey {
+    /// Its id.
+    pub id: ApiKeyId,
+    /// Its hash.
+    pub hash: String,
+    /// Signs as the key does.
+    pub signer: Signer,
+}
+
+/// The key that signs for the organization: `wanted`, if that is valid, or else the newest that is
+/// valid and was used.
 ///
 /// # Errors
 ///
 /// [`DbError::Unavailable`].
-pub async fn signer(
+pub async fn signing(
     db: &Db,
     organization: OrganizationId,
     wanted: Option<ApiKeyId>,
-) -> Result<Option<Signer>, DbError> {
-    let found: Vec<(String, Option<String>)> = on!(db, read, |c| {
+) -> Result<Option<SigningKey>, DbError> {
+    let found: Vec<(String, String, Option<String>)> = on!(db, read, |c| {
         let query = api_keys::table
             .filter(api_keys::organization_id.eq(organization.to_string()))
             .filter(api_keys::revoked_at.is_null())
             .filter(api_keys::signer.is_not_null())
             .order((api_keys::created_at.desc(), api_keys::id.desc()))
-            .select((api_keys::id, api_keys::signer));
+            .select((api_keys::id, api_keys::hash, api_keys::signer));
         Ok(query.load(c).await?)
     })
     .await?;
     let wanted = wanted.map(|id| id.to_string());
-    let own = found.iter().find(|(id, _)| Some(id) == wanted.as_ref());
-    let Some((id, Some(signer))) = own.or(found.as_slice().first()) else { return Ok(None) };
-    Ok(Some(Reader { row: id }.parse("api_keys.signer", signer)?))
+    let own = found.iter().find(|(id, ..)| Some(id) == wanted.as_ref());
+    let own = own.or(found.as_slice().first());
+    let Some((id, hash, Some(signer))) = own else { return Ok(None) };
+    let read = Reader { row: id };
+    Ok(Some(SigningKey {
+        id: read.parse("api_keys.id", id)?,
+        hash: hash.clone(),
+        signer: read.parse("api_keys.signer", signer)?,
+    }))
 }

@@ -1,15 +1,14 @@
 //! `/v1/artifacts`: files that runs made.
 //!
-//! A file is given to whoever has the organization's key, or a URL that this server has signed
-//! and that has not expired: pages and pictures cannot set headers.
+//! A file is given to a client with a key of the organization, or with a link that is valid (`links.rs`).
 
 use actix_files::NamedFile;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, ContentType, HeaderValue};
 use actix_web::web::{self, Data, Json, ServiceConfig, get};
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse};
-use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 use tracing::error;
 use utoipa::ToSchema;
 
@@ -17,6 +16,7 @@ use super::body::{PathId, Query};
 use super::caller::Caller;
 use super::error::ApiError;
 use super::front::Front;
+use super::links::{Links, Signature, SignedUrl};
 use super::problem::Problem;
 use crate::db;
 use crate::domain::ids::{ArtifactId, OrganizationId};
@@ -69,13 +69,13 @@ pub struct ArtifactResource {
 
 impl ArtifactResource {
     /// The file as clients see it.
-    pub fn of(record: &ArtifactRecord, front: &Front) -> Self {
+    pub fn of(record: &ArtifactRecord, links: &Links<'_>) -> Self {
         let run = record.run.map(|run| run.to_string());
         Self {
             artifact_id: record.id.to_string(),
             artifact_type: record.artifact_type.clone(),
-            uri: format!("{}/v1/artifacts/{}/content", front.base_url(), record.id),
-            signed_url: signed_url(record, front).signed_url,
+            uri: format!("{}/v1/artifacts/{}/content", links.front.base_url(), record.id),
+            signed_url: links.of(record).signed_url,
             organization_id: record.organization.to_string(),
             workflow_run_id: run.clone(),
             run_id: run,
@@ -111,8 +111,8 @@ pub struct FileResource {
 
 impl FileResource {
     /// The file as clients see it.
-    pub fn of(record: &ArtifactRecord, front: &Front) -> Self {
-        let shown = ArtifactResource::of(record, front);
+    pub fn of(record: &ArtifactRecord, links: &Links<'_>) -> Self {
+        let shown = ArtifactResource::of(record, links);
         Self {
             url: shown.signed_url,
             checksum: shown.checksum,
@@ -122,36 +122,6 @@ impl FileResource {
             artifact_id: shown.artifact_id,
         }
     }
-}
-
-/// A URL that needs no key until it expires.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct SignedUrl {
-    /// `a_…`.
-    pub artifact_id: String,
-    /// Where the content is.
-    pub signed_url: String,
-    /// Until when.
-    pub expires_at: DateTime<Utc>,
-}
-
-/// What is signed: the file, whose it is, and until when.
-fn claim(id: ArtifactId, organization: OrganizationId, expires: i64) -> String {
-    format!("artifact {id} of {organization} until {expires}")
-}
-
-/// Where the file can be read without a key, for one to two hours. Within an hour it is the same
-/// URL, which caches know again.
-pub fn signed_url(record: &ArtifactRecord, front: &Front) -> SignedUrl {
-    let hour = TimeDelta::hours(1);
-    let now = front.world.clock.now();
-    let expires_at = now.duration_trunc(hour).unwrap_or(now) + hour * 2;
-    let (id, organization, expires) = (record.id, record.organization, expires_at.timestamp());
-    let signature = front.world.secrets.sign(&claim(id, organization, expires));
-    let base = front.base_url();
-    let query = format!("organization={organization}&expires={expires}&signature={signature}");
-    let signed_url = format!("{base}/v1/artifacts/{id}/content?{query}");
-    SignedUrl { artifact_id: id.to_string(), signed_url, expires_at }
 }
 
 /// The file's name as the run gave it: on the disk it stands behind the artifact's id.
@@ -186,7 +156,7 @@ pub async fn look(
     front: Data<Front>,
 ) -> Result<Json<ArtifactResource>, ApiError> {
     let record = find(&front, caller.organization, id).await?;
-    Ok(Json(ArtifactResource::of(&record, &front)))
+    Ok(Json(ArtifactResource::of(&record, &Links { front: &front, caller })))
 }
 
 /// A URL of a file that needs no key until it expires.
@@ -206,39 +176,7 @@ pub async fn sign(
     front: Data<Front>,
 ) -> Result<Json<SignedUrl>, ApiError> {
     let record = find(&front, caller.organization, id).await?;
-    Ok(Json(signed_url(&record, &front)))
-}
-
-/// What a signed URL has in its query.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Signature {
-    organization: Option<String>,
-    expires: Option<i64>,
-    signature: Option<String>,
-}
-
-impl Signature {
-    /// Whose the file is, if the request says so itself and this server has signed that.
-    fn organization(&self, id: ArtifactId, front: &Front) -> Result<OrganizationId, Problem> {
-        let refused = |detail: &str| {
-            Problem::new(StatusCode::FORBIDDEN, "signature_invalid", detail.to_owned())
-        };
-        let given = self.organization.as_ref().and_then(|text| text.parse().ok());
-        let (Some(organization), Some(expires), Some(signature)) =
-            (given, self.expires, &self.signature)
-        else {
-            return Err(refused("the URL is not complete"));
-        };
-        let claim = claim(id, organization, expires);
-        if !front.world.secrets.has_signed(&claim, signature) {
-            return Err(refused("the URL was not signed by this server"));
-        }
-        if expires <= front.world.clock.now().timestamp() {
-            return Err(refused("the URL has expired; ask for another at …/signed-url"));
-        }
-        Ok(organization)
-    }
+    Ok(Json(Links { front: &front, caller }.of(&record)))
 }
 
 /// The content of a file. Parts of it are given as RFC 9110 (section 14) has it, so that players can
@@ -250,6 +188,7 @@ impl Signature {
     params(
         ("artifact_id" = String, Path, description = "`a_…`"),
         ("organization" = Option<String>, Query, description = "Of a signed URL"),
+        ("key" = Option<String>, Query, description = "Of a signed URL"),
         ("expires" = Option<i64>, Query, description = "Of a signed URL"),
         ("signature" = Option<String>, Query, description = "Of a signed URL"),
     ),
@@ -269,9 +208,10 @@ pub async fn content(
     request: HttpRequest,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
-    let organization = match signature.signature {
-        Some(_) => signature.organization(id, &front)?,
-        None => Caller::extract(&request).await?.organization,
+    let organization = if signature.is_given() {
+        signature.organization(id, &front).await?
+    } else {
+        Caller::extract(&request).await?.organization
     };
     let record = find(&front, organization, id).await?;
     let path = front.world.artifacts.join(&record.path);

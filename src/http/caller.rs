@@ -19,11 +19,12 @@ use super::error::ApiError;
 use super::front::Front;
 use super::problem::Problem;
 use super::revocation::{EVERY, InUse, Revocation};
-use super::ui_session::{Claims, is_one};
+use super::ui_session::{Token, is_one};
 use crate::actors::clock::Clock;
-use crate::actors::secrets::Secrets;
+use crate::actors::secrets::{KeySigner, Secrets};
 use crate::actors::session::Visit;
-use crate::db::{Db, DbError, api_keys};
+use crate::db::api_keys::{self, SigningKey};
+use crate::db::{Db, DbError};
 use crate::domain::control::{ClientId, Credential};
 use crate::domain::hmac::Signer;
 use crate::domain::ids::{ApiKeyId, OrganizationId};
@@ -61,17 +62,48 @@ impl Keys {
     /// Whose key this is, or whose page's token; none if nobody's.
     pub async fn caller(&self, key: &str) -> Result<Option<Caller>, DbError> {
         if is_one(key) {
-            let Some(claims) = Claims::read(key, &self.secrets, self.clock.now()) else {
-                return Ok(None);
-            };
-            // A token ends with its key.
-            let hash = api_keys::hash_of(&self.db, claims.organization, claims.key).await?;
-            return match hash {
-                Some(hash) => self.by_hash(hash, None).await,
-                None => Ok(None),
+            let Some(token) = Token::read(key) else { return Ok(None) };
+            // A token ends with its key, on whose behalf it is signed.
+            let (organization, key) = (token.claims.organization, token.claims.key);
+            return match api_keys::hash_of(&self.db, organization, key).await? {
+                Some(hash) if token.holds(&self.secrets.for_key(&hash), self.clock.now()) => {
+                    self.by_hash(hash, None).await
+                }
+                Some(_) | None => Ok(None),
             };
         }
         self.by_hash(hash_of(key), Some(key)).await
+    }
+
+    /// The signer of a key of this organization; none if the key is not valid.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Unavailable`].
+    pub async fn signer(
+        &self,
+        organization: OrganizationId,
+        key: ApiKeyId,
+    ) -> Result<Option<KeySigner>, DbError> {
+        let hash = api_keys::hash_of(&self.db, organization, key).await?;
+        Ok(hash.map(|hash| self.secrets.for_key(&hash)))
+    }
+
+    /// The key that signs a webhook for this organization, `wanted` if that is valid and else the newest
+    /// that is valid and was used; and what signs as that key does.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Unavailable`].
+    pub async fn of_webhook(
+        &self,
+        organization: OrganizationId,
+        wanted: Option<ApiKeyId>,
+    ) -> Result<Option<(Caller, Signer)>, DbError> {
+        let found = api_keys::signing(&self.db, organization, wanted).await?;
+        Ok(found.map(|SigningKey { id: key, hash, signer }| {
+            (Caller { organization, key, signer: self.secrets.for_key(&hash) }, signer)
+        }))
     }
 
     /// The revocation of a key, for what lasts longer than a request.
@@ -148,7 +180,8 @@ impl Keys {
             self.known.remove(&hash);
             return Ok(None);
         };
-        let caller = Caller { organization: key.organization, key: key.id };
+        let signer = self.secrets.for_key(&key.hash);
+        let caller = Caller { organization: key.organization, key: key.id, signer };
         let Some(came) = came else { return Ok(Some(caller)) };
         // With it webhooks of its runs are signed; the key itself is not kept.
         let signer = Signer::of(came.as_bytes());
@@ -169,12 +202,14 @@ impl Keys {
 /// Who calls: the organization whose key the request carries, in the header `x-api-key`, or for
 /// WebSockets and pictures, which cannot set headers, as `apikey` in the query. A page's token may
 /// also come as `Authorization: Bearer …`, and as `token` in the query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Caller {
     /// Whose key it is.
     pub organization: OrganizationId,
     /// Which key.
     pub key: ApiKeyId,
+    /// Signs on behalf of the key.
+    pub signer: KeySigner,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -238,6 +273,8 @@ pub struct Visitor {
     pub visit: Visit,
     /// When a ticket ends.
     pub until: Option<DateTime<Utc>>,
+    /// The caller, unless it comes with a ticket.
+    pub caller: Option<Caller>,
 }
 
 impl FromRequest for Visitor {
@@ -252,10 +289,10 @@ impl FromRequest for Visitor {
         }
         let caller = Caller::from_request(request, payload);
         Box::pin(async move {
-            let Caller { organization, key } = caller.await?;
-            let credential = Credential::Key(key);
+            let caller = caller.await?;
+            let (organization, credential) = (caller.organization, Credential::Key(caller.key));
             let visit = Visit { credential, role: Role::Control, label: None, client };
-            Ok(Self { organization, visit, until: None })
+            Ok(Self { organization, visit, until: None, caller: Some(caller) })
         })
     }
 }
@@ -274,6 +311,7 @@ fn by_ticket(request: &HttpRequest, client: Option<ClientId>) -> Option<Visitor>
         organization: ticket.organization,
         visit: Visit { credential, role: ticket.role, label: ticket.label, client },
         until: Some(ticket.expires_at),
+        caller: None,
     })
 }
 

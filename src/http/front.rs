@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,8 @@ pub struct Front {
     pub db: Db,
     /// Who may call.
     pub keys: Keys,
+    /// The longest life of a link that needs no key.
+    pub link_life: TimeDelta,
     /// What opens `/admin`; nothing does without it.
     pub operator_key: Option<Secret>,
     /// `http.public_url`, or the address that the server listens on: the start of links for clients

@@ -21,6 +21,7 @@ mod headers;
 pub mod health;
 pub mod idempotency;
 mod lasting;
+pub mod links;
 pub mod openapi;
 pub mod outside;
 pub mod pages;

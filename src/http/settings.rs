@@ -1,12 +1,17 @@
 //! Where the server listens and what it allows to other origins.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::outside::Network;
 use crate::domain::rfb::{Chord, Clipboard, Policy, RIGHT_BUTTON};
+
+/// The values of `signed_link_seconds`.
+const LINK_SECONDS: RangeInclusive<u32> = 60..=7 * 24 * 60 * 60;
 
 /// Settings of the section `http`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +41,10 @@ pub struct Settings {
     pub max_connections: usize,
     /// How many streams of events may be open at once.
     pub max_event_streams: usize,
+    /// The longest life of a link that needs no key, such as a file's `signed_url`, in seconds; from a
+    /// minute to a week. A link lives for half of it at least, and ends with the key that it was made
+    /// with.
+    pub signed_link_seconds: u32,
     /// What the compatible API's own viewers are told to use: `vnc`, or `cdp` for screencasts and
     /// input over DevTools. Both are served in any case.
     pub streaming: Streaming,
@@ -100,6 +109,7 @@ impl Default for Settings {
             max_bodies_bytes: 64 * 1024 * 1024,
             max_connections: 4096,
             max_event_streams: 500,
+            signed_link_seconds: 2 * 60 * 60,
             streaming: Streaming::Vnc,
             refused_chords: Chord::refused_by_default(),
             right_click: false,
@@ -154,6 +164,11 @@ impl Settings {
             let message = "expected at least 1".to_owned();
             wrong.push(Wrong { key: "max_connections", message });
         }
+        if !LINK_SECONDS.contains(&self.signed_link_seconds) {
+            let (least, most) = (LINK_SECONDS.start(), LINK_SECONDS.end());
+            let message = format!("expected {least} to {most}");
+            wrong.push(Wrong { key: "signed_link_seconds", message });
+        }
         if self.clipboard_bytes > Clipboard::MOST_BYTES {
             let message = format!("expected at most {}", Clipboard::MOST_BYTES);
             wrong.push(Wrong { key: "clipboard_bytes", message });
@@ -175,6 +190,11 @@ impl Settings {
             refused_buttons: if self.right_click { 0 } else { RIGHT_BUTTON },
             ..Policy::default()
         }
+    }
+
+    /// The longest life of a link that needs no key.
+    pub fn link_life(&self) -> TimeDelta {
+        TimeDelta::seconds(i64::from(self.signed_link_seconds))
     }
 
     /// What links begin with, without a slash at the end. `bound` is the address that the server
@@ -232,9 +252,11 @@ mod tests {
             let policy = serde_json::from_value::<Settings>(given).unwrap().policy();
             assert_eq!(policy.clipboard, Clipboard { inward, outward, most_bytes: 9 });
         }
-        let long = serde_json::json!({ "clipboard_bytes": 2_000_000 });
-        let wrong = serde_json::from_value::<Settings>(long).unwrap().check();
-        assert_eq!(wrong[0].key, "clipboard_bytes");
+        for (key, value) in [("clipboard_bytes", 2_000_000), ("signed_link_seconds", 1_000_000)] {
+            let long = serde_json::json!({ key: value });
+            let wrong = serde_json::from_value::<Settings>(long).unwrap().check();
+            assert_eq!(wrong[0].key, key);
+        }
         let wrong = serde_json::json!({ "refused_chords": ["strg+o"] });
         let error = serde_json::from_value::<Settings>(wrong).unwrap_err();
         assert!(error.to_string().starts_with("`strg+o` is no chord"), "{error}");

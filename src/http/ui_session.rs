@@ -1,7 +1,8 @@
 //! `POST /v1/ui-session`: a token for a page, good for an hour wherever the key is that asked for it.
 //!
-//! A page that a server of one's own gives out need not carry the key. The token is signed and not
-//! stored: it ends with its time, or with its key.
+//! A page that a server of one's own gives out need not carry the key. The token is signed on behalf of the
+//! key and not stored: it ends with its time, or with its key, and no token lives for longer than
+//! [`LIFETIME`], whatever it says.
 
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::{Data, ServiceConfig, post};
@@ -15,12 +16,15 @@ use utoipa::ToSchema;
 use super::caller::{Caller, key_of, refused};
 use super::error::ApiError;
 use super::front::Front;
-use crate::actors::secrets::Secrets;
+use crate::actors::secrets::KeySigner;
 use crate::domain::ids::{ApiKeyId, OrganizationId};
 
 /// What tells such a token from a key.
 const PREFIX: &str = "ui_";
+/// The longest life of a token.
 const LIFETIME: chrono::Duration = chrono::Duration::minutes(60);
+/// The most by which the clock that signed may be ahead of the clock that checks.
+pub(super) const CLOCK_SKEW: chrono::Duration = chrono::Duration::minutes(1);
 
 /// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
@@ -38,7 +42,7 @@ pub struct UiSessionResource {
     pub expires_at: i64,
 }
 
-/// Whose token it is, as it is written in it.
+/// The key that a token was made with, and its end, as they are written in it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claims {
     pub organization: OrganizationId,
@@ -65,9 +69,9 @@ pub async fn open(
     if key_of(&request).is_none_or(|key| is_one(&key)) {
         return Err(refused().into());
     }
-    let Caller { organization, key } = caller;
+    let Caller { organization, key, signer } = caller;
     let expires_at = (front.world.clock.now() + LIFETIME).timestamp();
-    let token = Claims { organization, key, expires_at }.signed(&front.world.secrets);
+    let token = Claims { organization, key, expires_at }.signed(&signer);
     let answer = UiSessionResource { token, expires_at };
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer))
 }
@@ -78,42 +82,62 @@ pub(super) fn is_one(text: &str) -> bool {
 }
 
 impl Claims {
-    fn signed(&self, secrets: &Secrets) -> String {
+    fn signed(&self, signer: &KeySigner) -> String {
         let claims = serde_json::to_vec(self).unwrap_or_default();
         let claims = URL_SAFE_NO_PAD.encode(claims);
-        let signature = secrets.sign(&format!("ui-session {claims}"));
+        let signature = signer.sign(&format!("ui-session {claims}"));
         format!("{PREFIX}{claims}.{signature}")
     }
+}
 
-    /// What a token says, if this server has signed it and it is good at `now`.
-    pub fn read(token: &str, secrets: &Secrets, now: DateTime<Utc>) -> Option<Self> {
-        let (claims, signature) = token.strip_prefix(PREFIX)?.split_once('.')?;
-        if !secrets.has_signed(&format!("ui-session {claims}"), signature) {
-            return None;
-        }
-        let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
-        let claims: Self = serde_json::from_slice(&claims).ok()?;
-        (claims.expires_at > now.timestamp()).then_some(claims)
+/// A token as it came: its claims hold only if [`holds`](Self::holds) says so.
+pub(super) struct Token<'a> {
+    pub claims: Claims,
+    signed: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Token<'a> {
+    /// The parts of a token.
+    pub fn read(token: &'a str) -> Option<Self> {
+        let (signed, signature) = token.strip_prefix(PREFIX)?.split_once('.')?;
+        let claims = URL_SAFE_NO_PAD.decode(signed).ok()?;
+        let claims = serde_json::from_slice(&claims).ok()?;
+        Some(Self { claims, signed, signature })
+    }
+
+    /// True if this token was signed by the signer of the key that it names, and is valid at `now`.
+    pub fn holds(&self, signer: &KeySigner, now: DateTime<Utc>) -> bool {
+        let longest = (now + LIFETIME + CLOCK_SKEW).timestamp();
+        let is_signed = signer.has_signed(&format!("ui-session {}", self.signed), self.signature);
+        is_signed && self.claims.expires_at > now.timestamp() && self.claims.expires_at <= longest
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actors::secrets::Secrets;
 
     #[test]
-    fn a_token_is_good_until_its_time_and_only_where_it_was_signed() {
+    fn a_token_is_valid_until_its_time_for_an_hour_at_most_and_only_with_its_key() {
         let (ours, theirs) = (Secrets::new([1; 32]), Secrets::new([2; 32]));
+        let signer = ours.for_key("ab");
         let (organization, key) = (OrganizationId::from(1), ApiKeyId::from(2));
-        let claims = Claims { organization, key, expires_at: 1000 };
-        let token = claims.signed(&ours);
+        let token = Claims { organization, key, expires_at: 10_000 }.signed(&signer);
         let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let holds = |token: &str, signer: &KeySigner, seconds| {
+            Token::read(token).is_some_and(|token| token.holds(signer, at(seconds)))
+        };
         assert!(is_one(&token));
-        assert_eq!(Claims::read(&token, &ours, at(999)), Some(claims));
-        assert_eq!(Claims::read(&token, &ours, at(1000)), None);
-        assert_eq!(Claims::read(&token, &theirs, at(999)), None);
+        assert_eq!(Token::read(&token).unwrap().claims.key, key);
+        assert!(holds(&token, &signer, 9_999));
+        assert!(!holds(&token, &signer, 10_000));
+        assert!(holds(&token, &signer, 10_000 - 3_600));
+        assert!(!holds(&token, &signer, 10_000 - 3_661));
+        assert!(!holds(&token, &ours.for_key("cd"), 9_999));
+        assert!(!holds(&token, &theirs.for_key("ab"), 9_999));
         let (head, signature) = token.split_once('.').unwrap();
-        let forged = format!("{head}x.{signature}");
-        assert_eq!(Claims::read(&forged, &ours, at(999)), None);
+        assert!(!holds(&format!("{head}x.{signature}"), &signer, 9_999));
     }
 }

@@ -168,11 +168,14 @@ fn the_key_that_is_wanted_signs_unless_it_was_revoked() {
             }
             keys.push(key.id);
         }
-        let signer = async |wanted| api_keys::signer(db, organization, wanted).await.unwrap();
+        let signer = async |wanted| {
+            let key = api_keys::signing(db, organization, wanted).await.unwrap();
+            key.map(|key| key.signer)
+        };
         assert_eq!(signer(Some(keys[0])).await, Some(Signer::of(b"old")));
         assert_eq!(signer(None).await, Some(Signer::of(b"new")));
         api_keys::revoke(db, organization, keys[0]).await.unwrap();
         assert_eq!(signer(Some(keys[0])).await, Some(Signer::of(b"new")));
-        assert_eq!(api_keys::signer(db, mint(), None).await.unwrap(), None);
+        assert_eq!(api_keys::signing(db, mint(), None).await.unwrap(), None);
     });
 }

@@ -11,6 +11,7 @@ use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::links::Links;
 
 /// The query of the request.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -40,7 +41,8 @@ pub async fn artifacts(
 ) -> Result<Json<Vec<ArtifactResource>>, ApiError> {
     super::find(&front, caller.organization, id).await?;
     let records = db::artifacts::of_run(&front.db, caller.organization, id, artifact_type).await?;
-    Ok(Json(records.iter().map(|record| ArtifactResource::of(record, &front)).collect()))
+    let links = Links { front: &front, caller };
+    Ok(Json(records.iter().map(|record| ArtifactResource::of(record, &links)).collect()))
 }
 
 /// `GET /api/v1/workflow_run_block/{id}/artifacts`: the files that a block made.
@@ -50,5 +52,6 @@ pub async fn artifacts_of_block(
     front: Data<Front>,
 ) -> Result<Json<Vec<ArtifactResource>>, ApiError> {
     let records = db::artifacts::of_block(&front.db, caller.organization, id).await?;
-    Ok(Json(records.iter().map(|record| ArtifactResource::of(record, &front)).collect()))
+    let links = Links { front: &front, caller };
+    Ok(Json(records.iter().map(|record| ArtifactResource::of(record, &links)).collect()))
 }

@@ -17,6 +17,7 @@ use crate::http::caller::Caller;
 use crate::http::dialect::Dialect;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::links::Links;
 use crate::http::workflows;
 
 /// How long an unchanged run is waited for.
@@ -57,7 +58,7 @@ pub async fn look(
     }
     let view = find(&front, caller.organization, id).await?;
     let artifacts = artifacts_of(&front, &view.record).await?;
-    Ok(Json(RunResource::of(&view, &artifacts, &front)))
+    Ok(Json(RunResource::of(&view, &artifacts, &Links { front: &front, caller })))
 }
 
 /// A run in its older form, and the workflow that it executes.
@@ -84,7 +85,7 @@ pub async fn look_with_workflow(
     let workflow = workflow.and_then(|workflow| workflows::shown(&workflow).ok());
     let workflow = workflow.map(|workflow| dialect.show(workflow));
     let webhook_failure_reason = untold(&front, &view.record).await?;
-    let base = RunBaseResource::of(&view, &artifacts, &front);
+    let base = RunBaseResource::of(&view, &artifacts, &Links { front: &front, caller });
     Ok(Json(RunBaseResource { workflow, webhook_failure_reason, ..base }))
 }
 
@@ -97,6 +98,6 @@ pub async fn look_in_workflow(
     let view = find(&front, caller.organization, id).await?;
     let artifacts = artifacts_of(&front, &view.record).await?;
     let webhook_failure_reason = untold(&front, &view.record).await?;
-    let base = RunBaseResource::of(&view, &artifacts, &front);
+    let base = RunBaseResource::of(&view, &artifacts, &Links { front: &front, caller });
     Ok(Json(RunBaseResource { webhook_failure_reason, ..base }))
 }

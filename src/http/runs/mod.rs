@@ -18,8 +18,10 @@ pub mod timeline;
 use actix_web::web::{ServiceConfig, get, post};
 
 use self::resource::{RunBaseResource, RunResource};
+use super::caller::Caller;
 use super::error::ApiError;
 use super::front::Front;
+use super::links::Links;
 use super::problem::Problem;
 use super::workflows::NAMES;
 use crate::actors::views::RunView;
@@ -73,16 +75,17 @@ pub async fn find(
     Ok(RunView { version: 0, record, blocks })
 }
 
-/// A run in its older and its newer form, as its webhook tells of it.
+/// A run in its older and its newer form, as its webhook reports it. Links are of the caller's key.
 pub(in crate::http) async fn both_forms(
     front: &Front,
-    organization: OrganizationId,
+    caller: Caller,
     id: RunId,
 ) -> Result<(RunBaseResource, RunResource), ApiError> {
-    let view = find(front, organization, id).await?;
+    let view = find(front, caller.organization, id).await?;
     let artifacts = artifacts_of(front, &view.record).await?;
-    let older = RunBaseResource::of(&view, &artifacts, front);
-    Ok((older, RunResource::of(&view, &artifacts, front)))
+    let links = Links { front, caller };
+    let older = RunBaseResource::of(&view, &artifacts, &links);
+    Ok((older, RunResource::of(&view, &artifacts, &links)))
 }
 
 /// Why the end of a run could not be told, if it could not.

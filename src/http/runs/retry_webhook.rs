@@ -85,9 +85,10 @@ pub async fn retry_webhook(
     let Some(url) = webhook_url.or_else(|| usual.clone()) else {
         return Err(not("no_webhook", format!("run {id} names no webhook")).into());
     };
-    let signer = db::api_keys::signer(&front.db, organization, run.api_key).await?;
-    let signer = signer.ok_or_else(|| not("no_key", "there is no key to sign with".to_owned()))?;
-    let body = webhooks::body_of_run(&front, organization, id).await?;
+    let signing = front.keys.of_webhook(organization, run.api_key).await?;
+    let (signing, signer) =
+        signing.ok_or_else(|| not("no_key", "there is no key to sign with".to_owned()))?;
+    let body = webhooks::body_of_run(&front, signing, id).await?;
     let now = front.world.clock.now();
     let headers = webhooks::headers_of_run(&signer, &body, now);
     let attempt = front.webhooks.send(&url, &headers, body.clone()).await;

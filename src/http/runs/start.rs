@@ -24,6 +24,7 @@ use crate::http::caller::Caller;
 use crate::http::debug_sessions::keeping;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::links::Links;
 use crate::http::idempotency::{Named, Once};
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
@@ -313,15 +314,16 @@ async fn session(
 /// Starts a run of this version of a workflow. `echo` is the request as it was given.
 pub(super) async fn begin(
     front: &Front,
-    Caller { organization, key }: Caller,
+    caller: Caller,
     workflow: &WorkflowRecord,
     request: &Request,
     mut echo: Value,
     named: Option<Named<RunId>>,
 ) -> Result<RunResource, ApiError> {
-    if let Some(made) = made_before(front, organization, named).await? {
+    if let Some(made) = made_before(front, caller, named).await? {
         return Ok(made);
     }
+    let Caller { organization, key, .. } = caller;
     request.check()?;
     let usual = workflow.settings.get("webhook_callback_url").filter(|url| url.is_string());
     if let (None, Some(url), Some(members)) = (&request.webhook_url, usual, echo.as_object_mut()) {
@@ -395,7 +397,7 @@ pub(super) async fn begin(
     let RunAccepted { view, .. } = front.registry.ask(StartRun { run, assignment }).await??;
     let view = view.borrow().clone();
     let warning = request.warning(session.is_some());
-    Ok(RunResource { warning, ..RunResource::of(&view, &[], front) })
+    Ok(RunResource { warning, ..RunResource::of(&view, &[], &Links { front, caller }) })
 }
 
 /// Starts a run of the latest version of the workflow that the request names.
@@ -406,7 +408,7 @@ pub(super) async fn begin_latest(
     echo: Value,
     named: Option<Named<RunId>>,
 ) -> Result<RunResource, ApiError> {
-    if let Some(made) = made_before(front, caller.organization, named).await? {
+    if let Some(made) = made_before(front, caller, named).await? {
         return Ok(made);
     }
     request.check()?;
@@ -417,9 +419,10 @@ pub(super) async fn begin_latest(
 /// The run that an earlier request with the same key has made.
 async fn made_before(
     front: &Front,
-    organization: OrganizationId,
+    caller: Caller,
     named: Option<Named<RunId>>,
 ) -> Result<Option<RunResource>, ApiError> {
+    let organization = caller.organization;
     let Some(Named { id, .. }) = named.filter(|named| named.again) else { return Ok(None) };
     let Some(row) = db::runs::by_id(&front.db, organization, id).await? else { return Ok(None) };
     let is_here = row.node == front.world.node && !row.status.is_final();
@@ -427,7 +430,7 @@ async fn made_before(
         return Ok(None); // It was stored, which nobody knew, and has not begun.
     }
     let view = super::find(front, organization, id).await?;
-    Ok(Some(RunResource::of(&view, &[], front)))
+    Ok(Some(RunResource::of(&view, &[], &Links { front, caller })))
 }
 
 /// Starts a run. It is answered at once; `GET /v1/runs/{run_id}?after=` tells what becomes of it.

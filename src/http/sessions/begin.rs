@@ -86,6 +86,25 @@ impl Request {
     }
 }
 
+/// The lease token of a begin that names an `Idempotency-Key`. It is of the caller's API key, and of a
+/// period as long as the longest lease: an occupancy whose answer was lost lapses within it, so that a
+/// retry comes in the same period or in the next one.
+fn derived_lease(
+    front: &Front,
+    caller: Caller,
+    session: SessionId,
+    runnable: &RunnableId,
+    idempotency_key: &str,
+) -> LeaseToken {
+    let longest = i64::try_from(front.world.settings.max_lease_seconds).unwrap_or(i64::MAX).max(1);
+    let period = front.world.clock.now().timestamp() / longest;
+    let of = |period| caller.signer.lease_for(session, runnable, idempotency_key, period);
+    let view = front.world.views.session(caller.organization, session);
+    let held = view.and_then(|view| Some(view.borrow().record.occupancy.holder()?.lease));
+    let former = of(period - 1);
+    if held == Some(former.hash()) { former } else { of(period) }
+}
+
 /// Takes the occupancy of a session, or waits for it.
 #[utoipa::path(
     post,
@@ -93,7 +112,7 @@ impl Request {
     tag = "Browser sessions",
     params(
         ("browser_session_id" = String, Path, description = "`pbs_…`"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key gets the same lease"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key, with the same API key, gets the same lease"),
     ),
     request_body = Request,
     responses(
@@ -113,12 +132,11 @@ pub async fn begin(
 ) -> Result<Json<Response>, ApiError> {
     let Body(asked) = body;
     let Wish { runnable_id, ttl, presented } = asked.check(&front)?;
-    let secrets = &front.world.secrets;
     let key = key_of(&request)?;
     let lease = match (presented, key) {
         (Some(presented), _) => presented,
-        (None, Some(key)) => secrets.lease_for(id, &runnable_id, &key),
-        (None, None) => secrets.fresh_lease(),
+        (None, Some(key)) => derived_lease(&front, caller, id, &runnable_id, &key),
+        (None, None) => front.world.secrets.fresh_lease(),
     };
     let runnable_type = asked.runnable_type.unwrap_or(RunnableType::External);
     let occupant = Occupant { runnable_type, runnable_id };

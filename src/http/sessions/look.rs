@@ -8,7 +8,6 @@ use tokio::time::timeout;
 use utoipa::IntoParams;
 
 use super::{SessionResource, find, recordings};
-use crate::domain::control::Credential;
 use crate::domain::ids::SessionId;
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Visitor;
@@ -51,9 +50,9 @@ pub async fn look(
     }
     let view = find(&front, visitor.organization, id).await?;
     // A signed URL outlives a ticket, so a ticket is shown none.
-    let (recordings, downloaded_files) = match visitor.visit.credential {
-        Credential::Key(_) => recordings::files(&front, visitor.organization, id).await?,
-        Credential::Ticket(_) => (Vec::new(), Vec::new()),
+    let (recordings, downloaded_files) = match visitor.caller {
+        Some(caller) => recordings::files(&front, caller, id).await?,
+        None => (Vec::new(), Vec::new()),
     };
     let session = SessionResource::of(&view, &front);
     Ok(Json(SessionResource { recordings, downloaded_files, ..session }))

@@ -17,6 +17,7 @@ use crate::http::body::{Body, PathId};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::links::Links;
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 
@@ -68,7 +69,7 @@ impl RecordingResource {
         }
     }
 
-    fn done(record: &ArtifactRecord, session: SessionId, front: &Front) -> Self {
+    fn done(record: &ArtifactRecord, session: SessionId, links: &Links<'_>) -> Self {
         Self {
             recording_id: record.id.to_string(),
             browser_session_id: session.to_string(),
@@ -77,7 +78,7 @@ impl RecordingResource {
             began_at: None,
             frame_rate: None,
             media_type: record.media_type.clone(),
-            file: Some(FileResource::of(record, front)),
+            file: Some(FileResource::of(record, links)),
         }
     }
 }
@@ -162,7 +163,7 @@ pub async fn stop(
             }
         },
     };
-    Ok(Json(RecordingResource::done(&record, session, &front)))
+    Ok(Json(RecordingResource::done(&record, session, &Links { front: &front, caller })))
 }
 
 async fn finished(
@@ -194,7 +195,8 @@ pub async fn list(
     let view = find(&front, caller.organization, id).await?;
     let records = db::artifacts::of_session(&front.db, caller.organization, id).await?;
     let done = records.iter().rev().filter(|record| record.artifact_type == RECORDING);
-    let done = done.map(|record| RecordingResource::done(record, id, &front));
+    let links = Links { front: &front, caller };
+    let done = done.map(|record| RecordingResource::done(record, id, &links));
     // One that was stored in between is done.
     let is_stored = |slate: &&Slate| !records.iter().any(|record| record.id == slate.id);
     let live = view.recordings.iter().rev().filter(is_stored).map(RecordingResource::under_way);
@@ -205,13 +207,14 @@ pub async fn list(
 /// lists them.
 pub async fn files(
     front: &Front,
-    organization: OrganizationId,
+    caller: Caller,
     session: SessionId,
 ) -> Result<(Vec<FileResource>, Vec<FileResource>), ApiError> {
-    let records = db::artifacts::of_session(&front.db, organization, session).await?;
+    let records = db::artifacts::of_session(&front.db, caller.organization, session).await?;
+    let links = Links { front, caller };
     let of_type = |artifact_type: &str| {
         let files = records.iter().rev().filter(|record| record.artifact_type == artifact_type);
-        files.map(|record| FileResource::of(record, front)).collect()
+        files.map(|record| FileResource::of(record, &links)).collect()
     };
     Ok((of_type(RECORDING), of_type(DOWNLOAD)))
 }
@@ -235,5 +238,6 @@ pub async fn artifacts(
 ) -> Result<Json<Vec<ArtifactResource>>, ApiError> {
     find(&front, caller.organization, id).await?;
     let records = db::artifacts::of_session(&front.db, caller.organization, id).await?;
-    Ok(Json(records.iter().map(|record| ArtifactResource::of(record, &front)).collect()))
+    let links = Links { front: &front, caller };
+    Ok(Json(records.iter().map(|record| ArtifactResource::of(record, &links)).collect()))
 }

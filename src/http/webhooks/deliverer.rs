@@ -198,34 +198,40 @@ async fn letter(
             None => return hopeless("the webhook was removed"),
         },
     };
+    // The run's key signs its message, and the links in it.
+    let signing = if webhook.is_some() {
+        None
+    } else {
+        let run = match message.run {
+            Some(run) => db::runs::by_id(&front.db, message.organization, run).await?,
+            None => None,
+        };
+        front.keys.of_webhook(message.organization, run.and_then(|run| run.api_key)).await?
+    };
+    let unsigned = || Ok(Err(Attempt::refused("there is no key to sign with", false)));
     let body = match (&message.body, message.event, message.run) {
         (Some(body), _, _) => body.clone(),
         (None, Some(seq), _) => match payload::of_event(front, message, seq).await? {
             Some(body) => body,
             None => return hopeless("the event is not kept any more"),
         },
-        (None, None, Some(run)) => payload::of_run(front, message.organization, run).await?,
+        (None, None, Some(run)) => match &signing {
+            Some((key, _)) => payload::of_run(front, *key, run).await?,
+            None => return unsigned(),
+        },
         (None, None, None) => return hopeless("there is nothing to tell"),
     };
     if message.body.is_none() {
         messages::keep_body(&front.db, message.id, body.clone()).await?;
     }
-    let (url, headers) = match &webhook {
-        Some(webhook) => {
+    let (url, headers) = match (&webhook, &signing) {
+        (Some(webhook), _) => {
             (webhook.url.clone(), payload::headers_of_event(webhook, message, &body, now))
         }
-        None => {
-            let key = match message.run {
-                Some(run) => db::runs::by_id(&front.db, message.organization, run).await?,
-                None => None,
-            };
-            let key = key.and_then(|run| run.api_key);
-            let signer = db::api_keys::signer(&front.db, message.organization, key).await?;
-            let Some(signer) = signer else {
-                return Ok(Err(Attempt::refused("there is no key to sign with", false)));
-            };
-            (message.url.clone(), payload::headers_of_run(&signer, &body, now))
+        (None, Some((_, signer))) => {
+            (message.url.clone(), payload::headers_of_run(signer, &body, now))
         }
+        (None, None) => return unsigned(),
     };
     Ok(Ok(Letter { url, headers, body }))
 }

@@ -9,6 +9,7 @@ use crate::db;
 use crate::domain::hmac::{Signer, hex};
 use crate::domain::ids::RunId;
 use crate::domain::webhook::{Webhook, WebhookMessage};
+use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::events::EventResource;
 use crate::http::front::Front;
@@ -30,13 +31,14 @@ pub(super) async fn of_event(
     }))
 }
 
-/// The body that tells of a run: its older form with the members of the newer one laid over it.
+/// The body that reports a run: its older form with the members of the newer one laid over it. Links in it
+/// are of the key that signs it.
 pub(in crate::http) async fn of_run(
     front: &Front,
-    organization: crate::domain::ids::OrganizationId,
+    signing: Caller,
     run: RunId,
 ) -> Result<String, ApiError> {
-    let (older, newer) = runs::both_forms(front, organization, run).await?;
+    let (older, newer) = runs::both_forms(front, signing, run).await?;
     let mut body = json(&older);
     if let (Some(members), Value::Object(newer)) = (body.as_object_mut(), json(&newer)) {
         members.extend(newer);

@@ -9,7 +9,7 @@ use super::{asked, downloads, errors, outputs, recordings, run_with, screenshots
 use crate::actors::views::RunView;
 use crate::domain::run::ArtifactRecord;
 use crate::http::artifacts::FileResource;
-use crate::http::front::Front;
+use crate::http::links::Links;
 
 /// A workflow run in its older form.
 #[derive(Debug, Serialize, ToSchema)]
@@ -103,10 +103,10 @@ pub struct RunBaseResource {
 
 impl RunBaseResource {
     /// The run as it stands, without its workflow.
-    pub fn of(view: &RunView, artifacts: &[ArtifactRecord], front: &Front) -> Self {
+    pub fn of(view: &RunView, artifacts: &[ArtifactRecord], links: &Links<'_>) -> Self {
         let record = &view.record;
         let (workflow, run) = (record.workflow_permanent_id.to_string(), record.id.to_string());
-        let (files, recordings) = (downloads(artifacts, front), recordings(artifacts, front));
+        let (files, recordings) = (downloads(artifacts, links), recordings(artifacts, links));
         Self {
             workflow_id: workflow.clone(),
             agent_id: workflow,
@@ -129,7 +129,7 @@ impl RunBaseResource {
             created_at: record.created_at,
             modified_at: record.modified_at,
             parameters: record.parameters.clone(),
-            screenshot_urls: screenshots(artifacts, front),
+            screenshot_urls: screenshots(artifacts, links),
             recording_url: recordings.first().cloned(),
             recording_urls: recordings,
             recording_archived: false,

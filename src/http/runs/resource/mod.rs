@@ -15,8 +15,9 @@ use crate::domain::film::RECORDING;
 use crate::domain::masking::mask_members;
 use crate::domain::run::{ArtifactRecord, BlockRecord, DOWNLOAD, RunRecord, RunStatus};
 use crate::domain::session::Failure;
-use crate::http::artifacts::{FileResource, signed_url};
+use crate::http::artifacts::FileResource;
 use crate::http::front::Front;
+use crate::http::links::Links;
 
 /// A workflow run.
 #[derive(Debug, Serialize, ToSchema)]
@@ -172,21 +173,21 @@ impl WaitingFor {
 }
 
 /// The files among a run's artifacts that were downloaded, the latest first.
-fn downloads(artifacts: &[ArtifactRecord], front: &Front) -> Vec<FileResource> {
+fn downloads(artifacts: &[ArtifactRecord], links: &Links<'_>) -> Vec<FileResource> {
     let files = artifacts.iter().rev().filter(|it| it.artifact_type == DOWNLOAD);
-    files.map(|record| FileResource::of(record, front)).collect()
+    files.map(|record| FileResource::of(record, links)).collect()
 }
 
 /// The films of a run, the latest first.
-fn recordings(artifacts: &[ArtifactRecord], front: &Front) -> Vec<String> {
+fn recordings(artifacts: &[ArtifactRecord], links: &Links<'_>) -> Vec<String> {
     let films = artifacts.iter().rev().filter(|it| it.artifact_type == RECORDING);
-    films.map(|record| signed_url(record, front).signed_url).collect()
+    films.map(|record| links.of(record).signed_url).collect()
 }
 
 /// The pictures among a run's artifacts, the latest first.
-fn screenshots(artifacts: &[ArtifactRecord], front: &Front) -> Vec<String> {
+fn screenshots(artifacts: &[ArtifactRecord], links: &Links<'_>) -> Vec<String> {
     let pictures = artifacts.iter().rev().filter(|it| it.artifact_type.starts_with("screenshot"));
-    pictures.map(|record| signed_url(record, front).signed_url).collect()
+    pictures.map(|record| links.of(record).signed_url).collect()
 }
 
 /// The outputs so far: those of the run once it has ended, and those of its blocks before.
@@ -236,24 +237,24 @@ fn run_with(record: &RunRecord) -> String {
 
 impl RunResource {
     /// The run as it stands.
-    pub fn of(view: &RunView, artifacts: &[ArtifactRecord], front: &Front) -> Self {
+    pub fn of(view: &RunView, artifacts: &[ArtifactRecord], links: &Links<'_>) -> Self {
         let record = &view.record;
         Self {
             run_id: record.id.to_string(),
             run_type: "workflow_run",
             status: record.status.as_str(),
             output: outputs(view),
-            downloaded_files: downloads(artifacts, front),
-            recording_url: recordings(artifacts, front).into_iter().next(),
+            downloaded_files: downloads(artifacts, links),
+            recording_url: recordings(artifacts, links).into_iter().next(),
             recording_archived: false,
-            screenshot_urls: screenshots(artifacts, front),
+            screenshot_urls: screenshots(artifacts, links),
             failure_reason: record.failure.as_ref().map(|failure| failure.message.clone()),
             created_at: record.created_at,
             modified_at: record.modified_at,
             queued_at: record.queued_at,
             started_at: record.started_at,
             finished_at: record.finished_at,
-            app_url: record.session.map(|session| format!("{}/view/{session}", front.base_url())),
+            app_url: record.session.map(|session| format!("{}/view/{session}", links.front.base_url())),
             browser_session_id: record.session.map(|session| session.to_string()),
             browser_profile_id: asked(record, "browser_profile_id"),
             max_screenshot_scrolls: asked(record, "max_screenshot_scrolls"),
@@ -270,7 +271,7 @@ impl RunResource {
             owns_browser_session: record.owns_session,
             version: view.version,
             blocks: view.blocks.iter().map(BlockSummary::from).collect(),
-            waiting_for: WaitingFor::of(record, front),
+            waiting_for: WaitingFor::of(record, links.front),
             warning: None,
             failure: record.failure.clone(),
         }

@@ -1,0 +1,138 @@
+//! Links to files that need no key: pages and pictures cannot set headers.
+//!
+//! A link is signed on behalf of the API key that it was made with. It ends with that key, or at its
+//! time, which is never further ahead than `http.signed_link_seconds`. Links in a webhook's message are
+//! of the key that signs the message.
+
+use actix_web::http::StatusCode;
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::caller::Caller;
+use super::error::ApiError;
+use super::front::Front;
+use super::problem::Problem;
+use super::ui_session::CLOCK_SKEW;
+use crate::domain::ids::{ApiKeyId, ArtifactId, OrganizationId};
+use crate::domain::run::ArtifactRecord;
+
+/// Makes links on behalf of a caller.
+#[derive(Debug, Clone, Copy)]
+pub struct Links<'a> {
+    /// The server.
+    pub front: &'a Front,
+    /// The caller whose key signs.
+    pub caller: Caller,
+}
+
+/// A URL that needs no key until it expires.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SignedUrl {
+    /// `a_…`.
+    pub artifact_id: String,
+    /// Where the content is.
+    pub signed_url: String,
+    /// Until when.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// The text that is signed: the file, its organization, the key, and the end.
+fn claim(id: ArtifactId, organization: OrganizationId, key: ApiKeyId, expires: i64) -> String {
+    format!("artifact {id} of {organization} by {key} until {expires}")
+}
+
+/// The end of a link that is made at `now` and lives for `life` at most, and for half of it at least.
+/// Within half a life it is the same, and so is the link, which caches recognize.
+fn end_of_link(now: DateTime<Utc>, life: TimeDelta) -> DateTime<Utc> {
+    let half = life / 2;
+    now.duration_trunc(half).unwrap_or(now) + half * 2
+}
+
+impl Links<'_> {
+    /// The address at which a file can be read without a key.
+    pub fn of(&self, record: &ArtifactRecord) -> SignedUrl {
+        let Caller { key, signer, .. } = self.caller;
+        let expires_at = end_of_link(self.front.world.clock.now(), self.front.link_life);
+        let (id, organization, expires) = (record.id, record.organization, expires_at.timestamp());
+        let signature = signer.sign(&claim(id, organization, key, expires));
+        let base = self.front.base_url();
+        let query =
+            format!("organization={organization}&key={key}&expires={expires}&signature={signature}");
+        let signed_url = format!("{base}/v1/artifacts/{id}/content?{query}");
+        SignedUrl { artifact_id: id.to_string(), signed_url, expires_at }
+    }
+}
+
+/// The query parameters of a signed URL.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Signature {
+    organization: Option<String>,
+    key: Option<String>,
+    expires: Option<i64>,
+    signature: Option<String>,
+}
+
+impl Signature {
+    /// True if the request claims to be signed.
+    pub fn is_given(&self) -> bool {
+        self.signature.is_some()
+    }
+
+    /// The organization of the file, if the request names it and a valid key of it has signed that.
+    ///
+    /// # Errors
+    ///
+    /// 403 if it has not.
+    pub async fn organization(
+        &self,
+        id: ArtifactId,
+        front: &Front,
+    ) -> Result<OrganizationId, ApiError> {
+        let refused = |detail: String| {
+            Problem::new(StatusCode::FORBIDDEN, "signature_invalid", detail)
+        };
+        let organization = self.organization.as_ref().and_then(|text| text.parse().ok());
+        let key = self.key.as_ref().and_then(|text| text.parse().ok());
+        let (Some(organization), Some(key), Some(expires), Some(signature)) =
+            (organization, key, self.expires, &self.signature)
+        else {
+            return Err(refused("the URL is not complete".to_owned()).into());
+        };
+        let signer = front.keys.signer(organization, key).await?;
+        let claim = claim(id, organization, key, expires);
+        if !signer.is_some_and(|signer| signer.has_signed(&claim, signature)) {
+            let why = "the URL was not signed by this server, or the key that it was made with is revoked";
+            return Err(refused(why.to_owned()).into());
+        }
+        let now = front.world.clock.now();
+        if expires <= now.timestamp() {
+            let why = "the URL has expired; ask for another at …/signed-url";
+            return Err(refused(why.to_owned()).into());
+        }
+        if expires > (now + front.link_life + CLOCK_SKEW).timestamp() {
+            let longest = front.link_life.num_seconds();
+            let why = format!(
+                "the URL would live for more than {longest} s (http.signed_link_seconds); ask for another \
+                 at …/signed-url"
+            );
+            return Err(refused(why).into());
+        }
+        Ok(organization)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_lives_for_its_life_at_most_and_half_of_it_at_least() {
+        let life = TimeDelta::hours(2);
+        let end = |now| end_of_link(DateTime::from_timestamp(now, 0).unwrap(), life).timestamp();
+        assert_eq!(end(3_600), 3 * 3_600);
+        assert_eq!(end(2 * 3_600 - 1), 3 * 3_600);
+        assert_eq!(end(2 * 3_600), 4 * 3_600);
+    }
+}
