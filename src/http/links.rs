@@ -57,8 +57,9 @@ impl Links<'_> {
         let (id, organization, expires) = (record.id, record.organization, expires_at.timestamp());
         let signature = signer.sign(&claim(id, organization, key, expires));
         let base = self.front.base_url();
-        let query =
-            format!("organization={organization}&key={key}&expires={expires}&signature={signature}");
+        let query = format!(
+            "organization={organization}&key={key}&expires={expires}&signature={signature}"
+        );
         let signed_url = format!("{base}/v1/artifacts/{id}/content?{query}");
         SignedUrl { artifact_id: id.to_string(), signed_url, expires_at }
     }
@@ -90,9 +91,8 @@ impl Signature {
         id: ArtifactId,
         front: &Front,
     ) -> Result<OrganizationId, ApiError> {
-        let refused = |detail: String| {
-            Problem::new(StatusCode::FORBIDDEN, "signature_invalid", detail)
-        };
+        let refused =
+            |detail: String| Problem::new(StatusCode::FORBIDDEN, "signature_invalid", detail);
         let organization = self.organization.as_ref().and_then(|text| text.parse().ok());
         let key = self.key.as_ref().and_then(|text| text.parse().ok());
         let (Some(organization), Some(key), Some(expires), Some(signature)) =

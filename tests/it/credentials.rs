@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use greenroom::actors::secrets::Secrets;
+use greenroom::http::caller::hash_of;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::channel::Channel;
 use crate::support::client::Client;
-use crate::support::{PATIENCE, Setup, on_both_databases};
+use crate::support::{PATIENCE, Setup, TestServer, on_both_databases};
 
 const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/browser_sessions"),
@@ -177,4 +181,133 @@ on_both_databases! {
         assert!(begun["lease_token"].is_string());
         server.stop().await;
     }
+}
+
+/// The secret of a server, as somebody has it who has read its file.
+fn secrets_of(server: &TestServer) -> [u8; 32] {
+    std::fs::read(server.directory.join("d/secret")).unwrap().try_into().unwrap()
+}
+
+/// The claims of a page's token.
+async fn claims_of(client: &Client) -> Value {
+    let token = client.post("/v1/ui-session", json!({})).await.ok()["token"].clone();
+    let (claims, _signature) = token.as_str().unwrap()[3..].split_once('.').unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
+}
+
+/// A token with these claims, signed by `sign`.
+fn token_of(claims: &Value, sign: impl Fn(&str) -> String) -> String {
+    let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
+    let signature = sign(&format!("ui-session {claims}"));
+    format!("ui_{claims}.{signature}")
+}
+
+/// 31 years, in seconds.
+const FAR: i64 = 31 * 365 * 24 * 60 * 60;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_secret_alone_makes_no_pages_token_and_no_token_outlives_the_longest() {
+    let server = Setup::fakes().start().await;
+    let other = server.another_organization().await;
+    let (secret, claims) = (secrets_of(&server), claims_of(&other).await);
+    let tries = async |token: &str| {
+        let page = server.client.with_key(Some(token));
+        page.get("/v1/browser_sessions").await
+    };
+    // With the secret, by what else a thief may know: nothing, the key's id, the organization's.
+    let signers = Secrets::new(secret);
+    for known in ["", claims["key"].as_str().unwrap(), claims["organization"].as_str().unwrap()] {
+        let token = token_of(&claims, |what| signers.for_key(known).sign(what));
+        tries(&token).await.problem(403, "credentials_invalid");
+    }
+    let plain = |what: &str| {
+        blake3::keyed_hash(&secret, format!("signature\0{what}").as_bytes()).to_hex().to_string()
+    };
+    tries(&token_of(&claims, plain)).await.problem(403, "credentials_invalid");
+    // Another key's signature is none of this one's.
+    let own = hash_of(server.client.key());
+    let foreign = token_of(&claims, |what| signers.for_key(&own).sign(what));
+    tries(&foreign).await.problem(403, "credentials_invalid");
+
+    // With all that the server signs with, a long life is refused all the same.
+    let hash = hash_of(other.key());
+    let right = token_of(&claims, |what| signers.for_key(&hash).sign(what));
+    assert_eq!(tries(&right).await.ok(), json!([]));
+    for further in [2 * 60 * 60, FAR] {
+        let mut far = claims.clone();
+        far["expires_at"] = json!(claims["expires_at"].as_i64().unwrap() + further);
+        let token = token_of(&far, |what| signers.for_key(&hash).sign(what));
+        tries(&token).await.problem(403, "credentials_invalid");
+    }
+    server.revoke_key(other.key()).await;
+    tries(&right).await.problem(403, "credentials_invalid");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_is_of_the_key_that_it_was_made_with_and_ends_with_it() {
+    let server = Setup::fakes().set("http.signed_link_seconds", "600").start().await;
+    let other = server.another_organization().await;
+    let (secret, claims) = (secrets_of(&server), claims_of(&other).await);
+    let of = |name: &str| claims[name].as_str().unwrap().to_owned();
+    let (organization, key) = (of("organization"), of("key"));
+    let signers = Secrets::new(secret);
+    let link = |hash: &str, expires: i64| {
+        let what = format!("artifact a_1 of {organization} by {key} until {expires}");
+        let signature = signers.for_key(hash).sign(&what);
+        format!(
+            "/v1/artifacts/a_1/content?organization={organization}&key={key}&expires={expires}\
+             &signature={signature}"
+        )
+    };
+    let stranger = server.stranger();
+    let now = chrono::Utc::now().timestamp();
+    let hash = hash_of(other.key());
+    // A link that holds leads to the artifact, and there is none.
+    let right = link(&hash, now + 500);
+    stranger.get(&right).await.problem(404, "artifact_unknown");
+    for (wrong, why) in [
+        (link("", now + 500), "not signed"),
+        (link(&key, now + 500), "not signed"),
+        (link(&hash_of(server.client.key()), now + 500), "not signed"),
+        (right.replace("a_1", "a_2"), "not signed"),
+        (link(&hash, now - 1), "expired"),
+        (link(&hash, now + 700), "http.signed_link_seconds"),
+        (link(&hash, now + FAR), "http.signed_link_seconds"),
+        (right.replace("&key=", "&other="), "not complete"),
+    ] {
+        let refused = stranger.get(&wrong).await.problem(403, "signature_invalid");
+        assert!(refused["detail"].as_str().unwrap().contains(why), "{wrong}: {refused}");
+    }
+    server.revoke_key(other.key()).await;
+    let refused = stranger.get(&right).await.problem(403, "signature_invalid");
+    assert!(refused["detail"].as_str().unwrap().contains("revoked"), "{refused}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_made_again_is_of_the_key_that_began() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let id = client.session_id().await;
+    let begin = async |client: &Client| {
+        let path = format!("/v1/browser_sessions/{id}/begin");
+        let body = json!({ "runnable_id": "ann", "ttl_seconds": 600 });
+        let headers = [("idempotency-key", "k")];
+        client.send_with(Method::POST, &path, Some(body), &headers).await.unwrap()
+    };
+    let first = begin(client).await.ok();
+    let token = client.post("/v1/ui-session", json!({})).await.ok()["token"].clone();
+    for again in [client, &client.with_key(token.as_str())] {
+        assert_eq!(begin(again).await.ok()["lease_token"], first["lease_token"]);
+    }
+    // The secret alone does not make it.
+    let what = format!("lease\0{id}\0ann\0k");
+    let plain = blake3::keyed_hash(&secrets_of(&server), what.as_bytes());
+    let plain = format!("lt_{}", URL_SAFE_NO_PAD.encode(plain.as_bytes()));
+    assert_ne!(first["lease_token"], plain);
+    // Another key of the organization does not, either: it finds the session occupied.
+    let second = server.another_key().await;
+    begin(&second).await.problem(409, "session_occupied");
+    server.stop().await;
 }

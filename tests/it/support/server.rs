@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use greenroom::db::{Db, api_keys, organizations};
-use greenroom::domain::ids::Mint;
+use greenroom::domain::ids::{Mint, OrganizationId};
 use greenroom::domain::tenancy::{ApiKey, Organization};
 use greenroom::http::caller::hash_of;
 use parking_lot::Mutex;
@@ -355,18 +355,36 @@ impl TestServer {
         let (mint, now) = (Mint::new(1), chrono::Utc::now());
         let other = Organization { id: mint.mint(now), name: "other".to_owned(), created_at: now };
         organizations::insert(&db, &other).await.unwrap();
-        let key = format!("key-of-{}", other.id);
+        let key = self.insert_key(&db, other.id).await;
+        db.close();
+        self.client.with_key(Some(&key))
+    }
+
+    /// A client with another key of the first organization, which is made by writing to the database.
+    pub async fn another_key(&self) -> Client {
+        let url = self.postgres.as_ref().map(PostgresDatabase::url);
+        let settings = serde_json::from_value(json!({"url": url})).unwrap();
+        let db = Db::open(&settings, &self.directory.join("d")).await.unwrap();
+        let hash = hash_of(self.client.key());
+        let (found, _) = api_keys::by_hash(&db, &hash).await.unwrap().expect("no such key");
+        let key = self.insert_key(&db, found.organization).await;
+        db.close();
+        self.client.with_key(Some(&key))
+    }
+
+    async fn insert_key(&self, db: &Db, organization: OrganizationId) -> String {
+        let (mint, now) = (Mint::new(2), chrono::Utc::now());
+        let key = format!("key-of-{organization}");
         let stored = ApiKey {
             id: mint.mint(now),
-            organization: other.id,
+            organization,
             hash: hash_of(&key),
             label: "other".to_owned(),
             created_at: now,
             revoked_at: None,
         };
-        api_keys::insert(&db, &stored).await.unwrap();
-        db.close();
-        self.client.with_key(Some(&key))
+        api_keys::insert(db, &stored).await.unwrap();
+        key
     }
 
     /// Revokes a key by writing to the database.

@@ -254,7 +254,9 @@ impl RunResource {
             queued_at: record.queued_at,
             started_at: record.started_at,
             finished_at: record.finished_at,
-            app_url: record.session.map(|session| format!("{}/view/{session}", links.front.base_url())),
+            app_url: record
+                .session
+                .map(|session| format!("{}/view/{session}", links.front.base_url())),
             browser_session_id: record.session.map(|session| session.to_string()),
             browser_profile_id: asked(record, "browser_profile_id"),
             max_screenshot_scrolls: asked(record, "max_screenshot_scrolls"),
