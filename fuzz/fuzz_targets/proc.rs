@@ -3,7 +3,7 @@
 
 use greenroom_fuzz::proc::{
     Stat, available_memory, control_group, entry_below, established, is_wiped, listener, role,
-    segments, variable,
+    segments, socket_inode, unix_listener, variable,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -16,6 +16,7 @@ fuzz_target!(|data: (&[u8], &str, &str, u16)| {
     assert_eq!(Stat::parse(&line), Some(expected));
 
     let _ = (Stat::parse(text), listener(text), available_memory(text), control_group(text, other));
+    let _ = (unix_listener(text), socket_inode(text));
     assert!(segments(text).len() <= text.lines().count());
     assert!(established(text, port) <= text.lines().count());
     let _ = (role(bytes), entry_below(bytes, other), is_wiped(bytes));

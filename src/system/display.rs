@@ -15,6 +15,7 @@ use x11rb::rust_connection::{DefaultStream, RustConnection};
 
 use super::confine::spec::{Kind, Landlock};
 use super::failure::{Stage, failure};
+use super::proc;
 use super::process::{Process, Program, beside, find, may_have_made};
 use super::readiness::file_says;
 use super::settings::Settings;
@@ -280,7 +281,7 @@ pub fn served_by(pid: i32) -> Vec<u16> {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
     let sockets = open.filter_map(|entry| {
         let target = fs::read_link(entry.ok()?.path()).ok()?;
-        target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()
+        proc::socket_inode(target.to_str()?)
     });
     let sockets: Vec<u64> = sockets.collect();
     let mut displays: Vec<u16> = served
@@ -296,15 +297,8 @@ pub fn served_by(pid: i32) -> Vec<u16> {
 /// The inode and the display of a row of `/proc/net/unix`, if a process listens on the socket of
 /// one.
 fn listener(row: &str) -> Option<(u64, u16)> {
-    const LISTENS: &str = "00010000";
-    let columns: Vec<&str> = row.split_ascii_whitespace().collect();
-    let [_address, _references, _protocol, LISTENS, _kind, _state, inode, path] =
-        columns.as_slice()
-    else {
-        return None;
-    };
-    let display = path.strip_prefix(SOCKETS)?.strip_prefix("/X")?.parse().ok()?;
-    Some((inode.parse().ok()?, display))
+    let (inode, path) = proc::unix_listener(row)?;
+    Some((inode, path.strip_prefix(SOCKETS)?.strip_prefix("/X")?.parse().ok()?))
 }
 
 /// The number in the file that an X server writes it to, once its line is complete.

@@ -12,6 +12,7 @@ pub mod desktop;
 pub mod display;
 pub mod doctor;
 pub mod egress;
+mod executable;
 mod failure;
 pub mod film;
 pub mod handover;

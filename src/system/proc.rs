@@ -82,6 +82,23 @@ pub fn listener(row: &str) -> Option<(u64, u16)> {
     is_listening.then_some((inode, port))
 }
 
+/// The inode and the path of a row of `/proc/net/unix`, if a process listens on the socket.
+pub fn unix_listener(row: &str) -> Option<(u64, &str)> {
+    const LISTENS: &str = "00010000";
+    let columns: Vec<&str> = row.split_ascii_whitespace().collect();
+    let [_address, _references, _protocol, LISTENS, _kind, _state, inode, path] =
+        columns.as_slice()
+    else {
+        return None;
+    };
+    Some((inode.parse().ok()?, *path))
+}
+
+/// The inode of the socket that an entry of `/proc/<pid>/fd` leads to.
+pub fn socket_inode(target: &str) -> Option<u64> {
+    target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
 /// The number of established connections to a port of 127.0.0.1 in `/proc/net/tcp`.
 pub fn established(table: &str, port: u16) -> usize {
     const ESTABLISHED: &str = "01";
@@ -172,6 +189,15 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_is_found_by_its_path_and_its_inode() {
+        let row = "0000000000000000: 00000002 00000000 00010000 0001 01 4711 /tmp/.X11-unix/X99";
+        assert_eq!(unix_listener(row), Some((4711, "/tmp/.X11-unix/X99")));
+        assert_eq!(unix_listener(&row.replace("00010000", "00000000")), None);
+        assert_eq!(socket_inode("socket:[4711]"), Some(4711));
+        assert_eq!(socket_inode("pipe:[4711]"), None);
+    }
+
+    #[test]
     fn a_segment_is_read_with_its_size_and_its_time() {
         let table = "       key      shmid perms                  size  cpid  lpid nattch   uid   \
             gid  cuid  cgid      atime      dtime      ctime                   rss                  \
@@ -196,6 +222,7 @@ mod tests {
         #[test]
         fn any_text_is_read(text in "\\PC*\n?\\PC*", bytes: Vec<u8>, port: u16) {
             let _ = (Stat::parse(&text), listener(&text), segments(&text), available_memory(&text));
+            let _ = (unix_listener(&text), socket_inode(&text));
             let _ = (established(&text, port), control_group(&text, &text));
             let _ = (role(&bytes), entry_below(&bytes, "/"), variable(&bytes, "A"));
         }

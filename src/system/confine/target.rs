@@ -1,20 +1,15 @@
 //! The program itself: looked at first, executed last.
 
 use std::convert::Infallible;
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::ffi::OsStrExt as _;
+use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::io::Errno;
 
 use super::spec::Spec;
 use super::status::{ConfineError, Step, failed};
-
-/// The most scripts that may be each other's interpreters, as in Linux.
-const INTERPRETERS: u32 = 4;
+use crate::system::executable::{self, NotExecutable};
 
 /// Checks what `execve` would, so that a missing or broken program is reported before anything else
 /// is done: the path is absolute, and the file is a program or a script whose interpreter is there.
@@ -24,43 +19,10 @@ pub(super) fn check(program: &Path) -> Result<(), ConfineError> {
         let cause = io::Error::from(io::ErrorKind::InvalidInput);
         return Err(failed(Step::Target, format!("{} is not absolute", program.display()))(cause));
     }
-    let mut path = program.to_owned();
-    for _ in 0..=INTERPRETERS {
-        match interpreter(&path) {
-            Ok(None) => return Ok(()),
-            Ok(Some(next)) => path = next,
-            Err(Errno::NOENT | Errno::NOTDIR) => return Err(ConfineError::Missing(path)),
-            Err(cause) => return Err(failed(Step::Target, path.display())(cause)),
-        }
-    }
-    Err(failed(Step::Target, program.display())(Errno::LOOP))
-}
-
-/// The interpreter of a script; none of a program.
-fn interpreter(path: &Path) -> Result<Option<PathBuf>, Errno> {
-    rustix::fs::access(path, rustix::fs::Access::EXEC_OK)?;
-    let errno = |cause: io::Error| Errno::from_io_error(&cause).unwrap_or(Errno::IO);
-    let mut file = match File::open(path) {
-        // A file may be executed that may not be read.
-        Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
-        opened => opened.map_err(errno)?,
-    };
-    if !file.metadata().map_err(errno)?.is_file() {
-        return Err(Errno::ACCESS);
-    }
-    let mut head = Vec::new();
-    file.by_ref().take(256).read_to_end(&mut head).map_err(errno)?;
-    if head.starts_with(b"\x7fELF") {
-        return Ok(None);
-    }
-    let line = head.strip_prefix(b"#!").ok_or(Errno::NOEXEC)?;
-    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
-    let interpreter = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
-    if interpreter.is_empty() {
-        Err(Errno::NOEXEC)
-    } else {
-        Ok(Some(OsStr::from_bytes(interpreter).into()))
-    }
+    executable::check(program).map_err(|NotExecutable { file, cause }| match cause {
+        Errno::NOENT | Errno::NOTDIR => ConfineError::Missing(file),
+        cause => failed(Step::Target, file.display())(cause),
+    })
 }
 
 /// Becomes the program. The standard library gives it the signals' defaults, `SIGPIPE` among them,

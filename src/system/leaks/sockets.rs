@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 
-use crate::system::proc::listener;
+use crate::system::proc::{listener, socket_inode};
 
 /// The TCP ports on which a process listens.
 pub(super) fn listened_to(pid: i32) -> Vec<u16> {
@@ -15,7 +15,7 @@ pub(super) fn listened_to(pid: i32) -> Vec<u16> {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
     let sockets = open.filter_map(|entry| {
         let target = fs::read_link(entry.ok()?.path()).ok()?;
-        target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+        socket_inode(target.to_str()?)
     });
     let mut ports: Vec<u16> =
         sockets.filter_map(|inode: u64| listening.get(&inode).copied()).collect();

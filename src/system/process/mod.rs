@@ -48,6 +48,7 @@ pub use program::{find, output};
 use crate::domain::ids::SessionId;
 use crate::domain::session::ProcessIdentity;
 use crate::system::confine::{self, Confined};
+use crate::system::executable;
 use crate::system::limits::Group;
 
 /// The variable that marks the processes of a session.
@@ -177,7 +178,7 @@ impl Process {
         if !program.path.exists() {
             return Err(SpawnError::Missing { program: program.path.clone() });
         }
-        program::executable(&program.path).map_err(failed)?;
+        executable::check(&program.path).map_err(|broken| failed(broken.cause.into()))?;
         let stderr = append(&program.log).map_err(failed)?;
         let stdout = match &program.output {
             Some(path) => append(path),

@@ -1,9 +1,5 @@
 //! Finding programs, and asking short questions of them.
 
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -23,40 +19,6 @@ pub fn find(name: &Path, path: &str) -> Option<PathBuf> {
         std::env::split_paths(path).map(|folder| folder.join(name)).find(|file| executable(file))
     };
     std::path::absolute(file?).ok()
-}
-
-/// The most scripts that may be each other's interpreters, as in Linux.
-const INTERPRETERS: u32 = 4;
-
-/// Checks what `execve` would: that a file may be executed, and is a program or a script whose
-/// interpreter may be.
-pub(super) fn executable(path: &Path) -> io::Result<()> {
-    let mut path = path.to_owned();
-    for _ in 0..=INTERPRETERS {
-        rustix::fs::access(&path, rustix::fs::Access::EXEC_OK)?;
-        let mut file = match File::open(&path) {
-            // One may execute what one may not read.
-            Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
-            opened => opened?,
-        };
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::from_raw_os_error(rustix::io::Errno::ACCESS.raw_os_error()));
-        }
-        let mut head = Vec::new();
-        file.by_ref().take(256).read_to_end(&mut head)?;
-        if head.starts_with(b"\x7fELF") {
-            return Ok(());
-        }
-        let broken = || io::Error::from_raw_os_error(rustix::io::Errno::NOEXEC.raw_os_error());
-        let line = head.strip_prefix(b"#!").ok_or_else(broken)?;
-        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
-        let interpreter = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
-        if interpreter.is_empty() {
-            return Err(broken());
-        }
-        path = PathBuf::from(OsStr::from_bytes(interpreter));
-    }
-    Err(io::Error::from_raw_os_error(rustix::io::Errno::LOOP.raw_os_error()))
 }
 
 /// Runs a program that ends soon, with only `PATH` in its environment, and gives its standard
