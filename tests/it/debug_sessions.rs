@@ -213,6 +213,22 @@ async fn a_debug_session_outlives_its_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn first_uses_at_once_are_all_answered_after_one_start() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let session = session_of(&debug(client, &workflow(client).await).await);
+    let begins =
+        ["ann", "bob", "cem", "dan", "eve", "fay"].map(|who| client.begin(&session, who, 60));
+    let answers = futures_util::future::join_all(begins).await;
+    let (begun, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|it| it.status == 200);
+    assert_eq!(begun.len(), 1);
+    for answer in refused {
+        answer.problem(409, "session_occupied");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_browser_starts_at_the_first_use_of_its_debug_session() {
     let server = Setup::fakes().start().await;
     let client = &server.client;

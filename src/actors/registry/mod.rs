@@ -60,6 +60,8 @@ pub struct Registry {
     runs: HashMap<RunId, Resides<Run>>,
     /// What is being stored and has no actor yet; it has its place already.
     sessions_coming: HashSet<SessionId>,
+    /// The askers of sessions that are started for their first use.
+    waking: HashMap<SessionId, Vec<waking::Asker>>,
     runs_coming: HashSet<RunId>,
     /// Sessions whose actor broke and whose next one is about to start. They have their places, their
     /// views and their tickets.
@@ -87,6 +89,7 @@ impl Registry {
             sessions: HashMap::new(),
             runs: HashMap::new(),
             sessions_coming: HashSet::new(),
+            waking: HashMap::new(),
             runs_coming: HashSet::new(),
             restarting: HashMap::new(),
             broken: HashMap::new(),

@@ -31,15 +31,19 @@ pub async fn awake(
 ) -> Result<(), RegistryError> {
     // The message that comes next reports a session that has ended.
     let Some(mut view) = views.session(organization, session) else { return Ok(()) };
-    if !view.borrow().record.is_dormant() {
-        return Ok(());
+    let is_dormant = view.borrow().record.is_dormant();
+    if is_dormant {
+        registry.ask(Wake { organization, session }).await??;
     }
-    registry.ask(Wake { organization, session }).await??;
+    // Also where another has started it: all first uses wait for the same start.
     let settled =
         view.wait_for(|view| view.closing || view.record.status != SessionStatus::Created);
     let _ = timeout(STARTING, settled).await; // Then it answers that it is still starting.
     Ok(())
 }
+
+/// An asker of [`Wake`].
+pub(super) type Asker = oneshot::Sender<Result<(), RegistryError>>;
 
 /// Has a session start its browser if that waits for its first use. Answered when it comes up.
 #[derive(Debug)]
@@ -78,12 +82,23 @@ impl Handle<Wake> for Registry {
             return answered(Ok(()));
         };
         let address = resides.address.downgrade();
+        let view = self.world.views.session(organization, session);
+        if !view.is_some_and(|view| view.borrow().record.is_dormant()) {
+            return answered(Ok(())); // It has been started meanwhile.
+        }
+        let (answer, woken) = oneshot::channel();
+        let answering: Answering<Result<(), RegistryError>> =
+            Box::pin(async move { woken.await.map_err(|_gone| Unanswered::Gone)? });
+        if let Some(askers) = self.waking.get_mut(&session) {
+            askers.push(answer);
+            return answering;
+        }
         if let Err(refusal) = self.has_place() {
             return answered(Err(refusal));
         }
+        self.waking.insert(session, vec![answer]);
         self.sessions_coming.insert(session);
         let room = self.room();
-        let (answer, woken) = oneshot::channel();
         let wakes = async move {
             room.await?;
             // A session that closes meanwhile answers the next message.
@@ -92,8 +107,10 @@ impl Handle<Wake> for Registry {
         };
         ctx.spawn(wakes.into_actor(self).map(move |woken, registry, _| {
             registry.sessions_coming.remove(&session);
-            let _ = answer.send(woken); // An asker that left hears nothing.
+            for asker in registry.waking.remove(&session).unwrap_or_default() {
+                let _ = asker.send(woken.clone()); // An asker that left hears nothing.
+            }
         }));
-        Box::pin(async move { woken.await.map_err(|_gone| Unanswered::Gone)? })
+        answering
     }
 }

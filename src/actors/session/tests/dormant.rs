@@ -51,6 +51,26 @@ async fn a_browser_starts_once_at_the_first_use_and_its_lifetime_counts_from_the
 }
 
 #[actix::test]
+async fn all_first_uses_wait_for_one_start_whenever_they_come_and_take_one_place() {
+    pause();
+    let settings = Settings { max_sessions: 1, ..Settings::default() };
+    let stage = Stage::new(Outside { settings, ..Outside::default() });
+    let (id, view) = dormant(&stage).await;
+    let late = async {
+        let mut seen = view.clone();
+        seen.wait_for(|view| !view.record.is_dormant()).await.unwrap();
+        assert_eq!(seen.borrow().record.status, SessionStatus::Created);
+        used(&stage, id).await.unwrap();
+        assert_eq!(seen.borrow().record.status, SessionStatus::Running);
+    };
+    let (one, two, three, ()) =
+        tokio::join!(used(&stage, id), used(&stage, id), used(&stage, id), late);
+    assert!(one.is_ok() && two.is_ok() && three.is_ok(), "{one:?} {two:?} {three:?}");
+    assert_eq!(stage.desktops.launched(), 1);
+    ask!(stage, id, begin("ann")).unwrap();
+}
+
+#[actix::test]
 async fn one_that_is_never_used_ends_at_its_time_and_by_a_close_without_a_browser() {
     pause();
     let stage = Stage::new(Outside::default());
