@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -27,6 +28,8 @@ pub struct Errand {
     pub run: RunId,
     /// The block that the program executes.
     pub block: BlockRunId,
+    /// The folder of the program's own files, where it runs on this machine.
+    pub folder: PathBuf,
     /// Canceled when the block does not go on, whatever the reason.
     pub over: CancellationToken,
 }
@@ -140,6 +143,7 @@ mod tests {
             session: 2.into(),
             run: 3.into(),
             block: 4.into(),
+            folder: "/s/scratch/code".into(),
             over: over.clone(),
         };
         let pass = passes.issue(errand);

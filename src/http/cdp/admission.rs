@@ -4,6 +4,8 @@
 //! A lease comes in the query, as in the address that begin gives. It opens the session for as
 //! long as it is held, and needs no key beside it. So does a pass, for as long as its block goes on.
 
+use std::path::PathBuf;
+
 use actix_web::http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -95,6 +97,8 @@ pub(super) enum Ground {
     Pass {
         /// As it came.
         secret: String,
+        /// The folder of the program's own files.
+        folder: PathBuf,
         /// Canceled when the block does not go on.
         over: CancellationToken,
     },
@@ -149,7 +153,10 @@ pub(super) async fn admit(
         let errand = front.world.passes.errand(&secret).filter(|errand| errand.session == id);
         let errand = errand.ok_or_else(refused)?;
         let view = live(front, errand.organization, id).await?;
-        return Ok(Admitted { view, ground: Ground::Pass { secret, over: errand.over } });
+        return Ok(Admitted {
+            view,
+            ground: Ground::Pass { secret, folder: errand.folder, over: errand.over },
+        });
     }
     match (Lease::of(query)?, caller) {
         (None, caller) => {

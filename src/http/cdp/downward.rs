@@ -167,12 +167,12 @@ impl State {
         let Message { opcode, payload } = message;
         let handover = self.downward.handover.as_ref();
         let finished = handover.and_then(|it| Some((Arc::clone(it), it.finished(&payload)?)));
-        let Some((handover, file)) = finished else {
+        let Some((handover, download)) = finished else {
             return Some(server_frame(opcode, &payload).into());
         };
         let release = self.release.clone();
         tokio::spawn(async move {
-            let payload = handover.hand_over(file, payload).await;
+            let payload = handover.hand_over(download, payload).await;
             let _ = release.send(server_frame(opcode, &payload).into()).await; // The driver may have left.
         });
         None

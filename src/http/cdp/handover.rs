@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::message::Object;
+use crate::domain::file_name::file_name_and;
 use crate::system::handover::{Folder, user_of};
 
 /// The longest message of the browser's that is read.
@@ -25,8 +26,11 @@ pub(super) const SHORT: u64 = 8 << 10;
 /// The time that the event of a finished download waits for its copy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The number of copied files that are remembered.
+/// The number of copied downloads that are remembered.
 const MOST_KNOWN: usize = 64;
+
+/// The number of names that are tried for a copy: `a.csv`, `a (1).csv`, …
+const MOST_NAMES: u32 = 100;
 
 /// The event that waits.
 const EVENT: &str = "Browser.downloadProgress";
@@ -44,13 +48,24 @@ pub(super) struct Handover {
     private: PathBuf,
     /// The folder that the driver asked for last.
     folder: Mutex<Option<PathBuf>>,
-    /// The files that were copied last: several sessions of a driver have the same news. One is copied
-    /// at a time.
-    copied: tokio::sync::Mutex<VecDeque<PathBuf>>,
+    /// The downloads that were copied last, with their copies: several sessions of a driver have the same
+    /// news. One is copied at a time.
+    copied: tokio::sync::Mutex<VecDeque<(String, PathBuf)>>,
+}
+
+/// A download that has finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finished {
+    /// The browser's name of the download. A path may be that of an earlier download, whose file has
+    /// been taken away.
+    guid: String,
+    /// The file, in the session's folder.
+    file: PathBuf,
 }
 
 #[derive(Deserialize)]
 struct Progress {
+    guid: String,
     state: String,
     #[serde(rename = "filePath")]
     file: Option<PathBuf>,
@@ -78,8 +93,8 @@ impl Handover {
         self.folder.lock().is_some()
     }
 
-    /// Returns the file of a download that a message reports as finished, in the session's folder.
-    pub fn finished(&self, message: &[u8]) -> Option<PathBuf> {
+    /// Returns the download that a message reports as finished, if its file is in the session's folder.
+    pub fn finished(&self, message: &[u8]) -> Option<Finished> {
         let text = std::str::from_utf8(message).ok()?;
         if !text.contains(EVENT) || !text.contains("\"completed\"") {
             return None;
@@ -88,19 +103,20 @@ impl Handover {
         if event.read::<String>("method")? != EVENT {
             return None;
         }
-        let Progress { state, file } = event.read("params")?;
+        let Progress { guid, state, file } = event.read("params")?;
         let file = file.filter(|file| file.parent() == Some(self.source.as_path()))?;
-        (state == "completed").then_some(file)
+        (state == "completed").then_some(Finished { guid, file })
     }
 
     /// Copies a finished file, and returns the message as the driver is to have it: with the path of
     /// the copy, or as it came if there is none.
-    pub async fn hand_over(self: Arc<Self>, file: PathBuf, message: Vec<u8>) -> Vec<u8> {
+    pub async fn hand_over(self: Arc<Self>, download: Finished, message: Vec<u8>) -> Vec<u8> {
+        let Finished { guid, file } = download;
         let copying = async {
             let mut known = self.copied.lock().await;
             let folder = self.folder.lock().clone()?;
-            if known.contains(&file) {
-                return Some(folder.join(file.file_name()?));
+            if let Some((_guid, copy)) = known.iter().find(|(known, _copy)| *known == guid) {
+                return Some(copy.clone());
             }
             let copied = tokio::task::spawn_blocking({
                 let (this, file, folder) = (Arc::clone(&self), file.clone(), folder.clone());
@@ -108,7 +124,7 @@ impl Handover {
             });
             match copied.await.ok()? {
                 Ok(copy) => {
-                    known.push_back(file);
+                    known.push_back((guid, copy.clone()));
                     if known.len() > MOST_KNOWN {
                         known.pop_front();
                     }
@@ -137,8 +153,19 @@ impl Handover {
         let user = user_of(client, port).ok_or_else(|| other("the client's user is not known"))?;
         let name = file.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| other("its name is no text"))?;
-        Folder::open(folder, user, &self.roots, &self.private)?.put(file, name)?;
-        Ok(folder.join(name))
+        let opened = Folder::open(folder, user, &self.roots, &self.private)?;
+        // As the browser does with a name that is taken.
+        for number in 0..MOST_NAMES {
+            let name = match number {
+                0 => name.to_owned(),
+                number => file_name_and(name, &format!(" ({number})")),
+            };
+            match opened.put(file, &name) {
+                Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => {}
+                put => return put.map(|()| folder.join(name)),
+            }
+        }
+        Err(other("its name is taken"))
     }
 }
 
@@ -159,7 +186,11 @@ mod tests {
     use super::*;
 
     fn progress(state: &str, file: &Path) -> Vec<u8> {
-        let params = json!({ "guid": "g", "state": state, "filePath": file });
+        progress_of("g", state, file)
+    }
+
+    fn progress_of(guid: &str, state: &str, file: &Path) -> Vec<u8> {
+        let params = json!({ "guid": guid, "state": state, "filePath": file });
         json!({ "method": EVENT, "params": params }).to_string().into_bytes()
     }
 
@@ -191,18 +222,36 @@ mod tests {
             assert_eq!(handover.finished(&other), None);
         }
         let message = progress("completed", &source.join("g"));
-        let file = handover.finished(&message).unwrap();
+        let download = handover.finished(&message).unwrap();
         for _ in 0..2 {
-            let handed = Arc::clone(&handover).hand_over(file.clone(), message.clone()).await;
+            let handed = Arc::clone(&handover).hand_over(download.clone(), message.clone()).await;
             let handed: Value = serde_json::from_slice(&handed).unwrap();
             assert_eq!(handed["params"]["filePath"], json!(own.join("g")), "{handed}");
             assert_eq!(handed["params"]["guid"], "g");
         }
         assert_eq!(fs::read_to_string(own.join("g")).unwrap(), "content");
 
+        // Others of the same name: into the same folder, and into another one.
+        let second = root.join("second");
+        fs::create_dir_all(&second).unwrap();
+        for (guid, content, folder, copy) in
+            [("i", "next", &own, own.join("g (1)")), ("j", "last", &second, second.join("g"))]
+        {
+            fs::write(source.join("g"), content).unwrap();
+            handover.note(folder.clone());
+            let message = progress_of(guid, "completed", &source.join("g"));
+            let download = handover.finished(&message).unwrap();
+            let handed = Arc::clone(&handover).hand_over(download, message).await;
+            let handed: Value = serde_json::from_slice(&handed).unwrap();
+            assert_eq!(handed["params"]["filePath"], json!(copy), "{handed}");
+            assert_eq!(fs::read_to_string(copy).unwrap(), content);
+        }
+        assert_eq!(fs::read_to_string(own.join("g")).unwrap(), "content");
+
         handover.note("/nonexistent/folder".into());
-        let (file, message) = (source.join("h"), progress("completed", &source.join("h")));
-        let kept = Arc::clone(&handover).hand_over(file, message.clone()).await;
+        let message = progress_of("h", "completed", &source.join("h"));
+        let download = handover.finished(&message).unwrap();
+        let kept = Arc::clone(&handover).hand_over(download, message.clone()).await;
         assert_eq!(kept, message, "as it came");
         fs::remove_dir_all(root).unwrap();
     }

@@ -143,7 +143,11 @@ async fn connect(
     let (from_browser, to_browser) = upstream.socket.into_split();
     let (left, parted) = (CancellationToken::new(), CancellationToken::new());
     let (answers, answered) = mpsc::channel(MOST_ANSWERS);
-    let (host, handover) = judge_for(&front, id, &request);
+    let own_folder = match &ground {
+        Ground::Pass { folder, .. } => Some(folder.clone()),
+        Ground::Key(_) | Ground::Lease(_) => None,
+    };
+    let (host, handover) = judge_for(&front, id, own_folder, &request);
     let share = front.devtools.room.share();
     let upward = Upward::new(to_browser, host, share, rule, view.clone(), answers);
     let (say_over, is_over) = mpsc::channel(1);
@@ -210,10 +214,12 @@ async fn over(
 }
 
 /// Returns what judges the commands of the driver that sends this request, and what hands finished
-/// downloads over to it if it is on this machine; nothing without rules.
+/// downloads over to it if it is on this machine; nothing without rules. A block's program has its
+/// own folder, below which it has one for temporary files.
 fn judge_for(
     front: &Front,
     id: SessionId,
+    own_folder: Option<PathBuf>,
     request: &HttpRequest,
 ) -> (Option<Judge>, Option<Arc<Handover>>) {
     let rules = front.devtools.rules.clone();
@@ -222,9 +228,7 @@ fn judge_for(
     }
     let directory = Directory::of(&front.world.data, id);
     let handover = peer_on_this_machine(request).map(|peer| {
-        // A block's Python has its folder for temporary files in the session's.
-        let mut roots = front.devtools.folders.clone();
-        roots.push(directory.scratch());
+        let roots = front.devtools.folders.iter().cloned().chain(own_folder).collect();
         let private = front.world.data.clone();
         Handover::new((peer, front.address.port()), directory.downloads(), roots, private)
     });

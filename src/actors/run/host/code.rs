@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{RunHost, host_error};
+use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::system::desktop::Directory;
 use crate::system::egress::Joined;
@@ -33,7 +34,7 @@ impl RunHost {
         let (hold, held) = watch::channel(false);
         let task = Task {
             session: self.session,
-            folder: self.code_folder(&job),
+            folder: self.code_folder(job.block),
             records: Directory::of(&self.world.data, self.session).logs(),
             code: code.to_owned(),
             values: job.values,
@@ -80,8 +81,9 @@ impl RunHost {
         })
     }
 
-    fn code_folder(&self, job: &Job) -> PathBuf {
-        self.scratch_folder().join(format!("code-{}", job.block))
+    /// The folder of a block's program.
+    pub(super) fn code_folder(&self, block: BlockRunId) -> PathBuf {
+        self.scratch_folder().join(format!("code-{block}"))
     }
 }
 

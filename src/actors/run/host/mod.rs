@@ -98,6 +98,7 @@ impl RunHost {
             session: self.session,
             run: self.id,
             block,
+            folder: self.code_folder(block),
             over: CancellationToken::new(),
         })
     }
