@@ -54,6 +54,7 @@ result.tab = await refusal(() => whole.send("Target.createTarget", { url: "file:
 result.proxy = await refusal(() => browser.newContext({ proxy: { server: "http://127.0.0.1:1" } }));
 result.info = await refusal(() => whole.send("SystemInfo.getInfo"));
 result.sandbox = await refusal(() => page.goto("chrome://sandbox"));
+result.newtab = await refusal(() => whole.send("Target.createTarget", { url: "chrome://newtab/" }));
 
 const context = await browser.newContext();
 const other = await context.newPage();

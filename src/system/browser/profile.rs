@@ -51,6 +51,8 @@ fn ours(downloads: &Path) -> Value {
         "download": { "default_directory": downloads, "prompt_for_download": false },
         "savefile": { "default_directory": downloads },
         "printing": { "print_preview_sticky_settings": { "appState": prints_to_file() } },
+        // A new tab is blank: from the browser's own page, a script can go on to its settings.
+        "newtab_page_location_override": "about:blank",
         "credentials_enable_service": false,
         // Without it the second of several files is a question that nobody answers.
         "profile": {
@@ -142,6 +144,7 @@ mod tests {
         let new = read();
         assert_eq!(new["download"]["default_directory"], "/downloads");
         assert_eq!(new["browser"]["window_placement"]["right"], 1024);
+        assert_eq!(new["newtab_page_location_override"], "about:blank");
         let state = &new["printing"]["print_preview_sticky_settings"]["appState"];
         assert!(state.as_str().unwrap().contains("Save as PDF"));
         assert!(!exit_was_orderly(&folder));

@@ -147,7 +147,7 @@ impl Judge {
                     serde_json::from_str::<String>(url.get()).is_ok_and(|url| pages::is_open(&url))
                 });
                 let why = "opens http, https, data and blob addresses and about:blank, and no files, \
-                           settings or other programs";
+                           internal pages or other programs";
                 if opens { Ok(Judged::Passes) } else { Err(Refusal::of(method, why)) }
             }
             "Target.createBrowserContext" => {

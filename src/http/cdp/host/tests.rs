@@ -97,6 +97,7 @@ fn addresses_of_files_and_settings_are_refused_wherever_a_command_takes_one() {
         for url in [
             json!("file:///etc/passwd"),
             json!("chrome://settings"),
+            json!("chrome://newtab"),
             json!(["file:///x"]),
             json!(7),
         ] {
