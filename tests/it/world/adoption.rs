@@ -17,7 +17,7 @@ use crate::support::client::{Lease, id_of};
 use crate::support::viewer::Viewer;
 use crate::support::{Client, PATIENCE, Setup, TestServer, eventually};
 
-/// The first page of a session, over DevTools.
+/// A page of a session, over DevTools.
 pub(super) struct Page {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     session: Option<String>,
@@ -25,7 +25,18 @@ pub(super) struct Page {
 }
 
 impl Page {
+    /// The first page.
     pub(super) async fn of(client: &Client, id: &str) -> Self {
+        let page = Self::find(client, id, |target| target["type"] == "page").await;
+        page.expect("there is no page")
+    }
+
+    /// The first target of which this holds.
+    pub(super) async fn find(
+        client: &Client,
+        id: &str,
+        is_wanted: impl Fn(&Value) -> bool,
+    ) -> Option<Self> {
         let url = client.socket_url(&format!("/v1/browser_sessions/{id}/cdp"));
         let mut request = url.into_client_request().unwrap();
         request.headers_mut().insert("x-api-key", client.key().parse().unwrap());
@@ -33,11 +44,11 @@ impl Page {
         let mut page = Self { socket, session: None, last: 0 };
         let targets = page.call("Target.getTargets", json!({})).await;
         let targets = targets["targetInfos"].as_array().unwrap();
-        let target = targets.iter().find(|target| target["type"] == "page").unwrap();
+        let target = targets.iter().find(|target| is_wanted(target))?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let attached = page.call("Target.attachToTarget", attach).await;
         page.session = attached["sessionId"].as_str().map(str::to_owned);
-        page
+        Some(page)
     }
 
     async fn call(&mut self, method: &str, params: Value) -> Value {

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::Site;
+use super::adoption::Page;
 use super::automation::drive;
+use crate::support::client::id_of;
+use crate::support::viewer::Viewer;
 use crate::support::{Setup, eventually};
 
 /// The table of the proxy.
@@ -56,6 +59,27 @@ async fn playwright_has_files_and_pages_and_nothing_of_the_machine() {
     .await;
     let names: BTreeSet<_> = listed.iter().map(|file| file["filename"].as_str().unwrap()).collect();
     assert_eq!(names, BTreeSet::from(["programme.csv", "ticket.txt"]));
+    client.close(&id).await.ok();
+    server.stop().await;
+}
+
+/// From the browser's own page for new tabs, a script could go on to its settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_that_a_person_opens_is_blank() {
+    let site = Site::start().await;
+    let server = Setup::real().start().await;
+    let client = &server.client;
+    let url = site.page("login.html");
+    let id = id_of(&client.session_of(json!({ "start_url": url.clone() })).await);
+    Page::of(client, &id).await.loaded(&url).await;
+    let mut viewer = Viewer::of(client, &id).await;
+    viewer.press_with_control('t').await;
+    let is_new = |target: &Value| {
+        target["type"] == "page" && target["url"].as_str().is_some_and(|it| it.contains("newtab"))
+    };
+    let mut page =
+        eventually("the tab is open", async || Page::find(client, &id, is_new).await).await;
+    page.loaded("about:blank").await;
     client.close(&id).await.ok();
     server.stop().await;
 }
