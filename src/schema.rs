@@ -76,6 +76,7 @@ diesel::table! {
         completed_at -> Nullable<Timestamp>,
         modified_at -> Timestamp,
         start_by -> Nullable<Timestamp>,
+        egress -> Nullable<Json>,
     }
 }
 
@@ -131,6 +132,7 @@ diesel::table! {
         id -> Text,
         name -> Text,
         created_at -> Timestamp,
+        egress -> Nullable<Json>,
     }
 }
 

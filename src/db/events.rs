@@ -19,10 +19,13 @@ use super::values::{Reader, all, one, stored};
 use super::webhook_messages::Row as Message;
 use super::webhooks::Row as Webhook;
 use crate::domain::event::{Event, EventKind, NewEvent, Subject};
-use crate::domain::ids::{EventId, OrganizationId, SessionId, WebhookMessageId};
+use crate::domain::ids::{EventId, OrganizationId, RunId, SessionId, WebhookMessageId};
 use crate::schema::{
     event_sequences as sequences, session_events as events, webhook_messages as messages, webhooks,
 };
+
+/// The most events of refused requests that are read for one run.
+const MOST_REFUSED: i64 = 1_000;
 
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
 #[diesel(table_name = events, treat_none_as_default_value = false)]
@@ -222,6 +225,31 @@ pub async fn after(
             query = query.filter(own.or(events::kind.eq(EventKind::Gap.as_str()).nullable()));
         }
         let query = query.order(events::seq).limit(limit.into());
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+/// The events that tell of requests of a run that were refused, in their order.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn refused_in(
+    db: &Db,
+    organization: OrganizationId,
+    session: SessionId,
+    run: RunId,
+) -> Result<Vec<Event>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let query = events::table
+            .filter(events::session_id.eq(session.to_string()))
+            .filter(events::organization_id.eq(organization.to_string()))
+            .filter(events::run_id.eq(run.to_string()))
+            .filter(events::kind.eq(EventKind::SessionEgressRefused.as_str()))
+            .order(events::seq)
+            .limit(MOST_REFUSED);
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;

@@ -6,7 +6,8 @@ use diesel_async::RunQueryDsl;
 
 use super::Db;
 use super::query::{DbError, on};
-use super::values::{Reader, one, stored};
+use super::values::{Reader, json, one, stored};
+use crate::domain::egress::EgressLists;
 use crate::domain::ids::OrganizationId;
 use crate::domain::tenancy::Organization;
 use crate::schema::organizations;
@@ -77,4 +78,35 @@ pub async fn by_id(db: &Db, id: OrganizationId) -> Result<Option<Organization>, 
         Ok(query.select(Row::as_select()).first(c).await.optional()?)
     });
     one(row.await?)
+}
+
+/// The lists that narrow what all sessions of an organization reach.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn egress(db: &Db, id: OrganizationId) -> Result<EgressLists, DbError> {
+    let stored: Option<Option<serde_json::Value>> = on!(db, read, |c| {
+        let query = organizations::table.find(id.to_string()).select(organizations::egress);
+        Ok(query.first(c).await.optional()?)
+    })
+    .await?;
+    let name = id.to_string();
+    let lists = Reader { row: &name }.json("organizations.egress", stored.flatten())?;
+    Ok(lists.unwrap_or_default())
+}
+
+/// Replaces these lists.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn set_egress(db: &Db, id: OrganizationId, lists: &EgressLists) -> Result<(), DbError> {
+    let lists = (!lists.is_empty()).then(|| json(lists));
+    on!(db, write, |c| {
+        let organization = diesel::update(organizations::table.find(id.to_string()));
+        organization.set(organizations::egress.eq(lists)).execute(c).await?;
+        Ok(())
+    })
+    .await
 }

@@ -8,10 +8,11 @@ use futures_util::future::BoxFuture;
 use super::error::{Outage, Rejection};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
+use crate::domain::egress::EgressLists;
 use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Generation, Occupancy};
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, RunStatus, WorkflowRecord};
-use crate::domain::session::{DesktopIdentity, Failure, SessionRecord, SessionStatus};
+use crate::domain::session::{DesktopIdentity, Failure, SessionRecord, SessionSpec, SessionStatus};
 
 /// Why a write did not take effect, or is not known to have.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -118,6 +119,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// What clients asked for, and read back, has changed.
     fn amend_session(&self, id: SessionId, echo: serde_json::Value) -> Stored;
+
+    /// The session's lists, its proxy and what clients read back of them are those of `spec`.
+    fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored;
+
+    /// The lists of an organization; empty ones if it has none.
+    fn organization_egress(&self, organization: OrganizationId) -> Stored<EgressLists>;
 
     /// The session has ended, and its occupancy is closed. A final row is not written again:
     /// [`StoreError::Final`].

@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 
 use super::store::{Ended, RunChange, Started, Store, Stored};
-use super::{Db, artifacts, audit_events, blocks, runs, sessions, workflows};
+use super::{Db, artifacts, audit_events, blocks, organizations, runs, sessions, workflows};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
+use crate::domain::egress::EgressLists;
 use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Generation, Occupancy};
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, WorkflowRecord};
-use crate::domain::session::{DesktopIdentity, SessionRecord};
+use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec};
 
 impl Store for Db {
     fn insert_session(&self, session: SessionRecord) -> Stored {
@@ -60,6 +61,16 @@ impl Store for Db {
     fn amend_session(&self, id: SessionId, echo: serde_json::Value) -> Stored {
         let db = self.clone();
         Box::pin(async move { sessions::amend(&db, id, echo).await })
+    }
+
+    fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { sessions::change_egress(&db, id, spec).await })
+    }
+
+    fn organization_egress(&self, organization: OrganizationId) -> Stored<EgressLists> {
+        let db = self.clone();
+        Box::pin(async move { Ok(organizations::egress(&db, organization).await?) })
     }
 
     fn end_session(&self, id: SessionId, ended: Ended) -> Stored {

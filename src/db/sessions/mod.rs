@@ -15,7 +15,7 @@ use super::values::{Page, all, coalesce, insert_once, json, now, one, stored};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{NodeId, OrganizationId, SessionId};
 use crate::domain::occupancy::{Generation, Occupancy};
-use crate::domain::session::{DesktopIdentity, SessionRecord, SessionStatus};
+use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec, SessionStatus};
 use crate::schema::browser_sessions as sessions;
 
 /// The statuses in which a session has not ended, as the partial indexes name them.
@@ -245,6 +245,20 @@ pub(super) async fn extend_deadlines(
 pub(super) async fn amend(db: &Db, id: SessionId, echo: Value) -> Result<(), StoreError> {
     let changed = on!(db, write, |c| {
         let change = (sessions::echo.eq(echo), sessions::modified_at.eq(now()));
+        Ok(diesel::update(live!(id)).set(change).execute(c).await?)
+    })
+    .await?;
+    changed_or_why(db, id, changed).await
+}
+
+pub(super) async fn change_egress(
+    db: &Db,
+    id: SessionId,
+    spec: SessionSpec,
+) -> Result<(), StoreError> {
+    let columns = row::EgressColumns::from(&spec);
+    let changed = on!(db, write, |c| {
+        let change = (columns, sessions::modified_at.eq(now()));
         Ok(diesel::update(live!(id)).set(change).execute(c).await?)
     })
     .await?;

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::query::DbError;
 use super::super::values::{Reader, json, stored};
 use crate::domain::deadlines::Deadlines;
+use crate::domain::egress::EgressLists;
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::{Generation, Held, Occupancy, Occupant};
 use crate::domain::session::{SessionRecord, SessionSpec, Size};
@@ -41,6 +43,41 @@ pub(super) struct Row {
     started_at: Option<NaiveDateTime>,
     completed_at: Option<NaiveDateTime>,
     modified_at: NaiveDateTime,
+    egress: Option<Value>,
+}
+
+/// The lists of a row. Null where both are empty.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Lists {
+    #[serde(default)]
+    session: EgressLists,
+    #[serde(default)]
+    organization: EgressLists,
+}
+
+/// The part of the row that says which targets the session's programs reach, and by which proxy.
+#[derive(Debug, AsChangeset)]
+#[diesel(table_name = browser_sessions, treat_none_as_null = true)]
+pub(super) struct EgressColumns {
+    egress: Option<Value>,
+    proxy: Option<String>,
+    echo: Value,
+}
+
+impl From<&SessionSpec> for EgressColumns {
+    fn from(spec: &SessionSpec) -> Self {
+        Self {
+            egress: lists(spec),
+            proxy: spec.proxy.as_ref().map(ToString::to_string),
+            echo: spec.echo.clone(),
+        }
+    }
+}
+
+fn lists(spec: &SessionSpec) -> Option<Value> {
+    let lists =
+        Lists { session: spec.egress.clone(), organization: spec.organization_egress.clone() };
+    (lists != Lists::default()).then(|| json(&lists))
 }
 
 /// The occupancy's part of the row. What is `None` is written as null.
@@ -181,6 +218,7 @@ impl From<&SessionRecord> for Row {
             started_at: session.started_at.map(stored),
             completed_at: session.completed_at.map(stored),
             modified_at: stored(session.modified_at),
+            egress: lists(&session.spec),
         }
     }
 }
@@ -195,6 +233,8 @@ impl TryFrom<Row> for SessionRecord {
             .zip(u32::try_from(row.height).ok())
             .and_then(|(width, height)| Size::new(width, height).ok());
         let lifetime = u64::try_from(row.lifetime_seconds).ok().map(Duration::from_secs);
+        let lists: Option<Lists> = read.json("browser_sessions.egress", row.egress)?;
+        let lists = lists.unwrap_or_default();
         Ok(Self {
             id: read.parse("browser_sessions.id", &row.id)?,
             organization: read.parse("browser_sessions.organization_id", &row.organization_id)?,
@@ -206,8 +246,9 @@ impl TryFrom<Row> for SessionRecord {
                     .parse_some("browser_sessions.start_url", row.start_url.as_deref())?,
                 lifetime: read.some("browser_sessions.lifetime_seconds", lifetime)?,
                 proxy: read.parse_some("browser_sessions.proxy", row.proxy.as_deref())?,
+                egress: lists.session,
+                organization_egress: lists.organization,
                 echo: row.echo,
-                ..SessionSpec::default()
             },
             desktop: read.json("browser_sessions.desktop", row.desktop)?,
             occupancy: row.occupancy.read(read)?,

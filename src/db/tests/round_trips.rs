@@ -13,7 +13,7 @@ use crate::db::{
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
-use crate::domain::egress::{EgressIdentity, NetworkLevel};
+use crate::domain::egress::{EgressIdentity, EgressLists, NetworkLevel};
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Generation, Held, Occupancy, Occupant, RunnableType};
 use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunStatus};
@@ -87,7 +87,14 @@ fn any_spec() -> impl Strategy<Value = SessionSpec> {
             lifetime: Duration::from_secs(lifetime.into()),
             proxy: some.then(|| "socks5://u:p@proxy.example:1080".parse().unwrap()),
             echo: if some { json!({"extensions": ["a", 1.5, null]}) } else { json!(null) },
-            ..SessionSpec::default()
+            egress: EgressLists {
+                allow: if some { vec!["*.example:443".to_owned()] } else { vec![] },
+                deny: vec![],
+            },
+            organization_egress: EgressLists {
+                allow: vec![],
+                deny: if some { vec!["10.0.0.0/8:80,443".to_owned()] } else { vec![] },
+            },
         },
     )
 }
@@ -123,6 +130,44 @@ fn any_session() {
             assert_eq!(read, Some(session.clone()));
             assert_eq!(sessions::by_id(&world.db, mint(), session.id).await.unwrap(), None);
         }
+    });
+}
+
+#[test]
+fn the_egress_of_a_session_and_of_an_organization() {
+    on_both(async |world| {
+        let tenant = world.tenant().await;
+        let mut session = tenant.session(0);
+        world.db.insert_session(session.clone()).await.unwrap();
+        let lists = |allow: &[&str], deny: &[&str]| EgressLists {
+            allow: allow.iter().map(|rule| (*rule).to_owned()).collect(),
+            deny: deny.iter().map(|rule| (*rule).to_owned()).collect(),
+        };
+        for (own, organization, proxy) in [
+            (lists(&["a.example"], &[]), lists(&[], &["b.example"]), Some("http://u:p@h:1/")),
+            (lists(&[], &["*:25"]), EgressLists::default(), None),
+            (EgressLists::default(), EgressLists::default(), None),
+        ] {
+            session.spec = SessionSpec {
+                egress: own,
+                organization_egress: organization.clone(),
+                proxy: proxy.map(|url| url.parse().unwrap()),
+                echo: json!({ "proxy_location": proxy }),
+                ..session.spec
+            };
+            world.db.change_egress(session.id, session.spec.clone()).await.unwrap();
+            let read = sessions::by_id(&world.db, tenant.organization, session.id).await.unwrap();
+            assert_eq!(read.unwrap().spec, session.spec);
+
+            let id = tenant.organization;
+            organizations::set_egress(&world.db, id, &organization).await.unwrap();
+            assert_eq!(world.db.organization_egress(id).await.unwrap(), organization);
+            assert_eq!(
+                organizations::egress(&world.db, mint()).await.unwrap(),
+                EgressLists::default()
+            );
+        }
+        assert!(world.db.change_egress(mint(), session.spec).await.is_err());
     });
 }
 
