@@ -11,13 +11,27 @@ use std::time::Duration;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
+use crate::egress::rule::Rule;
+
+/// The port of a lookup for a connection whose port is not known. No rule names it.
+const ANY_PORT: u16 = 0;
+
+tokio::task_local! {
+    /// The port of the connection that the present task makes.
+    static PORT: u16;
+}
+
 /// What is allowed beyond the public internet.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Private, loopback and link-local addresses are allowed.
     pub allow_private: bool,
-    /// These hosts are allowed wherever they are.
+    /// These hosts are allowed wherever they are, at every port.
     pub allowed_hosts: Vec<String>,
+    /// These targets are allowed wherever they are.
+    pub allow: Vec<Rule>,
+    /// These targets are refused in any case.
+    pub deny: Vec<Rule>,
 }
 
 /// Checks addresses.
@@ -41,6 +55,9 @@ pub enum Refused {
     /// It is not on the public internet.
     #[error("{0} is not a public address")]
     Private(String),
+    /// A rule refuses it.
+    #[error("{0} is denied by a rule of `egress.deny`")]
+    Denied(String),
 }
 
 impl Guard {
@@ -49,9 +66,24 @@ impl Guard {
         Self { settings }
     }
 
-    fn trusts(&self, host: &str) -> bool {
-        let allowed = &self.settings.allowed_hosts;
-        self.settings.allow_private || allowed.iter().any(|name| name.eq_ignore_ascii_case(host))
+    /// True if the name is allowed whatever its addresses are. At [`ANY_PORT`] only rules without ports
+    /// count.
+    fn trusts(&self, name: &str, port: u16) -> bool {
+        let Settings { allow_private, allowed_hosts, allow, deny: _ } = &self.settings;
+        *allow_private
+            || allowed_hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
+            || allow.iter().any(|rule| rule.covers_name(name, port))
+    }
+
+    fn trusts_address(&self, address: IpAddr, port: u16) -> bool {
+        self.settings.allow.iter().any(|rule| rule.covers_address(address, port))
+    }
+
+    fn denies(&self, name: &str, addresses: &[IpAddr], port: u16) -> bool {
+        self.settings.deny.iter().any(|rule| {
+            rule.covers_name(name, port)
+                || addresses.iter().any(|address| rule.covers_address(*address, port))
+        })
     }
 
     /// Checks what a URL says by itself.
@@ -63,31 +95,55 @@ impl Guard {
             return Err(Refused::Credentials);
         }
         let host = url.host().ok_or(Refused::NoHost)?;
-        if self.trusts(&host.to_string()) {
+        let port = url.port_or_known_default().unwrap_or(ANY_PORT);
+        let (name, address) = match host {
+            Host::Ipv4(address) => (host.to_string(), Some(IpAddr::V4(address))),
+            Host::Ipv6(address) => (host.to_string(), Some(IpAddr::V6(address))),
+            Host::Domain(name) => (name.trim_end_matches('.').to_ascii_lowercase(), None),
+        };
+        if self.denies(&name, address.as_slice(), port) {
+            return Err(Refused::Denied(host.to_string()));
+        }
+        if self.trusts(&name, port) {
             return Ok(());
         }
-        let local = match host {
-            Host::Ipv4(address) => !is_public(IpAddr::V4(address)),
-            Host::Ipv6(address) => !is_public(IpAddr::V6(address)),
-            Host::Domain(name) => {
-                let name = name.trim_end_matches('.');
-                name.eq_ignore_ascii_case("localhost") || name.ends_with(".localhost")
+        let is_local = match address {
+            Some(address) => !is_public(address) && !self.trusts_address(address, port),
+            None => {
+                let is_localhost = name == "localhost" || name.ends_with(".localhost");
+                is_localhost && !self.trusts_address(Ipv4Addr::LOCALHOST.into(), port)
             }
         };
-        if local { Err(Refused::Private(host.to_string())) } else { Ok(()) }
+        if is_local { Err(Refused::Private(host.to_string())) } else { Ok(()) }
     }
 
-    /// The addresses of a host that a connection may be made to; none if any of them is refused.
+    /// The addresses of a name that a connection to this port may be made to; none if any of them is
+    /// refused.
     pub fn allowed(
         &self,
         host: &str,
+        port: u16,
         addresses: Vec<SocketAddr>,
     ) -> Result<Vec<SocketAddr>, Refused> {
-        let refused = addresses.iter().find(|address| !is_public(address.ip()));
-        match refused {
-            Some(_) if !self.trusts(host) => Err(Refused::Private(host.to_owned())),
-            Some(_) | None => Ok(addresses),
+        let every: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
+        if self.denies(host, &every, port) {
+            return Err(Refused::Denied(host.to_owned()));
         }
+        let is_refused =
+            |address: &IpAddr| !is_public(*address) && !self.trusts_address(*address, port);
+        if every.iter().any(is_refused) && !self.trusts(host, port) {
+            return Err(Refused::Private(host.to_owned()));
+        }
+        Ok(addresses)
+    }
+
+    /// Sends a request to a URL by a [client](Self::client) of this guard. Names are looked up without
+    /// their port, which rules may name, so it is given along.
+    pub async fn send(
+        url: &Url,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, reqwest::Error> {
+        PORT.scope(url.port_or_known_default().unwrap_or(ANY_PORT), request.send()).await
     }
 
     /// A client whose connections are checked, which uses no proxy and follows no redirect.
@@ -105,12 +161,13 @@ impl Guard {
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.clone();
+        let port = PORT.try_with(|port| *port).unwrap_or(ANY_PORT);
         Box::pin(async move {
             let host = name.as_str().to_owned();
             let found = tokio::net::lookup_host((host.as_str(), 0)).await;
             let addresses =
                 found.map_err(|error| -> Box<dyn Error + Send + Sync> { error.into() })?;
-            let allowed = guard.allowed(&host, addresses.collect())?;
+            let allowed = guard.allowed(&host, port, addresses.collect())?;
             let addresses: Addrs = Box::new(allowed.into_iter());
             Ok(addresses)
         })
@@ -271,13 +328,85 @@ mod tests {
     fn a_name_with_one_private_address_is_refused_unless_it_is_allowed() {
         let addresses: Vec<SocketAddr> =
             ["93.184.216.34:80", "10.0.0.1:80"].iter().map(|text| text.parse().unwrap()).collect();
-        let refused = Guard::default().allowed("evil.example", addresses.clone());
+        let refused = Guard::default().allowed("evil.example", 80, addresses.clone());
         assert_eq!(refused, Err(Refused::Private("evil.example".to_owned())));
         let settings =
-            Settings { allow_private: false, allowed_hosts: vec!["intra.example".to_owned()] };
+            Settings { allowed_hosts: vec!["intra.example".to_owned()], ..Settings::default() };
         let guard = Guard::new(settings);
-        assert_eq!(guard.allowed("intra.example", addresses.clone()), Ok(addresses));
+        assert_eq!(guard.allowed("intra.example", 80, addresses.clone()), Ok(addresses));
         assert!(guard.check(&Url::parse("http://10.0.0.1/").unwrap()).is_err());
+    }
+
+    #[test]
+    fn rules_allow_and_deny_names_networks_and_ports() {
+        let rules = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        let guard = Guard::new(Settings {
+            allow: rules(&[
+                "*.intra.example:8080",
+                "10.0.0.0/8:80,443",
+                "localhost:3000",
+                "[::1]:81",
+            ]),
+            deny: rules(&["secret.intra.example", "10.9.0.0/16", "evil.example"]),
+            ..Settings::default()
+        });
+        let check = |url: &str| guard.check(&Url::parse(url).unwrap());
+        for url in [
+            "http://a.intra.example:8080/",
+            "http://10.1.2.3/",
+            "https://10.1.2.3/",
+            "http://localhost:3000/",
+            "http://[::1]:81/",
+            "http://public.example/",
+        ] {
+            assert_eq!(check(url), Ok(()), "{url}");
+        }
+        for url in
+            ["http://10.1.2.3:22/", "http://127.0.0.1/", "http://[::1]/", "http://localhost/"]
+        {
+            assert!(matches!(check(url), Err(Refused::Private(_))), "{url}");
+        }
+        for url in ["http://10.9.0.1/", "http://EVIL.example/", "http://secret.intra.example:8080/"]
+        {
+            assert!(matches!(check(url), Err(Refused::Denied(_))), "{url}");
+        }
+        let at = |host: &str, port: u16, address: &str| {
+            guard.allowed(host, port, vec![format!("{address}:0").parse().unwrap()]).is_ok()
+        };
+        assert!(at("a.intra.example", 8080, "192.168.0.1") && at("b.example", 443, "10.1.1.1"));
+        assert!(at("localhost", 3000, "127.0.0.1"));
+        for (host, port, address) in [
+            ("a.intra.example", 80, "192.168.0.1"),
+            ("b.example", 22, "10.1.1.1"),
+            ("b.example", 443, "10.9.1.1"),
+            ("localhost", 3001, "127.0.0.1"),
+            ("evil.example", 80, "93.184.216.34"),
+            // A port that is not known is none that a rule names.
+            ("a.intra.example", ANY_PORT, "192.168.0.1"),
+        ] {
+            assert!(!at(host, port, address), "{host} {port} {address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rule_for_one_port_opens_no_other() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let allow = vec![format!("localhost:{port}").parse().unwrap()];
+        let guard = Guard::new(Settings { allow, ..Settings::default() });
+        let client = guard.client(Duration::from_secs(5)).unwrap();
+        let url = Url::parse(&format!("http://localhost:{port}/")).unwrap();
+        let (answer, accepted) = tokio::join!(
+            tokio::time::timeout(
+                Duration::from_millis(500),
+                Guard::send(&url, client.get(url.clone()))
+            ),
+            tokio::time::timeout(Duration::from_secs(5), listener.accept()),
+        );
+        assert!(accepted.is_ok(), "the connection is made: {answer:?}");
+        let other = Url::parse("http://localhost:1/").unwrap();
+        let error = Guard::send(&other, client.get(other.clone())).await.unwrap_err();
+        assert!(format!("{error:?}").contains("Private"), "{error:?}");
     }
 
     #[tokio::test]

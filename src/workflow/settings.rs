@@ -10,6 +10,7 @@ use url::Url;
 use super::engine::{self, Smtp};
 use super::guard;
 use crate::domain::secret::Secret;
+use crate::egress::rule::Rule;
 
 /// Settings of the section `workflow`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,8 +24,15 @@ pub struct Settings {
     pub strict_templates: bool,
     /// Whether blocks may send requests to private, loopback and link-local addresses.
     pub allow_private_targets: bool,
-    /// Hosts that blocks may send requests to wherever they are.
+    /// Targets that blocks may send requests to wherever they are, as rules of `egress.allow`: a host,
+    /// `*.host`, an address or a network, each with ports if wanted. An alias of that setting.
     pub allowed_hosts: Vec<String>,
+    /// The rules of `egress.allow`.
+    #[serde(skip)]
+    pub egress_allow: Vec<Rule>,
+    /// The rules of `egress.deny`.
+    #[serde(skip)]
+    pub egress_deny: Vec<Rule>,
     /// Whether a picture of the page is kept after each block that drives it, and at the end.
     pub block_screenshots: bool,
     /// The mail server for `send_email` and `human_interaction`.
@@ -64,6 +72,8 @@ impl Default for Settings {
             strict_templates: false,
             allow_private_targets: false,
             allowed_hosts: Vec::new(),
+            egress_allow: Vec::new(),
+            egress_deny: Vec::new(),
             block_screenshots: true,
             smtp_host: None,
             smtp_port: 587,
@@ -99,6 +109,11 @@ impl Settings {
                 problems.push((key, "must be at least 1".to_owned()));
             }
         }
+        for text in &self.allowed_hosts {
+            if let Err(cause) = text.parse::<Rule>() {
+                problems.push(("allowed_hosts", format!("`{text}`: {cause}")));
+            }
+        }
         if self.code_memory_megabytes < 64 {
             problems.push(("code_memory_megabytes", "must be at least 64".to_owned()));
         }
@@ -116,6 +131,13 @@ impl Settings {
         engine::Records { pictures: self.block_screenshots, ..engine::Records::default() }
     }
 
+    /// The rules of both names of the setting.
+    fn allowed_rules(&self) -> Vec<Rule> {
+        // Texts that are no rules were refused when the settings were read.
+        let named = self.allowed_hosts.iter().filter_map(|text| text.parse().ok());
+        named.chain(self.egress_allow.iter().cloned()).collect()
+    }
+
     /// As the engine takes them.
     pub fn engine(&self) -> engine::Settings {
         let smtp = self.smtp_host.clone().map(|host| Smtp {
@@ -131,7 +153,9 @@ impl Settings {
             strict_templates: self.strict_templates,
             guard: guard::Settings {
                 allow_private: self.allow_private_targets,
-                allowed_hosts: self.allowed_hosts.clone(),
+                allowed_hosts: Vec::new(),
+                allow: self.allowed_rules(),
+                deny: self.egress_deny.clone(),
             },
             smtp,
             ..engine::Settings::default()

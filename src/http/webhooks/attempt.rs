@@ -11,7 +11,7 @@ use url::Url;
 
 use super::{Settings, Webhooks};
 use crate::domain::webhook::{MessageStatus, WebhookMessage};
-use crate::workflow::guard::Refused;
+use crate::workflow::guard::{Guard, Refused};
 
 /// How much of an answer is kept.
 const EXCERPT: usize = 1_024;
@@ -78,11 +78,11 @@ impl Webhooks {
         if let Err(refused) = self.guard.check(&url) {
             return Attempt::refused(refused, true);
         }
-        let mut request = self.client.post(url).body(body);
+        let mut request = self.client.post(url.clone()).body(body);
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let mut answer = match request.send().await {
+        let mut answer = match Guard::send(&url, request).await {
             Ok(answer) => answer,
             Err(cause) => return no_answer(&cause),
         };

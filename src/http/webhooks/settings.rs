@@ -65,6 +65,7 @@ impl Settings {
     pub(super) fn guard(&self) -> guard::Settings {
         let Self { allow_private_targets, allowed_hosts, .. } = self;
         let allow_private = *allow_private_targets;
-        guard::Settings { allow_private, allowed_hosts: allowed_hosts.clone() }
+        let allowed_hosts = allowed_hosts.clone();
+        guard::Settings { allow_private, allowed_hosts, ..guard::Settings::default() }
     }
 }

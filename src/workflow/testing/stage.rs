@@ -126,7 +126,7 @@ pub fn block_plan(blocks: Value, more: Value) -> Plan {
         records: Records::default(),
         settings: Settings {
             element_timeout: std::time::Duration::from_secs(5),
-            guard: guard::Settings { allow_private: true, allowed_hosts: Vec::new() },
+            guard: guard::Settings { allow_private: true, ..guard::Settings::default() },
             ..Settings::default()
         },
     }

@@ -96,7 +96,7 @@ impl Engine {
             (Some(host), _) => {
                 let port = spec.custom_smtp_port.unwrap_or(587);
                 // Whoever writes workflows does not reach what is inside by way of a mail server.
-                let url = url::Url::parse(&format!("http://{host}/"));
+                let url = url::Url::parse(&format!("http://{host}:{port}/"));
                 let guard = crate::workflow::guard::Guard::new(self.plan.settings.guard.clone());
                 let checked = url.map(|url| guard.check(&url));
                 if !matches!(checked, Ok(Ok(()))) {

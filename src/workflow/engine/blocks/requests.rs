@@ -114,7 +114,8 @@ impl Engine {
             if let Some(body) = &request.body {
                 sending = sending.body(body.clone());
             }
-            let answer = sending.send().await.map_err(|error| NoAnswer::of(&error))?;
+            let sent = Guard::send(&request.url, sending).await;
+            let answer = sent.map_err(|error| NoAnswer::of(&error))?;
             let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             let next = location.and_then(|location| request.url.join(location).ok());
             match next.filter(|_next| request.follow && answer.status().is_redirection()) {
