@@ -16,6 +16,7 @@ pub mod lanes;
 pub mod ledger;
 pub mod passes;
 mod receipt;
+pub mod refusals;
 mod registration;
 pub mod registry;
 pub mod run;

@@ -1,6 +1,6 @@
 //! A world for the actors' tests: a store in memory, desktops that are none, a paused clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -33,6 +33,7 @@ use crate::db::store::{Ended, RunChange, Started, Store, StoreError, Stored};
 use crate::db::{Outage, Reason, Rejection};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
+use crate::domain::egress::{EgressAsked, EgressLists};
 use crate::domain::ids::{Mint, NodeId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
 use crate::domain::rfb::Dialect;
@@ -42,9 +43,9 @@ use crate::domain::session::{
 };
 use crate::system::confine::Confinement;
 use crate::system::desktop::{
-    AdoptError, CaptureError, Copies, Death, Desktop, Files, Following, Format, Launch,
-    LaunchError, Mended, Order, Picture, Reel, Revived, Screen, Unrevived, VncEndpoint, VncSeat,
-    VncServer,
+    AdoptError, CaptureError, Copies, Death, Desktop, Egress, EgressError, EgressOutcome,
+    EgressStatus, Files, Following, Format, Launch, LaunchError, Mended, Order, Picture, Reel,
+    Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
 };
 use crate::system::film::{self, Films};
 use crate::system::input::Devices;
@@ -98,6 +99,7 @@ impl Stage {
             identity: Mutex::default(),
             unrevived: Arc::default(),
             swept: Mutex::default(),
+            egress: Mutex::new(Some(Arc::default())),
         });
         let world = Arc::new(World {
             node: NodeId::from(1),
@@ -231,6 +233,8 @@ pub struct Rows {
     pub runs: Mutex<HashMap<RunId, RunRecord>>,
     pub blocks: Mutex<Vec<BlockRecord>>,
     pub workflows: Mutex<Vec<WorkflowRecord>>,
+    /// The lists of the organization.
+    pub egress: Mutex<EgressLists>,
     pub broken: Mutex<bool>,
     pub refuses: Mutex<bool>,
     pub mute: Mutex<bool>,
@@ -355,6 +359,18 @@ impl Store for Rows {
         })
     }
 
+    fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored {
+        self.change_session(id, |record| {
+            record.spec = spec;
+            Ok(())
+        })
+    }
+
+    fn organization_egress(&self, _: OrganizationId) -> Stored<EgressLists> {
+        let lists = self.egress.lock().clone();
+        Box::pin(async move { Ok(lists) })
+    }
+
     fn extend_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored {
         self.change_session(id, |record| {
             record.deadlines = record.deadlines.later(&deadlines);
@@ -476,6 +492,8 @@ pub struct Desktops {
     pub unrevived: Arc<AtomicUsize>,
     /// What was swept, and whether its files were kept.
     pub swept: Mutex<Vec<(SessionId, Files)>>,
+    /// The egress program of every desktop; none where the network is not separate.
+    pub egress: Mutex<Option<Arc<FakeEgress>>>,
 }
 
 impl Desktops {
@@ -513,6 +531,10 @@ impl Launch for Desktops {
         let fail = self.fail.lock().take();
         let (kill, close) = (Arc::clone(&self.kill), Arc::clone(&self.close));
         let unrevived = Arc::clone(&self.unrevived);
+        let egress = self.egress.lock().clone();
+        if let Some(egress) = &egress {
+            egress.policies.lock().push(EgressAsked::from(&order));
+        }
         alive.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             let outcome = tokio::select! {
@@ -523,15 +545,14 @@ impl Launch for Desktops {
                 alive.fetch_sub(1, Ordering::SeqCst);
                 return Err(cause);
             }
-            let _ = order;
             let identity = identity(number);
-            let desktop = FakeDesktop { identity, up, down, alive, kill, close, unrevived };
+            let desktop = FakeDesktop { identity, up, down, alive, kill, close, unrevived, egress };
             let desktop: Box<dyn Desktop> = Box::new(desktop);
             Ok(desktop)
         })
     }
 
-    fn adopt(&self, _: Order) -> BoxFuture<'static, Result<Box<dyn Desktop>, AdoptError>> {
+    fn adopt(&self, order: Order) -> BoxFuture<'static, Result<Box<dyn Desktop>, AdoptError>> {
         let refused = self.adopt.lock().take();
         if refused.is_none() {
             self.alive.store(1, Ordering::SeqCst);
@@ -544,7 +565,11 @@ impl Launch for Desktops {
             kill: Arc::clone(&self.kill),
             close: Arc::clone(&self.close),
             unrevived: Arc::clone(&self.unrevived),
+            egress: self.egress.lock().clone(),
         };
+        if let Some(egress) = &desktop.egress {
+            egress.policies.lock().push(EgressAsked::from(&order));
+        }
         Box::pin(async move {
             sleep(Duration::from_millis(10)).await;
             let desktop: Box<dyn Desktop> = Box::new(desktop);
@@ -583,6 +608,79 @@ struct FakeDesktop {
     kill: Arc<Notify>,
     close: Arc<Notify>,
     unrevived: Arc<AtomicUsize>,
+    egress: Option<Arc<FakeEgress>>,
+}
+
+/// An egress program that keeps the policies that it was given, at launch, at adoption and later.
+#[derive(Debug, Default)]
+pub struct FakeEgress {
+    pub policies: Mutex<Vec<EgressAsked>>,
+    /// The errors of the next changes.
+    pub fails: Mutex<VecDeque<EgressError>>,
+    /// The time that a change takes.
+    pub slow: Mutex<Duration>,
+    pub status: watch::Sender<Option<EgressStatus>>,
+}
+
+impl FakeEgress {
+    /// The policy that was put in force last.
+    pub fn in_force(&self) -> EgressAsked {
+        self.policies.lock().last().cloned().expect("there is a policy")
+    }
+}
+
+impl From<&Order> for EgressAsked {
+    fn from(order: &Order) -> Self {
+        Self {
+            organization: order.spec.organization_egress.clone(),
+            session: order.spec.egress.clone(),
+            upstream: order.spec.proxy.clone(),
+        }
+    }
+}
+
+/// The fake as a desktop has it.
+#[derive(Debug)]
+struct FakeWay(Arc<FakeEgress>);
+
+impl Egress for FakeWay {
+    fn apply(&self, asked: EgressAsked) -> BoxFuture<'static, Result<(), EgressError>> {
+        let fake = Arc::clone(&self.0);
+        let fails = fake.fails.lock().pop_front();
+        let takes = *fake.slow.lock();
+        Box::pin(async move {
+            sleep(takes).await;
+            match fails {
+                Some(error) => Err(error),
+                None => {
+                    fake.policies.lock().push(asked);
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    fn check(
+        &self,
+        url: String,
+        asked: Option<EgressAsked>,
+    ) -> BoxFuture<'static, Result<EgressOutcome, EgressError>> {
+        let asked = asked.unwrap_or_else(|| self.0.in_force());
+        let is_denied = asked.session.deny.iter().any(|rule| url.contains(rule));
+        let outcome = EgressOutcome {
+            ok: !is_denied,
+            reached: (!is_denied).then(|| "response".to_owned()),
+            status: (!is_denied).then_some(200),
+            code: is_denied.then(|| "host_denied".to_owned()),
+            message: is_denied.then(|| "it is denied".to_owned()),
+            elapsed_ms: 1,
+        };
+        Box::pin(async move { Ok(outcome) })
+    }
+
+    fn status(&self) -> watch::Receiver<Option<EgressStatus>> {
+        self.0.status.subscribe()
+    }
 }
 
 impl Desktop for FakeDesktop {
@@ -643,6 +741,11 @@ impl Desktop for FakeDesktop {
 
     fn devices(&self) -> Devices {
         Devices::recorded().0
+    }
+
+    fn egress(&self) -> Option<Arc<dyn Egress>> {
+        let way = self.egress.clone().map(FakeWay)?;
+        Some(Arc::new(way))
     }
 
     fn vnc(&self) -> Arc<dyn VncServer> {

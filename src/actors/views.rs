@@ -10,6 +10,7 @@ use dashmap::DashMap;
 use tokio::sync::watch;
 
 use super::draining::Draining;
+use super::refusals::Traffic;
 use super::tickets::Tickets;
 use crate::domain::control::Control;
 use crate::domain::ids::{OrganizationId, RunId, SessionId};
@@ -97,6 +98,7 @@ struct Watched<V> {
 pub struct Views {
     sessions: Arc<DashMap<SessionId, Watched<SessionView>>>,
     runs: Arc<DashMap<RunId, Watched<RunView>>>,
+    traffic: Arc<DashMap<SessionId, Traffic>>,
     /// The tickets of the sessions' viewers.
     pub tickets: Tickets,
     draining: Arc<watch::Sender<Option<Draining>>>,
@@ -134,6 +136,15 @@ impl Views {
     pub fn run(&self, organization: OrganizationId, id: RunId) -> Option<watch::Receiver<RunView>> {
         let watched = self.runs.get(&id)?;
         (watched.organization == organization).then(|| watched.view.clone())
+    }
+
+    /// The counters of a live session's network.
+    pub fn traffic(&self, id: SessionId) -> Option<Traffic> {
+        self.traffic.get(&id).map(|traffic| traffic.clone())
+    }
+
+    pub(crate) fn add_traffic(&self, id: SessionId, traffic: Traffic) {
+        self.traffic.insert(id, traffic);
     }
 
     /// Since when and until when the server takes nothing new, if that is so.
@@ -213,6 +224,7 @@ impl Views {
 
     pub(super) fn remove_session(&self, id: SessionId) {
         self.sessions.remove(&id);
+        self.traffic.remove(&id);
         self.tickets.forget(id);
     }
 

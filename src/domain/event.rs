@@ -51,6 +51,11 @@ kinds! {
     /// Its browser has downloaded a file: `{artifact, filename, file_size}`, or `{filename, failure}` of
     /// one that is not kept.
     SessionDownload = "session.download",
+    /// Requests of its programs were refused by its egress policy: `{target, code, message, count}`, how
+    /// many since the last event of that target and code, of which there is one a minute at most.
+    SessionEgressRefused = "session.egress_refused",
+    /// What its programs may reach was changed: `{by}`, `session` or `organization`.
+    SessionEgressChanged = "session.egress_changed",
     /// Its life was extended: `{expires_at}`.
     SessionRenewed = "session.renewed",
     /// It is being taken down: `{status, failure}`.

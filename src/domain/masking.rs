@@ -24,6 +24,10 @@ const ADDRESSES: &[&str] = &[
     "browser_address",
 ];
 
+/// The member with the network of a session, and its proxy.
+const EGRESS: &str = "egress";
+const UPSTREAM: &str = "upstream";
+
 /// An address with a mask in place of its password, and of what in its query names a secret.
 pub fn masked_url(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else { return text.to_owned() };
@@ -54,6 +58,10 @@ pub fn mask_members(members: &mut Map<String, Value>) {
             mask_headers(value);
         } else if ADDRESSES.contains(&name.as_str()) {
             mask_address(value);
+        } else if name == EGRESS
+            && let Some(upstream) = value.get_mut(UPSTREAM)
+        {
+            mask_address(upstream);
         }
     }
 }
@@ -105,12 +113,18 @@ pub fn unmask(after: &mut Value, before: &Value) {
                 }
             }
         } else if ADDRESSES.contains(&name.as_str()) {
-            let mut shown = kept.clone();
-            mask_address(&mut shown);
-            if shown == *value {
-                *value = kept.clone();
-            }
+            unmask_address(value, kept);
+        } else if name == EGRESS
+            && let (Some(value), Some(kept)) = (value.get_mut(UPSTREAM), kept.get(UPSTREAM))
+        {
+            unmask_address(value, kept);
         }
+    }
+}
+
+fn unmask_address(value: &mut Value, kept: &Value) {
+    if masked_address(kept.clone()) == *value {
+        *value = kept.clone();
     }
 }
 
@@ -128,6 +142,7 @@ mod tests {
             "browser_address": "wss://h/v1/browser_sessions/pbs_1/cdp?apikey=hunter2&a=b",
             "extra_http_headers": { "authorization": "Bearer hunter2" },
             "cdp_connect_headers": { "x-secret": "hunter2" },
+            "egress": { "allow": ["a.example"], "upstream": "socks5://ann:hunter2@proxy:1080" },
             "title": "hunter",
         });
         let shown = masked(request.clone());
@@ -135,6 +150,7 @@ mod tests {
         assert_eq!(shown["proxy_location"]["url"], "http://ann:***@proxy:3128/");
         assert_eq!(shown["extra_http_headers"], json!({ "authorization": "***" }));
         assert_eq!(shown["title"], "hunter");
+        assert_eq!(shown["egress"]["upstream"], "socks5://ann:***@proxy:1080");
 
         let mut back = shown;
         unmask(&mut back, &request);

@@ -21,7 +21,7 @@ use crate::db::{DbError, Outage, Reason, Rejection};
 use crate::domain::control;
 use crate::domain::occupancy::Refusal;
 use crate::domain::session::Failure;
-use crate::system::desktop::NoRoom;
+use crate::system::desktop::{EgressError, NoRoom};
 
 /// Why an endpoint did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +181,11 @@ fn session(cause: &SessionError) -> Problem {
             Problem::new(StatusCode::NOT_FOUND, "recording_unknown", cause.to_string())
         }
         SessionError::Film(cause) => film(cause),
+        SessionError::NoEgress => conflict("egress_unavailable", cause),
+        SessionError::Egress(EgressError::Invalid(_)) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "egress_invalid", cause.to_string())
+        }
+        SessionError::Egress(EgressError::Unanswered(_)) => unavailable("egress_unanswered", cause),
         SessionError::Capture(_) => unavailable("capture_failed", cause),
         SessionError::Desktop(failure) => failed_start(failure),
         SessionError::NotStored(cause) => store(cause),

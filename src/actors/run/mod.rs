@@ -40,7 +40,7 @@ use tracing::Span;
 pub(in crate::actors) use self::ending::close_own;
 use self::host::RunHost;
 pub use self::messages::{AgentSays, Cancel, Continue, RunError};
-pub use self::planned::{Facts, Planned};
+pub use self::planned::{Facts, Planned, egress_of};
 pub use self::work::{Finished, Job, Work};
 use super::ask::{Address, WeakAddress};
 use super::journal::{About, Name};

@@ -18,6 +18,17 @@ use crate::system::desktop::{AdoptError, Desktop, Files, Order};
 
 impl Session {
     pub(super) fn adopt(&mut self, ctx: &mut Context<Self>) {
+        self.with_lists(ctx, |session, read, ctx| {
+            if let Err(cause) = read {
+                // Those of the row count until they change.
+                tracing::warn!(parent: &session.span, "the lists of `egress` are not read: {cause}");
+            }
+            session.adopt_desktop(ctx);
+        });
+        self.set_timer(ctx); // What has passed meanwhile is honoured at once.
+    }
+
+    fn adopt_desktop(&mut self, ctx: &mut Context<Self>) {
         let order = Order { session: self.record.id, spec: self.record.spec.clone() };
         let began = self.world.clock.now();
         let work = self.world.launcher.adopt(order).instrument(self.span.clone());
@@ -25,7 +36,6 @@ impl Session {
             Ok(desktop) => session.on_adopted(desktop, began, ctx),
             Err(cause) => session.on_not_adopted(&cause, ctx),
         }));
-        self.set_timer(ctx); // What has passed meanwhile is honoured at once.
     }
 
     fn on_adopted(

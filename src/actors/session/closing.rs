@@ -77,6 +77,7 @@ impl Session {
         self.dismiss_waiters();
         self.ended.cancel();
         self.following = None;
+        self.reporting = None;
         self.set_timer(ctx);
         self.publish();
         Some(left)

@@ -52,12 +52,27 @@ impl Handle<Launch> for Session {
 
 impl Session {
     pub(super) fn launch(&mut self, ctx: &mut Context<Self>) {
-        let Phase::Starting { call_off } = &self.phase else { return };
+        if !matches!(self.phase, Phase::Starting { .. }) {
+            return;
+        }
+        self.set_timer(ctx);
+        self.with_lists(ctx, |session, read, ctx| match read {
+            Ok(()) => session.launch_desktop(ctx),
+            Err(cause) => {
+                let failure = Box::new(no_lists(&cause));
+                session.on_launched(Err(LaunchError::Failed(failure)), ctx);
+            }
+        });
+    }
+
+    fn launch_desktop(&mut self, ctx: &mut Context<Self>) {
+        let Phase::Starting { call_off } = &self.phase else {
+            return self.on_launched(Err(LaunchError::CalledOff), ctx);
+        };
         let order = Order { session: self.record.id, spec: self.record.spec.clone() };
         let work = self.world.launcher.launch(order, call_off.clone());
         let work = work.instrument(self.span.clone()).into_actor(self);
         ctx.spawn(work.map(|outcome, session, ctx| session.on_launched(outcome, ctx)));
-        self.set_timer(ctx);
     }
 
     fn on_launched(
@@ -83,6 +98,11 @@ impl Session {
 
     /// The lifetime counts from now, and the session is running only once that is stored.
     pub(super) fn store_start(&mut self, desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
+        if let Some(failure) = self.lacks_egress(&*desktop) {
+            let end = self.failed(failure);
+            self.begin_closing(end, ctx);
+            return self.shut_down(desktop, ctx);
+        }
         let now = self.world.clock.now();
         let started = Started {
             desktop: desktop.identity().clone(),
@@ -128,6 +148,7 @@ impl Session {
         let data = json!({ "display_number": number, "expires_at": expires_at });
         self.tell(EventKind::SessionStarted, data);
         self.film();
+        self.refresh_egress(ctx);
         self.record_if_asked(ctx);
         self.next_turn(ctx);
         self.publish();
@@ -156,6 +177,21 @@ fn called_off() -> Failure {
         exit: None,
         log_tail: Vec::new(),
         hint: None,
+    }
+}
+
+/// The failure of a session whose organization's lists cannot be read: it must not reach more than they
+/// allow.
+fn no_lists(cause: &StoreError) -> Failure {
+    Failure {
+        code: "egress_unknown".to_owned(),
+        stage: Some("database".to_owned()),
+        message: format!("the organization's lists of `egress` could not be read: {cause}"),
+        exit: None,
+        log_tail: Vec::new(),
+        hint: Some(
+            "see that the database can be reached, then create the session again".to_owned(),
+        ),
     }
 }
 

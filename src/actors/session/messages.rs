@@ -17,7 +17,7 @@ use crate::domain::ids::{ArtifactId, RunId, ViewerId};
 use crate::domain::lease::{LeaseHash, LeaseToken};
 use crate::domain::occupancy::{Generation, Occupant, Refusal, RunnableType};
 use crate::domain::session::{Failure, SessionStatus};
-use crate::system::desktop::{CaptureError, Format, Picture, VncSeat};
+use crate::system::desktop::{CaptureError, EgressError, Format, Picture, VncSeat};
 use crate::system::film::FilmError;
 use crate::system::input::Devices;
 
@@ -103,6 +103,15 @@ pub enum SessionError {
     /// There is no picture.
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    /// The network of its programs is not separate, so that nothing judges what they reach.
+    #[error(
+        "the network of this session is not separated, so its egress cannot be changed or checked; \
+         see `isolation.network` and `greenroom doctor`"
+    )]
+    NoEgress,
+    /// The egress program refused a policy, or does not answer.
+    #[error(transparent)]
+    Egress(EgressError),
     /// A part of the desktop would not start.
     #[error("{}", .0.message)]
     Desktop(Box<Failure>),
@@ -132,11 +141,14 @@ impl Classified for SessionError {
             | Self::TooManyRecordings { .. }
             | Self::NotInside { .. }
             | Self::UnknownRecording(_)
+            | Self::NoEgress
+            | Self::Egress(EgressError::Invalid(_))
             | Self::Film(FilmError::NoFfmpeg { .. } | FilmError::DiskFull { .. }) => {
                 Outcome::Refused
             }
             Self::Film(FilmError::Failed { .. })
             | Self::Capture(_)
+            | Self::Egress(EgressError::Unanswered(_))
             | Self::Desktop(_)
             | Self::NotStored(_) => Outcome::Failed,
             Self::Unanswered(_) => Outcome::Unanswered,

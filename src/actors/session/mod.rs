@@ -37,6 +37,7 @@ mod closing;
 mod control;
 mod downloading;
 mod driving;
+mod egress;
 mod filming;
 mod launching;
 mod leaving;
@@ -64,6 +65,8 @@ use self::changes::Turn;
 use self::control::Watchers;
 pub use self::control::{Activity, Kind};
 pub use self::driving::Drive;
+use self::egress::EgressChanges;
+pub use self::egress::{ChangeEgress, CheckEgress, EgressChange, EgressPatch};
 use self::filming::Filming;
 pub use self::filming::{Record, StopRecording, Wrap};
 pub(in crate::actors) use self::launching::Launch;
@@ -83,6 +86,7 @@ use super::ask::{Handle, answered};
 use super::downloads::Collecting;
 use super::journal::Name;
 use super::opens_envelopes;
+use super::refusals::{Refusals, Reporting};
 use super::registration::Registration;
 use super::views::{SessionView, WaiterView};
 use super::world::World;
@@ -149,6 +153,10 @@ pub struct Session {
     filming: Filming,
     /// Stores what its browser downloads.
     collecting: Option<Collecting>,
+    egress: EgressChanges,
+    refusals: Refusals,
+    /// Reports the requests that are refused.
+    reporting: Option<Reporting>,
     view: watch::Sender<SessionView>,
     timer: Option<SpawnHandle>,
     /// Which warnings of its end were given.
@@ -204,6 +212,9 @@ impl Session {
             following: None,
             filming: Filming::default(),
             collecting: None,
+            egress: EgressChanges::default(),
+            refusals: Refusals::new(origin == Origin::Former),
+            reporting: None,
             view,
             timer: None,
             warnings: match origin {
@@ -217,6 +228,7 @@ impl Session {
             registration,
             world,
         };
+        session.world.views.add_traffic(id, session.refusals.traffic());
         (session, published)
     }
 

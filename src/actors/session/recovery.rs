@@ -151,6 +151,7 @@ impl Session {
         ctx.spawn(death.into_actor(self).map(|death, session, ctx| session.on_death(death, ctx)));
         self.await_mending(desktop.mended(), ctx);
         self.collect_downloads(desktop);
+        self.report_refusals(desktop);
     }
 
     /// Notices what is brought back without the desktop having died. Of listeners only the last
@@ -354,6 +355,7 @@ impl Session {
         self.myself(ctx).tell(recovered);
         self.follow();
         self.film();
+        self.refresh_egress(ctx);
         self.next_turn(ctx);
         self.publish();
         self.set_timer(ctx);

@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use super::{RunHost, host_error};
 use crate::actors::ask::WeakAddress;
 use crate::actors::registry::{NewRun, Registry, RegistryError, RouteRun, RunAccepted, StartRun};
-use crate::actors::run::planned::{Facts, Planned, proxy_of};
+use crate::actors::run::planned::{Facts, Planned, egress_of};
 use crate::actors::run::{Assignment, Cancel};
 use crate::actors::views::RunView;
 use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
@@ -195,12 +195,14 @@ impl RunHost {
         if let (Some(url), Some(members)) = (usual, request.as_object_mut()) {
             members.insert("webhook_url".to_owned(), url.clone());
         }
+        let (egress, proxy) = egress_of(&workflow.settings);
         let assignment = Assignment {
             record: None, // The outer run is, if anything is.
             work: Box::new(Planned::new(facts.plan(workflow, definition))),
             own_session: SessionSpec {
                 lifetime: limit + SPARE,
-                proxy: proxy_of(&workflow.settings),
+                proxy,
+                egress,
                 ..SessionSpec::default()
             },
             wait: Duration::from_secs(settings.run_wait_seconds),

@@ -56,6 +56,7 @@ macro_rules! ask {
 mod control;
 mod deadlines;
 mod dormant;
+mod egress;
 mod interleavings;
 mod receipts;
 

@@ -1,0 +1,410 @@
+//! Refused requests of a session's programs, as events and notices.
+//!
+//! The egress program counts refusals by target and code. A task reads the counters, reports each
+//! target and code at once and then at most once a minute, and keeps the counters for those who only
+//! read them. A refusal belongs to the run that held the session when it happened.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{Instrument as _, Span};
+
+use super::views::SessionView;
+use super::world::World;
+use crate::domain::event::{EventKind, Subject};
+use crate::domain::ids::{OrganizationId, RunId, SessionId};
+use crate::system::desktop::EgressStatus;
+
+/// The least time between two events of one target and code.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// The code of refused targets beyond those that the egress program lists.
+const UNLISTED: &str = "targets_unlisted";
+
+/// Refusals of one target for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// `host:port`; none of targets that are not listed one by one.
+    pub target: Option<String>,
+    /// The stable code of the reason.
+    pub code: String,
+    /// The reason and the way out, for people.
+    pub message: String,
+    /// The number of requests since the last report.
+    pub count: u64,
+}
+
+impl Refused {
+    /// Refusals as the egress program counts them.
+    pub fn new(host: &str, port: u16, code: &str, count: u64) -> Self {
+        let target = match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
+        Self { message: message(&target, code), target: Some(target), code: code.to_owned(), count }
+    }
+
+    fn unlisted(count: u64) -> Self {
+        let message = "further targets were refused, more than are listed one by one".to_owned();
+        Self { target: None, code: UNLISTED.to_owned(), message, count }
+    }
+}
+
+/// The reason of a refusal, and the setting that lifts it.
+fn message(target: &str, code: &str) -> String {
+    match code {
+        "address_not_public" => format!(
+            "{target} is not at a public address; add `{target}` to the server's `egress.allow` to \
+             allow it"
+        ),
+        "host_not_listed" => format!(
+            "{target} is not in the list of hosts that this session is limited to; add `{target}` to \
+             the session's `egress.allow` (PATCH /v1/browser_sessions/{{id}}), or to the \
+             organization's (PUT /v1/egress)"
+        ),
+        "host_denied" => format!(
+            "{target} is denied by a rule of `egress.deny`, of the session, the organization or the \
+             server; remove the rule to allow it"
+        ),
+        "port_refused" => format!(
+            "{target} is at a port that is refused by default; add `{target}` to the server's \
+             `egress.allow` to allow it"
+        ),
+        "upstream_not_allowed" => format!(
+            "{target} was not reached, because the address of the upstream proxy is not allowed; the \
+             operator can allow it with `egress.any_upstream` or `egress.allow`"
+        ),
+        "policy_missing" => {
+            format!("{target} was refused, because no egress policy was in force yet; try again")
+        }
+        _ => format!("{target} was refused by the session's egress policy ({code})"),
+    }
+}
+
+/// The counters of a session's network, for those who only read them.
+#[derive(Debug, Clone)]
+pub struct Traffic {
+    /// The counters; none until the first are known.
+    pub status: watch::Receiver<Option<EgressStatus>>,
+    /// The latest report of refusals.
+    pub refused: watch::Receiver<Option<Refused>>,
+}
+
+/// The refusals of one session, over all of its desktops.
+#[derive(Debug, Clone)]
+pub(super) struct Refusals {
+    book: Arc<Mutex<Book>>,
+    status: Arc<watch::Sender<Option<EgressStatus>>>,
+    refused: Arc<watch::Sender<Option<Refused>>>,
+}
+
+/// Reports refusals of one desktop; the drop reports what is left, and ends it.
+#[derive(Debug)]
+pub(super) struct Reporting {
+    _over: DropGuard,
+}
+
+/// A target and a code.
+type Key = (String, u16, String);
+
+#[derive(Debug, Default)]
+struct Book {
+    /// The counts that are known, of every target and code.
+    known: HashMap<Key, u64>,
+    unlisted: u64,
+    /// What is to be reported, or was lately, by run.
+    entries: HashMap<(Option<RunId>, Key), Entry>,
+    /// False until the counts of a former server are known, which has reported them.
+    has_base: bool,
+    holder: Option<RunId>,
+    /// The holder before, and until when, as Unix time in milliseconds.
+    former: Option<(Option<RunId>, u64)>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    pending: u64,
+    reported: Option<Instant>,
+}
+
+impl Book {
+    /// Takes over counters.
+    fn count(&mut self, status: &EgressStatus) {
+        for row in &status.refused {
+            let key = (row.host.clone(), row.port, row.code.clone());
+            let known = self.known.insert(key.clone(), row.count).unwrap_or(0);
+            self.add(key, known, row.count, row.last_ms);
+        }
+        let known = std::mem::replace(&mut self.unlisted, status.refused_unlisted);
+        let key = (String::new(), 0, UNLISTED.to_owned());
+        self.add(key, known, status.refused_unlisted, u64::MAX);
+        self.has_base = true;
+    }
+
+    fn add(&mut self, key: Key, known: u64, count: u64, last_ms: u64) {
+        // Fewer than before: the egress program has begun anew.
+        let new = if count < known { count } else { count - known };
+        if new == 0 || !self.has_base {
+            return;
+        }
+        let run = match self.former {
+            Some((run, until)) if last_ms < until => run,
+            Some(_) | None => self.holder,
+        };
+        self.entries.entry((run, key)).or_default().pending += new;
+    }
+
+    /// Notes which run holds the session. True if that has changed.
+    fn hold(&mut self, run: Option<RunId>, now_ms: u64) -> bool {
+        if self.holder == run {
+            return false;
+        }
+        self.former = Some((self.holder, now_ms));
+        self.holder = run;
+        true
+    }
+
+    /// What is to be reported at `now`: all of it when it is over.
+    fn due(&mut self, now: Instant, is_over: bool) -> Vec<(Option<RunId>, Refused)> {
+        let holder = self.holder;
+        let mut due = Vec::new();
+        for ((run, (host, port, code)), entry) in &mut self.entries {
+            let is_free = entry.reported.is_none_or(|at| at + INTERVAL <= now);
+            if entry.pending == 0 || !(is_free || is_over || *run != holder) {
+                continue;
+            }
+            let count = std::mem::take(&mut entry.pending);
+            entry.reported = Some(now);
+            let is_listed = code != UNLISTED;
+            due.push((
+                *run,
+                if is_listed {
+                    Refused::new(host, *port, code, count)
+                } else {
+                    Refused::unlisted(count)
+                },
+            ));
+        }
+        self.entries.retain(|_, entry| {
+            entry.pending > 0 || entry.reported.is_some_and(|at| at + INTERVAL > now)
+        });
+        due
+    }
+
+    /// When something that waits is to be reported.
+    fn next(&self) -> Option<Instant> {
+        let waiting = self.entries.values().filter(|entry| entry.pending > 0);
+        waiting.filter_map(|entry| entry.reported).min().map(|at| at + INTERVAL)
+    }
+}
+
+impl Refusals {
+    /// Of a session that a former server had, or of a new one.
+    pub(super) fn new(is_former: bool) -> Self {
+        let book = Book { has_base: !is_former, ..Book::default() };
+        let (status, refused) = (watch::channel(None).0, watch::channel(None).0);
+        Self {
+            book: Arc::new(Mutex::new(book)),
+            status: Arc::new(status),
+            refused: Arc::new(refused),
+        }
+    }
+
+    /// The way to read them.
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic { status: self.status.subscribe(), refused: self.refused.subscribe() }
+    }
+
+    /// Reports the refusals of a desktop for as long as the answer lives.
+    pub(super) fn report(
+        &self,
+        world: &Arc<World>,
+        mut view: watch::Receiver<SessionView>,
+        mut status: watch::Receiver<Option<EgressStatus>>,
+        span: Span,
+    ) -> Reporting {
+        let over = CancellationToken::new();
+        let (ended, world, own) = (over.clone(), Arc::clone(world), self.clone());
+        let runtime = world.runtime.clone();
+        let work = async move {
+            let subject = {
+                let view = view.borrow();
+                (view.record.organization, view.record.id)
+            };
+            let mut is_over = false;
+            while !is_over {
+                own.read(&world, &mut view, &mut status);
+                own.tell(&world, subject, false);
+                let next = own.book.lock().next();
+                let due = async {
+                    match next {
+                        Some(at) => sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = ended.cancelled() => is_over = true,
+                    Ok(()) = status.changed() => {}
+                    Ok(()) = view.changed() => {}
+                    () = due => {}
+                }
+            }
+            own.read(&world, &mut view, &mut status);
+            own.tell(&world, subject, true);
+        };
+        runtime.spawn(work.instrument(span));
+        Reporting { _over: over.drop_guard() }
+    }
+
+    fn read(
+        &self,
+        world: &World,
+        view: &mut watch::Receiver<SessionView>,
+        status: &mut watch::Receiver<Option<EgressStatus>>,
+    ) {
+        let run = {
+            let view = view.borrow_and_update();
+            let held = view.record.occupancy.holder();
+            held.and_then(|held| held.occupant.runnable_id.as_str().parse().ok())
+        };
+        let now_ms = u64::try_from(world.clock.now().timestamp_millis()).unwrap_or(0);
+        let mut book = self.book.lock();
+        book.hold(run, now_ms);
+        let status = status.borrow_and_update().clone();
+        if let Some(counted) = &status
+            && *self.status.borrow() != status
+        {
+            book.count(counted);
+            drop(book);
+            self.status.send_replace(status);
+        }
+    }
+
+    fn tell(
+        &self,
+        world: &World,
+        (organization, session): (OrganizationId, SessionId),
+        is_over: bool,
+    ) {
+        let due = self.book.lock().due(Instant::now(), is_over);
+        for (run, refused) in due {
+            let subject = Subject { organization, session: Some(session), run };
+            world.events.tell(subject, EventKind::SessionEgressRefused, json!(refused));
+            self.refused.send_replace(Some(refused));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::egress::usage::{ConnectionCounts, RefusedRow};
+
+    fn status(rows: &[(&str, u64, u64)], unlisted: u64) -> EgressStatus {
+        let row = |(host, count, last_ms): &(&str, u64, u64)| RefusedRow {
+            host: (*host).to_owned(),
+            port: 443,
+            code: "address_not_public".to_owned(),
+            count: *count,
+            last_ms: *last_ms,
+        };
+        EgressStatus {
+            bytes_sent: 0,
+            bytes_received: 0,
+            connections: ConnectionCounts { open: 0, accepted: 0, rejected: 0 },
+            refused: rows.iter().map(row).collect(),
+            refused_unlisted: unlisted,
+            upstream_error: None,
+            policy: None,
+        }
+    }
+
+    fn reported(
+        book: &mut Book,
+        now: Instant,
+        is_over: bool,
+    ) -> Vec<(Option<RunId>, Option<String>, u64)> {
+        let mut due: Vec<_> = book
+            .due(now, is_over)
+            .into_iter()
+            .map(|(run, refused)| (run, refused.target, refused.count))
+            .collect();
+        due.sort();
+        due
+    }
+
+    #[test]
+    fn a_target_is_reported_at_once_and_then_once_a_minute_with_all_that_came_meanwhile() {
+        let mut book = Book { has_base: true, ..Book::default() };
+        let (start, target) = (Instant::now(), |host: &str| Some(format!("{host}:443")));
+        book.count(&status(&[("intra", 2, 1)], 0));
+        assert_eq!(reported(&mut book, start, false), [(None, target("intra"), 2)]);
+        book.count(&status(&[("intra", 7, 2), ("other", 1, 2)], 0));
+        let soon = start + Duration::from_secs(1);
+        assert_eq!(reported(&mut book, soon, false), [(None, target("other"), 1)]);
+        assert_eq!(book.next(), Some(start + INTERVAL));
+        let later = start + INTERVAL;
+        assert_eq!(reported(&mut book, later, false), [(None, target("intra"), 5)]);
+        book.count(&status(&[("intra", 8, 2), ("other", 1, 2)], 3));
+        assert_eq!(
+            reported(&mut book, later, true),
+            [(None, None, 3), (None, target("intra"), 1)],
+            "all that is left is reported at the end"
+        );
+        assert!(reported(&mut book, later + INTERVAL, true).is_empty() && book.entries.is_empty());
+    }
+
+    #[test]
+    fn a_refusal_belongs_to_the_run_that_held_the_session_then() {
+        let mut book = Book { has_base: true, ..Book::default() };
+        let (start, run) = (Instant::now(), RunId::from(7));
+        let intra = || Some("intra:443".to_owned());
+        assert!(book.hold(Some(run), 1_000));
+        book.count(&status(&[("intra", 1, 1_100)], 0));
+        assert_eq!(reported(&mut book, start, false), [(Some(run), intra(), 1)]);
+        book.count(&status(&[("intra", 2, 1_200)], 0));
+        assert_eq!(reported(&mut book, start, false), []);
+        assert!(book.hold(None, 2_000), "the run has ended");
+        assert_eq!(reported(&mut book, start, false), [(Some(run), intra(), 1)]);
+        book.count(&status(&[("intra", 3, 1_900)], 0));
+        assert_eq!(reported(&mut book, start, false), [(Some(run), intra(), 1)]);
+        book.count(&status(&[("intra", 4, 2_100)], 0));
+        assert_eq!(reported(&mut book, start, false), [(None, intra(), 1)]);
+    }
+
+    #[test]
+    fn counts_of_a_former_server_are_not_reported_again() {
+        let mut book = Book::default();
+        book.count(&status(&[("intra", 9, 1)], 4));
+        assert_eq!(reported(&mut book, Instant::now(), false), []);
+        book.count(&status(&[("intra", 10, 1)], 4));
+        assert_eq!(reported(&mut book, Instant::now(), false).len(), 1);
+        // A program that lost its counters counts from 0.
+        book.count(&status(&[("intra", 1, 1)], 0));
+        assert_eq!(reported(&mut book, Instant::now(), true).len(), 1);
+    }
+
+    #[test]
+    fn each_code_names_the_way_out() {
+        for (code, way) in [
+            ("address_not_public", "`egress.allow`"),
+            ("host_not_listed", "PUT /v1/egress"),
+            ("host_denied", "`egress.deny`"),
+            ("port_refused", "`egress.allow`"),
+            ("upstream_not_allowed", "`egress.any_upstream`"),
+            ("policy_missing", "try again"),
+            ("another", "(another)"),
+        ] {
+            let refused = Refused::new("::1", 80, code, 1);
+            assert!(refused.message.contains(way), "{code}: {}", refused.message);
+            assert!(refused.message.starts_with("[::1]:80"), "{code}");
+        }
+    }
+}

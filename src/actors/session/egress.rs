@@ -1,0 +1,360 @@
+//! The targets that a session's programs reach, changed while it lives.
+//!
+//! A change is put in force by the desktop's egress program and stored afterwards, one at a time, in
+//! the order of arrival. A session without a desktop has its change stored, and launches with it. The
+//! lists of the organization are read before each launch and adoption; a change of them that arrives
+//! while a desktop comes up is put in force when it runs.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tracing::warn;
+use url::Url;
+
+use super::{Phase, Session, SessionError};
+use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered};
+use crate::actors::views::SessionView;
+use crate::db::store::StoreError;
+use crate::domain::egress::EgressAsked;
+use crate::domain::event::EventKind;
+use crate::domain::session::{Failure, SessionSpec};
+use crate::system::desktop::{Desktop, Egress, EgressOutcome};
+
+/// The pause before a policy that the egress program did not take is given to it again.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
+
+/// A change of what a session asked for. What is `None` stays as it is.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct EgressPatch {
+    /// The only targets that may be reached.
+    pub allow: Option<Vec<String>>,
+    /// Targets that may not be reached.
+    pub deny: Option<Vec<String>>,
+    /// The proxy that everything goes through.
+    pub upstream: Option<Option<Url>>,
+}
+
+impl fmt::Debug for EgressPatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL has a password.
+        let upstream = self.upstream.as_ref().map(|url| url.as_ref().and_then(Url::host_str));
+        let mut shown = f.debug_struct("EgressPatch");
+        shown.field("allow", &self.allow).field("deny", &self.deny);
+        shown.field("upstream", &upstream).finish()
+    }
+}
+
+impl EgressPatch {
+    /// Changes what is asked for.
+    pub fn apply(&self, spec: &mut SessionSpec) {
+        if let Some(allow) = &self.allow {
+            spec.egress.allow.clone_from(allow);
+        }
+        if let Some(deny) = &self.deny {
+            spec.egress.deny.clone_from(deny);
+        }
+        if let Some(upstream) = &self.upstream {
+            spec.proxy.clone_from(upstream);
+            let location = upstream.as_ref().map(|url| json!({ "url": url.as_str() }));
+            if let Some(members) = spec.echo.as_object_mut() {
+                members.insert("proxy_location".to_owned(), location.unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// The author of a change, and the change.
+#[derive(Debug, Clone)]
+pub enum EgressChange {
+    /// A client changes the session.
+    Session(EgressPatch),
+    /// The organization's lists have changed; they are read again, so that the latest count whoever
+    /// changed them.
+    Organization,
+}
+
+/// Changes what the session's programs reach, without a restart. On failure the former policy stays.
+#[derive(Debug)]
+pub struct ChangeEgress {
+    /// The change.
+    pub change: EgressChange,
+}
+
+impl Ask for ChangeEgress {
+    type Answer = Result<SessionView, SessionError>;
+    const KIND: &'static str = "change_egress";
+    const AUDITED: bool = true;
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(50)
+    }
+
+    fn summary(&self) -> Value {
+        match &self.change {
+            EgressChange::Session(EgressPatch { allow, deny, upstream }) => json!({
+                "allow": allow,
+                "deny": deny,
+                "upstream": upstream.as_ref().map(|url| url.as_ref().and_then(Url::host_str)),
+            }),
+            EgressChange::Organization => json!({ "by": "organization" }),
+        }
+    }
+}
+
+/// Tries to reach a URL as the session's programs would, with or without a change.
+#[derive(Debug)]
+pub struct CheckEgress {
+    /// The target, `http` or `https`.
+    pub url: String,
+    /// The change under which it is tried.
+    pub patch: Option<EgressPatch>,
+}
+
+impl Ask for CheckEgress {
+    type Answer = Result<EgressOutcome, SessionError>;
+    const KIND: &'static str = "check_egress";
+    const NEEDS_BROWSER: bool = true;
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(50)
+    }
+}
+
+/// The changes of a session's egress under way.
+#[derive(Debug, Default)]
+pub(super) struct EgressChanges {
+    waiting: VecDeque<(EgressChange, oneshot::Sender<Result<SessionView, SessionError>>)>,
+    busy: bool,
+    /// The policy that the desktop was given last.
+    in_force: Option<EgressAsked>,
+}
+
+/// All that is asked for the network of a session.
+fn asked(spec: &SessionSpec) -> EgressAsked {
+    EgressAsked {
+        organization: spec.organization_egress.clone(),
+        session: spec.egress.clone(),
+        upstream: spec.proxy.clone(),
+    }
+}
+
+/// True if only an egress program can do what is asked for. A proxy without credentials is set in the
+/// browser itself.
+fn needs_egress(spec: &SessionSpec) -> bool {
+    let has_credentials = |url: &Url| !url.username().is_empty() || url.password().is_some();
+    !spec.egress.is_empty()
+        || !spec.organization_egress.is_empty()
+        || spec.proxy.as_ref().is_some_and(has_credentials)
+}
+
+/// The outcome of a change: what is stored now, and the answer.
+type Changed = (Option<SessionSpec>, Result<(), SessionError>);
+
+impl Session {
+    /// Reads the lists of the organization, stores them with the session if they have changed, and goes
+    /// on with `next`. Changes wait meanwhile.
+    pub(super) fn with_lists(
+        &mut self,
+        ctx: &mut Context<Self>,
+        next: impl FnOnce(&mut Self, Result<(), StoreError>, &mut Context<Self>) + 'static,
+    ) {
+        self.egress.busy = true;
+        let (store, mut spec) = (self.world.store.clone(), self.record.spec.clone());
+        let (id, organization) = (self.record.id, self.record.organization);
+        let read = async move {
+            let lists = store.organization_egress(organization).await?;
+            if lists != spec.organization_egress {
+                spec.organization_egress = lists.clone();
+                store.change_egress(id, spec).await?;
+            }
+            Ok::<_, StoreError>(lists)
+        };
+        ctx.spawn(read.into_actor(self).map(move |read, session, ctx| {
+            session.egress.busy = false;
+            let read = read.map(|lists| session.record.spec.organization_egress = lists);
+            session.egress.in_force = Some(asked(&session.record.spec));
+            next(session, read, ctx);
+            session.next_egress_change(ctx);
+        }));
+    }
+
+    /// The failure of a desktop that cannot do what is asked for its network.
+    pub(super) fn lacks_egress(&self, desktop: &dyn Desktop) -> Option<Failure> {
+        let lacks = desktop.egress().is_none() && needs_egress(&self.record.spec);
+        lacks.then(|| {
+            Failure {
+            code: "egress_unavailable".to_owned(),
+            stage: Some("egress".to_owned()),
+            message: "lists of `egress` or an upstream proxy with credentials are asked for, and \
+                      this server does not separate the network of its sessions"
+                .to_owned(),
+            exit: None,
+            log_tail: Vec::new(),
+            hint: Some(
+                "set `isolation.network` to other than `off`, see `greenroom doctor`; or ask for a \
+                 session without `egress`, and clear the lists of the organization (PUT /v1/egress)"
+                    .to_owned(),
+            ),
+        }
+        })
+    }
+
+    /// Gives the desktop the policy that was stored while it came up.
+    pub(super) fn refresh_egress(&mut self, ctx: &mut Context<Self>) {
+        let Phase::Running { desktop } = &self.phase else { return };
+        let wanted = asked(&self.record.spec);
+        if self.egress.busy || self.egress.in_force.as_ref() == Some(&wanted) {
+            return;
+        }
+        let Some(egress) = desktop.egress() else { return };
+        self.egress.busy = true;
+        let applied = egress.apply(wanted.clone());
+        ctx.spawn(applied.into_actor(self).map(move |applied, session, ctx| {
+            session.egress.busy = false;
+            match applied {
+                Ok(()) => session.egress.in_force = Some(wanted),
+                Err(cause) => {
+                    let id = session.record.id;
+                    warn!(parent: &session.span, "the egress policy of {id} is not in force: {cause}");
+                    ctx.run_later(RETRY_DELAY, |session, ctx| session.refresh_egress(ctx));
+                }
+            }
+            session.next_egress_change(ctx);
+        }));
+    }
+
+    /// Reports what the desktop's programs are refused from now on.
+    pub(super) fn report_refusals(&mut self, desktop: &dyn Desktop) {
+        let Some(egress) = desktop.egress() else { return };
+        let (view, span) = (self.view.subscribe(), self.span.clone());
+        self.reporting = Some(self.refusals.report(&self.world, view, egress.status(), span));
+    }
+
+    fn next_egress_change(&mut self, ctx: &mut Context<Self>) {
+        while !self.egress.busy {
+            let Some((change, answer)) = self.egress.waiting.pop_front() else { return };
+            let of_client = matches!(change, EgressChange::Session(_));
+            let egress = match &self.phase {
+                Phase::Closing { .. } => Err(SessionError::Closing),
+                Phase::Starting { .. } | Phase::Recovering { .. } if of_client => {
+                    Err(SessionError::Starting)
+                }
+                Phase::Dormant | Phase::Starting { .. } | Phase::Recovering { .. } => Ok(None),
+                Phase::Running { desktop } => match desktop.egress() {
+                    None if of_client => Err(SessionError::NoEgress),
+                    egress => Ok(egress),
+                },
+            };
+            match egress {
+                Ok(egress) => self.change_egress(change, egress, answer, ctx),
+                Err(refusal) => drop(answer.send(Err(refusal))), // An asker that left hears nothing.
+            }
+        }
+    }
+
+    fn change_egress(
+        &mut self,
+        change: EgressChange,
+        egress: Option<Arc<dyn Egress>>,
+        answer: oneshot::Sender<Result<SessionView, SessionError>>,
+        ctx: &mut Context<Self>,
+    ) {
+        self.egress.busy = true;
+        let before = asked(&self.record.spec);
+        let mut spec = self.record.spec.clone();
+        let (by, of_organization) = match &change {
+            EgressChange::Session(patch) => {
+                patch.apply(&mut spec);
+                ("session", false)
+            }
+            EgressChange::Organization => ("organization", true),
+        };
+        let (store, id) = (self.world.store.clone(), self.record.id);
+        let organization = self.record.organization;
+        let runs_without = egress.is_none() && matches!(self.phase, Phase::Running { .. });
+        let work = async move {
+            if of_organization {
+                match store.organization_egress(organization).await {
+                    Ok(lists) => spec.organization_egress = lists,
+                    Err(cause) => return (None, Err(SessionError::NotStored(cause))),
+                }
+            }
+            let applied = match &egress {
+                Some(egress) => egress.apply(asked(&spec)).await.map_err(SessionError::Egress),
+                None if runs_without && needs_egress(&spec) => Err(SessionError::NoEgress),
+                None => Ok(()),
+            };
+            // What the organization wants is stored in any case: the next launch is under it.
+            if applied.is_err() && !of_organization {
+                return (None, applied);
+            }
+            if let Err(cause) = store.change_egress(id, spec.clone()).await {
+                if let (Ok(()), Some(egress)) = (&applied, &egress) {
+                    // The row counts. If this fails as well, the next change or launch corrects it.
+                    let _ = egress.apply(before).await;
+                }
+                return (None, Err(SessionError::NotStored(cause)));
+            }
+            (Some(spec), applied)
+        };
+        ctx.spawn(work.into_actor(self).map(move |(stored, applied): Changed, session, ctx| {
+            session.egress.busy = false;
+            if let Some(spec) = stored {
+                if applied.is_ok() && matches!(session.phase, Phase::Running { .. }) {
+                    session.egress.in_force = Some(asked(&spec));
+                }
+                session.record.spec = spec;
+                session.record.modified_at = session.world.clock.now();
+                session.tell(EventKind::SessionEgressChanged, json!({ "by": by }));
+                session.publish();
+            }
+            let view = session.view.borrow().clone();
+            let _ = answer.send(applied.map(|()| view)); // An asker that left hears nothing.
+            session.refresh_egress(ctx);
+            session.next_egress_change(ctx);
+        }));
+    }
+}
+
+impl Handle<ChangeEgress> for Session {
+    fn handle(
+        &mut self,
+        ChangeEgress { change }: ChangeEgress,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<SessionView, SessionError>> {
+        let (answer, changed) = oneshot::channel();
+        self.egress.waiting.push_back((change, answer));
+        self.next_egress_change(ctx);
+        Box::pin(async move { changed.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}
+
+impl Handle<CheckEgress> for Session {
+    fn handle(
+        &mut self,
+        CheckEgress { url, patch }: CheckEgress,
+        _: &mut Context<Self>,
+    ) -> Answering<Result<EgressOutcome, SessionError>> {
+        let egress = match self.desktop() {
+            Ok(desktop) => desktop.egress().ok_or(SessionError::NoEgress),
+            Err(refusal) => Err(refusal),
+        };
+        let egress = match egress {
+            Ok(egress) => egress,
+            Err(refusal) => return answered(Err(refusal)),
+        };
+        let asked = patch.map(|patch| {
+            let mut spec = self.record.spec.clone();
+            patch.apply(&mut spec);
+            asked(&spec)
+        });
+        let outcome = egress.check(url, asked);
+        Box::pin(async move { outcome.await.map_err(SessionError::Egress) })
+    }
+}
