@@ -14,6 +14,7 @@ pub mod caller;
 pub mod cdp;
 pub mod debug_sessions;
 mod dialect;
+pub mod egress;
 pub mod error;
 pub mod events;
 pub mod front;
@@ -53,6 +54,7 @@ pub use settings::{Settings, Wrong};
 pub fn routes(config: &mut web::ServiceConfig) {
     health::routes(config);
     sessions::routes(config);
+    egress::routes(config);
     events::routes(config);
     webhooks::routes(config);
     runs::routes(config); // Before those of workflows, whose ids would be `runs`.

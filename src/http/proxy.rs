@@ -3,10 +3,12 @@
 //! The compatible API also has names of places in a cloud of its own; those have no effect here, and
 //! the answer says so.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::validation::Fields;
+use crate::domain::masking::{MASKED, masked_url};
+use crate::egress::policy::{Policy, PolicyError};
 
 /// The proxy that is asked for, if one is. Refuses what can be neither a proxy nor a place.
 pub fn proxy(location: &Value, field: &str, fields: &mut Fields) -> Option<Url> {
@@ -26,23 +28,35 @@ pub fn proxy(location: &Value, field: &str, fields: &mut Fields) -> Option<Url> 
             return None;
         }
     };
-    let url = Url::parse(text).ok().filter(|url| {
-        matches!(url.scheme(), "http" | "https" | "socks4" | "socks5") && url.host().is_some()
-    });
-    let Some(url) = url else {
-        let wrong = "expected the URL of an http, https, socks4 or socks5 proxy";
-        fields.refuse(field, crate::domain::masking::masked_url(text), wrong);
-        return None;
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        // What was given is not repeated: it has a password in it.
-        let wrong = "browsers take no user and password in a proxy's address: run a proxy on this \
-                     machine that adds them and forwards to yours, and name that one, or have yours \
-                     admit this machine by its address";
-        fields.refuse(field, Value::Null, wrong);
-        return None;
+    upstream(text, None, field, fields)
+}
+
+/// The address of a proxy, with its credentials: `http`, `https` or `socks5`. One that is sent back as it
+/// was shown, with a mask in place of its password, is the one that is `known`.
+pub fn upstream(text: &str, known: Option<&Url>, field: &str, fields: &mut Fields) -> Option<Url> {
+    if let Some(known) = known.filter(|known| masked_url(known.as_str()) == text) {
+        return Some(known.clone());
     }
-    Some(url)
+    // What was given is not repeated: it has a password in it.
+    let mut refuse = |wrong: String| {
+        fields.refuse(field, Value::Null, wrong);
+        None
+    };
+    let Ok(url) = Url::parse(text) else {
+        let wrong = "expected the URL of an http, https or socks5 proxy, such as \
+                     http://name:password@proxy.example:3128";
+        return refuse(wrong.to_owned());
+    };
+    if url.password() == Some(MASKED) {
+        return refuse(format!(
+            "`{MASKED}` stands for a password that is not shown; give the password"
+        ));
+    }
+    match Policy::parse(json!({ "upstream": { "url": text } }).to_string().as_bytes()) {
+        Ok(_) => Some(url),
+        Err(PolicyError::Upstream(cause)) => refuse(cause.to_string()),
+        Err(cause) => refuse(cause.to_string()),
+    }
 }
 
 /// The warning about a place: it has no effect.
@@ -61,8 +75,6 @@ pub fn warning(location: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -77,6 +89,9 @@ mod tests {
         for nothing in [json!(null), json!("NONE"), given] {
             assert_eq!(warning(&nothing), None, "{nothing}");
         }
+        let secret = json!({ "url": "http://ann:hunter2@proxy:3128" });
+        let url = proxy(&secret, "p", &mut fields).unwrap();
+        assert_eq!((url.username(), url.password()), ("ann", Some("hunter2")));
         fields.finish().unwrap();
 
         for wrong in [
@@ -85,8 +100,11 @@ mod tests {
             json!({ "url": 7 }),
             json!({ "url": "ftp://h" }),
             json!({ "uri": "http://h" }),
-            json!({ "url": "http://ann:hunter2@proxy:3128" }),
-            json!({ "url": "http://ann@proxy:3128" }),
+            json!({ "url": "http://ann:hunter2@pro xy:3128" }),
+            json!({ "url": "http://ann:***@proxy:3128" }),
+            json!({ "url": "socks4://proxy:1080" }),
+            json!({ "url": "http://:hunter2@proxy:3128" }),
+            json!({ "url": "http://ann:hunter2@proxy:3128/path" }),
             json!({ "url": "ftp://ann:hunter2@proxy" }),
         ] {
             let mut fields = Fields::new();

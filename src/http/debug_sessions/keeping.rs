@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use utoipa::ToSchema;
 
 use crate::actors::registry::{Create, Created, Route, RouteError, Start};
+use crate::actors::run::egress_of;
 use crate::actors::session::{Close, Renew, SessionError};
 use crate::db::{self, DbError};
 use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
@@ -234,10 +235,11 @@ async fn make(front: &Front, owner: &Owner) -> Result<Option<DebugSession>, ApiE
     let Owner { organization, user, workflow } = owner.clone();
     let record = workflows::latest(front, organization, workflow).await?;
     let proxy_location = record.settings.get("proxy_location");
-    let proxy = proxy_location.and_then(|place| place.get("url")).and_then(|url| url.as_str());
+    let (egress, proxy) = egress_of(&record.settings);
     let spec = SessionSpec {
         lifetime: front.world.settings.debug_session(),
-        proxy: proxy.and_then(|url| url.parse().ok()),
+        proxy,
+        egress,
         echo: serde_json::json!({ "proxy_location": proxy_location, "needs_live_view": true }),
         ..SessionSpec::default()
     };

@@ -19,7 +19,7 @@ use self::answers::Problems;
 use self::rules::Bounds;
 use super::front::Front;
 use super::{
-    admin, agent, artifacts, debug_sessions, events, runs, sessions, ui_session, webhooks,
+    admin, agent, artifacts, debug_sessions, egress, events, runs, sessions, ui_session, webhooks,
     workflows,
 };
 
@@ -50,6 +50,9 @@ const VISIBLE: &str = "^[!-~]+$";
         agent::said,
         sessions::renew::renew,
         sessions::renew::change,
+        egress::check::check,
+        egress::organization::show,
+        egress::organization::change,
         events::of_organization,
         events::of_session,
         sessions::native::native,

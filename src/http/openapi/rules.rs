@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::VISIBLE;
 use crate::actors::Settings;
 use crate::domain::event::EventKind;
+use crate::http::egress::MOST_RULES;
 
 /// A lease token: 32 bytes in base64.
 const LEASE_TOKEN: &str = "^lt_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$";
@@ -86,6 +87,25 @@ fn proxy_location() -> Value {
     })
 }
 
+/// Two lists of rules, and a proxy.
+fn egress() -> Value {
+    let rules = rules_of_targets(&["array", "null"]);
+    json!({
+        "type": ["object", "null"],
+        "properties": {
+            "allow": rules,
+            "deny": rules,
+            "upstream": { "type": ["string", "null"] },
+        },
+        "additionalProperties": false,
+    })
+}
+
+/// A list of rules.
+fn rules_of_targets(types: &[&str]) -> Value {
+    json!({ "type": types, "items": { "type": "string" }, "maxItems": MOST_RULES })
+}
+
 /// Headers that a browser can send.
 fn extra_http_headers() -> Value {
     json!({
@@ -122,6 +142,11 @@ fn of_sessions(bounds: Bounds) -> Vec<(String, Value)> {
         ),
         (of_field("SessionRequest", "proxy_location"), proxy_location()),
         (of_field("SessionRequest", "record"), record()),
+        (of_field("SessionRequest", "egress"), egress()),
+        (of_field("SessionChange", "egress"), egress()),
+        (of_field("EgressCheckRequest", "egress"), egress()),
+        (of_field("OrganizationEgress", "allow"), rules_of_targets(&["array"])),
+        (of_field("OrganizationEgress", "deny"), rules_of_targets(&["array"])),
         (
             of_schema("SessionChange"),
             one_of(&[
@@ -129,6 +154,7 @@ fn of_sessions(bounds: Bounds) -> Vec<(String, Value)> {
                 ("timeout_seconds", "integer"),
                 ("timeout", "integer"),
                 ("expires_at", "string"),
+                ("egress", "object"),
             ]),
         ),
         (of_field("SessionChange", "generate_browser_profile"), json!({ "enum": [false, null] })),
@@ -203,6 +229,7 @@ fn of_runs() -> Vec<(String, Value)> {
         (of_field("RunRequest", "extra_http_headers"), extra_http_headers()),
         (of_field("RunRequest", "proxy_location"), proxy_location()),
         (of_field("RunRequest", "record"), record()),
+        (of_field("RunRequest", "egress"), egress()),
         (
             of_field("RunRequest", "run_metadata"),
             json!({

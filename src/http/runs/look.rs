@@ -15,6 +15,7 @@ use crate::domain::ids::{RunId, WorkflowPermanentId};
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
 use crate::http::dialect::Dialect;
+use crate::http::egress::refused_of_run;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::links::Links;
@@ -58,7 +59,9 @@ pub async fn look(
     }
     let view = find(&front, caller.organization, id).await?;
     let artifacts = artifacts_of(&front, &view.record).await?;
-    Ok(Json(RunResource::of(&view, &artifacts, &Links { front: &front, caller })))
+    let egress_refused = refused_of_run(&front, &view.record).await?;
+    let links = Links { front: &front, caller };
+    Ok(Json(RunResource { egress_refused, ..RunResource::of(&view, &artifacts, &links) }))
 }
 
 /// A run in its older form, and the workflow that it executes.

@@ -12,9 +12,10 @@ use utoipa::ToSchema;
 use super::resource::RunResource;
 use crate::actors::lanes::Lane;
 use crate::actors::registry::{NewRun, RouteError, RunAccepted, StartRun};
-use crate::actors::run::{Assignment, Facts, Planned};
+use crate::actors::run::{Assignment, Facts, Planned, egress_of};
 use crate::actors::session::SessionError;
 use crate::db;
+use crate::domain::egress::EgressLists;
 use crate::domain::film::Asked;
 use crate::domain::ids::{DebugSessionId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::run::WorkflowRecord;
@@ -22,6 +23,7 @@ use crate::domain::session::SessionSpec;
 use crate::http::body::{RawBody, parse};
 use crate::http::caller::Caller;
 use crate::http::debug_sessions::keeping;
+use crate::http::egress::EgressRequest;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::idempotency::{Named, Once};
@@ -59,6 +61,10 @@ pub struct Request {
     /// `{"url": "http://proxy:3128"}` for the session that the run makes for itself. The name of a
     /// place has no effect.
     pub proxy_location: Value,
+    /// What the programs of the session that the run makes for itself may reach, and by way of which proxy:
+    /// `{allow, deny, upstream}`, in place of the workflow's own.
+    #[schema(value_type = Option<Object>)]
+    pub egress: Option<EgressRequest>,
     /// Where the end of the run is told.
     pub webhook_url: Option<String>,
     /// Has no effect.
@@ -136,7 +142,8 @@ impl Request {
             let wrong = "it names another session than `browser_session_id`";
             fields.require("browser_address", Value::Null, !differs, wrong);
         }
-        proxy::proxy(&self.proxy_location, "proxy_location", &mut fields);
+        let proxy = proxy::proxy(&self.proxy_location, "proxy_location", &mut fields);
+        EgressRequest::read(self.egress.as_ref(), proxy, &mut fields);
         headers::check(&self.extra_http_headers, "extra_http_headers", &mut fields);
         let fresh = self.start_fresh_browser;
         let contradicts = fresh && (self.session().is_some() || self.has_profile());
@@ -174,6 +181,8 @@ impl Request {
         } else {
             warnings.add(proxy::warning(&self.proxy_location));
         }
+        let why = "the session has what it was made with, see PATCH /v1/browser_sessions/{id}";
+        warnings.no_effect("egress", has_session && self.egress.is_some(), why);
         let is_some = |value: &Option<String>| value.as_ref().is_some_and(|it| !it.is_empty());
         let codes = "no codes are fetched; a person can type one";
         let code = "no code is generated";
@@ -249,11 +258,20 @@ impl Request {
         let is_named = self.proxy_location.is_object() || self.proxy_location == "NONE";
         let location = if is_named { &self.proxy_location } else { usual };
         let mut fields = Fields::new();
-        let proxy = proxy::proxy(location, "proxy_location", &mut fields);
+        let mut proxy = proxy::proxy(location, "proxy_location", &mut fields);
+        let egress: EgressLists;
+        if self.egress.is_some() {
+            (egress, proxy) = EgressRequest::read(self.egress.as_ref(), proxy, &mut fields);
+        } else {
+            let (lists, upstream) = egress_of(&workflow.settings);
+            egress = lists;
+            proxy = proxy.or(upstream.filter(|_upstream| !is_named));
+        }
         fields.finish()?;
         Ok(SessionSpec {
             lifetime: limit + SPARE,
             proxy,
+            egress,
             echo: serde_json::json!({ "proxy_location": location }),
             ..SessionSpec::default()
         })

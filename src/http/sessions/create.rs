@@ -21,6 +21,7 @@ use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::session::{SessionSpec, SessionStatus, Size};
 use crate::http::body::{RawBody, parse};
 use crate::http::caller::Caller;
+use crate::http::egress::EgressRequest;
 use crate::http::error::{ApiError, failed_start};
 use crate::http::front::Front;
 use crate::http::idempotency::{Named, Once};
@@ -54,6 +55,11 @@ pub struct Request {
     /// `true`, or how the session is to be recorded: `{frame_rate, width, format}`.
     #[schema(value_type = Option<Object>)]
     record: Option<Asked>,
+    /// What its programs may reach, and by way of which proxy: `{allow, deny, upstream}`. Rules are a host,
+    /// `*.host`, an address or a network, each with ports if wanted: `intra.example:8080`,
+    /// `10.0.0.0/8:80,443`.
+    #[schema(value_type = Option<Object>)]
+    egress: Option<EgressRequest>,
 }
 
 /// How long the answer waits for the browser, unless the request says otherwise. Clients of the
@@ -167,6 +173,7 @@ impl Request {
         let (lifetime, capped) = self.lifetime(front, &mut fields);
         let start_url = self.start_url(&mut fields);
         let proxy = proxy::proxy(&self.proxy_location, "proxy_location", &mut fields);
+        let (egress, proxy) = EgressRequest::read(self.egress.as_ref(), proxy, &mut fields);
         if let Some(id) = &self.browser_profile_id {
             let wrong = "expected an id that begins with `bp_`";
             fields.require("browser_profile_id", id.as_str(), id.starts_with("bp_"), wrong);
@@ -186,6 +193,7 @@ impl Request {
             start_url,
             lifetime,
             proxy,
+            egress,
             echo: json!({
                 "proxy_location": self.proxy_location,
                 "proxy_session_id": self.proxy_session_id,

@@ -26,7 +26,7 @@ pub struct Wish {
     after: Option<u64>,
 }
 
-/// A session as it stands. A ticket is shown no recordings and no downloads.
+/// A session as it stands. A ticket is shown no recordings, no downloads and no `egress`.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions/{browser_session_id}",
@@ -55,5 +55,7 @@ pub async fn look(
         None => (Vec::new(), Vec::new()),
     };
     let session = SessionResource::of(&view, &front);
-    Ok(Json(SessionResource { recordings, downloaded_files, ..session }))
+    let is_key = matches!(visitor.visit.credential, Credential::Key(_));
+    let egress = session.egress.filter(|_egress| is_key);
+    Ok(Json(SessionResource { recordings, downloaded_files, egress, ..session }))
 }

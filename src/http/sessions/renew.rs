@@ -13,11 +13,13 @@ use utoipa::ToSchema;
 use super::create::no_profiles;
 use super::{SessionResource, told};
 use crate::actors::registry::{Route, RouteError};
-use crate::actors::session::{Amend, Renew, SessionError};
+use crate::actors::session::{Amend, ChangeEgress, EgressChange, Renew, SessionError};
+use crate::domain::control::Credential;
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::rfb::Role;
 use crate::http::body::{Body, PathId};
 use crate::http::caller::{Caller, Visitor};
+use crate::http::egress::EgressRequest;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
@@ -47,6 +49,11 @@ pub struct Change {
     timeout: Option<u64>,
     /// Until when it lives at least.
     expires_at: Option<DateTime<Utc>>,
+    /// What its programs may reach, and by way of which proxy: `{allow, deny, upstream}`. A field that is
+    /// missing stays as it is, and null takes back what was asked for. It is in force at once, without a
+    /// restart of the browser; connections that it does not allow are cut.
+    #[schema(value_type = Option<Object>)]
+    egress: Option<EgressRequest>,
 }
 
 /// How long from now, and what is told of a wish that is not granted whole.
@@ -105,11 +112,16 @@ pub async fn renew(
     let usual = view.record.spec.lifetime.as_secs();
     let seconds = seconds_of(timeout_seconds, timeout).unwrap_or(usual);
     let granted = granted(&front, seconds);
-    Ok(Json(renewed(&front, visitor.organization, id, granted).await?))
+    let session = renewed(&front, visitor.organization, id, granted).await?;
+    let is_key = matches!(visitor.visit.credential, Credential::Key(_));
+    let egress = session.egress.filter(|_egress| is_key);
+    Ok(Json(SessionResource { egress, ..session }))
 }
 
-/// Changes a session while it lives: extends its life, as a renewal does, and says whether its
-/// profile is to be kept. One that has ended is 409, as the compatible API has it.
+/// Changes a session while it lives: extends its life, as a renewal does, changes what its programs may
+/// reach, and says whether its profile is to be kept. One that has ended is 409, as the compatible API has
+/// it; so is one whose `egress` cannot be changed because its network is not separate
+/// (`egress_unavailable`).
 #[utoipa::path(
     patch,
     path = "/v1/browser_sessions/{browser_session_id}",
@@ -119,8 +131,8 @@ pub async fn renew(
     responses(
         (status = 200, description = "The session", body = SessionResource),
         (status = 404, description = "There is no such session"),
-        (status = 409, description = "It has ended, or is still starting"),
-        (status = 422, description = "Nothing is to be changed, or `generate_browser_profile`: profiles are not kept"),
+        (status = 409, description = "It has ended, is still starting, or its network is not separate"),
+        (status = 422, description = "Nothing is to be changed, an entry of `egress` is wrong, or `generate_browser_profile`: profiles are not kept"),
     ),
 )]
 pub async fn change(
@@ -146,12 +158,13 @@ async fn apply(
     id: SessionId,
     change: Change,
 ) -> Result<SessionResource, ApiError> {
-    let Change { generate_browser_profile, timeout_seconds, timeout, expires_at } = change;
+    let Change { generate_browser_profile, timeout_seconds, timeout, expires_at, egress } = change;
     let until = expires_at.map(|at| front.world.clock.until(at).as_secs());
     let seconds = seconds_of(timeout_seconds, timeout).max(until);
     let mut fields = Fields::new();
-    let wrong = "expected one of generate_browser_profile, timeout_seconds, timeout, expires_at";
-    let some = generate_browser_profile.is_some() || seconds.is_some();
+    let wrong =
+        "expected one of generate_browser_profile, timeout_seconds, timeout, expires_at, egress";
+    let some = generate_browser_profile.is_some() || seconds.is_some() || egress.is_some();
     fields.require("generate_browser_profile", json!(null), some, wrong);
     fields.finish()?;
     if generate_browser_profile == Some(true) {
@@ -161,6 +174,15 @@ async fn apply(
         return Err(if has_ended { ended.into() } else { no_profiles().into() });
     }
     let mut resource = None;
+    if let Some(egress) = egress {
+        let known = super::find(front, organization, id).await?.record.spec.proxy;
+        let mut fields = Fields::new();
+        let patch = egress.patch("egress", known.as_ref(), &mut fields);
+        fields.finish()?;
+        let message = ChangeEgress { change: EgressChange::Session(patch) };
+        let view = told(front, Route { organization, session: id, message }).await?;
+        resource = Some(SessionResource::of(&view, front));
+    }
     if let Some(generate_browser_profile) = generate_browser_profile {
         let message = Amend { generate_browser_profile };
         let view = told(front, Route { organization, session: id, message }).await?;

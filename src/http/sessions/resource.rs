@@ -12,6 +12,7 @@ use crate::domain::masking::{masked_address, masked_url};
 use crate::domain::occupancy::Occupancy;
 use crate::domain::session::SessionRecord;
 use crate::http::artifacts::FileResource;
+use crate::http::egress::{EgressResource, IsolationResource, usage};
 use crate::http::front::Front;
 
 /// A browser session.
@@ -94,8 +95,13 @@ pub struct SessionResource {
     /// How many watch it.
     pub viewers: usize,
     /// What it uses: `memory_bytes`, `memory_limit_bytes`, `cpu_seconds`, `tasks`,
-    /// `out_of_memory_kills`. Null where the machine does not count, see `greenroom doctor`.
+    /// `out_of_memory_kills`, where the machine counts them, see `greenroom doctor`; `egress_bytes_sent` and
+    /// `egress_bytes_received`, where its network is separate.
     pub usage: Option<Value>,
+    /// The separation of its programs; null until they run.
+    pub isolation: Option<IsolationResource>,
+    /// What its programs may reach, and what they were refused. Null for tickets.
+    pub egress: Option<EgressResource>,
     /// Whose input reaches the browser.
     pub control: ControlResource,
     /// What becomes of an outside driver's input while a person has control: `hold`, `refuse` or
@@ -247,11 +253,9 @@ impl SessionResource {
             next_deadline: next.and_then(|next| serde_json::to_value(next).ok()),
             occupancy,
             viewers: *viewers,
-            usage: desktop
-                .as_ref()
-                .filter(|_desktop| live)
-                .and_then(|_desktop| front.world.launcher.usage(*id))
-                .and_then(|usage| serde_json::to_value(usage).ok()),
+            usage: desktop.as_ref().filter(|_desktop| live).and_then(|_desktop| usage(*id, front)),
+            isolation: IsolationResource::of(view),
+            egress: Some(EgressResource::of(view, front)),
             control: ControlResource::of(control),
             on_takeover: on_takeover(record, front).as_str(),
             failure: record.failure.as_ref().and_then(|cause| serde_json::to_value(cause).ok()),

@@ -15,6 +15,7 @@ use crate::domain::run::WorkflowRecord;
 use crate::http::body::{PathId, Query, RawBody, parse};
 use crate::http::caller::Caller;
 use crate::http::dialect::Dialect;
+use crate::http::egress::EgressRequest;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::idempotency::{Named, Once};
@@ -160,7 +161,8 @@ pub async fn update_from_text(
 fn check_settings(settings: &Value) -> Result<(), Problem> {
     let mut fields = Fields::new();
     let of = |name: &str| settings.get(name).unwrap_or(&Value::Null);
-    proxy::proxy(of("proxy_location"), "proxy_location", &mut fields);
+    let proxy = proxy::proxy(of("proxy_location"), "proxy_location", &mut fields);
+    EgressRequest::check(of("egress"), proxy, &mut fields);
     headers::check(of("extra_http_headers"), "extra_http_headers", &mut fields);
     fields.finish()
 }

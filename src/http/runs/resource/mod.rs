@@ -16,6 +16,7 @@ use crate::domain::masking::mask_members;
 use crate::domain::run::{ArtifactRecord, BlockRecord, DOWNLOAD, RunRecord, RunStatus};
 use crate::domain::session::Failure;
 use crate::http::artifacts::FileResource;
+use crate::http::egress::RefusedTarget;
 use crate::http::front::Front;
 use crate::http::links::Links;
 
@@ -91,6 +92,8 @@ pub struct RunResource {
     pub blocks: Vec<BlockSummary>,
     /// Whom it waits for while it is queued.
     pub waiting_for: Option<WaitingFor>,
+    /// Requests of its pages that the session's egress policy refused; listed for one run only.
+    pub egress_refused: Vec<RefusedTarget>,
     /// The fields of the request that have no effect. Only where the run was started.
     pub warning: Option<String>,
     /// Why it did not complete: `{code, stage, message, exit, log_tail, hint}`.
@@ -274,6 +277,7 @@ impl RunResource {
             version: view.version,
             blocks: view.blocks.iter().map(BlockSummary::from).collect(),
             waiting_for: WaitingFor::of(record, links.front),
+            egress_refused: Vec::new(),
             warning: None,
             failure: record.failure.clone(),
         }

@@ -6,13 +6,15 @@
 //! "role":"watch"|"control"}`, where `role` is the most that the viewer's credentials are good
 //! for; and likewise which run is in the session, see `run`. When the server takes nothing new any
 //! more, because it is to be stopped, it says so and until when what is under way has time:
-//! `{"kind":"server-draining","draining":bool,"stopping":bool,"deadline":str|null}`. What changes the
+//! `{"kind":"server-draining","draining":bool,"stopping":bool,"deadline":str|null}`. Requests that the
+//! session's egress policy refuses are reported, see `refused`. What changes the
 //! page is done for whoever has control, and refused to everybody else with
 //! `{"kind":"error","failed_kind":…,"message":…}`.
 
 mod clipboard;
 mod lane;
 mod recorder;
+mod refused;
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -145,6 +147,7 @@ impl Channel {
             close = self.tell_control(&say) => close,
             close = self.tell_tabs(&say) => close,
             close = self.tell_draining(&say) => close,
+            close = refused::tell(&self.front.world.views, self.session, &say) => close,
             close = run::tell(
                 &self.front.world.views,
                 self.visitor.organization,

@@ -1,0 +1,19 @@
+//! The targets that sessions reach: as requests ask for them, as sessions show them, the lists of the
+//! organization, and trials.
+
+pub mod check;
+pub mod organization;
+mod request;
+mod resource;
+
+use actix_web::web::{ServiceConfig, get, post, put, resource as at};
+
+pub use self::request::{EgressRequest, MOST_RULES};
+pub use self::resource::{EgressResource, IsolationResource, RefusedTarget, refused_of_run, usage};
+
+/// Adds the routes.
+pub fn routes(config: &mut ServiceConfig) {
+    let lists =
+        at("/v1/egress").route(get().to(organization::show)).route(put().to(organization::change));
+    config.service(lists).route("/v1/browser_sessions/{id}/egress/check", post().to(check::check));
+}

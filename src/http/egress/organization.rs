@@ -1,0 +1,127 @@
+//! `/v1/egress`: the lists that narrow what all sessions of an organization reach.
+
+use actix_web::web::{Data, Json};
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::request::check_rules;
+use crate::actors::registry::{Route, RouteError};
+use crate::actors::session::{ChangeEgress, EgressChange, SessionError};
+use crate::db;
+use crate::domain::egress::EgressLists;
+use crate::domain::ids::SessionId;
+use crate::http::body::Body;
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+use crate::http::validation::Fields;
+
+/// The lists of an organization.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OrganizationEgress)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The only targets that its sessions may reach; every one that the server allows if there is none.
+    allow: Vec<String>,
+    /// Targets that its sessions may not reach.
+    deny: Vec<String>,
+}
+
+/// The lists of an organization, and its sessions under them.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrganizationEgressResource {
+    /// The only targets that its sessions may reach; every one that the server allows if there is none.
+    allow: Vec<String>,
+    /// Targets that its sessions may not reach.
+    deny: Vec<String>,
+    /// Sessions in which a change is not in force, and why: it is at their next start.
+    not_in_force: Vec<NotInForce>,
+}
+
+/// A session in which a change is not in force.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NotInForce {
+    /// `pbs_…`.
+    browser_session_id: String,
+    /// Stable, for programs: `egress_unavailable`, `egress_unanswered`.
+    #[schema(value_type = String)]
+    code: Value,
+    /// For people.
+    #[schema(value_type = String)]
+    detail: Value,
+}
+
+/// The lists of the organization.
+#[utoipa::path(
+    get,
+    path = "/v1/egress",
+    tag = "Egress",
+    responses((status = 200, description = "The lists", body = OrganizationEgressResource)),
+)]
+pub async fn show(
+    caller: Caller,
+    front: Data<Front>,
+) -> Result<Json<OrganizationEgressResource>, ApiError> {
+    let EgressLists { allow, deny } =
+        db::organizations::egress(&front.db, caller.organization).await?;
+    Ok(Json(OrganizationEgressResource { allow, deny, not_in_force: Vec::new() }))
+}
+
+/// Replaces the lists of the organization, and puts them in force in its sessions that live on this
+/// server. They narrow what the server allows: a target has to be allowed by the server, the
+/// organization and the session.
+#[utoipa::path(
+    put,
+    path = "/v1/egress",
+    tag = "Egress",
+    request_body = Request,
+    responses(
+        (status = 200, description = "The lists are stored", body = OrganizationEgressResource),
+        (status = 422, description = "Entries are no rules, each with its place"),
+    ),
+)]
+pub async fn change(
+    caller: Caller,
+    Body(Request { allow, deny }): Body<Request>,
+    front: Data<Front>,
+) -> Result<Json<OrganizationEgressResource>, ApiError> {
+    let mut fields = Fields::new();
+    check_rules("allow", &allow, &mut fields);
+    check_rules("deny", &deny, &mut fields);
+    fields.finish()?;
+    let organization = caller.organization;
+    let lists = EgressLists { allow, deny };
+    db::organizations::set_egress(&front.db, organization, &lists).await?;
+    let sessions = front.world.views.sessions(organization).into_iter();
+    let changes = sessions.map(|view| {
+        let session = view.record.id;
+        let message = ChangeEgress { change: EgressChange::Organization };
+        let changed = front.registry.ask(Route { organization, session, message });
+        async move { (session, changed.await) }
+    });
+    let mut not_in_force = Vec::new();
+    for (session, changed) in join_all(changes).await {
+        match changed {
+            Ok(Ok(_)) => {}
+            // It has ended, or is about to.
+            Ok(Err(RouteError::Unknown(_) | RouteError::Session(SessionError::Closing))) => {}
+            Ok(Err(cause)) => not_in_force.push(not_changed(session, cause.into())),
+            Err(cause) => not_in_force.push(not_changed(session, cause.into())),
+        }
+    }
+    let EgressLists { allow, deny } = lists;
+    Ok(Json(OrganizationEgressResource { allow, deny, not_in_force }))
+}
+
+fn not_changed(session: SessionId, cause: ApiError) -> NotInForce {
+    let mut body = Problem::from(cause).body();
+    let mut member = |name: &str| body.get_mut(name).map(Value::take).unwrap_or_default();
+    NotInForce {
+        browser_session_id: session.to_string(),
+        code: member("code"),
+        detail: member("detail"),
+    }
+}
