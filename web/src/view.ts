@@ -18,6 +18,7 @@ import { type Credentials, forget, keep, load } from "./credentials";
 import { element } from "./dom";
 import { Expiry } from "./expiry";
 import { renderDraining } from "./draining";
+import { renderRefused } from "./refused";
 import { askForKey } from "./gate";
 import { Hand, type Size } from "./hand";
 import { KEYS, relay } from "./keyboard";
@@ -328,6 +329,9 @@ class View {
                 break;
             case "server-draining":
                 renderDraining(message);
+                break;
+            case "egress-refused":
+                renderRefused(message);
                 break;
             default:
                 break; // Newer servers may say more than this page knows.

@@ -19,6 +19,7 @@ const { Backoff, shutsOut } = await load("backoff");
 const { after, initial, isAsking, mayType } = await load("control");
 const { inAddress } = await load("credentials");
 const { warning } = await load("draining");
+const { sentence } = await load("refused");
 const { keysymOf } = await load("keyboard");
 const { root } = await load("root");
 const { remaining, ending, endOf, occupant, standing } = await load("text");
@@ -123,6 +124,14 @@ test("a server that is to stop says until when, if it is known", () => {
     assert.equal(warning(false, null), "The server is about to be stopped.");
     assert.equal(warning(true, "nonsense"), "The server is stopping.");
     assert.match(warning(true, "2026-01-01T00:00:00Z"), /^The server is stopping: .* has until \S.*\.$/);
+});
+
+test("a refused request is one sentence with the way out", () => {
+    assert.equal(sentence("intra:443 is not public; add it to `egress.allow`", 1),
+        "Refused: intra:443 is not public; add it to `egress.allow`");
+    assert.equal(sentence("x", 3), "Refused (3 times): x");
+    assert.equal(sentence(undefined, 1), null);
+    assert.equal(sentence("", 1), null);
 });
 
 test("the root of the server is found below any path of a proxy", () => {
