@@ -102,6 +102,8 @@ impl Described {
             "CancelRunsRequest" => json!({"run_ids": []}),
             "WorkflowRequest" => json!({"yaml_definition": "title: a"}),
             "SessionChange" => json!({"timeout_seconds": 600}),
+            "OrganizationEgress" => json!({"allow": [], "deny": []}),
+            "EgressCheckRequest" => json!({"url": "http://a.example/"}),
             "callback" => json!({"status": "running"}),
             _ => json!({}),
         }

@@ -55,6 +55,17 @@ on_both_databases! {
           "display_number": "[number]",
           "download_path": null,
           "downloaded_files": [],
+          "egress": {
+            "allow": [],
+            "deny": [],
+            "organization": {
+              "allow": [],
+              "deny": []
+            },
+            "refused": [],
+            "upstream": null,
+            "upstream_error": null
+          },
           "events_url": "[url]",
           "expires_at": "[time]",
           "extensions": null,
@@ -62,6 +73,9 @@ on_both_databases! {
           "generate_browser_profile": false,
           "height": 600,
           "idle_expires_at": null,
+          "isolation": {
+            "network": "none"
+          },
           "modified_at": "[time]",
           "next_deadline": {
             "at": "[time]",

@@ -94,7 +94,7 @@ impl Page {
     }
 
     pub(super) async fn evaluate(&mut self, script: &str) -> Value {
-        let script = json!({ "expression": script, "returnByValue": true });
+        let script = json!({ "expression": script, "awaitPromise": true, "returnByValue": true });
         self.call("Runtime.evaluate", script).await["result"]["value"].clone()
     }
 }

@@ -8,6 +8,7 @@ mod automation;
 mod blocks;
 mod confinement;
 mod downloads;
+mod egress;
 mod faults;
 mod films;
 mod isolation;
