@@ -159,6 +159,11 @@ impl Client {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    /// `PATCH` with a JSON body.
+    pub(super) async fn patch(&self, path: &str, body: &Value) -> Result<Value, RequestError> {
+        self.ask(Method::PATCH, path, Some(body)).await
+    }
+
     async fn ask(
         &self,
         method: Method,

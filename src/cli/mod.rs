@@ -17,6 +17,7 @@ mod output;
 mod run;
 mod runs;
 mod serve;
+mod session_egress;
 mod sessions;
 
 use std::process::ExitCode;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::Ending;
 use super::client::{Client, Server, text_of};
 use super::output::{Table, cell, say, say_json};
+use super::session_egress;
 use crate::domain::ids::SessionId;
 
 const EXAMPLES: &str = "\
@@ -13,6 +14,7 @@ Examples:
   greenroom sessions list
   greenroom sessions create --start-url https://example.com --timeout 120
   greenroom sessions show pbs_123 --json
+  greenroom sessions egress pbs_123 --deny ads.example --check https://ads.example
   greenroom sessions close pbs_123";
 
 /// Flags of `sessions`.
@@ -36,6 +38,8 @@ enum Command {
         /// `pbs_…`.
         id: SessionId,
     },
+    /// Show what a session's programs may reach, change it while it lives, or try a URL.
+    Egress(session_egress::Egress),
     /// Close one session and wait until nothing of it is left.
     Close {
         /// `pbs_…`.
@@ -89,6 +93,7 @@ pub(super) async fn sessions(arguments: Arguments) -> anyhow::Result<Ending> {
             let session = client.get(&format!("/v1/browser_sessions/{id}")).await?;
             if as_json { say_json(&session) } else { show(&client, &session) }
         }
+        Command::Egress(egress) => return session_egress::egress(&client, egress, as_json).await,
         Command::Close { id } => {
             let path = format!("/v1/browser_sessions/{id}/close");
             let answer = client.post(&path, &json!({})).await?;
