@@ -153,6 +153,16 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
         })
     }
 
+    /// The reason for which the egress policy of the session has refused a target that `failure` names since
+    /// the block began, with the way out; a browser shows none for pages of `https`. None if it has not.
+    fn refusal<'a>(
+        &'a self,
+        _block: BlockRunId,
+        _failure: &'a str,
+    ) -> BoxFuture<'a, Option<String>> {
+        Box::pin(std::future::ready(None))
+    }
+
     /// Executes a block that needs a model. Fails with `agent_not_configured` unless an agent is
     /// configured.
     fn run_agent(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {

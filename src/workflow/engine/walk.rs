@@ -72,6 +72,9 @@ pub(crate) const AS_WRITTEN: &[&str] = &[
     "loop_over_parameter_key",
 ];
 
+/// The error of Chromium for a page of `https` whose connection a proxy refuses.
+const TUNNEL_REFUSED: &str = "net::ERR_TUNNEL_CONNECTION_FAILED";
+
 impl Engine {
     pub(super) async fn body(&mut self, definition: &Definition) -> Ending {
         let level = match &self.plan.only {
@@ -176,6 +179,11 @@ impl Engine {
         }
         if let Some(failure) = &mut end.failure {
             failure.stage.get_or_insert_with(|| block.label.clone());
+            if failure.message.contains(TUNNEL_REFUSED)
+                && let Some(reason) = self.host.refusal(id, &failure.message).await
+            {
+                failure.message = format!("{}: {reason}", failure.message);
+            }
             if failure.code == TEMPLATE_INVALID {
                 failure.message = format!("in block `{}`: {}", block.label, failure.message);
             }

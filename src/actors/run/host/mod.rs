@@ -20,6 +20,7 @@ use super::messages::Pause;
 use super::{Run, RunError};
 use crate::actors::ask::{Unanswered, WeakAddress};
 use crate::actors::passes::{Errand, Pass, Reach};
+use crate::actors::refusals::Refused;
 use crate::actors::registry::Registry;
 use crate::actors::world::World;
 use crate::domain::checksum::Checksum;
@@ -28,12 +29,15 @@ use crate::domain::ids::{ApiKeyId, ArtifactId, BlockRunId, OrganizationId, RunId
 use crate::domain::occupancy::Generation;
 use crate::domain::run::ArtifactRecord;
 use crate::domain::session::Failure;
-use crate::system::desktop::Directory;
+use crate::system::desktop::{Directory, EgressStatus};
 use crate::system::python::Python;
 use crate::workflow::host::{BlockBegins, BlockEnded, Devtools, Host, HostError, Job, NewArtifact};
 
 /// How long a person may take where the block does not say.
 const PAUSE: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// The longest wait for the egress program to count a refused request.
+const COUNTED: Duration = Duration::from_secs(2);
 
 /// What a run's blocks are handed.
 #[derive(Debug)]
@@ -145,6 +149,23 @@ impl RunHost {
         Ok(Arc::new(InTurn { devtools, turn: self.turn.clone() }))
     }
 
+    /// The counters of the egress program arrive within about a second.
+    async fn refused(&self, block: BlockRunId, failure: &str) -> Option<String> {
+        let run = self.world.views.run(self.organization, self.id)?;
+        let began = run.borrow().blocks.iter().find(|it| it.id == block)?.started_at;
+        let began_ms = u64::try_from(began.timestamp_millis()).ok()?;
+        let mut status = self.world.views.traffic(self.session)?.status;
+        let find = |status: &Option<EgressStatus>| {
+            let rows = status.as_ref().map(|status| &status.refused)?;
+            let row =
+                rows.iter().find(|it| it.last_ms >= began_ms && failure.contains(&it.host))?;
+            Some(Refused::new(&row.host, row.port, &row.code, row.count).message)
+        };
+        let counted = status.wait_for(|status| find(status).is_some());
+        let status = tokio::time::timeout(COUNTED, counted).await.ok()?.ok()?;
+        find(&status)
+    }
+
     async fn keep(&self, artifact: NewArtifact) -> Result<ArtifactId, HostError> {
         let NewArtifact { block, artifact_type, name, media_type, bytes } = artifact;
         let now = self.world.clock.now();
@@ -230,6 +251,10 @@ impl Host for RunHost {
 
     fn scratch(&self) -> BoxFuture<'_, Result<PathBuf, HostError>> {
         Box::pin(async { self.scratch.get_or_try_init(|| self.make_scratch()).await.cloned() })
+    }
+
+    fn refusal<'a>(&'a self, block: BlockRunId, failure: &'a str) -> BoxFuture<'a, Option<String>> {
+        Box::pin(self.refused(block, failure))
     }
 
     fn run_code(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {

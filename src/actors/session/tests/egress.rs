@@ -57,7 +57,7 @@ async fn a_change_is_put_in_force_and_stored_and_a_refused_one_changes_nothing()
     };
     assert!(!format!("{wanted:?}").contains("hunter2"), "{wanted:?}");
     let message = ChangeEgress { change: EgressChange::Session(wanted) };
-    assert!(!message.summary().to_string().contains("hunter2"));
+    assert!(!crate::actors::ask::Ask::summary(&message).to_string().contains("hunter2"));
     let changed = ask!(stage, id, message).unwrap();
     assert_eq!(changed.record.spec.proxy, Some(upstream.clone()));
     assert_eq!(view.borrow().record.spec, stage.rows.session(id).spec);
