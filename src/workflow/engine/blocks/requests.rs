@@ -69,7 +69,16 @@ impl NoAnswer {
 
     fn end(self, timeout: Duration) -> End {
         match self {
-            Self::Refused(refused) => End::failed("url_refused", refused.to_string()),
+            Self::Refused(refused) => {
+                let way_out = match &refused {
+                    Refused::Private(_) => "; add it to the server's `egress.allow` to allow it",
+                    Refused::Scheme(_)
+                    | Refused::NoHost
+                    | Refused::Credentials
+                    | Refused::Denied(_) => "",
+                };
+                End::failed("url_refused", format!("{refused}{way_out}"))
+            }
             Self::TooLong => End::failed("answer_too_large", "the answer is too large"),
             Self::Failed(message) => End::failed("request_failed", message),
             Self::Late => {
