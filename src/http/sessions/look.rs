@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use utoipa::IntoParams;
 
 use super::{SessionResource, find, recordings};
+use crate::domain::control::Credential;
 use crate::domain::ids::SessionId;
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Visitor;
