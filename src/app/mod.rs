@@ -118,7 +118,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
             settings.desktop.confinement.clone(),
             runtime.clone(),
         ),
-        workflow: settings.workflow.clone(),
+        workflow: settings.blocks(),
         passes: Passes::default(),
         lanes: Lanes::default(),
         reach: OnceLock::new(),

@@ -142,6 +142,17 @@ impl Checked for Settings {
 }
 
 impl Settings {
+    /// Returns the settings of blocks. What browsers may reach by the section `egress`, blocks may too.
+    pub fn blocks(&self) -> workflow::Settings {
+        // Texts that are no rules were refused when the settings were read.
+        let rules = |list: &[String]| list.iter().filter_map(|rule| rule.parse().ok()).collect();
+        workflow::Settings {
+            egress_allow: rules(&self.egress.allow),
+            egress_deny: rules(&self.egress.deny),
+            ..self.workflow.clone()
+        }
+    }
+
     /// Returns the network of sessions. What blocks may send requests to, their browser may as well.
     pub fn network(&self) -> system::egress::Settings {
         let Egress { allow, deny, any_upstream } = &self.egress;

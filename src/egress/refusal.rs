@@ -27,7 +27,7 @@ pub enum Refusal {
     #[error("{} a public address ({class}); add `{target}` to `{ALLOW}` to allow it", not_at(target, *address))]
     NotPublic { target: Target, address: IpAddr, class: Class },
     #[error(
-        "the upstream proxy {target} is refused: {reason}; the operator can allow it with `egress.upstream_allowed` or `{ALLOW}`"
+        "the upstream proxy {target} is refused: {reason}; the operator can allow it with `egress.any_upstream` or `{ALLOW}`"
     )]
     Upstream { target: Target, reason: String },
     #[error("the program does not belong to this session")]
