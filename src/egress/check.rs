@@ -26,6 +26,7 @@ pub struct Request {
 /// The outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
+    /// True if the URL was reached.
     pub ok: bool,
     /// `tunnel` for an `https` URL, `response` for an `http` one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,10 +34,13 @@ pub struct Outcome {
     /// The status of a response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// The stable code of a failure, as [`Failure::code`] gives it, or `policy_invalid`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// The cause of a failure and its way out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The duration in milliseconds.
     pub elapsed_ms: u64,
 }
 

@@ -36,15 +36,22 @@ pub enum Purpose {
 /// A connection to a target.
 #[derive(Debug)]
 pub struct Route {
+    /// The bytes to and from the target.
     pub stream: Counted,
     /// Bytes that have been read already.
     pub buffer: BytesMut,
+    /// The entry in the table of open connections, which can order a cut.
     pub registration: Registration,
     /// The upstream that requests go to in absolute form.
     pub absolute: Option<Upstream>,
 }
 
 /// Opens a connection to a target.
+///
+/// # Errors
+///
+/// Fails with a refusal of the policy, or with the cause that the target or the upstream was not
+/// reached within the limits.
 pub async fn open(
     shared: &Arc<Shared>,
     policy: &Policy,
@@ -159,7 +166,103 @@ async fn dial(addresses: &[IpAddr], port: u16) -> std::io::Result<TcpStream> {
 }
 
 /// The policy in force; connections that it denies are cut when it is a new one.
+///
+/// # Errors
+///
+/// Fails when no policy is in force.
 pub fn policy_now(shared: &Shared) -> Result<Arc<Policy>, Failure> {
     let policy = shared.reload();
     policy.ok_or_else(|| Refusal::NoPolicy.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::path::Path;
+
+    use super::super::names::Names;
+    use super::super::proxy::Limits;
+    use super::*;
+
+    struct World {
+        shared: Arc<Shared>,
+        checked: TcpListener,
+        other: TcpListener,
+        target: Target,
+    }
+
+    impl World {
+        /// Listeners of one port at two addresses, and a name that leads to the first.
+        fn new() -> Self {
+            let checked = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = checked.local_addr().unwrap().port();
+            let other = TcpListener::bind(("127.0.0.2", port)).unwrap();
+            other.set_nonblocking(true).unwrap();
+            let shared = Shared::new(Path::new("/nonexistent"), Limits::default());
+            let target = Target::new("changes.test", port).unwrap();
+            shared.names.answer("changes.test", &["127.0.0.1"]);
+            Self { shared, checked, other, target }
+        }
+
+        fn names(&self) -> &Names {
+            &self.shared.names
+        }
+
+        fn policy(&self, more: &str) -> Policy {
+            let port = self.target.port;
+            let text = format!(r#"{{"allow": ["127.0.0.1:{port}"]{more}}}"#);
+            Policy::parse(text.as_bytes()).unwrap()
+        }
+
+        async fn open(&self, policy: &Policy) -> Result<Route, Failure> {
+            open(&self.shared, policy, &self.target, Purpose::Tunnel).await
+        }
+
+        fn other_was_reached(&self) -> bool {
+            self.other.accept().is_ok()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_goes_to_an_address_that_was_checked() {
+        let world = World::new();
+        let policy = world.policy("");
+        let _first = world.open(&policy).await.unwrap();
+        world.checked.accept().unwrap();
+        // The name leads elsewhere now. What was checked is still used while it is remembered.
+        world.names().answer("changes.test", &["127.0.0.2"]);
+        let _second = world.open(&policy).await.unwrap();
+        world.checked.accept().unwrap();
+        world.names().forget();
+        for addresses in [&["127.0.0.2"][..], &["127.0.0.1", "127.0.0.2"], &["::ffff:127.0.0.2"]] {
+            world.names().answer("changes.test", addresses);
+            world.names().forget();
+            let refused = world.open(&policy).await.unwrap_err();
+            assert_eq!(refused.code(), "address_not_public", "{addresses:?}");
+        }
+        assert!(!world.other_was_reached());
+    }
+
+    #[tokio::test]
+    async fn an_upstream_of_the_own_network_gets_an_address_that_was_checked() {
+        let world = World::new();
+        let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = upstream.local_addr().unwrap();
+        let more = format!(r#", "upstream_allowed": true, "upstream": {{"url": "http://{at}"}}"#);
+        let policy = world.policy(&more);
+        let asked = std::thread::spawn(move || {
+            let (mut client, _) = upstream.accept().unwrap();
+            let mut head = [0; 1024];
+            let length = client.read(&mut head).unwrap();
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            String::from_utf8_lossy(&head[..length]).into_owned()
+        });
+        let _route = world.open(&policy).await.unwrap();
+        let asked = asked.join().unwrap();
+        assert!(asked.starts_with(&format!("CONNECT 127.0.0.1:{} ", world.target.port)), "{asked}");
+        world.names().answer("changes.test", &["127.0.0.2"]);
+        world.names().forget();
+        assert_eq!(world.open(&policy).await.unwrap_err().code(), "address_not_public");
+    }
 }

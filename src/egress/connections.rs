@@ -49,6 +49,7 @@ impl Cut {
         }
     }
 
+    /// True once the connection is to be closed.
     pub fn is_ordered(&self) -> bool {
         self.is_cut.load(Ordering::Relaxed)
     }
@@ -64,10 +65,12 @@ impl Cut {
 pub struct Registration {
     id: u64,
     connections: Arc<Connections>,
+    /// The order to close this connection.
     pub cut: Arc<Cut>,
 }
 
 impl Connections {
+    /// Enters an open connection; the address is missing if an upstream looked the name up.
     pub fn register(
         self: &Arc<Self>,
         target: Target,

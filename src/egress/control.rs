@@ -1,48 +1,62 @@
 //! The control socket: one line of the key and a command, one line of JSON as the answer.
 //!
-//! `reload` reads the policy again and answers with its state, `state` does not read it; `status` answers with the whole
-//! status; `check {…}` tries a URL; `watch` answers with the status now and after each change, at most
-//! once a second, until the client leaves.
+//! `reload` reads the policy again and answers with its state, `state` does not read it; `status`
+//! answers with the whole status; `check {…}` tries a URL; `watch` answers with the status now and
+//! after each change, at most once a second, until the client leaves. A line without the key closes
+//! the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 
 use super::Shared;
 use super::check::check;
 use super::files::Key;
+
+/// Clients at once; the server is the only one that has the key.
+const MOST_CLIENTS: usize = 64;
+
+/// The longest wait for a client's key.
+const KEY_DEADLINE: Duration = Duration::from_secs(15);
 
 /// A `check` may carry a whole policy.
 const LONGEST_LINE: u64 = 1 << 20;
 
 /// Answers until the process ends.
 pub async fn serve(listener: UnixListener, key: Key, shared: Arc<Shared>) {
+    let places = Arc::new(Semaphore::new(MOST_CLIENTS));
     loop {
-        match listener.accept().await {
-            Ok((client, _)) => {
-                let (key, shared) = (key.clone(), shared.clone());
-                tokio::spawn(async move { Box::pin(answer(client, &key, &shared)).await });
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
+        let Ok((client, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let (key, shared) = (key.clone(), shared.clone());
+        tokio::spawn(async move {
+            Box::pin(answer(client, &key, &shared)).await;
+            drop(place);
+        });
     }
 }
 
 async fn answer(mut client: UnixStream, key: &Key, shared: &Arc<Shared>) -> Option<()> {
     let (reader, mut writer) = client.split();
     let mut reader = BufReader::with_capacity(1024, reader);
+    let mut is_known = false;
     loop {
+        let opened = opened(&mut reader, key);
+        match is_known {
+            true => opened.await?,
+            false => tokio::time::timeout(KEY_DEADLINE, opened).await.ok()??,
+        }
+        is_known = true;
         let mut line = String::new();
-        (&mut reader)
-            .take(LONGEST_LINE)
-            .read_line(&mut line)
-            .await
-            .ok()
-            .filter(|read| *read > 0)?;
-        let line = key.opens(line.trim())?;
+        (&mut reader).take(LONGEST_LINE).read_line(&mut line).await.ok()?;
+        let line = line.trim();
         let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
         if command == "watch" {
             return watch(&mut reader, &mut writer, shared).await;
@@ -64,6 +78,14 @@ async fn answer(mut client: UnixStream, key: &Key, shared: &Arc<Shared>) -> Opti
         answer.push('\n');
         writer.write_all(answer.as_bytes()).await.ok()?;
     }
+}
+
+/// Reads the key at the start of a line. Nothing longer is kept of a client that does not have it.
+async fn opened(reader: &mut (impl AsyncBufRead + Unpin), key: &Key) -> Option<()> {
+    let longest = u64::try_from(key.text().len()).unwrap_or_default() + 1;
+    let mut start = Vec::new();
+    reader.take(longest).read_until(b' ', &mut start).await.ok()?;
+    key.opens(std::str::from_utf8(&start).ok()?).map(drop)
 }
 
 /// Writes the status after each change.

@@ -143,6 +143,10 @@ fn not_zero(written: usize) -> io::Result<usize> {
 
 /// Copies one body. Ends when the framing says so, or with `UntilClose` at the end of the stream;
 /// fails when nothing moves for too long.
+///
+/// # Errors
+///
+/// Fails at the side that broke: its stream ended early, or nothing moved for `idle`.
 pub async fn body<R, W>(
     from: &mut R,
     to: &mut W,

@@ -43,9 +43,13 @@ pub enum Unanswered {
 
 /// The two sides of an exchange.
 pub struct Sides<'a, S: Duplex> {
+    /// The client's connection.
     pub client: &'a mut TcpStream,
+    /// Bytes of the client that have been read already.
     pub from_client: &'a mut BytesMut,
+    /// The server's connection, or the upstream's.
     pub server: &'a mut S,
+    /// Bytes of the server that have been read already.
     pub from_server: &'a mut BytesMut,
 }
 
@@ -58,7 +62,9 @@ impl<S: Duplex> std::fmt::Debug for Sides<'_, S> {
 /// A request that is ready to be sent.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
+    /// The head as it came from the client.
     pub head: &'a RequestHead,
+    /// The end of the request's body.
     pub framing: Framing,
     /// The head as it goes to the server.
     pub bytes: Vec<u8>,
@@ -73,6 +79,10 @@ enum Upload {
 }
 
 /// Sends a request and passes the answer on.
+///
+/// # Errors
+///
+/// Fails only while nothing of the answer has been sent to the client.
 pub async fn exchange<S: Duplex>(
     sides: Sides<'_, S>,
     request: Outgoing<'_>,

@@ -22,6 +22,9 @@ pub const READY: &str = "egress.json";
 /// The counters.
 pub const STATUS: &str = "status.json";
 
+/// The proxy's port at the level `proxied`, for the next process.
+pub const PORT: &str = "port";
+
 /// The key of the sockets, from the server.
 pub const KEY: &str = "key";
 
@@ -45,9 +48,13 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
-    /// Writes a new one, unless there is one.
+    /// Writes a new key, unless there is a usable one.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the file cannot be replaced.
     pub fn make(directory: &Path) -> io::Result<()> {
-        if directory.join(KEY).exists() {
+        if Self::read(directory).is_ok() {
             return Ok(());
         }
         let secret: [u8; 24] = rand::random();
@@ -55,19 +62,23 @@ impl Key {
         replace(&directory.join(KEY), text.as_bytes())
     }
 
-    /// Reads that of a directory.
+    /// Reads the key of a directory.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no file, or one with fewer than 32 bytes.
     pub fn read(directory: &Path) -> io::Result<Self> {
         let mut text = String::new();
         File::open(directory.join(KEY))?.take(64).read_to_string(&mut text)?;
         if text.len() < 32 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(Self(text)) }
     }
 
-    /// The text of a request.
+    /// The key as requests write it.
     pub fn text(&self) -> &str {
         &self.0
     }
 
-    /// What follows the key in a line that begins with it.
+    /// Returns the rest of a line that begins with the key and a space.
     pub fn opens<'a>(&self, line: &'a str) -> Option<&'a str> {
         use subtle::ConstantTimeEq as _;
         let (key, rest) = line.split_once(' ')?;
@@ -77,6 +88,10 @@ impl Key {
 
 /// Connects to a socket of a directory, however long the directory's path is: the names of sockets
 /// have at most 107 bytes.
+///
+/// # Errors
+///
+/// Fails when the directory cannot be opened or nothing listens on the socket.
 pub async fn socket(directory: &Path, name: &str) -> io::Result<UnixStream> {
     let mut options = std::fs::OpenOptions::new();
     let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
@@ -87,6 +102,10 @@ pub async fn socket(directory: &Path, name: &str) -> io::Result<UnixStream> {
 }
 
 /// Replaces a file whole, readable for its owner only.
+///
+/// # Errors
+///
+/// Fails when the new file cannot be written beside it; the former one then stays.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut options = std::fs::OpenOptions::new();
@@ -96,6 +115,10 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Replaces a file whole by the JSON of a value.
+///
+/// # Errors
+///
+/// Fails as [`replace`] does, and when the value has no JSON.
 pub fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     replace(path, &serde_json::to_vec(value)?)
 }

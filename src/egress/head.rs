@@ -22,9 +22,12 @@ const HOP_BY_HOP: &[&str] = &[
     "upgrade",
 ];
 
+/// One header as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
+    /// The name, in the case of the sender.
     pub name: String,
+    /// The value, which need not be UTF-8.
     pub value: Vec<u8>,
 }
 
@@ -32,20 +35,29 @@ pub struct Header {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers(pub Vec<Header>);
 
+/// Request line and headers.
 #[derive(Debug, Clone)]
 pub struct RequestHead {
+    /// The method, in the case of the sender.
     pub method: String,
+    /// An absolute URL, a path, or `host:port` for `CONNECT`.
     pub target: String,
     /// 1 for HTTP/1.1, 0 for HTTP/1.0.
     pub minor: u8,
+    /// The headers, in order.
     pub headers: Headers,
 }
 
+/// Status line and headers.
 #[derive(Debug, Clone)]
 pub struct ResponseHead {
+    /// The status code, such as 200.
     pub status: u16,
+    /// The text after the status code, which may be empty.
     pub reason: String,
+    /// 1 for HTTP/1.1, 0 for HTTP/1.0.
     pub minor: u8,
+    /// The headers, in order.
     pub headers: Headers,
 }
 
@@ -69,6 +81,10 @@ pub trait Head: Sized {
 }
 
 /// Reads a head; what follows it stays in the buffer.
+///
+/// # Errors
+///
+/// Fails when the stream ends first, the head is not HTTP/1.1, or longer than 128 KiB.
 pub async fn read_head<H: Head, R: AsyncRead + Unpin + ?Sized>(
     reader: &mut R,
     buffer: &mut BytesMut,
@@ -209,6 +225,10 @@ impl Head for RequestHead {
 
 impl RequestHead {
     /// The body's framing. Two of them at once are rejected, never repaired.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the length of the body is ambiguous.
     pub fn framing(&self) -> Result<Framing, HeadError> {
         let codings = self.headers.words("transfer-encoding");
         let length = self.headers.length()?;
@@ -303,6 +323,10 @@ impl ResponseHead {
     }
 
     /// The body's framing, which depends on the request's method.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the length of the body is ambiguous.
     pub fn framing(&self, method: &str) -> Result<Framing, HeadError> {
         if method == "HEAD" || matches!(self.status, 100..=199 | 204 | 304) {
             return Ok(Framing::NONE);

@@ -16,7 +16,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::files::{self, CONTROL, DOOR, Key, READY, STATUS};
+use super::files::{self, CONTROL, DOOR, Key, PORT, READY, STATUS};
 use super::namespace::{Inside, NamespaceError, Origin, Ports, give_up_capabilities};
 use super::proxy::{Admit, Limits};
 use super::{Shared, control, door, gateway, namespace, peer, proxy};
@@ -42,6 +42,7 @@ pub enum Level {
 pub struct Settings {
     /// The server's directory for this program, see [`files`].
     pub directory: PathBuf,
+    /// The separation to start with.
     pub level: Level,
     /// The proxy's port. 0 takes that of the former process, or any.
     pub proxy_port: u16,
@@ -51,6 +52,7 @@ pub struct Settings {
     pub join: Option<u32>,
     /// The user whose connections are accepted at the level `proxied`.
     pub client_user: Option<u32>,
+    /// The most connections of clients at once.
     pub connections: usize,
     /// The longest wait for a target or an upstream to accept a connection.
     pub connect: Duration,
@@ -59,9 +61,11 @@ pub struct Settings {
 /// `egress.json`: written when everything listens.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ready {
+    /// The process that listens.
     pub pid: u32,
     /// Start of the process in clock ticks since boot, as in `/proc/<pid>/stat`.
     pub started: u64,
+    /// The separation that holds.
     pub level: Level,
     /// The proxy, in the session's network at the level `enforced`.
     pub proxy: SocketAddr,
@@ -69,6 +73,7 @@ pub struct Ready {
     pub gateway: Option<SocketAddr>,
     /// The user namespace to join first, if it differs from that of the joining process.
     pub user_namespace: Option<PathBuf>,
+    /// The network namespace to join, at the level `enforced`.
     pub network_namespace: Option<PathBuf>,
 }
 
@@ -93,6 +98,10 @@ fn doing(what: &'static str) -> impl FnOnce(io::Error) -> LaunchError {
 
 /// Runs until a signal ends it. The process must have one thread when it calls this. Once everything
 /// is open, `confine` keeps it to its own files.
+///
+/// # Errors
+///
+/// Fails when the directory, the lock, a namespace, a port or a socket cannot be had.
 pub fn run(
     settings: &Settings,
     confine: impl FnOnce(&Path) -> io::Result<()>,
@@ -106,12 +115,10 @@ pub fn run(
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Err(LaunchError::Running);
     }
-    let former = std::fs::read(directory.join(READY)).ok();
-    let former = former.and_then(|text| serde_json::from_slice::<Ready>(&text).ok());
     remove(&directory.join(READY)).map_err(doing("the former egress.json"))?;
 
     let server_user = user_namespace().map_err(doing("the user namespace"))?;
-    let (listeners, inside) = listen(settings, former)?;
+    let (listeners, inside) = listen(settings, directory)?;
     let own_user = user_namespace().map_err(doing("the user namespace"))?;
     raise_descriptors();
     give_up_capabilities().map_err(doing("privileges were not given up"))?;
@@ -120,7 +127,8 @@ pub fn run(
     if own_user == server_user {
         ready.user_namespace = None; // Nobody can join a namespace in which it is already.
     }
-    confine(&settings.directory).map_err(doing("the process was not confined"))?;
+    let own = std::env::current_dir().map_err(doing("the directory"))?;
+    confine(&own).map_err(doing("the process was not confined"))?;
 
     let runtime = runtime().map_err(doing("the runtime"))?;
     let limits = Limits {
@@ -139,6 +147,10 @@ pub fn run(
 }
 
 /// Tries whether a namespace can be had. The process must have one thread.
+///
+/// # Errors
+///
+/// Fails with the cause and the setting of the machine that is in the way.
 pub fn try_namespace() -> Result<(), LaunchError> {
     let ports = Ports { proxy: PROXY_PORT, server: None };
     namespace::start(Origin::New, ports).map(drop).map_err(Into::into)
@@ -163,7 +175,7 @@ struct Listeners {
 
 fn listen(
     settings: &Settings,
-    former: Option<Ready>,
+    directory: &Path,
 ) -> Result<(Listeners, Option<Inside>), LaunchError> {
     match settings.level {
         Level::Enforced => {
@@ -178,14 +190,23 @@ fn listen(
             if settings.client_user.is_none() {
                 return Err(LaunchError::NoClientUser);
             }
-            let known = former.map_or(0, |former| former.proxy.port());
-            let port = if settings.proxy_port == 0 { known } else { settings.proxy_port };
+            let known = std::fs::read_to_string(directory.join(PORT)).ok();
+            let known = known.and_then(|text| text.trim().parse().ok());
+            let port = match settings.proxy_port {
+                0 => known.unwrap_or_default(),
+                port => port,
+            };
             let bind = |port: u16| {
                 TcpListener::bind((Ipv4Addr::LOCALHOST, port))
                     .map_err(|cause| LaunchError::Bind { port, cause })
             };
+            let proxy = bind(port)?;
+            let taken = proxy.local_addr().map_err(doing("addresses"))?.port();
+            // The browser knows the port: it is kept, however this process ends.
+            files::replace(&directory.join(PORT), taken.to_string().as_bytes())
+                .map_err(doing("the file of the port"))?;
             // Every user of the machine could connect to a gateway: there is none.
-            Ok((Listeners { proxy: bind(port)?, gateway: None }, None))
+            Ok((Listeners { proxy, gateway: None }, None))
         }
     }
 }

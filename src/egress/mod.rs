@@ -18,6 +18,7 @@
 //! | `key` | server | the secret of the sockets |
 //! | `policy.json` | server | the policy, replaced whole; see [`policy`] |
 //! | `server` | server | the server's address |
+//! | `port` | this | the proxy's port without a namespace, which the next process takes again |
 //! | `egress.json` | this | addresses and namespaces, once everything listens; see [`launch::Ready`] |
 //! | `status.json` | this | bytes, connections, refusals; see [`usage::Status`] |
 //! | `inside.sock`, `control.sock` | this | see [`door`], [`control`] |
@@ -71,12 +72,19 @@ use usage::Usage;
 /// The state of a process.
 #[derive(Debug)]
 pub struct Shared {
+    /// The policy file and what was read from it.
     pub policy: PolicyFile,
+    /// The addresses of this machine.
     pub own: OwnAddresses,
+    /// The resolver.
     pub names: Names,
+    /// The counters that the status shows.
     pub usage: Arc<Usage>,
+    /// The open connections to targets.
     pub connections: Arc<Connections>,
+    /// The TLS client for `https` upstreams.
     pub tls: Tls,
+    /// The bounds of time and number.
     pub limits: Limits,
 }
 

@@ -1,6 +1,7 @@
 //! Resolution of names, by the machine's resolver, with a short memory.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,18 @@ const DEADLINE: Duration = Duration::from_secs(15);
 #[derive(Debug, Default)]
 pub struct Names {
     known: Mutex<HashMap<String, (Instant, Vec<IpAddr>)>>,
+    /// Answers in place of the machine's resolver.
+    #[cfg(test)]
+    script: Mutex<HashMap<String, Vec<IpAddr>>>,
 }
 
 impl Names {
-    /// All addresses of a target's host, at least one.
+    /// Returns all addresses of a target's host, at least one. Those of a name are remembered for
+    /// five seconds.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the resolver knows no address, or does not answer within 15 seconds.
     pub async fn resolve(&self, target: &Target) -> Result<Vec<IpAddr>, Failure> {
         if let Some(address) = target.address() {
             return Ok(vec![address]);
@@ -34,11 +43,10 @@ impl Names {
             return Ok(addresses);
         }
         let unresolved = || Failure::Unresolved(target.name.clone());
-        let lookup = tokio::net::lookup_host((target.name.as_str(), target.port));
-        let found = tokio::time::timeout(DEADLINE, lookup).await;
+        let found = tokio::time::timeout(DEADLINE, self.look_up(target)).await;
         let found = found.ok().and_then(Result::ok).ok_or_else(unresolved)?;
         let mut addresses: Vec<IpAddr> = Vec::new();
-        for address in found.map(|address| canonical(address.ip())) {
+        for address in found.into_iter().map(canonical) {
             if !addresses.contains(&address) {
                 addresses.push(address);
             }
@@ -48,6 +56,28 @@ impl Names {
         }
         self.remember(target.name.clone(), addresses.clone());
         Ok(addresses)
+    }
+
+    async fn look_up(&self, target: &Target) -> io::Result<Vec<IpAddr>> {
+        #[cfg(test)]
+        if let Some(addresses) = self.script.lock().get(&target.name) {
+            return Ok(addresses.clone());
+        }
+        let found = tokio::net::lookup_host((target.name.as_str(), target.port)).await?;
+        Ok(found.map(|address| address.ip()).collect())
+    }
+
+    /// Answers for a name from now on. What is remembered stays.
+    #[cfg(test)]
+    pub fn answer(&self, name: &str, addresses: &[&str]) {
+        let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        self.script.lock().insert(name.to_owned(), addresses);
+    }
+
+    /// Lets what is remembered lapse.
+    #[cfg(test)]
+    pub fn forget(&self) {
+        self.known.lock().clear();
     }
 
     fn remembered(&self, name: &str) -> Option<Vec<IpAddr>> {

@@ -33,7 +33,9 @@ pub enum Origin {
 /// The listeners within the namespace.
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
+    /// The proxy's port.
     pub proxy: u16,
+    /// The port that leads to the server, if the session has one.
     pub server: Option<u16>,
 }
 
@@ -74,11 +76,17 @@ pub struct Inside {
 #[derive(Debug)]
 pub struct Started {
     pub inside: Inside,
+    /// The proxy's listener.
     pub proxy: TcpListener,
+    /// The listener of the port that leads to the server.
     pub server: Option<TcpListener>,
 }
 
 /// Enters the user namespace and starts the thread in the network namespace.
+///
+/// # Errors
+///
+/// Fails when the namespaces cannot be made or joined, or a port is taken.
 pub fn start(origin: Origin, ports: Ports) -> Result<Started, NamespaceError> {
     match origin {
         Origin::New => enter_new_user()?,
@@ -164,6 +172,10 @@ fn enter(
 
 /// Gives up the capabilities of the calling thread. One is kept, not in force: a process of the
 /// same user without capabilities then cannot trace this one.
+///
+/// # Errors
+///
+/// Fails when the kernel refuses.
 pub fn give_up_capabilities() -> io::Result<()> {
     let held = rustix::thread::capabilities(None)?;
     let kept = CapabilitySets {
@@ -188,6 +200,10 @@ fn serve(requests: &mpsc::Receiver<oneshot::Sender<io::Result<OwnedFd>>>) {
 
 impl Inside {
     /// Connects to a port of the session's loopback.
+    ///
+    /// # Errors
+    ///
+    /// Fails when nothing listens on the port.
     pub async fn dial(&self, port: u16) -> io::Result<TcpStream> {
         let (reply, made) = oneshot::channel();
         let ended = || io::Error::from(io::ErrorKind::BrokenPipe);

@@ -68,6 +68,10 @@ pub enum PolicyError {
 
 impl Policy {
     /// Reads the text of a policy file.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the text is no JSON of a policy, or a rule or the upstream is invalid.
     pub fn parse(text: &[u8]) -> Result<Self, PolicyError> {
         let mut reader = serde_json::Deserializer::from_slice(text);
         let document: Document =
@@ -96,14 +100,29 @@ impl Policy {
         })
     }
 
-    /// Checks what the name says by itself, so that a denied name is not looked up.
+    /// Checks what the name says by itself, so that a name is not looked up if no address can make
+    /// up for it: the question alone could carry data away.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the refusal of every address that the name may have.
     pub fn check_name(&self, target: &Target) -> Result<(), Refusal> {
         self.check_denied(target, &[])?;
+        for list in &self.within {
+            let is_decided = !list.iter().any(Rule::is_network);
+            if is_decided && !covered(list, target, &[]) {
+                return Err(Refusal::NotListed { target: target.clone() });
+            }
+        }
         self.check_port(target, &[])
     }
 
     /// Checks a target with all the addresses of its name. Without addresses (the upstream looks
     /// names up) the name alone decides.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the first refusal.
     pub fn check(
         &self,
         target: &Target,
@@ -121,6 +140,10 @@ impl Policy {
     }
 
     /// Checks the address of the upstream itself; lists that narrow are for targets.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Refusal::Upstream`].
     pub fn check_upstream(
         &self,
         target: &Target,

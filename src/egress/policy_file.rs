@@ -42,18 +42,21 @@ pub struct PolicyState {
     pub state: Cow<'static, str>,
     /// The revision in force.
     pub revision: Option<u64>,
+    /// The cause, if the state is not `in_force`.
     pub error: Option<String>,
 }
 
 /// The policy of this moment.
 #[derive(Debug, Clone)]
 pub struct Current {
+    /// The policy in force; without one, everything is refused.
     pub policy: Option<Arc<Policy>>,
     /// It is another one than at the last look.
     pub changed: bool,
 }
 
 impl PolicyFile {
+    /// A file that has not been read yet.
     pub fn new(path: PathBuf) -> Self {
         Self { path, read: Mutex::default() }
     }

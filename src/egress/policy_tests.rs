@@ -83,6 +83,28 @@ fn within_narrows_and_never_opens() {
 }
 
 #[test]
+fn a_name_that_no_address_can_open_is_refused_before_it_is_looked_up() {
+    let check = |text: &str, name: &str| {
+        let checked = policy(text).check_name(&Target::new(name, 443).unwrap());
+        checked.map_or_else(|refusal| refusal.code(), |()| "ok")
+    };
+    let names = r#"{"within": [["*"], ["a.example", "*.b.example"]]}"#;
+    for (name, expected) in [
+        ("a.example", "ok"),
+        ("x.b.example", "ok"),
+        ("secret.c.example", "host_not_listed"),
+        ("8.8.8.8", "host_not_listed"),
+        ("localhost", "host_not_listed"),
+    ] {
+        assert_eq!(check(names, name), expected, "{name}");
+    }
+    let networks = r#"{"within": [["a.example", "8.0.0.0/8"]]}"#;
+    assert_eq!(check(networks, "c.example"), "ok");
+    assert_eq!(check(networks, "8.8.8.8"), "ok");
+    assert_eq!(check(r#"{"deny": ["c.example"]}"#, "c.example"), "host_denied");
+}
+
+#[test]
 fn an_upstream_is_under_the_policy_unless_the_operator_allows_it() {
     let own = OwnAddresses::fixed(&[]);
     let target = Target::new("proxy.example", 3128).unwrap();

@@ -32,6 +32,7 @@ pub struct Limits {
     pub connect: Duration,
     /// Silence of a server in an exchange.
     pub response: Duration,
+    /// Silence of a tunnel.
     pub tunnel: Idle,
 }
 

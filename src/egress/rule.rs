@@ -67,6 +67,11 @@ impl Rule {
         self.covers_port(port) && network.contains(&canonical(address))
     }
 
+    /// True if the rule covers addresses, whatever their names are.
+    pub fn is_network(&self) -> bool {
+        matches!(self.subject, Subject::Network(_))
+    }
+
     /// True if the rule names this port, instead of being for all of them.
     pub fn names_port(&self, port: u16) -> bool {
         !self.ports.is_empty() && self.covers_port(port)

@@ -8,6 +8,10 @@ use super::stream::Duplex;
 use super::target::Target;
 
 /// Asks for a connection to a target, with name and password if there is a name.
+///
+/// # Errors
+///
+/// Fails with the upstream's cause: credentials, a refusal, or an answer that is no SOCKS5.
 pub async fn connect(
     stream: Box<dyn Duplex>,
     target: &Target,
@@ -43,9 +47,9 @@ fn failure(error: Error) -> Failure {
         | Error::CommandNotSupported
         | Error::AddressTypeNotSupported
         | Error::InvalidTargetAddress(_) => Failure::UpstreamRefused(error.to_string()),
-        Error::Io(_) | Error::ProxyServerUnreachable => {
-            Failure::UpstreamUnreachable(error.to_string())
-        }
+        Error::ProxyServerUnreachable => Failure::UpstreamUnreachable(error.to_string()),
+        // It had accepted the connection.
+        Error::Io(_) => Failure::UpstreamProtocol("it closed the connection".to_owned()),
         Error::ParseError(_)
         | Error::InvalidResponseVersion
         | Error::UnknownAuthMethod

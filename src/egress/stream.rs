@@ -21,6 +21,7 @@ pub struct Counted {
 }
 
 impl Counted {
+    /// Counts the bytes of a stream from here on.
     pub fn new(inner: Box<dyn Duplex>, usage: Arc<Usage>) -> Self {
         Self { inner, usage: Some(usage) }
     }

@@ -9,7 +9,9 @@ use super::addresses::canonical;
 /// address (`2130706433`, `0x7f.1`) has become the usual one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
+    /// A name or an address, without brackets.
     pub name: String,
+    /// The port; 0 only with an address.
     pub port: u16,
 }
 

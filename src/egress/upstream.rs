@@ -43,8 +43,11 @@ pub enum Resolve {
 /// An upstream proxy.
 #[derive(Clone)]
 pub struct Upstream {
+    /// The protocol that it speaks.
     pub scheme: Scheme,
+    /// The host and port that it listens on.
     pub target: Target,
+    /// The side that looks names up.
     pub resolve: Resolve,
     username: String,
     password: SecretString,
@@ -160,6 +163,10 @@ impl Upstream {
     }
 
     /// Encrypts the connection to the upstream where its scheme says so.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the certificate is not trusted or the answer is no TLS.
     pub async fn secure(&self, tcp: TcpStream, tls: &Tls) -> Result<Box<dyn Duplex>, Failure> {
         match self.scheme {
             Scheme::Http | Scheme::Socks5 => Ok(Box::new(tcp)),
@@ -168,6 +175,10 @@ impl Upstream {
     }
 
     /// Asks for a tunnel to a target. The buffer holds what came after the answer.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the upstream rejects the credentials or the target, or its answer is not understood.
     pub async fn tunnel(
         &self,
         stream: Box<dyn Duplex>,
@@ -194,8 +205,10 @@ impl Upstream {
             request.push_str(&format!("Proxy-Authorization: {value}\r\n"));
         }
         request.push_str("\r\n");
-        let unreachable = |error: std::io::Error| Failure::UpstreamUnreachable(error.to_string());
-        stream.write_all(request.as_bytes()).await.map_err(unreachable)?;
+        // It had accepted the connection.
+        let closed =
+            |_: std::io::Error| Failure::UpstreamProtocol("it closed the connection".to_owned());
+        stream.write_all(request.as_bytes()).await.map_err(closed)?;
         let mut buffer = BytesMut::new();
         let head = read_head::<ResponseHead, _>(&mut stream, &mut buffer).await;
         let head = head.map_err(|error| Failure::UpstreamProtocol(error.to_string()))?;
@@ -232,6 +245,10 @@ impl Tls {
     }
 
     /// A TLS connection to a host whose certificate the machine trusts.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the certificate is not trusted or the answer is no TLS.
     pub async fn connect(&self, host: &str, tcp: TcpStream) -> Result<Box<dyn Duplex>, Failure> {
         let wrong = |error: &dyn fmt::Display| Failure::UpstreamProtocol(error.to_string());
         let name = ServerName::try_from(host.to_owned()).map_err(|error| wrong(&error))?;

@@ -45,19 +45,28 @@ struct Records {
 /// The whole status file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
+    /// Bytes to targets and upstreams, handshakes with upstreams included.
     pub bytes_sent: u64,
+    /// Bytes from them.
     pub bytes_received: u64,
+    /// Connections of clients.
     pub connections: ConnectionCounts,
+    /// At most 100 rows, the latest refusal first.
     pub refused: Vec<RefusedRow>,
     /// Refused requests beyond the rows.
     pub refused_unlisted: u64,
+    /// The last failure of the upstream, if it has failed.
     pub upstream_error: Option<UpstreamProblem>,
+    /// The state of the policy file.
     pub policy: Option<PolicyState>,
 }
 
+/// Counts of connections of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionCounts {
+    /// Open now.
     pub open: u64,
+    /// Served since the start of the session.
     pub accepted: u64,
     /// Over the bound, or of a program of another user.
     pub rejected: u64,
@@ -66,9 +75,13 @@ pub struct ConnectionCounts {
 /// The refusals of one target for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedRow {
+    /// The name or address that was asked for.
     pub host: String,
+    /// The port that was asked for.
     pub port: u16,
+    /// The stable code of the refusal.
     pub code: String,
+    /// Refusals since the row began.
     pub count: u64,
     /// Unix time of the last one, in milliseconds.
     pub last_ms: u64,
@@ -77,8 +90,11 @@ pub struct RefusedRow {
 /// The last failure of the upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamProblem {
+    /// The stable code of the failure.
     pub code: String,
+    /// The cause and its way out, without credentials.
     pub message: String,
+    /// Unix time of the failure, in milliseconds.
     pub at_ms: u64,
     /// A connection by way of it has succeeded since.
     pub recovered: bool,
@@ -112,11 +128,13 @@ impl Usage {
         }
     }
 
+    /// Adds bytes to a target.
     pub fn sent(&self, count: usize) {
         add(&self.sent, count);
         self.touch();
     }
 
+    /// Adds bytes from a target.
     pub fn received(&self, count: usize) {
         if count > 0 {
             add(&self.received, count);
@@ -124,6 +142,7 @@ impl Usage {
         }
     }
 
+    /// Counts a connection of a client, which is open until the value is dropped.
     pub fn opened(self: &Arc<Self>) -> OpenConnection {
         add(&self.open, 1);
         add(&self.accepted, 1);
@@ -131,6 +150,7 @@ impl Usage {
         OpenConnection(self.clone())
     }
 
+    /// Counts a connection that was not served.
     pub fn rejected(&self) {
         add(&self.rejected, 1);
         self.touch();
