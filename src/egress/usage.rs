@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn refusals_are_counted_in_rows_with_a_bound_and_survive_the_process() {
         let usage = Usage::default();
-        for number in 0..150u16 {
+        for number in 0..2000u16 {
             for _ in 0..2 {
                 let target = Target { name: format!("host{number}.example"), port: 443 };
                 usage.failed(&target, &Refusal::NoPolicy.into());
@@ -286,8 +286,9 @@ mod tests {
         usage.sent(5);
         let state = PolicyState { state: "missing".into(), revision: None, error: None };
         let status = usage.status(state.clone());
-        assert_eq!((status.refused.len(), status.refused_unlisted), (100, 100));
+        assert_eq!((status.refused.len(), status.refused_unlisted), (100, 3800));
         assert!(status.refused.iter().all(|row| row.count == 2));
+        assert!(serde_json::to_vec(&status).unwrap().len() < 20_000);
         let path = std::env::temp_dir().join(format!("egress-usage-{}.json", std::process::id()));
         crate::egress::files::write(&path, &status).unwrap();
         let resumed = Usage::resume(&path);

@@ -97,14 +97,14 @@ async fn many_refused_targets_stay_within_the_bound_of_the_status() {
     let policy = r#"{"deny": ["*.denied.example"]}"#;
     let mut egress = Egress::proxied(policy, &[]).await;
     let long = "x".repeat(60);
-    for number in 0..2000 {
+    for number in 0..200 {
         let page = egress.get(&format!("http://{long}.{long}.h{number}.denied.example/"));
         assert!(page.contains("X-Greenroom-Refused: host_denied"), "{page}");
     }
     let status = egress.control("status").await;
     assert_eq!(status["refused"].as_array().unwrap().len(), 100);
-    assert_eq!(status["refused_unlisted"], 1900);
-    assert_eq!(status["connections"]["accepted"], 2000);
+    assert_eq!(status["refused_unlisted"], 100);
+    assert_eq!(status["connections"]["accepted"], 200);
     assert!(status.to_string().len() < 40_000);
     // The next program goes on within the same bound.
     assert!(egress.end(rustix::process::Signal::TERM));
@@ -112,5 +112,5 @@ async fn many_refused_targets_stay_within_the_bound_of_the_status() {
     egress.get("http://another.denied.example/");
     let status = egress.control("status").await;
     assert_eq!(status["refused"].as_array().unwrap().len(), 100);
-    assert_eq!(status["refused_unlisted"], 1901);
+    assert_eq!(status["refused_unlisted"], 101);
 }

@@ -140,15 +140,15 @@ async fn an_early_answer_arrives_although_the_request_was_not_read() {
 }
 
 #[tokio::test]
-async fn a_thousand_tunnels_at_once_and_no_more_than_the_bound() {
+async fn four_hundred_tunnels_at_once_and_no_more_than_the_bound() {
     // Each tunnel takes three descriptors of this process.
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit })
         .unwrap();
     let port = echo();
-    let egress = Egress::proxied(&allow(port), &["--connections", "1000"]).await;
+    let egress = Egress::proxied(&allow(port), &["--connections", "400"]).await;
     let mut tunnels: Vec<_> =
-        (0..1000).map(|_| egress.tunnel(&format!("127.0.0.1:{port}")).unwrap()).collect();
+        (0..400).map(|_| egress.tunnel(&format!("127.0.0.1:{port}")).unwrap()).collect();
     for tunnel in &mut tunnels {
         tunnel.write_all(b"x").unwrap();
     }
