@@ -24,6 +24,7 @@ mod definitions;
 mod described;
 mod devtools;
 mod durability;
+mod egress;
 mod egress_requests;
 mod endings;
 mod events;
