@@ -67,7 +67,9 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
         // Without a GPU, Chromium has no WebGL unless its software renderer is asked for by name.
         flags.push("--enable-unsafe-swiftshader".into());
     }
-    if !has_enough_shared_memory() {
+    // In a network of its own it has shared memory of its own as well.
+    let is_separate = start.network.is_some_and(|network| network.namespace.is_some());
+    if !is_separate && !has_enough_shared_memory() {
         flags.push("--disable-dev-shm-usage".into());
     }
     if let Some(network) = &start.network {

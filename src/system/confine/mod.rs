@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! spec --> program --> descriptors --> control group --> session --> limits --> network
+//!      --> shared memory
 //!      --> privileges --> Landlock --> working directory --> status --> execution
 //! ```
 //!
@@ -26,6 +27,7 @@ mod order;
 mod prepare;
 pub mod probe;
 pub mod rules;
+pub mod shared_memory;
 pub mod spec;
 pub mod status;
 mod target;
@@ -76,6 +78,7 @@ pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
     let status = spec.status.as_deref().map(append).transpose()?;
     if let Some(network) = &spec.network {
         network::join(network)?;
+        shared_memory::separate()?;
     }
     match spec.kind {
         // It gives them up itself, once it has its namespaces.

@@ -47,6 +47,8 @@ pub enum Step {
     Limits,
     /// The network namespace is joined.
     Network,
+    /// The program gets shared memory of its own.
+    SharedMemory,
     /// New privileges are given up.
     Privileges,
     /// The Landlock domain is entered.
@@ -69,6 +71,7 @@ impl fmt::Display for Step {
             Self::Session => "session",
             Self::Limits => "limits",
             Self::Network => "network",
+            Self::SharedMemory => "shared memory",
             Self::Privileges => "privileges",
             Self::Landlock => "landlock",
             Self::Directory => "working directory",

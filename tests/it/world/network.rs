@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt as _;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustix::process::Signal;
@@ -97,6 +98,11 @@ async fn is_separate(setup: Setup) {
     assert_eq!(shown["candidates"], json!([]));
     let chromium = desktop(&server, &id)["chromium"]["pid"].as_i64().unwrap();
     assert_eq!(datagrams(i32::try_from(chromium).unwrap()), 0);
+    let shared = |root: &str| fs::metadata(format!("{root}/dev/shm")).unwrap().dev();
+    let mounts = fs::read_to_string(format!("/proc/{chromium}/mountinfo")).unwrap();
+    let own = mounts.lines().rfind(|line| line.contains(" /dev/shm ")).unwrap();
+    assert!(own.contains("size=1048576k"), "{own}");
+    assert_ne!(shared(&format!("/proc/{chromium}/root")), shared(""));
     // From the machine, too, the port is nobody's.
     let devtools = desktop(&server, &id)["devtools"].as_str().unwrap().to_owned();
     assert!(std::net::TcpStream::connect(devtools).is_err());
