@@ -1,7 +1,7 @@
 //! A world for the actors' tests: a store in memory, desktops that are none, a paused clock.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -43,9 +43,9 @@ use crate::domain::session::{
 };
 use crate::system::confine::Confinement;
 use crate::system::desktop::{
-    AdoptError, CaptureError, Copies, Death, Desktop, Egress, EgressError, EgressOutcome,
-    EgressStatus, Files, Following, Format, Launch, LaunchError, Mended, Order, Picture, Reel,
-    Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
+    AdoptError, CaptureError, Copies, Death, Desktop, Directories, Egress, EgressError,
+    EgressOutcome, EgressStatus, Files, Following, Format, Launch, LaunchError, Mended, Order,
+    Picture, Reel, Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
 };
 use crate::system::film::{self, Films};
 use crate::system::input::Devices;
@@ -125,7 +125,7 @@ impl Stage {
             lanes: Lanes::default(),
             reach: OnceLock::new(),
             runtime: runtime::Handle::current(),
-            data: PathBuf::from("/nonexistent"),
+            directories: Directories::below("/nonexistent"),
             artifacts: PathBuf::from("/nonexistent"),
             pictures: PathBuf::from("/nonexistent"),
         });
@@ -207,7 +207,7 @@ fn no_films() -> Films {
         ..film::Settings::default()
     };
     Films::new(
-        Path::new("/nonexistent"),
+        Directories::below("/nonexistent"),
         settings,
         String::new(),
         Confinement::default(),

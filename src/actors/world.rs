@@ -18,7 +18,7 @@ use super::views::Views;
 use crate::db::store::Store;
 use crate::domain::ids::{Mint, NodeId};
 use crate::domain::session::DesktopIdentity;
-use crate::system::desktop::Launch;
+use crate::system::desktop::{Directories, Launch};
 use crate::system::film::Films;
 use crate::system::python::Python;
 use crate::workflow;
@@ -72,8 +72,8 @@ pub struct World {
     pub reach: OnceLock<Reach>,
     /// Where work goes on that no mailbox should wait for.
     pub runtime: Handle,
-    /// The directory of all that is kept.
-    pub data: PathBuf,
+    /// The directories of all sessions.
+    pub directories: Directories,
     /// Where the files are kept that runs make, as `<organization>/<run>/<file>`.
     pub artifacts: PathBuf,
     /// Where the latest picture of each occupied session is kept, as

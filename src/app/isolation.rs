@@ -1,5 +1,6 @@
 //! The isolation of sessions: as set, as the machine gives it, and said.
 
+use anyhow::Context as _;
 use tracing::{info, warn};
 
 use crate::config::Settings;
@@ -40,5 +41,21 @@ pub(super) async fn confine(settings: &mut Settings) -> anyhow::Result<()> {
     if level == NetworkLevel::Proxied {
         settings.desktop.network.mode = Mode::Proxy;
     }
-    Ok(())
+    place(settings)
+}
+
+/// Makes the directory of all programs' directories, and logs whether sessions have users.
+fn place(settings: &mut Settings) -> anyhow::Result<()> {
+    let is_on = settings.desktop.confinement.is_on();
+    settings.desktop.placement = settings.placement();
+    let placement = &settings.desktop.placement;
+    match &placement.no_users {
+        None => info!("isolation: files uid, of {}", placement.range),
+        Some(why) if is_on => warn!("isolation: sessions have no users of their own: {why}"),
+        Some(_) => {}
+    }
+    let programs = placement.programs(&settings.data);
+    placement.make(&settings.data).map(drop).with_context(|| {
+        format!("cannot make {} for programs (isolation.programs)", programs.display())
+    })
 }

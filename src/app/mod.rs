@@ -76,8 +76,8 @@ pub fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
 pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Result<()> {
     // Early: it replaces any handler that was set before it.
     let signals = stopping::signals()?;
-    isolation::confine(&mut settings).await?;
     let data = data::open(&settings.data)?;
+    isolation::confine(&mut settings).await?;
     let db = Db::open(&settings.database, &settings.data).await?;
     let (organization, announced) = first_start::prepare(&db, &settings.keys, &data).await?;
     let node = first_start::register_node(&db, &data, settings.http.listen).await?;
@@ -104,7 +104,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         store: Arc::new(db.clone()),
         launcher: Arc::new(desktops.clone()),
         films: Films::new(
-            &settings.data,
+            desktops.directories().clone(),
             settings.recording.clone(),
             settings.desktop.path.clone(),
             settings.desktop.confinement.clone(),
@@ -123,7 +123,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         lanes: Lanes::default(),
         reach: OnceLock::new(),
         runtime,
-        data: settings.data.clone(),
+        directories: desktops.directories().clone(),
         artifacts: settings.data.join("artifacts"),
         pictures: settings.data.join("pictures"),
     });
@@ -161,17 +161,21 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         arbiters,
     };
     stopping::until_told(signals, stop).await?;
-    serving.await.context("the HTTP server broke")?.context("the HTTP server failed")
+    let served = serving.await.context("the HTTP server broke");
+    desktops.directories().tidy();
+    served?.context("the HTTP server failed")
 }
 
 /// The ledger of leaks of a data directory, whether or not a server runs on it.
 pub async fn ledger(settings: &Settings) -> anyhow::Result<Ledger> {
     let data = &settings.data;
+    let mut desktop = settings.desktop.clone();
+    desktop.placement = settings.placement();
     let node = data::node(data).with_context(|| {
         format!("{} is not the data directory of a server that has run (data)", data.display())
     })?;
     let db = Db::open(&settings.database, data).await?;
-    let desktops = Desktops::new(data, settings.desktop.clone(), Handle::current());
+    let desktops = Desktops::new(data, desktop, Handle::current());
     Ok(Ledger::new(db, node, desktops, data.join("artifacts")))
 }
 

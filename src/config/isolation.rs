@@ -1,12 +1,14 @@
 //! The section `isolation`: the reach of a session's drivers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::egress::rule::Rule;
 use crate::http::cdp::{CommandPattern, DevTools, Room, Rules};
 use crate::system::confine::Confinement;
+use crate::system::confine::place::{Placement, UserSetting, Wanted};
+use crate::system::confine::user::Range;
 use crate::system::egress::Mode;
 
 /// The confinement of programs to files of their session.
@@ -61,6 +63,15 @@ pub struct Isolation {
     /// Files and directories that every program of a session may read besides, such as an unpacked
     /// extension.
     pub read: Vec<PathBuf>,
+    /// The directory for the directories of sessions' programs: profiles, homes, downloads, uploads,
+    /// temporary files. By default `programs` in the data directory; where each session has a user, and
+    /// other users cannot pass through the data directory, one in `/var/lib/greenroom-programs`.
+    pub programs: Option<PathBuf>,
+    /// Whether the programs of each session run as a user of their own: `auto`, where the server can
+    /// change user (as root, or with the capabilities of the packaged unit), or `off`.
+    pub users: UserSetting,
+    /// The numbers of these users, `first-last`. Nothing else on the machine may have them.
+    pub user_range: Range,
     /// Whether a server that cannot give what is set here refuses to start.
     pub require: bool,
     /// Whether commands of drivers that reach past the page are refused or rewritten.
@@ -79,6 +90,9 @@ impl Default for Isolation {
             files: Files::default(),
             network: Mode::Namespace,
             read: Vec::new(),
+            programs: None,
+            users: UserSetting::default(),
+            user_range: Range::default(),
             require: false,
             devtools_rules: true,
             devtools_allow: Vec::new(),
@@ -96,6 +110,19 @@ impl Isolation {
             (Files::Off, Mode::Namespace | Mode::Proxy) => Confinement::without_files(LAUNCHER),
             (Files::Off, Mode::Off) => Confinement::default(),
         }
+    }
+
+    /// Returns the place of the programs' directories, for a server with this data directory.
+    pub fn placement(&self, data: &Path) -> Placement {
+        // The launcher, which unconfined programs do not have, changes the user.
+        let users = match self.files {
+            Files::Landlock => self.users,
+            Files::Off => UserSetting::Off,
+        };
+        let joins = self.network == Mode::Namespace;
+        let programs = self.programs.clone();
+        let wanted = Wanted { programs, users, range: self.user_range, joins };
+        Placement::find(data, &wanted)
     }
 
     /// Returns what the drivers of all sessions share.

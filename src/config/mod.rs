@@ -153,6 +153,11 @@ impl Settings {
         }
     }
 
+    /// Returns the place of the programs' directories.
+    pub fn placement(&self) -> system::confine::place::Placement {
+        self.isolation.placement(&self.data)
+    }
+
     /// Returns the network of sessions. What blocks may send requests to, their browser may as well.
     pub fn network(&self) -> system::egress::Settings {
         let Egress { allow, deny, any_upstream } = &self.egress;

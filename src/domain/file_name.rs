@@ -1,6 +1,6 @@
 //! Names of files that sites, workflows and drivers suggest.
 
-/// The folder within a run's own into which a block has its downloads put that it takes itself.
+/// The folder among a session's downloads for those that blocks take themselves.
 pub const BLOCK_FOLDER: &str = "block-downloads";
 
 /// The longest name in bytes. A file system takes 255, and an artifact's id and the ending of a

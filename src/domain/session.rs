@@ -203,6 +203,22 @@ pub struct DesktopIdentity {
     /// The program between its browser and the network; none where the network is the server's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<EgressIdentity>,
+    /// The barrier between its programs and files that are not the session's; none for a desktop that
+    /// a server of before this field has started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesLevel>,
+}
+
+/// The barrier between the programs of a session and files that are not the session's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilesLevel {
+    /// A user of the session's own, and Landlock as far as the kernel has it.
+    Uid,
+    /// Landlock alone.
+    Landlock,
+    /// None.
+    None,
 }
 
 /// Why a session or a run failed, for people and for programs.

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::browser;
 use super::confine;
+use super::confine::place::NoUsers;
 use super::egress::{self, Mode};
 use super::film;
 use super::limits;
@@ -90,6 +91,7 @@ pub async fn checks(settings: &Settings, films: &film::Settings) -> Vec<Check> {
     let (display, x11vnc, (chromium, sandbox)) = tokio::join!(display, beside, chromium(settings));
     let machine = [
         files(settings),
+        users(settings),
         network(settings).await,
         shared_memory(),
         inotify(),
@@ -159,6 +161,29 @@ async fn network(settings: &Settings) -> Check {
     }
 }
 
+/// The place of the programs' directories, and whether each session has a user.
+fn users(settings: &Settings) -> Check {
+    let placement = &settings.placement;
+    match &placement.no_users {
+        None if placement.assigns => {
+            let programs = placement.programs.as_deref().unwrap_or(Path::new("the data directory"));
+            let users = placement.range;
+            Check::new("users", format!("{users}, in {}", programs.display()), None)
+        }
+        None => Check::new("users", "none".to_owned(), None),
+        // The server's rights are an operator's choice, and Landlock holds all the same.
+        Some(why @ (NoUsers::Off | NoUsers::Missing(_))) => {
+            Check::new("users", format!("none for sessions: {why}"), None)
+        }
+        Some(why @ NoUsers::Closed(_)) => {
+            let hint = "let others pass through it, or set `isolation.programs` to a directory \
+                        through whose parents they can";
+            let found = format!("none for sessions: {why}");
+            Check::new("users", found, Some((Verdict::Warning, hint)))
+        }
+    }
+}
+
 const XVFB: &str = "install the Debian package `xvfb`, or run `scripts/setup`";
 const X11VNC: &str = "install the Debian package `x11vnc`, or run `scripts/setup`";
 const CHROMIUM: &str = "install the Debian package `chromium`, or run `scripts/setup`";
@@ -204,13 +229,16 @@ async fn chromium(settings: &Settings) -> (Check, Check) {
         }
     };
     let found = version("chromium", &path, "--version", settings, bad).await;
+    let has_user = settings.placement.assigns && settings.confinement.is_on();
     let hint = "run the server as a user of its own, and allow user namespaces";
     let sandbox = match settings.sandbox {
         Sandbox::Off => ("off by the setting `sandbox`".to_owned(), true),
-        Sandbox::On | Sandbox::Auto => match browser::obstacle(&path, &settings.path).await {
-            Some(obstacle) => (format!("not available: {obstacle}"), true),
-            None => ("available".to_owned(), false),
-        },
+        Sandbox::On | Sandbox::Auto => {
+            match browser::obstacle(&path, &settings.path, has_user).await {
+                Some(obstacle) => (format!("not available: {obstacle}"), true),
+                None => ("available".to_owned(), false),
+            }
+        }
     };
     let (text, is_off) = sandbox;
     (found, Check::new("sandbox", text, is_off.then_some((Verdict::Warning, hint))))

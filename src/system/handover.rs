@@ -4,14 +4,15 @@
 //! without following a link and stays open while a file is written beneath it, so that no exchange
 //! of directories leads a copy elsewhere.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+
+use super::beneath::Tree;
 
 /// The state of a connection that is established, as `/proc/net/tcp` writes it.
 const ESTABLISHED: &str = "01";
@@ -64,7 +65,12 @@ impl Folder {
     /// # Errors
     ///
     /// Fails if it is a link or no directory, belongs to another user, or lies elsewhere.
-    pub fn open(path: &Path, user: u32, roots: &[PathBuf], private: &Path) -> io::Result<Self> {
+    pub fn open(
+        path: &Path,
+        user: u32,
+        roots: &[PathBuf],
+        private: &[PathBuf],
+    ) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&directory)?;
@@ -72,10 +78,12 @@ impl Folder {
             return Err(io::Error::other("it belongs to another user than the client's"));
         }
         let real = fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()))?;
-        let private = fs::canonicalize(private).unwrap_or_else(|_| private.to_owned());
+        let private =
+            private.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
+        let private: Vec<PathBuf> = private.collect();
         let mut roots = roots.iter().filter_map(|root| fs::canonicalize(root).ok());
         // What is private may lie below a root, and is no part of it.
-        let is_private = |path: &Path| path.starts_with(&private);
+        let is_private = |path: &Path| private.iter().any(|private| path.starts_with(private));
         if !roots.any(|root| {
             real.starts_with(&root) && real != root && (is_private(&root) || !is_private(&real))
         }) {
@@ -85,19 +93,17 @@ impl Folder {
         Ok(Self { directory, owner: stat.st_uid, group: stat.st_gid })
     }
 
-    /// Copies a regular file, no link and with no other name, into the folder as `name`, for its owner only. It blocks.
+    /// Copies a regular file, no link and with no other name, into the folder as `name`, for its owner
+    /// only. It blocks.
     ///
     /// # Errors
     ///
     /// Fails if there is a file of this name; then that file stays as it is.
     pub fn put(&self, source: &Path, name: &str) -> io::Result<()> {
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let flags = i32::try_from(flags.bits()).unwrap_or_default();
-        let mut source = OpenOptions::new().read(true).custom_flags(flags).open(source)?;
-        let metadata = source.metadata()?;
-        if !metadata.is_file() || metadata.nlink() != 1 {
-            return Err(io::Error::other("it is no regular file with one name"));
-        }
+        let (Some(parent), Some(file)) = (source.parent(), source.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let mut source = Tree::open(parent)?.file(Path::new(file))?;
         if name.contains('/') || matches!(name, "" | "." | "..") {
             return Err(io::Error::other("its name is none of a file"));
         }
@@ -113,9 +119,9 @@ impl Folder {
         copied
     }
 
-    /// Makes the folder's owner the file's, where the server may.
+    /// Makes the folder's owner the file's.
     fn give(&self, file: &File) -> io::Result<()> {
-        if rustix::process::geteuid().is_root() {
+        if rustix::process::geteuid().as_raw() != self.owner {
             let (owner, group) = (Uid::from_raw(self.owner), Gid::from_raw(self.group));
             rustix::fs::fchown(file, Some(owner), Some(group))?;
         }
@@ -126,7 +132,7 @@ impl Folder {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
     use super::*;
 
@@ -170,9 +176,9 @@ mod tests {
         symlink(place("source"), place("link")).unwrap();
         symlink(place("elsewhere"), place("roots/way")).unwrap();
         let roots = [place("roots"), place("gone")];
+        let private = [place("roots/data")];
 
-        let folder =
-            Folder::open(&place("roots/mine"), me(), &roots, &place("roots/data")).unwrap();
+        let folder = Folder::open(&place("roots/mine"), me(), &roots, &private).unwrap();
         folder.put(&place("source"), "a.csv").unwrap();
         let made = place("roots/mine/a.csv");
         assert_eq!(fs::read_to_string(&made).unwrap(), "content");
@@ -205,10 +211,10 @@ mod tests {
             ("source", me()),
             ("roots/mine", me() + 1),
         ] {
-            Folder::open(&place(path), user, &roots, &place("roots/data")).unwrap_err();
+            Folder::open(&place(path), user, &roots, &private).unwrap_err();
         }
         let within = [place("roots/data")];
-        Folder::open(&place("roots/data/own"), me(), &within, &place("roots/data")).unwrap();
+        Folder::open(&place("roots/data/own"), me(), &within, &private).unwrap();
         fs::remove_dir_all(&root).unwrap();
     }
 }

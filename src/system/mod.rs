@@ -3,6 +3,7 @@
 //! This floor knows nothing of actors, tables or HTTP. What it must tell an upper floor it
 //! returns, or sends to a receiver that it was handed.
 
+pub mod beneath;
 pub mod browser;
 pub mod capture;
 pub mod cdp;

@@ -10,13 +10,15 @@ use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdRegisterError};
 use tokio::time::sleep;
 
+use super::beneath::Tree;
+
 /// How often to look when the machine has no inotify instance left.
 const FALLBACK: Duration = Duration::from_millis(20);
 
 /// Resolves when `read` finds in the file `path` what it looks for. `read` is called with the
 /// file's text at once and after every change in its directory. The caller sets a deadline.
 pub(super) async fn file_says<T>(path: &Path, read: impl Fn(&str) -> Option<T>) -> T {
-    let look = || std::fs::read_to_string(path).ok().and_then(|text| read(&text));
+    let look = || written(path).and_then(|text| read(&text));
     let mut watch = watch(path).ok();
     loop {
         if let Some(found) = look() {
@@ -44,6 +46,13 @@ pub(super) async fn changes_until<T>(path: &Path, read: impl Fn(&str) -> Option<
         }
         drained(&changes).await.ok()?;
     }
+}
+
+/// The text of a file that a program may have written: of a plain one of no great size.
+fn written(path: &Path) -> Option<String> {
+    const MOST: u64 = 64 * 1024;
+    let folder = Tree::open(path.parent()?).ok()?;
+    String::from_utf8(folder.read(Path::new(path.file_name()?), MOST).ok()?).ok()
 }
 
 fn watch(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {

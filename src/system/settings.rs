@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::confine::Confinement;
+use super::confine::place::Placement;
 use super::desktop::downloads;
 use super::egress;
 
@@ -101,6 +102,9 @@ pub struct Settings {
     /// The network of sessions, which the sections `isolation` and `egress` set.
     #[serde(skip)]
     pub network: egress::Settings,
+    /// The place of the programs' directories, which the section `isolation` sets.
+    #[serde(skip)]
+    pub placement: Placement,
 }
 
 impl Default for Settings {
@@ -135,6 +139,7 @@ impl Default for Settings {
             downloads: downloads::Settings::default(),
             confinement: Confinement::default(),
             network: egress::Settings::default(),
+            placement: Placement::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the execution of a workflow needs of the world around it.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -145,9 +146,9 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// Pauses the run for a person, and resolves when somebody let it go on.
     fn pause(&self, why: Value) -> BoxFuture<'_, Result<(), HostError>>;
 
-    /// A directory that this server and the run's browser can both write and read, made when first
-    /// asked for. Whoever closes the session removes it.
-    fn scratch(&self) -> BoxFuture<'_, Result<PathBuf, HostError>> {
+    /// Puts a file where the run's browser can read it, and returns its path. It stays until another run
+    /// has the session.
+    fn put_file(&self, _name: String, _bytes: Bytes) -> BoxFuture<'_, Result<PathBuf, HostError>> {
         Box::pin(async {
             Err(HostError::missing("scratch_missing", "there is no directory for files"))
         })
@@ -161,6 +162,19 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
         _failure: &'a str,
     ) -> BoxFuture<'a, Option<String>> {
         Box::pin(std::future::ready(None))
+    }
+
+    /// A directory into which the run's browser can download, made when it is first asked for.
+    fn download_folder(&self) -> BoxFuture<'_, Result<PathBuf, HostError>> {
+        Box::pin(async {
+            Err(HostError::missing("scratch_missing", "there is no directory for files"))
+        })
+    }
+
+    /// Reads a file that the browser has put into that directory, of at most `most` bytes, and removes
+    /// it. The error is of the kind `FileTooLarge` for one that has more.
+    fn take_download(&self, _name: String, _most: u64) -> BoxFuture<'_, io::Result<Bytes>> {
+        Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
     }
 
     /// Executes a block that needs a model. Fails with `agent_not_configured` unless an agent is

@@ -44,8 +44,9 @@ pub(super) struct Handover {
     source: PathBuf,
     /// The directories below which a driver may have its folder.
     roots: Vec<PathBuf>,
-    /// The server's own directory, of which only such roots as lie in it are a driver's.
-    private: PathBuf,
+    /// The directories of the server and of all sessions, of which only such roots as lie in them are a
+    /// driver's.
+    private: Vec<PathBuf>,
     /// The folder that the driver asked for last.
     folder: Mutex<Option<PathBuf>>,
     /// The downloads that were copied last, with their copies: several sessions of a driver have the same
@@ -77,7 +78,7 @@ impl Handover {
         client: (SocketAddr, u16),
         source: PathBuf,
         roots: Vec<PathBuf>,
-        private: PathBuf,
+        private: Vec<PathBuf>,
     ) -> Arc<Self> {
         let (folder, copied) = (Mutex::default(), tokio::sync::Mutex::default());
         Arc::new(Self { client, source, roots, private, folder, copied })
@@ -206,8 +207,7 @@ mod tests {
         let client = std::net::TcpStream::connect(address).unwrap();
         let client = (client.local_addr().unwrap(), address.port(), client);
         let roots = vec![root.clone()];
-        let handover =
-            Handover::new((client.0, client.1), source.clone(), roots, "/nowhere".into());
+        let handover = Handover::new((client.0, client.1), source.clone(), roots, Vec::new());
         assert!(!handover.is_wanted());
         handover.note(own.clone());
         assert!(handover.is_wanted());

@@ -49,7 +49,6 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::sessions::on_takeover;
-use crate::system::desktop::Directory;
 use admission::{Admitted, Ground, admit};
 use downward::Downward;
 use handover::Handover;
@@ -226,13 +225,14 @@ fn judge_for(
     if !rules.hold() {
         return (None, None);
     }
-    let directory = Directory::of(&front.world.data, id);
+    let directories = &front.world.directories;
+    let directory = directories.of(id);
     let handover = peer_on_this_machine(request).map(|peer| {
         let roots = front.devtools.folders.iter().cloned().chain(own_folder).collect();
-        let private = front.world.data.clone();
+        let private = vec![directories.data().to_owned(), directories.programs().to_owned()];
         Handover::new((peer, front.address.port()), directory.downloads(), roots, private)
     });
-    let sources = vec![directory.downloads(), directory.scratch()];
+    let sources = vec![directory.downloads(), directory.uploads()];
     let judge = Judge::new(rules, directory.downloads(), sources).handing_over(handover.clone());
     (Some(judge), handover)
 }

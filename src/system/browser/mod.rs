@@ -21,7 +21,7 @@ use super::confine::{
     spec::{Kind, Landlock},
 };
 use super::failure::{Stage, failure};
-use super::process::{Process, Program, beside, find};
+use super::process::{Process, Program, beside, find, group_of, listened_to};
 use super::readiness::file_says;
 use super::settings::Settings;
 use crate::domain::egress::EgressIdentity;
@@ -75,14 +75,16 @@ pub struct Start<'a> {
     pub display: u16,
     /// The file with the display's cookie.
     pub authority: &'a Path,
-    /// Its directory of profiles, which is also its home.
+    /// Its directory of profiles.
     pub profile: &'a Path,
+    /// Its home.
+    pub home: &'a Path,
     /// Where its temporary files go.
     pub temporary: &'a Path,
     /// The folder for its downloads.
     pub downloads: &'a Path,
     /// The folder in which runs put files for it.
-    pub scratch: &'a Path,
+    pub uploads: &'a Path,
     /// The file for its log.
     pub log: &'a Path,
     /// Whether it runs without its sandbox.
@@ -132,7 +134,7 @@ pub fn spawn(
         ("PATH".into(), settings.path.clone().into()),
         ("DISPLAY".into(), format!(":{}", start.display).into()),
         ("XAUTHORITY".into(), start.authority.into()),
-        ("HOME".into(), start.profile.into()),
+        ("HOME".into(), start.home.into()),
         ("TMPDIR".into(), start.temporary.into()),
         ("LANG".into(), "C.UTF-8".into()),
         // Without an address, the library would start a bus that outlives us.
@@ -143,9 +145,8 @@ pub fn spawn(
     let set = settings.chromium_environment.iter();
     environment.extend(set.map(|(name, value)| (name.into(), value.into())));
     let landlock = Landlock {
-        read: vec![start.authority.into()],
-        // A block's downloads go to a folder of its run among the scratch files.
-        write: [start.profile, start.downloads, start.scratch, start.temporary]
+        read: [start.authority, start.uploads].map(Into::into).to_vec(),
+        write: [start.profile, start.home, start.downloads, start.temporary]
             .map(Into::into)
             .to_vec(),
         signals: true,
@@ -178,7 +179,11 @@ pub async fn ready(
     settings: &Settings,
 ) -> Result<Ready, Failure> {
     let sign = async {
-        let mut devtools = file_says(&start.profile.join(profile::PORT_FILE), listening).await;
+        // The file is a program's word: what listens there has to be the session's.
+        let pid = process.identity().pid;
+        let named =
+            |text: &str| listening(text).filter(|devtools| listens(pid, devtools.address.port()));
+        let mut devtools = file_says(&start.profile.join(profile::PORT_FILE), named).await;
         devtools.inside = start.network.and_then(|network| network.inside());
         first_page(&devtools).await.map(|page| Ready { devtools, page })
     };
@@ -205,6 +210,12 @@ fn listening(text: &str) -> Option<Devtools> {
     let (_, uuid) = path.strip_prefix('/')?.rsplit_once('/')?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     (uuid.len() == 36).then(|| Devtools { address, path: path.to_owned(), inside: None })
+}
+
+/// True if a process of the group that `leader` leads listens on a port.
+fn listens(leader: i32, port: u16) -> bool {
+    listened_to(leader).contains(&port)
+        || group_of(leader).into_iter().any(|pid| listened_to(pid).contains(&port))
 }
 
 /// Resolves with the first page's target when the browser says that it has one.

@@ -1,12 +1,21 @@
-//! What of a profile we write and remove.
+//! The parts of a profile that the server writes and removes. All of it is opened as the work of a
+//! program, which may have laid traps there.
 
-use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use crate::domain::session::Size;
+use crate::system::beneath::Tree;
+use crate::system::desktop::Directory;
+
+/// The most bytes of preferences that are read.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// The beginning of the names of folders in which Chromium has its socket.
+const SOCKETS: &str = "org.chromium.Chromium.";
 
 /// Where Chromium writes the address of its DevTools.
 pub(super) const PORT_FILE: &str = "DevToolsActivePort";
@@ -16,20 +25,22 @@ const EXIT_TYPE: &str = "exit_type";
 
 /// Makes a profile ready for a start: removes what a killed browser left, sets where the first window
 /// goes, and gives preferences to a profile that has none of its own.
-pub fn prepare(profile: &Path, downloads: &Path, size: Size) -> io::Result<()> {
-    remove_remains(profile)?;
-    let folder = profile.join("Default");
-    let file = folder.join("Preferences");
-    let mut preferences = match fs::read(&file) {
+pub fn prepare(directory: &Directory, size: Size) -> io::Result<()> {
+    remove_remains(directory)?;
+    let profile = Tree::open(&directory.profile())?.owned_by(directory.user());
+    let mut preferences = match profile.read(&preferences(), LARGEST) {
         // Chromium replaces what it cannot read, and what is not an object.
         Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Value::Null,
-        Err(cause) => return Err(cause),
+        Err(cause) => {
+            tracing::warn!(error = %cause, "the preferences of a profile are replaced");
+            Value::Null
+        }
     };
     if !preferences.is_object() {
         preferences = json!({});
     }
-    complete(&mut preferences, &ours(downloads));
+    complete(&mut preferences, &ours(&directory.downloads()));
     complete(&mut preferences, &json!({ "browser": {}, "profile": {} }));
     if let Some(browser) = preferences.get_mut("browser").and_then(Value::as_object_mut) {
         browser.insert("window_placement".to_owned(), placement(size));
@@ -38,11 +49,21 @@ pub fn prepare(profile: &Path, downloads: &Path, size: Size) -> io::Result<()> {
         // What the next end writes here says how it ended, see `exit_was_orderly`.
         profile.remove(EXIT_TYPE);
     }
-    fs::create_dir_all(&folder)?;
+    let folder = match profile.make_folder(Path::new("Default")) {
+        // A link or a file is in its place.
+        Err(cause) if matches!(Errno::from_io_error(&cause), Some(Errno::LOOP | Errno::NOTDIR)) => {
+            profile.remove_file(Path::new("Default"))?;
+            profile.make_folder(Path::new("Default"))?
+        }
+        made => made?,
+    };
     // Replaced whole, as Chromium does: half of it would be none.
-    let whole = folder.join("Preferences.greenroom");
-    fs::write(&whole, preferences.to_string())?;
-    fs::rename(whole, file)
+    folder.replace(Path::new("Preferences"), preferences.to_string().as_bytes())
+}
+
+/// The file of preferences, below a profile.
+fn preferences() -> PathBuf {
+    Path::new("Default").join("Preferences")
 }
 
 /// The preferences that a profile begins with.
@@ -103,51 +124,87 @@ fn complete(preferences: &mut Value, defaults: &Value) {
 
 /// True if the last browser of a profile closed in good order: asked to, or with its last window.
 pub fn exit_was_orderly(profile: &Path) -> bool {
-    let bytes = fs::read(profile.join("Default").join("Preferences")).unwrap_or_default();
+    let read = Tree::open(profile).and_then(|profile| profile.read(&self::preferences(), LARGEST));
+    let bytes = read.unwrap_or_default();
     let preferences: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     preferences.pointer(&format!("/profile/{EXIT_TYPE}")).is_some_and(|exit| exit == "Normal")
 }
 
 /// Removes the locks of a browser that has ended, and the address that it no longer listens on.
 /// With a lock from another host name Chromium shows a dialog and does not start.
-pub fn remove_remains(profile: &Path) -> io::Result<()> {
-    let socket = profile.join("SingletonSocket");
-    // The socket itself is in a directory of its own among the temporary files.
-    if let Ok(target) = fs::read_link(&socket)
-        && let Some(folder) = target.parent()
-        && let Some(name) = folder.file_name().and_then(|name| name.to_str())
-        && name.trim_start_matches('.').starts_with("org.chromium.Chromium.")
+pub fn remove_remains(directory: &Directory) -> io::Result<()> {
+    let profile = match Tree::open(&directory.profile()) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    // The socket itself is in a folder of its own among the temporary files. A link in the profile names
+    // it, of which the browser could make anything: only the folder's name is taken from it.
+    if let Ok(target) = std::fs::read_link(directory.profile().join("SingletonSocket"))
+        && let Some(name) = target.parent().and_then(Path::file_name)
+        && name.to_str().is_some_and(|name| name.trim_start_matches('.').starts_with(SOCKETS))
+        && let Ok(temporary) = Tree::open(&directory.temporary())
     {
-        let _ = fs::remove_dir_all(folder); // Another temporary directory: perhaps long gone.
+        let _ = temporary.remove(name); // Of another boot: perhaps long gone.
     }
     for name in ["SingletonLock", "SingletonCookie", "SingletonSocket", PORT_FILE] {
-        match fs::remove_file(profile.join(name)) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
-            Ok(()) | Err(_) => (),
-        }
+        profile.remove_file(Path::new(name))?;
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
     use super::*;
+    use crate::domain::ids::SessionId;
+    use crate::system::desktop::Directories;
+
+    /// The directories of a session, removed with this.
+    struct World {
+        root: PathBuf,
+        directory: Directory,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let name = format!("greenroom-{:016x}", rand::random::<u64>());
+            let root = std::env::temp_dir().join(name);
+            let directory = Directories::below(&root).of(SessionId::from(1));
+            fs::create_dir_all(directory.profile()).unwrap();
+            fs::create_dir_all(directory.temporary()).unwrap();
+            Self { root, directory }
+        }
+
+        fn preferences(&self) -> Value {
+            let file = self.directory.profile().join("Default/Preferences");
+            serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+        }
+    }
+
+    impl Drop for World {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.root).unwrap();
+        }
+    }
 
     #[test]
     fn a_profile_keeps_its_own_preferences_and_gets_what_it_lacks() {
-        let folder = std::env::temp_dir().join(format!("greenroom-{:016x}", rand::random::<u64>()));
-        let file = folder.join("Default/Preferences");
+        let world = World::new();
+        let profile = world.directory.profile();
+        let file = profile.join("Default/Preferences");
+        let downloads = json!(world.directory.downloads());
         let size = Size::new(1024, 768).unwrap();
-        let read = || -> Value { serde_json::from_slice(&fs::read(&file).unwrap()).unwrap() };
 
-        prepare(&folder, Path::new("/downloads"), size).unwrap();
-        let new = read();
-        assert_eq!(new["download"]["default_directory"], "/downloads");
+        prepare(&world.directory, size).unwrap();
+        let new = world.preferences();
+        assert_eq!(new["download"]["default_directory"], downloads);
         assert_eq!(new["browser"]["window_placement"]["right"], 1024);
         assert_eq!(new["newtab_page_location_override"], "about:blank");
         let state = &new["printing"]["print_preview_sticky_settings"]["appState"];
         assert!(state.as_str().unwrap().contains("Save as PDF"));
-        assert!(!exit_was_orderly(&folder));
+        assert!(!exit_was_orderly(&profile));
 
         let ended = json!({
             "download": { "prompt_for_download": true },
@@ -156,18 +213,54 @@ mod tests {
             "theirs": [1, 2],
         });
         fs::write(&file, ended.to_string()).unwrap();
-        assert!(exit_was_orderly(&folder));
-        prepare(&folder, Path::new("/downloads"), size).unwrap();
-        let next = read();
+        assert!(exit_was_orderly(&profile));
+        prepare(&world.directory, size).unwrap();
+        let next = world.preferences();
         assert_eq!(next["theirs"], json!([1, 2]));
         assert_eq!(next["download"]["prompt_for_download"], true);
-        assert_eq!(next["download"]["default_directory"], "/downloads");
+        assert_eq!(next["download"]["default_directory"], downloads);
         assert_eq!(next["browser"]["window_placement"]["right"], 1024);
-        assert!(!exit_was_orderly(&folder), "of this start nothing is known yet");
+        assert!(!exit_was_orderly(&profile), "of this start nothing is known yet");
 
         fs::write(&file, "[no object").unwrap();
-        prepare(&folder, Path::new("/downloads"), size).unwrap();
-        assert_eq!(read(), new);
+        prepare(&world.directory, size).unwrap();
+        assert_eq!(world.preferences(), new);
+    }
+
+    #[test]
+    fn links_that_a_browser_has_left_lead_to_nothing_of_the_servers() {
+        let world = World::new();
+        let profile = world.directory.profile();
+        let size = Size::default();
+        let outside = world.root.join("outside");
+        let kept = outside.join("org.chromium.Chromium.kept");
+        fs::create_dir_all(&kept).unwrap();
+        fs::write(outside.join("secret"), r#"{"profile":{"exit_type":"Normal"}}"#).unwrap();
+        let unchanged = || fs::read_to_string(outside.join("secret")).unwrap().contains("Normal");
+
+        // The folder of the socket is the browser's word: it counts by its name alone.
+        symlink(kept.join("SingletonSocket"), profile.join("SingletonSocket")).unwrap();
+        let own = world.directory.temporary().join("org.chromium.Chromium.own");
+        fs::create_dir(&own).unwrap();
+        prepare(&world.directory, size).unwrap();
+        assert!(kept.is_dir() && own.is_dir());
+        symlink("/x/org.chromium.Chromium.own/socket", profile.join("SingletonSocket")).unwrap();
+        prepare(&world.directory, size).unwrap();
+        assert!(!own.exists());
+
+        // The preferences, the file that becomes them, and their folder.
+        let folder = profile.join("Default");
+        for name in ["Preferences", "Preferences.part", "Preferences.greenroom"] {
+            let _ = fs::remove_file(folder.join(name));
+            symlink(outside.join("secret"), folder.join(name)).unwrap();
+        }
+        assert!(!exit_was_orderly(&profile), "it is a link");
+        prepare(&world.directory, size).unwrap();
+        assert!(unchanged() && world.preferences().get("theirs").is_none());
         fs::remove_dir_all(&folder).unwrap();
+        symlink(&outside, &folder).unwrap();
+        prepare(&world.directory, size).unwrap();
+        assert!(unchanged() && !outside.join("Preferences").exists());
+        assert!(!folder.is_symlink());
     }
 }

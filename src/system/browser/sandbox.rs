@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::system::process::{find, output};
 
-/// Why Chromium cannot have its sandbox here.
+/// The obstacle that keeps Chromium from its sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoSandbox {
     /// Chromium refuses to run as root with it.
@@ -26,13 +26,19 @@ impl fmt::Display for NoSandbox {
     }
 }
 
-/// What keeps `chromium` from having its sandbox; none when nothing does.
-pub async fn obstacle(chromium: &Path, path: &str) -> Option<NoSandbox> {
-    if rustix::process::geteuid().is_root() {
+/// The obstacle that keeps `chromium` from having its sandbox, if there is one. With `has_user` it runs as
+/// another user than the server.
+pub async fn obstacle(chromium: &Path, path: &str, has_user: bool) -> Option<NoSandbox> {
+    if !has_user && rustix::process::geteuid().is_root() {
         return Some(NoSandbox::Root);
     }
-    if has_setuid_helper(chromium) {
+    // A program that gives privileges has none to give to confined programs.
+    if !has_user && has_setuid_helper(chromium) {
         return None;
+    }
+    // The limits are those of ordinary users, which the server may not be.
+    if has_user && forbidden_by_a_limit() {
+        return Some(NoSandbox::NoUserNamespaces);
     }
     let Some(unshare) = find(Path::new("unshare"), path) else {
         return forbidden_by_a_limit().then_some(NoSandbox::NoUserNamespaces);

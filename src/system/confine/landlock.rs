@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, Ruleset,
@@ -71,6 +72,12 @@ pub fn abi() -> i32 {
         ruleset.restrict_self()
     });
     tried.join().ok().and_then(Result::ok).map_or(0, |entered| number(entered.landlock))
+}
+
+/// The [`abi`], which is asked for once.
+pub fn known_abi() -> i32 {
+    static ABI_OF_MACHINE: OnceLock<i32> = OnceLock::new();
+    *ABI_OF_MACHINE.get_or_init(abi)
 }
 
 fn number(status: LandlockStatus) -> i32 {

@@ -6,7 +6,7 @@
 //! ```text
 //! spec --> program --> descriptors --> control group --> session --> limits --> network
 //!      --> shared memory
-//!      --> privileges --> Landlock --> working directory --> status --> execution
+//!      --> privileges --> user --> Landlock --> working directory --> status --> execution
 //! ```
 //!
 //! The process that the server has started is the program afterwards: same number, same end. The
@@ -18,12 +18,15 @@
 //!    control group) is a warning in the status.
 //! 2. A program reaches of the machine what [`rules`] lists for its kind, and of its session what
 //!    the specification names; nothing of it can be executed that a session can write.
-//! 3. A program can gain no privilege, and leaves no core dump.
+//! 3. A program has no capability, can gain none, and leaves no core dump.
+//! 4. The paths of rules are opened before the user changes and the domain is entered after it, so
+//!    that the domain does not depend on what the session's user may pass through.
 
 mod descriptors;
 pub mod landlock;
 mod network;
 mod order;
+pub mod place;
 mod prepare;
 pub mod probe;
 pub mod rules;
@@ -31,6 +34,7 @@ pub mod shared_memory;
 pub mod spec;
 pub mod status;
 mod target;
+pub mod user;
 
 pub(in crate::system) use order::send;
 pub use order::{Confined, Confinement};
@@ -80,18 +84,19 @@ pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
         network::join(network)?;
         shared_memory::separate()?;
     }
+    prepare::no_new_privileges()?;
+    let landlock = spec.landlock.as_ref();
+    let domain = landlock.map(|asked| Prepared::of(spec.kind, asked)).transpose()?;
     match spec.kind {
-        // It gives them up itself, once it has its namespaces.
+        // It gives capabilities up itself, once it has its namespaces.
         Kind::Egress => {}
         Kind::Xvfb
         | Kind::X11vnc
         | Kind::Xtigervnc
         | Kind::Chromium
         | Kind::Python
-        | Kind::Ffmpeg => prepare::give_up_privileges()?,
+        | Kind::Ffmpeg => user::change(spec.user)?,
     }
-    let landlock = spec.landlock.as_ref();
-    let domain = landlock.map(|asked| Prepared::of(spec.kind, asked)).transpose()?;
     // The program's own files are for its user only.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let level = domain.map(Prepared::enter).transpose()?.unwrap_or_default();
@@ -102,6 +107,7 @@ pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
         kind: spec.kind,
         landlock: level.abi,
         unenforced: level.unenforced,
+        user: spec.user,
         warnings,
     };
     if let Some(mut file) = status {

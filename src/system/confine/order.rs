@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::spec::{Kind, Landlock, Network, Spec};
+use super::spec::{Kind, Landlock, Network, Spec, User};
 use crate::system::process::{MARKER, Program};
 
 /// Confinement of the programs of all sessions, as the server is set.
@@ -72,12 +72,14 @@ impl Confinement {
 }
 
 impl Confined {
-    /// The command that starts `program` by the launcher, and its specification for [`send`].
+    /// The command that starts `program` by the launcher, in this control group and as this user, and its
+    /// specification for [`send`].
     #[expect(clippy::disallowed_methods, reason = "`system::process` starts programs with it")]
     pub(in crate::system) fn command(
         &self,
         program: &Program,
         group: Option<&Path>,
+        user: Option<User>,
     ) -> io::Result<(Command, Vec<u8>)> {
         let text = |value: &std::ffi::OsStr| {
             let text = value.to_str().map(str::to_owned);
@@ -100,6 +102,8 @@ impl Confined {
             open_files: program.open_files.map(u64::from),
             keep: Vec::new(),
             network: self.network.clone(),
+            // It works for the server, in the server's directory.
+            user: user.filter(|_| self.kind != Kind::Egress),
             landlock: self.landlock.clone(),
         };
         let mut command = Command::new(&self.launcher);

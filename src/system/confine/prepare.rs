@@ -6,7 +6,6 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
-use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::status::{ConfineError, Step, failed};
 
@@ -36,23 +35,10 @@ pub(super) fn lead_session() -> Result<(), ConfineError> {
     rustix::process::setsid().map(drop).map_err(failed())
 }
 
-/// Gives up every capability, those of root among them, for good. With one of them a program could read
-/// the memory of processes that Landlock keeps from it. What the user itself owns stays in reach.
-pub(super) fn give_up_privileges() -> Result<(), ConfineError> {
-    let given_up = |subject: &'static str| failed::<Errno>(Step::Privileges, subject);
-    rustix::thread::set_no_new_privs(true).map_err(given_up("no_new_privs cannot be set"))?;
-    match rustix::thread::clear_ambient_capability_set() {
-        // Kernels before 4.3 have none.
-        Ok(()) | Err(Errno::INVAL) => (),
-        Err(cause) => return Err(given_up("ambient capabilities cannot be given up")(cause)),
-    }
-    let none = CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
-        inheritable: CapabilitySet::empty(),
-    };
-    rustix::thread::set_capabilities(None, none)
-        .map_err(given_up("capabilities cannot be given up"))
+/// Keeps the process and all that comes of it from gaining privileges by programs that would give some.
+pub(super) fn no_new_privileges() -> Result<(), ConfineError> {
+    rustix::thread::set_no_new_privs(true)
+        .map_err(failed(Step::Privileges, "no_new_privs cannot be set"))
 }
 
 /// Forbids core dumps, which hold what a page shows and types, and lowers the limit of open files.

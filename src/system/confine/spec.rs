@@ -77,6 +77,9 @@ pub struct Spec {
     /// The network namespace to join; that of the server without.
     #[serde(default)]
     pub network: Option<Network>,
+    /// The user that the program runs as; the launcher's own without.
+    #[serde(default)]
+    pub user: Option<User>,
     /// The Landlock domain; none without.
     #[serde(default)]
     pub landlock: Option<Landlock>,
@@ -90,6 +93,24 @@ pub struct Network {
     pub user: Option<PathBuf>,
     /// The network namespace, as `/proc/<pid>/task/<id>/ns/net`.
     pub network: PathBuf,
+}
+
+/// A user and a group that own nothing but one session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// The real, effective and saved user.
+    pub uid: u32,
+    /// The real, effective and saved group. There are no supplementary ones.
+    pub gid: u32,
+}
+
+impl User {
+    /// The user that this process runs as.
+    pub fn own() -> Self {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        Self { uid: uid.as_raw(), gid: gid.as_raw() }
+    }
 }
 
 fn root() -> PathBuf {

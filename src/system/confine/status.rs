@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Feature, Kind};
+use super::spec::{Feature, Kind, User};
 
 /// The exit code of a launch that failed before the program ran, as shells have it.
 pub const FAILED: u8 = 126;
@@ -25,6 +25,9 @@ pub struct Report {
     pub landlock: i32,
     /// Features that were asked for and that Landlock does not enforce.
     pub unenforced: Vec<Feature>,
+    /// Its user, where that is not the server's.
+    #[serde(default)]
+    pub user: Option<User>,
     /// Steps that failed and are not needed, such as a control group.
     pub warnings: Vec<String>,
 }
@@ -51,6 +54,8 @@ pub enum Step {
     SharedMemory,
     /// New privileges are given up.
     Privileges,
+    /// The user is changed, and capabilities are given up.
+    User,
     /// The Landlock domain is entered.
     Landlock,
     /// The working directory is entered.
@@ -73,6 +78,7 @@ impl fmt::Display for Step {
             Self::Network => "network",
             Self::SharedMemory => "shared memory",
             Self::Privileges => "privileges",
+            Self::User => "user",
             Self::Landlock => "landlock",
             Self::Directory => "working directory",
             Self::Status => "status",

@@ -45,11 +45,12 @@ impl Desktops {
         let (settings, runtime) = (self.settings(), self.runtime());
         let session = order.session;
         let directory = self.directory(session);
-        let Saved { identity, vnc_password, .. } = saved(&directory, session)?;
+        let saved = saved(&directory, session)?;
         self.confine_again(&directory);
-        let authority = std::fs::read(directory.authority()).map_err(broken)?;
-        let cookie = display::cookie_of(&authority)
-            .ok_or_else(|| broken("the authority file is not one of ours"))?;
+        let cookie = saved
+            .cookie(&directory)
+            .ok_or_else(|| broken("the cookie of the display is not on record"))?;
+        let Saved { identity, vnc_password, cookie: digits, .. } = saved;
         let adopt =
             |identity, program| Process::adopt(identity, session, directory.log(program), runtime);
         // Whatever a new desktop would get by now.
@@ -94,7 +95,12 @@ impl Desktops {
         };
         parts.vnc = Some(Arc::clone(&vnc));
         let password = secrecy::ExposeSecret::expose_secret(&vnc_password).to_owned();
-        record.adopted(Saved { session, identity: identity.clone(), vnc_password: password });
+        record.adopted(Saved {
+            session,
+            identity: identity.clone(),
+            vnc_password: password,
+            cookie: digits,
+        });
         let windows = windows::fit(identity.display_number, cookie);
         let desktops = self.clone();
         let made = Made {

@@ -119,8 +119,9 @@ struct Remains {
 impl Remains {
     /// Reads `/proc` and the records of the session, so before anything is ended or removed.
     fn of(session: SessionId, directory: &Directory) -> Self {
-        let sessions = directory.path().parent().unwrap_or(directory.path());
-        let marked = process::marked(sessions).into_iter().filter(|one| one.session == session);
+        let roots = [directory.path(), directory.own()];
+        let roots = roots.map(|path| path.parent().unwrap_or(path).to_owned());
+        let marked = process::marked(&roots).into_iter().filter(|one| one.session == session);
         let marked: Vec<_> = marked.map(|one| one.identity).collect();
         let mut displays: Vec<u16> =
             marked.iter().flat_map(|one| display::served_by(one.pid)).collect();
@@ -206,7 +207,7 @@ async fn clear(directory: Directory, keep: bool, mut left: Vec<String>) -> Vec<S
         return left;
     }
     let cleared = tokio::task::spawn_blocking(move || {
-        let locks = browser::remove_remains(&directory.profile());
+        let locks = browser::remove_remains(&directory);
         locks.and(directory.clear(keep))
     });
     let cause = match cleared.await {

@@ -8,7 +8,11 @@ use super::directory::{Directory, replace};
 use super::launch::Desktops;
 use crate::domain::ids::SessionId;
 use crate::domain::leak::Leak;
-use crate::domain::session::SessionRecord;
+use crate::domain::session::{Failure, FilesLevel, SessionRecord};
+use crate::system::confine::landlock;
+use crate::system::confine::user::UserError;
+use crate::system::display::Cookie;
+use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::leaks;
 use crate::system::limits::{self, Group, NoRoom, Usage};
 
@@ -23,16 +27,18 @@ impl Desktops {
             limited => tracing::info!("sessions are limited in {} by {base}", limited.join(", ")),
         }
         let line = format!("{base}\n");
-        if let Err(cause) = std::fs::write(self.0.data.join(limits::BASE), line) {
+        let record = self.0.directories.data().join(limits::BASE);
+        if let Err(cause) = std::fs::write(record, line) {
             tracing::warn!(error = %cause, "where the control groups are is not on record");
         }
     }
 
     /// Where the ledger of leaks looks.
     pub fn place(&self) -> leaks::Place {
-        let groups = std::fs::read_to_string(self.0.data.join(limits::BASE)).unwrap_or_default();
+        let record = self.0.directories.data().join(limits::BASE);
+        let groups = std::fs::read_to_string(record).unwrap_or_default();
         leaks::Place {
-            data: self.0.data.clone(),
+            directories: self.0.directories.clone(),
             groups: groups.lines().map(PathBuf::from).collect(),
         }
     }
@@ -45,6 +51,34 @@ impl Desktops {
     /// Removes what the end of sessions has left, see [`leaks::Place::remove`].
     pub async fn remove_leaks(&self, known: &leaks::Known) {
         self.place().remove(known, &self.settings().path).await;
+    }
+
+    /// Makes the directories of a session whose programs start next, with a user of its own where sessions
+    /// get one, and returns the level that holds for its files.
+    pub(super) fn prepare(
+        &self,
+        session: SessionId,
+        directory: &Directory,
+        cookie: &Cookie,
+        password_file: &[u8],
+    ) -> Result<FilesLevel, Failure> {
+        let settings = self.settings();
+        let is_confined = settings.confinement.is_on();
+        let user = if is_confined && settings.placement.assigns {
+            let assigned = self.0.directories.users().assign(session);
+            Some(assigned.map_err(|cause| no_user(&cause))?)
+        } else {
+            // A former server may have given it one.
+            self.0.directories.users().of(session).filter(|_| is_confined)
+        };
+        directory
+            .create(cookie, password_file, user)
+            .map_err(|cause| directory_failed(directory.path(), &cause))?;
+        Ok(match user {
+            Some(_) => FilesLevel::Uid,
+            None if is_confined && landlock::known_abi() > 0 => FilesLevel::Landlock,
+            None => FilesLevel::None,
+        })
     }
 
     /// Gives a new session its control group, where there are any, before its first program.
@@ -72,9 +106,9 @@ impl Desktops {
     /// Whether the machine has room for `coming` more sessions, measured off this thread.
     pub(super) fn measured(&self, coming: u64) -> BoxFuture<'static, Result<(), NoRoom>> {
         let desktops = self.clone();
-        let measured = self
-            .runtime()
-            .spawn_blocking(move || limits::room(&desktops.0.limits, &desktops.0.data, coming));
+        let measured = self.runtime().spawn_blocking(move || {
+            limits::room(&desktops.0.limits, desktops.0.directories.data(), coming)
+        });
         // What cannot be measured is taken to suffice.
         Box::pin(async move { measured.await.unwrap_or(Ok(())) })
     }
@@ -82,9 +116,9 @@ impl Desktops {
     /// Whether the disk has the room that must be free, measured off this thread.
     pub(super) fn disk_measured(&self) -> BoxFuture<'static, Result<(), NoRoom>> {
         let desktops = self.clone();
-        let measured = self
-            .runtime()
-            .spawn_blocking(move || limits::disk(&desktops.0.limits, &desktops.0.data));
+        let measured = self.runtime().spawn_blocking(move || {
+            limits::disk(&desktops.0.limits, desktops.0.directories.data())
+        });
         Box::pin(async move { measured.await.unwrap_or(Ok(())) })
     }
 
@@ -93,4 +127,13 @@ impl Desktops {
         self.0.subtree.as_ref()?;
         Some(Group::named_in(&self.directory(session).group())?.usage())
     }
+}
+
+fn no_user(cause: &UserError) -> Failure {
+    let message = match cause {
+        UserError::Exhausted(_) => cause.to_string(),
+        UserError::Record { cause: system, .. } => format!("{cause}: {system}"),
+    };
+    let hint = "close sessions, or widen `isolation.user_range`".to_owned();
+    Failure { hint: Some(hint), ..failure("directory", "no_user_free", message) }
 }

@@ -1,4 +1,24 @@
-//! The directory of a session, and `desktop.json` in it.
+//! The two directories of a session.
+//!
+//! ```text
+//! <data>/sessions/<session>/     0700 the server's; invisible to programs
+//!   desktop.json, memory.json, display, downloaded, logs/, arrivals/, films/, egress/
+//! <programs>/<session>/          0711 the server's, so that no program adds or renames a folder here
+//!   profile/                     0700 the session's user: Chromium
+//!   home/                        0700 Chromium's HOME, which is not its profile
+//!   downloads/                   0700 Chromium
+//!   uploads/                     0700 Chromium reads it; the server writes it
+//!   tmp/                         0700 Chromium's TMPDIR
+//!   vnc/                         0700 x11vnc: its flag
+//!   code/<block>/                0700 one `code` block's Python
+//!   films/<part>/                0700 ffmpeg
+//!   keys/xauthority              0600 each program of the display
+//!   keys/vnc.passwd              0600 the VNC server alone
+//! ```
+//!
+//! Everything below `<programs>/<session>` may be a program's trap, and is opened by
+//! [`Tree`](crate::system::beneath::Tree). Sessions of servers of before have one directory, see
+//! [`former`](super::former).
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -9,23 +29,43 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::downloads;
+use super::directories::Directories;
+use super::{downloads, former};
+use crate::domain::file_name::BLOCK_FOLDER;
 use crate::domain::ids::SessionId;
 use crate::domain::session::DesktopIdentity;
-use crate::system::display::{Cookie, authority};
+use crate::system::beneath::Tree;
+use crate::system::confine::spec::User;
+use crate::system::confine::user::{Users, give};
+use crate::system::display::{Cookie, authority, cookie_of};
 use crate::system::process;
 
 /// The longest path of a folder for temporary files in which Chromium's socket still has a name
 /// that the system takes: 107 bytes, less `/org.chromium.Chromium.XXXXXX/SingletonSocket`.
 const LONGEST_TEMPORARY: usize = 107 - 46;
 
-/// The directory of one session.
+/// The folders of programs that belong to the session's user.
+const FOLDERS: [&str; 6] = ["profile", "home", "downloads", "uploads", "tmp", "vnc"];
+
+/// The folders of programs that belong to the server, which makes what programs have in them.
+const SHARED_FOLDERS: [&str; 3] = ["keys", "code", "films"];
+
+/// The mode of directories that programs pass through and cannot change.
+const PASSED_THROUGH: u32 = 0o711;
+
+/// The file of the server that names the directory of the programs.
+const OWN: &str = "programs";
+
+/// The directories of one session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
+    session: SessionId,
     root: PathBuf,
+    own: PathBuf,
+    users: Users,
 }
 
-/// What a later server needs in order to take over a desktop: `desktop.json`.
+/// The part of a desktop that a later server needs to take it over: `desktop.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
     /// Whose it is.
@@ -35,35 +75,105 @@ pub struct Saved {
     pub identity: DesktopIdentity,
     /// The password of its VNC server. The file is for its owner only.
     pub vnc_password: String,
+    /// The cookie of its display, in hexadecimal digits; servers of before had it in the authority file
+    /// alone.
+    #[serde(default)]
+    pub cookie: Option<String>,
+}
+
+impl Saved {
+    /// The cookie as it is saved.
+    pub(super) fn digits(cookie: &Cookie) -> String {
+        cookie.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The cookie of the display.
+    pub(super) fn cookie(&self, directory: &Directory) -> Option<Cookie> {
+        let Some(digits) = &self.cookie else {
+            return cookie_of(&fs::read(directory.authority()).ok()?);
+        };
+        let byte = |at: usize| u8::from_str_radix(digits.get(at..at.checked_add(2)?)?, 16).ok();
+        let bytes: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(byte).collect();
+        bytes?.try_into().ok()
+    }
 }
 
 impl Directory {
-    /// That of `session` below the data directory. Nothing is made or read.
-    pub fn of(data: &Path, session: SessionId) -> Self {
-        Self { root: data.join("sessions").join(session.to_string()) }
+    pub(super) fn of(all: &Directories, session: SessionId) -> Self {
+        let root = all.data().join("sessions").join(session.to_string());
+        // Where the settings of a former server had it.
+        let noted = fs::read_to_string(root.join(OWN)).ok().map(|text| PathBuf::from(text.trim()));
+        let own = noted.filter(|own| own.is_absolute());
+        let own = own.unwrap_or_else(|| all.programs().join(session.to_string()));
+        let users = all.users().clone();
+        Self { session, root, own, users }
     }
 
-    /// The directory itself.
+    /// The server's directory.
     pub fn path(&self) -> &Path {
         &self.root
     }
 
-    /// The browser's profile, which is also its home.
+    /// The programs' directory.
+    pub fn own(&self) -> &Path {
+        &self.own
+    }
+
+    /// True if a server of before has made the session: everything is in the server's directory.
+    pub fn is_single(&self) -> bool {
+        self.root.join("profile").symlink_metadata().is_ok()
+    }
+
+    /// The user that the session's programs run as, where that is not the server's.
+    pub fn user(&self) -> Option<User> {
+        process::user_in(&self.logs())
+    }
+
+    fn programs(&self, name: &str, former: &str) -> PathBuf {
+        if self.is_single() { self.root.join(former) } else { self.own.join(name) }
+    }
+
+    /// The browser's profile.
     pub fn profile(&self) -> PathBuf {
-        self.root.join("profile")
+        self.programs("profile", "profile")
     }
 
-    /// What the browser downloaded.
+    /// The browser's home.
+    pub fn home(&self) -> PathBuf {
+        self.programs("home", "profile")
+    }
+
+    /// The browser's downloads.
     pub fn downloads(&self) -> PathBuf {
-        self.root.join("downloads")
+        self.programs("downloads", "downloads")
     }
 
-    /// Where the server and the session's egress program meet.
+    /// The downloads of blocks, which the blocks take themselves.
+    pub fn block_downloads(&self) -> PathBuf {
+        self.downloads().join(BLOCK_FOLDER)
+    }
+
+    /// Files that runs put there for the browser.
+    pub fn uploads(&self) -> PathBuf {
+        self.programs("uploads", "scratch")
+    }
+
+    /// The folders of `code` blocks.
+    pub fn code(&self) -> PathBuf {
+        self.own.join("code")
+    }
+
+    /// The folders in which films are encoded.
+    pub fn encoding(&self) -> PathBuf {
+        self.own.join("films")
+    }
+
+    /// The directory in which the server and the session's egress program meet.
     pub(super) fn egress(&self) -> PathBuf {
         self.root.join("egress")
     }
 
-    /// Where copies of downloads wait to be stored.
+    /// The copies of downloads that wait to be stored.
     pub(super) fn arrivals(&self) -> PathBuf {
         self.root.join("arrivals")
     }
@@ -71,11 +181,6 @@ impl Directory {
     /// The record of the downloads that are stored.
     pub(super) fn downloaded(&self) -> PathBuf {
         self.root.join("downloaded")
-    }
-
-    /// Where runs put files for the browser.
-    pub fn scratch(&self) -> PathBuf {
-        self.root.join("scratch")
     }
 
     /// The log of one program.
@@ -88,7 +193,7 @@ impl Directory {
         self.root.join("logs").join(process::STARTED)
     }
 
-    /// What its programs write, and the records of them.
+    /// The logs of its programs, and the records of them.
     pub fn logs(&self) -> PathBuf {
         self.root.join("logs")
     }
@@ -98,7 +203,7 @@ impl Directory {
         self.root.join("logs").join(process::GROUP)
     }
 
-    /// What the browser showed and knew last, see [`Memory`](super::memory::Memory).
+    /// The last state of the browser, see [`Memory`](super::memory::Memory).
     pub(super) fn memory(&self) -> PathBuf {
         self.root.join("memory.json")
     }
@@ -108,51 +213,71 @@ impl Directory {
         self.root.join("films")
     }
 
-    pub(super) fn authority(&self) -> PathBuf {
-        self.root.join("xauthority")
+    /// The cookie of the display, for programs.
+    pub fn authority(&self) -> PathBuf {
+        self.programs("keys/xauthority", "xauthority")
     }
 
     pub(super) fn display_number(&self) -> PathBuf {
         self.root.join("display")
     }
 
-    pub(super) fn vnc_password(&self) -> PathBuf {
-        self.root.join("vnc.passwd")
+    /// The password of the VNC server, in the form that it reads.
+    pub fn vnc_password(&self) -> PathBuf {
+        self.programs("keys/vnc.passwd", "vnc.passwd")
     }
 
     /// The sign of readiness of the VNC server, in a folder that is that server's to write.
-    pub(super) fn vnc_flag(&self) -> PathBuf {
-        self.root.join("vnc").join("ready")
+    pub fn vnc_flag(&self) -> PathBuf {
+        self.programs("vnc", "vnc").join("ready")
     }
 
-    /// The browser's folder for temporary files; below `/tmp` when a socket in ours would have too long
-    /// a name.
+    /// The browser's folder for temporary files; below `/tmp` when a socket in its own folder would have
+    /// too long a name.
     pub(super) fn temporary(&self) -> PathBuf {
-        let ours = self.root.join("tmp");
-        if ours.as_os_str().len() <= LONGEST_TEMPORARY {
-            return ours;
+        let own = self.programs("tmp", "tmp");
+        if own.as_os_str().len() <= LONGEST_TEMPORARY {
+            return own;
         }
-        let session = self.root.file_name().unwrap_or_default();
-        Path::new("/tmp").join(format!("greenroom-{}", session.display()))
+        Path::new("/tmp").join(format!("greenroom-{}", self.session))
     }
 
-    /// Makes the folders that programs of the session write to and read. Those that are there stay.
+    /// Makes the folders that programs of the session write to and read. Those that are there stay, and
+    /// are given to the session's user if they are another's.
     pub(super) fn make_folders(&self) -> io::Result<()> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        for folder in ["profile", "downloads", "scratch", "logs", "tmp", "vnc"] {
-            builder.create(self.root.join(folder))?;
+        folder(&self.logs(), 0o700)?;
+        let user = self.user();
+        if !self.is_single() {
+            folder(&self.own, PASSED_THROUGH)?;
+            for name in SHARED_FOLDERS {
+                folder(&self.own.join(name), PASSED_THROUGH)?;
+            }
+            let own = Tree::open(&self.own)?.owned_by(user);
+            let expected = user.unwrap_or_else(User::own);
+            for name in FOLDERS {
+                let made = own.make_folder(Path::new(name))?;
+                if made.user()? != expected.uid {
+                    give(&made, expected)?;
+                }
+            }
+        }
+        let temporary = self.temporary();
+        if temporary.starts_with(&self.own) {
+            return Ok(());
         }
         // Anybody can make a folder below `/tmp`.
-        let temporary = self.temporary();
-        match DirBuilder::new().mode(0o700).create(&temporary) {
-            Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => return Err(cause),
-            Ok(()) | Err(_) => {}
+        let (Some(parent), Some(name)) = (temporary.parent(), temporary.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let made = Tree::open(parent)?.owned_by(user).make_folder(Path::new(name))?;
+        let expected = user.unwrap_or_else(User::own);
+        // The session had no user before.
+        if made.user()? == User::own().uid {
+            give(&made, expected)?;
         }
         let found = fs::symlink_metadata(&temporary)?;
-        let own = rustix::process::geteuid().as_raw();
-        if !found.is_dir() || found.uid() != own || found.mode() & 0o077 != 0 {
-            let text = format!("{} is not the server's own folder", temporary.display());
+        if !found.is_dir() || found.uid() != expected.uid || found.mode() & 0o077 != 0 {
+            let text = format!("{} is not the session's own folder", temporary.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
         Ok(())
@@ -162,16 +287,38 @@ impl Directory {
         self.root.join("desktop.json")
     }
 
-    /// Makes the directory, for its owner only, with the secrets of a new desktop. A profile,
-    /// downloads and logs that are there stay.
-    pub(super) fn create(&self, cookie: &Cookie, password_file: &[u8]) -> io::Result<()> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        builder.create(&self.root)?;
-        fs::set_permissions(&self.root, fs::Permissions::from_mode(0o700))?;
+    /// Makes the directories, with the secrets of a new desktop, for programs that run as `user`. A
+    /// profile, downloads and logs that are there stay; those of a server of before are moved.
+    pub(super) fn create(
+        &self,
+        cookie: &Cookie,
+        password_file: &[u8],
+        user: Option<User>,
+    ) -> io::Result<()> {
+        folder(&self.root, 0o700)?;
+        folder(&self.logs(), 0o700)?;
+        let noted = self.logs().join(process::USER);
+        match user {
+            Some(user) => replace(&noted, user.uid.to_string().as_bytes())?,
+            None => absent(fs::remove_file(noted))?,
+        }
+        if let Some(own) = self.own.to_str() {
+            replace(&self.root.join(OWN), own.as_bytes())?;
+        }
+        if self.is_single() {
+            folder(&self.own, PASSED_THROUGH)?;
+            former::move_out(self, user)?;
+        }
         self.make_folders()?;
-        replace(&self.authority(), &authority(cookie))?;
-        replace(&self.vnc_password(), password_file)
+        for (path, bytes) in
+            [(self.authority(), authority(cookie)), (self.vnc_password(), password_file.to_vec())]
+        {
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            Tree::open(parent)?.owned_by(user).replace(Path::new(name), &bytes)?;
+        }
+        Ok(())
     }
 
     /// Replaces `desktop.json`.
@@ -179,7 +326,7 @@ impl Directory {
         replace(&self.saved_at(), &serde_json::to_vec_pretty(saved)?)
     }
 
-    /// What `desktop.json` says; none when there is no such file.
+    /// The content of `desktop.json`; none when there is no such file.
     pub fn saved(&self) -> io::Result<Option<Saved>> {
         match fs::read(self.saved_at()) {
             Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
@@ -190,58 +337,77 @@ impl Directory {
 
     /// Removes what a desktop that has ended no longer needs: with `keep`, its secrets and
     /// temporary files; otherwise everything but downloads that could not be stored, where there are
-    /// any. It may be repeated.
+    /// any. What is kept becomes the server's. It may be repeated.
     pub fn clear(&self, keep: bool) -> io::Result<()> {
-        absent(fs::remove_dir_all(self.temporary()))?;
         if !keep && !downloads::any_left(self) {
-            return absent(fs::remove_dir_all(&self.root));
+            return self.remove();
         }
-        absent(fs::remove_dir_all(self.root.join("tmp")))?;
-        absent(fs::remove_dir_all(self.root.join("vnc")))?;
-        absent(fs::remove_dir_all(self.arrivals()))?;
-        absent(fs::remove_dir_all(self.scratch()))?;
-        absent(fs::remove_dir_all(self.films()))?;
-        absent(fs::remove_dir_all(self.egress()))?;
-        for file in self.secrets_and_scratch() {
-            absent(fs::remove_file(file))?;
+        Tree::remove_all(&self.temporary())?;
+        Tree::remove_all(&self.block_downloads())?;
+        for path in self.passing() {
+            Tree::remove_all(&path)?;
         }
         if !keep {
-            absent(fs::remove_dir_all(self.profile()))?;
-            absent(fs::remove_dir_all(self.root.join("logs")))?;
+            Tree::remove_all(&self.profile())?;
         }
+        if self.user().is_some() {
+            for kept in [self.profile(), self.downloads()] {
+                match Tree::open(&kept) {
+                    Err(cause) if cause.kind() == io::ErrorKind::NotFound => (),
+                    opened => give(&opened?, User::own())?,
+                }
+            }
+        }
+        if keep {
+            absent(fs::remove_file(self.logs().join(process::USER)))?;
+        } else {
+            Tree::remove_all(&self.logs())?;
+        }
+        self.release_user();
         Ok(())
     }
 
-    /// What there is of that which no desktop that has ended leaves, whatever is kept of it.
+    /// The parts of those that no desktop which has ended leaves, whatever is kept of it, that are there.
     pub fn remains(&self) -> Vec<String> {
-        let folders = ["tmp", "vnc"].map(|folder| self.root.join(folder));
-        let folders = folders.into_iter().chain([
-            self.arrivals(),
-            self.scratch(),
-            self.films(),
-            self.egress(),
-        ]);
-        let all = self.secrets_and_scratch().into_iter().chain(folders);
-        let there = all.filter(|path| path.exists());
+        let there = self.passing().into_iter().filter(|path| path.symlink_metadata().is_ok());
         let name = |path: PathBuf| Some(path.file_name()?.to_str()?.to_owned());
-        there.filter_map(name).collect()
+        let user = self.users.of(self.session).map(|user| format!("user {}", user.uid));
+        there.filter_map(name).chain(user).collect()
     }
 
-    fn secrets_and_scratch(&self) -> [PathBuf; 5] {
-        [
-            self.authority(),
-            self.display_number(),
-            self.vnc_password(),
-            self.saved_at(),
-            self.memory(),
-        ]
+    /// The secrets and temporary files, of either layout.
+    fn passing(&self) -> Vec<PathBuf> {
+        let server = ["tmp", "vnc", "scratch", "xauthority", "vnc.passwd", "display"];
+        let own = ["home", "uploads", "tmp", "vnc", "code", "films", "keys"];
+        let server = server.map(|name| self.root.join(name)).into_iter();
+        let named =
+            [self.arrivals(), self.films(), self.egress(), self.saved_at(), self.memory()];
+        server.chain(named).chain(own.map(|name| self.own.join(name))).collect()
     }
 
     /// Removes everything, downloads too. It may be repeated.
     pub fn remove(&self) -> io::Result<()> {
-        absent(fs::remove_dir_all(self.temporary()))?;
-        absent(fs::remove_dir_all(&self.root))
+        Tree::remove_all(&self.temporary())?;
+        Tree::remove_all(&self.own)?;
+        Tree::remove_all(&self.root)?;
+        self.release_user();
+        Ok(())
     }
+
+    /// Frees the session's user, or says in the log why it is not free.
+    fn release_user(&self) {
+        let roots: Vec<&Path> = self.own.parent().into_iter().chain([self.own.as_path()]).collect();
+        if let Err(left) = self.users.release(self.session, &roots) {
+            let left = left.0.join(", ");
+            tracing::warn!(session.id = %self.session, "its user is not free yet: {left}");
+        }
+    }
+}
+
+/// Makes a directory of the server, with this mode.
+fn folder(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 fn absent(removed: io::Result<()>) -> io::Result<()> {

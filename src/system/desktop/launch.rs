@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::closing::{Parts, Undo, end_remains};
+use super::directories::Directories;
 use super::directory::{Directory, Saved};
 use super::memory::{Memory, Opening};
 use super::mending::Mending;
@@ -45,15 +46,15 @@ pub struct Desktops(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub(super) data: PathBuf,
+    pub(super) directories: Directories,
     settings: Arc<Settings>,
     runtime: Handle,
     ports: Arc<Ports>,
     pub(super) limits: limits::Settings,
     /// Where sessions have control groups, if the machine allows it.
     pub(super) subtree: Option<Subtree>,
-    /// Decided once, and logged then.
-    no_sandbox: OnceCell<bool>,
+    /// Decided once, and logged then: for programs of the server's user, and for those of others.
+    no_sandbox: [OnceCell<bool>; 2],
     /// Tried once: the separation of networks that the machine gives.
     pub(super) network: OnceCell<NetworkLevel>,
 }
@@ -93,18 +94,23 @@ impl Desktops {
         subtree: Option<Subtree>,
         runtime: Handle,
     ) -> Self {
-        let data = data.into();
+        let directories = Directories::new(data, &settings.placement);
         let ports = Ports::new(settings.vnc_port_first..=settings.vnc_port_last);
         let settings = Arc::new(settings);
-        let no_sandbox = OnceCell::new();
-        let network = OnceCell::new();
-        let inner = Inner { data, settings, runtime, ports, limits, subtree, no_sandbox, network };
+        let (no_sandbox, network) = (Default::default(), OnceCell::new());
+        let inner =
+            Inner { directories, settings, runtime, ports, limits, subtree, no_sandbox, network };
         Self(Arc::new(inner))
     }
 
-    /// The directory of a session, there or not.
+    /// The directories of all sessions.
+    pub fn directories(&self) -> &Directories {
+        &self.0.directories
+    }
+
+    /// The directories of a session, there or not.
     pub fn directory(&self, session: SessionId) -> Directory {
-        Directory::of(&self.0.data, session)
+        self.0.directories.of(session)
     }
 
     /// Ends what a former server left running of a session: the browser by `Browser.close`, the
@@ -122,11 +128,8 @@ impl Desktops {
     /// The sessions that have a directory here and are none of `live`, but of which a process or
     /// a `desktop.json` is left: what belongs to nobody.
     pub fn orphans(&self, live: &[SessionId]) -> Vec<SessionId> {
-        let Ok(entries) = std::fs::read_dir(self.0.data.join("sessions")) else {
-            return Vec::new();
-        };
-        let known = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let known: Vec<SessionId> = known.filter(|session| !live.contains(session)).collect();
+        let mut known = self.0.directories.named();
+        known.retain(|session| !live.contains(session));
         let living = process::living_among(&known);
         let is_left = |session: &SessionId| {
             living.contains(session) || !matches!(self.directory(*session).saved(), Ok(None))
@@ -148,7 +151,10 @@ impl Desktops {
 
     /// The downloads of a session.
     pub(super) fn downloads_of(&self, session: SessionId) -> Downloads {
-        Downloads::of(&self.directory(session), self.0.settings.downloads, &self.0.runtime)
+        let (directory, settings) = (self.directory(session), self.settings());
+        // A confined browser can write to folders of its session alone.
+        let is_anywhere = !settings.confinement.is_on() || directory.is_single();
+        Downloads::of(&directory, settings.downloads, is_anywhere, &self.0.runtime)
     }
 
     /// Removes the directory of a session that has ended, its downloads too. It may be repeated.
@@ -283,8 +289,9 @@ impl Desktops {
         let reservation = reservation.ok_or_else(|| vnc::no_port_free(self.ports()))?;
         let mut vnc_port = reservation.port();
         undo.lock().note(|parts| parts.reservation = Some(reservation));
-        let made = directory.create(&cookie, &vnc::password_file(settings.vnc_server, &password));
-        made.and_then(|()| self.confine(session, &directory))
+        let password_file = vnc::password_file(settings.vnc_server, &password);
+        let files = self.prepare(session, &directory, &cookie, &password_file)?;
+        self.confine(session, &directory)
             .map_err(|cause| directory_failed(directory.path(), &cause))?;
 
         // What the browser needs is prepared while the display comes up.
@@ -293,14 +300,14 @@ impl Desktops {
         undo.lock().note(|parts| parts.way = way.clone());
         let (display, no_sandbox, network) = tokio::join!(
             self.display(order, undo, &mut vnc_port),
-            self.no_sandbox(&chromium_path),
+            self.no_sandbox(&chromium_path, &directory),
             networking::up(way.as_ref()),
         );
         let (display_number, xvfb) = display?;
         let network = network?;
         undo.lock().note(|parts| parts.display_number = Some(display_number));
         let windows = windows::fit(display_number, cookie);
-        browser::prepare(&profile, &directory.downloads(), order.spec.size)
+        browser::prepare(&directory, order.spec.size)
             .map_err(|cause| directory_failed(&profile, &cause))?;
 
         let record = Arc::new(Record::new(directory.clone()));
@@ -329,9 +336,10 @@ impl Desktops {
             display: display_number,
             authority: &directory.authority(),
             profile: &profile,
+            home: &directory.home(),
             temporary: &directory.temporary(),
             downloads: &directory.downloads(),
-            scratch: &directory.scratch(),
+            uploads: &directory.uploads(),
             log: &directory.log("chromium"),
             no_sandbox,
             network: network.as_ref().map(Found::of_browser),
@@ -355,6 +363,7 @@ impl Desktops {
             vnc: vnc.is_the_display().then(|| xvfb.identity().clone()),
             chromium: chromium.identity().clone(),
             egress: network.map(|network| network.identity),
+            files: Some(files),
         };
         let mut opening = Opening::new();
         // Brought back before its tabs were read, it shows what it was started with.
@@ -365,7 +374,9 @@ impl Desktops {
             opening.insert(page, url.to_string());
         }
         let vnc_password = password.expose_secret().to_owned();
-        let saved = record.up(Saved { session, identity, vnc_password });
+        let cookie_digits = Some(Saved::digits(&cookie));
+        let saved = Saved { session, identity, vnc_password, cookie: cookie_digits };
+        let saved = record.up(saved);
         let identity = saved.map_err(|cause| directory_failed(directory.path(), &cause))?;
         // From here on nothing is awaited: the guard is disarmed by who owns the parts now.
         let parts = undo.lock().take().ok_or_else(|| {
@@ -431,15 +442,7 @@ impl Desktops {
     pub(super) fn seats(&self, seat: Seat<'_>, reservation: Reservation) -> Seats {
         let Seat { session, display, password, record, mending } = seat;
         let directory = self.directory(session);
-        let place = Place {
-            session,
-            display,
-            authority: directory.authority(),
-            password_file: directory.vnc_password(),
-            password: password.clone(),
-            flag: directory.vnc_flag(),
-            log: directory.log("x11vnc"),
-        };
+        let place = Place { session, display, password: password.clone(), directory };
         let record = Arc::clone(record);
         let on_started = Box::new(move |process: &ProcessIdentity, port: u16| {
             record.vnc_started(process, port);
@@ -450,21 +453,25 @@ impl Desktops {
         Seats::new(place, reservation, settings, self.runtime().clone(), told)
     }
 
-    pub(super) async fn no_sandbox(&self, chromium: &Path) -> bool {
+    pub(super) async fn no_sandbox(&self, chromium: &Path, directory: &Directory) -> bool {
+        let has_user = directory.user().is_some();
+        let [own, others] = &self.0.no_sandbox;
         let decide = async || match self.settings().sandbox {
             Sandbox::On => false,
             Sandbox::Off => {
                 tracing::warn!("Chromium runs without its sandbox: `sandbox` is off");
                 true
             }
-            Sandbox::Auto => match browser::obstacle(chromium, &self.settings().path).await {
-                Some(obstacle) => {
-                    tracing::warn!("Chromium runs without its sandbox: {obstacle}");
-                    true
+            Sandbox::Auto => {
+                match browser::obstacle(chromium, &self.settings().path, has_user).await {
+                    Some(obstacle) => {
+                        tracing::warn!("Chromium runs without its sandbox: {obstacle}");
+                        true
+                    }
+                    None => false,
                 }
-                None => false,
-            },
+            }
         };
-        *self.0.no_sandbox.get_or_init(decide).await
+        *if has_user { others } else { own }.get_or_init(decide).await
     }
 }

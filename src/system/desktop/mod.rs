@@ -7,8 +7,10 @@
 mod adopting;
 mod closing;
 mod confining;
+mod directories;
 mod directory;
 pub mod downloads;
+mod former;
 mod keeper;
 mod launch;
 mod memory;
@@ -22,6 +24,7 @@ mod running;
 #[cfg(test)]
 mod tests;
 
+pub use directories::Directories;
 pub use directory::{Directory, Saved};
 pub use downloads::{Arrival, Downloads, Notice};
 pub use launch::Desktops;

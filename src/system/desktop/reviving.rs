@@ -24,7 +24,8 @@ use crate::system::display;
 use crate::system::egress::Way;
 use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::process::{Process, sweep_leaders};
-use crate::system::windows;
+use crate::system::settings::VncProgram;
+use crate::system::{vnc, windows};
 
 /// How long a browser may take to end by itself when its display has.
 const FOLLOWS: Duration = Duration::from_secs(1);
@@ -133,10 +134,20 @@ impl LiveDesktop {
         let directory = made.parts.directory.clone();
         let settings = std::sync::Arc::clone(&made.parts.settings);
         let runtime = made.desktops.runtime().clone();
+        if directory.is_single() {
+            let server = match made.vnc.is_the_display() {
+                true => VncProgram::Tigervnc,
+                false => VncProgram::X11vnc,
+            };
+            let password_file = vnc::password_file(server, &made.vnc_password);
+            let session = made.parts.session;
+            let level = made.desktops.prepare(session, &directory, &made.cookie, &password_file)?;
+            made.identity.files = Some(level);
+        }
         let profile = directory.profile();
         directory
             .make_folders()
-            .and_then(|()| browser::prepare(&profile, &directory.downloads(), made.order.spec.size))
+            .and_then(|()| browser::prepare(&directory, made.order.spec.size))
             .map_err(|cause| directory_failed(&profile, &cause))?;
         let memory = Memory::read(&directory.memory());
         let path = browser::locate(&settings)?;
@@ -152,11 +163,12 @@ impl LiveDesktop {
             display: made.identity.display_number,
             authority: &directory.authority(),
             profile: &profile,
+            home: &directory.home(),
             temporary: &directory.temporary(),
             downloads: &directory.downloads(),
-            scratch: &directory.scratch(),
+            uploads: &directory.uploads(),
             log: &directory.log("chromium"),
-            no_sandbox: made.desktops.no_sandbox(&path).await,
+            no_sandbox: made.desktops.no_sandbox(&path, &directory).await,
             network: network.as_ref().map(Found::of_browser),
         };
         let chromium = browser::spawn(&path, &start, &settings, &runtime)?;
@@ -193,6 +205,7 @@ impl LiveDesktop {
             session: made.parts.session,
             identity: made.identity.clone(),
             vnc_password: made.vnc_password.expose_secret().to_owned(),
+            cookie: Some(Saved::digits(&made.cookie)),
         };
         let saved = made.record.up(saved);
         made.identity = saved.map_err(|cause| directory_failed(directory.path(), &cause))?;

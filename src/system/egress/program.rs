@@ -10,9 +10,9 @@ use crate::domain::egress::{EgressIdentity, NetworkLevel};
 use crate::domain::session::{Failure, ProcessIdentity};
 use crate::egress::files::READY;
 use crate::egress::launch::{GATEWAY_PORT, Level, Ready};
-use crate::system::confine::spec::{Kind, Landlock, Network};
+use crate::system::confine::spec::{Kind, Landlock, Network, User};
 use crate::system::failure::{Stage, failure};
-use crate::system::process::{Process, Program, beside, is_alive};
+use crate::system::process::{Process, Program, beside, is_alive, user_in};
 use crate::system::readiness::file_says;
 use crate::system::settings::Settings;
 
@@ -114,7 +114,7 @@ fn arguments(place: &Place, resident: Option<ProcessIdentity>) -> Vec<OsString> 
             }
         }
         NetworkLevel::Proxied | NetworkLevel::None => {
-            let user = rustix::process::geteuid().as_raw();
+            let user = user_in(&beside(&place.log)).unwrap_or_else(User::own).uid;
             arguments.extend(["--level".into(), "proxied".into()]);
             arguments.extend(["--client-user".into(), user.to_string().into()]);
         }

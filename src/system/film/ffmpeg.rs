@@ -1,7 +1,13 @@
 //! ffmpeg, which makes films of frames and one film of parts. It reads files and writes files.
+//!
+//! It writes into a folder of its own, from which the result is taken by the rules for files that programs
+//! wrote. Where sessions have users it cannot read the server's directory, and has copies of its sources.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio::runtime::Handle;
@@ -9,9 +15,10 @@ use tokio::runtime::Handle;
 use super::{FilmError, failed};
 use crate::domain::film::Container;
 use crate::domain::ids::SessionId;
+use crate::system::beneath::Tree;
 use crate::system::confine::Confinement;
 use crate::system::confine::spec::{Kind, Landlock};
-use crate::system::desktop::Directory;
+use crate::system::desktop::{Directories, Directory};
 use crate::system::process::{BESIDE, Exit, Process, Program};
 
 /// The program, found.
@@ -21,8 +28,8 @@ pub(super) struct Ffmpeg {
     /// What makes it give way to browsers, if that is there.
     pub(super) nice: Option<PathBuf>,
     pub(super) path: String,
-    /// The data directory, in which the sessions have their records.
-    pub(super) data: PathBuf,
+    /// The directories of the sessions.
+    pub(super) directories: Directories,
     pub(super) confinement: Confinement,
     pub(super) runtime: Handle,
 }
@@ -57,7 +64,12 @@ impl Ffmpeg {
     /// Makes a film of a constant frame rate. Dropping the future ends ffmpeg.
     pub(super) async fn film(&self, take: Take) -> Result<(), FilmError> {
         let slots: u64 = take.frames.iter().map(|(_, slots)| slots).sum();
-        let list = listed(&take.frames, take.rate);
+        let sources = take.frames.iter().map(|(file, _)| file.clone()).collect();
+        let list = |place: &Place| {
+            let frames: Vec<_> =
+                take.frames.iter().map(|(file, slots)| (place.source(file), *slots)).collect();
+            listed(&frames, take.rate)
+        };
         // Both encodings want even sides.
         let scale = match take.width {
             Some(width) => format!("scale={}:-2", width / 2 * 2),
@@ -74,7 +86,8 @@ impl Ffmpeg {
         };
         let end = ["-an", "-vf", &filter, "-frames:v", &slots, "-threads", "1", "-c:v"];
         let arguments = end.iter().chain(codec).map(|text| (*text).to_owned()).collect();
-        self.join(&list, arguments, take.container, take.session, &take.to).await
+        let job = Joining { sources, list: &list, how: arguments, container: take.container };
+        self.join(job, take.session, &take.to).await
     }
 
     /// Makes one film of parts, without touching their pictures.
@@ -85,24 +98,28 @@ impl Ffmpeg {
         session: SessionId,
         to: &Path,
     ) -> Result<(), FilmError> {
-        let list: String = parts.iter().map(|part| format!("file {}\n", quoted(part))).collect();
-        let copy = ["-c", "copy"].map(str::to_owned).to_vec();
-        self.join(&list, copy, container, session, to).await
+        let list = |place: &Place| -> String {
+            parts.iter().map(|part| format!("file {}\n", quoted(&place.source(part)))).collect()
+        };
+        let how = ["-c", "copy"].map(str::to_owned).to_vec();
+        let job = Joining { sources: parts.to_vec(), list: &list, how, container };
+        self.join(job, session, to).await
     }
 
     async fn join(
         &self,
-        list: &str,
-        how: Vec<String>,
-        container: Container,
+        Joining { sources, list, how, container }: Joining<'_>,
         session: SessionId,
         to: &Path,
     ) -> Result<(), FilmError> {
+        let directory = self.directories.of(session);
+        let making = directory.clone();
+        let place = tokio::task::spawn_blocking(move || Place::make(&making, &sources));
+        let place = place.await.map_err(failed)?.map_err(failed)?;
+        let (listing, part) = (place.folder.join(LIST), place.folder.join(FILM));
         // A name of its own: ffmpeg of a server that was killed may still be at the same film.
-        let own: u32 = rand::random();
-        let beside = |end: &str| to.with_extension(format!("{own:08x}.{end}"));
-        let (listing, part, log) = (beside("txt"), beside("part"), beside("log"));
-        fs::write(&listing, format!("ffconcat version 1.0\n{list}")).map_err(failed)?;
+        let log = to.with_extension(format!("{:08x}.log", rand::random::<u32>()));
+        place.write(LIST, &format!("ffconcat version 1.0\n{}", list(&place))).map_err(failed)?;
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let mut arguments: Vec<String> =
             ["-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-f", "concat", "-safe", "0"]
@@ -125,7 +142,9 @@ impl Ffmpeg {
             None => (self.program.clone(), arguments),
         };
         let landlock = Landlock {
-            write: self.folders(session, to),
+            // Copies are in its own folder.
+            read: if place.copies.is_none() { vec![directory.films()] } else { Vec::new() },
+            write: vec![place.folder.clone()],
             signals: true,
             abstract_sockets: true,
             ..Landlock::default()
@@ -139,7 +158,7 @@ impl Ffmpeg {
                 (BESIDE.into(), "film".into()),
             ],
             session,
-            records: Directory::of(&self.data, session).logs(),
+            records: directory.logs(),
             log,
             output: None,
             open_files: None,
@@ -152,23 +171,87 @@ impl Ffmpeg {
             let said = process.log_tail().pop().unwrap_or_default();
             return Err(failed(format!("ffmpeg ended with {exit}: {said}")));
         }
-        fs::rename(&part, to).map_err(failed)?;
-        for leftover in [&listing, &program.log] {
-            let _ = fs::remove_file(leftover); // It goes with its folder.
+        let _ = fs::remove_file(&program.log); // It goes with its folder.
+        let to = to.to_owned();
+        let taken = tokio::task::spawn_blocking(move || place.take(&to));
+        taken.await.map_err(failed)?.map_err(failed)
+    }
+}
+
+/// Sources that become one file.
+struct Joining<'a> {
+    sources: Vec<PathBuf>,
+    /// The list of them, for a place.
+    list: &'a (dyn Fn(&Place) -> String + Sync),
+    how: Vec<String>,
+    container: Container,
+}
+
+/// The name of the list in a place.
+const LIST: &str = "list";
+
+/// The name of the result in a place.
+const FILM: &str = "film";
+
+/// A folder of ffmpeg's for one file; the drop removes it.
+#[derive(Debug)]
+struct Place {
+    folder: PathBuf,
+    tree: Tree,
+    /// The copies of the sources, where ffmpeg cannot read these.
+    copies: Option<HashMap<PathBuf, PathBuf>>,
+}
+
+impl Place {
+    /// Makes a folder for the user of the session's programs. It blocks.
+    fn make(directory: &Directory, sources: &[PathBuf]) -> io::Result<Self> {
+        let (parent, user) = (directory.encoding(), directory.user());
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(&parent)?;
+        let name = format!("{:016x}", rand::random::<u64>());
+        let tree = Tree::open(&parent)?.owned_by(user).make_folder(Path::new(&name))?;
+        let mut place = Self { folder: parent.join(name), tree, copies: None };
+        if user.is_some() {
+            let mut copies = HashMap::new();
+            for (number, source) in sources.iter().enumerate() {
+                let name = number.to_string();
+                let mut copy = place.tree.create(Path::new(&name))?;
+                io::copy(&mut fs::File::open(source)?, &mut copy)?;
+                copies.insert(source.clone(), place.folder.join(name));
+            }
+            place.copies = Some(copies);
+        }
+        Ok(place)
+    }
+
+    /// The path of a source for ffmpeg.
+    fn source(&self, source: &Path) -> PathBuf {
+        let copy = self.copies.as_ref().and_then(|copies| copies.get(source));
+        copy.map_or_else(|| source.to_owned(), Clone::clone)
+    }
+
+    fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        self.tree.create(Path::new(name))?.write_all(text.as_bytes())
+    }
+
+    /// Makes the result the server's own file `to`, replaced whole. It blocks.
+    fn take(&self, to: &Path) -> io::Result<()> {
+        let mut film = self.tree.file(Path::new(FILM))?;
+        let part = to.with_extension(format!("{:08x}.part", rand::random::<u32>()));
+        let copied =
+            fs::File::create_new(&part).and_then(|mut part| io::copy(&mut film, &mut part));
+        if let Err(cause) = copied.and_then(|_bytes| fs::rename(&part, to)) {
+            let _ = fs::remove_file(&part); // Half of it is of no use.
+            return Err(cause);
         }
         Ok(())
     }
 }
 
-impl Ffmpeg {
-    /// The folders that hold the frames and parts of a session, and the one that gets the film.
-    fn folders(&self, session: SessionId, to: &Path) -> Vec<PathBuf> {
-        let films = Directory::of(&self.data, session).films();
-        let mut folders: Vec<_> = to.parent().map(Path::to_owned).into_iter().collect();
-        if films.is_dir() && !folders.contains(&films) {
-            folders.push(films);
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Err(cause) = Tree::remove_all(&self.folder) {
+            tracing::warn!(error = %cause, "{} was not removed", self.folder.display());
         }
-        folders
     }
 }
 

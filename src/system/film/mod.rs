@@ -17,8 +17,9 @@
 //! session. When something breaks, its folder is renamed, which freezes it, and made into a film
 //! beside the recovery.
 //!
-//! All of it is in the session's directory, in `films/`, and goes with it: who ends a session waits
-//! for its films before.
+//! All of it is in the server's directory of the session, in `films/`, and goes with it: the end of a
+//! session waits for its films. ffmpeg has a folder of its own among the programs' directories for each
+//! part that it makes.
 
 mod archive;
 mod black_box;
@@ -44,7 +45,7 @@ use tokio::sync::Semaphore;
 
 use self::ffmpeg::Ffmpeg;
 use super::confine::Confinement;
-use super::desktop::Directory;
+use super::desktop::Directories;
 use super::process::find;
 use crate::domain::checksum::Checksum;
 use crate::domain::film::Container;
@@ -129,7 +130,7 @@ pub struct Films(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    data: PathBuf,
+    directories: Directories,
     settings: Settings,
     path: String,
     confinement: Confinement,
@@ -138,18 +139,17 @@ struct Inner {
 }
 
 impl Films {
-    /// Films of the sessions whose directories are below `data`, an absolute path. Programs are looked for in
-    /// `path` and started confined, and all work is done on `runtime`.
+    /// Films of the sessions that have these directories. Programs are looked for in `path` and started
+    /// confined, and all work is done on `runtime`.
     pub fn new(
-        data: &Path,
+        directories: Directories,
         settings: Settings,
         path: String,
         confinement: Confinement,
         runtime: Handle,
     ) -> Self {
-        let data = data.to_owned();
         let making = Semaphore::new(AT_ONCE);
-        Self(Arc::new(Inner { data, settings, path, confinement, runtime, making }))
+        Self(Arc::new(Inner { directories, settings, path, confinement, runtime, making }))
     }
 
     /// What is set.
@@ -165,7 +165,7 @@ impl Films {
 
     /// Where those of a session are in the making.
     fn folder(&self, session: SessionId) -> PathBuf {
-        Directory::of(&self.0.data, session).films()
+        self.0.directories.of(session).films()
     }
 
     fn ffmpeg(&self) -> Result<Ffmpeg, FilmError> {
@@ -175,7 +175,7 @@ impl Films {
             program: find(program, &self.0.path).ok_or_else(missing)?,
             nice: find(Path::new("nice"), &self.0.path),
             path: self.0.path.clone(),
-            data: self.0.data.clone(),
+            directories: self.0.directories.clone(),
             confinement: self.0.confinement.clone(),
             runtime: self.0.runtime.clone(),
         })
@@ -186,7 +186,7 @@ impl Films {
         const MEGABYTE: u64 = 1024 * 1024;
         let least = self.0.settings.min_free_megabytes;
         // Who cannot be asked about its room may have some.
-        let Ok(disk) = rustix::fs::statvfs(&self.0.data) else { return Ok(()) };
+        let Ok(disk) = rustix::fs::statvfs(self.0.directories.data()) else { return Ok(()) };
         let free = disk.f_bavail.saturating_mul(disk.f_frsize) / MEGABYTE;
         if free < least { Err(FilmError::DiskFull { free, least }) } else { Ok(()) }
     }

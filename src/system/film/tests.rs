@@ -31,7 +31,8 @@ impl World {
         let data = std::env::temp_dir().join(format!("gr-film-{session}"));
         let path = crate::system::Settings::default().path;
         let confinement = crate::system::confine::Confinement::default();
-        let films = Films::new(&data, settings, path, confinement, Handle::current());
+        let directories = Directories::below(&data);
+        let films = Films::new(directories, settings, path, confinement, Handle::current());
         fs::create_dir_all(films.folder(session)).unwrap();
         Self { data, films, session }
     }

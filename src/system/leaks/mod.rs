@@ -13,7 +13,6 @@
 mod artifacts;
 mod displays;
 mod memory;
-mod sockets;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ use chrono::{DateTime, Utc};
 
 pub use artifacts::{Stored, Table, artifacts, files, remove_artifact, run_of, session_of};
 
-use super::desktop::Directory;
+use super::desktop::{Directories, Directory};
 use super::process::{self, Marked};
 use super::vnc::Ports;
 use crate::domain::ids::SessionId;
@@ -39,8 +38,8 @@ const LEFT_ALONE: &str = "left alone: it may belong to another database";
 /// Where the sessions of one data directory are.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// The data directory.
-    pub data: PathBuf,
+    /// The directories of the sessions.
+    pub directories: Directories,
     /// The directories in which the control groups of sessions are, if there are any.
     pub groups: Vec<PathBuf>,
 }
@@ -53,22 +52,18 @@ struct Evidence<'a> {
 }
 
 impl Place {
-    fn sessions(&self) -> PathBuf {
-        self.data.join("sessions")
-    }
-
     fn directory(&self, session: SessionId) -> Directory {
-        Directory::of(&self.data, session)
+        self.directories.of(session)
     }
 
-    fn directories(&self) -> Vec<SessionId> {
-        named(&self.sessions(), "")
+    fn marked(&self) -> Vec<Marked> {
+        process::marked(&self.directories.roots())
     }
 
     /// The sessions of which there is anything here, ended or not: those whose rows are wanted.
     pub fn suspects(&self) -> Vec<SessionId> {
-        let mut found = self.directories();
-        found.extend(process::marked(&self.sessions()).into_iter().map(|marked| marked.session));
+        let mut found = self.directories.named();
+        found.extend(self.marked().into_iter().map(|marked| marked.session));
         found.extend(self.groups.iter().flat_map(|base| named(base, GROUP)));
         found.sort_unstable();
         found.dedup();
@@ -78,7 +73,7 @@ impl Place {
     /// What there is of sessions that have ended. Reads `/proc`, `/tmp` and the directories: not
     /// for a thread that has other work.
     pub fn leaks(&self, known: &Known) -> Vec<Leak> {
-        let marked = process::marked(&self.sessions());
+        let marked = self.marked();
         let ended: Vec<_> = known.values().filter(|row| row.status.is_final()).collect();
         let evidence: Vec<_> = ended.iter().map(|row| self.evidence(row)).collect();
         let mut leaks = self.processes(&marked, known);
@@ -127,7 +122,7 @@ impl Place {
                 remedy: remedy.to_owned(),
             };
             leaks.push(leak(LeakKind::Process, what));
-            let ports = sockets::listened_to(identity.pid).into_iter();
+            let ports = process::listened_to(identity.pid).into_iter();
             let by = |port| format!("port {port}, of process {} ({name})", identity.pid);
             leaks.extend(ports.map(|port| leak(LeakKind::Port, by(port))));
         }
@@ -162,7 +157,7 @@ impl Place {
                 remedy: remedy.to_owned(),
             })
         };
-        self.directories().into_iter().filter_map(leak).collect()
+        self.directories.named().into_iter().filter_map(leak).collect()
     }
 
     fn groups(&self, known: &Known) -> Vec<Leak> {

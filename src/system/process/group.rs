@@ -95,7 +95,8 @@ fn how(pidfd: &OwnedFd) -> Exit {
     how_without_hang(pidfd).ok().flatten().unwrap_or(Exit::Unknown)
 }
 
-fn living(group: i32) -> Vec<i32> {
+/// The living processes of a group.
+pub fn living(group: i32) -> Vec<i32> {
     let members = all().into_iter().filter(|(_, stat)| stat.group == group && stat.is_living());
     members.map(|(pid, _)| pid).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -107,10 +107,10 @@ pub struct Marked {
 }
 
 /// Every process that carries the marker of a session, whichever: in its environment or, where that
-/// is wiped, as the path of a session's directory below `sessions`.
-pub fn marked(sessions: &Path) -> Vec<Marked> {
+/// is wiped, as the path of a session's directory below one of `roots`.
+pub fn marked(roots: &[PathBuf]) -> Vec<Marked> {
     let Ok(boot) = boot_id() else { return Vec::new() };
-    let folder = format!("{}/", sessions.display());
+    let folders: Vec<_> = roots.iter().map(|root| format!("{}/", root.display())).collect();
     let session_of = |pid: i32| -> Option<SessionId> {
         let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
         if let Some(value) = variable(&environment, MARKER) {
@@ -119,7 +119,8 @@ pub fn marked(sessions: &Path) -> Vec<Marked> {
         if !is_wiped(&environment) {
             return None;
         }
-        entry_below(&fs::read(format!("/proc/{pid}/cmdline")).ok()?, &folder)?.parse().ok()
+        let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        folders.iter().find_map(|folder| entry_below(&arguments, folder)?.parse().ok())
     };
     let living = all().into_iter().filter(|(_, stat)| stat.is_living());
     living

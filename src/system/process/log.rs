@@ -7,12 +7,16 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::domain::session::ProcessIdentity;
+use crate::system::confine::spec::User;
 
 /// The file beside the logs that names every process that was started, one JSON object a line.
 pub const STARTED: &str = "started";
 
 /// The file beside the logs that names the control group into which programs are put.
 pub const GROUP: &str = "group";
+
+/// The file beside the logs that has the number of the user that confined programs run as.
+pub const USER: &str = "user";
 
 const TAIL_BYTES: u64 = 8 * 1024;
 const TAIL_LINES: usize = 20;
@@ -52,6 +56,13 @@ pub(super) fn note(records: &Path, process: &ProcessIdentity) -> io::Result<()> 
 pub fn started(record: &Path) -> Vec<ProcessIdentity> {
     let text = std::fs::read_to_string(record).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// The user that the file in these records names; none where programs run as the server's.
+pub fn user_in(records: &Path) -> Option<User> {
+    let text = std::fs::read_to_string(records.join(USER)).ok()?;
+    let uid = text.trim().parse().ok()?;
+    Some(User { uid, gid: uid })
 }
 
 fn end_of(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {

@@ -19,6 +19,7 @@ mod group;
 mod identity;
 mod log;
 mod program;
+mod sockets;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -39,11 +40,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use family::Member;
+pub use group::living as group_of;
 pub use identity::{
     Marked, boot_id, is_alive, is_ours, living_among, marked, may_have_made, started_at,
 };
-pub use log::{GROUP, STARTED, cut, started, tail};
+pub use log::{GROUP, STARTED, USER, cut, started, tail, user_in};
 pub use program::{find, output};
+pub use sockets::listened_to;
 
 use crate::domain::ids::SessionId;
 use crate::domain::session::ProcessIdentity;
@@ -76,7 +79,8 @@ pub struct Program {
     /// Whose it is.
     pub session: SessionId,
     /// The directory of its session's logs: the file [`GROUP`] in it names the control group that
-    /// the program runs in, and the file [`STARTED`] records it.
+    /// the program runs in, the file [`USER`] the user that it runs as where it is confined, and the
+    /// file [`STARTED`] records it.
     pub records: PathBuf,
     /// The file for what it writes to standard error, and to standard output without `output`.
     pub log: PathBuf,
@@ -369,8 +373,11 @@ exec "$@""#;
 fn command(program: &Program) -> io::Result<(std::process::Command, Option<Vec<u8>>)> {
     let group = Group::named_in(&program.records.join(GROUP));
     if let Some(confined) = &program.confined {
-        let (mut command, specification) =
-            confined.command(program, group.as_ref().map(Group::path))?;
+        let (mut command, specification) = confined.command(
+            program,
+            group.as_ref().map(Group::path),
+            user_in(&program.records),
+        )?;
         command.current_dir("/").process_group(0);
         return Ok((command, Some(specification)));
     }

@@ -12,8 +12,8 @@ mod installed;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +24,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, sleep};
 
+use super::beneath::Tree;
 use super::confine::spec::{Kind, Landlock};
 use super::confine::{Confined, Confinement};
-use super::process::{BESIDE, Exit, Process, Program, SpawnError, find};
+use super::process::{BESIDE, Exit, Process, Program, SpawnError, find, user_in};
 use crate::domain::ids::SessionId;
 use crate::system::egress::Joined;
 use installed::Installed;
@@ -39,6 +40,15 @@ const CLOCK: &str = include_str!("clock.js");
 
 /// The file that is there while the clocks of the child stand still.
 const HELD: &str = "held";
+
+/// The file with the result of the code.
+const RESULT: &str = "result.json";
+
+/// The most bytes that one byte of output takes in the result: `\u00ff`.
+const ESCAPED: u64 = 6;
+
+/// The bytes that the result may have besides its output.
+const AROUND_OUTPUT: u64 = 64 * 1024;
 
 /// How much longer than its code the child may take: to start, to connect and to write.
 const AROUND: Duration = Duration::from_secs(45);
@@ -174,10 +184,11 @@ pub struct Python {
     running: watch::Sender<usize>,
 }
 
-/// A child and its folder, which end with this.
+/// A child, its folder and its log, which end with this.
 struct Child {
     process: Option<Process>,
     folder: PathBuf,
+    log: PathBuf,
     runtime: Handle,
     running: watch::Sender<usize>,
 }
@@ -188,6 +199,7 @@ impl Drop for Child {
             process.kill_now();
         }
         let (process, folder) = (self.process.take(), std::mem::take(&mut self.folder));
+        let log = std::mem::take(&mut self.log);
         let running = self.running.clone();
         self.runtime.spawn(async move {
             if let Some(process) = process
@@ -195,10 +207,13 @@ impl Drop for Child {
             {
                 tracing::error!("the Python of a code block does not end");
             }
-            if let Err(cause) = tokio::fs::remove_dir_all(&folder).await
-                && cause.kind() != io::ErrorKind::NotFound
-            {
-                tracing::warn!("{} cannot be removed: {cause}", folder.display());
+            let removed = tokio::task::spawn_blocking(move || {
+                let _ = fs::remove_file(log); // It goes with the session.
+                Tree::remove_all(&folder)
+                    .map_err(|cause| format!("{} cannot be removed: {cause}", folder.display()))
+            });
+            if let Ok(Err(cause)) = removed.await {
+                tracing::warn!("{cause}");
             }
             running.send_modify(|running| *running = running.saturating_sub(1));
         });
@@ -228,7 +243,7 @@ impl Python {
 
     /// Runs code to its end. Dropping the future ends the child.
     pub async fn run(&self, task: Task) -> Ran {
-        let printed = task.folder.join("printed.log");
+        let printed = task.log();
         let limit = task.limits.output;
         let gave = self.child(task).await;
         let (gave, child) = match gave {
@@ -257,14 +272,15 @@ impl Python {
         let mut child = Child {
             process: None,
             folder: task.folder.clone(),
+            log: task.log(),
             runtime: self.runtime.clone(),
             running: self.running.clone(),
         };
-        let result = task.folder.join("result.json");
         let program = self.program(interpreter, confined, &task);
-        let (mut held, sign) = (task.held.clone(), task.folder.join(HELD));
+        let mut held = task.held.clone();
         let prepared = tokio::task::spawn_blocking(move || prepare(&task)).await;
-        prepared.map_err(|cause| Fault::Broken { cause: cause.to_string() })?.map_err(broken)?;
+        let prepared = prepared.map_err(|cause| Fault::Broken { cause: cause.to_string() })?;
+        let tree = Arc::new(prepared.map_err(broken)?);
         let process = Process::spawn(&program, &self.runtime).map_err(|cause| match cause {
             SpawnError::Missing { program } => {
                 Fault::NoPython { interpreter: program.display().to_string() }
@@ -274,9 +290,12 @@ impl Python {
         child.process = Some(process.clone());
 
         let mut left = limits.time + AROUND;
+        let mut was_held = false;
         let exit = loop {
             let is_held = *held.borrow_and_update();
-            tell(&process, &sign, is_held).await.map_err(broken)?;
+            if std::mem::replace(&mut was_held, is_held) != is_held {
+                hold(&process, &tree, is_held).map_err(broken)?;
+            }
             let began = Instant::now();
             tokio::select! {
                 exit = process.exited() => break exit,
@@ -289,9 +308,17 @@ impl Python {
                 left = left.saturating_sub(began.elapsed());
             }
         };
-        let gave = match tokio::fs::read(&result).await {
-            Ok(bytes) => told(&bytes, exit),
-            Err(_none) => Err(Fault::Ended { exit }),
+        let most = limits.output.saturating_mul(ESCAPED).saturating_add(AROUND_OUTPUT);
+        let read = move || tree.read(Path::new(RESULT), most);
+        let gave = match tokio::task::spawn_blocking(read).await.map_err(io::Error::other) {
+            Ok(Ok(bytes)) => told(&bytes, exit),
+            Ok(Err(cause)) if cause.kind() == io::ErrorKind::FileTooLarge => Err(Fault::Code {
+                code: "code_output_too_large".to_owned(),
+                message: format!("the output has more than {} bytes", limits.output),
+                line: None,
+                text: None,
+            }),
+            Ok(Err(_none)) | Err(_none) => Err(Fault::Ended { exit }),
         };
         Ok((gave, child))
     }
@@ -346,7 +373,7 @@ impl Python {
             environment,
             session: task.session,
             records: task.records.clone(),
-            log: task.folder.join("printed.log"),
+            log: task.log(),
             output: None,
             open_files: None,
             confined,
@@ -354,8 +381,22 @@ impl Python {
     }
 }
 
-fn prepare(task: &Task) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&task.folder)?;
+impl Task {
+    /// The file for what the code prints, among the server's own.
+    fn log(&self) -> PathBuf {
+        let name = self.folder.file_name().unwrap_or_default();
+        self.records.join(format!("python-{}.log", name.display()))
+    }
+}
+
+/// Makes the folder of a task, for the user of the session's programs.
+fn prepare(task: &Task) -> io::Result<Tree> {
+    let (Some(parent), Some(name)) = (task.folder.parent(), task.folder.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    fs::DirBuilder::new().recursive(true).mode(0o711).create(parent)?;
+    let parent = Tree::open(parent)?.owned_by(user_in(&task.records));
+    let folder = parent.make_folder(Path::new(name))?;
     let job = Job {
         code: &task.code,
         values: &task.values,
@@ -365,23 +406,23 @@ fn prepare(task: &Task) -> io::Result<()> {
         memory_bytes: task.limits.memory,
         output_bytes: task.limits.output,
     };
-    fs::write(task.folder.join("runner.py"), RUNNER)?;
-    fs::write(task.folder.join("clock.js"), CLOCK)?;
-    let mut options = fs::OpenOptions::new();
-    let file =
-        options.write(true).create_new(true).mode(0o600).open(task.folder.join("job.json"))?;
-    serde_json::to_writer(file, &job).map_err(io::Error::other)
+    for (name, text) in [("runner.py", RUNNER), ("clock.js", CLOCK)] {
+        folder.create(Path::new(name))?.write_all(text.as_bytes())?;
+    }
+    let file = folder.create(Path::new("job.json"))?;
+    serde_json::to_writer(file, &job).map_err(io::Error::other)?;
+    Ok(folder)
 }
 
 /// Stops the clocks of the child, or lets them go on.
-async fn tell(process: &Process, sign: &Path, is_held: bool) -> io::Result<()> {
-    if is_held == tokio::fs::try_exists(sign).await? {
-        return Ok(());
-    }
+fn hold(process: &Process, folder: &Tree, is_held: bool) -> io::Result<()> {
     if is_held {
-        tokio::fs::write(sign, []).await?;
+        match folder.create(Path::new(HELD)) {
+            Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => return Err(cause),
+            Ok(_) | Err(_) => (),
+        }
     } else {
-        tokio::fs::remove_file(sign).await?;
+        folder.remove_file(Path::new(HELD))?;
     }
     process.tell();
     Ok(())

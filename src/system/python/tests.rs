@@ -20,7 +20,7 @@ fn task(session: SessionId, code: &str) -> Task {
     Task {
         session,
         folder: std::env::temp_dir().join(format!("gr-python-{session}")),
-        records: std::env::temp_dir().join(format!("gr-python-{session}")),
+        records: records(session),
         code: code.to_owned(),
         values: json!({ "name": "Ada" }).as_object().unwrap().clone(),
         devtools: "ws://127.0.0.1:9/nowhere".to_owned(),
@@ -29,6 +29,22 @@ fn task(session: SessionId, code: &str) -> Task {
         limits: Limits { time: Duration::from_secs(5), memory: 256 << 20, output: 4096 },
         held: watch::channel(false).1,
     }
+}
+
+/// The directory of the session's logs.
+fn records(session: SessionId) -> PathBuf {
+    let records = std::env::temp_dir().join(format!("gr-python-{session}-logs"));
+    fs::create_dir_all(&records).unwrap();
+    records
+}
+
+/// Asserts that nothing of a task is left, and removes what stands for the session.
+fn nothing_is_left(session: SessionId) {
+    assert!(!task(session, "").folder.exists());
+    let logs = fs::read_dir(records(session)).unwrap().filter_map(Result::ok);
+    let logs: Vec<_> = logs.map(|log| log.file_name()).filter(|name| name != "started").collect();
+    assert_eq!(logs, Vec::<std::ffi::OsString>::new());
+    fs::remove_dir_all(records(session)).unwrap();
 }
 
 fn fake(session: SessionId, script: &str) -> PathBuf {
@@ -59,7 +75,7 @@ async fn a_missing_python_and_one_without_playwright_are_told_apart() {
     let Err(Fault::NoPlaywright { cause }) = gave else { panic!("{gave:?}") };
     assert!(cause.contains("No module named 'playwright'"), "{cause}");
     python.quiet().await;
-    assert!(!task(session, "").folder.exists());
+    nothing_is_left(session);
     fs::remove_file(script).unwrap();
 }
 
@@ -72,6 +88,7 @@ async fn a_child_that_ends_without_a_word_is_told_with_what_it_printed() {
     assert_eq!(ran.gave, Err(Fault::Ended { exit: Exit::Signal(11) }));
     assert_eq!(ran.last_lines(), ["oh no"]);
     python.quiet().await;
+    nothing_is_left(session);
     fs::remove_file(script).unwrap();
 }
 
@@ -80,12 +97,11 @@ async fn dropping_the_work_ends_the_whole_group_and_removes_the_folder() {
     let session = session();
     let script = fake(session, "sleep 300 & echo started >&2; sleep 300");
     let python = Python::new(Some(&script), PATH, Confinement::default(), Handle::current());
-    let folder = task(session, "").folder;
+    let printed = task(session, "").log();
     let work = tokio::spawn({
         let python = python.clone();
         async move { python.run(task(session, "return 1")).await }
     });
-    let printed = folder.join("printed.log");
     let started = async {
         while !fs::read_to_string(&printed).is_ok_and(|text| text.contains("started")) {
             tokio::task::yield_now().await;
@@ -100,6 +116,6 @@ async fn dropping_the_work_ends_the_whole_group_and_removes_the_folder() {
     timeout(Duration::from_secs(5), python.quiet()).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!(living_among(&[session]), []);
-    assert!(!folder.exists());
+    nothing_is_left(session);
     fs::remove_file(script).unwrap();
 }

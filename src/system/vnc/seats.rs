@@ -34,7 +34,7 @@ use super::{STAGE, Server, segments, x11vnc};
 use crate::domain::ids::SessionId;
 use crate::domain::rfb::Dialect;
 use crate::domain::session::{Failure, ProcessIdentity};
-use crate::system::desktop::{Mended, VncEndpoint, VncSeat, VncServer};
+use crate::system::desktop::{Directory, Mended, VncEndpoint, VncSeat, VncServer};
 use crate::system::failure::failure;
 use crate::system::process::{Process, is_alive};
 use crate::system::settings::Settings;
@@ -59,16 +59,17 @@ pub struct Place {
     pub session: SessionId,
     /// The display that it shows.
     pub display: u16,
-    /// The file with the display's cookie.
-    pub authority: PathBuf,
-    /// The file with the password.
-    pub password_file: PathBuf,
     /// The password.
     pub password: SecretString,
-    /// The file that the server writes when it is ready.
-    pub flag: PathBuf,
+    /// The directories of the session, with its keys, its flag and its log.
+    pub directory: Directory,
+}
+
+impl Place {
     /// The file for its log.
-    pub log: PathBuf,
+    pub(super) fn log(&self) -> PathBuf {
+        self.directory.log("x11vnc")
+    }
 }
 
 /// Is told of each VNC server that runs, and on which port.
@@ -190,7 +191,7 @@ impl Seats {
 
     /// The files that its processes write to.
     pub fn log(&self) -> PathBuf {
-        self.0.place.log.clone()
+        self.0.place.log()
     }
 }
 
@@ -467,7 +468,8 @@ impl Inner {
             reservation.hold();
         }
         if !started.is_empty() {
-            let _ = std::fs::remove_file(&self.place.flag); // It removes it itself, unless killed.
+            // It removes it itself, unless killed.
+            let _ = x11vnc::remove_flag(&self.place.directory.vnc_flag());
         }
         left
     }

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use tokio::runtime::Handle;
 
 use super::STAGE;
 use super::seats::Place;
 use crate::domain::session::Failure;
+use crate::system::beneath::Tree;
 use crate::system::confine::spec::{Kind, Landlock};
 use crate::system::failure::directory;
-use crate::system::process::{Process, Program, beside, find};
+use crate::system::process::{Process, Program, find};
 use crate::system::readiness::file_says;
 use crate::system::settings::Settings;
 
@@ -80,27 +82,24 @@ pub(super) async fn start(
     let failed = NotStarted::Failed;
     let path = find(&settings.x11vnc, &settings.path)
         .ok_or_else(|| failed(STAGE.missing(&settings.x11vnc)))?;
+    let flag = place.directory.vnc_flag();
     // The folder is missing where a server before this version made the desktop.
-    let made = place.flag.parent().map_or(Ok(()), fs::create_dir_all);
-    match made.and_then(|()| fs::remove_file(&place.flag)) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            return Err(failed(directory(&place.flag, &cause)));
-        }
-        Ok(()) | Err(_) => (),
-    }
+    let made = flag.parent().map_or(Ok(()), fs::create_dir_all);
+    made.and_then(|()| remove_flag(&flag)).map_err(|cause| failed(directory(&flag, &cause)))?;
+    let (authority, password_file) = (place.directory.authority(), place.directory.vnc_password());
     let mut arguments: Vec<_> = FLAGS.iter().map(Into::into).collect();
     arguments.extend(["-display".into(), format!(":{}", place.display).into()]);
-    arguments.extend(["-auth".into(), place.authority.clone().into()]);
-    arguments.extend(["-passwdfile".into(), place.password_file.clone().into()]);
+    arguments.extend(["-auth".into(), authority.clone().into()]);
+    arguments.extend(["-passwdfile".into(), password_file.clone().into()]);
     arguments.extend(["-rfbport".into(), port.to_string().into()]);
     arguments.extend(["-desktop".into(), place.session.to_string().into()]);
-    arguments.extend(["-flag".into(), place.flag.clone().into()]);
+    arguments.extend(["-flag".into(), flag.clone().into()]);
     if !settings.vnc_sends_clipboard {
         arguments.extend(KEEPS_TO_ITSELF.map(Into::into));
     }
     let landlock = Landlock {
-        read: vec![place.authority.clone(), place.password_file.clone()],
-        write: place.flag.parent().map(Into::into).into_iter().collect(),
+        read: vec![authority, password_file],
+        write: flag.parent().map(Into::into).into_iter().collect(),
         signals: true,
         ..Landlock::default()
     };
@@ -110,8 +109,8 @@ pub(super) async fn start(
         arguments,
         environment: vec![("PATH".into(), settings.path.clone().into())],
         session: place.session,
-        records: beside(&place.log),
-        log: place.log.clone(),
+        records: place.directory.logs(),
+        log: place.log(),
         output: None,
         open_files: Some(OPEN_FILES),
     };
@@ -121,11 +120,22 @@ pub(super) async fn start(
 
     let expected = format!("PORT={port}");
     let says = |text: &str| text.lines().any(|line| line.trim() == expected).then_some(());
-    let sign = file_says(&place.flag, says);
+    let sign = file_says(&flag, says);
     match STAGE.ready(&process, settings.start_deadline(), sign).await {
         Ok(()) => Ok(()),
         Err(_) if process.has_exited() && says_busy(&process.log_tail()) => Err(NotStarted::Busy),
         Err(failure) => Err(failed(failure)),
+    }
+}
+
+/// Removes the sign of readiness, which is in a folder of the program's.
+pub(super) fn remove_flag(flag: &Path) -> io::Result<()> {
+    match (flag.parent(), flag.file_name()) {
+        (Some(folder), Some(name)) => match Tree::open(folder) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+            opened => opened?.remove_file(Path::new(name)),
+        },
+        _ => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Downloads of the browser.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
@@ -19,8 +19,8 @@ const MOST: usize = 100;
 /// A file that was downloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Downloaded {
-    /// Where it is.
-    pub path: PathBuf,
+    /// Its name in the directory for downloads.
+    pub file: String,
     /// The name that the site suggests; it may be anything.
     pub name: String,
     /// Where it came from.
@@ -45,11 +45,7 @@ impl Browser {
 
     /// The downloads since [`expect_downloads`](Self::expect_downloads), when they are complete: the
     /// first one, and those that begin while it is under way or shortly after.
-    pub async fn downloaded(
-        &self,
-        folder: &Path,
-        timeout: Duration,
-    ) -> Result<Vec<Downloaded>, PageError> {
+    pub async fn downloaded(&self, timeout: Duration) -> Result<Vec<Downloaded>, PageError> {
         let deadline = Instant::now() + timeout;
         let ended = |download: &Download| download.state != "inProgress";
         let first = |tabs: &Tabs| tabs.downloads.iter().any(ended).then_some(());
@@ -76,12 +72,10 @@ impl Browser {
             let reason = "the download was canceled".to_owned();
             return Err(PageError::Navigation { url: canceled.url, reason });
         }
-        let downloaded =
-            complete.into_iter().take(MOST).map(|Download { guid, name, url, .. }| Downloaded {
-                path: folder.join(guid),
-                name,
-                url,
-            });
+        let downloaded = complete
+            .into_iter()
+            .take(MOST)
+            .map(|Download { guid, name, url, .. }| Downloaded { file: guid, name, url });
         Ok(downloaded.collect())
     }
 }

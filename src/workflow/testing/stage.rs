@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
 use super::Chromium;
+use crate::domain::file_name::file_name;
 use crate::domain::ids::{ArtifactId, BlockRunId};
 use crate::workflow::definition::Definition;
 use crate::workflow::engine::{Plan, Records, Settings};
@@ -93,11 +95,34 @@ impl Host for Stage {
         })
     }
 
-    fn scratch(&self) -> BoxFuture<'_, Result<PathBuf, HostError>> {
+    fn put_file(&self, name: String, bytes: Bytes) -> BoxFuture<'_, Result<PathBuf, HostError>> {
+        let folder = self.scratch.clone().unwrap();
+        Box::pin(async move {
+            let own = folder.join(format!("{:016x}", rand::random::<u64>()));
+            std::fs::create_dir_all(&own).unwrap();
+            let path = own.join(file_name(&name));
+            std::fs::write(&path, bytes).unwrap();
+            Ok(path)
+        })
+    }
+
+    fn download_folder(&self) -> BoxFuture<'_, Result<PathBuf, HostError>> {
         let folder = self.scratch.clone().unwrap();
         Box::pin(async move {
             std::fs::create_dir_all(&folder).unwrap();
             Ok(folder)
+        })
+    }
+
+    fn take_download(&self, name: String, most: u64) -> BoxFuture<'_, std::io::Result<Bytes>> {
+        let path = self.scratch.clone().unwrap().join(name);
+        Box::pin(async move {
+            let bytes = std::fs::read(&path)?;
+            std::fs::remove_file(&path)?;
+            if u64::try_from(bytes.len()).unwrap() > most {
+                return Err(std::io::ErrorKind::FileTooLarge.into());
+            }
+            Ok(bytes.into())
         })
     }
 }

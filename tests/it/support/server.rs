@@ -234,6 +234,7 @@ impl Setup {
             ("HOME", home.clone()),
             ("TMPDIR", home.clone()),
             ("GREENROOM_DATA", format!("{home}/d")),
+            ("GREENROOM_ISOLATION__PROGRAMS", format!("{home}/p")),
             ("GREENROOM_LISTEN", "127.0.0.1:0".to_owned()),
             ("GREENROOM_BOOTSTRAP_KEY", KEY.to_owned()),
             ("GREENROOM_OPERATOR_KEY", OPERATOR.to_owned()),
@@ -401,8 +402,13 @@ impl TestServer {
     pub fn programs_of(&self, session: &str) -> Vec<(i32, String)> {
         // A Chromium may write over its environment, but names its profile.
         let marker = format!("GREENROOM_SESSION={session}");
-        let directory = self.directory.join("d/sessions").join(session);
+        let directory = self.programs(session);
         left::processes_naming(&[&marker, directory.to_str().unwrap()])
+    }
+
+    /// The directory of a session's programs.
+    pub fn programs(&self, session: &str) -> PathBuf {
+        self.directory.join("p").join(session)
     }
 
     /// The process of a session's program that leads its group: what `kill -9` is aimed at.
@@ -473,8 +479,10 @@ impl TestServer {
         assert_eq!(left::busy_ports(ports), Vec::<u16>::new(), "somebody listens");
         assert_eq!(left::segments_of(&vnc), 0, "shared memory is left");
         assert_eq!(stray, Vec::<PathBuf>::new(), "files outside its directory");
-        let sessions = left::files_below(&self.directory.join("d/sessions"));
-        let kept = |file: &&String| !file.contains("/downloads/");
+        let below = |folder: &str| left::files_below(&self.directory.join(folder));
+        let sessions = [below("d/sessions"), below("p"), below("d/users")].concat();
+        // Downloads that were not stored, and the record of their place.
+        let kept = |file: &&String| !file.contains("/downloads/") && !file.ends_with("/programs");
         let left: Vec<_> = sessions.iter().filter(kept).collect();
         assert_eq!(left, Vec::<&String>::new(), "files of sessions are left");
         let panics = self.log().lines().filter(|line| line.contains("panicked")).count();

@@ -180,7 +180,7 @@ async fn cancelling_a_run_ends_its_python_and_its_way_to_the_browser_at_once() {
     assert!(took.as_secs_f64() < 1.0, "{took:?}");
     assert_eq!(marked(&id, "python") + marked(&id, "321"), 0);
     assert_eq!(client.look(&id).await["occupancy"]["state"], "vacant");
-    let folder = server.directory.join("d/sessions").join(&id).join("scratch").join(&run);
+    let folder = server.programs(&id).join("code");
     let left = std::fs::read_dir(folder).map(|files| files.count()).unwrap_or(0);
     assert_eq!(left, 0);
     server.stop().await;
@@ -454,7 +454,7 @@ async fn files_pictures_and_records_of_a_run_can_all_be_fetched() {
     assert!(stranger.get(path).await.bytes.starts_with(b"\x89PNG"), "the final one comes first");
 
     // Another run on the same session, with what it keeps for uploads gone.
-    let folder = server.directory.join("d/sessions").join(&id).join("scratch");
+    let folder = server.programs(&id).join("uploads");
     let again = client.post(&format!("/v1/workflows/runs/{run}/retry"), json!({})).await.ok();
     let again = again["run_id"].as_str().unwrap().to_owned();
     assert_eq!(ended(client, &again).await["status"], "completed");

@@ -69,7 +69,7 @@ async fn what_a_driver_or_a_person_downloads_is_listed_and_outlives_the_session(
     let told = events.to_string().matches("session.download").count();
     assert!(told >= 3, "{events:#}");
 
-    let folder = server.directory.join("d/sessions").join(&id);
+    let folder = server.programs(&id);
     assert!(folder.join("downloads").exists());
     client.close(&id).await.ok();
     assert!(!folder.exists(), "the files are artifacts: nothing stays beside them");

@@ -1,7 +1,6 @@
 //! `code` blocks: Python in a child process, with a pass to the session's DevTools.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use super::{RunHost, host_error};
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
-use crate::system::desktop::Directory;
 use crate::system::egress::Joined;
 use crate::system::python::{Fault, Limits, Ran, Task};
 use crate::workflow::host::{BlockEnded, HostError, Job, NewArtifact};
@@ -32,10 +30,11 @@ impl RunHost {
             None => reach.local_devtools(self.session, &pass),
         };
         let (hold, held) = watch::channel(false);
+        let directory = self.world.directories.of(self.session);
         let task = Task {
             session: self.session,
             folder: self.code_folder(job.block),
-            records: Directory::of(&self.world.data, self.session).logs(),
+            records: directory.logs(),
             code: code.to_owned(),
             values: job.values,
             devtools,
@@ -83,7 +82,7 @@ impl RunHost {
 
     /// The folder of a block's program.
     pub(super) fn code_folder(&self, block: BlockRunId) -> PathBuf {
-        self.scratch_folder().join(format!("code-{block}"))
+        self.world.directories.of(self.session).code().join(block.to_string())
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod agent;
 mod code;
+mod files;
 mod trigger;
 mod turn;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::{OnceCell, watch};
@@ -29,7 +31,7 @@ use crate::domain::ids::{ApiKeyId, ArtifactId, BlockRunId, OrganizationId, RunId
 use crate::domain::occupancy::Generation;
 use crate::domain::run::ArtifactRecord;
 use crate::domain::session::Failure;
-use crate::system::desktop::{Directory, EgressStatus};
+use crate::system::desktop::EgressStatus;
 use crate::system::python::Python;
 use crate::workflow::host::{BlockBegins, BlockEnded, Devtools, Host, HostError, Job, NewArtifact};
 
@@ -60,7 +62,7 @@ pub(super) struct RunHost {
     devtools: OnceCell<Arc<dyn Devtools>>,
     /// What runs the code of this run and of no other.
     python: Python,
-    scratch: OnceCell<PathBuf>,
+    uploads: OnceCell<()>,
 }
 
 impl RunHost {
@@ -84,7 +86,7 @@ impl RunHost {
             handed,
             devtools: OnceCell::new(),
             python: world.python.apart(),
-            scratch: OnceCell::new(),
+            uploads: OnceCell::new(),
         }
     }
 
@@ -110,32 +112,6 @@ impl RunHost {
     fn reach(&self) -> Result<&Reach, HostError> {
         let reach = self.world.reach.get();
         reach.ok_or_else(|| host_error("server_starting", "the server does not listen yet"))
-    }
-
-    /// Where files for the session's browser are put, of all runs.
-    fn scratch_of_session(&self) -> PathBuf {
-        Directory::of(&self.world.data, self.session).scratch()
-    }
-
-    fn scratch_folder(&self) -> PathBuf {
-        self.scratch_of_session().join(self.id.to_string())
-    }
-
-    /// Makes the run's own folder. Those of former runs in the session go: no page of theirs waits
-    /// for a file any more.
-    async fn make_scratch(&self) -> Result<PathBuf, HostError> {
-        let failed = |cause: std::io::Error| {
-            host_error("scratch_missing", &format!("there is no folder for files: {cause}"))
-        };
-        let (all, own) = (self.scratch_of_session(), self.scratch_folder());
-        tokio::fs::create_dir_all(&own).await.map_err(failed)?;
-        let mut folders = tokio::fs::read_dir(&all).await.map_err(failed)?;
-        while let Some(folder) = folders.next_entry().await.map_err(failed)? {
-            if folder.path() != own {
-                let _ = tokio::fs::remove_dir_all(folder.path()).await; // It has gone by itself.
-            }
-        }
-        Ok(own)
     }
 
     async fn connect(&self) -> Result<Arc<dyn Devtools>, HostError> {
@@ -249,8 +225,16 @@ impl Host for RunHost {
         Box::pin(self.keep(artifact))
     }
 
-    fn scratch(&self) -> BoxFuture<'_, Result<PathBuf, HostError>> {
-        Box::pin(async { self.scratch.get_or_try_init(|| self.make_scratch()).await.cloned() })
+    fn put_file(&self, name: String, bytes: Bytes) -> BoxFuture<'_, Result<PathBuf, HostError>> {
+        Box::pin(self.put(name, bytes))
+    }
+
+    fn download_folder(&self) -> BoxFuture<'_, Result<PathBuf, HostError>> {
+        Box::pin(self.folder_for_downloads())
+    }
+
+    fn take_download(&self, name: String, most: u64) -> BoxFuture<'_, std::io::Result<Bytes>> {
+        Box::pin(self.take(name, most))
     }
 
     fn refusal<'a>(&'a self, block: BlockRunId, failure: &'a str) -> BoxFuture<'a, Option<String>> {

@@ -5,9 +5,11 @@ use std::io::{self, BufReader, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::super::directory::Directory;
 use super::Settings;
 use super::ledger::FileKey;
 use crate::domain::checksum::Checksum;
+use crate::system::beneath::Tree;
 
 /// How often a file is read that changes while it is read.
 const TRIES: usize = 3;
@@ -20,8 +22,10 @@ const PIECE: usize = 256 * 1024;
 pub(super) enum CopyError {
     #[error("{reason}")]
     Refused { reason: String },
-    #[error("it is no regular file")]
+    #[error("it is no regular file with one name")]
     NoFile,
+    #[error("the browser names a file that is not in a folder of the session")]
+    Elsewhere,
     #[error("the file cannot be read: {cause}")]
     Unreadable { cause: String },
     #[error("the file changed while it was read")]
@@ -42,16 +46,37 @@ pub(super) struct Copy {
     pub(super) checksum: String,
 }
 
-/// Opens a regular file and no link, and waits for nobody, as opening a pipe would.
-pub(super) fn open(path: &Path) -> Result<File, CopyError> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).unwrap_or_default();
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = opened.map_err(|cause| match cause.raw_os_error() {
-        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => CopyError::NoFile,
-        Some(_) | None => CopyError::Unreadable { cause: cause.to_string() },
-    })?;
-    if metadata(&file)?.is_file() { Ok(file) } else { Err(CopyError::NoFile) }
+/// Opens a plain file that the browser names: below a directory of the session's programs or, where
+/// programs are not confined and `is_anywhere`, in a folder of a driver. No link is followed, nothing but a
+/// file with one name is opened, and opening waits for nobody, as opening a pipe would.
+pub(super) fn open(
+    path: &Path,
+    directory: &Directory,
+    is_anywhere: bool,
+) -> Result<File, CopyError> {
+    let unreadable = |cause: io::Error| match cause.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::FilesystemLoop => CopyError::NoFile,
+        _ => CopyError::Unreadable { cause: cause.to_string() },
+    };
+    let folders = [directory.downloads(), directory.home(), directory.profile()];
+    for folder in folders.into_iter().chain([directory.temporary()]) {
+        if let Ok(within) = path.strip_prefix(&folder) {
+            return Tree::open(&folder).and_then(|tree| tree.file(within)).map_err(unreadable);
+        }
+    }
+    if !is_anywhere {
+        return Err(CopyError::Elsewhere);
+    }
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(CopyError::NoFile);
+    };
+    // A driver's own folder may be reached by links, and leads to nothing of the server's.
+    let real = folder.canonicalize().map_err(unreadable)?;
+    let data = directory.path().parent().and_then(Path::parent);
+    if data.and_then(|data| data.canonicalize().ok()).is_some_and(|data| real.starts_with(data)) {
+        return Err(CopyError::Elsewhere);
+    }
+    Tree::open(&real).and_then(|tree| tree.file(Path::new(name))).map_err(unreadable)
 }
 
 fn metadata(file: &File) -> Result<Metadata, CopyError> {

@@ -6,6 +6,8 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Stat;
+
 /// A file, in the state in which it was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FileKey {
@@ -23,6 +25,17 @@ impl FileKey {
             inode: metadata.ino(),
             size: metadata.size(),
             modified: modified + i128::from(metadata.mtime_nsec()),
+        }
+    }
+
+    /// That of an entry of a directory.
+    pub(super) fn of_entry(stat: &Stat) -> Self {
+        let modified = i128::from(stat.st_mtime) * 1_000_000_000;
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+            modified: modified + i128::from(stat.st_mtime_nsec),
         }
     }
 

@@ -36,6 +36,7 @@ use self::copying::{CopyError, copy};
 use self::ledger::{FileKey, Ledger};
 use super::directory::Directory;
 use crate::domain::file_name::file_name;
+use crate::system::beneath::Tree;
 
 /// How many files may wait to be stored; the copying of further ones waits.
 const MOST_WAITING: usize = 16;
@@ -63,6 +64,8 @@ pub struct Downloads(Option<Arc<Shared>>);
 struct Shared {
     directory: Directory,
     settings: Settings,
+    /// True if the browser may have folders of its drivers for downloads.
+    is_anywhere: bool,
     runtime: Handle,
     report: mpsc::Sender<Notice>,
     notices: Arc<tokio::sync::Mutex<mpsc::Receiver<Notice>>>,
@@ -158,8 +161,14 @@ impl Downloads {
         Self(None)
     }
 
-    /// Those of the session whose directory this is.
-    pub(super) fn of(directory: &Directory, settings: Settings, runtime: &Handle) -> Self {
+    /// Those of the session whose directory this is. With `is_anywhere`, its browser may put them into
+    /// folders of drivers.
+    pub(super) fn of(
+        directory: &Directory,
+        settings: Settings,
+        is_anywhere: bool,
+        runtime: &Handle,
+    ) -> Self {
         // Copies that a former server had not stored: the files themselves are found again.
         let _ = fs::remove_dir_all(directory.arrivals());
         let (report, notices) = mpsc::channel(MOST_WAITING);
@@ -167,6 +176,7 @@ impl Downloads {
             ledger: Mutex::new(Ledger::read(&directory.downloaded())),
             directory: directory.clone(),
             settings,
+            is_anywhere,
             runtime: runtime.clone(),
             report,
             notices: Arc::new(tokio::sync::Mutex::new(notices)),
@@ -312,7 +322,7 @@ impl Shared {
 
     /// The copy of a file, unless the file was taken before. It blocks.
     fn copied(&self, path: &Path) -> Option<Result<(copying::Copy, FileKey), CopyError>> {
-        let file = match copying::open(path) {
+        let file = match copying::open(path, &self.directory, self.is_anywhere) {
             Ok(file) => file,
             Err(cause) => return Some(Err(cause)),
         };
@@ -339,8 +349,12 @@ impl Shared {
     /// Removes a file that is not kept from the session's folder, so that the folder does not fill
     /// the disk. A driver's own folder is left alone.
     fn drop_refused(&self, path: &Path) {
-        if path.parent() == Some(&self.directory.downloads()) {
-            let _ = fs::remove_file(path); // Gone is what it should be.
+        let folder = self.directory.downloads();
+        if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
+            && parent == folder
+        {
+            // Gone is what it should be.
+            let _ = Tree::open(&folder).and_then(|folder| folder.remove_file(Path::new(name)));
         }
     }
 
@@ -371,16 +385,13 @@ fn is_complete(name: &str) -> bool {
     !name.ends_with(".crdownload") && !name.starts_with('.')
 }
 
-/// The complete files of a folder: regular files, no links, none that the browser still writes.
+/// The complete files of a folder: plain files with one name, none that the browser still writes.
 fn complete_in(folder: &Path) -> io::Result<Vec<(PathBuf, FileKey)>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let Ok(metadata) = entry.metadata() else { continue }; // It does not follow links.
-        if metadata.is_file() && is_complete(&name) && found.len() < MOST_FOUND {
-            found.push((entry.path(), FileKey::of(&metadata)));
+    for entry in Tree::open(folder)?.entries()? {
+        let is_complete = is_complete(&entry.name.to_string_lossy());
+        if entry.is_plain() && is_complete && found.len() < MOST_FOUND {
+            found.push((folder.join(&entry.name), FileKey::of_entry(&entry.stat)));
         }
     }
     Ok(found)

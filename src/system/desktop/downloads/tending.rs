@@ -5,17 +5,17 @@
 //! them, so that the folder is bounded on the disk as well.
 
 use std::convert::Infallible;
-use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::Stat;
 use tokio::time::sleep;
 
 use super::ledger::FileKey;
 use super::{Begun, Settings, Shared, is_complete, limits};
+use crate::system::beneath::Tree;
 
 /// The time between two scans of the folder.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -57,20 +57,20 @@ impl Shared {
     pub(super) fn tidy(&self, unchanged: Duration) -> io::Result<Vec<(PathBuf, String)>> {
         let Settings { max_files, max_total_megabytes, .. } = self.settings;
         let (mut files, mut bytes, mut unknown) = (0_usize, 0_u64, Vec::new());
-        for entry in fs::read_dir(self.directory.downloads())? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let Ok(metadata) = entry.metadata() else { continue }; // It does not follow links.
-            if !metadata.is_file() || !is_complete(&name) {
+        let path = self.directory.downloads();
+        let folder = Tree::open(&path)?;
+        for entry in folder.entries()? {
+            let name = entry.name.to_string_lossy().into_owned();
+            if !entry.is_plain() || !is_complete(&name) {
                 continue;
             }
-            let key = FileKey::of(&metadata);
+            let key = FileKey::of_entry(&entry.stat);
             if self.ledger.lock().knows(key) {
                 files = files.saturating_add(1);
                 bytes = bytes.saturating_add(key.size());
             } else {
-                let is_settled = age(&metadata) >= unchanged;
-                unknown.push(Found { path: entry.path(), name, key, is_settled });
+                let is_settled = age(&entry.stat) >= unchanged;
+                unknown.push(Found { path: path.join(entry.name), name, key, is_settled });
             }
         }
         let mut settled = Vec::new();
@@ -85,7 +85,9 @@ impl Shared {
             };
             if let Some(reason) = reason {
                 self.refuse(&name, reason);
-                let _ = fs::remove_file(&path); // Gone is what it should be.
+                if let Some(name) = path.file_name() {
+                    let _ = folder.remove_file(Path::new(name)); // Gone is what it should be.
+                }
                 continue;
             }
             (files, bytes) = (files.saturating_add(1), all);
@@ -98,9 +100,9 @@ impl Shared {
 }
 
 /// Returns for how long a file has neither changed nor been renamed.
-fn age(metadata: &Metadata) -> Duration {
-    let seconds = u64::try_from(metadata.ctime()).unwrap_or_default();
-    let nanoseconds = u32::try_from(metadata.ctime_nsec()).unwrap_or_default();
+fn age(stat: &Stat) -> Duration {
+    let seconds = u64::try_from(stat.st_ctime).unwrap_or_default();
+    let nanoseconds = u32::try_from(stat.st_ctime_nsec).unwrap_or_default();
     let changed = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
     SystemTime::now().duration_since(changed).unwrap_or_default()
 }

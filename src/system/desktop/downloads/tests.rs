@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::domain::checksum::Checksum;
 use crate::domain::ids::SessionId;
+use crate::system::desktop::Directories;
 
 /// A session's directory, without a browser.
 struct Folder {
@@ -19,7 +20,7 @@ impl Folder {
     fn new() -> Self {
         let data = std::env::temp_dir()
             .join(format!("greenroom-downloads-{:016x}", rand::random::<u64>()));
-        let directory = Directory::of(&data, SessionId::from(1));
+        let directory = Directories::below(&data).of(SessionId::from(1));
         fs::create_dir_all(directory.downloads()).unwrap();
         Self { data, directory }
     }
@@ -31,7 +32,7 @@ impl Folder {
     }
 
     fn downloads(&self, settings: Settings) -> Downloads {
-        Downloads::of(&self.directory, settings, &Handle::current())
+        Downloads::of(&self.directory, settings, true, &Handle::current())
     }
 }
 
@@ -136,6 +137,49 @@ async fn a_file_that_disappears_or_is_a_link_is_reported_and_pipes_hold_nobody_u
     }
     let (names, refused) = collected(&downloads).await;
     assert_eq!((names.len(), refused.len()), (0, 3), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_file_of_the_server_is_a_download_by_whatever_name() {
+    let folder = Folder::new();
+    let secret = folder.directory.path().join("desktop.json");
+    fs::create_dir_all(folder.directory.path()).unwrap();
+    fs::write(&secret, "secret").unwrap();
+    let own = folder.directory.downloads();
+    let driver = folder.data.with_extension("driver");
+    fs::create_dir_all(&driver).unwrap();
+    fs::hard_link(&secret, own.join("second.csv")).unwrap();
+    symlink(folder.directory.path(), own.join("way")).unwrap();
+    symlink(folder.directory.path(), driver.join("way")).unwrap();
+    symlink(&secret, driver.join("link")).unwrap();
+    fs::write(driver.join("plain.csv"), "plain").unwrap();
+
+    for (is_anywhere, expected) in [(true, vec!["plain.csv"]), (false, vec![])] {
+        let settings = Settings::default();
+        let downloads = Downloads::of(&folder.directory, settings, is_anywhere, &Handle::current());
+        let shared = downloads.0.clone().unwrap();
+        let named = [
+            own.join("second.csv"),
+            own.join("way/desktop.json"),
+            own.join("../../../sessions/pbs_1/desktop.json"),
+            secret.clone(),
+            driver.join("way/desktop.json"),
+            driver.join("link"),
+            driver.join("plain.csv"),
+        ];
+        for path in named {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            shared.take(path, Begun { name, url: String::new() });
+        }
+        let (names, refused) = collected(&downloads).await;
+        assert_eq!(
+            (names.len() + refused.len(), names),
+            (7, expected.iter().map(|it| (*it).to_owned()).collect())
+        );
+        let found = shared.tidy(Duration::ZERO).unwrap();
+        assert_eq!(found, [], "a file with a second name is no download");
+    }
+    fs::remove_dir_all(&driver).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

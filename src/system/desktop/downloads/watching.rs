@@ -172,6 +172,10 @@ fn cancel(connection: &Connection, guid: &str) {
 
 /// True for the files that a block takes itself, by its own name for them.
 fn is_of_a_block(shared: &Shared, path: &Path) -> bool {
-    path.starts_with(shared.directory.scratch())
-        && path.parent().and_then(Path::file_name).is_some_and(|name| name == BLOCK_FOLDER)
+    // A server of before gave blocks a folder among the files of their run.
+    let former = |path: &Path| {
+        path.starts_with(shared.directory.uploads())
+            && path.parent().and_then(Path::file_name).is_some_and(|name| name == BLOCK_FOLDER)
+    };
+    path.starts_with(shared.directory.block_downloads()) || former(path)
 }

@@ -85,7 +85,9 @@ impl World {
     fn nothing_is_left(&self) {
         assert_eq!(self.processes(), Vec::<String>::new());
         let directory = self.desktops.directory(self.session);
-        assert!(!directory.path().exists(), "{} is left", directory.path().display());
+        for path in [directory.path(), directory.own()] {
+            assert!(!path.exists(), "{} is left", path.display());
+        }
     }
 }
 
@@ -203,7 +205,8 @@ async fn a_desktop_comes_up_shows_its_page_and_leaves_nothing() {
     let directory = world.desktops.directory(world.session);
     assert!(socket(identity.display_number).exists());
     assert_eq!(directory.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
-    let secret = directory.path().join("vnc.passwd");
+    let secret = directory.vnc_password();
+    assert!(secret.starts_with(directory.own()));
     assert_eq!(secret.metadata().unwrap().permissions().mode() & 0o777, 0o600);
 
     shows(&*desktop, [200, 30, 90]).await;
@@ -273,8 +276,10 @@ async fn a_login_of_half_a_second_ago_is_kept_for_the_next_desktop() {
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     let directory = world.desktops.directory(world.session);
     assert!(directory.profile().join("Default").exists());
-    for gone in ["xauthority", "vnc.passwd", "desktop.json", "tmp", "display"] {
-        assert!(!directory.path().join(gone).exists(), "{gone} is left");
+    for gone in ["keys", "tmp", "home", "desktop.json", "display"] {
+        for path in [directory.path(), directory.own()] {
+            assert!(!path.join(gone).exists(), "{gone} is left");
+        }
     }
 
     let desktop = world.up(small(Some(&site))).await;
@@ -595,7 +600,7 @@ async fn downloads_outlive_the_desktop() {
     }
     drop(connection);
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(directory.own()).unwrap().count(), 1);
     assert!(file.exists());
     world.desktops.remove_directory(world.session).await.unwrap();
     world.nothing_is_left();

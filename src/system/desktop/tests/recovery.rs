@@ -372,3 +372,52 @@ async fn a_login_outlives_the_network_process_of_its_browser() {
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     world.nothing_is_left();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_before_is_adopted_as_it_is_and_moved_when_its_browser_starts_next() {
+    let world = World::new(Settings::default());
+    let desktop = world.up(colour("rgb(200,30,90)")).await;
+    shows(&*desktop, [200, 30, 90]).await;
+    drop(desktop);
+    // As a server of before has it: one directory, no cookie and no level in `desktop.json`.
+    let directory = world.desktops.directory(world.session);
+    let (root, own) = (directory.path().to_owned(), directory.own().to_owned());
+    for (now, before) in [
+        ("profile", "profile"),
+        ("downloads", "downloads"),
+        ("uploads", "scratch"),
+        ("keys/xauthority", "xauthority"),
+        ("keys/vnc.passwd", "vnc.passwd"),
+    ] {
+        fs::rename(own.join(now), root.join(before)).unwrap();
+    }
+    // The browser that runs was started with this path.
+    std::os::unix::fs::symlink(root.join("profile"), own.join("profile")).unwrap();
+    fs::remove_file(root.join("programs")).unwrap();
+    fs::write(root.join("downloads/kept.txt"), "kept").unwrap();
+    let file = root.join("desktop.json");
+    let mut saved: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    for field in ["cookie", "files"] {
+        assert!(saved.as_object_mut().unwrap().remove(field).is_some(), "{field}");
+    }
+    fs::write(&file, saved.to_string()).unwrap();
+
+    let desktop = world.adopt().await.unwrap();
+    assert_eq!(desktop.identity().files, None);
+    shows(&*desktop, [200, 30, 90]).await;
+    assert!(directory.is_single() && root.join("profile").is_dir());
+    signal(desktop.identity().chromium.pid, Signal::KILL);
+    assert_eq!(died(&*desktop).await.code, "chromium_died");
+
+    let desktop = revived(desktop).await;
+    assert_eq!(desktop.identity().files, Some(crate::domain::session::FilesLevel::None));
+    assert!(!directory.is_single() && !root.join("profile").exists());
+    assert!(!own.join("profile").is_symlink() && own.join("profile/Default").is_dir());
+    assert_eq!(fs::read_to_string(own.join("downloads/kept.txt")).unwrap(), "kept");
+    let seat = desktop.vnc().take_seat().await.unwrap();
+    assert_eq!(banner(&seat.endpoint).await, b"RFB 003.008\n");
+    drop(seat);
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    world.desktops.remove_directory(world.session).await.unwrap();
+    world.nothing_is_left();
+}

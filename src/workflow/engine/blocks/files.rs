@@ -1,6 +1,6 @@
 //! Blocks that get and read files.
 
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{Broken, End, Work};
-use crate::domain::file_name::{BLOCK_FOLDER, file_name, file_name_and};
+use crate::domain::file_name::file_name_and;
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::DOWNLOAD;
 use crate::workflow::definition::block::{
@@ -20,10 +20,6 @@ use crate::workflow::engine::Engine;
 use crate::workflow::page::downloads::Downloaded;
 use crate::workflow::page::frame::Target;
 use crate::workflow::page::input::Clicking;
-
-fn io_failed(what: &str, error: &std::io::Error) -> End {
-    End::failed("file_failed", format!("{what}: {error}"))
-}
 
 impl Engine {
     /// The content of a file for an upload.
@@ -39,21 +35,6 @@ impl Engine {
         }
         let url = file.url.as_deref().unwrap_or_default();
         Ok(self.fetch(url).await?.1)
-    }
-
-    /// Writes a file by its name into a directory of its own, so that no two meet.
-    pub(super) async fn put(
-        &self,
-        folder: &Path,
-        name: &str,
-        bytes: &Bytes,
-    ) -> Result<PathBuf, Broken> {
-        let own = folder.join(format!("upload-{}", uniquely()));
-        let failed = |error: std::io::Error| io_failed("the file could not be written", &error);
-        tokio::fs::create_dir_all(&own).await.map_err(failed)?;
-        let path = own.join(file_name(name));
-        tokio::fs::write(&path, bytes).await.map_err(failed)?;
-        Ok(path)
     }
 
     /// A file of the web: its media type and its content.
@@ -74,9 +55,7 @@ impl Engine {
     }
 
     pub(super) async fn file_download(&mut self, id: BlockRunId, spec: &FileDownload) -> Work {
-        let folder = self.host.scratch().await?.join(BLOCK_FOLDER);
-        let failed = |error: std::io::Error| io_failed("the directory for files", &error);
-        tokio::fs::create_dir_all(&folder).await.map_err(failed)?;
+        let folder = self.host.download_folder().await?;
         let browser = self.browser().await?;
         let timeout = spec.download_timeout.unwrap_or(self.plan.settings.download_timeout);
 
@@ -90,7 +69,7 @@ impl Engine {
                 let target = Target { selector, frames: &spec.frame, timeout };
                 browser.click(target, &Clicking::default()).await?;
             }
-            Ok::<_, Broken>(browser.downloaded(&folder, timeout).await?)
+            Ok::<_, Broken>(browser.downloaded(timeout).await?)
         }
         .await;
         let restored = browser.end_downloads().await;
@@ -120,18 +99,18 @@ impl Engine {
         downloaded: &Downloaded,
         spec: &FileDownload,
     ) -> Result<(String, Bytes), Broken> {
-        let failed = |error: std::io::Error| io_failed("the download could not be read", &error);
-        let size = tokio::fs::metadata(&downloaded.path).await.map_err(failed)?.len();
         let most = self.plan.settings.most_bytes;
-        if usize::try_from(size).map_or(true, |size| size > most) {
-            let _best_effort = tokio::fs::remove_file(&downloaded.path).await;
-            let message = format!("the download has {size} bytes, and at most {most} are kept");
-            return Err(End::failed("file_too_large", message).into());
-        }
-        let bytes = tokio::fs::read(&downloaded.path).await.map_err(failed)?;
-        tokio::fs::remove_file(&downloaded.path).await.map_err(failed)?;
+        let limit = u64::try_from(most).unwrap_or(u64::MAX);
+        let taken = self.host.take_download(downloaded.file.clone(), limit).await;
+        let bytes = taken.map_err(|error| match error.kind() {
+            ErrorKind::FileTooLarge => {
+                let message = format!("the download has more bytes than the {most} that are kept");
+                End::failed("file_too_large", message)
+            }
+            _ => End::failed("file_failed", format!("the download could not be read: {error}")),
+        })?;
         let suffix = spec.download_suffix.as_deref().unwrap_or_default();
-        Ok((file_name_and(&downloaded.name, suffix), bytes.into()))
+        Ok((file_name_and(&downloaded.name, suffix), bytes))
     }
 
     pub(super) async fn file_url_parser(&mut self, spec: &FileUrlParser) -> Work {
@@ -169,11 +148,6 @@ impl Engine {
         };
         Ok(End::completed(output))
     }
-}
-
-/// A text that is not used again in this process or another.
-fn uniquely() -> String {
-    format!("{:016x}", rand::random::<u64>())
 }
 
 fn data_url(url: &Url) -> Result<(String, Bytes), End> {

@@ -162,12 +162,11 @@ impl Engine {
     }
 
     pub(super) async fn upload(&mut self, spec: &Upload) -> Work {
-        let folder = self.host.scratch().await?;
         let mut paths = Vec::new();
         let mut names = Vec::new();
         for file in &spec.files {
             let bytes = self.content(file).await?;
-            let path = self.put(&folder, &file.name, &bytes).await?;
+            let path = self.host.put_file(file.name.clone(), bytes).await?;
             names.push(file.name.clone());
             paths.push(path);
         }

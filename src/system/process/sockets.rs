@@ -1,15 +1,15 @@
-//! Who listens where.
+//! The ports on which processes listen.
 
 use std::collections::HashMap;
 use std::fs;
 
 use crate::system::proc::{listener, socket_inode};
 
-/// The TCP ports on which a process listens.
-pub(super) fn listened_to(pid: i32) -> Vec<u16> {
+/// The TCP ports on which a process listens, in its own network namespace.
+pub fn listened_to(pid: i32) -> Vec<u16> {
     let mut listening = HashMap::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let text = fs::read_to_string(table).unwrap_or_default();
+    for table in ["tcp", "tcp6"] {
+        let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
         listening.extend(text.lines().skip(1).filter_map(listener));
     }
     let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();

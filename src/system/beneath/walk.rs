@@ -1,0 +1,131 @@
+//! Lists of files that programs wrote.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::Tree;
+
+/// The deepest directory that is gone into: each level keeps a descriptor.
+const DEEPEST: usize = 128;
+
+/// An entry of a directory, as it was when it was listed.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its name.
+    pub name: OsString,
+    /// Its metadata; of a link those of the link.
+    pub stat: Stat,
+}
+
+impl Entry {
+    /// True for a plain file with one name, which is all that can be [opened](Tree::file).
+    pub fn is_plain(&self) -> bool {
+        is_plain(&self.stat)
+    }
+}
+
+/// True for a plain file with one name.
+pub(super) fn is_plain(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1
+}
+
+/// An entry that is walked over. The descriptor is the entry's own, opened as a path: it is no way to
+/// the content.
+#[derive(Debug)]
+pub struct Walk<'a> {
+    /// Below the directory that is walked through.
+    pub path: &'a Path,
+    /// The entry itself, of a link the link.
+    pub descriptor: BorrowedFd<'a>,
+}
+
+impl Tree {
+    /// The entries of this directory, in the order of names.
+    pub fn entries(&self) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for name in self.names()? {
+            let Some(stat) = self.stat(&name)? else { continue };
+            entries.push(Entry { name, stat });
+        }
+        Ok(entries)
+    }
+
+    /// The plain files with one name that are in this directory and all below it, by their paths.
+    pub fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        self.walk(&mut |entry: Walk<'_>| {
+            if is_plain(&rustix::fs::fstat(entry.descriptor)?) {
+                files.push(entry.path.to_owned());
+            }
+            Ok(())
+        })?;
+        Ok(files)
+    }
+
+    /// Passes every entry below this directory to `visit`, a directory after its content. Entries that
+    /// disappear meanwhile are passed over.
+    pub fn walk(&self, visit: &mut dyn FnMut(Walk<'_>) -> io::Result<()>) -> io::Result<()> {
+        self.walk_in(Path::new(""), DEEPEST, visit)
+    }
+
+    fn walk_in(
+        &self,
+        place: &Path,
+        depth: usize,
+        visit: &mut dyn FnMut(Walk<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for name in self.names()? {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let entry = match rustix::fs::openat(self.as_fd(), &name, flags, Mode::empty()) {
+                Err(Errno::NOENT) => continue,
+                opened => opened?,
+            };
+            let path = place.join(&name);
+            let stat = rustix::fs::fstat(&entry)?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                let Some(left) = depth.checked_sub(1) else {
+                    return Err(super::named(io::ErrorKind::InvalidData, &path, "is too deep"));
+                };
+                // Through its own descriptor: the name may be another's by now.
+                let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+                let descriptor = rustix::fs::openat(&entry, ".", flags, Mode::empty())?;
+                let folder = Tree { descriptor, owner: self.owner };
+                folder.walk_in(&path, left, visit)?;
+            }
+            visit(Walk { path: &path, descriptor: entry.as_fd() })?;
+        }
+        Ok(())
+    }
+
+    /// The names in this directory, in order.
+    pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        // Another description of the same directory: a position is shared by duplicates.
+        let listing = rustix::fs::openat(self.as_fd(), ".", flags, Mode::empty())?;
+        let mut names = Vec::new();
+        for entry in Dir::new(listing)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn stat(&self, name: &OsStr) -> io::Result<Option<Stat>> {
+        let itself = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        match rustix::fs::statat(self.as_fd(), name, itself) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+}

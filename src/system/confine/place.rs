@@ -1,0 +1,215 @@
+//! The place of the programs' directories, and whether each session has a user of its own.
+//!
+//! A session's user has to pass through every parent of its directory. The data directory is for the
+//! server alone, so that programs of other users have their directories elsewhere.
+
+use std::fmt;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::user::{Ability, DEFAULT, Missing, Range};
+
+/// The directory for programs' directories of servers whose data directory is closed.
+const ELSEWHERE: &str = "/var/lib/greenroom-programs";
+
+/// The right of others to pass through a directory.
+const PASSES: u32 = 0o001;
+
+/// The mode of the directory of all programs' directories: others pass through it, and list nothing.
+const MODE: u32 = 0o711;
+
+/// The setting of users for sessions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserSetting {
+    /// A user for each session where the server can change user.
+    #[default]
+    Auto,
+    /// None: programs run as the server's user.
+    Off,
+}
+
+/// The settings of a placement.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The directory of all programs' directories, if it is set.
+    pub programs: Option<PathBuf>,
+    /// The setting of users.
+    pub users: UserSetting,
+    /// The numbers of users.
+    pub range: Range,
+    /// True if programs join network namespaces: only such as belong to the server's own user namespace
+    /// can be joined by programs of other users.
+    pub joins: bool,
+}
+
+/// A placement.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// The directory of all programs' directories; `programs` in the data directory without.
+    pub programs: Option<PathBuf>,
+    /// The numbers of users.
+    pub range: Range,
+    /// True if new sessions get a user.
+    pub assigns: bool,
+    /// The reason if they do not.
+    pub no_users: Option<NoUsers>,
+}
+
+/// The reason for which sessions have no users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoUsers {
+    /// The setting.
+    Off,
+    /// The server's rights.
+    Missing(Missing),
+    /// A directory above the programs' directories through which others cannot pass.
+    Closed(PathBuf),
+}
+
+impl fmt::Display for NoUsers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("`isolation.users` is off"),
+            Self::Missing(missing) => missing.fmt(f),
+            Self::Closed(folder) => write!(
+                f,
+                "other users cannot pass through {} (`chmod o+x`, or set `isolation.programs`)",
+                folder.display()
+            ),
+        }
+    }
+}
+
+impl Default for Range {
+    fn default() -> Self {
+        DEFAULT
+    }
+}
+
+impl Placement {
+    /// Returns the placement for a server with this data directory. Changes nothing.
+    pub fn find(data: &Path, wanted: &Wanted) -> Self {
+        let ability = match wanted.users {
+            UserSetting::Off => Err(NoUsers::Off),
+            UserSetting::Auto => match Ability::find(wanted.range) {
+                Ok(ability) if wanted.joins && !ability.makes_namespaces => {
+                    Err(NoUsers::Missing(Missing::Capabilities(vec!["CAP_SYS_ADMIN"])))
+                }
+                found => found.map(drop).map_err(NoUsers::Missing),
+            },
+        };
+        Self::of(data, wanted, ability, Path::new(ELSEWHERE))
+    }
+
+    fn of(data: &Path, wanted: &Wanted, ability: Result<(), NoUsers>, elsewhere: &Path) -> Self {
+        let range = wanted.range;
+        let without = |why| {
+            let programs = wanted.programs.clone();
+            Self { programs, range, assigns: false, no_users: Some(why) }
+        };
+        if let Err(why) = ability {
+            return without(why);
+        }
+        let candidates = match &wanted.programs {
+            Some(set) => vec![set.clone()],
+            None => vec![data.join("programs"), elsewhere.join(name_of(data))],
+        };
+        let mut closed = None;
+        for programs in candidates {
+            match closed_parent(&programs, data) {
+                None => {
+                    let programs = Some(programs);
+                    return Self { programs, range, assigns: true, no_users: None };
+                }
+                Some(folder) => closed = Some(folder),
+            }
+        }
+        without(NoUsers::Closed(closed.unwrap_or_else(|| data.to_owned())))
+    }
+
+    /// The directory of all programs' directories of a server with this data directory.
+    pub fn programs(&self, data: &Path) -> PathBuf {
+        self.programs.clone().unwrap_or_else(|| data.join("programs"))
+    }
+
+    /// Makes that directory, through which others can pass if sessions have users.
+    pub fn make(&self, data: &Path) -> io::Result<PathBuf> {
+        let programs = self.programs(data);
+        let mode = if self.assigns { MODE } else { 0o700 };
+        let parent = programs.parent().filter(|parent| *parent == Path::new(ELSEWHERE));
+        for folder in parent.into_iter().chain([programs.as_path()]) {
+            DirBuilder::new().recursive(true).mode(mode).create(folder)?;
+            // Without users for new sessions, former ones may have theirs.
+            if self.assigns {
+                fs::set_permissions(folder, fs::Permissions::from_mode(mode))?;
+            }
+        }
+        Ok(programs)
+    }
+}
+
+/// The name of a data directory's part of [`ELSEWHERE`]: short, because names of sockets are.
+fn name_of(data: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    let digits = blake3::hash(data.as_os_str().as_bytes()).to_hex();
+    digits.chars().take(12).collect()
+}
+
+/// The first directory above `programs` through which others cannot pass. Those that are missing are
+/// made so that others can, but for the data directory.
+fn closed_parent(programs: &Path, data: &Path) -> Option<PathBuf> {
+    let mut above: Vec<_> = programs.ancestors().skip(1).collect();
+    above.reverse();
+    above
+        .into_iter()
+        .find(|folder| match fs::metadata(folder) {
+            // The server makes this one so, whoever made it.
+            Ok(_) if *folder == Path::new(ELSEWHERE) => false,
+            Ok(found) => found.permissions().mode() & PASSES == 0,
+            Err(_) => *folder == data,
+        })
+        .map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_where_their_users_can_pass_or_have_no_users() {
+        let root = std::env::temp_dir().join(format!("greenroom-place-{}", std::process::id()));
+        let (data, elsewhere, closed) = (root.join("d"), root.join("e"), root.join("c"));
+        for folder in [&data, &closed] {
+            fs::create_dir_all(folder).unwrap();
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        let wanted = Wanted::default();
+        let found = |wanted: &Wanted, ability| Placement::of(&data, wanted, ability, &elsewhere);
+
+        let place = found(&wanted, Ok(()));
+        let programs = place.programs(&data);
+        assert!(place.assigns && place.no_users.is_none());
+        assert_eq!(programs.parent(), Some(elsewhere.as_path()), "the data directory is closed");
+        assert_eq!(place.make(&data).unwrap(), programs);
+        assert_eq!(programs.metadata().unwrap().permissions().mode() & 0o777, 0o711);
+
+        let place = found(&wanted, Err(NoUsers::Off));
+        assert_eq!((place.assigns, place.programs(&data)), (false, data.join("programs")));
+        assert_eq!(place.no_users, Some(NoUsers::Off));
+
+        let set = Wanted { programs: Some(closed.join("a/b")), ..wanted.clone() };
+        let place = found(&set, Ok(()));
+        assert_eq!((place.assigns, place.programs(&data)), (false, closed.join("a/b")));
+        assert_eq!(place.no_users, Some(NoUsers::Closed(closed.clone())));
+
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o711)).unwrap();
+        let place = found(&wanted, Ok(()));
+        assert_eq!((place.assigns, place.programs(&data)), (true, data.join("programs")));
+        fs::remove_dir_all(&root).unwrap();
+    }
+}

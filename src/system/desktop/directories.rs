@@ -1,0 +1,87 @@
+//! The directories of all sessions of a server.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::directory::Directory;
+use crate::domain::ids::SessionId;
+use crate::system::confine::place::Placement;
+use crate::system::confine::user::Users;
+
+/// The directories of all sessions: those of the server are below its data directory, those of the
+/// programs below another one, through which users of sessions can pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directories {
+    data: PathBuf,
+    programs: PathBuf,
+    users: Users,
+}
+
+impl Directories {
+    /// Those of a server with this data directory, an absolute path. Nothing is made or read.
+    pub fn new(data: impl Into<PathBuf>, placement: &Placement) -> Self {
+        let data = data.into();
+        let programs = placement.programs(&data);
+        let users = Users::new(data.join("users"), placement.range);
+        Self { data, programs, users }
+    }
+
+    /// Those of a server without settings: all are below its data directory, and of its own user.
+    pub fn below(data: impl Into<PathBuf>) -> Self {
+        Self::new(data, &Placement::default())
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The directory below which new sessions' programs have their own.
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
+    /// The record of users.
+    pub fn users(&self) -> &Users {
+        &self.users
+    }
+
+    /// The directories of a session, there or not.
+    pub fn of(&self, session: SessionId) -> Directory {
+        Directory::of(self, session)
+    }
+
+    fn sessions(&self) -> PathBuf {
+        self.data.join("sessions")
+    }
+
+    /// The directories in which sessions have one named after them.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        let named = named_in(&self.sessions()).into_iter().map(|session| self.of(session));
+        let own = named.filter_map(|directory| Some(directory.own().parent()?.to_owned()));
+        let known = [self.sessions(), self.programs.clone()].into_iter().chain(own);
+        known.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The sessions that have a directory here or a user.
+    pub fn named(&self) -> Vec<SessionId> {
+        let mut found = named_in(&self.sessions());
+        found.extend(named_in(&self.programs));
+        found.extend(self.users.all().into_iter().map(|(_, session)| session));
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Removes the directory of all programs' directories if it is empty.
+    pub fn tidy(&self) {
+        let _ = fs::remove_dir(&self.programs); // Sessions are kept in it, or it is gone.
+    }
+}
+
+/// The sessions that entries of a directory name.
+fn named_in(folder: &Path) -> Vec<SessionId> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}

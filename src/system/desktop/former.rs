@@ -1,0 +1,58 @@
+//! Sessions of servers of before, which have one directory for server and programs.
+//!
+//! Such a session is known by the profile in the server's directory. It is adopted as it is, and its
+//! folders are moved to the programs' directory when its browser starts next. The profile goes last: until
+//! it has gone, the session is one of before.
+
+use std::io;
+use std::path::Path;
+
+use super::directory::Directory;
+use crate::system::beneath::Tree;
+use crate::system::confine::spec::User;
+use crate::system::confine::user::give;
+
+/// The names of folders in the server's directory and in the programs'.
+const MOVED: [(&str, &str); 3] =
+    [("downloads", "downloads"), ("scratch", "uploads"), ("profile", "profile")];
+
+/// Moves the folders of a session of before to the programs' directory, which is there, and makes them the
+/// user's. It may be repeated. Secrets stay where running programs have them until the session ends.
+pub(super) fn move_out(directory: &Directory, user: Option<User>) -> io::Result<()> {
+    for (from, to) in MOVED {
+        let (from, to) = (directory.path().join(from), directory.own().join(to));
+        let folder = match Tree::open(&from) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        if let Some(user) = user {
+            give(&folder, user)?;
+        }
+        drop(folder);
+        Tree::remove_all(&to)?;
+        match std::fs::rename(&from, &to) {
+            Err(cause) if cause.kind() == io::ErrorKind::CrossesDevices => copy(&from, &to, user)?,
+            renamed => renamed?,
+        }
+    }
+    Ok(())
+}
+
+/// Copies the plain files of a directory to another file system, and removes them.
+fn copy(from: &Path, to: &Path, user: Option<User>) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let source = Tree::open(from)?;
+    let target = Tree::open(parent)?.owned_by(user).make_folder(Path::new(name))?;
+    for path in source.files()? {
+        let mut folder = target.folder(Path::new("."))?;
+        for step in path.parent().into_iter().flat_map(Path::components) {
+            folder = folder.make_folder(Path::new(step.as_os_str()))?;
+        }
+        let name = path.file_name().unwrap_or_default();
+        io::copy(&mut source.file(&path)?, &mut folder.create(Path::new(name))?)?;
+    }
+    drop(source);
+    Tree::remove_all(from)
+}
