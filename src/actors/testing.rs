@@ -596,6 +596,7 @@ fn identity(number: usize) -> DesktopIdentity {
         vnc: None,
         chromium: process,
         egress: None,
+        files: None,
     }
 }
 

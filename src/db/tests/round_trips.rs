@@ -18,7 +18,7 @@ use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Generation, Held, Occupancy, Occupant, RunnableType};
 use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunStatus};
 use crate::domain::session::{
-    DesktopIdentity, Failure, ProcessIdentity, SessionSpec, SessionStatus, Size,
+    DesktopIdentity, Failure, FilesLevel, ProcessIdentity, SessionSpec, SessionStatus, Size,
 };
 
 pub(super) fn failure() -> Failure {
@@ -48,6 +48,7 @@ pub(super) fn desktop() -> DesktopIdentity {
             directory: "/data/sessions/x/egress".into(),
             proxy: "127.0.0.1:3128".parse().unwrap(),
         }),
+        files: Some(FilesLevel::Uid),
     }
 }
 

@@ -234,7 +234,7 @@ impl Directory {
 
     /// The browser's folder for temporary files; below `/tmp` when a socket in its own folder would have
     /// too long a name.
-    pub(super) fn temporary(&self) -> PathBuf {
+    pub fn temporary(&self) -> PathBuf {
         let own = self.programs("tmp", "tmp");
         if own.as_os_str().len() <= LONGEST_TEMPORARY {
             return own;

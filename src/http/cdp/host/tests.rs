@@ -158,7 +158,7 @@ fn downloads_go_to_the_sessions_folder_whatever_path_is_given() {
 
     let client = ("127.0.0.1:1".parse().unwrap(), 2);
     let handover =
-        Handover::new(client, PathBuf::from("/s/downloads"), Vec::new(), "/nowhere".into());
+        Handover::new(client, PathBuf::from("/s/downloads"), Vec::new(), Vec::new());
     let judge = judge_with(&[]).handing_over(Some(Arc::clone(&handover)));
     let given = |behavior: &str, path: &str| {
         let params = json!({ "behavior": behavior, "downloadPath": path });

@@ -5,11 +5,13 @@ use std::io::{self, BufReader, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::super::directory::Directory;
+use rustix::io::Errno;
+
 use super::Settings;
 use super::ledger::FileKey;
 use crate::domain::checksum::Checksum;
 use crate::system::beneath::Tree;
+use crate::system::desktop::Directory;
 
 /// How often a file is read that changes while it is read.
 const TRIES: usize = 3;
@@ -54,9 +56,12 @@ pub(super) fn open(
     directory: &Directory,
     is_anywhere: bool,
 ) -> Result<File, CopyError> {
-    let unreadable = |cause: io::Error| match cause.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::FilesystemLoop => CopyError::NoFile,
-        _ => CopyError::Unreadable { cause: cause.to_string() },
+    let unreadable = |cause: io::Error| {
+        let is_link = Errno::from_io_error(&cause) == Some(Errno::LOOP);
+        if is_link || cause.kind() == io::ErrorKind::PermissionDenied {
+            return CopyError::NoFile;
+        }
+        CopyError::Unreadable { cause: cause.to_string() }
     };
     let folders = [directory.downloads(), directory.home(), directory.profile()];
     for folder in folders.into_iter().chain([directory.temporary()]) {

@@ -99,7 +99,7 @@ async fn what_a_launch_that_was_cut_off_left_of_its_display_is_removed() {
     for is_killed in [true, false] {
         let world = World::new(quick());
         let directory = world.desktops.directory(world.session);
-        directory.create(&[7; 16], b"").unwrap();
+        directory.create(&[7; 16], b"", None).unwrap();
         let start = crate::system::display::Start {
             session: world.session,
             size: small(None).size,
