@@ -42,11 +42,8 @@ pub(super) struct Handover {
     client: (SocketAddr, u16),
     /// The folder into which Chromium downloads.
     source: PathBuf,
-    /// The directories below which a driver may have its folder.
-    roots: Vec<PathBuf>,
-    /// The directories of the server and of all sessions, of which only such roots as lie in them are a
-    /// driver's.
-    private: Vec<PathBuf>,
+    /// The places where a driver may have its folder.
+    places: Places,
     /// The folder that the driver asked for last.
     folder: Mutex<Option<PathBuf>>,
     /// The downloads that were copied last, with their copies: several sessions of a driver have the same
@@ -64,6 +61,19 @@ pub(super) struct Finished {
     file: PathBuf,
 }
 
+/// The places where a driver may have its folder.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// The directories below which it may have one of its own user.
+    pub roots: Vec<PathBuf>,
+    /// The directories of the server and of all sessions, of which only such roots as lie in them are a
+    /// driver's.
+    pub private: Vec<PathBuf>,
+    /// The folder of the `code` block that the driver is, and its user: it may reach the server through the
+    /// session's egress program, which is of the server's user.
+    pub code: Option<(PathBuf, u32)>,
+}
+
 #[derive(Deserialize)]
 struct Progress {
     guid: String,
@@ -74,14 +84,9 @@ struct Progress {
 
 impl Handover {
     /// For the driver at `client`, whose downloads Chromium puts into `source`.
-    pub fn new(
-        client: (SocketAddr, u16),
-        source: PathBuf,
-        roots: Vec<PathBuf>,
-        private: Vec<PathBuf>,
-    ) -> Arc<Self> {
+    pub fn new(client: (SocketAddr, u16), source: PathBuf, places: Places) -> Arc<Self> {
         let (folder, copied) = (Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { client, source, roots, private, folder, copied })
+        Arc::new(Self { client, source, places, folder, copied })
     }
 
     /// Notes the folder that the driver asks for.
@@ -151,10 +156,18 @@ impl Handover {
     fn copy(&self, file: &Path, folder: &Path) -> std::io::Result<PathBuf> {
         let (client, port) = self.client;
         let other = |why: &'static str| std::io::Error::other(why);
-        let user = user_of(client, port).ok_or_else(|| other("the client's user is not known"))?;
+        let Places { roots, private, code } = &self.places;
+        let code = code.as_ref().filter(|(code, _)| folder.starts_with(code));
+        let user = match code {
+            Some((_, user)) => Some(*user),
+            None => user_of(client, port),
+        };
+        let user = user.ok_or_else(|| other("the client's user is not known"))?;
+        let code: Vec<PathBuf> = code.into_iter().map(|(code, _)| code.clone()).collect();
+        let roots = if code.is_empty() { roots } else { &code };
         let name = file.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| other("its name is no text"))?;
-        let opened = Folder::open(folder, user, &self.roots, &self.private)?;
+        let opened = Folder::open(folder, user, roots, private)?;
         // As the browser does with a name that is taken.
         for number in 0..MOST_NAMES {
             let name = match number {
@@ -207,7 +220,8 @@ mod tests {
         let client = std::net::TcpStream::connect(address).unwrap();
         let client = (client.local_addr().unwrap(), address.port(), client);
         let roots = vec![root.clone()];
-        let handover = Handover::new((client.0, client.1), source.clone(), roots, Vec::new());
+        let places = Places { roots, ..Places::default() };
+        let handover = Handover::new((client.0, client.1), source.clone(), places);
         assert!(!handover.is_wanted());
         handover.note(own.clone());
         assert!(handover.is_wanted());

@@ -49,9 +49,10 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::sessions::on_takeover;
+use crate::system::confine::spec::User;
 use admission::{Admitted, Ground, admit};
 use downward::Downward;
-use handover::Handover;
+use handover::{Handover, Places};
 use handshake::reach;
 use host::Judge;
 pub use host::{CommandPattern, NoPattern, Rules};
@@ -228,9 +229,13 @@ fn judge_for(
     let directories = &front.world.directories;
     let directory = directories.of(id);
     let handover = peer_on_this_machine(request).map(|peer| {
-        let roots = front.devtools.folders.iter().cloned().chain(own_folder).collect();
-        let private = vec![directories.data().to_owned(), directories.programs().to_owned()];
-        Handover::new((peer, front.address.port()), directory.downloads(), roots, private)
+        let user = directory.user().unwrap_or_else(User::own);
+        let places = Places {
+            roots: front.devtools.folders.clone(),
+            private: vec![directories.data().to_owned(), directories.programs().to_owned()],
+            code: own_folder.map(|folder| (folder, user.uid)),
+        };
+        Handover::new((peer, front.address.port()), directory.downloads(), places)
     });
     let sources = vec![directory.downloads(), directory.uploads()];
     let judge = Judge::new(rules, directory.downloads(), sources).handing_over(handover.clone());

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use serde_json::json;
 
 use super::super::commands::all;
+use super::super::handover::Places;
 use super::*;
 
 fn judge_with(allowed: &[&str]) -> Judge {
@@ -157,8 +158,8 @@ fn downloads_go_to_the_sessions_folder_whatever_path_is_given() {
     assert!(fate(twice).contains("in one way"));
 
     let client = ("127.0.0.1:1".parse().unwrap(), 2);
-    let handover =
-        Handover::new(client, PathBuf::from("/s/downloads"), Vec::new(), Vec::new());
+    let source = PathBuf::from("/s/downloads");
+    let handover = Handover::new(client, source, Places::default());
     let judge = judge_with(&[]).handing_over(Some(Arc::clone(&handover)));
     let given = |behavior: &str, path: &str| {
         let params = json!({ "behavior": behavior, "downloadPath": path });
