@@ -6,6 +6,7 @@ use tracing::{info, warn};
 use crate::config::Settings;
 use crate::domain::egress::NetworkLevel;
 use crate::system::confine::landlock;
+use crate::system::display;
 use crate::system::egress::{self, Mode};
 
 /// Has programs confined as the settings say, and logs the level that holds. Fails where that is less than
@@ -53,6 +54,9 @@ fn place(settings: &mut Settings) -> anyhow::Result<()> {
         None => info!("isolation: files uid, of {}", placement.range),
         Some(why) if is_on => warn!("isolation: sessions have no users of their own: {why}"),
         Some(_) => {}
+    }
+    if placement.assigns {
+        display::make_sockets().context("/tmp/.X11-unix is not for every user (mode 1777)")?;
     }
     let programs = placement.programs(&settings.data);
     placement.make(&settings.data).map(drop).with_context(|| {

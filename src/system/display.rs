@@ -3,8 +3,9 @@
 //! The number is taken by the X server itself, atomically, and read back from it. The cookie is
 //! written before it starts, for every address and number, because the number is not known yet.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -255,6 +256,21 @@ pub(super) const LOCKS: &str = "/tmp";
 
 /// Where the sockets of displays are.
 pub(super) const SOCKETS: &str = "/tmp/.X11-unix";
+
+/// Makes the folder of displays' sockets, which X servers of other users than root do not make, and lets
+/// nobody remove another's socket. Says why it is not so.
+pub fn make_sockets() -> io::Result<()> {
+    const MODE: u32 = 0o1777;
+    match DirBuilder::new().mode(MODE).create(SOCKETS) {
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+            if fs::symlink_metadata(SOCKETS)?.mode() & MODE == MODE {
+                return Ok(());
+            }
+        }
+        made => made?,
+    }
+    fs::set_permissions(SOCKETS, fs::Permissions::from_mode(MODE))
+}
 
 /// The socket of a display.
 pub fn socket(display: u16) -> PathBuf {

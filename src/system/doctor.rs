@@ -1,6 +1,7 @@
 //! What the machine has of what desktops need, for `greenroom doctor`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -348,6 +349,11 @@ fn sockets() -> Check {
     let is_writable = access(place, Access::WRITE_OK | Access::EXEC_OK).is_ok();
     let bad = (Verdict::Failed, "as root: `mkdir -p -m 1777 /tmp/.X11-unix`");
     let found = format!("{} is {}writable", place.display(), if is_writable { "" } else { "not " });
+    if is_writable && fs::metadata(place).is_ok_and(|it| it.permissions().mode() & 0o1000 == 0) {
+        let hint = "as root: `chmod 1777 /tmp/.X11-unix`";
+        let found = format!("{found}, and each user can remove the sockets of others");
+        return Check::new("x11_sockets", found, Some((Verdict::Warning, hint)));
+    }
     Check::new("x11_sockets", found, (!is_writable).then_some(bad))
 }
 

@@ -69,9 +69,9 @@ pub(super) struct Places {
     /// The directories of the server and of all sessions, of which only such roots as lie in them are a
     /// driver's.
     pub private: Vec<PathBuf>,
-    /// The folder of the `code` block that the driver is, and its user: it may reach the server through the
-    /// session's egress program, which is of the server's user.
-    pub code: Option<(PathBuf, u32)>,
+    /// The folder of the `code` block that the driver is, and the users that it may have: it may reach the
+    /// server through the session's egress program, which is of the server's user.
+    pub code: Option<(PathBuf, [u32; 2])>,
 }
 
 #[derive(Deserialize)]
@@ -157,17 +157,18 @@ impl Handover {
         let (client, port) = self.client;
         let other = |why: &'static str| std::io::Error::other(why);
         let Places { roots, private, code } = &self.places;
-        let code = code.as_ref().filter(|(code, _)| folder.starts_with(code));
-        let user = match code {
-            Some((_, user)) => Some(*user),
-            None => user_of(client, port),
-        };
-        let user = user.ok_or_else(|| other("the client's user is not known"))?;
-        let code: Vec<PathBuf> = code.into_iter().map(|(code, _)| code.clone()).collect();
-        let roots = if code.is_empty() { roots } else { &code };
         let name = file.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| other("its name is no text"))?;
-        let opened = Folder::open(folder, user, roots, private)?;
+        let code = code.as_ref().filter(|(code, _)| folder.starts_with(code));
+        let opened = if let Some((code, [user, server])) = code {
+            let open = |user| Folder::open(folder, user, std::slice::from_ref(code), private);
+            open(*user).or_else(|_| open(*server))
+        } else {
+            let user = user_of(client, port);
+            let user = user.ok_or_else(|| other("the client's user is not known"))?;
+            Folder::open(folder, user, roots, private)
+        };
+        let opened = opened?;
         // As the browser does with a name that is taken.
         for number in 0..MOST_NAMES {
             let name = match number {

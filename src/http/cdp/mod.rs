@@ -229,11 +229,12 @@ fn judge_for(
     let directories = &front.world.directories;
     let directory = directories.of(id);
     let handover = peer_on_this_machine(request).map(|peer| {
-        let user = directory.user().unwrap_or_else(User::own);
+        let server = User::own().uid;
+        let user = directory.user().map_or(server, |user| user.uid);
         let places = Places {
             roots: front.devtools.folders.clone(),
             private: vec![directories.data().to_owned(), directories.programs().to_owned()],
-            code: own_folder.map(|folder| (folder, user.uid)),
+            code: own_folder.map(|folder| (folder, [user, server])),
         };
         Handover::new((peer, front.address.port()), directory.downloads(), places)
     });

@@ -32,6 +32,8 @@ pub struct Confined {
     pub network: Option<Network>,
     /// The file to which the launcher adds its report.
     pub status: Option<PathBuf>,
+    /// True for a program of the server's own user, also where the session has one.
+    pub is_of_server: bool,
 }
 
 impl Confinement {
@@ -67,7 +69,14 @@ impl Confinement {
         landlock.execute.extend(folders);
         landlock.execute.dedup();
         let landlock = (self.files && kind != Kind::Egress).then_some(landlock);
-        Some(Confined { launcher, kind, landlock, network: None, status: None })
+        Some(Confined {
+            launcher,
+            kind,
+            landlock,
+            network: None,
+            status: None,
+            is_of_server: kind == Kind::Egress,
+        })
     }
 }
 
@@ -102,8 +111,7 @@ impl Confined {
             open_files: program.open_files.map(u64::from),
             keep: Vec::new(),
             network: self.network.clone(),
-            // It works for the server, in the server's directory.
-            user: user.filter(|_| self.kind != Kind::Egress),
+            user: user.filter(|_| !self.is_of_server),
             landlock: self.landlock.clone(),
         };
         let mut command = Command::new(&self.launcher);

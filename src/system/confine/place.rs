@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::user::{Ability, DEFAULT, Missing, Range};
+use super::user::{Ability, Missing, Range};
 
 /// The directory for programs' directories of servers whose data directory is closed.
 const ELSEWHERE: &str = "/var/lib/greenroom-programs";
@@ -82,12 +82,6 @@ impl fmt::Display for NoUsers {
                 folder.display()
             ),
         }
-    }
-}
-
-impl Default for Range {
-    fn default() -> Self {
-        DEFAULT
     }
 }
 
@@ -176,6 +170,14 @@ fn closed_parent(programs: &Path, data: &Path) -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
+/// The first of a program or directory and those above it, or above what its links lead to, through which
+/// other users cannot pass. Such a program is none for sessions' users.
+pub fn closed_above(path: &Path) -> Option<PathBuf> {
+    let real = path.canonicalize().ok();
+    let paths = [real.as_deref(), Some(path)].into_iter().flatten();
+    paths.map(|path| path.join("-")).find_map(|below| closed_parent(&below, Path::new("")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +205,10 @@ mod tests {
         assert_eq!(place.no_users, Some(NoUsers::Off));
 
         let set = Wanted { programs: Some(closed.join("a/b")), ..wanted.clone() };
+        fs::write(closed.join("program"), "").unwrap();
+        std::os::unix::fs::symlink(closed.join("program"), root.join("link")).unwrap();
+        assert_eq!(closed_above(&root.join("link")), Some(closed.clone()));
+        assert_eq!(closed_above(Path::new("/bin/sh")), None);
         let place = found(&set, Ok(()));
         assert_eq!((place.assigns, place.programs(&data)), (false, closed.join("a/b")));
         assert_eq!(place.no_users, Some(NoUsers::Closed(closed.clone())));

@@ -9,7 +9,9 @@ use super::launch::Desktops;
 use crate::domain::ids::SessionId;
 use crate::domain::leak::Leak;
 use crate::domain::session::{Failure, FilesLevel, SessionRecord};
+use crate::system::browser;
 use crate::system::confine::landlock;
+use crate::system::confine::place::closed_above;
 use crate::system::confine::user::UserError;
 use crate::system::display::Cookie;
 use crate::system::failure::{directory as directory_failed, failure};
@@ -64,7 +66,14 @@ impl Desktops {
     ) -> Result<FilesLevel, Failure> {
         let settings = self.settings();
         let is_confined = settings.confinement.is_on();
-        let user = if is_confined && settings.placement.assigns {
+        let closed = closed_above(&browser::locate(settings)?);
+        if let (Some(folder), true) = (&closed, settings.placement.assigns) {
+            let folder = folder.display();
+            tracing::warn!(
+                "the session has no user: other users cannot pass through {folder} to the browser"
+            );
+        }
+        let user = if is_confined && settings.placement.assigns && closed.is_none() {
             let assigned = self.0.directories.users().assign(session);
             Some(assigned.map_err(|cause| no_user(&cause))?)
         } else {

@@ -395,7 +395,7 @@ impl Directory {
     }
 
     /// Frees the session's user, or says in the log why it is not free.
-    fn release_user(&self) {
+    pub(super) fn release_user(&self) {
         let roots: Vec<&Path> = self.own.parent().into_iter().chain([self.own.as_path()]).collect();
         if let Err(left) = self.users.release(self.session, &roots) {
             let left = left.0.join(", ");

@@ -134,7 +134,12 @@ impl Desktops {
         let is_left = |session: &SessionId| {
             living.contains(session) || !matches!(self.directory(*session).saved(), Ok(None))
         };
-        known.into_iter().filter(is_left).collect()
+        let (left, ended): (Vec<_>, Vec<_>) = known.into_iter().partition(is_left);
+        // Those whose users were not free yet, because the end was not complete.
+        for session in ended {
+            self.directory(session).release_user();
+        }
+        left
     }
 
     pub(super) fn settings(&self) -> &Arc<Settings> {

@@ -17,8 +17,9 @@ use crate::domain::film::Container;
 use crate::domain::ids::SessionId;
 use crate::system::beneath::Tree;
 use crate::system::confine::Confinement;
-use crate::system::confine::spec::{Kind, Landlock};
-use crate::system::desktop::{Directories, Directory};
+use crate::system::confine::place::closed_above;
+use crate::system::confine::spec::{Kind, Landlock, User};
+use crate::system::desktop::Directories;
 use crate::system::process::{BESIDE, Exit, Process, Program};
 
 /// The program, found.
@@ -113,8 +114,9 @@ impl Ffmpeg {
         to: &Path,
     ) -> Result<(), FilmError> {
         let directory = self.directories.of(session);
-        let making = directory.clone();
-        let place = tokio::task::spawn_blocking(move || Place::make(&making, &sources));
+        let is_closed = closed_above(&self.program).is_some();
+        let (parent, user) = (directory.encoding(), directory.user().filter(|_| !is_closed));
+        let place = tokio::task::spawn_blocking(move || Place::make(&parent, user, &sources));
         let place = place.await.map_err(failed)?.map_err(failed)?;
         let (listing, part) = (place.folder.join(LIST), place.folder.join(FILM));
         // A name of its own: ffmpeg of a server that was killed may still be at the same film.
@@ -149,8 +151,12 @@ impl Ffmpeg {
             abstract_sockets: true,
             ..Landlock::default()
         };
+        let mut confined = self.confinement.of(Kind::Ffmpeg, &self.program, landlock);
+        if let Some(confined) = &mut confined {
+            confined.is_of_server = is_closed;
+        }
         let program = Program {
-            confined: self.confinement.of(Kind::Ffmpeg, &self.program, landlock),
+            confined,
             path,
             arguments: arguments.into_iter().map(Into::into).collect(),
             environment: vec![
@@ -204,11 +210,10 @@ struct Place {
 
 impl Place {
     /// Makes a folder for the user of the session's programs. It blocks.
-    fn make(directory: &Directory, sources: &[PathBuf]) -> io::Result<Self> {
-        let (parent, user) = (directory.encoding(), directory.user());
-        fs::DirBuilder::new().recursive(true).mode(0o711).create(&parent)?;
+    fn make(parent: &Path, user: Option<User>, sources: &[PathBuf]) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(parent)?;
         let name = format!("{:016x}", rand::random::<u64>());
-        let tree = Tree::open(&parent)?.owned_by(user).make_folder(Path::new(&name))?;
+        let tree = Tree::open(parent)?.owned_by(user).make_folder(Path::new(&name))?;
         let mut place = Self { folder: parent.join(name), tree, copies: None };
         if user.is_some() {
             let mut copies = HashMap::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::system::confine::place::closed_above;
 use crate::system::process::output;
 
 /// The question; `-I` leaves out what the environment and the user add.
@@ -22,6 +23,9 @@ pub(super) struct Installed {
     pub(super) executable: PathBuf,
     /// The directories of the installation and of its modules.
     pub(super) roots: Vec<PathBuf>,
+    /// True if only the server's user reaches it: sessions' users cannot run it.
+    #[serde(skip)]
+    pub(super) is_closed: bool,
 }
 
 impl Installed {
@@ -39,6 +43,14 @@ impl Installed {
             .retain(|root| root.is_absolute() && root.parent().is_some() && root.exists());
         installed.roots.sort();
         installed.roots.dedup();
+        let mut paths = installed.roots.iter().chain([&installed.executable]);
+        if let Some(folder) = paths.find_map(|path| closed_above(path)) {
+            tracing::warn!(
+                "`code` blocks run as the server's user: others cannot pass through {} to {name}",
+                folder.display()
+            );
+            installed.is_closed = true;
+        }
         Ok(installed)
     }
 }

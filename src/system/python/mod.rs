@@ -25,7 +25,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, sleep};
 
 use super::beneath::Tree;
-use super::confine::spec::{Kind, Landlock};
+use super::confine::spec::{Kind, Landlock, User};
 use super::confine::{Confined, Confinement};
 use super::process::{BESIDE, Exit, Process, Program, SpawnError, find, user_in};
 use crate::domain::ids::SessionId;
@@ -276,9 +276,14 @@ impl Python {
             runtime: self.runtime.clone(),
             running: self.running.clone(),
         };
+        let is_of_server = confined.as_ref().is_some_and(|confined| confined.is_of_server);
         let program = self.program(interpreter, confined, &task);
         let mut held = task.held.clone();
-        let prepared = tokio::task::spawn_blocking(move || prepare(&task)).await;
+        let prepared = tokio::task::spawn_blocking(move || {
+            let user = user_in(&task.records).filter(|_| !is_of_server);
+            prepare(&task, user)
+        });
+        let prepared = prepared.await;
         let prepared = prepared.map_err(|cause| Fault::Broken { cause: cause.to_string() })?;
         let tree = Arc::new(prepared.map_err(broken)?);
         let process = Process::spawn(&program, &self.runtime).map_err(|cause| match cause {
@@ -346,8 +351,10 @@ impl Python {
             ..Landlock::default()
         };
         let mut confined = self.confinement.of(Kind::Python, &installed.executable, landlock);
-        if let (Some(confined), Some(network)) = (&mut confined, &task.network) {
-            confined.network = network.namespace.clone();
+        if let Some(confined) = &mut confined {
+            let network = task.network.as_ref();
+            confined.network = network.and_then(|network| network.namespace.clone());
+            confined.is_of_server = installed.is_closed;
         }
         Ok((installed.executable.clone(), confined))
     }
@@ -389,13 +396,13 @@ impl Task {
     }
 }
 
-/// Makes the folder of a task, for the user of the session's programs.
-fn prepare(task: &Task) -> io::Result<Tree> {
+/// Makes the folder of a task, for the user that it runs as.
+fn prepare(task: &Task, user: Option<User>) -> io::Result<Tree> {
     let (Some(parent), Some(name)) = (task.folder.parent(), task.folder.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     fs::DirBuilder::new().recursive(true).mode(0o711).create(parent)?;
-    let parent = Tree::open(parent)?.owned_by(user_in(&task.records));
+    let parent = Tree::open(parent)?.owned_by(user);
     let folder = parent.make_folder(Path::new(name))?;
     let job = Job {
         code: &task.code,

@@ -21,6 +21,12 @@ pub struct Range {
     count: u32,
 }
 
+impl Default for Range {
+    fn default() -> Self {
+        DEFAULT
+    }
+}
+
 /// The reason for which a range is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
