@@ -29,6 +29,7 @@ impl Tree {
         let tree = Self(PathBuf::from("/var/tmp").join(name));
         fs::create_dir_all(tree.0.join("data/sessions/other")).unwrap();
         fs::create_dir_all(tree.0.join("own")).unwrap();
+        fs::set_permissions(tree.0.join("own"), fs::Permissions::from_mode(0o700)).unwrap();
         fs::write(tree.0.join("data/secret"), "secret").unwrap();
         fs::write(tree.0.join("data/sessions/other/xauthority"), "cookie").unwrap();
         tree
