@@ -43,8 +43,8 @@ impl Installed {
             .retain(|root| root.is_absolute() && root.parent().is_some() && root.exists());
         installed.roots.sort();
         installed.roots.dedup();
-        let mut paths = installed.roots.iter().chain([&installed.executable]);
-        if let Some(folder) = paths.find_map(|path| closed_above(path)) {
+        let closed = installed.roots.iter().find_map(|root| closed_above(root));
+        if let Some(folder) = closed.or_else(|| closed_above(&installed.executable)) {
             tracing::warn!(
                 "`code` blocks run as the server's user: others cannot pass through {} to {name}",
                 folder.display()

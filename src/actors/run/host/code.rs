@@ -1,6 +1,7 @@
 //! `code` blocks: Python in a child process, with a pass to the session's DevTools.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
