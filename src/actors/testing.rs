@@ -1,6 +1,8 @@
 //! A world for the actors' tests: a store in memory, desktops that are none, a paused clock.
 
-use std::collections::{HashMap, VecDeque};
+mod egress;
+
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -29,6 +31,9 @@ use super::session::{Session, SessionError};
 use super::settings::Settings;
 use super::views::{SessionView, Views};
 use super::world::{Dial, World};
+pub use egress::FakeEgress;
+use egress::FakeWay;
+
 use crate::db::store::{Ended, RunChange, Started, Store, StoreError, Stored};
 use crate::db::{Outage, Reason, Rejection};
 use crate::domain::audit::AuditEvent;
@@ -43,9 +48,9 @@ use crate::domain::session::{
 };
 use crate::system::confine::Confinement;
 use crate::system::desktop::{
-    AdoptError, CaptureError, Copies, Death, Desktop, Directories, Egress, EgressError,
-    EgressOutcome, EgressStatus, Files, Following, Format, Launch, LaunchError, Mended, Order,
-    Picture, Reel, Revived, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
+    AdoptError, CaptureError, Copies, Death, Desktop, Directories, Egress, Files, Following,
+    Format, Launch, LaunchError, Mended, Order, Picture, Reel, Revived, Screen, Unrevived,
+    VncEndpoint, VncSeat, VncServer,
 };
 use crate::system::film::{self, Films};
 use crate::system::input::Devices;
@@ -610,78 +615,6 @@ struct FakeDesktop {
     close: Arc<Notify>,
     unrevived: Arc<AtomicUsize>,
     egress: Option<Arc<FakeEgress>>,
-}
-
-/// An egress program that keeps the policies that it was given, at launch, at adoption and later.
-#[derive(Debug, Default)]
-pub struct FakeEgress {
-    pub policies: Mutex<Vec<EgressAsked>>,
-    /// The errors of the next changes.
-    pub fails: Mutex<VecDeque<EgressError>>,
-    /// The time that a change takes.
-    pub slow: Mutex<Duration>,
-    pub status: watch::Sender<Option<EgressStatus>>,
-}
-
-impl FakeEgress {
-    /// The policy that was put in force last.
-    pub fn in_force(&self) -> EgressAsked {
-        self.policies.lock().last().cloned().expect("there is a policy")
-    }
-}
-
-impl From<&Order> for EgressAsked {
-    fn from(order: &Order) -> Self {
-        Self {
-            organization: order.spec.organization_egress.clone(),
-            session: order.spec.egress.clone(),
-            upstream: order.spec.proxy.clone(),
-        }
-    }
-}
-
-/// The fake as a desktop has it.
-#[derive(Debug)]
-struct FakeWay(Arc<FakeEgress>);
-
-impl Egress for FakeWay {
-    fn apply(&self, asked: EgressAsked) -> BoxFuture<'static, Result<(), EgressError>> {
-        let fake = Arc::clone(&self.0);
-        let fails = fake.fails.lock().pop_front();
-        let takes = *fake.slow.lock();
-        Box::pin(async move {
-            sleep(takes).await;
-            match fails {
-                Some(error) => Err(error),
-                None => {
-                    fake.policies.lock().push(asked);
-                    Ok(())
-                }
-            }
-        })
-    }
-
-    fn check(
-        &self,
-        url: String,
-        asked: Option<EgressAsked>,
-    ) -> BoxFuture<'static, Result<EgressOutcome, EgressError>> {
-        let asked = asked.unwrap_or_else(|| self.0.in_force());
-        let is_denied = asked.session.deny.iter().any(|rule| url.contains(rule));
-        let outcome = EgressOutcome {
-            ok: !is_denied,
-            reached: (!is_denied).then(|| "response".to_owned()),
-            status: (!is_denied).then_some(200),
-            code: is_denied.then(|| "host_denied".to_owned()),
-            message: is_denied.then(|| "it is denied".to_owned()),
-            elapsed_ms: 1,
-        };
-        Box::pin(async move { Ok(outcome) })
-    }
-
-    fn status(&self) -> watch::Receiver<Option<EgressStatus>> {
-        self.0.status.subscribe()
-    }
 }
 
 impl Desktop for FakeDesktop {

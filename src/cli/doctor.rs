@@ -81,8 +81,7 @@ pub(super) async fn doctor(
     let mut checks = checks(&settings);
     let confinement = settings.isolation.confinement();
     let (network, placement) = (settings.network(), settings.placement());
-    let desktop =
-        system::Settings { confinement, network, placement, ..settings.desktop.clone() };
+    let desktop = system::Settings { confinement, network, placement, ..settings.desktop.clone() };
     let of_desktops = system::doctor::checks(&desktop, &settings.recording).await;
     checks.extend(of_desktops.into_iter().map(Check::from));
     checks.extend(system::doctor::limits(&settings.limits, &settings.data).map(Check::from));

@@ -84,11 +84,10 @@ impl EgressRequest {
 
     /// The same of a workflow's settings, where it may have any shape.
     pub fn check(settings: &Value, proxy: Option<Url>, fields: &mut Fields) {
-        let egress = match settings {
-            Value::Null => return,
-            settings => serde_json::from_value::<Self>(settings.clone()),
-        };
-        match egress {
+        if settings.is_null() {
+            return;
+        }
+        match serde_json::from_value::<Self>(settings.clone()) {
             Ok(egress) => drop(Self::read(Some(&egress), proxy, fields)),
             Err(_shape) => {
                 let wrong =

@@ -24,5 +24,6 @@ pub(super) fn separate() -> Result<(), ConfineError> {
     mount(nothing, "/", nothing, private, nothing).map_err(wrong("mounts stay shared"))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let options = format!("size={MOST_MIB}m,mode=1777");
-    mount(Some("tmpfs"), FOLDER, Some("tmpfs"), flags, Some(options.as_str())).map_err(wrong(FOLDER))
+    mount(Some("tmpfs"), FOLDER, Some("tmpfs"), flags, Some(options.as_str()))
+        .map_err(wrong(FOLDER))
 }

@@ -380,8 +380,7 @@ impl Directory {
         let server = ["tmp", "vnc", "scratch", "xauthority", "vnc.passwd", "display"];
         let own = ["home", "uploads", "tmp", "vnc", "code", "films", "keys"];
         let server = server.map(|name| self.root.join(name)).into_iter();
-        let named =
-            [self.arrivals(), self.films(), self.egress(), self.saved_at(), self.memory()];
+        let named = [self.arrivals(), self.films(), self.egress(), self.saved_at(), self.memory()];
         server.chain(named).chain(own.map(|name| self.own.join(name))).collect()
     }
 

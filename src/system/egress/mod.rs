@@ -221,11 +221,12 @@ impl Way {
         url: String,
         asked: Option<EgressAsked>,
     ) -> Result<EgressOutcome, EgressError> {
-        let mut request = serde_json::json!({ "url": url });
-        if let Some(asked) = asked {
-            policy::check(&self.0.settings.network, &asked).map_err(EgressError::Invalid)?;
-            request["policy"] = policy::document(&self.0.settings.network, &asked);
+        let settings = &self.0.settings.network;
+        if let Some(asked) = &asked {
+            policy::check(settings, asked).map_err(EgressError::Invalid)?;
         }
+        let policy = asked.map(|asked| policy::document(settings, &asked));
+        let request = serde_json::json!({ "url": url, "policy": policy });
         let answer = self.command(&format!("check {request}")).await;
         let answer = answer.map_err(|cause| EgressError::Unanswered(cause.to_string()))?;
         serde_json::from_str(&answer).map_err(|cause| EgressError::Unanswered(cause.to_string()))

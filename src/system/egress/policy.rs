@@ -13,16 +13,13 @@ pub(super) fn document(settings: &Settings, asked: &EgressAsked) -> Value {
         settings.deny.iter().chain(&organization.deny).chain(&session.deny).collect();
     let within = [&organization.allow, &session.allow];
     let within: Vec<_> = within.into_iter().filter(|list| !list.is_empty()).collect();
-    let mut document = json!({
+    json!({
         "allow": settings.allow,
         "deny": deny,
         "within": within,
         "upstream_allowed": settings.any_upstream,
-    });
-    if let Some(upstream) = upstream {
-        document["upstream"] = json!({ "url": upstream.as_str() });
-    }
-    document
+        "upstream": upstream.as_ref().map(|upstream| json!({ "url": upstream.as_str() })),
+    })
 }
 
 /// Checks what is asked for, as the program would. The message names the entry.

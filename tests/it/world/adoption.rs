@@ -88,8 +88,7 @@ impl Page {
 
     /// The value of a script, or of what it promises.
     pub(super) async fn resolve(&mut self, script: &str) -> Value {
-        let script =
-            json!({ "expression": script, "awaitPromise": true, "returnByValue": true });
+        let script = json!({ "expression": script, "awaitPromise": true, "returnByValue": true });
         self.call("Runtime.evaluate", script).await["result"]["value"].clone()
     }
 

@@ -381,7 +381,12 @@ async fn a_browser_shows_no_file_that_is_not_its_sessions() {
     addresses.push(&own);
     let shown = drive(client, &id, "playwright_confined.mjs", &addresses).await;
     for address in &refused {
-        assert_eq!(shown[address], "net::ERR_ACCESS_DENIED", "{address}");
+        // All of them are there. Where a folder above is shut to its user, Chromium cannot see that.
+        let file = address.strip_prefix("file://").unwrap();
+        assert!(std::path::Path::new(file).exists(), "{file}");
+        let said = shown[address].as_str().unwrap();
+        let refusals = ["net::ERR_ACCESS_DENIED", "net::ERR_FILE_NOT_FOUND"];
+        assert!(refusals.contains(&said), "{address}: {said}");
     }
     assert!(shown[&own].as_str().unwrap().starts_with('{'), "its own: {shown:#}");
     server.stop().await;

@@ -197,6 +197,7 @@ async fn without_a_separate_network_nothing_is_promised() {
     }
     assert_eq!(stage.rows.session(id).spec.egress, EgressLists::default());
     ask!(stage, id, Close { status: SessionStatus::Completed }).unwrap();
+    *stage.rows.egress.lock() = EgressLists::default();
 
     let plain = SessionSpec { proxy: "http://proxy:1/".parse().ok(), ..SessionSpec::default() };
     let Created { mut view, .. } = made(&stage, plain, Start::Now).await;

@@ -102,12 +102,12 @@ impl Engine {
         let most = self.plan.settings.most_bytes;
         let limit = u64::try_from(most).unwrap_or(u64::MAX);
         let taken = self.host.take_download(downloaded.file.clone(), limit).await;
-        let bytes = taken.map_err(|error| match error.kind() {
-            ErrorKind::FileTooLarge => {
+        let bytes = taken.map_err(|error| {
+            if error.kind() == ErrorKind::FileTooLarge {
                 let message = format!("the download has more bytes than the {most} that are kept");
-                End::failed("file_too_large", message)
+                return End::failed("file_too_large", message);
             }
-            _ => End::failed("file_failed", format!("the download could not be read: {error}")),
+            End::failed("file_failed", format!("the download could not be read: {error}"))
         })?;
         let suffix = spec.download_suffix.as_deref().unwrap_or_default();
         Ok((file_name_and(&downloaded.name, suffix), bytes))
