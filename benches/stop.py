@@ -25,6 +25,9 @@ environment = {
     "HOME": scratch,
     "GREENROOM_BOOTSTRAP_KEY": key,
     "GREENROOM_LOG": "info",
+    # The sites are on this machine.
+    "GREENROOM_ISOLATION__PROGRAMS": f"{scratch}/programs",
+    "GREENROOM_EGRESS__ALLOW": "127.0.0.0/8,localhost",
     "GREENROOM_STOP__GRACE_SECONDS": str(grace),
     # So that the profiles can be looked at afterwards.
     "GREENROOM_DESKTOP__KEEP_DIRECTORIES": "true",
@@ -58,7 +61,7 @@ def programs(session):
         pid = int(path.rsplit("/", 1)[1])
         try:
             arguments = open(f"{path}/cmdline", "rb").read()
-            if f"{data}/sessions/{session}/".encode() in arguments and os.getpgid(pid) == pid:
+            if f"{scratch}/programs/{session}/".encode() in arguments and os.getpgid(pid) == pid:
                 leaders[pid] = os.path.basename(arguments.split(b"\0")[0].decode())
         except OSError:
             continue
@@ -140,7 +143,7 @@ try:
 
     stored = 0
     for session in ids:
-        profile = f"{data}/sessions/{session}/profile"
+        profile = f"{scratch}/programs/{session}/profile"
         found = [path for path in (f"{profile}/Default/Cookies", f"{profile}/Default/Network/Cookies") if os.path.exists(path)]
         names = [name for path in found for (name,) in sqlite3.connect(path).execute("SELECT name FROM cookies")]
         stored += "login" in names

@@ -37,6 +37,8 @@ class Server:
             "GREENROOM_BOOTSTRAP_KEY": self.key,
             "GREENROOM_OPERATOR_KEY": self.operator_key,
             "GREENROOM_LOG": "info",
+            # The pages are on this machine.
+            "GREENROOM_EGRESS__ALLOW": "127.0.0.0/8,localhost",
         }
         if database:
             self.environment["GREENROOM_DATABASE__URL"] = database
