@@ -1,6 +1,7 @@
 //! A world for the actors' tests: a store in memory, desktops that are none, a paused clock.
 
 mod egress;
+mod screen;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -8,13 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::runtime;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,7 @@ use super::views::{SessionView, Views};
 use super::world::{Dial, World};
 pub use egress::FakeEgress;
 use egress::FakeWay;
+use screen::{FakeScreen, FakeVnc};
 
 use crate::db::store::{Ended, RunChange, Started, Store, StoreError, Stored};
 use crate::db::{Outage, Reason, Rejection};
@@ -41,16 +42,14 @@ use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::{EgressAsked, EgressLists};
 use crate::domain::ids::{Mint, NodeId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
-use crate::domain::rfb::Dialect;
 use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunRecord, WorkflowRecord};
 use crate::domain::session::{
-    DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus, Size,
+    DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus,
 };
 use crate::system::confine::Confinement;
 use crate::system::desktop::{
-    AdoptError, CaptureError, Copies, Death, Desktop, Directories, Egress, Files, Following,
-    Format, Launch, LaunchError, Mended, Order, Picture, Reel, Revived, Screen, Unrevived,
-    VncEndpoint, VncSeat, VncServer,
+    AdoptError, Copies, Death, Desktop, Directories, Egress, Files, Launch, LaunchError, Mended,
+    Order, Revived, Screen, Unrevived, VncServer,
 };
 use crate::system::film::{self, Films};
 use crate::system::input::Devices;
@@ -602,6 +601,7 @@ fn identity(number: usize) -> DesktopIdentity {
         chromium: process,
         egress: None,
         files: None,
+        sandbox: None,
     }
 }
 
@@ -691,46 +691,6 @@ impl Desktop for FakeDesktop {
             sleep(self.down).await;
             self.alive.fetch_sub(1, Ordering::SeqCst);
             Vec::new()
-        })
-    }
-}
-
-#[derive(Debug)]
-struct FakeScreen;
-
-impl Screen for FakeScreen {
-    fn shot(&self, format: Format) -> BoxFuture<'static, Result<Picture, CaptureError>> {
-        Box::pin(async move {
-            let (size, bytes) = (Size::default(), Bytes::from_static(b"picture"));
-            Ok(Picture { number: 1, taken_at: chrono::Utc::now(), size, format, bytes })
-        })
-    }
-
-    fn follow(&self, _: Option<PathBuf>) -> Following {
-        let (_, pictures) = watch::channel(None);
-        Following { pictures, guard: CancellationToken::new().drop_guard() }
-    }
-
-    fn film(&self, _: Duration) -> Reel {
-        let (_, frames) = mpsc::channel(1);
-        Reel { frames, guard: CancellationToken::new().drop_guard() }
-    }
-}
-
-#[derive(Debug)]
-struct FakeVnc;
-
-impl VncServer for FakeVnc {
-    fn take_seat(&self) -> BoxFuture<'static, Result<VncSeat, Failure>> {
-        Box::pin(async {
-            let address = "127.0.0.1:5900".parse().unwrap();
-            let endpoint =
-                VncEndpoint { address, password: "secret".into(), dialect: Dialect::X11VNC };
-            Ok(VncSeat {
-                endpoint,
-                doubts: Arc::default(),
-                guard: CancellationToken::new().drop_guard(),
-            })
         })
     }
 }

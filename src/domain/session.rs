@@ -207,6 +207,9 @@ pub struct DesktopIdentity {
     /// a server of before this field has started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesLevel>,
+    /// True if the browser runs in its own sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<bool>,
 }
 
 /// The barrier between the programs of a session and files that are not the session's.
@@ -219,6 +222,17 @@ pub enum FilesLevel {
     Landlock,
     /// None.
     None,
+}
+
+impl FilesLevel {
+    /// The word of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Uid => "uid",
+            Self::Landlock => "landlock",
+            Self::None => "none",
+        }
+    }
 }
 
 /// Why a session or a run failed, for people and for programs.

@@ -166,7 +166,7 @@ async fn each_entry_that_is_no_rule_is_named() {
         assert!(!answer.text().contains("hunter2"), "{}", answer.text());
         let fields = answer.wrong_fields();
         let named = |place: &&str| fields.keys().any(|field| field == place);
-        assert!(places.iter().all(|place| named(place)), "{fields:?}");
+        assert!(places.iter().all(named), "{fields:?}");
     }
     let lists = put(client, json!({ "allow": ["a b"], "deny": [] })).await;
     assert!(lists.wrong_fields().contains_key("body.allow.0"));

@@ -49,6 +49,7 @@ pub(super) fn desktop() -> DesktopIdentity {
             proxy: "127.0.0.1:3128".parse().unwrap(),
         }),
         files: Some(FilesLevel::Uid),
+        sandbox: Some(true),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::domain::egress::{EgressLists, NetworkLevel};
 use crate::domain::ids::SessionId;
 use crate::domain::masking::masked_url;
 use crate::domain::run::RunRecord;
+use crate::domain::session::FilesLevel;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 
@@ -39,7 +40,8 @@ impl IsolationResource {
     pub fn of(view: &SessionView) -> Option<Self> {
         let desktop = view.record.desktop.as_ref()?;
         let network = desktop.egress.as_ref().map_or(NetworkLevel::None, |egress| egress.level);
-        Some(Self { network: network.as_str(), files: None, sandbox: None })
+        let files = desktop.files.map(FilesLevel::as_str);
+        Some(Self { network: network.as_str(), files, sandbox: desktop.sandbox })
     }
 }
 

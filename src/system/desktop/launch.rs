@@ -369,6 +369,7 @@ impl Desktops {
             chromium: chromium.identity().clone(),
             egress: network.map(|network| network.identity),
             files: Some(files),
+            sandbox: Some(!no_sandbox),
         };
         let mut opening = Opening::new();
         // Brought back before its tabs were read, it shows what it was started with.

@@ -156,6 +156,8 @@ impl LiveDesktop {
             made.parts.way = made.desktops.way(&made.order).await;
         }
         let network = networking::up(made.parts.way.as_ref()).await?;
+        let no_sandbox = made.desktops.no_sandbox(&path, &directory).await;
+        made.identity.sandbox = Some(!no_sandbox);
         let start = browser::Start {
             session: made.parts.session,
             spec: &made.order.spec,
@@ -168,7 +170,7 @@ impl LiveDesktop {
             downloads: &directory.downloads(),
             uploads: &directory.uploads(),
             log: &directory.log("chromium"),
-            no_sandbox: made.desktops.no_sandbox(&path, &directory).await,
+            no_sandbox,
             network: network.as_ref().map(Found::of_browser),
         };
         let chromium = browser::spawn(&path, &start, &settings, &runtime)?;
