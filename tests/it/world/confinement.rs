@@ -374,7 +374,6 @@ async fn a_browser_shows_no_file_that_is_not_its_sessions() {
         format!("file://{data}/sessions/{other}/desktop.json"),
         format!("file://{}/profile/Local State", programs(&other)),
         format!("file://{}/keys/vnc.passwd", programs(&id)),
-        format!("file://{}/code/", programs(&id)),
         "file:///etc/shadow".to_owned(),
     ];
     let mut addresses: Vec<&str> = refused.iter().map(String::as_str).collect();
