@@ -169,7 +169,7 @@ pub fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// The addresses of this machine's interfaces, read anew when they are older than [`OWN_AGE`].
+/// The addresses of this machine's interfaces, read anew when they are old.
 #[derive(Debug, Default)]
 pub struct OwnAddresses {
     read: Mutex<Option<(Instant, HashSet<IpAddr>)>>,

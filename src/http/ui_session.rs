@@ -1,8 +1,8 @@
 //! `POST /v1/ui-session`: a token for a page, good for an hour wherever the key is that asked for it.
 //!
 //! A page that a server of one's own gives out need not carry the key. The token is signed on behalf of the
-//! key and not stored: it ends with its time, or with its key, and no token lives for longer than
-//! [`LIFETIME`], whatever it says.
+//! key and not stored: it ends with its time, or with its key, and no token lives for longer than an
+//! hour, whatever it says.
 
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::{Data, ServiceConfig, post};

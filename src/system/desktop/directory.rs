@@ -17,8 +17,8 @@
 //! ```
 //!
 //! Everything below `<programs>/<session>` may be a program's trap, and is opened by
-//! [`Tree`](crate::system::beneath::Tree). Sessions of servers of before have one directory, see
-//! [`former`](super::former).
+//! [`Tree`]. Sessions of servers of before have one directory, see
+//! `former`.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
