@@ -140,6 +140,12 @@ impl Stage {
         Failure { log_tail: process.log_tail(), ..self.failed("hung", message) }
     }
 
+    /// The program lost a part that it cannot start again, and is ended.
+    pub(super) fn broken(self, process: &Process, part: &str) -> Failure {
+        let message = format!("{} lost {part}, and starts none again", self.name);
+        Failure { log_tail: process.log_tail(), ..self.failed("died", message) }
+    }
+
     /// Resolves with the sign of readiness, or when `process` has ended, or at the deadline.
     pub(super) async fn ready<T>(
         self,

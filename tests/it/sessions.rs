@@ -74,7 +74,9 @@ on_both_databases! {
           "height": 600,
           "idle_expires_at": null,
           "isolation": {
-            "network": "none"
+            "files": "none",
+            "network": "none",
+            "sandbox": false
           },
           "modified_at": "[time]",
           "next_deadline": {

@@ -24,6 +24,10 @@ pub struct Member {
 }
 
 impl Member {
+    fn of(pid: i32) -> Option<Self> {
+        Some(Self { identity: identity::of(pid).ok()?, role: role(pid) })
+    }
+
     /// Which process it is.
     pub fn identity(&self) -> &ProcessIdentity {
         &self.identity
@@ -52,12 +56,14 @@ impl Process {
         let mut generation = vec![self.identity().pid];
         for _ in 0..DEPTH {
             generation = generation.into_iter().flat_map(children).collect();
-            let found = generation.iter().filter_map(|pid| {
-                Some(Member { identity: identity::of(*pid).ok()?, role: role(*pid) })
-            });
-            members.extend(found);
+            members.extend(generation.iter().filter_map(|pid| Member::of(*pid)));
         }
         members
+    }
+
+    /// Those that it has started itself.
+    pub fn children(&self) -> Vec<Member> {
+        children(self.identity().pid).into_iter().filter_map(Member::of).collect()
     }
 
     /// Those below it that were stopped by a signal such as `SIGSTOP`.

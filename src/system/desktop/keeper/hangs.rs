@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Kept, Watch};
+use super::{Kept, Watch, zygotes};
 use crate::domain::session::Failure;
 use crate::system::browser;
 use crate::system::cdp::Connection;
@@ -97,7 +97,7 @@ impl Watch {
             Stopped::Display => self.end(xvfb, display.hung(xvfb, every(settings))),
             Stopped::Browser => self.end(chromium, browser::STAGE.hung(chromium, every(settings))),
             // A browser without it shows nothing new, and starts no other.
-            Stopped::Member(member) if member.role == "zygote" => {
+            Stopped::Member(member) if member.role == zygotes::ROLE => {
                 self.end(chromium, browser::STAGE.hung(chromium, every(settings)));
             }
             Stopped::Member(member) => {
@@ -108,6 +108,13 @@ impl Watch {
                 chromium.kill_member(&member);
             }
         }
+    }
+
+    /// Ends a browser that can start no more processes, which is how pages come about.
+    pub(super) fn end_barren(&self) {
+        let chromium = &self.kept.chromium;
+        let part = "the process that starts its pages";
+        self.end(chromium, browser::STAGE.broken(chromium, part));
     }
 
     fn end(&self, process: &Process, why: Failure) {

@@ -12,6 +12,7 @@
 mod busy;
 mod hangs;
 mod last_tab;
+mod zygotes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use tracing::Instrument as _;
 use self::busy::Busy;
 use self::hangs::{Stopped, every};
 use self::last_tab::LastTab;
+use self::zygotes::Zygotes;
 use super::Mended;
 use super::memory::{Memory, Opening, is_worth_keeping};
 use super::mending::Mending;
@@ -183,6 +185,7 @@ impl Watch {
         let mut network = Network::of(&self.kept.chromium);
         let now = network.identity().cloned();
         self.check_network(now, connection).await;
+        let mut zygotes = Zygotes::of(&self.kept.chromium);
         loop {
             let is_used = *used.borrow_and_update();
             if is_used != was_used {
@@ -244,6 +247,7 @@ impl Watch {
                     let now = network.identity().cloned();
                     self.check_network(now, connection).await;
                 }
+                () = zygotes.ended() => self.end_barren(),
                 () = reloads => {
                     let limit = self.hang().unwrap_or(AGAIN);
                     let mended = timeout(limit, self.pages.reload(connection)).await;

@@ -1,5 +1,7 @@
 //! Taking over what another server has started, and bringing back what has died.
 
+use std::path::Path;
+
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
@@ -316,6 +318,68 @@ async fn a_page_whose_process_is_killed_or_stopped_is_loaded_again() {
     world.nothing_is_left();
 }
 
+/// Returns when what is kept of tabs and cookies has a text.
+async fn remembers(memory: &Path, text: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !fs::read_to_string(memory).unwrap_or_default().contains(text) {
+        assert!(Instant::now() < deadline, "{text} is not kept");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The processes from which a browser starts its others, in the order of their start.
+fn zygotes(desktop: &dyn Desktop) -> Vec<i32> {
+    let browser = desktop.identity().chromium.pid;
+    let threads = fs::read_dir(format!("/proc/{browser}/task")).unwrap();
+    let children = threads.flat_map(|thread| {
+        let children = fs::read_to_string(thread.unwrap().path().join("children")).unwrap();
+        children.split_ascii_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<i32>>()
+    });
+    let is_zygote = |pid: &i32| {
+        let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        arguments.contains("--type=zygote") // Parted by spaces, as it has set its own title.
+    };
+    let mut zygotes: Vec<i32> = children.filter(is_zygote).collect();
+    zygotes.sort_unstable();
+    zygotes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_can_start_no_more_pages_is_brought_back() {
+    let world = World::new(Settings::default());
+    let site = site().await;
+    let mut desktop = world.up(small(Some(&site))).await;
+    let memory = world.desktops.directory(world.session).memory();
+    for which in 0..2 {
+        let connection = devtools(&*desktop).await;
+        loaded(&connection, &site).await;
+        desktop.set_used(true);
+        // What ends before anybody looks after the browser is another case: below.
+        let login = format!("time{which}");
+        evaluate(&connection, &format!("document.cookie = '{login}=1'; 1")).await;
+        remembers(&memory, &login).await;
+        let found = zygotes(&*desktop);
+        assert_eq!(found.len(), 2, "Chromium has another way to start its processes");
+        signal(found[which], Signal::KILL);
+        let failure = died(&*desktop).await;
+        assert_eq!(failure.code, "chromium_died");
+        assert!(failure.message.contains("starts its pages"), "{failure:?}");
+        desktop = revived(desktop).await;
+    }
+    // While no server looks, and with the pages, as a browser with its sandbox loses them.
+    let last = zygotes(&*desktop)[1];
+    let connection = devtools(&*desktop).await;
+    drop(desktop);
+    signal(last, Signal::KILL);
+    signal_renderers(&connection, Signal::KILL).await;
+    let desktop = world.adopt().await.unwrap();
+    assert_eq!(died(&*desktop).await.code, "chromium_died");
+    let desktop = revived(desktop).await;
+    loaded(&devtools(&*desktop).await, &site).await;
+    assert_eq!(desktop.shut_down().await, Vec::<String>::new());
+    world.nothing_is_left();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_server_had_begun_to_start_is_ended_before_it_is_started_again() {
     let world = World::new(Settings::default());
@@ -353,11 +417,7 @@ async fn a_login_outlives_the_network_process_of_its_browser() {
     loaded(&connection, &site).await;
     assert_eq!(evaluate(&connection, "document.cookie = 'mine=bob'; 1").await, 1);
     let memory = world.desktops.directory(world.session).memory();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !fs::read_to_string(&memory).unwrap_or_default().contains("bob") {
-        assert!(Instant::now() < deadline, "the cookie is not kept");
-        sleep(Duration::from_millis(20)).await;
-    }
+    remembers(&memory, "bob").await;
     let processes = connection.call(None, "SystemInfo.getProcessInfo", json!({})).await.unwrap();
     let processes = processes["processInfo"].as_array().unwrap();
     // The name that people see, of which there is one.

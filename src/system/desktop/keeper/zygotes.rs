@@ -1,0 +1,60 @@
+//! The processes from which a browser starts its others.
+//!
+//! A browser survives the end of a zygote and starts no other. With the browser's own sandbox a
+//! zygote is the first process of the pages' namespace, and all pages end with it: the browser then
+//! answers for them and shows nothing. So the end of a zygote counts as that of the browser.
+
+use std::future::pending;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt as _, select_all};
+use tokio::time::sleep;
+
+use crate::system::process::{Member, Process};
+
+/// What Chromium calls them.
+pub(super) const ROLE: &str = "zygote";
+
+/// How many it starts: for what runs with its sandbox, and for what runs without.
+const ALL: usize = 2;
+
+/// How long a browser may be without a process for its pages.
+const FIRST_PAGE: Duration = Duration::from_secs(2);
+
+/// The zygotes of one browser.
+pub(super) struct Zygotes {
+    ended: BoxFuture<'static, ()>,
+}
+
+impl Zygotes {
+    /// Those that a browser has started itself. What a zygote forks goes by its name for a moment,
+    /// and may end.
+    pub(super) fn of(browser: &Process) -> Self {
+        let zygotes = browser.children().into_iter().filter(|child| child.role == ROLE);
+        let mut ends: Vec<_> = zygotes.map(ended).collect();
+        if ends.len() < ALL {
+            ends.push(found_without_pages(browser.clone()).boxed());
+        }
+        Self { ended: select_all(ends).map(drop).boxed() }
+    }
+
+    /// Resolves when one of them has ended.
+    pub(super) async fn ended(&mut self) {
+        (&mut self.ended).await;
+        self.ended = pending().boxed();
+    }
+}
+
+fn ended(zygote: Member) -> BoxFuture<'static, ()> {
+    async move { zygote.ended().await }.boxed()
+}
+
+/// Resolves if a zygote has ended while nobody looked. A browser may be without it for another reason,
+/// such as an argument, and then has processes for its pages all the same.
+async fn found_without_pages(browser: Process) {
+    sleep(FIRST_PAGE).await;
+    let members = browser.members();
+    if members.is_empty() || members.iter().any(|member| member.role == "renderer") {
+        pending().await
+    }
+}
