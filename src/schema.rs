@@ -9,6 +9,12 @@ diesel::table! {
         created_at -> Timestamp,
         revoked_at -> Nullable<Timestamp>,
         signer -> Nullable<Text>,
+        role -> Text,
+        sessions -> Nullable<Json>,
+        expires_at -> Nullable<Timestamp>,
+        last_used_at -> Nullable<Timestamp>,
+        last_used_from -> Nullable<Text>,
+        is_bootstrap -> Bool,
     }
 }
 
@@ -133,6 +139,7 @@ diesel::table! {
         name -> Text,
         created_at -> Timestamp,
         egress -> Nullable<Json>,
+        suspended_at -> Nullable<Timestamp>,
     }
 }
 

@@ -1,7 +1,8 @@
 //! The tickets of viewers: secrets that open one session in one role for a while.
 //!
-//! Tickets are kept in memory, by their hash, and written by the actor of their session alone;
-//! whoever checks one reads them here, and no mailbox is involved. They do not outlive the
+//! Tickets are kept in memory, by their hash, and written by the actor of their session alone, but
+//! for those that end with the key that they were made with; whoever checks one reads them here, and no
+//! mailbox is involved. They do not outlive the
 //! server, on purpose: what was revoked stays revoked without a table, and a link that is
 //! lost in a restart is made again by whoever has the key.
 
@@ -15,7 +16,7 @@ use dashmap::DashMap;
 
 use super::secrets::Secrets;
 use crate::domain::control::ClientId;
-use crate::domain::ids::{OrganizationId, SessionId, ViewerId};
+use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId, ViewerId};
 use crate::domain::rfb::Role;
 
 /// A ticket's secret: 256 bits, written as `vt_` and 43 characters of base64url.
@@ -58,6 +59,8 @@ pub struct Ticket {
     pub organization: OrganizationId,
     /// Which.
     pub session: SessionId,
+    /// The key that it was made with, and ends with.
+    pub key: ApiKeyId,
     /// The most that it gives.
     pub role: Role,
     /// For people: whose it is.
@@ -141,6 +144,16 @@ impl Tickets {
             !is_it
         });
         found
+    }
+
+    /// The keys that valid tickets were made with, each at least once.
+    pub fn keys(&self) -> Vec<ApiKeyId> {
+        self.known.iter().map(|ticket| ticket.key).collect()
+    }
+
+    /// Forgets the tickets that were made with a key that has ended.
+    pub fn forget_those_by(&self, key: ApiKeyId) {
+        self.known.retain(|_, ticket| ticket.key != key);
     }
 
     /// Forgets the tickets of a session that has ended.

@@ -4,17 +4,14 @@ use std::fs;
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{SubsecRound as _, Utc};
 
 use super::data::{DataDirectory, NODE_FILE};
-use crate::actors::secrets::Secrets;
 use crate::config;
 use crate::db::{Db, api_keys, nodes, organizations};
 use crate::domain::ids::{Mint, NodeId, OrganizationId};
 use crate::domain::tenancy::{ApiKey, Node, Organization};
-use crate::http::caller::hash_of;
+use crate::http::keys::{fresh_key, hash_of};
 
 /// The first organization, made if there is none, and what is to be announced: a key that was
 /// made is shown this once.
@@ -30,7 +27,7 @@ pub(super) async fn prepare(
         Some(organization) => (organization, false),
         None => {
             let name = "default".to_owned();
-            let organization = Organization { id: mint.mint(now), name, created_at: now };
+            let organization = Organization { id: mint.mint(now), name, created_at: now, suspended_at: None };
             organizations::insert(db, &organization)
                 .await
                 .context("no organization can be made")?;
@@ -40,16 +37,27 @@ pub(super) async fn prepare(
 
     let (key, label) = match &keys.bootstrap {
         Some(given) => (given.expose().to_owned(), "bootstrap"),
-        None if made => (format!("gr_{}", URL_SAFE_NO_PAD.encode(Secrets::random())), "first"),
+        None if made => (fresh_key(), "first"),
         None => return Ok((organization.id, Vec::new())),
     };
     let hash = hash_of(&key);
+    let is_bootstrap = keys.bootstrap.is_some();
     let known = api_keys::by_hash(db, &hash).await.context("the API keys cannot be read")?;
     if known.is_none() {
+        let is_known = api_keys::is_known(db, &hash).await.context("the API keys cannot be read")?;
+        anyhow::ensure!(
+            !is_known,
+            "keys.bootstrap: this key was revoked or has expired; set another one, or none"
+        );
         let (id, label) = (mint.mint(now), label.to_owned());
-        let organization = organization.id;
-        let key = ApiKey { id, organization, hash, label, created_at: now, revoked_at: None };
+        let key = ApiKey { is_bootstrap, ..ApiKey::new(id, organization.id, hash.clone(), label, now) };
         api_keys::insert(db, &key).await.context("no API key can be made")?;
+    }
+    if is_bootstrap {
+        let revoked = api_keys::revoke_former_bootstrap(db, &hash).await;
+        if revoked.context("the former key of keys.bootstrap cannot be revoked")? > 0 {
+            tracing::warn!("keys.bootstrap has changed: the former key is revoked");
+        }
     }
     let announced = match keys.bootstrap {
         Some(_) => Vec::new(), // Whoever gave it knows it.

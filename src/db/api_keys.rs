@@ -1,15 +1,15 @@
 //! API keys; of each only its hash is stored.
 
-use chrono::NaiveDateTime;
+use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::query::{DbError, on};
-use super::values::{Reader, all, now, stored};
+use super::values::{Reader, all, json, now, one, stored};
 use super::{Db, organizations as tenants};
 use crate::domain::hmac::Signer;
 use crate::domain::ids::{ApiKeyId, OrganizationId};
-use crate::domain::tenancy::{ApiKey, Organization};
+use crate::domain::tenancy::{ApiKey, LastUse, Organization};
 use crate::schema::{api_keys, organizations};
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
@@ -22,6 +22,12 @@ struct Row {
     label: String,
     created_at: NaiveDateTime,
     revoked_at: Option<NaiveDateTime>,
+    role: String,
+    sessions: Option<serde_json::Value>,
+    expires_at: Option<NaiveDateTime>,
+    last_used_at: Option<NaiveDateTime>,
+    last_used_from: Option<String>,
+    is_bootstrap: bool,
 }
 
 impl From<&ApiKey> for Row {
@@ -33,6 +39,12 @@ impl From<&ApiKey> for Row {
             label: key.label.clone(),
             created_at: stored(key.created_at),
             revoked_at: key.revoked_at.map(stored),
+            role: key.role.as_str().to_owned(),
+            sessions: key.sessions.as_ref().map(json),
+            expires_at: key.expires_at.map(stored),
+            last_used_at: key.last_use.as_ref().map(|last| stored(last.at)),
+            last_used_from: key.last_use.as_ref().and_then(|last| last.from.clone()),
+            is_bootstrap: key.is_bootstrap,
         }
     }
 }
@@ -49,6 +61,13 @@ impl TryFrom<Row> for ApiKey {
             label: row.label,
             created_at: row.created_at.and_utc(),
             revoked_at: row.revoked_at.map(|at| at.and_utc()),
+            role: read.parse("api_keys.role", &row.role)?,
+            sessions: read.json("api_keys.sessions", row.sessions)?,
+            expires_at: row.expires_at.map(|at| at.and_utc()),
+            last_use: row
+                .last_used_at
+                .map(|at| LastUse { at: at.and_utc(), from: row.last_used_from }),
+            is_bootstrap: row.is_bootstrap,
         })
     }
 }
@@ -67,7 +86,16 @@ pub async fn insert(db: &Db, key: &ApiKey) -> Result<(), DbError> {
     .await
 }
 
-/// The key with this hash and its organization, unless it was revoked.
+/// Keys that open something now, as far as the table of keys decides.
+macro_rules! valid {
+    () => {
+        api_keys::revoked_at
+            .is_null()
+            .and(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now()).assume_not_null()))
+    };
+}
+
+/// The key with this hash and its organization, unless it was revoked or has expired.
 ///
 /// # Errors
 ///
@@ -78,7 +106,7 @@ pub async fn by_hash(db: &Db, hash: &str) -> Result<Option<(ApiKey, Organization
         let query = api_keys::table
             .inner_join(organizations::table)
             .filter(api_keys::hash.eq(hash))
-            .filter(api_keys::revoked_at.is_null());
+            .filter(valid!());
         let columns = (Row::as_select(), tenants::Row::as_select());
         Ok(query.select(columns).first(c).await.optional()?)
     })
@@ -100,7 +128,7 @@ pub async fn hash_of(
         let key = api_keys::table
             .filter(api_keys::id.eq(id.to_string()))
             .filter(api_keys::organization_id.eq(organization.to_string()))
-            .filter(api_keys::revoked_at.is_null());
+            .filter(valid!());
         Ok(key.select(api_keys::hash).first(c).await.optional()?)
     })
     .await
@@ -109,7 +137,8 @@ pub async fn hash_of(
 /// How many ids stand in one query.
 const MOST_AT_ONCE: usize = 500;
 
-/// Of these keys, those that were revoked, or are not there.
+/// Of these keys, those that open nothing: they were revoked, have expired, are of an organization that is
+/// suspended, or are not there.
 ///
 /// # Errors
 ///
@@ -120,8 +149,10 @@ pub async fn revoked_among(db: &Db, keys: &[ApiKeyId]) -> Result<Vec<ApiKeyId>, 
         let ids: Vec<String> = some.iter().map(ApiKeyId::to_string).collect();
         let valid: Vec<String> = on!(db, read, |c| {
             let valid = api_keys::table
+                .inner_join(organizations::table)
+                .filter(organizations::suspended_at.is_null())
                 .filter(api_keys::id.eq_any(ids))
-                .filter(api_keys::revoked_at.is_null());
+                .filter(valid!());
             Ok(valid.select(api_keys::id).load(c).await?)
         })
         .await?;
@@ -160,6 +191,98 @@ pub async fn list(db: &Db, organization: OrganizationId) -> Result<Vec<ApiKey>, 
     })
     .await?;
     all(rows)
+}
+
+/// One of an organization, revoked or not.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn by_id(
+    db: &Db,
+    organization: OrganizationId,
+    id: ApiKeyId,
+) -> Result<Option<ApiKey>, DbError> {
+    let row: Option<Row> = on!(db, read, |c| {
+        let query = api_keys::table
+            .filter(api_keys::id.eq(id.to_string()))
+            .filter(api_keys::organization_id.eq(organization.to_string()));
+        Ok(query.select(Row::as_select()).first(c).await.optional()?)
+    })
+    .await?;
+    one(row)
+}
+
+/// True if a key with this hash was made at any time.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn is_known(db: &Db, hash: &str) -> Result<bool, DbError> {
+    let hash = hash.to_owned();
+    let count: i64 = on!(db, read, |c| {
+        Ok(api_keys::table.filter(api_keys::hash.eq(hash)).count().get_result(c).await?)
+    })
+    .await?;
+    Ok(count > 0)
+}
+
+/// Lets a key end at `end`, or earlier if it does already. False if it has ended.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn end_at(
+    db: &Db,
+    organization: OrganizationId,
+    id: ApiKeyId,
+    end: DateTime<Utc>,
+) -> Result<bool, DbError> {
+    let end = stored(end);
+    let changed = on!(db, write, |c| {
+        let later = api_keys::expires_at.is_null().or(api_keys::expires_at.gt(end).assume_not_null());
+        let key = api_keys::table
+            .filter(api_keys::id.eq(id.to_string()))
+            .filter(api_keys::organization_id.eq(organization.to_string()))
+            .filter(api_keys::revoked_at.is_null())
+            .filter(later);
+        Ok(diesel::update(key).set(api_keys::expires_at.eq(end)).execute(c).await?)
+    });
+    Ok(changed.await? > 0)
+}
+
+/// Revokes what came by `keys.bootstrap`, but for the key with this hash. The number of keys.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn revoke_former_bootstrap(db: &Db, hash: &str) -> Result<usize, DbError> {
+    let hash = hash.to_owned();
+    on!(db, write, |c| {
+        let former = api_keys::table
+            .filter(api_keys::is_bootstrap.eq(true))
+            .filter(api_keys::hash.ne(hash))
+            .filter(api_keys::revoked_at.is_null());
+        Ok(diesel::update(former).set(api_keys::revoked_at.eq(now())).execute(c).await?)
+    })
+    .await
+}
+
+/// Notes when keys were last used, and from where.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn note_uses(db: &Db, uses: Vec<(ApiKeyId, LastUse)>) -> Result<(), DbError> {
+    on!(db, write, |c| {
+        for (id, LastUse { at, from }) in uses {
+            let key = diesel::update(api_keys::table.find(id.to_string()));
+            let last = (api_keys::last_used_at.eq(stored(at)), api_keys::last_used_from.eq(from));
+            key.set(last).execute(c).await?;
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Keeps what signs as the key does, unless it is kept already.
@@ -204,7 +327,7 @@ pub async fn signing(
     let found: Vec<(String, String, Option<String>)> = on!(db, read, |c| {
         let query = api_keys::table
             .filter(api_keys::organization_id.eq(organization.to_string()))
-            .filter(api_keys::revoked_at.is_null())
+            .filter(valid!())
             .filter(api_keys::signer.is_not_null())
             .order((api_keys::created_at.desc(), api_keys::id.desc()))
             .select((api_keys::id, api_keys::hash, api_keys::signer));

@@ -1,12 +1,12 @@
 //! Tenants.
 
-use chrono::NaiveDateTime;
+use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::Db;
 use super::query::{DbError, on};
-use super::values::{Reader, json, one, stored};
+use super::values::{Reader, all, json, one, stored};
 use crate::domain::egress::EgressLists;
 use crate::domain::ids::OrganizationId;
 use crate::domain::tenancy::Organization;
@@ -19,6 +19,7 @@ pub(super) struct Row {
     id: String,
     name: String,
     created_at: NaiveDateTime,
+    suspended_at: Option<NaiveDateTime>,
 }
 
 impl From<&Organization> for Row {
@@ -27,6 +28,7 @@ impl From<&Organization> for Row {
             id: organization.id.to_string(),
             name: organization.name.clone(),
             created_at: stored(organization.created_at),
+            suspended_at: organization.suspended_at.map(stored),
         }
     }
 }
@@ -36,7 +38,12 @@ impl TryFrom<Row> for Organization {
 
     fn try_from(row: Row) -> Result<Self, DbError> {
         let id = Reader { row: &row.id }.parse("organizations.id", &row.id)?;
-        Ok(Self { id, name: row.name, created_at: row.created_at.and_utc() })
+        Ok(Self {
+            id,
+            name: row.name,
+            created_at: row.created_at.and_utc(),
+            suspended_at: row.suspended_at.map(|at| at.and_utc()),
+        })
     }
 }
 
@@ -78,6 +85,59 @@ pub async fn by_id(db: &Db, id: OrganizationId) -> Result<Option<Organization>, 
         Ok(query.select(Row::as_select()).first(c).await.optional()?)
     });
     one(row.await?)
+}
+
+/// All of them, the oldest first.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn list(db: &Db) -> Result<Vec<Organization>, DbError> {
+    let rows: Vec<Row> = on!(db, read, |c| {
+        let query = organizations::table.order((organizations::created_at, organizations::id));
+        Ok(query.select(Row::as_select()).load(c).await?)
+    })
+    .await?;
+    all(rows)
+}
+
+/// Renames one. False if it is not there.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn rename(db: &Db, id: OrganizationId, name: &str) -> Result<bool, DbError> {
+    let name = name.to_owned();
+    let changed = on!(db, write, |c| {
+        let organization = diesel::update(organizations::table.find(id.to_string()));
+        Ok(organization.set(organizations::name.eq(name)).execute(c).await?)
+    });
+    Ok(changed.await? > 0)
+}
+
+/// Puts the keys of one out of force, or in force again. False if it is so already, or is not there.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn set_suspended(
+    db: &Db,
+    id: OrganizationId,
+    suspended_at: Option<DateTime<Utc>>,
+) -> Result<bool, DbError> {
+    let (at, suspends) = (suspended_at.map(stored), suspended_at.is_some());
+    let changed = on!(db, write, |c| {
+        let id = organizations::id.eq(id.to_string());
+        let changed = if suspends {
+            let in_force = organizations::table.filter(id).filter(organizations::suspended_at.is_null());
+            diesel::update(in_force).set(organizations::suspended_at.eq(at)).execute(c).await?
+        } else {
+            let not = organizations::table.filter(id).filter(organizations::suspended_at.is_not_null());
+            diesel::update(not).set(organizations::suspended_at.eq(at)).execute(c).await?
+        };
+        Ok(changed)
+    });
+    Ok(changed.await? > 0)
 }
 
 /// The lists that narrow what all sessions of an organization reach.

@@ -1,203 +1,27 @@
 //! Who calls, proven by a key.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpRequest, web};
 use chrono::{DateTime, Utc};
-use dashmap::DashMap;
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::body::parse_query;
-use super::error::ApiError;
 use super::front::Front;
+use super::keys::hash_of;
+use super::outside::TrustedProxies;
 use super::problem::Problem;
-use super::revocation::{EVERY, InUse, Revocation};
-use super::ui_session::{Token, is_one};
-use crate::actors::clock::Clock;
-use crate::actors::secrets::{KeySigner, Secrets};
+use crate::actors::secrets::KeySigner;
 use crate::actors::session::Visit;
-use crate::db::api_keys::{self, SigningKey};
-use crate::db::{Db, DbError};
 use crate::domain::control::{ClientId, Credential};
-use crate::domain::hmac::Signer;
-use crate::domain::ids::{ApiKeyId, OrganizationId};
+use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
 use crate::domain::rfb::Role;
-
-/// How long a key that was found is taken for valid; a revoked one lives that much longer only while
-/// the database is away, see [`revocation`](super::revocation).
-const REMEMBERED: Duration = Duration::from_secs(10);
-
-/// How many keys are remembered at most.
-const MOST: usize = 10_000;
-
-/// What is stored of a key: BLAKE3 in hexadecimal digits. A key is 256 random bits, so that a
-/// fast hash is as good as a slow one.
-pub fn hash_of(key: &str) -> String {
-    blake3::hash(key.as_bytes()).to_hex().to_string()
-}
-
-/// The API keys, of which those that were used lately are remembered.
-#[derive(Debug, Clone)]
-pub struct Keys {
-    db: Db,
-    secrets: Secrets,
-    clock: Clock,
-    known: Arc<DashMap<String, (Caller, Instant)>>,
-    in_use: InUse,
-}
-
-impl Keys {
-    /// Those of this database.
-    pub fn new(db: Db, secrets: Secrets, clock: Clock) -> Self {
-        Self { db, secrets, clock, known: Arc::default(), in_use: InUse::default() }
-    }
-
-    /// Whose key this is, or whose page's token; none if nobody's.
-    pub async fn caller(&self, key: &str) -> Result<Option<Caller>, DbError> {
-        if is_one(key) {
-            let Some(token) = Token::read(key) else { return Ok(None) };
-            // A token ends with its key, on whose behalf it is signed.
-            let (organization, key) = (token.claims.organization, token.claims.key);
-            return match api_keys::hash_of(&self.db, organization, key).await? {
-                Some(hash) if token.holds(&self.secrets.for_key(&hash), self.clock.now()) => {
-                    self.by_hash(hash, None).await
-                }
-                Some(_) | None => Ok(None),
-            };
-        }
-        self.by_hash(hash_of(key), Some(key)).await
-    }
-
-    /// The signer of a key of this organization; none if the key is not valid.
-    ///
-    /// # Errors
-    ///
-    /// [`DbError::Unavailable`].
-    pub async fn signer(
-        &self,
-        organization: OrganizationId,
-        key: ApiKeyId,
-    ) -> Result<Option<KeySigner>, DbError> {
-        let hash = api_keys::hash_of(&self.db, organization, key).await?;
-        Ok(hash.map(|hash| self.secrets.for_key(&hash)))
-    }
-
-    /// The key that signs a webhook for this organization, `wanted` if that is valid and else the newest
-    /// that is valid and was used; and what signs as that key does.
-    ///
-    /// # Errors
-    ///
-    /// [`DbError::Unavailable`].
-    pub async fn of_webhook(
-        &self,
-        organization: OrganizationId,
-        wanted: Option<ApiKeyId>,
-    ) -> Result<Option<(Caller, Signer)>, DbError> {
-        let found = api_keys::signing(&self.db, organization, wanted).await?;
-        Ok(found.map(|SigningKey { id: key, hash, signer }| {
-            (Caller { organization, key, signer: self.secrets.for_key(&hash) }, signer)
-        }))
-    }
-
-    /// The revocation of a key, for what lasts longer than a request.
-    pub fn watch(&self, key: ApiKeyId) -> Revocation {
-        self.in_use.watch(key)
-    }
-
-    /// Resolves when the key that a credential is, if it is one, has been revoked.
-    pub async fn revoked_of(&self, credential: &Credential) {
-        match credential {
-            Credential::Key(key) => self.watch(*key).revoked().await,
-            Credential::Ticket(_) => std::future::pending().await,
-        }
-    }
-
-    /// What `work` gives, unless the key that a credential is was revoked before.
-    ///
-    /// # Errors
-    ///
-    /// The answer to an invalid key.
-    pub async fn unless_revoked<T>(
-        &self,
-        credential: &Credential,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Problem> {
-        tokio::select! {
-            biased;
-            done = work => Ok(done),
-            () = self.revoked_of(credential) => Err(refused()),
-        }
-    }
-
-    /// Looks up the keys in use, and ends what was opened with those that were revoked, until
-    /// `closing`.
-    pub async fn follow_revocations(self, closing: CancellationToken) {
-        let mut failing = false;
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
-                () = closing.cancelled() => return,
-            }
-            let mut keys = self.in_use.keys();
-            let fresh = self.known.iter().filter(|entry| entry.1.elapsed() < REMEMBERED);
-            keys.extend(fresh.map(|entry| entry.0.key));
-            keys.sort_unstable();
-            keys.dedup();
-            match api_keys::revoked_among(&self.db, &keys).await {
-                Ok(revoked) => {
-                    failing = false;
-                    for key in revoked {
-                        self.known.retain(|_, (caller, _)| caller.key != key);
-                        self.in_use.revoke(key);
-                    }
-                }
-                Err(cause) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        warn!("which keys were revoked is not known: {cause}");
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whose key has this hash. A key that came itself, and not a token made with it, is remembered
-    /// once what signs with it is kept.
-    async fn by_hash(&self, hash: String, came: Option<&str>) -> Result<Option<Caller>, DbError> {
-        let known = self.known.get(&hash).map(|known| *known);
-        if let Some((caller, since)) = known
-            && since.elapsed() < REMEMBERED
-        {
-            return Ok(Some(caller));
-        }
-        let Some((key, _)) = api_keys::by_hash(&self.db, &hash).await? else {
-            self.known.remove(&hash);
-            return Ok(None);
-        };
-        let signer = self.secrets.for_key(&key.hash);
-        let caller = Caller { organization: key.organization, key: key.id, signer };
-        let Some(came) = came else { return Ok(Some(caller)) };
-        // With it webhooks of its runs are signed; the key itself is not kept.
-        let signer = Signer::of(came.as_bytes());
-        if known.is_none()
-            && let Err(cause) = api_keys::keep_signer(&self.db, key.id, &signer).await
-        {
-            warn!("what signs webhooks is kept later: {cause}");
-            return Ok(Some(caller)); // And not remembered, so that it is tried again.
-        }
-        if self.known.len() >= MOST {
-            self.known.retain(|_, (_, since)| since.elapsed() < REMEMBERED);
-        }
-        self.known.insert(hash, (caller, Instant::now()));
-        Ok(Some(caller))
-    }
-}
+use crate::domain::tenancy::KeyRole;
 
 /// Who calls: the organization whose key the request carries, in the header `x-api-key`, or for
 /// WebSockets and pictures, which cannot set headers, as `apikey` in the query. A page's token may
@@ -210,6 +34,87 @@ pub struct Caller {
     pub key: ApiKeyId,
     /// Signs on behalf of the key.
     pub signer: KeySigner,
+}
+
+/// A key that came with a request, and what it opens.
+#[derive(Debug, Clone)]
+pub struct Bearer {
+    /// Whose it is.
+    pub caller: Caller,
+    /// What it opens.
+    pub role: KeyRole,
+    /// The sessions that it is limited to.
+    pub sessions: Option<Arc<[SessionId]>>,
+}
+
+impl Bearer {
+    /// The caller, if the key opens everything of its organization.
+    ///
+    /// # Errors
+    ///
+    /// 403 if it does not.
+    pub(super) fn whole(self) -> Result<Caller, Problem> {
+        self.at_least(KeyRole::Organization)?;
+        if self.sessions.is_some() {
+            return Err(self.insufficient("it is limited to some sessions"));
+        }
+        Ok(self.caller)
+    }
+
+    /// The caller, if the key opens this much of what the path of the request names as `id`.
+    ///
+    /// # Errors
+    ///
+    /// 403 if its role does not suffice; 404 for a session that it is not for, as for one that is not there.
+    fn of_path(&self, role: KeyRole, request: &HttpRequest) -> Result<Caller, Problem> {
+        self.at_least(role)?;
+        let Some(sessions) = &self.sessions else { return Ok(self.caller) };
+        let named = request.match_info().get("id").unwrap_or_default();
+        match named.parse::<SessionId>() {
+            Ok(session) if sessions.contains(&session) => Ok(self.caller),
+            Ok(session) => Err(Problem::unknown::<SessionId>(session)),
+            Err(_) => Err(self.insufficient("it is limited to some sessions")),
+        }
+    }
+
+    fn at_least(&self, role: KeyRole) -> Result<(), Problem> {
+        if self.role >= role {
+            return Ok(());
+        }
+        Err(self.insufficient(&format!("its role is `{}`", self.role.as_str())))
+    }
+
+    fn insufficient(&self, why: &str) -> Problem {
+        let detail = format!("this key does not open that: {why}");
+        Problem::new(StatusCode::FORBIDDEN, "key_insufficient", detail)
+            .with("role", self.role.as_str())
+    }
+
+    /// True if the key opens this session.
+    pub fn sees(&self, session: SessionId) -> bool {
+        self.sessions.as_ref().is_none_or(|sessions| sessions.contains(&session))
+    }
+}
+
+impl FromRequest for Bearer {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let front = request.app_data::<web::Data<Front>>().cloned();
+        let (key, from) = (key_of(request), client_address(request));
+        Box::pin(async move {
+            let (Some(front), Some(key)) = (front, key) else { return Err(refused()) };
+            Ok(front.keys.bearer(&key, from).await?)
+        })
+    }
+}
+
+/// The address of the request's client, also behind a proxy that is trusted.
+fn client_address(request: &HttpRequest) -> Option<IpAddr> {
+    let peer = request.peer_addr()?.ip();
+    let trusted = request.app_data::<web::Data<TrustedProxies>>();
+    Some(trusted.map_or(peer, |trusted| trusted.client(peer, request.headers())))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -250,13 +155,24 @@ impl FromRequest for Caller {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let front = request.app_data::<web::Data<Front>>().cloned();
-        let key = key_of(request);
-        Box::pin(async move {
-            let (Some(front), Some(key)) = (front, key) else { return Err(refused()) };
-            front.keys.caller(&key).await.map_err(ApiError::from)?.ok_or_else(refused)
-        })
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bearer = Bearer::from_request(request, payload);
+        Box::pin(async move { bearer.await?.whole() })
+    }
+}
+
+/// Who may occupy and drive the session that the path of the request names as `id`: a key of its
+/// organization whose role is `drive` at least.
+#[derive(Debug, Clone, Copy)]
+pub struct Driver(pub Caller);
+
+impl FromRequest for Driver {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (bearer, request) = (Bearer::from_request(request, payload), request.clone());
+        Box::pin(async move { bearer.await?.of_path(KeyRole::Drive, &request).map(Self) })
     }
 }
 
@@ -264,7 +180,8 @@ impl FromRequest for Caller {
 ///
 /// A ticket comes in the header `x-greenroom-ticket` or as `ticket` in the query; the page that
 /// brings it names itself in the header `x-greenroom-client` or as `client_id` in the query. A
-/// key comes before a ticket. The path of the request must name the session as `id`.
+/// key comes before a ticket; one whose role is less than `organization` opens what a ticket to watch does.
+/// The path of the request must name the session as `id`.
 #[derive(Debug, Clone)]
 pub struct Visitor {
     /// Whose session it may see.
@@ -273,7 +190,9 @@ pub struct Visitor {
     pub visit: Visit,
     /// When a ticket ends.
     pub until: Option<DateTime<Utc>>,
-    /// The caller, unless it comes with a ticket.
+    /// The key that it comes with, or that its ticket was made with.
+    pub key: ApiKeyId,
+    /// The caller, if its key opens everything of its organization.
     pub caller: Option<Caller>,
 }
 
@@ -287,12 +206,14 @@ impl FromRequest for Visitor {
         if key_of(request).is_none() {
             return Box::pin(std::future::ready(by_ticket(request, client).ok_or_else(refused)));
         }
-        let caller = Caller::from_request(request, payload);
+        let (bearer, request) = (Bearer::from_request(request, payload), request.clone());
         Box::pin(async move {
-            let caller = caller.await?;
-            let (organization, credential) = (caller.organization, Credential::Key(caller.key));
-            let visit = Visit { credential, role: Role::Control, label: None, client };
-            Ok(Self { organization, visit, until: None, caller: Some(caller) })
+            let bearer = bearer.await?;
+            let Caller { organization, key, .. } = bearer.of_path(KeyRole::Watch, &request)?;
+            let caller = bearer.whole().ok();
+            let role = if caller.is_some() { Role::Control } else { Role::Watch };
+            let visit = Visit { credential: Credential::Key(key), role, label: None, client };
+            Ok(Self { organization, visit, until: None, key, caller })
         })
     }
 }
@@ -311,27 +232,33 @@ fn by_ticket(request: &HttpRequest, client: Option<ClientId>) -> Option<Visitor>
         organization: ticket.organization,
         visit: Visit { credential, role: ticket.role, label: ticket.label, client },
         until: Some(ticket.expires_at),
+        key: ticket.key,
         caller: None,
     })
 }
 
-/// An operator: the request carries the operator key in the header `x-api-key`.
+/// An operator: the request carries the operator key of the settings, or a key whose role is `operator`,
+/// in the header `x-api-key`.
 #[derive(Debug, Clone, Copy)]
 pub struct Operator;
 
 impl FromRequest for Operator {
     type Error = Problem;
-    type Future = std::future::Ready<Result<Self, Problem>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let front = request.app_data::<web::Data<Front>>();
         let expected = front.and_then(|front| front.operator_key.as_ref());
-        let same = match (expected, key_of(request)) {
+        let is_that_of_the_settings = match (expected, key_of(request)) {
             (Some(expected), Some(key)) => {
                 hash_of(expected.expose()).as_bytes().ct_eq(hash_of(&key).as_bytes()).into()
             }
             (Some(_) | None, _) => false,
         };
-        std::future::ready(if same { Ok(Self) } else { Err(refused()) })
+        if is_that_of_the_settings {
+            return Box::pin(std::future::ready(Ok(Self)));
+        }
+        let bearer = Bearer::from_request(request, payload);
+        Box::pin(async move { bearer.await?.at_least(KeyRole::Operator).map(|()| Self) })
     }
 }

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::caller::Keys;
+use super::keys::Keys;
 use super::cdp::DevTools;
 use super::debug_sessions::Turns;
 use super::idempotency::UnderWay;

@@ -7,6 +7,7 @@
 mod absent;
 pub mod admin;
 pub mod agent;
+pub mod api_keys;
 pub mod artifacts;
 pub mod body;
 pub mod bridge;
@@ -18,9 +19,11 @@ pub mod egress;
 pub mod error;
 pub mod events;
 pub mod front;
+mod guessing;
 mod headers;
 pub mod health;
 pub mod idempotency;
+pub mod keys;
 mod lasting;
 pub mod links;
 pub mod openapi;
@@ -65,6 +68,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     agent::routes(config);
     stream::routes(config);
     ui_session::routes(config);
+    api_keys::routes(config);
     admin::routes(config);
     openapi::routes(config);
 }

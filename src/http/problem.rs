@@ -111,6 +111,12 @@ impl Problem {
         )
     }
 
+    /// 403 to a key of an organization that an operator has suspended.
+    pub fn suspended() -> Self {
+        let detail = "the organization of this key is suspended; ask the operator of the server";
+        Self::new(StatusCode::FORBIDDEN, "organization_suspended", detail)
+    }
+
     /// The same request may succeed later.
     #[must_use]
     pub fn retryable(mut self) -> Self {

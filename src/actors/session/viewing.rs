@@ -16,7 +16,7 @@ use crate::actors::ask::{Answering, Ask, Handle, answered, receipt};
 use crate::actors::tickets::{Ticket, TicketSecret, Uses};
 use crate::actors::views::SessionView;
 use crate::domain::control::{ClientId, Credential, Party};
-use crate::domain::ids::ViewerId;
+use crate::domain::ids::{ApiKeyId, ViewerId};
 use crate::domain::rfb::Role;
 use crate::system::desktop::{Copies, Following};
 
@@ -187,6 +187,8 @@ impl Ask for CedeControl {
 /// Makes a ticket for a viewer.
 #[derive(Debug)]
 pub struct Invite {
+    /// The key of whoever asks for it.
+    pub key: ApiKeyId,
     /// The most that it gives.
     pub role: Role,
     /// For people: whose it is.
@@ -224,7 +226,7 @@ impl Ask for Invite {
 impl Handle<Invite> for Session {
     fn handle(
         &mut self,
-        Invite { role, label, ttl, uses }: Invite,
+        Invite { key, role, label, ttl, uses }: Invite,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Invited, SessionError>> {
         if matches!(self.phase, Phase::Closing { .. }) {
@@ -239,6 +241,7 @@ impl Handle<Invite> for Session {
             id: self.world.mint.mint(now),
             organization: self.record.organization,
             session: self.record.id,
+            key,
             role,
             label,
             uses,

@@ -347,14 +347,8 @@ fn a_repeated_request_finds_its_key_taken_and_then_its_answer() {
 fn a_revoked_key_opens_nothing() {
     on_both(async |world| {
         let tenant = world.tenant().await;
-        let key = ApiKey {
-            id: mint(),
-            organization: tenant.organization,
-            hash: "c0ffee".to_owned(),
-            label: "first".to_owned(),
-            created_at: time(0),
-            revoked_at: None,
-        };
+        let (hash, label) = ("c0ffee".to_owned(), "first".to_owned());
+        let key = ApiKey::new(mint(), tenant.organization, hash, label, time(0));
         api_keys::insert(&world.db, &key).await.unwrap();
         let again = ApiKey { id: mint(), ..key.clone() };
         let outcome = api_keys::insert(&world.db, &again).await;

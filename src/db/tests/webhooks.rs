@@ -153,14 +153,8 @@ fn the_key_that_is_wanted_signs_unless_it_was_revoked() {
         let (db, organization) = (&world.db, world.tenant().await.organization);
         let mut keys = Vec::new();
         for (second, text) in [(0, "old"), (1, "new"), (2, "unused")] {
-            let key = ApiKey {
-                id: mint(),
-                organization,
-                hash: text.to_owned(),
-                label: text.to_owned(),
-                created_at: time(second),
-                revoked_at: None,
-            };
+            let (hash, label) = (text.to_owned(), text.to_owned());
+            let key = ApiKey::new(mint(), organization, hash, label, time(second));
             api_keys::insert(db, &key).await.unwrap();
             if text != "unused" {
                 let signer = Signer::of(text.as_bytes());

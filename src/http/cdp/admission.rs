@@ -19,7 +19,7 @@ use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::lease::{LeaseHash, LeaseToken, devtools_path};
 use crate::domain::occupancy::{Generation, Refusal};
 use crate::http::body::parse_query;
-use crate::http::caller::{Caller, refused};
+use crate::http::caller::{Driver, refused};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
@@ -91,8 +91,8 @@ impl Lease {
 pub(super) enum Ground {
     /// A key of the session's organization.
     Key(Revocation),
-    /// The lease of the session's holder.
-    Lease(Lease),
+    /// The lease of the session's holder, and the end of the key that it was taken with, if that is known.
+    Lease(Lease, Option<Revocation>),
     /// A pass for a block.
     Pass {
         /// As it came.
@@ -117,7 +117,7 @@ impl Admitted {
     pub(super) fn path(&self, id: SessionId) -> String {
         match &self.ground {
             Ground::Key(_) => format!("/v1/browser_sessions/{id}/cdp"),
-            Ground::Lease(lease) => devtools_path(id, lease.generation, &lease.token),
+            Ground::Lease(lease, _) => devtools_path(id, lease.generation, &lease.token),
             Ground::Pass { secret, .. } => format!("/v1/browser_sessions/{id}/cdp?pass={secret}"),
         }
     }
@@ -144,7 +144,7 @@ async fn live(
 /// key and asks for a session that is not there, or not any more.
 pub(super) async fn admit(
     front: &Front,
-    caller: Result<Caller, Problem>,
+    driver: Result<Driver, Problem>,
     id: SessionId,
     query: &str,
 ) -> Result<Admitted, ApiError> {
@@ -158,9 +158,9 @@ pub(super) async fn admit(
             ground: Ground::Pass { secret, folder: errand.folder, over: errand.over },
         });
     }
-    match (Lease::of(query)?, caller) {
-        (None, caller) => {
-            let caller = caller?;
+    match (Lease::of(query)?, driver) {
+        (None, driver) => {
+            let Driver(caller) = driver?;
             let view = live(front, caller.organization, id).await?;
             Ok(Admitted { view, ground: Ground::Key(front.keys.watch(caller.key)) })
         }
@@ -168,13 +168,15 @@ pub(super) async fn admit(
             let view = front.world.views.session_of_anyone(id);
             let held = view.filter(|view| lease.check(&view.borrow()).is_ok());
             let view = held.ok_or_else(|| not_held(&lease))?;
-            Ok(Admitted { view, ground: Ground::Lease(lease) })
+            let key = front.keys.watch_lease(id, &lease.hash)?;
+            Ok(Admitted { view, ground: Ground::Lease(lease, key) })
         }
-        (Some(lease), Ok(caller)) => {
+        (Some(lease), Ok(Driver(caller))) => {
             let view = live(front, caller.organization, id).await?;
             let checked = lease.check(&view.borrow());
             checked.map_err(|refused| RouteError::Session(refused.into()))?;
-            Ok(Admitted { view, ground: Ground::Lease(lease) })
+            let key = front.keys.watch_lease(id, &lease.hash)?;
+            Ok(Admitted { view, ground: Ground::Lease(lease, key) })
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{running, unreachable};
 use crate::domain::ids::SessionId;
 use crate::domain::session::DesktopIdentity;
 use crate::http::body::PathId;
-use crate::http::caller::Caller;
+use crate::http::caller::Driver;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
@@ -27,12 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers as Chromium's own `/json/version` does.
 pub(super) async fn version(
-    caller: Result<Caller, Problem>,
+    driver: Result<Driver, Problem>,
     PathId(id): PathId<SessionId>,
     request: HttpRequest,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
-    let mut admitted = admit(&front, caller, id, request.query_string()).await?;
+    let mut admitted = admit(&front, driver, id, request.query_string()).await?;
     let organization = admitted.view.borrow().record.organization;
     front.awake(organization, id).await?;
     let desktop = running(&mut admitted.view).await?;

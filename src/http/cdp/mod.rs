@@ -44,7 +44,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, SessionStatus};
 use crate::http::body::PathId;
 use crate::http::bridge::{Close, CloseCode};
-use crate::http::caller::Caller;
+use crate::http::caller::Driver;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
@@ -108,7 +108,7 @@ async fn running(view: &mut watch::Receiver<SessionView>) -> Result<DesktopIdent
 }
 
 async fn connect(
-    caller: Result<Caller, Problem>,
+    driver: Result<Driver, Problem>,
     PathId(id): PathId<SessionId>,
     request: HttpRequest,
     payload: Payload,
@@ -119,7 +119,7 @@ async fn connect(
         let detail = "this is a WebSocket: give it to connectOverCDP, or ask …/cdp/json/version";
         return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "websocket_expected", detail).into());
     };
-    let Admitted { mut view, ground } = admit(&front, caller, id, request.query_string()).await?;
+    let Admitted { mut view, ground } = admit(&front, driver, id, request.query_string()).await?;
     let organization = view.borrow().record.organization;
     front.awake(organization, id).await?;
     let desktop = running(&mut view).await?;
@@ -145,7 +145,7 @@ async fn connect(
     let (answers, answered) = mpsc::channel(MOST_ANSWERS);
     let own_folder = match &ground {
         Ground::Pass { folder, .. } => Some(folder.clone()),
-        Ground::Key(_) | Ground::Lease(_) => None,
+        Ground::Key(_) | Ground::Lease(..) => None,
     };
     let (host, handover) = judge_for(&front, id, own_folder, &request);
     let share = front.devtools.room.share();
@@ -184,7 +184,7 @@ async fn over(
 ) -> Close {
     let (key, lease, pass) = match ground {
         Ground::Key(key) => (Some(key), None, None),
-        Ground::Lease(lease) => (None, Some(lease), None),
+        Ground::Lease(lease, key) => (key, Some(lease), None),
         Ground::Pass { over, .. } => (None, None, Some(over)),
     };
     let key = async {

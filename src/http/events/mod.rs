@@ -27,7 +27,6 @@ use super::sessions;
 use super::validation::{Fields, Part};
 use crate::db;
 use crate::db::events::Extent;
-use crate::domain::control::Credential;
 use crate::domain::ids::{OrganizationId, SessionId};
 
 /// How long a page of JSON waits for an event at most.
@@ -157,8 +156,7 @@ async fn follow(
     if !wants_json {
         return stream::open(front, place, front.keys.watch(caller.key));
     }
-    let credential = Credential::Key(caller.key);
-    let page = front.keys.unless_revoked(&credential, page(front, place, wish)).await??;
+    let page = front.keys.unless_revoked(caller.key, page(front, place, wish)).await??;
     Ok(HttpResponse::Ok().json(page))
 }
 

@@ -19,7 +19,7 @@ use self::answers::Problems;
 use self::rules::Bounds;
 use super::front::Front;
 use super::{
-    admin, agent, artifacts, debug_sessions, egress, events, runs, sessions, ui_session, webhooks,
+    admin, agent, api_keys, artifacts, debug_sessions, egress, events, runs, sessions, ui_session, webhooks,
     workflows,
 };
 
@@ -60,6 +60,11 @@ const VISIBLE: &str = "^[!-~]+$";
         sessions::viewers::list,
         sessions::viewers::put_out,
         ui_session::open,
+        api_keys::create,
+        api_keys::list,
+        api_keys::look,
+        api_keys::end,
+        api_keys::renew,
         sessions::recordings::start,
         sessions::recordings::stop,
         sessions::recordings::list,

@@ -10,7 +10,6 @@ use utoipa::IntoParams;
 use super::resource::{RunBaseResource, RunResource};
 use super::{artifacts_of, find, untold};
 use crate::db;
-use crate::domain::control::Credential;
 use crate::domain::ids::{RunId, WorkflowPermanentId};
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
@@ -53,9 +52,8 @@ pub async fn look(
     let live = front.world.views.run(caller.organization, id);
     if let (Some(after), Some(mut view)) = (after, live) {
         let changed = view.wait_for(|view| view.version > after || view.record.status.is_final());
-        let credential = Credential::Key(caller.key);
         let changed = timeout(LONGEST_WAIT, changed);
-        let _ = front.keys.unless_revoked(&credential, changed).await?; // Then as it is.
+        let _ = front.keys.unless_revoked(caller.key, changed).await?; // Then as it is.
     }
     let view = find(&front, caller.organization, id).await?;
     let artifacts = artifacts_of(&front, &view.record).await?;

@@ -16,7 +16,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::lease::{LeaseToken, devtools_path};
 use crate::domain::occupancy::{Generation, Occupant, RunnableId, RunnableType};
 use crate::http::body::{Body, PathId};
-use crate::http::caller::{Caller, refused};
+use crate::http::caller::{Caller, Driver, refused};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::idempotency::key_of;
@@ -124,7 +124,7 @@ fn derived_lease(
     ),
 )]
 pub async fn begin(
-    caller: Caller,
+    Driver(caller): Driver,
     PathId(id): PathId<SessionId>,
     body: Body<Request>,
     request: HttpRequest,
@@ -157,6 +157,7 @@ pub async fn begin(
         _ = draining.wait_for(Option::is_some) => return Err(RouteError::Draining.into()),
         () = revocation.revoked() => return Err(refused().into()),
     };
+    front.keys.lease_taken(id, lease.hash(), caller.key);
     let path = devtools_path(id, grant.generation, &lease);
     Ok(Json(Response {
         generation: grant.generation,

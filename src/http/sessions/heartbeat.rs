@@ -14,7 +14,7 @@ use crate::actors::session::{Grant, Heartbeat};
 use crate::domain::ids::SessionId;
 use crate::domain::occupancy::Generation;
 use crate::http::body::{Body, PathId};
-use crate::http::caller::Caller;
+use crate::http::caller::Driver;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::validation::Fields;
@@ -56,7 +56,7 @@ pub struct Response {
     ),
 )]
 pub async fn heartbeat(
-    caller: Caller,
+    Driver(caller): Driver,
     PathId(id): PathId<SessionId>,
     body: Body<Request>,
     front: Data<Front>,

@@ -8,7 +8,6 @@ use tokio::time::timeout;
 use utoipa::IntoParams;
 
 use super::{SessionResource, find, recordings};
-use crate::domain::control::Credential;
 use crate::domain::ids::SessionId;
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Visitor;
@@ -27,7 +26,7 @@ pub struct Wish {
     after: Option<u64>,
 }
 
-/// A session as it stands. A ticket is shown no recordings, no downloads and no `egress`.
+/// A session as it stands. A ticket, and a key whose role is less than `organization`, is shown no recordings, no downloads and no `egress`.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions/{browser_session_id}",
@@ -47,7 +46,7 @@ pub async fn look(
     let live = front.world.views.session(visitor.organization, id);
     if let (Some(after), Some(mut view)) = (after, live) {
         let changed = timeout(LONGEST_WAIT, view.wait_for(|view| view.version > after));
-        let _ = front.keys.unless_revoked(&visitor.visit.credential, changed).await?;
+        let _ = front.keys.unless_revoked(visitor.key, changed).await?;
     }
     let view = find(&front, visitor.organization, id).await?;
     // A signed URL outlives a ticket, so a ticket is shown none.
@@ -56,7 +55,6 @@ pub async fn look(
         None => (Vec::new(), Vec::new()),
     };
     let session = SessionResource::of(&view, &front);
-    let is_key = matches!(visitor.visit.credential, Credential::Key(_));
-    let egress = session.egress.filter(|_egress| is_key);
+    let egress = session.egress.filter(|_egress| visitor.caller.is_some());
     Ok(Json(SessionResource { recordings, downloaded_files, egress, ..session }))
 }

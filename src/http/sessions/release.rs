@@ -12,7 +12,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::lease::{LeaseHash, LeaseToken};
 use crate::domain::occupancy::Generation;
 use crate::http::body::{Body, PathId};
-use crate::http::caller::Caller;
+use crate::http::caller::Driver;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
@@ -69,7 +69,7 @@ impl Request {
     ),
 )]
 pub async fn release(
-    caller: Caller,
+    Driver(caller): Driver,
     PathId(id): PathId<SessionId>,
     body: Body<Request>,
     front: Data<Front>,

@@ -98,7 +98,7 @@ pub async fn invite(
         Asked::Watch => Role::Watch,
         Asked::Control => Role::Control,
     };
-    let message = Invite { role, label, ttl: Duration::from_secs(ttl), uses };
+    let message = Invite { key: caller.key, role, label, ttl: Duration::from_secs(ttl), uses };
     let route = Route { organization: caller.organization, session: id, message };
     let Invited { ticket, secret } = told(&front, route).await?;
     let mut answer = shown(&ticket);

@@ -132,11 +132,12 @@ async fn over(
             None => pending().await,
         }
     };
+    let revocation = front.keys.watch(visitor.key);
     tokio::select! {
         () = ended.cancelled() => Close::new(CloseCode::Normal, "browser-closed"),
         () = out.cancelled() => Close::new(CloseCode::Policy, "put-out"),
         () = expired => Close::new(CloseCode::Policy, "ticket-expired"),
-        () = front.keys.revoked_of(&visitor.visit.credential) => Close::new(CloseCode::Policy, "key-revoked"),
+        () = revocation.revoked() => Close::new(CloseCode::Policy, "key-revoked"),
         () = front.closing.cancelled() => Close::new(CloseCode::GoingAway, "the server is stopping"),
     }
 }

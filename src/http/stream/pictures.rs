@@ -130,10 +130,11 @@ impl Stream {
         mut subject: Subject,
     ) -> Result<std::convert::Infallible, Close> {
         line.say(&self.word(subject.status())).await?;
+        let revocation = self.front.keys.watch(self.visitor.key);
         let session = tokio::select! {
             session = subject.session() => session,
             close = line.left() => return Err(close),
-            () = self.front.keys.revoked_of(&self.visitor.visit.credential) => {
+            () = revocation.revoked() => {
                 return Err(Close::new(CloseCode::Policy, "key-revoked"));
             }
         };

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use greenroom::db::{Db, api_keys, organizations};
 use greenroom::domain::ids::{Mint, OrganizationId};
 use greenroom::domain::tenancy::{ApiKey, Organization};
-use greenroom::http::caller::hash_of;
+use greenroom::http::keys::hash_of;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -354,7 +354,7 @@ impl TestServer {
         let settings = serde_json::from_value(json!({"url": url})).unwrap();
         let db = Db::open(&settings, &self.directory.join("d")).await.unwrap();
         let (mint, now) = (Mint::new(1), chrono::Utc::now());
-        let other = Organization { id: mint.mint(now), name: "other".to_owned(), created_at: now };
+        let other = Organization { id: mint.mint(now), name: "other".to_owned(), created_at: now, suspended_at: None };
         organizations::insert(&db, &other).await.unwrap();
         let key = self.insert_key(&db, other.id).await;
         db.close();
@@ -376,14 +376,8 @@ impl TestServer {
     async fn insert_key(&self, db: &Db, organization: OrganizationId) -> String {
         let (mint, now) = (Mint::new(2), chrono::Utc::now());
         let key = format!("key-of-{organization}");
-        let stored = ApiKey {
-            id: mint.mint(now),
-            organization,
-            hash: hash_of(&key),
-            label: "other".to_owned(),
-            created_at: now,
-            revoked_at: None,
-        };
+        let label = "other".to_owned();
+        let stored = ApiKey::new(mint.mint(now), organization, hash_of(&key), label, now);
         api_keys::insert(db, &stored).await.unwrap();
         key
     }

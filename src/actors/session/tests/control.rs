@@ -24,7 +24,7 @@ fn holder(view: &SessionView) -> Option<String> {
 }
 
 fn invite(role: Role) -> Invite {
-    Invite { role, label: None, ttl: Duration::from_secs(600), uses: Uses::Many }
+    Invite { key: 1.into(), role, label: None, ttl: Duration::from_secs(600), uses: Uses::Many }
 }
 
 #[actix::test]

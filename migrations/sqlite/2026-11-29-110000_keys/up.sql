@@ -1,0 +1,11 @@
+-- Roles and ends of keys, their last use, and organizations that may be suspended.
+ALTER TABLE organizations ADD COLUMN suspended_at TIMESTAMP;
+ALTER TABLE api_keys ADD COLUMN role TEXT NOT NULL DEFAULT 'organization'
+    CHECK (role IN ('operator', 'organization', 'drive', 'watch'));
+-- The sessions that a key is limited to; all of its organization without.
+ALTER TABLE api_keys ADD COLUMN sessions TEXT CHECK (json_valid(sessions));
+ALTER TABLE api_keys ADD COLUMN expires_at TIMESTAMP;
+ALTER TABLE api_keys ADD COLUMN last_used_at TIMESTAMP;
+ALTER TABLE api_keys ADD COLUMN last_used_from TEXT;
+ALTER TABLE api_keys ADD COLUMN is_bootstrap BOOLEAN NOT NULL DEFAULT 0;
+UPDATE api_keys SET is_bootstrap = 1 WHERE label = 'bootstrap';

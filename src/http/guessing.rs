@@ -1,0 +1,97 @@
+//! Wrong keys, slowed by the address that they come from.
+//!
+//! A key is 256 random bits and not guessed; what is slowed are keys that people have chosen, and clients
+//! that go on with a key that was revoked. Only answers to wrong keys wait, so that nobody who shares an
+//! address with a guesser is kept out.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use tokio::time::sleep;
+use tracing::warn;
+
+/// As many wrong keys an address may send in [`WINDOW`] before answers wait.
+const FREE: u32 = 10;
+
+/// How long wrong keys are counted, from the first one.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// How long the answer to a further one waits.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// How many addresses are counted at most; IPv6 addresses count by their /64.
+const MOST: usize = 10_000;
+
+/// The wrong keys of each address.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Guesses(Arc<DashMap<IpAddr, Guessed>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Guessed {
+    wrong: u32,
+    since: Instant,
+}
+
+impl Guesses {
+    /// Counts a wrong key, and waits if there were too many.
+    pub(super) async fn wrong(&self, from: Option<IpAddr>) {
+        let Some(from) = from else { return };
+        if self.count(from) > FREE {
+            sleep(WAIT).await;
+        }
+    }
+
+    fn count(&self, from: IpAddr) -> u32 {
+        if self.0.len() >= MOST {
+            self.0.retain(|_, guessed| guessed.since.elapsed() < WINDOW);
+        }
+        if self.0.len() >= MOST {
+            return FREE + 1; // More addresses than that are one who guesses.
+        }
+        let now = Instant::now();
+        let mut guessed = self.0.entry(network(from)).or_insert(Guessed { wrong: 0, since: now });
+        if guessed.since.elapsed() >= WINDOW {
+            *guessed = Guessed { wrong: 0, since: now };
+        }
+        guessed.wrong = guessed.wrong.saturating_add(1);
+        if guessed.wrong == FREE + 1 {
+            warn!("{from} has sent {FREE} wrong keys within a minute: answers to it wait from now on");
+        }
+        guessed.wrong
+    }
+}
+
+/// The addresses that one client can have: itself, or the /64 of an IPv6 address.
+fn network(address: IpAddr) -> IpAddr {
+    const HOST_BITS: u32 = 64;
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let prefix = address.to_bits() >> HOST_BITS << HOST_BITS;
+            std::net::Ipv6Addr::from_bits(prefix).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_sends_many_wrong_keys_waits() {
+        let guesses = Guesses::default();
+        let (guesser, other) = ("fd00::1".parse().unwrap(), "fd01::1".parse().unwrap());
+        let began = tokio::time::Instant::now();
+        for _ in 0..FREE {
+            guesses.wrong(Some(guesser)).await;
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        guesses.wrong(Some(other)).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        // Another address of the same network.
+        guesses.wrong(Some("fd00::2".parse().unwrap())).await;
+        assert_eq!(began.elapsed(), WAIT);
+    }
+}

@@ -1,0 +1,318 @@
+//! The API keys of the server: whose a key is, what it opens, and its end.
+//!
+//! A key that was found is remembered for some seconds, with its role, so that a request costs no query.
+//! Whatever ends a key (a revocation, its expiry, the suspension of its organization) ends within a second
+//! what was opened with it, see [`revocation`](super::revocation).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use dashmap::DashMap;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::caller::{Bearer, Caller, refused};
+use super::error::ApiError;
+use super::guessing::Guesses;
+use super::problem::Problem;
+use super::revocation::{EVERY, InUse, Revocation};
+use super::ui_session::{Token, is_one};
+use crate::actors::clock::Clock;
+use crate::actors::secrets::{KeySigner, Secrets};
+use crate::actors::views::Views;
+use crate::db::api_keys::{self, SigningKey};
+use crate::db::{Db, DbError};
+use crate::domain::hmac::Signer;
+use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
+use crate::domain::lease::LeaseHash;
+use crate::domain::tenancy::LastUse;
+
+/// How long a key that was found is taken for valid; a revoked one lives that much longer only while
+/// the database is away, see [`revocation`](super::revocation).
+const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// How many keys are remembered at most.
+const MOST: usize = 10_000;
+
+/// How often the last uses of keys are stored, in rounds of [`EVERY`].
+const ROUNDS_BETWEEN_NOTES: u32 = 30;
+
+/// Hashes a key as it is stored: BLAKE3 in hexadecimal digits. A key is 256 random bits, so that a
+/// fast hash is as good as a slow one.
+pub fn hash_of(key: &str) -> String {
+    blake3::hash(key.as_bytes()).to_hex().to_string()
+}
+
+/// A new key: 256 random bits, written as `gr_` and 43 characters of base64url.
+pub fn fresh_key() -> String {
+    format!("gr_{}", URL_SAFE_NO_PAD.encode(Secrets::random()))
+}
+
+/// A key that was found.
+#[derive(Debug, Clone)]
+struct Known {
+    bearer: Bearer,
+    expires_at: Option<DateTime<Utc>>,
+    is_suspended: bool,
+    since: Instant,
+}
+
+/// A lease that was taken with a key.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    lease: LeaseHash,
+    key: ApiKeyId,
+    key_has_ended: bool,
+}
+
+/// The API keys, of which those that were used lately are remembered.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    db: Db,
+    secrets: Secrets,
+    clock: Clock,
+    views: Views,
+    known: Arc<DashMap<String, Known>>,
+    in_use: InUse,
+    /// The leases that were taken here, by the session that each holds.
+    leases: Arc<DashMap<SessionId, Taken>>,
+    uses: Arc<DashMap<ApiKeyId, LastUse>>,
+    guesses: Guesses,
+}
+
+impl Keys {
+    /// Those of this database. With a key end the tickets that were made with it, which the views have.
+    pub fn new(db: Db, secrets: Secrets, clock: Clock, views: Views) -> Self {
+        Self {
+            db,
+            secrets,
+            clock,
+            views,
+            known: Arc::default(),
+            in_use: InUse::default(),
+            leases: Arc::default(),
+            uses: Arc::default(),
+            guesses: Guesses::default(),
+        }
+    }
+
+    /// Whose key this is, or whose page's token, that came from an address.
+    ///
+    /// # Errors
+    ///
+    /// 403 if it is nobody's, or of an organization that is suspended.
+    pub async fn bearer(&self, key: &str, from: Option<IpAddr>) -> Result<Bearer, ApiError> {
+        let Some(known) = self.find(key).await? else {
+            self.guesses.wrong(from).await;
+            return Err(refused().into());
+        };
+        if known.is_suspended {
+            return Err(Problem::suspended().into());
+        }
+        let (id, now) = (known.bearer.caller.key, self.clock.now());
+        self.uses.insert(id, LastUse { at: now, from: from.map(|from| from.to_string()) });
+        Ok(known.bearer)
+    }
+
+    async fn find(&self, key: &str) -> Result<Option<Known>, DbError> {
+        if is_one(key) {
+            let Some(token) = Token::read(key) else { return Ok(None) };
+            // A token ends with its key, on whose behalf it is signed.
+            let (organization, key) = (token.claims.organization, token.claims.key);
+            return match api_keys::hash_of(&self.db, organization, key).await? {
+                Some(hash) if token.holds(&self.secrets.for_key(&hash), self.clock.now()) => {
+                    self.by_hash(hash, None).await
+                }
+                Some(_) | None => Ok(None),
+            };
+        }
+        self.by_hash(hash_of(key), Some(key)).await
+    }
+
+    /// The signer of a key of this organization; none if the key is not valid.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Unavailable`].
+    pub async fn signer(
+        &self,
+        organization: OrganizationId,
+        key: ApiKeyId,
+    ) -> Result<Option<KeySigner>, DbError> {
+        let hash = api_keys::hash_of(&self.db, organization, key).await?;
+        Ok(hash.map(|hash| self.secrets.for_key(&hash)))
+    }
+
+    /// The key that signs a webhook for this organization, `wanted` if that is valid and else the newest
+    /// that is valid and was used; and what signs as that key does.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Unavailable`].
+    pub async fn of_webhook(
+        &self,
+        organization: OrganizationId,
+        wanted: Option<ApiKeyId>,
+    ) -> Result<Option<(Caller, Signer)>, DbError> {
+        let found = api_keys::signing(&self.db, organization, wanted).await?;
+        Ok(found.map(|SigningKey { id: key, hash, signer }| {
+            (Caller { organization, key, signer: self.secrets.for_key(&hash) }, signer)
+        }))
+    }
+
+    /// The revocation of a key, for what lasts longer than a request.
+    pub fn watch(&self, key: ApiKeyId) -> Revocation {
+        self.in_use.watch(key)
+    }
+
+    /// Remembers the key with which a session was taken, so that the lease ends with it.
+    pub fn lease_taken(&self, session: SessionId, lease: LeaseHash, key: ApiKeyId) {
+        self.leases.insert(session, Taken { lease, key, key_has_ended: false });
+    }
+
+    /// The revocation of the key with which a lease was taken; none if that key is not known, as after a
+    /// restart of the server.
+    ///
+    /// # Errors
+    ///
+    /// The answer to an invalid key, if it has ended.
+    pub fn watch_lease(
+        &self,
+        session: SessionId,
+        lease: &LeaseHash,
+    ) -> Result<Option<Revocation>, Problem> {
+        let taken = self.leases.get(&session).filter(|taken| taken.lease == *lease);
+        match taken.map(|taken| *taken) {
+            Some(Taken { key_has_ended: true, .. }) => Err(refused()),
+            Some(Taken { key, .. }) => Ok(Some(self.watch(key))),
+            None => Ok(None),
+        }
+    }
+
+    /// What `work` gives, unless the key was revoked before.
+    ///
+    /// # Errors
+    ///
+    /// The answer to an invalid key.
+    pub async fn unless_revoked<T>(
+        &self,
+        key: ApiKeyId,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Problem> {
+        let revocation = self.watch(key);
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = revocation.revoked() => Err(refused()),
+        }
+    }
+
+    /// Ends at once what was opened with these keys, of which the database knows already.
+    pub fn ended(&self, keys: &[ApiKeyId]) {
+        for key in keys {
+            self.known.retain(|_, known| known.bearer.caller.key != *key);
+            self.views.tickets.forget_those_by(*key);
+            for mut taken in self.leases.iter_mut().filter(|taken| taken.key == *key) {
+                taken.key_has_ended = true;
+            }
+            self.in_use.revoke(*key);
+        }
+    }
+
+    /// Looks up the keys in use, and ends what was opened with those that have ended, until `closing`.
+    /// Stores now and then when keys were last used.
+    pub async fn follow_revocations(self, closing: CancellationToken) {
+        let (mut failing, mut round) = (false, 0_u32);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = closing.cancelled() => break,
+            }
+            self.leases.retain(|session, _| self.views.session_of_anyone(*session).is_some());
+            let mut keys = self.in_use.keys();
+            let fresh = self.known.iter().filter(|known| known.since.elapsed() < REMEMBERED);
+            keys.extend(fresh.map(|known| known.bearer.caller.key));
+            keys.extend(self.views.tickets.keys());
+            keys.extend(self.leases.iter().filter(|it| !it.key_has_ended).map(|it| it.key));
+            keys.sort_unstable();
+            keys.dedup();
+            match api_keys::revoked_among(&self.db, &keys).await {
+                Ok(revoked) => {
+                    failing = false;
+                    self.ended(&revoked);
+                }
+                Err(cause) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        warn!("which keys were revoked is not known: {cause}");
+                    }
+                }
+            }
+            round = round.wrapping_add(1);
+            if round.is_multiple_of(ROUNDS_BETWEEN_NOTES) {
+                self.note_uses().await;
+            }
+        }
+        self.note_uses().await;
+    }
+
+    /// The last use of a key, if it is not stored yet.
+    pub fn last_use(&self, key: ApiKeyId) -> Option<LastUse> {
+        self.uses.get(&key).map(|last| last.clone())
+    }
+
+    async fn note_uses(&self) {
+        let uses = self.uses.iter().map(|entry| (*entry.key(), entry.value().clone()));
+        let uses: HashMap<_, _> = uses.collect();
+        if uses.is_empty() {
+            return;
+        }
+        match api_keys::note_uses(&self.db, uses.clone().into_iter().collect()).await {
+            Ok(()) => self.uses.retain(|key, last| uses.get(key) != Some(last)),
+            Err(cause) => warn!("when keys were last used is stored later: {cause}"),
+        }
+    }
+
+    /// Whose key has this hash. A key that came itself, and not a token made with it, is remembered
+    /// once what signs with it is kept.
+    async fn by_hash(&self, hash: String, came: Option<&str>) -> Result<Option<Known>, DbError> {
+        let known = self.known.get(&hash).map(|known| known.clone());
+        if let Some(known) = &known
+            && known.since.elapsed() < REMEMBERED
+            && known.expires_at.is_none_or(|end| end > self.clock.now())
+        {
+            return Ok(Some(known.clone()));
+        }
+        let Some((key, organization)) = api_keys::by_hash(&self.db, &hash).await? else {
+            self.known.remove(&hash);
+            return Ok(None);
+        };
+        let signer = self.secrets.for_key(&key.hash);
+        let caller = Caller { organization: key.organization, key: key.id, signer };
+        let sessions = key.sessions.map(Arc::from);
+        let found = Known {
+            bearer: Bearer { caller, role: key.role, sessions },
+            expires_at: key.expires_at,
+            is_suspended: organization.suspended_at.is_some(),
+            since: Instant::now(),
+        };
+        let Some(came) = came else { return Ok(Some(found)) };
+        // With it webhooks of its runs are signed; the key itself is not kept.
+        let signer = Signer::of(came.as_bytes());
+        if known.is_none()
+            && let Err(cause) = api_keys::keep_signer(&self.db, key.id, &signer).await
+        {
+            warn!("what signs webhooks is kept later: {cause}");
+            return Ok(Some(found)); // And not remembered, so that it is tried again.
+        }
+        if self.known.len() >= MOST {
+            self.known.retain(|_, known| known.since.elapsed() < REMEMBERED);
+        }
+        self.known.insert(hash, found.clone());
+        Ok(Some(found))
+    }
+}
