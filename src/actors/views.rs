@@ -174,6 +174,12 @@ impl Views {
         self.sessions.iter().filter(|watched| watched.view.borrow().record.is_dormant()).count()
     }
 
+    /// The organization's runs that live here.
+    pub fn runs(&self, organization: OrganizationId) -> Vec<RunView> {
+        let runs = self.runs.iter().filter(|watched| watched.organization == organization);
+        runs.map(|watched| watched.view.borrow().clone()).collect()
+    }
+
     /// How many runs have not ended.
     pub fn runs_under_way(&self) -> usize {
         let is_over = |view: &RunView| view.record.status.is_final();

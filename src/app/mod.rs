@@ -244,9 +244,11 @@ fn listen(
         turns: http::debug_sessions::Turns::default(),
         webhooks: Arc::new(webhooks),
         streams: Arc::new(Semaphore::new(settings.http.max_event_streams)),
+        suspended: Arc::default(),
         closing: closing.clone(),
     });
     actix::spawn(front.keys.clone().follow_revocations(closing.clone()));
+    actix::spawn(http::admin::suspension::enforce(front.clone()));
     actix::spawn(http::debug_sessions::sweep(front.clone()));
     actix::spawn(http::webhooks::deliver(front.clone()));
     let shared = settings.http.clone();

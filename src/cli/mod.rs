@@ -11,8 +11,10 @@ mod doctor;
 mod drain;
 mod egress;
 mod events;
+mod keys;
 mod leaks;
 pub mod logging;
+mod organizations;
 mod output;
 mod run;
 mod runs;
@@ -66,6 +68,10 @@ enum Command {
     Events(events::Arguments),
     /// List, show and cancel workflow runs.
     Runs(runs::Arguments),
+    /// List, make, replace and revoke API keys.
+    Keys(keys::Arguments),
+    /// List, make, rename and suspend organizations.
+    Organizations(organizations::Arguments),
     /// Take no new work, and wait for what is under way; before a restart.
     Drain(drain::Arguments),
     /// List what was left behind by sessions that have ended, and remove it.
@@ -111,6 +117,8 @@ pub fn main() -> ExitCode {
             Command::Sessions(arguments) => sessions::sessions(arguments).await,
             Command::Events(arguments) => events::events(arguments).await,
             Command::Runs(arguments) => runs::runs(arguments).await,
+            Command::Keys(arguments) => keys::keys(arguments).await,
+            Command::Organizations(arguments) => organizations::organizations(arguments).await,
             Command::Drain(arguments) => drain::drain(arguments).await,
             Command::Leaks(arguments) => leaks::leaks(&arguments, &environment).await,
             Command::DemoSite(arguments) => demo_site::demo_site(&arguments).await,

@@ -101,6 +101,20 @@ pub async fn list(db: &Db) -> Result<Vec<Organization>, DbError> {
     all(rows)
 }
 
+/// Those that are suspended.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn suspended(db: &Db) -> Result<Vec<OrganizationId>, DbError> {
+    let ids: Vec<String> = on!(db, read, |c| {
+        let query = organizations::table.filter(organizations::suspended_at.is_not_null());
+        Ok(query.select(organizations::id).load(c).await?)
+    })
+    .await?;
+    ids.iter().map(|id| Reader { row: id }.parse("organizations.id", id)).collect()
+}
+
 /// Renames one. False if it is not there.
 ///
 /// # Errors

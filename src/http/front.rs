@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::keys::Keys;
@@ -65,6 +65,8 @@ pub struct Front {
     pub webhooks: Arc<Webhooks>,
     /// How many more streams of events may be opened.
     pub streams: Arc<Semaphore>,
+    /// Notified when an organization was suspended here.
+    pub suspended: Arc<Notify>,
     /// Canceled when the server stops: what goes on for long, such as a stream, ends then.
     pub closing: CancellationToken,
 }

@@ -1,9 +1,12 @@
-//! `/admin`: what operators see. It answers to the operator key alone.
+//! `/admin`: what operators see and do. It answers to the operator key of the settings, and to keys whose
+//! role is `operator`.
 
 pub mod drain;
 pub mod leaks;
+pub mod organizations;
+pub mod suspension;
 
-use actix_web::web::{Data, Json, ServiceConfig, delete, get, post, resource as at};
+use actix_web::web::{Data, Json, ServiceConfig, delete, get, patch, post, resource as at};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,6 +25,29 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/admin/actors", get().to(actors))
         .route("/admin/leaks", get().to(leaks::look))
         .route("/admin/leaks/fix", post().to(leaks::fix))
+        .service(
+            at("/admin/organizations")
+                .route(post().to(organizations::create))
+                .route(get().to(organizations::list)),
+        )
+        .service(
+            at("/admin/organizations/{id}")
+                .route(get().to(organizations::look))
+                .route(patch().to(organizations::change)),
+        )
+        .service(
+            at("/admin/organizations/{id}/api_keys")
+                .route(post().to(organizations::make_key))
+                .route(get().to(organizations::list_keys)),
+        )
+        .route(
+            "/admin/organizations/{id}/api_keys/{key}",
+            delete().to(organizations::revoke_key),
+        )
+        .route(
+            "/admin/organizations/{id}/api_keys/{key}/rotate",
+            post().to(organizations::rotate_key),
+        )
         .service(
             at("/admin/drain")
                 .route(post().to(drain::begin))

@@ -9,12 +9,12 @@ use crate::actors::views::SessionView;
 use crate::db::{self, Page};
 use crate::domain::session::SessionRecord;
 use crate::http::body::{LAST_PAGE, Query};
-use crate::http::caller::Caller;
+use crate::http::caller::{Bearer, Caller};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::validation::{Fields, Part};
 
-/// The sessions that live, the newest first.
+/// The sessions that live and that the key may see, the newest first.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions",
@@ -23,9 +23,16 @@ use crate::http::validation::{Fields, Part};
         (status = 200, description = "The sessions", body = Vec<SessionResource>),
     ),
 )]
-pub async fn list(caller: Caller, front: Data<Front>) -> Json<Vec<SessionResource>> {
-    let views = front.world.views.sessions(caller.organization);
-    Json(views.iter().map(|view| SessionResource::of(view, &front)).collect())
+pub async fn list(bearer: Bearer, front: Data<Front>) -> Json<Vec<SessionResource>> {
+    let mut views = front.world.views.sessions(bearer.caller.organization);
+    views.retain(|view| bearer.sees(view.record.id));
+    let is_whole = bearer.whole().is_ok();
+    let shown = views.iter().map(|view| {
+        let session = SessionResource::of(view, &front);
+        let egress = session.egress.filter(|_egress| is_whole);
+        SessionResource { egress, ..session }
+    });
+    Json(shown.collect())
 }
 
 /// Which page of the history.

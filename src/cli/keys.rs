@@ -1,0 +1,158 @@
+//! `greenroom keys`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use super::Ending;
+use super::client::{Client, Server, text_of};
+use super::output::{Table, cell, note, say, say_json};
+use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
+use crate::domain::secret::Secret;
+
+const HELP: &str = "\
+Examples:
+  greenroom keys list
+  greenroom keys create ci --expires-in 90
+  greenroom keys create screen --role watch --session pbs_123
+  greenroom keys rotate oat_123 --overlap-hours 2
+  greenroom keys revoke oat_123
+  greenroom keys create ann --organization o_123 --operator-key …
+
+A key is printed once, alone on standard output. What was opened with a key that is revoked ends at once:
+requests, DevTools, streams, tickets, leases, links and pages' tokens.";
+
+/// Flags of `keys`.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    server: Server,
+    /// The keys of this organization, which takes an operator key.
+    #[arg(long, value_name = "ID", global = true)]
+    organization: Option<OrganizationId>,
+    /// The operator key, with --organization.
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "GREENROOM_OPERATOR_KEY",
+        hide_env_values = true,
+        global = true
+    )]
+    operator_key: Option<Secret>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Role {
+    /// Everything of the organization, and what operators see and do.
+    Operator,
+    /// Everything of the organization.
+    Organization,
+    /// Occupancy and DevTools of sessions.
+    Drive,
+    /// Sessions can be seen.
+    Watch,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the keys, also those that have ended (the default).
+    List,
+    /// Make a key and print it once.
+    Create {
+        /// For people: whose it is.
+        label: String,
+        /// What it opens.
+        #[arg(long, value_enum, default_value = "organization")]
+        role: Role,
+        /// Limit it to this session, with the roles `drive` and `watch`. May be repeated.
+        #[arg(long = "session", value_name = "ID")]
+        sessions: Vec<SessionId>,
+        /// How long it is valid, in days; until it is revoked unless given.
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3660))]
+        expires_in: Option<u32>,
+    },
+    /// Print a new key in the place of another one, which goes on for a while.
+    Rotate {
+        /// `oat_…`.
+        id: ApiKeyId,
+        /// How long the former key goes on; 0 ends it at once.
+        #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=720))]
+        overlap_hours: u32,
+    },
+    /// End a key, and what was opened with it, at once.
+    Revoke {
+        /// `oat_…`.
+        id: ApiKeyId,
+    },
+}
+
+/// Does what the command says.
+pub(super) async fn keys(arguments: Arguments) -> anyhow::Result<Ending> {
+    let Arguments { server, organization, operator_key, command } = arguments;
+    let client = Client::new(&server)?;
+    let (client, path) = match organization {
+        Some(id) => {
+            (client.with_key(operator_key), format!("/admin/organizations/{id}/api_keys"))
+        }
+        None => (client, "/v1/api_keys".to_owned()),
+    };
+    match command.unwrap_or(Command::List) {
+        Command::List => {
+            let keys = client.get(&path).await?;
+            if server.json { say_json(&keys) } else { list(&keys) }
+        }
+        Command::Create { label, role, sessions, expires_in } => {
+            let role = match role {
+                Role::Operator => "operator",
+                Role::Organization => "organization",
+                Role::Drive => "drive",
+                Role::Watch => "watch",
+            };
+            let mut body = Map::from_iter([
+                ("label".to_owned(), label.into()),
+                ("role".to_owned(), role.into()),
+            ]);
+            if !sessions.is_empty() {
+                let ids: Vec<String> = sessions.iter().map(ToString::to_string).collect();
+                body.insert("sessions".to_owned(), json!(ids));
+            }
+            if let Some(days) = expires_in {
+                body.insert("expires_in_seconds".to_owned(), (u64::from(days) * 86_400).into());
+            }
+            once(&client.post(&path, &Value::Object(body)).await?, server.json);
+        }
+        Command::Rotate { id, overlap_hours } => {
+            let body = json!({ "overlap_seconds": u64::from(overlap_hours) * 3600 });
+            once(&client.post(&format!("{path}/{id}/rotate"), &body).await?, server.json);
+        }
+        Command::Revoke { id } => {
+            let key = client.delete(&format!("{path}/{id}")).await?;
+            if server.json { say_json(&key) } else { say(format_args!("{id} is revoked")) }
+        }
+    }
+    Ok(Ending::Done)
+}
+
+/// Prints a key that was made.
+fn once(made: &Value, as_json: bool) {
+    if as_json {
+        return say_json(made);
+    }
+    let (id, role) = (cell(made, "api_key_id"), cell(made, "role"));
+    note(format_args!("{id}, role {role}; this is shown once:"));
+    say(text_of(made, "key").unwrap_or_default());
+}
+
+fn list(keys: &Value) {
+    let mut table =
+        Table::new(&["ID", "LABEL", "ROLE", "STATUS", "EXPIRES", "LAST USED", "FROM"]);
+    for key in keys.as_array().into_iter().flatten() {
+        let columns = ["api_key_id", "label", "role", "status"].map(|name| cell(key, name));
+        let seconds = |name| cell(key, name).chars().take("2026-01-01T00:00:00".len()).collect();
+        let times = [seconds("expires_at"), seconds("last_used_at"), cell(key, "last_used_from")];
+        table.row(columns.into_iter().chain(times));
+    }
+    table.print();
+}

@@ -1,0 +1,296 @@
+//! `/admin/organizations`: the tenants of the server, and their keys.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Json};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::db;
+use crate::domain::ids::{ApiKeyId, OrganizationId};
+use crate::domain::tenancy::{KeyRole, Organization};
+use crate::http::api_keys::{self, ApiKeyRequest, ApiKeyResource, Rotation};
+use crate::http::body::{Body, PathId, RawBody, parse};
+use crate::http::caller::Operator;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+use crate::http::validation::Fields;
+
+/// The longest name, in characters.
+const LONGEST_NAME: usize = 100;
+
+/// A new organization.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrganizationRequest {
+    /// For people; no other organization has it.
+    name: String,
+}
+
+/// What of an organization is to be changed.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = OrganizationChange)]
+#[serde(default, deny_unknown_fields)]
+pub struct Change {
+    /// For people; no other organization has it.
+    name: Option<String>,
+    /// True to put its keys out of force and to end its sessions and runs; false to let its keys in again.
+    suspended: Option<bool>,
+}
+
+/// An organization.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrganizationResource {
+    /// `o_…`.
+    organization_id: String,
+    /// For people.
+    name: String,
+    /// When it was made.
+    created_at: DateTime<Utc>,
+    /// When its keys were put out of force; null while they are in force.
+    suspended_at: Option<DateTime<Utc>>,
+    /// Its sessions that live on this server.
+    live_sessions: usize,
+}
+
+impl OrganizationResource {
+    fn of(organization: Organization, front: &Front) -> Self {
+        Self {
+            organization_id: organization.id.to_string(),
+            live_sessions: front.world.views.sessions(organization.id).len(),
+            name: organization.name,
+            created_at: organization.created_at,
+            suspended_at: organization.suspended_at,
+        }
+    }
+}
+
+async fn find(front: &Front, id: OrganizationId) -> Result<Organization, ApiError> {
+    let found = db::organizations::by_id(&front.db, id).await?;
+    found.ok_or_else(|| Problem::unknown::<OrganizationId>(id).into())
+}
+
+/// A name that no other organization has.
+async fn checked_name(
+    front: &Front,
+    name: &str,
+    of: Option<OrganizationId>,
+) -> Result<String, ApiError> {
+    let name = name.trim();
+    let mut fields = Fields::new();
+    let fits = (1..=LONGEST_NAME).contains(&name.chars().count());
+    fields.require("name", name, fits, "expected 1 to 100 characters");
+    fields.finish()?;
+    let all = db::organizations::list(&front.db).await?;
+    let same = |other: &Organization| other.name.to_lowercase() == name.to_lowercase();
+    if all.iter().any(|other| same(other) && Some(other.id) != of) {
+        let detail = format!("another organization is called `{name}`");
+        return Err(Problem::new(StatusCode::CONFLICT, "organization_exists", detail).into());
+    }
+    Ok(name.to_owned())
+}
+
+/// Makes an organization, which has no key yet.
+#[utoipa::path(
+    post,
+    path = "/admin/organizations",
+    tag = "Operation",
+    request_body = OrganizationRequest,
+    responses(
+        (status = 200, description = "The organization", body = OrganizationResource),
+        (status = 403, description = "This is not an operator key"),
+        (status = 409, description = "Another organization has this name"),
+        (status = 422, description = "Fields are at fault"),
+    ),
+)]
+pub async fn create(
+    _: Operator,
+    Body(request): Body<OrganizationRequest>,
+    front: Data<Front>,
+) -> Result<Json<OrganizationResource>, ApiError> {
+    let name = checked_name(&front, &request.name, None).await?;
+    let now = front.world.clock.now();
+    let id = front.world.mint.mint(now);
+    let organization = Organization { id, name, created_at: now, suspended_at: None };
+    db::organizations::insert(&front.db, &organization).await?;
+    tracing::info!("organization {id} is made");
+    Ok(Json(OrganizationResource::of(organization, &front)))
+}
+
+/// All organizations, the oldest first.
+#[utoipa::path(
+    get,
+    path = "/admin/organizations",
+    tag = "Operation",
+    responses(
+        (status = 200, description = "The organizations", body = Vec<OrganizationResource>),
+        (status = 403, description = "This is not an operator key"),
+    ),
+)]
+pub async fn list(
+    _: Operator,
+    front: Data<Front>,
+) -> Result<Json<Vec<OrganizationResource>>, ApiError> {
+    let all = db::organizations::list(&front.db).await?.into_iter();
+    Ok(Json(all.map(|organization| OrganizationResource::of(organization, &front)).collect()))
+}
+
+/// One organization.
+#[utoipa::path(
+    get,
+    path = "/admin/organizations/{organization_id}",
+    tag = "Operation",
+    params(("organization_id" = String, Path, description = "`o_…`")),
+    responses(
+        (status = 200, description = "The organization", body = OrganizationResource),
+        (status = 403, description = "This is not an operator key"),
+        (status = 404, description = "There is no such organization"),
+    ),
+)]
+pub async fn look(
+    _: Operator,
+    PathId(id): PathId<OrganizationId>,
+    front: Data<Front>,
+) -> Result<Json<OrganizationResource>, ApiError> {
+    Ok(Json(OrganizationResource::of(find(&front, id).await?, &front)))
+}
+
+/// Renames an organization, suspends it, or lets it go on. A suspended one keeps all that is stored of it;
+/// its keys open nothing, and its runs and sessions are ended in order.
+#[utoipa::path(
+    patch,
+    path = "/admin/organizations/{organization_id}",
+    tag = "Operation",
+    params(("organization_id" = String, Path, description = "`o_…`")),
+    request_body = Change,
+    responses(
+        (status = 200, description = "The organization", body = OrganizationResource),
+        (status = 403, description = "This is not an operator key"),
+        (status = 404, description = "There is no such organization"),
+        (status = 409, description = "Another organization has this name"),
+        (status = 422, description = "Fields are at fault"),
+    ),
+)]
+pub async fn change(
+    _: Operator,
+    PathId(id): PathId<OrganizationId>,
+    Body(Change { name, suspended }): Body<Change>,
+    front: Data<Front>,
+) -> Result<Json<OrganizationResource>, ApiError> {
+    find(&front, id).await?;
+    if let Some(name) = name {
+        let name = checked_name(&front, &name, Some(id)).await?;
+        db::organizations::rename(&front.db, id, &name).await?;
+    }
+    if let Some(suspended) = suspended {
+        let at = suspended.then(|| front.world.clock.now());
+        if db::organizations::set_suspended(&front.db, id, at).await? {
+            let what = if suspended { "suspended" } else { "in force again" };
+            tracing::info!("organization {id} is {what}");
+        }
+        let keys = db::api_keys::list(&front.db, id).await?;
+        front.keys.ended(&keys.iter().map(|key| key.id).collect::<Vec<_>>());
+        front.suspended.notify_one();
+    }
+    Ok(Json(OrganizationResource::of(find(&front, id).await?, &front)))
+}
+
+/// Makes a key of an organization. It is in this answer as `key` and nowhere else.
+#[utoipa::path(
+    post,
+    path = "/admin/organizations/{organization_id}/api_keys",
+    tag = "Operation",
+    params(("organization_id" = String, Path, description = "`o_…`")),
+    request_body = ApiKeyRequest,
+    responses(
+        (status = 200, description = "The key, with `key`", body = ApiKeyResource),
+        (status = 403, description = "This is not an operator key"),
+        (status = 404, description = "There is no such organization"),
+        (status = 422, description = "Fields are at fault"),
+    ),
+)]
+pub async fn make_key(
+    _: Operator,
+    PathId(id): PathId<OrganizationId>,
+    Body(request): Body<ApiKeyRequest>,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    find(&front, id).await?;
+    let made = api_keys::make(&front, id, KeyRole::Operator, request).await?;
+    Ok(api_keys::answer_once(&made))
+}
+
+/// The keys of an organization, also those that have ended, the newest first.
+#[utoipa::path(
+    get,
+    path = "/admin/organizations/{organization_id}/api_keys",
+    tag = "Operation",
+    params(("organization_id" = String, Path, description = "`o_…`")),
+    responses(
+        (status = 200, description = "The keys", body = Vec<ApiKeyResource>),
+        (status = 403, description = "This is not an operator key"),
+        (status = 404, description = "There is no such organization"),
+    ),
+)]
+pub async fn list_keys(
+    _: Operator,
+    PathId(id): PathId<OrganizationId>,
+    front: Data<Front>,
+) -> Result<Json<Vec<ApiKeyResource>>, ApiError> {
+    find(&front, id).await?;
+    api_keys::shown(&front, id).await
+}
+
+/// Revokes a key of an organization, and ends at once what was opened with it.
+#[utoipa::path(
+    delete,
+    path = "/admin/organizations/{organization_id}/api_keys/{api_key_id}",
+    tag = "Operation",
+    params(
+        ("organization_id" = String, Path, description = "`o_…`"),
+        ("api_key_id" = String, Path, description = "`oat_…`"),
+    ),
+    responses(
+        (status = 200, description = "The key, which opens nothing any more", body = ApiKeyResource),
+        (status = 403, description = "This is not an operator key"),
+        (status = 404, description = "There is no such key"),
+    ),
+)]
+pub async fn revoke_key(
+    _: Operator,
+    PathId((id, key)): PathId<(OrganizationId, ApiKeyId)>,
+    front: Data<Front>,
+) -> Result<Json<ApiKeyResource>, ApiError> {
+    api_keys::revoke(&front, id, KeyRole::Operator, key).await.map(Json)
+}
+
+/// Makes a key like another one of the organization, which goes on for a while and then ends.
+#[utoipa::path(
+    post,
+    path = "/admin/organizations/{organization_id}/api_keys/{api_key_id}/rotate",
+    tag = "Operation",
+    params(
+        ("organization_id" = String, Path, description = "`o_…`"),
+        ("api_key_id" = String, Path, description = "`oat_…`"),
+    ),
+    request_body = Option<Rotation>,
+    responses(
+        (status = 200, description = "The new key, with `key`", body = ApiKeyResource),
+        (status = 403, description = "This is not an operator key"),
+        (status = 404, description = "There is no such key"),
+        (status = 409, description = "The key has ended"),
+        (status = 422, description = "Fields are at fault"),
+    ),
+)]
+pub async fn rotate_key(
+    _: Operator,
+    PathId((id, key)): PathId<(OrganizationId, ApiKeyId)>,
+    RawBody(body): RawBody,
+    front: Data<Front>,
+) -> Result<HttpResponse, ApiError> {
+    let rotation = if body.is_empty() { Rotation::default() } else { parse(&body)? };
+    let made = api_keys::rotate(&front, id, KeyRole::Operator, key, rotation).await?;
+    Ok(api_keys::answer_once(&made))
+}

@@ -1,0 +1,67 @@
+//! The end of what runs for organizations that are suspended.
+//!
+//! An organization is suspended in the database, by this server or another. Each server ends what it runs
+//! for such an organization, also what it has taken over at its start: runs first, and then sessions.
+
+use std::time::Duration;
+
+use actix_web::web::Data;
+use futures_util::future::join_all;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::actors::registry::{CancelRun, Route};
+use crate::actors::run::Cancel;
+use crate::actors::session::Close;
+use crate::db;
+use crate::domain::ids::OrganizationId;
+use crate::domain::session::SessionStatus;
+use crate::http::front::Front;
+
+/// Between two looks, unless this server suspends one.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Ends what runs for organizations that are suspended, until the server stops.
+pub async fn enforce(front: Data<Front>) {
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = sleep(EVERY) => {}
+            () = front.suspended.notified() => {}
+            () = front.closing.cancelled() => return,
+        }
+        match db::organizations::suspended(&front.db).await {
+            Ok(suspended) => {
+                failing = false;
+                join_all(suspended.into_iter().map(|id| end_all_of(&front, id))).await;
+            }
+            Err(cause) => {
+                if !std::mem::replace(&mut failing, true) {
+                    warn!("which organizations are suspended is not known: {cause}");
+                }
+            }
+        }
+    }
+}
+
+async fn end_all_of(front: &Front, organization: OrganizationId) {
+    let runs = front.world.views.runs(organization).into_iter();
+    let runs: Vec<_> = runs.filter(|run| !run.record.status.is_final()).collect();
+    let canceled = runs.iter().map(|run| {
+        let message = Cancel { why: "the organization is suspended".to_owned() };
+        front.registry.ask(CancelRun { organization, run: run.record.id, message })
+    });
+    // One that has ended in between is as it should be; any other is found by the next look.
+    drop(join_all(canceled).await);
+    let sessions = front.world.views.sessions(organization).into_iter();
+    let sessions: Vec<_> = sessions.filter(|session| !session.closing).collect();
+    let closed = sessions.iter().map(|session| {
+        let message = Close { status: SessionStatus::Completed };
+        front.registry.ask(Route { organization, session: session.record.id, message })
+    });
+    drop(join_all(closed).await);
+    if !runs.is_empty() || !sessions.is_empty() {
+        let (runs, sessions) = (runs.len(), sessions.len());
+        info!("organization {organization} is suspended: {runs} runs and {sessions} sessions ended");
+    }
+}
