@@ -27,7 +27,8 @@ pub(super) async fn prepare(
         Some(organization) => (organization, false),
         None => {
             let name = "default".to_owned();
-            let organization = Organization { id: mint.mint(now), name, created_at: now, suspended_at: None };
+            let organization =
+                Organization { id: mint.mint(now), name, created_at: now, suspended_at: None };
             organizations::insert(db, &organization)
                 .await
                 .context("no organization can be made")?;
@@ -44,13 +45,15 @@ pub(super) async fn prepare(
     let is_bootstrap = keys.bootstrap.is_some();
     let known = api_keys::by_hash(db, &hash).await.context("the API keys cannot be read")?;
     if known.is_none() {
-        let is_known = api_keys::is_known(db, &hash).await.context("the API keys cannot be read")?;
+        let is_known =
+            api_keys::is_known(db, &hash).await.context("the API keys cannot be read")?;
         anyhow::ensure!(
             !is_known,
             "keys.bootstrap: this key was revoked or has expired; set another one, or none"
         );
         let (id, label) = (mint.mint(now), label.to_owned());
-        let key = ApiKey { is_bootstrap, ..ApiKey::new(id, organization.id, hash.clone(), label, now) };
+        let key =
+            ApiKey { is_bootstrap, ..ApiKey::new(id, organization.id, hash.clone(), label, now) };
         api_keys::insert(db, &key).await.context("no API key can be made")?;
     }
     if is_bootstrap {

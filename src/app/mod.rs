@@ -45,8 +45,8 @@ use crate::actors::world::World;
 use crate::config::Settings;
 use crate::db::Db;
 use crate::domain::ids::Mint;
-use crate::http::keys::Keys;
 use crate::http::front::Front;
+use crate::http::keys::Keys;
 use crate::http::{self};
 use crate::system::desktop::Desktops;
 use crate::system::film::Films;
@@ -229,7 +229,13 @@ fn listen(
         registry: registry.used_by("http"),
         world: Arc::clone(world),
         db: db.clone(),
-        keys: Keys::new(db.clone(), world.secrets.clone(), world.clock, world.views.clone()),
+        keys: Keys::new(
+            db.clone(),
+            world.secrets.clone(),
+            world.clock,
+            world.views.clone(),
+            settings.keys.wrong_key_delay(),
+        ),
         link_life: settings.http.link_life(),
         operator_key: settings.keys.operator.clone(),
         own_url: base_url,

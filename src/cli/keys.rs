@@ -93,9 +93,7 @@ pub(super) async fn keys(arguments: Arguments) -> anyhow::Result<Ending> {
     let Arguments { server, organization, operator_key, command } = arguments;
     let client = Client::new(&server)?;
     let (client, path) = match organization {
-        Some(id) => {
-            (client.with_key(operator_key), format!("/admin/organizations/{id}/api_keys"))
-        }
+        Some(id) => (client.with_key(operator_key), format!("/admin/organizations/{id}/api_keys")),
         None => (client, "/v1/api_keys".to_owned()),
     };
     match command.unwrap_or(Command::List) {
@@ -146,8 +144,7 @@ fn once(made: &Value, as_json: bool) {
 }
 
 fn list(keys: &Value) {
-    let mut table =
-        Table::new(&["ID", "LABEL", "ROLE", "STATUS", "EXPIRES", "LAST USED", "FROM"]);
+    let mut table = Table::new(&["ID", "LABEL", "ROLE", "STATUS", "EXPIRES", "LAST USED", "FROM"]);
     for key in keys.as_array().into_iter().flatten() {
         let columns = ["api_key_id", "label", "role", "status"].map(|name| cell(key, name));
         let seconds = |name| cell(key, name).chars().take("2026-01-01T00:00:00".len()).collect();

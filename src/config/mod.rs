@@ -12,6 +12,7 @@ pub mod show;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +81,7 @@ impl Default for Settings {
 }
 
 /// The section `keys`: keys that are given instead of made.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keys {
     /// The API key of the first organization; made and printed once if it is not given.
@@ -89,6 +90,26 @@ pub struct Keys {
     pub operator: Option<Secret>,
     /// Keys of fewer than 16 characters are taken as well, for demonstrations.
     pub allow_short: bool,
+    /// How long the answer to a wrong key waits, once its address has sent ten within a minute.
+    pub wrong_key_delay_milliseconds: u64,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            bootstrap: None,
+            operator: None,
+            allow_short: false,
+            wrong_key_delay_milliseconds: 1_000,
+        }
+    }
+}
+
+impl Keys {
+    /// Returns how long answers to wrong keys wait.
+    pub fn wrong_key_delay(&self) -> Duration {
+        Duration::from_millis(self.wrong_key_delay_milliseconds)
+    }
 }
 
 /// The fewest characters of a key that is given.

@@ -101,7 +101,7 @@ mod tests {
     use crate::config::{Keys, Origin, Settings};
 
     fn loaded() -> Loaded<Settings> {
-        let keys = Keys { operator: Some("hunter2-hunter2".into()), bootstrap: None };
+        let keys = Keys { operator: Some("hunter2-hunter2".into()), ..Keys::default() };
         let settings = Settings { keys, ..Settings::default() };
         let origin = Origin::Environment { name: "GREENROOM_OPERATOR_KEY".into() };
         let origins = BTreeMap::from([("keys.operator".to_owned(), origin)]);

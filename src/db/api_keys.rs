@@ -89,9 +89,9 @@ pub async fn insert(db: &Db, key: &ApiKey) -> Result<(), DbError> {
 /// Keys that open something now, as far as the table of keys decides.
 macro_rules! valid {
     () => {
-        api_keys::revoked_at
-            .is_null()
-            .and(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now()).assume_not_null()))
+        api_keys::revoked_at.is_null().and(
+            api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now()).assume_not_null()),
+        )
     };
 }
 
@@ -240,7 +240,8 @@ pub async fn end_at(
 ) -> Result<bool, DbError> {
     let end = stored(end);
     let changed = on!(db, write, |c| {
-        let later = api_keys::expires_at.is_null().or(api_keys::expires_at.gt(end).assume_not_null());
+        let later =
+            api_keys::expires_at.is_null().or(api_keys::expires_at.gt(end).assume_not_null());
         let key = api_keys::table
             .filter(api_keys::id.eq(id.to_string()))
             .filter(api_keys::organization_id.eq(organization.to_string()))

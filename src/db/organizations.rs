@@ -143,10 +143,12 @@ pub async fn set_suspended(
     let changed = on!(db, write, |c| {
         let id = organizations::id.eq(id.to_string());
         let changed = if suspends {
-            let in_force = organizations::table.filter(id).filter(organizations::suspended_at.is_null());
+            let in_force =
+                organizations::table.filter(id).filter(organizations::suspended_at.is_null());
             diesel::update(in_force).set(organizations::suspended_at.eq(at)).execute(c).await?
         } else {
-            let not = organizations::table.filter(id).filter(organizations::suspended_at.is_not_null());
+            let not =
+                organizations::table.filter(id).filter(organizations::suspended_at.is_not_null());
             diesel::update(not).set(organizations::suspended_at.eq(at)).execute(c).await?
         };
         Ok(changed)

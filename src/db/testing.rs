@@ -98,8 +98,12 @@ impl TestDb {
     /// An organization, a node and a workflow, stored.
     pub(super) async fn tenant(&self) -> Tenant {
         let at = time(0);
-        let organization =
-            Organization { id: mint(), name: "Ann's theatre".to_owned(), created_at: at, suspended_at: None };
+        let organization = Organization {
+            id: mint(),
+            name: "Ann's theatre".to_owned(),
+            created_at: at,
+            suspended_at: None,
+        };
         organizations::insert(&self.db, &organization).await.unwrap();
         let node = Node {
             id: mint(),

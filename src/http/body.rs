@@ -20,7 +20,7 @@ use serde_path_to_error::{Path, Segment};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-use super::caller::Caller;
+use super::caller::{Bearer, Operator};
 use super::front::Front;
 use super::problem::Problem;
 use super::validation::{FieldError, Part, Step};
@@ -159,7 +159,10 @@ async fn unless_refused(request: &HttpRequest, problem: Problem) -> Problem {
     if request.app_data::<Data<Front>>().is_none() {
         return problem; // An application without callers.
     }
-    Caller::extract(request).await.err().unwrap_or(problem)
+    if Operator::comes_with(request) {
+        return problem;
+    }
+    Bearer::extract(request).await.err().unwrap_or(problem)
 }
 
 /// Reads JSON as [`Body`] does, for handlers that have the bytes already.

@@ -242,20 +242,26 @@ fn by_ticket(request: &HttpRequest, client: Option<ClientId>) -> Option<Visitor>
 #[derive(Debug, Clone, Copy)]
 pub struct Operator;
 
+impl Operator {
+    /// True if the request carries the operator key of the settings.
+    pub fn comes_with(request: &HttpRequest) -> bool {
+        let front = request.app_data::<web::Data<Front>>();
+        let expected = front.and_then(|front| front.operator_key.as_ref());
+        match (expected, key_of(request)) {
+            (Some(expected), Some(key)) => {
+                hash_of(expected.expose()).as_bytes().ct_eq(hash_of(&key).as_bytes()).into()
+            }
+            (Some(_) | None, _) => false,
+        }
+    }
+}
+
 impl FromRequest for Operator {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let front = request.app_data::<web::Data<Front>>();
-        let expected = front.and_then(|front| front.operator_key.as_ref());
-        let is_that_of_the_settings = match (expected, key_of(request)) {
-            (Some(expected), Some(key)) => {
-                hash_of(expected.expose()).as_bytes().ct_eq(hash_of(&key).as_bytes()).into()
-            }
-            (Some(_) | None, _) => false,
-        };
-        if is_that_of_the_settings {
+        if Self::comes_with(request) {
             return Box::pin(std::future::ready(Ok(Self)));
         }
         let bearer = Bearer::from_request(request, payload);

@@ -18,15 +18,16 @@ const FREE: u32 = 10;
 /// How long wrong keys are counted, from the first one.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// How long the answer to a further one waits.
-const WAIT: Duration = Duration::from_secs(1);
-
 /// How many addresses are counted at most; IPv6 addresses count by their /64.
 const MOST: usize = 10_000;
 
 /// The wrong keys of each address.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Guesses(Arc<DashMap<IpAddr, Guessed>>);
+#[derive(Debug, Clone)]
+pub(super) struct Guesses {
+    /// How long the answer to a further one waits.
+    delay: Duration,
+    known: Arc<DashMap<IpAddr, Guessed>>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Guessed {
@@ -35,29 +36,36 @@ struct Guessed {
 }
 
 impl Guesses {
+    pub(super) fn new(delay: Duration) -> Self {
+        Self { delay, known: Arc::default() }
+    }
+
     /// Counts a wrong key, and waits if there were too many.
     pub(super) async fn wrong(&self, from: Option<IpAddr>) {
         let Some(from) = from else { return };
         if self.count(from) > FREE {
-            sleep(WAIT).await;
+            sleep(self.delay).await;
         }
     }
 
     fn count(&self, from: IpAddr) -> u32 {
-        if self.0.len() >= MOST {
-            self.0.retain(|_, guessed| guessed.since.elapsed() < WINDOW);
+        if self.known.len() >= MOST {
+            self.known.retain(|_, guessed| guessed.since.elapsed() < WINDOW);
         }
-        if self.0.len() >= MOST {
+        if self.known.len() >= MOST {
             return FREE + 1; // More addresses than that are one who guesses.
         }
         let now = Instant::now();
-        let mut guessed = self.0.entry(network(from)).or_insert(Guessed { wrong: 0, since: now });
+        let mut guessed =
+            self.known.entry(network(from)).or_insert(Guessed { wrong: 0, since: now });
         if guessed.since.elapsed() >= WINDOW {
             *guessed = Guessed { wrong: 0, since: now };
         }
         guessed.wrong = guessed.wrong.saturating_add(1);
         if guessed.wrong == FREE + 1 {
-            warn!("{from} has sent {FREE} wrong keys within a minute: answers to it wait from now on");
+            warn!(
+                "{from} has sent {FREE} wrong keys within a minute: answers to it wait from now on"
+            );
         }
         guessed.wrong
     }
@@ -81,7 +89,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_who_sends_many_wrong_keys_waits() {
-        let guesses = Guesses::default();
+        let guesses = Guesses::new(Duration::from_secs(1));
         let (guesser, other) = ("fd00::1".parse().unwrap(), "fd01::1".parse().unwrap());
         let began = tokio::time::Instant::now();
         for _ in 0..FREE {
@@ -92,6 +100,6 @@ mod tests {
         assert_eq!(began.elapsed(), Duration::ZERO);
         // Another address of the same network.
         guesses.wrong(Some("fd00::2".parse().unwrap())).await;
-        assert_eq!(began.elapsed(), WAIT);
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
     }
 }

@@ -86,8 +86,15 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Those of this database. With a key end the tickets that were made with it, which the views have.
-    pub fn new(db: Db, secrets: Secrets, clock: Clock, views: Views) -> Self {
+    /// Those of this database. With a key end the tickets that were made with it, which the views have. Answers
+    /// to an address that sends many wrong keys wait for the delay.
+    pub fn new(
+        db: Db,
+        secrets: Secrets,
+        clock: Clock,
+        views: Views,
+        wrong_key_delay: Duration,
+    ) -> Self {
         Self {
             db,
             secrets,
@@ -97,7 +104,7 @@ impl Keys {
             in_use: InUse::default(),
             leases: Arc::default(),
             uses: Arc::default(),
-            guesses: Guesses::default(),
+            guesses: Guesses::new(wrong_key_delay),
         }
     }
 

@@ -4,6 +4,7 @@
 //! with a bound is tested without a line here.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use reqwest::Method;
 use serde_json::{Map, Value, json};
@@ -23,6 +24,7 @@ struct Described {
     server: TestServer,
     api: Value,
     ids: Vec<(&'static str, String)>,
+    last: AtomicU32,
 }
 
 impl Described {
@@ -35,6 +37,8 @@ impl Described {
         let workflow = client.workflow(blocks).await;
         let webhook = json!({"url": "https://a.example/", "kinds": ["gap"]});
         let webhook = client.post("/v1/webhooks", webhook).await.ok();
+        let organizations = server.operator().get("/admin/organizations").await.ok();
+        let organization = organizations[0]["organization_id"].as_str().unwrap().to_owned();
         let ids = vec![
             ("browser_session_id", session),
             ("workflow_permanent_id", workflow),
@@ -45,8 +49,15 @@ impl Described {
             ("viewer_id", "v_1".to_owned()),
             ("message_id", "wm_1".to_owned()),
             ("debug_session_id", "ds_1".to_owned()),
+            ("api_key_id", "oat_1".to_owned()),
+            ("organization_id", organization),
         ];
-        Self { server, api, ids }
+        Self { server, api, ids, last: AtomicU32::new(0) }
+    }
+
+    /// A number that was not given before, for names of which there may be one.
+    fn next(&self) -> u32 {
+        self.last.fetch_add(1, Ordering::Relaxed)
     }
 
     fn operations(&self) -> Vec<Operation> {
@@ -104,6 +115,8 @@ impl Described {
             "SessionChange" => json!({"timeout_seconds": 600}),
             "OrganizationEgress" => json!({"allow": [], "deny": []}),
             "EgressCheckRequest" => json!({"url": "http://a.example/"}),
+            "ApiKeyRequest" => json!({"label": "a"}),
+            "OrganizationRequest" => json!({"name": format!("Red {}", self.next())}),
             "callback" => json!({"status": "running"}),
             _ => json!({}),
         }

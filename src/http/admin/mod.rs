@@ -40,10 +40,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(post().to(organizations::make_key))
                 .route(get().to(organizations::list_keys)),
         )
-        .route(
-            "/admin/organizations/{id}/api_keys/{key}",
-            delete().to(organizations::revoke_key),
-        )
+        .route("/admin/organizations/{id}/api_keys/{key}", delete().to(organizations::revoke_key))
         .route(
             "/admin/organizations/{id}/api_keys/{key}/rotate",
             post().to(organizations::rotate_key),

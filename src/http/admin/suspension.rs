@@ -62,6 +62,8 @@ async fn end_all_of(front: &Front, organization: OrganizationId) {
     drop(join_all(closed).await);
     if !runs.is_empty() || !sessions.is_empty() {
         let (runs, sessions) = (runs.len(), sessions.len());
-        info!("organization {organization} is suspended: {runs} runs and {sessions} sessions ended");
+        info!(
+            "organization {organization} is suspended: {runs} runs and {sessions} sessions ended"
+        );
     }
 }

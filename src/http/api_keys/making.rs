@@ -38,13 +38,16 @@ const LONGEST_OVERLAP: i64 = 30 * 24 * 60 * 60;
 #[serde(default, deny_unknown_fields)]
 pub struct ApiKeyRequest {
     /// For people: whose it is.
+    #[schema(min_length = 1, max_length = 100)]
     label: String,
     /// `organization` for everything of the organization, `drive` for occupancy and DevTools of sessions,
     /// `watch` to see them, `operator` for what operators see and do as well; `organization` unless given.
+    #[schema(pattern = "^(operator|organization|drive|watch)$")]
     role: Option<String>,
     /// `pbs_…`: the sessions that it is limited to, with the roles `drive` and `watch`; all unless given.
     sessions: Option<Vec<String>>,
     /// How long it is valid; until it is revoked unless given.
+    #[schema(minimum = 1, maximum = 316224000)]
     expires_in_seconds: Option<i64>,
 }
 
@@ -91,6 +94,7 @@ impl ApiKeyRequest {
 #[serde(default, deny_unknown_fields)]
 pub struct Rotation {
     /// How long the former key goes on beside the new one; 86400 unless given, 0 to end it at once.
+    #[schema(minimum = 0, maximum = 2592000)]
     overlap_seconds: Option<i64>,
 }
 

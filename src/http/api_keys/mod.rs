@@ -27,9 +27,7 @@ pub fn routes(config: &mut ServiceConfig) {
     config
         .service(at("/v1/api_keys").route(post().to(create)).route(get().to(list)))
         .service(
-            at("/v1/api_keys/{key}")
-                .route(get().to(look))
-                .route(actix_web::web::delete().to(end)),
+            at("/v1/api_keys/{key}").route(get().to(look)).route(actix_web::web::delete().to(end)),
         )
         .route("/v1/api_keys/{key}/rotate", post().to(renew));
 }

@@ -107,6 +107,7 @@ impl Setup {
             .set("isolation.network", "off")
             .set("desktop.start_deadline_seconds", "15")
             .set("desktop.stop_grace_seconds", "2")
+            .set("keys.wrong_key_delay_milliseconds", "0")
     }
 
     /// With the real programs.
@@ -266,6 +267,12 @@ impl Setup {
 }
 
 impl TestServer {
+    /// Sets a variable for what is started next.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(set, _)| set != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts the program on what the directory holds.
     pub async fn serve(&mut self) {
         assert!(self.child.is_none(), "it runs already");
@@ -354,7 +361,12 @@ impl TestServer {
         let settings = serde_json::from_value(json!({"url": url})).unwrap();
         let db = Db::open(&settings, &self.directory.join("d")).await.unwrap();
         let (mint, now) = (Mint::new(1), chrono::Utc::now());
-        let other = Organization { id: mint.mint(now), name: "other".to_owned(), created_at: now, suspended_at: None };
+        let other = Organization {
+            id: mint.mint(now),
+            name: "other".to_owned(),
+            created_at: now,
+            suspended_at: None,
+        };
         organizations::insert(&db, &other).await.unwrap();
         let key = self.insert_key(&db, other.id).await;
         db.close();
