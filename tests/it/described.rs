@@ -46,7 +46,7 @@ impl Described {
             ("run_id", "wr_1".to_owned()),
             ("artifact_id", "a_1".to_owned()),
             ("recording_id", "a_1".to_owned()),
-            ("viewer_id", "v_1".to_owned()),
+            ("viewer_id", "vw_1".to_owned()),
             ("message_id", "wm_1".to_owned()),
             ("debug_session_id", "ds_1".to_owned()),
             ("api_key_id", "oat_1".to_owned()),

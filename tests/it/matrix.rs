@@ -170,7 +170,7 @@ fn unknown(text: &str) -> String {
         ("workflow_permanent_id", "wpid_1"),
         ("run_id", "wr_1"),
         ("webhook_id", "wh_1"),
-        ("viewer_id", "v_1"),
+        ("viewer_id", "vw_1"),
         ("api_key_id", "oat_1"),
         ("organization_id", "o_1"),
         ("artifact_id", "a_1"),
