@@ -43,13 +43,14 @@ use crate::domain::egress::{EgressAsked, EgressLists};
 use crate::domain::ids::{Mint, NodeId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
 use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunRecord, WorkflowRecord};
+use crate::domain::sanitizing::Cleared;
 use crate::domain::session::{
     DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus,
 };
 use crate::system::confine::Confinement;
 use crate::system::desktop::{
     AdoptError, Copies, Death, Desktop, Directories, Egress, Files, Launch, LaunchError, Mended,
-    Order, Revived, Screen, Unrevived, VncServer,
+    Order, Revived, Sanitized, Screen, Unrevived, VncServer,
 };
 use crate::system::film::{self, Films};
 use crate::system::input::Devices;
@@ -102,6 +103,7 @@ impl Stage {
             adopt: Mutex::default(),
             identity: Mutex::default(),
             unrevived: Arc::default(),
+            sanitized: Arc::default(),
             swept: Mutex::default(),
             egress: Mutex::new(Some(Arc::default())),
         });
@@ -363,6 +365,13 @@ impl Store for Rows {
         })
     }
 
+    fn set_sanitize_after(&self, id: SessionId, after: Option<Generation>) -> Stored {
+        self.change_session(id, |record| {
+            record.spec.sanitize_after = after;
+            Ok(())
+        })
+    }
+
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored {
         self.change_session(id, |record| {
             record.spec = spec;
@@ -494,6 +503,8 @@ pub struct Desktops {
     pub identity: Mutex<Option<DesktopIdentity>>,
     /// How many of the next recoveries fail.
     pub unrevived: Arc<AtomicUsize>,
+    /// How often a desktop was sanitized.
+    pub sanitized: Arc<AtomicUsize>,
     /// What was swept, and whether its files were kept.
     pub swept: Mutex<Vec<(SessionId, Files)>>,
     /// The egress program of every desktop; none where the network is not separate.
@@ -534,7 +545,7 @@ impl Launch for Desktops {
         let (up, down) = (self.up, self.down);
         let fail = self.fail.lock().take();
         let (kill, close) = (Arc::clone(&self.kill), Arc::clone(&self.close));
-        let unrevived = Arc::clone(&self.unrevived);
+        let (unrevived, sanitized) = (Arc::clone(&self.unrevived), Arc::clone(&self.sanitized));
         let egress = self.egress.lock().clone();
         if let Some(egress) = &egress {
             egress.policies.lock().push(EgressAsked::from(&order));
@@ -550,7 +561,17 @@ impl Launch for Desktops {
                 return Err(cause);
             }
             let identity = identity(number);
-            let desktop = FakeDesktop { identity, up, down, alive, kill, close, unrevived, egress };
+            let desktop = FakeDesktop {
+                identity,
+                up,
+                down,
+                alive,
+                kill,
+                close,
+                unrevived,
+                sanitized,
+                egress,
+            };
             let desktop: Box<dyn Desktop> = Box::new(desktop);
             Ok(desktop)
         })
@@ -569,6 +590,7 @@ impl Launch for Desktops {
             kill: Arc::clone(&self.kill),
             close: Arc::clone(&self.close),
             unrevived: Arc::clone(&self.unrevived),
+            sanitized: Arc::clone(&self.sanitized),
             egress: self.egress.lock().clone(),
         };
         if let Some(egress) = &desktop.egress {
@@ -614,6 +636,7 @@ struct FakeDesktop {
     kill: Arc<Notify>,
     close: Arc<Notify>,
     unrevived: Arc<AtomicUsize>,
+    sanitized: Arc<AtomicUsize>,
     egress: Option<Arc<FakeEgress>>,
 }
 
@@ -659,6 +682,31 @@ impl Desktop for FakeDesktop {
             }
             self.identity.devtools.set_port(self.identity.devtools.port() + 1);
             Ok(Revived { desktop: self, lost: String::new() })
+        })
+    }
+
+    fn sanitize(
+        mut self: Box<Self>,
+        call_off: CancellationToken,
+    ) -> BoxFuture<'static, Result<Sanitized, Unrevived>> {
+        Box::pin(async move {
+            tokio::select! {
+                () = sleep(self.up) => {}
+                () = call_off.cancelled() => {
+                    let failure = failure("recovery_called_off");
+                    return Err(Unrevived { failure, desktop: Some(self) });
+                }
+            }
+            let fails = self
+                .unrevived
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok();
+            if fails {
+                return Err(Unrevived { failure: failure("chromium_exited"), desktop: Some(self) });
+            }
+            self.sanitized.fetch_add(1, Ordering::SeqCst);
+            self.identity.devtools.set_port(self.identity.devtools.port() + 1);
+            Ok(Sanitized { desktop: self, cleared: Cleared::counted(Some(3), Some(2), 1, 0) })
         })
     }
 
