@@ -40,12 +40,7 @@ pub const CLEARED_WHOLE: [&str; 15] = [
 
 impl Cleared {
     /// These counts, and everything that is cleared whole.
-    pub fn counted(
-        cookies: Option<u64>,
-        tabs: Option<u64>,
-        downloads: u64,
-        uploads: u64,
-    ) -> Self {
+    pub fn counted(cookies: Option<u64>, tabs: Option<u64>, downloads: u64, uploads: u64) -> Self {
         let whole = CLEARED_WHOLE.map(str::to_owned).to_vec();
         Self { cookies, tabs, downloads, uploads, whole }
     }

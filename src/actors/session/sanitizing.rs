@@ -225,8 +225,7 @@ impl Session {
         let Phase::Recovering { call_off, .. } = &self.phase else { return };
         let work = desktop.sanitize(call_off.clone()).instrument(self.span.clone());
         ctx.spawn(
-            work.into_actor(self)
-                .map(|outcome, session, ctx| session.on_sanitized(outcome, ctx)),
+            work.into_actor(self).map(|outcome, session, ctx| session.on_sanitized(outcome, ctx)),
         );
     }
 
@@ -364,16 +363,18 @@ impl Handle<SanitizeOnRelease> for Session {
         });
         let (answer, changed) = oneshot::channel();
         let stored = self.world.store.set_sanitize_after(self.record.id, after);
-        ctx.spawn(stored.into_actor(self).map(move |stored: Result<(), StoreError>, session, ctx| {
-            let outcome = stored.map_err(SessionError::NotStored).map(|()| {
-                session.record.spec.sanitize_after = after;
-                session.record.modified_at = session.world.clock.now();
-                session.publish();
-                session.view.borrow().clone()
-            });
-            let _ = answer.send(outcome); // An asker that left hears nothing.
-            session.next_turn(ctx);
-        }));
+        ctx.spawn(stored.into_actor(self).map(
+            move |stored: Result<(), StoreError>, session, ctx| {
+                let outcome = stored.map_err(SessionError::NotStored).map(|()| {
+                    session.record.spec.sanitize_after = after;
+                    session.record.modified_at = session.world.clock.now();
+                    session.publish();
+                    session.view.borrow().clone()
+                });
+                let _ = answer.send(outcome); // An asker that left hears nothing.
+                session.next_turn(ctx);
+            },
+        ));
         Box::pin(async move { changed.await.map_err(|_gone| Unanswered::Gone)? })
     }
 }

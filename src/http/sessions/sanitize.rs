@@ -79,7 +79,8 @@ impl Request {
             }
             (generation, token) => {
                 let mut fields = Fields::new();
-                let wrong = "expected both `generation` and `lease_token`, as begin gave them, or neither";
+                let wrong =
+                    "expected both `generation` and `lease_token`, as begin gave them, or neither";
                 fields.require("generation", json!(generation), generation.is_some(), wrong);
                 // A secret is not repeated.
                 fields.require("lease_token", Value::Null, token.is_some(), wrong);

@@ -20,7 +20,8 @@ use super::mending::Mending;
 use super::networking;
 use super::record::Record;
 use super::{
-    Copies, Death, Desktop, Downloads, Egress, Mended, Order, Revived, Sanitized, Screen, Unrevived, VncServer,
+    Copies, Death, Desktop, Downloads, Egress, Mended, Order, Revived, Sanitized, Screen,
+    Unrevived, VncServer,
 };
 use crate::domain::session::DesktopIdentity;
 use crate::system::browser;
