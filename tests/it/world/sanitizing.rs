@@ -213,7 +213,7 @@ async fn the_next_occupant_finds_nothing_of_the_former_one() {
     sanitize(client, &id, json!({})).await.problem(409, "session_occupied");
     let half = json!({ "generation": lease.generation });
     let faults = sanitize(client, &id, half).await.wrong_fields();
-    assert!(faults.contains_key("lease_token"), "{faults:?}");
+    assert!(faults.contains_key("body.lease_token"), "{faults:?}");
     client.release(&id, &lease).await.ok();
     let answer = sanitize(client, &id, json!({})).await.ok();
     println!("the answer: {answer:#}");
