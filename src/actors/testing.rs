@@ -1,5 +1,6 @@
 //! A world for the actors' tests: a store in memory, desktops that are none, a paused clock.
 
+mod desktop;
 mod egress;
 mod screen;
 
@@ -31,9 +32,8 @@ use super::session::{Session, SessionError};
 use super::settings::Settings;
 use super::views::{SessionView, Views};
 use super::world::{Dial, World};
+use desktop::FakeDesktop;
 pub use egress::FakeEgress;
-use egress::FakeWay;
-use screen::{FakeScreen, FakeVnc};
 
 use crate::db::store::{Ended, RunChange, Started, Store, StoreError, Stored};
 use crate::db::{Outage, Reason, Rejection};
@@ -43,17 +43,12 @@ use crate::domain::egress::{EgressAsked, EgressLists};
 use crate::domain::ids::{Mint, NodeId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
 use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunRecord, WorkflowRecord};
-use crate::domain::sanitizing::Cleared;
 use crate::domain::session::{
     DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus,
 };
 use crate::system::confine::Confinement;
-use crate::system::desktop::{
-    AdoptError, Copies, Death, Desktop, Directories, Egress, Files, Launch, LaunchError, Mended,
-    Order, Revived, Sanitized, Screen, Unrevived, VncServer,
-};
+use crate::system::desktop::{AdoptError, Desktop, Directories, Files, Launch, LaunchError, Order};
 use crate::system::film::{self, Films};
-use crate::system::input::Devices;
 use crate::system::python::Python;
 use crate::workflow;
 use crate::workflow::host::Devtools;
@@ -624,121 +619,5 @@ fn identity(number: usize) -> DesktopIdentity {
         egress: None,
         files: None,
         sandbox: None,
-    }
-}
-
-#[derive(Debug)]
-struct FakeDesktop {
-    identity: DesktopIdentity,
-    up: Duration,
-    down: Duration,
-    alive: Arc<AtomicUsize>,
-    kill: Arc<Notify>,
-    close: Arc<Notify>,
-    unrevived: Arc<AtomicUsize>,
-    sanitized: Arc<AtomicUsize>,
-    egress: Option<Arc<FakeEgress>>,
-}
-
-impl Desktop for FakeDesktop {
-    fn identity(&self) -> &DesktopIdentity {
-        &self.identity
-    }
-
-    fn death(&self) -> BoxFuture<'static, Death> {
-        let (kill, close) = (Arc::clone(&self.kill), Arc::clone(&self.close));
-        Box::pin(async move {
-            tokio::select! {
-                () = kill.notified() => failure("chromium_died").into(),
-                () = close.notified() => {
-                    Death { failure: failure("chromium_closed"), orderly: true }
-                }
-            }
-        })
-    }
-
-    fn mended(&self) -> BoxFuture<'static, Mended> {
-        Box::pin(std::future::pending())
-    }
-
-    fn revive(
-        mut self: Box<Self>,
-        call_off: CancellationToken,
-    ) -> BoxFuture<'static, Result<Revived, Unrevived>> {
-        Box::pin(async move {
-            tokio::select! {
-                () = sleep(self.up) => {}
-                () = call_off.cancelled() => {
-                    let failure = failure("recovery_called_off");
-                    return Err(Unrevived { failure, desktop: Some(self) });
-                }
-            }
-            let fails = self
-                .unrevived
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
-                .is_ok();
-            if fails {
-                return Err(Unrevived { failure: failure("chromium_exited"), desktop: Some(self) });
-            }
-            self.identity.devtools.set_port(self.identity.devtools.port() + 1);
-            Ok(Revived { desktop: self, lost: String::new() })
-        })
-    }
-
-    fn sanitize(
-        mut self: Box<Self>,
-        call_off: CancellationToken,
-    ) -> BoxFuture<'static, Result<Sanitized, Unrevived>> {
-        Box::pin(async move {
-            tokio::select! {
-                () = sleep(self.up) => {}
-                () = call_off.cancelled() => {
-                    let failure = failure("recovery_called_off");
-                    return Err(Unrevived { failure, desktop: Some(self) });
-                }
-            }
-            let fails = self
-                .unrevived
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
-                .is_ok();
-            if fails {
-                return Err(Unrevived { failure: failure("chromium_exited"), desktop: Some(self) });
-            }
-            self.sanitized.fetch_add(1, Ordering::SeqCst);
-            self.identity.devtools.set_port(self.identity.devtools.port() + 1);
-            Ok(Sanitized { desktop: self, cleared: Cleared::counted(Some(3), Some(2), 1, 0) })
-        })
-    }
-
-    fn set_used(&self, _: bool) {}
-
-    fn screen(&self) -> Arc<dyn Screen> {
-        Arc::new(FakeScreen)
-    }
-
-    fn copies(&self) -> Copies {
-        let (_, texts) = watch::channel(String::new());
-        Copies { texts, guard: CancellationToken::new().drop_guard() }
-    }
-
-    fn devices(&self) -> Devices {
-        Devices::recorded().0
-    }
-
-    fn egress(&self) -> Option<Arc<dyn Egress>> {
-        let way = self.egress.clone().map(FakeWay)?;
-        Some(Arc::new(way))
-    }
-
-    fn vnc(&self) -> Arc<dyn VncServer> {
-        Arc::new(FakeVnc)
-    }
-
-    fn shut_down(self: Box<Self>) -> BoxFuture<'static, Vec<String>> {
-        Box::pin(async move {
-            sleep(self.down).await;
-            self.alive.fetch_sub(1, Ordering::SeqCst);
-            Vec::new()
-        })
     }
 }

@@ -56,7 +56,7 @@ pub struct Change {
     /// restart of the browser; connections that it does not allow are cut.
     #[schema(value_type = Option<Object>)]
     egress: Option<EgressRequest>,
-    /// Whether what each occupant leaves is cleared before another one begins. Switched on, it holds for the
+    /// True to clear what each occupant leaves before another one begins. Switched on, it holds for the
     /// present occupant, and not for those that have left.
     sanitize_on_release: Option<bool>,
 }

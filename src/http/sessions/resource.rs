@@ -102,7 +102,7 @@ pub struct SessionResource {
     pub isolation: Option<IsolationResource>,
     /// What its programs may reach, and what they were refused. Null for tickets.
     pub egress: Option<EgressResource>,
-    /// Whether what each occupant leaves is cleared before another one begins.
+    /// True if what each occupant leaves is cleared before another one begins.
     pub sanitize_on_release: bool,
     /// Whose input reaches the browser.
     pub control: ControlResource,

@@ -2,15 +2,15 @@
 
 use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::release::{Proof, Request as Holder};
 use super::told;
-use crate::actors::registry::Route;
-use crate::actors::session::{Sanitize, SanitizeReport};
+use crate::actors::registry::{Route, RouteError};
+use crate::actors::session::{Sanitize, SanitizeReport, SessionError};
 use crate::domain::ids::SessionId;
-use crate::domain::occupancy::Generation;
+use crate::domain::occupancy::{Generation, Refusal};
 use crate::domain::sanitizing::Cleared;
 use crate::http::body::{Body, PathId};
 use crate::http::caller::Caller;
@@ -77,13 +77,15 @@ impl Request {
             (Some(generation), Some(lease_token)) => {
                 Ok(Some(Holder { generation, lease_token }.proof()?))
             }
-            (generation, token) => {
+            // Proves nothing, as a wrong secret does.
+            (Some(generation), None) => {
+                let refusal = SessionError::Refused(Refusal::WrongLease { generation });
+                Err(RouteError::Session(refusal).into())
+            }
+            (None, Some(_token)) => {
                 let mut fields = Fields::new();
-                let wrong =
-                    "expected both `generation` and `lease_token`, as begin gave them, or neither";
-                fields.require("generation", json!(generation), generation.is_some(), wrong);
-                // A secret is not repeated.
-                fields.require("lease_token", Value::Null, token.is_some(), wrong);
+                let wrong = "expected the generation that begin gave with the `lease_token`";
+                fields.require("generation", Value::Null, false, wrong);
                 fields.finish()?;
                 Ok(None)
             }
