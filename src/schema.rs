@@ -83,6 +83,7 @@ diesel::table! {
         modified_at -> Timestamp,
         start_by -> Nullable<Timestamp>,
         egress -> Nullable<Json>,
+        sanitize_after -> Nullable<Int8>,
     }
 }
 

@@ -1,5 +1,6 @@
 //! A world for the actors' tests: a store in memory, desktops that are none, a paused clock.
 
+mod desktop;
 mod egress;
 mod screen;
 
@@ -31,9 +32,8 @@ use super::session::{Session, SessionError};
 use super::settings::Settings;
 use super::views::{SessionView, Views};
 use super::world::{Dial, World};
+use desktop::FakeDesktop;
 pub use egress::FakeEgress;
-use egress::FakeWay;
-use screen::{FakeScreen, FakeVnc};
 
 use crate::db::store::{Ended, RunChange, Started, Store, StoreError, Stored};
 use crate::db::{Outage, Reason, Rejection};
@@ -47,12 +47,8 @@ use crate::domain::session::{
     DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus,
 };
 use crate::system::confine::Confinement;
-use crate::system::desktop::{
-    AdoptError, Copies, Death, Desktop, Directories, Egress, Files, Launch, LaunchError, Mended,
-    Order, Revived, Screen, Unrevived, VncServer,
-};
+use crate::system::desktop::{AdoptError, Desktop, Directories, Files, Launch, LaunchError, Order};
 use crate::system::film::{self, Films};
-use crate::system::input::Devices;
 use crate::system::python::Python;
 use crate::workflow;
 use crate::workflow::host::Devtools;
@@ -102,6 +98,7 @@ impl Stage {
             adopt: Mutex::default(),
             identity: Mutex::default(),
             unrevived: Arc::default(),
+            sanitized: Arc::default(),
             swept: Mutex::default(),
             egress: Mutex::new(Some(Arc::default())),
         });
@@ -363,6 +360,13 @@ impl Store for Rows {
         })
     }
 
+    fn set_sanitize_after(&self, id: SessionId, after: Option<Generation>) -> Stored {
+        self.change_session(id, |record| {
+            record.spec.sanitize_after = after;
+            Ok(())
+        })
+    }
+
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored {
         self.change_session(id, |record| {
             record.spec = spec;
@@ -494,6 +498,8 @@ pub struct Desktops {
     pub identity: Mutex<Option<DesktopIdentity>>,
     /// How many of the next recoveries fail.
     pub unrevived: Arc<AtomicUsize>,
+    /// How often a desktop was sanitized.
+    pub sanitized: Arc<AtomicUsize>,
     /// What was swept, and whether its files were kept.
     pub swept: Mutex<Vec<(SessionId, Files)>>,
     /// The egress program of every desktop; none where the network is not separate.
@@ -534,7 +540,7 @@ impl Launch for Desktops {
         let (up, down) = (self.up, self.down);
         let fail = self.fail.lock().take();
         let (kill, close) = (Arc::clone(&self.kill), Arc::clone(&self.close));
-        let unrevived = Arc::clone(&self.unrevived);
+        let (unrevived, sanitized) = (Arc::clone(&self.unrevived), Arc::clone(&self.sanitized));
         let egress = self.egress.lock().clone();
         if let Some(egress) = &egress {
             egress.policies.lock().push(EgressAsked::from(&order));
@@ -550,7 +556,17 @@ impl Launch for Desktops {
                 return Err(cause);
             }
             let identity = identity(number);
-            let desktop = FakeDesktop { identity, up, down, alive, kill, close, unrevived, egress };
+            let desktop = FakeDesktop {
+                identity,
+                up,
+                down,
+                alive,
+                kill,
+                close,
+                unrevived,
+                sanitized,
+                egress,
+            };
             let desktop: Box<dyn Desktop> = Box::new(desktop);
             Ok(desktop)
         })
@@ -569,6 +585,7 @@ impl Launch for Desktops {
             kill: Arc::clone(&self.kill),
             close: Arc::clone(&self.close),
             unrevived: Arc::clone(&self.unrevived),
+            sanitized: Arc::clone(&self.sanitized),
             egress: self.egress.lock().clone(),
         };
         if let Some(egress) = &desktop.egress {
@@ -602,95 +619,5 @@ fn identity(number: usize) -> DesktopIdentity {
         egress: None,
         files: None,
         sandbox: None,
-    }
-}
-
-#[derive(Debug)]
-struct FakeDesktop {
-    identity: DesktopIdentity,
-    up: Duration,
-    down: Duration,
-    alive: Arc<AtomicUsize>,
-    kill: Arc<Notify>,
-    close: Arc<Notify>,
-    unrevived: Arc<AtomicUsize>,
-    egress: Option<Arc<FakeEgress>>,
-}
-
-impl Desktop for FakeDesktop {
-    fn identity(&self) -> &DesktopIdentity {
-        &self.identity
-    }
-
-    fn death(&self) -> BoxFuture<'static, Death> {
-        let (kill, close) = (Arc::clone(&self.kill), Arc::clone(&self.close));
-        Box::pin(async move {
-            tokio::select! {
-                () = kill.notified() => failure("chromium_died").into(),
-                () = close.notified() => {
-                    Death { failure: failure("chromium_closed"), orderly: true }
-                }
-            }
-        })
-    }
-
-    fn mended(&self) -> BoxFuture<'static, Mended> {
-        Box::pin(std::future::pending())
-    }
-
-    fn revive(
-        mut self: Box<Self>,
-        call_off: CancellationToken,
-    ) -> BoxFuture<'static, Result<Revived, Unrevived>> {
-        Box::pin(async move {
-            tokio::select! {
-                () = sleep(self.up) => {}
-                () = call_off.cancelled() => {
-                    let failure = failure("recovery_called_off");
-                    return Err(Unrevived { failure, desktop: Some(self) });
-                }
-            }
-            let fails = self
-                .unrevived
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
-                .is_ok();
-            if fails {
-                return Err(Unrevived { failure: failure("chromium_exited"), desktop: Some(self) });
-            }
-            self.identity.devtools.set_port(self.identity.devtools.port() + 1);
-            Ok(Revived { desktop: self, lost: String::new() })
-        })
-    }
-
-    fn set_used(&self, _: bool) {}
-
-    fn screen(&self) -> Arc<dyn Screen> {
-        Arc::new(FakeScreen)
-    }
-
-    fn copies(&self) -> Copies {
-        let (_, texts) = watch::channel(String::new());
-        Copies { texts, guard: CancellationToken::new().drop_guard() }
-    }
-
-    fn devices(&self) -> Devices {
-        Devices::recorded().0
-    }
-
-    fn egress(&self) -> Option<Arc<dyn Egress>> {
-        let way = self.egress.clone().map(FakeWay)?;
-        Some(Arc::new(way))
-    }
-
-    fn vnc(&self) -> Arc<dyn VncServer> {
-        Arc::new(FakeVnc)
-    }
-
-    fn shut_down(self: Box<Self>) -> BoxFuture<'static, Vec<String>> {
-        Box::pin(async move {
-            sleep(self.down).await;
-            self.alive.fetch_sub(1, Ordering::SeqCst);
-            Vec::new()
-        })
     }
 }

@@ -120,6 +120,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// What clients asked for, and read back, has changed.
     fn amend_session(&self, id: SessionId, echo: serde_json::Value) -> Stored;
 
+    /// Occupants of later generations than `after` leave the session to be sanitized; with none, no
+    /// occupant does.
+    fn set_sanitize_after(&self, id: SessionId, after: Option<Generation>) -> Stored;
+
     /// The session's lists, its proxy and what clients read back of them are those of `spec`.
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored;
 

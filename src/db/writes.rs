@@ -63,6 +63,11 @@ impl Store for Db {
         Box::pin(async move { sessions::amend(&db, id, echo).await })
     }
 
+    fn set_sanitize_after(&self, id: SessionId, after: Option<Generation>) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { sessions::set_sanitize_after(&db, id, after).await })
+    }
+
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored {
         let db = self.clone();
         Box::pin(async move { sessions::change_egress(&db, id, spec).await })

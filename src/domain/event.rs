@@ -56,6 +56,9 @@ kinds! {
     SessionEgressRefused = "session.egress_refused",
     /// What its programs may reach was changed: `{by}`, `session` or `organization`.
     SessionEgressChanged = "session.egress_changed",
+    /// What an occupant left in it was cleared: `{cleared, by, tries, took_ms}`; `by` is `request` or
+    /// `release`.
+    SessionSanitized = "session.sanitized",
     /// Its life was extended: `{expires_at}`.
     SessionRenewed = "session.renewed",
     /// It is being taken down: `{status, failure}`.

@@ -22,6 +22,7 @@ pub mod objects;
 pub mod occupancy;
 pub mod rfb;
 pub mod run;
+pub mod sanitizing;
 pub mod secret;
 pub mod session;
 pub mod tenancy;

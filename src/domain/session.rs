@@ -12,7 +12,7 @@ use url::Url;
 use super::deadlines::Deadlines;
 use super::egress::{EgressIdentity, EgressLists};
 use super::ids::{NodeId, OrganizationId, SessionId};
-use super::occupancy::Occupancy;
+use super::occupancy::{Generation, Occupancy};
 
 /// What the API shows of a session's life.
 ///
@@ -156,6 +156,9 @@ pub struct SessionSpec {
     /// What clients of the compatible API asked for and read back, as JSON: `proxy_location`,
     /// `extensions`, `browser_type`, `generate_browser_profile`, `needs_live_view`.
     pub echo: serde_json::Value,
+    /// The latest generation whose occupant needs no sanitizing; what those of later generations leave is
+    /// cleared before another begins. None: nothing is cleared unasked.
+    pub sanitize_after: Option<Generation>,
 }
 
 impl Default for SessionSpec {
@@ -168,6 +171,7 @@ impl Default for SessionSpec {
             egress: EgressLists::default(),
             organization_egress: EgressLists::default(),
             echo: serde_json::Value::Null,
+            sanitize_after: None,
         }
     }
 }

@@ -22,6 +22,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/v1/browser_sessions/pbs_1/begin"),
     ("POST", "/v1/browser_sessions/pbs_1/heartbeat"),
     ("POST", "/v1/browser_sessions/pbs_1/release"),
+    ("POST", "/v1/browser_sessions/pbs_1/sanitize"),
     ("GET", "/v1/browser_sessions/pbs_1/screenshot"),
     ("GET", "/v1/browser_sessions/pbs_1/cdp/json/version"),
     ("GET", "/admin/messages"),

@@ -100,6 +100,7 @@ on_both_databases! {
           "recordings": [],
           "runnable_id": null,
           "runnable_type": null,
+          "sanitize_on_release": false,
           "start_url": "http://127.0.0.1:9/",
           "started_at": "[time]",
           "status": "running",

@@ -67,9 +67,9 @@ impl Session {
         let is_as_stored = self.record.status == SessionStatus::Running
             && self.record.desktop.as_ref() == Some(desktop.identity());
         if is_as_stored {
-            return self.run_again(desktop, recovered, ctx);
+            return self.run_again(desktop, Some(recovered), ctx);
         }
-        self.store_restart(desktop, recovered, ctx);
+        self.store_restart(desktop, Some(recovered), ctx);
     }
 
     fn on_not_adopted(&mut self, cause: &AdoptError, ctx: &mut Context<Self>) {

@@ -86,6 +86,7 @@ impl Session {
 
     pub(super) fn next_turn(&mut self, ctx: &mut Context<Self>) {
         while !self.storing {
+            self.sanitize_if_due(ctx);
             let next = self.turn_of_a_waiter().or_else(|| self.turns.pop_front());
             let Some(turn) = next else { return };
             if turn.receipt.is_unheard() {
@@ -124,6 +125,9 @@ impl Session {
                 return Err(SessionError::Starting);
             }
             (Phase::Closing { .. }, _) => return Err(SessionError::Closing),
+        }
+        if matches!(change, Change::Begin { .. }) && self.lapses_first() {
+            return Err(SessionError::Starting);
         }
         let now = self.world.clock.now();
         match self.event(change, now) {

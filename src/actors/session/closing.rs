@@ -75,6 +75,7 @@ impl Session {
         let left = self.enter(Phase::Closing { end, waiting: Vec::new() });
         self.tell(EventKind::SessionClosing, data);
         self.dismiss_waiters();
+        self.dismiss_sanitizing();
         self.ended.cancel();
         self.following = None;
         self.reporting = None;

@@ -309,7 +309,9 @@ impl Session {
                 if applied.is_ok() && matches!(session.phase, Phase::Running { .. }) {
                     session.egress.in_force = Some(asked(&spec));
                 }
-                session.record.spec = spec;
+                // It may have changed meanwhile.
+                let sanitize_after = session.record.spec.sanitize_after;
+                session.record.spec = SessionSpec { sanitize_after, ..spec };
                 session.record.modified_at = session.world.clock.now();
                 session.tell(EventKind::SessionEgressChanged, json!({ "by": by }));
                 session.publish();

@@ -147,6 +147,11 @@ impl Session {
         }
     }
 
+    /// Ends the black box; what it has is removed with the traces of the occupant.
+    pub(super) fn drop_box(&mut self) {
+        self.filming.black_box = None;
+    }
+
     /// Fills the black box while somebody uses the session, and not otherwise.
     pub(super) fn keep_box(&mut self, used: bool) {
         if !used || !self.world.films.settings().black_box {

@@ -7,7 +7,7 @@
 //! Starting --launched, stored--> Running --close, deadline--> Closing --none left,
 //!     |                          |   ^                           ^         stored--> (stops)
 //!     |                    death |   | brought back,             |
-//!     |                          v   | taken over                |
+//!     |             or sanitizing v   | taken over, clean         |
 //!     |                       Recovering --close, too often------+
 //!     |                          ^                               |
 //!     |     (a former server's) -+                               |
@@ -44,6 +44,7 @@ mod leaving;
 mod messages;
 mod recovery;
 mod renewing;
+mod sanitizing;
 mod timer;
 mod viewing;
 mod waiting;
@@ -77,6 +78,8 @@ pub use self::messages::{
     Watch, Watching,
 };
 use self::recovery::Recoveries;
+use self::sanitizing::Sanitizing;
+pub use self::sanitizing::{Sanitize, SanitizeOnRelease, SanitizeReport};
 pub use self::viewing::{
     CedeControl, Connected, Follow, FollowCopies, Followed, Invite, Invited, Join, Joined, PutOut,
     TakeControl, ViewerList, Viewers, Visit,
@@ -109,7 +112,7 @@ enum Phase {
     Starting { call_off: CancellationToken },
     /// Its browser can be driven.
     Running { desktop: Box<dyn Desktop> },
-    /// Its desktop is being taken over from a former server, or brought back. It is here while
+    /// Its desktop is being taken over from a former server, brought back, or sanitized. It is here while
     /// nothing is being done with it.
     Recovering { desktop: Option<Box<dyn Desktop>>, call_off: CancellationToken },
     /// Its desktop is being taken down, and then its end is stored.
@@ -154,6 +157,7 @@ pub struct Session {
     /// Stores what its browser downloads.
     collecting: Option<Collecting>,
     egress: EgressChanges,
+    sanitizing: Sanitizing,
     refusals: Refusals,
     /// Reports the requests that are refused.
     reporting: Option<Reporting>,
@@ -213,6 +217,7 @@ impl Session {
             filming: Filming::default(),
             collecting: None,
             egress: EgressChanges::default(),
+            sanitizing: Sanitizing::default(),
             refusals: Refusals::new(origin == Origin::Former),
             reporting: None,
             view,

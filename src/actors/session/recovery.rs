@@ -278,7 +278,7 @@ impl Session {
                 let took = (self.world.clock.now() - since).to_std().unwrap_or_default();
                 let recovered =
                     Recovered { what: "brought_back", cause: cause.message, lost, tries, took };
-                self.store_restart(desktop, recovered, ctx);
+                self.store_restart(desktop, Some(recovered), ctx);
             }
             Err(Unrevived { failure, desktop: None }) => {
                 self.give_up(failure, Files::Kept, ctx);
@@ -293,11 +293,12 @@ impl Session {
         }
     }
 
-    /// The session runs again only once that is stored.
+    /// The session runs again only once that is stored, with a notice for the record where it was broken
+    /// or another server's.
     pub(super) fn store_restart(
         &mut self,
         desktop: Box<dyn Desktop>,
-        recovered: Recovered,
+        recovered: Option<Recovered>,
         ctx: &mut Context<Self>,
     ) {
         let work = self.world.store.restart_session(self.record.id, desktop.identity().clone());
@@ -334,7 +335,7 @@ impl Session {
         }));
     }
 
-    fn hold(&mut self, held: Box<dyn Desktop>) {
+    pub(super) fn hold(&mut self, held: Box<dyn Desktop>) {
         if let Phase::Recovering { desktop, .. } = &mut self.phase {
             *desktop = Some(held);
         }
@@ -343,7 +344,7 @@ impl Session {
     pub(super) fn run_again(
         &mut self,
         desktop: Box<dyn Desktop>,
-        recovered: Recovered,
+        recovered: Option<Recovered>,
         ctx: &mut Context<Self>,
     ) {
         self.await_death(&*desktop, ctx);
@@ -352,7 +353,10 @@ impl Session {
         self.record.desktop = Some(desktop.identity().clone());
         self.record.modified_at = self.world.clock.now();
         self.enter(Phase::Running { desktop });
-        self.myself(ctx).tell(recovered);
+        if let Some(recovered) = recovered {
+            self.myself(ctx).tell(recovered);
+        }
+        self.report_sanitizing();
         self.follow();
         self.film();
         self.refresh_egress(ctx);

@@ -63,7 +63,7 @@ impl Session {
         let now = self.world.clock.now();
         let running = matches!(self.phase, Phase::Running { .. });
         let held = self.record.occupancy.holder().is_some_and(|held| held.expires_at > now);
-        if !running || held {
+        if !running || held || self.lapses_first() {
             return None;
         }
         loop {

@@ -251,6 +251,20 @@ pub(super) async fn amend(db: &Db, id: SessionId, echo: Value) -> Result<(), Sto
     changed_or_why(db, id, changed).await
 }
 
+pub(super) async fn set_sanitize_after(
+    db: &Db,
+    id: SessionId,
+    after: Option<Generation>,
+) -> Result<(), StoreError> {
+    let after = after.map(Generation::number);
+    let changed = on!(db, write, |c| {
+        let change = (sessions::sanitize_after.eq(after), sessions::modified_at.eq(now()));
+        Ok(diesel::update(live!(id)).set(change).execute(c).await?)
+    })
+    .await?;
+    changed_or_why(db, id, changed).await
+}
+
 pub(super) async fn change_egress(
     db: &Db,
     id: SessionId,

@@ -44,6 +44,7 @@ pub(super) struct Row {
     completed_at: Option<NaiveDateTime>,
     modified_at: NaiveDateTime,
     egress: Option<Value>,
+    sanitize_after: Option<i64>,
 }
 
 /// The lists of a row. Null where both are empty.
@@ -219,6 +220,7 @@ impl From<&SessionRecord> for Row {
             completed_at: session.completed_at.map(stored),
             modified_at: stored(session.modified_at),
             egress: lists(&session.spec),
+            sanitize_after: session.spec.sanitize_after.map(Generation::number),
         }
     }
 }
@@ -249,6 +251,7 @@ impl TryFrom<Row> for SessionRecord {
                 egress: lists.session,
                 organization_egress: lists.organization,
                 echo: row.echo,
+                sanitize_after: row.sanitize_after.map(Generation::new),
             },
             desktop: read.json("browser_sessions.desktop", row.desktop)?,
             occupancy: row.occupancy.read(read)?,

@@ -93,6 +93,7 @@ fn any_spec() -> impl Strategy<Value = SessionSpec> {
                 allow: if some { vec!["*.example:443".to_owned()] } else { vec![] },
                 deny: vec![],
             },
+            sanitize_after: some.then(|| Generation::new(i64::from(lifetime))),
             organization_egress: EgressLists {
                 allow: vec![],
                 deny: if some { vec!["10.0.0.0/8:80,443".to_owned()] } else { vec![] },

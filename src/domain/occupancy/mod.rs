@@ -325,13 +325,19 @@ impl Occupancy {
         Self::Held(Held { occupant, generation, lease, since: now, heartbeat_at: now, expires_at })
     }
 
-    fn lost(&self, presented: Generation) -> Refusal {
+    /// The refusal of a generation that does not hold the session.
+    pub fn lost(&self, presented: Generation) -> Refusal {
         Refusal::Lost { presented, latest: self.generation() }
     }
 }
 
 impl Held {
-    fn check(&self, generation: Generation, lease: LeaseHash) -> Result<(), Refusal> {
+    /// Checks what a holder presents.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`] of another generation or another lease.
+    pub fn check(&self, generation: Generation, lease: LeaseHash) -> Result<(), Refusal> {
         if generation != self.generation {
             Err(Refusal::Lost { presented: generation, latest: self.generation })
         } else if lease != self.lease {

@@ -45,6 +45,7 @@ const VISIBLE: &str = "^[!-~]+$";
         sessions::begin::begin,
         sessions::heartbeat::heartbeat,
         sessions::release::release,
+        sessions::sanitize::sanitize,
         sessions::extend::extend,
         sessions::screenshot::screenshot,
         agent::said,

@@ -18,6 +18,7 @@ use crate::db;
 use crate::domain::control::OnTakeover;
 use crate::domain::film::Asked;
 use crate::domain::ids::{OrganizationId, SessionId};
+use crate::domain::occupancy::Generation;
 use crate::domain::session::{SessionSpec, SessionStatus, Size};
 use crate::http::body::{RawBody, parse};
 use crate::http::caller::Caller;
@@ -60,6 +61,8 @@ pub struct Request {
     /// `10.0.0.0/8:80,443`.
     #[schema(value_type = Option<Object>)]
     egress: Option<EgressRequest>,
+    /// True to clear what each occupant leaves before another one begins, see `POST …/sanitize`.
+    sanitize_on_release: bool,
 }
 
 /// How long the answer waits for the browser, unless the request says otherwise. Clients of the
@@ -204,6 +207,7 @@ impl Request {
                 "on_takeover": self.on_takeover,
                 "record": self.record.and_then(Asked::wish),
             }),
+            sanitize_after: self.sanitize_on_release.then(Generation::default),
             ..SessionSpec::default()
         };
         let mut warnings = Warnings::default();

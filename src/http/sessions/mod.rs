@@ -15,6 +15,7 @@ pub mod recordings;
 pub mod release;
 pub mod renew;
 pub mod resource;
+pub mod sanitize;
 pub mod screenshot;
 pub mod viewers;
 
@@ -49,6 +50,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/browser_sessions/{id}/begin", post().to(begin::begin))
         .route("/v1/browser_sessions/{id}/heartbeat", post().to(heartbeat::heartbeat))
         .route("/v1/browser_sessions/{id}/release", post().to(release::release))
+        .route("/v1/browser_sessions/{id}/sanitize", post().to(sanitize::sanitize))
         .route("/v1/browser_sessions/{id}/extend", post().to(extend::extend))
         .route("/v1/browser_sessions/{id}/screenshot", get().to(screenshot::screenshot))
         .route("/v1/browser_sessions/{id}/vnc", get().to(native::native))

@@ -13,7 +13,9 @@ use utoipa::ToSchema;
 use super::create::no_profiles;
 use super::{SessionResource, told};
 use crate::actors::registry::{Route, RouteError};
-use crate::actors::session::{Amend, ChangeEgress, EgressChange, Renew, SessionError};
+use crate::actors::session::{
+    Amend, ChangeEgress, EgressChange, Renew, SanitizeOnRelease, SessionError,
+};
 use crate::domain::control::Credential;
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::rfb::Role;
@@ -54,6 +56,9 @@ pub struct Change {
     /// restart of the browser; connections that it does not allow are cut.
     #[schema(value_type = Option<Object>)]
     egress: Option<EgressRequest>,
+    /// True to clear what each occupant leaves before another one begins. Switched on, it holds for the
+    /// present occupant, and not for those that have left.
+    sanitize_on_release: Option<bool>,
 }
 
 /// How long from now, and what is told of a wish that is not granted whole.
@@ -119,7 +124,7 @@ pub async fn renew(
 }
 
 /// Changes a session while it lives: extends its life, as a renewal does, changes what its programs may
-/// reach, and says whether its profile is to be kept. One that has ended is 409, as the compatible API has
+/// reach, and says whether it is sanitized after each occupant and whether its profile is to be kept. One that has ended is 409, as the compatible API has
 /// it; so is one whose `egress` cannot be changed because its network is not separate
 /// (`egress_unavailable`).
 #[utoipa::path(
@@ -158,13 +163,23 @@ async fn apply(
     id: SessionId,
     change: Change,
 ) -> Result<SessionResource, ApiError> {
-    let Change { generate_browser_profile, timeout_seconds, timeout, expires_at, egress } = change;
+    let Change {
+        generate_browser_profile,
+        timeout_seconds,
+        timeout,
+        expires_at,
+        egress,
+        sanitize_on_release,
+    } = change;
     let until = expires_at.map(|at| front.world.clock.until(at).as_secs());
     let seconds = seconds_of(timeout_seconds, timeout).max(until);
     let mut fields = Fields::new();
-    let wrong =
-        "expected one of generate_browser_profile, timeout_seconds, timeout, expires_at, egress";
-    let some = generate_browser_profile.is_some() || seconds.is_some() || egress.is_some();
+    let wrong = "expected one of generate_browser_profile, timeout_seconds, timeout, expires_at, egress, \
+                 sanitize_on_release";
+    let some = generate_browser_profile.is_some()
+        || seconds.is_some()
+        || egress.is_some()
+        || sanitize_on_release.is_some();
     fields.require("generate_browser_profile", json!(null), some, wrong);
     fields.finish()?;
     if generate_browser_profile == Some(true) {
@@ -180,6 +195,11 @@ async fn apply(
         let patch = egress.patch("egress", known.as_ref(), &mut fields);
         fields.finish()?;
         let message = ChangeEgress { change: EgressChange::Session(patch) };
+        let view = told(front, Route { organization, session: id, message }).await?;
+        resource = Some(SessionResource::of(&view, front));
+    }
+    if let Some(on) = sanitize_on_release {
+        let message = SanitizeOnRelease { on };
         let view = told(front, Route { organization, session: id, message }).await?;
         resource = Some(SessionResource::of(&view, front));
     }

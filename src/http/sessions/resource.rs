@@ -102,6 +102,8 @@ pub struct SessionResource {
     pub isolation: Option<IsolationResource>,
     /// What its programs may reach, and what they were refused. Null for tickets.
     pub egress: Option<EgressResource>,
+    /// True if what each occupant leaves is cleared before another one begins.
+    pub sanitize_on_release: bool,
     /// Whose input reaches the browser.
     pub control: ControlResource,
     /// What becomes of an outside driver's input while a person has control: `hold`, `refuse` or
@@ -256,6 +258,7 @@ impl SessionResource {
             usage: desktop.as_ref().filter(|_desktop| live).and_then(|_desktop| usage(*id, front)),
             isolation: IsolationResource::of(view),
             egress: Some(EgressResource::of(view, front)),
+            sanitize_on_release: spec.sanitize_after.is_some(),
             control: ControlResource::of(control),
             on_takeover: on_takeover(record, front).as_str(),
             failure: record.failure.as_ref().and_then(|cause| serde_json::to_value(cause).ok()),

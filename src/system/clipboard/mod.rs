@@ -70,6 +70,28 @@ pub fn follow(number: u16, cookie: Cookie, owner: i32, runtime: &Handle) -> Copi
     Copies { texts, guard }
 }
 
+/// Takes the selections of a display from their owners, and removes the texts that the display itself
+/// keeps. Waits for the display.
+pub fn clear(number: u16, cookie: &Cookie) -> Result<(), String> {
+    let stream = UnixStream::connect(socket(number)).map_err(|cause| cause.to_string())?;
+    empty(stream, cookie).map_err(|cause| cause.to_string())
+}
+
+fn empty(stream: UnixStream, cookie: &Cookie) -> Result<(), Broken> {
+    let connection = client(stream, cookie)?;
+    let root = connection.setup().roots.first().ok_or("the display has no screen")?.root;
+    let atom = |name: &str| -> Result<Atom, Broken> {
+        Ok(connection.intern_atom(false, name.as_bytes())?.reply()?.atom)
+    };
+    for name in ["CLIPBOARD", "PRIMARY", "SECONDARY"] {
+        connection.set_selection_owner(x11rb::NONE, atom(name)?, x11rb::CURRENT_TIME)?.check()?;
+    }
+    for buffer in 0..8 {
+        connection.delete_property(root, atom(&format!("CUT_BUFFER{buffer}"))?)?.check()?;
+    }
+    Ok(())
+}
+
 /// Tells each text; ends with the connection.
 fn serve(
     stream: UnixStream,

@@ -15,7 +15,7 @@ use super::memory::Opening;
 use super::mending::Mending;
 use super::record::Record;
 use super::running::{LiveDesktop, Made};
-use super::{AdoptError, Order};
+use super::{AdoptError, Order, sanitizing};
 use crate::domain::ids::SessionId;
 use crate::system::cdp::Devtools;
 use crate::system::display;
@@ -57,6 +57,11 @@ impl Desktops {
         let is_vnc = identity.vnc.as_ref() == Some(&identity.xvfb);
         let xvfb = adopt(identity.xvfb.clone(), display::stage(is_vnc).name);
         let chromium = adopt(identity.chromium.clone(), "chromium");
+
+        if sanitizing::begun(&directory).is_some() {
+            // What it shows is a former occupant's. Its recovery clears that first.
+            chromium.kill_now();
+        }
 
         let mut parts = Parts::new(session, directory.clone(), Arc::clone(settings));
         parts.displays.push(xvfb.clone());

@@ -208,6 +208,11 @@ impl Directory {
         self.root.join("memory.json")
     }
 
+    /// The mark of a session whose traces are being cleared, see [`sanitizing`](super::sanitizing).
+    pub(super) fn sanitizing(&self) -> PathBuf {
+        self.root.join("sanitizing")
+    }
+
     /// The films of the session, while they are being made.
     pub fn films(&self) -> PathBuf {
         self.root.join("films")
@@ -381,6 +386,7 @@ impl Directory {
         let own = ["home", "uploads", "tmp", "vnc", "code", "films", "keys"];
         let server = server.map(|name| self.root.join(name)).into_iter();
         let named = [self.arrivals(), self.films(), self.egress(), self.saved_at(), self.memory()];
+        let named = named.into_iter().chain([self.sanitizing()]);
         server.chain(named).chain(own.map(|name| self.own.join(name))).collect()
     }
 
@@ -409,7 +415,8 @@ fn folder(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-fn absent(removed: io::Result<()>) -> io::Result<()> {
+/// A removal; of what is not there, none.
+pub(super) fn absent(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
         Ok(()) | Err(_) => Ok(()),

@@ -21,6 +21,7 @@ mod pages;
 mod record;
 mod reviving;
 mod running;
+mod sanitizing;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +49,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::domain::egress::EgressAsked;
 use crate::domain::ids::SessionId;
 use crate::domain::rfb::Dialect;
+use crate::domain::sanitizing::Cleared;
 use crate::domain::session::{DesktopIdentity, Failure, SessionSpec, Size};
 use crate::system::input::Devices;
 pub use crate::system::limits::{NoRoom, Usage};
@@ -172,6 +174,15 @@ pub struct Revived {
     pub lost: String,
 }
 
+/// A desktop without anything of its former occupants.
+#[derive(Debug)]
+pub struct Sanitized {
+    /// The desktop, with a new browser.
+    pub desktop: Box<dyn Desktop>,
+    /// What was cleared.
+    pub cleared: Cleared,
+}
+
 /// A part that was brought back while the desktop went on: a VNC server, or the process of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mended {
@@ -206,6 +217,14 @@ pub trait Desktop: fmt::Debug + Send + 'static {
         self: Box<Self>,
         call_off: CancellationToken,
     ) -> BoxFuture<'static, Result<Revived, Unrevived>>;
+
+    /// Clears what its occupants left: the browser starts again, on the same display and ports, with a new
+    /// profile and one empty tab. After a failure nothing brings the former state back: the next
+    /// [`revive`](Self::revive) or `sanitize` clears what is left of it first.
+    fn sanitize(
+        self: Box<Self>,
+        call_off: CancellationToken,
+    ) -> BoxFuture<'static, Result<Sanitized, Unrevived>>;
 
     /// Resolves when the kernel has ended one of its processes for want of memory, with how often
     /// that has happened to it; never where it has no limits. The browser may well live on, with a

@@ -144,6 +144,8 @@ impl LiveDesktop {
             let level = made.desktops.prepare(session, &directory, &made.cookie, &password_file)?;
             made.identity.files = Some(level);
         }
+        let is_clean = self.clear_if_marked().await?;
+        let made = &mut self.made;
         let profile = directory.profile();
         directory
             .make_folders()
@@ -161,7 +163,7 @@ impl LiveDesktop {
         let start = browser::Start {
             session: made.parts.session,
             spec: &made.order.spec,
-            first: if memory.is_some() { First::Nothing } else { First::Last },
+            first: if memory.is_some() || is_clean { First::Nothing } else { First::Last },
             display: made.identity.display_number,
             authority: &directory.authority(),
             profile: &profile,
@@ -189,6 +191,10 @@ impl LiveDesktop {
                 memory.write(&file).map_err(|cause| directory_failed(&file, &cause))?;
                 lost
             }
+            None if is_clean => {
+                made.opening.clear();
+                "everything that its former occupant left".to_owned()
+            }
             None => {
                 made.opening.clear();
                 "what its profile had not stored".to_owned()
@@ -211,6 +217,7 @@ impl LiveDesktop {
         };
         let saved = made.record.up(saved);
         made.identity = saved.map_err(|cause| directory_failed(directory.path(), &cause))?;
+        self.unmark()?;
         Ok(lost)
     }
 }

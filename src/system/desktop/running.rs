@@ -20,7 +20,8 @@ use super::mending::Mending;
 use super::networking;
 use super::record::Record;
 use super::{
-    Copies, Death, Desktop, Downloads, Egress, Mended, Order, Revived, Screen, Unrevived, VncServer,
+    Copies, Death, Desktop, Downloads, Egress, Mended, Order, Revived, Sanitized, Screen,
+    Unrevived, VncServer,
 };
 use crate::domain::session::DesktopIdentity;
 use crate::system::browser;
@@ -257,6 +258,22 @@ impl Desktop for LiveDesktop {
             work.await.unwrap_or_else(|cause| {
                 let message = format!("the recovery broke off: {cause}");
                 let failure = failure("desktop", "recovery_broke_off", message);
+                Err(Unrevived { failure, desktop: None })
+            })
+        })
+    }
+
+    fn sanitize(
+        self: Box<Self>,
+        call_off: CancellationToken,
+    ) -> BoxFuture<'static, Result<Sanitized, Unrevived>> {
+        let span = tracing::info_span!("sanitize", session.id = %self.made.parts.session);
+        let runtime = self.runtime.clone();
+        let work = runtime.spawn(self.sanitize_now(call_off).instrument(span));
+        Box::pin(async move {
+            work.await.unwrap_or_else(|cause| {
+                let message = format!("the sanitizing broke off: {cause}");
+                let failure = failure("desktop", "sanitizing_broke_off", message);
                 Err(Unrevived { failure, desktop: None })
             })
         })

@@ -51,7 +51,15 @@ impl Page {
         Some(page)
     }
 
-    async fn call(&mut self, method: &str, params: Value) -> Value {
+    /// The answer of the browser itself, and not of the page.
+    pub(super) async fn browser_call(&mut self, method: &str, params: Value) -> Value {
+        let session = self.session.take();
+        let answer = self.call(method, params).await;
+        self.session = session;
+        answer
+    }
+
+    pub(super) async fn call(&mut self, method: &str, params: Value) -> Value {
         self.last += 1;
         let mut command = json!({ "id": self.last, "method": method, "params": params });
         if let Some(session) = &self.session {

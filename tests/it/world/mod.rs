@@ -17,6 +17,7 @@ mod network;
 mod pages;
 mod rules;
 mod runs;
+mod sanitizing;
 mod sdk;
 mod streams;
 mod templates;

@@ -59,6 +59,7 @@ mod dormant;
 mod egress;
 mod interleavings;
 mod receipts;
+mod sanitizing;
 
 #[actix::test]
 async fn of_two_that_begin_at_once_one_is_refused_and_told_who_holds_it() {

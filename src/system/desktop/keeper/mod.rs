@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
@@ -87,7 +88,9 @@ type Hung = Arc<Mutex<Option<Failure>>>;
 #[derive(Debug)]
 pub(super) struct Keeper {
     hung: Hung,
-    _ended: DropGuard,
+    ended: CancellationToken,
+    work: Option<JoinHandle<()>>,
+    _dropped: DropGuard,
 }
 
 impl Keeper {
@@ -112,8 +115,17 @@ impl Keeper {
                 () = watch.run(used) => {}
             }
         };
-        runtime.spawn(work.instrument(span));
-        Self { hung, _ended: ended.drop_guard() }
+        let work = Some(runtime.spawn(work.instrument(span)));
+        let dropped = ended.clone().drop_guard();
+        Self { hung, ended, work, _dropped: dropped }
+    }
+
+    /// Ends it, and resolves when it writes nothing any more.
+    pub(super) async fn stop(&mut self) {
+        self.ended.cancel();
+        if let Some(work) = self.work.take() {
+            let _ = work.await; // If it has panicked, it has ended as well.
+        }
     }
 
     /// Why a part was ended by the keeper, if one was.

@@ -1,0 +1,380 @@
+//! What an occupant left is cleared before another one begins.
+//!
+//! ```text
+//! Running --asked for, or owed--> Recovering: downloads stored --> browser with a new profile
+//!    ^                               ^    |                              |
+//!    |                               +----+ failed, some times           | failed too often
+//!    +------ generation, restart stored --------------------------------+--> Closing, failed
+//! ```
+//!
+//! Nobody begins meanwhile, as in any recovery. A session owes its next occupant a sanitizing from when
+//! an occupant of a generation above `sanitize_after` has left. That is read from the row, so a server
+//! that ends in between changes nothing.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, info, warn};
+
+use super::{Phase, Session, SessionError};
+use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered};
+use crate::actors::views::SessionView;
+use crate::db::store::StoreError;
+use crate::domain::event::EventKind;
+use crate::domain::lease::LeaseHash;
+use crate::domain::occupancy::{Generation, Refusal};
+use crate::domain::sanitizing::Cleared;
+use crate::domain::session::{Failure, SessionStatus};
+use crate::system::desktop::{Desktop, Files, Sanitized, Unrevived};
+
+/// The attempts before the session fails.
+const TRIES: u32 = 3;
+
+/// The pause before another attempt.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Clears what occupants left in the session: its browser starts again with a new profile. Refused while
+/// somebody holds the session, unless the holder asks.
+#[derive(Debug)]
+pub struct Sanitize {
+    /// The generation and lease of a holder that asks.
+    pub holder: Option<(Generation, LeaseHash)>,
+}
+
+/// What was cleared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SanitizeReport {
+    /// Counts and names.
+    pub cleared: Cleared,
+    /// The number of attempts.
+    pub tries: u32,
+    /// The time from the beginning until the browser could be driven again.
+    pub took: Duration,
+}
+
+impl Ask for Sanitize {
+    type Answer = Result<SanitizeReport, SessionError>;
+    const KIND: &'static str = "sanitize";
+    const AUDITED: bool = true;
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(90)
+    }
+
+    fn summary(&self) -> Value {
+        json!({ "generation": self.holder.map(|(generation, _lease)| generation) })
+    }
+}
+
+/// Has the session sanitized after each occupant, or not.
+#[derive(Debug)]
+pub struct SanitizeOnRelease {
+    /// True if it is to be.
+    pub on: bool,
+}
+
+impl Ask for SanitizeOnRelease {
+    type Answer = Result<SessionView, SessionError>;
+    const KIND: &'static str = "sanitize_on_release";
+    const AUDITED: bool = true;
+
+    fn summary(&self) -> Value {
+        json!({ "on": self.on })
+    }
+}
+
+type Answer = oneshot::Sender<Result<SanitizeReport, SessionError>>;
+
+/// A request that waits until no change is being stored.
+#[derive(Debug)]
+struct Request {
+    holder: Option<(Generation, LeaseHash)>,
+    answer: Answer,
+}
+
+/// The sanitizing of a session.
+#[derive(Debug, Default)]
+pub(super) struct Sanitizing {
+    requests: VecDeque<Request>,
+    under_way: Option<UnderWay>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    /// `request` or `release`.
+    by: &'static str,
+    since: DateTime<Utc>,
+    tries: u32,
+    waiting: Vec<Answer>,
+    /// The outcome, once the browser is clean.
+    cleared: Option<Cleared>,
+}
+
+impl Session {
+    /// Begins what was asked for, or is owed. Called while no change is being stored.
+    pub(super) fn sanitize_if_due(&mut self, ctx: &mut Context<Self>) {
+        while let Some(Request { holder, answer }) = self.sanitizing.requests.pop_front() {
+            match self.may_sanitize(holder) {
+                Ok(()) => match &mut self.sanitizing.under_way {
+                    Some(under_way) => under_way.waiting.push(answer),
+                    None => self.begin_sanitizing("request", vec![answer], ctx),
+                },
+                Err(refusal) => drop(answer.send(Err(refusal))), // An asker that left hears nothing.
+            }
+        }
+        if self.owes_sanitizing() && matches!(self.phase, Phase::Running { .. }) {
+            self.begin_sanitizing("release", Vec::new(), ctx);
+        }
+    }
+
+    /// True if an occupant has left traces that the next one must not find.
+    fn owes_sanitizing(&self) -> bool {
+        let occupancy = &self.record.occupancy;
+        let after = self.record.spec.sanitize_after;
+        occupancy.holder().is_none() && after.is_some_and(|after| occupancy.generation() > after)
+    }
+
+    /// True if the holder's lease is over, and its lapse has to be stored before another begins: the
+    /// session is sanitized in between.
+    pub(super) fn lapses_first(&self) -> bool {
+        let held = self.record.occupancy.holder();
+        let is_over = held.is_some_and(|held| held.expires_at <= self.world.clock.now());
+        is_over && self.record.spec.sanitize_after.is_some()
+    }
+
+    fn may_sanitize(&self, holder: Option<(Generation, LeaseHash)>) -> Result<(), SessionError> {
+        match &self.phase {
+            Phase::Running { .. } => {}
+            Phase::Recovering { .. } if self.sanitizing.under_way.is_some() => {}
+            Phase::Dormant | Phase::Starting { .. } | Phase::Recovering { .. } => {
+                return Err(SessionError::Starting);
+            }
+            Phase::Closing { .. } => return Err(SessionError::Closing),
+        }
+        let occupancy = &self.record.occupancy;
+        match (occupancy.holder(), holder) {
+            (Some(held), Some((generation, lease))) => Ok(held.check(generation, lease)?),
+            (Some(held), None) if held.expires_at > self.world.clock.now() => {
+                let (by, until) = (held.occupant.clone(), held.expires_at);
+                Err(Refusal::Occupied { by, until }.into())
+            }
+            (None, Some((generation, _lease))) => Err(occupancy.lost(generation).into()),
+            (Some(_) | None, None) => Ok(()),
+        }
+    }
+
+    fn begin_sanitizing(
+        &mut self,
+        by: &'static str,
+        waiting: Vec<Answer>,
+        ctx: &mut Context<Self>,
+    ) {
+        if !matches!(self.phase, Phase::Running { .. }) {
+            return;
+        }
+        let call_off = CancellationToken::new();
+        let left = self.enter(Phase::Recovering { desktop: None, call_off });
+        let Phase::Running { desktop } = left else { return };
+        info!(parent: &self.span, "session {} is sanitized ({by})", self.record.id);
+        let since = self.world.clock.now();
+        let under_way = UnderWay { by, since, tries: 0, waiting, cleared: None };
+        self.sanitizing.under_way = Some(under_way);
+        self.following = None;
+        self.drop_box();
+        let stored = self.world.store.retry_session(self.record.id);
+        // What was downloaded is an artifact of the organization, and not of the browser.
+        let downloads = desktop.downloads().finish();
+        let pictures = self.pictures();
+        let work = async move {
+            let stored = stored.await;
+            downloads.await;
+            remove_pictures(pictures).await;
+            (stored, desktop)
+        };
+        ctx.spawn(work.into_actor(self).map(|(stored, desktop), session, ctx| {
+            match stored {
+                Ok(()) => {
+                    session.record.status = SessionStatus::Retry;
+                    session.record.modified_at = session.world.clock.now();
+                    session.publish();
+                }
+                // It is stored again when it runs.
+                Err(cause) => warn!(parent: &session.span, "the retry is not stored: {cause}"),
+            }
+            session.sanitize(desktop, ctx);
+        }));
+    }
+
+    /// The files with the last pictures of occupants that are no runs; those of a run are the run's.
+    fn pictures(&self) -> Vec<PathBuf> {
+        let folder = self.world.pictures.join(self.record.organization.to_string());
+        vec![folder.join(self.record.id.to_string()).with_extension("png")]
+    }
+
+    fn sanitize(&mut self, desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return self.shut_down(desktop, ctx);
+        }
+        let Phase::Recovering { call_off, .. } = &self.phase else { return };
+        let work = desktop.sanitize(call_off.clone()).instrument(self.span.clone());
+        ctx.spawn(
+            work.into_actor(self).map(|outcome, session, ctx| session.on_sanitized(outcome, ctx)),
+        );
+    }
+
+    fn on_sanitized(&mut self, outcome: Result<Sanitized, Unrevived>, ctx: &mut Context<Self>) {
+        let is_closing = matches!(self.phase, Phase::Closing { .. });
+        let tries = self.sanitizing.under_way.as_mut().map_or(TRIES, |under_way| {
+            under_way.tries += 1;
+            under_way.tries
+        });
+        match outcome {
+            Ok(Sanitized { desktop, .. }) if is_closing => self.shut_down(desktop, ctx),
+            Err(Unrevived { desktop: Some(desktop), .. }) if is_closing => {
+                self.shut_down(desktop, ctx);
+            }
+            Ok(Sanitized { desktop, cleared }) => {
+                if let Some(under_way) = &mut self.sanitizing.under_way {
+                    under_way.cleared = Some(cleared);
+                }
+                self.store_sanitized(desktop, ctx);
+            }
+            Err(Unrevived { failure, desktop: None }) => {
+                self.give_up(not_sanitized(failure), Files::AsSet, ctx);
+            }
+            Err(Unrevived { failure, desktop: Some(half) }) => {
+                warn!(parent: &self.span, code = failure.code, "{}", failure.message);
+                self.hold(half);
+                if tries >= TRIES {
+                    return self.fail(not_sanitized(failure), ctx);
+                }
+                ctx.run_later(RETRY_DELAY, |session, ctx| {
+                    if let Phase::Recovering { desktop, .. } = &mut session.phase
+                        && let Some(desktop) = desktop.take()
+                    {
+                        session.sanitize(desktop, ctx);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Stores first that nothing is owed. If that fails, a later server sanitizes once more.
+    fn store_sanitized(&mut self, desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
+        let occupancy = &self.record.occupancy;
+        let is_vacant = occupancy.holder().is_none();
+        let after = self.record.spec.sanitize_after.filter(|_after| is_vacant);
+        let Some(_owed) = after else { return self.store_restart(desktop, None, ctx) };
+        let generation = occupancy.generation();
+        let stored = self.world.store.set_sanitize_after(self.record.id, Some(generation));
+        ctx.spawn(stored.into_actor(self).map(move |stored, session, ctx| {
+            if let Err(cause) = stored {
+                warn!(parent: &session.span, "that nothing is owed is not stored: {cause}");
+            }
+            // It may have been switched off meanwhile.
+            let after = &mut session.record.spec.sanitize_after;
+            *after = after.map(|before| before.max(generation));
+            session.store_restart(desktop, None, ctx);
+        }));
+    }
+
+    /// The session runs again: answers and reports a sanitizing that is complete.
+    pub(super) fn report_sanitizing(&mut self) {
+        let is_complete = |under_way: &mut UnderWay| under_way.cleared.is_some();
+        let Some(under_way) = self.sanitizing.under_way.take_if(is_complete) else { return };
+        let UnderWay { by, since, tries, waiting, cleared } = under_way;
+        let cleared = cleared.unwrap_or_default();
+        let took = (self.world.clock.now() - since).to_std().unwrap_or_default();
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        info!(parent: &self.span, "session {} was sanitized in {took_ms} ms", self.record.id);
+        let data = json!({ "cleared": cleared, "by": by, "tries": tries, "took_ms": took_ms });
+        self.tell(EventKind::SessionSanitized, data);
+        let report = SanitizeReport { cleared, tries, took };
+        for answer in waiting {
+            let _ = answer.send(Ok(report.clone())); // An asker that left hears nothing.
+        }
+    }
+
+    /// Answers those that wait for a sanitizing: the session is ending.
+    pub(super) fn dismiss_sanitizing(&mut self) {
+        let requests = std::mem::take(&mut self.sanitizing.requests);
+        let under_way = self.sanitizing.under_way.take();
+        let waiting = under_way.into_iter().flat_map(|under_way| under_way.waiting);
+        for answer in requests.into_iter().map(|request| request.answer).chain(waiting) {
+            let _ = answer.send(Err(SessionError::Closing)); // An asker that left hears nothing.
+        }
+    }
+}
+
+async fn remove_pictures(pictures: Vec<PathBuf>) {
+    for picture in pictures {
+        match tokio::fs::remove_file(&picture).await {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                warn!(error = %cause, "{} is not removed", picture.display());
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// The failure of a session that cannot be cleaned: it goes to no other occupant.
+fn not_sanitized(cause: Failure) -> Failure {
+    let message = format!("what its occupant left could not be cleared: {}", cause.message);
+    let hint = "create another session; this one is not given to anybody any more".to_owned();
+    Failure { code: "sanitize_failed".to_owned(), message, hint: Some(hint), ..cause }
+}
+
+impl Handle<Sanitize> for Session {
+    fn handle(
+        &mut self,
+        Sanitize { holder }: Sanitize,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<SanitizeReport, SessionError>> {
+        let (answer, sanitized) = oneshot::channel();
+        self.sanitizing.requests.push_back(Request { holder, answer });
+        self.next_turn(ctx);
+        Box::pin(async move { sanitized.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}
+
+impl Handle<SanitizeOnRelease> for Session {
+    fn handle(
+        &mut self,
+        SanitizeOnRelease { on }: SanitizeOnRelease,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<SessionView, SessionError>> {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return answered(Err(SessionError::Closing));
+        }
+        let occupancy = &self.record.occupancy;
+        let before = self.record.spec.sanitize_after;
+        let after = on.then(|| match occupancy.holder() {
+            _ if before.is_some() => before.unwrap_or_default(),
+            // The holder's traces count; those of occupants that left before do not.
+            Some(_held) => Generation::default(),
+            None => occupancy.generation(),
+        });
+        let (answer, changed) = oneshot::channel();
+        let stored = self.world.store.set_sanitize_after(self.record.id, after);
+        ctx.spawn(stored.into_actor(self).map(
+            move |stored: Result<(), StoreError>, session, ctx| {
+                let outcome = stored.map_err(SessionError::NotStored).map(|()| {
+                    session.record.spec.sanitize_after = after;
+                    session.record.modified_at = session.world.clock.now();
+                    session.publish();
+                    session.view.borrow().clone()
+                });
+                let _ = answer.send(outcome); // An asker that left hears nothing.
+                session.next_turn(ctx);
+            },
+        ));
+        Box::pin(async move { changed.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}

@@ -1,0 +1,136 @@
+//! A desktop that is none.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::egress::{FakeEgress, FakeWay};
+use super::failure;
+use super::screen::{FakeScreen, FakeVnc};
+use crate::domain::sanitizing::Cleared;
+use crate::domain::session::DesktopIdentity;
+use crate::system::desktop::{
+    Copies, Death, Desktop, Egress, Mended, Revived, Sanitized, Screen, Unrevived, VncServer,
+};
+use crate::system::input::Devices;
+
+#[derive(Debug)]
+pub(super) struct FakeDesktop {
+    pub(super) identity: DesktopIdentity,
+    pub(super) up: Duration,
+    pub(super) down: Duration,
+    pub(super) alive: Arc<AtomicUsize>,
+    pub(super) kill: Arc<Notify>,
+    pub(super) close: Arc<Notify>,
+    pub(super) unrevived: Arc<AtomicUsize>,
+    pub(super) sanitized: Arc<AtomicUsize>,
+    pub(super) egress: Option<Arc<FakeEgress>>,
+}
+
+impl Desktop for FakeDesktop {
+    fn identity(&self) -> &DesktopIdentity {
+        &self.identity
+    }
+
+    fn death(&self) -> BoxFuture<'static, Death> {
+        let (kill, close) = (Arc::clone(&self.kill), Arc::clone(&self.close));
+        Box::pin(async move {
+            tokio::select! {
+                () = kill.notified() => failure("chromium_died").into(),
+                () = close.notified() => {
+                    Death { failure: failure("chromium_closed"), orderly: true }
+                }
+            }
+        })
+    }
+
+    fn mended(&self) -> BoxFuture<'static, Mended> {
+        Box::pin(std::future::pending())
+    }
+
+    fn revive(
+        mut self: Box<Self>,
+        call_off: CancellationToken,
+    ) -> BoxFuture<'static, Result<Revived, Unrevived>> {
+        Box::pin(async move {
+            tokio::select! {
+                () = sleep(self.up) => {}
+                () = call_off.cancelled() => {
+                    let failure = failure("recovery_called_off");
+                    return Err(Unrevived { failure, desktop: Some(self) });
+                }
+            }
+            let fails = self
+                .unrevived
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok();
+            if fails {
+                return Err(Unrevived { failure: failure("chromium_exited"), desktop: Some(self) });
+            }
+            self.identity.devtools.set_port(self.identity.devtools.port() + 1);
+            Ok(Revived { desktop: self, lost: String::new() })
+        })
+    }
+
+    fn sanitize(
+        mut self: Box<Self>,
+        call_off: CancellationToken,
+    ) -> BoxFuture<'static, Result<Sanitized, Unrevived>> {
+        Box::pin(async move {
+            tokio::select! {
+                () = sleep(self.up) => {}
+                () = call_off.cancelled() => {
+                    let failure = failure("recovery_called_off");
+                    return Err(Unrevived { failure, desktop: Some(self) });
+                }
+            }
+            let fails = self
+                .unrevived
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok();
+            if fails {
+                return Err(Unrevived { failure: failure("chromium_exited"), desktop: Some(self) });
+            }
+            self.sanitized.fetch_add(1, Ordering::SeqCst);
+            self.identity.devtools.set_port(self.identity.devtools.port() + 1);
+            Ok(Sanitized { desktop: self, cleared: Cleared::counted(Some(3), Some(2), 1, 0) })
+        })
+    }
+
+    fn set_used(&self, _: bool) {}
+
+    fn screen(&self) -> Arc<dyn Screen> {
+        Arc::new(FakeScreen)
+    }
+
+    fn copies(&self) -> Copies {
+        let (_, texts) = watch::channel(String::new());
+        Copies { texts, guard: CancellationToken::new().drop_guard() }
+    }
+
+    fn devices(&self) -> Devices {
+        Devices::recorded().0
+    }
+
+    fn egress(&self) -> Option<Arc<dyn Egress>> {
+        let way = self.egress.clone().map(FakeWay)?;
+        Some(Arc::new(way))
+    }
+
+    fn vnc(&self) -> Arc<dyn VncServer> {
+        Arc::new(FakeVnc)
+    }
+
+    fn shut_down(self: Box<Self>) -> BoxFuture<'static, Vec<String>> {
+        Box::pin(async move {
+            sleep(self.down).await;
+            self.alive.fetch_sub(1, Ordering::SeqCst);
+            Vec::new()
+        })
+    }
+}
