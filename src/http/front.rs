@@ -7,10 +7,10 @@ use chrono::TimeDelta;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::keys::Keys;
 use super::cdp::DevTools;
 use super::debug_sessions::Turns;
 use super::idempotency::UnderWay;
+use super::keys::Keys;
 use super::outside;
 use super::sessions::native::Waiting;
 use super::settings::Streaming;

@@ -19,8 +19,13 @@ async fn a_session_whose_actor_breaks_goes_on_from_its_row_under_its_name_with_i
     pause();
     let stage = Stage::new(Outside::default());
     let (id, _) = stage.running().await;
-    let invite =
-        Invite { key: 1.into(), role: Role::Watch, label: None, ttl: Duration::from_secs(600), uses: Uses::Many };
+    let invite = Invite {
+        key: 1.into(),
+        role: Role::Watch,
+        label: None,
+        ttl: Duration::from_secs(600),
+        uses: Uses::Many,
+    };
     let invited = stage.registry.ask(route(id, invite)).await.unwrap().unwrap();
     for _ in 0..2 {
         // The begin is being stored when the actor breaks: no view has shown it.

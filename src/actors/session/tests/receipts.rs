@@ -126,7 +126,8 @@ async fn a_ticket_that_nobody_heard_of_is_revoked() {
     let stage = Stage::new(Outside::default());
     let (id, _) = stage.running().await;
     let hour = Duration::from_secs(3600);
-    let invite = Invite { key: 1.into(), role: Role::Watch, label: None, ttl: hour, uses: Uses::Many };
+    let invite =
+        Invite { key: 1.into(), role: Role::Watch, label: None, ttl: hour, uses: Uses::Many };
     let tickets = || stage.world.views.tickets.of(id, stage.world.clock.now()).len();
     unheard(&stage, id, invite, || tickets() == 1).await;
     assert_eq!(tickets(), 0, "nobody has its secret");
