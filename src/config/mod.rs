@@ -309,14 +309,14 @@ mod tests {
         let environment = environment(&[
             ("HOME", "/home/ann"),
             ("GREENROOM_LISTEN", "127.0.0.1:0"),
-            ("GREENROOM_OPERATOR_KEY", "operator-key"),
+            ("GREENROOM_OPERATOR_KEY", "key-of-an-operator"),
             ("GREENROOM_LOG", "debug"),
             ("GREENROOM_API_KEY", "not a setting"),
         ]);
         let loaded = load(&environment, None, Vec::new()).unwrap();
         assert_eq!(loaded.settings.data, Path::new("/home/ann/.local/share/greenroom"));
         assert_eq!(loaded.settings.http.listen.port(), 0);
-        assert_eq!(loaded.settings.keys.operator.unwrap().expose(), "operator-key");
+        assert_eq!(loaded.settings.keys.operator.unwrap().expose(), "key-of-an-operator");
         assert_eq!(loaded.warnings, Vec::<String>::new());
     }
 
@@ -336,11 +336,11 @@ mod tests {
 
     #[test]
     fn what_the_types_allow_and_the_rules_do_not_is_refused_with_its_origin() {
-        let environment = environment(&[("GREENROOM_OPERATOR_KEY", "short")]);
+        let environment = environment(&[("GREENROOM_OPERATOR_KEY", "brief")]);
         let flags = vec![Flag::new("--cors", "http.cors_origins", "nonsense")];
         let refusal = load(&environment, None, flags).unwrap_err().to_string();
         assert!(refusal.contains("GREENROOM_OPERATOR_KEY: keys.operator: "), "{refusal}");
         assert!(refusal.contains("--cors: http.cors_origins: `nonsense`"), "{refusal}");
-        assert!(!refusal.contains("short"), "{refusal}");
+        assert!(!refusal.contains("brief"), "{refusal}");
     }
 }

@@ -60,7 +60,8 @@ pub(super) fn on_both_with(settings: &Settings, test: impl AsyncFn(&TestDb)) {
 impl TestDb {
     async fn open(mut settings: Settings, postgres: bool) -> Self {
         let number = DATABASES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("greenroom_{}_{number}", std::process::id());
+        // A process number comes again, and a run that was killed leaves its directory.
+        let name = format!("greenroom_{}_{number}_{:08x}", std::process::id(), rand::random::<u32>());
         let dir = std::env::temp_dir().join(&name);
         fs::create_dir(&dir).unwrap();
         let postgres = postgres.then(|| (server(), name));

@@ -117,7 +117,7 @@ async fn draining_takes_nothing_new_tells_what_is_left_and_can_be_undone() {
     assert_eq!(viewer.of_kind("server-draining").await["draining"], false);
     assert_eq!(client.get("/readyz").await.status, 200);
     client.begin(&idle, "bob", 60).await.ok();
-    client.post("/admin/drain", json!({})).await.problem(403, "credentials_invalid");
+    client.post("/admin/drain", json!({})).await.problem(403, "key_insufficient");
     operator
         .post("/admin/drain", json!({"deadline_seconds": 1e9}))
         .await
