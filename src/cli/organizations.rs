@@ -84,9 +84,12 @@ pub(super) async fn organizations(arguments: Arguments) -> anyhow::Result<Ending
         say_json(&changed);
         return Ok(Ending::Done);
     }
-    match &changed {
-        Value::Array(all) => list(all),
-        one => say(format_args!("{}  {}", cell(one, "organization_id"), cell(one, "name"))),
+    match changed.as_array() {
+        Some(all) => list(all),
+        None => {
+            let (id, name) = (cell(&changed, "organization_id"), cell(&changed, "name"));
+            say(format_args!("{id}  {name}"));
+        }
     }
     Ok(Ending::Done)
 }
