@@ -61,7 +61,8 @@ impl TestDb {
     async fn open(mut settings: Settings, postgres: bool) -> Self {
         let number = DATABASES.fetch_add(1, Ordering::Relaxed);
         // A process number comes again, and a run that was killed leaves its directory.
-        let name = format!("greenroom_{}_{number}_{:08x}", std::process::id(), rand::random::<u32>());
+        let name =
+            format!("greenroom_{}_{number}_{:08x}", std::process::id(), rand::random::<u32>());
         let dir = std::env::temp_dir().join(&name);
         fs::create_dir(&dir).unwrap();
         let postgres = postgres.then(|| (server(), name));
