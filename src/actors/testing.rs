@@ -498,7 +498,7 @@ pub struct Desktops {
     pub identity: Mutex<Option<DesktopIdentity>>,
     /// How many of the next recoveries fail.
     pub unrevived: Arc<AtomicUsize>,
-    /// How often a desktop was sanitized.
+    /// The number of times that a desktop was sanitized.
     pub sanitized: Arc<AtomicUsize>,
     /// What was swept, and whether its files were kept.
     pub swept: Mutex<Vec<(SessionId, Files)>>,

@@ -1,6 +1,7 @@
 //! `greenroom keys`.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::Ending;
@@ -8,6 +9,7 @@ use super::client::{Client, Server, text_of};
 use super::output::{Table, cell, note, say, say_json};
 use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
 use crate::domain::secret::Secret;
+use crate::domain::tenancy::KeyRole;
 
 const HELP: &str = "\
 Examples:
@@ -43,47 +45,40 @@ pub(super) struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Role {
-    /// Everything of the organization, and what operators see and do.
-    Operator,
-    /// Everything of the organization.
-    Organization,
-    /// Occupancy and DevTools of sessions.
-    Drive,
-    /// Sessions can be seen.
-    Watch,
-}
-
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List the keys, also those that have ended (the default).
     List,
     /// Make a key and print it once.
     Create {
-        /// For people: whose it is.
+        /// Its owner or purpose, for people.
         label: String,
-        /// What it opens.
-        #[arg(long, value_enum, default_value = "organization")]
-        role: Role,
+        /// `watch` opens the view of sessions, `drive` their occupancy and DevTools too, `organization`
+        /// everything of the organization, `operator` also what operators see and do.
+        #[arg(
+            long,
+            value_parser = PossibleValuesParser::new(KeyRole::ALL.map(KeyRole::as_str)),
+            default_value = KeyRole::Organization.as_str()
+        )]
+        role: String,
         /// Limit it to this session, with the roles `drive` and `watch`. May be repeated.
         #[arg(long = "session", value_name = "ID")]
         sessions: Vec<SessionId>,
-        /// How long it is valid, in days; until it is revoked unless given.
+        /// Its life in days; until it is revoked unless given.
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3660))]
         expires_in: Option<u32>,
     },
     /// Print a new key in the place of another one, which goes on for a while.
     Rotate {
-        /// `oat_…`.
+        /// The id of the key, `oat_…`.
         id: ApiKeyId,
-        /// How long the former key goes on; 0 ends it at once.
+        /// The hours for which the former key goes on; 0 ends it at once.
         #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=720))]
         overlap_hours: u32,
     },
     /// End a key, and what was opened with it, at once.
     Revoke {
-        /// `oat_…`.
+        /// The id of the key, `oat_…`.
         id: ApiKeyId,
     },
 }
@@ -102,12 +97,6 @@ pub(super) async fn keys(arguments: Arguments) -> anyhow::Result<Ending> {
             if server.json { say_json(&keys) } else { list(&keys) }
         }
         Command::Create { label, role, sessions, expires_in } => {
-            let role = match role {
-                Role::Operator => "operator",
-                Role::Organization => "organization",
-                Role::Drive => "drive",
-                Role::Watch => "watch",
-            };
             let mut body = Map::from_iter([
                 ("label".to_owned(), label.into()),
                 ("role".to_owned(), role.into()),

@@ -24,7 +24,7 @@ Takes an operator key: that of the server's settings (keys.operator), or one who
 pub(super) struct Arguments {
     #[command(flatten)]
     server: Server,
-    /// The operator key.
+    /// The operator key of the server, or a key whose role is `operator`.
     #[arg(
         long,
         value_name = "KEY",
@@ -43,24 +43,24 @@ enum Command {
     List,
     /// Make an organization; `greenroom keys create --organization` makes its keys.
     Create {
-        /// For people.
+        /// Its name for people.
         name: String,
     },
     /// Give an organization another name.
     Rename {
-        /// `o_…`.
+        /// The id of the organization, `o_…`.
         id: OrganizationId,
-        /// For people.
+        /// Its name for people.
         name: String,
     },
     /// Put an organization's keys out of force, and end its runs and sessions. What is stored is kept.
     Suspend {
-        /// `o_…`.
+        /// The id of the organization, `o_…`.
         id: OrganizationId,
     },
     /// Let the keys of a suspended organization in again.
     Resume {
-        /// `o_…`.
+        /// The id of the organization, `o_…`.
         id: OrganizationId,
     },
 }

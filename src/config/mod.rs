@@ -86,11 +86,11 @@ impl Default for Settings {
 pub struct Keys {
     /// The API key of the first organization; made and printed once if it is not given.
     pub bootstrap: Option<Secret>,
-    /// What opens `/admin`, beside keys whose role is `operator`.
+    /// The key that opens `/admin`, beside keys whose role is `operator`.
     pub operator: Option<Secret>,
     /// Keys of fewer than 16 characters are taken as well, for demonstrations.
     pub allow_short: bool,
-    /// How long the answer to a wrong key waits, once its address has sent ten within a minute.
+    /// The delay of the answer to a wrong key, once its address has sent ten within a minute.
     pub wrong_key_delay_milliseconds: u64,
 }
 
@@ -106,7 +106,7 @@ impl Default for Keys {
 }
 
 impl Keys {
-    /// Returns how long answers to wrong keys wait.
+    /// Returns the delay of answers to wrong keys.
     pub fn wrong_key_delay(&self) -> Duration {
         Duration::from_millis(self.wrong_key_delay_milliseconds)
     }

@@ -114,7 +114,7 @@ pub async fn by_hash(db: &Db, hash: &str) -> Result<Option<(ApiKey, Organization
     rows.map(|(key, organization)| Ok((key.try_into()?, organization.try_into()?))).transpose()
 }
 
-/// The hash of a key of this organization, unless it was revoked.
+/// The hash of a key of this organization, unless it has ended or the organization is suspended.
 ///
 /// # Errors
 ///
@@ -126,6 +126,8 @@ pub async fn hash_of(
 ) -> Result<Option<String>, DbError> {
     on!(db, read, |c| {
         let key = api_keys::table
+            .inner_join(organizations::table)
+            .filter(organizations::suspended_at.is_null())
             .filter(api_keys::id.eq(id.to_string()))
             .filter(api_keys::organization_id.eq(organization.to_string()))
             .filter(valid!());

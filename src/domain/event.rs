@@ -56,7 +56,7 @@ kinds! {
     SessionEgressRefused = "session.egress_refused",
     /// What its programs may reach was changed: `{by}`, `session` or `organization`.
     SessionEgressChanged = "session.egress_changed",
-    /// What an occupant left in it was cleared: `{cleared, by, tries, took_ms}`; `by` is `request` or
+    /// The traces of its occupants were cleared: `{cleared, by, tries, took_ms}`; `by` is `request` or
     /// `release`.
     SessionSanitized = "session.sanitized",
     /// Its life was extended: `{expires_at}`.

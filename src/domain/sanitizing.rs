@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What was cleared: counts where they are known, and names.
+/// The traces that were cleared: counts where they are known, and names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Cleared {
@@ -14,11 +14,11 @@ pub struct Cleared {
     pub downloads: u64,
     /// The number of files in the folder of uploads.
     pub uploads: u64,
-    /// What was cleared whole and not counted: [`CLEARED_WHOLE`].
+    /// The traces that were cleared whole and not counted: [`CLEARED_WHOLE`].
     pub whole: Vec<String>,
 }
 
-/// What goes with the profile, the home and the temporary files of a browser, and with its display's
+/// The traces that go with the profile, the home and the temporary files of a browser, and with its display's
 /// selections.
 pub const CLEARED_WHOLE: [&str; 15] = [
     "local_storage",

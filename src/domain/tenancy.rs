@@ -16,11 +16,11 @@ pub struct Organization {
     pub name: String,
     /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// When its keys were put out of force.
+    /// The time at which its keys were put out of force.
     pub suspended_at: Option<DateTime<Utc>>,
 }
 
-/// What a key opens.
+/// The extent of a key's power, from the least to the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyRole {
@@ -35,7 +35,7 @@ pub enum KeyRole {
 }
 
 impl KeyRole {
-    /// Every role.
+    /// Every role, in ascending order.
     pub const ALL: [Self; 4] = [Self::Watch, Self::Drive, Self::Organization, Self::Operator];
 
     /// As the API and the tables write it.
@@ -73,13 +73,13 @@ pub struct ApiKey {
     pub hash: String,
     /// For people.
     pub label: String,
-    /// What it opens.
+    /// The extent of its power.
     pub role: KeyRole,
     /// The sessions that it is limited to; all of its organization without.
     pub sessions: Option<Vec<SessionId>>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// When it opens nothing any more.
+    /// The time from which it opens nothing.
     pub expires_at: Option<DateTime<Utc>>,
     /// When it was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
@@ -122,9 +122,9 @@ impl ApiKey {
 /// The last use of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastUse {
-    /// When.
+    /// The time of the request.
     pub at: DateTime<Utc>,
-    /// The client's address.
+    /// The address of the client, if it is known.
     pub from: Option<String>,
 }
 

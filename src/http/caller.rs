@@ -1,6 +1,5 @@
 //! Who calls, proven by a key.
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use subtle::ConstantTimeEq as _;
 use super::body::parse_query;
 use super::front::Front;
 use super::keys::hash_of;
-use super::outside::TrustedProxies;
+use super::outside::client_address;
 use super::problem::Problem;
 use crate::actors::secrets::KeySigner;
 use crate::actors::session::Visit;
@@ -41,7 +40,7 @@ pub struct Caller {
 pub struct Bearer {
     /// Whose it is.
     pub caller: Caller,
-    /// What it opens.
+    /// The extent of its power.
     pub role: KeyRole,
     /// The sessions that it is limited to.
     pub sessions: Option<Arc<[SessionId]>>,
@@ -110,13 +109,6 @@ impl FromRequest for Bearer {
     }
 }
 
-/// The address of the request's client, also behind a proxy that is trusted.
-fn client_address(request: &HttpRequest) -> Option<IpAddr> {
-    let peer = request.peer_addr()?.ip();
-    let trusted = request.app_data::<web::Data<TrustedProxies>>();
-    Some(trusted.map_or(peer, |trusted| trusted.client(peer, request.headers())))
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Credentials {
@@ -161,7 +153,7 @@ impl FromRequest for Caller {
     }
 }
 
-/// Who may occupy and drive the session that the path of the request names as `id`: a key of its
+/// A caller that may occupy and drive the session that the path of the request names as `id`: a key of its
 /// organization whose role is `drive` at least.
 #[derive(Debug, Clone, Copy)]
 pub struct Driver(pub Caller);

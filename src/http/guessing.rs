@@ -15,16 +15,16 @@ use tracing::warn;
 /// As many wrong keys an address may send in [`WINDOW`] before answers wait.
 const FREE: u32 = 10;
 
-/// How long wrong keys are counted, from the first one.
+/// The time for which wrong keys are counted, from the first one.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// How many addresses are counted at most; IPv6 addresses count by their /64.
+/// The most addresses that are counted; IPv6 addresses count by their /64.
 const MOST: usize = 10_000;
 
 /// The wrong keys of each address.
 #[derive(Debug, Clone)]
 pub(super) struct Guesses {
-    /// How long the answer to a further one waits.
+    /// The delay of the answer to a further one.
     delay: Duration,
     known: Arc<DashMap<IpAddr, Guessed>>,
 }

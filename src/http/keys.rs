@@ -32,14 +32,14 @@ use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
 use crate::domain::lease::LeaseHash;
 use crate::domain::tenancy::LastUse;
 
-/// How long a key that was found is taken for valid; a revoked one lives that much longer only while
+/// The time for which a key that was found is taken for valid; a revoked one lives that much longer only while
 /// the database is away, see [`revocation`](super::revocation).
 const REMEMBERED: Duration = Duration::from_secs(10);
 
-/// How many keys are remembered at most.
+/// The most keys that are remembered.
 const MOST: usize = 10_000;
 
-/// How often the last uses of keys are stored, in rounds of [`EVERY`].
+/// The rounds of [`EVERY`] between two times that the last uses of keys are stored.
 const ROUNDS_BETWEEN_NOTES: u32 = 30;
 
 /// Hashes a key as it is stored: BLAKE3 in hexadecimal digits. A key is 256 random bits, so that a
@@ -62,6 +62,19 @@ struct Known {
     since: Instant,
 }
 
+/// The last use of a key, as a request leaves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Use {
+    at: DateTime<Utc>,
+    from: Option<IpAddr>,
+}
+
+impl Use {
+    fn stored(self) -> LastUse {
+        LastUse { at: self.at, from: self.from.map(|from| from.to_string()) }
+    }
+}
+
 /// A lease that was taken with a key.
 #[derive(Debug, Clone, Copy)]
 struct Taken {
@@ -81,7 +94,7 @@ pub struct Keys {
     in_use: InUse,
     /// The leases that were taken here, by the session that each holds.
     leases: Arc<DashMap<SessionId, Taken>>,
-    uses: Arc<DashMap<ApiKeyId, LastUse>>,
+    uses: Arc<DashMap<ApiKeyId, Use>>,
     guesses: Guesses,
 }
 
@@ -122,7 +135,7 @@ impl Keys {
             return Err(Problem::suspended().into());
         }
         let (id, now) = (known.bearer.caller.key, self.clock.now());
-        self.uses.insert(id, LastUse { at: now, from: from.map(|from| from.to_string()) });
+        self.uses.insert(id, Use { at: now, from });
         Ok(known.bearer)
     }
 
@@ -201,7 +214,7 @@ impl Keys {
         }
     }
 
-    /// What `work` gives, unless the key was revoked before.
+    /// Returns the result of `work`, unless the key was revoked before.
     ///
     /// # Errors
     ///
@@ -269,16 +282,16 @@ impl Keys {
 
     /// The last use of a key, if it is not stored yet.
     pub fn last_use(&self, key: ApiKeyId) -> Option<LastUse> {
-        self.uses.get(&key).map(|last| last.clone())
+        self.uses.get(&key).map(|last| last.stored())
     }
 
     async fn note_uses(&self) {
-        let uses = self.uses.iter().map(|entry| (*entry.key(), entry.value().clone()));
-        let uses: HashMap<_, _> = uses.collect();
+        let uses: HashMap<_, _> = self.uses.iter().map(|it| (*it.key(), *it.value())).collect();
         if uses.is_empty() {
             return;
         }
-        match api_keys::note_uses(&self.db, uses.clone().into_iter().collect()).await {
+        let rows = uses.iter().map(|(key, last)| (*key, last.stored())).collect();
+        match api_keys::note_uses(&self.db, rows).await {
             Ok(()) => self.uses.retain(|key, last| uses.get(key) != Some(last)),
             Err(cause) => warn!("when keys were last used is stored later: {cause}"),
         }

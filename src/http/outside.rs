@@ -10,12 +10,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HOST, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
+use actix_web::{Error, HttpRequest};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -72,6 +72,13 @@ impl fmt::Display for Network {
             self.0.fmt(f)
         }
     }
+}
+
+/// The address of the request's client, also behind a proxy that is trusted.
+pub(super) fn client_address(request: &HttpRequest) -> Option<IpAddr> {
+    let peer = request.peer_addr()?.ip();
+    let trusted = request.app_data::<Data<TrustedProxies>>();
+    Some(trusted.map_or(peer, |trusted| trusted.client(peer, request.headers())))
 }
 
 /// A text that is neither an address nor a range of addresses.

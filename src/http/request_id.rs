@@ -1,7 +1,6 @@
 //! Every request has an id: in a header of its answer, in its log lines, in its error body.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Instant;
 
 use actix_web::Error;
@@ -10,10 +9,9 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::web::Data;
 use tracing::{Instrument as _, debug, field, info, info_span, warn};
 
-use super::outside::TrustedProxies;
+use super::outside::client_address;
 use super::problem::Code;
 
 /// The header that carries the id, both ways.
@@ -80,7 +78,7 @@ pub async fn identify(
     let method = request.method().clone();
     let target = shown_target(request.path(), request.query_string());
     let span = info_span!("request", request.id = %id, client.address = field::Empty);
-    if let Some(client) = client(&request) {
+    if let Some(client) = client_address(request.request()) {
         span.record("client.address", field::display(client));
     }
 
@@ -100,13 +98,6 @@ pub async fn identify(
     }
     log(&method, &target, &answer, began);
     Ok(answer)
-}
-
-/// The address of the request's client, also behind a proxy that is trusted.
-fn client(request: &ServiceRequest) -> Option<IpAddr> {
-    let peer = request.peer_addr()?.ip();
-    let trusted = request.app_data::<Data<TrustedProxies>>();
-    Some(trusted.map_or(peer, |trusted| trusted.client(peer, request.headers())))
 }
 
 fn log(method: &Method, target: &str, answer: &ServiceResponse, began: Instant) {

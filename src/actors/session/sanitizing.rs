@@ -1,4 +1,4 @@
-//! What an occupant left is cleared before another one begins.
+//! Sanitizing: the traces of an occupant are cleared before another one begins.
 //!
 //! ```text
 //! Running --asked for, or owed--> Recovering: downloads stored --> browser with a new profile
@@ -12,7 +12,7 @@
 //! that ends in between changes nothing.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
@@ -48,10 +48,10 @@ pub struct Sanitize {
     pub holder: Option<(Generation, LeaseHash)>,
 }
 
-/// What was cleared.
+/// The outcome of a sanitizing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SanitizeReport {
-    /// Counts and names.
+    /// The traces that were cleared: counts and names.
     pub cleared: Cleared,
     /// The number of attempts.
     pub tries: u32,
@@ -189,13 +189,13 @@ impl Session {
         self.following = None;
         self.drop_box();
         let stored = self.world.store.retry_session(self.record.id);
-        // What was downloaded is an artifact of the organization, and not of the browser.
+        // Downloads are artifacts of the organization, and no traces in the browser.
         let downloads = desktop.downloads().finish();
-        let pictures = self.pictures();
+        let picture = self.last_picture();
         let work = async move {
             let stored = stored.await;
             downloads.await;
-            remove_pictures(pictures).await;
+            remove_picture(&picture).await;
             (stored, desktop)
         };
         ctx.spawn(work.into_actor(self).map(|(stored, desktop), session, ctx| {
@@ -212,10 +212,10 @@ impl Session {
         }));
     }
 
-    /// The files with the last pictures of occupants that are no runs; those of a run are the run's.
-    fn pictures(&self) -> Vec<PathBuf> {
+    /// The file with the last picture of occupants that are no runs; that of a run is the run's.
+    fn last_picture(&self) -> PathBuf {
         let folder = self.world.pictures.join(self.record.organization.to_string());
-        vec![folder.join(self.record.id.to_string()).with_extension("png")]
+        folder.join(self.record.id.to_string()).with_extension("png")
     }
 
     fn sanitize(&mut self, desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
@@ -313,14 +313,12 @@ impl Session {
     }
 }
 
-async fn remove_pictures(pictures: Vec<PathBuf>) {
-    for picture in pictures {
-        match tokio::fs::remove_file(&picture).await {
-            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-                warn!(error = %cause, "{} is not removed", picture.display());
-            }
-            Ok(()) | Err(_) => {}
+async fn remove_picture(picture: &Path) {
+    match tokio::fs::remove_file(picture).await {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            warn!(error = %cause, "{} is not removed", picture.display());
         }
+        Ok(()) | Err(_) => {}
     }
 }
 
@@ -355,12 +353,12 @@ impl Handle<SanitizeOnRelease> for Session {
         }
         let occupancy = &self.record.occupancy;
         let before = self.record.spec.sanitize_after;
-        let after = on.then(|| match occupancy.holder() {
-            _ if before.is_some() => before.unwrap_or_default(),
-            // The holder's traces count; those of occupants that left before do not.
+        // The traces of a holder count; those of occupants that left before do not.
+        let from_now = match occupancy.holder() {
             Some(_held) => Generation::default(),
             None => occupancy.generation(),
-        });
+        };
+        let after = on.then(|| before.unwrap_or(from_now));
         let (answer, changed) = oneshot::channel();
         let stored = self.world.store.set_sanitize_after(self.record.id, after);
         ctx.spawn(stored.into_actor(self).map(

@@ -21,35 +21,35 @@ use crate::http::validation::Fields;
 /// The longest name, in characters.
 const LONGEST_NAME: usize = 100;
 
-/// A new organization.
+/// The body of a request for a new organization.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrganizationRequest {
-    /// For people; no other organization has it.
+    /// Its name for people; no other organization has it.
     name: String,
 }
 
-/// What of an organization is to be changed.
+/// A change of an organization.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = OrganizationChange)]
 #[serde(default, deny_unknown_fields)]
 pub struct Change {
-    /// For people; no other organization has it.
+    /// Its name for people; no other organization has it.
     name: Option<String>,
     /// True to put its keys out of force and to end its sessions and runs; false to let its keys in again.
     suspended: Option<bool>,
 }
 
-/// An organization.
+/// An organization as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OrganizationResource {
-    /// `o_…`.
+    /// Its id, `o_…`.
     organization_id: String,
-    /// For people.
+    /// Its name for people.
     name: String,
-    /// When it was made.
+    /// The time at which it was made.
     created_at: DateTime<Utc>,
-    /// When its keys were put out of force; null while they are in force.
+    /// The time at which its keys were put out of force; null while they are in force.
     suspended_at: Option<DateTime<Utc>>,
     /// Its sessions that live on this server.
     live_sessions: usize,

@@ -18,26 +18,26 @@ use crate::http::validation::Fields;
 /// The longest label, in characters.
 const LONGEST_LABEL: usize = 100;
 
-/// How many sessions a key may be limited to.
+/// The most sessions that a key may be limited to.
 const MOST_SESSIONS: usize = 100;
 
-/// How many keys of an organization may be valid at once.
+/// The most keys of an organization that may be valid at once.
 const MOST_KEYS: usize = 1000;
 
 /// The longest life of a key that has an end: ten years, in seconds.
 const LONGEST_LIFE: i64 = 10 * 366 * 24 * 60 * 60;
 
-/// How long a key goes on beside the one that replaces it, unless the request says: a day, in seconds.
+/// The time for which a key goes on beside the one that replaces it, in seconds: a day unless given.
 const OVERLAP: i64 = 24 * 60 * 60;
 
 /// The longest that it may: 30 days, in seconds.
 const LONGEST_OVERLAP: i64 = 30 * 24 * 60 * 60;
 
-/// A new key.
+/// The body of a request for a new key.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiKeyRequest {
-    /// For people: whose it is.
+    /// Its owner or purpose, for people.
     #[schema(min_length = 1, max_length = 100)]
     label: String,
     /// `organization` for everything of the organization, `drive` for occupancy and DevTools of sessions,
@@ -46,12 +46,12 @@ pub struct ApiKeyRequest {
     role: Option<String>,
     /// `pbs_…`: the sessions that it is limited to, with the roles `drive` and `watch`; all unless given.
     sessions: Option<Vec<String>>,
-    /// How long it is valid; until it is revoked unless given.
+    /// Its life in seconds; it is valid until it is revoked unless given.
     #[schema(minimum = 1, maximum = 316224000)]
     expires_in_seconds: Option<i64>,
 }
 
-/// What a request asks for, checked.
+/// A request for a key, checked.
 struct Wanted {
     label: String,
     role: KeyRole,
@@ -88,12 +88,12 @@ impl ApiKeyRequest {
     }
 }
 
-/// How a key is replaced.
+/// The body of a request to replace a key.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = ApiKeyRotation)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rotation {
-    /// How long the former key goes on beside the new one; 86400 unless given, 0 to end it at once.
+    /// The seconds for which the former key goes on beside the new one; 86400 unless given, 0 to end it at once.
     #[schema(minimum = 0, maximum = 2592000)]
     overlap_seconds: Option<i64>,
 }

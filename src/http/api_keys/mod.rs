@@ -32,10 +32,10 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/api_keys/{key}/rotate", post().to(renew));
 }
 
-/// Who may manage the keys of the organization: a key itself whose role is `organization` at least.
+/// A caller that may manage the keys of the organization: a key itself whose role is `organization` at least.
 #[derive(Debug, Clone, Copy)]
 pub struct Manager {
-    /// Who.
+    /// The caller behind the key.
     caller: Caller,
     /// The role of its key, above which it makes none.
     role: KeyRole,

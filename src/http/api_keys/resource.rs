@@ -10,11 +10,11 @@ use crate::http::front::Front;
 /// A key. The key itself is shown once, by the request that made it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ApiKeyResource {
-    /// `oat_…`.
+    /// Its id, `oat_…`.
     pub api_key_id: String,
-    /// `o_…`.
+    /// Its organization, `o_…`.
     pub organization_id: String,
-    /// For people.
+    /// Its owner or purpose, for people.
     pub label: String,
     /// `operator`, `organization`, `drive` or `watch`.
     pub role: &'static str,
@@ -24,13 +24,13 @@ pub struct ApiKeyResource {
     pub status: &'static str,
     /// Set if it came by the setting `keys.bootstrap`.
     pub is_bootstrap: bool,
-    /// When it was made.
+    /// The time at which it was made.
     pub created_at: DateTime<Utc>,
-    /// When it opens nothing any more; never if null.
+    /// The time from which it opens nothing; it has no end if null.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was revoked.
+    /// The time at which it was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
-    /// When it was last used.
+    /// The time of its last use.
     pub last_used_at: Option<DateTime<Utc>>,
     /// The address of the client that used it last.
     pub last_used_from: Option<String>,

@@ -26,7 +26,7 @@ pub struct Request {
     /// The holder's fencing token.
     #[schema(value_type = Option<i64>)]
     generation: Option<Generation>,
-    /// The holder's secret.
+    /// The secret that begin gave to the holder.
     lease_token: Option<String>,
 }
 
@@ -34,9 +34,9 @@ pub struct Request {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SanitizeResponse)]
 pub struct Response {
-    /// `pbs_…`.
+    /// The session, `pbs_…`.
     browser_session_id: String,
-    /// What was cleared.
+    /// The traces that were cleared.
     cleared: ClearedResource,
     /// True: the browser has started again, with a new profile and one empty tab. DevTools connections to
     /// the former one have ended.
@@ -47,7 +47,7 @@ pub struct Response {
     took_ms: u64,
 }
 
-/// What was cleared.
+/// The traces that were cleared.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Cleared)]
 struct ClearedResource {

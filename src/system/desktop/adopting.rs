@@ -59,7 +59,7 @@ impl Desktops {
         let chromium = adopt(identity.chromium.clone(), "chromium");
 
         if sanitizing::begun(&directory).is_some() {
-            // What it shows is a former occupant's. Its recovery clears that first.
+            // Its pages are a former occupant's. Its recovery clears them first.
             chromium.kill_now();
         }
 

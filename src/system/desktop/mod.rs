@@ -179,7 +179,7 @@ pub struct Revived {
 pub struct Sanitized {
     /// The desktop, with a new browser.
     pub desktop: Box<dyn Desktop>,
-    /// What was cleared.
+    /// The traces that were cleared.
     pub cleared: Cleared,
 }
 

@@ -1,4 +1,4 @@
-//! What an occupant left, cleared while the browser is down.
+//! The traces of an occupant, cleared while the browser is down.
 //!
 //! ```text
 //! count --> file `sanitizing` --> end the keeper --> end the browser --> remove its files, memory.json

@@ -1,4 +1,4 @@
-//! What occupants leave is cleared before others begin, on a paused clock.
+//! Traces of occupants are cleared before others begin, on a paused clock.
 
 use std::sync::atomic::Ordering;
 

@@ -12,14 +12,17 @@ use tokio::time::sleep;
 
 use crate::system::process::{Member, Process};
 
-/// What Chromium calls them.
+/// Chromium's name for them.
 pub(super) const ROLE: &str = "zygote";
 
-/// How many it starts: for what runs with its sandbox, and for what runs without.
+/// Their number: one for processes with the sandbox, one for those without.
 const ALL: usize = 2;
 
-/// How long a browser may be without a process for its pages.
+/// The longest time that a browser may be without a process for its pages.
 const FIRST_PAGE: Duration = Duration::from_secs(2);
+
+/// The longest time that a browser outlives its zygotes when it closes in order.
+const CLOSES: Duration = Duration::from_millis(500);
 
 /// The zygotes of one browser.
 pub(super) struct Zygotes {
@@ -35,10 +38,10 @@ impl Zygotes {
         if ends.len() < ALL {
             ends.push(found_without_pages(browser.clone()).boxed());
         }
-        Self { ended: select_all(ends).map(drop).boxed() }
+        Self { ended: select_all(ends).then(|_first| sleep(CLOSES)).boxed() }
     }
 
-    /// Resolves when one of them has ended.
+    /// Resolves when one of them has ended, and the browser has had the time to end with it.
     pub(super) async fn ended(&mut self) {
         (&mut self.ended).await;
         self.ended = pending().boxed();

@@ -354,7 +354,7 @@ async fn a_browser_that_can_start_no_more_pages_is_brought_back() {
         let connection = devtools(&*desktop).await;
         loaded(&connection, &site).await;
         desktop.set_used(true);
-        // What ends before anybody looks after the browser is another case: below.
+        // The end of one before anybody looks after the browser is another case: below.
         let login = format!("time{which}");
         evaluate(&connection, &format!("document.cookie = '{login}=1'; 1")).await;
         remembers(&memory, &login).await;
