@@ -5,10 +5,12 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::query::{DbError, on};
+use super::sealed::{KEY_SIGNER, opened};
 use super::values::{Reader, all, json, now, one, stored};
 use super::{Db, organizations as tenants};
 use crate::domain::hmac::Signer;
 use crate::domain::ids::{ApiKeyId, OrganizationId};
+use crate::domain::sealing::{Place, is_sealed};
 use crate::domain::tenancy::{ApiKey, LastUse, Organization};
 use crate::schema::{api_keys, organizations};
 
@@ -288,21 +290,42 @@ pub async fn note_uses(db: &Db, uses: Vec<(ApiKeyId, LastUse)>) -> Result<(), Db
     .await
 }
 
-/// Keeps what signs as the key does, unless it is kept already.
+/// Keeps what signs as the key does, unless it is kept already and can be opened.
 ///
 /// # Errors
 ///
 /// [`DbError::Unavailable`].
 pub async fn keep_signer(db: &Db, id: ApiKeyId, signer: &Signer) -> Result<(), DbError> {
-    let signer = signer.to_hex();
+    let id = id.to_string();
+    let wanted = id.clone();
+    let kept: Option<Option<String>> = on!(db, read, |c| {
+        let query = api_keys::table.find(wanted).select(api_keys::signer);
+        Ok(query.first(c).await.optional()?)
+    })
+    .await?;
+    if kept.flatten().is_some_and(|kept| opened_signer(db, &id, &kept).is_some()) {
+        return Ok(());
+    }
+    let mut text = signer.to_hex();
+    db.sealing(|vault| {
+        text = vault.seal(Place { kind: KEY_SIGNER, of: &id }, &text)?;
+        Ok(())
+    })?;
     on!(db, write, |c| {
-        let key = api_keys::table
-            .filter(api_keys::id.eq(id.to_string()))
-            .filter(api_keys::signer.is_null());
-        diesel::update(key).set(api_keys::signer.eq(signer)).execute(c).await?;
+        let key = api_keys::table.filter(api_keys::id.eq(id));
+        diesel::update(key).set(api_keys::signer.eq(text)).execute(c).await?;
         Ok(())
     })
     .await
+}
+
+/// A signer as it was stored; none if it cannot be opened.
+fn opened_signer(db: &Db, id: &str, stored: &str) -> Option<String> {
+    let mut text = stored.to_owned();
+    if let Some(vault) = &db.vault {
+        opened(vault, Place { kind: KEY_SIGNER, of: id }, &mut text);
+    }
+    (!is_sealed(&text)).then_some(text)
 }
 
 /// A key of which enough is stored to sign as it does.
@@ -337,10 +360,17 @@ pub async fn signing(
         Ok(query.load(c).await?)
     })
     .await?;
+    let found: Vec<(String, String, String)> = found
+        .into_iter()
+        .filter_map(|(id, hash, signer)| {
+            let signer = opened_signer(db, &id, &signer?)?;
+            Some((id, hash, signer))
+        })
+        .collect();
     let wanted = wanted.map(|id| id.to_string());
     let own = found.iter().find(|(id, ..)| Some(id) == wanted.as_ref());
     let own = own.or(found.as_slice().first());
-    let Some((id, hash, Some(signer))) = own else { return Ok(None) };
+    let Some((id, hash, signer)) = own else { return Ok(None) };
     let read = Reader { row: id };
     Ok(Some(SigningKey {
         id: read.parse("api_keys.id", id)?,

@@ -14,6 +14,7 @@ use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use diesel_async::pooled_connection::PoolError as ConnectError;
 
 use super::store::StoreError;
+use crate::domain::sealing::SealError;
 
 /// Why a query gave no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -125,6 +126,11 @@ impl Error for Rejection {
 impl DbError {
     pub(super) fn late(patience: Duration) -> Self {
         Self::Unavailable(Outage::new(format!("no answer within {} ms", patience.as_millis())))
+    }
+
+    /// A secret could not be sealed, so nothing was written.
+    pub(super) fn not_sealed(cause: SealError) -> Self {
+        Self::Unavailable(Outage::new(cause))
     }
 
     /// An insert that did nothing, because a row that is not the same has the id.

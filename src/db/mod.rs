@@ -18,6 +18,7 @@ mod error;
 mod file;
 mod open;
 mod query;
+mod sealed;
 mod settings;
 mod tls;
 mod values;
@@ -59,9 +60,11 @@ use tokio::runtime::Handle;
 pub use self::error::{DbError, Outage, Reason, Rejection};
 use self::file::File;
 pub use self::open::OpenError;
+pub use self::sealed::Resealed;
 pub use self::settings::{DatabaseUrl, Settings};
 pub use self::values::Page;
 use crate::domain::ids::Mint;
+use crate::domain::sealing::Vault;
 
 type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
 
@@ -81,6 +84,8 @@ pub struct Db {
     patience: Duration,
     /// Names what is stored beside something else, in its transaction.
     mint: Arc<Mint>,
+    /// Seals secrets; without it they are written as they are, and stay sealed where they are so.
+    vault: Option<Vault>,
 }
 
 impl Db {

@@ -119,7 +119,13 @@ impl Db {
             }
         };
         let mint = Arc::new(Mint::new(rand::random()));
-        Ok(Self { pools: Arc::new(pools), runtime, patience: settings.statement_timeout(), mint })
+        Ok(Self {
+            pools: Arc::new(pools),
+            runtime,
+            patience: settings.statement_timeout(),
+            mint,
+            vault: None,
+        })
     }
 }
 
@@ -182,7 +188,7 @@ fn sqlite_connection(
     // `synchronous` at its full, what has been acknowledged outlasts a loss of power.
     let setup = format!(
         "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-         PRAGMA foreign_keys = ON; PRAGMA query_only = {};",
+         PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON; PRAGMA query_only = {};",
         busy.as_millis(),
         if only_read { "ON" } else { "OFF" },
     );

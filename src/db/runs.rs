@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Db;
 use super::query::{DbError, on};
+use super::sealed::{REQUEST, Secrets, open_proxies, seal_proxies};
 use super::store::{RunChange, StoreError};
 use super::values::{Page, Reader, all, containing, insert_once, json, lower, now, one, stored};
 use super::webhook_messages::Row as Message;
@@ -17,6 +18,7 @@ use crate::domain::ids::{
     DebugSessionId, NodeId, OrganizationId, RunId, SessionId, WebhookMessageId, WorkflowPermanentId,
 };
 use crate::domain::run::{BlockStatus, RunRecord, RunStatus};
+use crate::domain::sealing::{Place, SealError, Vault};
 use crate::schema::{
     webhook_messages as messages, workflow_run_blocks as blocks, workflow_runs as runs,
 };
@@ -98,6 +100,16 @@ impl From<RunChange> for Changes {
             finished_at: change.finished_at.map(stored),
             modified_at: now(),
         }
+    }
+}
+
+impl Secrets for Row {
+    fn seal(&mut self, vault: &Vault) -> Result<(), SealError> {
+        seal_proxies(vault, Place { kind: REQUEST, of: &self.id }, &mut self.request)
+    }
+
+    fn open(&mut self, vault: &Vault) {
+        open_proxies(vault, Place { kind: REQUEST, of: &self.id }, &mut self.request);
     }
 }
 
@@ -196,7 +208,7 @@ pub async fn by_id(
         Ok(query.select(Row::as_select()).first(c).await.optional()?)
     })
     .await?;
-    one(row)
+    one(db.opened_one(row))
 }
 
 /// An organization's runs, the newest first.
@@ -246,7 +258,7 @@ pub async fn list(
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
-    all(rows)
+    all(db.opened(rows))
 }
 
 /// The runs that have not ended on a node, the oldest first: what a server that was killed has
@@ -264,11 +276,11 @@ pub async fn unfinished(db: &Db, node: NodeId) -> Result<Vec<RunRecord>, DbError
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
-    all(rows)
+    all(db.opened(rows))
 }
 
 pub(super) async fn insert(db: &Db, run: RunRecord) -> Result<(), StoreError> {
-    let row = Row::from(&run);
+    let row = db.sealed(Row::from(&run))?;
     insert_once!(db, runs, row, |row| {
         let owner = runs::organization_id.eq(row.organization_id.clone());
         let node = runs::node_id.eq(row.node_id.clone());

@@ -8,6 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::query::DbError;
+use crate::domain::hmac::Signer;
+use crate::domain::sealing::is_sealed;
 
 diesel::define_sql_function! {
     /// In small letters; SQLite leaves letters outside of ASCII as they are.
@@ -84,6 +86,11 @@ impl Reader<'_> {
         text: Option<&str>,
     ) -> Result<Option<T>, DbError> {
         text.map(|text| self.parse(column, text)).transpose()
+    }
+
+    /// A signer; the stand-in of a lost one where it could not be opened.
+    pub(super) fn signer(self, column: &'static str, text: &str) -> Result<Signer, DbError> {
+        if is_sealed(text) { Ok(Signer::lost()) } else { self.parse(column, text) }
     }
 
     pub(super) fn json<T: DeserializeOwned>(

@@ -7,9 +7,11 @@ use serde_json::Value;
 
 use super::Db;
 use super::query::{DbError, on};
+use super::sealed::{FORMER_SIGNER, SIGNER, Secrets, opened};
 use super::values::{Reader, all, json, now, one, stored};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{OrganizationId, WebhookId};
+use crate::domain::sealing::{Place, SealError, Vault};
 use crate::domain::webhook::{MessageStatus, Webhook};
 use crate::schema::{webhook_messages as messages, webhooks};
 
@@ -39,9 +41,28 @@ impl Row {
     }
 }
 
+impl Secrets for Row {
+    fn seal(&mut self, vault: &Vault) -> Result<(), SealError> {
+        let of = &self.id;
+        self.signer = vault.seal(Place { kind: SIGNER, of }, &self.signer)?;
+        if let Some(former) = &mut self.former_signer {
+            *former = vault.seal(Place { kind: FORMER_SIGNER, of }, former)?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, vault: &Vault) {
+        let of = &self.id;
+        opened(vault, Place { kind: SIGNER, of }, &mut self.signer);
+        if let Some(former) = &mut self.former_signer {
+            opened(vault, Place { kind: FORMER_SIGNER, of }, former);
+        }
+    }
+}
+
 impl From<&Webhook> for Row {
     fn from(webhook: &Webhook) -> Self {
-        let former = webhook.former.as_ref();
+        let former = webhook.former.as_ref().filter(|(signer, _)| !signer.is_lost());
         Self {
             id: webhook.id.to_string(),
             organization_id: webhook.organization.to_string(),
@@ -68,12 +89,14 @@ impl TryFrom<Row> for Webhook {
             .iter()
             .map(|kind| read.parse("webhooks.kinds", kind.as_str().unwrap_or_default()))
             .collect();
-        let former = read.parse_some("webhooks.former_signer", row.former_signer.as_deref())?;
+        let former = row.former_signer.as_deref();
+        let former = former.map(|text| read.signer("webhooks.former_signer", text)).transpose()?;
+        let former = former.filter(|signer| !signer.is_lost());
         Ok(Self {
             id: read.parse("webhooks.id", &row.id)?,
             organization: read.parse("webhooks.organization_id", &row.organization_id)?,
             kinds: kinds?,
-            signer: read.parse("webhooks.signer", &row.signer)?,
+            signer: read.signer("webhooks.signer", &row.signer)?,
             former: former.zip(row.former_until.map(|until| until.and_utc())),
             url: row.url,
             description: row.description,
@@ -90,7 +113,7 @@ impl TryFrom<Row> for Webhook {
 ///
 /// [`DbError::Unavailable`].
 pub async fn insert(db: &Db, webhook: &Webhook) -> Result<(), DbError> {
-    let row = Row::from(webhook);
+    let row = db.sealed(Row::from(webhook))?;
     on!(db, write, |c| {
         diesel::insert_into(webhooks::table).values(row).execute(c).await?;
         Ok(())
@@ -115,7 +138,7 @@ pub async fn by_id(
         Ok(query.select(Row::as_select()).first(c).await.optional()?)
     })
     .await?;
-    one(row)
+    one(db.opened_one(row))
 }
 
 /// All of an organization, the oldest first.
@@ -131,21 +154,34 @@ pub async fn list(db: &Db, organization: OrganizationId) -> Result<Vec<Webhook>,
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
-    all(rows)
+    all(db.opened(rows))
 }
 
-/// Replaces one that has not been changed since `before`: whether there was such.
+/// Replaces one that has not been changed since `before`: whether there was such. A secret that cannot
+/// be opened stays as it is stored.
 ///
 /// # Errors
 ///
 /// [`DbError::Unavailable`].
 pub async fn replace(db: &Db, webhook: &Webhook, before: DateTime<Utc>) -> Result<bool, DbError> {
-    let row = Row::from(webhook);
+    let is_lost = webhook.signer.is_lost();
+    let row = db.sealed(Row::from(webhook))?;
     let changed = on!(db, write, |c| {
         let known = webhooks::table
             .filter(webhooks::id.eq(row.id.clone()))
             .filter(webhooks::modified_at.eq(stored(before)));
-        Ok(diesel::update(known).set(&row).execute(c).await?)
+        if is_lost {
+            let change = (
+                webhooks::url.eq(row.url.clone()),
+                webhooks::description.eq(row.description.clone()),
+                webhooks::kinds.eq(row.kinds.clone()),
+                webhooks::paused.eq(row.paused),
+                webhooks::modified_at.eq(row.modified_at),
+            );
+            Ok(diesel::update(known).set(change).execute(c).await?)
+        } else {
+            Ok(diesel::update(known).set(&row).execute(c).await?)
+        }
     });
     Ok(changed.await? > 0)
 }

@@ -7,9 +7,11 @@ use serde_json::Value;
 
 use super::Db;
 use super::query::{DbError, on};
+use super::sealed::{SETTINGS, Secrets, open_proxies, seal_proxies};
 use super::values::{Page, Reader, all, containing, lower, now, one, stored};
 use crate::domain::ids::{OrganizationId, WorkflowId, WorkflowPermanentId};
 use crate::domain::run::WorkflowRecord;
+use crate::domain::sealing::{Place, SealError, Vault};
 use crate::schema::workflows;
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
@@ -28,6 +30,16 @@ struct Row {
     created_at: NaiveDateTime,
     modified_at: NaiveDateTime,
     deleted_at: Option<NaiveDateTime>,
+}
+
+impl Secrets for Row {
+    fn seal(&mut self, vault: &Vault) -> Result<(), SealError> {
+        seal_proxies(vault, Place { kind: SETTINGS, of: &self.id }, &mut self.settings)
+    }
+
+    fn open(&mut self, vault: &Vault) {
+        open_proxies(vault, Place { kind: SETTINGS, of: &self.id }, &mut self.settings);
+    }
 }
 
 impl From<&WorkflowRecord> for Row {
@@ -87,7 +99,7 @@ pub struct Filter {
 ///
 /// [`DbError::Conflict`] when there is such a version already.
 pub async fn insert(db: &Db, workflow: &WorkflowRecord) -> Result<(), DbError> {
-    let row = Row::from(workflow);
+    let row = db.sealed(Row::from(workflow))?;
     on!(db, write, |c| {
         diesel::insert_into(workflows::table).values(row).execute(c).await?;
         Ok(())
@@ -114,7 +126,7 @@ pub async fn latest(
         Ok(query.select(Row::as_select()).first(c).await.optional()?)
     })
     .await?;
-    one(row)
+    one(db.opened_one(row))
 }
 
 /// The version with this number, unless the workflow was deleted.
@@ -137,7 +149,7 @@ pub async fn version(
         Ok(query.select(Row::as_select()).first(c).await.optional()?)
     })
     .await?;
-    one(row)
+    one(db.opened_one(row))
 }
 
 /// The version with this id, deleted or not: a run still shows what it executed.
@@ -157,7 +169,7 @@ pub async fn by_id(
         Ok(query.select(Row::as_select()).first(c).await.optional()?)
     })
     .await?;
-    one(row)
+    one(db.opened_one(row))
 }
 
 /// All versions, the latest first; none if the workflow was deleted.
@@ -179,7 +191,7 @@ pub async fn versions(
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
-    all(rows)
+    all(db.opened(rows))
 }
 
 /// The latest version of each of an organization's workflows that are not deleted, the newest
@@ -221,7 +233,7 @@ pub async fn list(
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
-    all(rows)
+    all(db.opened(rows))
 }
 
 /// Deletes a workflow with all its versions; its runs stay. Whether there was one.

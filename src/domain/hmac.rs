@@ -57,6 +57,16 @@ impl Signer {
         finished(self.outer, &finished(self.inner, message))
     }
 
+    /// The stand-in for one whose stored form cannot be opened. Nothing may be signed with it.
+    pub fn lost() -> Self {
+        Self { inner: [0; 8], outer: [0; 8] }
+    }
+
+    /// True for the stand-in of one that cannot be opened.
+    pub fn is_lost(&self) -> bool {
+        *self == Self::lost()
+    }
+
     /// As it is stored.
     pub fn to_hex(&self) -> String {
         let words = self.inner.iter().chain(&self.outer);

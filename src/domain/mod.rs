@@ -23,6 +23,7 @@ pub mod occupancy;
 pub mod rfb;
 pub mod run;
 pub mod sanitizing;
+pub mod sealing;
 pub mod secret;
 pub mod session;
 pub mod tenancy;

@@ -10,11 +10,13 @@ use serde_json::Value;
 use self::row::Row;
 use super::Db;
 use super::query::{DbError, on};
+use super::sealed::{ECHO, seal_proxies};
 use super::store::{Ended, Started, StoreError};
 use super::values::{Page, all, coalesce, insert_once, json, now, one, stored};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{NodeId, OrganizationId, SessionId};
 use crate::domain::occupancy::{Generation, Occupancy};
+use crate::domain::sealing::Place;
 use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec, SessionStatus};
 use crate::schema::browser_sessions as sessions;
 
@@ -45,7 +47,7 @@ pub async fn by_id(
         Ok(query.select(Row::as_select()).first(c).await.optional()?)
     })
     .await?;
-    one(row)
+    one(db.opened_one(row))
 }
 
 /// The sessions that have not ended on a node, the oldest first: what it has to adopt.
@@ -62,7 +64,7 @@ pub async fn live_on(db: &Db, node: NodeId) -> Result<Vec<SessionRecord>, DbErro
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
-    all(rows)
+    all(db.opened(rows))
 }
 
 /// An organization's sessions that have not ended, the newest first.
@@ -79,7 +81,7 @@ pub async fn active(db: &Db, organization: OrganizationId) -> Result<Vec<Session
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
-    all(rows)
+    all(db.opened(rows))
 }
 
 /// An organization's sessions made since `since`: those that have not ended first, then the
@@ -108,7 +110,7 @@ pub async fn history(
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
-    all(rows)
+    all(db.opened(rows))
 }
 
 /// The row of a session, unless it is final.
@@ -121,7 +123,7 @@ macro_rules! live {
 }
 
 pub(super) async fn insert(db: &Db, session: SessionRecord) -> Result<(), StoreError> {
-    let row = Row::from(&session);
+    let row = db.sealed(Row::from(&session))?;
     insert_once!(db, sessions, row, |row| {
         let owner = sessions::organization_id.eq(row.organization_id.clone());
         let node = sessions::node_id.eq(row.node_id.clone());
@@ -243,6 +245,9 @@ pub(super) async fn extend_deadlines(
 }
 
 pub(super) async fn amend(db: &Db, id: SessionId, echo: Value) -> Result<(), StoreError> {
+    let mut echo = echo;
+    let of = id.to_string();
+    db.sealing(|vault| seal_proxies(vault, Place { kind: ECHO, of: &of }, &mut echo))?;
     let changed = on!(db, write, |c| {
         let change = (sessions::echo.eq(echo), sessions::modified_at.eq(now()));
         Ok(diesel::update(live!(id)).set(change).execute(c).await?)
@@ -270,7 +275,7 @@ pub(super) async fn change_egress(
     id: SessionId,
     spec: SessionSpec,
 ) -> Result<(), StoreError> {
-    let columns = row::EgressColumns::from(&spec);
+    let columns = row::EgressColumns::from(&spec).sealed(db, id)?;
     let changed = on!(db, write, |c| {
         let change = (columns, sessions::modified_at.eq(now()));
         Ok(diesel::update(live!(id)).set(change).execute(c).await?)
@@ -320,7 +325,7 @@ pub async fn of_ids(db: &Db, ids: &[SessionId]) -> Result<Vec<SessionRecord>, Db
             Ok(query.select(Row::as_select()).load(c).await?)
         })
         .await?;
-        found.extend(all::<Row, SessionRecord>(rows)?);
+        found.extend(all::<Row, SessionRecord>(db.opened(rows))?);
     }
     Ok(found)
 }
@@ -340,5 +345,5 @@ pub async fn ended_lately(db: &Db, node: NodeId, most: i64) -> Result<Vec<Sessio
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
-    all(rows)
+    all(db.opened(rows))
 }

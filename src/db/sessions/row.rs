@@ -7,12 +7,16 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::super::Db;
 use super::super::query::DbError;
+use super::super::sealed::{ECHO, PROXY, Secrets, open_proxies, opened, seal_proxies, seal_proxy};
 use super::super::values::{Reader, json, stored};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
+use crate::domain::ids::SessionId;
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::{Generation, Held, Occupancy, Occupant};
+use crate::domain::sealing::{Place, SealError, Vault};
 use crate::domain::session::{SessionRecord, SessionSpec, Size};
 use crate::schema::browser_sessions;
 
@@ -63,6 +67,49 @@ pub(super) struct EgressColumns {
     egress: Option<Value>,
     proxy: Option<String>,
     echo: Value,
+}
+
+impl Row {
+    fn columns(&mut self) -> (&str, &mut Option<String>, &mut Value) {
+        (&self.id, &mut self.proxy, &mut self.echo)
+    }
+}
+
+impl Secrets for Row {
+    fn seal(&mut self, vault: &Vault) -> Result<(), SealError> {
+        let (of, proxy, echo) = self.columns();
+        seal_columns(vault, of, proxy, echo)
+    }
+
+    fn open(&mut self, vault: &Vault) {
+        let (of, proxy, echo) = self.columns();
+        if let Some(proxy) = proxy {
+            opened(vault, Place { kind: PROXY, of }, proxy);
+        }
+        open_proxies(vault, Place { kind: ECHO, of }, echo);
+    }
+}
+
+fn seal_columns(
+    vault: &Vault,
+    of: &str,
+    proxy: &mut Option<String>,
+    echo: &mut Value,
+) -> Result<(), SealError> {
+    if let Some(proxy) = proxy {
+        seal_proxy(vault, Place { kind: PROXY, of }, proxy)?;
+    }
+    seal_proxies(vault, Place { kind: ECHO, of }, echo)
+}
+
+impl EgressColumns {
+    /// The same for the row of a session, without secrets in the clear.
+    pub(super) fn sealed(mut self, db: &Db, session: SessionId) -> Result<Self, DbError> {
+        db.sealing(|vault| {
+            seal_columns(vault, &session.to_string(), &mut self.proxy, &mut self.echo)
+        })?;
+        Ok(self)
+    }
 }
 
 impl From<&SessionSpec> for EgressColumns {

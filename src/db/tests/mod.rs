@@ -6,4 +6,5 @@ mod lists;
 mod migrations;
 mod round_trips;
 mod rules;
+mod sealed;
 mod webhooks;

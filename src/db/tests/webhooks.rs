@@ -14,7 +14,7 @@ use crate::domain::run::RunStatus;
 use crate::domain::tenancy::ApiKey;
 use crate::domain::webhook::{MessageStatus, Webhook, WebhookDelivery, WebhookMessage};
 
-fn webhook(organization: OrganizationId, kinds: &[EventKind]) -> Webhook {
+pub(super) fn webhook(organization: OrganizationId, kinds: &[EventKind]) -> Webhook {
     Webhook {
         id: mint(),
         organization,

@@ -224,6 +224,11 @@ async fn letter(
     if message.body.is_none() {
         messages::keep_body(&front.db, message.id, body.clone()).await?;
     }
+    if webhook.as_ref().is_some_and(|webhook| webhook.signer.is_lost()) {
+        let why = "the secret of the webhook cannot be opened: this server's file `secret` is not the one \
+                   that sealed it; restore that file, or rotate the secret";
+        return Ok(Err(Attempt::refused(why, false)));
+    }
     let (url, headers) = match (&webhook, &signing) {
         (Some(webhook), _) => {
             (webhook.url.clone(), payload::headers_of_event(webhook, message, &body, now))
