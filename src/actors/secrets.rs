@@ -5,6 +5,7 @@ use rand::RngCore as _;
 use crate::domain::ids::SessionId;
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::RunnableId;
+use crate::domain::sealing::Vault;
 
 /// The server's own secret, which outlives a restart.
 #[derive(Clone)]
@@ -34,6 +35,11 @@ impl Secrets {
     /// A token of its own for every begin.
     pub fn fresh_lease(&self) -> LeaseToken {
         LeaseToken::new(Self::random())
+    }
+
+    /// Seals what is kept with this secret.
+    pub fn vault(&self) -> Vault {
+        Vault::new(self.key)
     }
 
     /// The signer of an API key, by the hash of the key that is stored. Without that hash, the server's

@@ -13,6 +13,7 @@ mod events;
 mod first_start;
 mod isolation;
 mod recovery;
+mod sealing;
 mod stopping;
 
 use std::future::Future;
@@ -78,7 +79,10 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     let signals = stopping::signals()?;
     let data = data::open(&settings.data)?;
     isolation::confine(&mut settings).await?;
-    let db = Db::open(&settings.database, &settings.data).await?;
+    let vault = Secrets::new(data.secret).vault();
+    settings.desktop.vault = Some(vault);
+    let db = Db::open(&settings.database, &settings.data).await?.sealed_with(vault);
+    sealing::seal_former(&db, &data).await?;
     let (organization, announced) = first_start::prepare(&db, &settings.keys, &data).await?;
     let node = first_start::register_node(&db, &data, settings.http.listen).await?;
 
@@ -93,6 +97,10 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     let limits = settings.limits.clone();
     let desktops =
         Desktops::limited(&settings.data, settings.desktop.clone(), limits, runtime.clone());
+    let files = desktops.directories().seal_former();
+    if files > 0 {
+        info!("the secrets in {files} files of sessions are sealed now");
+    }
     let world = Arc::new(World {
         node,
         clock,

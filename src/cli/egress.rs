@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::domain::sealing::Vault;
+use crate::egress::files::SECRET;
 use crate::egress::launch::{self, Level, Settings};
 use crate::system::confine::{self, spec::Kind};
 
@@ -46,12 +48,21 @@ struct Arguments {
     /// The user whose connections are accepted without a namespace.
     #[arg(long)]
     client_user: Option<u32>,
+    /// The key of the policy file, which the server gives with the environment.
+    #[arg(long, env = SECRET, hide = true, hide_env_values = true, value_parser = secret)]
+    secret: Option<Vault>,
     /// Connections at once.
     #[arg(long, default_value_t = 1024)]
     connections: usize,
     /// The longest wait for a target or an upstream, in seconds.
     #[arg(long, default_value_t = 30)]
     connect_seconds: u64,
+}
+
+fn secret(digits: &str) -> Result<Vault, &'static str> {
+    let secret =
+        blake3::Hash::from_hex(digits).map_err(|_text| "expected 64 hexadecimal digits")?;
+    Ok(Vault::new(*secret.as_bytes()))
 }
 
 impl From<Arguments> for Settings {
@@ -67,6 +78,7 @@ impl From<Arguments> for Settings {
             gateway: arguments.gateway_port.zip(arguments.gateway_prefix),
             join: arguments.join,
             client_user: arguments.client_user,
+            vault: arguments.secret,
             connections: arguments.connections,
             connect: Duration::from_secs(arguments.connect_seconds),
         }

@@ -199,7 +199,7 @@ mod tests {
             let port = checked.local_addr().unwrap().port();
             let other = TcpListener::bind(("127.0.0.2", port)).unwrap();
             other.set_nonblocking(true).unwrap();
-            let shared = Shared::new(Path::new("/nonexistent"), Limits::default());
+            let shared = Shared::new(Path::new("/nonexistent"), Limits::default(), None);
             let target = Target::new("changes.test", port).unwrap();
             shared.names.answer("changes.test", &["127.0.0.1"]);
             Self { shared, checked, other, target }

@@ -13,8 +13,16 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use tokio::net::UnixStream;
 
+use crate::domain::sealing::Place;
+
 /// The policy, from the server.
 pub const POLICY: &str = "policy.json";
+
+/// The place of the upstream's address in a policy file, which is sealed there.
+pub const UPSTREAM: Place<'_> = Place { kind: "egress/policy.json", of: "upstream" };
+
+/// The variable with the key of the policy file, as 64 hexadecimal digits.
+pub const SECRET: &str = "GREENROOM_EGRESS_SECRET";
 
 /// The addresses, once everything listens.
 pub const READY: &str = "egress.json";

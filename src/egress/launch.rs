@@ -20,6 +20,7 @@ use super::files::{self, CONTROL, DOOR, Key, PORT, READY, STATUS};
 use super::namespace::{Inside, NamespaceError, Origin, Ports, give_up_capabilities};
 use super::proxy::{Admit, Limits};
 use super::{Shared, control, door, gateway, namespace, peer, proxy};
+use crate::domain::sealing::Vault;
 
 /// The proxy's port in a session's network.
 pub const PROXY_PORT: u16 = 3128;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub join: Option<u32>,
     /// The user whose connections are accepted at the level `proxied`.
     pub client_user: Option<u32>,
+    /// Opens the address of the upstream in the policy file.
+    pub vault: Option<Vault>,
     /// The most connections of clients at once.
     pub connections: usize,
     /// The longest wait for a target or an upstream to accept a connection.
@@ -69,6 +72,9 @@ pub struct Ready {
     pub level: Level,
     /// The proxy, in the session's network at the level `enforced`.
     pub proxy: SocketAddr,
+    /// True for a process that opens sealed policies.
+    #[serde(default)]
+    pub opens: bool,
     /// The port that leads to the server.
     pub gateway: Option<SocketAddr>,
     /// The user namespace to join first, if it differs from that of the joining process.
@@ -136,7 +142,7 @@ pub fn run(
         connect: settings.connect,
         ..Limits::default()
     };
-    let shared = Shared::new(directory, limits);
+    let shared = Shared::new(directory, limits, settings.vault);
     let served = Served { settings, shared, key, ready: &ready };
     let ended = runtime.block_on(serve(served, listeners, inside, sockets));
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -257,6 +263,7 @@ fn ready(settings: &Settings, listeners: &Listeners, inside: Option<&Inside>) ->
         started: started()?,
         level: settings.level,
         proxy: listeners.proxy.local_addr()?,
+        opens: settings.vault.is_some(),
         gateway,
         user_namespace: inside.map(|_| path(format!("/proc/{pid}/ns/user"))),
         network_namespace: inside

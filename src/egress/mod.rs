@@ -27,7 +27,8 @@
 //! 1. Without a policy nothing is reached.
 //! 2. A connection is made to an address that was checked, never to a name.
 //! 3. A connection that a new policy denies is closed when the policy is read.
-//! 4. Passwords are in the policy file and in requests to the upstream, nowhere else.
+//! 4. Passwords are in the policy file, sealed, and in requests to the upstream, nowhere else. The
+//!    program gets the key with its environment.
 
 pub mod addresses;
 pub mod check;
@@ -69,6 +70,8 @@ use proxy::Limits;
 use upstream::Tls;
 use usage::Usage;
 
+use crate::domain::sealing::Vault;
+
 /// The state of a process.
 #[derive(Debug)]
 pub struct Shared {
@@ -90,9 +93,9 @@ pub struct Shared {
 
 impl Shared {
     /// The state of a process that works in a directory.
-    pub fn new(directory: &Path, limits: Limits) -> Arc<Self> {
+    pub fn new(directory: &Path, limits: Limits, vault: Option<Vault>) -> Arc<Self> {
         Arc::new(Self {
-            policy: PolicyFile::new(directory.join(files::POLICY)),
+            policy: PolicyFile::new(directory.join(files::POLICY), vault),
             own: OwnAddresses::default(),
             names: Names::default(),
             usage: Arc::new(Usage::resume(&directory.join(files::STATUS))),

@@ -13,7 +13,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use serde_json::Value;
+
+use super::files::UPSTREAM;
 use super::policy::Policy;
+use crate::domain::sealing::{Vault, is_sealed};
 
 /// A policy is a few kilobytes.
 const LONGEST: u64 = 1 << 20;
@@ -22,6 +26,7 @@ const LONGEST: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct PolicyFile {
     path: PathBuf,
+    vault: Option<Vault>,
     read: Mutex<Reading>,
 }
 
@@ -56,9 +61,9 @@ pub struct Current {
 }
 
 impl PolicyFile {
-    /// A file that has not been read yet.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, read: Mutex::default() }
+    /// A file that has not been read yet, whose upstream `vault` opens.
+    pub fn new(path: PathBuf, vault: Option<Vault>) -> Self {
+        Self { path, vault, read: Mutex::default() }
     }
 
     /// The policy in force, read again if the file was replaced.
@@ -105,7 +110,21 @@ impl PolicyFile {
         if u64::try_from(text.len()).is_ok_and(|length| length > LONGEST) {
             return Ok(Err(format!("longer than {LONGEST} bytes")));
         }
-        Ok(Policy::parse(&text).map_err(|error| error.to_string()))
+        Ok(self
+            .opened(text)
+            .and_then(|text| Policy::parse(&text).map_err(|error| error.to_string())))
+    }
+
+    /// The text with its upstream opened. One that has no sealed upstream is not touched.
+    fn opened(&self, text: Vec<u8>) -> Result<Vec<u8>, String> {
+        let Some(vault) = &self.vault else { return Ok(text) };
+        let Ok(mut policy) = serde_json::from_slice::<Value>(&text) else { return Ok(text) };
+        let Some(Value::String(url)) = policy.pointer_mut("/upstream/url") else { return Ok(text) };
+        if !is_sealed(url) {
+            return Ok(text);
+        }
+        *url = vault.open(UPSTREAM, url).map_err(|error| error.to_string())?;
+        Ok(policy.to_string().into_bytes())
     }
 
     /// What the status says.
@@ -137,7 +156,7 @@ mod tests {
             std::fs::write(&new, text).unwrap();
             std::fs::rename(&new, &path).unwrap();
         };
-        let file = PolicyFile::new(path.clone());
+        let file = PolicyFile::new(path.clone(), Some(Vault::new([7; 32])));
         assert!(file.current().policy.is_none());
         assert_eq!(file.state().state, "missing");
         replace(r#"{"revision": 1}"#);
@@ -149,6 +168,14 @@ mod tests {
         replace(r#"{"revision": 3}"#);
         assert_eq!(file.current().policy.unwrap().revision, 3);
         assert_eq!(file.state().error, None);
+        let sealed = Vault::new([7; 32]).seal(UPSTREAM, "http://ann:hunter2@proxy:1").unwrap();
+        replace(&format!(r#"{{"revision": 4, "upstream": {{"url": "{sealed}"}}}}"#));
+        let upstream = file.current().policy.unwrap().upstream.clone().unwrap();
+        assert!(upstream.authorization().is_some());
+        let other = Vault::new([8; 32]).seal(UPSTREAM, "http://ann:hunter2@proxy:1").unwrap();
+        replace(&format!(r#"{{"revision": 5, "upstream": {{"url": "{other}"}}}}"#));
+        assert_eq!(file.current().policy.unwrap().revision, 4);
+        assert!(file.state().error.unwrap().contains("`secret`"));
         std::fs::remove_file(&path).unwrap();
         assert!(file.current().policy.is_none());
     }

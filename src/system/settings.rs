@@ -10,6 +10,7 @@ use super::confine::Confinement;
 use super::confine::place::Placement;
 use super::desktop::downloads;
 use super::egress;
+use crate::domain::sealing::Vault;
 
 /// Whether Chromium's sandbox is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +106,9 @@ pub struct Settings {
     /// The place of the programs' directories, which the section `isolation` sets.
     #[serde(skip)]
     pub placement: Placement,
+    /// Seals the server's files with secrets in them; without it they are in the clear.
+    #[serde(skip)]
+    pub vault: Option<Vault>,
 }
 
 impl Default for Settings {
@@ -140,6 +144,7 @@ impl Default for Settings {
             confinement: Confinement::default(),
             network: egress::Settings::default(),
             placement: Placement::default(),
+            vault: None,
         }
     }
 }

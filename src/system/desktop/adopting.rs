@@ -45,7 +45,8 @@ impl Desktops {
         let (settings, runtime) = (self.settings(), self.runtime());
         let session = order.session;
         let directory = self.directory(session);
-        let saved = saved(&directory, session)?;
+        let mut saved = saved(&directory, session)?;
+        directory.opened(&mut saved).map_err(broken)?;
         self.confine_again(&directory);
         let cookie = saved
             .cookie(&directory)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::directory::Directory;
 use crate::domain::ids::SessionId;
+use crate::domain::sealing::Vault;
 use crate::system::confine::place::Placement;
 use crate::system::confine::user::Users;
 
@@ -16,6 +17,7 @@ pub struct Directories {
     data: PathBuf,
     programs: PathBuf,
     users: Users,
+    vault: Option<Vault>,
 }
 
 impl Directories {
@@ -24,12 +26,36 @@ impl Directories {
         let data = data.into();
         let programs = placement.programs(&data);
         let users = Users::new(data.join("users"), placement.range);
-        Self { data, programs, users }
+        Self { data, programs, users, vault: None }
     }
 
     /// Those of a server without settings: all are below its data directory, and of its own user.
     pub fn below(data: impl Into<PathBuf>) -> Self {
         Self::new(data, &Placement::default())
+    }
+
+    /// The same, in which secrets of the server's are sealed.
+    #[must_use]
+    pub fn sealed_with(self, vault: Vault) -> Self {
+        Self { vault: Some(vault), ..self }
+    }
+
+    /// Seals what files hold; none where they are written in the clear.
+    pub(super) fn vault(&self) -> Option<Vault> {
+        self.vault
+    }
+
+    /// Seals what files of before have in the clear: how many there were. One that cannot be replaced
+    /// stays, and the log says why.
+    pub fn seal_former(&self) -> usize {
+        let sealed = |session: &SessionId| match self.of(*session).seal_former() {
+            Ok(count) => count,
+            Err(cause) => {
+                tracing::warn!(session.id = %session, "its files are not sealed yet: {cause}");
+                0
+            }
+        };
+        named_in(&self.sessions()).iter().map(sealed).sum()
     }
 
     /// The data directory.

@@ -33,12 +33,16 @@ use super::directories::Directories;
 use super::{downloads, former};
 use crate::domain::file_name::BLOCK_FOLDER;
 use crate::domain::ids::SessionId;
+use crate::domain::sealing::{Place, Vault, is_sealed};
 use crate::domain::session::DesktopIdentity;
 use crate::system::beneath::Tree;
 use crate::system::confine::spec::User;
 use crate::system::confine::user::{Users, give};
 use crate::system::display::{Cookie, authority, cookie_of};
 use crate::system::process;
+
+/// The file with what a browser showed and knew last.
+const MEMORY: &str = "memory.json";
 
 /// The longest path of a folder for temporary files in which Chromium's socket still has a name
 /// that the system takes: 107 bytes, less `/org.chromium.Chromium.XXXXXX/SingletonSocket`.
@@ -63,6 +67,7 @@ pub struct Directory {
     root: PathBuf,
     own: PathBuf,
     users: Users,
+    vault: Option<Vault>,
 }
 
 /// The part of a desktop that a later server needs to take it over: `desktop.json`.
@@ -73,7 +78,7 @@ pub struct Saved {
     /// Its processes, display and ports.
     #[serde(flatten)]
     pub identity: DesktopIdentity,
-    /// The password of its VNC server. The file is for its owner only.
+    /// The password of its VNC server, sealed in the file.
     pub vnc_password: String,
     /// The cookie of its display, in hexadecimal digits; servers of before had it in the authority file
     /// alone.
@@ -81,7 +86,52 @@ pub struct Saved {
     pub cookie: Option<String>,
 }
 
+/// The file with what a browser showed and knew last.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    path: PathBuf,
+    session: SessionId,
+    vault: Option<Vault>,
+}
+
+impl Kept {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its text, opened; none when there is no such file.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be read or opened.
+    pub(super) fn read(&self) -> io::Result<Option<String>> {
+        let text = match fs::read_to_string(&self.path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read?,
+        };
+        let Some(vault) = &self.vault else { return Ok(Some(text)) };
+        let of = self.session.to_string();
+        vault.open(Place { kind: MEMORY, of: &of }, &text).map(Some).map_err(io::Error::other)
+    }
+
+    /// Replaces it, sealed.
+    pub(super) fn write(&self, text: &str) -> io::Result<()> {
+        let Some(vault) = &self.vault else { return replace(&self.path, text.as_bytes()) };
+        let of = self.session.to_string();
+        let sealed = vault.seal(Place { kind: MEMORY, of: &of }, text).map_err(io::Error::other)?;
+        replace(&self.path, sealed.as_bytes())
+    }
+}
+
 impl Saved {
+    /// The secrets, and where they lie.
+    fn secrets(&mut self) -> impl Iterator<Item = (&'static str, &mut String)> {
+        let password = ("desktop.json (VNC password)", &mut self.vnc_password);
+        let cookie = self.cookie.iter_mut().map(|text| ("desktop.json (display cookie)", text));
+        std::iter::once(password).chain(cookie)
+    }
+
     /// The cookie as it is saved.
     pub(super) fn digits(cookie: &Cookie) -> String {
         cookie.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -106,7 +156,7 @@ impl Directory {
         let own = noted.filter(|own| own.is_absolute());
         let own = own.unwrap_or_else(|| all.programs().join(session.to_string()));
         let users = all.users().clone();
-        Self { session, root, own, users }
+        Self { session, root, own, users, vault: all.vault() }
     }
 
     /// The server's directory.
@@ -204,8 +254,8 @@ impl Directory {
     }
 
     /// The last state of the browser, see [`Memory`](super::memory::Memory).
-    pub(super) fn memory(&self) -> PathBuf {
-        self.root.join("memory.json")
+    pub(super) fn memory(&self) -> Kept {
+        Kept { path: self.root.join(MEMORY), session: self.session, vault: self.vault }
     }
 
     /// The mark of a session whose traces are being cleared, see [`sanitizing`](super::sanitizing).
@@ -326,18 +376,83 @@ impl Directory {
         Ok(())
     }
 
-    /// Replaces `desktop.json`.
+    /// Replaces `desktop.json`, its secrets sealed.
     pub(super) fn save(&self, saved: &Saved) -> io::Result<()> {
-        replace(&self.saved_at(), &serde_json::to_vec_pretty(saved)?)
+        let mut saved = saved.clone();
+        if let Some(vault) = &self.vault {
+            let of = self.session.to_string();
+            for (kind, text) in saved.secrets().filter(|(_, text)| !is_sealed(text)) {
+                *text = vault.seal(Place { kind, of: &of }, text).map_err(io::Error::other)?;
+            }
+        }
+        replace(&self.saved_at(), &serde_json::to_vec_pretty(&saved)?)
     }
 
-    /// The content of `desktop.json`; none when there is no such file.
+    /// The content of `desktop.json`; none when there is no such file. A secret that cannot be opened
+    /// is sealed in it, see [`opened`](Self::opened).
     pub fn saved(&self) -> io::Result<Option<Saved>> {
-        match fs::read(self.saved_at()) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(cause) => Err(cause),
+        let mut saved: Saved = match fs::read(self.saved_at()) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) => return Err(cause),
+        };
+        let of = self.session.to_string();
+        for (kind, text) in saved.secrets() {
+            if let Some(Ok(plain)) =
+                self.vault.map(|vault| vault.open(Place { kind, of: &of }, text))
+            {
+                *text = plain;
+            }
         }
+        Ok(Some(saved))
+    }
+
+    /// The secrets of `saved`, opened; those that cannot be are read from the files of the programs.
+    pub(super) fn opened(&self, saved: &mut Saved) -> io::Result<()> {
+        if saved.cookie.as_deref().is_some_and(is_sealed) {
+            saved.cookie = None;
+        }
+        if !is_sealed(&saved.vnc_password) {
+            return Ok(());
+        }
+        tracing::warn!(
+            "desktop.json was sealed with another secret than that of this data directory's file \
+             `secret`: the keys of the session's programs are taken in its place"
+        );
+        let text = fs::read_to_string(self.vnc_password());
+        // That of TigerVNC is no text.
+        let text = text.ok().filter(|text| text.trim_end().len() == 8 && text.ends_with('\n'));
+        let text = text.ok_or_else(|| {
+            io::Error::other(
+                "the password of the VNC server in desktop.json cannot be opened: restore the file \
+                 `secret` of the data directory that sealed it",
+            )
+        })?;
+        text.trim_end().clone_into(&mut saved.vnc_password);
+        Ok(())
+    }
+
+    /// Seals what files of a server of before have in the clear: how many there were.
+    pub(super) fn seal_former(&self) -> io::Result<usize> {
+        let mut sealed = 0;
+        if self.vault.is_none() {
+            return Ok(sealed);
+        }
+        if let Ok(text) = fs::read_to_string(self.saved_at())
+            && let Ok(mut saved) = serde_json::from_str::<Saved>(&text)
+            && saved.secrets().any(|(_, text)| !is_sealed(text))
+        {
+            self.save(&saved)?;
+            sealed += 1;
+        }
+        let memory = self.memory();
+        if let Ok(text) = fs::read_to_string(memory.path())
+            && !is_sealed(&text)
+        {
+            memory.write(&text)?;
+            sealed += 1;
+        }
+        Ok(sealed)
     }
 
     /// Removes what a desktop that has ended no longer needs: with `keep`, its secrets and
@@ -385,8 +500,8 @@ impl Directory {
         let server = ["tmp", "vnc", "scratch", "xauthority", "vnc.passwd", "display"];
         let own = ["home", "uploads", "tmp", "vnc", "code", "films", "keys"];
         let server = server.map(|name| self.root.join(name)).into_iter();
-        let named = [self.arrivals(), self.films(), self.egress(), self.saved_at(), self.memory()];
-        let named = named.into_iter().chain([self.sanitizing()]);
+        let named = [self.arrivals(), self.films(), self.egress(), self.saved_at()];
+        let named = named.into_iter().chain([self.root.join(MEMORY), self.sanitizing()]);
         server.chain(named).chain(own.map(|name| self.own.join(name))).collect()
     }
 

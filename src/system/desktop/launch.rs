@@ -94,7 +94,10 @@ impl Desktops {
         subtree: Option<Subtree>,
         runtime: Handle,
     ) -> Self {
-        let directories = Directories::new(data, &settings.placement);
+        let mut directories = Directories::new(data, &settings.placement);
+        if let Some(vault) = settings.vault {
+            directories = directories.sealed_with(vault);
+        }
         let ports = Ports::new(settings.vnc_port_first..=settings.vnc_port_last);
         let settings = Arc::new(settings);
         let (no_sandbox, network) = (Default::default(), OnceCell::new());
@@ -376,7 +379,7 @@ impl Desktops {
         if let Some(url) = &order.spec.start_url {
             let first = Memory { tabs: vec![url.to_string()], ..Memory::default() };
             let file = directory.memory();
-            first.write(&file).map_err(|cause| directory_failed(&file, &cause))?;
+            first.write(&file).map_err(|cause| directory_failed(file.path(), &cause))?;
             opening.insert(page, url.to_string());
         }
         let vnc_password = password.expose_secret().to_owned();

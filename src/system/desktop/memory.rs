@@ -4,14 +4,13 @@
 //! so they are read over DevTools (`Storage.getCookies`) and kept in the session's directory.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
-use super::directory::replace;
+use super::directory::Kept;
 use crate::domain::session::ProcessIdentity;
 use crate::system::cdp::{CdpError, Connection, Devtools};
 
@@ -51,16 +50,22 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// What was kept in `file`, if it can be read.
-    pub(super) fn read(file: &Path) -> Option<Self> {
-        let bytes = std::fs::read(file).ok()?;
-        let memory: Self = serde_json::from_slice(&bytes).ok()?;
+    /// What was kept in `file`, if it can be read; the log says why it cannot be opened.
+    pub(super) fn read(file: &Kept) -> Option<Self> {
+        let text = match file.read() {
+            Ok(text) => text?,
+            Err(cause) => {
+                tracing::warn!("tabs and logins of the session are not brought back: {cause}");
+                return None;
+            }
+        };
+        let memory: Self = serde_json::from_str(&text).ok()?;
         (!memory.tabs.is_empty()).then_some(memory)
     }
 
-    /// Keeps it in `file`, which is for its owner only.
-    pub(super) fn write(&self, file: &Path) -> std::io::Result<()> {
-        replace(file, &serde_json::to_vec(self)?)
+    /// Keeps it in `file`, which is sealed and for its owner only.
+    pub(super) fn write(&self, file: &Kept) -> std::io::Result<()> {
+        file.write(&serde_json::to_string(self)?)
     }
 
     /// Puts everything back into a browser that shows an empty page. Resolves with the pages that

@@ -188,7 +188,7 @@ impl LiveDesktop {
                 made.opening = opening;
                 let memory = Memory { network: None, ..memory };
                 let file = directory.memory();
-                memory.write(&file).map_err(|cause| directory_failed(&file, &cause))?;
+                memory.write(&file).map_err(|cause| directory_failed(file.path(), &cause))?;
                 lost
             }
             None if is_clean => {

@@ -33,6 +33,7 @@ use super::process::Process;
 use super::settings::Settings as SystemSettings;
 use crate::domain::egress::{EgressAsked, EgressIdentity, NetworkLevel};
 use crate::domain::ids::SessionId;
+use crate::domain::sealing::{Vault, is_sealed};
 use crate::domain::session::{Failure, ProcessIdentity};
 use crate::egress::files::{self, CONTROL, Key};
 use crate::egress::launch::Ready;
@@ -85,6 +86,8 @@ struct Running {
     process: Process,
     identity: EgressIdentity,
     network: Option<Network>,
+    /// It opens sealed policies; those of a server of before do not.
+    opens: bool,
 }
 
 impl Way {
@@ -115,8 +118,9 @@ impl Way {
             Process::adopt(identity.process.clone(), *session, log.clone(), &self.0.runtime);
         let ready = std::fs::read(identity.directory.join(files::READY)).ok();
         let ready = ready.and_then(|text| serde_json::from_slice::<Ready>(&text).ok());
+        let opens = ready.as_ref().is_some_and(|ready| ready.opens);
         let network = ready.and_then(|ready| program::network(&ready));
-        *self.0.running.lock() = Some(Running { process, identity, network });
+        *self.0.running.lock() = Some(Running { process, identity, network, opens });
         *self.0.resident.lock() = Some(resident);
     }
 
@@ -137,7 +141,12 @@ impl Way {
         if let Some(former) = running {
             former.process.kill().await;
         }
-        self.write_policy(&self.0.asked.lock().clone())?;
+        let asked = self.0.asked.lock().clone();
+        if asked.upstream.as_ref().is_some_and(|url| is_sealed(url.as_str())) {
+            let cause = policy::SEALED_ELSEWHERE.to_owned();
+            return Err(super::failure::failure(program::STAGE.name, "proxy_sealed", cause));
+        }
+        self.write_policy(&asked, true)?;
         let resident = self.0.resident.lock().clone();
         let started = |process: &Process| self.note(process);
         let running = program::start(&self.0, resident, started).await?;
@@ -155,7 +164,8 @@ impl Way {
             directory: place.directory.clone(),
             proxy: SocketAddr::from(([127, 0, 0, 1], 0)),
         };
-        *running.lock() = Some(Running { process: process.clone(), identity, network: None });
+        *running.lock() =
+            Some(Running { process: process.clone(), identity, network: None, opens: true });
     }
 
     /// The namespace that programs of the session join; none at the level `proxied`.
@@ -182,10 +192,20 @@ impl Way {
         Some(self.0.running.lock().as_ref()?.process.identity().pid)
     }
 
-    fn write_policy(&self, asked: &EgressAsked) -> Result<(), Failure> {
+    /// Whether the program that runs opens sealed policies.
+    fn opens(&self) -> bool {
+        self.0.running.lock().as_ref().is_none_or(|running| running.opens)
+    }
+
+    fn write_policy(&self, asked: &EgressAsked, sealed: bool) -> Result<(), Failure> {
         let directory = &self.0.place.directory;
         let wrong = |cause: io::Error| super::failure::directory(directory, &cause);
-        let text = policy::document(&self.0.settings.network, asked).to_string();
+        let mut text = policy::document(&self.0.settings.network, asked);
+        if let Some(vault) = self.0.settings.vault.filter(|_vault| sealed) {
+            let vault = Vault::new(program::secret(&vault, &self.0.place));
+            policy::seal(&vault, &mut text).map_err(|cause| wrong(io::Error::other(cause)))?;
+        }
+        let text = text.to_string();
         let mut builder = std::fs::DirBuilder::new();
         std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
         builder.create(directory).map_err(wrong)?;
@@ -203,14 +223,14 @@ impl Way {
         let _in_order = self.0.applying.lock().await;
         let former = self.0.asked.lock().clone();
         let written = |failure: Failure| EgressError::Unanswered(failure.message);
-        self.write_policy(&asked).map_err(written)?;
+        self.write_policy(&asked, self.opens()).map_err(written)?;
         *self.0.asked.lock() = asked;
         match self.command("reload").await {
             Ok(_state) => Ok(()),
             Err(cause) => {
                 // What is acknowledged holds, and what is not does not.
                 *self.0.asked.lock() = former.clone();
-                self.write_policy(&former).map_err(written)?;
+                self.write_policy(&former, self.opens()).map_err(written)?;
                 Err(EgressError::Unanswered(cause.to_string()))
             }
         }

@@ -4,7 +4,13 @@ use serde_json::{Value, json};
 
 use super::Settings;
 use crate::domain::egress::EgressAsked;
+use crate::domain::sealing::{SealError, Vault, has_credentials, is_sealed};
+use crate::egress::files::UPSTREAM;
 use crate::egress::policy::Policy;
+
+/// The refusal of an upstream that the server cannot open.
+pub(super) const SEALED_ELSEWHERE: &str = "the upstream proxy was sealed with another secret than that of this server: restore the file \
+     `secret` of the data directory that sealed it, or give the proxy anew";
 
 /// The policy as the program reads it, see [`Policy::parse`].
 pub(super) fn document(settings: &Settings, asked: &EgressAsked) -> Value {
@@ -22,8 +28,21 @@ pub(super) fn document(settings: &Settings, asked: &EgressAsked) -> Value {
     })
 }
 
+/// Seals the address of the upstream, if it has credentials in it.
+pub(super) fn seal(vault: &Vault, document: &mut Value) -> Result<(), SealError> {
+    if let Some(Value::String(url)) = document.pointer_mut("/upstream/url")
+        && has_credentials(url)
+    {
+        *url = vault.seal(UPSTREAM, url)?;
+    }
+    Ok(())
+}
+
 /// Checks what is asked for, as the program would. The message names the entry.
 pub(super) fn check(settings: &Settings, asked: &EgressAsked) -> Result<(), String> {
+    if asked.upstream.as_ref().is_some_and(|url| is_sealed(url.as_str())) {
+        return Err(SEALED_ELSEWHERE.to_owned());
+    }
     let text = document(settings, asked).to_string();
     Policy::parse(text.as_bytes()).map(drop).map_err(|error| error.to_string())
 }
@@ -54,6 +73,27 @@ mod tests {
         assert_eq!(document["within"], json!([["*.example"], ["a.example"]]));
         assert!(check(&settings, &asked).is_ok());
         assert_eq!(self::document(&settings, &EgressAsked::default())["within"], json!([]));
+    }
+
+    #[test]
+    fn an_upstream_that_cannot_be_opened_is_refused_with_the_way_out() {
+        let sealed = Vault::new([8; 32]).seal(UPSTREAM, "http://u:p@proxy:1").unwrap();
+        let asked = EgressAsked { upstream: sealed.parse().ok(), ..EgressAsked::default() };
+        assert!(asked.upstream.is_some());
+        let message = check(&Settings::default(), &asked).unwrap_err();
+        assert!(message.contains("`secret`"), "{message}");
+    }
+
+    #[test]
+    fn the_password_of_an_upstream_is_not_in_the_file() {
+        let upstream = Some("http://ann:hunter2@proxy.example:3128".parse().unwrap());
+        let asked = EgressAsked { upstream, ..EgressAsked::default() };
+        let mut document = document(&Settings::default(), &asked);
+        let vault = Vault::new([7; 32]);
+        seal(&vault, &mut document).unwrap();
+        assert!(!document.to_string().contains("hunter2"));
+        let sealed = document["upstream"]["url"].as_str().unwrap();
+        assert_eq!(vault.open(UPSTREAM, sealed).unwrap(), asked.upstream.unwrap().as_str());
     }
 
     #[test]

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use super::{Inner, Mode, Place, Running};
 use crate::domain::egress::{EgressIdentity, NetworkLevel};
+use crate::domain::hmac::hex;
+use crate::domain::sealing::Vault;
 use crate::domain::session::{Failure, ProcessIdentity};
-use crate::egress::files::READY;
+use crate::egress::files::{READY, SECRET};
 use crate::egress::launch::{GATEWAY_PORT, Level, Ready};
 use crate::system::confine::spec::{Kind, Landlock, Network, User};
 use crate::system::failure::{Stage, failure};
@@ -70,11 +72,15 @@ pub(super) async fn start(
     let Some(launcher) = settings.confinement.launcher() else {
         return Err(failure(STAGE.name, "egress_missing", "nothing starts it".to_owned()));
     };
+    let mut environment = vec![("PATH".into(), settings.path.clone().into())];
+    if let Some(secret) = settings.vault.map(|vault| secret(&vault, place)) {
+        environment.push((SECRET.into(), hex(&secret).into()));
+    }
     let program = Program {
         confined: settings.confinement.of(Kind::Egress, launcher, Landlock::default()),
         path: launcher.to_owned(),
         arguments: arguments(place, resident),
-        environment: vec![("PATH".into(), settings.path.clone().into())],
+        environment,
         session: place.session,
         records: beside(&place.log),
         log: place.log.clone(),
@@ -97,7 +103,12 @@ pub(super) async fn start(
         directory: place.directory.clone(),
         proxy: ready.proxy,
     };
-    Ok(Running { process, identity, network: network(&ready) })
+    Ok(Running { process, identity, network: network(&ready), opens: ready.opens })
+}
+
+/// The secret of the vault that opens the policy of one session.
+pub(super) fn secret(vault: &Vault, place: &Place) -> [u8; 32] {
+    vault.secret_of_program(&format!("egress\0{}", place.session))
 }
 
 fn arguments(place: &Place, resident: Option<ProcessIdentity>) -> Vec<OsString> {

@@ -14,7 +14,6 @@ mod hangs;
 mod last_tab;
 mod zygotes;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +75,7 @@ pub(super) struct Kept {
     pub(super) mending: Mending,
     pub(super) display: u16,
     pub(super) cookie: Cookie,
-    pub(super) memory: PathBuf,
+    pub(super) memory: super::directory::Kept,
     /// What its pages are to show, until they do.
     pub(super) opening: Opening,
     pub(super) settings: Arc<Settings>,

@@ -1,7 +1,5 @@
 //! Taking over what another server has started, and bringing back what has died.
 
-use std::path::Path;
-
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
@@ -14,7 +12,7 @@ fn signal(pid: i32, signal: Signal) {
 impl World {
     /// Another server's view of the same directory.
     fn another(&self) -> Desktops {
-        Desktops::new(&self.data, Settings::default(), tokio::runtime::Handle::current())
+        Desktops::new(&self.data, sealed(Settings::default()), tokio::runtime::Handle::current())
     }
 
     pub(super) async fn adopt(&self) -> Result<Box<dyn Desktop>, AdoptError> {
@@ -27,7 +25,7 @@ impl World {
     ) -> Result<Box<dyn Desktop>, AdoptError> {
         let runtime = tokio::runtime::Handle::current();
         let order = Order { session: self.session, spec: small(None) };
-        Desktops::new(&self.data, settings, runtime).adopt(order).await
+        Desktops::new(&self.data, sealed(settings), runtime).adopt(order).await
     }
 }
 
@@ -115,7 +113,7 @@ async fn a_killed_browser_comes_back_with_its_tabs_and_a_login_of_a_second_ago()
     drop(connection);
     let memory = world.desktops.directory(world.session).memory();
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !fs::read_to_string(&memory).unwrap_or_default().contains("bob") {
+    while !known(&memory).contains("bob") {
         assert!(Instant::now() < deadline, "the cookies are not kept");
         sleep(Duration::from_millis(20)).await;
     }
@@ -319,9 +317,9 @@ async fn a_page_whose_process_is_killed_or_stopped_is_loaded_again() {
 }
 
 /// Returns when what is kept of tabs and cookies has a text.
-async fn remembers(memory: &Path, text: &str) {
+async fn remembers(memory: &Kept, text: &str) {
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !fs::read_to_string(memory).unwrap_or_default().contains(text) {
+    while !known(memory).contains(text) {
         assert!(Instant::now() < deadline, "{text} is not kept");
         sleep(Duration::from_millis(20)).await;
     }

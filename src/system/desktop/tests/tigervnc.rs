@@ -96,7 +96,7 @@ async fn a_display_that_serves_vnc_is_taken_over_by_a_server_that_would_start_an
     drop(desktop);
 
     let runtime = tokio::runtime::Handle::current();
-    let another = Desktops::new(&world.data, Settings::default(), runtime);
+    let another = Desktops::new(&world.data, sealed(Settings::default()), runtime);
     let order = Order { session: world.session, spec: small(None) };
     let desktop = another.adopt(order).await.unwrap();
     assert_eq!(desktop.identity(), &identity);

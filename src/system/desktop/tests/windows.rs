@@ -120,7 +120,7 @@ async fn windows_have_the_size_asked_for_and_the_browser_outlives_its_last_tab_a
     connection.call(None, "Storage.setCookies", cookies).await.unwrap();
     let memory = world.desktops.directory(world.session).memory();
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !fs::read_to_string(&memory).unwrap_or_default().contains("bob") {
+    while !known(&memory).contains("bob") {
         assert!(Instant::now() < deadline, "the cookies are not kept");
         sleep(Duration::from_millis(20)).await;
     }
