@@ -42,14 +42,9 @@ async fn written(db: &Db, world: &TestDb) -> Rows {
     workflows::insert(db, &workflow).await.unwrap();
     let webhook = webhook(tenant.organization, &[]);
     webhooks::insert(db, &webhook).await.unwrap();
-    let key = ApiKey {
-        id: mint(),
-        organization: tenant.organization,
-        hash: mint::<crate::domain::ids::ApiKeyId>().to_string(),
-        label: String::new(),
-        created_at: time(0),
-        revoked_at: None,
-    };
+    let id = mint();
+    let hash = crate::domain::ids::ApiKeyId::to_string(&id);
+    let key = ApiKey::new(id, tenant.organization, hash, String::new(), time(0));
     api_keys::insert(db, &key).await.unwrap();
     api_keys::keep_signer(db, key.id, &Signer::of(b"key")).await.unwrap();
     Rows { session, run, workflow, webhook, key }

@@ -144,7 +144,7 @@ impl Directory {
         for folder in folders {
             Tree::remove_all(&folder)?;
         }
-        absent(std::fs::remove_file(self.memory()))
+        absent(std::fs::remove_file(self.memory().path()))
     }
 }
 
