@@ -37,8 +37,11 @@ const INTERRUPT: Duration = Duration::from_millis(500);
 /// A page that has not been busy for so long begins anew.
 const CALM: Duration = Duration::from_secs(120);
 
-/// What a page that was busy a moment ago gets of the limit.
+/// The part of the limit that a page gets which was busy a moment ago.
 const AGAIN: u32 = 3;
+
+/// The least time that such a page gets: on a full machine, a page that is well takes a second to answer.
+const AGAIN_AT_LEAST: Duration = Duration::from_secs(2);
 
 /// The least share of a processor, in percent, that a busy renderer uses for as long as a page may be
 /// silent. One that starts uses as much for a moment.
@@ -105,7 +108,7 @@ impl Page {
         }
         if let Some((since, answer)) = &mut self.asked {
             let limit = if self.latest.is_some_and(|latest| now - latest < CALM) {
-                limit / AGAIN
+                limit.min(AGAIN_AT_LEAST.max(limit / AGAIN))
             } else {
                 limit
             };
