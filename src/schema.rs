@@ -84,6 +84,7 @@ diesel::table! {
         start_by -> Nullable<Timestamp>,
         egress -> Nullable<Json>,
         sanitize_after -> Nullable<Int8>,
+        sanitize_due -> Nullable<Int8>,
     }
 }
 
@@ -141,6 +142,8 @@ diesel::table! {
         created_at -> Timestamp,
         egress -> Nullable<Json>,
         suspended_at -> Nullable<Timestamp>,
+        deleted_at -> Nullable<Timestamp>,
+        purged_at -> Nullable<Timestamp>,
     }
 }
 

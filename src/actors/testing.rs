@@ -367,6 +367,13 @@ impl Store for Rows {
         })
     }
 
+    fn set_sanitize_due(&self, id: SessionId, due: Option<Generation>) -> Stored {
+        self.change_session(id, |record| {
+            record.spec.sanitize_due = due;
+            Ok(())
+        })
+    }
+
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored {
         self.change_session(id, |record| {
             record.spec = spec;

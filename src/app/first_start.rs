@@ -26,9 +26,7 @@ pub(super) async fn prepare(
     let (organization, made) = match first {
         Some(organization) => (organization, false),
         None => {
-            let name = "default".to_owned();
-            let organization =
-                Organization { id: mint.mint(now), name, created_at: now, suspended_at: None };
+            let organization = Organization::new(mint.mint(now), "default".to_owned(), now);
             organizations::insert(db, &organization)
                 .await
                 .context("no organization can be made")?;

@@ -1,11 +1,13 @@
 //! `greenroom organizations`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Ending;
 use super::client::{Client, Server};
-use super::output::{Table, cell, say, say_json};
+use super::output::{Table, cell, note, say, say_json};
 use crate::domain::ids::OrganizationId;
 use crate::domain::secret::Secret;
 
@@ -15,8 +17,12 @@ Examples:
   greenroom keys create ann --organization o_123
   greenroom organizations suspend o_123
   greenroom organizations resume o_123
+  greenroom organizations delete o_123 --yes
 
 Takes an operator key: that of the server's settings (keys.operator), or one whose role is `operator`.";
+
+/// The pause between two looks for an organization that is being deleted.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Flags of `organizations`.
 #[derive(Debug, Args)]
@@ -45,6 +51,9 @@ enum Command {
     Create {
         /// Its name for people.
         name: String,
+        /// Its id, where keys of a Skyvern server name it (`keys.skyvern_secret`); a new one without.
+        #[arg(long, value_name = "ID")]
+        id: Option<OrganizationId>,
     },
     /// Give an organization another name.
     Rename {
@@ -63,6 +72,17 @@ enum Command {
         /// The id of the organization, `o_…`.
         id: OrganizationId,
     },
+    /// Delete an organization with its keys, sessions, workflows, runs, files and webhooks.
+    Delete {
+        /// The id of the organization, `o_…`.
+        id: OrganizationId,
+        /// Delete it: without this, the command only says what would be deleted.
+        #[arg(long)]
+        yes: bool,
+        /// Do not wait until its sessions have ended and its files are removed.
+        #[arg(long)]
+        no_wait: bool,
+    },
 }
 
 /// Does what the command says.
@@ -75,10 +95,27 @@ pub(super) async fn organizations(arguments: Arguments) -> anyhow::Result<Ending
     };
     let changed = match command.unwrap_or(Command::List) {
         Command::List => client.get(PATH).await?,
-        Command::Create { name } => client.post(PATH, &json!({ "name": name })).await?,
+        Command::Create { name, id } => {
+            client.post(PATH, &json!({ "name": name, "organization_id": id })).await?
+        }
         Command::Rename { id, name } => change(id, json!({ "name": name })).await?,
         Command::Suspend { id } => change(id, json!({ "suspended": true })).await?,
         Command::Resume { id } => change(id, json!({ "suspended": false })).await?,
+        Command::Delete { id, yes, no_wait } => {
+            let path = format!("{PATH}/{id}");
+            let there = client.get(&path).await?;
+            let (name, sessions) = (cell(&there, "name"), cell(&there, "live_sessions"));
+            anyhow::ensure!(
+                yes,
+                "this deletes organization {id} ({name}) with its {sessions} live sessions and all keys, \
+                 workflows, runs, files and webhooks for good; say --yes to do it"
+            );
+            let deleted = client.delete(&path).await?;
+            if !no_wait {
+                until_gone(&client, &path).await?;
+            }
+            deleted
+        }
     };
     if server.json {
         say_json(&changed);
@@ -94,10 +131,30 @@ pub(super) async fn organizations(arguments: Arguments) -> anyhow::Result<Ending
     Ok(Ending::Done)
 }
 
+/// Waits until an organization of which the deletion has begun is not there any more.
+async fn until_gone(client: &Client, path: &str) -> anyhow::Result<()> {
+    let mut sessions = None;
+    loop {
+        match client.get(path).await {
+            Err(cause) if cause.is_not_found() => return Ok(()),
+            Err(cause) if cause.is_passing() => {}
+            Err(cause) => return Err(cause.into()),
+            Ok(there) => {
+                let left = cell(&there, "live_sessions");
+                if sessions.as_ref() != Some(&left) {
+                    note(format_args!("{left} live sessions left"));
+                    sessions = Some(left);
+                }
+            }
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
 fn list(all: &[Value]) {
-    let mut table = Table::new(&["ID", "NAME", "SESSIONS", "SUSPENDED"]);
+    let mut table = Table::new(&["ID", "NAME", "SESSIONS", "SUSPENDED", "DELETED"]);
     for one in all {
-        let columns = ["organization_id", "name", "live_sessions", "suspended_at"];
+        let columns = ["organization_id", "name", "live_sessions", "suspended_at", "deleted_at"];
         table.row(columns.map(|name| cell(one, name)));
     }
     table.print();

@@ -35,6 +35,7 @@ pub mod events;
 pub mod idempotency;
 pub mod nodes;
 pub mod organizations;
+pub mod purging;
 pub mod runs;
 pub mod sessions;
 pub mod webhook_deliveries;

@@ -1,4 +1,5 @@
-//! Tenants.
+//! Tenants. The row of one that was deleted stays, without its name, and no query here returns it but those
+//! that say so.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
@@ -20,6 +21,7 @@ pub(super) struct Row {
     name: String,
     created_at: NaiveDateTime,
     suspended_at: Option<NaiveDateTime>,
+    deleted_at: Option<NaiveDateTime>,
 }
 
 impl From<&Organization> for Row {
@@ -29,6 +31,7 @@ impl From<&Organization> for Row {
             name: organization.name.clone(),
             created_at: stored(organization.created_at),
             suspended_at: organization.suspended_at.map(stored),
+            deleted_at: organization.deleted_at.map(stored),
         }
     }
 }
@@ -43,8 +46,16 @@ impl TryFrom<Row> for Organization {
             name: row.name,
             created_at: row.created_at.and_utc(),
             suspended_at: row.suspended_at.map(|at| at.and_utc()),
+            deleted_at: row.deleted_at.map(|at| at.and_utc()),
         })
     }
+}
+
+/// The organizations of which more is left than the row.
+macro_rules! there {
+    () => {
+        organizations::table.filter(organizations::purged_at.is_null())
+    };
 }
 
 /// A new organization.
@@ -68,7 +79,7 @@ pub async fn insert(db: &Db, organization: &Organization) -> Result<(), DbError>
 /// [`DbError::Unavailable`].
 pub async fn first(db: &Db) -> Result<Option<Organization>, DbError> {
     let row = on!(db, read, |c| {
-        let query = organizations::table.order((organizations::created_at, organizations::id));
+        let query = there!().order((organizations::created_at, organizations::id));
         Ok(query.select(Row::as_select()).first(c).await.optional()?)
     });
     one(row.await?)
@@ -81,7 +92,7 @@ pub async fn first(db: &Db) -> Result<Option<Organization>, DbError> {
 /// [`DbError::Unavailable`].
 pub async fn by_id(db: &Db, id: OrganizationId) -> Result<Option<Organization>, DbError> {
     let row = on!(db, read, |c| {
-        let query = organizations::table.find(id.to_string());
+        let query = there!().filter(organizations::id.eq(id.to_string()));
         Ok(query.select(Row::as_select()).first(c).await.optional()?)
     });
     one(row.await?)
@@ -94,7 +105,7 @@ pub async fn by_id(db: &Db, id: OrganizationId) -> Result<Option<Organization>, 
 /// [`DbError::Unavailable`].
 pub async fn list(db: &Db) -> Result<Vec<Organization>, DbError> {
     let rows: Vec<Row> = on!(db, read, |c| {
-        let query = organizations::table.order((organizations::created_at, organizations::id));
+        let query = there!().order((organizations::created_at, organizations::id));
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
@@ -108,11 +119,77 @@ pub async fn list(db: &Db) -> Result<Vec<Organization>, DbError> {
 /// [`DbError::Unavailable`].
 pub async fn suspended(db: &Db) -> Result<Vec<OrganizationId>, DbError> {
     let ids: Vec<String> = on!(db, read, |c| {
-        let query = organizations::table.filter(organizations::suspended_at.is_not_null());
+        let query = there!().filter(organizations::suspended_at.is_not_null());
         Ok(query.select(organizations::id).load(c).await?)
     })
     .await?;
+    read_ids(&ids)
+}
+
+fn read_ids(ids: &[String]) -> Result<Vec<OrganizationId>, DbError> {
     ids.iter().map(|id| Reader { row: id }.parse("organizations.id", id)).collect()
+}
+
+/// True if an organization has this id, or had it.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn is_known(db: &Db, id: OrganizationId) -> Result<bool, DbError> {
+    let count: i64 = on!(db, read, |c| {
+        Ok(organizations::table.find(id.to_string()).count().get_result(c).await?)
+    })
+    .await?;
+    Ok(count > 0)
+}
+
+/// Begins the deletion of one, which is suspended by that. False if it has begun before.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn delete(db: &Db, id: OrganizationId, at: DateTime<Utc>) -> Result<bool, DbError> {
+    let at = Some(stored(at));
+    let changed = on!(db, write, |c| {
+        let there = organizations::table
+            .filter(organizations::id.eq(id.to_string()))
+            .filter(organizations::deleted_at.is_null());
+        let change = (organizations::deleted_at.eq(at), organizations::suspended_at.eq(at));
+        Ok(diesel::update(there).set(change).execute(c).await?)
+    });
+    Ok(changed.await? > 0)
+}
+
+/// Those whose deletion has begun and is not complete.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn being_deleted(db: &Db) -> Result<Vec<OrganizationId>, DbError> {
+    let ids: Vec<String> = on!(db, read, |c| {
+        let query = there!().filter(organizations::deleted_at.is_not_null());
+        Ok(query.select(organizations::id).load(c).await?)
+    })
+    .await?;
+    read_ids(&ids)
+}
+
+/// Those whose deletion is complete, since a time or ever.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn deleted_since(
+    db: &Db,
+    since: Option<DateTime<Utc>>,
+) -> Result<Vec<OrganizationId>, DbError> {
+    let since = stored(since.unwrap_or_default());
+    let ids: Vec<String> = on!(db, read, |c| {
+        let query = organizations::table.filter(organizations::purged_at.ge(since));
+        Ok(query.select(organizations::id).load(c).await?)
+    })
+    .await?;
+    read_ids(&ids)
 }
 
 /// Renames one. False if it is not there.
@@ -147,8 +224,10 @@ pub async fn set_suspended(
                 organizations::table.filter(id).filter(organizations::suspended_at.is_null());
             diesel::update(in_force).set(organizations::suspended_at.eq(at)).execute(c).await?
         } else {
-            let not =
-                organizations::table.filter(id).filter(organizations::suspended_at.is_not_null());
+            let not = organizations::table
+                .filter(id)
+                .filter(organizations::suspended_at.is_not_null())
+                .filter(organizations::deleted_at.is_null());
             diesel::update(not).set(organizations::suspended_at.eq(at)).execute(c).await?
         };
         Ok(changed)

@@ -24,7 +24,7 @@ use crate::schema::{
 };
 
 /// The statuses in which a run has not ended, as the partial index names them.
-const UNFINISHED: [&str; 4] = [
+pub(super) const UNFINISHED: [&str; 4] = [
     RunStatus::Created.as_str(),
     RunStatus::Queued.as_str(),
     RunStatus::Running.as_str(),

@@ -124,6 +124,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// occupant does.
     fn set_sanitize_after(&self, id: SessionId, after: Option<Generation>) -> Stored;
 
+    /// The session is to be sanitized once the occupant of this generation has left; with none, that is done.
+    fn set_sanitize_due(&self, id: SessionId, due: Option<Generation>) -> Stored;
+
     /// The session's lists, its proxy and what clients read back of them are those of `spec`.
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored;
 

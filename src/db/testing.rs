@@ -100,12 +100,7 @@ impl TestDb {
     /// An organization, a node and a workflow, stored.
     pub(super) async fn tenant(&self) -> Tenant {
         let at = time(0);
-        let organization = Organization {
-            id: mint(),
-            name: "Ann's theatre".to_owned(),
-            created_at: at,
-            suspended_at: None,
-        };
+        let organization = Organization::new(mint(), "Ann's theatre".to_owned(), at);
         organizations::insert(&self.db, &organization).await.unwrap();
         let node = Node {
             id: mint(),

@@ -68,6 +68,11 @@ impl Store for Db {
         Box::pin(async move { sessions::set_sanitize_after(&db, id, after).await })
     }
 
+    fn set_sanitize_due(&self, id: SessionId, due: Option<Generation>) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { sessions::set_sanitize_due(&db, id, due).await })
+    }
+
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored {
         let db = self.clone();
         Box::pin(async move { sessions::change_egress(&db, id, spec).await })

@@ -159,6 +159,8 @@ pub struct SessionSpec {
     /// The latest generation whose occupant needs no sanitizing; what those of later generations leave is
     /// cleared before another begins. None: nothing is cleared unasked.
     pub sanitize_after: Option<Generation>,
+    /// The generation whose occupant asked for a sanitizing once it has left, if one did and it is not done.
+    pub sanitize_due: Option<Generation>,
 }
 
 impl Default for SessionSpec {
@@ -172,6 +174,7 @@ impl Default for SessionSpec {
             organization_egress: EgressLists::default(),
             echo: serde_json::Value::Null,
             sanitize_after: None,
+            sanitize_due: None,
         }
     }
 }

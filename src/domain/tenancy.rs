@@ -18,6 +18,15 @@ pub struct Organization {
     pub created_at: DateTime<Utc>,
     /// The time at which its keys were put out of force.
     pub suspended_at: Option<DateTime<Utc>>,
+    /// The time from which it is being deleted, with all that belongs to it.
+    pub deleted_at: Option<DateTime<Utc>>,
+}
+
+impl Organization {
+    /// One that is neither suspended nor being deleted.
+    pub fn new(id: OrganizationId, name: String, created_at: DateTime<Utc>) -> Self {
+        Self { id, name, created_at, suspended_at: None, deleted_at: None }
+    }
 }
 
 /// The extent of a key's power, from the least to the greatest.

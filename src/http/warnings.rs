@@ -65,6 +65,7 @@ pub const WITH_EFFECT: &[&str] = &[
     "extra_http_headers",
     "run_sequentially",
     "sequential_key",
+    "sanitize_on_finish",
 ];
 
 /// The warning about the settings of a workflow.

@@ -14,7 +14,9 @@ use super::host::RunHost;
 use super::work::Taken;
 use super::{Ending, Finished, Job, Lease, Phase, Run, failed};
 use crate::actors::registry::{Route, RouteError, awake};
-use crate::actors::session::{Begin, Grant, Heartbeat, Record, SessionError, Wait};
+use crate::actors::session::{
+    Begin, Grant, Heartbeat, Record, SanitizeWhenLeft, SessionError, Wait,
+};
 use crate::actors::views::SessionView;
 use crate::db::store::{RunChange, StoreError};
 use crate::domain::event::EventKind;
@@ -135,6 +137,9 @@ impl Run {
                 }
                 self.set_heartbeat(ctx);
                 self.watch_session(session, ctx);
+                if self.assignment.sanitize && !self.record.owns_session {
+                    return self.have_sanitized(session, ctx);
+                }
                 self.store_start(session, ctx);
             }
             Err(cause) => {
@@ -142,6 +147,24 @@ impl Run {
                 self.end_now(ending, ctx);
             }
         }
+    }
+
+    /// Has the session sanitized once this run has left it. It drives nothing before that is stored.
+    fn have_sanitized(&mut self, session: SessionId, ctx: &mut Context<Self>) {
+        let Some(lease) = &self.lease else { return };
+        let (generation, lease) = (lease.grant.generation, lease.token.hash());
+        let message = SanitizeWhenLeft { generation, lease };
+        let route = Route { organization: self.record.organization, session, message };
+        let stored = self.registry.ask(route);
+        ctx.spawn(stored.into_actor(self).map(move |stored, run, ctx| {
+            match stored.unwrap_or_else(|cause| Err(RouteError::from(cause))) {
+                Ok(()) => run.store_start(session, ctx),
+                Err(cause) => {
+                    let message = format!("the session cannot be cleared after the run: {cause}");
+                    run.end_now(failed("session_not_begun", message), ctx);
+                }
+            }
+        }));
     }
 
     /// Why the session could not be begun: its own failure, if it has one.

@@ -40,7 +40,7 @@ use tracing::Span;
 pub(in crate::actors) use self::ending::close_own;
 use self::host::RunHost;
 pub use self::messages::{AgentSays, Cancel, Continue, RunError};
-pub use self::planned::{Facts, Planned, egress_of};
+pub use self::planned::{Facts, Planned, egress_of, sanitizes};
 pub use self::work::{Finished, Job, Work};
 use super::ask::{Address, WeakAddress};
 use super::journal::{About, Name};
@@ -107,6 +107,8 @@ pub struct Assignment {
     pub own_session: SessionSpec,
     /// How it is recorded, if it is.
     pub record: Option<Wish>,
+    /// True if a session that it did not make is sanitized once it has ended.
+    pub sanitize: bool,
     /// How long it waits for its session.
     pub wait: Duration,
     /// How long it may take altogether.

@@ -101,6 +101,12 @@ fn headers(request: &Value, settings: &Value) -> Map<String, Value> {
     headers.map(|(name, value)| (name.clone(), text(value).into())).collect()
 }
 
+/// True if a workflow's settings have the session of a run sanitized once the run has ended, unless the run
+/// made the session and closes it.
+pub fn sanitizes(settings: &Value) -> bool {
+    settings.get("sanitize_on_finish") == Some(&Value::Bool(true))
+}
+
 /// The lists and the proxy that a workflow's settings name for the sessions of its runs: `egress`, and
 /// `proxy_location` where that names no proxy. They were checked when the workflow was stored.
 pub fn egress_of(settings: &Value) -> (EgressLists, Option<Url>) {

@@ -310,8 +310,8 @@ impl Session {
                     session.egress.in_force = Some(asked(&spec));
                 }
                 // It may have changed meanwhile.
-                let sanitize_after = session.record.spec.sanitize_after;
-                session.record.spec = SessionSpec { sanitize_after, ..spec };
+                let SessionSpec { sanitize_after, sanitize_due, .. } = session.record.spec;
+                session.record.spec = SessionSpec { sanitize_after, sanitize_due, ..spec };
                 session.record.modified_at = session.world.clock.now();
                 session.tell(EventKind::SessionEgressChanged, json!({ "by": by }));
                 session.publish();

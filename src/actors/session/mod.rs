@@ -79,7 +79,7 @@ pub use self::messages::{
 };
 use self::recovery::Recoveries;
 use self::sanitizing::Sanitizing;
-pub use self::sanitizing::{Sanitize, SanitizeOnRelease, SanitizeReport};
+pub use self::sanitizing::{Sanitize, SanitizeOnRelease, SanitizeReport, SanitizeWhenLeft};
 pub use self::viewing::{
     CedeControl, Connected, Follow, FollowCopies, Followed, Invite, Invited, Join, Joined, PutOut,
     TakeControl, ViewerList, Viewers, Visit,

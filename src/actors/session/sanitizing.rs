@@ -8,11 +8,12 @@
 //! ```
 //!
 //! Nobody begins meanwhile, as in any recovery. A session owes its next occupant a sanitizing from when
-//! an occupant of a generation above `sanitize_after` has left. That is read from the row, so a server
-//! that ends in between changes nothing.
+//! an occupant of a generation above `sanitize_after` has left, or one that asked for it (`sanitize_due`).
+//! That is read from the row, so a server that ends in between changes nothing.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
@@ -31,7 +32,7 @@ use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::{Generation, Refusal};
 use crate::domain::sanitizing::Cleared;
-use crate::domain::session::{Failure, SessionStatus};
+use crate::domain::session::{Failure, SessionSpec, SessionStatus};
 use crate::system::desktop::{Desktop, Files, Sanitized, Unrevived};
 
 /// The attempts before the session fails.
@@ -90,6 +91,25 @@ impl Ask for SanitizeOnRelease {
     }
 }
 
+/// Has the session sanitized once its holder has left, in whatever way it leaves.
+#[derive(Debug)]
+pub struct SanitizeWhenLeft {
+    /// The fencing token of the holder.
+    pub generation: Generation,
+    /// The lease of the holder.
+    pub lease: LeaseHash,
+}
+
+impl Ask for SanitizeWhenLeft {
+    type Answer = Result<(), SessionError>;
+    const KIND: &'static str = "sanitize_when_left";
+    const AUDITED: bool = true;
+
+    fn summary(&self) -> Value {
+        json!({ "generation": self.generation })
+    }
+}
+
 type Answer = oneshot::Sender<Result<SanitizeReport, SessionError>>;
 
 /// A request that waits until no change is being stored.
@@ -137,8 +157,11 @@ impl Session {
     /// True if an occupant has left traces that the next one must not find.
     fn owes_sanitizing(&self) -> bool {
         let occupancy = &self.record.occupancy;
-        let after = self.record.spec.sanitize_after;
-        occupancy.holder().is_none() && after.is_some_and(|after| occupancy.generation() > after)
+        let latest = occupancy.generation();
+        let spec = &self.record.spec;
+        let is_due = spec.sanitize_after.is_some_and(|after| latest > after)
+            || spec.sanitize_due.is_some_and(|due| latest >= due);
+        occupancy.holder().is_none() && is_due
     }
 
     /// True if the holder's lease is over, and its lapse has to be stored before another begins: the
@@ -146,7 +169,8 @@ impl Session {
     pub(super) fn lapses_first(&self) -> bool {
         let held = self.record.occupancy.holder();
         let is_over = held.is_some_and(|held| held.expires_at <= self.world.clock.now());
-        is_over && self.record.spec.sanitize_after.is_some()
+        let spec = &self.record.spec;
+        is_over && (spec.sanitize_after.is_some() || spec.sanitize_due.is_some())
     }
 
     fn may_sanitize(&self, holder: Option<(Generation, LeaseHash)>) -> Result<(), SessionError> {
@@ -270,17 +294,29 @@ impl Session {
     fn store_sanitized(&mut self, desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
         let occupancy = &self.record.occupancy;
         let is_vacant = occupancy.holder().is_none();
-        let after = self.record.spec.sanitize_after.filter(|_after| is_vacant);
-        let Some(_owed) = after else { return self.store_restart(desktop, None, ctx) };
+        if !is_vacant {
+            return self.store_restart(desktop, None, ctx); // The holder's traces are yet to come.
+        }
         let generation = occupancy.generation();
-        let stored = self.world.store.set_sanitize_after(self.record.id, Some(generation));
+        let (store, id) = (Arc::clone(&self.world.store), self.record.id);
+        let SessionSpec { sanitize_after, sanitize_due, .. } = self.record.spec;
+        let stored = async move {
+            if sanitize_after.is_some() {
+                store.set_sanitize_after(id, Some(generation)).await?;
+            }
+            if sanitize_due.is_some() {
+                store.set_sanitize_due(id, None).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
         ctx.spawn(stored.into_actor(self).map(move |stored, session, ctx| {
             if let Err(cause) = stored {
                 warn!(parent: &session.span, "that nothing is owed is not stored: {cause}");
             }
+            let spec = &mut session.record.spec;
             // It may have been switched off meanwhile.
-            let after = &mut session.record.spec.sanitize_after;
-            *after = after.map(|before| before.max(generation));
+            spec.sanitize_after = spec.sanitize_after.map(|before| before.max(generation));
+            spec.sanitize_due = None;
             session.store_restart(desktop, None, ctx);
         }));
     }
@@ -370,6 +406,36 @@ impl Handle<SanitizeOnRelease> for Session {
                     session.view.borrow().clone()
                 });
                 let _ = answer.send(outcome); // An asker that left hears nothing.
+                session.next_turn(ctx);
+            },
+        ));
+        Box::pin(async move { changed.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}
+
+impl Handle<SanitizeWhenLeft> for Session {
+    fn handle(
+        &mut self,
+        SanitizeWhenLeft { generation, lease }: SanitizeWhenLeft,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<(), SessionError>> {
+        let occupancy = &self.record.occupancy;
+        let checked = match occupancy.holder() {
+            Some(held) => held.check(generation, lease),
+            None => Err(occupancy.lost(generation)),
+        };
+        if let Err(refusal) = checked {
+            return answered(Err(refusal.into()));
+        }
+        let (answer, changed) = oneshot::channel();
+        let stored = self.world.store.set_sanitize_due(self.record.id, Some(generation));
+        ctx.spawn(stored.into_actor(self).map(
+            move |stored: Result<(), StoreError>, session, ctx| {
+                if stored.is_ok() {
+                    session.record.spec.sanitize_due = Some(generation);
+                    session.publish();
+                }
+                let _ = answer.send(stored.map_err(SessionError::NotStored)); // It may have left.
                 session.next_turn(ctx);
             },
         ));

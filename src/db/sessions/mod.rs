@@ -21,7 +21,7 @@ use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec, Sessio
 use crate::schema::browser_sessions as sessions;
 
 /// The statuses in which a session has not ended, as the partial indexes name them.
-const LIVE: [&str; 3] = [
+pub(super) const LIVE: [&str; 3] = [
     SessionStatus::Created.as_str(),
     SessionStatus::Running.as_str(),
     SessionStatus::Retry.as_str(),
@@ -264,6 +264,20 @@ pub(super) async fn set_sanitize_after(
     let after = after.map(Generation::number);
     let changed = on!(db, write, |c| {
         let change = (sessions::sanitize_after.eq(after), sessions::modified_at.eq(now()));
+        Ok(diesel::update(live!(id)).set(change).execute(c).await?)
+    })
+    .await?;
+    changed_or_why(db, id, changed).await
+}
+
+pub(super) async fn set_sanitize_due(
+    db: &Db,
+    id: SessionId,
+    due: Option<Generation>,
+) -> Result<(), StoreError> {
+    let due = due.map(Generation::number);
+    let changed = on!(db, write, |c| {
+        let change = (sessions::sanitize_due.eq(due), sessions::modified_at.eq(now()));
         Ok(diesel::update(live!(id)).set(change).execute(c).await?)
     })
     .await?;

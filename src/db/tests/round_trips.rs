@@ -94,6 +94,7 @@ fn any_spec() -> impl Strategy<Value = SessionSpec> {
                 deny: vec![],
             },
             sanitize_after: some.then(|| Generation::new(i64::from(lifetime))),
+            sanitize_due: some.then(|| Generation::new(i64::from(lifetime) + 1)),
             organization_egress: EgressLists {
                 allow: vec![],
                 deny: if some { vec!["10.0.0.0/8:80,443".to_owned()] } else { vec![] },

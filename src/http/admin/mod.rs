@@ -1,6 +1,7 @@
 //! `/admin`: what operators see and do. It answers to the operator key of the settings, and to keys whose
 //! role is `operator`.
 
+pub mod deletion;
 pub mod drain;
 pub mod leaks;
 pub mod organizations;
@@ -33,7 +34,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(
             at("/admin/organizations/{id}")
                 .route(get().to(organizations::look))
-                .route(patch().to(organizations::change)),
+                .route(patch().to(organizations::change))
+                .route(delete().to(deletion::delete)),
         )
         .service(
             at("/admin/organizations/{id}/api_keys")

@@ -27,6 +27,9 @@ const LONGEST_NAME: usize = 100;
 pub struct OrganizationRequest {
     /// Its name for people; no other organization has it.
     name: String,
+    /// Its id, `o_` and a number, where keys of another server name it; a new one without.
+    #[schema(value_type = Option<String>)]
+    organization_id: Option<OrganizationId>,
 }
 
 /// A change of an organization.
@@ -51,23 +54,26 @@ pub struct OrganizationResource {
     created_at: DateTime<Utc>,
     /// The time at which its keys were put out of force; null while they are in force.
     suspended_at: Option<DateTime<Utc>>,
+    /// The time from which it is being deleted; null otherwise.
+    deleted_at: Option<DateTime<Utc>>,
     /// Its sessions that live on this server.
     live_sessions: usize,
 }
 
 impl OrganizationResource {
-    fn of(organization: Organization, front: &Front) -> Self {
+    pub(super) fn of(organization: Organization, front: &Front) -> Self {
         Self {
             organization_id: organization.id.to_string(),
             live_sessions: front.world.views.sessions(organization.id).len(),
             name: organization.name,
             created_at: organization.created_at,
             suspended_at: organization.suspended_at,
+            deleted_at: organization.deleted_at,
         }
     }
 }
 
-async fn find(front: &Front, id: OrganizationId) -> Result<Organization, ApiError> {
+pub(super) async fn find(front: &Front, id: OrganizationId) -> Result<Organization, ApiError> {
     let found = db::organizations::by_id(&front.db, id).await?;
     found.ok_or_else(|| Problem::unknown::<OrganizationId>(id).into())
 }
@@ -92,6 +98,15 @@ async fn checked_name(
     Ok(name.to_owned())
 }
 
+/// Refuses an id that an organization has, or had before it was deleted.
+async fn check_id(front: &Front, id: OrganizationId) -> Result<(), ApiError> {
+    if db::organizations::is_known(&front.db, id).await? {
+        let detail = format!("another organization has or had the id {id}");
+        return Err(Problem::new(StatusCode::CONFLICT, "organization_exists", detail).into());
+    }
+    Ok(())
+}
+
 /// Makes an organization, which has no key yet.
 #[utoipa::path(
     post,
@@ -101,7 +116,7 @@ async fn checked_name(
     responses(
         (status = 200, description = "The organization", body = OrganizationResource),
         (status = 403, description = "This is not an operator key"),
-        (status = 409, description = "Another organization has this name"),
+        (status = 409, description = "Another organization has this name or id"),
         (status = 422, description = "Fields are at fault"),
     ),
 )]
@@ -112,8 +127,11 @@ pub async fn create(
 ) -> Result<Json<OrganizationResource>, ApiError> {
     let name = checked_name(&front, &request.name, None).await?;
     let now = front.world.clock.now();
-    let id = front.world.mint.mint(now);
-    let organization = Organization { id, name, created_at: now, suspended_at: None };
+    if let Some(id) = request.organization_id {
+        check_id(&front, id).await?;
+    }
+    let id = request.organization_id.unwrap_or_else(|| front.world.mint.mint(now));
+    let organization = Organization::new(id, name, now);
     db::organizations::insert(&front.db, &organization).await?;
     tracing::info!("organization {id} is made");
     Ok(Json(OrganizationResource::of(organization, &front)))
@@ -169,7 +187,7 @@ pub async fn look(
         (status = 200, description = "The organization", body = OrganizationResource),
         (status = 403, description = "This is not an operator key"),
         (status = 404, description = "There is no such organization"),
-        (status = 409, description = "Another organization has this name"),
+        (status = 409, description = "Another organization has this name, or this one is being deleted"),
         (status = 422, description = "Fields are at fault"),
     ),
 )]
@@ -179,7 +197,10 @@ pub async fn change(
     Body(Change { name, suspended }): Body<Change>,
     front: Data<Front>,
 ) -> Result<Json<OrganizationResource>, ApiError> {
-    find(&front, id).await?;
+    if find(&front, id).await?.deleted_at.is_some() {
+        let detail = format!("organization {id} is being deleted");
+        return Err(Problem::new(StatusCode::CONFLICT, "organization_deleted", detail).into());
+    }
     if let Some(name) = name {
         let name = checked_name(&front, &name, Some(id)).await?;
         db::organizations::rename(&front.db, id, &name).await?;

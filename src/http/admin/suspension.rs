@@ -1,4 +1,4 @@
-//! The end of what runs for organizations that are suspended.
+//! The end of what runs for organizations that are suspended or being deleted.
 //!
 //! An organization is suspended in the database, by this server or another. Each server ends what it runs
 //! for such an organization, also what it has taken over at its start: runs first, and then sessions.
@@ -10,10 +10,11 @@ use futures_util::future::join_all;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use super::deletion::Deletions;
 use crate::actors::registry::{CancelRun, Route};
 use crate::actors::run::Cancel;
 use crate::actors::session::Close;
-use crate::db;
+use crate::db::{self, DbError};
 use crate::domain::ids::OrganizationId;
 use crate::domain::session::SessionStatus;
 use crate::http::front::Front;
@@ -21,27 +22,32 @@ use crate::http::front::Front;
 /// Between two looks, unless this server suspends one.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Ends what runs for organizations that are suspended, until the server stops.
+/// Ends what runs for organizations that are suspended, and deletes those that are to be, until the server
+/// stops.
 pub async fn enforce(front: Data<Front>) {
     let mut failing = false;
+    let mut deletions = Deletions::default();
     loop {
         tokio::select! {
             () = sleep(EVERY) => {}
             () = front.suspended.notified() => {}
             () = front.closing.cancelled() => return,
         }
-        match db::organizations::suspended(&front.db).await {
-            Ok(suspended) => {
-                failing = false;
-                join_all(suspended.into_iter().map(|id| end_all_of(&front, id))).await;
-            }
+        match enforce_once(&front, &mut deletions).await {
+            Ok(()) => failing = false,
             Err(cause) => {
                 if !std::mem::replace(&mut failing, true) {
-                    warn!("which organizations are suspended is not known: {cause}");
+                    warn!("which organizations are suspended or deleted is not known: {cause}");
                 }
             }
         }
     }
+}
+
+async fn enforce_once(front: &Front, deletions: &mut Deletions) -> Result<(), DbError> {
+    let suspended = db::organizations::suspended(&front.db).await?;
+    join_all(suspended.into_iter().map(|id| end_all_of(front, id))).await;
+    deletions.proceed(front).await
 }
 
 async fn end_all_of(front: &Front, organization: OrganizationId) {

@@ -118,6 +118,7 @@ const VISIBLE: &str = "^[!-~]+$";
         admin::organizations::list,
         admin::organizations::look,
         admin::organizations::change,
+        admin::deletion::delete,
         admin::organizations::make_key,
         admin::organizations::list_keys,
         admin::organizations::revoke_key,

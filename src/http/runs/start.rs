@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::resource::RunResource;
 use crate::actors::lanes::Lane;
 use crate::actors::registry::{NewRun, RouteError, RunAccepted, StartRun};
-use crate::actors::run::{Assignment, Facts, Planned, egress_of};
+use crate::actors::run::{Assignment, Facts, Planned, egress_of, sanitizes};
 use crate::actors::session::SessionError;
 use crate::db;
 use crate::domain::egress::EgressLists;
@@ -394,6 +394,8 @@ pub(super) async fn begin(
         work: Box::new(Planned::new(facts.plan(workflow, definition))),
         own_session: request.own_session(workflow, limit)?,
         record: request.record.and_then(Asked::wish),
+        // A block that is debugged leaves the session to the next one.
+        sanitize: debug_session.is_none() && sanitizes(&workflow.settings),
         wait: Duration::from_secs(wait),
         limit,
         depth: 0,

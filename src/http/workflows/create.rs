@@ -164,6 +164,9 @@ fn check_settings(settings: &Value) -> Result<(), Problem> {
     let proxy = proxy::proxy(of("proxy_location"), "proxy_location", &mut fields);
     EgressRequest::check(of("egress"), proxy, &mut fields);
     headers::check(of("extra_http_headers"), "extra_http_headers", &mut fields);
+    let sanitize = of("sanitize_on_finish");
+    let fits = sanitize.is_null() || sanitize.is_boolean();
+    fields.require("sanitize_on_finish", sanitize.clone(), fits, "expected true or false");
     fields.finish()
 }
 

@@ -45,6 +45,7 @@ fn settings() -> Value {
         "generate_script_on_terminal": false,
         "run_sequentially": false,
         "sequential_key": null,
+        "sanitize_on_finish": false,
         "folder_id": null,
     })
 }

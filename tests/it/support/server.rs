@@ -361,12 +361,7 @@ impl TestServer {
         let settings = serde_json::from_value(json!({"url": url})).unwrap();
         let db = Db::open(&settings, &self.directory.join("d")).await.unwrap();
         let (mint, now) = (Mint::new(1), chrono::Utc::now());
-        let other = Organization {
-            id: mint.mint(now),
-            name: "other".to_owned(),
-            created_at: now,
-            suspended_at: None,
-        };
+        let other = Organization::new(mint.mint(now), "other".to_owned(), now);
         organizations::insert(&db, &other).await.unwrap();
         let key = self.insert_key(&db, other.id).await;
         db.close();

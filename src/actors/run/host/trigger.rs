@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use super::{RunHost, host_error};
 use crate::actors::ask::WeakAddress;
 use crate::actors::registry::{NewRun, Registry, RegistryError, RouteRun, RunAccepted, StartRun};
-use crate::actors::run::planned::{Facts, Planned, egress_of};
+use crate::actors::run::planned::{Facts, Planned, egress_of, sanitizes};
 use crate::actors::run::{Assignment, Cancel};
 use crate::actors::views::RunView;
 use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
@@ -205,6 +205,7 @@ impl RunHost {
                 egress,
                 ..SessionSpec::default()
             },
+            sanitize: sanitizes(&workflow.settings),
             wait: Duration::from_secs(settings.run_wait_seconds),
             limit,
             depth: self.depth + 1,

@@ -210,6 +210,7 @@ async fn play(given: Given, script: Script, events: Vec<(u64, Happens)>) -> Resu
     }
     let assignment = Assignment {
         record: None,
+        sanitize: false,
         work: Box::new(script),
         own_session: SessionSpec::default(),
         wait: WAIT,
@@ -255,6 +256,7 @@ async fn play(given: Given, script: Script, events: Vec<(u64, Happens)>) -> Resu
     let _ = stage.registry.ask(Undrain).await;
     let assignment = Assignment {
         record: None,
+        sanitize: false,
         work: Box::new(Script::Block),
         own_session: SessionSpec::default(),
         wait: WAIT,

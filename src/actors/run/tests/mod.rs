@@ -76,8 +76,18 @@ fn new_run(session: Option<SessionId>) -> NewRun {
 }
 
 async fn start(stage: &Stage, session: Option<SessionId>, script: Script) -> RunAccepted {
+    start_with(stage, session, script, false).await
+}
+
+async fn start_with(
+    stage: &Stage,
+    session: Option<SessionId>,
+    script: Script,
+    sanitize: bool,
+) -> RunAccepted {
     let assignment = Assignment {
         record: None,
+        sanitize,
         work: Box::new(script),
         own_session: SessionSpec::default(),
         wait: Duration::from_secs(600),
@@ -138,6 +148,25 @@ async fn a_run_begins_a_given_session_records_its_blocks_and_releases_it() {
     let blocks = stage.rows.blocks.lock().clone();
     let told: Vec<_> = blocks.iter().map(|block| (block.label.as_str(), block.status)).collect();
     assert_eq!(told, [("step", BlockStatus::Completed)]);
+}
+
+#[actix::test]
+async fn a_run_has_its_session_sanitized_when_it_has_ended_if_its_workflow_wants_that() {
+    use std::sync::atomic::Ordering;
+    pause();
+    let stage = Stage::new(Outside::default());
+    let (session, _) = stage.running().await;
+    for (sanitize, sanitized) in [(true, 1), (false, 1), (true, 2)] {
+        let run = start_with(&stage, Some(session), Script::Block, sanitize).await;
+        let record = ended(&stage, run).await;
+        assert_eq!(record.status, RunStatus::Completed);
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(stage.desktops.sanitized.load(Ordering::SeqCst), sanitized);
+    }
+    // A session that the run makes is closed, and not cleaned before.
+    let run = start_with(&stage, None, Script::Block, true).await;
+    assert_eq!(ended(&stage, run).await.status, RunStatus::Completed);
+    assert_eq!(stage.desktops.sanitized.load(Ordering::SeqCst), 2);
 }
 
 #[actix::test]
@@ -278,6 +307,7 @@ async fn a_run_that_waits_in_vain_says_who_holds_the_session() {
 
     let assignment = Assignment {
         record: None,
+        sanitize: false,
         work: Box::new(Script::Block),
         own_session: SessionSpec::default(),
         wait: Duration::from_secs(5),
@@ -327,6 +357,7 @@ async fn start_in(stage: &Stage, lane: &str, script: Script) -> RunAccepted {
     let lane = stage.world.lanes.lane(Stage::organization(), lane.to_owned());
     let assignment = Assignment {
         record: None,
+        sanitize: false,
         work: Box::new(script),
         own_session: SessionSpec::default(),
         wait: Duration::from_secs(600),

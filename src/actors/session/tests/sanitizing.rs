@@ -178,6 +178,35 @@ async fn what_a_former_server_owed_is_done_before_anybody_begins() {
 }
 
 #[actix::test]
+async fn one_occupant_may_ask_for_it_and_the_next_are_left_alone() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let (id, _) = stage.running().await;
+    let asks = |name: &str, number| {
+        let (generation, lease) = (Generation::new(number), token(name).hash());
+        SanitizeWhenLeft { generation, lease }
+    };
+    let early = ask!(stage, id, asks("ann", 1));
+    assert!(matches!(early, Err(RouteError::Session(SessionError::Refused(_)))), "{early:?}");
+    ask!(stage, id, begin("ann")).unwrap();
+    let foreign = ask!(stage, id, asks("bob", 1));
+    assert!(matches!(foreign, Err(RouteError::Session(SessionError::Refused(_)))), "{foreign:?}");
+    ask!(stage, id, asks("ann", 1)).unwrap();
+    ask!(stage, id, release("ann", 1)).unwrap();
+    assert_eq!(grant(&stage, id, "bob").await.generation, Generation::new(2));
+    assert_eq!(sanitized(&stage), 1);
+    assert_eq!(stage.rows.session(id).spec.sanitize_due, None);
+    ask!(stage, id, release("bob", 2)).unwrap();
+    grant(&stage, id, "cy").await;
+    assert_eq!(sanitized(&stage), 1, "bob did not ask");
+    // One that falls silent has asked as well.
+    ask!(stage, id, asks("cy", 3)).unwrap();
+    sleep(TTL).await;
+    grant(&stage, id, "dee").await;
+    assert_eq!(sanitized(&stage), 2);
+}
+
+#[actix::test]
 async fn it_is_switched_on_and_off_and_a_close_ends_what_is_under_way() {
     pause();
     let stage = Stage::new(Outside::default());

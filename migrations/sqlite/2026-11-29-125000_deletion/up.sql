@@ -1,0 +1,6 @@
+-- When an organization's deletion began, and when nothing was left of it but its row: that keeps its id
+-- from being used again, and lets every node remove the files that it has of it.
+ALTER TABLE organizations ADD COLUMN deleted_at TIMESTAMP;
+ALTER TABLE organizations ADD COLUMN purged_at TIMESTAMP;
+-- The generation whose occupant asked for the session to be sanitized once it has left.
+ALTER TABLE browser_sessions ADD COLUMN sanitize_due BIGINT;

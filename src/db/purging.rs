@@ -1,0 +1,112 @@
+//! The end of an organization: its rows are deleted, some at a time, so that no transaction is long.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::Db;
+use super::query::{DbError, on};
+use super::values::now;
+use crate::domain::ids::OrganizationId;
+use crate::schema::{
+    api_keys, artifacts, audit_events, browser_sessions, debug_sessions, event_sequences,
+    idempotency_keys, organizations, session_events, webhook_deliveries, webhook_messages,
+    webhooks, workflow_run_blocks, workflow_runs, workflows,
+};
+
+/// The rows of a table that are deleted at once.
+const BATCH: i64 = 500;
+
+/// The number of sessions and runs of an organization that have not ended, on whatever node.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn still_running(db: &Db, id: OrganizationId) -> Result<i64, DbError> {
+    let id = id.to_string();
+    on!(db, read, |c| {
+        let live = browser_sessions::table
+            .filter(browser_sessions::organization_id.eq(id.clone()))
+            .filter(browser_sessions::status.eq_any(super::sessions::LIVE));
+        let sessions: i64 = live.count().get_result(c).await?;
+        let unfinished = workflow_runs::table
+            .filter(workflow_runs::organization_id.eq(id))
+            .filter(workflow_runs::status.eq_any(super::runs::UNFINISHED));
+        let runs: i64 = unfinished.count().get_result(c).await?;
+        Ok(sessions + runs)
+    })
+    .await
+}
+
+/// Deletes up to [`BATCH`] rows of a table whose rows have an id, and counts them.
+macro_rules! delete_some {
+    ($db:expr, $organization:expr, $table:ident) => {{
+        let of = $organization.clone();
+        let deleted: usize = on!($db, write, |c| {
+            let some = $table::table.filter($table::organization_id.eq(of)).limit(BATCH);
+            let ids: Vec<String> = some.select($table::id).load(c).await?;
+            let rows = $table::table.filter($table::id.eq_any(ids));
+            Ok(diesel::delete(rows).execute(c).await?)
+        })
+        .await?;
+        deleted
+    }};
+}
+
+/// Deletes some rows of an organization, those first that others refer to last. The number of rows; 0 when
+/// nothing is left.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn purge_some(db: &Db, id: OrganizationId) -> Result<usize, DbError> {
+    let id = id.to_string();
+    let mut deleted = 0;
+    deleted += delete_some!(db, id, api_keys);
+    deleted += delete_some!(db, id, webhook_deliveries);
+    deleted += delete_some!(db, id, webhook_messages);
+    deleted += delete_some!(db, id, webhooks);
+    deleted += delete_some!(db, id, artifacts);
+    deleted += delete_some!(db, id, workflow_run_blocks);
+    deleted += delete_some!(db, id, debug_sessions);
+    deleted += delete_some!(db, id, session_events);
+    deleted += delete_some!(db, id, audit_events);
+    if deleted > 0 {
+        return Ok(deleted); // Other tables' rows are referred to by these.
+    }
+    deleted += delete_some!(db, id, workflow_runs);
+    if deleted > 0 {
+        return Ok(deleted);
+    }
+    deleted += delete_some!(db, id, workflows);
+    deleted += delete_some!(db, id, browser_sessions);
+    let rest: usize = on!(db, write, |c| {
+        let keys = idempotency_keys::table.filter(idempotency_keys::organization_id.eq(id.clone()));
+        let keys = diesel::delete(keys).execute(c).await?;
+        let sequence = event_sequences::table.filter(event_sequences::organization_id.eq(id));
+        Ok(keys + diesel::delete(sequence).execute(c).await?)
+    })
+    .await?;
+    Ok(deleted + rest)
+}
+
+/// Notes that an organization's deletion is complete; of its row only the id is kept.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn purged(db: &Db, id: OrganizationId) -> Result<(), DbError> {
+    on!(db, write, |c| {
+        let gone = organizations::table
+            .filter(organizations::id.eq(id.to_string()))
+            .filter(organizations::deleted_at.is_not_null())
+            .filter(organizations::purged_at.is_null());
+        let change = (
+            organizations::purged_at.eq(Some(now())),
+            organizations::name.eq(""),
+            organizations::egress.eq(None::<serde_json::Value>),
+        );
+        diesel::update(gone).set(change).execute(c).await?;
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,147 @@
+//! Deletion of organizations, with what belongs to them.
+//!
+//! ```text
+//! DELETE: marked and suspended --its runs and sessions have ended--> files and rows removed --> id kept
+//! ```
+//!
+//! The mark is in the database: a server that ends in between goes on at its next start, and each node
+//! removes the files that it has. What is removed is looked for again until a pass finds nothing, as the end
+//! of a session may store a film after the session's row has ended.
+
+use std::io;
+use std::path::PathBuf;
+
+use actix_web::web::{Data, Json};
+use chrono::{DateTime, TimeDelta, Utc};
+use tracing::{info, warn};
+
+use super::organizations::{OrganizationResource, find};
+use crate::db::{self, DbError};
+use crate::domain::ids::OrganizationId;
+use crate::http::body::PathId;
+use crate::http::caller::Operator;
+use crate::http::error::ApiError;
+use crate::http::front::Front;
+use crate::http::problem::Problem;
+
+/// The time for which a node that was away at the end of a deletion looks for files of that organization
+/// without a restart.
+const LOOKED_FOR: TimeDelta = TimeDelta::days(7);
+
+/// Deletes an organization with all that belongs to it: its keys open nothing from now on, its runs and
+/// sessions are ended in order, and then its files and rows are removed. Until that is done it is shown with
+/// `deleted_at`; afterwards it is unknown, and its id is not given again.
+#[utoipa::path(
+    delete,
+    path = "/admin/organizations/{organization_id}",
+    tag = "Operation",
+    params(("organization_id" = String, Path, description = "`o_…`")),
+    responses(
+        (status = 200, description = "The organization, whose deletion has begun", body = OrganizationResource),
+        (status = 403, description = "This is not an operator key"),
+        (status = 404, description = "There is no such organization"),
+        (status = 409, description = "The key of the setting `keys.bootstrap` is one of its keys"),
+    ),
+)]
+pub async fn delete(
+    _: Operator,
+    PathId(id): PathId<OrganizationId>,
+    front: Data<Front>,
+) -> Result<Json<OrganizationResource>, ApiError> {
+    let organization = find(&front, id).await?;
+    let keys = db::api_keys::list(&front.db, id).await?;
+    let now = front.world.clock.now();
+    if organization.deleted_at.is_none()
+        && keys.iter().any(|key| key.is_bootstrap && key.is_valid(now))
+    {
+        let detail = "the key of the setting `keys.bootstrap` is one of its keys, and the next start would \
+                      give that key to another organization; remove the setting and revoke the key first";
+        let problem = Problem::new(
+            actix_web::http::StatusCode::CONFLICT,
+            "organization_has_bootstrap_key",
+            detail,
+        );
+        return Err(problem.into());
+    }
+    if db::organizations::delete(&front.db, id, now).await? {
+        info!("organization {id} is being deleted");
+    }
+    front.keys.ended(&keys.iter().map(|key| key.id).collect::<Vec<_>>());
+    front.suspended.notify_one();
+    Ok(Json(OrganizationResource::of(find(&front, id).await?, &front)))
+}
+
+/// The deletions that this server has a part in.
+#[derive(Debug, Default)]
+pub(super) struct Deletions {
+    /// The time of the last look for files of organizations that are gone.
+    looked_at: Option<DateTime<Utc>>,
+}
+
+impl Deletions {
+    /// Removes what can be removed by now.
+    pub(super) async fn proceed(&mut self, front: &Front) -> Result<(), DbError> {
+        for id in db::organizations::being_deleted(&front.db).await? {
+            if has_live(front, id) || !remove_files(front, id).await {
+                continue;
+            }
+            if db::purging::still_running(&front.db, id).await? == 0 {
+                purge(front, id).await?;
+            }
+        }
+        let since = self.looked_at.map(|_before| front.world.clock.now() - LOOKED_FOR);
+        for id in db::organizations::deleted_since(&front.db, since).await? {
+            remove_files(front, id).await;
+        }
+        self.looked_at = Some(front.world.clock.now());
+        Ok(())
+    }
+}
+
+/// True while something of the organization runs on this server.
+fn has_live(front: &Front, id: OrganizationId) -> bool {
+    let runs = front.world.views.runs(id);
+    runs.iter().any(|run| !run.record.status.is_final())
+        || !front.world.views.sessions(id).is_empty()
+}
+
+/// Removes rows until none is left. The deletion is complete once a later look finds none at all.
+async fn purge(front: &Front, id: OrganizationId) -> Result<(), DbError> {
+    let mut deleted = 0;
+    while !front.closing.is_cancelled() {
+        match db::purging::purge_some(&front.db, id).await? {
+            0 if deleted == 0 => {
+                info!("organization {id} is deleted");
+                return db::purging::purged(&front.db, id).await;
+            }
+            0 => {
+                info!("{deleted} rows of organization {id} are deleted");
+                return Ok(());
+            }
+            some => deleted += some,
+        }
+    }
+    Ok(())
+}
+
+/// Removes the files of an organization on this node. False if some are left.
+async fn remove_files(front: &Front, id: OrganizationId) -> bool {
+    let world = &front.world;
+    let folders = [&world.artifacts, &world.pictures].map(|folder| folder.join(id.to_string()));
+    let removed = tokio::task::spawn_blocking(move || remove_all(&folders)).await;
+    let removed = removed.unwrap_or_else(|cause| Err(io::Error::other(cause)));
+    if let Err(cause) = &removed {
+        warn!("files of organization {id} are not removed: {cause}");
+    }
+    removed.is_ok()
+}
+
+fn remove_all(folders: &[PathBuf]) -> io::Result<()> {
+    for folder in folders {
+        match std::fs::remove_dir_all(folder) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
