@@ -48,6 +48,7 @@ use crate::db::Db;
 use crate::domain::ids::Mint;
 use crate::http::front::Front;
 use crate::http::keys::Keys;
+use crate::http::skyvern_keys::SkyvernKeys;
 use crate::http::{self};
 use crate::system::desktop::Desktops;
 use crate::system::film::Films;
@@ -233,16 +234,17 @@ fn listen(
         world.reach.set(Reach { public: base_url.clone(), local, address: reachable(address) });
     let webhooks = http::webhooks::Webhooks::new(settings.webhooks.clone());
     let webhooks = webhooks.context("the client of webhooks cannot be made")?;
+    let skyvern_keys = settings.keys.skyvern_secret.as_ref().map(SkyvernKeys::new).transpose();
+    let skyvern_keys = skyvern_keys.context("keys.skyvern_secret cannot be used")?;
     let front = Data::new(Front {
         registry: registry.used_by("http"),
         world: Arc::clone(world),
         db: db.clone(),
         keys: Keys::new(
             db.clone(),
-            world.secrets.clone(),
-            world.clock,
-            world.views.clone(),
+            Arc::clone(world),
             settings.keys.wrong_key_delay(),
+            skyvern_keys,
         ),
         link_life: settings.http.link_life(),
         operator_key: settings.keys.operator.clone(),

@@ -88,6 +88,9 @@ pub struct Keys {
     pub bootstrap: Option<Secret>,
     /// The key that opens `/admin`, beside keys whose role is `operator`.
     pub operator: Option<Secret>,
+    /// The `SECRET_KEY` of a Skyvern server, whose API keys are then taken here: those of organizations that
+    /// have the same id.
+    pub skyvern_secret: Option<Secret>,
     /// Keys of fewer than 16 characters are taken as well, for demonstrations.
     pub allow_short: bool,
     /// The delay of the answer to a wrong key, once its address has sent ten within a minute.
@@ -99,6 +102,7 @@ impl Default for Keys {
         Self {
             bootstrap: None,
             operator: None,
+            skyvern_secret: None,
             allow_short: false,
             wrong_key_delay_milliseconds: 1_000,
         }
@@ -132,9 +136,11 @@ impl Default for Stop {
 impl Checked for Settings {
     fn check(&self) -> Vec<WrongValue> {
         let mut wrong: Vec<WrongValue> = Vec::new();
-        for (key, secret) in
-            [("bootstrap", &self.keys.bootstrap), ("operator", &self.keys.operator)]
-        {
+        for (key, secret) in [
+            ("bootstrap", &self.keys.bootstrap),
+            ("operator", &self.keys.operator),
+            ("skyvern_secret", &self.keys.skyvern_secret),
+        ] {
             let length = secret.as_ref().map_or(usize::MAX, |it| it.expose().trim().len());
             if length < SHORTEST_KEY && !self.keys.allow_short {
                 let message = format!(

@@ -14,23 +14,23 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::caller::{Bearer, Caller, refused};
 use super::error::ApiError;
 use super::guessing::Guesses;
 use super::problem::Problem;
 use super::revocation::{EVERY, InUse, Revocation};
+use super::skyvern_keys::{SkyvernKey, SkyvernKeys};
 use super::ui_session::{Token, is_one};
-use crate::actors::clock::Clock;
 use crate::actors::secrets::{KeySigner, Secrets};
-use crate::actors::views::Views;
+use crate::actors::world::World;
 use crate::db::api_keys::{self, SigningKey};
-use crate::db::{Db, DbError};
+use crate::db::{Db, DbError, organizations};
 use crate::domain::hmac::Signer;
 use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
 use crate::domain::lease::LeaseHash;
-use crate::domain::tenancy::LastUse;
+use crate::domain::tenancy::{ApiKey, LastUse};
 
 /// The time for which a key that was found is taken for valid; a revoked one lives that much longer only while
 /// the database is away, see [`revocation`](super::revocation).
@@ -87,37 +87,35 @@ struct Taken {
 #[derive(Debug, Clone)]
 pub struct Keys {
     db: Db,
-    secrets: Secrets,
-    clock: Clock,
-    views: Views,
+    world: Arc<World>,
     known: Arc<DashMap<String, Known>>,
     in_use: InUse,
     /// The leases that were taken here, by the session that each holds.
     leases: Arc<DashMap<SessionId, Taken>>,
     uses: Arc<DashMap<ApiKeyId, Use>>,
     guesses: Guesses,
+    skyvern: Option<Arc<SkyvernKeys>>,
 }
 
 impl Keys {
-    /// Those of this database. With a key end the tickets that were made with it, which the views have. Answers
-    /// to an address that sends many wrong keys wait for the delay.
+    /// Those of this database. With a key end the tickets that were made with it. Answers
+    /// to an address that sends many wrong keys wait for the delay. Keys of a Skyvern server are taken as well,
+    /// if its secret is known.
     pub fn new(
         db: Db,
-        secrets: Secrets,
-        clock: Clock,
-        views: Views,
+        world: Arc<World>,
         wrong_key_delay: Duration,
+        skyvern: Option<SkyvernKeys>,
     ) -> Self {
         Self {
             db,
-            secrets,
-            clock,
-            views,
+            world,
             known: Arc::default(),
             in_use: InUse::default(),
             leases: Arc::default(),
             uses: Arc::default(),
             guesses: Guesses::new(wrong_key_delay),
+            skyvern: skyvern.map(Arc::new),
         }
     }
 
@@ -134,7 +132,7 @@ impl Keys {
         if known.is_suspended {
             return Err(Problem::suspended().into());
         }
-        let (id, now) = (known.bearer.caller.key, self.clock.now());
+        let (id, now) = (known.bearer.caller.key, self.world.clock.now());
         self.uses.insert(id, Use { at: now, from });
         Ok(known.bearer)
     }
@@ -145,13 +143,44 @@ impl Keys {
             // A token ends with its key, on whose behalf it is signed.
             let (organization, key) = (token.claims.organization, token.claims.key);
             return match api_keys::hash_of(&self.db, organization, key).await? {
-                Some(hash) if token.holds(&self.secrets.for_key(&hash), self.clock.now()) => {
+                Some(hash)
+                    if token.holds(&self.world.secrets.for_key(&hash), self.world.clock.now()) =>
+                {
                     self.by_hash(hash, None).await
                 }
                 Some(_) | None => Ok(None),
             };
         }
-        self.by_hash(hash_of(key), Some(key)).await
+        let hash = hash_of(key);
+        let found = self.by_hash(hash.clone(), Some(key)).await?;
+        if found.is_none() && self.take_up_skyvern(key, &hash).await? {
+            return self.by_hash(hash, Some(key)).await;
+        }
+        Ok(found)
+    }
+
+    /// Stores a key that a Skyvern server has signed, unless it was stored before, and has ended since. True
+    /// if it can be looked up now.
+    async fn take_up_skyvern(&self, key: &str, hash: &str) -> Result<bool, DbError> {
+        let Some(read) = self.skyvern.as_ref().and_then(|keys| keys.read(key)) else {
+            return Ok(false);
+        };
+        let SkyvernKey { organization, expires_at } = read;
+        if api_keys::is_known(&self.db, hash).await?
+            || organizations::by_id(&self.db, organization).await?.is_none()
+        {
+            return Ok(false);
+        }
+        let now = self.world.clock.now();
+        let id = self.world.mint.mint(now);
+        let new = ApiKey::new(id, organization, hash.to_owned(), "Skyvern".to_owned(), now);
+        match api_keys::insert(&self.db, &ApiKey { expires_at: Some(expires_at), ..new }).await {
+            Ok(()) => info!("a key of Skyvern was used for the first time: it is {id} here"),
+            // Another request with the key was faster.
+            Err(DbError::Rejected(_)) => {}
+            Err(cause) => return Err(cause),
+        }
+        Ok(true)
     }
 
     /// The signer of a key of this organization; none if the key is not valid.
@@ -165,7 +194,7 @@ impl Keys {
         key: ApiKeyId,
     ) -> Result<Option<KeySigner>, DbError> {
         let hash = api_keys::hash_of(&self.db, organization, key).await?;
-        Ok(hash.map(|hash| self.secrets.for_key(&hash)))
+        Ok(hash.map(|hash| self.world.secrets.for_key(&hash)))
     }
 
     /// The key that signs a webhook for this organization, `wanted` if that is valid and else the newest
@@ -181,7 +210,7 @@ impl Keys {
     ) -> Result<Option<(Caller, Signer)>, DbError> {
         let found = api_keys::signing(&self.db, organization, wanted).await?;
         Ok(found.map(|SigningKey { id: key, hash, signer }| {
-            (Caller { organization, key, signer: self.secrets.for_key(&hash) }, signer)
+            (Caller { organization, key, signer: self.world.secrets.for_key(&hash) }, signer)
         }))
     }
 
@@ -236,7 +265,7 @@ impl Keys {
     pub fn ended(&self, keys: &[ApiKeyId]) {
         for key in keys {
             self.known.retain(|_, known| known.bearer.caller.key != *key);
-            self.views.tickets.forget_those_by(*key);
+            self.world.views.tickets.forget_those_by(*key);
             for mut taken in self.leases.iter_mut().filter(|taken| taken.key == *key) {
                 taken.key_has_ended = true;
             }
@@ -253,11 +282,11 @@ impl Keys {
                 () = tokio::time::sleep(EVERY) => {}
                 () = closing.cancelled() => break,
             }
-            self.leases.retain(|session, _| self.views.session_of_anyone(*session).is_some());
+            self.leases.retain(|session, _| self.world.views.session_of_anyone(*session).is_some());
             let mut keys = self.in_use.keys();
             let fresh = self.known.iter().filter(|known| known.since.elapsed() < REMEMBERED);
             keys.extend(fresh.map(|known| known.bearer.caller.key));
-            keys.extend(self.views.tickets.keys());
+            keys.extend(self.world.views.tickets.keys());
             keys.extend(self.leases.iter().filter(|it| !it.key_has_ended).map(|it| it.key));
             keys.sort_unstable();
             keys.dedup();
@@ -303,7 +332,7 @@ impl Keys {
         let known = self.known.get(&hash).map(|known| known.clone());
         if let Some(known) = &known
             && known.since.elapsed() < REMEMBERED
-            && known.expires_at.is_none_or(|end| end > self.clock.now())
+            && known.expires_at.is_none_or(|end| end > self.world.clock.now())
         {
             return Ok(Some(known.clone()));
         }
@@ -311,7 +340,7 @@ impl Keys {
             self.known.remove(&hash);
             return Ok(None);
         };
-        let signer = self.secrets.for_key(&key.hash);
+        let signer = self.world.secrets.for_key(&key.hash);
         let caller = Caller { organization: key.organization, key: key.id, signer };
         let sessions = key.sessions.map(Arc::from);
         let found = Known {

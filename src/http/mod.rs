@@ -38,6 +38,7 @@ pub mod runs;
 pub mod security;
 pub mod sessions;
 mod settings;
+pub mod skyvern_keys;
 pub mod static_site;
 pub mod stream;
 pub mod ui_session;

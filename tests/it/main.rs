@@ -42,6 +42,8 @@ mod requests;
 mod sessions;
 mod stopping;
 mod support;
+mod tenants;
+mod upgrade;
 mod viewers;
 mod webhooks;
 mod world;
