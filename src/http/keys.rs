@@ -166,9 +166,10 @@ impl Keys {
             return Ok(false);
         };
         let SkyvernKey { organization, expires_at } = read;
-        if api_keys::is_known(&self.db, hash).await?
-            || organizations::by_id(&self.db, organization).await?.is_none()
-        {
+        if api_keys::is_known(&self.db, hash).await? {
+            return Ok(true); // By another request meanwhile, or it has ended.
+        }
+        if organizations::by_id(&self.db, organization).await?.is_none() {
             return Ok(false);
         }
         let now = self.world.clock.now();
@@ -177,7 +178,7 @@ impl Keys {
         match api_keys::insert(&self.db, &ApiKey { expires_at: Some(expires_at), ..new }).await {
             Ok(()) => info!("a key of Skyvern was used for the first time: it is {id} here"),
             // Another request with the key was faster.
-            Err(DbError::Rejected(_)) => {}
+            Err(DbError::Conflict) => {}
             Err(cause) => return Err(cause),
         }
         Ok(true)

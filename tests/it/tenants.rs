@@ -118,7 +118,7 @@ async fn the_organization_of_the_bootstrap_key_is_not_deleted_before_that_key_is
     let refused = operator.send(Method::DELETE, &path, None).await;
     refused.problem(409, "organization_has_bootstrap_key");
     assert_eq!(server.client.list().await.len(), 1);
-    server.client.send(Method::DELETE, &path, None).await.problem(403, "credentials_invalid");
+    server.client.send(Method::DELETE, &path, None).await.problem(403, "key_insufficient");
     server.stop().await;
 }
 
@@ -169,7 +169,7 @@ on_both_databases! {
         assert!(keys[0]["expires_at"].is_string() && !keys.to_string().contains(&key), "{keys}");
         let session = theirs.session_id().await;
         server.client.get(&format!("/v1/browser_sessions/{session}")).await
-            .problem(404, "browser_session_unknown");
+            .problem(404, "session_unknown");
 
         let id = keys[0]["api_key_id"].as_str().unwrap();
         theirs.send(Method::DELETE, &format!("/v1/api_keys/{id}"), None).await.ok();

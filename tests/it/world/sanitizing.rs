@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use greenroom::domain::sealing::{Place, Vault, is_sealed};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -131,10 +132,19 @@ fn files_with_mark(server: &TestServer, id: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     with_mark(&server.programs(id), MARK, &mut found);
     let memory = server.directory.join(format!("d/sessions/{id}/memory.json"));
-    if std::fs::read_to_string(&memory).unwrap_or_default().contains(MARK) {
+    if opened_memory(server, id, &memory).contains(MARK) {
         found.push(memory);
     }
     found
+}
+
+/// What the server remembers of a browser: cookies and tabs, which lie sealed on the disk.
+fn opened_memory(server: &TestServer, id: &str, memory: &Path) -> String {
+    let Ok(sealed) = std::fs::read_to_string(memory) else { return String::new() };
+    assert!(is_sealed(&sealed), "{sealed}");
+    let secret: [u8; 32] =
+        std::fs::read(server.directory.join("d/secret")).unwrap().try_into().unwrap();
+    Vault::new(secret).open(Place { kind: "memory.json", of: id }, &sealed).unwrap()
 }
 
 async fn sanitize(client: &Client, id: &str, body: Value) -> crate::support::client::Answer {
