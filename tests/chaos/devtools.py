@@ -25,9 +25,10 @@ class Socket:
         parts = urllib.parse.urlsplit(url)
         nonce = base64.b64encode(os.urandom(16)).decode()
         path = parts.path + (f"?{parts.query}" if parts.query else "")
+        credential = f"x-api-key: {key}\r\n" if key else ""
         request = (
             f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {nonce}\r\nSec-WebSocket-Version: 13\r\nx-api-key: {key}\r\n\r\n"
+            f"Sec-WebSocket-Key: {nonce}\r\nSec-WebSocket-Version: 13\r\n{credential}\r\n"
         )
         self.unread = b""
         try:

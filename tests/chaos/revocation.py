@@ -71,9 +71,14 @@ def viewer_ends(viewer):
 
 
 def token_ends(server, token):
-    path = "/v1/browser_sessions"
-    while server.ask("GET", path, headers={"authorization": f"Bearer {token}"})[0] == 200:
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=PATIENCE)
+    status = 200
+    while status == 200:
         time.sleep(0.01)
+        connection.request("GET", "/v1/browser_sessions", headers={"authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        answer.read()
+        status = answer.status
 
 
 def revoke(server, way, key_id):
@@ -99,7 +104,7 @@ def trial(server, playwright, session, way):
     try:
         lease = server.must("POST", f"/v1/browser_sessions/{session}/begin",
                             {"runnable_id": "trial", "ttl_seconds": 600})
-        ticket = server.must("POST", f"/v1/browser_sessions/{session}/tickets", {"role": "watch"})["ticket"]
+        ticket = server.must("POST", f"/v1/browser_sessions/{session}/viewers", {"role": "watch"})["ticket"]
         token = server.must("POST", "/v1/ui-session", {})["token"]
         browser = playwright.chromium.connect_over_cdp(server.devtools(session), headers={"x-api-key": key})
         gone = []
