@@ -84,6 +84,7 @@ diesel::table! {
         start_by -> Nullable<Timestamp>,
         egress -> Nullable<Json>,
         sanitize_after -> Nullable<Int8>,
+        rotation -> Int8,
     }
 }
 

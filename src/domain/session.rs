@@ -159,6 +159,8 @@ pub struct SessionSpec {
     /// The latest generation whose occupant needs no sanitizing; what those of later generations leave is
     /// cleared before another begins. None: nothing is cleared unasked.
     pub sanitize_after: Option<Generation>,
+    /// The number of times that its credentials were replaced.
+    pub rotation: i64,
 }
 
 impl Default for SessionSpec {
@@ -172,6 +174,7 @@ impl Default for SessionSpec {
             organization_egress: EgressLists::default(),
             echo: serde_json::Value::Null,
             sanitize_after: None,
+            rotation: 0,
         }
     }
 }

@@ -49,6 +49,7 @@ pub(super) struct Row {
     modified_at: NaiveDateTime,
     egress: Option<Value>,
     sanitize_after: Option<i64>,
+    rotation: i64,
 }
 
 /// The lists of a row. Null where both are empty.
@@ -268,6 +269,7 @@ impl From<&SessionRecord> for Row {
             modified_at: stored(session.modified_at),
             egress: lists(&session.spec),
             sanitize_after: session.spec.sanitize_after.map(Generation::number),
+            rotation: session.spec.rotation,
         }
     }
 }
@@ -299,6 +301,7 @@ impl TryFrom<Row> for SessionRecord {
                 organization_egress: lists.organization,
                 echo: row.echo,
                 sanitize_after: row.sanitize_after.map(Generation::new),
+                rotation: row.rotation,
             },
             desktop: read.json("browser_sessions.desktop", row.desktop)?,
             occupancy: row.occupancy.read(read)?,

@@ -94,6 +94,7 @@ fn any_spec() -> impl Strategy<Value = SessionSpec> {
                 deny: vec![],
             },
             sanitize_after: some.then(|| Generation::new(i64::from(lifetime))),
+            rotation: i64::from(some),
             organization_egress: EgressLists {
                 allow: vec![],
                 deny: if some { vec!["10.0.0.0/8:80,443".to_owned()] } else { vec![] },
@@ -272,6 +273,7 @@ fn a_run_with_its_blocks_artifacts_and_deliveries() {
             size: i64::MAX,
             checksum: Some("00ff".to_owned()),
             created_at: time(5),
+            rotation: 0,
         };
         let download = ArtifactRecord {
             id: mint(),
