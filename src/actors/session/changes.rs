@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use super::{Begin, Beginner, Evict, Grant, Heartbeat, Phase, Release, Session, SessionError, Wait};
+use super::{
+    Begin, Beginner, Evict, Grant, Heartbeat, Phase, Release, Session, SessionError, Wait,
+};
 use crate::actors::ask::{Answering, Handle, Unanswered, receipt};
 use crate::actors::receipt::Receipt;
 use crate::db::store::{Ended, StoreError};
@@ -179,6 +181,9 @@ impl Session {
 
     fn store(&mut self, turn: Turn, next: Occupancy, ctx: &mut Context<Self>) {
         self.storing = true;
+        if let Change::Begin { lease, by: Beginner::Ticket(ticket), .. } = &turn.change {
+            self.world.views.tickets.note_lease(*ticket, *lease);
+        }
         let before = self.record.occupancy.clone();
         let idle = self.idle_after(&next);
         let work = self.world.store.occupy(self.record.id, before.generation(), next.clone(), idle);

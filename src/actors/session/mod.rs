@@ -75,8 +75,8 @@ pub(in crate::actors) use self::launching::Launch;
 pub(in crate::actors) use self::leaving::LetGo;
 pub(in crate::actors) use self::messages::Evict;
 pub use self::messages::{
-    Amend, Begin, Beginner, Capture, Close, Grant, Heartbeat, Look, Release, Renew, SessionError, Wait,
-    Watch, Watching,
+    Amend, Begin, Beginner, Capture, Close, Grant, Heartbeat, Look, Release, Renew, SessionError,
+    Wait, Watch, Watching,
 };
 use self::recovery::Recoveries;
 use self::rotating::Rotating;

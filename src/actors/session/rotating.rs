@@ -109,7 +109,6 @@ impl Session {
             ctx.cancel_future(former);
         }
         if let Beginner::Ticket(ticket) = by {
-            self.world.views.tickets.note_lease(ticket, lease);
             self.end_with_ticket(ticket, generation, lease, ctx);
         }
     }

@@ -16,9 +16,8 @@ pub fn direct(port: u16) -> io::Result<usize> {
     let clients = clients(&fs::read_to_string("/proc/net/tcp")?, port);
     let own = |inode: &u64| {
         let open = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-        let mut sockets = open.filter_map(|entry| {
-            socket_inode(fs::read_link(entry.path()).ok()?.to_str()?)
-        });
+        let mut sockets =
+            open.filter_map(|entry| socket_inode(fs::read_link(entry.path()).ok()?.to_str()?));
         sockets.any(|socket| socket == *inode)
     };
     Ok(clients.iter().filter(|inode| !own(inode)).count())

@@ -59,6 +59,7 @@ mod dormant;
 mod egress;
 mod interleavings;
 mod receipts;
+mod rotating;
 mod sanitizing;
 
 #[actix::test]
