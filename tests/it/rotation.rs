@@ -65,11 +65,19 @@ async fn link(client: &Client, artifact: &str) -> String {
     text(&signed, "signed_url").strip_prefix(&client.base).unwrap().to_owned()
 }
 
+/// The same address at the server as it runs now, which has another port after each start.
+fn at(client: &Client, address: &str) -> String {
+    let (_former, path) = address.split_once("/v1/").unwrap();
+    client.socket_url(&format!("/v1/{path}"))
+}
+
 /// Kills the server, and starts it again.
-async fn restart(server: &mut TestServer) {
+async fn restart(server: &mut TestServer, id: &str) -> Client {
     server.signal(Signal::KILL);
     server.ended().await;
     server.serve().await;
+    server.client.once(id, "running").await;
+    server.client.clone()
 }
 
 on_both_databases! {
@@ -112,6 +120,14 @@ on_both_databases! {
         assert_eq!(viewer.closed().await, 1008);
         by_key.asks().await;
         keys_viewer.press(0x61).await;
+        eventually("the viewers with tickets have left, and those with keys have not", async || {
+            let listed = client.get(&path(&id, "viewers")).await.ok();
+            let connected = listed["connected"].as_array().unwrap();
+            // The seat for native clients is one of them.
+            let of_keys = connected.iter().filter(|it| it["ticket_viewer_id"].is_null());
+            ((connected.len(), of_keys.count()) == (2, 2)).then_some(())
+        })
+        .await;
 
         let lease = &rotated["lease"];
         assert_eq!((&lease["runnable_id"], &lease["generation"]), (&json!("ann"), &json!(2)));
@@ -119,12 +135,13 @@ on_both_databases! {
         let holds = async |client: &Client| {
             client.heartbeat(&id, &former).await.problem(409, "occupancy_lost");
             client.heartbeat(&id, &renewed).await.ok();
-            let lost = Driver::refused(text(&begun, "browser_address")).await;
+            let lost = Driver::refused(&at(client, text(&begun, "browser_address"))).await;
             assert_eq!(lost, (409, "occupancy_lost".to_owned()));
-            Driver::at(text(lease, "browser_address")).await.asks().await;
+            Driver::at(&at(client, text(lease, "browser_address"))).await.asks().await;
             let ended = (403, "credentials_invalid".to_owned());
-            assert_eq!(Driver::refused(text(&drive, "cdp_url")).await, ended);
-            assert_eq!(refusal(&see).await, 1002);
+            assert_eq!(Driver::refused(&at(client, text(&drive, "cdp_url"))).await, ended);
+            assert_eq!(refusal(&at(client, &see)).await, 1002);
+            let stranger = client.with_key(None);
             assert_eq!(password(client, &id).await, rotated["vnc_password"]);
             assert_ne!(rotated["vnc_password"], former_password);
             let refused = stranger.get(&before).await.problem(403, "signature_invalid");
@@ -155,8 +172,7 @@ on_both_databases! {
         assert_eq!(told["messages"][0]["outcome"], "done", "{told}");
 
         drop((by_key, keys_viewer));
-        restart(&mut server).await;
-        client.once(&id, "running").await;
+        let client = restart(&mut server, &id).await;
         holds(&client).await;
         client.release(&id, &renewed).await.ok();
         server.stop().await;
@@ -194,8 +210,7 @@ async fn a_server_killed_in_the_middle_of_a_rotation_leaves_the_former_or_the_ne
     let session: SessionId = id.parse().unwrap();
 
     // Before the row is written, all of the former ones hold.
-    restart(&mut server).await;
-    client.once(&id, "running").await;
+    let client = restart(&mut server, &id).await;
     client.heartbeat(&id, &lease).await.ok();
     assert_eq!(password(&client, &id).await, former_password);
 
@@ -211,18 +226,18 @@ async fn a_server_killed_in_the_middle_of_a_rotation_leaves_the_former_or_the_ne
     db.rotate_session(session, rotated).await.unwrap();
     db.close();
     server.serve().await;
+    let client = server.client.clone();
     client.once(&id, "running").await;
     eventually("the VNC password is another one", async || {
         (password(&client, &id).await != former_password).then_some(())
     })
     .await;
-    let lost = Driver::refused(text(&begun, "browser_address")).await;
+    let lost = Driver::refused(&at(&client, text(&begun, "browser_address"))).await;
     assert_eq!(lost, (409, "occupancy_lost".to_owned()));
 
     // Once ended, it stays so.
     let now = password(&client, &id).await;
-    restart(&mut server).await;
-    client.once(&id, "running").await;
+    let client = restart(&mut server, &id).await;
     assert_eq!(password(&client, &id).await, now);
     // A password that was replaced by a write of unknown outcome does not keep a rotation from the next.
     let next = rotate(&client, &id).await;
