@@ -85,6 +85,7 @@ diesel::table! {
         egress -> Nullable<Json>,
         sanitize_after -> Nullable<Int8>,
         sanitize_due -> Nullable<Int8>,
+        rotation -> Int8,
     }
 }
 

@@ -160,6 +160,7 @@ async fn store(world: &World, owner: Owner, arrival: Arrival) -> Result<Artifact
         size: i64::try_from(arrival.size).unwrap_or(i64::MAX),
         checksum: Some(arrival.checksum.clone()),
         created_at: now,
+        rotation: 0,
     };
     let mut tries = 0;
     loop {

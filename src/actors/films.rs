@@ -78,6 +78,7 @@ pub(super) async fn store(
         size: i64::try_from(size).unwrap_or(i64::MAX),
         checksum: Some(checksum),
         created_at: now,
+        rotation: 0,
     };
     let mut tries = 0;
     loop {

@@ -6,7 +6,7 @@ mod screen;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ use super::world::{Dial, World};
 use desktop::FakeDesktop;
 pub use egress::FakeEgress;
 
-use crate::db::store::{Ended, RunChange, Started, Store, StoreError, Stored};
+use crate::db::store::{Ended, Rotated, RunChange, Started, Store, StoreError, Stored};
 use crate::db::{Outage, Reason, Rejection};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
@@ -99,6 +99,7 @@ impl Stage {
             identity: Mutex::default(),
             unrevived: Arc::default(),
             sanitized: Arc::default(),
+            rotation: Arc::default(),
             swept: Mutex::default(),
             egress: Mutex::new(Some(Arc::default())),
         });
@@ -374,6 +375,18 @@ impl Store for Rows {
         })
     }
 
+    fn rotate_session(&self, id: SessionId, next: Rotated) -> Stored {
+        self.change_session(id, |record| {
+            if record.occupancy.generation() != next.expected {
+                return Err(StoreError::Conflict { stored: record.occupancy.clone() });
+            }
+            record.occupancy = next.occupancy;
+            record.deadlines.idle_expires_at = next.idle.or(record.deadlines.idle_expires_at);
+            record.spec.rotation = next.rotation;
+            Ok(())
+        })
+    }
+
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored {
         self.change_session(id, |record| {
             record.spec = spec;
@@ -507,6 +520,8 @@ pub struct Desktops {
     pub unrevived: Arc<AtomicUsize>,
     /// The number of times that a desktop was sanitized.
     pub sanitized: Arc<AtomicUsize>,
+    /// The rotation that the VNC password of the desktop belongs to.
+    pub rotation: Arc<AtomicI64>,
     /// What was swept, and whether its files were kept.
     pub swept: Mutex<Vec<(SessionId, Files)>>,
     /// The egress program of every desktop; none where the network is not separate.
@@ -548,6 +563,8 @@ impl Launch for Desktops {
         let fail = self.fail.lock().take();
         let (kill, close) = (Arc::clone(&self.kill), Arc::clone(&self.close));
         let (unrevived, sanitized) = (Arc::clone(&self.unrevived), Arc::clone(&self.sanitized));
+        let rotation = Arc::clone(&self.rotation);
+        rotation.store(order.spec.rotation, Ordering::SeqCst);
         let egress = self.egress.lock().clone();
         if let Some(egress) = &egress {
             egress.policies.lock().push(EgressAsked::from(&order));
@@ -572,6 +589,7 @@ impl Launch for Desktops {
                 close,
                 unrevived,
                 sanitized,
+                rotation,
                 egress,
             };
             let desktop: Box<dyn Desktop> = Box::new(desktop);
@@ -593,6 +611,7 @@ impl Launch for Desktops {
             close: Arc::clone(&self.close),
             unrevived: Arc::clone(&self.unrevived),
             sanitized: Arc::clone(&self.sanitized),
+            rotation: Arc::clone(&self.rotation),
             egress: self.egress.lock().clone(),
         };
         if let Some(egress) = &desktop.egress {

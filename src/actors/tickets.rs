@@ -1,4 +1,4 @@
-//! The tickets of viewers: secrets that open one session in one role for a while.
+//! The tickets of viewers and drivers: secrets that open one session in one role for a while.
 //!
 //! Tickets are kept in memory, by their hash, and written by the actor of their session alone, but
 //! for those that end with the key that they were made with; whoever checks one reads them here, and no
@@ -13,11 +13,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use dashmap::DashMap;
+use tokio_util::sync::CancellationToken;
 
+use super::clock::Clock;
 use super::secrets::Secrets;
 use crate::domain::control::ClientId;
 use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId, ViewerId};
-use crate::domain::rfb::Role;
+use crate::domain::lease::LeaseHash;
+use crate::domain::ticket::TicketRole;
 
 /// A ticket's secret: 256 bits, written as `vt_` and 43 characters of base64url.
 #[derive(Clone)]
@@ -44,7 +47,8 @@ impl fmt::Debug for TicketSecret {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Uses {
-    /// By the first page that connects with it, which may connect again.
+    /// To watch or control: by the first page that connects with it, which may connect again. To drive: for
+    /// one DevTools connection, or for one occupancy.
     Single,
     /// By whoever has it.
     Many,
@@ -62,30 +66,87 @@ pub struct Ticket {
     /// The key that it was made with, and ends with.
     pub key: ApiKeyId,
     /// The most that it gives.
-    pub role: Role,
+    pub role: TicketRole,
     /// For people: whose it is.
     pub label: Option<String>,
     /// How often it may be used.
     pub uses: Uses,
     /// The page that has used it, of a ticket for one.
     pub bound_to: Option<ClientId>,
+    /// The time of its first use.
+    pub used_at: Option<DateTime<Utc>>,
+    /// The lease that was taken with it last, and ends with it.
+    pub lease: Option<LeaseHash>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it opens nothing any more.
     pub expires_at: DateTime<Utc>,
+    /// Canceled when it is revoked, or ends with its key or its session.
+    pub over: CancellationToken,
 }
 
 impl Ticket {
     /// Whether this page may come with it. One for a single page asks for that page's name, or
     /// any number of pages without a name would be the first.
     pub fn admits(&self, client: Option<&ClientId>) -> bool {
-        match self.uses {
-            Uses::Many => true,
-            Uses::Single => match (client, &self.bound_to) {
-                (None, _) => false,
-                (Some(_), None) => true,
-                (Some(client), Some(bound)) => client == bound,
-            },
+        match (self.uses, self.role) {
+            (Uses::Many, _) => true,
+            // Its one use is for DevTools or the occupancy.
+            (Uses::Single, TicketRole::Drive) => false,
+            (Uses::Single, TicketRole::Watch | TicketRole::Control) => {
+                match (client, &self.bound_to) {
+                    (None, _) => false,
+                    (Some(_), None) => true,
+                    (Some(client), Some(bound)) => client == bound,
+                }
+            }
+        }
+    }
+
+    /// True if it was for a single use, and that use was made.
+    pub fn is_spent(&self) -> bool {
+        self.uses == Uses::Single && self.used_at.is_some()
+    }
+
+    /// Resolves when it opens nothing any more, with true if it has expired.
+    pub async fn ended(&self, clock: Clock) -> bool {
+        tokio::select! {
+            () = self.over.cancelled() => false,
+            () = tokio::time::sleep(clock.until(self.expires_at)) => true,
+        }
+    }
+}
+
+/// Why a ticket is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// It was for a single use, and that use was made.
+    Spent,
+    /// It was revoked, or has expired.
+    Ended,
+}
+
+/// A use of a ticket. Dropped without [`keep`](Self::keep), it has not happened.
+#[derive(Debug)]
+pub struct Use {
+    tickets: Tickets,
+    id: ViewerId,
+    is_first: bool,
+}
+
+impl Use {
+    /// The use has succeeded.
+    pub fn keep(mut self) {
+        self.is_first = false;
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        if self.is_first
+            && let Some(mut ticket) = self.tickets.known.iter_mut().find(|it| it.id == self.id)
+        {
+            ticket.used_at = None;
         }
     }
 }
@@ -109,9 +170,15 @@ impl Tickets {
         secret
     }
 
+    /// A ticket by its name, if it is valid.
+    pub fn get(&self, id: ViewerId, now: DateTime<Utc>) -> Option<Ticket> {
+        let ticket = self.known.iter().find(|ticket| ticket.id == id)?;
+        (ticket.expires_at > now).then(|| ticket.clone())
+    }
+
     /// The valid tickets of a session, oldest first. What has expired is forgotten.
-    pub(super) fn of(&self, session: SessionId, now: DateTime<Utc>) -> Vec<Ticket> {
-        self.known.retain(|_, ticket| ticket.session != session || ticket.expires_at > now);
+    pub fn of(&self, session: SessionId, now: DateTime<Utc>) -> Vec<Ticket> {
+        self.remove(|ticket| ticket.session == session && ticket.expires_at <= now);
         let mut tickets: Vec<_> = self
             .known
             .iter()
@@ -124,26 +191,59 @@ impl Tickets {
 
     /// Lets a page in with this ticket, to which one for a single page is bound from now on. Says
     /// whether it may come: another may have been first, and the ticket may have been revoked.
-    pub(super) fn admit(&self, id: ViewerId, client: Option<&ClientId>) -> bool {
+    pub(super) fn admit(
+        &self,
+        id: ViewerId,
+        client: Option<&ClientId>,
+        now: DateTime<Utc>,
+    ) -> bool {
         let Some(mut ticket) = self.known.iter_mut().find(|ticket| ticket.id == id) else {
             return false;
         };
         let admitted = ticket.admits(client);
-        if admitted && let Some(client) = client {
-            ticket.bound_to.get_or_insert_with(|| client.clone());
+        if admitted {
+            ticket.used_at.get_or_insert(now);
+            if let Some(client) = client {
+                ticket.bound_to.get_or_insert_with(|| client.clone());
+            }
         }
         admitted
     }
 
+    /// Uses a ticket to drive. Of several that use one for a single use at once, one succeeds.
+    ///
+    /// # Errors
+    ///
+    /// [`Unusable`].
+    pub fn take(&self, id: ViewerId, now: DateTime<Utc>) -> Result<Use, Unusable> {
+        let found = self.known.iter_mut().find(|ticket| ticket.id == id);
+        let Some(mut ticket) = found.filter(|ticket| ticket.expires_at > now) else {
+            return Err(Unusable::Ended);
+        };
+        if ticket.is_spent() {
+            return Err(Unusable::Spent);
+        }
+        let is_first = ticket.used_at.is_none();
+        ticket.used_at.get_or_insert(now);
+        Ok(Use { tickets: self.clone(), id, is_first })
+    }
+
+    /// Notes the lease that was taken with a ticket.
+    pub(super) fn note_lease(&self, id: ViewerId, lease: LeaseHash) {
+        if let Some(mut ticket) = self.known.iter_mut().find(|ticket| ticket.id == id) {
+            ticket.lease = Some(lease);
+        }
+    }
+
+    /// The ticket with which a lease of this session was taken.
+    pub(super) fn of_lease(&self, session: SessionId, lease: LeaseHash) -> Option<Ticket> {
+        let is_one = |ticket: &Ticket| ticket.session == session && ticket.lease == Some(lease);
+        self.known.iter().find(|ticket| is_one(ticket)).map(|ticket| ticket.clone())
+    }
+
     /// Whether there was such a ticket of this session.
     pub(super) fn revoke(&self, session: SessionId, id: ViewerId) -> bool {
-        let mut found = false;
-        self.known.retain(|_, ticket| {
-            let is_it = ticket.session == session && ticket.id == id;
-            found |= is_it;
-            !is_it
-        });
-        found
+        self.remove(|ticket| ticket.session == session && ticket.id == id) > 0
     }
 
     /// The keys that valid tickets were made with, each at least once.
@@ -153,12 +253,27 @@ impl Tickets {
 
     /// Forgets the tickets that were made with a key that has ended.
     pub fn forget_those_by(&self, key: ApiKeyId) {
-        self.known.retain(|_, ticket| ticket.key != key);
+        self.remove(|ticket| ticket.key == key);
     }
 
-    /// Forgets the tickets of a session that has ended.
-    pub(super) fn forget(&self, session: SessionId) {
-        self.known.retain(|_, ticket| ticket.session != session);
+    /// Forgets the tickets of a session. Returns their number.
+    pub(super) fn forget(&self, session: SessionId) -> usize {
+        self.remove(|ticket| ticket.session == session)
+    }
+
+    /// Ends these tickets and what was opened with them. Returns their number.
+    fn remove(&self, is_one: impl Fn(&Ticket) -> bool) -> usize {
+        let mut ended = Vec::new();
+        self.known.retain(|_, ticket| {
+            let goes = is_one(ticket);
+            if goes {
+                ended.push(ticket.over.clone());
+            }
+            !goes
+        });
+        // Outside of the locks, because those that wait for it may look here.
+        ended.iter().for_each(CancellationToken::cancel);
+        ended.len()
     }
 }
 

@@ -15,6 +15,8 @@ Examples:
   greenroom sessions create --start-url https://example.com --timeout 120
   greenroom sessions show pbs_123 --json
   greenroom sessions egress pbs_123 --deny ads.example --check https://ads.example
+  greenroom sessions ticket pbs_123 --role drive --ttl 600 --single-use
+  greenroom sessions rotate pbs_123
   greenroom sessions close pbs_123";
 
 /// Flags of `sessions`.
@@ -40,6 +42,13 @@ enum Command {
     },
     /// Show what a session's programs may reach, change it while it lives, or try a URL.
     Egress(session_egress::Egress),
+    /// Make a ticket that opens one session to a viewer or a program, and print its address.
+    Ticket(Ticket),
+    /// End every ticket, lease, signed link and VNC password of a session, and show the new ones.
+    Rotate {
+        /// `pbs_…`.
+        id: SessionId,
+    },
     /// Close one session and wait until nothing of it is left.
     Close {
         /// `pbs_…`.
@@ -61,6 +70,36 @@ struct Create {
     /// The display's height, in pixels.
     #[arg(long)]
     height: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+struct Ticket {
+    /// `pbs_…`.
+    id: SessionId,
+    /// `watch`, `control`, or `drive` for a program.
+    #[arg(long, default_value = "watch")]
+    role: String,
+    /// How long the ticket is valid, in seconds.
+    #[arg(long, value_name = "SECONDS")]
+    ttl: Option<u64>,
+    /// Its owner, for people.
+    #[arg(long)]
+    label: Option<String>,
+    /// Valid for the first use only.
+    #[arg(long)]
+    single_use: bool,
+}
+
+impl Ticket {
+    fn body(&self) -> Value {
+        let mut body = json!({ "role": self.role, "single_use": self.single_use });
+        if let Some(members) = body.as_object_mut() {
+            members.extend(self.ttl.map(|ttl| ("ttl_seconds".to_owned(), ttl.into())));
+            let label = self.label.clone();
+            members.extend(label.map(|label| ("label".to_owned(), label.into())));
+        }
+        body
+    }
 }
 
 impl Create {
@@ -94,6 +133,19 @@ pub(super) async fn sessions(arguments: Arguments) -> anyhow::Result<Ending> {
             if as_json { say_json(&session) } else { show(&client, &session) }
         }
         Command::Egress(egress) => return session_egress::egress(&client, egress, as_json).await,
+        Command::Ticket(ticket) => {
+            let path = format!("/v1/browser_sessions/{}/viewers", ticket.id);
+            let made = client.post(&path, &ticket.body()).await?;
+            let address = text_of(&made, "cdp_url").or_else(|| text_of(&made, "link"));
+            match address.filter(|_address| !as_json) {
+                Some(address) => say(format_args!("{address}")),
+                None => say_json(&made),
+            }
+        }
+        Command::Rotate { id } => {
+            let path = format!("/v1/browser_sessions/{id}/rotate");
+            say_json(&client.post(&path, &json!({})).await?);
+        }
         Command::Close { id } => {
             let path = format!("/v1/browser_sessions/{id}/close");
             let answer = client.post(&path, &json!({})).await?;

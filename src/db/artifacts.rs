@@ -9,7 +9,7 @@ use diesel_async::RunQueryDsl;
 use super::Db;
 use super::query::{DbError, on};
 use super::store::StoreError;
-use super::values::{Reader, all, insert_once, one, stored};
+use super::values::{Reader, all, insert_once, stored};
 use crate::domain::ids::{ArtifactId, BlockRunId, NodeId, OrganizationId, RunId, SessionId};
 use crate::domain::run::ArtifactRecord;
 use crate::schema::{artifacts, browser_sessions};
@@ -69,8 +69,35 @@ impl TryFrom<Row> for ArtifactRecord {
             size: row.size,
             checksum: row.checksum,
             created_at: row.created_at.and_utc(),
+            rotation: 0,
         })
     }
+}
+
+/// The records of these rows, with the rotations of their sessions' credentials.
+async fn with_rotations(db: &Db, rows: Vec<Row>) -> Result<Vec<ArtifactRecord>, DbError> {
+    let mut ids: Vec<String> = rows.iter().filter_map(|row| row.session_id.clone()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut records: Vec<ArtifactRecord> = all(rows)?;
+    for some in ids.chunks(MOST_AT_ONCE) {
+        let some = some.to_vec();
+        let found: Vec<(String, i64)> = on!(db, read, |c| {
+            let query = browser_sessions::table
+                .filter(browser_sessions::id.eq_any(some))
+                .filter(browser_sessions::rotation.gt(0));
+            let columns = (browser_sessions::id, browser_sessions::rotation);
+            Ok(query.select(columns).load(c).await?)
+        })
+        .await?;
+        for (id, rotation) in found {
+            let session = id.parse::<SessionId>().ok();
+            for record in records.iter_mut().filter(|it| it.session == session) {
+                record.rotation = rotation;
+            }
+        }
+    }
+    Ok(records)
 }
 
 /// The artifacts of a run, the oldest first; only of these types, unless there are none.
@@ -96,7 +123,7 @@ pub async fn of_run(
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
-    all(rows)
+    with_rotations(db, rows).await
 }
 
 /// The artifacts of a session, the oldest first, those of the runs in it included.
@@ -117,7 +144,7 @@ pub async fn of_session(
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
-    all(rows)
+    with_rotations(db, rows).await
 }
 
 /// The artifacts of a block, the oldest first.
@@ -138,7 +165,7 @@ pub async fn of_block(
         Ok(query.select(Row::as_select()).load(c).await?)
     })
     .await?;
-    all(rows)
+    with_rotations(db, rows).await
 }
 
 /// The artifact of this organization with this id.
@@ -158,7 +185,7 @@ pub async fn by_id(
         Ok(query.select(Row::as_select()).first(c).await.optional()?)
     })
     .await?;
-    one(row)
+    Ok(with_rotations(db, row.into_iter().collect()).await?.pop())
 }
 
 pub(super) async fn insert(db: &Db, artifact: ArtifactRecord) -> Result<(), StoreError> {

@@ -53,6 +53,19 @@ pub struct Started {
     pub deadlines: Deadlines,
 }
 
+/// A session whose credentials are replaced.
+#[derive(Debug, Clone)]
+pub struct Rotated {
+    /// The generation that the change rests on.
+    pub expected: Generation,
+    /// The occupancy, with the new lease of its holder.
+    pub occupancy: Occupancy,
+    /// The end of the session if it stays vacant, where this makes it so.
+    pub idle: Option<DateTime<Utc>>,
+    /// The number of the rotation, one more than before.
+    pub rotation: i64,
+}
+
 /// A session that has ended.
 #[derive(Debug, Clone)]
 pub struct Ended {
@@ -126,6 +139,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// The session is to be sanitized once the occupant of this generation has left; with none, that is done.
     fn set_sanitize_due(&self, id: SessionId, due: Option<Generation>) -> Stored;
+
+    /// The credentials of the session are those of the `next` rotation, and `occupancy` takes the place of the
+    /// one there; refused as [`occupy`](Self::occupy) does.
+    fn rotate_session(&self, id: SessionId, next: Rotated) -> Stored;
 
     /// The session's lists, its proxy and what clients read back of them are those of `spec`.
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::store::{Ended, RunChange, Started, Store, Stored};
+use super::store::{Ended, Rotated, RunChange, Started, Store, Stored};
 use super::{Db, artifacts, audit_events, blocks, organizations, runs, sessions, workflows};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
@@ -71,6 +71,11 @@ impl Store for Db {
     fn set_sanitize_due(&self, id: SessionId, due: Option<Generation>) -> Stored {
         let db = self.clone();
         Box::pin(async move { sessions::set_sanitize_due(&db, id, due).await })
+    }
+
+    fn rotate_session(&self, id: SessionId, next: Rotated) -> Stored {
+        let db = self.clone();
+        Box::pin(async move { sessions::rotate(&db, id, next).await })
     }
 
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored {

@@ -59,6 +59,9 @@ kinds! {
     /// The traces of its occupants were cleared: `{cleared, by, tries, took_ms}`; `by` is `request` or
     /// `release`.
     SessionSanitized = "session.sanitized",
+    /// Its credentials were replaced: `{rotation, tickets, viewers, leases, vnc_password}`, the numbers of those
+    /// that were ended and of viewers that were cut.
+    SessionRotated = "session.rotated",
     /// Its life was extended: `{expires_at}`.
     SessionRenewed = "session.renewed",
     /// It is being taken down: `{status, failure}`.

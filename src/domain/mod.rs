@@ -27,5 +27,6 @@ pub mod sealing;
 pub mod secret;
 pub mod session;
 pub mod tenancy;
+pub mod ticket;
 pub mod webhook;
 pub mod websocket;

@@ -255,6 +255,8 @@ pub struct ArtifactRecord {
     pub checksum: Option<String>,
     /// When it was stored.
     pub created_at: DateTime<Utc>,
+    /// The rotation of its session's credentials, by which links to it hold; 0 for a file that is being stored.
+    pub rotation: i64,
 }
 
 #[cfg(test)]

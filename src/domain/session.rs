@@ -161,6 +161,8 @@ pub struct SessionSpec {
     pub sanitize_after: Option<Generation>,
     /// The generation whose occupant asked for a sanitizing once it has left, if one did and it is not done.
     pub sanitize_due: Option<Generation>,
+    /// The number of times that its credentials were replaced.
+    pub rotation: i64,
 }
 
 impl Default for SessionSpec {
@@ -175,6 +177,7 @@ impl Default for SessionSpec {
             echo: serde_json::Value::Null,
             sanitize_after: None,
             sanitize_due: None,
+            rotation: 0,
         }
     }
 }

@@ -190,6 +190,7 @@ pub async fn sign(
         ("organization" = Option<String>, Query, description = "Of a signed URL"),
         ("key" = Option<String>, Query, description = "Of a signed URL"),
         ("expires" = Option<i64>, Query, description = "Of a signed URL"),
+        ("rotation" = Option<i64>, Query, description = "Of a signed URL of a session whose credentials were replaced"),
         ("signature" = Option<String>, Query, description = "Of a signed URL"),
     ),
     responses(
@@ -214,6 +215,7 @@ pub async fn content(
         Caller::extract(&request).await?.organization
     };
     let record = find(&front, organization, id).await?;
+    signature.check_rotation(&record)?;
     let path = front.world.artifacts.join(&record.path);
     let opened = web::block(move || NamedFile::open(path)).await;
     let lost = |cause: &dyn std::fmt::Display| {
@@ -281,6 +283,7 @@ mod tests {
             size: 3,
             checksum: None,
             created_at: DateTime::UNIX_EPOCH,
+            rotation: 0,
         }
     }
 

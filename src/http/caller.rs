@@ -17,10 +17,12 @@ use super::outside::client_address;
 use super::problem::Problem;
 use crate::actors::secrets::KeySigner;
 use crate::actors::session::Visit;
+use crate::actors::tickets::{Ticket, Unusable};
 use crate::domain::control::{ClientId, Credential};
 use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
 use crate::domain::rfb::Role;
 use crate::domain::tenancy::KeyRole;
+use crate::domain::ticket::TicketRole;
 
 /// Who calls: the organization whose key the request carries, in the header `x-api-key`, or for
 /// WebSockets and pictures, which cannot set headers, as `apikey` in the query. A page's token may
@@ -65,7 +67,7 @@ impl Bearer {
     /// # Errors
     ///
     /// 403 if its role does not suffice; 404 for a session that it is not for, as for one that is not there.
-    fn of_path(&self, role: KeyRole, request: &HttpRequest) -> Result<Caller, Problem> {
+    pub(super) fn of_path(&self, role: KeyRole, request: &HttpRequest) -> Result<Caller, Problem> {
         self.at_least(role)?;
         let Some(sessions) = &self.sessions else { return Ok(self.caller) };
         let named = request.match_info().get("id").unwrap_or_default();
@@ -83,7 +85,7 @@ impl Bearer {
         Err(self.insufficient(&format!("its role is `{}`", self.role.as_str())))
     }
 
-    fn insufficient(&self, why: &str) -> Problem {
+    pub(super) fn insufficient(&self, why: &str) -> Problem {
         let detail = format!("this key does not open that: {why}");
         Problem::new(StatusCode::FORBIDDEN, "key_insufficient", detail)
             .with("role", self.role.as_str())
@@ -153,26 +155,81 @@ impl FromRequest for Caller {
     }
 }
 
-/// A caller that may occupy and drive the session that the path of the request names as `id`: a key of its
-/// organization whose role is `drive` at least.
-#[derive(Debug, Clone, Copy)]
-pub struct Driver(pub Caller);
+/// A caller that may occupy and drive the session that the path of the request names as `id`: with a key of its
+/// organization whose role is `drive` at least, or a ticket for it whose role is `drive`. A key comes before a
+/// ticket.
+#[derive(Debug, Clone)]
+pub struct Driver {
+    /// The organization of the session.
+    pub organization: OrganizationId,
+    /// The key that the request carries, or that its ticket was made with.
+    pub key: ApiKeyId,
+    /// Signs on behalf of the key that the request carries.
+    pub signer: Option<KeySigner>,
+    /// The ticket, where the request carries no key. It may be spent.
+    pub ticket: Option<Ticket>,
+}
 
 impl FromRequest for Driver {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        if key_of(request).is_none() {
+            return Box::pin(std::future::ready(driver_by_ticket(request)));
+        }
         let (bearer, request) = (Bearer::from_request(request, payload), request.clone());
-        Box::pin(async move { bearer.await?.of_path(KeyRole::Drive, &request).map(Self) })
+        Box::pin(async move {
+            let Caller { organization, key, signer } =
+                bearer.await?.of_path(KeyRole::Drive, &request)?;
+            Ok(Self { organization, key, signer: Some(signer), ticket: None })
+        })
     }
+}
+
+fn driver_by_ticket(request: &HttpRequest) -> Result<Driver, Problem> {
+    let ticket = ticket_of(request).ok_or_else(refused)?;
+    if ticket.role != TicketRole::Drive {
+        return Err(insufficient_ticket(&format!("its role is `{}`", ticket.role.as_str())));
+    }
+    let Ticket { organization, key, .. } = ticket;
+    Ok(Driver { organization, key, signer: None, ticket: Some(ticket) })
+}
+
+/// The valid ticket that a request carries for the session in its path.
+fn ticket_of(request: &HttpRequest) -> Option<Ticket> {
+    let front = request.app_data::<web::Data<Front>>()?;
+    let secret = given(request, "x-greenroom-ticket", |query| query.ticket)?;
+    let session = request.match_info().get("id")?.parse().ok()?;
+    let world = &front.world;
+    world.views.tickets.opened(session, &secret, world.clock.now())
+}
+
+/// 403 for a ticket that opens less than what is asked for.
+fn insufficient_ticket(why: &str) -> Problem {
+    let detail = format!("this ticket does not open that: {why}");
+    Problem::new(StatusCode::FORBIDDEN, "ticket_insufficient", detail)
+}
+
+/// 403 for a ticket that cannot be used to drive any more.
+pub(super) fn unusable(cause: Unusable) -> Problem {
+    let (code, detail) = match cause {
+        Unusable::Spent => {
+            ("ticket_used", "this ticket was for a single use, which was made; ask for another one")
+        }
+        Unusable::Ended => {
+            ("ticket_ended", "this ticket was revoked, or has expired; ask for another one")
+        }
+    };
+    Problem::new(StatusCode::FORBIDDEN, code, detail)
 }
 
 /// Who comes to see one session: whoever has a key of its organization, or a ticket for it.
 ///
 /// A ticket comes in the header `x-greenroom-ticket` or as `ticket` in the query; the page that
 /// brings it names itself in the header `x-greenroom-client` or as `client_id` in the query. A
-/// key comes before a ticket; one whose role is less than `organization` opens what a ticket to watch does.
+/// key comes before a ticket; one whose role is less than `organization` opens what a ticket to watch does, and
+/// so does a ticket to drive, unless it is for a single use.
 /// The path of the request must name the session as `id`.
 #[derive(Debug, Clone)]
 pub struct Visitor {
@@ -182,6 +239,8 @@ pub struct Visitor {
     pub visit: Visit,
     /// When a ticket ends.
     pub until: Option<DateTime<Utc>>,
+    /// The ticket that it comes with.
+    pub ticket: Option<Ticket>,
     /// The key that it comes with, or that its ticket was made with.
     pub key: ApiKeyId,
     /// The caller, if its key opens everything of its organization.
@@ -196,7 +255,7 @@ impl FromRequest for Visitor {
         let client = given(request, "x-greenroom-client", |query| query.client_id);
         let client = client.and_then(|text| text.parse::<ClientId>().ok());
         if key_of(request).is_none() {
-            return Box::pin(std::future::ready(by_ticket(request, client).ok_or_else(refused)));
+            return Box::pin(std::future::ready(by_ticket(request, client)));
         }
         let (bearer, request) = (Bearer::from_request(request, payload), request.clone());
         Box::pin(async move {
@@ -205,28 +264,53 @@ impl FromRequest for Visitor {
             let caller = bearer.whole().ok();
             let role = if caller.is_some() { Role::Control } else { Role::Watch };
             let visit = Visit { credential: Credential::Key(key), role, label: None, client };
-            Ok(Self { organization, visit, until: None, key, caller })
+            Ok(Self { organization, visit, until: None, ticket: None, key, caller })
         })
     }
 }
 
-fn by_ticket(request: &HttpRequest, client: Option<ClientId>) -> Option<Visitor> {
-    let front = request.app_data::<web::Data<Front>>()?;
-    let secret = given(request, "x-greenroom-ticket", |query| query.ticket)?;
-    let session = request.match_info().get("id")?.parse().ok()?;
-    let world = &front.world;
-    let ticket = world.views.tickets.opened(session, &secret, world.clock.now())?;
+fn by_ticket(request: &HttpRequest, client: Option<ClientId>) -> Result<Visitor, Problem> {
+    let ticket = ticket_of(request).ok_or_else(refused)?;
     if !ticket.admits(client.as_ref()) {
-        return None;
+        return Err(match ticket.role {
+            TicketRole::Watch | TicketRole::Control => refused(),
+            TicketRole::Drive => insufficient_ticket("it is for a single use of DevTools"),
+        });
     }
-    let credential = Credential::Ticket(ticket.id);
-    Some(Visitor {
+    let (credential, role) = (Credential::Ticket(ticket.id), ticket.role.as_viewer());
+    Ok(Visitor {
         organization: ticket.organization,
-        visit: Visit { credential, role: ticket.role, label: ticket.label, client },
+        visit: Visit { credential, role, label: ticket.label.clone(), client },
         until: Some(ticket.expires_at),
         key: ticket.key,
+        ticket: Some(ticket),
         caller: None,
     })
+}
+
+impl Visitor {
+    /// Returns the result of `work`, unless the visitor's key or ticket ends before.
+    ///
+    /// # Errors
+    ///
+    /// The answer to an invalid key or ticket.
+    pub async fn unless_over<T>(
+        &self,
+        front: &Front,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Problem> {
+        let ended = async {
+            match &self.ticket {
+                Some(ticket) => ticket.ended(front.world.clock).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            done = front.keys.unless_revoked(self.key, work) => done,
+            _has_expired = ended => Err(refused()),
+        }
+    }
 }
 
 /// An operator: the request carries the operator key of the settings, or a key whose role is `operator`,

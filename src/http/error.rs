@@ -170,6 +170,13 @@ fn session(cause: &SessionError) -> Problem {
         SessionError::TicketUsed => {
             Problem::new(StatusCode::FORBIDDEN, "ticket_used", cause.to_string())
         }
+        SessionError::TicketEnded => {
+            Problem::new(StatusCode::FORBIDDEN, "ticket_ended", cause.to_string())
+        }
+        SessionError::NotRotated(failure) => {
+            let status = StatusCode::FAILED_DEPENDENCY;
+            Problem::new(status, "rotation_incomplete", cause.to_string()).with("failure", failure)
+        }
         SessionError::UnknownViewer(_) => {
             Problem::new(StatusCode::NOT_FOUND, "viewer_unknown", cause.to_string())
         }

@@ -2,7 +2,8 @@
 //!
 //! A link is signed on behalf of the API key that it was made with. It ends with that key, or at its
 //! time, which is never further ahead than `http.signed_link_seconds`. Links in a webhook's message are
-//! of the key that signs the message.
+//! of the key that signs the message. A link to a file of a session carries the number of the session's
+//! rotation, and ends when the session's credentials are replaced.
 
 use actix_web::http::StatusCode;
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
@@ -37,9 +38,17 @@ pub struct SignedUrl {
     pub expires_at: DateTime<Utc>,
 }
 
-/// The text that is signed: the file, its organization, the key, and the end.
-fn claim(id: ArtifactId, organization: OrganizationId, key: ApiKeyId, expires: i64) -> String {
-    format!("artifact {id} of {organization} by {key} until {expires}")
+/// The text that is signed: the file, its organization, the key, the end, and the rotation unless it is 0,
+/// as in the links of versions without rotations.
+fn claim(
+    id: ArtifactId,
+    organization: OrganizationId,
+    key: ApiKeyId,
+    expires: i64,
+    rotation: i64,
+) -> String {
+    let since = if rotation == 0 { String::new() } else { format!(" since rotation {rotation}") };
+    format!("artifact {id} of {organization} by {key} until {expires}{since}")
 }
 
 /// The end of a link that is made at `now` and lives for `life` at most, and for half of it at least.
@@ -55,10 +64,14 @@ impl Links<'_> {
         let Caller { key, signer, .. } = self.caller;
         let expires_at = end_of_link(self.front.world.clock.now(), self.front.link_life);
         let (id, organization, expires) = (record.id, record.organization, expires_at.timestamp());
-        let signature = signer.sign(&claim(id, organization, key, expires));
+        let signature = signer.sign(&claim(id, organization, key, expires, record.rotation));
         let base = self.front.base_url();
+        let rotation = match record.rotation {
+            0 => String::new(),
+            rotation => format!("&rotation={rotation}"),
+        };
         let query = format!(
-            "organization={organization}&key={key}&expires={expires}&signature={signature}"
+            "organization={organization}&key={key}&expires={expires}{rotation}&signature={signature}"
         );
         let signed_url = format!("{base}/v1/artifacts/{id}/content?{query}");
         SignedUrl { artifact_id: id.to_string(), signed_url, expires_at }
@@ -72,6 +85,7 @@ pub struct Signature {
     organization: Option<String>,
     key: Option<String>,
     expires: Option<i64>,
+    rotation: i64,
     signature: Option<String>,
 }
 
@@ -101,7 +115,7 @@ impl Signature {
             return Err(refused("the URL is not complete".to_owned()).into());
         };
         let signer = front.keys.signer(organization, key).await?;
-        let claim = claim(id, organization, key, expires);
+        let claim = claim(id, organization, key, expires, self.rotation);
         if !signer.is_some_and(|signer| signer.has_signed(&claim, signature)) {
             let why = "the URL was not signed by this server, or the key that it was made with is revoked";
             return Err(refused(why.to_owned()).into());
@@ -120,6 +134,20 @@ impl Signature {
             return Err(refused(why).into());
         }
         Ok(organization)
+    }
+
+    /// Checks that the credentials of the file's session have not been replaced since the URL was made.
+    ///
+    /// # Errors
+    ///
+    /// 403 if they have.
+    pub fn check_rotation(&self, record: &ArtifactRecord) -> Result<(), Problem> {
+        if !self.is_given() || self.rotation == record.rotation {
+            return Ok(());
+        }
+        let why = "the credentials of the file's session were replaced after this URL was made; ask for \
+                   another at …/signed-url";
+        Err(Problem::new(StatusCode::FORBIDDEN, "signature_invalid", why))
     }
 }
 

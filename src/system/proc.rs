@@ -110,6 +110,18 @@ pub fn established(table: &str, port: u16) -> usize {
     table.lines().filter(is_one).count()
 }
 
+/// The inodes of the sockets in `/proc/net/tcp` that have an established connection to a port of 127.0.0.1.
+pub fn clients(table: &str, port: u16) -> Vec<u64> {
+    const ESTABLISHED: &str = "01";
+    let remote = format!("0100007F:{port:04X}");
+    let inode = |line: &str| {
+        let mut words = line.split_ascii_whitespace().skip(2);
+        let is_one = words.next() == Some(&remote) && words.next() == Some(ESTABLISHED);
+        words.nth(5).filter(|_inode| is_one)?.parse().ok()
+    };
+    table.lines().filter_map(inode).collect()
+}
+
 /// A segment of System V shared memory that was not removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
@@ -186,6 +198,16 @@ mod tests {
                        2: 0100007F:170C 0100007F:D2F2 08 00000000\n\
                        3: 0100007F:D2F0 0100007F:170C 01 00000000\n";
         assert_eq!(established(table, 5900), 1);
+    }
+
+    #[test]
+    fn the_sockets_of_clients_are_found_by_the_port_that_they_are_connected_to() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            0: 0100007F:170C 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 11 1 0\n\
+            1: 0100007F:170C 0100007F:D2F0 01 00000000:00000000 00:00000000 00000000 0 0 12 1 0\n\
+            2: 0100007F:D2F0 0100007F:170C 01 00000000:00000000 00:00000000 00000000 0 0 13 1 0\n\
+            3: 0100007F:D2F2 0100007F:170C 06 00000000:00000000 00:00000000 00000000 0 0 0 1 0\n";
+        assert_eq!(clients(table, 5900), [13]);
     }
 
     #[test]

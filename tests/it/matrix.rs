@@ -28,7 +28,7 @@ fn rows(table: &'static str) -> Vec<Row> {
             let [asked, body, cells] = parts[..] else { panic!("no row: {line}") };
             let (method, path) = asked.split_once(' ').unwrap();
             let cells: Vec<_> = cells.split(' ').collect();
-            assert_eq!(cells.len(), 7, "{line}");
+            assert_eq!(cells.len(), 8, "{line}");
             Row { method: method.parse().unwrap(), path, body, cells }
         })
         .collect()
@@ -67,11 +67,13 @@ impl World {
         let webhook = json!({ "url": "https://a.example/", "kinds": ["gap"] });
         let webhook = text(&own.post("/v1/webhooks", webhook).await.ok(), "webhook_id");
         let viewers = format!("/v1/browser_sessions/{session}/viewers");
-        let ticket = async |ttl: u64| {
-            let body = json!({ "role": "watch", "ttl_seconds": ttl });
+        let ticket_of = async |role: &str, ttl: u64| {
+            let body = json!({ "role": role, "ttl_seconds": ttl });
             own.post(&viewers, body).await.ok()
         };
+        let ticket = async |ttl: u64| ticket_of("watch", ttl).await;
         let (viewer, watching) = (ticket(600).await, text(&ticket(600).await, "ticket"));
+        let driving = text(&ticket_of("drive", 600).await, "ticket");
         let spare = key(json!({ "label": "spare" })).await;
         let ids = vec![
             ("browser_session_id", session.clone()),
@@ -123,15 +125,16 @@ impl World {
             caller(1, "foreign", &foreign),
             caller(2, "watch", &with(&watch)),
             with_ticket(4, "ticket", watching),
-            caller(6, "no key", &stranger),
-            caller(6, "a wrong key", &server.client.with_key(Some("a-wrong-key-of-the-tests"))),
-            caller(6, "a revoked key", &with(&revoked)),
-            caller(6, "an expired key", &with(&expired)),
-            with_ticket(6, "an expired ticket", lapsed),
-            with_ticket(6, "a revoked ticket", text(&taken, "ticket")),
+            caller(7, "no key", &stranger),
+            caller(7, "a wrong key", &server.client.with_key(Some("a-wrong-key-of-the-tests"))),
+            caller(7, "a revoked key", &with(&revoked)),
+            caller(7, "an expired key", &with(&expired)),
+            with_ticket(7, "an expired ticket", lapsed),
+            with_ticket(7, "a revoked ticket", text(&taken, "ticket")),
+            with_ticket(5, "a ticket to drive", driving),
             caller(3, "drive", &with(&drive)),
             caller(0, "own", &own),
-            caller(5, "operator", &server.operator()),
+            caller(6, "operator", &server.operator()),
         ];
         Self { server, ids, callers }
     }

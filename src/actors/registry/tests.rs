@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::{pause, sleep};
 
 use super::*;
-use crate::actors::session::{Begin, Invite, Look, SessionError};
+use crate::actors::session::{Begin, Beginner, Invite, Look, SessionError};
 use crate::actors::testing::{BreakSession, Outside, Stage, occupant};
 use crate::actors::tickets::Uses;
-use crate::domain::rfb::Role;
+use crate::domain::ticket::TicketRole;
 
 fn route<M>(session: SessionId, message: M) -> Route<M> {
     Route { organization: Stage::organization(), session, message }
@@ -21,7 +21,7 @@ async fn a_session_whose_actor_breaks_goes_on_from_its_row_under_its_name_with_i
     let (id, _) = stage.running().await;
     let invite = Invite {
         key: 1.into(),
-        role: Role::Watch,
+        role: TicketRole::Watch,
         label: None,
         ttl: Duration::from_secs(600),
         uses: Uses::Many,
@@ -32,7 +32,8 @@ async fn a_session_whose_actor_breaks_goes_on_from_its_row_under_its_name_with_i
         let lease = stage.world.secrets.fresh_lease();
         let hash = lease.hash();
         let ttl = Duration::from_secs(30);
-        let message = Begin { occupant: occupant("ann"), lease, ttl, wait: None };
+        let message =
+            Begin { occupant: occupant("ann"), lease, ttl, wait: None, by: Beginner::Key };
         let begun = stage.registry.ask(route(id, message));
         let broken = stage.registry.ask(route(id, BreakSession));
         assert!(begun.await.unwrap().is_err() && broken.await.unwrap().is_err());

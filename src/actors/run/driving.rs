@@ -15,7 +15,7 @@ use super::work::Taken;
 use super::{Ending, Finished, Job, Lease, Phase, Run, failed};
 use crate::actors::registry::{Route, RouteError, awake};
 use crate::actors::session::{
-    Begin, Grant, Heartbeat, Record, SanitizeWhenLeft, SessionError, Wait,
+    Begin, Beginner, Grant, Heartbeat, Record, SanitizeWhenLeft, SessionError, Wait,
 };
 use crate::actors::views::SessionView;
 use crate::db::store::{RunChange, StoreError};
@@ -94,6 +94,7 @@ impl Run {
             lease: token.clone(),
             ttl: self.world.settings.default_lease(),
             wait: Some(Wait { patience: self.assignment.wait, gone: called_off.clone() }),
+            by: Beginner::Run,
         };
         let route = Route { organization: self.record.organization, session, message };
         let begun = self.registry.ask(route);

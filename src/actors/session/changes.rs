@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use super::{Begin, Evict, Grant, Heartbeat, Phase, Release, Session, SessionError, Wait};
+use super::{
+    Begin, Beginner, Evict, Grant, Heartbeat, Phase, Release, Session, SessionError, Wait,
+};
 use crate::actors::ask::{Answering, Handle, Unanswered, receipt};
 use crate::actors::receipt::Receipt;
 use crate::db::store::{Ended, StoreError};
@@ -27,6 +29,7 @@ pub(super) enum Change {
         occupant: Occupant,
         lease: LeaseHash,
         ttl: Duration,
+        by: Beginner,
     },
     Heartbeat {
         generation: Generation,
@@ -87,6 +90,10 @@ impl Session {
     pub(super) fn next_turn(&mut self, ctx: &mut Context<Self>) {
         while !self.storing {
             self.sanitize_if_due(ctx);
+            self.rotate_if_due(ctx);
+            if self.storing {
+                return;
+            }
             let next = self.turn_of_a_waiter().or_else(|| self.turns.pop_front());
             let Some(turn) = next else { return };
             if turn.receipt.is_unheard() {
@@ -126,10 +133,17 @@ impl Session {
             }
             (Phase::Closing { .. }, _) => return Err(SessionError::Closing),
         }
-        if matches!(change, Change::Begin { .. }) && self.lapses_first() {
-            return Err(SessionError::Starting);
-        }
         let now = self.world.clock.now();
+        if let Change::Begin { by, .. } = change {
+            if let Beginner::Ticket(ticket) = by
+                && self.world.views.tickets.get(*ticket, now).is_none()
+            {
+                return Err(SessionError::TicketEnded);
+            }
+            if self.lapses_first() {
+                return Err(SessionError::Starting);
+            }
+        }
         match self.event(change, now) {
             Some(event) => Ok(self.record.occupancy.after(event)?),
             None => Ok(self.record.occupancy.clone()),
@@ -140,7 +154,7 @@ impl Session {
     fn event(&self, change: &Change, now: DateTime<Utc>) -> Option<Event> {
         let holder = self.record.occupancy.holder();
         Some(match change.clone() {
-            Change::Begin { occupant, lease, ttl } => {
+            Change::Begin { occupant, lease, ttl, by: _ } => {
                 Event::Begin { occupant, lease, now, expires_at: now + ttl }
             }
             Change::Heartbeat { generation, lease, ttl } => {
@@ -167,6 +181,9 @@ impl Session {
 
     fn store(&mut self, turn: Turn, next: Occupancy, ctx: &mut Context<Self>) {
         self.storing = true;
+        if let Change::Begin { lease, by: Beginner::Ticket(ticket), .. } = &turn.change {
+            self.world.views.tickets.note_lease(*ticket, *lease);
+        }
         let before = self.record.occupancy.clone();
         let idle = self.idle_after(&next);
         let work = self.world.store.occupy(self.record.id, before.generation(), next.clone(), idle);
@@ -230,7 +247,10 @@ impl Session {
         let granted = changed.is_ok();
         let _ = answer.send(changed); // Whether that was heard, the receipt says.
         // Whoever held it before with this lease knows the lease.
-        let Change::Begin { lease, .. } = change else { return };
+        let Change::Begin { lease, by, .. } = change else { return };
+        if granted {
+            self.note_beginner(by, next.generation(), lease, ctx);
+        }
         let is_known = before.holder().is_some_and(|held| held.lease == lease);
         if !granted || is_known {
             return;
@@ -247,7 +267,7 @@ impl Session {
         }));
     }
 
-    fn on_stored(
+    pub(super) fn on_stored(
         &mut self,
         outcome: Result<(), StoreError>,
         next: Occupancy,
@@ -280,12 +300,12 @@ impl Session {
     }
 
     /// When the session will have been vacant for too long, if `next` makes it vacant.
-    fn idle_after(&self, next: &Occupancy) -> Option<DateTime<Utc>> {
+    pub(super) fn idle_after(&self, next: &Occupancy) -> Option<DateTime<Utc>> {
         let vacated = self.record.occupancy.holder().is_some() && next.holder().is_none();
         if vacated { self.idle_from(self.world.clock.now()) } else { None }
     }
 
-    fn take_over(&mut self, next: Occupancy, idle: Option<DateTime<Utc>>) {
+    pub(super) fn take_over(&mut self, next: Occupancy, idle: Option<DateTime<Utc>>) {
         let now = self.world.clock.now();
         let (before, after) = (self.record.occupancy.holder(), next.holder());
         if let Some(held) = before
@@ -324,6 +344,11 @@ impl Session {
     /// comes before everything else that waits.
     fn take_back(&mut self, generation: Generation, lease: LeaseHash) {
         info!(parent: &self.span, "generation {generation} of {} was not heard of", self.record.id);
+        self.end_lease(generation, lease);
+    }
+
+    /// Ends the occupancy of this lease before everything else that waits.
+    pub(super) fn end_lease(&mut self, generation: Generation, lease: LeaseHash) {
         let change = Change::TakeBack { generation, lease };
         let (answer, _unheard) = oneshot::channel();
         let receipt = Receipt::default();
@@ -350,10 +375,10 @@ fn holding(held: &Held) -> Value {
 impl Handle<Begin> for Session {
     fn handle(
         &mut self,
-        Begin { occupant, lease, ttl, wait }: Begin,
+        Begin { occupant, lease, ttl, wait, by }: Begin,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Grant, SessionError>> {
-        let change = Change::Begin { occupant, lease: lease.hash(), ttl };
+        let change = Change::Begin { occupant, lease: lease.hash(), ttl, by };
         let changed = self.change(change, wait, ctx);
         Box::pin(async move { Self::grant(changed.await) })
     }

@@ -76,6 +76,7 @@ impl Session {
         self.tell(EventKind::SessionClosing, data);
         self.dismiss_waiters();
         self.dismiss_sanitizing();
+        self.dismiss_rotations();
         self.ended.cancel();
         self.following = None;
         self.reporting = None;

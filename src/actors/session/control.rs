@@ -141,7 +141,8 @@ impl Session {
         match visit.credential {
             Credential::Key(_) => Ok(()),
             Credential::Ticket(ticket) => {
-                let admitted = self.world.views.tickets.admit(ticket, visit.client.as_ref());
+                let (tickets, now) = (&self.world.views.tickets, self.world.clock.now());
+                let admitted = tickets.admit(ticket, visit.client.as_ref(), now);
                 if admitted { Ok(()) } else { Err(SessionError::TicketUsed) }
             }
         }
@@ -241,6 +242,24 @@ impl Session {
             let _ = self.control(Event::Cede { party }, ctx);
         }
         found
+    }
+
+    /// Revokes every ticket of the session and puts out the viewers that came with one. Returns their number.
+    pub(super) fn end_tickets(&mut self, ctx: &mut Context<Self>) -> usize {
+        self.world.views.tickets.forget(self.record.id);
+        let mut viewers = 0;
+        for connection in self.watchers.connections.values() {
+            if matches!(connection.visit.credential, Credential::Ticket(_)) {
+                connection.out.cancel();
+                viewers += 1;
+            }
+        }
+        if let Some(credential) = self.watchers.control.user().map(|user| user.party.credential)
+            && matches!(credential, Credential::Ticket(_))
+        {
+            let _ = self.control(Event::PutOut { credential }, ctx);
+        }
+        viewers
     }
 
     /// Lets `event` happen, and tells everybody if that has changed who has control.

@@ -150,6 +150,7 @@ impl Session {
         self.film();
         self.refresh_egress(ctx);
         self.record_if_asked(ctx);
+        self.settle_vnc(ctx);
         self.next_turn(ctx);
         self.publish();
         self.set_timer(ctx);

@@ -79,6 +79,12 @@ pub enum SessionError {
     /// A ticket for one page, and another page came with it first; or it was revoked just now.
     #[error("this ticket is another page's, or was revoked")]
     TicketUsed,
+    /// A ticket to drive that was revoked, or has expired, before its begin had its turn.
+    #[error("this ticket was revoked, or has expired; ask for another one")]
+    TicketEnded,
+    /// The VNC password was replaced, and its former clients could not all be cut.
+    #[error("the credentials were replaced, but for the VNC server's: {}; rotate again", .0.message)]
+    NotRotated(Box<Failure>),
     /// There is no such ticket and no such connection.
     #[error("viewer {0} does not exist")]
     UnknownViewer(ViewerId),
@@ -137,6 +143,7 @@ impl Classified for SessionError {
             | Self::TooManyDrivers { .. }
             | Self::TooManyTickets { .. }
             | Self::TicketUsed
+            | Self::TicketEnded
             | Self::UnknownViewer(_)
             | Self::TooManyRecordings { .. }
             | Self::NotInside { .. }
@@ -150,6 +157,7 @@ impl Classified for SessionError {
             | Self::Capture(_)
             | Self::Egress(EgressError::Unanswered(_))
             | Self::Desktop(_)
+            | Self::NotRotated(_)
             | Self::NotStored(_) => Outcome::Failed,
             Self::Unanswered(_) => Outcome::Unanswered,
         }
@@ -179,6 +187,19 @@ pub struct Begin {
     pub ttl: Duration,
     /// Whether and how long to wait if another holds it.
     pub wait: Option<Wait>,
+    /// The credential of whoever begins.
+    pub by: Beginner,
+}
+
+/// The credential with which an occupancy is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginner {
+    /// None: a run of this server, whose lease is given to nobody.
+    Run,
+    /// An API key.
+    Key,
+    /// A ticket, with which the occupancy ends.
+    Ticket(ViewerId),
 }
 
 /// The wish to wait for an occupied session.

@@ -44,6 +44,7 @@ mod leaving;
 mod messages;
 mod recovery;
 mod renewing;
+mod rotating;
 mod sanitizing;
 mod timer;
 mod viewing;
@@ -74,15 +75,17 @@ pub(in crate::actors) use self::launching::Launch;
 pub(in crate::actors) use self::leaving::LetGo;
 pub(in crate::actors) use self::messages::Evict;
 pub use self::messages::{
-    Amend, Begin, Capture, Close, Grant, Heartbeat, Look, Release, Renew, SessionError, Wait,
-    Watch, Watching,
+    Amend, Begin, Beginner, Capture, Close, Grant, Heartbeat, Look, Release, Renew, SessionError,
+    Wait, Watch, Watching,
 };
 use self::recovery::Recoveries;
+use self::rotating::Rotating;
+pub use self::rotating::{NewLease, Rotate, RotateReport};
 use self::sanitizing::Sanitizing;
 pub use self::sanitizing::{Sanitize, SanitizeOnRelease, SanitizeReport, SanitizeWhenLeft};
 pub use self::viewing::{
     CedeControl, Connected, Follow, FollowCopies, Followed, Invite, Invited, Join, Joined, PutOut,
-    TakeControl, ViewerList, Viewers, Visit,
+    RevokeTickets, TakeControl, ViewerList, Viewers, Visit,
 };
 use self::waiting::Waiting;
 use super::ask::{Handle, answered};
@@ -158,6 +161,7 @@ pub struct Session {
     collecting: Option<Collecting>,
     egress: EgressChanges,
     sanitizing: Sanitizing,
+    rotating: Rotating,
     refusals: Refusals,
     /// Reports the requests that are refused.
     reporting: Option<Reporting>,
@@ -218,6 +222,7 @@ impl Session {
             collecting: None,
             egress: EgressChanges::default(),
             sanitizing: Sanitizing::default(),
+            rotating: Rotating::default(),
             refusals: Refusals::new(origin == Origin::Former),
             reporting: None,
             view,
@@ -289,7 +294,10 @@ impl Actor for Session {
         self.world.journal.enter(&self.name, "session");
         self.world.journal.phase(&self.name, self.phase.name());
         match self.phase {
-            Phase::Recovering { .. } => self.adopt(ctx),
+            Phase::Recovering { .. } => {
+                self.note_former_beginner(ctx);
+                self.adopt(ctx);
+            }
             Phase::Dormant => self.set_timer(ctx),
             Phase::Starting { .. } | Phase::Running { .. } | Phase::Closing { .. } => {
                 self.launch(ctx);

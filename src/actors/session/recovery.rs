@@ -357,6 +357,7 @@ impl Session {
             self.myself(ctx).tell(recovered);
         }
         self.report_sanitizing();
+        self.settle_vnc(ctx);
         self.follow();
         self.film();
         self.refresh_egress(ctx);

@@ -18,6 +18,7 @@ use crate::actors::views::SessionView;
 use crate::domain::control::{ClientId, Credential, Party};
 use crate::domain::ids::{ApiKeyId, ViewerId};
 use crate::domain::rfb::Role;
+use crate::domain::ticket::TicketRole;
 use crate::system::desktop::{Copies, Following};
 
 /// Who comes to see a session.
@@ -184,13 +185,13 @@ impl Ask for CedeControl {
     }
 }
 
-/// Makes a ticket for a viewer.
+/// Makes a ticket for a viewer or a driver.
 #[derive(Debug)]
 pub struct Invite {
     /// The key of whoever asks for it.
     pub key: ApiKeyId,
     /// The most that it gives.
-    pub role: Role,
+    pub role: TicketRole,
     /// For people: whose it is.
     pub label: Option<String>,
     /// How long it is valid.
@@ -215,7 +216,7 @@ impl Ask for Invite {
 
     fn summary(&self) -> Value {
         json!({
-            "may_control": self.role == Role::Control,
+            "role": self.role,
             "label": self.label,
             "ttl_seconds": self.ttl.as_secs(),
             "uses": self.uses,
@@ -246,8 +247,11 @@ impl Handle<Invite> for Session {
             label,
             uses,
             bound_to: None,
+            used_at: None,
+            lease: None,
             created_at: now,
             expires_at: now + ttl,
+            over: CancellationToken::new(),
         };
         let secret = tickets.add(ticket.clone());
         // Nobody has the secret of a ticket that was not heard of.
@@ -329,6 +333,31 @@ impl Ask for PutOut {
 
     fn summary(&self) -> Value {
         json!({ "viewer": self.viewer })
+    }
+}
+
+/// Revokes every ticket, and puts out who came with them.
+#[derive(Debug)]
+pub struct RevokeTickets;
+
+impl Ask for RevokeTickets {
+    type Answer = Result<usize, SessionError>;
+    const KIND: &'static str = "revoke_tickets";
+    const AUDITED: bool = true;
+}
+
+impl Handle<RevokeTickets> for Session {
+    fn handle(
+        &mut self,
+        RevokeTickets: RevokeTickets,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<usize, SessionError>> {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return answered(Err(SessionError::Closing));
+        }
+        let valid = self.world.views.tickets.of(self.record.id, self.world.clock.now()).len();
+        self.end_tickets(ctx);
+        answered(Ok(valid))
     }
 }
 

@@ -7,7 +7,7 @@ use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use tokio::sync::oneshot;
 
 use super::changes::{Change, Changed, Turn};
-use super::{Phase, Session, SessionError, Wait};
+use super::{Beginner, Phase, Session, SessionError, Wait};
 use crate::actors::receipt::Receipt;
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::Waiter;
@@ -17,6 +17,7 @@ use crate::domain::occupancy::Waiter;
 pub(super) struct Waiting {
     lease: LeaseHash,
     ttl: Duration,
+    by: Beginner,
     answer: oneshot::Sender<Changed>,
     receipt: Receipt,
 }
@@ -25,14 +26,14 @@ impl Session {
     /// Gives a begin that found the session occupied a place in the queue.
     pub(super) fn join_queue(&mut self, turn: Turn, ctx: &mut Context<Self>) {
         let Turn { change, wait, answer, receipt } = turn;
-        let (Change::Begin { occupant, lease, ttl }, Some(Wait { patience, gone })) =
+        let (Change::Begin { occupant, lease, ttl, by }, Some(Wait { patience, gone })) =
             (change, wait)
         else {
             return;
         };
         let until = self.world.clock.now() + patience;
         let answered = receipt.clone();
-        match self.queue.join(occupant, until, Waiting { lease, ttl, answer, receipt }) {
+        match self.queue.join(occupant, until, Waiting { lease, ttl, by, answer, receipt }) {
             Ok(ticket) => {
                 // One that has been answered does not wait any more.
                 let leaves = async move {
@@ -67,10 +68,10 @@ impl Session {
             return None;
         }
         loop {
-            let Waiter { occupant, answer: Waiting { lease, ttl, answer, receipt }, .. } =
+            let Waiter { occupant, answer: Waiting { lease, ttl, by, answer, receipt }, .. } =
                 self.queue.take_first()?;
             if !receipt.is_unheard() {
-                let change = Change::Begin { occupant, lease, ttl };
+                let change = Change::Begin { occupant, lease, ttl, by };
                 return Some(Turn { change, wait: None, answer, receipt });
             }
         }

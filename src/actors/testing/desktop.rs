@@ -1,10 +1,11 @@
 //! A desktop that is none.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use secrecy::SecretString;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use super::egress::{FakeEgress, FakeWay};
 use super::failure;
 use super::screen::{FakeScreen, FakeVnc};
 use crate::domain::sanitizing::Cleared;
-use crate::domain::session::DesktopIdentity;
+use crate::domain::session::{DesktopIdentity, Failure};
 use crate::system::desktop::{
     Copies, Death, Desktop, Egress, Mended, Revived, Sanitized, Screen, Unrevived, VncServer,
 };
@@ -29,6 +30,7 @@ pub(super) struct FakeDesktop {
     pub(super) close: Arc<Notify>,
     pub(super) unrevived: Arc<AtomicUsize>,
     pub(super) sanitized: Arc<AtomicUsize>,
+    pub(super) rotation: Arc<AtomicI64>,
     pub(super) egress: Option<Arc<FakeEgress>>,
 }
 
@@ -99,6 +101,19 @@ impl Desktop for FakeDesktop {
             self.sanitized.fetch_add(1, Ordering::SeqCst);
             self.identity.devtools.set_port(self.identity.devtools.port() + 1);
             Ok(Sanitized { desktop: self, cleared: Cleared::counted(Some(3), Some(2), 1, 0) })
+        })
+    }
+
+    fn rotation(&self) -> i64 {
+        self.rotation.load(Ordering::SeqCst)
+    }
+
+    fn rotate_vnc(&self, rotation: i64) -> BoxFuture<'static, Result<SecretString, Failure>> {
+        let (present, takes) = (Arc::clone(&self.rotation), self.down);
+        Box::pin(async move {
+            sleep(takes).await;
+            present.store(rotation, Ordering::SeqCst);
+            Ok(format!("secret{rotation}").into())
         })
     }
 

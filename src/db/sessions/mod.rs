@@ -11,7 +11,7 @@ use self::row::Row;
 use super::Db;
 use super::query::{DbError, on};
 use super::sealed::{ECHO, seal_proxies};
-use super::store::{Ended, Started, StoreError};
+use super::store::{Ended, Rotated, Started, StoreError};
 use super::values::{Page, all, coalesce, insert_once, json, now, one, stored};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{NodeId, OrganizationId, SessionId};
@@ -147,9 +147,28 @@ pub(super) async fn occupy(
         Ok(diesel::update(session).set(change).execute(c).await?)
     })
     .await?;
-    if changed > 0 {
-        return Ok(());
-    }
+    if changed > 0 { Ok(()) } else { Err(conflict(db, id).await?) }
+}
+
+/// Replaces the lease of the holder and counts the rotation, in one write.
+pub(super) async fn rotate(db: &Db, id: SessionId, next: Rotated) -> Result<(), StoreError> {
+    let Rotated { expected, occupancy, idle, rotation } = next;
+    let columns = row::OccupancyColumns::from(&occupancy);
+    let idle = idle.map(|at| sessions::idle_expires_at.eq(stored(at)));
+    let changed = on!(db, write, |c| {
+        let session = live!(id)
+            .filter(sessions::generation.eq(expected.number()))
+            .filter(sessions::rotation.lt(rotation));
+        let change =
+            (columns, idle, sessions::rotation.eq(rotation), sessions::modified_at.eq(now()));
+        Ok(diesel::update(session).set(change).execute(c).await?)
+    })
+    .await?;
+    if changed > 0 { Ok(()) } else { Err(conflict(db, id).await?) }
+}
+
+/// Why a change of the occupancy was not written.
+async fn conflict(db: &Db, id: SessionId) -> Result<StoreError, StoreError> {
     // Read where it was written: a reader of its own may be a moment behind.
     let row: Option<Row> = on!(db, write, |c| {
         let query = sessions::table.find(id.to_string());
@@ -157,7 +176,7 @@ pub(super) async fn occupy(
     })
     .await?;
     let session: SessionRecord = one(row)?.ok_or(StoreError::Missing)?;
-    Err(if session.status.is_final() {
+    Ok(if session.status.is_final() {
         StoreError::Final
     } else {
         StoreError::Conflict { stored: session.occupancy }

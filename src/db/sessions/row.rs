@@ -50,6 +50,7 @@ pub(super) struct Row {
     egress: Option<Value>,
     sanitize_after: Option<i64>,
     sanitize_due: Option<i64>,
+    rotation: i64,
 }
 
 /// The lists of a row. Null where both are empty.
@@ -270,6 +271,7 @@ impl From<&SessionRecord> for Row {
             egress: lists(&session.spec),
             sanitize_after: session.spec.sanitize_after.map(Generation::number),
             sanitize_due: session.spec.sanitize_due.map(Generation::number),
+            rotation: session.spec.rotation,
         }
     }
 }
@@ -302,6 +304,7 @@ impl TryFrom<Row> for SessionRecord {
                 echo: row.echo,
                 sanitize_after: row.sanitize_after.map(Generation::new),
                 sanitize_due: row.sanitize_due.map(Generation::new),
+                rotation: row.rotation,
             },
             desktop: read.json("browser_sessions.desktop", row.desktop)?,
             occupancy: row.occupancy.read(read)?,

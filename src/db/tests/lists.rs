@@ -223,6 +223,7 @@ fn of_artifacts_that_are_retired_the_newest_stay_unless_they_are_old() {
                 size: 1,
                 checksum: None,
                 created_at: time(second),
+                rotation: 0,
             };
             db.insert_artifact(artifact.clone()).await.unwrap();
             artifact.id

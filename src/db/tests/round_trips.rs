@@ -95,6 +95,7 @@ fn any_spec() -> impl Strategy<Value = SessionSpec> {
             },
             sanitize_after: some.then(|| Generation::new(i64::from(lifetime))),
             sanitize_due: some.then(|| Generation::new(i64::from(lifetime) + 1)),
+            rotation: i64::from(some),
             organization_egress: EgressLists {
                 allow: vec![],
                 deny: if some { vec!["10.0.0.0/8:80,443".to_owned()] } else { vec![] },
@@ -273,6 +274,7 @@ fn a_run_with_its_blocks_artifacts_and_deliveries() {
             size: i64::MAX,
             checksum: Some("00ff".to_owned()),
             created_at: time(5),
+            rotation: 0,
         };
         let download = ArtifactRecord {
             id: mint(),

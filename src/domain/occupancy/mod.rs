@@ -201,6 +201,8 @@ pub enum Event {
     },
     /// The holder gives it back.
     Release { generation: Generation, lease: LeaseHash },
+    /// The holder's lease is replaced, and the holder goes on under a new generation.
+    Replace { lease: LeaseHash },
     /// The clock has reached `now`.
     Lapse { now: DateTime<Utc> },
     /// The session ends.
@@ -244,7 +246,7 @@ impl Occupancy {
     ///
     /// A [`Refusal`] when the event is not accepted; the occupancy is then as it was.
     pub fn after(&self, event: Event) -> Result<Self, Refusal> {
-        use Event::{Begin, Close, Heartbeat, Lapse, Release};
+        use Event::{Begin, Close, Heartbeat, Lapse, Release, Replace};
         use Occupancy::{Closed, Vacant};
 
         Ok(match (self, event) {
@@ -284,6 +286,11 @@ impl Occupancy {
                 self.clone()
             }
             (Vacant { .. }, Release { generation, .. }) => return Err(self.lost(generation)),
+
+            (Self::Held(held), Replace { lease }) => {
+                Self::Held(Held { generation: held.generation.next(), lease, ..held.clone() })
+            }
+            (Vacant { .. } | Closed { .. }, Replace { .. }) => self.clone(),
 
             (Self::Held(held), Lapse { now }) if held.expires_at <= now => {
                 Vacant { last: held.generation, released: None }

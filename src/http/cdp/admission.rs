@@ -1,5 +1,5 @@
-//! Who may drive a session: whoever has a key of its organization, the lease of its holder, or a
-//! pass for a block that its run executes.
+//! Who may drive a session: whoever has a key of its organization, a ticket to drive, the lease of its holder,
+//! or a pass for a block that its run executes.
 //!
 //! A lease comes in the query, as in the address that begin gives. It opens the session for as
 //! long as it is held, and needs no key beside it. So does a pass, for as long as its block goes on.
@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::actors::registry::RouteError;
 use crate::actors::session::SessionError;
+use crate::actors::tickets::{Ticket, Unusable};
 use crate::actors::views::SessionView;
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::lease::{LeaseHash, LeaseToken, devtools_path};
 use crate::domain::occupancy::{Generation, Refusal};
 use crate::http::body::parse_query;
-use crate::http::caller::{Driver, refused};
+use crate::http::caller::{Driver, refused, unusable};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
@@ -93,6 +94,8 @@ pub(super) enum Ground {
     Key(Revocation),
     /// The lease of the session's holder, and the end of the key that it was taken with, if that is known.
     Lease(Lease, Option<Revocation>),
+    /// A ticket to drive, which ends with the key that it was made with.
+    Ticket(Ticket),
     /// A pass for a block.
     Pass {
         /// As it came.
@@ -116,7 +119,7 @@ impl Admitted {
     /// The path at which this client may drive the session, as it came here.
     pub(super) fn path(&self, id: SessionId) -> String {
         match &self.ground {
-            Ground::Key(_) => format!("/v1/browser_sessions/{id}/cdp"),
+            Ground::Key(_) | Ground::Ticket(_) => format!("/v1/browser_sessions/{id}/cdp"),
             Ground::Lease(lease, _) => devtools_path(id, lease.generation, &lease.token),
             Ground::Pass { secret, .. } => format!("/v1/browser_sessions/{id}/cdp?pass={secret}"),
         }
@@ -136,11 +139,11 @@ async fn live(
     Err(RouteError::Session(SessionError::Closing).into())
 }
 
-/// Lets a client in by its key, or by the lease or the pass in its query.
+/// Lets a client in by its key or its ticket, or by the lease or the pass in its query.
 ///
 /// # Errors
 ///
-/// 403 without any; 409 with a lease that does not hold the session; 404 and 410 for who has a
+/// 403 without any, and with a ticket that is spent; 409 with a lease that does not hold the session; 404 and 410 for who has a
 /// key and asks for a session that is not there, or not any more.
 pub(super) async fn admit(
     front: &Front,
@@ -160,9 +163,16 @@ pub(super) async fn admit(
     }
     match (Lease::of(query)?, driver) {
         (None, driver) => {
-            let Driver(caller) = driver?;
-            let view = live(front, caller.organization, id).await?;
-            Ok(Admitted { view, ground: Ground::Key(front.keys.watch(caller.key)) })
+            let Driver { organization, key, ticket, .. } = driver?;
+            if ticket.as_ref().is_some_and(Ticket::is_spent) {
+                return Err(unusable(Unusable::Spent).into());
+            }
+            let view = live(front, organization, id).await?;
+            let ground = match ticket {
+                Some(ticket) => Ground::Ticket(ticket),
+                None => Ground::Key(front.keys.watch(key)),
+            };
+            Ok(Admitted { view, ground })
         }
         (Some(lease), Err(_)) => {
             let view = front.world.views.session_of_anyone(id);
@@ -171,8 +181,8 @@ pub(super) async fn admit(
             let key = front.keys.watch_lease(id, &lease.hash)?;
             Ok(Admitted { view, ground: Ground::Lease(lease, key) })
         }
-        (Some(lease), Ok(Driver(caller))) => {
-            let view = live(front, caller.organization, id).await?;
+        (Some(lease), Ok(Driver { organization, .. })) => {
+            let view = live(front, organization, id).await?;
             let checked = lease.check(&view.borrow());
             checked.map_err(|refused| RouteError::Session(refused.into()))?;
             let key = front.keys.watch_lease(id, &lease.hash)?;

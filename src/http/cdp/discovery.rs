@@ -41,7 +41,7 @@ pub(super) async fn version(
     let said = said.map_err(|cause| unreachable(&cause))?;
     let text = |key: &str| said.get(key).and_then(Value::as_str).unwrap_or_default();
     let mut address = format!("{}{}", front.socket_url(), admitted.path(id));
-    if matches!(admitted.ground, Ground::Key(_))
+    if matches!(admitted.ground, Ground::Key(_) | Ground::Ticket(_))
         && let Some((name, value)) = queried(&request)
     {
         let pair =
@@ -66,7 +66,7 @@ async fn ask(desktop: &DesktopIdentity) -> Result<Value, String> {
     version.map_err(|cause| cause.to_string())
 }
 
-/// Returns the key that a request has in its query, if it counts: headers come first.
+/// Returns the key or the ticket that a request has in its query, if it counts: headers come first.
 fn queried(request: &HttpRequest) -> Option<(&'static str, String)> {
     let sent = |header: &str| request.headers().contains_key(header);
     let value = |name: &str| {
@@ -82,5 +82,11 @@ fn queried(request: &HttpRequest) -> Option<(&'static str, String)> {
     if sent("authorization") {
         return None;
     }
-    value("token").map(|token| ("token", token))
+    if let Some(token) = value("token") {
+        return Some(("token", token));
+    }
+    if sent("x-greenroom-ticket") {
+        return None;
+    }
+    value("ticket").map(|ticket| ("ticket", ticket))
 }

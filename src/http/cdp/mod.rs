@@ -6,7 +6,7 @@
 //! act on it wait while a person has control (`takeover`). To read them, messages must not be
 //! compressed: no extension is negotiated.
 //!
-//! A driver that comes by a lease is disconnected when the lease ends; the browser stays. A block's
+//! A driver that comes by a lease or a ticket is disconnected when that ends; the browser stays. A block's
 //! executor connects with a pass, `?pass=`, for as long as the block goes on. At most
 //! `sessions.max_drivers` are connected to one session at once.
 
@@ -37,6 +37,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::actors::clock::Clock;
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Drive, SessionError};
 use crate::actors::views::SessionView;
@@ -44,7 +45,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, SessionStatus};
 use crate::http::body::PathId;
 use crate::http::bridge::{Close, CloseCode};
-use crate::http::caller::Driver;
+use crate::http::caller::{Driver, unusable};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
@@ -140,12 +141,18 @@ async fn connect(
         }
     };
 
+    // Last, so that the use counts only if the driver is let in: of several at once, the first.
+    if let Ground::Ticket(ticket) = &ground {
+        let taken = front.world.views.tickets.take(ticket.id, front.world.clock.now());
+        taken.map_err(unusable)?.keep();
+    }
+
     let (from_browser, to_browser) = upstream.socket.into_split();
     let (left, parted) = (CancellationToken::new(), CancellationToken::new());
     let (answers, answered) = mpsc::channel(MOST_ANSWERS);
     let own_folder = match &ground {
         Ground::Pass { folder, .. } => Some(folder.clone()),
-        Ground::Key(_) | Ground::Lease(..) => None,
+        Ground::Key(_) | Ground::Lease(..) | Ground::Ticket(_) => None,
     };
     let (host, handover) = judge_for(&front, id, own_folder, &request);
     let share = front.devtools.room.share();
@@ -153,7 +160,7 @@ async fn connect(
     let (say_over, is_over) = mpsc::channel(1);
     let passing = Passing {
         upward,
-        over: over(view, ground, front.closing.clone()),
+        over: over(view, ground, front.world.clock, front.closing.clone()),
         say_over,
         left: left.clone(),
         _parted: parted.clone().drop_guard(),
@@ -180,12 +187,20 @@ async fn connect(
 async fn over(
     mut view: watch::Receiver<SessionView>,
     ground: Ground,
+    clock: Clock,
     closing: CancellationToken,
 ) -> Close {
-    let (key, lease, pass) = match ground {
-        Ground::Key(key) => (Some(key), None, None),
-        Ground::Lease(lease, key) => (key, Some(lease), None),
-        Ground::Pass { over, .. } => (None, None, Some(over)),
+    let (key, lease, pass, ticket) = match ground {
+        Ground::Key(key) => (Some(key), None, None, None),
+        Ground::Lease(lease, key) => (key, Some(lease), None, None),
+        Ground::Pass { over, .. } => (None, None, Some(over), None),
+        Ground::Ticket(ticket) => (None, None, None, Some(ticket)),
+    };
+    let ticket = async {
+        match ticket {
+            Some(ticket) => ticket.ended(clock).await,
+            None => std::future::pending().await,
+        }
     };
     let key = async {
         match key {
@@ -208,6 +223,10 @@ async fn over(
             Ok(_) | Err(_) => Close::new(CloseCode::Normal, "browser-closed"),
         },
         () = pass => Close::new(CloseCode::Policy, "pass-expired"),
+        has_expired = ticket => {
+            let word = if has_expired { "ticket-expired" } else { "ticket-revoked" };
+            Close::new(CloseCode::Policy, word)
+        }
         () = key => Close::new(CloseCode::Policy, "key-revoked"),
         () = closing.cancelled() => Close::new(CloseCode::GoingAway, "the server is stopping"),
     }

@@ -159,8 +159,8 @@ fn of_sessions(bounds: Bounds) -> Vec<(String, Value)> {
         ),
         (of_field("SessionChange", "generate_browser_profile"), json!({ "enum": [false, null] })),
         (of_field("ExtendRequest", "additional_minutes"), json!({ "minimum": 1 })),
-        (of_field("ViewerRequest", "role"), json!({ "enum": ["watch", "control"] })),
-        (of_field("ViewerRequest", "uses"), json!({ "enum": ["single", "many"] })),
+        (of_field("ViewerRequest", "role"), json!({ "enum": ["watch", "control", "drive"] })),
+        (of_field("ViewerRequest", "uses"), json!({ "enum": ["single", "many", null] })),
         (of_field("ViewerRequest", "label"), json!({ "maxLength": 100 })),
         (
             of_field("ViewerRequest", "ttl_seconds"),

@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use crate::actors::registry::{Route, RouteError};
-use crate::actors::session::{Begin, Wait};
+use crate::actors::session::{Begin, Beginner, Wait};
+use crate::actors::tickets::Unusable;
 use crate::domain::ids::SessionId;
 use crate::domain::lease::{LeaseToken, devtools_path};
 use crate::domain::occupancy::{Generation, Occupant, RunnableId, RunnableType};
 use crate::http::body::{Body, PathId};
-use crate::http::caller::{Caller, Driver, refused};
+use crate::http::caller::{Driver, refused, unusable};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::idempotency::key_of;
@@ -86,26 +87,39 @@ impl Request {
     }
 }
 
-/// The lease token of a begin that names an `Idempotency-Key`. It is of the caller's API key, and of a
+/// The lease token of a begin that names an `Idempotency-Key`. It is of the caller's API key or ticket, and of a
 /// period as long as the longest lease: an occupancy whose answer was lost lapses within it, so that a
 /// retry comes in the same period or in the next one.
-fn derived_lease(
+async fn derived_lease(
     front: &Front,
-    caller: Caller,
+    driver: &Driver,
     session: SessionId,
     runnable: &RunnableId,
     idempotency_key: &str,
-) -> LeaseToken {
+) -> Result<LeaseToken, ApiError> {
+    // No ticket gets a lease that its key, or another ticket of that key, has got.
+    let named = match &driver.ticket {
+        Some(ticket) => format!("{}\0{idempotency_key}", ticket.id),
+        None => idempotency_key.to_owned(),
+    };
+    let signer = match driver.signer {
+        Some(signer) => signer,
+        None => {
+            let signer = front.keys.signer(driver.organization, driver.key).await?;
+            signer.ok_or_else(refused)?
+        }
+    };
     let longest = i64::try_from(front.world.settings.max_lease_seconds).unwrap_or(i64::MAX).max(1);
     let period = front.world.clock.now().timestamp() / longest;
-    let of = |period| caller.signer.lease_for(session, runnable, idempotency_key, period);
-    let view = front.world.views.session(caller.organization, session);
+    let of = |period| signer.lease_for(session, runnable, &named, period);
+    let view = front.world.views.session(driver.organization, session);
     let held = view.and_then(|view| Some(view.borrow().record.occupancy.holder()?.lease));
     let former = of(period - 1);
-    if held == Some(former.hash()) { former } else { of(period) }
+    Ok(if held == Some(former.hash()) { former } else { of(period) })
 }
 
-/// Takes the occupancy of a session, or waits for it.
+/// Takes the occupancy of a session, or waits for it. An occupancy that was taken with a ticket ends with the
+/// ticket; one for a single use is spent by it.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/begin",
@@ -124,7 +138,7 @@ fn derived_lease(
     ),
 )]
 pub async fn begin(
-    Driver(caller): Driver,
+    driver: Driver,
     PathId(id): PathId<SessionId>,
     body: Body<Request>,
     request: HttpRequest,
@@ -135,7 +149,7 @@ pub async fn begin(
     let key = key_of(&request)?;
     let lease = match (presented, key) {
         (Some(presented), _) => presented,
-        (None, Some(key)) => derived_lease(&front, caller, id, &runnable_id, &key),
+        (None, Some(key)) => derived_lease(&front, &driver, id, &runnable_id, &key).await?,
         (None, None) => front.world.secrets.fresh_lease(),
     };
     let runnable_type = asked.runnable_type.unwrap_or(RunnableType::External);
@@ -146,18 +160,32 @@ pub async fn begin(
     let _leaves = gone.clone().drop_guard();
     let patience = Duration::from_secs(asked.wait_seconds);
     let wait = (asked.wait_seconds > 0).then_some(Wait { patience, gone });
-    let message = Begin { occupant, lease: lease.clone(), ttl, wait };
-    let route = Route { organization: caller.organization, session: id, message };
+    let (tickets, clock) = (&front.world.views.tickets, front.world.clock);
+    let by = driver.ticket.as_ref().map_or(Beginner::Key, |ticket| Beginner::Ticket(ticket.id));
+    let taken = driver.ticket.as_ref().map(|ticket| tickets.take(ticket.id, clock.now()));
+    let taken = taken.transpose().map_err(unusable)?;
+    let ticket_ended = async {
+        match &driver.ticket {
+            Some(ticket) => ticket.ended(clock).await,
+            None => std::future::pending().await,
+        }
+    };
+    let message = Begin { occupant, lease: lease.clone(), ttl, wait, by };
+    let route = Route { organization: driver.organization, session: id, message };
     let mut draining = front.world.views.draining();
-    let revocation = front.keys.watch(caller.key);
+    let revocation = front.keys.watch(driver.key);
     let grant = tokio::select! {
         biased; // What was granted is not refused.
         grant = told(&front, route) => grant?,
         // Whoever waits is sent away, to another server if there is one.
         _ = draining.wait_for(Option::is_some) => return Err(RouteError::Draining.into()),
         () = revocation.revoked() => return Err(refused().into()),
+        _has_expired = ticket_ended => return Err(unusable(Unusable::Ended).into()),
     };
-    front.keys.lease_taken(id, lease.hash(), caller.key);
+    if let Some(taken) = taken {
+        taken.keep();
+    }
+    front.keys.lease_taken(id, lease.hash(), driver.key);
     let path = devtools_path(id, grant.generation, &lease);
     Ok(Json(Response {
         generation: grant.generation,

@@ -56,7 +56,7 @@ pub struct Response {
     ),
 )]
 pub async fn heartbeat(
-    Driver(caller): Driver,
+    driver: Driver,
     PathId(id): PathId<SessionId>,
     body: Body<Request>,
     front: Data<Front>,
@@ -71,7 +71,7 @@ pub async fn heartbeat(
 
     let ttl = ttl_seconds.map(Duration::from_secs);
     let message = Heartbeat { generation, lease, ttl, run: None };
-    let route = Route { organization: caller.organization, session: id, message };
+    let route = Route { organization: driver.organization, session: id, message };
     let Grant { generation, expires_at } = told(&front, route).await?;
     Ok(Json(Response { generation, expires_at }))
 }

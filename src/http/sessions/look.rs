@@ -46,7 +46,7 @@ pub async fn look(
     let live = front.world.views.session(visitor.organization, id);
     if let (Some(after), Some(mut view)) = (after, live) {
         let changed = timeout(LONGEST_WAIT, view.wait_for(|view| view.version > after));
-        let _ = front.keys.unless_revoked(visitor.key, changed).await?;
+        let _ = visitor.unless_over(&front, changed).await?;
     }
     let view = find(&front, visitor.organization, id).await?;
     // A signed URL outlives a ticket, so a ticket is shown none.

@@ -15,6 +15,7 @@ pub mod recordings;
 pub mod release;
 pub mod renew;
 pub mod resource;
+pub mod rotate;
 pub mod sanitize;
 pub mod screenshot;
 pub mod viewers;
@@ -51,6 +52,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/browser_sessions/{id}/heartbeat", post().to(heartbeat::heartbeat))
         .route("/v1/browser_sessions/{id}/release", post().to(release::release))
         .route("/v1/browser_sessions/{id}/sanitize", post().to(sanitize::sanitize))
+        .route("/v1/browser_sessions/{id}/rotate", post().to(rotate::rotate))
         .route("/v1/browser_sessions/{id}/extend", post().to(extend::extend))
         .route("/v1/browser_sessions/{id}/screenshot", get().to(screenshot::screenshot))
         .route("/v1/browser_sessions/{id}/vnc", get().to(native::native))
@@ -64,7 +66,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(
             at("/v1/browser_sessions/{id}/viewers")
                 .route(post().to(viewers::invite))
-                .route(get().to(viewers::list)),
+                .route(get().to(viewers::list))
+                .route(delete().to(viewers::revoke_all)),
         )
         .route("/v1/browser_sessions/{id}/viewers/{viewer}", delete().to(viewers::put_out));
     // As an older version of the compatible API had them.

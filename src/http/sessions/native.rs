@@ -58,7 +58,7 @@ pub struct NativeResource {
     pub host: String,
     /// The session's own.
     pub port: u16,
-    /// For VNC Authentication; it is the same for as long as the session lives.
+    /// For VNC Authentication; it is the same until the credentials of the session are rotated.
     pub password: String,
     /// Until when the VNC server waits for a client.
     pub until: DateTime<Utc>,

@@ -69,13 +69,13 @@ impl Request {
     ),
 )]
 pub async fn release(
-    Driver(caller): Driver,
+    driver: Driver,
     PathId(id): PathId<SessionId>,
     body: Body<Request>,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
     let Proof { generation, lease } = body.0.proof()?;
     let message = Release { generation, lease, run: None };
-    told(&front, Route { organization: caller.organization, session: id, message }).await?;
+    told(&front, Route { organization: driver.organization, session: id, message }).await?;
     Ok(Json(json!({ "released": true, "generation": generation })))
 }

@@ -1,22 +1,26 @@
-//! `/v1/browser_sessions/{id}/viewers`: who may see a session, and who does.
+//! `/v1/browser_sessions/{id}/viewers`: the tickets of a session, and the viewers that are connected.
 
 use std::time::Duration;
 
-use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::told;
-use crate::actors::registry::Route;
-use crate::actors::session::{Invite, Invited, PutOut, ViewerList, Viewers};
+use super::{find, told};
+use crate::actors::registry::{Route, RouteError};
+use crate::actors::session::{
+    Invite, Invited, PutOut, RevokeTickets, SessionError, ViewerList, Viewers,
+};
 use crate::actors::tickets::{Ticket, Uses};
 use crate::domain::control::Credential;
 use crate::domain::ids::{SessionId, ViewerId};
 use crate::domain::rfb::Role;
+use crate::domain::tenancy::KeyRole;
+use crate::domain::ticket::TicketRole;
 use crate::http::body::{Body, PathId};
-use crate::http::caller::Caller;
+use crate::http::caller::{Bearer, Caller};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::validation::Fields;
@@ -24,34 +28,25 @@ use crate::http::validation::Fields;
 /// The longest label, in characters.
 const LONGEST_LABEL: usize = 100;
 
-/// The roles that may be asked for.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Asked {
-    Watch,
-    Control,
-}
-
 /// The body of the request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ViewerRequest)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// `watch` or `control`.
+    /// `watch`, `control`, or `drive` for a program: DevTools and the occupancy of the session.
     #[schema(value_type = String)]
-    role: Asked,
+    role: TicketRole,
     /// For people: whose it is.
     label: Option<String>,
     /// How long it is valid; 3600 unless given.
     ttl_seconds: Option<u64>,
-    /// `single`, for the first page that comes with it, or `many`.
-    #[serde(default = "many")]
-    #[schema(value_type = String)]
-    uses: Uses,
-}
-
-fn many() -> Uses {
-    Uses::Many
+    /// `single` or `many`, which holds unless given. A single use is, of a ticket to watch or control, the first
+    /// page that comes with it; of one to drive, one DevTools connection or one begin, whose occupancy it may keep
+    /// and release.
+    #[schema(value_type = Option<String>)]
+    uses: Option<Uses>,
+    /// True for `uses` of `single`.
+    single_use: Option<bool>,
 }
 
 /// As the API writes a role.
@@ -62,7 +57,9 @@ pub fn role_name(role: Role) -> &'static str {
     }
 }
 
-/// Makes a ticket. Its secret is in this answer and nowhere else.
+/// Makes a ticket. Its secret is in this answer and nowhere else: in the `link` of a viewer, or in the `cdp_url`
+/// of a driver, which any DevTools client can be given. A ticket ends with the key that makes it, and opens no
+/// more than that key: one whose role is `drive` makes tickets to watch and to drive.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/viewers",
@@ -70,19 +67,22 @@ pub fn role_name(role: Role) -> &'static str {
     params(("browser_session_id" = String, Path, description = "`pbs_…`")),
     request_body = Request,
     responses(
-        (status = 200, description = "The ticket, with its `ticket` and its `link`"),
+        (status = 200, description = "The ticket, with its `ticket` and its `link` or `cdp_url`"),
+        (status = 403, description = "The key opens less than the ticket would"),
         (status = 404, description = "There is no such session"),
         (status = 410, description = "The session has ended"),
         (status = 429, description = "As many tickets are valid as may be"),
     ),
 )]
 pub async fn invite(
-    caller: Caller,
+    bearer: Bearer,
     PathId(id): PathId<SessionId>,
     body: Body<Request>,
+    request: HttpRequest,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
-    let Body(Request { role, label, ttl_seconds, uses }) = body;
+    let caller = bearer.of_path(KeyRole::Drive, &request)?;
+    let Body(Request { role, label, ttl_seconds, uses, single_use }) = body;
     let settings = &front.world.settings;
     let (ttl, longest) =
         (ttl_seconds.unwrap_or(settings.default_ticket_seconds), settings.max_ticket_seconds);
@@ -92,22 +92,35 @@ pub async fn invite(
     let fits = label.as_deref().is_none_or(|label| label.chars().count() <= LONGEST_LABEL);
     let wrong = format!("expected at most {LONGEST_LABEL} characters");
     fields.require("label", label.as_deref(), fits, wrong);
+    let asked = single_use.map(|single| if single { Uses::Single } else { Uses::Many });
+    let agrees = uses.is_none() || asked.is_none() || uses == asked;
+    fields.require("single_use", single_use, agrees, "expected what `uses` says, or nothing");
     fields.finish()?;
+    if !role.may_be_made_by(bearer.role) {
+        let why = format!("its role is `{}`, which makes no such ticket", bearer.role.as_str());
+        return Err(bearer.insufficient(&why).into());
+    }
 
-    let role = match role {
-        Asked::Watch => Role::Watch,
-        Asked::Control => Role::Control,
-    };
-    let message = Invite { key: caller.key, role, label, ttl: Duration::from_secs(ttl), uses };
+    let (key, ttl) = (caller.key, Duration::from_secs(ttl));
+    let uses = uses.or(asked).unwrap_or(Uses::Many);
+    let message = Invite { key, role, label, ttl, uses };
     let route = Route { organization: caller.organization, session: id, message };
     let Invited { ticket, secret } = told(&front, route).await?;
     let mut answer = shown(&ticket);
     if let Value::Object(answer) = &mut answer {
         let secret = secret.reveal();
-        // In the fragment, which no server and no log ever sees.
-        let link = format!("{}/view/{id}#ticket={secret}", front.base_url());
+        let (name, address) = match role {
+            // In the fragment, which no server and no log ever sees.
+            TicketRole::Watch | TicketRole::Control => {
+                ("link", format!("{}/view/{id}#ticket={secret}", front.base_url()))
+            }
+            TicketRole::Drive => {
+                let base = front.socket_url();
+                ("cdp_url", format!("{base}/v1/browser_sessions/{id}/cdp?ticket={secret}"))
+            }
+        };
         answer.insert("ticket".to_owned(), secret.into());
-        answer.insert("link".to_owned(), link.into());
+        answer.insert(name.to_owned(), address.into());
     }
     Ok(Json(answer))
 }
@@ -115,10 +128,12 @@ pub async fn invite(
 fn shown(ticket: &Ticket) -> Value {
     json!({
         "viewer_id": ticket.id,
-        "role": role_name(ticket.role),
+        "role": ticket.role,
         "label": ticket.label,
         "uses": ticket.uses,
-        "used": ticket.bound_to.is_some(),
+        "single_use": ticket.uses == Uses::Single,
+        "used": ticket.used_at.is_some(),
+        "used_at": ticket.used_at,
         "created_at": ticket.created_at,
         "expires_at": ticket.expires_at,
     })
@@ -166,8 +181,31 @@ pub async fn list(
     Ok(Json(json!({ "tickets": tickets, "connected": connected })))
 }
 
+/// Revokes every ticket. What was opened with one ends: live views, DevTools connections, occupancies.
+#[utoipa::path(
+    delete,
+    path = "/v1/browser_sessions/{browser_session_id}/viewers",
+    tag = "Viewers",
+    params(("browser_session_id" = String, Path, description = "`pbs_…`")),
+    responses(
+        (status = 200, description = "`revoked`, the number of tickets that were valid"),
+        (status = 404, description = "There is no such session"),
+        (status = 410, description = "The session has ended"),
+    ),
+)]
+pub async fn revoke_all(
+    caller: Caller,
+    PathId(id): PathId<SessionId>,
+    front: Data<Front>,
+) -> Result<Json<Value>, ApiError> {
+    let message = RevokeTickets;
+    let route = Route { organization: caller.organization, session: id, message };
+    let revoked = told(&front, route).await?;
+    Ok(Json(json!({ "revoked": revoked })))
+}
+
 /// Revokes a ticket and puts out whoever came with it, or puts out one page by the name of one of
-/// its connections. Whoever has a key may come again.
+/// its connections. Whoever has a key may come again. A key whose role is `drive` revokes the tickets that it made.
 #[utoipa::path(
     delete,
     path = "/v1/browser_sessions/{browser_session_id}/viewers/{viewer_id}",
@@ -183,10 +221,21 @@ pub async fn list(
     ),
 )]
 pub async fn put_out(
-    caller: Caller,
+    bearer: Bearer,
     PathId((id, viewer)): PathId<(SessionId, ViewerId)>,
+    request: HttpRequest,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
+    let caller = bearer.of_path(KeyRole::Drive, &request)?;
+    let world = &front.world;
+    let is_own = || {
+        let ticket = world.views.tickets.get(viewer, world.clock.now());
+        ticket.is_some_and(|ticket| ticket.session == id && ticket.key == caller.key)
+    };
+    if bearer.role < KeyRole::Organization && !is_own() {
+        find(&front, caller.organization, id).await?;
+        return Err(RouteError::Session(SessionError::UnknownViewer(viewer)).into());
+    }
     let message = PutOut { viewer };
     told(&front, Route { organization: caller.organization, session: id, message }).await?;
     Ok(HttpResponse::NoContent().finish())

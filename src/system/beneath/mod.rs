@@ -102,6 +102,13 @@ impl Tree {
         Ok(())
     }
 
+    /// Writes over the beginning of a plain file. It stays the same file, with its owner and with the rules that
+    /// name it.
+    pub fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        plain(self.resolve(path, flags, 0)?, path)?.write_all(bytes)
+    }
+
     /// Makes a directory, for its owner only, and opens it; one that is there is opened.
     pub fn make_folder(&self, path: &Path) -> io::Result<Self> {
         let (folder, name) = self.parent(path)?;

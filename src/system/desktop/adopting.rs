@@ -20,7 +20,7 @@ use crate::domain::ids::SessionId;
 use crate::system::cdp::Devtools;
 use crate::system::display;
 use crate::system::process::{self, Process};
-use crate::system::vnc::{Server, Within};
+use crate::system::vnc::{Password, Server, Within};
 use crate::system::windows;
 
 fn broken(cause: impl ToString) -> AdoptError {
@@ -51,7 +51,7 @@ impl Desktops {
         let cookie = saved
             .cookie(&directory)
             .ok_or_else(|| broken("the cookie of the display is not on record"))?;
-        let Saved { identity, vnc_password, cookie: digits, .. } = saved;
+        let Saved { identity, vnc_password, rotation, cookie: digits, .. } = saved;
         let adopt =
             |identity, program| Process::adopt(identity, session, directory.log(program), runtime);
         // Whatever a new desktop would get by now.
@@ -74,13 +74,14 @@ impl Desktops {
         parts.way = way;
 
         let record = Arc::new(Record::new(directory.clone()));
-        let vnc_password = SecretString::from(vnc_password);
+        let vnc_password = Password::new(SecretString::from(vnc_password), rotation);
         let reservation = self.ports().claim(identity.vnc_port);
         let port_is_used = !reservation.is_held();
         let mending = Mending::new();
         let mut strays = false;
         let vnc: Arc<dyn Server> = if is_vnc {
-            Arc::new(Within::new(vnc_password.clone(), reservation))
+            let reach = self.reach(&directory, identity.display_number);
+            Arc::new(Within::new(vnc_password.clone(), reservation, reach))
         } else {
             let seat = Seat {
                 session,
@@ -100,11 +101,11 @@ impl Desktops {
             Arc::new(seats)
         };
         parts.vnc = Some(Arc::clone(&vnc));
-        let password = secrecy::ExposeSecret::expose_secret(&vnc_password).to_owned();
         record.adopted(Saved {
             session,
             identity: identity.clone(),
-            vnc_password: password,
+            vnc_password: vnc_password.reveal(),
+            rotation,
             cookie: digits,
         });
         let windows = windows::fit(identity.display_number, cookie);

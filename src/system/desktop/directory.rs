@@ -80,6 +80,9 @@ pub struct Saved {
     pub identity: DesktopIdentity,
     /// The password of its VNC server, sealed in the file.
     pub vnc_password: String,
+    /// The number of the rotation that the password belongs to.
+    #[serde(default)]
+    pub rotation: i64,
     /// The cookie of its display, in hexadecimal digits; servers of before had it in the authority file
     /// alone.
     #[serde(default)]
@@ -374,6 +377,16 @@ impl Directory {
             Tree::open(parent)?.owned_by(user).replace(Path::new(name), &bytes)?;
         }
         Ok(())
+    }
+
+    /// Writes another VNC password for the programs. The file stays the same one: the rules of a program that
+    /// runs name it.
+    pub(super) fn replace_vnc_password(&self, password_file: &[u8]) -> io::Result<()> {
+        let path = self.vnc_password();
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        Tree::open(parent)?.overwrite(Path::new(name), password_file)
     }
 
     /// Replaces `desktop.json`, its secrets sealed.

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use secrecy::{ExposeSecret as _, SecretString};
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -37,7 +36,9 @@ use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::limits::{self, NoRoom, Subtree, Usage};
 use crate::system::process::{self, Process};
 use crate::system::settings::{Sandbox, Settings, VncProgram};
-use crate::system::vnc::{self, Place, Ports, Reservation, Seats, Server, Told, Within};
+use crate::system::vnc::{
+    self, Password, Place, Ports, Reach, Reservation, Seats, Server, Told, Within,
+};
 use crate::system::windows;
 
 /// Brings desktops up with real programs. Clones are the same.
@@ -250,7 +251,7 @@ impl Launch for Desktops {
 pub(super) struct Seat<'a> {
     pub(super) session: SessionId,
     pub(super) display: u16,
-    pub(super) password: &'a SecretString,
+    pub(super) password: &'a Password,
     pub(super) record: &'a Arc<Record>,
     pub(super) mending: &'a Mending,
 }
@@ -290,14 +291,14 @@ impl Desktops {
         let session = order.session;
         let directory = self.directory(session);
         let cookie: Cookie = rand::random();
-        let password = vnc::password();
+        let password = Password::fresh(order.spec.rotation);
         let chromium_path = browser::locate(settings)?;
 
         let reservation = self.ports().reserve(None);
         let reservation = reservation.ok_or_else(|| vnc::no_port_free(self.ports()))?;
         let mut vnc_port = reservation.port();
         undo.lock().note(|parts| parts.reservation = Some(reservation));
-        let password_file = vnc::password_file(settings.vnc_server, &password);
+        let password_file = vnc::password::file(settings.vnc_server, &password.text());
         let files = self.prepare(session, &directory, &cookie, &password_file)?;
         self.confine(session, &directory)
             .map_err(|cause| directory_failed(directory.path(), &cause))?;
@@ -334,7 +335,10 @@ impl Desktops {
                 };
                 Arc::new(self.seats(seat, reservation))
             }
-            VncProgram::Tigervnc => Arc::new(Within::new(password.clone(), reservation)),
+            VncProgram::Tigervnc => {
+                let reach = self.reach(&directory, display_number);
+                Arc::new(Within::new(password.clone(), reservation, reach))
+            }
         };
         undo.lock().note(|parts| parts.vnc = Some(Arc::clone(&vnc)));
         let start = browser::Start {
@@ -382,9 +386,13 @@ impl Desktops {
             first.write(&file).map_err(|cause| directory_failed(file.path(), &cause))?;
             opening.insert(page, url.to_string());
         }
-        let vnc_password = password.expose_secret().to_owned();
-        let cookie_digits = Some(Saved::digits(&cookie));
-        let saved = Saved { session, identity, vnc_password, cookie: cookie_digits };
+        let saved = Saved {
+            session,
+            identity,
+            vnc_password: password.reveal(),
+            rotation: password.rotation(),
+            cookie: Some(Saved::digits(&cookie)),
+        };
         let saved = record.up(saved);
         let identity = saved.map_err(|cause| directory_failed(directory.path(), &cause))?;
         // From here on nothing is awaited: the guard is disarmed by who owns the parts now.
@@ -445,6 +453,11 @@ impl Desktops {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// The way to a display that is its own VNC server.
+    pub(super) fn reach(&self, directory: &Directory, display: u16) -> Reach {
+        Reach { display, authority: directory.authority(), path: self.settings().path.clone() }
     }
 
     /// The VNC server beside a display, which keeps `desktop.json` up to date when it starts.

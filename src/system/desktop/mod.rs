@@ -20,6 +20,7 @@ mod networking;
 mod pages;
 mod record;
 mod reviving;
+mod rotating;
 mod running;
 mod sanitizing;
 #[cfg(test)]
@@ -255,6 +256,13 @@ pub trait Desktop: fmt::Debug + Send + 'static {
     fn egress(&self) -> Option<Arc<dyn Egress>> {
         None
     }
+
+    /// The number of the rotation that its VNC password belongs to.
+    fn rotation(&self) -> i64;
+
+    /// Replaces its VNC password, and disconnects the clients that came with the former one by themselves. The
+    /// number is stored with it once that is done. Resolves with the new one.
+    fn rotate_vnc(&self, rotation: i64) -> BoxFuture<'static, Result<SecretString, Failure>>;
 
     /// Its VNC server.
     fn vnc(&self) -> Arc<dyn VncServer>;

@@ -20,6 +20,8 @@ struct State {
     saved: Option<Saved>,
     vnc: Option<(ProcessIdentity, u16)>,
     egress: Option<EgressIdentity>,
+    /// The VNC password that took the place of another one, and its rotation.
+    vnc_password: Option<(String, i64)>,
 }
 
 impl State {
@@ -31,6 +33,9 @@ impl State {
         }
         if let Some(egress) = &self.egress {
             saved.identity.egress = Some(egress.clone());
+        }
+        if let Some((password, rotation)) = &self.vnc_password {
+            (saved.vnc_password, saved.rotation) = (password.clone(), *rotation);
         }
         Some(saved)
     }
@@ -67,6 +72,13 @@ impl Record {
     /// A VNC server runs.
     pub(super) fn vnc_started(&self, process: &ProcessIdentity, port: u16) {
         self.change(|state| state.vnc = Some((process.clone(), port)));
+    }
+
+    /// The VNC password was replaced.
+    pub(super) fn vnc_password(&self, password: String, rotation: i64) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.vnc_password = Some((password, rotation));
+        state.merged().map_or(Ok(()), |saved| self.directory.save(saved))
     }
 
     /// An egress program runs.

@@ -11,7 +11,6 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::Saved;
@@ -139,7 +138,7 @@ impl LiveDesktop {
                 true => VncProgram::Tigervnc,
                 false => VncProgram::X11vnc,
             };
-            let password_file = vnc::password_file(server, &made.vnc_password);
+            let password_file = vnc::password::file(server, &made.vnc_password.text());
             let session = made.parts.session;
             let level = made.desktops.prepare(session, &directory, &made.cookie, &password_file)?;
             made.identity.files = Some(level);
@@ -212,7 +211,8 @@ impl LiveDesktop {
         let saved = Saved {
             session: made.parts.session,
             identity: made.identity.clone(),
-            vnc_password: made.vnc_password.expose_secret().to_owned(),
+            vnc_password: made.vnc_password.reveal(),
+            rotation: made.vnc_password.rotation(),
             cookie: Some(Saved::digits(&made.cookie)),
         };
         let saved = made.record.up(saved);

@@ -19,11 +19,12 @@ use super::memory::Opening;
 use super::mending::Mending;
 use super::networking;
 use super::record::Record;
+use super::rotating::Rotating;
 use super::{
     Copies, Death, Desktop, Downloads, Egress, Mended, Order, Revived, Sanitized, Screen,
     Unrevived, VncServer,
 };
-use crate::domain::session::DesktopIdentity;
+use crate::domain::session::{DesktopIdentity, Failure};
 use crate::system::browser;
 use crate::system::capture::Capture;
 use crate::system::cdp::Devtools;
@@ -34,7 +35,7 @@ use crate::system::failure::failure;
 use crate::system::input::Devices;
 use crate::system::limits::Group;
 use crate::system::process::{Process, cut, is_alive};
-use crate::system::vnc::Server;
+use crate::system::vnc::{Password, Server};
 use crate::system::windows::Fitting;
 
 /// How often the logs are looked at.
@@ -49,7 +50,7 @@ pub(super) struct Made {
     pub(super) identity: DesktopIdentity,
     pub(super) record: Arc<Record>,
     pub(super) cookie: Cookie,
-    pub(super) vnc_password: SecretString,
+    pub(super) vnc_password: Password,
     pub(super) xvfb: Process,
     pub(super) chromium: Process,
     pub(super) windows: Fitting,
@@ -303,6 +304,27 @@ impl Desktop for LiveDesktop {
     fn egress(&self) -> Option<Arc<dyn Egress>> {
         let way = self.made.parts.way.clone()?;
         Some(Arc::new(way))
+    }
+
+    fn rotation(&self) -> i64 {
+        self.made.vnc_password.rotation()
+    }
+
+    fn rotate_vnc(&self, rotation: i64) -> BoxFuture<'static, Result<SecretString, Failure>> {
+        let span = tracing::info_span!("rotate_vnc", session.id = %self.made.parts.session);
+        let rotating = Rotating {
+            directory: self.made.parts.directory.clone(),
+            password: self.made.vnc_password.clone(),
+            vnc: Arc::clone(&self.made.vnc),
+            record: Arc::clone(&self.made.record),
+        };
+        let work = self.runtime.spawn(rotating.rotate(rotation).instrument(span));
+        Box::pin(async move {
+            work.await.unwrap_or_else(|cause| {
+                let message = format!("the change of the VNC password broke off: {cause}");
+                Err(failure("vnc", "rotation_broke_off", message))
+            })
+        })
     }
 
     fn vnc(&self) -> Arc<dyn VncServer> {

@@ -45,7 +45,7 @@ pub use identity::{
     Marked, boot_id, is_alive, is_ours, living_among, marked, may_have_made, started_at,
 };
 pub use log::{GROUP, STARTED, USER, cut, started, tail, user_in};
-pub use program::{find, output};
+pub use program::{find, output, output_with};
 pub use sockets::listened_to;
 
 use crate::domain::ids::SessionId;

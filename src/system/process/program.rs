@@ -1,5 +1,6 @@
 //! Finding programs, and asking short questions of them.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -29,6 +30,17 @@ pub async fn output(
     path: &str,
     deadline: Duration,
 ) -> Result<String, String> {
+    output_with(program, arguments, &[], path, deadline).await
+}
+
+/// The same with these variables in its environment as well.
+pub async fn output_with(
+    program: &Path,
+    arguments: &[String],
+    environment: &[(&str, &OsStr)],
+    path: &str,
+    deadline: Duration,
+) -> Result<String, String> {
     #[expect(clippy::disallowed_methods, reason = "this is the module that starts programs")]
     let mut command = tokio::process::Command::new(program);
     command
@@ -36,6 +48,7 @@ pub async fn output(
         .env_clear()
         .env("PATH", path)
         .env("HOME", "/nonexistent")
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let output = match timeout(deadline, command.output()).await {

@@ -3,11 +3,24 @@
 use std::fs;
 use std::io;
 
-use crate::system::proc::established;
+use crate::system::proc::{clients, established, socket_inode};
 
 /// How many connections to this port of the loopback address are established.
 pub fn connections(port: u16) -> io::Result<usize> {
     Ok(established(&fs::read_to_string("/proc/net/tcp")?, port))
+}
+
+/// The number of established connections to this port of the loopback address that other processes of this
+/// machine have.
+pub fn direct(port: u16) -> io::Result<usize> {
+    let clients = clients(&fs::read_to_string("/proc/net/tcp")?, port);
+    let own = |inode: &u64| {
+        let open = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+        let mut sockets =
+            open.filter_map(|entry| socket_inode(fs::read_link(entry.path()).ok()?.to_str()?));
+        sockets.any(|socket| socket == *inode)
+    };
+    Ok(clients.iter().filter(|inode| !own(inode)).count())
 }
 
 #[cfg(test)]
@@ -23,5 +36,6 @@ mod tests {
         assert_eq!(connections(port).unwrap(), 0);
         let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         assert_eq!(connections(port).unwrap(), 1);
+        assert_eq!(direct(port).unwrap(), 0, "it is this process's");
     }
 }

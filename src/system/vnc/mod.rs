@@ -13,6 +13,7 @@
 //! instead of processes.
 
 mod direct;
+pub(super) mod password;
 mod ports;
 mod seats;
 mod segments;
@@ -20,21 +21,17 @@ mod within;
 mod x11vnc;
 
 pub use direct::connections;
+pub(super) use password::Password;
 pub use ports::{Ports, Reservation};
 pub(super) use seats::no_port_free;
 pub use seats::{OnMended, OnStarted, Place, Seats, Told};
 pub(super) use segments::{all as segments, remove as remove_segment, sweep as sweep_segments};
-pub(super) use within::Within;
+pub(super) use within::{Reach, Within};
 
 use futures_util::future::BoxFuture;
-use rand::Rng as _;
-use rand::distr::Alphanumeric;
-use secrecy::{ExposeSecret as _, SecretString};
 
 use super::desktop::VncServer;
 use super::failure::Stage;
-use super::settings::VncProgram;
-use crate::domain::rfb::vnc_authentication;
 use crate::domain::session::Failure;
 
 pub(super) const STAGE: Stage = Stage { name: "vnc", package: "x11vnc" };
@@ -53,6 +50,10 @@ pub(super) trait Server: VncServer {
     /// the same port.
     fn reset(&self) -> BoxFuture<'_, ()>;
 
+    /// Its password was replaced: disconnects those that came with the former one. Resolves when they are
+    /// disconnected, with a line for each thing that did not succeed.
+    fn disconnect_direct(&self) -> BoxFuture<'_, Vec<String>>;
+
     /// Looks after its health: one that was stopped by a signal is ended, and comes back.
     fn kill_if_stopped(&self);
 
@@ -69,41 +70,4 @@ pub(super) trait Server: VncServer {
     /// processes and their remains are gone and its port is free, and says what is not. If it is
     /// the display, then after that has ended.
     fn close(&self) -> BoxFuture<'_, Vec<String>>;
-}
-
-/// A new password: eight characters, which is all that the protocol can use.
-pub fn password() -> SecretString {
-    let characters = rand::rng().sample_iter(Alphanumeric).take(8).map(char::from);
-    SecretString::from(characters.collect::<String>())
-}
-
-/// What the file with the password holds: for x11vnc a line, for TigerVNC the eight bytes that
-/// `vncpasswd` would write, which is DES with a key that everybody knows.
-pub(super) fn password_file(program: VncProgram, password: &SecretString) -> Vec<u8> {
-    /// RealVNC's, as in TigerVNC's `Password.cxx`; there the bits of each byte are reversed.
-    const KNOWN_TO_ALL: [u8; 8] = [23, 82, 107, 6, 35, 78, 88, 7];
-    match program {
-        VncProgram::X11vnc => format!("{}\n", password.expose_secret()).into_bytes(),
-        VncProgram::Tigervnc => {
-            let mut plain = [0; 16];
-            for (to, from) in plain.iter_mut().take(8).zip(password.expose_secret().bytes()) {
-                *to = from;
-            }
-            vnc_authentication(plain, &KNOWN_TO_ALL).into_iter().take(8).collect()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_written_as_each_server_reads_it() {
-        let password = SecretString::from("password");
-        assert_eq!(password_file(VncProgram::X11vnc, &password), b"password\n");
-        // As `vncpasswd -f` writes it.
-        let obscured = [0xdb, 0xd8, 0x3c, 0xfd, 0x72, 0x7a, 0x14, 0x58];
-        assert_eq!(password_file(VncProgram::Tigervnc, &password), obscured);
-    }
 }

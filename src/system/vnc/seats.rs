@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use secrecy::SecretString;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -28,6 +27,8 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::direct::direct;
+use super::password::Password;
 use super::ports::Reservation;
 use super::x11vnc::NotStarted;
 use super::{STAGE, Server, segments, x11vnc};
@@ -60,7 +61,7 @@ pub struct Place {
     /// The display that it shows.
     pub display: u16,
     /// The password.
-    pub password: SecretString,
+    pub password: Password,
     /// The directories of the session, with its keys, its flag and its log.
     pub directory: Directory,
 }
@@ -221,6 +222,29 @@ impl Server for Seats {
         })
     }
 
+    fn disconnect_direct(&self) -> BoxFuture<'_, Vec<String>> {
+        Box::pin(async move {
+            let mut state = self.0.state.lock().await;
+            let (Some(process), Some(reservation)) = (&state.running, &state.reservation) else {
+                return Vec::new();
+            };
+            // One of a former version has read its password once.
+            let reads_again = x11vnc::reads_password_again(process);
+            let is_alone = direct(reservation.port()).is_ok_and(|clients| clients == 0);
+            if process.has_exited() || (reads_again && is_alone) {
+                return Vec::new();
+            }
+            process.kill_now();
+            let mut left = self.0.stop(&mut state).await;
+            if state.seats > 0
+                && let Err(cause) = self.0.run(&mut state).await
+            {
+                left.push(cause.message);
+            }
+            left
+        })
+    }
+
     fn kill_if_stopped(&self) {
         for process in self.0.started.lock().iter().filter(|process| process.is_stopped()) {
             *self.0.hung.lock() = Some("was stopped, and ended");
@@ -272,7 +296,7 @@ impl Inner {
         let guard = given_back.clone().drop_guard();
         let endpoint = VncEndpoint {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            password: self.place.password.clone(),
+            password: self.place.password.text(),
             dialect: Dialect::X11VNC,
         };
         let seats = Arc::clone(&self);

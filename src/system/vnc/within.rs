@@ -4,22 +4,40 @@
 //! demand, and its death is the death of the display. What is left to do is to keep its port.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
+use super::direct::direct;
+use super::password::Password;
 use super::ports::Reservation;
 use super::{STAGE, Server};
 use crate::domain::rfb::Dialect;
 use crate::domain::session::Failure;
 use crate::system::desktop::{VncEndpoint, VncSeat, VncServer};
 use crate::system::failure::failure;
+use crate::system::process::{find, output_with};
 
 /// What the version in Debian 12 understands: buttons beyond the eighth came later.
 const DIALECT: Dialect = Dialect { extended_mouse_buttons: false, qemu_keys: true };
+
+/// The longest wait for `vncconfig`.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The way to the display that is the VNC server.
+#[derive(Debug, Clone)]
+pub(in crate::system) struct Reach {
+    /// Its number.
+    pub display: u16,
+    /// The file with its cookie.
+    pub authority: PathBuf,
+    /// The directories with programs.
+    pub path: String,
+}
 
 /// The VNC server that is within a display. Clones are the same.
 #[derive(Debug, Clone)]
@@ -27,7 +45,8 @@ pub(in crate::system) struct Within(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    password: SecretString,
+    password: Password,
+    reach: Reach,
     port: u16,
     /// None once it is closed.
     reservation: Mutex<Option<Reservation>>,
@@ -35,9 +54,14 @@ struct Inner {
 
 impl Within {
     /// The one that listens where `reservation` says while its display lives.
-    pub(in crate::system) fn new(password: SecretString, reservation: Reservation) -> Self {
+    pub(in crate::system) fn new(
+        password: Password,
+        reservation: Reservation,
+        reach: Reach,
+    ) -> Self {
         let port = reservation.port();
-        Self(Arc::new(Inner { password, port, reservation: Mutex::new(Some(reservation)) }))
+        let reservation = Mutex::new(Some(reservation));
+        Self(Arc::new(Inner { password, reach, port, reservation }))
     }
 
     fn seat(&self) -> Result<VncSeat, Failure> {
@@ -46,7 +70,7 @@ impl Within {
         }
         let endpoint = VncEndpoint {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, self.0.port)),
-            password: self.0.password.clone(),
+            password: self.0.password.text(),
             dialect: DIALECT,
         };
         // Nothing counts its seats: it serves nobody at no cost. Nor does anybody listen to doubts: the
@@ -73,6 +97,26 @@ impl Server for Within {
 
     fn reset(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
+    }
+
+    /// The display has no command that disconnects one client, so that viewers are disconnected as well.
+    fn disconnect_direct(&self) -> BoxFuture<'_, Vec<String>> {
+        Box::pin(async move {
+            if direct(self.0.port).is_ok_and(|clients| clients == 0) {
+                return Vec::new();
+            }
+            let Reach { display, authority, path } = &self.0.reach;
+            let left = |cause: &str| vec![format!("VNC clients stay connected: {cause}")];
+            let Some(vncconfig) = find(Path::new("vncconfig"), path) else {
+                return left("`vncconfig` is missing");
+            };
+            let arguments = ["-display", &format!(":{display}"), "-disconnect"].map(str::to_owned);
+            let environment = [("XAUTHORITY", authority.as_os_str())];
+            match output_with(&vncconfig, &arguments, &environment, path, PATIENCE).await {
+                Ok(_) => Vec::new(),
+                Err(cause) => left(&cause),
+            }
+        })
     }
 
     fn kill_if_stopped(&self) {}

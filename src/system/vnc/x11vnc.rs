@@ -1,5 +1,6 @@
 //! x11vnc: a VNC server for a display that is there already.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -62,6 +63,15 @@ pub(super) fn is_as_set(process: &Process, settings: &Settings) -> bool {
     keeps != settings.vnc_sends_clipboard
 }
 
+/// The form of the argument that has it read the password again for each client.
+const READ_AGAIN: &[u8] = b"read:";
+
+/// True if it notices another password in its file.
+pub(super) fn reads_password_again(process: &Process) -> bool {
+    let line = fs::read(format!("/proc/{}/cmdline", process.identity().pid)).unwrap_or_default();
+    line.split(|byte| *byte == 0).any(|argument| argument.starts_with(READ_AGAIN))
+}
+
 /// Why it did not come up.
 pub(super) enum NotStarted {
     /// Another program has the port.
@@ -90,7 +100,9 @@ pub(super) async fn start(
     let mut arguments: Vec<_> = FLAGS.iter().map(Into::into).collect();
     arguments.extend(["-display".into(), format!(":{}", place.display).into()]);
     arguments.extend(["-auth".into(), authority.clone().into()]);
-    arguments.extend(["-passwdfile".into(), password_file.clone().into()]);
+    let mut read_again = OsString::from("read:");
+    read_again.push(&password_file);
+    arguments.extend(["-passwdfile".into(), read_again]);
     arguments.extend(["-rfbport".into(), port.to_string().into()]);
     arguments.extend(["-desktop".into(), place.session.to_string().into()]);
     arguments.extend(["-flag".into(), flag.clone().into()]);

@@ -85,7 +85,7 @@ impl Lease {
         }
     }
 
-    fn proof(&self) -> Value {
+    pub fn proof(&self) -> Value {
         json!({"generation": self.generation, "lease_token": self.token})
     }
 }

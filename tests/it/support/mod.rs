@@ -3,6 +3,7 @@
 pub mod channel;
 pub mod client;
 pub mod database;
+pub mod driver;
 pub mod left;
 pub mod receiver;
 pub mod server;

@@ -389,6 +389,13 @@ impl TestServer {
         key
     }
 
+    /// The database, past the server.
+    pub async fn database(&self) -> Db {
+        let url = self.postgres.as_ref().map(PostgresDatabase::url);
+        let settings = serde_json::from_value(json!({"url": url})).unwrap();
+        Db::open(&settings, &self.directory.join("d")).await.unwrap()
+    }
+
     /// Revokes a key by writing to the database.
     pub async fn revoke_key(&self, key: &str) {
         let url = self.postgres.as_ref().map(PostgresDatabase::url);

@@ -15,6 +15,7 @@ mod isolation;
 mod leases;
 mod network;
 mod pages;
+mod rotating;
 mod rules;
 mod runs;
 mod sanitizing;

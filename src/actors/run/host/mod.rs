@@ -165,6 +165,7 @@ impl RunHost {
             size,
             checksum: Some(checksum),
             created_at: now,
+            rotation: 0,
         };
         if let Err(cause) = self.world.store.insert_artifact(record).await {
             let _ = tokio::fs::remove_file(&file).await; // A file that nothing names is lost.

@@ -197,7 +197,8 @@ async fn play(given: Given, script: Script, events: Vec<(u64, Happens)>) -> Resu
             let lease = stage.world.secrets.fresh_lease();
             let hash = lease.hash();
             let ttl = Duration::from_secs(60);
-            let message = Begin { occupant: occupant("ann"), lease, ttl, wait: None };
+            let message =
+                Begin { occupant: occupant("ann"), lease, ttl, wait: None, by: Beginner::Key };
             let route = Route { organization, session: id, message };
             let grant = stage.registry.ask(route).await.unwrap().unwrap();
             let registry = stage.registry.clone();

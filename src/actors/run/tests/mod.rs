@@ -9,7 +9,7 @@ use tokio::time::{Instant, pause, sleep};
 
 use super::*;
 use crate::actors::registry::{CancelRun, NewRun, Route, RouteRun, RunAccepted, StartRun};
-use crate::actors::session::{Begin, Close};
+use crate::actors::session::{Begin, Beginner, Close};
 use crate::actors::testing::{Outside, Stage, failure, occupant};
 use crate::domain::ids::{RunId, WorkflowId, WorkflowPermanentId};
 use crate::domain::run::BlockStatus;
@@ -301,7 +301,7 @@ async fn a_run_that_waits_in_vain_says_who_holds_the_session() {
     let (session, _) = stage.running().await;
     let lease = stage.world.secrets.fresh_lease();
     let ttl = Duration::from_secs(3000);
-    let message = Begin { occupant: occupant("ann"), lease, ttl, wait: None };
+    let message = Begin { occupant: occupant("ann"), lease, ttl, wait: None, by: Beginner::Key };
     let route = Route { organization: Stage::organization(), session, message };
     stage.registry.ask(route).await.unwrap().unwrap();
 

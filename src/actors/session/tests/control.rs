@@ -5,6 +5,7 @@ use crate::actors::tickets::Uses;
 use crate::domain::control::{Control, Credential, Refusal as NotGiven};
 use crate::domain::ids::{ApiKeyId, ViewerId};
 use crate::domain::rfb::Role;
+use crate::domain::ticket::TicketRole;
 
 fn visit(name: &str, role: Role) -> Visit {
     Visit {
@@ -23,7 +24,7 @@ fn holder(view: &SessionView) -> Option<String> {
     view.control.user().and_then(|user| user.label.clone())
 }
 
-fn invite(role: Role) -> Invite {
+fn invite(role: TicketRole) -> Invite {
     Invite { key: 1.into(), role, label: None, ttl: Duration::from_secs(600), uses: Uses::Many }
 }
 
@@ -109,7 +110,7 @@ async fn of_two_pages_that_come_at_once_with_a_ticket_for_one_the_second_is_refu
     pause();
     let stage = Stage::new(Outside::default());
     let (id, _view) = stage.running().await;
-    let made = ask!(stage, id, Invite { uses: Uses::Single, ..invite(Role::Watch) }).unwrap();
+    let made = ask!(stage, id, Invite { uses: Uses::Single, ..invite(TicketRole::Watch) }).unwrap();
     let credential = Credential::Ticket(made.ticket.id);
     let page = |name: &str| Visit { credential, ..visit(name, Role::Watch) };
     let _ann = ask!(stage, id, Watch { visit: page("ann") }).unwrap();
@@ -144,15 +145,15 @@ async fn a_ticket_opens_its_own_session_until_it_expires_or_is_revoked() {
     let opened = |session, secret: &str| {
         stage.world.views.tickets.opened(session, secret, stage.world.clock.now())
     };
-    let made = ask!(stage, id, invite(Role::Watch)).unwrap();
+    let made = ask!(stage, id, invite(TicketRole::Watch)).unwrap();
     let secret = made.secret.reveal();
-    assert_eq!(opened(id, secret).map(|ticket| ticket.role), Some(Role::Watch));
+    assert_eq!(opened(id, secret).map(|ticket| ticket.role), Some(TicketRole::Watch));
     assert!(opened(other, secret).is_none());
     assert!(opened(id, "vt_nonsense").is_none());
     sleep(Duration::from_secs(600)).await;
     assert!(opened(id, secret).is_none(), "it has expired");
 
-    let made = ask!(stage, id, invite(Role::Control)).unwrap();
+    let made = ask!(stage, id, invite(TicketRole::Control)).unwrap();
     let visit =
         Visit { credential: Credential::Ticket(made.ticket.id), ..visit("ann", Role::Control) };
     let ann = ask!(stage, id, join(visit.clone())).unwrap();
@@ -185,7 +186,7 @@ async fn more_viewers_and_tickets_than_may_be_are_refused_and_a_leaver_makes_roo
     view.wait_for(|view| view.viewers == 1).await.unwrap();
     ask!(stage, id, watch("cyd")).unwrap();
 
-    ask!(stage, id, invite(Role::Watch)).unwrap();
-    let refused = ask!(stage, id, invite(Role::Watch));
+    ask!(stage, id, invite(TicketRole::Watch)).unwrap();
+    let refused = ask!(stage, id, invite(TicketRole::Watch));
     assert!(matches!(refused, Err(RouteError::Session(SessionError::TooManyTickets { limit: 1 }))));
 }

@@ -22,7 +22,7 @@ fn token(name: &str) -> LeaseToken {
 }
 
 fn begin(name: &str) -> Begin {
-    Begin { occupant: occupant(name), lease: token(name), ttl: TTL, wait: None }
+    Begin { occupant: occupant(name), lease: token(name), ttl: TTL, wait: None, by: Beginner::Key }
 }
 
 fn begin_or_wait(name: &str, seconds: u64) -> (Begin, CancellationToken) {
@@ -59,6 +59,7 @@ mod dormant;
 mod egress;
 mod interleavings;
 mod receipts;
+mod rotating;
 mod sanitizing;
 
 #[actix::test]

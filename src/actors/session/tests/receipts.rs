@@ -6,6 +6,7 @@ use crate::actors::tickets::Uses;
 use crate::domain::control::Credential;
 use crate::domain::ids::ApiKeyId;
 use crate::domain::rfb::Role;
+use crate::domain::ticket::TicketRole;
 
 /// Asks, and goes away before the answer is there.
 macro_rules! goes_away {
@@ -127,7 +128,7 @@ async fn a_ticket_that_nobody_heard_of_is_revoked() {
     let (id, _) = stage.running().await;
     let hour = Duration::from_secs(3600);
     let invite =
-        Invite { key: 1.into(), role: Role::Watch, label: None, ttl: hour, uses: Uses::Many };
+        Invite { key: 1.into(), role: TicketRole::Watch, label: None, ttl: hour, uses: Uses::Many };
     let tickets = || stage.world.views.tickets.of(id, stage.world.clock.now()).len();
     unheard(&stage, id, invite, || tickets() == 1).await;
     assert_eq!(tickets(), 0, "nobody has its secret");

@@ -1,0 +1,301 @@
+//! Rotation: the credentials of a session are replaced.
+//!
+//! ```text
+//! asked for --> row: number of the rotation, new lease of the holder --> tickets end --> VNC password --> answered
+//! ```
+//!
+//! The row decides, in one write. Links carry the number of the rotation. Tickets live in memory and end with
+//! the server. `desktop.json` has the number of the rotation that its VNC password belongs to: a server that
+//! takes over a desktop with an earlier number replaces the password. So a server killed in the middle leaves
+//! either the former credentials or the new ones.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use actix::fut::WrapFuture as _;
+use actix::{ActorFutureExt as _, AsyncContext as _, Context, SpawnHandle};
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use serde_json::json;
+use tokio::sync::oneshot;
+use tracing::{error, info};
+
+use super::{Beginner, Phase, Session, SessionError};
+use crate::actors::ask::{Answering, Ask, Handle, Unanswered};
+use crate::db::store::Rotated;
+use crate::domain::event::EventKind;
+use crate::domain::ids::ViewerId;
+use crate::domain::lease::{LeaseHash, LeaseToken};
+use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant};
+use crate::domain::session::Failure;
+
+/// Ends every ticket, lease, signed link and VNC password of the session, and makes new ones where the session
+/// has them.
+#[derive(Debug)]
+pub struct Rotate;
+
+/// The credentials that were ended, counted, and those that are new.
+#[derive(Debug)]
+pub struct RotateReport {
+    /// The number of the rotation.
+    pub rotation: i64,
+    /// The number of valid tickets that were ended.
+    pub tickets: usize,
+    /// The number of viewers' connections that were cut.
+    pub viewers: usize,
+    /// The number of leases that were ended.
+    pub leases: usize,
+    /// The new lease of the holder, which goes on.
+    pub lease: Option<NewLease>,
+    /// The new password of the VNC server; none if none has been shown yet.
+    pub vnc_password: Option<SecretString>,
+}
+
+/// A lease in place of another one.
+#[derive(Debug)]
+pub struct NewLease {
+    /// The holder.
+    pub occupant: Occupant,
+    /// The fencing token.
+    pub generation: Generation,
+    /// The secret.
+    pub token: LeaseToken,
+    /// The time at which it lapses without a heartbeat.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Ask for Rotate {
+    type Answer = Result<RotateReport, SessionError>;
+    const KIND: &'static str = "rotate";
+    const AUDITED: bool = true;
+
+    /// Longer than a recovery, whose end it waits for.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(90)
+    }
+}
+
+type Answer = oneshot::Sender<Result<RotateReport, SessionError>>;
+
+/// The rotations of a session.
+#[derive(Debug, Default)]
+pub(super) struct Rotating {
+    requests: VecDeque<Answer>,
+    /// Set until the VNC password belongs to the rotation of the row.
+    under_way: bool,
+    /// Set while that password is being replaced.
+    settling: bool,
+    /// The request whose change is stored.
+    stored: Option<(RotateReport, Answer)>,
+    /// The latest number that was written, which is in the row even if the write was not answered.
+    attempted: i64,
+    /// The lease of the latest begin, and its credential.
+    begun: Option<(LeaseHash, Beginner)>,
+    /// Ends the lease that was taken with a ticket.
+    ticket_end: Option<SpawnHandle>,
+}
+
+impl Session {
+    /// Notes the credential with which the holder began. The lease ends with a ticket.
+    pub(super) fn note_beginner(
+        &mut self,
+        by: Beginner,
+        generation: Generation,
+        lease: LeaseHash,
+        ctx: &mut Context<Self>,
+    ) {
+        self.rotating.begun = Some((lease, by));
+        if let Some(former) = self.rotating.ticket_end.take() {
+            ctx.cancel_future(former);
+        }
+        if let Beginner::Ticket(ticket) = by {
+            self.end_with_ticket(ticket, generation, lease, ctx);
+        }
+    }
+
+    /// The same for a holder that began on a former actor of the session.
+    pub(super) fn note_former_beginner(&mut self, ctx: &mut Context<Self>) {
+        let Some(held) = self.record.occupancy.holder() else { return };
+        let (generation, lease) = (held.generation, held.lease);
+        if let Some(ticket) = self.world.views.tickets.of_lease(self.record.id, lease) {
+            self.note_beginner(Beginner::Ticket(ticket.id), generation, lease, ctx);
+        }
+    }
+
+    fn end_with_ticket(
+        &mut self,
+        ticket: ViewerId,
+        generation: Generation,
+        lease: LeaseHash,
+        ctx: &mut Context<Self>,
+    ) {
+        let clock = self.world.clock;
+        let Some(ticket) = self.world.views.tickets.get(ticket, clock.now()) else {
+            return self.end_lease(generation, lease);
+        };
+        let ended = async move { ticket.ended(clock).await };
+        let ends = ended.into_actor(self).map(move |_has_expired, session, ctx| {
+            info!(parent: &session.span, "generation {generation} ends with its ticket");
+            session.end_lease(generation, lease);
+            session.next_turn(ctx);
+        });
+        self.rotating.ticket_end = Some(ctx.spawn(ends));
+    }
+
+    /// Begins a rotation that was asked for. Called while no change is being stored. One waits for a desktop
+    /// that is being brought back.
+    pub(super) fn rotate_if_due(&mut self, ctx: &mut Context<Self>) {
+        match &self.phase {
+            Phase::Dormant | Phase::Starting { .. } | Phase::Running { .. } => {}
+            Phase::Recovering { .. } => return,
+            Phase::Closing { .. } => return self.dismiss_rotations(),
+        }
+        if self.rotating.under_way {
+            return;
+        }
+        let Some(answer) = self.rotating.requests.pop_front() else { return };
+        let (occupancy, lease) = match self.with_new_lease() {
+            Ok(changed) => changed,
+            Err(refusal) => return drop(answer.send(Err(refusal))), // An asker that left hears nothing.
+        };
+        let before = self.record.occupancy.clone();
+        let rotation = self.record.spec.rotation.max(self.rotating.attempted).saturating_add(1);
+        self.rotating.attempted = rotation;
+        (self.storing, self.rotating.under_way) = (true, true);
+        let idle = self.idle_after(&occupancy);
+        let expected = before.generation();
+        let next = Rotated { expected, occupancy: occupancy.clone(), idle, rotation };
+        let stored = self.world.store.rotate_session(self.record.id, next);
+        ctx.spawn(stored.into_actor(self).map(move |outcome, session, ctx| {
+            session.storing = false;
+            match session.on_stored(outcome, occupancy, idle, ctx) {
+                Ok(after) => {
+                    session.record.spec.rotation = rotation;
+                    let leases = usize::from(before != after);
+                    session.end_former(lease, leases, answer, ctx);
+                }
+                Err(cause) => {
+                    session.rotating.under_way = false;
+                    let _ = answer.send(Err(cause)); // An asker that left hears nothing.
+                }
+            }
+            session.publish();
+            session.next_turn(ctx);
+            session.set_timer(ctx);
+            session.leave_if_told(ctx);
+        }));
+    }
+
+    /// The occupancy without the lease of the present holder. A holder with a key gets another lease; one with a
+    /// ticket loses the session with it; a run, whose lease nobody else has, keeps it.
+    fn with_new_lease(&self) -> Result<(Occupancy, Option<NewLease>), SessionError> {
+        let occupancy = &self.record.occupancy;
+        let Some(held) = occupancy.holder() else { return Ok((occupancy.clone(), None)) };
+        let now = self.world.clock.now();
+        if held.expires_at <= now {
+            return Ok((occupancy.after(Event::Lapse { now })?, None));
+        }
+        let (generation, lease) = (held.generation, held.lease);
+        let begun = self.rotating.begun.filter(|(begun, _by)| *begun == lease);
+        match begun.map(|(_lease, by)| by) {
+            Some(Beginner::Run) => Ok((occupancy.clone(), None)),
+            Some(Beginner::Ticket(_)) => {
+                Ok((occupancy.after(Event::Release { generation, lease })?, None))
+            }
+            Some(Beginner::Key) | None => {
+                let token = self.world.secrets.fresh_lease();
+                let next = occupancy.after(Event::Replace { lease: token.hash() })?;
+                let (occupant, expires_at) = (held.occupant.clone(), held.expires_at);
+                let generation = next.generation();
+                Ok((next, Some(NewLease { occupant, generation, token, expires_at })))
+            }
+        }
+    }
+
+    /// Ends what was opened with the former credentials.
+    fn end_former(
+        &mut self,
+        lease: Option<NewLease>,
+        leases: usize,
+        answer: Answer,
+        ctx: &mut Context<Self>,
+    ) {
+        let tickets = self.world.views.tickets.of(self.record.id, self.world.clock.now()).len();
+        let viewers = self.end_tickets(ctx);
+        let rotation = self.record.spec.rotation;
+        let report = RotateReport { rotation, tickets, viewers, leases, lease, vnc_password: None };
+        self.rotating.stored = Some((report, answer));
+        self.publish(); // Before the answer: whoever hears it and looks finds what it says.
+        self.settle_vnc(ctx);
+    }
+
+    /// Replaces the VNC password if it belongs to an earlier rotation than the row.
+    pub(super) fn settle_vnc(&mut self, ctx: &mut Context<Self>) {
+        if self.rotating.settling {
+            return;
+        }
+        let rotation = self.record.spec.rotation;
+        let replaced = match &self.phase {
+            Phase::Running { desktop } if desktop.rotation() != rotation => {
+                desktop.rotate_vnc(rotation)
+            }
+            // None has been shown yet.
+            Phase::Running { .. } | Phase::Dormant | Phase::Starting { .. } => {
+                return self.on_vnc_settled(Ok(None));
+            }
+            // Called again when it runs, or dismissed.
+            Phase::Recovering { .. } | Phase::Closing { .. } => return,
+        };
+        (self.rotating.under_way, self.rotating.settling) = (true, true);
+        ctx.spawn(replaced.into_actor(self).map(|replaced, session, ctx| {
+            session.rotating.settling = false;
+            session.on_vnc_settled(replaced.map(Some));
+            session.next_turn(ctx);
+            session.leave_if_told(ctx);
+        }));
+    }
+
+    fn on_vnc_settled(&mut self, outcome: Result<Option<SecretString>, Failure>) {
+        self.rotating.under_way = false;
+        if let Err(failure) = &outcome {
+            let id = self.record.id;
+            error!(parent: &self.span, code = failure.code, "{id}: {}", failure.message);
+        }
+        let Some((report, answer)) = self.rotating.stored.take() else { return };
+        let RotateReport { rotation, tickets, viewers, leases, .. } = report;
+        let is_vnc = matches!(outcome, Ok(Some(_)));
+        info!(parent: &self.span, "the credentials of {} were replaced ({rotation})", self.record.id);
+        let data = json!({
+            "rotation": rotation,
+            "tickets": tickets,
+            "viewers": viewers,
+            "leases": leases,
+            "vnc_password": is_vnc,
+        });
+        self.tell(EventKind::SessionRotated, data);
+        let report = outcome.map(|vnc_password| RotateReport { vnc_password, ..report });
+        // An asker that left hears nothing.
+        let _ = answer.send(report.map_err(|cause| SessionError::NotRotated(Box::new(cause))));
+    }
+
+    /// Answers those that wait for a rotation: the session is ending, and its credentials with it.
+    pub(super) fn dismiss_rotations(&mut self) {
+        let stored = self.rotating.stored.take().map(|(_report, answer)| answer);
+        for answer in self.rotating.requests.drain(..).chain(stored) {
+            let _ = answer.send(Err(SessionError::Closing)); // An asker that left hears nothing.
+        }
+    }
+}
+
+impl Handle<Rotate> for Session {
+    fn handle(
+        &mut self,
+        Rotate: Rotate,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<RotateReport, SessionError>> {
+        let (answer, rotated) = oneshot::channel();
+        self.rotating.requests.push_back(answer);
+        self.next_turn(ctx);
+        Box::pin(async move { rotated.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}
