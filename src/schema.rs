@@ -102,6 +102,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    egress_usage (session_id) {
+        session_id -> Text,
+        organization_id -> Text,
+        day -> Text,
+        bytes_before -> Int8,
+        bytes -> Int8,
+    }
+}
+
+diesel::table! {
     event_sequences (organization_id) {
         organization_id -> Text,
         last_seq -> Int8,
@@ -141,6 +151,7 @@ diesel::table! {
         created_at -> Timestamp,
         egress -> Nullable<Json>,
         suspended_at -> Nullable<Timestamp>,
+        quotas -> Nullable<Json>,
     }
 }
 
@@ -275,6 +286,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     audit_events,
     browser_sessions,
     debug_sessions,
+    egress_usage,
     event_sequences,
     idempotency_keys,
     nodes,

@@ -12,12 +12,13 @@ use actix_web::dev::{Decompress, Payload};
 use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpRequest};
+use dashmap::DashMap;
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as QueryError, MapDeserializer};
 use serde_json::{Value, json};
 use serde_path_to_error::{Path, Segment};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use super::caller::{Bearer, Operator};
@@ -25,7 +26,7 @@ use super::front::Front;
 use super::problem::Problem;
 use super::validation::{FieldError, Part, Step};
 use crate::domain::given::{Fault, Given, nearest};
-use crate::domain::ids::Id;
+use crate::domain::ids::{Id, OrganizationId};
 use crate::domain::objects::Objects;
 
 /// The last page of a list that may be asked for.
@@ -38,23 +39,29 @@ const SMALL: usize = 64 * 1024;
 const UNIT: usize = 1024;
 
 /// How large a body may be, in bytes after decompression, how long it may take to arrive, and how
-/// much of all bodies together may be held while they arrive. Kept as application data; clones
+/// much of all bodies together, and of those of one organization, may be held while they arrive. Kept as application data; clones
 /// share the room.
 #[derive(Debug, Clone)]
 pub struct Bodies {
     most: usize,
     time: Duration,
     room: Arc<Semaphore>,
+    /// The room that one organization may have: half of it.
+    share: usize,
+    shares: Arc<DashMap<OrganizationId, Arc<Semaphore>>>,
 }
 
 impl Bodies {
     /// With the bounds of these settings.
     pub fn new(settings: &super::Settings) -> Self {
         let room = settings.max_bodies_bytes.max(settings.max_body_bytes);
+        let units = |bytes: usize| bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS);
         Self {
             most: settings.max_body_bytes,
             time: Duration::from_secs(settings.body_seconds),
-            room: Arc::new(Semaphore::new(room.div_ceil(UNIT).min(Semaphore::MAX_PERMITS))),
+            room: Arc::new(Semaphore::new(units(room))),
+            share: units((room / 2).max(settings.max_body_bytes)),
+            shares: Arc::default(),
         }
     }
 
@@ -63,10 +70,27 @@ impl Bodies {
         given.unwrap_or_else(|| Self::new(&super::Settings::default()))
     }
 
-    async fn collect(&self, mut stream: Decompress<Payload>) -> Result<Vec<u8>, Problem> {
+    /// The share of the organization whose key a request carries.
+    async fn share_of(&self, request: &HttpRequest) -> Option<Arc<Semaphore>> {
+        request.app_data::<Data<Front>>()?;
+        if Operator::comes_with(request) {
+            return None;
+        }
+        let owner = Bearer::extract(request).await.ok()?.caller.organization;
+        let new = || Arc::new(Semaphore::new(self.share));
+        Some(Arc::clone(&self.shares.entry(owner).or_insert_with(new)))
+    }
+
+    async fn collect(
+        &self,
+        mut stream: Decompress<Payload>,
+        request: &HttpRequest,
+    ) -> Result<Vec<u8>, Problem> {
         let late = Instant::now() + self.time;
         let mut bytes = Vec::new();
+        let mut share: Option<Option<Arc<Semaphore>>> = None;
         let mut room: Option<SemaphorePermit<'_>> = None;
+        let mut own: Option<OwnedSemaphorePermit> = None;
         loop {
             let chunk = match timeout_at(late, stream.next()).await {
                 Ok(Some(chunk)) => chunk,
@@ -88,6 +112,17 @@ impl Bodies {
                 let held = room.as_ref().map_or(0, SemaphorePermit::num_permits);
                 let more = size.div_ceil(UNIT).saturating_sub(held);
                 let more = u32::try_from(more).unwrap_or(u32::MAX);
+                if share.is_none() {
+                    share = Some(self.share_of(request).await);
+                }
+                if let Some(Some(share)) = &share {
+                    let more = Arc::clone(share).try_acquire_many_owned(more);
+                    let more = more.map_err(|_full| no_room())?;
+                    match &mut own {
+                        Some(own) => own.merge(more),
+                        None => own = Some(more),
+                    }
+                }
                 let more = self.room.try_acquire_many(more).map_err(|_full| no_room())?;
                 match &mut room {
                     Some(room) => room.merge(more),
@@ -129,7 +164,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
         let stream = Decompress::from_headers(payload.take(), request.headers());
         let request = request.clone();
         Box::pin(async move {
-            let read = bodies.collect(stream).await.and_then(|bytes| parse(&bytes));
+            let read = bodies.collect(stream, &request).await.and_then(|bytes| parse(&bytes));
             match read {
                 Ok(body) => Ok(Self(body)),
                 Err(problem) => Err(unless_refused(&request, problem).await),
@@ -149,7 +184,8 @@ impl FromRequest for RawBody {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let bodies = Bodies::of(request);
         let stream = Decompress::from_headers(payload.take(), request.headers());
-        Box::pin(async move { bodies.collect(stream).await.map(Self) })
+        let request = request.clone();
+        Box::pin(async move { bodies.collect(stream, &request).await.map(Self) })
     }
 }
 

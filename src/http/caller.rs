@@ -15,6 +15,7 @@ use super::front::Front;
 use super::keys::hash_of;
 use super::outside::client_address;
 use super::problem::Problem;
+use super::quotas;
 use crate::actors::secrets::KeySigner;
 use crate::actors::session::Visit;
 use crate::domain::control::{ClientId, Credential};
@@ -102,9 +103,12 @@ impl FromRequest for Bearer {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let front = request.app_data::<web::Data<Front>>().cloned();
         let (key, from) = (key_of(request), client_address(request));
+        let request = request.clone();
         Box::pin(async move {
             let (Some(front), Some(key)) = (front, key) else { return Err(refused()) };
-            Ok(front.keys.bearer(&key, from).await?)
+            let bearer = front.keys.bearer(&key, from).await?;
+            quotas::admit(&request, bearer.caller.organization).await?;
+            Ok(bearer)
         })
     }
 }
@@ -196,7 +200,12 @@ impl FromRequest for Visitor {
         let client = given(request, "x-greenroom-client", |query| query.client_id);
         let client = client.and_then(|text| text.parse::<ClientId>().ok());
         if key_of(request).is_none() {
-            return Box::pin(std::future::ready(by_ticket(request, client).ok_or_else(refused)));
+            let (visitor, request) = (by_ticket(request, client), request.clone());
+            return Box::pin(async move {
+                let visitor = visitor.ok_or_else(refused)?;
+                quotas::admit(&request, visitor.organization).await?;
+                Ok(visitor)
+            });
         }
         let (bearer, request) = (Bearer::from_request(request, payload), request.clone());
         Box::pin(async move {

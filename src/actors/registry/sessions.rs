@@ -23,6 +23,7 @@ use crate::domain::deadlines::Deadlines;
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::occupancy::Occupancy;
+use crate::domain::quota::Quota;
 use crate::domain::session::{Failure, SessionRecord, SessionStatus};
 use crate::system::desktop::Files;
 
@@ -56,7 +57,7 @@ impl Handle<Create> for Registry {
             Start::Now => self.has_place(),
             Start::FirstUse => self.has_place_for_dormant(),
         };
-        if let Err(refusal) = placed {
+        if let Err(refusal) = placed.and_then(|()| self.within_quotas(organization)) {
             return answered(Err(refusal));
         }
 
@@ -91,11 +92,16 @@ impl Handle<Create> for Registry {
         let (answer, created) = oneshot::channel();
         let room = (start == Start::Now).then(|| self.room());
         let (world, row) = (Arc::clone(&self.world), record.clone());
+        let limits = world.quotas.limits(organization);
         let stored = async move {
             if let Some(room) = room {
                 room.await?;
             }
-            world.store.insert_session(row).await.map_err(RegistryError::NotStored)
+            let full = world.store.insert_session(row, limits).await;
+            match full.map_err(RegistryError::NotStored)? {
+                Some(full) => Err(world.quotas.full(organization, full).into()),
+                None => Ok(()),
+            }
         };
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
             registry.sessions_coming.remove(&record.id);
@@ -124,6 +130,15 @@ impl Registry {
         if all.saturating_sub(self.world.views.dormant()) >= limit {
             return Err(RegistryError::TooManySessions { limit });
         }
+        Ok(())
+    }
+
+    /// Refuses another session of an organization that has as many as it may, as far as this node knows:
+    /// the database decides, and this spares its work.
+    fn within_quotas(&self, organization: OrganizationId) -> Result<(), RegistryError> {
+        let (quotas, views) = (&self.world.quotas, &self.world.views);
+        quotas.check_egress(organization)?;
+        quotas.check(organization, Quota::Sessions, || views.count_sessions(organization))?;
         Ok(())
     }
 

@@ -18,8 +18,10 @@ use tracing::warn;
 
 use super::resource::{EventResource, Reset};
 use super::{Front, Place, Problem};
+use crate::actors::quotas;
 use crate::db;
 use crate::domain::event::Event;
+use crate::domain::quota::Quota;
 use crate::http::error::ApiError;
 use crate::http::revocation::Revocation;
 
@@ -41,6 +43,7 @@ struct Reader {
     greeted: bool,
     key: Revocation,
     _permit: OwnedSemaphorePermit,
+    _quota: quotas::Place,
 }
 
 /// Opens a stream from `place` on.
@@ -49,6 +52,7 @@ pub(super) fn open(
     place: Place,
     key: Revocation,
 ) -> Result<HttpResponse, ApiError> {
+    let quota = front.place(place.organization, Quota::EventStreams)?;
     let Ok(permit) = std::sync::Arc::clone(&front.streams).try_acquire_owned() else {
         let detail = "as many streams of events are open as may be (http.max_event_streams)";
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail);
@@ -62,6 +66,7 @@ pub(super) fn open(
         greeted: false,
         key,
         _permit: permit,
+        _quota: quota,
     };
     let chunks = stream::unfold(reader, |mut reader| async move {
         let chunk = reader.next().await?;

@@ -369,6 +369,7 @@ pub(super) async fn begin(
         None => None,
     };
 
+    front.check_storage(organization).await?;
     if let Some(wish) = request.record.and_then(Asked::wish) {
         sessions::recordings::check(&wish, "record", front)?;
     }

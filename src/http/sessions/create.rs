@@ -104,6 +104,7 @@ async fn make(
     let wait = Duration::from_secs(request.wait_seconds.unwrap_or(WAIT_SECONDS).min(WAIT_SECONDS));
     if let Some(wish) = request.record.and_then(Asked::wish) {
         recordings::check(&wish, "record", front)?;
+        front.check_storage(caller.organization).await?;
     }
     let (spec, warning) = request.spec(front)?;
     let organization = caller.organization;

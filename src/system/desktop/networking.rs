@@ -35,6 +35,7 @@ pub(super) fn asked(spec: &SessionSpec) -> EgressAsked {
         organization: spec.organization_egress.clone(),
         session: spec.egress.clone(),
         upstream: spec.proxy.clone(),
+        is_exhausted: false,
     }
 }
 

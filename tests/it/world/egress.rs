@@ -98,3 +98,56 @@ async fn a_refused_page_of_https_has_its_reason_in_the_run_the_session_and_the_e
     client.close(&id).await.ok();
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_that_has_used_up_its_traffic_is_cut_off_until_the_limit_is_higher() {
+    let site = Site::start().await;
+    let mut server = Setup::real().argument("--keep-sessions").start().await;
+    let url = site.page("click.html");
+    let id = id_of(&server.client.session_of(json!({ "start_url": url })).await);
+    let mut page = Page::of(&server.client, &id).await;
+    page.loaded(&url).await;
+    let organizations = server.operator().get("/admin/organizations").await.ok();
+    let path = organizations[0]["organization_id"].as_str().unwrap().to_owned();
+    let path = format!("/admin/organizations/{path}");
+    let limit = async |server: &crate::support::TestServer, limit: Value| {
+        let quotas = json!({ "quotas": { "egress_mib_per_day": limit } });
+        server.operator().send(Method::PATCH, &path, Some(quotas)).await.ok()
+    };
+    limit(&server, json!(2)).await;
+    let reaches = format!("fetch('{url}?' + Math.random()).then(it => it.status, () => 0)");
+    assert_eq!(page.evaluate(&reaches).await, 200);
+
+    let sends = format!(
+        "fetch('{url}', {{ method: 'POST', body: 'x'.repeat(3 << 20) }}).then(() => 1, () => 0)"
+    );
+    page.evaluate(&sends).await;
+    let client = server.client.clone();
+    let closed = async |client: &Client| {
+        let trial = check(client, &id, &url, Value::Null).await;
+        (trial["code"] == "quota_exceeded").then_some(())
+    };
+    eventually("the egress is closed", async || closed(&client).await).await;
+    assert_eq!(page.evaluate(&reaches).await, 403);
+    client.ask_for_session(json!({})).await.problem(429, "quota_exceeded");
+    let used = client.get("/v1/quotas").await.ok()["egress_mib_per_day"].clone();
+    assert!(used["used"].as_u64().unwrap() >= 3 && used["resets_at"].is_string(), "{used:#}");
+    drop(page);
+
+    // The next server knows what was used.
+    server.signal(rustix::process::Signal::KILL);
+    server.ended().await;
+    server.serve().await;
+    let client = server.client.clone();
+    client.once(&id, "running").await;
+    client.ask_for_session(json!({})).await.problem(429, "quota_exceeded");
+    eventually("the egress is still closed", async || closed(&client).await).await;
+    limit(&server, json!(100)).await;
+    let mut page = Page::of(&client, &id).await;
+    eventually("the page is reached again", async || {
+        (page.evaluate(&reaches).await == 200).then_some(())
+    })
+    .await;
+    client.close(&id).await.ok();
+    server.stop().await;
+}
