@@ -189,7 +189,7 @@ impl Session {
         ctx.spawn(read.into_actor(self).map(move |read, session, ctx| {
             session.egress.busy = false;
             let read = read.map(|lists| session.record.spec.organization_egress = lists);
-            session.egress.in_force = Some(asked(&session.record.spec));
+            session.egress.in_force = Some(session.wanted(&session.record.spec));
             next(session, read, ctx);
             session.next_egress_change(ctx);
         }));
@@ -216,10 +216,14 @@ impl Session {
         })
     }
 
+    /// True if the organization has used up its network traffic of the day.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.world.quotas.check_egress(self.record.organization).is_err()
+    }
+
     /// What is wanted of the egress program now.
     fn wanted(&self, spec: &SessionSpec) -> EgressAsked {
-        let is_exhausted = self.world.quotas.check_egress(self.record.organization).is_err();
-        EgressAsked { is_exhausted, ..asked(spec) }
+        EgressAsked { is_exhausted: self.is_exhausted(), ..asked(spec) }
     }
 
     /// Gives the desktop the policy that is wanted now: what was stored while it came up, and whether the

@@ -17,6 +17,19 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::quota::{Quota, QuotaExceeded, Use};
 use crate::http::front::Front;
 
+const RESOURCE: HeaderName = HeaderName::from_static("x-ratelimit-resource");
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// The headers, with what they say.
+pub const HEADERS: [(HeaderName, &str); 4] = [
+    (RESOURCE, "The quota that is counted, as in `GET /v1/quotas`"),
+    (LIMIT, "Its limit"),
+    (REMAINING, "What is left of it; 0 in a refusal"),
+    (RESET, "The time to look at it again, in Unix seconds"),
+];
+
 /// The quotas of which a successful request takes something, or none.
 fn counted(method: &Method, pattern: &str) -> &'static [Quota] {
     let path = pattern.strip_prefix("/api").unwrap_or(pattern);
@@ -67,12 +80,11 @@ fn set(
     remaining: u64,
     resets_at: DateTime<Utc>,
 ) {
-    let name = HeaderName::from_static;
-    headers.insert(name("x-ratelimit-resource"), HeaderValue::from_static(quota.as_str()));
-    headers.insert(name("x-ratelimit-limit"), limit.into());
-    headers.insert(name("x-ratelimit-remaining"), remaining.into());
+    headers.insert(RESOURCE, HeaderValue::from_static(quota.as_str()));
+    headers.insert(LIMIT, limit.into());
+    headers.insert(REMAINING, remaining.into());
     // Rounded up: at that second it has happened.
-    headers.insert(name("x-ratelimit-reset"), (resets_at.timestamp() + 1).into());
+    headers.insert(RESET, (resets_at.timestamp() + 1).into());
 }
 
 /// A middleware: holds refusals of those who go on asking, and adds headers to what was done.

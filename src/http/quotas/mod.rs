@@ -18,7 +18,7 @@ use serde_json::json;
 pub use self::admission::Turns;
 pub(in crate::http) use self::admission::admit;
 pub(in crate::http) use self::answers::Refused;
-pub use self::answers::answers;
+pub use self::answers::{HEADERS, answers};
 pub use self::change::{changed, checked};
 pub use self::holding::Refusals;
 pub use self::pictures::Pictures;
