@@ -141,6 +141,30 @@ async def hold(address, text, until):
     writer.close()
 
 
+async def flood(address, text, until):
+    """Opens a DevTools connection and sends commands without a pause."""
+    reader, writer = await asyncio.open_connection(*address.rsplit(":", 1))
+    writer.write(text)
+    command = b'{"id": 1, "method": "Browser.getVersion"}'
+    frames = (bytes([0x81, 0x80 | len(command), 0, 0, 0, 0]) + command) * 20
+
+    async def send():
+        while time.time() < until:
+            writer.write(frames)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    async def take():
+        while await reader.read(1 << 16):
+            pass
+
+    try:
+        await asyncio.wait_for(asyncio.gather(send(), take()), max(0.1, until - time.time()))
+    except (OSError, asyncio.TimeoutError):
+        pass
+    writer.close()
+
+
 def misbehave(address, key, session, seconds, results):
     """Takes every place, and asks on for `seconds`."""
     os.nice(19)
@@ -166,8 +190,9 @@ def misbehave(address, key, session, seconds, results):
 
     async def all_of_it():
         counts = {}
-        held = [loops["viewers"], loops["DevTools"], loops["events"], loops["waiters"]]
+        held = [loops["viewers"], loops["events"], loops["waiters"]]
         work = [hold(address, text, until) for text in held]
+        work.append(flood(address, loops["DevTools"], until))
         for what in loops.items():
             work += [loop(address, what, until, counts) for _ in range(WORKERS)]
         await asyncio.gather(*work)

@@ -14,12 +14,13 @@ use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpRequest};
 use dashmap::DashMap;
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as QueryError, MapDeserializer};
 use serde_json::{Value, json};
 use serde_path_to_error::{Path, Segment};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::caller::{Bearer, Operator};
 use super::front::Front;
@@ -35,12 +36,18 @@ pub const LAST_PAGE: u32 = 1_000_000;
 /// Bodies up to this size are read whatever else is being read.
 const SMALL: usize = 64 * 1024;
 
+/// The units of large bodies that are taken of one organization in a second: 8 MiB.
+const RATE: u32 = 8 * 1024;
+
+/// The time by which the bytes of an organization may be ahead of [`RATE`].
+const AHEAD: Duration = Duration::from_secs(2);
+
 /// The unit in which room for bodies is counted, in bytes.
 const UNIT: usize = 1024;
 
 /// How large a body may be, in bytes after decompression, how long it may take to arrive, and how
-/// much of all bodies together, and of those of one organization, may be held while they arrive. Kept as application data; clones
-/// share the room.
+/// much of all bodies together, and of those of one organization, may be held while they arrive. Kept as
+/// application data; clones share the room.
 #[derive(Debug, Clone)]
 pub struct Bodies {
     most: usize,
@@ -48,7 +55,30 @@ pub struct Bodies {
     room: Arc<Semaphore>,
     /// The room that one organization may have: half of it.
     share: usize,
-    shares: Arc<DashMap<OrganizationId, Arc<Semaphore>>>,
+    shares: Arc<DashMap<OrganizationId, Arc<Share>>>,
+}
+
+/// What the large bodies of one organization may take together: room, and bytes by the time. Reading JSON
+/// takes a processor, which others' requests wait for.
+#[derive(Debug)]
+struct Share {
+    room: Arc<Semaphore>,
+    /// The time at which all bytes so far have arrived at [`RATE`].
+    due: Mutex<Instant>,
+}
+
+impl Share {
+    /// Waits until `bytes` more may be taken.
+    async fn pace(&self, bytes: usize) {
+        let now = Instant::now();
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let ahead = {
+            let mut due = self.due.lock();
+            *due = (*due).max(now) + (Duration::from_secs(1) / RATE).saturating_mul(units);
+            due.duration_since(now)
+        };
+        sleep(ahead.saturating_sub(AHEAD)).await;
+    }
 }
 
 impl Bodies {
@@ -71,13 +101,16 @@ impl Bodies {
     }
 
     /// The share of the organization whose key a request carries.
-    async fn share_of(&self, request: &HttpRequest) -> Option<Arc<Semaphore>> {
+    async fn share_of(&self, request: &HttpRequest) -> Option<Arc<Share>> {
         request.app_data::<Data<Front>>()?;
         if Operator::comes_with(request) {
             return None;
         }
         let owner = Bearer::extract(request).await.ok()?.caller.organization;
-        let new = || Arc::new(Semaphore::new(self.share));
+        let new = || {
+            let room = Arc::new(Semaphore::new(self.share));
+            Arc::new(Share { room, due: Mutex::new(Instant::now()) })
+        };
         Some(Arc::clone(&self.shares.entry(owner).or_insert_with(new)))
     }
 
@@ -88,7 +121,7 @@ impl Bodies {
     ) -> Result<Vec<u8>, Problem> {
         let late = Instant::now() + self.time;
         let mut bytes = Vec::new();
-        let mut share: Option<Option<Arc<Semaphore>>> = None;
+        let mut share: Option<Option<Arc<Share>>> = None;
         let mut room: Option<SemaphorePermit<'_>> = None;
         let mut own: Option<OwnedSemaphorePermit> = None;
         loop {
@@ -116,7 +149,8 @@ impl Bodies {
                     share = Some(self.share_of(request).await);
                 }
                 if let Some(Some(share)) = &share {
-                    let more = Arc::clone(share).try_acquire_many_owned(more);
+                    share.pace(chunk.len()).await;
+                    let more = Arc::clone(&share.room).try_acquire_many_owned(more);
                     let more = more.map_err(|_full| no_room())?;
                     match &mut own {
                         Some(own) => own.merge(more),

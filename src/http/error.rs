@@ -57,6 +57,12 @@ impl ResponseError for ApiError {
     }
 }
 
+impl From<QuotaExceeded> for ApiError {
+    fn from(refusal: QuotaExceeded) -> Self {
+        Self::Problem(refusal.into())
+    }
+}
+
 impl From<ApiError> for Problem {
     fn from(error: ApiError) -> Self {
         error.problem()

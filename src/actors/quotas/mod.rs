@@ -3,7 +3,7 @@
 //! Sessions and runs are counted in the database, in the transaction that adds one, so that limits hold
 //! over restarts and over several nodes. Connections, waiters and requests are counted in memory, for
 //! each server: a [`Place`] counts until it is dropped. Network traffic is measured every few seconds,
-//! see [`following`].
+//! see `following.rs`.
 
 mod following;
 mod settings;
@@ -22,6 +22,7 @@ pub use self::following::follow;
 pub use self::settings::Settings;
 use super::clock::Clock;
 use super::refusals::Traffic;
+use super::views::Views;
 use crate::db::store::{Full, Store};
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::quota::{Limits, MIB, MINUTE, Quota, QuotaExceeded, Use, next_midnight};
@@ -43,6 +44,8 @@ struct Inner {
     /// The bytes of stored files, of organizations that are limited, and the time at which they were
     /// added up.
     stored: DashMap<OrganizationId, (u64, Instant)>,
+    /// The refusals for [`Quota::CreatesPerMinute`], which hold until their minute is over.
+    too_fast: DashMap<OrganizationId, QuotaExceeded>,
     /// The network traffic of a day.
     traffic: RwLock<DayTraffic>,
     /// The sessions whose traffic is counted, until their end is.
@@ -98,6 +101,7 @@ impl Quotas {
             own: RwLock::default(),
             places: Arc::default(),
             stored: DashMap::new(),
+            too_fast: DashMap::new(),
             traffic: RwLock::default(),
             metered: Mutex::default(),
             changed: Notify::new(),
@@ -147,12 +151,43 @@ impl Quotas {
         Ok(Place { places: Arc::clone(&self.0.places), of })
     }
 
-    /// Refuses if `used`, counted elsewhere, has reached the limit.
+    /// Refuses another session as far as is known in memory. The database decides; this spares its work.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a limit is reached.
+    pub fn check_session(
+        &self,
+        views: &Views,
+        organization: OrganizationId,
+    ) -> Result<(), QuotaExceeded> {
+        self.check_egress(organization)?;
+        self.check(organization, Quota::Sessions, || views.count_sessions(organization))?;
+        let now = self.0.clock.now();
+        let limit = self.limit(organization, Quota::CreatesPerMinute);
+        let holds = |refusal: &QuotaExceeded| {
+            limit == Some(refusal.limit) && refusal.resets_at.is_some_and(|at| at > now)
+        };
+        let refusal =
+            self.0.too_fast.get(&organization).filter(|it| holds(it)).map(|it| it.clone());
+        refusal.map_or(Ok(()), |refusal| Err(QuotaExceeded { at: now, ..refusal }))
+    }
+
+    /// Refuses another run as far as is known in memory, as for sessions.
     ///
     /// # Errors
     ///
     /// Fails when the limit is reached.
-    pub fn check(
+    pub fn check_run(
+        &self,
+        views: &Views,
+        organization: OrganizationId,
+    ) -> Result<(), QuotaExceeded> {
+        self.check(organization, Quota::Runs, || views.count_runs(organization))
+    }
+
+    /// Refuses if `used`, counted elsewhere, has reached the limit.
+    fn check(
         &self,
         organization: OrganizationId,
         quota: Quota,
@@ -175,8 +210,8 @@ impl Quotas {
         self.check_bytes(organization, Quota::EgressMibPerDay, self.traffic_of(organization))
     }
 
-    /// Refuses if the stored files of an organization have reached the limit. They are added up again after
-    /// [`ADD_UP_AFTER`]; meanwhile those are added that this server stores.
+    /// Refuses if the stored files of an organization have reached the limit. They are added up every ten
+    /// seconds; meanwhile those are added that this server stores.
     ///
     /// # Errors
     ///
@@ -224,7 +259,12 @@ impl Quotas {
     pub fn full(&self, organization: OrganizationId, full: Full) -> QuotaExceeded {
         let Full { quota, limit, used, oldest } = full;
         let refusal = self.exceeded(organization, quota, limit, used);
-        QuotaExceeded { resets_at: resets_at(quota, self.0.clock.now(), oldest), ..refusal }
+        let resets_at = resets_at(quota, refusal.at, oldest);
+        let refusal = QuotaExceeded { resets_at, ..refusal };
+        if quota == Quota::CreatesPerMinute {
+            self.0.too_fast.insert(organization, refusal.clone());
+        }
+        refusal
     }
 
     /// The use of a quota. `stored` is the use of what is counted in the database, and the time of the oldest

@@ -25,7 +25,6 @@ use crate::domain::ids::{
     ApiKeyId, DebugSessionId, OrganizationId, RunId, SessionId, WorkflowId, WorkflowPermanentId,
 };
 use crate::domain::occupancy::{Occupant, RunnableType};
-use crate::domain::quota::Quota;
 use crate::domain::run::{RunRecord, RunStatus};
 use crate::domain::session::Failure;
 
@@ -204,9 +203,7 @@ impl Handle<StartRun> for Registry {
             return answered(Err(RegistryError::TooManyRuns { limit }));
         }
         let (organization, quotas) = (run.organization, self.world.quotas.clone());
-        // The database decides; this spares its work.
-        let under_way = || self.world.views.count_runs(organization);
-        if let Err(refusal) = quotas.check(organization, Quota::Runs, under_way) {
+        if let Err(refusal) = quotas.check_run(&self.world.views, organization) {
             return answered(Err(refusal.into()));
         }
 

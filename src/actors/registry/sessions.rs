@@ -23,7 +23,6 @@ use crate::domain::deadlines::Deadlines;
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::occupancy::Occupancy;
-use crate::domain::quota::Quota;
 use crate::domain::session::{Failure, SessionRecord, SessionStatus};
 use crate::system::desktop::Files;
 
@@ -57,7 +56,8 @@ impl Handle<Create> for Registry {
             Start::Now => self.has_place(),
             Start::FirstUse => self.has_place_for_dormant(),
         };
-        if let Err(refusal) = placed.and_then(|()| self.within_quotas(organization)) {
+        let within = || self.world.quotas.check_session(&self.world.views, organization);
+        if let Err(refusal) = placed.and_then(|()| Ok(within()?)) {
             return answered(Err(refusal));
         }
 
@@ -130,15 +130,6 @@ impl Registry {
         if all.saturating_sub(self.world.views.dormant()) >= limit {
             return Err(RegistryError::TooManySessions { limit });
         }
-        Ok(())
-    }
-
-    /// Refuses another session of an organization that has as many as it may, as far as this node knows:
-    /// the database decides, and this spares its work.
-    fn within_quotas(&self, organization: OrganizationId) -> Result<(), RegistryError> {
-        let (quotas, views) = (&self.world.quotas, &self.world.views);
-        quotas.check_egress(organization)?;
-        quotas.check(organization, Quota::Sessions, || views.count_sessions(organization))?;
         Ok(())
     }
 

@@ -175,8 +175,8 @@ pub async fn look(
     Ok(Json(OrganizationResource::whole(find(&front, id).await?, &front).await?))
 }
 
-/// Renames an organization, changes its quotas, suspends it, or lets it go on. A suspended one keeps all that is stored of it;
-/// its keys open nothing, and its runs and sessions are ended in order.
+/// Renames an organization, changes its quotas, suspends it, or lets it go on. A suspended one keeps all that
+/// is stored of it; its keys open nothing, and its runs and sessions are ended in order.
 #[utoipa::path(
     patch,
     path = "/admin/organizations/{organization_id}",

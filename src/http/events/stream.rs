@@ -21,7 +21,6 @@ use super::{Front, Place, Problem};
 use crate::actors::quotas;
 use crate::db;
 use crate::domain::event::Event;
-use crate::domain::quota::Quota;
 use crate::http::error::ApiError;
 use crate::http::revocation::Revocation;
 
@@ -50,9 +49,9 @@ struct Reader {
 pub(super) fn open(
     front: &Data<Front>,
     place: Place,
+    quota: quotas::Place,
     key: Revocation,
 ) -> Result<HttpResponse, ApiError> {
-    let quota = front.place(place.organization, Quota::EventStreams)?;
     let Ok(permit) = std::sync::Arc::clone(&front.streams).try_acquire_owned() else {
         let detail = "as many streams of events are open as may be (http.max_event_streams)";
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail);

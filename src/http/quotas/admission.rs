@@ -21,10 +21,10 @@ use crate::http::front::Front;
 use crate::http::problem::Problem;
 
 /// The longest turn of a request.
-const LONGEST_TURN: Duration = Duration::from_millis(50);
+const LONGEST_TURN: Duration = Duration::from_millis(20);
 
-/// The fewest requests of one organization that are worked on at once.
-const FEWEST: usize = 16;
+/// The requests of one organization that are worked on at once, for each processor.
+const FOR_EACH: usize = 4;
 
 /// The turns of each organization's requests.
 #[derive(Debug, Clone, Default)]
@@ -33,7 +33,7 @@ pub struct Turns(Arc<DashMap<OrganizationId, Arc<Semaphore>>>);
 impl Turns {
     fn of(&self, organization: OrganizationId) -> Arc<Semaphore> {
         let cores = available_parallelism().map_or(1, usize::from);
-        let new = || Arc::new(Semaphore::new(FEWEST.max(4 * cores)));
+        let new = || Arc::new(Semaphore::new(FOR_EACH * cores));
         Arc::clone(&self.0.entry(organization).or_insert_with(new))
     }
 

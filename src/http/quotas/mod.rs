@@ -2,7 +2,7 @@
 //!
 //! The decisions are those of `actors/quotas`. Whatever is refused becomes 429 `quota_exceeded` with
 //! `Retry-After` and `X-RateLimit-*`, a WebSocket's handshake as well. An organization that goes on asking
-//! waits for its answers, see [`Refusals`]; many requests at once take turns, see [`admission`].
+//! waits for its answers, see [`Refusals`]; many requests at once take turns, see `admission.rs`.
 
 mod admission;
 mod answers;

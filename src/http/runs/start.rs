@@ -342,6 +342,7 @@ pub(super) async fn begin(
         return Ok(made);
     }
     let Caller { organization, key, .. } = caller;
+    front.world.quotas.check_run(&front.world.views, organization)?;
     request.check()?;
     let usual = workflow.settings.get("webhook_callback_url").filter(|url| url.is_string());
     if let (None, Some(url), Some(members)) = (&request.webhook_url, usual, echo.as_object_mut()) {
@@ -430,6 +431,7 @@ pub(super) async fn begin_latest(
     if let Some(made) = made_before(front, caller, named).await? {
         return Ok(made);
     }
+    front.world.quotas.check_run(&front.world.views, caller.organization)?;
     request.check()?;
     let workflow = workflows::latest(front, caller.organization, request.workflow()?).await?;
     begin(front, caller, &workflow, request, echo, named).await

@@ -102,6 +102,10 @@ async fn make(
     named: Option<Named<SessionId>>,
 ) -> Result<SessionResource, ApiError> {
     let wait = Duration::from_secs(request.wait_seconds.unwrap_or(WAIT_SECONDS).min(WAIT_SECONDS));
+    // Before anything is asked of others. A session that was made before is found again.
+    if named.as_ref().is_none_or(|named| !named.again) {
+        front.world.quotas.check_session(&front.world.views, caller.organization)?;
+    }
     if let Some(wish) = request.record.and_then(Asked::wish) {
         recordings::check(&wish, "record", front)?;
         front.check_storage(caller.organization).await?;
