@@ -71,7 +71,7 @@ fn refused(answer: Answer, name: &str, limit: u64) -> Value {
 async fn dial(
     client: &Client,
     path: &str,
-) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, Answer> {
+) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, Box<Answer>> {
     let separator = if path.contains('?') { '&' } else { '?' };
     let url = client.socket_url(&format!("{path}{separator}apikey={}", client.key()));
     match connect_async(url).await {
@@ -79,7 +79,8 @@ async fn dial(
         Err(Error::Http(answer)) => {
             let (parts, body) = answer.into_parts();
             let bytes = body.unwrap_or_default();
-            Err(Answer { status: parts.status.as_u16(), headers: parts.headers, bytes })
+            let status = parts.status.as_u16();
+            Err(Box::new(Answer { status, headers: parts.headers, bytes }))
         }
         Err(other) => panic!("{other}"),
     }
@@ -242,10 +243,10 @@ async fn sockets_beyond_a_limit_are_refused_before_the_upgrade_until_one_is_left
         .await;
         let socket = dial(client, &path).await.unwrap_or_else(|answer| panic!("{}", answer.text()));
         assert_eq!(used(client, name).await, 1, "{path}");
-        refused(dial(client, &path).await.err().expect("a refusal"), name, 1);
+        refused(*dial(client, &path).await.err().expect("a refusal"), name, 1);
         // A foreign id and an unknown one differ in nothing at a limit either.
         let unknown = path.replace(&id, "pbs_1");
-        refused(dial(client, &unknown).await.err().unwrap(), name, 1);
+        refused(*dial(client, &unknown).await.err().unwrap(), name, 1);
         assert_eq!(used(&other, name).await, 0);
         drop(socket);
     }
