@@ -1,12 +1,14 @@
 //! What a real browser reaches, changed while it runs, and what becomes of a refusal.
 
+use std::time::Instant;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Site;
 use super::adoption::Page;
 use crate::support::client::{Answer, id_of};
-use crate::support::{Client, Setup, eventually};
+use crate::support::{Client, PATIENCE, Setup, eventually};
 
 async fn change(client: &Client, id: &str, egress: Value) -> Answer {
     let path = format!("/v1/browser_sessions/{id}");
@@ -128,11 +130,11 @@ async fn an_organization_that_has_used_up_its_traffic_is_cut_off_until_the_limit
         let trial = check(client, &id, &url, Value::Null).await;
         (trial["code"] == "quota_exceeded").then_some(())
     };
-    eventually("the egress is closed", async || {
+    let began = Instant::now();
+    while closed(&client).await.is_none() {
+        assert!(began.elapsed() < PATIENCE, "the egress is not closed");
         page.evaluate(&sends).await;
-        closed(&client).await
-    })
-    .await;
+    }
     assert_eq!(page.evaluate(&reaches).await, 403);
     client.ask_for_session(json!({})).await.problem(429, "quota_exceeded");
     let used = client.get("/v1/quotas").await.ok()["egress_mib_per_day"].clone();
@@ -149,10 +151,10 @@ async fn an_organization_that_has_used_up_its_traffic_is_cut_off_until_the_limit
     eventually("the egress is still closed", async || closed(&client).await).await;
     limit(&server, json!(100)).await;
     let mut page = Page::of(&client, &id).await;
-    eventually("the page is reached again", async || {
-        (page.evaluate(&reaches).await == 200).then_some(())
-    })
-    .await;
+    let began = Instant::now();
+    while page.evaluate(&reaches).await != 200 {
+        assert!(began.elapsed() < PATIENCE, "the page is not reached again");
+    }
     client.close(&id).await.ok();
     server.stop().await;
 }
