@@ -189,7 +189,7 @@ fn no_room() -> Problem {
 #[derive(Debug, Clone)]
 pub struct Body<T>(pub T);
 
-impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest for Body<T> {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
@@ -198,7 +198,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
         let stream = Decompress::from_headers(payload.take(), request.headers());
         let request = request.clone();
         Box::pin(async move {
-            let read = bodies.collect(stream, &request).await.and_then(|bytes| parse(&bytes));
+            let read = match bodies.collect(stream, &request).await {
+                Ok(bytes) => beside(bytes, parse).await,
+                Err(problem) => Err(problem),
+            };
             match read {
                 Ok(body) => Ok(Self(body)),
                 Err(problem) => Err(unless_refused(&request, problem).await),
@@ -221,6 +224,26 @@ impl FromRequest for RawBody {
         let request = request.clone();
         Box::pin(async move { bodies.collect(stream, &request).await.map(Self) })
     }
+}
+
+/// Works on a body: on a large one on a thread for such work, so that other requests go on meanwhile.
+///
+/// # Errors
+///
+/// Those of the work; 500 if it panics.
+pub async fn beside<T: Send + 'static>(
+    body: Vec<u8>,
+    work: impl FnOnce(&[u8]) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    if body.len() <= SMALL {
+        return work(&body);
+    }
+    let worked = tokio::task::spawn_blocking(move || work(&body)).await;
+    worked.unwrap_or_else(|cause| {
+        tracing::error!("a body broke its reader: {cause}");
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Err(Problem::new(status, "internal", "the body could not be read"))
+    })
 }
 
 /// What is wrong with a request, or that its caller may not ask at all: extractors run side by side,

@@ -228,7 +228,7 @@ async fn sockets_beyond_a_limit_are_refused_before_the_upgrade_until_one_is_left
     let other = server.another_organization().await;
     let quotas = json!({ "viewers": 1, "devtools_connections": 1, "event_streams": 1 });
     limit(&server, quotas).await;
-    let id = client.session_id().await;
+    let (id, theirs) = (client.session_id().await, other.session_id().await);
     for (path, name) in [
         (format!("/v1/stream/vnc/browser_session/{id}"), "viewers"),
         (format!("/v1/stream/browser_sessions/{id}?force_cdp=true"), "viewers"),
@@ -245,8 +245,11 @@ async fn sockets_beyond_a_limit_are_refused_before_the_upgrade_until_one_is_left
         assert_eq!(used(client, name).await, 1, "{path}");
         refused(*dial(client, &path).await.err().expect("a refusal"), name, 1);
         // A foreign id and an unknown one differ in nothing at a limit either.
-        let unknown = path.replace(&id, "pbs_1");
-        refused(*dial(client, &unknown).await.err().unwrap(), name, 1);
+        let of = async |id_of: &str| {
+            let refused = dial(client, &path.replace(&id, id_of)).await.err().expect("a refusal");
+            (refused.status, refused.json()["code"].clone())
+        };
+        assert_eq!(of(&theirs).await, of("pbs_1").await, "{path}");
         assert_eq!(used(&other, name).await, 0);
         drop(socket);
     }

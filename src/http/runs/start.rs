@@ -20,7 +20,7 @@ use crate::domain::film::Asked;
 use crate::domain::ids::{DebugSessionId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::run::WorkflowRecord;
 use crate::domain::session::SessionSpec;
-use crate::http::body::{RawBody, parse};
+use crate::http::body::{RawBody, beside, parse};
 use crate::http::caller::Caller;
 use crate::http::debug_sessions::keeping;
 use crate::http::egress::EgressRequest;
@@ -454,6 +454,11 @@ async fn made_before(
     Ok(Some(RunResource::of(&view, &[], &Links { front, caller })))
 }
 
+/// Reads a request, and as it was given.
+async fn read(body: Vec<u8>) -> Result<(Request, Value), Problem> {
+    beside(body, |body| Ok((parse(body)?, parse(body)?))).await
+}
+
 /// Starts a run. It is answered at once; `GET /v1/runs/{run_id}?after=` tells what becomes of it.
 #[utoipa::path(
     post,
@@ -478,8 +483,7 @@ pub async fn start(
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let once = Once::of(caller, &request, "POST /v1/run/workflows", &body, &front)?;
-    let asked: Request = parse(&body)?;
-    let echo: Value = parse(&body)?;
+    let (asked, echo) = read(body).await?;
     once.answer(async move |named| begin_latest(&front, caller, &asked, echo, named).await).await
 }
 
@@ -516,8 +520,7 @@ pub async fn start_blocks(
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let once = Once::of(caller, &request, "POST /v1/run/workflows/blocks", &body, &front)?;
-    let asked: Request = parse(&body)?;
-    let echo: Value = parse(&body)?;
+    let (asked, echo) = read(body).await?;
     let Some(block_labels) = asked.block_labels.clone() else {
         let mut fields = Fields::new();
         match echo.get("block_labels") {
