@@ -104,6 +104,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    egress_usage (session_id) {
+        session_id -> Text,
+        organization_id -> Text,
+        day -> Text,
+        bytes_before -> Int8,
+        bytes -> Int8,
+    }
+}
+
+diesel::table! {
     event_sequences (organization_id) {
         organization_id -> Text,
         last_seq -> Int8,
@@ -145,6 +155,7 @@ diesel::table! {
         suspended_at -> Nullable<Timestamp>,
         deleted_at -> Nullable<Timestamp>,
         purged_at -> Nullable<Timestamp>,
+        quotas -> Nullable<Json>,
     }
 }
 
@@ -279,6 +290,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     audit_events,
     browser_sessions,
     debug_sessions,
+    egress_usage,
     event_sequences,
     idempotency_keys,
     nodes,

@@ -140,6 +140,9 @@ fn origin(url: &str) -> String {
 /// Makes an artifact of a file.
 async fn store(world: &World, owner: Owner, arrival: Arrival) -> Result<ArtifactRecord, String> {
     let Owner { organization, session, run } = owner;
+    // What is not kept stays in the session's folder, and goes with it.
+    let admitted = world.quotas.check_storage(world.store.as_ref(), organization).await;
+    admitted.map_err(|refusal| refusal.to_string())?;
     let now = world.clock.now();
     let id = world.mint.mint(now);
     let folder = run.map_or_else(|| session.to_string(), |run| run.to_string());
@@ -177,6 +180,7 @@ async fn store(world: &World, owner: Owner, arrival: Arrival) -> Result<Artifact
             }
         }
     }
+    world.quotas.add_stored(organization, record.size);
     arrival.stored();
     Ok(record)
 }

@@ -95,6 +95,7 @@ pub(super) async fn store(
             }
         }
     }
+    world.quotas.add_stored(organization, record.size);
     if artifact_type == BLACK_BOX {
         retire(world, organization).await;
     }

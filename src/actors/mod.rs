@@ -15,6 +15,7 @@ pub mod journal;
 pub mod lanes;
 pub mod ledger;
 pub mod passes;
+pub mod quotas;
 mod receipt;
 pub mod refusals;
 mod registration;

@@ -81,6 +81,11 @@ fn message(target: &str, code: &str) -> String {
             "{target} was not reached, because the address of the upstream proxy is not allowed; the \
              operator can allow it with `egress.any_upstream` or `egress.allow`"
         ),
+        "quota_exceeded" => format!(
+            "{target} was refused, because the network traffic of this organization for today is used up \
+             (quota `egress_mib_per_day`); wait until midnight, UTC, or ask the operator of the server to \
+             raise the quota"
+        ),
         "policy_missing" => {
             format!("{target} was refused, because no egress policy was in force yet; try again")
         }

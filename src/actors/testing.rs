@@ -25,6 +25,7 @@ use super::events::{Events, Untold};
 use super::journal::{Capacity, Journal};
 use super::lanes::Lanes;
 use super::passes::Passes;
+use super::quotas::{self, Quotas};
 use super::registry::{Create, Created, Registry, Start};
 use super::run::{Run, RunError};
 use super::secrets::Secrets;
@@ -35,13 +36,14 @@ use super::world::{Dial, World};
 use desktop::FakeDesktop;
 pub use egress::FakeEgress;
 
-use crate::db::store::{Ended, Rotated, RunChange, Started, Store, StoreError, Stored};
+use crate::db::store::{Ended, Full, Rotated, RunChange, Started, Store, StoreError, Stored};
 use crate::db::{Outage, Reason, Rejection};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::{EgressAsked, EgressLists};
 use crate::domain::ids::{Mint, NodeId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
+use crate::domain::quota::{Limits, Quota};
 use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunRecord, WorkflowRecord};
 use crate::domain::session::{
     DesktopIdentity, Failure, ProcessIdentity, SessionRecord, SessionSpec, SessionStatus,
@@ -124,6 +126,7 @@ impl Stage {
                 runtime::Handle::current(),
             ),
             passes: Passes::default(),
+            quotas: Quotas::new(&quotas::Settings::default(), clock),
             lanes: Lanes::default(),
             reach: OnceLock::new(),
             runtime: runtime::Handle::current(),
@@ -293,12 +296,28 @@ impl Rows {
     }
 }
 
+/// The limit that is reached, if one is.
+fn full(quota: Quota, limits: &Limits, there: usize) -> Option<Full> {
+    let (limit, used) = (limits.get(quota)?, u64::try_from(there).unwrap());
+    (used >= limit).then_some(Full { quota, limit, used, oldest: None })
+}
+
 impl Store for Rows {
-    fn insert_session(&self, session: SessionRecord) -> Stored {
+    fn insert_session(&self, session: SessionRecord, limits: Limits) -> Stored<Option<Full>> {
         self.write(|rows| {
-            rows.sessions.lock().insert(session.id, session);
-            Ok(())
+            let mut sessions = rows.sessions.lock();
+            let own = sessions.values().filter(|it| it.organization == session.organization);
+            let live = own.filter(|it| !it.status.is_final() && it.id != session.id).count();
+            let full = full(Quota::Sessions, &limits, live);
+            if full.is_none() {
+                sessions.insert(session.id, session);
+            }
+            Ok(full)
         })
+    }
+
+    fn stored_bytes(&self, _: OrganizationId) -> Stored<u64> {
+        Box::pin(async { Ok(0) })
     }
 
     fn session(
@@ -416,10 +435,16 @@ impl Store for Rows {
         })
     }
 
-    fn insert_run(&self, run: RunRecord) -> Stored {
+    fn insert_run(&self, run: RunRecord, limits: Limits) -> Stored<Option<Full>> {
         self.write(|rows| {
-            rows.runs.lock().insert(run.id, run);
-            Ok(())
+            let mut runs = rows.runs.lock();
+            let own = runs.values().filter(|it| it.organization == run.organization);
+            let unfinished = own.filter(|it| !it.status.is_final() && it.id != run.id).count();
+            let full = full(Quota::Runs, &limits, unfinished);
+            if full.is_none() {
+                runs.insert(run.id, run);
+            }
+            Ok(full)
         })
     }
 

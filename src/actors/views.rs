@@ -161,6 +161,23 @@ impl Views {
         self.sessions.iter().map(|watched| watched.view.borrow().clone()).collect()
     }
 
+    /// The sessions that live here, with their owners.
+    pub(super) fn owners(&self) -> Vec<(OrganizationId, SessionId)> {
+        self.sessions.iter().map(|watched| (watched.organization, *watched.key())).collect()
+    }
+
+    /// The number of an organization's sessions that live here.
+    pub(super) fn count_sessions(&self, organization: OrganizationId) -> usize {
+        let own = self.sessions.iter().filter(|watched| watched.organization == organization);
+        own.filter(|watched| !watched.view.borrow().record.status.is_final()).count()
+    }
+
+    /// The number of an organization's runs that are under way here.
+    pub(super) fn count_runs(&self, organization: OrganizationId) -> usize {
+        let own = self.runs.iter().filter(|watched| watched.organization == organization);
+        own.filter(|watched| !watched.view.borrow().record.status.is_final()).count()
+    }
+
     /// How many sessions' desktops are coming up.
     pub(super) fn coming_up(&self) -> usize {
         let comes_up = |view: &SessionView| {

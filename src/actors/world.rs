@@ -12,6 +12,7 @@ use super::events::Events;
 use super::journal::Journal;
 use super::lanes::Lanes;
 use super::passes::{Passes, Reach};
+use super::quotas::Quotas;
 use super::secrets::Secrets;
 use super::settings::Settings;
 use super::views::Views;
@@ -66,6 +67,8 @@ pub struct World {
     pub python: Python,
     /// What programs have that execute blocks.
     pub passes: Passes,
+    /// What organizations may have and use.
+    pub quotas: Quotas,
     /// Runs that go one after the other.
     pub lanes: Lanes,
     /// Under which addresses such programs reach the server, from when it listens.

@@ -39,6 +39,7 @@ use crate::actors::journal::{Capacity, Journal};
 use crate::actors::lanes::Lanes;
 use crate::actors::ledger::Ledger;
 use crate::actors::passes::{Passes, Reach};
+use crate::actors::quotas::{self, Quotas};
 use crate::actors::registry::Registry;
 use crate::actors::secrets::Secrets;
 use crate::actors::views::Views;
@@ -129,6 +130,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         ),
         workflow: settings.blocks(),
         passes: Passes::default(),
+        quotas: Quotas::new(&settings.quotas, clock),
         lanes: Lanes::default(),
         reach: OnceLock::new(),
         runtime,
@@ -139,6 +141,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     let auditing = audit::start(Arc::clone(&world.store), trail);
     let telling = events::start(db.clone(), clock, settings.events, untold);
     let left = recovery::settle(&db, &world).await?;
+    world.quotas.refresh(&db).await?;
 
     let arbiters: Vec<_> = (0..2).map(|_| Arbiter::new()).collect();
     let handles = arbiters.iter().map(Arbiter::handle).collect();
@@ -260,10 +263,19 @@ fn listen(
         turns: http::debug_sessions::Turns::default(),
         webhooks: Arc::new(webhooks),
         streams: Arc::new(Semaphore::new(settings.http.max_event_streams)),
+        refusals: http::quotas::Refusals::new(settings.quotas.refusal_delay()),
+        request_turns: http::quotas::Turns::default(),
+        pictures: http::quotas::Pictures::default(),
         suspended: Arc::default(),
         closing: closing.clone(),
     });
     actix::spawn(front.keys.clone().follow_revocations(closing.clone()));
+    actix::spawn(quotas::follow(
+        Arc::clone(world),
+        db.clone(),
+        registry.used_by("quotas"),
+        closing.clone(),
+    ));
     actix::spawn(http::admin::suspension::enforce(front.clone()));
     actix::spawn(http::debug_sessions::sweep(front.clone()));
     actix::spawn(http::webhooks::deliver(front.clone()));

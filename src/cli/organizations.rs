@@ -1,14 +1,16 @@
 //! `greenroom organizations`.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Ending;
 use super::client::{Client, Server};
 use super::output::{Table, cell, note, say, say_json};
 use crate::domain::ids::OrganizationId;
+use crate::domain::quota::{Quota, checked_limit};
 use crate::domain::secret::Secret;
 
 const HELP: &str = "\
@@ -18,6 +20,7 @@ Examples:
   greenroom organizations suspend o_123
   greenroom organizations resume o_123
   greenroom organizations delete o_123 --yes
+  greenroom organizations quotas o_123 sessions=5 viewers=20 egress_mib_per_day=default
 
 Takes an operator key: that of the server's settings (keys.operator), or one whose role is `operator`.";
 
@@ -83,6 +86,41 @@ enum Command {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Show the quotas of an organization and their use, or change limits. A new limit holds at once for what is
+    /// new; what runs is not ended.
+    Quotas {
+        /// The id of the organization, `o_…`.
+        id: OrganizationId,
+        /// Limits to set: sessions, creates_per_minute, runs, waiters, viewers, devtools_connections,
+        /// event_streams, storage_mib, egress_mib_per_day or requests, with a number, or `default` for the limit of
+        /// the server's settings (section `quotas`).
+        #[arg(value_name = "NAME=LIMIT")]
+        limits: Vec<NewLimit>,
+    },
+}
+
+/// A limit as the command line has it.
+#[derive(Debug, Clone)]
+struct NewLimit {
+    quota: Quota,
+    limit: Option<u64>,
+}
+
+impl FromStr for NewLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, limit) = text.split_once('=').ok_or("expected NAME=LIMIT, as in sessions=5")?;
+        let quota = name.parse::<Quota>().map_err(|cause| cause.to_string())?;
+        let limit = match limit {
+            "default" => None,
+            number => {
+                let number = number.parse().ok().and_then(|number| checked_limit(number).ok());
+                Some(number.ok_or("expected a whole number from 0 to 1000000000, or `default`")?)
+            }
+        };
+        Ok(Self { quota, limit })
+    }
 }
 
 /// Does what the command says.
@@ -115,6 +153,21 @@ pub(super) async fn organizations(arguments: Arguments) -> anyhow::Result<Ending
                 until_gone(&client, &path).await?;
             }
             deleted
+        }
+        Command::Quotas { id, limits } => {
+            let shown = match limits.is_empty() {
+                true => client.get(&format!("{PATH}/{id}")).await?,
+                false => {
+                    let limits = limits.iter().map(|it| (it.quota.to_string(), json!(it.limit)));
+                    change(id, json!({ "quotas": limits.collect::<Map<_, _>>() })).await?
+                }
+            };
+            let quotas = shown.get("quotas").cloned().unwrap_or_default();
+            match server.json {
+                true => say_json(&quotas),
+                false => table_of(&quotas),
+            }
+            return Ok(Ending::Done);
         }
     };
     if server.json {
@@ -149,6 +202,16 @@ async fn until_gone(client: &Client, path: &str) -> anyhow::Result<()> {
         }
         tokio::time::sleep(ASK_AGAIN).await;
     }
+}
+
+fn table_of(quotas: &Value) {
+    let mut table = Table::new(&["QUOTA", "LIMIT", "USED", "RESETS"]);
+    for quota in Quota::ALL {
+        let Some(shown) = quotas.get(quota.as_str()) else { continue };
+        let [limit, used, resets] = ["limit", "used", "resets_at"].map(|name| cell(shown, name));
+        table.row([quota.to_string(), limit, used, resets]);
+    }
+    table.print();
 }
 
 fn list(all: &[Value]) {

@@ -45,6 +45,8 @@ pub struct Settings {
     pub recording: system::film::Settings,
     /// Limits and defaults of sessions, occupancies and runs.
     pub sessions: actors::Settings,
+    /// The default limits of each organization.
+    pub quotas: actors::quotas::Settings,
     /// How the blocks of workflows are executed.
     pub workflow: workflow::Settings,
     /// How long events are kept.
@@ -70,6 +72,7 @@ impl Default for Settings {
             limits: system::limits::Settings::default(),
             recording: system::film::Settings::default(),
             sessions: actors::Settings::default(),
+            quotas: actors::quotas::Settings::default(),
             workflow: workflow::Settings::default(),
             events: actors::events::Settings::default(),
             webhooks: http::webhooks::Settings::default(),
@@ -166,6 +169,12 @@ impl Checked for Settings {
                 .problems()
                 .into_iter()
                 .map(|(key, message)| WrongValue { key: format!("workflow.{key}"), message }),
+        );
+        wrong.extend(
+            self.quotas
+                .problems()
+                .into_iter()
+                .map(|(key, message)| WrongValue { key: format!("quotas.{key}"), message }),
         );
         wrong.extend(
             self.egress

@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
 
 use super::Db;
 use super::query::{DbError, on};
 use super::store::StoreError;
-use super::values::{Reader, all, insert_once, stored};
+use super::values::{Reader, all, counted, insert_once, stored};
 use crate::domain::ids::{ArtifactId, BlockRunId, NodeId, OrganizationId, RunId, SessionId};
 use crate::domain::run::ArtifactRecord;
 use crate::schema::{artifacts, browser_sessions};
@@ -196,6 +198,24 @@ pub(super) async fn insert(db: &Db, artifact: ArtifactRecord) -> Result<(), Stor
             .and(artifacts::path.eq(known.path.clone()))
     })?;
     Ok(())
+}
+
+/// The bytes of all stored files of an organization.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn bytes_of(db: &Db, organization: OrganizationId) -> Result<u64, DbError> {
+    // PostgreSQL adds integers up to a number of any length, which diesel reads only as text.
+    let bytes: i64 = on!(db, read, |c| {
+        let total = sql::<BigInt>("CAST(COALESCE(SUM(size), 0) AS BIGINT)");
+        let query = artifacts::table
+            .filter(artifacts::organization_id.eq(organization.to_string()))
+            .select(total);
+        Ok(query.first(c).await?)
+    })
+    .await?;
+    Ok(counted(bytes))
 }
 
 /// Of these artifacts, those that have a row.

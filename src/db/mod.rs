@@ -31,6 +31,7 @@ pub mod artifacts;
 pub mod audit_events;
 pub mod blocks;
 pub mod debug_sessions;
+pub mod egress_usage;
 pub mod events;
 pub mod idempotency;
 pub mod nodes;

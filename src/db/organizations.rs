@@ -1,15 +1,18 @@
 //! Tenants. The row of one that was deleted stays, without its name, and no query here returns it but those
 //! that say so.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection as _, RunQueryDsl};
 
 use super::Db;
 use super::query::{DbError, on};
 use super::values::{Reader, all, json, one, stored};
 use crate::domain::egress::EgressLists;
 use crate::domain::ids::OrganizationId;
+use crate::domain::quota::{Limits, Quota};
 use crate::domain::tenancy::Organization;
 use crate::schema::organizations;
 
@@ -233,6 +236,86 @@ pub async fn set_suspended(
         Ok(changed)
     });
     Ok(changed.await? > 0)
+}
+
+/// Takes the lock of an organization's row until the end of the transaction.
+///
+/// A write, so that SQLite takes its lock as well before anything is read.
+macro_rules! locked {
+    ($c:ident, $organization:expr) => {{
+        use $crate::schema::organizations as locked;
+        let row = diesel::update(locked::table.find($organization.to_string()));
+        row.set(locked::name.eq(locked::name)).execute($c).await?;
+    }};
+}
+
+pub(super) use locked;
+
+/// The limits that an operator has set for one; empty ones if there are none.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn quotas(db: &Db, id: OrganizationId) -> Result<Limits, DbError> {
+    let stored: Option<Option<serde_json::Value>> = on!(db, read, |c| {
+        let query = organizations::table.find(id.to_string()).select(organizations::quotas);
+        Ok(query.first(c).await.optional()?)
+    })
+    .await?;
+    let name = id.to_string();
+    let limits = Reader { row: &name }.json("organizations.quotas", stored.flatten())?;
+    Ok(limits.unwrap_or_default())
+}
+
+/// The limits of all organizations for which an operator has set some.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn all_quotas(db: &Db) -> Result<HashMap<OrganizationId, Limits>, DbError> {
+    let rows: Vec<(String, Option<serde_json::Value>)> = on!(db, read, |c| {
+        let query = organizations::table.filter(organizations::quotas.is_not_null());
+        Ok(query.select((organizations::id, organizations::quotas)).load(c).await?)
+    })
+    .await?;
+    let read = |(id, limits): (String, Option<serde_json::Value>)| {
+        let row = Reader { row: &id };
+        let limits: Option<Limits> = row.json("organizations.quotas", limits)?;
+        Ok((row.parse("organizations.id", &id)?, limits.unwrap_or_default()))
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// Changes some limits of one and leaves the others; with none, the default holds again. The answer is
+/// all of them.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn change_quotas(
+    db: &Db,
+    id: OrganizationId,
+    changes: Vec<(Quota, Option<u64>)>,
+) -> Result<Limits, DbError> {
+    on!(db, write, |c| {
+        c.transaction(async move |c| {
+            locked!(c, id);
+            let (of, name) = (organizations::table.find(id.to_string()), id.to_string());
+            let stored: Option<Option<serde_json::Value>> =
+                of.select(organizations::quotas).first(c).await.optional()?;
+            let limits = Reader { row: &name }.json("organizations.quotas", stored.flatten())?;
+            let mut limits: Limits = limits.unwrap_or_default();
+            for (quota, limit) in changes {
+                limits.set(quota, limit);
+            }
+            let column = (!limits.is_empty()).then(|| json(&limits));
+            let organization = diesel::update(organizations::table.find(id.to_string()));
+            organization.set(organizations::quotas.eq(column)).execute(c).await?;
+            Ok(limits)
+        })
+        .await
+    })
+    .await
 }
 
 /// The lists that narrow what all sessions of an organization reach.

@@ -8,9 +8,9 @@ use super::query::{DbError, on};
 use super::values::now;
 use crate::domain::ids::OrganizationId;
 use crate::schema::{
-    api_keys, artifacts, audit_events, browser_sessions, debug_sessions, event_sequences,
-    idempotency_keys, organizations, session_events, webhook_deliveries, webhook_messages,
-    webhooks, workflow_run_blocks, workflow_runs, workflows,
+    api_keys, artifacts, audit_events, browser_sessions, debug_sessions, egress_usage,
+    event_sequences, idempotency_keys, organizations, session_events, webhook_deliveries,
+    webhook_messages, webhooks, workflow_run_blocks, workflow_runs, workflows,
 };
 
 /// The rows of a table that are deleted at once.
@@ -82,8 +82,10 @@ pub async fn purge_some(db: &Db, id: OrganizationId) -> Result<usize, DbError> {
     let rest: usize = on!(db, write, |c| {
         let keys = idempotency_keys::table.filter(idempotency_keys::organization_id.eq(id.clone()));
         let keys = diesel::delete(keys).execute(c).await?;
+        let usage = egress_usage::table.filter(egress_usage::organization_id.eq(id.clone()));
+        let usage = diesel::delete(usage).execute(c).await?;
         let sequence = event_sequences::table.filter(event_sequences::organization_id.eq(id));
-        Ok(keys + diesel::delete(sequence).execute(c).await?)
+        Ok(keys + usage + diesel::delete(sequence).execute(c).await?)
     })
     .await?;
     Ok(deleted + rest)
@@ -104,6 +106,7 @@ pub async fn purged(db: &Db, id: OrganizationId) -> Result<(), DbError> {
             organizations::purged_at.eq(Some(now())),
             organizations::name.eq(""),
             organizations::egress.eq(None::<serde_json::Value>),
+            organizations::quotas.eq(None::<serde_json::Value>),
         );
         diesel::update(gone).set(change).execute(c).await?;
         Ok(())

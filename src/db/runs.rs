@@ -8,15 +8,19 @@ use diesel_async::{AsyncConnection as _, RunQueryDsl};
 use serde_json::Value;
 
 use super::Db;
+use super::organizations::locked;
 use super::query::{DbError, on};
 use super::sealed::{REQUEST, Secrets, open_proxies, seal_proxies};
-use super::store::{RunChange, StoreError};
-use super::values::{Page, Reader, all, containing, insert_once, json, lower, now, one, stored};
+use super::store::{Full, RunChange, StoreError};
+use super::values::{
+    Page, Reader, all, containing, counted, insert_by, insert_once, json, lower, now, one, stored,
+};
 use super::webhook_messages::Row as Message;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{
     DebugSessionId, NodeId, OrganizationId, RunId, SessionId, WebhookMessageId, WorkflowPermanentId,
 };
+use crate::domain::quota::{Limits, Quota};
 use crate::domain::run::{BlockStatus, RunRecord, RunStatus};
 use crate::domain::sealing::{Place, SealError, Vault};
 use crate::schema::{
@@ -279,14 +283,63 @@ pub async fn unfinished(db: &Db, node: NodeId) -> Result<Vec<RunRecord>, DbError
     all(db.opened(rows))
 }
 
-pub(super) async fn insert(db: &Db, run: RunRecord) -> Result<(), StoreError> {
+/// A row with the same owner, node and time as another one is that one.
+macro_rules! same {
+    ($row:ident) => {{
+        let owner = runs::organization_id.eq($row.organization_id.clone());
+        let node = runs::node_id.eq($row.node_id.clone());
+        owner.and(node).and(runs::created_at.eq($row.created_at))
+    }};
+}
+
+/// An organization's runs that have not ended.
+macro_rules! unfinished_of {
+    ($organization:expr) => {
+        runs::table
+            .filter(runs::organization_id.eq($organization.to_string()))
+            .filter(runs::status.eq_any(UNFINISHED))
+    };
+}
+
+/// Counts and inserts in one transaction, as for sessions.
+pub(super) async fn insert(
+    db: &Db,
+    run: RunRecord,
+    limits: Limits,
+) -> Result<Option<Full>, StoreError> {
+    let (id, organization) = (run.id.to_string(), run.organization);
     let row = db.sealed(Row::from(&run))?;
-    insert_once!(db, runs, row, |row| {
-        let owner = runs::organization_id.eq(row.organization_id.clone());
-        let node = runs::node_id.eq(row.node_id.clone());
-        owner.and(node).and(runs::created_at.eq(row.created_at))
-    })?;
-    Ok(())
+    let Some(limit) = limits.get(Quota::Runs) else {
+        insert_once!(db, runs, row, |row| same!(row))?;
+        return Ok(None);
+    };
+    let full = on!(db, write, |c| {
+        c.transaction(async move |c| {
+            locked!(c, organization);
+            let others = unfinished_of!(organization).filter(runs::id.ne(id));
+            let used = counted(others.count().get_result(c).await?);
+            if used >= limit {
+                return Ok(Some(Full { quota: Quota::Runs, limit, used, oldest: None }));
+            }
+            insert_by!(c, runs, row, |row| same!(row))?;
+            Ok(None)
+        })
+        .await
+    })
+    .await?;
+    Ok(full)
+}
+
+/// The number of an organization's runs that have not ended.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn count_unfinished(db: &Db, organization: OrganizationId) -> Result<u64, DbError> {
+    let count =
+        on!(db, read, |c| Ok(unfinished_of!(organization).count().get_result::<i64>(c).await?))
+            .await?;
+    Ok(counted(count))
 }
 
 pub(super) async fn change(db: &Db, id: RunId, change: RunChange) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@ use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
 use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Generation, Occupancy};
+use crate::domain::quota::{Limits, Quota};
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, RunStatus, WorkflowRecord};
 use crate::domain::session::{DesktopIdentity, Failure, SessionRecord, SessionSpec, SessionStatus};
 
@@ -98,10 +99,24 @@ pub struct RunChange {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
+/// A row that was not added: its organization has as many as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full {
+    /// The quota whose limit is reached.
+    pub quota: Quota,
+    /// The limit.
+    pub limit: u64,
+    /// The rows that count.
+    pub used: u64,
+    /// The time at which the oldest of them was made.
+    pub oldest: Option<DateTime<Utc>>,
+}
+
 /// The database as actors see it. Every write resolves when it is durable.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// A new session.
-    fn insert_session(&self, session: SessionRecord) -> Stored;
+    /// Adds a session unless its organization has as many as `limits` allow, in one transaction. The
+    /// answer is the limit that is reached; none if the row is stored.
+    fn insert_session(&self, session: SessionRecord, limits: Limits) -> Stored<Option<Full>>;
 
     /// The session of this organization as it is stored; none if there is no such.
     fn session(&self, organization: OrganizationId, id: SessionId)
@@ -154,8 +169,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`StoreError::Final`].
     fn end_session(&self, id: SessionId, ended: Ended) -> Stored;
 
-    /// A new run.
-    fn insert_run(&self, run: RunRecord) -> Stored;
+    /// Adds a run unless its organization has as many as `limits` allow, as for sessions.
+    fn insert_run(&self, run: RunRecord, limits: Limits) -> Stored<Option<Full>>;
 
     /// A change of a run that has not ended; of one that has: [`StoreError::Final`]. With the end
     /// of a run those of its blocks are stored that are under way, whoever ends it; and its
@@ -170,6 +185,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// A file was stored.
     fn insert_artifact(&self, artifact: ArtifactRecord) -> Stored;
+
+    /// The bytes of all stored files of an organization.
+    fn stored_bytes(&self, organization: OrganizationId) -> Stored<u64>;
 
     /// The latest version of a workflow; none if there is no such workflow of this organization.
     fn workflow(

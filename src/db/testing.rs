@@ -13,6 +13,7 @@ use super::{Db, Settings, nodes, organizations, workflows};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{Id, Mint, NodeId, OrganizationId, SessionId};
 use crate::domain::occupancy::Occupancy;
+use crate::domain::quota::Limits;
 use crate::domain::run::{RunRecord, RunStatus, WorkflowRecord};
 use crate::domain::session::{SessionRecord, SessionSpec, SessionStatus};
 use crate::domain::tenancy::{Node, Organization};
@@ -174,7 +175,7 @@ impl Tenant {
     /// A session that runs, stored.
     pub(super) async fn stored_session(&self, db: &Db) -> SessionId {
         let session = self.session(0);
-        db.insert_session(session.clone()).await.unwrap();
+        db.insert_session(session.clone(), Limits::default()).await.unwrap();
         session.id
     }
 }

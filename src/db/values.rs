@@ -106,29 +106,43 @@ impl Reader<'_> {
     }
 }
 
+/// A count of rows.
+pub(super) fn counted(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or_default()
+}
+
 /// Inserts a row unless its id has one. A repeated insert finds its own row, in which the columns
 /// given last are the same; any other row is a [`DbError::Rejected`].
 macro_rules! insert_once {
     ($db:expr, $table:ident, $row:expr, |$known:ident| $same:expr) => {{
-        let $known = $row;
+        let row = $row;
         $crate::db::query::on!($db, write, |c| {
-            let id = $known.id.clone();
-            let same = $same;
-            let insert = diesel::insert_into($table::table).values($known);
-            if insert.on_conflict($table::id).do_nothing().execute(c).await? > 0 {
-                return Ok(());
-            }
-            let ours = $table::table.filter($table::id.eq(id.clone())).filter(same);
-            match ours.count().get_result::<i64>(c).await? {
-                0 => Err($crate::db::query::DbError::id_taken(stringify!($table), &id)),
-                _ => Ok(()),
-            }
+            $crate::db::values::insert_by!(c, $table, row, |$known| $same)
         })
         .await
     }};
 }
 
-pub(super) use insert_once;
+/// [`insert_once!`] by a connection `c` that is there, such as that of a transaction.
+macro_rules! insert_by {
+    ($c:ident, $table:ident, $row:expr, |$known:ident| $same:expr) => {{
+        let $known = $row;
+        let id = $known.id.clone();
+        let same = $same;
+        let insert = diesel::insert_into($table::table).values($known);
+        if insert.on_conflict($table::id).do_nothing().execute($c).await? > 0 {
+            Ok(())
+        } else {
+            let ours = $table::table.filter($table::id.eq(id.clone())).filter(same);
+            match ours.count().get_result::<i64>($c).await? {
+                0 => Err($crate::db::query::DbError::id_taken(stringify!($table), &id)),
+                _ => Ok(()),
+            }
+        }
+    }};
+}
+
+pub(super) use {insert_by, insert_once};
 
 /// Turns rows into values, or says which one cannot be read.
 pub(super) fn all<R, T>(rows: Vec<R>) -> Result<Vec<T>, DbError>

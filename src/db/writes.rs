@@ -2,20 +2,21 @@
 
 use chrono::{DateTime, Utc};
 
-use super::store::{Ended, Rotated, RunChange, Started, Store, Stored};
+use super::store::{Ended, Full, Rotated, RunChange, Started, Store, Stored};
 use super::{Db, artifacts, audit_events, blocks, organizations, runs, sessions, workflows};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
 use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Generation, Occupancy};
+use crate::domain::quota::Limits;
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, WorkflowRecord};
 use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec};
 
 impl Store for Db {
-    fn insert_session(&self, session: SessionRecord) -> Stored {
+    fn insert_session(&self, session: SessionRecord, limits: Limits) -> Stored<Option<Full>> {
         let db = self.clone();
-        Box::pin(async move { sessions::insert(&db, session).await })
+        Box::pin(async move { sessions::insert(&db, session, limits).await })
     }
 
     fn session(
@@ -83,6 +84,11 @@ impl Store for Db {
         Box::pin(async move { sessions::change_egress(&db, id, spec).await })
     }
 
+    fn stored_bytes(&self, organization: OrganizationId) -> Stored<u64> {
+        let db = self.clone();
+        Box::pin(async move { Ok(artifacts::bytes_of(&db, organization).await?) })
+    }
+
     fn organization_egress(&self, organization: OrganizationId) -> Stored<EgressLists> {
         let db = self.clone();
         Box::pin(async move { Ok(organizations::egress(&db, organization).await?) })
@@ -93,9 +99,9 @@ impl Store for Db {
         Box::pin(async move { sessions::end(&db, id, ended).await })
     }
 
-    fn insert_run(&self, run: RunRecord) -> Stored {
+    fn insert_run(&self, run: RunRecord, limits: Limits) -> Stored<Option<Full>> {
         let db = self.clone();
-        Box::pin(async move { runs::insert(&db, run).await })
+        Box::pin(async move { runs::insert(&db, run, limits).await })
     }
 
     fn change_run(&self, id: RunId, change: RunChange) -> Stored {

@@ -37,6 +37,8 @@ pub struct EgressAsked {
     pub session: EgressLists,
     /// The proxy that everything goes through: `http`, `https` or `socks5`, with its credentials.
     pub upstream: Option<Url>,
+    /// The organization has used up its network traffic of the day: nothing may be reached.
+    pub is_exhausted: bool,
 }
 
 impl std::fmt::Debug for EgressAsked {
@@ -45,7 +47,7 @@ impl std::fmt::Debug for EgressAsked {
         let upstream = self.upstream.as_ref().and_then(Url::host_str);
         let mut shown = f.debug_struct("EgressAsked");
         shown.field("organization", &self.organization).field("session", &self.session);
-        shown.field("upstream", &upstream).finish()
+        shown.field("upstream", &upstream).field("is_exhausted", &self.is_exhausted).finish()
     }
 }
 

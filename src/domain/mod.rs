@@ -20,6 +20,7 @@ pub mod lease;
 pub mod masking;
 pub mod objects;
 pub mod occupancy;
+pub mod quota;
 pub mod rfb;
 pub mod run;
 pub mod sanitizing;

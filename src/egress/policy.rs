@@ -33,6 +33,8 @@ pub struct Policy {
     pub upstream_allowed: bool,
     /// Connections of a former upstream stay open.
     pub keep_connections: bool,
+    /// Every target is refused: the organization has used up its traffic of the day.
+    pub exhausted: bool,
 }
 
 /// The file as it is written. Durations and sizes are not part of a policy.
@@ -53,6 +55,8 @@ struct Document {
     upstream_allowed: bool,
     #[serde(default)]
     keep_connections: bool,
+    #[serde(default)]
+    exhausted: bool,
 }
 
 /// A text that is no policy. Its messages contain no value of the file but rules.
@@ -97,6 +101,7 @@ impl Policy {
             upstream: document.upstream.map(Upstream::try_from).transpose()?,
             upstream_allowed: document.upstream_allowed,
             keep_connections: document.keep_connections,
+            exhausted: document.exhausted,
         })
     }
 
@@ -165,6 +170,7 @@ impl Policy {
                 Refusal::Denied { rule, .. } => format!("denied by the rule `{rule}`"),
                 Refusal::Port { .. }
                 | Refusal::NoPolicy
+                | Refusal::Exhausted
                 | Refusal::NotListed { .. }
                 | Refusal::Upstream { .. }
                 | Refusal::Client
@@ -175,6 +181,9 @@ impl Policy {
     }
 
     fn check_denied(&self, target: &Target, addresses: &[IpAddr]) -> Result<(), Refusal> {
+        if self.exhausted {
+            return Err(Refusal::Exhausted);
+        }
         let denies = |rule: &&Rule| {
             rule.covers_name(&target.name, target.port)
                 || every(target, addresses).any(|found| rule.covers_address(found, target.port))

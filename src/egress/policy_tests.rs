@@ -42,6 +42,18 @@ fn by_default_public_addresses_only() {
 }
 
 #[test]
+fn an_exhausted_policy_refuses_what_is_allowed_too() {
+    let policy = policy(r#"{"allow": ["localhost", "10.0.0.0/8"], "exhausted": true}"#);
+    for (authority, addresses) in
+        [("example.com:443", &["93.184.216.34"][..]), ("localhost:80", &[]), ("10.0.0.1:80", &[])]
+    {
+        assert_eq!(decide(&policy, authority, addresses), "quota_exceeded", "{authority}");
+    }
+    let checked = policy.check_name(&Target::new("example.com", 443).unwrap());
+    assert_eq!(checked.unwrap_err().code(), "quota_exceeded");
+}
+
+#[test]
 fn allow_opens_deny_closes_and_comes_first() {
     let policy = policy(
         r#"{"allow": ["*.intra.example", "10.1.0.0/16:8080", "mail.example:25", "localhost"],

@@ -16,6 +16,11 @@ const DENY: &str = "egress.deny";
 pub enum Refusal {
     #[error("no egress policy is in force yet, so every request is refused; try again shortly")]
     NoPolicy,
+    #[error(
+        "the network traffic of this organization for today is used up (quota `egress_mib_per_day`); \
+         wait until midnight, UTC, or ask the operator of the server to raise the quota"
+    )]
+    Exhausted,
     #[error("{target} is denied by the rule `{rule}` of `{DENY}`; remove the rule to allow it")]
     Denied { target: Target, rule: String },
     #[error(
@@ -48,6 +53,7 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoPolicy => "policy_missing",
+            Self::Exhausted => "quota_exceeded",
             Self::Denied { .. } => "host_denied",
             Self::NotListed { .. } => "host_not_listed",
             Self::Port { .. } => "port_refused",

@@ -12,20 +12,22 @@ use actix_web::dev::{Decompress, Payload};
 use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpRequest};
+use dashmap::DashMap;
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as QueryError, MapDeserializer};
 use serde_json::{Value, json};
 use serde_path_to_error::{Path, Segment};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::caller::{Bearer, Operator};
 use super::front::Front;
 use super::problem::Problem;
 use super::validation::{FieldError, Part, Step};
 use crate::domain::given::{Fault, Given, nearest};
-use crate::domain::ids::Id;
+use crate::domain::ids::{Id, OrganizationId};
 use crate::domain::objects::Objects;
 
 /// The last page of a list that may be asked for.
@@ -34,27 +36,62 @@ pub const LAST_PAGE: u32 = 1_000_000;
 /// Bodies up to this size are read whatever else is being read.
 const SMALL: usize = 64 * 1024;
 
+/// The units of large bodies that are taken of one organization in a second: 8 MiB.
+const RATE: u32 = 8 * 1024;
+
+/// The time by which the bytes of an organization may be ahead of [`RATE`].
+const AHEAD: Duration = Duration::from_secs(2);
+
 /// The unit in which room for bodies is counted, in bytes.
 const UNIT: usize = 1024;
 
 /// How large a body may be, in bytes after decompression, how long it may take to arrive, and how
-/// much of all bodies together may be held while they arrive. Kept as application data; clones
-/// share the room.
+/// much of all bodies together, and of those of one organization, may be held while they arrive. Kept as
+/// application data; clones share the room.
 #[derive(Debug, Clone)]
 pub struct Bodies {
     most: usize,
     time: Duration,
     room: Arc<Semaphore>,
+    /// The room that one organization may have: half of it.
+    share: usize,
+    shares: Arc<DashMap<OrganizationId, Arc<Share>>>,
+}
+
+/// What the large bodies of one organization may take together: room, and bytes by the time. Reading JSON
+/// takes a processor, which others' requests wait for.
+#[derive(Debug)]
+struct Share {
+    room: Arc<Semaphore>,
+    /// The time at which all bytes so far have arrived at [`RATE`].
+    due: Mutex<Instant>,
+}
+
+impl Share {
+    /// Waits until `bytes` more may be taken.
+    async fn pace(&self, bytes: usize) {
+        let now = Instant::now();
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let ahead = {
+            let mut due = self.due.lock();
+            *due = (*due).max(now) + (Duration::from_secs(1) / RATE).saturating_mul(units);
+            due.duration_since(now)
+        };
+        sleep(ahead.saturating_sub(AHEAD)).await;
+    }
 }
 
 impl Bodies {
     /// With the bounds of these settings.
     pub fn new(settings: &super::Settings) -> Self {
         let room = settings.max_bodies_bytes.max(settings.max_body_bytes);
+        let units = |bytes: usize| bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS);
         Self {
             most: settings.max_body_bytes,
             time: Duration::from_secs(settings.body_seconds),
-            room: Arc::new(Semaphore::new(room.div_ceil(UNIT).min(Semaphore::MAX_PERMITS))),
+            room: Arc::new(Semaphore::new(units(room))),
+            share: units((room / 2).max(settings.max_body_bytes)),
+            shares: Arc::default(),
         }
     }
 
@@ -63,10 +100,30 @@ impl Bodies {
         given.unwrap_or_else(|| Self::new(&super::Settings::default()))
     }
 
-    async fn collect(&self, mut stream: Decompress<Payload>) -> Result<Vec<u8>, Problem> {
+    /// The share of the organization whose key a request carries.
+    async fn share_of(&self, request: &HttpRequest) -> Option<Arc<Share>> {
+        request.app_data::<Data<Front>>()?;
+        if Operator::comes_with(request) {
+            return None;
+        }
+        let owner = Bearer::extract(request).await.ok()?.caller.organization;
+        let new = || {
+            let room = Arc::new(Semaphore::new(self.share));
+            Arc::new(Share { room, due: Mutex::new(Instant::now()) })
+        };
+        Some(Arc::clone(&self.shares.entry(owner).or_insert_with(new)))
+    }
+
+    async fn collect(
+        &self,
+        mut stream: Decompress<Payload>,
+        request: &HttpRequest,
+    ) -> Result<Vec<u8>, Problem> {
         let late = Instant::now() + self.time;
         let mut bytes = Vec::new();
+        let mut share: Option<Option<Arc<Share>>> = None;
         let mut room: Option<SemaphorePermit<'_>> = None;
+        let mut own: Option<OwnedSemaphorePermit> = None;
         loop {
             let chunk = match timeout_at(late, stream.next()).await {
                 Ok(Some(chunk)) => chunk,
@@ -88,6 +145,18 @@ impl Bodies {
                 let held = room.as_ref().map_or(0, SemaphorePermit::num_permits);
                 let more = size.div_ceil(UNIT).saturating_sub(held);
                 let more = u32::try_from(more).unwrap_or(u32::MAX);
+                if share.is_none() {
+                    share = Some(self.share_of(request).await);
+                }
+                if let Some(Some(share)) = &share {
+                    share.pace(chunk.len()).await;
+                    let more = Arc::clone(&share.room).try_acquire_many_owned(more);
+                    let more = more.map_err(|_full| no_room())?;
+                    match &mut own {
+                        Some(own) => own.merge(more),
+                        None => own = Some(more),
+                    }
+                }
                 let more = self.room.try_acquire_many(more).map_err(|_full| no_room())?;
                 match &mut room {
                     Some(room) => room.merge(more),
@@ -120,7 +189,7 @@ fn no_room() -> Problem {
 #[derive(Debug, Clone)]
 pub struct Body<T>(pub T);
 
-impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest for Body<T> {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
@@ -129,7 +198,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
         let stream = Decompress::from_headers(payload.take(), request.headers());
         let request = request.clone();
         Box::pin(async move {
-            let read = bodies.collect(stream).await.and_then(|bytes| parse(&bytes));
+            let read = match bodies.collect(stream, &request).await {
+                Ok(bytes) => beside(bytes, parse).await,
+                Err(problem) => Err(problem),
+            };
             match read {
                 Ok(body) => Ok(Self(body)),
                 Err(problem) => Err(unless_refused(&request, problem).await),
@@ -149,8 +221,29 @@ impl FromRequest for RawBody {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let bodies = Bodies::of(request);
         let stream = Decompress::from_headers(payload.take(), request.headers());
-        Box::pin(async move { bodies.collect(stream).await.map(Self) })
+        let request = request.clone();
+        Box::pin(async move { bodies.collect(stream, &request).await.map(Self) })
     }
+}
+
+/// Works on a body: on a large one on a thread for such work, so that other requests go on meanwhile.
+///
+/// # Errors
+///
+/// Those of the work; 500 if it panics.
+pub async fn beside<T: Send + 'static>(
+    body: Vec<u8>,
+    work: impl FnOnce(&[u8]) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    if body.len() <= SMALL {
+        return work(&body);
+    }
+    let worked = tokio::task::spawn_blocking(move || work(&body)).await;
+    worked.unwrap_or_else(|cause| {
+        tracing::error!("a body broke its reader: {cause}");
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Err(Problem::new(status, "internal", "the body could not be read"))
+    })
 }
 
 /// What is wrong with a request, or that its caller may not ask at all: extractors run side by side,

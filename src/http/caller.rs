@@ -15,6 +15,7 @@ use super::front::Front;
 use super::keys::hash_of;
 use super::outside::client_address;
 use super::problem::Problem;
+use super::quotas;
 use crate::actors::secrets::KeySigner;
 use crate::actors::session::Visit;
 use crate::actors::tickets::{Ticket, Unusable};
@@ -104,9 +105,12 @@ impl FromRequest for Bearer {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let front = request.app_data::<web::Data<Front>>().cloned();
         let (key, from) = (key_of(request), client_address(request));
+        let request = request.clone();
         Box::pin(async move {
             let (Some(front), Some(key)) = (front, key) else { return Err(refused()) };
-            Ok(front.keys.bearer(&key, from).await?)
+            let bearer = front.keys.bearer(&key, from).await?;
+            quotas::admit(&request, bearer.caller.organization).await?;
+            Ok(bearer)
         })
     }
 }
@@ -176,7 +180,12 @@ impl FromRequest for Driver {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         if key_of(request).is_none() {
-            return Box::pin(std::future::ready(driver_by_ticket(request)));
+            let (driver, request) = (driver_by_ticket(request), request.clone());
+            return Box::pin(async move {
+                let driver = driver?;
+                quotas::admit(&request, driver.organization).await?;
+                Ok(driver)
+            });
         }
         let (bearer, request) = (Bearer::from_request(request, payload), request.clone());
         Box::pin(async move {
@@ -255,7 +264,12 @@ impl FromRequest for Visitor {
         let client = given(request, "x-greenroom-client", |query| query.client_id);
         let client = client.and_then(|text| text.parse::<ClientId>().ok());
         if key_of(request).is_none() {
-            return Box::pin(std::future::ready(by_ticket(request, client)));
+            let (visitor, request) = (by_ticket(request, client), request.clone());
+            return Box::pin(async move {
+                let visitor = visitor?;
+                quotas::admit(&request, visitor.organization).await?;
+                Ok(visitor)
+            });
         }
         let (bearer, request) = (Bearer::from_request(request, payload), request.clone());
         Box::pin(async move {

@@ -20,6 +20,7 @@ use crate::db::store::StoreError;
 use crate::db::{DbError, Outage, Reason, Rejection};
 use crate::domain::control;
 use crate::domain::occupancy::Refusal;
+use crate::domain::quota::QuotaExceeded;
 use crate::domain::session::Failure;
 use crate::system::desktop::{EgressError, NoRoom};
 
@@ -53,6 +54,12 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse {
         self.problem().response()
+    }
+}
+
+impl From<QuotaExceeded> for ApiError {
+    fn from(refusal: QuotaExceeded) -> Self {
+        Self::Problem(refusal.into())
     }
 }
 
@@ -181,6 +188,7 @@ fn session(cause: &SessionError) -> Problem {
             Problem::new(StatusCode::NOT_FOUND, "viewer_unknown", cause.to_string())
         }
         SessionError::QueueFull { .. } => limited("queue_full", cause),
+        SessionError::Quota(refusal) => QuotaExceeded::clone(refusal).into(),
         SessionError::WaitCalledOff => conflict("wait_called_off", cause),
         SessionError::TooManyRecordings { .. } => limited("too_many_recordings", cause),
         SessionError::NotInside { .. } => conflict("occupancy_lost", cause),
@@ -231,6 +239,7 @@ fn registry(cause: &RegistryError) -> Problem {
             limited("too_many_sessions", cause)
         }
         RegistryError::TooManyRuns { .. } => limited("too_many_runs", cause),
+        RegistryError::Quota(refusal) => QuotaExceeded::clone(refusal).into(),
         RegistryError::UnderWay => conflict("idempotency_in_progress", cause).retryable(),
         RegistryError::NoRoom(NoRoom { what, available, needed, unit, setting }) => {
             limited("capacity_exceeded", cause)

@@ -12,6 +12,7 @@ use super::debug_sessions::Turns;
 use super::idempotency::UnderWay;
 use super::keys::Keys;
 use super::outside;
+use super::quotas::{self, Pictures, Refusals};
 use super::sessions::native::Waiting;
 use super::settings::Streaming;
 use super::webhooks::Webhooks;
@@ -65,6 +66,12 @@ pub struct Front {
     pub webhooks: Arc<Webhooks>,
     /// How many more streams of events may be opened.
     pub streams: Arc<Semaphore>,
+    /// The refusals for quotas, to which answers wait.
+    pub refusals: Refusals,
+    /// The turns of each organization's requests.
+    pub request_turns: quotas::Turns,
+    /// The pictures that are being taken.
+    pub pictures: Pictures,
     /// Notified when an organization was suspended here.
     pub suspended: Arc<Notify>,
     /// Canceled when the server stops: what goes on for long, such as a stream, ends then.

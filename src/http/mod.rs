@@ -32,6 +32,7 @@ pub mod pages;
 pub mod picture;
 pub mod problem;
 mod proxy;
+pub mod quotas;
 pub mod request_id;
 pub mod revocation;
 pub mod runs;
@@ -70,14 +71,15 @@ pub fn routes(config: &mut web::ServiceConfig) {
     stream::routes(config);
     ui_session::routes(config);
     api_keys::routes(config);
+    quotas::routes(config);
     admin::routes(config);
     openapi::routes(config);
 }
 
 /// An application with every layer that the endpoints share, and the pages, but no endpoints.
 ///
-/// From the outside in: the request's id and the access log, headers that protect, errors in one
-/// shape, cross-origin rules, and paths without trailing slashes. Patterns of routes are written
+/// From the outside in: the request's id and the access log, headers that protect, refusals for quotas,
+/// errors in one shape, cross-origin rules, and paths without trailing slashes. Patterns of routes are written
 /// without a trailing slash and answer with and without; that includes WebSockets, of which only
 /// the path is rewritten.
 pub fn application(
@@ -102,6 +104,7 @@ pub fn application(
         .wrap(from_fn(pages::without_slash))
         .wrap(security::cors(settings))
         .wrap(from_fn(problem::answers))
+        .wrap(from_fn(quotas::answers))
         .wrap(from_fn(security::headers))
         .wrap(from_fn(outside::resolve))
         .wrap(from_fn(request_id::identify))

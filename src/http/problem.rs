@@ -18,10 +18,12 @@ use actix_web::{Error, HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::quotas::Refused;
 use super::request_id::RequestId;
 use super::validation::FieldError;
 use super::{absent, openapi};
 use crate::domain::ids::Id;
+use crate::domain::quota::QuotaExceeded;
 
 /// An answer that is an error.
 #[derive(Debug, Clone)]
@@ -40,6 +42,8 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
     /// True if the connection is closed with the answer: the rest of the request is not read.
     pub closes: bool,
+    /// The quota that is used up, for the headers of the answer.
+    pub quota: Option<Box<QuotaExceeded>>,
 }
 
 /// What is wrong, for people.
@@ -85,6 +89,7 @@ impl Problem {
             extra: Map::new(),
             retry_after: None,
             closes: false,
+            quota: None,
         }
     }
 
@@ -163,6 +168,9 @@ impl Problem {
             response.force_close();
         }
         let mut response = response.json(self.body());
+        if let Some(refusal) = &self.quota {
+            Refused::mark(refusal, &mut response);
+        }
         response.extensions_mut().insert(Code(self.code.clone()));
         response
     }

@@ -38,6 +38,7 @@ mod matrix;
 mod occupancy;
 mod proxies;
 mod queue;
+mod quotas;
 mod requests;
 mod rotation;
 mod sessions;

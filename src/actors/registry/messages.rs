@@ -12,6 +12,7 @@ use crate::actors::session::SessionError;
 use crate::actors::views::SessionView;
 use crate::db::store::StoreError;
 use crate::domain::ids::{OrganizationId, RunId, SessionId};
+use crate::domain::quota::QuotaExceeded;
 use crate::domain::session::{SessionRecord, SessionSpec};
 use crate::system::desktop::NoRoom;
 
@@ -41,6 +42,9 @@ pub enum RegistryError {
         /// How many may be; `sessions.max_runs` sets it.
         limit: usize,
     },
+    /// The organization has as much as it may.
+    #[error("{0}")]
+    Quota(Box<QuotaExceeded>),
     /// It is being made, as an earlier request with the same name asked.
     #[error("it is being made already")]
     UnderWay,
@@ -62,11 +66,18 @@ impl Classified for RegistryError {
             | Self::TooManySessions { .. }
             | Self::TooManyDormant { .. }
             | Self::TooManyRuns { .. }
+            | Self::Quota(_)
             | Self::UnderWay
             | Self::NoRoom(_) => Outcome::Refused,
             Self::NotStored(_) => Outcome::Failed,
             Self::Unanswered(_) => Outcome::Unanswered,
         }
+    }
+}
+
+impl From<QuotaExceeded> for RegistryError {
+    fn from(refusal: QuotaExceeded) -> Self {
+        Self::Quota(Box::new(refusal))
     }
 }
 

@@ -202,6 +202,10 @@ impl Handle<StartRun> for Registry {
         if self.runs.len() + self.runs_coming.len() >= limit {
             return answered(Err(RegistryError::TooManyRuns { limit }));
         }
+        let (organization, quotas) = (run.organization, self.world.quotas.clone());
+        if let Err(refusal) = quotas.check_run(&self.world.views, organization) {
+            return answered(Err(refusal.into()));
+        }
 
         let now = self.world.clock.now();
         let record = RunRecord {
@@ -230,11 +234,12 @@ impl Handle<StartRun> for Registry {
         // One that was given its name is found again by it.
         let receipt = if run.id.is_some() { Receipt::default() } else { receipt() };
         let (answer, accepted) = oneshot::channel();
-        let stored = self.world.store.insert_run(record.clone());
+        let stored = self.world.store.insert_run(record.clone(), quotas.limits(organization));
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
             registry.runs_coming.remove(&record.id);
             let accepted = match stored {
-                Ok(()) => {
+                Ok(Some(full)) => Err(quotas.full(organization, full).into()),
+                Ok(None) => {
                     let id = record.id;
                     let view = registry.admit_run(record, assignment, ctx);
                     registry.cancel_if_unheard(id, receipt, ctx);

@@ -56,7 +56,8 @@ impl Handle<Create> for Registry {
             Start::Now => self.has_place(),
             Start::FirstUse => self.has_place_for_dormant(),
         };
-        if let Err(refusal) = placed {
+        let within = || self.world.quotas.check_session(&self.world.views, organization);
+        if let Err(refusal) = placed.and_then(|()| Ok(within()?)) {
             return answered(Err(refusal));
         }
 
@@ -91,11 +92,16 @@ impl Handle<Create> for Registry {
         let (answer, created) = oneshot::channel();
         let room = (start == Start::Now).then(|| self.room());
         let (world, row) = (Arc::clone(&self.world), record.clone());
+        let limits = world.quotas.limits(organization);
         let stored = async move {
             if let Some(room) = room {
                 room.await?;
             }
-            world.store.insert_session(row).await.map_err(RegistryError::NotStored)
+            let full = world.store.insert_session(row, limits).await;
+            match full.map_err(RegistryError::NotStored)? {
+                Some(full) => Err(world.quotas.full(organization, full).into()),
+                None => Ok(()),
+            }
         };
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| {
             registry.sessions_coming.remove(&record.id);

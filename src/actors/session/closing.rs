@@ -159,12 +159,14 @@ impl Session {
         let last = self.record.occupancy.generation();
         let closed = self.record.occupancy.after(Event::Close);
         self.record.occupancy = closed.unwrap_or(Occupancy::Closed { last });
-        for done in std::mem::take(waiting) {
-            let _ = done.send(Ok(()));
-        }
+        let waiting = std::mem::take(waiting);
         let SessionRecord { status, failure, .. } = &self.record;
         self.tell(EventKind::SessionEnded, json!({ "status": status, "failure": failure }));
         self.publish();
+        // Whoever hears of the end finds no view that says otherwise.
+        for done in waiting {
+            let _ = done.send(Ok(()));
+        }
         let (id, status) = (self.record.id, self.record.status);
         info!(parent: &self.span, "session {id} has ended: {status}");
         self.tell_left();

@@ -135,12 +135,23 @@ pub(super) struct EgressChanges {
     in_force: Option<EgressAsked>,
 }
 
+/// Puts the policy in force again if it is not what is wanted now: the organization has used up its network
+/// traffic of the day, or may go on.
+#[derive(Debug)]
+pub struct RefreshEgress;
+
+impl Ask for RefreshEgress {
+    type Answer = Result<(), SessionError>;
+    const KIND: &'static str = "refresh_egress";
+}
+
 /// All that is asked for the network of a session.
 fn asked(spec: &SessionSpec) -> EgressAsked {
     EgressAsked {
         organization: spec.organization_egress.clone(),
         session: spec.egress.clone(),
         upstream: spec.proxy.clone(),
+        is_exhausted: false,
     }
 }
 
@@ -178,7 +189,7 @@ impl Session {
         ctx.spawn(read.into_actor(self).map(move |read, session, ctx| {
             session.egress.busy = false;
             let read = read.map(|lists| session.record.spec.organization_egress = lists);
-            session.egress.in_force = Some(asked(&session.record.spec));
+            session.egress.in_force = Some(session.wanted(&session.record.spec));
             next(session, read, ctx);
             session.next_egress_change(ctx);
         }));
@@ -205,10 +216,21 @@ impl Session {
         })
     }
 
-    /// Gives the desktop the policy that was stored while it came up.
+    /// True if the organization has used up its network traffic of the day.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.world.quotas.check_egress(self.record.organization).is_err()
+    }
+
+    /// What is wanted of the egress program now.
+    fn wanted(&self, spec: &SessionSpec) -> EgressAsked {
+        EgressAsked { is_exhausted: self.is_exhausted(), ..asked(spec) }
+    }
+
+    /// Gives the desktop the policy that is wanted now: what was stored while it came up, and whether the
+    /// organization may use the network.
     pub(super) fn refresh_egress(&mut self, ctx: &mut Context<Self>) {
         let Phase::Running { desktop } = &self.phase else { return };
-        let wanted = asked(&self.record.spec);
+        let wanted = self.wanted(&self.record.spec);
         if self.egress.busy || self.egress.in_force.as_ref() == Some(&wanted) {
             return;
         }
@@ -218,7 +240,10 @@ impl Session {
         ctx.spawn(applied.into_actor(self).map(move |applied, session, ctx| {
             session.egress.busy = false;
             match applied {
-                Ok(()) => session.egress.in_force = Some(wanted),
+                Ok(()) => {
+                    session.egress.in_force = Some(wanted);
+                    session.refresh_egress(ctx); // It may have changed meanwhile.
+                }
                 Err(cause) => {
                     let id = session.record.id;
                     warn!(parent: &session.span, "the egress policy of {id} is not in force: {cause}");
@@ -266,7 +291,7 @@ impl Session {
         ctx: &mut Context<Self>,
     ) {
         self.egress.busy = true;
-        let before = asked(&self.record.spec);
+        let before = self.wanted(&self.record.spec);
         let mut spec = self.record.spec.clone();
         let (by, of_organization) = match &change {
             EgressChange::Session(patch) => {
@@ -277,6 +302,7 @@ impl Session {
         };
         let (store, id) = (self.world.store.clone(), self.record.id);
         let organization = self.record.organization;
+        let is_exhausted = before.is_exhausted;
         let runs_without = egress.is_none() && matches!(self.phase, Phase::Running { .. });
         let work = async move {
             if of_organization {
@@ -286,7 +312,10 @@ impl Session {
                 }
             }
             let applied = match &egress {
-                Some(egress) => egress.apply(asked(&spec)).await.map_err(SessionError::Egress),
+                Some(egress) => {
+                    let wanted = EgressAsked { is_exhausted, ..asked(&spec) };
+                    egress.apply(wanted).await.map_err(SessionError::Egress)
+                }
                 None if runs_without && needs_egress(&spec) => Err(SessionError::NoEgress),
                 None => Ok(()),
             };
@@ -307,11 +336,13 @@ impl Session {
             session.egress.busy = false;
             if let Some(spec) = stored {
                 if applied.is_ok() && matches!(session.phase, Phase::Running { .. }) {
-                    session.egress.in_force = Some(asked(&spec));
+                    session.egress.in_force = Some(EgressAsked { is_exhausted, ..asked(&spec) });
                 }
                 // It may have changed meanwhile.
-                let SessionSpec { sanitize_after, sanitize_due, .. } = session.record.spec;
-                session.record.spec = SessionSpec { sanitize_after, sanitize_due, ..spec };
+                let SessionSpec { sanitize_after, sanitize_due, rotation, .. } =
+                    session.record.spec;
+                session.record.spec =
+                    SessionSpec { sanitize_after, sanitize_due, rotation, ..spec };
                 session.record.modified_at = session.world.clock.now();
                 session.tell(EventKind::SessionEgressChanged, json!({ "by": by }));
                 session.publish();
@@ -337,6 +368,17 @@ impl Handle<ChangeEgress> for Session {
     }
 }
 
+impl Handle<RefreshEgress> for Session {
+    fn handle(
+        &mut self,
+        RefreshEgress: RefreshEgress,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<(), SessionError>> {
+        self.refresh_egress(ctx);
+        answered(Ok(()))
+    }
+}
+
 impl Handle<CheckEgress> for Session {
     fn handle(
         &mut self,
@@ -354,7 +396,7 @@ impl Handle<CheckEgress> for Session {
         let asked = patch.map(|patch| {
             let mut spec = self.record.spec.clone();
             patch.apply(&mut spec);
-            asked(&spec)
+            self.wanted(&spec)
         });
         let outcome = egress.check(url, asked);
         Box::pin(async move { outcome.await.map_err(SessionError::Egress) })

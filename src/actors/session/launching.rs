@@ -69,7 +69,8 @@ impl Session {
         let Phase::Starting { call_off } = &self.phase else {
             return self.on_launched(Err(LaunchError::CalledOff), ctx);
         };
-        let order = Order { session: self.record.id, spec: self.record.spec.clone() };
+        let is_exhausted = self.is_exhausted();
+        let order = Order { session: self.record.id, spec: self.record.spec.clone(), is_exhausted };
         let work = self.world.launcher.launch(order, call_off.clone());
         let work = work.instrument(self.span.clone()).into_actor(self);
         ctx.spawn(work.map(|outcome, session, ctx| session.on_launched(outcome, ctx)));

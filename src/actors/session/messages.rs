@@ -16,6 +16,7 @@ use crate::domain::control;
 use crate::domain::ids::{ArtifactId, RunId, ViewerId};
 use crate::domain::lease::{LeaseHash, LeaseToken};
 use crate::domain::occupancy::{Generation, Occupant, Refusal, RunnableType};
+use crate::domain::quota::QuotaExceeded;
 use crate::domain::session::{Failure, SessionStatus};
 use crate::system::desktop::{CaptureError, EgressError, Format, Picture, VncSeat};
 use crate::system::film::FilmError;
@@ -39,6 +40,9 @@ pub enum SessionError {
         /// How many may.
         limit: usize,
     },
+    /// The organization has as much as it may.
+    #[error("{0}")]
+    Quota(Box<QuotaExceeded>),
     /// It was not vacated while the asker was willing to wait.
     #[error("the session was not released in time; {by} holds it until {until}")]
     WaitedInVain {
@@ -136,6 +140,7 @@ impl Classified for SessionError {
             | Self::Closing
             | Self::Refused(_)
             | Self::QueueFull { .. }
+            | Self::Quota(_)
             | Self::WaitedInVain { .. }
             | Self::WaitCalledOff
             | Self::Control(_)

@@ -68,7 +68,7 @@ use self::control::Watchers;
 pub use self::control::{Activity, Kind};
 pub use self::driving::Drive;
 use self::egress::EgressChanges;
-pub use self::egress::{ChangeEgress, CheckEgress, EgressChange, EgressPatch};
+pub use self::egress::{ChangeEgress, CheckEgress, EgressChange, EgressPatch, RefreshEgress};
 use self::filming::Filming;
 pub use self::filming::{Record, StopRecording, Wrap};
 pub(in crate::actors) use self::launching::Launch;
@@ -238,7 +238,9 @@ impl Session {
             registration,
             world,
         };
-        session.world.views.add_traffic(id, session.refusals.traffic());
+        let traffic = session.refusals.traffic();
+        session.world.quotas.meter(session.record.organization, id, traffic.clone());
+        session.world.views.add_traffic(id, traffic);
         (session, published)
     }
 

@@ -8,9 +8,11 @@ use tokio::sync::oneshot;
 
 use super::changes::{Change, Changed, Turn};
 use super::{Beginner, Phase, Session, SessionError, Wait};
+use crate::actors::quotas::Place;
 use crate::actors::receipt::Receipt;
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::Waiter;
+use crate::domain::quota::Quota;
 
 /// What is needed to serve a waiter.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(super) struct Waiting {
     by: Beginner,
     answer: oneshot::Sender<Changed>,
     receipt: Receipt,
+    /// The waiter counts for its organization until this is dropped.
+    _place: Place,
 }
 
 impl Session {
@@ -31,9 +35,18 @@ impl Session {
         else {
             return;
         };
+        let place = match self.world.quotas.take(self.record.organization, Quota::Waiters) {
+            Ok(place) => place,
+            Err(refusal) => {
+                let refusal = SessionError::Quota(Box::new(refusal));
+                drop(answer.send(Err(refusal))); // An asker that left hears nothing.
+                return;
+            }
+        };
         let until = self.world.clock.now() + patience;
         let answered = receipt.clone();
-        match self.queue.join(occupant, until, Waiting { lease, ttl, by, answer, receipt }) {
+        let waiting = Waiting { lease, ttl, by, answer, receipt, _place: place };
+        match self.queue.join(occupant, until, waiting) {
             Ok(ticket) => {
                 // One that has been answered does not wait any more.
                 let leaves = async move {
@@ -68,8 +81,9 @@ impl Session {
             return None;
         }
         loop {
-            let Waiter { occupant, answer: Waiting { lease, ttl, by, answer, receipt }, .. } =
-                self.queue.take_first()?;
+            let Waiter {
+                occupant, answer: Waiting { lease, ttl, by, answer, receipt, .. }, ..
+            } = self.queue.take_first()?;
             if !receipt.is_unheard() {
                 let change = Change::Begin { occupant, lease, ttl, by };
                 return Some(Turn { change, wait: None, answer, receipt });

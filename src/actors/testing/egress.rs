@@ -36,6 +36,7 @@ impl From<&Order> for EgressAsked {
             organization: order.spec.organization_egress.clone(),
             session: order.spec.egress.clone(),
             upstream: order.spec.proxy.clone(),
+            is_exhausted: order.is_exhausted,
         }
     }
 }

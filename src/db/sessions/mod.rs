@@ -2,20 +2,23 @@
 
 mod row;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
+use diesel::dsl::{count_star, min};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl};
 use serde_json::Value;
 
 use self::row::Row;
 use super::Db;
+use super::organizations::locked;
 use super::query::{DbError, on};
 use super::sealed::{ECHO, seal_proxies};
-use super::store::{Ended, Rotated, Started, StoreError};
-use super::values::{Page, all, coalesce, insert_once, json, now, one, stored};
+use super::store::{Ended, Full, Rotated, Started, StoreError};
+use super::values::{Page, all, coalesce, counted, insert_by, insert_once, json, now, one, stored};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{NodeId, OrganizationId, SessionId};
 use crate::domain::occupancy::{Generation, Occupancy};
+use crate::domain::quota::{Limits, MINUTE, Quota};
 use crate::domain::sealing::Place;
 use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec, SessionStatus};
 use crate::schema::browser_sessions as sessions;
@@ -122,14 +125,110 @@ macro_rules! live {
     };
 }
 
-pub(super) async fn insert(db: &Db, session: SessionRecord) -> Result<(), StoreError> {
+/// A row with the same owner, node and time as another one is that one.
+macro_rules! same {
+    ($row:ident) => {{
+        let owner = sessions::organization_id.eq($row.organization_id.clone());
+        let node = sessions::node_id.eq($row.node_id.clone());
+        owner.and(node).and(sessions::created_at.eq($row.created_at))
+    }};
+}
+
+/// The start of the window in which new sessions are counted.
+fn window(now: DateTime<Utc>) -> DateTime<Utc> {
+    now - MINUTE
+}
+
+/// An organization's sessions that have not ended.
+macro_rules! live_of {
+    ($organization:expr) => {
+        sessions::table
+            .filter(sessions::organization_id.eq($organization.to_string()))
+            .filter(sessions::status.eq_any(LIVE))
+    };
+}
+
+/// An organization's sessions that were made since a time.
+macro_rules! made_since {
+    ($organization:expr, $since:expr) => {
+        sessions::table
+            .filter(sessions::organization_id.eq($organization.to_string()))
+            .filter(sessions::created_at.gt(stored($since)))
+    };
+}
+
+/// Counts and inserts in one transaction. Others that insert for the same organization wait for its
+/// end at the organization's row, on every node.
+pub(super) async fn insert(
+    db: &Db,
+    session: SessionRecord,
+    limits: Limits,
+) -> Result<Option<Full>, StoreError> {
+    let (most_live, most_new) = (limits.get(Quota::Sessions), limits.get(Quota::CreatesPerMinute));
+    let (id, organization) = (session.id.to_string(), session.organization);
     let row = db.sealed(Row::from(&session))?;
-    insert_once!(db, sessions, row, |row| {
-        let owner = sessions::organization_id.eq(row.organization_id.clone());
-        let node = sessions::node_id.eq(row.node_id.clone());
-        owner.and(node).and(sessions::created_at.eq(row.created_at))
-    })?;
-    Ok(())
+    if most_live.is_none() && most_new.is_none() {
+        insert_once!(db, sessions, row, |row| same!(row))?;
+        return Ok(None);
+    }
+    let since = window(Utc::now());
+    let full = on!(db, write, |c| {
+        c.transaction(async move |c| {
+            locked!(c, organization);
+            if let Some(limit) = most_live {
+                let others = live_of!(organization).filter(sessions::id.ne(id.clone()));
+                let used = counted(others.count().get_result(c).await?);
+                if used >= limit {
+                    return Ok(Some(Full { quota: Quota::Sessions, limit, used, oldest: None }));
+                }
+            }
+            if let Some(limit) = most_new {
+                let others = made_since!(organization, since).filter(sessions::id.ne(id));
+                let columns = (count_star(), min(sessions::created_at));
+                let (used, oldest): (i64, Option<NaiveDateTime>) =
+                    others.select(columns).first(c).await?;
+                let (used, oldest) = (counted(used), oldest.map(|at| at.and_utc()));
+                if used >= limit {
+                    return Ok(Some(Full { quota: Quota::CreatesPerMinute, limit, used, oldest }));
+                }
+            }
+            insert_by!(c, sessions, row, |row| same!(row))?;
+            Ok(None)
+        })
+        .await
+    })
+    .await?;
+    Ok(full)
+}
+
+/// The number of an organization's sessions that have not ended.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn count_live(db: &Db, organization: OrganizationId) -> Result<u64, DbError> {
+    let count =
+        on!(db, read, |c| Ok(live_of!(organization).count().get_result::<i64>(c).await?)).await?;
+    Ok(counted(count))
+}
+
+/// The number of sessions that an organization has made within the last minute, and the time of the
+/// oldest of them.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`].
+pub async fn count_new(
+    db: &Db,
+    organization: OrganizationId,
+) -> Result<(u64, Option<DateTime<Utc>>), DbError> {
+    let since = window(Utc::now());
+    let (count, oldest): (i64, Option<NaiveDateTime>) = on!(db, read, |c| {
+        let columns = (count_star(), min(sessions::created_at));
+        Ok(made_since!(organization, since).select(columns).first(c).await?)
+    })
+    .await?;
+    Ok((counted(count), oldest.map(|at| at.and_utc())))
 }
 
 pub(super) async fn occupy(

@@ -10,6 +10,7 @@ use crate::db::testing::{TestDb, mint, on_both, on_both_with, time};
 use crate::db::{Db, DbError, OpenError, Reason, Settings, events, nodes, sessions, workflows};
 use crate::domain::deadlines::Deadlines;
 use crate::domain::event::{EventKind, NewEvent, Subject};
+use crate::domain::quota::Limits;
 use crate::domain::session::SessionRecord;
 
 /// Holds a lock that no write passes, until the sender is dropped.
@@ -72,7 +73,7 @@ fn a_write_ends_as_it_would_have_when_its_asker_has_left() {
     on_both(async |world| {
         let tenant = world.tenant().await;
         let session = tenant.session(0);
-        let mut write = world.db.insert_session(session.clone());
+        let mut write = world.db.insert_session(session.clone(), Limits::default());
         // Polled once, so that it is under way, and dropped.
         std::future::poll_fn(|cx| {
             let _ = write.as_mut().poll(cx);
@@ -226,10 +227,10 @@ fn an_id_that_another_row_has_is_not_taken_for_a_repetition() {
     on_both(async |world| {
         let (ours, theirs) = (world.tenant().await, world.tenant().await);
         let session = ours.session(0);
-        world.db.insert_session(session.clone()).await.unwrap();
-        world.db.insert_session(session.clone()).await.unwrap();
+        world.db.insert_session(session.clone(), Limits::default()).await.unwrap();
+        world.db.insert_session(session.clone(), Limits::default()).await.unwrap();
         let foreign = SessionRecord { organization: theirs.organization, ..session.clone() };
-        let outcome = world.db.insert_session(foreign).await;
+        let outcome = world.db.insert_session(foreign, Limits::default()).await;
         let Err(StoreError::Rejected(cause)) = outcome else { panic!("{outcome:?}") };
         assert_eq!(cause.reason(), Reason::IdTaken, "{cause}");
 

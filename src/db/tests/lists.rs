@@ -6,6 +6,7 @@ use crate::db::store::Store as _;
 use crate::db::testing::{mint, on_both, time, workflow};
 use crate::db::{Page, artifacts, audit_events, debug_sessions, runs, sessions, workflows};
 use crate::domain::audit::AuditEvent;
+use crate::domain::quota::Limits;
 use crate::domain::run::{ArtifactRecord, RunStatus};
 use crate::domain::session::SessionStatus;
 
@@ -28,7 +29,7 @@ fn sessions_that_run_come_first_and_old_ones_not_at_all() {
         ] {
             let mut session = tenant.session(second);
             session.status = status;
-            db.insert_session(session.clone()).await.unwrap();
+            db.insert_session(session.clone(), Limits::default()).await.unwrap();
             made.push(session.id);
         }
         let other = world.tenant().await;
@@ -65,10 +66,10 @@ fn runs_are_filtered_searched_and_paged() {
             run.status = status;
             run.session = (second > 2).then_some(session);
             run.debug_session = (second == 4).then_some(debug_session);
-            db.insert_run(run).await.unwrap();
+            db.insert_run(run, Limits::default()).await.unwrap();
         }
         let other = world.tenant().await;
-        db.insert_run(other.run(9)).await.unwrap();
+        db.insert_run(other.run(9), Limits::default()).await.unwrap();
 
         let check = async |filter: runs::Filter, part: Page, expected: &[i64]| {
             let shown = format!("{filter:?} {part:?}");

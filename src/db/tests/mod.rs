@@ -5,6 +5,7 @@ mod faults;
 mod lists;
 mod migrations;
 mod purging;
+mod quotas;
 mod round_trips;
 mod rules;
 mod sealed;

@@ -16,6 +16,7 @@ use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
 use crate::domain::egress::{EgressIdentity, EgressLists, NetworkLevel};
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Generation, Held, Occupancy, Occupant, RunnableType};
+use crate::domain::quota::Limits;
 use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunStatus};
 use crate::domain::session::{
     DesktopIdentity, Failure, FilesLevel, ProcessIdentity, SessionSpec, SessionStatus, Size,
@@ -128,9 +129,9 @@ fn any_session() {
             session.failure = some.then(failure);
             (session.started_at, session.completed_at) = (times[2], times[3]);
             (session.created_at, session.modified_at) = (created_at, modified_at);
-            world.db.insert_session(session.clone()).await.unwrap();
+            world.db.insert_session(session.clone(), Limits::default()).await.unwrap();
             // The write is safe to repeat.
-            world.db.insert_session(session.clone()).await.unwrap();
+            world.db.insert_session(session.clone(), Limits::default()).await.unwrap();
             let read = sessions::by_id(&world.db, tenant.organization, session.id).await.unwrap();
             assert_eq!(read, Some(session.clone()));
             assert_eq!(sessions::by_id(&world.db, mint(), session.id).await.unwrap(), None);
@@ -143,7 +144,7 @@ fn the_egress_of_a_session_and_of_an_organization() {
     on_both(async |world| {
         let tenant = world.tenant().await;
         let mut session = tenant.session(0);
-        world.db.insert_session(session.clone()).await.unwrap();
+        world.db.insert_session(session.clone(), Limits::default()).await.unwrap();
         let lists = |allow: &[&str], deny: &[&str]| EgressLists {
             allow: allow.iter().map(|rule| (*rule).to_owned()).collect(),
             deny: deny.iter().map(|rule| (*rule).to_owned()).collect(),
@@ -183,7 +184,7 @@ fn a_time_is_cut_to_microseconds() {
         let mut session = tenant.session(0);
         let cut = session.created_at;
         session.created_at += chrono::TimeDelta::nanoseconds(999);
-        world.db.insert_session(session.clone()).await.unwrap();
+        world.db.insert_session(session.clone(), Limits::default()).await.unwrap();
         let read = sessions::by_id(&world.db, tenant.organization, session.id).await.unwrap();
         assert_eq!(read.unwrap().created_at, cut);
     });
@@ -218,7 +219,7 @@ fn a_run_with_its_blocks_artifacts_and_deliveries() {
             run.queued_at = some.then(|| time(1));
             run.started_at = some.then(|| time(2));
             run.finished_at = some.then(|| time(3));
-            db.insert_run(run.clone()).await.unwrap();
+            db.insert_run(run.clone(), Limits::default()).await.unwrap();
             assert_eq!(
                 runs::by_id(db, tenant.organization, run.id).await.unwrap().as_ref(),
                 Some(&run)
@@ -227,7 +228,7 @@ fn a_run_with_its_blocks_artifacts_and_deliveries() {
         }
 
         let run = tenant.run(0);
-        db.insert_run(run.clone()).await.unwrap();
+        db.insert_run(run.clone(), Limits::default()).await.unwrap();
         let mut first = BlockRecord {
             id: mint(),
             run: run.id,

@@ -12,6 +12,7 @@ use crate::domain::deadlines::Deadlines;
 use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
+use crate::domain::quota::Limits;
 use crate::domain::run::{BlockRecord, BlockStatus, RunStatus};
 use crate::domain::session::SessionStatus;
 use crate::domain::tenancy::ApiKey;
@@ -170,8 +171,8 @@ fn a_run_changes_in_part_until_it_has_ended() {
     on_both(async |world| {
         let tenant = world.tenant().await;
         let run = tenant.run(0);
-        world.db.insert_run(run.clone()).await.unwrap();
-        world.db.insert_run(run.clone()).await.unwrap();
+        world.db.insert_run(run.clone(), Limits::default()).await.unwrap();
+        world.db.insert_run(run.clone(), Limits::default()).await.unwrap();
         let running = RunChange {
             status: Some(RunStatus::Running),
             started_at: Some(time(2)),

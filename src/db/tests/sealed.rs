@@ -7,6 +7,7 @@ use crate::db::store::Store as _;
 use crate::db::testing::{TestDb, mint, on_both, time, workflow};
 use crate::db::{Db, api_keys, runs, sessions, webhooks, workflows};
 use crate::domain::hmac::Signer;
+use crate::domain::quota::Limits;
 use crate::domain::run::{RunRecord, WorkflowRecord};
 use crate::domain::sealing::Vault;
 use crate::domain::session::SessionRecord;
@@ -34,9 +35,9 @@ async fn written(db: &Db, world: &TestDb) -> Rows {
     let mut session = tenant.session(1);
     session.spec.proxy = with_proxy()["proxy_location"]["url"].as_str().unwrap().parse().ok();
     session.spec.echo = with_proxy();
-    db.insert_session(session.clone()).await.unwrap();
+    db.insert_session(session.clone(), Limits::default()).await.unwrap();
     let run = RunRecord { request: with_proxy(), ..tenant.run(1) };
-    db.insert_run(run.clone()).await.unwrap();
+    db.insert_run(run.clone(), Limits::default()).await.unwrap();
     let workflow =
         WorkflowRecord { settings: with_proxy(), ..workflow(tenant.organization, "Sealed") };
     workflows::insert(db, &workflow).await.unwrap();

@@ -10,6 +10,7 @@ use crate::db::{api_keys, events, webhook_deliveries as deliveries, webhooks};
 use crate::domain::event::{EventKind, NewEvent, Subject};
 use crate::domain::hmac::Signer;
 use crate::domain::ids::{OrganizationId, WebhookId};
+use crate::domain::quota::Limits;
 use crate::domain::run::RunStatus;
 use crate::domain::tenancy::ApiKey;
 use crate::domain::webhook::{MessageStatus, Webhook, WebhookDelivery, WebhookMessage};
@@ -92,7 +93,7 @@ fn the_end_of_a_run_that_names_a_webhook_is_a_message_and_its_attempts_are_kept(
         let (db, tenant) = (&world.db, world.tenant().await);
         let mut run = tenant.run(0);
         run.request = json!({ "webhook_url": " https://hooks.example/run " });
-        db.insert_run(run.clone()).await.unwrap();
+        db.insert_run(run.clone(), Limits::default()).await.unwrap();
         let change = |status| RunChange { status: Some(status), ..RunChange::default() };
         db.change_run(run.id, change(RunStatus::Running)).await.unwrap();
         let list = async || {
@@ -141,7 +142,7 @@ fn the_end_of_a_run_that_names_a_webhook_is_a_message_and_its_attempts_are_kept(
 
         // A run that names none is told to nobody.
         let quiet = tenant.run(1);
-        db.insert_run(quiet.clone()).await.unwrap();
+        db.insert_run(quiet.clone(), Limits::default()).await.unwrap();
         db.change_run(quiet.id, change(RunStatus::Completed)).await.unwrap();
         assert_eq!(messages::next_due(db, Vec::new()).await.unwrap(), None);
     });

@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::db;
@@ -16,6 +17,7 @@ use crate::http::caller::Operator;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
+use crate::http::quotas::{self, QuotaUse, Uses};
 use crate::http::validation::Fields;
 
 /// The longest name, in characters.
@@ -41,6 +43,11 @@ pub struct Change {
     name: Option<String>,
     /// True to put its keys out of force and to end its sessions and runs; false to let its keys in again.
     suspended: Option<bool>,
+    /// Limits by quota, 0 to 1000000000, or null for the default of the settings: `{"sessions": 5, "viewers":
+    /// null}`. Those that are not named stay. They hold at once for what is new; nothing that runs is ended. The
+    /// names are those of `GET /v1/quotas`.
+    #[schema(value_type = Option<Object>)]
+    quotas: Option<Map<String, Value>>,
 }
 
 /// An organization as the API shows it.
@@ -58,6 +65,10 @@ pub struct OrganizationResource {
     deleted_at: Option<DateTime<Utc>>,
     /// Its sessions that live on this server.
     live_sessions: usize,
+    /// Its quotas by name: limits and their use. Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, QuotaUse>>)]
+    quotas: Option<Uses>,
 }
 
 impl OrganizationResource {
@@ -69,7 +80,14 @@ impl OrganizationResource {
             created_at: organization.created_at,
             suspended_at: organization.suspended_at,
             deleted_at: organization.deleted_at,
+            quotas: None,
         }
+    }
+
+    /// With its quotas.
+    async fn whole(organization: Organization, front: &Front) -> Result<Self, ApiError> {
+        let quotas = quotas::uses(front, organization.id).await?;
+        Ok(Self { quotas: Some(quotas), ..Self::of(organization, front) })
     }
 }
 
@@ -172,11 +190,11 @@ pub async fn look(
     PathId(id): PathId<OrganizationId>,
     front: Data<Front>,
 ) -> Result<Json<OrganizationResource>, ApiError> {
-    Ok(Json(OrganizationResource::of(find(&front, id).await?, &front)))
+    Ok(Json(OrganizationResource::whole(find(&front, id).await?, &front).await?))
 }
 
-/// Renames an organization, suspends it, or lets it go on. A suspended one keeps all that is stored of it;
-/// its keys open nothing, and its runs and sessions are ended in order.
+/// Renames an organization, changes its quotas, suspends it, or lets it go on. A suspended one keeps all that
+/// is stored of it; its keys open nothing, and its runs and sessions are ended in order.
 #[utoipa::path(
     patch,
     path = "/admin/organizations/{organization_id}",
@@ -194,16 +212,20 @@ pub async fn look(
 pub async fn change(
     _: Operator,
     PathId(id): PathId<OrganizationId>,
-    Body(Change { name, suspended }): Body<Change>,
+    Body(Change { name, suspended, quotas }): Body<Change>,
     front: Data<Front>,
 ) -> Result<Json<OrganizationResource>, ApiError> {
     if find(&front, id).await?.deleted_at.is_some() {
         let detail = format!("organization {id} is being deleted");
         return Err(Problem::new(StatusCode::CONFLICT, "organization_deleted", detail).into());
     }
+    let limits = quotas.as_ref().map(quotas::checked).transpose()?;
     if let Some(name) = name {
         let name = checked_name(&front, &name, Some(id)).await?;
         db::organizations::rename(&front.db, id, &name).await?;
+    }
+    if let Some(limits) = limits {
+        quotas::changed(&front, id, limits).await?;
     }
     if let Some(suspended) = suspended {
         let at = suspended.then(|| front.world.clock.now());
@@ -215,7 +237,7 @@ pub async fn change(
         front.keys.ended(&keys.iter().map(|key| key.id).collect::<Vec<_>>());
         front.suspended.notify_one();
     }
-    Ok(Json(OrganizationResource::of(find(&front, id).await?, &front)))
+    Ok(Json(OrganizationResource::whole(find(&front, id).await?, &front).await?))
 }
 
 /// Makes a key of an organization. It is in this answer as `key` and nowhere else.

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::handover::{Handover, SHORT};
+use crate::actors::quotas::Place;
 use crate::domain::websocket::{Frames, Message, Part, Wanted, close_frame, server_frame};
 use crate::http::bridge::Close;
 
@@ -54,8 +55,8 @@ pub(super) struct Downward {
     pub over: mpsc::Receiver<Close>,
     /// Canceled when the driver has left: it drops the stream.
     pub _left: DropGuard,
-    /// Tells the session that one driver fewer is connected.
-    pub _drives: DropGuard,
+    /// Tells the session that one driver fewer is connected, and frees its place within the quota.
+    pub _drives: (DropGuard, Place),
     /// Canceled when the driver has answered the close frame, or has had the time to.
     pub parted: CancellationToken,
 }

@@ -42,6 +42,7 @@ use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Drive, SessionError};
 use crate::actors::views::SessionView;
 use crate::domain::ids::SessionId;
+use crate::domain::quota::Quota;
 use crate::domain::session::{DesktopIdentity, SessionStatus};
 use crate::http::body::PathId;
 use crate::http::bridge::{Close, CloseCode};
@@ -49,6 +50,7 @@ use crate::http::caller::{Driver, unusable};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
+use crate::http::quotas;
 use crate::http::sessions::on_takeover;
 use crate::system::confine::spec::User;
 use admission::{Admitted, Ground, admit};
@@ -122,6 +124,8 @@ async fn connect(
     };
     let Admitted { mut view, ground } = admit(&front, driver, id, request.query_string()).await?;
     let organization = view.borrow().record.organization;
+    quotas::admit(&request, organization).await?; // Also one that comes by a lease or a pass.
+    let place = front.place(organization, Quota::DevtoolsConnections)?;
     front.awake(organization, id).await?;
     let desktop = running(&mut view).await?;
     // Before the browser is asked anything: one that hangs is noticed because somebody wants it.
@@ -173,7 +177,7 @@ async fn connect(
         answers: answered,
         over: is_over,
         _left: left.drop_guard(),
-        _drives: driving,
+        _drives: (driving, place),
         parted,
     };
     let down = down.stream();

@@ -28,6 +28,7 @@ use super::validation::{Fields, Part};
 use crate::db;
 use crate::db::events::Extent;
 use crate::domain::ids::{OrganizationId, SessionId};
+use crate::domain::quota::Quota;
 
 /// How long a page of JSON waits for an event at most.
 const LONGEST_WAIT: u64 = 25;
@@ -146,15 +147,20 @@ async fn follow(
     request: &HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let organization = caller.organization;
-    let extent = db::events::extent(&front.db, organization).await?;
-    let after = wish.place(request, extent)?;
-    let place = Place { organization, session, after };
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let wants_json = header(ACCEPT).is_some_and(|accept| {
         accept.contains("application/json") && !accept.contains("text/event-stream")
     });
-    if !wants_json {
-        return stream::open(front, place, front.keys.watch(caller.key));
+    // Before the database is asked: a refusal costs it nothing.
+    let quota = match wants_json {
+        true => None,
+        false => Some(front.place(organization, Quota::EventStreams)?),
+    };
+    let extent = db::events::extent(&front.db, organization).await?;
+    let after = wish.place(request, extent)?;
+    let place = Place { organization, session, after };
+    if let Some(quota) = quota {
+        return stream::open(front, place, quota, front.keys.watch(caller.key));
     }
     let page = front.keys.unless_revoked(caller.key, page(front, place, wish)).await??;
     Ok(HttpResponse::Ok().json(page))

@@ -18,6 +18,7 @@ use tracing::warn;
 
 use super::resource::{EventResource, Reset};
 use super::{Front, Place, Problem};
+use crate::actors::quotas;
 use crate::db;
 use crate::domain::event::Event;
 use crate::http::error::ApiError;
@@ -41,12 +42,14 @@ struct Reader {
     greeted: bool,
     key: Revocation,
     _permit: OwnedSemaphorePermit,
+    _quota: quotas::Place,
 }
 
 /// Opens a stream from `place` on.
 pub(super) fn open(
     front: &Data<Front>,
     place: Place,
+    quota: quotas::Place,
     key: Revocation,
 ) -> Result<HttpResponse, ApiError> {
     let Ok(permit) = std::sync::Arc::clone(&front.streams).try_acquire_owned() else {
@@ -62,6 +65,7 @@ pub(super) fn open(
         greeted: false,
         key,
         _permit: permit,
+        _quota: quota,
     };
     let chunks = stream::unfold(reader, |mut reader| async move {
         let chunk = reader.next().await?;

@@ -1,12 +1,14 @@
 //! Answers that many endpoints have in common, added to the description of each that gives them.
 
 use serde_json::Value;
+use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr};
 use utoipa::{Modify, ToSchema};
 
 use super::operations;
+use crate::http::quotas;
 
 /// The body of every error.
 #[derive(Debug, ToSchema)]
@@ -39,6 +41,9 @@ impl Modify for Problems {
                     if status.starts_with(['4', '5']) {
                         describe(answer);
                     }
+                    if status == "429" {
+                        limited(answer);
+                    }
                 }
             }
         }
@@ -56,6 +61,7 @@ fn common(path: &str, operation: &Operation) -> Vec<(&'static str, &'static str)
     let has_body = operation.request_body.is_some();
     let mut answers = vec![
         ("403", "There is no key, or it is not good for this"),
+        ("429", "A quota of the organization or a limit of the server is reached: try again later"),
         (
             "503",
             "The server is stopping or draining, or something that it needs is away: try again",
@@ -68,15 +74,22 @@ fn common(path: &str, operation: &Operation) -> Vec<(&'static str, &'static str)
         answers.push(("400", "The body could not be read"));
         answers.push(("408", "The body did not arrive within `http.body_seconds`"));
         answers.push(("413", "The body is larger than `http.max_body_bytes`"));
-        answers.push((
-            "429",
-            "A limit is reached, such as that of all bodies on their way: try again",
-        ));
     }
     if has_body || reads(&ParameterIn::Query) || reads(&ParameterIn::Header) {
         answers.push(("422", "Fields are at fault; `detail` lists them"));
     }
     answers
+}
+
+/// Names the headers of a refusal for a quota.
+fn limited(answer: &mut RefOr<Response>) {
+    let RefOr::T(answer) = answer else { return };
+    let retry = ("retry-after".to_owned(), "Seconds until the same request may succeed");
+    let headers = quotas::HEADERS.map(|(name, says)| (name.to_string(), says));
+    for (name, says) in std::iter::once(retry).chain(headers) {
+        let header = HeaderBuilder::new().description(Some(says)).build();
+        answer.headers.insert(name, header.into());
+    }
 }
 
 /// Says that an error's body is a problem.

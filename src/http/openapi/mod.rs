@@ -19,8 +19,8 @@ use self::answers::Problems;
 use self::rules::Bounds;
 use super::front::Front;
 use super::{
-    admin, agent, api_keys, artifacts, debug_sessions, egress, events, runs, sessions, ui_session,
-    webhooks, workflows,
+    admin, agent, api_keys, artifacts, debug_sessions, egress, events, quotas, runs, sessions,
+    ui_session, webhooks, workflows,
 };
 
 /// The name of the credentials in the description.
@@ -63,6 +63,7 @@ const VISIBLE: &str = "^[!-~]+$";
         sessions::viewers::put_out,
         sessions::viewers::revoke_all,
         ui_session::open,
+        quotas::resource::own,
         api_keys::create,
         api_keys::list,
         api_keys::look,

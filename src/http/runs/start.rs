@@ -20,7 +20,7 @@ use crate::domain::film::Asked;
 use crate::domain::ids::{DebugSessionId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::run::WorkflowRecord;
 use crate::domain::session::SessionSpec;
-use crate::http::body::{RawBody, parse};
+use crate::http::body::{RawBody, beside, parse};
 use crate::http::caller::Caller;
 use crate::http::debug_sessions::keeping;
 use crate::http::egress::EgressRequest;
@@ -342,6 +342,7 @@ pub(super) async fn begin(
         return Ok(made);
     }
     let Caller { organization, key, .. } = caller;
+    front.world.quotas.check_run(&front.world.views, organization)?;
     request.check()?;
     let usual = workflow.settings.get("webhook_callback_url").filter(|url| url.is_string());
     if let (None, Some(url), Some(members)) = (&request.webhook_url, usual, echo.as_object_mut()) {
@@ -369,6 +370,7 @@ pub(super) async fn begin(
         None => None,
     };
 
+    front.check_storage(organization).await?;
     if let Some(wish) = request.record.and_then(Asked::wish) {
         sessions::recordings::check(&wish, "record", front)?;
     }
@@ -431,6 +433,7 @@ pub(super) async fn begin_latest(
     if let Some(made) = made_before(front, caller, named).await? {
         return Ok(made);
     }
+    front.world.quotas.check_run(&front.world.views, caller.organization)?;
     request.check()?;
     let workflow = workflows::latest(front, caller.organization, request.workflow()?).await?;
     begin(front, caller, &workflow, request, echo, named).await
@@ -451,6 +454,11 @@ async fn made_before(
     }
     let view = super::find(front, organization, id).await?;
     Ok(Some(RunResource::of(&view, &[], &Links { front, caller })))
+}
+
+/// Reads a request, and as it was given.
+async fn read(body: Vec<u8>) -> Result<(Request, Value), Problem> {
+    beside(body, |body| Ok((parse(body)?, parse(body)?))).await
 }
 
 /// Starts a run. It is answered at once; `GET /v1/runs/{run_id}?after=` tells what becomes of it.
@@ -477,8 +485,7 @@ pub async fn start(
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let once = Once::of(caller, &request, "POST /v1/run/workflows", &body, &front)?;
-    let asked: Request = parse(&body)?;
-    let echo: Value = parse(&body)?;
+    let (asked, echo) = read(body).await?;
     once.answer(async move |named| begin_latest(&front, caller, &asked, echo, named).await).await
 }
 
@@ -515,8 +522,7 @@ pub async fn start_blocks(
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let once = Once::of(caller, &request, "POST /v1/run/workflows/blocks", &body, &front)?;
-    let asked: Request = parse(&body)?;
-    let echo: Value = parse(&body)?;
+    let (asked, echo) = read(body).await?;
     let Some(block_labels) = asked.block_labels.clone() else {
         let mut fields = Fields::new();
         match echo.get("block_labels") {

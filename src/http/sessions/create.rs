@@ -20,7 +20,7 @@ use crate::domain::film::Asked;
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::occupancy::Generation;
 use crate::domain::session::{SessionSpec, SessionStatus, Size};
-use crate::http::body::{RawBody, parse};
+use crate::http::body::{RawBody, beside, parse};
 use crate::http::caller::Caller;
 use crate::http::egress::EgressRequest;
 use crate::http::error::{ApiError, failed_start};
@@ -91,7 +91,7 @@ pub async fn create(
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let once = Once::of(caller, &request, "POST /v1/browser_sessions", &body, &front)?;
-    let asked: Request = parse(&body)?;
+    let asked: Request = beside(body, parse).await?;
     once.answer(async move |named| make(&front, caller, &asked, named).await).await
 }
 
@@ -102,8 +102,13 @@ async fn make(
     named: Option<Named<SessionId>>,
 ) -> Result<SessionResource, ApiError> {
     let wait = Duration::from_secs(request.wait_seconds.unwrap_or(WAIT_SECONDS).min(WAIT_SECONDS));
+    // Before anything is asked of others. A session that was made before is found again.
+    if named.as_ref().is_none_or(|named| !named.again) {
+        front.world.quotas.check_session(&front.world.views, caller.organization)?;
+    }
     if let Some(wish) = request.record.and_then(Asked::wish) {
         recordings::check(&wish, "record", front)?;
+        front.check_storage(caller.organization).await?;
     }
     let (spec, warning) = request.spec(front)?;
     let organization = caller.organization;

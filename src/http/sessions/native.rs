@@ -21,10 +21,12 @@ use url::Url;
 use utoipa::{IntoParams, ToSchema};
 
 use super::told;
+use crate::actors::quotas::Place;
 use crate::actors::registry::Route;
 use crate::actors::session::{Visit, Watch, Watching};
 use crate::domain::control::Credential;
 use crate::domain::ids::SessionId;
+use crate::domain::quota::Quota;
 use crate::domain::rfb::Role;
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
@@ -140,6 +142,7 @@ pub async fn native(
     fields.require("wait_seconds", seconds, within, format!("expected 1 to {LONGEST_WAIT}"));
     fields.finish()?;
 
+    let place = front.place(caller.organization, Quota::Viewers)?;
     // Also where one waits already: whose session this is, is checked by asking it.
     let credential = Credential::Key(caller.key);
     let label = Some("native VNC client".to_owned());
@@ -156,7 +159,8 @@ pub async fn native(
         let (follow, given_up) = front.waiting.keep(id, until);
         let key = front.keys.watch(caller.key);
         let span = info_span!("native", session.id = %id);
-        let holding = hold(front.clone(), id, watching, (follow, given_up.drop_guard()), key);
+        let seat = (watching, place);
+        let holding = hold(front.clone(), id, seat, (follow, given_up.drop_guard()), key);
         actix_web::rt::spawn(holding.instrument(span));
     }
     let port = endpoint.address.port();
@@ -176,7 +180,7 @@ pub async fn native(
 async fn hold(
     front: Data<Front>,
     id: SessionId,
-    watching: Watching,
+    (watching, place): (Watching, Place),
     (mut until, given_up): (watch::Receiver<Instant>, DropGuard),
     key: Revocation,
 ) {
@@ -207,7 +211,7 @@ async fn hold(
     // From now on an extension finds no seat here, and takes one of its own.
     drop(given_up);
     front.waiting.0.remove_if(&id, |_, held| held.given_up.is_cancelled());
-    drop((seat, connected));
+    drop((seat, connected, place));
 }
 
 #[cfg(test)]

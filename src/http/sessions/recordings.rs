@@ -121,6 +121,7 @@ pub async fn start(
     front: Data<Front>,
 ) -> Result<Json<RecordingResource>, ApiError> {
     check(&wish, "", &front)?;
+    front.check_storage(caller.organization).await?;
     let message = Record { wish, run: None };
     let route = Route { organization: caller.organization, session: id, message };
     let slate = told(&front, route).await?;

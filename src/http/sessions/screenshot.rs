@@ -49,7 +49,9 @@ pub async fn screenshot(
     let encoding = format.unwrap_or_else(|| Encoding::of_accept(accept.unwrap_or_default()));
     let message = Capture { format: encoding.format() };
     let route = Route { organization: visitor.organization, session: id, message };
+    let turn = front.pictures.turn(visitor.organization).await;
     let picture = told(&front, route).await?;
+    drop(turn);
     Ok(HttpResponse::Ok()
         .content_type(encoding.media_type())
         .insert_header((CACHE_CONTROL, "no-store"))

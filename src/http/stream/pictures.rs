@@ -22,6 +22,7 @@ use super::screencast::{Frame, cast};
 use super::subject::Subject;
 use super::{Named, asked, over, slowly, turn_away};
 use crate::actors::session::{Connected, Follow, Join, Kind, Picture};
+use crate::domain::quota::Quota;
 use crate::http::body::parse_query;
 use crate::http::bridge::{self, Close, CloseCode, Socket};
 use crate::http::caller::Visitor;
@@ -51,8 +52,10 @@ pub async fn pictures(
     front: Data<Front>,
 ) -> Result<HttpResponse, actix_web::Error> {
     let (what, id) = path.into_inner();
-    let Ok(visitor) = visitor else {
-        return refused_in_words(&request, payload);
+    let visitor = match visitor {
+        Ok(visitor) => visitor,
+        Err(problem) if problem.quota.is_some() => return Err(problem.into()),
+        Err(_not_let_in) => return refused_in_words(&request, payload),
     };
     let wish: Wish = parse_query(request.query_string()).unwrap_or_default();
     let page_only = wish.force_cdp || front.streaming == Streaming::Cdp;
@@ -60,9 +63,13 @@ pub async fn pictures(
         let close = Close::new(CloseCode::UseVnc, "use-vnc-streaming");
         return turn_away(&request, payload, close);
     }
+    let place = front.place(visitor.organization, Quota::Viewers)?;
     let (response, socket) = bridge::accept(&request, payload)?;
     let stream = Stream { front, visitor, what, id, page_only };
-    actix_web::rt::spawn(stream.serve(socket));
+    actix_web::rt::spawn(async move {
+        stream.serve(socket).await;
+        drop(place);
+    });
     Ok(response)
 }
 

@@ -16,6 +16,7 @@ use tracing::{Instrument as _, debug, info_span};
 use super::{Named, asked, not_let_in, over, session_of, turn_away};
 use crate::actors::session::{Connected, Watch, Watching};
 use crate::domain::ids::SessionId;
+use crate::domain::quota::Quota;
 use crate::domain::rfb::{ClientMessage, keysym};
 use crate::http::bridge::{self, Close, Endpoint, Limits, OnInput};
 use crate::http::caller::Visitor;
@@ -34,8 +35,10 @@ pub async fn vnc(
 ) -> Result<HttpResponse, actix_web::Error> {
     let visitor = match visitor {
         Ok(visitor) => visitor,
+        Err(problem) if problem.quota.is_some() => return Err(problem.into()),
         Err(problem) => return turn_away(&request, payload, not_let_in(&problem)),
     };
+    let place = front.place(visitor.organization, Quota::Viewers)?;
     let (what, id) = path.into_inner();
     let watching = match session_of(&front, &visitor, &what, &id) {
         Ok(session) => watch(&front, &visitor, session).await,
@@ -47,7 +50,11 @@ pub async fn vnc(
     };
     let (response, socket) = bridge::accept(&request, payload)?;
     let span = info_span!("viewer", session.id = %id);
-    actix_web::rt::spawn(serve(socket, watching, visitor, front).instrument(span));
+    let serving = async move {
+        serve(socket, watching, visitor, front).await;
+        drop(place);
+    };
+    actix_web::rt::spawn(serving.instrument(span));
     Ok(response)
 }
 

@@ -12,7 +12,7 @@ use crate::db::{self, DbError};
 use crate::domain::ids::{WorkflowId, WorkflowPermanentId};
 use crate::domain::masking::{MASKED, unmask};
 use crate::domain::run::WorkflowRecord;
-use crate::http::body::{PathId, Query, RawBody, parse};
+use crate::http::body::{PathId, Query, RawBody, beside, parse};
 use crate::http::caller::Caller;
 use crate::http::dialect::Dialect;
 use crate::http::egress::EgressRequest;
@@ -86,8 +86,7 @@ pub async fn create(
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let once = Once::of(caller, &request, "POST /v1/workflows", &body, &front)?;
-    let asked: Request = parse(&body)?;
-    let workflow = asked.read()?;
+    let workflow = beside(body, |body| parse::<Request>(body)?.read()).await?;
     once.answer(async move |named| {
         Ok(dialect.show(insert_first(&front, caller, workflow, named).await?))
     })
@@ -103,7 +102,7 @@ pub async fn create_from_text(
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let once = Once::of(caller, &request, "POST /v1/workflows", &body, &front)?;
-    let workflow = read_text(&body)?;
+    let workflow = beside(body, read_text).await?;
     once.answer(async move |named| {
         Ok(dialect.show(insert_first(&front, caller, workflow, named).await?))
     })
@@ -130,8 +129,8 @@ pub async fn update(
     dialect: Dialect,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
-    let asked: Request = parse(&body)?;
-    let workflow = insert_next(&front, caller, id, asked.read()?, None).await?;
+    let workflow = beside(body, |body| parse::<Request>(body)?.read()).await?;
+    let workflow = insert_next(&front, caller, id, workflow, None).await?;
     Ok(Json(dialect.show(workflow)))
 }
 
@@ -153,7 +152,8 @@ pub async fn update_from_text(
     dialect: Dialect,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
-    let workflow = insert_next(&front, caller, id, read_text(&body)?, expected_version).await?;
+    let workflow = beside(body, read_text).await?;
+    let workflow = insert_next(&front, caller, id, workflow, expected_version).await?;
     Ok(Json(dialect.show(workflow)))
 }
 

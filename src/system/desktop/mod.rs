@@ -62,6 +62,8 @@ pub struct Order {
     pub session: SessionId,
     /// What was asked for.
     pub spec: SessionSpec,
+    /// The organization has used up its network traffic of the day.
+    pub is_exhausted: bool,
 }
 
 /// Why no desktop came up. Whatever had begun has been undone.

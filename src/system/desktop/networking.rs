@@ -9,7 +9,7 @@ use super::launch::Desktops;
 use super::mending::Mending;
 use super::record::Record;
 use crate::domain::egress::{EgressAsked, EgressIdentity, NetworkLevel};
-use crate::domain::session::{Failure, ProcessIdentity, SessionSpec};
+use crate::domain::session::{Failure, ProcessIdentity};
 use crate::system::browser;
 use crate::system::confine::spec::Network;
 use crate::system::egress::{Follower, Place, Told, Way, level};
@@ -29,12 +29,14 @@ impl Found {
     }
 }
 
-/// All that a specification asks of a network.
-pub(super) fn asked(spec: &SessionSpec) -> EgressAsked {
+/// All that an order asks of a network.
+pub(super) fn asked(order: &Order) -> EgressAsked {
+    let spec = &order.spec;
     EgressAsked {
         organization: spec.organization_egress.clone(),
         session: spec.egress.clone(),
         upstream: spec.proxy.clone(),
+        is_exhausted: order.is_exhausted,
     }
 }
 
@@ -62,7 +64,7 @@ impl Desktops {
         let way = self.way_at(order, egress.level);
         way.adopt(egress.clone(), chromium.clone());
         // The server's own lists may be others by now.
-        let (again, asked) = (way.clone(), asked(&order.spec));
+        let (again, asked) = (way.clone(), asked(order));
         self.runtime().spawn(async move {
             if let Err(cause) = crate::system::desktop::Egress::apply(&again, asked).await {
                 tracing::warn!("the former egress policy stays: {cause}");
@@ -80,7 +82,7 @@ impl Desktops {
             level,
         };
         let settings = Arc::clone(self.settings());
-        Way::new(place, asked(&order.spec), settings, self.runtime().clone())
+        Way::new(place, asked(order), settings, self.runtime().clone())
     }
 }
 

@@ -14,18 +14,23 @@ pub(super) const SEALED_ELSEWHERE: &str = "the upstream proxy was sealed with an
 
 /// The policy as the program reads it, see [`Policy::parse`].
 pub(super) fn document(settings: &Settings, asked: &EgressAsked) -> Value {
-    let EgressAsked { organization, session, upstream } = asked;
+    let EgressAsked { organization, session, upstream, is_exhausted } = asked;
     let deny: Vec<&String> =
         settings.deny.iter().chain(&organization.deny).chain(&session.deny).collect();
     let within = [&organization.allow, &session.allow];
     let within: Vec<_> = within.into_iter().filter(|list| !list.is_empty()).collect();
-    json!({
+    let mut document = json!({
         "allow": settings.allow,
         "deny": deny,
         "within": within,
         "upstream_allowed": settings.any_upstream,
         "upstream": upstream.as_ref().map(|upstream| json!({ "url": upstream.as_str() })),
-    })
+    });
+    // Programs of servers before this know no such member, and read every policy without it.
+    if let Some(members) = document.as_object_mut().filter(|_document| *is_exhausted) {
+        members.insert("exhausted".to_owned(), true.into());
+    }
+    document
 }
 
 /// Seals the address of the upstream, if it has credentials in it.
@@ -66,6 +71,7 @@ mod tests {
                 deny: vec!["b.example".to_owned()],
             },
             upstream: Some("http://u:p@proxy.example:3128".parse().unwrap()),
+            is_exhausted: false,
         };
         let document = document(&settings, &asked);
         assert_eq!(document["allow"], json!(["10.0.0.0/8"]));
@@ -73,6 +79,11 @@ mod tests {
         assert_eq!(document["within"], json!([["*.example"], ["a.example"]]));
         assert!(check(&settings, &asked).is_ok());
         assert_eq!(self::document(&settings, &EgressAsked::default())["within"], json!([]));
+        // Programs of servers before the member are given it only where it says something.
+        assert_eq!(document.get("exhausted"), None);
+        let asked = EgressAsked { is_exhausted: true, ..asked };
+        assert_eq!(self::document(&settings, &asked)["exhausted"], true);
+        assert!(check(&settings, &asked).is_ok());
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! What a real browser reaches, changed while it runs, and what becomes of a refusal.
 
+use std::time::Instant;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Site;
 use super::adoption::Page;
 use crate::support::client::{Answer, id_of};
-use crate::support::{Client, Setup, eventually};
+use crate::support::{Client, PATIENCE, Setup, eventually};
 
 async fn change(client: &Client, id: &str, egress: Value) -> Answer {
     let path = format!("/v1/browser_sessions/{id}");
@@ -95,6 +97,64 @@ async fn a_refused_page_of_https_has_its_reason_in_the_run_the_session_and_the_e
     assert_eq!(refused["code"], "address_not_public");
     let events = client.events(&format!("/v1/browser_sessions/{id}/events")).await.to_string();
     assert!(events.contains("session.egress_refused"), "{events}");
+    client.close(&id).await.ok();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_that_has_used_up_its_traffic_is_cut_off_until_the_limit_is_higher() {
+    let site = Site::start().await;
+    let mut server = Setup::real().start().await;
+    let url = site.page("click.html");
+    let id = id_of(&server.client.session_of(json!({ "start_url": url })).await);
+    let mut page = Page::of(&server.client, &id).await;
+    page.loaded(&url).await;
+    let organizations = server.operator().get("/admin/organizations").await.ok();
+    let path = organizations[0]["organization_id"].as_str().unwrap().to_owned();
+    let path = format!("/admin/organizations/{path}");
+    let limit = async |server: &crate::support::TestServer, limit: Value| {
+        let quotas = json!({ "quotas": { "egress_mib_per_day": limit } });
+        server.operator().send(Method::PATCH, &path, Some(quotas)).await.ok()
+    };
+    limit(&server, json!(2)).await;
+    let reaches = format!("fetch('{url}?' + Math.random()).then(it => it.status, () => 0)");
+    assert_eq!(page.evaluate(&reaches).await, 200);
+
+    // Short bodies, which are sent whatever is answered.
+    let sends = format!(
+        "Promise.all(Array.from({{ length: 10 }}, () => fetch('{url}', {{ method: 'POST', \
+         body: 'x'.repeat(60000) }}).then(() => 1, () => 0))).then(() => 1)"
+    );
+    let client = server.client.clone();
+    let closed = async |client: &Client| {
+        let trial = check(client, &id, &url, Value::Null).await;
+        (trial["code"] == "quota_exceeded").then_some(())
+    };
+    let began = Instant::now();
+    while closed(&client).await.is_none() {
+        assert!(began.elapsed() < PATIENCE, "the egress is not closed");
+        page.evaluate(&sends).await;
+    }
+    assert_eq!(page.evaluate(&reaches).await, 403);
+    client.ask_for_session(json!({})).await.problem(429, "quota_exceeded");
+    let used = client.get("/v1/quotas").await.ok()["egress_mib_per_day"].clone();
+    assert!(used["used"].as_u64().unwrap() >= 2 && used["resets_at"].is_string(), "{used:#}");
+    drop(page);
+
+    // The next server knows what was used.
+    server.signal(rustix::process::Signal::KILL);
+    server.ended().await;
+    server.serve().await;
+    let client = server.client.clone();
+    client.once(&id, "running").await;
+    client.ask_for_session(json!({})).await.problem(429, "quota_exceeded");
+    eventually("the egress is still closed", async || closed(&client).await).await;
+    limit(&server, json!(100)).await;
+    let mut page = Page::of(&client, &id).await;
+    let began = Instant::now();
+    while page.evaluate(&reaches).await != 200 {
+        assert!(began.elapsed() < PATIENCE, "the page is not reached again");
+    }
     client.close(&id).await.ok();
     server.stop().await;
 }

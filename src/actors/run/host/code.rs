@@ -57,14 +57,19 @@ impl RunHost {
         let (ran, ()) = tokio::join!(running, self.turn.hold(&hold, &over));
         drop(pass);
         if !ran.printed.trim().is_empty() {
-            self.keep(NewArtifact {
+            let kept = self.keep(NewArtifact {
                 block: Some(job.block),
                 artifact_type: "skyvern_log".to_owned(),
                 name: format!("{}.log", job.label),
                 media_type: "text/plain; charset=utf-8".to_owned(),
                 bytes: Bytes::from(ran.printed.clone()),
-            })
-            .await?;
+            });
+            match kept.await {
+                Err(cause) if cause.0.code == "quota_exceeded" => {
+                    tracing::warn!("what a block has printed was not kept: {cause}");
+                }
+                kept => drop(kept?),
+            }
         }
         Ok(ended(&ran))
     }

@@ -144,6 +144,9 @@ impl RunHost {
 
     async fn keep(&self, artifact: NewArtifact) -> Result<ArtifactId, HostError> {
         let NewArtifact { block, artifact_type, name, media_type, bytes } = artifact;
+        let admitted =
+            self.world.quotas.check_storage(self.world.store.as_ref(), self.organization).await;
+        admitted.map_err(|refusal| host_error("quota_exceeded", &refusal.to_string()))?;
         let now = self.world.clock.now();
         let id: ArtifactId = self.world.mint.mint(now);
         let path = format!("{}/{}/{id}_{}", self.organization, self.id, file_name(&name));
@@ -167,6 +170,7 @@ impl RunHost {
             created_at: now,
             rotation: 0,
         };
+        self.world.quotas.add_stored(self.organization, size);
         if let Err(cause) = self.world.store.insert_artifact(record).await {
             let _ = tokio::fs::remove_file(&file).await; // A file that nothing names is lost.
             return Err(host_error("artifact_not_stored", &cause.to_string()));

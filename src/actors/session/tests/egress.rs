@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::actors::registry::{Create, Start};
+use crate::actors::registry::{Create, RegistryError, Start};
 use crate::actors::testing::FakeEgress;
 use crate::domain::egress::{EgressAsked, EgressLists};
+use crate::domain::quota::{Limits, Quota};
 use crate::domain::session::SessionSpec;
 use crate::egress::usage::{ConnectionCounts, RefusedRow};
 use crate::system::desktop::{EgressError, EgressStatus};
@@ -65,6 +66,7 @@ async fn a_change_is_put_in_force_and_stored_and_a_refused_one_changes_nothing()
         organization: lists(&[], &["evil.example"]),
         session: lists(&["*.example"], &[]),
         upstream: Some(upstream),
+        is_exhausted: false,
     };
     assert_eq!(program.in_force(), in_force);
 
@@ -260,4 +262,43 @@ async fn refused_requests_become_events_and_counters() {
     assert_eq!(first.data["target"], "intra.example:443");
     assert!(first.data["message"].as_str().unwrap().contains("`egress.allow`"));
     assert!(stage.world.views.traffic(id).is_none(), "nothing is left");
+}
+
+#[actix::test]
+async fn an_organization_that_has_used_up_its_traffic_reaches_nothing_until_it_may_again() {
+    pause();
+    let stage = Stage::new(Outside::default());
+    let (id, _) = stage.running().await;
+    let program = program(&stage);
+    assert!(!program.in_force().is_exhausted);
+    let limit = |limit| {
+        let mut own = Limits::default();
+        own.set(Quota::EgressMibPerDay, limit);
+        stage.world.quotas.set_limits(Stage::organization(), own);
+    };
+    limit(Some(0));
+    ask!(stage, id, RefreshEgress).unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert!(program.in_force().is_exhausted);
+    // A change by a client opens nothing, and neither does another desktop.
+    ask!(stage, id, change("a.example")).unwrap();
+    assert!(program.in_force().is_exhausted);
+    assert_eq!(program.in_force().session, lists(&[], &["a.example"]));
+
+    limit(None);
+    ask!(stage, id, RefreshEgress).unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert!(!program.in_force().is_exhausted);
+    assert_eq!(program.in_force().session, lists(&[], &["a.example"]));
+    limit(Some(0));
+    let create = Create {
+        organization: Stage::organization(),
+        spec: SessionSpec::default(),
+        start: Start::Now,
+        run: None,
+        id: None,
+    };
+    let refused = stage.registry.ask(create).await.unwrap();
+    let Err(RegistryError::Quota(refusal)) = refused else { panic!("{refused:?}") };
+    assert_eq!(refusal.quota, Quota::EgressMibPerDay);
 }

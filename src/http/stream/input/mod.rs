@@ -29,6 +29,7 @@ use super::subject::Subject;
 use super::{Named, asked, awake, not_let_in, over, slowly, turn_away};
 use crate::actors::session::{CedeControl, Connected, Join, Kind, TakeControl};
 use crate::domain::ids::SessionId;
+use crate::domain::quota::Quota;
 use crate::domain::session::SessionStatus;
 use crate::http::bridge::{self, Close, CloseCode, Socket};
 use crate::http::caller::Visitor;
@@ -58,12 +59,14 @@ pub async fn input(
 ) -> Result<HttpResponse, actix_web::Error> {
     let visitor = match visitor {
         Ok(visitor) => visitor,
+        Err(problem) if problem.quota.is_some() => return Err(problem.into()),
         Err(problem) => return turn_away(&request, payload, not_let_in(&problem)),
     };
     if visitor.visit.client.is_none() {
         let close = Close::new(CloseCode::Protocol, "client_id is missing");
         return turn_away(&request, payload, close);
     }
+    let place = front.place(visitor.organization, Quota::EventStreams)?;
     let (what, id) = path.into_inner();
     let (response, socket) = bridge::accept(&request, payload)?;
     let span = info_span!("input", subject = %id);
@@ -81,6 +84,7 @@ pub async fn input(
                 bridge::turn_away(socket, None, close).await;
             }
         }
+        drop(place);
     };
     actix_web::rt::spawn(serving.instrument(span));
     Ok(response)

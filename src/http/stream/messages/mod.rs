@@ -38,6 +38,7 @@ use super::{Named, asked, not_let_in, over, run, session_of, turn_away};
 use crate::actors::session::{Capture, CedeControl, Connected, Format, Join, Kind, TakeControl};
 use crate::actors::views::SessionView;
 use crate::domain::ids::SessionId;
+use crate::domain::quota::Quota;
 use crate::http::bridge::{self, Close, CloseCode};
 use crate::http::caller::Visitor;
 use crate::http::front::Front;
@@ -64,12 +65,14 @@ pub async fn messages(
 ) -> Result<HttpResponse, actix_web::Error> {
     let visitor = match visitor {
         Ok(visitor) => visitor,
+        Err(problem) if problem.quota.is_some() => return Err(problem.into()),
         Err(problem) => return turn_away(&request, payload, not_let_in(&problem)),
     };
     if visitor.visit.client.is_none() {
         let close = Close::new(CloseCode::Protocol, "client_id is missing");
         return turn_away(&request, payload, close);
     }
+    let place = front.place(visitor.organization, Quota::EventStreams)?;
     let (what, id) = path.into_inner();
     let joined = match session_of(&front, &visitor, &what, &id) {
         Ok(session) => {
@@ -85,7 +88,11 @@ pub async fn messages(
     let (response, socket) = bridge::accept(&request, payload)?;
     let span = info_span!("messages", session.id = %session);
     let channel = Channel { front, visitor, session, connected, lane: Lane::default() };
-    actix_web::rt::spawn(channel.serve(socket).instrument(span));
+    let serving = async move {
+        channel.serve(socket).await;
+        drop(place);
+    };
+    actix_web::rt::spawn(serving.instrument(span));
     Ok(response)
 }
 
@@ -411,6 +418,7 @@ impl Channel {
     }
 
     async fn picture(&self) -> Result<Value, String> {
+        let _turn = self.front.pictures.turn(self.visitor.organization).await;
         let message = Capture { format: Format::Png };
         let picture = asked(&self.front, &self.visitor, self.session, message).await;
         let picture = picture.map_err(|close| close.reason.into_owned())?;

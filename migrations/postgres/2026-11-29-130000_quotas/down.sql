@@ -1,0 +1,3 @@
+DROP INDEX artifacts_organization;
+DROP TABLE egress_usage;
+ALTER TABLE organizations DROP COLUMN quotas;

@@ -1,0 +1,181 @@
+//! The headers of answers: `X-RateLimit-Resource`, `-Limit`, `-Remaining` and `-Reset`.
+//!
+//! A refusal has them of its quota. An answer of a route that is counted has them of the quota of which the
+//! least is left, if there is a limit.
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage as _, HttpResponse, web};
+use chrono::{DateTime, Utc};
+use tracing::warn;
+
+use super::admission::Admitted;
+use crate::domain::ids::OrganizationId;
+use crate::domain::quota::{Quota, QuotaExceeded, Use};
+use crate::http::front::Front;
+
+const RESOURCE: HeaderName = HeaderName::from_static("x-ratelimit-resource");
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// The headers, with what they say.
+pub const HEADERS: [(HeaderName, &str); 4] = [
+    (RESOURCE, "The quota that is counted, as in `GET /v1/quotas`"),
+    (LIMIT, "Its limit"),
+    (REMAINING, "What is left of it; 0 in a refusal"),
+    (RESET, "The time to look at it again, in Unix seconds"),
+];
+
+/// The quotas of which a successful request takes something, or none.
+fn counted(method: &Method, pattern: &str) -> &'static [Quota] {
+    let path = pattern.strip_prefix("/api").unwrap_or(pattern);
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    if method == Method::POST {
+        return match path {
+            "/browser_sessions" => &[Quota::Sessions, Quota::CreatesPerMinute],
+            "/browser_sessions/{id}/begin" => &[Quota::Waiters],
+            "/browser_sessions/{id}/recordings" => &[Quota::StorageMib],
+            _ if path.starts_with("/run/")
+                || path.ends_with("/runs/{run}/retry")
+                || path.ends_with("/{workflow}/run") =>
+            {
+                &[Quota::Runs]
+            }
+            _ => &[],
+        };
+    }
+    match path {
+        "/events" | "/browser_sessions/{id}/events" => &[Quota::EventStreams],
+        "/browser_sessions/{id}/cdp" => &[Quota::DevtoolsConnections],
+        "/browser_sessions/{id}/vnc" => &[Quota::Viewers],
+        _ if path.starts_with("/stream/messages") || path.starts_with("/stream/cdp_input") => {
+            &[Quota::EventStreams]
+        }
+        _ if path.starts_with("/stream/") => &[Quota::Viewers],
+        _ => &[],
+    }
+}
+
+/// A refusal that an answer was made of, kept with the answer.
+#[derive(Debug, Clone)]
+pub(in crate::http) struct Refused(pub(in crate::http) OrganizationId);
+
+impl Refused {
+    /// Adds the headers of a refusal to its answer.
+    pub(in crate::http) fn mark(refusal: &QuotaExceeded, answer: &mut HttpResponse) {
+        let QuotaExceeded { organization, quota, limit, .. } = refusal;
+        set(answer.headers_mut(), *quota, *limit, 0, refusal.retry_at());
+        answer.extensions_mut().insert(Self(*organization));
+    }
+}
+
+fn set(
+    headers: &mut HeaderMap,
+    quota: Quota,
+    limit: u64,
+    remaining: u64,
+    resets_at: DateTime<Utc>,
+) {
+    headers.insert(RESOURCE, HeaderValue::from_static(quota.as_str()));
+    headers.insert(LIMIT, limit.into());
+    headers.insert(REMAINING, remaining.into());
+    // Rounded up: at that second it has happened.
+    headers.insert(RESET, (resets_at.timestamp() + 1).into());
+}
+
+/// A middleware: holds refusals of those who go on asking, and adds headers to what was done.
+pub async fn answers(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse, Error> {
+    let front = request.app_data::<web::Data<Front>>().cloned();
+    let mut answer = next.call(request).await?.map_into_boxed_body();
+    let Some(front) = front else { return Ok(answer) };
+    let refused = answer.response().extensions().get::<Refused>().cloned();
+    if let Some(Refused(organization)) = refused {
+        if !front.refusals.hold(organization).await {
+            answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        }
+        return Ok(answer);
+    }
+    let status = answer.status();
+    if !status.is_success() && status != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(answer);
+    }
+    let (quotas, organization) = {
+        let request = answer.request();
+        let pattern = request.match_pattern().unwrap_or_default();
+        let admitted = request.extensions().get::<Admitted>().map(|it| it.organization);
+        (counted(request.method(), &pattern), admitted)
+    };
+    if let Some(organization) = organization
+        && let Some(Use { quota, limit: Some(limit), used, resets_at }) =
+            tightest(&front, organization, quotas).await
+    {
+        let now = front.world.clock.now();
+        let resets_at = resets_at.unwrap_or(now);
+        set(answer.headers_mut(), quota, limit, limit.saturating_sub(used), resets_at);
+    }
+    Ok(answer)
+}
+
+/// The use of the quota of which the least is left.
+async fn tightest(front: &Front, organization: OrganizationId, quotas: &[Quota]) -> Option<Use> {
+    let mut tightest: Option<Use> = None;
+    for quota in quotas {
+        if front.world.quotas.limit(organization, *quota).is_none() {
+            continue;
+        }
+        match front.use_of(organization, *quota).await {
+            Ok(found) => {
+                if tightest.is_none_or(|least| found.remaining() < least.remaining()) {
+                    tightest = Some(found);
+                }
+            }
+            // What was asked for is done: it is answered without them.
+            Err(cause) => warn!("the use of {quota} is not known: {cause}"),
+        }
+    }
+    tightest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_that_take_of_a_quota_are_counted_under_every_prefix() {
+        for (method, pattern, quota) in [
+            (Method::POST, "/v1/browser_sessions", Some(Quota::Sessions)),
+            (Method::POST, "/api/v1/browser_sessions", Some(Quota::Sessions)),
+            (Method::GET, "/v1/browser_sessions", None),
+            (Method::POST, "/v1/browser_sessions/{id}/close", None),
+            (Method::POST, "/v1/run/agents/blocks", Some(Quota::Runs)),
+            (Method::POST, "/v1/workflows/runs/{run}/retry", Some(Quota::Runs)),
+            (Method::POST, "/api/v1/workflows/{workflow}/run", Some(Quota::Runs)),
+            (Method::GET, "/v1/events", Some(Quota::EventStreams)),
+            (
+                Method::GET,
+                "/v1/stream/messages/{what:browser_session|workflow_run}/{id}",
+                Some(Quota::EventStreams),
+            ),
+            (
+                Method::GET,
+                "/api/v1/stream/vnc/{what:browser_session|workflow_run}/{id}",
+                Some(Quota::Viewers),
+            ),
+            (
+                Method::GET,
+                "/v1/stream/{what:browser_sessions|workflow_runs}/{id}",
+                Some(Quota::Viewers),
+            ),
+            (Method::GET, "/v1/browser_sessions/{id}/cdp", Some(Quota::DevtoolsConnections)),
+        ] {
+            assert_eq!(counted(&method, pattern).first().copied(), quota, "{method} {pattern}");
+        }
+    }
+}
