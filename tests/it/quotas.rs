@@ -323,6 +323,7 @@ async fn store(server: &TestServer, bytes: i64) {
         size: bytes,
         checksum: None,
         created_at: now,
+        rotation: 0,
     };
     db.insert_artifact(artifact).await.unwrap();
     db.close();

@@ -5,6 +5,7 @@ use crate::db::store::{Ended, Store as _};
 use crate::db::testing::{Tenant, TestDb, mint, on_both, time};
 use crate::db::{api_keys, organizations, purging, runs, sessions, webhooks, workflows};
 use crate::domain::ids::ApiKeyId;
+use crate::domain::quota::Limits;
 use crate::domain::run::{RunRecord, RunStatus};
 use crate::domain::session::SessionStatus;
 use crate::domain::tenancy::ApiKey;
@@ -33,7 +34,7 @@ async fn furnish(world: &TestDb, tenant: &Tenant) -> RunRecord {
     let ended = Ended { status: SessionStatus::Completed, failure: None, at: time(1) };
     db.end_session(session, ended).await.unwrap();
     let run = RunRecord { status: RunStatus::Running, ..tenant.run(1) };
-    db.insert_run(run.clone()).await.unwrap();
+    db.insert_run(run.clone(), Limits::default()).await.unwrap();
     webhooks::insert(db, &webhook(tenant.organization, &[])).await.unwrap();
     for _ in 0..501 {
         let id: ApiKeyId = mint();
