@@ -1,4 +1,4 @@
-//! Stored files that runs and sessions made.
+//! Artifacts: stored files of runs and sessions.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use crate::domain::ids::{ArtifactId, BlockRunId, NodeId, OrganizationId, RunId, 
 use crate::domain::run::ArtifactRecord;
 use crate::schema::{artifacts, browser_sessions};
 
-/// How many ids stand in one query.
+/// The most ids in one query.
 const MOST_AT_ONCE: usize = 500;
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
@@ -73,7 +73,7 @@ impl TryFrom<Row> for ArtifactRecord {
     }
 }
 
-/// The artifacts of a run, the oldest first; only of these types, unless there are none.
+/// Returns the artifacts of a run, the oldest first, limited to these types unless there are none.
 ///
 /// # Errors
 ///
@@ -99,7 +99,7 @@ pub async fn of_run(
     all(rows)
 }
 
-/// The artifacts of a session, the oldest first, those of the runs in it included.
+/// Returns the artifacts of a session, the oldest first, including those of the runs in it.
 ///
 /// # Errors
 ///
@@ -120,7 +120,7 @@ pub async fn of_session(
     all(rows)
 }
 
-/// The artifacts of a block, the oldest first.
+/// Returns the artifacts of a block, the oldest first.
 ///
 /// # Errors
 ///
@@ -141,7 +141,7 @@ pub async fn of_block(
     all(rows)
 }
 
-/// The artifact of this organization with this id.
+/// Returns the artifact of this organization with this id.
 ///
 /// # Errors
 ///
@@ -171,7 +171,7 @@ pub(super) async fn insert(db: &Db, artifact: ArtifactRecord) -> Result<(), Stor
     Ok(())
 }
 
-/// Of these artifacts, those that have a row.
+/// Returns those of these ids that have a row.
 ///
 /// # Errors
 ///
@@ -190,10 +190,10 @@ pub async fn known_among(db: &Db, ids: &[ArtifactId]) -> Result<HashSet<Artifact
     Ok(known)
 }
 
-/// An artifact, its path, and who made it.
+/// An artifact's id and path, with the run and the session that produced it.
 pub type Place = (ArtifactId, String, Option<RunId>, Option<SessionId>);
 
-/// The places of all artifacts of the sessions of a node.
+/// Returns the places of all artifacts of the sessions of a node.
 ///
 /// # Errors
 ///

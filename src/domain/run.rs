@@ -137,7 +137,7 @@ pub struct WorkflowRecord {
     pub version: i32,
     pub title: String,
     pub description: Option<String>,
-    /// `published` or `draft`.
+    /// The status: `published` or `draft`.
     pub status: String,
     /// The definition as the client sent it, with unknown fields.
     pub definition: Value,

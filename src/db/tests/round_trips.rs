@@ -1,4 +1,4 @@
-//! What is read equals what was written.
+//! Every value is read back equal to what was written.
 
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ fn any_session() {
             (session.started_at, session.completed_at) = (times[2], times[3]);
             (session.created_at, session.modified_at) = (created_at, modified_at);
             world.db.insert_session(session.clone()).await.unwrap();
-            // The write is safe to repeat.
+            // The write can safely be repeated.
             world.db.insert_session(session.clone()).await.unwrap();
             let read = sessions::by_id(&world.db, tenant.organization, session.id).await.unwrap();
             assert_eq!(read, Some(session.clone()));

@@ -131,7 +131,7 @@ pub enum Dropped {
 pub enum Verdict {
     /// Forward the message unchanged.
     Pass,
-    /// Drop the message.
+    /// Drop the message, for this reason.
     Drop(Dropped),
     /// Forward these messages instead, in order.
     Replace(Vec<ClientMessage>),
