@@ -10,7 +10,7 @@ use super::Task;
 use crate::db::store::{Store, StoreError};
 use crate::domain::audit::AuditEvent;
 
-/// The most events that one statement stores.
+/// The most events that are written in one batch.
 const MOST: usize = 200;
 
 /// The delay before a failed write is retried.

@@ -13,7 +13,7 @@ use crate::db::{Db, DbError, events, idempotency};
 use crate::domain::event::NewEvent;
 use crate::domain::ids::OrganizationId;
 
-/// The most events that one transaction stores.
+/// The most events that are written in one batch.
 const MOST: usize = 200;
 
 /// The delay before a failed write is retried.

@@ -44,7 +44,7 @@ struct Arguments {
     /// The prefix, with a final slash, of the paths that lead to the server.
     #[arg(long)]
     gateway_prefix: Option<String>,
-    /// The id of a live process of the session whose namespaces to join.
+    /// The id of a live process of the session, whose namespaces the program joins.
     #[arg(long)]
     join: Option<u32>,
     /// Without a namespace, the user whose connections are accepted.

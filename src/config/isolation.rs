@@ -57,9 +57,9 @@ impl Egress {
 pub struct Isolation {
     /// The confinement of a session's programs to its own files: `landlock` or `off`.
     pub files: Files,
-    /// The network of a session's programs. `namespace` is a separate one with the egress proxy as
-    /// its only way out. `proxy` is the machine's network with that proxy, and the fallback if no
-    /// namespace can be created. `off` is the machine's network.
+    /// The network of a session's programs: `namespace`, a separate one behind the egress proxy;
+    /// `proxy`, the machine's with that proxy; or `off`, the machine's. `namespace` falls back to
+    /// `proxy` if no namespace can be created.
     pub network: Mode,
     /// Additional files and directories that every program of a session may read, such as an
     /// unpacked extension.

@@ -140,9 +140,9 @@ pub async fn reserve(db: &Db, key: &Key, claim: &Claim) -> Result<Reservation, D
     }
 }
 
-/// Takes over a request whose work has ended without a response: one of this node, which is not
-/// working on this key now, or one that began before `before`, whose server has therefore ended.
-/// Returns true for exactly one of any number of concurrent calls.
+/// Takes over a request whose work has ended without a response. The request belongs to this node,
+/// which must not be working on the key now, or began before `before`, so that its server has
+/// ended. Returns true for exactly one of any number of concurrent calls.
 ///
 /// # Errors
 ///

@@ -14,7 +14,7 @@ use url::Url;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The database: `postgres://…` or `sqlite:<path>`. By default, `greenroom.db` in the data
+    /// The database, `postgres://…` or `sqlite:<path>`; by default `greenroom.db` in the data
     /// directory.
     pub url: Option<DatabaseUrl>,
     /// The number of connections that read, with SQLite. One more connection writes.

@@ -58,7 +58,7 @@ pub struct Started {
 pub struct Ended {
     /// The status, which is final.
     pub status: SessionStatus,
-    /// The reason of its failure.
+    /// The reason for its failure.
     pub failure: Option<Failure>,
     /// The time of its end.
     pub at: DateTime<Utc>,
@@ -74,7 +74,7 @@ pub struct RunChange {
     pub owns_session: Option<bool>,
     /// `{label}_output` of every block that has finished.
     pub outputs: Option<serde_json::Value>,
-    /// The reason of its failure.
+    /// The reason for its failure.
     pub failure: Option<Failure>,
     /// The time at which it began to wait for its session.
     pub queued_at: Option<DateTime<Utc>>,
@@ -141,8 +141,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn insert_run(&self, run: RunRecord) -> Stored;
 
     /// Changes a run that has not ended; for an ended one, fails with [`StoreError::Final`]. The
-    /// end of a run also ends its unfinished blocks, whoever ends it, and stores its webhook
-    /// message, which is due from then on.
+    /// end of a run, by any caller, also ends its unfinished blocks and stores its webhook message,
+    /// which is due from then on.
     fn change_run(&self, id: RunId, change: RunChange) -> Stored;
 
     /// Inserts a block that has begun.

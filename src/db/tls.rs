@@ -22,8 +22,9 @@ pub(super) fn verified() -> Result<MakeRustlsConnect, String> {
     }
 }
 
-/// Returns the connector for `sslmode=prefer`, as in libpq: an attacker who could present a false
-/// certificate could also claim that the server has none, so certificates are not verified.
+/// Returns the connector for `sslmode=prefer`, which verifies no certificate, as in libpq. An
+/// attacker who can present a false certificate can also claim that the server supports no
+/// encryption.
 pub(super) fn opportunistic() -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))

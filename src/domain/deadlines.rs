@@ -85,9 +85,9 @@ impl Deadlines {
     }
 }
 
-/// The warnings of a session's end that were given. When the end moves, they become due again,
-/// except those whose time had passed when the end was set: a session that lives for two minutes
-/// does not start with a warning.
+/// The warnings of a session's end that were given. A new end makes them due again, except those
+/// whose time has passed by then. A session that lives for two minutes therefore does not start
+/// with a warning.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Warnings {
     end: Option<DateTime<Utc>>,

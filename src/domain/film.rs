@@ -142,8 +142,8 @@ impl Wish {
     }
 }
 
-/// Returns the frames of a film with a constant frame rate, from frames that were captured only on
-/// change, with the number of slots for which each is shown.
+/// Converts frames that were captured only on change to a constant frame rate: returns each frame
+/// with the number of slots for which it is shown.
 ///
 /// `times` are milliseconds in ascending order. The film lasts from `from` to `to` at `rate` slots
 /// a second. The last frame captured before `from` is shown until the next one; if there is none,

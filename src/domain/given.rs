@@ -1,8 +1,7 @@
-//! Parsing of user input: values that arrive as text, and the reason why a value is invalid.
-//! Query strings and environment variables carry only text. [`Given`] parses it as the type that
-//! its reader expects, so that `5` is a number where a number is expected and a name where a name
-//! is. [`Fault`] analyses the messages of serde's derive, which name a missing or unknown field
-//! only in their text.
+//! Parsing of user input: values that arrive as text, and the reason why a value is invalid. Query
+//! strings and environment variables carry only text. [`Given`] parses it as the type that its
+//! reader expects: `5` is a number or a name, as required. [`Fault`] analyses the messages of
+//! serde's derive, which name a missing or unknown field only in their text.
 
 use std::fmt::Display;
 use std::marker::PhantomData;

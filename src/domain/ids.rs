@@ -1,7 +1,7 @@
 //! Identifiers: a prefix for the kind of object, and a 64-bit number that sorts by time.
 //!
-//! The number follows the layout of the API that Greenroom is compatible with, from high to low: 32
-//! bits of seconds since [`EPOCH_SECONDS`], 21 bits that identify the server process, 10 bits of
+//! The number has the layout of the API that Greenroom is compatible with. From high to low, it has
+//! 32 bits of seconds since [`EPOCH_SECONDS`], 21 bits that identify the server process, 10 bits of
 //! sequence, and one version bit, which is 0.
 //!
 //! Ids are parsed at the boundary and typed from there on; no bare string identifies an object.

@@ -177,7 +177,7 @@ pub struct RunRecord {
     pub request: Value,
     /// `{label}_output` of every block that has finished.
     pub outputs: Value,
-    /// The reason of its failure.
+    /// The reason for its failure.
     pub failure: Option<Failure>,
     /// The time at which it was stored.
     pub created_at: DateTime<Utc>,
@@ -212,7 +212,7 @@ pub struct BlockRecord {
     pub status: BlockStatus,
     /// The output of the block.
     pub output: Option<Value>,
-    /// The reason of its failure.
+    /// The reason for its failure.
     pub failure: Option<Failure>,
     /// The time at which it began.
     pub started_at: DateTime<Utc>,

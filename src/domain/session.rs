@@ -212,7 +212,7 @@ pub struct DesktopIdentity {
     /// The program between the browser and the network; none if the network is the server's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<EgressIdentity>,
-    /// The barrier between its programs and files of other owners; none for a desktop that was
+    /// The barrier between its programs and files outside the session; none for a desktop that was
     /// started by a server without this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesLevel>,
@@ -221,7 +221,7 @@ pub struct DesktopIdentity {
     pub sandbox: Option<bool>,
 }
 
-/// The barrier between the programs of a session and files of other owners.
+/// The barrier between the programs of a session and files outside the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FilesLevel {
@@ -282,7 +282,7 @@ pub struct SessionRecord {
     pub occupancy: Occupancy,
     /// The deadlines at which it ends by itself.
     pub deadlines: Deadlines,
-    /// The reason of its failure.
+    /// The reason for its failure.
     pub failure: Option<Failure>,
     /// The time at which it was requested.
     pub created_at: DateTime<Utc>,

@@ -106,8 +106,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Ending> {
     follower.follow(interrupted, as_json).await
 }
 
-/// Returns the permanent id of a workflow, which is stored first if it comes from a file, and the
-/// number of its outermost blocks, if the server reports it.
+/// Returns the permanent id of a workflow and the number of its outermost blocks, if the server
+/// reports it. A workflow from a file is stored first.
 async fn stored_workflow(client: &Client, file: &Path) -> anyhow::Result<(String, Option<u64>)> {
     let named = file.to_str().and_then(|name| name.parse::<WorkflowPermanentId>().ok());
     let workflow = match named {

@@ -22,7 +22,7 @@ pub(in crate::cli) struct Step {
     pub(in crate::cli) status: String,
     /// The duration, in seconds, once it has ended.
     pub(in crate::cli) seconds: Option<f64>,
-    /// The reason of its failure.
+    /// The reason for its failure.
     pub(in crate::cli) failure: Option<String>,
 }
 

@@ -71,7 +71,7 @@ impl Screen {
     /// Prints the status of the run.
     pub(super) fn status(&self, status: &str, run: &Value) {
         let line = match status {
-            // The server reports the reason of the wait slightly later than the status.
+            // The server reports the holder of the session slightly later than the status.
             "queued" if run.get("waiting_for").is_none_or(Value::is_null) => return,
             "queued" => waits_line(run),
             "paused" => "paused; a person has to go on".to_owned(),

@@ -1,8 +1,8 @@
 //! Layers of settings, merged in order, with the origin of each value.
 //!
 //! A key is known if it is found in the defaults as they serialize. A key whose default is null or
-//! an empty table may have any keys below it, which are left to its type. A field that is not
-//! serialized is not known.
+//! an empty table may have any keys below it; its type decides whether they are valid. A field that
+//! is not serialized is not known.
 
 mod known;
 mod node;

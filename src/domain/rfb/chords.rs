@@ -111,7 +111,7 @@ impl Key {
     }
 
     /// True if the server presses Shift for this key by itself, because the keysym is one that a
-    /// key produces with Shift. Together with another modifier, a letter is pressed as it is.
+    /// key produces with Shift. If the chord has another modifier, a letter does not imply Shift.
     fn implies_shift(self, chord: &Chord) -> bool {
         let alone = chord.modifiers.iter().all(|modifier| *modifier == Modifier::Shift);
         let implies = |char: char| is_shifted(char) && (alone || !char.is_ascii_alphabetic());

@@ -26,7 +26,7 @@ use super::message::{ClientMessage, pseudo_encoding};
 /// The most keys that are tracked as down, more than a person can hold. Beyond it, the oldest key
 /// is released.
 const MOST_KEYS: usize = 32;
-/// The first of the action flags of the extended clipboard.
+/// The flag of the action `caps`. Those of the other actions of the extended clipboard follow.
 const CAPS: u32 = 1 << 24;
 const REQUEST: u32 = 1 << 25;
 const PEEK: u32 = 1 << 26;
@@ -51,8 +51,8 @@ pub enum Role {
 /// The directions and the size limit of the clipboard for a viewer in control. A watcher has no
 /// clipboard.
 ///
-/// A plain cut text from the VNC server is not held back here, because its messages are not parsed:
-/// the server is started so that it sends none.
+/// The gate does not hold back a plain cut text from the VNC server, whose messages are not parsed.
+/// The server is started so that it sends none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clipboard {
     /// True if the viewer's clipboard may enter the session.

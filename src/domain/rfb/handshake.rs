@@ -13,7 +13,7 @@ pub const VERSION: [u8; 12] = *b"RFB 003.008\n";
 
 const NONE: u8 = 1;
 const VNC_AUTHENTICATION: u8 = 2;
-/// The longest reason of a refusal and the longest name of a desktop, in bytes.
+/// The longest reason for a refusal and the longest name of a desktop, in bytes.
 const MOST_TEXT: u32 = 64 * 1024;
 
 /// The result of one step of a handshake.

@@ -2,9 +2,9 @@
 
 /// The numbers of pseudo-encodings that change what a viewer sends.
 pub mod pseudo_encoding {
-    /// The server reads QEMU's extended key events, if it confirms this.
+    /// QEMU's extended key events; the server confirms that it reads them.
     pub const QEMU_KEYS: i32 = -258;
-    /// The server reads nine mouse buttons, if it confirms this.
+    /// Nine mouse buttons; the server confirms that it reads them.
     pub const EXTENDED_MOUSE_BUTTONS: i32 = -316;
     /// A clipboard of large UTF-8 texts, which are requested rather than pushed.
     pub const EXTENDED_CLIPBOARD: i32 = i32::from_be_bytes([0xc0, 0xa1, 0xe5, 0xce]);

@@ -6,9 +6,9 @@
 //!  viewer bytes <----------- unparsed, after the handshake <-- Connecting
 //! ```
 //!
-//! Everything that a viewer sends is parsed and encoded anew: the VNC server never receives a byte
-//! that is not part of a message judged by the [`Gate`]. The server's messages are not parsed after
-//! its handshake, because they can only display, not act.
+//! Everything that a viewer sends is parsed and encoded anew. The VNC server never receives a byte
+//! outside a message judged by the [`Gate`]. The server's messages are not parsed after its
+//! handshake, because they can only display, not act.
 //!
 //! # Invariants
 //!
