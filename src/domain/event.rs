@@ -67,7 +67,7 @@ kinds! {
     SessionClosing = "session.closing",
     /// No part of the session runs any more: `{status, failure}`.
     SessionEnded = "session.ended",
-    /// An occupant began: `{runnable_type, runnable_id, generation}`.
+    /// An occupant acquired the session: `{runnable_type, runnable_id, generation}`.
     OccupancyBegun = "occupancy.begun",
     /// An occupant released the session: the same data.
     OccupancyReleased = "occupancy.released",

@@ -181,7 +181,7 @@ impl Default for SessionSpec {
     }
 }
 
-/// The identity of a process that stays unique when its number is used again.
+/// The identity of a process, which stays unique even when its number is reused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessIdentity {
     /// The process number; also that of the process group, which the process leads.
