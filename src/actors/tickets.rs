@@ -1,10 +1,9 @@
-//! The tickets of viewers: secrets that open one session in one role for a while.
+//! The tickets of viewers: secrets that open one session in one role for a limited time.
 //!
-//! Tickets are kept in memory, by their hash, and written by the actor of their session alone, but
-//! for those that end with the key that they were made with; whoever checks one reads them here, and no
-//! mailbox is involved. They do not outlive the
-//! server, on purpose: what was revoked stays revoked without a table, and a link that is
-//! lost in a restart is made again by whoever has the key.
+//! Tickets are kept in memory, by their hash. Only the actor of their session writes them, except
+//! that tickets also end with the API key that made them. Checks read them here, without a mailbox.
+//! They deliberately do not outlive the server: a revoked ticket stays revoked without a table, and
+//! the holder of the key can issue a link again that was lost in a restart.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use crate::domain::control::ClientId;
 use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId, ViewerId};
 use crate::domain::rfb::Role;
 
-/// A ticket's secret: 256 bits, written as `vt_` and 43 characters of base64url.
+/// The secret of a ticket: 256 bits, written as `vt_` and 43 characters of base64url.
 #[derive(Clone)]
 pub struct TicketSecret(String);
 
@@ -28,7 +27,7 @@ impl TicketSecret {
         Self(format!("vt_{}", URL_SAFE_NO_PAD.encode(Secrets::random())))
     }
 
-    /// The secret in clear, for the answer to whoever made the ticket and for nothing else.
+    /// The secret in clear, only for the answer to the client that created the ticket.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -40,44 +39,44 @@ impl fmt::Debug for TicketSecret {
     }
 }
 
-/// How often a ticket may be used.
+/// The number of pages that may use a ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Uses {
-    /// By the first page that connects with it, which may connect again.
+    /// The first page that connects with it, which may reconnect.
     Single,
-    /// By whoever has it.
+    /// Every page that has it.
     Many,
 }
 
-/// What a ticket opens.
+/// The scope of a viewer's secret.
 #[derive(Debug, Clone)]
 pub struct Ticket {
-    /// Its name, which is no secret.
+    /// The id of the ticket, which is not secret.
     pub id: ViewerId,
-    /// Whose session it opens.
+    /// The organization of the session.
     pub organization: OrganizationId,
-    /// Which.
+    /// The session that it opens.
     pub session: SessionId,
-    /// The key that it was made with, and ends with.
+    /// The API key that made it, and whose end also ends it.
     pub key: ApiKeyId,
-    /// The most that it gives.
+    /// The highest role that it grants.
     pub role: Role,
-    /// For people: whose it is.
+    /// A label for people, such as the viewer's name.
     pub label: Option<String>,
-    /// How often it may be used.
+    /// The number of pages that may use it.
     pub uses: Uses,
-    /// The page that has used it, of a ticket for one.
+    /// The page that has used it, for a ticket with a single use.
     pub bound_to: Option<ClientId>,
-    /// When it was made.
+    /// The time at which it was created.
     pub created_at: DateTime<Utc>,
-    /// When it opens nothing any more.
+    /// The time at which it stops being valid.
     pub expires_at: DateTime<Utc>,
 }
 
 impl Ticket {
-    /// Whether this page may come with it. One for a single page asks for that page's name, or
-    /// any number of pages without a name would be the first.
+    /// True if this page may connect with the ticket. A single-use ticket requires the page's
+    /// client id: otherwise any number of pages without one would each count as the first.
     pub fn admits(&self, client: Option<&ClientId>) -> bool {
         match self.uses {
             Uses::Many => true,
@@ -97,7 +96,7 @@ pub struct Tickets {
 }
 
 impl Tickets {
-    /// What this secret opens at `now`; none if it opens nothing, or opens another session.
+    /// The ticket with this secret at `now`; `None` if it is not valid, or opens another session.
     pub fn opened(&self, session: SessionId, secret: &str, now: DateTime<Utc>) -> Option<Ticket> {
         let ticket = self.known.get(&hash(secret))?;
         (ticket.session == session && ticket.expires_at > now).then(|| ticket.clone())
@@ -109,7 +108,7 @@ impl Tickets {
         secret
     }
 
-    /// The valid tickets of a session, oldest first. What has expired is forgotten.
+    /// The valid tickets of a session, oldest first. Removes expired ones.
     pub(super) fn of(&self, session: SessionId, now: DateTime<Utc>) -> Vec<Ticket> {
         self.known.retain(|_, ticket| ticket.session != session || ticket.expires_at > now);
         let mut tickets: Vec<_> = self
@@ -122,8 +121,8 @@ impl Tickets {
         tickets
     }
 
-    /// Lets a page in with this ticket, to which one for a single page is bound from now on. Says
-    /// whether it may come: another may have been first, and the ticket may have been revoked.
+    /// Admits a page with this ticket, and binds a single-use ticket to it. False if the page may
+    /// not connect: another page may have been first, or the ticket may have been revoked.
     pub(super) fn admit(&self, id: ViewerId, client: Option<&ClientId>) -> bool {
         let Some(mut ticket) = self.known.iter_mut().find(|ticket| ticket.id == id) else {
             return false;
@@ -135,7 +134,7 @@ impl Tickets {
         admitted
     }
 
-    /// Whether there was such a ticket of this session.
+    /// Revokes a ticket of this session. True if it existed.
     pub(super) fn revoke(&self, session: SessionId, id: ViewerId) -> bool {
         let mut found = false;
         self.known.retain(|_, ticket| {
@@ -151,18 +150,18 @@ impl Tickets {
         self.known.iter().map(|ticket| ticket.key).collect()
     }
 
-    /// Forgets the tickets that were made with a key that has ended.
+    /// Removes the tickets that were made with a key that has ended.
     pub fn forget_those_by(&self, key: ApiKeyId) {
         self.known.retain(|_, ticket| ticket.key != key);
     }
 
-    /// Forgets the tickets of a session that has ended.
+    /// Removes the tickets of a session that has ended.
     pub(super) fn forget(&self, session: SessionId) {
         self.known.retain(|_, ticket| ticket.session != session);
     }
 }
 
-/// A secret is 256 random bits, so that a fast hash is as good as a slow one.
+/// The hash of a secret. A secret is 256 random bits, so a fast hash is as good as a slow one.
 fn hash(secret: &str) -> [u8; 32] {
     *blake3::hash(secret.as_bytes()).as_bytes()
 }

@@ -1,4 +1,4 @@
-//! Who waits for the session while another holds it.
+//! The queue of waiters for an occupied session.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::actors::receipt::Receipt;
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::Waiter;
 
-/// What is needed to serve a waiter.
+/// The data that is needed to serve a waiter.
 #[derive(Debug)]
 pub(super) struct Waiting {
     lease: LeaseHash,
@@ -34,7 +34,7 @@ impl Session {
         let answered = receipt.clone();
         match self.queue.join(occupant, until, Waiting { lease, ttl, answer, receipt }) {
             Ok(ticket) => {
-                // One that has been answered does not wait any more.
+                // A waiter that has been answered leaves the queue.
                 let leaves = async move {
                     tokio::select! {
                         () = gone.cancelled() => {}
@@ -58,7 +58,7 @@ impl Session {
         }
     }
 
-    /// The begin of who has waited longest, when the session can be had.
+    /// The begin of the first waiter, when the session is available.
     pub(super) fn turn_of_a_waiter(&mut self) -> Option<Turn> {
         let now = self.world.clock.now();
         let running = matches!(self.phase, Phase::Running { .. });
@@ -76,7 +76,7 @@ impl Session {
         }
     }
 
-    /// Sends those away whose time is over.
+    /// Refuses the waiters whose time is over.
     pub(super) fn expire_waiters(&mut self) {
         let over = self.queue.expire(self.world.clock.now());
         for Waiter { answer, .. } in over {
@@ -90,7 +90,7 @@ impl Session {
         }
     }
 
-    /// Sends everybody away: the session is ending.
+    /// Refuses all waiters: the session is ending.
     pub(super) fn dismiss_waiters(&mut self) {
         for waiter in self.queue.clear() {
             let _ = waiter.answer.answer.send(Err(SessionError::Closing));
