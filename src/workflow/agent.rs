@@ -83,7 +83,7 @@ pub struct Said {
     /// The progress of the block, shown with the run while it is executed.
     #[serde(default)]
     pub progress: Value,
-    /// The reason for which the block did not complete.
+    /// The reason why the block did not complete.
     #[serde(default)]
     pub failure_reason: Option<String>,
 }

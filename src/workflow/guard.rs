@@ -40,7 +40,7 @@ pub struct Guard {
     settings: Settings,
 }
 
-/// The reason for which a target is refused.
+/// The reason why a target is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The scheme is neither `http` nor `https`.

@@ -43,7 +43,8 @@ pub struct DevtoolsEvent {
 
 /// A connection to a browser's DevTools, with flat sessions.
 pub trait Devtools: fmt::Debug + Send + Sync + 'static {
-    /// Sends a command and resolves with its result. Sent at once, not when first polled.
+    /// Sends a command and resolves with its result. The command is sent at once, not at the first
+    /// poll.
     fn call(
         &self,
         session: Option<&str>,
@@ -94,7 +95,7 @@ pub struct NewArtifact {
     pub artifact_type: String,
     /// The name of the file, without folders.
     pub name: String,
-    /// Its media type.
+    /// The media type of the file.
     pub media_type: String,
     pub bytes: Bytes,
 }
@@ -152,9 +153,9 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
         })
     }
 
-    /// Returns why the session's egress policy refused a target named in `failure` since the block
-    /// began, with advice. A browser does not show the reason for `https` pages. None if nothing was
-    /// refused.
+    /// Returns the reason why the session's egress policy refused a target named in `failure` since
+    /// the block began, with advice. A browser does not show the reason for `https` pages. None if
+    /// nothing was refused.
     fn refusal<'a>(
         &'a self,
         _block: BlockRunId,
@@ -176,8 +177,8 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
         Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
     }
 
-    /// Executes a block that needs a model. Fails with `agent_not_configured` unless an agent is
-    /// configured.
+    /// Executes a block that needs a model. The block fails with `agent_not_configured` if no agent
+    /// is configured.
     fn run_agent(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
         let message =
             format!("a block of type `{}` needs an agent, and none is configured", job.block_type);

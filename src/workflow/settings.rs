@@ -52,7 +52,7 @@ pub struct Settings {
     pub code_seconds: u64,
     /// The memory limit of a `code` block.
     pub code_memory_megabytes: u64,
-    /// The limit of the output of a `code` block, and of the text that it prints.
+    /// The maximum size of the output of a `code` block, and of the text that it prints.
     pub code_output_kilobytes: u64,
     /// The URL at which the agent accepts blocks that need a model. Without it, such blocks fail.
     pub agent_url: Option<Url>,

@@ -21,7 +21,7 @@ pub struct Extract {
     /// A JSON schema in place of `fields` and `list`.
     #[serde(default)]
     pub schema: Option<Value>,
-    /// The frames around all of it, outermost first.
+    /// The locators of the frames around all fields, outermost first.
     #[serde(default, deserialize_with = "super::block::one_or_many")]
     pub frame: Vec<String>,
     /// True if finding no value at all is not a failure.

@@ -1,4 +1,7 @@
 //! The order of blocks.
+//!
+//! Invariants of a level (the top, or the body of a loop) of a version 2 definition: there is one
+//! first block, every block can be reached from it, and no block can be reached from itself.
 
 use std::collections::{HashMap, HashSet};
 

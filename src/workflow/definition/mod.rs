@@ -32,7 +32,7 @@ pub struct Workflow {
     pub title: String,
     /// The description for people.
     pub description: Option<String>,
-    /// `published`, `draft`, `auto_generated`, `importing` or `import_failed`.
+    /// The status: `published`, `draft`, `auto_generated`, `importing` or `import_failed`.
     pub status: String,
     /// The parameters and blocks.
     pub definition: Definition,

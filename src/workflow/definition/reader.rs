@@ -13,7 +13,7 @@ use super::{
 };
 use crate::workflow::page::locator::Locator;
 
-/// The limit of blocks in a definition.
+/// The maximum number of blocks in a definition.
 const MOST_BLOCKS: usize = 1000;
 const STATUSES: &[&str] = &["published", "draft", "auto_generated", "importing", "import_failed"];
 const DEFINITION: &str = "workflow_definition";

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use serde_json::{Map, Number, Value};
 
-/// The limit of nodes; an alias counts with all nodes of its expansion.
+/// The maximum number of nodes; an alias counts with all nodes of its expansion.
 const MOST_NODES: usize = 200_000;
-/// The limit of the nesting depth.
+/// The maximum nesting depth of a document.
 const DEEPEST: usize = 100;
 /// The error for a text that PostgreSQL cannot store.
 const NUL: &str = "a text must not contain the character NUL (U+0000): remove it";

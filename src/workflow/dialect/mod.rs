@@ -6,10 +6,10 @@
 //! text of the code (`text`), because a client's form keeps that text. When a definition with such a
 //! text comes back, the described block is restored.
 //!
-//! | reader | blocks that it is shown as code | what else such a block has |
+//! | reader | blocks shown as code | fields of such a block |
 //! |---|---|---|
-//! | [`Reader::Whole`] | those whose type the compatible API does not have | all its fields, and its type as `greenroom_block_type` |
-//! | [`Reader::Forms`] | those, and those with fields that the forms would lose (`forms`) | what the form of a code block keeps |
+//! | [`Reader::Whole`] | types that the compatible API lacks | all fields, and the type as `greenroom_block_type` |
+//! | [`Reader::Forms`] | those, and blocks with fields that the forms would lose (`forms`) | those of its form |
 
 mod forms;
 mod text;

@@ -54,14 +54,14 @@ pub struct Settings {
     pub download_timeout: Duration,
     /// True if unknown names in a template are errors.
     pub strict_templates: bool,
-    /// The limit of iterations of a loop.
+    /// The maximum number of iterations of a loop.
     pub most_iterations: usize,
-    /// The limit of blocks in one iteration.
+    /// The maximum number of blocks in one iteration.
     pub most_steps: usize,
-    /// The limit of a response or a file, in bytes.
+    /// The maximum size of a response or a file, in bytes.
     pub most_bytes: usize,
-    /// The limit of all outputs of the run, in bytes of JSON; a block whose output would exceed it
-    /// fails.
+    /// The maximum size of all outputs of the run, in bytes of JSON; a block whose output would
+    /// exceed it fails.
     pub most_output_bytes: usize,
     /// The rules for the targets of requests.
     pub guard: guard::Settings,
@@ -159,7 +159,7 @@ struct Engine {
     scope: Scope,
     browser: Option<Browser>,
     pictures: records::Pictures,
-    /// The open blocks, outermost first.
+    /// The blocks that have begun and not ended, outermost first.
     open: Vec<BlockRunId>,
     /// The deadline of a stopped run for the ends of its blocks and its last records.
     silent: Option<Instant>,

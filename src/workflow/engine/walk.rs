@@ -13,7 +13,7 @@ use crate::workflow::definition::{Block, Definition, Kind, ParameterKind, graph,
 use crate::workflow::host::{BlockBegins, BlockEnded, HostError, failure};
 use crate::workflow::template::{TEMPLATE_INVALID, TemplateError, pure_expression, truth};
 
-/// The reason for which a run stops at once.
+/// The reason why a run stops at once.
 #[derive(Debug, Clone)]
 pub(super) enum Stop {
     /// The run was canceled.

@@ -61,8 +61,8 @@ struct Shared {
 /// The answers to the commands sent to a tab when it was attached.
 type SetUp = JoinAll<BoxFuture<'static, Result<Value, DevtoolsError>>>;
 
-/// The pages of one browser. Dropping the last of its clones detaches from the tabs and leaves them
-/// as they are.
+/// The pages of one browser. Dropping the last clone detaches from the tabs and leaves them
+/// unchanged.
 #[derive(Clone)]
 pub struct Browser {
     shared: Arc<Shared>,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::watching::at;
 use crate::workflow::host::DevtoolsEvent;
 
-/// The limit of the text kept, in bytes.
+/// The maximum size of the text, in bytes.
 const MOST: usize = 4 << 20;
 
 /// The lines recorded so far.

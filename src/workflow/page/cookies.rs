@@ -34,7 +34,7 @@ impl Browser {
         self.call(&session, "Network.deleteCookies", params).await.map(|_nothing| ())
     }
 
-    /// Waits until the page has drawn one frame.
+    /// Waits until the page has drawn a frame, for 50 ms at most.
     pub async fn pass_a_moment(&self, deadline: Instant) {
         let Ok(session) = self.working() else { return };
         let frame = json!({

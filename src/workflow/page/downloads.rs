@@ -13,7 +13,7 @@ use super::{Browser, PageError};
 /// them one after the other.
 const FURTHER: Duration = Duration::from_millis(800);
 
-/// The limit of files that one action downloads.
+/// The maximum number of files that one action downloads.
 const MOST: usize = 100;
 
 /// A file that was downloaded.

@@ -20,7 +20,7 @@ pub enum PageError {
         /// The message of the browser.
         message: String,
     },
-    /// The page's process has crashed.
+    /// The process of the page has crashed.
     #[error("the page has crashed")]
     Crashed,
     /// The tab was closed and there is no other.
@@ -34,7 +34,7 @@ pub enum PageError {
         /// The error of the browser, as in `net::ERR_NAME_NOT_RESOLVED`.
         reason: String,
     },
-    /// Something did not happen in time.
+    /// An expected event did not happen in time.
     #[error("{what} within {} s", .after.as_secs_f64())]
     Timeout {
         /// The event that did not happen, as in `the page did not load`.
@@ -42,7 +42,7 @@ pub enum PageError {
         /// The time waited until the error.
         after: Duration,
     },
-    /// No element was ready in time.
+    /// The element was not ready in time.
     #[error("`{selector}`: {reason} within {} s", .after.as_secs_f64())]
     NotReady {
         /// The locator of the element.
@@ -57,13 +57,13 @@ pub enum PageError {
     Unfit {
         /// The locator of the element.
         selector: String,
-        /// The reason for which the action is impossible.
+        /// The reason why the action is impossible.
         reason: String,
     },
     /// The selector is invalid; some selectors can be checked only in the page.
     #[error("{0}")]
     Selector(String),
-    /// JavaScript threw.
+    /// The script in the page threw an exception.
     #[error("the script failed: {0}")]
     Script(String),
 }

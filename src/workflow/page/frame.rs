@@ -68,8 +68,8 @@ pub(super) struct Answer {
     pub(super) value: Value,
 }
 
-/// The reason for which a script gave no value: the document is gone, or an error that waiting does
-/// not change.
+/// The reason why a script gave no value: the document is gone, or an error that waiting does not
+/// change.
 enum Miss {
     Gone,
     Failed(PageError),
@@ -223,8 +223,8 @@ impl Browser {
         }
     }
 
-    /// Waits until a document of the frame was replaced since the last call of the script, for 50 ms
-    /// at most.
+    /// Waits until an execution context may have been destroyed, for 50 ms at most. None once the
+    /// deadline has passed.
     async fn next_document(&self, deadline: Instant) -> Option<()> {
         if Instant::now() >= deadline {
             return None;

@@ -3,13 +3,13 @@
 /// A key with the modifiers held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stroke {
-    /// CDP's bits: Alt 1, Control 2, Meta 4, Shift 8.
+    /// The bits of the modifiers in CDP: Alt 1, Control 2, Meta 4, Shift 8.
     pub modifiers: u8,
-    /// `KeyboardEvent.key`.
+    /// The value of `KeyboardEvent.key` in the DOM.
     pub key: String,
-    /// `KeyboardEvent.code`.
+    /// The value of `KeyboardEvent.code` in the DOM.
     pub code: String,
-    /// `KeyboardEvent.keyCode`.
+    /// The value of `KeyboardEvent.keyCode` in the DOM.
     pub key_code: u16,
     /// The text that the key types with these modifiers.
     pub text: Option<String>,

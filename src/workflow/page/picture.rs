@@ -12,7 +12,7 @@ use crate::workflow::definition::block::{Paper, PrintPage};
 
 /// The time limit for a screenshot or a print.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The limit of a screenshot's height, in CSS pixels; a higher page is cut off.
+/// The maximum height of a screenshot, in CSS pixels; a higher page is cut off.
 const HIGHEST: f64 = 16_384.0;
 
 impl Browser {

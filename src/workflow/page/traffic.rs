@@ -11,11 +11,11 @@ use serde_json::{Map, Value, json};
 use super::watching::at;
 use crate::workflow::host::DevtoolsEvent;
 
-/// The limit of requests kept.
+/// The maximum number of requests recorded.
 const MOST_ENTRIES: usize = 20_000;
-/// The limit of a body that is kept, in bytes.
+/// The maximum size of a recorded body, in bytes.
 const LARGEST_BODY: f64 = 524_288.0;
-/// The limit of all bodies kept, in bytes.
+/// The maximum size of all recorded bodies together, in bytes.
 const MOST_BODIES: usize = 16 << 20;
 
 /// A response whose body is to be fetched and kept.

@@ -9,13 +9,11 @@
 pub(super) enum Kind {
     /// A name or a keyword.
     Name,
-    /// A quoted text.
+    /// A text in quotes.
     Text,
     /// A number, without its sign.
     Number,
-    /// An opening bracket.
     Open,
-    /// A closing bracket.
     Close,
     /// Any other operator or sign.
     Sign,
@@ -35,7 +33,7 @@ impl Token<'_> {
     }
 }
 
-/// One `{{ … }}` or `{% … %}`.
+/// A tag, `{{ … }}` or `{% … %}`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tag<'a> {
     /// True for a statement, `{% … %}`.

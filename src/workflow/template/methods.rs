@@ -8,7 +8,7 @@ use super::filters::{afford, centered};
 use super::format::afford_format;
 use super::objects::{Encoded, invalid};
 
-/// The limit of the width to which a method pads a text.
+/// The maximum width to which a method pads a text.
 const WIDEST: usize = 1 << 20;
 
 /// Calls a method that the type of the value does not have in the engine.
@@ -66,7 +66,7 @@ fn afford_method(
     }
 }
 
-/// Implements `', '.join(values)`.
+/// Implements the method `', '.join(values)`.
 fn joined(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<Value, Error> {
     let (values,): (&Value,) = from_args(args)?;
     let mut result = String::new();
@@ -84,7 +84,7 @@ fn joined(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<Value, Er
     Ok(Value::from(result))
 }
 
-/// The limit of a text that a method returns, in bytes.
+/// The maximum size of a text that a method returns, in bytes.
 const LONGEST: usize = 16 << 20;
 
 /// Converts a byte offset to an index in characters.

@@ -30,7 +30,7 @@ use serde_json::{Map, Value};
 
 use scan::Scanned;
 
-/// The limit of instructions that a template executes.
+/// The maximum number of instructions that a template executes.
 const FUEL: u64 = 2_000_000;
 /// The size of the engine's stack in bytes; untouched pages of it use no memory.
 const STACK: usize = 64 << 20;

@@ -17,9 +17,9 @@ use super::TooDeep;
 use super::lexer::{Kind, Lexer, Tag, Token};
 use super::objects::{BOUNDED, REMAINDER, SET_ATTRIBUTE};
 
-/// The limit of nested statements and operators; the count is an upper bound.
+/// The maximum depth of statements and operators. The scanner overestimates the depth.
 pub(super) const DEEPEST: usize = 400;
-/// The limit of a text with templates, in bytes.
+/// The maximum size of a text with templates, in bytes.
 pub(super) const MOST_BYTES: usize = 1 << 20;
 /// The name of a captured text until it is assigned to an attribute.
 const CAPTURED: &str = "__greenroom_captured";
@@ -95,7 +95,7 @@ pub(super) fn expression(text: &str) -> Result<Scanned, TooDeep> {
     Ok(scan.finish(text))
 }
 
-/// An open statement.
+/// A statement that is not closed yet.
 struct Open {
     /// The depth of this statement, including the enclosing ones.
     depth: usize,

@@ -11,7 +11,7 @@ fn chunks(line: &str, at_hyphens: bool) -> Vec<String> {
     for (index, letter) in letters.iter().enumerate() {
         let before = index.checked_sub(1).and_then(at);
         let turns = before.is_some_and(|before| before.is_whitespace() != letter.is_whitespace());
-        // After a hyphen between letters: `well-known`, but not `a-1` or `--option`.
+        // Breaks after a hyphen between letters, as in `well-known`, but not in `a-1` or `--option`.
         let hyphen = at_hyphens
             && before == Some('-')
             && is_letter(Some(index))

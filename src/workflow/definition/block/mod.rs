@@ -4,7 +4,7 @@
 //! can never work, and when the block is executed, with every template rendered. Fields that a type
 //! does not know are kept in the stored document and ignored.
 //!
-//! All types stand in one file, long as it is: each is a few fields, and a reader compares them.
+//! The types are kept together in long files: each is a few fields, and a reader compares them.
 
 mod on_page;
 mod others;
@@ -128,7 +128,7 @@ kinds! {
     Hover(Hover) = "hover",
     /// Scrolls the page or an element.
     Scroll(Scroll) = "scroll",
-    /// Gives files to a file field.
+    /// Passes files to a file field.
     Upload(Upload) = "upload",
     /// Waits for a condition on the page.
     WaitFor(WaitFor) = "wait_for",
@@ -158,11 +158,11 @@ kinds! {
     FileUrlParser(FileUrlParser) = "file_url_parser",
     /// Runs Python against the page.
     Code(Code) = "code",
-    /// Pauses until a person decides.
+    /// Triggers a run of another workflow.
     WorkflowTrigger(WorkflowTrigger) = "workflow_trigger",
-    /// Sends an email over SMTP.
+    /// Pauses until a person decides.
     HumanInteraction(HumanInteraction) = "human_interaction",
-    /// Sends an email.
+    /// Sends an email over SMTP.
     SendEmail(SendEmail) = "send_email",
 }
 

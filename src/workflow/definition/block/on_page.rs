@@ -69,7 +69,7 @@ macro_rules! target {
         pub struct $name {
             /// The locator of the element.
             pub selector: String,
-            /// The frames around it, outermost first.
+            /// The locators of the frames around the element, outermost first.
             #[serde(default, deserialize_with = "one_or_many")]
             pub frame: Vec<String>,
             /// The time to wait for the element.
@@ -180,7 +180,7 @@ pub struct Press {
     /// The element that is focused first.
     #[serde(default)]
     pub selector: Option<String>,
-    /// The frames around it, outermost first.
+    /// The locators of the frames around the element, outermost first.
     #[serde(default, deserialize_with = "one_or_many")]
     pub frame: Vec<String>,
     /// The time to wait for the element.
@@ -194,7 +194,7 @@ pub struct Scroll {
     /// The element that is scrolled into view, or, with `x`, `y` or `to`, scrolled itself.
     #[serde(default)]
     pub selector: Option<String>,
-    /// The frames around it, outermost first.
+    /// The locators of the frames around the element, outermost first.
     #[serde(default, deserialize_with = "one_or_many")]
     pub frame: Vec<String>,
     /// The distance to the right, in CSS pixels.
@@ -206,7 +206,7 @@ pub struct Scroll {
     /// The end to scroll to.
     #[serde(default)]
     pub to: Option<ScrollEnd>,
-    /// How long to wait for the element.
+    /// The time to wait for the element.
     #[serde(default, deserialize_with = "seconds")]
     pub timeout_seconds: Option<Duration>,
 }
@@ -275,7 +275,7 @@ pub struct WaitFor {
     /// The state that the element must reach.
     #[serde(default)]
     pub state: ElementState,
-    /// The frames around it, outermost first.
+    /// The locators of the frames around the element, outermost first.
     #[serde(default, deserialize_with = "one_or_many")]
     pub frame: Vec<String>,
     /// A text that the page must show.
@@ -301,7 +301,7 @@ pub struct Assert {
     /// The locator of an element.
     #[serde(default)]
     pub selector: Option<String>,
-    /// The frames around it, outermost first.
+    /// The locators of the frames around the element, outermost first.
     #[serde(default, deserialize_with = "one_or_many")]
     pub frame: Vec<String>,
     /// The state in which the element must be.
@@ -336,12 +336,12 @@ pub struct Assert {
 /// The fields of a `script` block. The script is not a template: values are passed by `args`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Script {
-    /// The body of an async function of `args`; or an expression.
+    /// The body of an async function of `args`, or an expression.
     pub script: String,
     /// The argument of the function.
     #[serde(default)]
     pub args: Value,
-    /// The frames around it, outermost first.
+    /// The locators of the frames in which the script runs, outermost first.
     #[serde(default, deserialize_with = "one_or_many")]
     pub frame: Vec<String>,
     /// The time limit of the script.

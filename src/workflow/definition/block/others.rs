@@ -18,7 +18,7 @@ pub struct HttpRequest {
     /// The HTTP method; `GET` by default.
     #[serde(default = "get")]
     pub method: String,
-    /// An absolute URL.
+    /// The absolute URL of the target.
     #[serde(default)]
     pub url: Option<String>,
     /// The headers by name.
@@ -139,7 +139,7 @@ pub struct PrintPage {
     /// The name of the stored file.
     #[serde(default)]
     pub custom_filename: Option<String>,
-    /// The paper size.
+    /// The size of the paper.
     #[serde(default)]
     pub format: Paper,
     /// True for landscape orientation.
@@ -172,7 +172,7 @@ pub struct FileDownload {
     /// The locator of the element to click.
     #[serde(default)]
     pub selector: Option<String>,
-    /// The frames around it, outermost first.
+    /// The locators of the frames around the element, outermost first.
     #[serde(default, deserialize_with = "one_or_many")]
     pub frame: Vec<String>,
     /// The URL of the page to open first. Without a `selector` and a goal, the URL of the file

@@ -123,7 +123,7 @@ impl Engine {
         let given = Some(spec.file_type).filter(|given| *given != FileType::AutoDetect);
         let file_type = given.unwrap_or_else(detect);
         let text = || {
-            // Other files may decode as text too. Only UTF-16 texts contain zero bytes.
+            // Binary files decode to some text as well; a NUL character in it reveals them.
             let text = encoding::text(&bytes, &media_type);
             if text.contains('\0') {
                 return Err(End::failed("file_invalid", "the file is not text"));

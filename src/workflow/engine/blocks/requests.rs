@@ -22,7 +22,7 @@ use crate::workflow::encoding;
 use crate::workflow::engine::Engine;
 use crate::workflow::guard::{Guard, Refused};
 
-/// The limit of redirects of a request.
+/// The maximum number of redirects of a request.
 const MOST_HOPS: usize = 10;
 
 /// A response, read to its end.
@@ -42,7 +42,7 @@ struct Request {
     timeout: Duration,
 }
 
-/// The reason for which a request has no response.
+/// The reason why a request has no response.
 enum NoAnswer {
     Refused(Refused),
     Late,
