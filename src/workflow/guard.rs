@@ -1,7 +1,7 @@
 //! Restricts the addresses to which clients can make the server send requests.
 //!
 //! A URL is checked twice: its text before a connection is made, and the addresses of its host name
-//! while the connection is made, so that the name cannot change in between. The client follows no
+//! while the connection is made. So the name cannot be repointed in between. The client follows no
 //! redirects; a caller that follows them must check each target again.
 
 use std::error::Error;

@@ -63,7 +63,7 @@ impl DebugSessionResource {
         }
     }
 
-    /// Formats a debug session, with the one that it has replaced.
+    /// Formats a debug session, with the replaced debug session if there is one.
     pub fn opened(opened: &Opened, front: &Front) -> Self {
         let shown = Self::of(&opened.debug, front);
         match opened.replaced {

@@ -1,9 +1,9 @@
 //! `/v1/events` and `/v1/browser_sessions/{id}/events`: the log of events.
 //!
 //! Both are a stream of server-sent events, or a page of JSON for clients that send `Accept:
-//! application/json`. A position in the log is the number of the event before it, `seq`. If the
-//! events after the requested position are forgotten, or the position belongs to another numbering,
-//! the client receives `reset`, and continues with the events that are kept.
+//! application/json`. A position in the log is the number of the event before it, `seq`. The events
+//! after a position may be forgotten, or the position may belong to another numbering. The client
+//! then receives `reset`, and continues with the events that are kept.
 
 mod resource;
 mod stream;

@@ -5,10 +5,9 @@
 //! ```
 //!
 //! 1. Every block that began ends with a status, whatever happens. A cancellation or the time limit
-//! stops the current block at once.
+//!    stops the current block at once.
 //! 2. A failed block ends the run, unless the block continues on failure. The finally block runs
-//! after
-//! that. It can make a completed run fail, but never the reverse.
+//!    after that. It can make a completed run fail, but never the reverse.
 
 mod blocks;
 mod records;

@@ -4,10 +4,11 @@
 //! progress. [`navigation`] opens pages, [`frame`] finds elements and waits for them, [`input`] acts
 //! on them as a person would, and [`picture`] takes screenshots and prints. `watching` records
 //! network traffic and console output where a run asks for it.
+//!
 //! Invariants:
 //! 1. No call waits for ever: each takes a deadline, and a dialog is answered while it is open.
 //! 2. Events are applied in the order in which they arrived, by one reader at a time. An action
-//! applies all events received before its answer, so its effects are known when it resolves.
+//!    applies all events received before its answer, so its effects are known when it resolves.
 //! 3. An action that is dropped half-way leaves no task behind.
 
 mod browser;

@@ -3,8 +3,8 @@
 //! Values are written as Python writes them, `True`, `None`, `{'a': 1}`; the filter `tojson` writes
 //! JSON. An unknown name is written as an empty text, unless the server is configured to be strict.
 //!
-//! The engine recurses. No text reaches it before `scan` has checked its depth, and it runs on a
-//! stack of its own that is large enough for the checked depth.
+//! The engine recurses. No text reaches it before `scan` has checked its depth. It runs on a stack of
+//! its own that is large enough for that depth.
 
 mod comments;
 mod filters;
