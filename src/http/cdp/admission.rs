@@ -1,8 +1,9 @@
-//! Who may drive a session: whoever has a key of its organization, the lease of its holder, or a
-//! pass for a block that its run executes.
+//! The right of a client to drive a session: a key of the session's organization, the lease of its
+//! holder, or a pass for a block that its run executes.
 //!
-//! A lease comes in the query, as in the address that begin gives. It opens the session for as
-//! long as it is held, and needs no key beside it. So does a pass, for as long as its block goes on.
+//! A lease comes in the query, as in the address in the answer to begin. It opens the session for
+//! as long as it is held, and needs no key beside it. In the same way, a pass opens the session for
+//! as long as its block goes on.
 
 use std::path::PathBuf;
 
@@ -27,7 +28,7 @@ use crate::http::revocation::Revocation;
 use crate::http::sessions::find;
 use crate::http::validation::{Fields, Part};
 
-/// What a query may say. The rest of it, such as a key, is read elsewhere.
+/// Query parameters with credentials to drive. Other parameters, such as a key, are read elsewhere.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Query {
@@ -36,7 +37,7 @@ struct Query {
     pass: Option<String>,
 }
 
-/// By which lease a client comes.
+/// The lease that a client presents.
 #[derive(Debug, Clone)]
 pub(super) struct Lease {
     generation: Generation,
@@ -45,11 +46,11 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// The lease that a query presents, if it presents one.
+    /// Reads the lease that a query presents, if any.
     ///
     /// # Errors
     ///
-    /// 422 when it presents half of one, or what is none.
+    /// 422 if the query presents half of a lease, or a malformed one.
     fn of(query: Query) -> Result<Option<Self>, Problem> {
         let Query { generation, lease_token, pass: _ } = query;
         if generation.is_none() && lease_token.is_none() {
@@ -59,7 +60,7 @@ impl Lease {
         let given = generation.unwrap_or_default();
         let number = given.parse::<i64>().map_err(|_no_number| "expected the one begin gave");
         let generation = fields.check("generation", given.as_str(), number);
-        // A secret is not repeated, not even a wrong one.
+        // The error does not repeat a secret, not even a wrong one.
         let token = lease_token.unwrap_or_default().parse::<LeaseToken>();
         let token = fields.check("lease_token", Value::Null, token);
         fields.finish()?;
@@ -70,7 +71,7 @@ impl Lease {
         }))
     }
 
-    /// Whether it holds the session.
+    /// Checks that the lease holds the session.
     pub(super) fn check(&self, view: &SessionView) -> Result<(), Refusal> {
         let latest = view.record.occupancy.generation();
         match view.record.occupancy.holder() {
@@ -86,34 +87,36 @@ impl Lease {
     }
 }
 
-/// By what a client may drive.
+/// The credential by which a client drives.
 #[derive(Debug, Clone)]
 pub(super) enum Ground {
     /// A key of the session's organization.
     Key(Revocation),
-    /// The lease of the session's holder, and the end of the key that it was taken with, if that is known.
+    /// The lease of the session's holder, and the revocation of the key that took it, if that is
+    /// known.
     Lease(Lease, Option<Revocation>),
-    /// A pass for a block.
+    /// A pass for a block that the session's run executes.
     Pass {
-        /// As it came.
+        /// The pass as the client sent it.
         secret: String,
-        /// The folder of the program's own files.
+        /// The folder for the program's own files.
         folder: PathBuf,
-        /// Canceled when the block does not go on.
+        /// Canceled when the block ends.
         over: CancellationToken,
     },
 }
 
-/// A client that may drive.
+/// A client that is admitted as a driver.
 pub(super) struct Admitted {
-    /// How the session stands.
+    /// The view of the session.
     pub view: watch::Receiver<SessionView>,
-    /// By what it may.
+    /// The client's credential.
     pub ground: Ground,
 }
 
 impl Admitted {
-    /// The path at which this client may drive the session, as it came here.
+    /// Returns the path by which this client may drive the session, with the credential from its
+    /// query.
     pub(super) fn path(&self, id: SessionId) -> String {
         match &self.ground {
             Ground::Key(_) => format!("/v1/browser_sessions/{id}/cdp"),
@@ -123,7 +126,7 @@ impl Admitted {
     }
 }
 
-/// A live session of this organization.
+/// Returns the view of a live session of this organization.
 async fn live(
     front: &Front,
     organization: OrganizationId,
@@ -136,12 +139,12 @@ async fn live(
     Err(RouteError::Session(SessionError::Closing).into())
 }
 
-/// Lets a client in by its key, or by the lease or the pass in its query.
+/// Admits a client by its key, or by the lease or the pass in its query.
 ///
 /// # Errors
 ///
-/// 403 without any; 409 with a lease that does not hold the session; 404 and 410 for who has a
-/// key and asks for a session that is not there, or not any more.
+/// 403 without any of them; 409 with a lease that does not hold the session; for clients with a
+/// key, 404 if the session does not exist and 410 if it has ended.
 pub(super) async fn admit(
     front: &Front,
     driver: Result<Driver, Problem>,
@@ -181,7 +184,8 @@ pub(super) async fn admit(
     }
 }
 
-/// What a stranger is told, whether there is such a session or not.
+/// The answer to a wrong lease from a client without a key, which must not reveal whether the
+/// session exists.
 fn not_held(lease: &Lease) -> Problem {
     let detail = format!("generation {} does not hold the session", lease.generation);
     Problem::new(StatusCode::CONFLICT, "occupancy_lost", detail)

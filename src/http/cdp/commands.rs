@@ -1,4 +1,4 @@
-//! The table of DevTools commands, `commands.txt`.
+//! The classes of DevTools commands, read from `commands.txt`.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -21,26 +21,26 @@ pub(super) enum Class {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reach {
-    /// Stays within pages.
+    /// It stays within pages.
     #[default]
     Page,
-    /// Reaches past them.
+    /// It reaches beyond pages, and is refused.
     Refused,
-    /// Its parameters decide.
+    /// Its parameters decide whether it is refused.
     Judged,
 }
 
-/// A line of the table.
+/// The classes of one command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub class: Class,
     pub reach: Reach,
 }
 
-/// Every command that is listed.
+/// The table of all listed commands.
 static COMMANDS: LazyLock<HashMap<&str, Entry>> = LazyLock::new(|| lines().collect());
 
-/// The lines that can be read.
+/// Parses the well-formed lines of the table.
 fn lines() -> impl Iterator<Item = (&'static str, Entry)> {
     let lines = include_str!("commands.txt").lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| {
