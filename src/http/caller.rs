@@ -1,4 +1,4 @@
-//! Who calls, proven by a key.
+//! The caller of a request, proven by a key.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,14 +22,16 @@ use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
 use crate::domain::rfb::Role;
 use crate::domain::tenancy::KeyRole;
 
-/// Who calls: the organization whose key the request carries, in the header `x-api-key`, or for
-/// WebSockets and pictures, which cannot set headers, as `apikey` in the query. A page's token may
-/// also come as `Authorization: Bearer …`, and as `token` in the query.
+/// The caller: the organization whose key the request carries.
+///
+/// The key comes in the header `x-api-key`. WebSockets and pictures cannot set headers, and may
+/// send it as `apikey` in the query. A page's token may also come as `Authorization: Bearer …`, and
+/// as `token` in the query.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller {
-    /// Whose key it is.
+    /// The organization that the key belongs to.
     pub organization: OrganizationId,
-    /// Which key.
+    /// The id of the key.
     pub key: ApiKeyId,
     /// Signs on behalf of the key.
     pub signer: KeySigner,
@@ -38,7 +40,7 @@ pub struct Caller {
 /// A key that came with a request, and what it opens.
 #[derive(Debug, Clone)]
 pub struct Bearer {
-    /// Whose it is.
+    /// The caller that the key belongs to.
     pub caller: Caller,
     /// The extent of its power.
     pub role: KeyRole,
@@ -168,19 +170,19 @@ impl FromRequest for Driver {
     }
 }
 
-/// Who comes to see one session: whoever has a key of its organization, or a ticket for it.
+/// A visitor of one session: a caller with a key of its organization, or with a ticket for it.
 ///
-/// A ticket comes in the header `x-greenroom-ticket` or as `ticket` in the query; the page that
-/// brings it names itself in the header `x-greenroom-client` or as `client_id` in the query. A
-/// key comes before a ticket; one whose role is less than `organization` opens what a ticket to watch does.
-/// The path of the request must name the session as `id`.
+/// A ticket comes in the header `x-greenroom-ticket` or as `ticket` in the query. The page that
+/// presents it identifies itself in the header `x-greenroom-client` or as `client_id` in the query.
+/// A key takes precedence over a ticket; a key whose role is below `organization` opens what a
+/// ticket for watching does. The path of the request must name the session as `id`.
 #[derive(Debug, Clone)]
 pub struct Visitor {
-    /// Whose session it may see.
+    /// The organization of the session.
     pub organization: OrganizationId,
-    /// Who, and in which role.
+    /// The credential, the role and the client of the visitor.
     pub visit: Visit,
-    /// When a ticket ends.
+    /// The end of the ticket, if the visitor has one.
     pub until: Option<DateTime<Utc>>,
     /// The key that it comes with, or that its ticket was made with.
     pub key: ApiKeyId,

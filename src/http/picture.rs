@@ -8,7 +8,7 @@ use crate::actors::session::Format;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
-    /// Lossless compression.
+    /// Lossless, and about three times the size of JPEG.
     Png,
     /// Lossy, with about a third of the size.
     #[serde(alias = "jpg")]

@@ -110,7 +110,7 @@ pub(super) enum Ground {
 pub(super) struct Admitted {
     /// The view of the session.
     pub view: watch::Receiver<SessionView>,
-    /// The client's credential.
+    /// The credential that the client presented.
     pub ground: Ground,
 }
 

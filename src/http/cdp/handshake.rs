@@ -24,7 +24,7 @@ const MOST_HEADERS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub socket: TcpStream,
-    /// The browser's `Sec-WebSocket-Accept`.
+    /// The `Sec-WebSocket-Accept` of the browser's answer.
     pub accept: String,
     /// The bytes that the browser sent together with its answer.
     pub early: Bytes,

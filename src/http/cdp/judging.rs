@@ -11,9 +11,9 @@ use crate::domain::session::Size;
 /// The judgement of a command while a person has control.
 #[derive(Debug)]
 pub(super) enum Judgement {
-    /// It passes unchanged.
+    /// The command passes unchanged.
     Passes,
-    /// It passes in this rewritten form.
+    /// The command passes in this rewritten form.
     PassesAs(Vec<u8>),
     /// It acts on the browser, and must wait or be refused.
     Acts(Call),

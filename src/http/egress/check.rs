@@ -37,7 +37,8 @@ pub struct Request {
 pub struct EgressCheckResource {
     /// True if the target was reached.
     ok: bool,
-    /// What was reached: `tunnel` (a connection) for an `https` URL; `response` for an `http` one.
+    /// The kind of success: `tunnel` (a connection) for an `https` URL; `response` for an `http`
+    /// one.
     reached: Option<String>,
     /// The HTTP status of the response.
     status: Option<u16>,

@@ -1,4 +1,4 @@
-//! `/v1/browser_sessions/{id}/viewers`: who may see a session, and who does.
+//! `/v1/browser_sessions/{id}/viewers`: tickets for viewers, and the connected viewers.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::http::validation::Fields;
 /// The longest label, in characters.
 const LONGEST_LABEL: usize = 100;
 
-/// The roles that may be asked for.
+/// The roles that a ticket may have.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Asked {
@@ -32,19 +32,19 @@ enum Asked {
     Control,
 }
 
-/// The body of the request.
+/// The ticket that is requested.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ViewerRequest)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// `watch` or `control`.
+    /// The role: `watch` or `control`.
     #[schema(value_type = String)]
     role: Asked,
-    /// For people: whose it is.
+    /// The name of the viewer, for people.
     label: Option<String>,
-    /// How long it is valid; 3600 unless given.
+    /// The life of the ticket in seconds; 3600 by default.
     ttl_seconds: Option<u64>,
-    /// `single`, for the first page that comes with it, or `many`.
+    /// The uses: `single`, for the first page that presents the ticket, or `many`.
     #[serde(default = "many")]
     #[schema(value_type = String)]
     uses: Uses,
@@ -54,7 +54,7 @@ fn many() -> Uses {
     Uses::Many
 }
 
-/// As the API writes a role.
+/// Returns the name of a role in the API.
 pub fn role_name(role: Role) -> &'static str {
     match role {
         Role::Watch => "watch",
@@ -62,7 +62,7 @@ pub fn role_name(role: Role) -> &'static str {
     }
 }
 
-/// Makes a ticket. Its secret is in this answer and nowhere else.
+/// Makes a ticket. Only this answer shows its secret.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/viewers",
@@ -104,7 +104,7 @@ pub async fn invite(
     let mut answer = shown(&ticket);
     if let Value::Object(answer) = &mut answer {
         let secret = secret.reveal();
-        // In the fragment, which no server and no log ever sees.
+        // The secret stands in the fragment, which is never sent to a server or logged.
         let link = format!("{}/view/{id}#ticket={secret}", front.base_url());
         answer.insert("ticket".to_owned(), secret.into());
         answer.insert("link".to_owned(), link.into());
@@ -124,7 +124,7 @@ fn shown(ticket: &Ticket) -> Value {
     })
 }
 
-/// The tickets that are valid, and the viewers that are connected.
+/// Lists the valid tickets and the connected viewers.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions/{browser_session_id}/viewers",
@@ -166,8 +166,8 @@ pub async fn list(
     Ok(Json(json!({ "tickets": tickets, "connected": connected })))
 }
 
-/// Revokes a ticket and puts out whoever came with it, or puts out one page by the name of one of
-/// its connections. Whoever has a key may come again.
+/// Revokes a ticket and kicks its viewers, or kicks one page by the id of one of its connections.
+/// Viewers with a key can connect again.
 #[utoipa::path(
     delete,
     path = "/v1/browser_sessions/{browser_session_id}/viewers/{viewer_id}",

@@ -38,9 +38,9 @@ const OUTSIDE: &str = "files of the server's machine are out of a driver's reach
 /// The verdict on a command.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It passes unchanged.
+    /// The command passes unchanged.
     Passes,
-    /// It passes in this rewritten form.
+    /// The command passes in this rewritten form.
     PassesAs(Vec<u8>),
     /// The server gives this answer, and the browser never gets the command.
     Refused(Value),
