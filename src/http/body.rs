@@ -138,7 +138,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     }
 }
 
-/// The bytes of a body, whatever it holds, within the same limit as [`Body`].
+/// The raw bytes of a body, within the same limits as [`Body`].
 #[derive(Debug, Clone)]
 pub struct RawBody(pub Vec<u8>);
 

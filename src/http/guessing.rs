@@ -15,13 +15,13 @@ use tracing::warn;
 /// The number of wrong keys that an address may send in [`WINDOW`] without a delay.
 const FREE: u32 = 10;
 
-/// The time for which wrong keys are counted, from the first one.
+/// The time for which wrong keys are counted, starting at the first one.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// The maximum number of addresses that are counted; IPv6 addresses count by their /64.
 const MOST: usize = 10_000;
 
-/// The wrong keys of each address.
+/// The count of wrong keys from each address.
 #[derive(Debug, Clone)]
 pub(super) struct Guesses {
     /// The delay of answers beyond [`FREE`].

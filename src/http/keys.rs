@@ -76,7 +76,7 @@ impl Use {
     }
 }
 
-/// A lease that was taken with a key.
+/// A lease, and the key that took it.
 #[derive(Debug, Clone, Copy)]
 struct Taken {
     lease: LeaseHash,

@@ -1,7 +1,7 @@
 //! The HTTP API, the WebSockets and the pages.
 //!
-//! This module has what all endpoints share: reading of requests ([`body`]), the body of errors
-//! ([`problem`]), ids of requests ([`request_id`]), and the order of the layers around the
+//! This module contains what all endpoints share: the reading of requests ([`body`]), the body of
+//! errors ([`problem`]), ids of requests ([`request_id`]), and the order of the layers around the
 //! endpoints ([`application`]).
 
 mod absent;

@@ -1,8 +1,8 @@
 //! The address under which a client reached the server through a proxy.
 //!
 //! Links in answers begin with `http.public_url` if that is set. Without it, a request from one of
-//! `http.trusted_proxies` may name the scheme, the host and the path prefix that its client used,
-//! by `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Prefix`, and the client's own
+//! `http.trusted_proxies` may name its client's scheme, host and path prefix, by
+//! `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Prefix`. It names the client's own
 //! address by `X-Forwarded-For`. These headers are ignored from any other peer, because a client
 //! could write anything into them.
 

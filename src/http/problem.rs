@@ -38,7 +38,7 @@ pub struct Problem {
     pub extra: Map<String, Value>,
     /// The least time to wait before a retry; rounded up to whole seconds.
     pub retry_after: Option<Duration>,
-    /// True if the connection is closed with the answer: the rest of the request is not read.
+    /// True to close the connection with the answer, without reading the rest of the request.
     pub closes: bool,
 }
 

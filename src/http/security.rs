@@ -15,8 +15,8 @@ use super::{Settings, request_id};
 const NO_FRAMES: &str = "frame-ancestors 'none'";
 
 /// A middleware that adds protective headers. No answer is framed unless its own policy allows it,
-/// no content type is sniffed, and no address, which may carry a ticket, is sent to another site as
-/// a referrer.
+/// and no content type is sniffed. Addresses, which may carry a ticket, are not sent to other sites
+/// as a referrer.
 pub async fn headers(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

@@ -1,4 +1,5 @@
-//! A directory of files over HTTP, for demonstrations and tests: the site that a workflow visits.
+//! A server for a directory of files, for demonstrations and tests: the site that a workflow
+//! visits.
 
 use std::io;
 use std::net::SocketAddr;

@@ -21,7 +21,7 @@ use crate::domain::ids::{ApiKeyId, OrganizationId};
 
 /// The prefix that distinguishes a token from a key.
 const PREFIX: &str = "ui_";
-/// The longest life of a token.
+/// The maximum life of a token.
 const LIFETIME: chrono::Duration = chrono::Duration::minutes(60);
 /// The maximum by which the clock that signed may be ahead of the clock that checks.
 pub(super) const CLOCK_SKEW: chrono::Duration = chrono::Duration::minutes(1);

@@ -15,7 +15,7 @@ use crate::http::keys::{fresh_key, hash_of};
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 
-/// The longest label, in characters.
+/// The maximum length of a label, in characters.
 const LONGEST_LABEL: usize = 100;
 
 /// The maximum number of sessions that a key may be limited to.
@@ -24,7 +24,7 @@ const MOST_SESSIONS: usize = 100;
 /// The maximum number of keys of an organization that may be valid at once.
 const MOST_KEYS: usize = 1000;
 
-/// The longest life of a key that has an end: ten years, in seconds.
+/// The maximum life of a key with an end, in seconds: ten years.
 const LONGEST_LIFE: i64 = 10 * 366 * 24 * 60 * 60;
 
 /// The default time for which a key stays valid beside its replacement, in seconds: a day.

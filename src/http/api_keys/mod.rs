@@ -35,7 +35,7 @@ pub fn routes(config: &mut ServiceConfig) {
 /// `organization`.
 #[derive(Debug, Clone, Copy)]
 pub struct Manager {
-    /// The caller behind the key.
+    /// The caller that the key belongs to.
     caller: Caller,
     /// The role of the caller's key, which is the highest that it may grant.
     role: KeyRole,
@@ -59,7 +59,7 @@ impl FromRequest for Manager {
     }
 }
 
-/// A key of an organization, revoked or not.
+/// Finds a key of an organization, revoked or not.
 ///
 /// # Errors
 ///
@@ -73,7 +73,7 @@ pub async fn find(
     found.ok_or_else(|| Problem::unknown::<ApiKeyId>(id).into())
 }
 
-/// The keys of an organization as they are shown, the newest first.
+/// Lists the keys of an organization as the API shows them, newest first.
 ///
 /// # Errors
 ///

@@ -25,7 +25,7 @@ pub enum CloseCode {
     Unsupported,
     /// A message that the server does not permit, or a viewer that was kicked.
     Policy,
-    /// A frame over the limit.
+    /// A frame, or a whole message, over the size limit.
     TooBig,
     /// A failure inside the server.
     Internal,

@@ -107,7 +107,7 @@ pub struct Limits {
     /// A VNC server that has sent nothing for this time, although its viewer types and clicks, may
     /// hang.
     pub doubt_after: Duration,
-    /// The longest WebSocket frame of a viewer, in bytes.
+    /// The maximum length of a viewer's WebSocket frame, in bytes.
     pub frame: usize,
 }
 
@@ -209,7 +209,7 @@ pub struct Ended {
     pub why: Why,
     /// Bytes of RFB that were queued for the viewer.
     pub to_viewer: u64,
-    /// Bytes of RFB that came from the viewer.
+    /// Bytes of RFB that were received from the viewer.
     pub from_viewer: u64,
     /// The number of viewer messages that the gate dropped.
     pub dropped: u64,

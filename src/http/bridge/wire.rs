@@ -142,7 +142,8 @@ impl Wire {
         })
     }
 
-    /// Splices `length` bytes from a pipe to the viewer, behind the header of a frame.
+    /// Splices `length` bytes from a pipe to the viewer, behind the header of a frame. Bytes that
+    /// the socket does not accept are read into memory.
     fn pass_on(&self, pipe: &Pipe, length: usize) -> io::Result<Moved> {
         let mut head = head(Opcode::Binary, length);
         let wrote = self.0.try_io(Interest::WRITABLE, || {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The treatment of a command while a person has control.
+/// The class of a command while a person has control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Class {
@@ -17,7 +17,7 @@ pub(super) enum Class {
     Acts,
 }
 
-/// The treatment of a command at all times, by its effect on the host.
+/// The class of a command at all times, by its reach beyond pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reach {
@@ -55,12 +55,12 @@ fn lines() -> impl Iterator<Item = (&'static str, Entry)> {
     })
 }
 
-/// Returns the entry of a command; none if the command is not listed.
+/// Returns the entry of a command; `None` if the command is not listed.
 pub(super) fn entry(method: &str) -> Option<Entry> {
     COMMANDS.get(method).copied()
 }
 
-/// Every command with its entry, in the order of the table.
+/// Returns every command with its entry, in the order of the table.
 #[cfg(test)]
 pub(super) fn all() -> Vec<(&'static str, Entry)> {
     lines().collect()

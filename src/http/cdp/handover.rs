@@ -26,13 +26,13 @@ pub(super) const SHORT: u64 = 8 << 10;
 /// The time that the event of a finished download waits for its copy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The number of copied downloads that are remembered.
+/// The number of copied downloads to remember, so that each is copied once.
 const MOST_KNOWN: usize = 64;
 
-/// The number of names that are tried for a copy: `a.csv`, `a (1).csv`, …
+/// The maximum number of names to try for a copy: `a.csv`, `a (1).csv`, …
 const MOST_NAMES: u32 = 100;
 
-/// The event that waits.
+/// The event that is held back until the copy is made.
 const EVENT: &str = "Browser.downloadProgress";
 
 /// The downloads folder of one driver, and the copies made for it.
@@ -42,7 +42,7 @@ pub(super) struct Handover {
     client: (SocketAddr, u16),
     /// The folder into which Chromium downloads.
     source: PathBuf,
-    /// The places where a driver may have its folder.
+    /// The places in which the driver's folder must lie.
     places: Places,
     /// The folder that the driver asked for last.
     folder: Mutex<Option<PathBuf>>,
@@ -62,7 +62,7 @@ pub(super) struct Finished {
     file: PathBuf,
 }
 
-/// The places where a driver may have its folder.
+/// The places in which a driver's folder must lie.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     /// The directories below which a driver may have a folder that belongs to its own user.

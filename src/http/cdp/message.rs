@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// The depth to which commands within commands are read (`Target.sendMessageToTarget`).
+/// The maximum depth of commands within commands (`Target.sendMessageToTarget`).
 pub(super) const DEEPEST: usize = 4;
 
 /// The command that carries another command.

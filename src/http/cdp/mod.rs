@@ -72,7 +72,7 @@ const PARTING: Duration = Duration::from_secs(2);
 const FORWARDED: [&str; 6] =
     ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
-/// Rules and bounds that the drivers of all sessions share.
+/// The rules and limits that the drivers of all sessions share.
 #[derive(Debug, Clone)]
 pub struct DevTools {
     /// The rules for drivers' commands.

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 /// The bytes of each driver that are not counted.
 const FREE: usize = 1 << 20;
 
-/// The bytes beyond those, of all drivers together.
+/// The maximum number of bytes beyond those, of all drivers together.
 const MOST: usize = 256 << 20;
 
 /// The number of bytes that one permit stands for.

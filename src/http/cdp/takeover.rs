@@ -59,7 +59,7 @@ const FULL: &str = "a person has control of this session, and 16 MiB of commands
 const NO_ROOM: &str = "other drivers' unfinished commands take all memory that there is for them";
 const STALLED: &str = "a command of more than 1 MiB has begun, and does not go on";
 
-/// The end of a driver's connection.
+/// The reason for the end of a driver's connection.
 #[derive(Debug)]
 pub(super) enum Ended {
     /// One of the two sockets is broken.

@@ -44,7 +44,7 @@ pub struct OrganizationEgressResource {
     not_in_force: Vec<NotInForce>,
 }
 
-/// A session in which a change is not in force.
+/// A session in which a change is not in force yet.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NotInForce {
     /// The session's id, `pbs_…`.

@@ -21,10 +21,10 @@ pub const MOST_RULES: usize = 1000;
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EgressRequest {
-    /// The only targets that may be reached.
+    /// The only targets that the session may reach.
     #[serde(deserialize_with = "given")]
     allow: Option<Option<Vec<String>>>,
-    /// Targets that may not be reached.
+    /// Targets that the session may not reach.
     #[serde(deserialize_with = "given")]
     deny: Option<Option<Vec<String>>>,
     /// The proxy for all traffic, with its credentials.

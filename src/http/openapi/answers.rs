@@ -8,7 +8,7 @@ use utoipa::{Modify, ToSchema};
 
 use super::operations;
 
-/// The body of every error.
+/// The body of every error answer.
 #[derive(Debug, ToSchema)]
 #[schema(as = Problem)]
 #[expect(dead_code, reason = "it only describes what `Problem::body` makes")]

@@ -111,7 +111,7 @@ async fn make(
         Some(Named { id, .. }) => db::sessions::by_id(&front.db, organization, id).await?,
         None => None,
     };
-    // A session that lives on another node is not made again, as little as one that has ended.
+    // A session that has ended, or lives on another node, is not made again.
     let node = front.world.node;
     let lives = known.is_none_or(|known| !known.status.is_final() && known.node == node);
     let id = named.map(|named| named.id);

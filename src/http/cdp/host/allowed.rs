@@ -82,7 +82,7 @@ impl Rules {
         self.hold
     }
 
-    /// Returns true if the operator lets this command pass as it is.
+    /// Returns true if the operator allows this command unchanged.
     pub(super) fn allow(&self, command: &str) -> bool {
         self.allowed.iter().any(|pattern| pattern.matches(command))
     }

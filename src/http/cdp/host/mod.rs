@@ -44,7 +44,7 @@ pub(super) enum Verdict {
     PassesAs(Vec<u8>),
     /// The server gives this answer, and the browser never gets the command.
     Refused(Value),
-    /// It passes if all of these files may be given to a page, see [`Judge::admits`].
+    /// The command passes if all of these files may be given to a page, see [`Judge::admits`].
     Files(Call, Vec<PathBuf>),
     /// It asks to close the browser, which closes only this connection.
     Detaches(Call),
@@ -224,7 +224,7 @@ impl Judge {
     }
 }
 
-/// The verdict that depends on a command's parameters.
+/// The verdict on a command whose parameters decide.
 enum Judged {
     Passes,
     PassesAs(Vec<u8>),

@@ -1,6 +1,6 @@
 //! The addresses that a driver may open.
 
-/// The depth to which addresses within addresses are read (`view-source:blob:https:…`).
+/// The maximum depth of addresses within addresses (`view-source:blob:https:…`).
 const DEEPEST: usize = 3;
 
 /// The schemes whose pages come from the network or from the page itself.

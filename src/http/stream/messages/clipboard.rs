@@ -71,7 +71,7 @@ impl Channel {
         drop(guard);
     }
 
-    /// Returns the message about a copied text, or the reason why the viewer may not get it.
+    /// Returns the message about a copied text, or the reason why none is sent.
     pub(super) fn copied(&self, text: String) -> Result<Value, String> {
         let clipboard = self.front.policy.clipboard;
         if !clipboard.outward {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 /// The error of every message about a recording, and of others that are not supported.
 pub(super) const NOT_DONE: &str = "this server does not do that";
 
-/// The title of the one step of a recording.
+/// The title of the only step of a recording.
 const NOT_RECORDED: &str = "This server does not record tasks. Discard this recording, and add the \
                             blocks of the workflow one by one.";
 
