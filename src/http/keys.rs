@@ -177,7 +177,7 @@ impl Keys {
         let new = ApiKey::new(id, organization, hash.to_owned(), "Skyvern".to_owned(), now);
         match api_keys::insert(&self.db, &ApiKey { expires_at: Some(expires_at), ..new }).await {
             Ok(()) => info!("a key of Skyvern was used for the first time: it is {id} here"),
-            // Another request with the same key stored it first.
+            // Another request with the key was faster.
             Err(DbError::Rejected(_)) => {}
             Err(cause) => return Err(cause),
         }
