@@ -1,6 +1,7 @@
 # What the scripts here share. To be sourced, after `set -euo pipefail`.
 # shellcheck shell=bash
 
+# shellcheck disable=SC2034  # The scripts that source this file use it.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 began=$SECONDS
 children=()

@@ -1,12 +1,12 @@
-//! The one way to speak to an actor.
+//! The only way to send a message to an actor.
 //!
-//! [`Address::ask`] puts a message into an actor's mailbox in an [`Envelope`], which says what
-//! caused it and notes in the [`Journal`] when the actor took it up and what became of it. It is
-//! the one caller of actix's `send`.
+//! [`Address::ask`] puts a message into an actor's mailbox in an [`Envelope`]. The envelope names
+//! the cause of the message. It records in the [`Journal`] when the actor starts to handle the
+//! message, and the outcome. No other code calls actix's `send`.
 //!
-//! An unanswered ask says nothing about the outcome, so every message is safe to repeat. The other
-//! side of that: an actor that hands something out takes the `Receipt` of its message, and takes
-//! back what it handed out when the answer was not heard.
+//! An unanswered ask leaves the outcome unknown, so every message is safe to repeat. Conversely, an
+//! actor that hands something out takes the `Receipt` of its message. If the answer is not
+//! received, it takes back what it handed out.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::journal::{About, Journal, Name, OpenEntry, Outcome, Sent};
 use super::receipt::{Hearing, Receipt};
 
 task_local! {
-    /// In whose handling the present code runs.
+    /// The origin of the current code: the actor, and the message that it handles.
     static ORIGIN: Origin;
 }
 
@@ -33,48 +33,49 @@ struct Origin {
     receipt: Receipt,
 }
 
-/// The receipt of the message that is being handled. Outside of a handler there is no asker to
-/// miss the answer.
+/// Returns the receipt of the message that is being handled. Outside of a handler there is no asker
+/// that could miss the answer.
 pub(super) fn receipt() -> Receipt {
     ORIGIN.try_with(|origin| origin.receipt.clone()).unwrap_or_default()
 }
 
-/// What a message says of itself, to its asker and to the journal.
+/// A message to an actor, with the metadata that its asker and the journal need.
 pub trait Ask: Send + 'static {
-    /// What the actor answers.
+    /// The type of the actor's answer.
     type Answer: Answer + Send + 'static;
 
-    /// Its name in the journal.
+    /// The name of the message in the journal.
     const KIND: &'static str;
 
-    /// Whether it changes state that lasts, and so belongs into the audit trail.
+    /// True if the message changes persistent state, and so belongs in the audit trail.
     const AUDITED: bool = false;
 
-    /// Whether it takes something new into the server, which a server that is stopping refuses.
+    /// True if the message brings new work into the server, which a stopping server refuses.
     const TAKES_NEW: bool = false;
 
-    /// True if the browser of a session has to run for it, which is then started if it waits for its first use.
+    /// True if the message needs the session's browser to run. A browser that waits for its first
+    /// use is then started.
     const NEEDS_BROWSER: bool = false;
 
-    /// How long an asker waits for the answer.
+    /// The time that an asker waits for the answer.
     fn patience(&self) -> Duration {
         Duration::from_secs(5)
     }
 
-    /// What it is about.
+    /// The organization, session and run that the message concerns.
     fn about(&self) -> About {
         About::default()
     }
 
-    /// What the journal may know of it: no secrets, and short.
+    /// A short summary for the journal, without secrets.
     fn summary(&self) -> Value {
         Value::Null
     }
 }
 
-/// What an answer says of the message's outcome.
+/// An answer that knows the outcome of its message.
 pub trait Answer {
-    /// How it went, and why if not well.
+    /// The outcome, and its reason unless the message succeeded.
     fn outcome(&self) -> (Outcome, Option<String>);
 }
 
@@ -84,9 +85,9 @@ impl Answer for () {
     }
 }
 
-/// An error that knows whether it is a refusal, a failure or an unanswered ask.
+/// An error that is a refusal, a failure or an unanswered ask.
 pub trait Classified: std::error::Error {
-    /// Which of the three.
+    /// The class of the error, as an outcome.
     fn class(&self) -> Outcome;
 }
 
@@ -99,13 +100,12 @@ impl<T, E: Classified> Answer for Result<T, E> {
     }
 }
 
-/// Why nobody knows what became of a message.
+/// The reason why the outcome of a message is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
-    /// The actor has ended.
     #[error("the actor has ended")]
     Gone,
-    /// It did not answer in time.
+    /// The actor did not answer in time.
     #[error("the actor did not answer in time")]
     Late,
 }
@@ -125,21 +125,21 @@ impl Classified for Unanswered {
     }
 }
 
-/// An answer that may take its time.
+/// An answer that an actor may give later.
 pub type Answering<T> = LocalBoxFuture<'static, T>;
 
-/// An answer that is known at once.
+/// An answer that is available at once.
 pub fn answered<T: 'static>(answer: T) -> Answering<T> {
     Box::pin(std::future::ready(answer))
 }
 
 /// An actor that answers messages of type `M`.
 pub trait Handle<M: Ask>: Actor<Context = Context<Self>> {
-    /// Decides on the state it finds, changes it, and returns: it never awaits.
+    /// Decides on the current state, changes it, and returns: it never awaits.
     fn handle(&mut self, message: M, ctx: &mut Context<Self>) -> Answering<M::Answer>;
 }
 
-/// A message on its way.
+/// A message on its way to an actor, with its journal entry and its receipt.
 #[derive(Debug)]
 pub struct Envelope<M> {
     message: M,
@@ -172,7 +172,7 @@ where
     }))
 }
 
-/// Where an actor can be asked, by whom, and where that is recorded.
+/// The address of an actor, together with its user and the journal that records messages to it.
 #[derive(Debug)]
 pub struct Address<A: Actor> {
     inner: Addr<A>,
@@ -195,15 +195,15 @@ impl<A: Actor> Clone for Address<A> {
 }
 
 impl<A: Actor<Context = Context<A>>> Address<A> {
-    /// The address of the actor `name`. What a message to it does not say of what it is about,
-    /// `about` says.
+    /// The address of the actor `name`. `about` fills in the subject fields that a message leaves
+    /// empty.
     pub(super) fn new(inner: Addr<A>, name: Name, about: About, journal: Arc<Journal>) -> Self {
         let user = Name::from("server");
         Self { inner, name, about, user, journal }
     }
 
-    /// The same address in the hands of `user`, who is the sender of what is asked outside the
-    /// handling of a message.
+    /// The same address on behalf of `user`. `user` is the sender of messages that are sent outside
+    /// the handling of another message.
     #[must_use]
     pub fn used_by(&self, user: &str) -> Self {
         Self { user: Name::from(user), ..self.clone() }
@@ -220,8 +220,8 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
         }
     }
 
-    /// Asks, and resolves with the answer. The message is queued at once, not when first polled,
-    /// so that two in a row keep their order.
+    /// Sends the message, and resolves with the answer. The message is queued at once, not at the
+    /// first poll, so that two in a row keep their order.
     pub fn ask<M>(
         &self,
         message: M,
@@ -234,8 +234,8 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
         self.ask_for(Receipt::default(), message)
     }
 
-    /// Passes a message on for the asker of the message that is being handled: the answer is heard
-    /// when that asker has it.
+    /// Forwards a message for the asker of the message that is being handled. The answer counts as
+    /// received when that asker has received it.
     pub(super) fn forward<M>(
         &self,
         message: M,
@@ -270,7 +270,7 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
         }
     }
 
-    /// Tells, where nobody can wait for the answer: in a `drop`.
+    /// Sends a message without waiting for the answer, for a `drop`, which cannot wait.
     pub(super) fn tell<M>(&self, message: M)
     where
         M: Ask,
@@ -300,7 +300,8 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
     }
 }
 
-/// An [`Address`] that does not keep the actor alive: what points up holds these.
+/// An [`Address`] that does not keep the actor alive. References from an owned actor to its owner
+/// are of this type.
 #[derive(Debug)]
 pub struct WeakAddress<A: Actor> {
     inner: WeakAddr<A>,
@@ -323,7 +324,7 @@ impl<A: Actor> Clone for WeakAddress<A> {
 }
 
 impl<A: Actor<Context = Context<A>>> WeakAddress<A> {
-    /// The address, if the actor lives.
+    /// The address, if the actor is still alive.
     pub fn upgrade(&self) -> Option<Address<A>> {
         Some(Address {
             inner: self.inner.upgrade()?,
@@ -334,7 +335,7 @@ impl<A: Actor<Context = Context<A>>> WeakAddress<A> {
         })
     }
 
-    /// The same address in the hands of `user`.
+    /// The same address on behalf of `user`.
     #[must_use]
     pub fn used_by(&self, user: &str) -> Self {
         Self { user: Name::from(user), ..self.clone() }
@@ -342,7 +343,7 @@ impl<A: Actor<Context = Context<A>>> WeakAddress<A> {
 }
 
 impl<A: Actor<Context = Context<A>>> WeakAddress<A> {
-    /// Asks as [`Address::ask`] does; an actor that has ended is [`Unanswered::Gone`].
+    /// Sends a message as [`Address::ask`] does; an actor that has ended is [`Unanswered::Gone`].
     pub fn ask<M>(
         &self,
         message: M,

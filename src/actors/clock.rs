@@ -1,11 +1,11 @@
-//! The time, as actors see it.
+//! The clock of the actors.
 
 use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use tokio::time::Instant;
 
-/// Wall time that moves as the monotonic clock does: once the server runs, setting the machine's
+/// Wall time that advances with the monotonic clock. Once the server runs, setting the machine's
 /// clock neither ends a session nor keeps one alive. It stands still where a test pauses time.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
@@ -14,22 +14,22 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that is right now, and goes on from here.
+    /// A clock that starts at the current wall time.
     pub fn start() -> Self {
         Self::start_at(Utc::now())
     }
 
-    /// A clock that says `now`, and goes on from here.
+    /// A clock that starts at `now`.
     pub fn start_at(now: DateTime<Utc>) -> Self {
         Self { began_at: now, began: Instant::now() }
     }
 
-    /// To the microsecond, which is what both databases keep.
+    /// The current time, to the microsecond, which is the precision of both databases.
     pub fn now(&self) -> DateTime<Utc> {
         (self.began_at + self.began.elapsed()).trunc_subsecs(6)
     }
 
-    /// How long it is until `at`; nothing if that has passed.
+    /// The duration from now until `at`; zero if `at` has passed.
     pub fn until(&self, at: DateTime<Utc>) -> Duration {
         (at - self.now()).to_std().unwrap_or_default()
     }

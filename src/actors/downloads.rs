@@ -1,8 +1,8 @@
-//! Downloads of a session's browser, on their way to becoming artifacts of the session and of the run
-//! that holds it.
+//! Downloads of a session's browser, stored as artifacts of the session and of the run that holds
+//! it.
 //!
-//! No mailbox is part of that: a task takes the desktop's news, and reads in the session's view which
-//! run holds it.
+//! No mailbox is involved: a task takes the desktop's notices, and reads in the session's view
+//! which run holds it.
 
 use std::io;
 use std::path::Path;
@@ -23,20 +23,21 @@ use crate::domain::ids::{OrganizationId, RunId, SessionId};
 use crate::domain::run::{ArtifactRecord, DOWNLOAD};
 use crate::system::desktop::{Arrival, Downloads, Notice};
 
-/// How long to wait before the record of a file is written again.
+/// The delay before the record of a file is written again.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// How often the record of a file is written again.
+/// The number of times that the record of a file is written again.
 const RETRIES: u32 = 5;
 
-/// Stores what a desktop downloads; the drop ends it after the file that is being stored.
+/// A guard of the task that stores what a desktop downloads. Its drop ends the task after the file
+/// that is being stored.
 #[derive(Debug)]
 pub(super) struct Collecting {
     _over: DropGuard,
 }
 
 impl Collecting {
-    /// Collects for as long as the answer lives.
+    /// Starts to collect; the task ends when the returned guard is dropped.
     pub(super) fn start(
         world: &Arc<World>,
         view: watch::Receiver<SessionView>,
@@ -82,8 +83,8 @@ impl Owner {
     }
 }
 
-/// Stores what the browser of a session without a desktop had downloaded: to be called before its
-/// directory is removed.
+/// Stores what the browser of a session without a desktop had downloaded. Call it before the
+/// session's directory is removed.
 pub async fn finish_downloads(
     world: &World,
     organization: OrganizationId,
@@ -132,12 +133,12 @@ async fn take(world: &World, owner: Owner, notice: Notice) {
     world.events.tell(owner.subject(), EventKind::SessionDownload, data);
 }
 
-/// An address as far as it may be logged: paths and queries carry secrets.
+/// The origin of a URL, the only part that may be logged: paths and queries carry secrets.
 fn origin(url: &str) -> String {
     url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default()
 }
 
-/// Makes an artifact of a file.
+/// Stores a downloaded file as an artifact.
 async fn store(world: &World, owner: Owner, arrival: Arrival) -> Result<ArtifactRecord, String> {
     let Owner { organization, session, run } = owner;
     // What is not kept stays in the session's folder, and goes with it.
@@ -190,7 +191,7 @@ fn move_to(from: &Path, to: &Path) -> io::Result<()> {
         std::fs::create_dir_all(folder)?;
     }
     if std::fs::rename(from, to).is_err() {
-        // Another file system.
+        // The rename fails across file systems.
         std::fs::copy(from, to)?;
     }
     Ok(())

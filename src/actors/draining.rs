@@ -1,38 +1,38 @@
-//! Whether the server takes new work, and what there is still to wait for.
+//! The drain state of the server, and the work that it still waits for.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::views::Views;
 
-/// The server takes nothing new.
+/// The state of a server that accepts no new work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Draining {
-    /// Since when.
+    /// The time at which the drain began.
     pub since: DateTime<Utc>,
-    /// Until when what is under way should have ended; nothing is ended then but by a stop.
+    /// The time by which work under way should have ended. Only a stop ends it then.
     pub deadline: Option<DateTime<Utc>>,
-    /// Whether the server is being taken down, which cannot be undone.
+    /// True if the server is being shut down, which cannot be undone.
     pub stopping: bool,
 }
 
-/// What is under way.
+/// The counts of what is under way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct UnderWay {
-    /// Sessions that live.
+    /// The number of live sessions.
     pub sessions: usize,
-    /// Sessions that somebody holds.
+    /// The number of occupied sessions.
     pub occupants: usize,
-    /// Who waits for a session.
+    /// The number of waiters for a session.
     pub waiters: usize,
-    /// Runs that have not ended.
+    /// The number of runs that have not ended.
     pub runs: usize,
-    /// Who watches.
+    /// The number of connected viewers.
     pub viewers: usize,
 }
 
 impl UnderWay {
-    /// What the views say now.
+    /// The counts according to the current views.
     pub fn of(views: &Views) -> Self {
         let mut left = Self { runs: views.runs_under_way(), ..Self::default() };
         for view in views.all_sessions() {
@@ -44,7 +44,7 @@ impl UnderWay {
         left
     }
 
-    /// Whether nobody loses anything by a stop, but for who watches.
+    /// True if stopping now would interrupt viewers only.
     pub fn is_quiet(self) -> bool {
         self.occupants == 0 && self.runs == 0
     }

@@ -1,8 +1,8 @@
-//! The door through which actors tell what has happened.
+//! The queue through which actors record events.
 //!
-//! [`Events::tell`] costs a push: what is told is numbered, stored and passed on by the one who
-//! has the [`Untold`] end, behind every mailbox. What is acknowledged elsewhere does not wait for
-//! it; what was told in the last moments before the server is killed is lost.
+//! Recording an event costs one push. The owner of the [`Untold`] end numbers, stores and publishes
+//! events, without any mailbox. Acknowledgments do not wait for events; those of the last moments
+//! before the server is killed are lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use super::clock::Clock;
 use crate::domain::event::{EventKind, NewEvent, Subject};
 use crate::domain::ids::{Mint, OrganizationId};
 
-/// How many events may wait to be stored, while the database is away. What is told beyond that is
-/// lost, and how much that was becomes an event.
+/// The number of events that may wait to be stored while the database is unavailable. Further
+/// events are lost, and their number becomes an event.
 const MOST_WAITING: usize = 50_000;
 
-/// How long events are kept.
+/// The retention of stored events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// How long.
+    /// The time that events are kept.
     pub keep_seconds: u64,
-    /// How many of each organization at most.
+    /// The number of events that are kept for each organization at most.
     pub keep_most: u32,
 }
 
@@ -43,13 +43,13 @@ impl Default for Settings {
 struct Shared {
     waiting: AtomicUsize,
     lost: Mutex<BTreeMap<OrganizationId, u64>>,
-    /// The latest number that is stored, of each organization that is followed.
+    /// The number of the latest stored event, for each organization that has a follower.
     latest: DashMap<OrganizationId, watch::Sender<i64>>,
-    /// Rises with each time that events are stored.
+    /// A counter that rises each time that events are stored.
     stores: watch::Sender<u64>,
 }
 
-/// Where to tell what has happened, and whom to follow.
+/// The sending end, which also lets readers follow an organization.
 #[derive(Debug)]
 pub struct Events {
     clock: Clock,
@@ -58,7 +58,7 @@ pub struct Events {
     shared: Arc<Shared>,
 }
 
-/// What was told and is not stored yet.
+/// The receiving end: events that are recorded and not stored yet.
 #[derive(Debug)]
 pub struct Untold {
     clock: Clock,
@@ -68,7 +68,7 @@ pub struct Untold {
 }
 
 impl Events {
-    /// The door, and the end at which what is told comes out.
+    /// The sending and the receiving end.
     pub fn new(clock: Clock) -> (Self, Untold) {
         let (told, untold) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::default());
@@ -77,10 +77,10 @@ impl Events {
         (door, Untold { clock, mint: mint(), told: untold, shared })
     }
 
-    /// Tells what has happened to `subject`. `data` has no secrets in it.
+    /// Records an event of `subject`. `data` must not contain secrets.
     pub fn tell(&self, subject: impl Into<Subject>, kind: EventKind, data: Value) {
         let (subject, at) = (subject.into(), self.clock.now());
-        // Held while something is sent, so that a gap stands where it is.
+        // Held during the send, so that a gap event keeps its place in the order.
         let mut lost = self.shared.lost.lock();
         if self.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
             *lost.entry(subject.organization).or_default() += 1;
@@ -94,19 +94,19 @@ impl Events {
         }
     }
 
-    /// Changes when events are stored, whosever they are.
+    /// Changes when events are stored, of any organization.
     pub fn stored(&self) -> watch::Receiver<u64> {
         self.shared.stores.subscribe()
     }
 
-    /// The number of an organization's latest event that is stored, as it rises; 0 if none was
-    /// stored since the server started.
+    /// The number of an organization's latest stored event, as it rises; 0 if none was stored since
+    /// the server started.
     pub fn latest(&self, organization: OrganizationId) -> watch::Receiver<i64> {
         self.shared.latest.entry(organization).or_insert_with(|| watch::channel(0).0).subscribe()
     }
 }
 
-/// An event for each organization of which some are lost, which stands in their place.
+/// A gap event for each organization that has lost events, which stands in their place.
 fn gaps(lost: &mut BTreeMap<OrganizationId, u64>, mint: &Mint, at: DateTime<Utc>) -> Vec<NewEvent> {
     let lost = std::mem::take(lost).into_iter();
     lost.map(|(organization, lost)| gap(organization, json!({ "lost": lost }), mint, at)).collect()
@@ -118,9 +118,9 @@ fn gap(organization: OrganizationId, data: Value, mint: &Mint, at: DateTime<Utc>
 }
 
 impl Untold {
-    /// At most `most` events in the order in which they were told; none when nobody is left to tell
-    /// any. Those that were lost are an event `gap` behind what came before them and before all that
-    /// came later; then there may be some more than `most`.
+    /// At most `most` events in the order in which they were recorded; none once no sender is left.
+    /// A `gap` event stands for lost ones: after the events before them and before all later ones.
+    /// With gap events the result may exceed `most`.
     pub async fn next(&mut self, most: usize) -> Vec<NewEvent> {
         let mut events = Vec::new();
         let count = self.told.recv_many(&mut events, most).await;
@@ -132,17 +132,17 @@ impl Untold {
         events
     }
 
-    /// The event in place of one that the database refuses.
+    /// The replacement for an event that the database refuses.
     pub fn refused(&self, event: &NewEvent) -> NewEvent {
         let data = json!({ "lost": 1, "kind": event.kind, "reason": "refused_by_database" });
         gap(event.subject.organization, data, &self.mint, self.clock.now())
     }
 
-    /// Tells whoever follows that events are stored.
+    /// Notifies followers that events are stored.
     pub fn stored(&self, latest: &BTreeMap<OrganizationId, i64>) {
         self.shared.stores.send_modify(|count| *count += 1);
         for (organization, seq) in latest {
-            // Whom nobody follows any more is forgotten.
+            // Organizations without a follower are removed.
             self.shared.latest.remove_if(organization, |_, sender| sender.receiver_count() == 0);
             if let Some(sender) = self.shared.latest.get(organization) {
                 sender.send_if_modified(|known| {

@@ -1,4 +1,4 @@
-//! How a film becomes an artifact: its file is moved, and then it is on record.
+//! Storing a film as an artifact: the file is moved first, and then its record is written.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::domain::ids::{ArtifactId, OrganizationId, RunId, SessionId};
 use crate::domain::run::ArtifactRecord;
 use crate::system::film::{Film, FilmError, Films, Slate};
 
-/// How long to wait before the record of a film is written again.
+/// The delay before the record of a film is written again.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
 
-/// Removes what is left of a recording that nobody can finish.
+/// Removes the files of a recording that cannot be finished.
 pub(super) fn drop_recording(films: &Films, slate: &Slate, cause: &FilmError) {
     warn!("recording {} of a former server is lost: {cause}", slate.id);
     if let Err(cause) = films.drop_recording(slate) {
@@ -24,7 +24,7 @@ pub(super) fn drop_recording(films: &Films, slate: &Slate, cause: &FilmError) {
     }
 }
 
-/// What a film becomes.
+/// The artifact that a film becomes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kind {
     pub(super) id: ArtifactId,
@@ -32,14 +32,14 @@ pub(super) struct Kind {
     pub(super) artifact_type: &'static str,
 }
 
-/// Whose a film is.
+/// The owner of a film.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     pub(super) organization: OrganizationId,
     pub(super) session: SessionId,
 }
 
-/// Makes an artifact of a film. Black boxes that are too old or too many go then.
+/// Stores a film as an artifact. Then removes black boxes that are too old or too many.
 pub(super) async fn store(
     world: &World,
     Place { organization, session }: Place,
@@ -129,8 +129,8 @@ async fn remove(file: &Path) {
     }
 }
 
-/// Finishes what a former server was filming of a session that does not go on: to be called before
-/// its directory is removed. Resolves when the films are stored, or cannot be.
+/// Finishes the films that a former server was recording of a session that is not continued. Call
+/// it before the session's directory is removed. Resolves when the films are stored, or cannot be.
 pub async fn finish_films(world: &World, organization: OrganizationId, session: SessionId) {
     let films = &world.films;
     let place = Place { organization, session };

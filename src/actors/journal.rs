@@ -1,11 +1,11 @@
-//! The record of every message that passes between actors.
+//! The record of every message between actors.
 //!
 //! The journal is not an actor: [`Address::ask`](super::ask::Address::ask) writes to it under a
-//! lock that is held for a push. It is bounded, in memory, and forgets the oldest first;
-//! messages that change state are also handed to the audit trail, which is stored.
+//! lock that is held for one push. It is bounded, in memory, and drops the oldest entries first.
+//! Messages that change state are also handed to the audit trail, which is stored.
 //!
-//! What a message says of itself is a summary that its type makes, never the message: secrets do
-//! not come here.
+//! The journal keeps the summary that a message's type makes, never the message itself, so that no
+//! secrets get here.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -25,7 +25,8 @@ use super::clock::Clock;
 use crate::domain::audit::AuditEvent;
 use crate::domain::ids::{Mint, OrganizationId, RunId, SessionId};
 
-/// An actor's name: `registry`, or the id of the session or run; or who stands outside: `http`.
+/// The name of an actor (`registry`, or the id of a session or run) or of an outside sender such as
+/// `http`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
@@ -55,19 +56,17 @@ impl Serialize for Name {
     }
 }
 
-/// What a message is about.
+/// The subject of a message.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct About {
-    /// Whose it is.
+    /// The organization that owns the subject.
     pub organization: Option<OrganizationId>,
-    /// Which session.
     pub session: Option<SessionId>,
-    /// Which run.
     pub run: Option<RunId>,
 }
 
 impl About {
-    /// With what `other` knows where this does not.
+    /// This subject, with its missing fields taken from `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -78,22 +77,22 @@ impl About {
     }
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It did what it should.
+    /// The actor did what the message asks for.
     Done,
-    /// The rules said no; nothing has changed.
+    /// A rule refused the message; nothing has changed.
     Refused,
-    /// The world did not comply.
+    /// Something outside the actor failed.
     Failed,
-    /// Nobody knows.
+    /// The outcome is not known.
     Unanswered,
 }
 
 impl Outcome {
-    /// As the API and the tables write it.
+    /// The outcome as the API and the tables write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -104,7 +103,7 @@ impl Outcome {
     }
 }
 
-/// What is known of a message when it is sent.
+/// The metadata of a message at the time of sending.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub kind: &'static str,
@@ -116,40 +115,40 @@ pub(super) struct Sent {
     pub audited: bool,
 }
 
-/// One message, as operators see it. Times are UTC, durations microseconds.
+/// One message, as operators see it. Times are in UTC, durations in microseconds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
-    /// Rises with every message of this server process.
+    /// A number that rises with every message of this server process.
     pub id: i64,
-    /// What was asked.
+    /// The kind of the message.
     pub kind: &'static str,
-    /// Who asked.
+    /// The name of the sending actor or user.
     pub sender: Name,
-    /// Who was asked.
+    /// The name of the receiving actor.
     pub receiver: Name,
-    /// Whose it is.
+    /// The organization that the message concerns.
     pub organization_id: Option<OrganizationId>,
-    /// Which session it concerns.
+    /// The session that the message concerns.
     pub browser_session_id: Option<SessionId>,
-    /// Which run it concerns.
+    /// The run that the message concerns.
     pub run_id: Option<RunId>,
-    /// The message in whose handling it was sent.
+    /// The id of the message in whose handling this one was sent.
     pub cause: Option<i64>,
-    /// When it was put into the mailbox.
+    /// The time at which it was put into the mailbox.
     pub enqueued_at: DateTime<Utc>,
-    /// When the actor took it up.
+    /// The time at which the actor started to handle it.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it was answered.
+    /// The time at which it was answered.
     pub ended_at: Option<DateTime<Utc>>,
-    /// How long it lay in the mailbox.
+    /// The time that it spent in the mailbox.
     pub wait_us: Option<u64>,
-    /// How long it took from being taken up to being answered, waiting for others included.
+    /// The time from the start of its handling to the answer, including waits for others.
     pub handling_us: Option<u64>,
-    /// What became of it; nothing yet while it is under way.
+    /// The outcome; `None` while it is under way.
     pub outcome: Option<Outcome>,
-    /// Why it was refused, or failed.
+    /// The reason of a refusal or failure.
     pub note: Option<String>,
-    /// What it says of itself.
+    /// The summary that the message's type makes.
     pub summary: Value,
 }
 
@@ -197,37 +196,36 @@ impl Record {
     }
 }
 
-/// One actor, as operators see it.
+/// One living actor, as operators see it.
 #[derive(Debug, Clone, Serialize)]
 pub struct ActorEntry {
-    /// Its name.
     pub name: Name,
     /// `registry`, `session` or `run`.
     pub kind: &'static str,
-    /// Where it stands in its own life.
+    /// The phase of its life cycle.
     pub phase: String,
-    /// How many messages lie in its mailbox.
+    /// The number of messages in its mailbox.
     pub mailbox_depth: usize,
-    /// The message that has lain there longest.
+    /// The message that has waited longest in the mailbox.
     pub oldest_waiting: Option<Entry>,
-    /// What it has taken up and not answered yet, oldest first.
+    /// The messages that it has started to handle and not answered yet, oldest first.
     pub in_progress: Vec<Entry>,
-    /// The last message that failed.
+    /// The last message that failed or stayed unanswered.
     pub last_error: Option<Entry>,
-    /// What its clock will do next, and when.
+    /// The next timer that it has set.
     pub next_timer: Option<NextTimer>,
-    /// How many messages it has been sent.
+    /// The number of messages that it has been sent.
     pub messages: u64,
-    /// When it started.
+    /// The time at which it started.
     pub started_at: DateTime<Utc>,
 }
 
 /// The timer that an actor waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NextTimer {
-    /// What happens then.
+    /// The action that the timer triggers.
     pub kind: String,
-    /// When.
+    /// The time at which it fires.
     pub at: DateTime<Utc>,
 }
 
@@ -249,22 +247,22 @@ struct ActorState {
     messages: u64,
 }
 
-/// Which messages an operator would like to see. What is `None` matches all.
+/// The conditions of an operator's query for messages. A condition that is `None` matches all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Sent by it or to it.
+    /// The actor that sent or received it.
     pub actor: Option<String>,
-    /// About this session.
+    /// The session that it concerns.
     pub session: Option<SessionId>,
-    /// About this run.
+    /// The run that it concerns.
     pub run: Option<RunId>,
-    /// Of this kind.
+    /// The kind of message.
     pub kind: Option<String>,
-    /// With this outcome; `pending` for none yet.
+    /// The outcome; `pending` matches messages without one.
     pub outcome: Option<String>,
-    /// Not sent before.
+    /// The earliest time of sending.
     pub since: Option<DateTime<Utc>>,
-    /// With a lower id: the cursor of a page.
+    /// The exclusive upper bound of the id: the cursor of a page.
     pub before: Option<i64>,
 }
 
@@ -288,20 +286,20 @@ impl Filter {
     }
 }
 
-/// How much a journal remembers.
+/// The number of messages that a journal keeps.
 #[derive(Debug, Clone, Copy)]
 pub struct Capacity {
-    /// Messages of the whole server.
+    /// The number of messages for the whole server.
     pub server: usize,
-    /// Messages of each actor, beyond those of the whole server.
+    /// The number of messages for each actor, in addition to those of the whole server.
     pub actor: usize,
 }
 
-/// How many audit events may wait to be stored, while the database is away. More are lost, which
-/// the log says.
+/// The number of audit events that may wait to be stored while the database is unavailable. Further
+/// events are lost, which the log reports.
 const MOST_UNAUDITED: usize = 50_000;
 
-/// The record of every message.
+/// The record of every message between actors.
 #[derive(Debug)]
 pub struct Journal {
     clock: Clock,
@@ -311,12 +309,12 @@ pub struct Journal {
     ring: Mutex<VecDeque<Arc<Record>>>,
     actors: DashMap<Name, Arc<ActorLog>>,
     audit: mpsc::Sender<AuditEvent>,
-    /// How many audit events were lost, because too many waited to be stored.
+    /// The number of audit events that were lost because too many waited to be stored.
     unaudited: AtomicU64,
 }
 
 impl Journal {
-    /// An empty journal, and the end at which the audit trail comes out.
+    /// An empty journal, and the receiver of its audit trail.
     pub fn new(
         clock: Clock,
         mint: Mint,
@@ -344,14 +342,14 @@ impl Journal {
             found.extend(matching.map(|record| (record.id, Arc::clone(record))));
         };
         add(&self.ring.lock());
-        // What the server's ring has forgotten, the ring of a quiet actor may still know.
+        // The ring of a quiet actor may still hold what the server's ring has dropped.
         for log in self.actors.iter() {
             add(&log.state.lock().ring);
         }
         found.values().rev().take(limit).map(|record| record.entry()).collect()
     }
 
-    /// Every actor that lives, by name.
+    /// Every living actor, by name.
     pub fn actors(&self) -> Vec<ActorEntry> {
         let mut actors: Vec<_> = self
             .actors
@@ -376,32 +374,32 @@ impl Journal {
         actors
     }
 
-    /// An actor has started.
+    /// Records that an actor has started.
     pub(super) fn enter(&self, name: &Name, kind: &'static str) {
         let log = ActorLog { kind, started_at: self.clock.now(), state: Mutex::default() };
         self.actors.insert(name.clone(), Arc::new(log));
     }
 
-    /// An actor has ended. What it was asked stays in the server's ring.
+    /// Records that an actor has ended. Its messages stay in the server's ring.
     pub(super) fn leave(&self, name: &Name) {
         self.actors.remove(name);
     }
 
-    /// An actor has moved to another phase.
+    /// Records that an actor has entered another phase.
     pub(super) fn phase(&self, name: &Name, phase: &str) {
         if let Some(log) = self.log(name) {
             phase.clone_into(&mut log.state.lock().phase);
         }
     }
 
-    /// An actor has set its clock.
+    /// Records the next timer of an actor.
     pub(super) fn timer(&self, name: &Name, next: Option<NextTimer>) {
         if let Some(log) = self.log(name) {
             log.state.lock().next_timer = next;
         }
     }
 
-    /// A message is about to be put into a mailbox.
+    /// Opens the entry of a message that is about to be put into a mailbox.
     pub(super) fn open(self: &Arc<Self>, sent: Sent) -> OpenEntry {
         let log = self.log(&sent.receiver);
         let record = Arc::new(Record {
@@ -446,7 +444,7 @@ impl Journal {
             at: record.enqueued_at,
         };
         match self.audit.try_send(event) {
-            // At the very end of the server nobody listens.
+            // At the very end of the server nothing receives the audit trail.
             Ok(()) | Err(TrySendError::Closed(_)) => {}
             Err(TrySendError::Full(_)) => {
                 let lost = self.unaudited.fetch_add(1, Ordering::Relaxed) + 1;
@@ -465,7 +463,8 @@ fn push(ring: &mut VecDeque<Arc<Record>>, record: &Arc<Record>, capacity: usize)
     ring.push_back(Arc::clone(record));
 }
 
-/// A message under way. It ends when it is answered, or as unanswered when it is dropped.
+/// The entry of a message that is under way. It ends with the answer, or as unanswered when it is
+/// dropped.
 #[derive(Debug)]
 pub(super) struct OpenEntry {
     journal: Arc<Journal>,
@@ -482,7 +481,7 @@ impl OpenEntry {
         &self.record.sent.receiver
     }
 
-    /// The actor has taken it up.
+    /// Records that the actor has started to handle the message.
     pub(super) fn started(&self) {
         self.record.course.lock().started = Some(Instant::now());
         if let Some(log) = &self.log {
@@ -492,7 +491,7 @@ impl OpenEntry {
         }
     }
 
-    /// It has been answered. Only the first end counts.
+    /// Records that the message has been answered. Only the first end counts.
     pub(super) fn ended(&self, outcome: Outcome, note: Option<String>) {
         {
             let mut course = self.record.course.lock();

@@ -1,6 +1,6 @@
-//! Lanes: runs of which one begins when the one before it has ended.
+//! Lanes: runs of which each begins when the one before it has ended.
 //!
-//! A lane is in memory, as its runs are: those that a former server had under way have failed.
+//! Lanes are in memory, as their runs are: runs that a former server had under way have failed.
 
 use std::sync::{Arc, Weak};
 
@@ -13,11 +13,11 @@ use crate::domain::ids::OrganizationId;
 #[derive(Debug, Default)]
 pub struct Lanes(DashMap<(OrganizationId, String), Weak<Mutex<()>>>);
 
-/// One lane. Runs enter it in the order in which they ask.
+/// One lane. Runs enter it in the order of their requests.
 #[derive(Debug, Clone)]
 pub struct Lane(Arc<Mutex<()>>);
 
-/// The turn of one run; the drop lets the next one begin.
+/// The turn of one run; its drop lets the next run begin.
 #[derive(Debug)]
 pub(super) struct LaneTurn {
     _guard: OwnedMutexGuard<()>,

@@ -1,11 +1,11 @@
-//! The ledger of leaks: what the database says, what the actors are at and what there is on the
-//! machine, reconciled. A healthy server has none at any time.
+//! The ledger of leaks: reconciles the rows of the database, the state of the actors and what
+//! exists on the machine. A healthy server has no leaks at any time.
 //!
-//! Everything changes while it is looked at: a session ends, a file is stored before its row. So rows
-//! are read before and after the machine is looked at, and what was found counts only if it is found
-//! again a moment later.
+//! All three change during an inspection: a session ends, a file is stored before its row. So rows
+//! are read before and after the machine is inspected, and a finding counts only if a second
+//! inspection finds it again.
 //!
-//! It needs no server: without one, what the next one will take over is no leak.
+//! The ledger needs no running server. Without one, what the next server will adopt is not a leak.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -28,13 +28,14 @@ use crate::system::desktop::{Desktops, Files};
 use crate::system::leaks::{self, Known};
 use crate::system::process;
 
-/// Between two looks at what was found.
+/// The pause between two inspections.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How many of the sessions that ended last are looked at though nothing names them here.
+/// The number of most recently ended sessions that are inspected although nothing on the machine
+/// names them.
 const LATELY: i64 = 500;
 
-/// The server whose actors are looked at as well.
+/// The running server, whose actors are inspected as well.
 #[derive(Debug, Clone)]
 struct Server {
     registry: Address<Registry>,
@@ -51,16 +52,16 @@ pub struct Ledger {
     server: Option<Server>,
 }
 
-/// What was removed, and what is still there.
+/// The result of a removal of leaks.
 #[derive(Debug, Clone, Default)]
 pub struct Fixed {
-    /// Gone.
+    /// The leaks that were removed.
     pub removed: Vec<Leak>,
-    /// Not ours to remove, or in spite of us.
+    /// Not removed: owned by something else, or the removal failed.
     pub left: Vec<Leak>,
 }
 
-/// What one look found, and the rows that it rests on.
+/// The findings of one inspection, and the rows on which they rest.
 #[derive(Debug, Default)]
 struct Found {
     leaks: Vec<Leak>,
@@ -70,22 +71,22 @@ struct Found {
 }
 
 impl Ledger {
-    /// That of a data directory on which perhaps no server runs.
+    /// The ledger of a data directory without regard to a running server.
     pub fn new(db: Db, node: NodeId, desktops: Desktops, artifacts: PathBuf) -> Self {
         Self { db, node, desktops, artifacts, server: None }
     }
 
-    /// That of a server that runs here.
+    /// The ledger of a server that runs in this process.
     #[must_use]
     pub fn of_server(self, registry: Address<Registry>, world: Arc<World>) -> Self {
         Self { server: Some(Server { registry, world }), ..self }
     }
 
-    /// What was left behind, whether it can be removed, and whose it was.
+    /// The current leaks, each with its owner and whether it can be removed.
     ///
     /// # Errors
     ///
-    /// A [`DbError`]: without rows nothing can be told of anything.
+    /// A [`DbError`]: without rows, leaks cannot be distinguished from what is in use.
     pub async fn look(&self) -> Result<Vec<Leak>, DbError> {
         Ok(self.twice().await?.leaks)
     }
@@ -111,7 +112,7 @@ impl Ledger {
         let mut rows = sessions::of_ids(&self.db, &suspects).await?;
         rows.extend(sessions::ended_lately(&self.db, self.node, LATELY).await?);
         let live = sessions::live_on(&self.db, self.node).await?;
-        // What was live at either time is live, as far as this look is concerned.
+        // A session that was live at either time is live for this inspection.
         rows.extend(live.iter().chain(&before).cloned());
         let rows = rows.into_iter().filter(|row| row.node == self.node);
         let known: Known = rows.map(|row| (row.id, row)).collect();
@@ -158,7 +159,7 @@ impl Ledger {
         Ok(work.await.unwrap_or_default())
     }
 
-    /// Rows that say more than is so.
+    /// Adds rows that claim a state which is not so, for example a live session without an actor.
     async fn rows(
         &self,
         server: &Server,
@@ -200,7 +201,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Removes what is provably ours, and looks again.
+    /// Removes the leaks that provably belong to this data directory, and inspects again.
     ///
     /// # Errors
     ///
@@ -210,7 +211,7 @@ impl Ledger {
         let wanted = |leak: &&Leak| leak.fixable;
         let of: HashSet<_> = leaks.iter().filter(wanted).filter_map(|leak| leak.session).collect();
         for row in of.iter().filter_map(|id| known.get(id)).filter(|row| row.status.is_final()) {
-            // The profile of one that failed was perhaps kept on purpose.
+            // The profile of a failed session may have been kept on purpose.
             let failed = row.status == SessionStatus::Failed;
             let files = if failed { Files::Kept } else { Files::AsSet };
             for what in self.desktops.end_remains(row.id, files).await {
@@ -223,7 +224,7 @@ impl Ledger {
         }
         if let Some(server) = &self.server {
             if !orphans.is_empty() {
-                // What runs of them is taken over; of the others the rows are told.
+                // Running sessions among them are adopted; the rows of the others are ended.
                 let _ = server.registry.ask(Adopt { records: orphans }).await;
             }
             for run in lost {

@@ -1,9 +1,9 @@
-//! Who owns what, when it begins and when it ends.
+//! The actors, each with the state and the resources that it owns.
 //!
 //! There is one [`registry::Registry`], a [`session::Session`] for each browser session, and a
-//! [`run::Run`] for each workflow run. Whoever wants something of one of them [asks](ask), and
-//! every message is on record in the [journal]. Who only wants to know how things stand reads
-//! the [views] instead, and disturbs nobody.
+//! [`run::Run`] for each workflow run. Other code [asks](ask) an actor with a message, and every
+//! message is recorded in the [journal]. Code that only reads state uses the [views] instead, and
+//! involves no mailbox.
 
 pub mod ask;
 pub mod clock;
@@ -32,7 +32,7 @@ pub mod world;
 
 pub use self::settings::Settings;
 
-/// Forwards envelopes of every message that an actor handles.
+/// Implements actix's `Handler` for the envelopes of every message that an actor handles.
 macro_rules! opens_envelopes {
     ($actor:ty) => {
         impl<M> actix::Handler<$crate::actors::ask::Envelope<M>> for $actor

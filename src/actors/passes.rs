@@ -1,8 +1,9 @@
-//! What lets a program that executes a block reach the browser and answer: a secret that is good
-//! for as long as the block goes on, and so never longer than its run occupies the session.
+//! Passes: the secrets with which a program that executes a block reaches the browser and answers.
+//! A pass is valid while its block is under way, and so never longer than its run occupies the
+//! session.
 //!
-//! Passes are kept in memory by the hash of their secret. Whoever checks one reads it here, and no
-//! mailbox is involved; the program that has one is none of ours to be trusted with an API key.
+//! Passes are kept in memory by the hash of their secret. Checks read them here, without a mailbox.
+//! The program that holds a pass is not trusted with an API key.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,24 +18,24 @@ use tokio_util::sync::CancellationToken;
 use super::secrets::Secrets;
 use crate::domain::ids::{BlockRunId, OrganizationId, RunId, SessionId};
 
-/// For what a pass is good.
+/// The scope of a pass.
 #[derive(Debug, Clone)]
 pub struct Errand {
-    /// Whose run it is.
+    /// The organization of the run.
     pub organization: OrganizationId,
     /// The session that the run occupies.
     pub session: SessionId,
-    /// The run.
+    /// The run that executes the block.
     pub run: RunId,
     /// The block that the program executes.
     pub block: BlockRunId,
-    /// The folder of the program's own files, where it runs on this machine.
+    /// The folder of the program's own files, if it runs on this machine.
     pub folder: PathBuf,
-    /// Canceled when the block does not go on, whatever the reason.
+    /// A token that is canceled when the block ends, for whatever reason.
     pub over: CancellationToken,
 }
 
-/// A pass, which is good until it is dropped.
+/// A pass, which is valid until it is dropped.
 pub(super) struct Pass {
     secret: String,
     errand: Errand,
@@ -42,7 +43,7 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    /// The secret, for the program that executes the block and for nothing else.
+    /// The secret, only for the program that executes the block.
     pub(super) fn reveal(&self) -> &str {
         &self.secret
     }
@@ -61,14 +62,14 @@ impl Drop for Pass {
     }
 }
 
-/// The passes that are good on this node.
+/// The passes that are valid on this node.
 #[derive(Debug, Clone, Default)]
 pub struct Passes {
     good: Arc<DashMap<[u8; 32], Errand>>,
 }
 
 impl Passes {
-    /// For what this secret is good, if it still is.
+    /// The scope of the pass with this secret, while it is valid.
     pub fn errand(&self, secret: &str) -> Option<Errand> {
         self.good.get(&hash(secret)).map(|errand| errand.clone())
     }
@@ -80,24 +81,24 @@ impl Passes {
     }
 }
 
-/// Under which addresses the programs that execute blocks reach this server.
+/// The addresses at which programs that execute blocks reach this server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reach {
-    /// From elsewhere: what links begin with, without a slash at the end.
+    /// The base of links from elsewhere, without a slash at the end.
     pub public: String,
-    /// From this machine.
+    /// The base of links from this machine.
     pub local: String,
-    /// Where the server listens.
+    /// The socket address on which the server listens.
     pub address: SocketAddr,
 }
 
 impl Reach {
-    /// The DevTools of the session, for a program on this machine.
+    /// The DevTools URL of the session, for a program on this machine.
     pub(super) fn local_devtools(&self, session: SessionId, pass: &Pass) -> String {
         devtools(&self.local, session, pass)
     }
 
-    /// The DevTools of the session, for a program in a network where the server is at `server`.
+    /// The DevTools URL of the session, for a program in a network where the server is at `server`.
     pub(super) fn inner_devtools(
         &self,
         server: SocketAddr,
@@ -107,25 +108,25 @@ impl Reach {
         devtools(&format!("http://{server}"), session, pass)
     }
 
-    /// The DevTools of the session, for a program anywhere.
+    /// The DevTools URL of the session, for a program anywhere.
     pub(super) fn public_devtools(&self, session: SessionId, pass: &Pass) -> String {
         devtools(&self.public, session, pass)
     }
 
-    /// Where a program that executes a block says how it goes.
+    /// The URL to which a program that executes a block reports its progress.
     pub(super) fn callback(&self, pass: &Pass) -> String {
         format!("{}/v1/agent/callbacks?pass={}", self.public, pass.reveal())
     }
 }
 
-/// The same with `ws` in place of `http`.
+/// The DevTools URL below `base`, with `ws` in place of `http`.
 fn devtools(base: &str, session: SessionId, pass: &Pass) -> String {
     let base =
         base.strip_prefix("http").map_or_else(|| base.to_owned(), |rest| format!("ws{rest}"));
     format!("{base}/v1/browser_sessions/{session}/cdp?pass={}", pass.reveal())
 }
 
-/// A secret is 256 random bits, so that a fast hash is as good as a slow one.
+/// The hash of a secret. A secret is 256 random bits, so a fast hash is as good as a slow one.
 fn hash(secret: &str) -> [u8; 32] {
     *blake3::hash(secret.as_bytes()).as_bytes()
 }

@@ -1,47 +1,49 @@
-//! Receipts for answers.
+//! Receipts, which report to an actor whether its asker received the answer.
 //!
-//! actix resolves an answer in a task of its own and sends it to a receiver that lives there, so an
-//! actor never sees that its asker has gone. Each message therefore carries a [`Receipt`], and
-//! whoever asked holds the other end, a [`Hearing`]. What was handed out to an asker that did not
-//! hear of it (its client has gone, or it did not wait any longer) can be taken back at once.
+//! actix resolves an answer in a task of its own and sends it to a receiver in that task. So an
+//! actor never sees that its asker has gone. Each message therefore carries a [`Receipt`], and the
+//! asker holds the other end, a [`Hearing`]. An asker may miss the answer because its client has
+//! gone or its time ran out. Then the actor can take back at once what it handed out.
 
 use futures_util::future::try_join_all;
 use tokio::sync::watch;
 
-/// The end that an asker holds. Dropped before [`heard`](Self::heard), the answer was not heard.
+/// The asker's end of a receipt. Dropped before [`heard`](Self::heard), the answer was not
+/// received.
 #[derive(Debug, Default)]
 pub(super) struct Hearing(watch::Sender<bool>);
 
 impl Hearing {
-    /// The receipt of a message that is sent for the asker of `asker`, if there is one: the answer
-    /// is heard when both have it.
+    /// The receipt of a message that is sent on behalf of the asker of `asker`, if there is one.
+    /// The answer counts as received when both have it.
     pub(super) fn receipt(&self, asker: Receipt) -> Receipt {
         let Receipt { mut askers } = asker;
         askers.push(self.0.subscribe());
         Receipt { askers }
     }
 
-    /// Notes that the asker has the answer.
+    /// Records that the asker has received the answer.
     pub(super) fn heard(self) {
         self.0.send_replace(true);
     }
 }
 
-/// Knows whether the answer to a message was heard. One without an asker counts as heard.
+/// The actor's end, which reports whether the answer to a message was received. A message without
+/// an asker counts as received.
 #[derive(Debug, Clone, Default)]
 pub struct Receipt {
-    /// The one who asked, and all for whom it passes the message on.
+    /// The asker, and all askers on whose behalf it forwards the message.
     askers: Vec<watch::Receiver<bool>>,
 }
 
 impl Receipt {
-    /// True once an asker has stopped waiting without the answer.
+    /// True if an asker has stopped waiting without the answer.
     pub fn is_unheard(&self) -> bool {
         self.askers.iter().any(|asker| asker.has_changed().is_err() && !*asker.borrow())
     }
 
-    /// Resolves with true when the answer was heard, and with false as soon as an asker has stopped
-    /// waiting without it.
+    /// Resolves with true when every asker has received the answer, and with false as soon as one
+    /// has stopped waiting without it.
     pub async fn heard(self) -> bool {
         let heard = self.askers.into_iter().map(|mut asker| async move {
             asker.wait_for(|heard| *heard).await.map(|_heard| ()).map_err(|_gone| ())

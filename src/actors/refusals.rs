@@ -1,8 +1,8 @@
 //! Refused requests of a session's programs, as events and notices.
 //!
 //! The egress program counts refusals by target and code. A task reads the counters, reports each
-//! target and code at once and then at most once a minute, and keeps the counters for those who only
-//! read them. A refusal belongs to the run that held the session when it happened.
+//! target and code at once and then at most once a minute, and publishes the counters for readers.
+//! A refusal is attributed to the run that held the session when it happened.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,14 +28,14 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// The code of refused targets beyond those that the egress program lists.
 const UNLISTED: &str = "targets_unlisted";
 
-/// Refusals of one target for one reason.
+/// Refused requests to one target for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refused {
-    /// `host:port`; none of targets that are not listed one by one.
+    /// The target as `host:port`; `None` for targets that are not listed one by one.
     pub target: Option<String>,
     /// The stable code of the reason.
     pub code: String,
-    /// The reason and the way out, for people.
+    /// The reason and the setting that lifts the refusal, in words for people.
     pub message: String,
     /// The number of requests since the last report.
     pub count: u64,
@@ -93,10 +93,10 @@ fn message(target: &str, code: &str) -> String {
     }
 }
 
-/// The counters of a session's network, for those who only read them.
+/// The counters of a session's network, for readers outside the reporting task.
 #[derive(Debug, Clone)]
 pub struct Traffic {
-    /// The counters; none until the first are known.
+    /// The counters; `None` until the first arrive.
     pub status: watch::Receiver<Option<EgressStatus>>,
     /// The latest report of refusals.
     pub refused: watch::Receiver<Option<Refused>>,
@@ -110,26 +110,28 @@ pub(super) struct Refusals {
     refused: Arc<watch::Sender<Option<Refused>>>,
 }
 
-/// Reports refusals of one desktop; the drop reports what is left, and ends it.
+/// A guard of the task that reports refusals of one desktop. Its drop ends the task, which first
+/// reports what is left.
 #[derive(Debug)]
 pub(super) struct Reporting {
     _over: DropGuard,
 }
 
-/// A target and a code.
+/// A host, its port and the code of the refusal.
 type Key = (String, u16, String);
 
 #[derive(Debug, Default)]
 struct Book {
-    /// The counts that are known, of every target and code.
+    /// The last known count for every target and code.
     known: HashMap<Key, u64>,
     unlisted: u64,
-    /// What is to be reported, or was lately, by run.
+    /// The refusals that are pending or were reported lately, by run.
     entries: HashMap<(Option<RunId>, Key), Entry>,
-    /// False until the counts of a former server are known, which has reported them.
+    /// False until the first counts are known of a desktop that is adopted from a former server:
+    /// those were reported by that server.
     has_base: bool,
     holder: Option<RunId>,
-    /// The holder before, and until when, as Unix time in milliseconds.
+    /// The previous holder, and the end of its occupancy as Unix time in milliseconds.
     former: Option<(Option<RunId>, u64)>,
 }
 
@@ -140,7 +142,7 @@ struct Entry {
 }
 
 impl Book {
-    /// Takes over counters.
+    /// Applies the counters of the egress program.
     fn count(&mut self, status: &EgressStatus) {
         for row in &status.refused {
             let key = (row.host.clone(), row.port, row.code.clone());
@@ -154,7 +156,7 @@ impl Book {
     }
 
     fn add(&mut self, key: Key, known: u64, count: u64, last_ms: u64) {
-        // Fewer than before: the egress program has begun anew.
+        // A lower count means that the egress program has restarted.
         let new = if count < known { count } else { count - known };
         if new == 0 || !self.has_base {
             return;
@@ -166,7 +168,7 @@ impl Book {
         self.entries.entry((run, key)).or_default().pending += new;
     }
 
-    /// Notes which run holds the session. True if that has changed.
+    /// Records the run that holds the session. True if the holder has changed.
     fn hold(&mut self, run: Option<RunId>, now_ms: u64) -> bool {
         if self.holder == run {
             return false;
@@ -176,7 +178,7 @@ impl Book {
         true
     }
 
-    /// What is to be reported at `now`: all of it when it is over.
+    /// Takes the refusals that are due at `now`; all of them when the desktop has ended.
     fn due(&mut self, now: Instant, is_over: bool) -> Vec<(Option<RunId>, Refused)> {
         let holder = self.holder;
         let mut due = Vec::new();
@@ -203,7 +205,7 @@ impl Book {
         due
     }
 
-    /// When something that waits is to be reported.
+    /// The time at which the next pending refusal is due.
     fn next(&self) -> Option<Instant> {
         let waiting = self.entries.values().filter(|entry| entry.pending > 0);
         waiting.filter_map(|entry| entry.reported).min().map(|at| at + INTERVAL)
@@ -211,7 +213,7 @@ impl Book {
 }
 
 impl Refusals {
-    /// Of a session that a former server had, or of a new one.
+    /// The refusals of a new session, or of a session that a former server had.
     pub(super) fn new(is_former: bool) -> Self {
         let book = Book { has_base: !is_former, ..Book::default() };
         let (status, refused) = (watch::channel(None).0, watch::channel(None).0);
@@ -222,12 +224,12 @@ impl Refusals {
         }
     }
 
-    /// The way to read them.
+    /// The read side of the counters and reports.
     pub(super) fn traffic(&self) -> Traffic {
         Traffic { status: self.status.subscribe(), refused: self.refused.subscribe() }
     }
 
-    /// Reports the refusals of a desktop for as long as the answer lives.
+    /// Reports the refusals of a desktop until the returned guard is dropped.
     pub(super) fn report(
         &self,
         world: &Arc<World>,

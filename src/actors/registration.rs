@@ -1,9 +1,9 @@
-//! How the registry learns that an actor has ended.
+//! The notification to the registry that an actor has ended.
 
 use super::ask::WeakAddress;
 use super::registry::{Gone, Registry, Resident};
 
-/// Held by an actor; its drop tells the registry, after a panic too.
+/// A guard that an actor holds; its drop notifies the registry, after a panic too.
 #[derive(Debug)]
 pub(super) struct Registration {
     registry: WeakAddress<Registry>,
@@ -16,7 +16,8 @@ impl Registration {
         Self { registry, resident, in_order: false }
     }
 
-    /// The actor has ended as it should: what it owned is gone, and stored as gone.
+    /// Records that the actor has ended in good order: what it owned is gone, and is stored as
+    /// gone.
     pub(super) fn in_order(&mut self) {
         self.in_order = true;
     }

@@ -20,30 +20,30 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// With 32 bytes that nobody can guess.
+    /// The secrets of a server whose key is these 32 unpredictable bytes.
     pub fn new(key: [u8; 32]) -> Self {
         Self { key }
     }
 
-    /// 32 bytes that nobody can guess.
+    /// Returns 32 unpredictable bytes.
     pub fn random() -> [u8; 32] {
         let mut bytes = [0; 32];
         rand::rng().fill_bytes(&mut bytes);
         bytes
     }
 
-    /// A token of its own for every begin.
+    /// A new, random lease token, for each begin.
     pub fn fresh_lease(&self) -> LeaseToken {
         LeaseToken::new(Self::random())
     }
 
-    /// Seals what is kept with this secret.
+    /// A vault that seals stored values with this secret.
     pub fn vault(&self) -> Vault {
         Vault::new(self.key)
     }
 
-    /// The signer of an API key, by the hash of the key that is stored. Without that hash, the server's
-    /// secret alone signs for nobody.
+    /// The signer of an API key, derived from the stored hash of the key. Without that hash, the
+    /// server's secret alone signs for no key.
     pub fn for_key(&self, key_hash: &str) -> KeySigner {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(format!("api key\0{key_hash}").as_bytes());
@@ -51,8 +51,8 @@ impl Secrets {
     }
 }
 
-/// Signs on behalf of one API key: with the server's secret and with what is stored of that key. What
-/// it signs holds for as long as the key does.
+/// A signer for one API key, derived from the server's secret and the stored hash of that key. Its
+/// signatures are valid for as long as the key is.
 #[derive(Clone, Copy)]
 pub struct KeySigner {
     key: [u8; 32],
@@ -65,9 +65,9 @@ impl std::fmt::Debug for KeySigner {
 }
 
 impl KeySigner {
-    /// The token of a begin that names an `Idempotency-Key`. The same begin with the same API key gets the
-    /// same token again within `period`, so that a client whose answer was lost is known by it; only its
-    /// hash was stored.
+    /// The lease token of a begin that carries an `Idempotency-Key`. Repeating the same begin with
+    /// the same API key within `period` yields the same token. So a client whose answer was lost is
+    /// recognized, although only the hash of the token was stored.
     pub fn lease_for(
         &self,
         session: SessionId,
@@ -84,7 +84,7 @@ impl KeySigner {
         self.signature(what).to_hex().to_string()
     }
 
-    /// Whether [`sign`](Self::sign) made this signature of `what`, in constant time.
+    /// True if [`sign`](Self::sign) made this signature of `what`; compares in constant time.
     pub fn has_signed(&self, what: &str, signature: &str) -> bool {
         blake3::Hash::from_hex(signature).is_ok_and(|given| given == self.signature(what))
     }

@@ -1,4 +1,4 @@
-//! What can be set of sessions, occupancies and runs.
+//! The settings of sessions, occupancies and runs.
 
 use std::time::Duration;
 
@@ -10,66 +10,66 @@ use crate::domain::control::{OnTakeover, Patience};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// How many sessions may live at once on this node.
+    /// The number of sessions that may live at once on this node.
     pub max_sessions: usize,
-    /// How long a session's browser may take to run.
+    /// The time limit for a session's browser to start.
     pub start_seconds: u64,
     /// The lifetime of a session that asks for none.
     pub default_lifetime_seconds: u64,
     /// The shortest lifetime that may be asked for.
     pub min_lifetime_seconds: u64,
-    /// The longest; a request for more is granted this, with a warning.
+    /// The longest lifetime; a request for more is granted this, with a warning.
     pub max_lifetime_seconds: u64,
-    /// How long a session may be vacant before it ends; 0 for as long as its lifetime.
+    /// The time that a session may be vacant before it ends; 0 for as long as its lifetime.
     pub idle_seconds: u64,
     /// The lease of an occupant that asks for none.
     pub default_lease_seconds: u64,
     /// The longest lease that may be asked for.
     pub max_lease_seconds: u64,
-    /// How many may wait for one session.
+    /// The number of waiters that one session may have.
     pub max_waiters: usize,
-    /// How long a run waits for its session, unless it says otherwise.
+    /// The time that a run waits for its session, unless it says otherwise.
     pub run_wait_seconds: u64,
-    /// How long a run may take, unless it says otherwise.
+    /// The time limit of a run that sets none.
     pub run_limit_seconds: u64,
-    /// How long a debug session lives from its last use.
+    /// The lifetime of a debug session from its last use.
     pub debug_session_seconds: u64,
-    /// Time after which a debug session that nobody watches, drives or runs a block in is closed; 0
-    /// for never.
+    /// The time after which a debug session that is neither watched, nor driven, nor running a
+    /// block is closed; 0 for never.
     pub debug_session_unused_seconds: u64,
-    /// How often a session's broken desktop is brought back within `recovery_window_seconds`;
-    /// one more ends the session. 0 ends it at the first. A browser that closed in good order does
-    /// not count, and is always started again.
+    /// The number of times that a session's broken desktop is restarted within
+    /// `recovery_window_seconds`; one more ends the session. 0 ends it at the first. A browser that
+    /// closed in good order does not count, and is always started again.
     pub max_recoveries: usize,
     /// The time in which recoveries are counted.
     pub recovery_window_seconds: u64,
-    /// How long the second recovery within the window waits; each further one twice as long. The
-    /// first does not wait.
+    /// The delay before the second recovery within the window; each further one waits twice as
+    /// long. The first does not wait.
     pub recovery_wait_milliseconds: u64,
-    /// How many runs may be under way at once on this node.
+    /// The number of runs that may be under way at once on this node.
     pub max_runs: usize,
-    /// How many may watch one session at once.
+    /// The number of viewers that may watch one session at once.
     pub max_viewers: usize,
-    /// How many may watch all sessions of one organization at once, on this node.
+    /// The number of viewers that may watch all sessions of one organization at once, on this node.
     pub max_viewers_of_organization: usize,
     /// The number of clients that may be connected to one session's DevTools at once.
     pub max_drivers: usize,
-    /// How many tickets of one session may be valid at once.
+    /// The number of tickets of one session that may be valid at once.
     pub max_tickets: usize,
-    /// How long a viewer's ticket is valid that asks for nothing else.
+    /// The validity of a viewer's ticket that asks for nothing else.
     pub default_ticket_seconds: u64,
-    /// The longest that a ticket may be valid.
+    /// The longest validity of a ticket.
     pub max_ticket_seconds: u64,
-    /// After how long without a key or click a person's control goes back to the agent.
+    /// The time without a key or click after which a person's control goes back to the agent.
     pub control_idle_seconds: u64,
-    /// How long a person whose connection is lost keeps control.
+    /// The time that a person whose connection is lost keeps control.
     pub control_grace_seconds: u64,
-    /// What becomes of an outside driver's input while a person has control, where the session
-    /// does not say: `hold`, `refuse` or `share`.
+    /// The handling of an outside driver's input while a person has control, where the session does
+    /// not say: `hold`, `refuse` or `share`.
     pub on_takeover: OnTakeover,
-    /// How many messages the journal remembers for the whole server.
+    /// The number of messages that the journal keeps for the whole server.
     pub journal_messages: usize,
-    /// How many more it remembers for each actor.
+    /// The number of further messages that it keeps for each actor.
     pub journal_messages_of_actor: usize,
 }
 
@@ -109,7 +109,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What is wrong with them, one line each.
+    /// The problems of these settings, one line each.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut check = |holds: bool, problem: &str| {
@@ -144,28 +144,28 @@ impl Settings {
         Duration::from_secs(self.default_lease_seconds)
     }
 
-    /// How long a debug session lives from its last use.
+    /// The lifetime of a debug session from its last use.
     pub fn debug_session(&self) -> Duration {
         Duration::from_secs(self.debug_session_seconds)
     }
 
-    /// [`start_seconds`](Self::start_seconds).
+    /// The duration of [`start_seconds`](Self::start_seconds).
     pub(super) fn start_limit(&self) -> Duration {
         Duration::from_secs(self.start_seconds)
     }
 
-    /// Time after which an unused debug session is closed, if it is.
+    /// The time after which an unused debug session is closed, if it is.
     pub fn debug_session_unused(&self) -> Option<Duration> {
         let seconds = self.debug_session_unused_seconds;
         (seconds > 0).then(|| Duration::from_secs(seconds))
     }
 
-    /// How long a session may be vacant, if that is limited.
+    /// The time that a session may be vacant, if that is limited.
     pub fn idle(&self) -> Option<Duration> {
         (self.idle_seconds > 0).then(|| Duration::from_secs(self.idle_seconds))
     }
 
-    /// How long idleness and absence of a person in control are borne.
+    /// The limits on the idleness and the absence of a person in control.
     pub fn control_patience(&self) -> Patience {
         let seconds =
             |count: u64| chrono::Duration::seconds(i64::try_from(count).unwrap_or(86_400));

@@ -1,4 +1,4 @@
-//! A world for the actors' tests: a store in memory, desktops that are none, a paused clock.
+//! A world for the actors' tests: a store in memory, fake desktops, a paused clock.
 
 mod desktop;
 mod egress;
@@ -57,7 +57,7 @@ use crate::workflow::host::Devtools;
 
 pub const ORGANIZATION: u64 = 7;
 
-/// How the outside behaves. Each thing takes a second unless a test says otherwise.
+/// The behavior of the fakes. Each operation takes a second unless a test says otherwise.
 #[derive(Debug, Clone)]
 pub struct Outside {
     pub up: Duration,
@@ -72,13 +72,13 @@ impl Default for Outside {
     }
 }
 
-/// A world, its registry, and the ropes behind them.
+/// A world, its registry, and handles to its fakes.
 pub struct Stage {
     pub world: Arc<World>,
     pub registry: Address<Registry>,
     pub rows: Arc<Rows>,
     pub desktops: Arc<Desktops>,
-    /// What is told.
+    /// The recorded events of this world.
     pub told: Untold,
 }
 
@@ -204,7 +204,7 @@ pub fn occupant(name: &str) -> Occupant {
     Occupant { runnable_type: RunnableType::External, runnable_id: name.parse().unwrap() }
 }
 
-/// There is nothing to film, and nothing that would make a film of it.
+/// Films that cannot be made: without a display to film and without `ffmpeg`.
 fn no_films() -> Films {
     let settings = film::Settings {
         ffmpeg: "/nonexistent/ffmpeg".into(),
@@ -229,9 +229,8 @@ impl Dial for NoBrowser {
     }
 }
 
-/// A store in memory. Each write takes a millisecond, and `slow` more; `broken` makes it
-/// unavailable, with `mute` it writes and does not say so, and `refuses` has it refuse whatever is
-/// written.
+/// A store in memory. Each write takes a millisecond, plus `slow`. `broken` makes it unavailable;
+/// with `mute` it writes, but reports an error; `refuses` makes it refuse all writes.
 #[derive(Debug, Default)]
 pub struct Rows {
     pub sessions: Mutex<HashMap<SessionId, SessionRecord>>,
@@ -524,7 +523,7 @@ impl Store for Rows {
     }
 }
 
-/// Brings up desktops that are none, and counts those that are up.
+/// A launcher of fake desktops, which counts those that are alive.
 #[derive(Debug)]
 pub struct Desktops {
     up: Duration,
@@ -532,16 +531,16 @@ pub struct Desktops {
     alive: Arc<AtomicUsize>,
     /// The failure of the next launch.
     pub fail: Mutex<Option<Failure>>,
-    /// Wakes the death of every desktop that is up.
+    /// Notified to kill every desktop that is up.
     pub kill: Arc<Notify>,
-    /// Closes the browser of every desktop that is up, in good order.
+    /// Notified to close the browser of every desktop that is up, in good order.
     pub close: Arc<Notify>,
     launched: AtomicUsize,
-    /// What the next adoption finds: a desktop that is up, unless a test says otherwise.
+    /// The error of the next adoption; `None` finds a running desktop.
     pub adopt: Mutex<Option<AdoptError>>,
-    /// Which desktop an adoption finds.
+    /// The identity of the desktop that an adoption finds.
     pub identity: Mutex<Option<DesktopIdentity>>,
-    /// How many of the next recoveries fail.
+    /// The number of upcoming recoveries that fail.
     pub unrevived: Arc<AtomicUsize>,
     /// The number of times that a desktop was sanitized.
     pub sanitized: Arc<AtomicUsize>,
@@ -549,7 +548,7 @@ pub struct Desktops {
     pub rotation: Arc<AtomicI64>,
     /// What was swept, and whether its files were kept.
     pub swept: Mutex<Vec<(SessionId, Files)>>,
-    /// The egress program of every desktop; none where the network is not separate.
+    /// The egress program of every desktop; `None` where the network is not separated.
     pub egress: Mutex<Option<Arc<FakeEgress>>>,
 }
 
@@ -559,7 +558,7 @@ impl Desktops {
         self.launched.load(Ordering::SeqCst)
     }
 
-    /// How many desktops are coming up, up, or going down.
+    /// The number of desktops that are starting, running, or shutting down.
     pub fn alive(&self) -> usize {
         self.alive.load(Ordering::SeqCst)
     }

@@ -1,10 +1,9 @@
 //! The tickets of viewers and drivers: secrets that open one session in one role for a while.
 //!
-//! Tickets are kept in memory, by their hash, and written by the actor of their session alone, but
-//! for those that end with the key that they were made with; whoever checks one reads them here, and no
-//! mailbox is involved. They do not outlive the
-//! server, on purpose: what was revoked stays revoked without a table, and a link that is
-//! lost in a restart is made again by whoever has the key.
+//! Tickets are kept in memory, by their hash. Only the actor of their session writes them, except
+//! that tickets also end with the API key that made them. Checks read them here, without a mailbox.
+//! They deliberately do not outlive the server: a revoked ticket stays revoked without a table, and
+//! the holder of the key can issue a link again that was lost in a restart.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId, ViewerId};
 use crate::domain::lease::LeaseHash;
 use crate::domain::ticket::TicketRole;
 
-/// A ticket's secret: 256 bits, written as `vt_` and 43 characters of base64url.
+/// The secret of a ticket: 256 bits, written as `vt_` and 43 characters of base64url.
 #[derive(Clone)]
 pub struct TicketSecret(String);
 
@@ -31,7 +30,7 @@ impl TicketSecret {
         Self(format!("vt_{}", URL_SAFE_NO_PAD.encode(Secrets::random())))
     }
 
-    /// The secret in clear, for the answer to whoever made the ticket and for nothing else.
+    /// The secret in clear, only for the answer to the client that created the ticket.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -43,35 +42,35 @@ impl fmt::Debug for TicketSecret {
     }
 }
 
-/// How often a ticket may be used.
+/// The number of pages that may use a ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Uses {
     /// To watch or control: by the first page that connects with it, which may connect again. To drive: for
     /// one DevTools connection, or for one occupancy.
     Single,
-    /// By whoever has it.
+    /// Every page that has it.
     Many,
 }
 
-/// What a ticket opens.
+/// The scope of a viewer's secret.
 #[derive(Debug, Clone)]
 pub struct Ticket {
-    /// Its name, which is no secret.
+    /// The id of the ticket, which is not secret.
     pub id: ViewerId,
-    /// Whose session it opens.
+    /// The organization of the session.
     pub organization: OrganizationId,
-    /// Which.
+    /// The session that it opens.
     pub session: SessionId,
-    /// The key that it was made with, and ends with.
+    /// The API key that made it, and whose end also ends it.
     pub key: ApiKeyId,
     /// The most that it gives.
     pub role: TicketRole,
     /// For people: whose it is.
     pub label: Option<String>,
-    /// How often it may be used.
+    /// The number of pages that may use it.
     pub uses: Uses,
-    /// The page that has used it, of a ticket for one.
+    /// The page that has used it, for a ticket with a single use.
     pub bound_to: Option<ClientId>,
     /// The time of its first use.
     pub used_at: Option<DateTime<Utc>>,
@@ -79,15 +78,15 @@ pub struct Ticket {
     pub lease: Option<LeaseHash>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// When it opens nothing any more.
+    /// The time at which it stops being valid.
     pub expires_at: DateTime<Utc>,
     /// Canceled when it is revoked, or ends with its key or its session.
     pub over: CancellationToken,
 }
 
 impl Ticket {
-    /// Whether this page may come with it. One for a single page asks for that page's name, or
-    /// any number of pages without a name would be the first.
+    /// True if this page may connect with the ticket. A single-use ticket requires the page's
+    /// client id: otherwise any number of pages without one would each count as the first.
     pub fn admits(&self, client: Option<&ClientId>) -> bool {
         match (self.uses, self.role) {
             (Uses::Many, _) => true,
@@ -158,7 +157,7 @@ pub struct Tickets {
 }
 
 impl Tickets {
-    /// What this secret opens at `now`; none if it opens nothing, or opens another session.
+    /// The ticket with this secret at `now`; `None` if it is not valid, or opens another session.
     pub fn opened(&self, session: SessionId, secret: &str, now: DateTime<Utc>) -> Option<Ticket> {
         let ticket = self.known.get(&hash(secret))?;
         (ticket.session == session && ticket.expires_at > now).then(|| ticket.clone())
@@ -251,7 +250,7 @@ impl Tickets {
         self.known.iter().map(|ticket| ticket.key).collect()
     }
 
-    /// Forgets the tickets that were made with a key that has ended.
+    /// Removes the tickets that were made with a key that has ended.
     pub fn forget_those_by(&self, key: ApiKeyId) {
         self.remove(|ticket| ticket.key == key);
     }
@@ -277,7 +276,7 @@ impl Tickets {
     }
 }
 
-/// A secret is 256 random bits, so that a fast hash is as good as a slow one.
+/// The hash of a secret. A secret is 256 random bits, so a fast hash is as good as a slow one.
 fn hash(secret: &str) -> [u8; 32] {
     *blake3::hash(secret.as_bytes()).as_bytes()
 }

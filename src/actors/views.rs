@@ -1,7 +1,7 @@
-//! How live sessions and runs stand, for whoever only wants to know.
+//! The views of live sessions and runs, for readers.
 //!
-//! Each session and each run publishes a view of itself whenever it changes; lists, long polls
-//! and pages read that. Watching is not asking: no mailbox is involved.
+//! Each session and each run publishes a view of itself whenever it changes; lists, long polls and
+//! pages read it. Reading a view involves no mailbox.
 
 use std::sync::Arc;
 
@@ -22,26 +22,26 @@ use crate::system::film::Slate;
 /// A session as it was last published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionView {
-    /// Rises with every change.
+    /// A number that rises with every change.
     pub version: u64,
-    /// As it is stored.
+    /// The session's row as it is stored.
     pub record: SessionRecord,
-    /// Who waits for it, in order.
+    /// The waiters for it, in order.
     pub waiters: Vec<WaiterView>,
-    /// How many watch it.
+    /// The number of viewers that watch it.
     pub viewers: usize,
-    /// Number of connections to its browser's DevTools.
+    /// The number of connections to its browser's DevTools.
     pub drivers: usize,
-    /// Whose input reaches the browser.
+    /// The party whose input reaches the browser.
     pub control: Control,
     /// Its recordings under way, the oldest first.
     pub recordings: Vec<Slate>,
-    /// Whether its desktop is being taken down.
+    /// True if its desktop is being stopped.
     pub closing: bool,
 }
 
 impl SessionView {
-    /// A session that has no actor here, as its row says.
+    /// The view of a session that has no actor here, according to its row.
     pub fn of_stored(record: SessionRecord) -> Self {
         Self {
             version: 0,
@@ -55,7 +55,7 @@ impl SessionView {
         }
     }
 
-    /// True if somebody watches, drives, records or holds the session, or waits for it.
+    /// True if the session is watched, driven, recorded, occupied or waited for.
     pub fn is_used(&self) -> bool {
         self.viewers > 0
             || self.drivers > 0
@@ -65,23 +65,23 @@ impl SessionView {
     }
 }
 
-/// One who waits for a session.
+/// One waiter for a session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WaiterView {
-    /// 1 is next.
+    /// The place in the queue; 1 is next.
     pub place: Place,
-    /// Who.
+    /// The waiter as the future occupant.
     pub occupant: Occupant,
-    /// When it stops waiting.
+    /// The time at which it stops waiting.
     pub until: DateTime<Utc>,
 }
 
 /// A run as it was last published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunView {
-    /// Rises with every change.
+    /// A number that rises with every change.
     pub version: u64,
-    /// As it is stored.
+    /// The run's row as it is stored.
     pub record: RunRecord,
     /// Its blocks so far, in the order in which they began.
     pub blocks: Vec<BlockRecord>,
@@ -93,7 +93,7 @@ struct Watched<V> {
     view: watch::Receiver<V>,
 }
 
-/// The views of everything that lives on this node.
+/// The views of all live sessions and runs on this node.
 #[derive(Debug, Clone, Default)]
 pub struct Views {
     sessions: Arc<DashMap<SessionId, Watched<SessionView>>>,
@@ -105,7 +105,7 @@ pub struct Views {
 }
 
 impl Views {
-    /// A live session of this organization; another's does not exist.
+    /// The view of a live session; sessions of other organizations do not exist for the caller.
     pub fn session(
         &self,
         organization: OrganizationId,
@@ -115,7 +115,8 @@ impl Views {
         (watched.organization == organization).then(|| watched.view.clone())
     }
 
-    /// A live session, whosoever's: for who proves by a secret of the session that it may know.
+    /// The view of a live session of any organization: for a caller that has proved its access by a
+    /// secret of the session.
     pub fn session_of_anyone(&self, id: SessionId) -> Option<watch::Receiver<SessionView>> {
         self.sessions.get(&id).map(|watched| watched.view.clone())
     }
@@ -132,7 +133,7 @@ impl Views {
         views
     }
 
-    /// A live run of this organization; another's does not exist.
+    /// The view of a live run; runs of other organizations do not exist for the caller.
     pub fn run(&self, organization: OrganizationId, id: RunId) -> Option<watch::Receiver<RunView>> {
         let watched = self.runs.get(&id)?;
         (watched.organization == organization).then(|| watched.view.clone())
@@ -147,7 +148,7 @@ impl Views {
         self.traffic.insert(id, traffic);
     }
 
-    /// Since when and until when the server takes nothing new, if that is so.
+    /// The drain state of the server; `None` while it accepts new work.
     pub fn draining(&self) -> watch::Receiver<Option<Draining>> {
         self.draining.subscribe()
     }
@@ -156,7 +157,7 @@ impl Views {
         self.draining.send_replace(draining);
     }
 
-    /// Every live session, whosever it is.
+    /// Every live session, of all organizations.
     pub fn all_sessions(&self) -> Vec<SessionView> {
         self.sessions.iter().map(|watched| watched.view.borrow().clone()).collect()
     }
@@ -191,13 +192,13 @@ impl Views {
         self.sessions.iter().filter(|watched| watched.view.borrow().record.is_dormant()).count()
     }
 
-    /// The organization's runs that live here.
+    /// The organization's live runs on this node.
     pub fn runs(&self, organization: OrganizationId) -> Vec<RunView> {
         let runs = self.runs.iter().filter(|watched| watched.organization == organization);
         runs.map(|watched| watched.view.borrow().clone()).collect()
     }
 
-    /// How many runs have not ended.
+    /// The number of runs that have not ended.
     pub fn runs_under_way(&self) -> usize {
         let is_over = |view: &RunView| view.record.status.is_final();
         self.runs.iter().filter(|watched| !is_over(&watched.view.borrow())).count()
@@ -227,7 +228,7 @@ impl Views {
             if held.is_empty() && runs.is_empty() {
                 return;
             }
-            // A view that is closed has ended, which is as good as vacant.
+            // A closed view means that the session has ended, which is as good as vacant.
             for mut view in held {
                 let _ = view.wait_for(|view| view.record.occupancy.holder().is_none()).await;
             }

@@ -1,4 +1,4 @@
-//! What actors need of the world, handed to each of them.
+//! The dependencies of actors, shared by all of them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -25,61 +25,60 @@ use crate::system::python::Python;
 use crate::workflow;
 use crate::workflow::host::Devtools;
 
-/// Connects to the DevTools of a session's browser.
+/// A connector to the DevTools of a session's browser.
 pub trait Dial: fmt::Debug + Send + Sync + 'static {
-    /// A connection, or why there is none.
+    /// Connects to the DevTools of a desktop's browser, or returns the reason of the failure.
     fn dial(
         &self,
         desktop: &DesktopIdentity,
     ) -> BoxFuture<'static, Result<Arc<dyn Devtools>, String>>;
 }
 
-/// The surroundings of every actor. Tests replace its seams: the store, the launcher.
+/// The dependencies of every actor. Tests replace its seams, such as the store and the launcher.
 #[derive(Debug)]
 pub struct World {
-    /// The server process that this is.
+    /// The id of this server's node.
     pub node: NodeId,
-    /// The time.
     pub clock: Clock,
-    /// Where ids come from.
+    /// The source of new ids.
     pub mint: Mint,
-    /// Where messages are recorded.
+    /// The journal that records messages.
     pub journal: Arc<Journal>,
-    /// Where to tell what has happened, for whoever follows it.
+    /// The queue for events about sessions and runs.
     pub events: Events,
-    /// Where views are published.
+    /// The published views of sessions and runs.
     pub views: Views,
-    /// Where lease tokens come from.
+    /// The source of lease tokens.
     pub secrets: Secrets,
-    /// What actors write to.
+    /// The database that actors write to.
     pub store: Arc<dyn Store>,
-    /// What brings desktops up.
+    /// The launcher of desktops.
     pub launcher: Arc<dyn Launch>,
-    /// What makes films.
+    /// The recorder of films.
     pub films: Films,
-    /// What connects to browsers.
+    /// The connector to browsers.
     pub browsers: Arc<dyn Dial>,
-    /// Limits and defaults.
+    /// Limits and defaults of sessions and runs.
     pub settings: Settings,
-    /// How the blocks of workflows are executed.
+    /// The settings for executing the blocks of workflows.
     pub workflow: workflow::Settings,
-    /// What runs the code of blocks.
+    /// The interpreter that runs the code of blocks.
     pub python: Python,
-    /// What programs have that execute blocks.
+    /// The valid passes of programs that execute blocks.
     pub passes: Passes,
     /// What organizations may have and use.
     pub quotas: Quotas,
     /// Runs that go one after the other.
     pub lanes: Lanes,
-    /// Under which addresses such programs reach the server, from when it listens.
+    /// The addresses at which such programs reach the server; set once it listens.
     pub reach: OnceLock<Reach>,
-    /// Where work goes on that no mailbox should wait for.
+    /// The runtime for work that no mailbox should wait for.
     pub runtime: Handle,
     /// The directories of all sessions.
     pub directories: Directories,
-    /// Where the files are kept that runs make, as `<organization>/<run>/<file>`.
+    /// The directory for the files that runs make, as `<organization>/<run>/<file>`.
     pub artifacts: PathBuf,
-    /// Where the latest picture of each occupied session is kept, as
-    /// `<organization>/<run or session>.png`.
+    /// The directory for the latest picture of each occupied session, as `<organization>/<run or
+    /// session>.png`.
     pub pictures: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! The audit trail: from the journal to the database.
+//! The audit trail: writes audit events from the journal to the database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,24 +10,24 @@ use super::Task;
 use crate::db::store::{Store, StoreError};
 use crate::domain::audit::AuditEvent;
 
-/// How many events are written at once.
+/// The most events that are written in one batch.
 const MOST: usize = 200;
 
-/// How long to wait before events are written again.
+/// The delay before a failed write is retried.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// How often events are written again before they are given up: the database that was gone for
-/// so long is seen to by someone.
+/// The most attempts to write a batch before it is dropped. An outage that outlasts them needs an
+/// operator.
 const TRIES: usize = 30;
 
-/// Writes what the journal gives, until the journal is gone.
+/// Starts the task that writes audit events until the journal is dropped.
 pub(super) fn start(store: Arc<dyn Store>, mut trail: Receiver<AuditEvent>) -> Task {
     tokio::spawn(async move {
         let mut events = Vec::new();
         while trail.recv_many(&mut events, MOST).await > 0 {
             let batch = std::mem::take(&mut events);
             if let Err(StoreError::Rejected(_)) = insert(&*store, batch.clone()).await {
-                // One by one, so that one that is refused costs no other.
+                // Insert them one at a time, so that a rejected event does not cost any other.
                 for event in batch {
                     let (id, kind) = (event.id, event.kind.clone());
                     if let Err(StoreError::Rejected(cause)) = insert(&*store, vec![event]).await {
@@ -39,7 +39,8 @@ pub(super) fn start(store: Arc<dyn Store>, mut trail: Receiver<AuditEvent>) -> T
     })
 }
 
-/// Stores events, all or none. An error is final: a refusal, or an outage of too long.
+/// Stores events, all or none. An error is final: a refusal, or an outage that outlasted the
+/// retries.
 async fn insert(store: &dyn Store, batch: Vec<AuditEvent>) -> Result<(), StoreError> {
     let mut tries = 0;
     loop {

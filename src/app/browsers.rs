@@ -1,5 +1,5 @@
-//! The seam between the workflow's engine and the browsers: DevTools as the engine sees it, over
-//! the client that the system floor has.
+//! The adapter between the workflow engine and the browsers: DevTools as the engine defines it,
+//! implemented by the client of the system floor.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::domain::session::DesktopIdentity;
 use crate::system::cdp::{BUSY, CdpError, Connection, Devtools as Way};
 use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
 
-/// How many events may wait for a receiver.
+/// The most events that may wait for a receiver.
 const BEHIND: usize = 4096;
 
-/// Connects to real browsers.
+/// Connects the engine to real browsers.
 #[derive(Debug)]
 pub(super) struct Browsers;
 
@@ -65,7 +65,7 @@ impl Devtools for Browser {
                     method: event.method,
                     params: event.params,
                 };
-                // A receiver that is too far behind would act on what is long past.
+                // A receiver that is too far behind would act on outdated events.
                 if passed.try_send(event).is_err() {
                     return;
                 }

@@ -1,4 +1,4 @@
-//! The data directory: one server's at a time.
+//! The data directory, which only one server may use at a time.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -10,17 +10,17 @@ use anyhow::{Context as _, bail};
 use crate::actors::secrets::Secrets;
 use crate::domain::ids::NodeId;
 
-/// A data directory that is ours until this is dropped.
+/// A data directory that this server holds until the value is dropped.
 #[derive(Debug)]
 pub(super) struct DataDirectory {
     path: PathBuf,
     /// 32 bytes that outlive a restart, from which lease tokens are derived.
     pub(super) secret: [u8; 32],
-    /// Locked while this server lives; the kernel lets go of it whatever way that ends.
+    /// The lock on the directory; the kernel releases it however the server ends.
     _lock: File,
 }
 
-/// Makes the directory if it is not there, and takes it.
+/// Creates the directory if it does not exist, and locks it.
 pub(super) fn open(path: &Path) -> anyhow::Result<DataDirectory> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -48,15 +48,15 @@ pub(super) fn open(path: &Path) -> anyhow::Result<DataDirectory> {
     Ok(DataDirectory { path: path.to_owned(), secret, _lock: file })
 }
 
-/// The file in which a data directory keeps the name of its node.
+/// The file in which a data directory stores the id of its node.
 pub(super) const NODE_FILE: &str = "node";
 
-/// The node whose data directory this is, whether or not a server has it now.
+/// Returns the node of this data directory, even while no server uses it.
 pub(super) fn node(path: &Path) -> Option<NodeId> {
     fs::read_to_string(path.join(NODE_FILE)).ok()?.trim().parse().ok()
 }
 
-/// The server's own secret, made at the first start.
+/// Returns the server's own secret, created at the first start.
 fn secret(path: &Path) -> anyhow::Result<[u8; 32]> {
     let broken = || format!("cannot read {}", path.display());
     let mut bytes = [0; 32];
@@ -73,7 +73,7 @@ fn secret(path: &Path) -> anyhow::Result<[u8; 32]> {
     Ok(bytes)
 }
 
-/// Writes a file that only this user may read, whole or not at all.
+/// Writes a file that only this user may read, atomically.
 fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let temporary = path.with_extension("part");
     let write = || -> io::Result<()> {
@@ -91,7 +91,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 impl DataDirectory {
-    /// The content of a small file of this directory, if it is there.
+    /// Returns the content of a small file of this directory, if it exists.
     pub(super) fn read(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.path.join(name)).ok()
     }

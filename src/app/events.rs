@@ -1,4 +1,4 @@
-//! Events: from the actors to the database.
+//! Events: writes events from the actors to the database.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,22 +13,22 @@ use crate::db::{Db, DbError, events, idempotency};
 use crate::domain::event::NewEvent;
 use crate::domain::ids::OrganizationId;
 
-/// How many events are stored at once.
+/// The most events that are written in one batch.
 const MOST: usize = 200;
 
-/// How long to wait before events are stored again.
+/// The delay before a failed write is retried.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How often a conflict with a stored event is taken for a former try.
+/// The most conflicts with a stored event that are attributed to an earlier attempt of this server.
 const CONFLICTS: u32 = 3;
 
-/// How often old events are forgotten at most, while there are new ones.
+/// The shortest interval between two deletions of old events, while new events arrive.
 const FORGET: Duration = Duration::from_secs(10 * 60);
 
-/// How long the answer to a request is kept under its idempotency key.
+/// The time for which the response to a request is kept under its idempotency key.
 const KEYS: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Stores what is told, in its order, until nobody is left to tell anything.
+/// Starts the task that stores queued events, in order, until every sender is dropped.
 pub(super) fn start(db: Db, clock: Clock, settings: Settings, mut untold: Untold) -> Task {
     tokio::spawn(async move {
         let mut forgotten: Option<Instant> = None;
@@ -51,17 +51,18 @@ pub(super) fn start(db: Db, clock: Clock, settings: Settings, mut untold: Untold
     })
 }
 
-/// The latest numbers, by organization.
+/// The latest event numbers, by organization.
 type Latest = BTreeMap<OrganizationId, i64>;
 
-/// Stores events, all or none, however long the database is away. An error is a refusal, for good.
+/// Stores events, all or none, retrying during an outage. An error is a permanent refusal.
 async fn append(db: &Db, batch: Vec<NewEvent>) -> Result<Latest, DbError> {
     let mut conflicts = 0;
     loop {
         let cause = match events::append(db, batch.clone()).await {
             Ok(latest) => return Ok(latest),
             Err(cause @ DbError::Unavailable(_)) => cause,
-            // A former try of ours may have been stored just now; the next one finds that.
+            // An earlier attempt of this server may just have been stored; the next attempt detects
+            // that.
             Err(cause @ DbError::Conflict) if conflicts < CONFLICTS => {
                 conflicts += 1;
                 cause
@@ -75,8 +76,8 @@ async fn append(db: &Db, batch: Vec<NewEvent>) -> Result<Latest, DbError> {
     }
 }
 
-/// Stores events one by one, so that one that is refused stops no other. In its place the event
-/// `gap` is stored.
+/// Stores events one at a time, so that a refused event does not block the others. The event `gap`
+/// is stored instead of a refused one.
 async fn store_each(db: &Db, batch: Vec<NewEvent>, untold: &Untold) -> Latest {
     let mut all = Latest::new();
     for event in batch {

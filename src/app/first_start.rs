@@ -1,4 +1,4 @@
-//! What must be there before anything else: an organization, a key, this node.
+//! The rows that must exist before the server starts: an organization, an API key, this node.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,8 +13,8 @@ use crate::domain::ids::{Mint, NodeId, OrganizationId};
 use crate::domain::tenancy::{ApiKey, Node, Organization};
 use crate::http::keys::{fresh_key, hash_of};
 
-/// The first organization, made if there is none, and what is to be announced: a key that was
-/// made is shown this once.
+/// Returns the first organization, created if there is none, with the lines to print. A new API key
+/// is printed only this once.
 pub(super) async fn prepare(
     db: &Db,
     keys: &config::Keys,
@@ -67,7 +67,7 @@ pub(super) async fn prepare(
     Ok((organization.id, announced))
 }
 
-/// This server process: the same node after every restart on the same data directory.
+/// Registers this server process: the same node after every restart on the same data directory.
 pub(super) async fn register_node(
     db: &Db,
     data: &DataDirectory,

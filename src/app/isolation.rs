@@ -1,4 +1,5 @@
-//! The isolation of sessions: as set, as the machine gives it, and said.
+//! The isolation of sessions: applies the settings, as far as the machine supports them, and logs
+//! the result.
 
 use anyhow::Context as _;
 use tracing::{info, warn};
@@ -9,8 +10,11 @@ use crate::system::confine::landlock;
 use crate::system::display;
 use crate::system::egress::{self, Mode};
 
-/// Has programs confined as the settings say, and logs the level that holds. Fails where that is less than
-/// is required.
+/// Applies the settings for confining programs, and logs the levels in force.
+///
+/// # Errors
+///
+/// Fails if a level is lower than `isolation.require` permits.
 pub(super) async fn confine(settings: &mut Settings) -> anyhow::Result<()> {
     settings.desktop.confinement = settings.isolation.confinement();
     settings.desktop.network = settings.network();
@@ -38,14 +42,14 @@ pub(super) async fn confine(settings: &mut Settings) -> anyhow::Result<()> {
             warn!("isolation: network none, because `isolation.network` is off");
         }
     }
-    // Tried once.
+    // The namespace was tried once; sessions do not try again.
     if level == NetworkLevel::Proxied {
         settings.desktop.network.mode = Mode::Proxy;
     }
     place(settings)
 }
 
-/// Makes the directory of all programs' directories, and logs whether sessions have users.
+/// Creates the directory for all programs, and logs whether sessions have users of their own.
 fn place(settings: &mut Settings) -> anyhow::Result<()> {
     let is_on = settings.desktop.confinement.is_on();
     settings.desktop.placement = settings.placement();

@@ -1,10 +1,10 @@
-//! Builds the server once, and takes it down in order.
+//! Builds the server from its parts, and stops it in order.
 //!
 //! ```text
-//! data directory --> database --> first start --> what a former server left --> registry --> HTTP
+//! data directory --> database --> first start --> recovery of a previous server --> registry --> HTTP
 //! ```
 //!
-//! It is taken down the other way round, see `stopping`.
+//! It stops in the reverse order, see `stopping`.
 
 mod audit;
 mod browsers;
@@ -55,29 +55,30 @@ use crate::system::desktop::Desktops;
 use crate::system::film::Films;
 use crate::system::python::Python;
 
-/// How to serve, beyond the settings: what belongs to one start and not to the installation.
+/// The options of a single start, which are not settings of the installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ServeOptions {
-    /// Whether a stop leaves the browsers to the next server instead of closing them.
+    /// True if a stop leaves the browsers to the next server instead of closing them.
     pub keep_sessions: bool,
 }
 
-/// Runs a future on an actor system of this thread, to its end. Work that no mailbox should wait
-/// for goes to a runtime with threads of its own.
+/// Runs a future to completion on an actor system of this thread. Work that must not block a
+/// mailbox runs on a runtime with its own threads.
 pub fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the runtime cannot be built")?;
-    // The system takes one by value and gives it back to nobody: this one lives with it.
+    // The system takes the runtime by value and never returns it: this runtime lives as long as the
+    // system.
     let system = actix::System::with_tokio_rt(move || runtime);
     Ok(system.block_on(future))
 }
 
-/// Serves until the process is told to stop. Prints `listening on http://ADDRESS:PORT` on
+/// Serves until the process receives a signal to stop. Prints `listening on http://ADDRESS:PORT` on
 /// standard output once requests are answered.
 pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Result<()> {
-    // Early: it replaces any handler that was set before it.
+    // This comes first, because it replaces any handler that was set before.
     let signals = stopping::signals()?;
     let data = data::open(&settings.data)?;
     isolation::confine(&mut settings).await?;
@@ -178,7 +179,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     served?.context("the HTTP server failed")
 }
 
-/// The ledger of leaks of a data directory, whether or not a server runs on it.
+/// Returns the ledger of leaks of a data directory, whether or not a server uses it.
 pub async fn ledger(settings: &Settings) -> anyhow::Result<Ledger> {
     let data = &settings.data;
     let mut desktop = settings.desktop.clone();
@@ -191,13 +192,13 @@ pub async fn ledger(settings: &Settings) -> anyhow::Result<Ledger> {
     Ok(Ledger::new(db, node, desktops, data.join("artifacts")))
 }
 
-/// How long the head of a request may take to arrive.
+/// The longest time in which the head of a request must arrive.
 const HEADERS: Duration = Duration::from_secs(10);
 
-/// How long a connection that is closed may take to be so.
+/// The longest time that closing a connection may take.
 const DISCONNECT: Duration = Duration::from_secs(5);
 
-/// How many connections may be open at once: what is set, within the files that may be open.
+/// The most connections that may be open at once: the setting, limited by the number of open files.
 fn connections(settings: &http::Settings) -> usize {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
@@ -209,7 +210,7 @@ fn connections(settings: &http::Settings) -> usize {
     most
 }
 
-/// Where a program of this machine reaches a listener.
+/// Returns the address at which a program of this machine reaches a listener.
 fn reachable(listening: SocketAddr) -> SocketAddr {
     let ip = match listening.ip() {
         IpAddr::V4(any) if any.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -281,7 +282,7 @@ fn listen(
     actix::spawn(http::webhooks::deliver(front.clone()));
     let shared = settings.http.clone();
     let bodies = http::body::Bodies::new(&shared);
-    // Each worker has its own share of the connections.
+    // Each worker has an equal share of the connections.
     let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let connections = connections(&settings.http);
     let server = HttpServer::new(move || {
@@ -295,8 +296,7 @@ fn listen(
     .on_connect(http::bridge::remember)
     .shutdown_timeout(5)
     .tcp_nodelay(true)
-    // Who has gone away waits for nothing any more: its request is dropped, and with it its place
-    // in a queue.
+    // A request is dropped when its client disconnects, and loses its place in a queue.
     .h1_allow_half_closed(false)
     .listen(listener)
     .with_context(|| format!("cannot listen on {address}"))?
@@ -304,5 +304,5 @@ fn listen(
     Ok((address, server))
 }
 
-/// Something that goes on beside the actors, and ends when what it listens to does.
+/// A task that runs beside the actors, and ends when its input is closed.
 type Task = JoinHandle<()>;

@@ -1,8 +1,8 @@
-//! What a former server of this node has left.
+//! Recovery of the sessions and runs of a previous server of this node.
 //!
-//! Its sessions go on: each is given to the registry, which takes over what runs of it. Its runs
-//! cannot, because what executed them is gone: they fail, and the sessions they held are free.
-//! What runs and belongs to no session is ended.
+//! Its sessions continue: the registry receives each of them, and adopts its programs. Its runs
+//! cannot continue, because their executor has ended: they fail, and the sessions that they held
+//! are released. Programs that belong to no session are ended.
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ use crate::domain::run::{RunRecord, RunStatus};
 use crate::domain::session::{Failure, SessionRecord, SessionStatus};
 use crate::system::desktop::{Desktops, Files};
 
-/// Ends the runs of that server, with the sessions that they made for themselves, and releases the
-/// others. Gives the sessions that go on.
+/// Fails the runs of that server, ends the sessions that they created for themselves, and releases
+/// the others. Returns the sessions that continue.
 pub(super) async fn settle(db: &Db, world: &Arc<World>) -> anyhow::Result<Vec<SessionRecord>> {
     let runs = runs::unfinished(db, world.node).await.context("the runs cannot be read")?;
     let mut left =
@@ -107,8 +107,8 @@ async fn evict(
     Ok(())
 }
 
-/// Gives the sessions to the registry, and ends what belongs to none of them; that goes on
-/// meanwhile.
+/// Hands the sessions to the registry, and ends the programs that belong to none of them, in the
+/// background.
 pub(super) async fn take_over(
     left: Vec<SessionRecord>,
     registry: &Address<Registry>,

@@ -1,4 +1,4 @@
-//! Secrets of servers of before, which are sealed at the first start.
+//! Secrets that earlier versions stored in clear text, which are sealed at the first start.
 
 use anyhow::Context as _;
 use tracing::{error, info};
@@ -6,10 +6,11 @@ use tracing::{error, info};
 use super::data::DataDirectory;
 use crate::db::Db;
 
-/// The file in which a data directory notes that its database has nothing in the clear any more.
+/// The file in which a data directory records that its database contains no secret in clear text.
 const NOTED: &str = "sealed";
 
-/// Seals what the database has in the clear, once. Cut short, it goes on at the next start.
+/// Seals the clear-text secrets of the database, once. If interrupted, it continues at the next
+/// start.
 pub(super) async fn seal_former(db: &Db, data: &DataDirectory) -> anyhow::Result<()> {
     if data.read(NOTED).is_none() {
         let done = db.seal_former().await.context("the secrets in the database were not sealed")?;

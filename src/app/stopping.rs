@@ -1,15 +1,17 @@
-//! How the server is taken down.
+//! The shutdown of the server.
 //!
-//! 1. The first signal: nothing new is taken, `/readyz` says no; clients that wait for an occupied
-//!    session are sent away; occupants and runs go on until they end or the grace period does.
-//! 2. Viewers and DevTools clients are told to go.
+//! 1. The first signal: new work is refused and `/readyz` fails. Clients that wait for an
+//!    occupied session are rejected. Occupants and runs continue until they end or the grace period
+//!    does.
+//! 2. Viewers and DevTools clients are disconnected.
 //! 3. The HTTP server stops.
-//! 4. Runs are called off, sessions are closed, all at once; or left to the next server, if that
-//!    is wanted.
-//! 5. The audit trail and the events are written to their end, the database closes, the arbiters are joined.
+//! 4. Runs are canceled and all sessions are closed at once, or left to the next server if that
+//!    is configured.
+//! 5. The remaining audit events and events are written, the database closes, and the arbiters
+//!    are joined.
 //!
-//! A second signal skips every wait for others; browsers still close by themselves, which takes them
-//! part of a second and keeps their logins.
+//! A second signal skips every wait for clients and runs. Browsers still close by themselves, which
+//! takes a fraction of a second and preserves their logins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,10 +33,10 @@ use crate::config;
 use crate::db::Db;
 use crate::system::desktop::Files;
 
-/// How long the audit trail and the events may take to be written to their end.
+/// The longest time for writing the remaining audit events and events.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// How many signals have come so far.
+/// Returns the number of signals received so far.
 pub(super) fn signals() -> anyhow::Result<watch::Receiver<u32>> {
     let (count, signals) = watch::channel(0);
     ctrlc::set_handler(move || count.send_modify(|count| *count += 1))
@@ -42,7 +44,7 @@ pub(super) fn signals() -> anyhow::Result<watch::Receiver<u32>> {
     Ok(signals)
 }
 
-/// What is taken down.
+/// The parts of the server to stop.
 pub(super) struct Stop {
     pub(super) settings: config::Stop,
     pub(super) keep_sessions: bool,
@@ -56,7 +58,7 @@ pub(super) struct Stop {
     pub(super) arbiters: Vec<Arbiter>,
 }
 
-/// Ends by force what the sessions have not ended themselves in time.
+/// Kills the programs of the sessions that have not closed in time.
 async fn end_what_is_left(world: &World) {
     let left = world.views.all_sessions().into_iter().map(|view| view.record.id);
     let ended = left.map(|session| async move {
@@ -68,7 +70,7 @@ async fn end_what_is_left(world: &World) {
     join_all(ended).await;
 }
 
-/// Waits for the first signal, and takes everything down.
+/// Waits for the first signal, and stops the server.
 pub(super) async fn until_told(
     mut signals: watch::Receiver<u32>,
     stop: Stop,
@@ -98,7 +100,7 @@ pub(super) async fn until_told(
     closing.cancel();
     let told_again = *signals.borrow() > 1;
     server.stop(!told_again).await;
-    // Each session has its own deadlines.
+    // Each session applies its own deadlines.
     let over =
         if keep_sessions { registry.ask(LetGoAll).await } else { registry.ask(CloseAll).await };
     if over.is_err() && !keep_sessions {

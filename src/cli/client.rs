@@ -1,4 +1,4 @@
-//! A client of the API, for the commands that talk to a server.
+//! A client of the API, for the commands that connect to a server.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use url::{Host, Url};
 
 use crate::domain::secret::Secret;
 
-/// How long a request may take. Making a session waits for its browser.
+/// The longest time that a request may take. Creating a session waits for its browser.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Flags of all commands that talk to a server.
+/// Flags of all commands that connect to a server.
 #[derive(Debug, Args)]
 pub(super) struct Server {
-    /// The server.
+    /// The address of the server.
     #[arg(
         long,
         value_name = "URL",
@@ -25,7 +25,7 @@ pub(super) struct Server {
         global = true
     )]
     url: Url,
-    /// A key of your organization.
+    /// An API key of your organization.
     #[arg(
         long,
         value_name = "KEY",
@@ -34,48 +34,46 @@ pub(super) struct Server {
         global = true
     )]
     api_key: Option<Secret>,
-    /// Print JSON.
+    /// Print JSON instead of text.
     #[arg(long, global = true)]
     pub(super) json: bool,
 }
 
-/// Why a request brought no result.
+/// The reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {
-    /// Nobody answered.
+    /// The server did not respond.
     #[error(
         "{url} does not answer; start a server there with `greenroom serve`, or name another with --url or GREENROOM_URL"
     )]
     Unreachable {
-        /// The server.
         url: String,
-        /// Why not.
+        /// The error of the connection.
         source: reqwest::Error,
     },
-    /// The answer is an error.
+    /// The server responded with an error.
     #[error("{}", refusal(*status, code, detail))]
     Refused {
-        /// Its status.
+        /// The HTTP status of the response.
         status: StatusCode,
-        /// Its code, for programs.
+        /// The error code, for programs.
         code: String,
-        /// What it says.
+        /// The description of the error.
         detail: String,
-        /// Whether the same request may succeed later.
+        /// True if the same request may succeed later.
         retryable: bool,
     },
-    /// The answer is none of this API's.
+    /// The response is not one of this API.
     #[error("{url} answers, but not as a Greenroom server does ({what}); see --url")]
     Strange {
-        /// The server.
         url: String,
-        /// What came instead.
+        /// A description of the response.
         what: String,
     },
 }
 
 impl RequestError {
-    /// Whether asking again may help.
+    /// True if a retry may succeed.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
@@ -84,7 +82,7 @@ impl RequestError {
         }
     }
 
-    /// Whether there is no such thing.
+    /// True if the requested object does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: StatusCode::NOT_FOUND, .. })
     }
@@ -102,7 +100,7 @@ fn refusal(status: StatusCode, code: &str, detail: &str) -> String {
     format!("{detail} ({code}){hint}")
 }
 
-/// Asks one server.
+/// Sends requests to one server.
 #[derive(Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
@@ -111,7 +109,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client of the server that the flags name.
+    /// Creates a client of the server given by the flags.
     pub(super) fn new(server: &Server) -> anyhow::Result<Self> {
         let url = &server.url;
         anyhow::ensure!(
@@ -133,33 +131,33 @@ impl Client {
         Ok(Self { http, base, api_key: server.api_key.clone() })
     }
 
-    /// The same with another key, if there is one.
+    /// Returns the client with another key, if one is given.
     pub(super) fn with_key(self, key: Option<Secret>) -> Self {
         let api_key = key.or(self.api_key);
         Self { api_key, ..self }
     }
 
-    /// `DELETE`.
+    /// Sends a `DELETE` request.
     pub(super) async fn delete(&self, path: &str) -> Result<Value, RequestError> {
         self.ask(Method::DELETE, path, None).await
     }
 
-    /// The address of a page or an endpoint.
+    /// Returns the address of a page or an endpoint.
     pub(super) fn link(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
-    /// `GET`.
+    /// Sends a `GET` request.
     pub(super) async fn get(&self, path: &str) -> Result<Value, RequestError> {
         self.ask(Method::GET, path, None).await
     }
 
-    /// `POST` with a JSON body.
+    /// Sends a `POST` request with a JSON body.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, RequestError> {
         self.ask(Method::POST, path, Some(body)).await
     }
 
-    /// `PATCH` with a JSON body.
+    /// Sends a `PATCH` request with a JSON body.
     pub(super) async fn patch(&self, path: &str, body: &Value) -> Result<Value, RequestError> {
         self.ask(Method::PATCH, path, Some(body)).await
     }
@@ -207,12 +205,12 @@ impl Client {
     }
 }
 
-/// A member that is a text.
+/// Returns a member that is a text.
 pub(super) fn text_of<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     value.get(name).and_then(Value::as_str)
 }
 
-/// One phrase of a detail that is a text or a list of fields.
+/// Formats a detail, which is a text or a list of fields, as one phrase.
 fn detail_for_people(detail: &Value) -> String {
     let Value::Array(fields) = detail else {
         return detail.as_str().map_or_else(|| detail.to_string(), str::to_owned);

@@ -1,4 +1,4 @@
-//! `greenroom config`.
+//! The command `greenroom config`: prints the settings in force.
 
 use clap::Args;
 
@@ -16,7 +16,6 @@ Defaults are laid under the file, that under variables GREENROOM_SECTION__KEY (t
 between levels), those under flags. Short names: GREENROOM_LISTEN, GREENROOM_DATA,
 GREENROOM_DATABASE_URL, GREENROOM_BOOTSTRAP_KEY, GREENROOM_OPERATOR_KEY.";
 
-/// Flags of `config`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {

@@ -1,4 +1,4 @@
-//! `greenroom doctor`.
+//! The command `greenroom doctor`: checks whether this machine has everything that is needed.
 
 use std::fs;
 use std::net::TcpListener;
@@ -15,11 +15,11 @@ use crate::config::{Environment, Settings};
 use crate::system;
 use crate::system::doctor::Verdict;
 
-/// How a thing that was checked stands.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It is as it should be.
+    /// The requirement is met.
     Ok,
     /// Greenroom works, but not as well as it could.
     Warn,
@@ -37,16 +37,16 @@ impl State {
     }
 }
 
-/// One thing that was checked.
+/// A requirement that was checked, with the result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What it is.
+    /// The name of the requirement.
     pub name: String,
-    /// How it stands.
+    /// The result of the check.
     pub state: State,
-    /// What was found: a version, a path, an error.
+    /// The finding: a version, a path, or an error.
     pub detail: String,
-    /// What to do about it.
+    /// A hint that says how to meet the requirement.
     pub hint: Option<String>,
 }
 
@@ -61,7 +61,6 @@ impl From<system::doctor::Check> for Check {
     }
 }
 
-/// Flags of `doctor`.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit code 1 when something required is missing.")]
 pub(super) struct Arguments {
@@ -72,7 +71,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// Checks and tells.
+/// Runs the checks and prints their results.
 pub(super) async fn doctor(
     arguments: &Arguments,
     environment: &Environment,
@@ -88,12 +87,12 @@ pub(super) async fn doctor(
     Ok(report(&checks, arguments.json))
 }
 
-/// What is checked here and not by the floor that uses it.
+/// Returns the checks that belong to no other floor.
 fn checks(settings: &Settings) -> Vec<Check> {
     vec![data_directory(&settings.data), listen(settings)]
 }
 
-/// Prints the checks; failed if something is missing.
+/// Prints the checks. The command fails if a requirement is missing.
 fn report(checks: &[Check], as_json: bool) -> Ending {
     let ok = checks.iter().all(|check| check.state != State::Missing);
     if as_json {
@@ -117,7 +116,7 @@ fn table(checks: &[Check]) -> Table {
     table
 }
 
-/// That sessions and the embedded database can be kept. The directory is not made here.
+/// Checks that the data directory is writable. Does not create it.
 fn data_directory(data: &Path) -> Check {
     let name = "data directory".to_owned();
     let there = data.ancestors().find(|path| path.exists()).unwrap_or(data);
@@ -125,7 +124,7 @@ fn data_directory(data: &Path) -> Check {
     let made = fs::create_dir(&probe);
     match made {
         Ok(()) => {
-            // It was made a moment ago and is empty; what cannot be removed harms nobody.
+            // The directory is new and empty; if it cannot be removed, it does no harm.
             let _ = fs::remove_dir(&probe);
             let detail = data.display().to_string();
             Check { name, state: State::Ok, detail, hint: None }
@@ -142,7 +141,7 @@ fn data_directory(data: &Path) -> Check {
     }
 }
 
-/// That the address can be listened on. A server that runs already is not a fault.
+/// Checks that the address is free to listen on. A running server is not a fault.
 fn listen(settings: &Settings) -> Check {
     let name = "listen address".to_owned();
     let address = settings.http.listen;

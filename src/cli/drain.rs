@@ -1,4 +1,4 @@
-//! `greenroom drain`.
+//! The command `greenroom drain`: refuses new work and waits for the present work to end.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::client::{Client, Server, text_of};
 use super::output::{note, say, say_json};
 use crate::domain::secret::Secret;
 
-/// Between two looks.
+/// The delay between two polls.
 const EVERY: Duration = Duration::from_millis(500);
 
 const HELP: &str = "\
@@ -25,30 +25,29 @@ up, and whoever stops the server then ends what is left.
 
 Exit codes: 0 done, and with --wait nothing is under way; 1 the deadline has passed.";
 
-/// Flags of `drain`.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
     #[command(flatten)]
     server: Server,
-    /// The operator key.
+    /// The operator key of the server.
     #[arg(long, value_name = "KEY", env = "GREENROOM_OPERATOR_KEY", hide_env_values = true)]
     operator_key: Option<Secret>,
     /// Wait until no occupant and no run is left.
     #[arg(long)]
     wait: bool,
-    /// How long what is under way should take at most.
+    /// The longest time that the remaining work may take.
     #[arg(long, value_name = "SECONDS")]
     deadline: Option<u64>,
-    /// Only say how far it is.
+    /// Only print the progress.
     #[arg(long, conflicts_with_all = ["undo", "wait", "deadline"])]
     status: bool,
-    /// Take new work again.
+    /// Accept new work again.
     #[arg(long, conflicts_with_all = ["wait", "deadline"])]
     undo: bool,
 }
 
-/// Does what the flags say.
+/// Runs the command given by the flags.
 pub(super) async fn drain(arguments: Arguments) -> anyhow::Result<Ending> {
     const PATH: &str = "/admin/drain";
     let Arguments { server, operator_key, wait, deadline, status, undo } = arguments;
@@ -80,7 +79,7 @@ pub(super) async fn drain(arguments: Arguments) -> anyhow::Result<Ending> {
     Ok(if wait && !is(&progress, "drained") { Ending::Failed } else { Ending::Done })
 }
 
-/// `draining since …: 1 occupants, 2 runs, 0 viewers are left, until …`
+/// Returns `draining since …: 1 occupants, 2 runs, 0 viewers are left, until …`.
 fn line(progress: &Value) -> String {
     let count = |what: &str| {
         progress.pointer(&format!("/left/{what}")).and_then(Value::as_u64).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! `greenroom egress`: the egress program of one session, which the server starts.
+//! The command `greenroom egress`: the egress program of one session, started by the server.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -14,47 +14,49 @@ use crate::system::confine::{self, spec::Kind};
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LevelArgument {
-    /// A network namespace: nothing leaves but through the proxy.
+    /// A network namespace: the proxy is the only way out.
     Enforced,
-    /// A proxy on the machine's loopback, for one user.
+    /// A proxy on the machine's loopback interface, for one user.
     Proxied,
 }
 
-/// Holds a session's network and passes on what its policy allows. The server starts it.
+/// Provides a session's network and forwards the connections that its policy allows. Started by the
+/// server.
 #[derive(Debug, Parser)]
 #[command(name = "greenroom egress")]
 struct Arguments {
-    /// The directory in which the server and this program meet.
+    /// The directory through which the server and this program communicate.
     #[arg(long, required_unless_present = "trial")]
     directory: Option<PathBuf>,
-    /// Only try whether a network namespace can be had.
+    /// Only test whether a network namespace can be created.
     #[arg(long)]
     trial: bool,
     /// The separation of the session's network.
     #[arg(long, value_enum, default_value_t = LevelArgument::Enforced)]
     level: LevelArgument,
-    /// The proxy's port; 3128 in a namespace, the former one or any without.
+    /// The proxy's port; by default 3128 in a namespace, and otherwise the previous port or any
+    /// free one.
     #[arg(long)]
     proxy_port: Option<u16>,
-    /// The port that leads to the server, in a namespace.
+    /// In a namespace, the port that leads to the server.
     #[arg(long, requires = "gateway_prefix")]
     gateway_port: Option<u16>,
-    /// The start of the paths that lead to the server, with a final slash.
+    /// The prefix, with a final slash, of the paths that lead to the server.
     #[arg(long)]
     gateway_prefix: Option<String>,
-    /// A living process of the session whose namespaces are joined.
+    /// The id of a live process of the session, whose namespaces the program joins.
     #[arg(long)]
     join: Option<u32>,
-    /// The user whose connections are accepted without a namespace.
+    /// Without a namespace, the user whose connections are accepted.
     #[arg(long)]
     client_user: Option<u32>,
-    /// The key of the policy file, which the server gives with the environment.
+    /// The key of the policy file, which the server passes in the environment.
     #[arg(long, env = SECRET, hide = true, hide_env_values = true, value_parser = secret)]
     secret: Option<Vault>,
-    /// Connections at once.
+    /// The most connections that may be open at once.
     #[arg(long, default_value_t = 1024)]
     connections: usize,
-    /// The longest wait for a target or an upstream, in seconds.
+    /// The longest time, in seconds, to connect to a target or an upstream proxy.
     #[arg(long, default_value_t = 30)]
     connect_seconds: u64,
 }
@@ -85,7 +87,7 @@ impl From<Arguments> for Settings {
     }
 }
 
-/// Runs until a signal ends it. Must be called while the process has one thread.
+/// Runs until a signal ends it. Must be called while the process has a single thread.
 pub fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1);
     let arguments = Arguments::parse_from(arguments);
@@ -93,7 +95,7 @@ pub fn main() -> ExitCode {
         return match launch::try_namespace() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                // Whoever tries reads it; a closed pipe is no concern.
+                // The output is for a person who tries the program; a closed pipe does not matter.
                 let _ = writeln!(std::io::stderr(), "{error}");
                 ExitCode::FAILURE
             }

@@ -1,4 +1,4 @@
-//! `greenroom events`: what has happened, and what happens.
+//! The command `greenroom events`: prints past and new events.
 
 use std::time::Duration;
 
@@ -16,27 +16,26 @@ Examples:
   greenroom events --follow --session pbs_123   what happens to one session
   greenroom events --follow --json | jq .kind   one JSON object a line, for programs";
 
-/// How long to wait before a server is asked again that does not answer.
+/// The delay before a server that does not respond is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Flags of `events`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     server: Server,
-    /// Only those of one session.
+    /// Print only the events of this session.
     #[arg(long, value_name = "ID")]
     session: Option<SessionId>,
-    /// Go on with what happens from now on, until interrupted.
+    /// Keep printing new events until interrupted.
     #[arg(long, short)]
     follow: bool,
-    /// Begin behind the event with this number; `latest` for only what is new.
+    /// Start after the event with this number; `latest` prints only new events.
     #[arg(long, value_name = "SEQ", default_value = "0")]
     after: String,
 }
 
-/// Does what the command says.
+/// Runs the command given by the flags.
 pub(super) async fn events(arguments: Arguments) -> anyhow::Result<Ending> {
     let client = Client::new(&arguments.server)?;
     let as_json = arguments.server.json;
@@ -74,7 +73,7 @@ pub(super) async fn events(arguments: Arguments) -> anyhow::Result<Ending> {
     }
 }
 
-/// `12  2026-11-26T10:00:00Z  session.started  pbs_1  display_number=99`.
+/// Returns `12  2026-11-26T10:00:00Z  session.started  pbs_1  display_number=99`.
 fn line(event: &Value) -> String {
     let details = event.get("data").and_then(Value::as_object).into_iter().flatten();
     let details = details.filter(|(_, value)| !value.is_null()).map(|(name, value)| match value {

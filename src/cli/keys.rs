@@ -1,4 +1,4 @@
-//! `greenroom keys`.
+//! The command `greenroom keys`: lists, creates, replaces and revokes API keys.
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
@@ -23,16 +23,15 @@ Examples:
 A key is printed once, alone on standard output. What was opened with a key that is revoked ends at once:
 requests, DevTools, streams, tickets, leases, links and pages' tokens.";
 
-/// Flags of `keys`.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
     #[command(flatten)]
     server: Server,
-    /// The keys of this organization, which takes an operator key.
+    /// Use the keys of this organization; this requires an operator key.
     #[arg(long, value_name = "ID", global = true)]
     organization: Option<OrganizationId>,
-    /// The operator key, with --organization.
+    /// The operator key, for use with --organization.
     #[arg(
         long,
         value_name = "KEY",
@@ -47,43 +46,44 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the keys, also those that have ended (the default).
+    /// List the keys, including expired and revoked ones (the default).
     List,
-    /// Make a key and print it once.
+    /// Create a key and print it once.
     Create {
         /// Its owner or purpose, for people.
         label: String,
-        /// `watch` opens the view of sessions, `drive` their occupancy and DevTools too, `organization`
-        /// everything of the organization, `operator` also what operators see and do.
+        /// `watch` permits viewing sessions, `drive` also occupying them and using their DevTools,
+        /// `organization` everything within the organization, `operator` also everything that
+        /// operators may do.
         #[arg(
             long,
             value_parser = PossibleValuesParser::new(KeyRole::ALL.map(KeyRole::as_str)),
             default_value = KeyRole::Organization.as_str()
         )]
         role: String,
-        /// Limit it to this session, with the roles `drive` and `watch`. May be repeated.
+        /// Limit the key to this session, with the roles `drive` and `watch`. May be repeated.
         #[arg(long = "session", value_name = "ID")]
         sessions: Vec<SessionId>,
-        /// Its life in days; until it is revoked unless given.
+        /// The number of days until the key expires; by default it does not expire.
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3660))]
         expires_in: Option<u32>,
     },
-    /// Print a new key in the place of another one, which goes on for a while.
+    /// Replace a key by a new one and print that. The previous key stays valid for a while.
     Rotate {
         /// The id of the key, `oat_…`.
         id: ApiKeyId,
-        /// The hours for which the former key goes on; 0 ends it at once.
+        /// The number of hours for which the previous key stays valid; 0 revokes it at once.
         #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=720))]
         overlap_hours: u32,
     },
-    /// End a key, and what was opened with it, at once.
+    /// Revoke a key at once, and end everything that it has opened.
     Revoke {
         /// The id of the key, `oat_…`.
         id: ApiKeyId,
     },
 }
 
-/// Does what the command says.
+/// Runs the command given by the flags.
 pub(super) async fn keys(arguments: Arguments) -> anyhow::Result<Ending> {
     let Arguments { server, organization, operator_key, command } = arguments;
     let client = Client::new(&server)?;
@@ -122,7 +122,7 @@ pub(super) async fn keys(arguments: Arguments) -> anyhow::Result<Ending> {
     Ok(Ending::Done)
 }
 
-/// Prints a key that was made.
+/// Prints a new key, which is shown only once.
 fn once(made: &Value, as_json: bool) {
     if as_json {
         return say_json(made);

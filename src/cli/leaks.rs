@@ -1,4 +1,4 @@
-//! `greenroom leaks`.
+//! The command `greenroom leaks`: lists or removes what ended sessions have left behind.
 
 use clap::Args;
 use serde_json::json;
@@ -20,13 +20,12 @@ A server that runs also answers GET /admin/leaks, which compares its actors as w
 
 Exit codes: 0 nothing was left behind, or nothing is any more; 1 something is.";
 
-/// Flags of `leaks`.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
-    /// Remove what is provably ours.
+    /// Remove the leaks that provably belong to this server.
     #[arg(long)]
     fix: bool,
     /// Print JSON: `healthy`, the list `leaks` and, with --fix, the list `removed`.
@@ -34,7 +33,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// Looks, and tells or removes.
+/// Lists the leaks, or removes them.
 pub(super) async fn leaks(
     arguments: &Arguments,
     environment: &Environment,

@@ -1,4 +1,4 @@
-//! Where log lines go and what they look like.
+//! The destination and the format of log lines.
 
 use std::io;
 
@@ -6,25 +6,26 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-/// What log lines look like.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Text, for people to read.
     #[default]
     Text,
-    /// One object for each line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What is written unless GREENROOM_LOG says otherwise.
+/// The filter of log lines unless GREENROOM_LOG sets another.
 const USUAL_FILTER: &str = "info";
 
-/// What is left out whatever the filter says, unless it names these itself: the HTTP server reports
-/// its threads, which concern nobody, and as errors what clients send that is not HTTP.
+/// The directives that are added to any filter that does not name these targets. The HTTP server
+/// logs its threads, which are of no interest, and as errors the requests that are not HTTP.
 const LEFT_OUT: &str = "actix_server=warn,actix_http=off";
 
-/// Sends the log lines of this process to standard error from now on. `filter` is written as
-/// `tracing-subscriber` has it (`info,greenroom::actors=debug`); without it, `info`, with the HTTP server's own lines from `warn` up.
+/// Starts logging to standard error. `filter` has the syntax of `tracing-subscriber`
+/// (`info,greenroom::actors=debug`). Without it, the level is `info`, and `warn` for the HTTP
+/// server's own lines.
 pub fn start(format: Format, filter: Option<&str>) -> anyhow::Result<()> {
     let filter = filter.unwrap_or(USUAL_FILTER);
     let filter = EnvFilter::try_new(format!("{LEFT_OUT},{filter}"))

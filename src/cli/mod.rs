@@ -1,7 +1,7 @@
-//! The command line: one file for each command.
+//! The command line: one file per command.
 //!
-//! What people read goes to standard output as lines, or as JSON with `--json`; logs and errors
-//! go to standard error. Exit codes: 0 done; 1 failed, as did the run that was followed; 2 wrong
+//! Results go to standard output, as lines for people, or as JSON with `--json`. Logs and errors go
+//! to standard error. Exit codes: 0 success; 1 failure, including that of a followed run; 2 wrong
 //! usage; 130 interrupted.
 
 mod client;
@@ -54,40 +54,40 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the API and the pages until told to stop.
+    /// Serve the API and the pages until stopped.
     Serve(serve::Arguments),
-    /// Print the settings in force, each with where it came from.
+    /// Print the settings in force and the origin of each.
     Config(config::Arguments),
-    /// Check whether this machine has what is needed.
+    /// Check whether this machine has everything that is needed.
     Doctor(doctor::Arguments),
     /// Run a workflow on a server and follow it to its end.
     Run(run::Arguments),
-    /// List, make, show and close browser sessions.
+    /// List, create, show and close browser sessions.
     Sessions(sessions::Arguments),
-    /// Print what happens to sessions and runs.
+    /// Print the events of sessions and runs.
     Events(events::Arguments),
     /// List, show and cancel workflow runs.
     Runs(runs::Arguments),
-    /// List, make, replace and revoke API keys.
+    /// List, create, replace and revoke API keys.
     Keys(keys::Arguments),
-    /// List, make, rename and suspend organizations.
+    /// List, create, rename, suspend and delete organizations.
     Organizations(organizations::Arguments),
-    /// Take no new work, and wait for what is under way; before a restart.
+    /// Refuse new work and wait for the present work to end; for use before a restart.
     Drain(drain::Arguments),
-    /// List what was left behind by sessions that have ended, and remove it.
+    /// List what ended sessions have left behind, and remove it.
     Leaks(leaks::Arguments),
     /// Serve a directory of files on loopback, as a site to try workflows on.
     DemoSite(demo_site::Arguments),
 }
 
-/// How a command ended that did not break.
+/// The ending of a command that returned no error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
-    /// As it should.
+    /// The command has succeeded.
     Done,
-    /// What it watched or checked did not succeed; it has said so itself.
+    /// The followed run or the checks did not succeed; the command has printed that itself.
     Failed,
-    /// Somebody stopped it.
+    /// A signal has interrupted the command.
     Interrupted,
 }
 
@@ -101,7 +101,7 @@ impl From<Ending> for ExitCode {
     }
 }
 
-/// The program: reads the command line, does what it says, gives the exit code.
+/// Runs the program: parses the command line, runs the command and returns the exit code.
 pub fn main() -> ExitCode {
     if let Some(code) = confined() {
         return code;
@@ -133,8 +133,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The commands of a process that becomes a program of a session. They are the server's own, and run
-/// before anything has made a thread.
+/// Runs the internal commands of a process that becomes a program of a session. They must run
+/// before any thread is created.
 fn confined() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     let (command, text) = (arguments.next()?, arguments.next());

@@ -1,4 +1,4 @@
-//! `greenroom organizations`.
+//! The command `greenroom organizations`: manages the organizations of a server.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -24,10 +24,9 @@ Examples:
 
 Takes an operator key: that of the server's settings (keys.operator), or one whose role is `operator`.";
 
-/// The pause between two looks for an organization that is being deleted.
+/// The delay between two polls of an organization that is being deleted.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Flags of `organizations`.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
@@ -50,27 +49,28 @@ pub(super) struct Arguments {
 enum Command {
     /// List the organizations (the default).
     List,
-    /// Make an organization; `greenroom keys create --organization` makes its keys.
+    /// Create an organization; `greenroom keys create --organization` creates its keys.
     Create {
-        /// Its name for people.
+        /// The display name of the organization.
         name: String,
-        /// Its id, where keys of a Skyvern server name it (`keys.skyvern_secret`); a new one without.
+        /// The id of the organization, if API keys of a Skyvern server name it
+        /// (`keys.skyvern_secret`); by default a new one.
         #[arg(long, value_name = "ID")]
         id: Option<OrganizationId>,
     },
-    /// Give an organization another name.
+    /// Change the name of an organization.
     Rename {
         /// The id of the organization, `o_…`.
         id: OrganizationId,
-        /// Its name for people.
+        /// The new display name.
         name: String,
     },
-    /// Put an organization's keys out of force, and end its runs and sessions. What is stored is kept.
+    /// Suspend an organization's keys, and end its runs and sessions. Its stored data is kept.
     Suspend {
         /// The id of the organization, `o_…`.
         id: OrganizationId,
     },
-    /// Let the keys of a suspended organization in again.
+    /// Make the keys of a suspended organization valid again.
     Resume {
         /// The id of the organization, `o_…`.
         id: OrganizationId,
@@ -79,7 +79,7 @@ enum Command {
     Delete {
         /// The id of the organization, `o_…`.
         id: OrganizationId,
-        /// Delete it: without this, the command only says what would be deleted.
+        /// Confirm the deletion: without this flag, the command only prints what would be deleted.
         #[arg(long)]
         yes: bool,
         /// Do not wait until its sessions have ended and its files are removed.
@@ -123,7 +123,7 @@ impl FromStr for NewLimit {
     }
 }
 
-/// Does what the command says.
+/// Runs the command given by the flags.
 pub(super) async fn organizations(arguments: Arguments) -> anyhow::Result<Ending> {
     const PATH: &str = "/admin/organizations";
     let Arguments { server, operator_key, command } = arguments;
@@ -184,7 +184,7 @@ pub(super) async fn organizations(arguments: Arguments) -> anyhow::Result<Ending
     Ok(Ending::Done)
 }
 
-/// Waits until an organization of which the deletion has begun is not there any more.
+/// Waits until the organization, whose deletion has begun, no longer exists.
 async fn until_gone(client: &Client, path: &str) -> anyhow::Result<()> {
     let mut sessions = None;
     loop {

@@ -1,17 +1,17 @@
-//! Lines for people, JSON for programs.
+//! Output of commands: lines for people, JSON for programs.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
 use serde_json::Value;
 
-/// Writes a line to standard output. A reader that has gone away is not told more, and is no
-/// failure of ours.
+/// Writes a line to standard output. Errors are ignored: a reader that has closed the pipe wants no
+/// more output.
 pub(super) fn say(line: impl Display) {
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
-/// Writes JSON to standard output.
+/// Writes a JSON value to standard output.
 pub(super) fn say_json(value: &Value) {
     say(format_args!("{value:#}"));
 }
@@ -21,7 +21,7 @@ pub(super) fn say_error(cause: &anyhow::Error) {
     let _ = writeln!(io::stderr().lock(), "error: {cause:#}");
 }
 
-/// Writes a note to standard error, where it is not taken for the result.
+/// Writes a note to standard error, where it is not mistaken for the result.
 pub(super) fn note(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
@@ -33,7 +33,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// A table with a first row of names.
+    /// Creates a table with a header row.
     pub(super) fn new(names: &[&str]) -> Self {
         Self { rows: vec![names.iter().map(|name| (*name).to_owned()).collect()] }
     }
@@ -63,7 +63,7 @@ impl Table {
     }
 }
 
-/// A member of a JSON object for a table: `-` where it is not there.
+/// Formats a member of a JSON object as a table cell: `-` if it is missing.
 pub(super) fn cell(value: &Value, name: &str) -> String {
     match value.get(name) {
         None | Some(Value::Null) => "-".to_owned(),
@@ -72,7 +72,7 @@ pub(super) fn cell(value: &Value, name: &str) -> String {
     }
 }
 
-/// A duration for people: `850 ms`, `1.2 s`, `2 min 05 s`.
+/// Formats a duration for people: `850 ms`, `1.2 s`, `2 min 05 s`.
 pub(super) fn duration(seconds: f64) -> String {
     if seconds < 0.9995 {
         format!("{:.0} ms", seconds * 1000.0)

@@ -1,4 +1,4 @@
-//! `greenroom runs`.
+//! The command `greenroom runs`: lists, shows and cancels workflow runs.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -15,7 +15,6 @@ Examples:
   greenroom runs show wr_123
   greenroom runs cancel wr_123";
 
-/// Flags of `runs`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -29,26 +28,26 @@ pub(super) struct Arguments {
 enum Command {
     /// List runs, the newest first (the default).
     List {
-        /// How many, at most.
+        /// The most runs to list.
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
         limit: u32,
-        /// Only those of a status: `running`, `failed`, …
+        /// List only the runs with this status: `running`, `failed`, …
         #[arg(long)]
         status: Option<crate::domain::run::RunStatus>,
     },
     /// Show one run and its blocks.
     Show {
-        /// `wr_…`.
+        /// The id of the run, `wr_…`.
         id: RunId,
     },
-    /// Call one run off.
+    /// Cancel one workflow run.
     Cancel {
-        /// `wr_…`.
+        /// The id of the run, `wr_…`.
         id: RunId,
     },
 }
 
-/// Does what the command says.
+/// Runs the command given by the flags.
 pub(super) async fn runs(arguments: Arguments) -> anyhow::Result<Ending> {
     let client = Client::new(&arguments.server)?;
     let as_json = arguments.server.json;

@@ -1,4 +1,4 @@
-//! `greenroom serve`.
+//! The command `greenroom serve`: runs the server.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,42 +20,42 @@ Examples:
 Prints `listening on http://ADDRESS:PORT` on standard output once it serves. GREENROOM_LOG says
 which log lines are written (default: info).";
 
-/// Flags of `serve`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
-    /// Leave the browsers to the next server when this one is told to stop.
+    /// Leave the browsers to the next server when this one stops.
     #[arg(long)]
     keep_sessions: bool,
-    /// What log lines look like.
+    /// The format of log lines.
     #[arg(long, value_enum, default_value_t, env = "GREENROOM_LOG_FORMAT")]
     log_format: Format,
 }
 
-/// Flags that stand for settings.
+/// Flags that override settings.
 #[derive(Debug, Args)]
 pub(super) struct SettingsArguments {
-    /// The file of settings [env: GREENROOM_CONFIG; default: /etc/greenroom/greenroom.toml if it
-    /// is there].
+    /// The settings file [env: GREENROOM_CONFIG; default: /etc/greenroom/greenroom.toml if it
+    /// exists].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to listen; port 0 takes a free one [env: GREENROOM_LISTEN; default: 127.0.0.1:8787].
+    /// The address to listen on; port 0 takes a free one [env: GREENROOM_LISTEN; default:
+    /// 127.0.0.1:8787].
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// The directory of all that is kept [env: GREENROOM_DATA; default: greenroom in the user's
-    /// data directory].
+    /// The directory of all stored data [env: GREENROOM_DATA; default: greenroom in the user's data
+    /// directory].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// PostgreSQL's address, or that of an SQLite file [env: GREENROOM_DATABASE_URL; default:
-    /// an SQLite file in the data directory].
+    /// The address of PostgreSQL or of an SQLite file [env: GREENROOM_DATABASE_URL; default: an
+    /// SQLite file in the data directory].
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
 }
 
 impl SettingsArguments {
-    /// The settings in force under these flags.
+    /// Returns the settings in force with these flags.
     pub(super) fn load(&self, environment: &Environment) -> anyhow::Result<Loaded<Settings>> {
         let listen = self.listen.map(|listen| listen.to_string());
         let data = self.data.as_ref().map(|data| data.to_string_lossy().into_owned());
@@ -72,7 +72,7 @@ impl SettingsArguments {
     }
 }
 
-/// Serves until told to stop.
+/// Serves until a signal stops the server.
 pub(super) async fn serve(
     arguments: Arguments,
     environment: &Environment,

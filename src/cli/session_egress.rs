@@ -1,4 +1,5 @@
-//! `greenroom sessions egress`: what a session's programs may reach, shown, changed and tried.
+//! The command `greenroom sessions egress`: shows, changes or tests the targets that a session may
+//! reach.
 
 use anyhow::Context as _;
 use clap::Args;
@@ -9,10 +10,10 @@ use super::client::{Client, text_of};
 use super::output::{Table, cell, say, say_json};
 use crate::domain::ids::SessionId;
 
-/// Flags of `sessions egress`. Without any, what is in force is shown.
+/// Flags of `sessions egress`. Without any, the command shows the lists in force.
 #[derive(Debug, Args)]
 pub(super) struct Egress {
-    /// `pbs_…`.
+    /// The id of the session, `pbs_…`.
     id: SessionId,
     /// Limit the session to this target: `example.com`, `*.example.com`, `10.0.0.0/8:80,443`. May be repeated;
     /// replaces the list.
@@ -21,26 +22,27 @@ pub(super) struct Egress {
     /// Refuse this target. May be repeated; replaces the list.
     #[arg(long, value_name = "RULE")]
     deny: Vec<String>,
-    /// Send everything through this proxy (http, https or socks5). `@FILE` reads it from a file, so that its
-    /// password is on no command line.
+    /// Send all connections through this proxy (http, https or socks5). `@FILE` reads its URL from
+    /// a file, so that the password is on no command line.
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
-    /// Take back a limit to some targets.
+    /// Remove the list of allowed targets.
     #[arg(long, conflicts_with = "allow")]
     no_allow: bool,
-    /// Take back what was refused.
+    /// Remove the list of refused targets.
     #[arg(long, conflicts_with = "deny")]
     no_deny: bool,
-    /// Use no proxy any more.
+    /// Stop using an upstream proxy.
     #[arg(long, conflicts_with = "upstream")]
     no_upstream: bool,
-    /// Try to reach this URL, and change nothing: with what is in force, or with the other flags.
+    /// Test whether this URL can be reached, and change nothing: with the lists in force, or with
+    /// the other flags.
     #[arg(long, value_name = "URL")]
     check: Option<String>,
 }
 
 impl Egress {
-    /// What the flags ask for; none if they ask for nothing.
+    /// Returns the change that the flags request; none if they request none.
     fn change(&self) -> anyhow::Result<Option<Value>> {
         let mut change = Map::new();
         for (name, rules, none) in
@@ -65,7 +67,7 @@ impl Egress {
     }
 }
 
-/// Does what the flags say.
+/// Runs the command given by the flags.
 pub(super) async fn egress(
     client: &Client,
     egress: Egress,

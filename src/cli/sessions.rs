@@ -1,4 +1,4 @@
-//! `greenroom sessions`.
+//! The command `greenroom sessions`: lists, creates, shows and closes browser sessions.
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -19,7 +19,6 @@ Examples:
   greenroom sessions rotate pbs_123
   greenroom sessions close pbs_123";
 
-/// Flags of `sessions`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -33,14 +32,15 @@ pub(super) struct Arguments {
 enum Command {
     /// List the sessions that have not ended (the default).
     List,
-    /// Make a session and wait until its browser can be driven.
+    /// Create a session and wait until its browser can be driven.
     Create(Create),
-    /// Show one session.
+    /// Show one browser session.
     Show {
-        /// `pbs_…`.
+        /// The id of the session, `pbs_…`.
         id: SessionId,
     },
-    /// Show what a session's programs may reach, change it while it lives, or try a URL.
+    /// Show which targets a session's programs may reach, change them while it lives, or test a
+    /// URL.
     Egress(session_egress::Egress),
     /// Make a ticket that opens one session to a viewer or a program, and print its address.
     Ticket(Ticket),
@@ -51,7 +51,7 @@ enum Command {
     },
     /// Close one session and wait until nothing of it is left.
     Close {
-        /// `pbs_…`.
+        /// The id of the session, `pbs_…`.
         id: SessionId,
     },
 }
@@ -61,7 +61,7 @@ struct Create {
     /// The page that the browser opens first.
     #[arg(long, value_name = "URL")]
     start_url: Option<String>,
-    /// How long the session lives, in minutes.
+    /// The lifetime of the session, in minutes.
     #[arg(long, value_name = "MINUTES")]
     timeout: Option<u32>,
     /// The display's width, in pixels.
@@ -115,7 +115,7 @@ impl Create {
     }
 }
 
-/// Does what the command says.
+/// Runs the command given by the flags.
 pub(super) async fn sessions(arguments: Arguments) -> anyhow::Result<Ending> {
     let client = Client::new(&arguments.server)?;
     let as_json = arguments.server.json;

@@ -1,4 +1,5 @@
-//! The section `isolation`: the reach of a session's drivers.
+//! The sections `isolation` and `egress`: the files and targets that a session's programs and
+//! drivers may reach.
 
 use std::path::{Path, PathBuf};
 
@@ -15,15 +16,15 @@ use crate::system::egress::Mode;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Files {
-    /// By the kernel's Landlock, as far as it goes.
+    /// Confinement by the kernel's Landlock, as far as it is supported.
     #[default]
     Landlock,
     /// None: programs have all rights of the server's user.
     Off,
 }
 
-/// Settings of the section `egress`: targets, as `example.com`, `*.example.com`, `10.0.0.0/8`, each with
-/// ports behind a colon if it is for some only: `intra.example:8080,8443`.
+/// Settings of the section `egress`. Targets are written as `example.com`, `*.example.com` or
+/// `10.0.0.0/8`, with a colon and ports to limit them to those: `intra.example:8080,8443`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Egress {
@@ -31,12 +32,12 @@ pub struct Egress {
     pub allow: Vec<String>,
     /// Targets that no browser and no block may reach.
     pub deny: Vec<String>,
-    /// Whether an upstream proxy may be at any address; otherwise it is under the same rules.
+    /// True if an upstream proxy may have any address; otherwise the same rules apply to it.
     pub any_upstream: bool,
 }
 
 impl Egress {
-    /// Returns the rules that are none, with what is wrong with them.
+    /// Returns the invalid rules, with the reason for each.
     pub(super) fn problems(&self) -> Vec<(&'static str, String)> {
         let lists = [("allow", &self.allow), ("deny", &self.deny)];
         let rules =
@@ -54,31 +55,33 @@ impl Egress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Isolation {
-    /// What keeps the programs of a session from files that are not its own: `landlock` or `off`.
+    /// The confinement of a session's programs to its own files: `landlock` or `off`.
     pub files: Files,
-    /// The network of a session's programs: `namespace`, one of its own that only the egress proxy
-    /// leads out of; `proxy`, the machine's with that proxy, as it is also where no namespace can be had;
-    /// `off`, the machine's.
+    /// The network of a session's programs: `namespace`, a separate one behind the egress proxy;
+    /// `proxy`, the machine's with that proxy; or `off`, the machine's. `namespace` falls back to
+    /// `proxy` if no namespace can be created.
     pub network: Mode,
-    /// Files and directories that every program of a session may read besides, such as an unpacked
-    /// extension.
+    /// Additional files and directories that every program of a session may read, such as an
+    /// unpacked extension.
     pub read: Vec<PathBuf>,
-    /// The directory for the directories of sessions' programs: profiles, homes, downloads, uploads,
-    /// temporary files. By default `programs` in the data directory; where each session has a user, and
-    /// other users cannot pass through the data directory, one in `/var/lib/greenroom-programs`.
+    /// The directory for the data of sessions' programs: profiles, homes, downloads, uploads,
+    /// temporary files. By default `programs` in the data directory. If each session has a user,
+    /// and other users cannot pass through the data directory, it is one in
+    /// `/var/lib/greenroom-programs`.
     pub programs: Option<PathBuf>,
-    /// Whether the programs of each session run as a user of their own: `auto`, where the server can
-    /// change user (as root, or with the capabilities of the packaged unit), or `off`.
+    /// The user of each session's programs: `auto`, a separate one if the server can change user
+    /// (as root, or with the capabilities of the packaged unit), or `off`.
     pub users: UserSetting,
-    /// The numbers of these users, `first-last`. Nothing else on the machine may have them.
+    /// The user ids of these users, `first-last`. No other user of the machine may have them.
     pub user_range: Range,
-    /// Whether a server that cannot give what is set here refuses to start.
+    /// True if the server refuses to start when it cannot provide these settings.
     pub require: bool,
-    /// Whether commands of drivers that reach past the page are refused or rewritten.
+    /// True if commands of drivers that reach beyond the page are refused or rewritten.
     pub devtools_rules: bool,
-    /// Commands that pass all the same, as they are: `Tracing.start`, or `Tracing.*` for a domain.
+    /// Commands that pass unchanged in spite of the rules: `Tracing.start`, or `Tracing.*` for a
+    /// domain.
     pub devtools_allow: Vec<CommandPattern>,
-    /// Directories below which a driver of this machine may have a folder of its own, to which its
+    /// Directories below which a driver of this machine may have its own folder, to which its
     /// finished downloads are copied.
     pub handover_directories: Vec<PathBuf>,
 }
@@ -102,7 +105,7 @@ impl Default for Isolation {
 }
 
 impl Isolation {
-    /// Returns the confinement of programs, by the program that this process is.
+    /// Returns the confinement of programs, with this program as the launcher.
     pub fn confinement(&self) -> Confinement {
         const LAUNCHER: &str = "/proc/self/exe";
         match (self.files, self.network) {
@@ -112,9 +115,9 @@ impl Isolation {
         }
     }
 
-    /// Returns the place of the programs' directories, for a server with this data directory.
+    /// Returns the location of the programs' directories, for a server with this data directory.
     pub fn placement(&self, data: &Path) -> Placement {
-        // The launcher, which unconfined programs do not have, changes the user.
+        // The launcher changes the user, and unconfined programs do not have it.
         let users = match self.files {
             Files::Landlock => self.users,
             Files::Off => UserSetting::Off,
@@ -125,7 +128,7 @@ impl Isolation {
         Placement::find(data, &wanted)
     }
 
-    /// Returns what the drivers of all sessions share.
+    /// Returns the DevTools rules that the drivers of all sessions share.
     pub fn devtools(&self) -> DevTools {
         let rules = Rules::new(self.devtools_rules, &self.devtools_allow);
         DevTools { rules, room: Room::default(), folders: self.handover_directories.clone() }

@@ -1,10 +1,10 @@
-//! The only reader of the environment and of settings.
+//! Reads the environment and the settings; nothing else does.
 //!
-//! Settings come in layers, each over the one before it: the defaults, a TOML file, variables
+//! Settings come in layers, each over the previous one: the defaults, a TOML file, variables
 //! `GREENROOM_SECTION__KEY` (two underscores between levels) and the flags of the command line.
-//! [`layers`] lays them on one another for any type of settings; [`Settings`] is ours, with one
-//! field for the section of each floor. Adding a section is adding its field and, if it has a
-//! check, its line in [`Checked::check`].
+//! [`layers`] merges them for any type of settings; [`Settings`] is the type of this server, with
+//! one field for the section of each floor. A new section needs a field and, if it has a check, a
+//! line in [`Checked::check`].
 
 mod isolation;
 pub mod layers;
@@ -23,25 +23,25 @@ use crate::domain::secret::Secret;
 use crate::{actors, db, http, system, workflow};
 use layers::Layers;
 
-/// Everything that can be set.
+/// All settings of the server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The directory of all that is kept: the embedded database, profiles, artifacts. By default
-    /// `greenroom` in the user's data directory. [`load`] makes it absolute: programs run in other
-    /// directories than the server.
+    /// The directory of all stored data: the embedded database, profiles, artifacts. By default
+    /// `greenroom` in the user's data directory. [`load`] makes it absolute, because programs run
+    /// in other directories than the server.
     pub data: PathBuf,
-    /// Keys that are given instead of made.
+    /// API keys that are configured instead of generated.
     pub keys: Keys,
-    /// Where the server listens.
+    /// The HTTP server: its address, limits and access.
     pub http: http::Settings,
-    /// Where everything is stored.
+    /// The connection to the database.
     pub database: db::Settings,
-    /// How desktops are brought up, watched and ended.
+    /// The start, supervision and end of desktops.
     pub desktop: system::Settings,
-    /// What a session may use of the machine, and what must be free for another.
+    /// The resources that a session may use, and those that must be free for another session.
     pub limits: system::limits::Settings,
-    /// Recordings, and the black box.
+    /// Recordings and the black box.
     pub recording: system::film::Settings,
     /// Limits and defaults of sessions, occupancies and runs.
     pub sessions: actors::Settings,
@@ -49,15 +49,15 @@ pub struct Settings {
     pub quotas: actors::quotas::Settings,
     /// How the blocks of workflows are executed.
     pub workflow: workflow::Settings,
-    /// How long events are kept.
+    /// The retention of stored events.
     pub events: actors::events::Settings,
-    /// How clients' servers are told what has happened.
+    /// The delivery of webhooks to clients' servers.
     pub webhooks: http::webhooks::Settings,
-    /// The reach of a session's drivers.
+    /// The files and commands that a session's programs and drivers may use.
     pub isolation: Isolation,
     /// The targets that browsers and blocks may reach.
     pub egress: Egress,
-    /// How the server is taken down.
+    /// The shutdown of the server.
     pub stop: Stop,
 }
 
@@ -83,20 +83,20 @@ impl Default for Settings {
     }
 }
 
-/// The section `keys`: keys that are given instead of made.
+/// The section `keys`: API keys that are configured instead of generated.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keys {
-    /// The API key of the first organization; made and printed once if it is not given.
+    /// The API key of the first organization; if it is not set, one is generated and printed once.
     pub bootstrap: Option<Secret>,
-    /// The key that opens `/admin`, beside keys whose role is `operator`.
+    /// The key that permits `/admin`, in addition to keys whose role is `operator`.
     pub operator: Option<Secret>,
-    /// The `SECRET_KEY` of a Skyvern server, whose API keys are then taken here: those of organizations that
-    /// have the same id.
+    /// The `SECRET_KEY` of a Skyvern server, whose API keys are then accepted for organizations
+    /// that have the same id.
     pub skyvern_secret: Option<Secret>,
-    /// Keys of fewer than 16 characters are taken as well, for demonstrations.
+    /// True if keys of fewer than 16 characters are accepted, for demonstrations.
     pub allow_short: bool,
-    /// The delay of the answer to a wrong key, once its address has sent ten within a minute.
+    /// The delay of the response to a wrong key, after its address has sent ten within a minute.
     pub wrong_key_delay_milliseconds: u64,
 }
 
@@ -113,20 +113,20 @@ impl Default for Keys {
 }
 
 impl Keys {
-    /// Returns the delay of answers to wrong keys.
+    /// Returns the delay of responses to wrong keys.
     pub fn wrong_key_delay(&self) -> Duration {
         Duration::from_millis(self.wrong_key_delay_milliseconds)
     }
 }
 
-/// The fewest characters of a key that is given.
+/// The fewest characters that a configured key may have.
 const SHORTEST_KEY: usize = 16;
 
-/// The section `stop`: how the server is taken down.
+/// The section `stop`: the shutdown of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stop {
-    /// How long occupants and runs may go on after the first signal.
+    /// The longest time that occupants and runs may continue after the first signal.
     pub grace_seconds: u64,
 }
 
@@ -187,9 +187,10 @@ impl Checked for Settings {
 }
 
 impl Settings {
-    /// Returns the settings of blocks. What browsers may reach by the section `egress`, blocks may too.
+    /// Returns the settings of blocks, which may also reach the targets that the section `egress`
+    /// allows to browsers.
     pub fn blocks(&self) -> workflow::Settings {
-        // Texts that are no rules were refused when the settings were read.
+        // Invalid rules were refused when the settings were loaded.
         let rules = |list: &[String]| list.iter().filter_map(|rule| rule.parse().ok()).collect();
         workflow::Settings {
             egress_allow: rules(&self.egress.allow),
@@ -198,12 +199,13 @@ impl Settings {
         }
     }
 
-    /// Returns the place of the programs' directories.
+    /// Returns the location of the programs' directories.
     pub fn placement(&self) -> system::confine::place::Placement {
         self.isolation.placement(&self.data)
     }
 
-    /// Returns the network of sessions. What blocks may send requests to, their browser may as well.
+    /// Returns the settings for the network of sessions. A browser may also reach the targets that
+    /// blocks may send requests to.
     pub fn network(&self) -> system::egress::Settings {
         let Egress { allow, deny, any_upstream } = &self.egress;
         let everywhere: &[&str] =
@@ -219,7 +221,7 @@ impl Settings {
     }
 }
 
-/// Variables with names of their own, and the keys that they stand for.
+/// Variables with short names, and the keys that they set.
 pub const SHORT_NAMES: &[(&str, &str)] = &[
     ("GREENROOM_LISTEN", "http.listen"),
     ("GREENROOM_DATA", "data"),
@@ -228,7 +230,7 @@ pub const SHORT_NAMES: &[(&str, &str)] = &[
     ("GREENROOM_OPERATOR_KEY", "keys.operator"),
 ];
 
-/// Variables that are not settings: of the command line, the logs, and the desktops' marker.
+/// Variables that are not settings: of the command line, the logs, and the marker of desktops.
 const NOT_SETTINGS: &[&str] = &[
     CONFIG_VARIABLE,
     LOG_VARIABLE,
@@ -238,38 +240,38 @@ const NOT_SETTINGS: &[&str] = &[
     "GREENROOM_SESSION",
 ];
 
-/// The variable that names the file, if no flag does.
+/// The variable for the settings file, unless a flag names one.
 const CONFIG_VARIABLE: &str = "GREENROOM_CONFIG";
 
-/// The variable that says which log lines are written.
+/// The variable for the filter of log lines.
 const LOG_VARIABLE: &str = "GREENROOM_LOG";
 
-/// The file that is read if none is named and this one is there.
+/// The settings file that is read if none is named and this one exists.
 const USUAL_FILE: &str = "/etc/greenroom/greenroom.toml";
 
-/// The variables of a process.
+/// The environment variables of a process.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Those of this process. A variable that is not UTF-8 is passed over.
+    /// Returns the variables of this process. A variable that is not UTF-8 is ignored.
     pub fn of_this_process() -> Self {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect()
     }
 
-    /// The value of a variable, unless it is empty.
+    /// Returns the value of a variable, unless it is empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Which log lines are written, as `tracing-subscriber` reads it.
+    /// Returns the filter of log lines, in the syntax of `tracing-subscriber`.
     pub fn log_filter(&self) -> Option<&str> {
         self.get(LOG_VARIABLE)
     }
 
-    /// `greenroom` in the user's data directory, as the XDG base directories have it.
+    /// Returns `greenroom` in the user's data directory, as defined by the XDG base directories.
     fn data_directory(&self) -> Option<PathBuf> {
         let absolute = |name| self.get(name).map(Path::new).filter(|path| path.is_absolute());
         let shared = absolute("XDG_DATA_HOME").map(Path::to_owned);
@@ -284,7 +286,7 @@ impl FromIterator<(String, String)> for Environment {
     }
 }
 
-/// The settings in force. `file` is that of the flag `--config`; `flags` are laid over the rest.
+/// Loads the settings in force. `file` is the flag `--config`; `flags` override all other layers.
 pub fn load(
     environment: &Environment,
     file: Option<&Path>,

@@ -1,4 +1,4 @@
-//! The settings in force, as a file that could be read again, each with its origin.
+//! Prints the settings in force, as a file that could be read again, with the origin of each.
 
 use std::fmt::Write as _;
 
@@ -9,8 +9,8 @@ use url::Url;
 use super::layers::Loaded;
 use crate::domain::secret::MASK;
 
-/// As TOML with a comment behind each value. Secrets are masked; what is not set stands as a
-/// comment.
+/// Formats the settings as TOML, with the origin as a comment after each value. Secrets are masked;
+/// a setting without a value is commented out.
 pub fn as_toml<S: Serialize>(loaded: &Loaded<S>) -> serde_json::Result<String> {
     let mut text = String::new();
     if let Value::Object(members) = serde_json::to_value(&loaded.settings)? {
@@ -19,7 +19,8 @@ pub fn as_toml<S: Serialize>(loaded: &Loaded<S>) -> serde_json::Result<String> {
     Ok(text)
 }
 
-/// As JSON: `settings`, and the origin of each key in `origins`. Secrets are masked.
+/// Formats the settings as JSON: `settings`, and the origin of each key in `origins`. Secrets are
+/// masked.
 pub fn as_json<S: Serialize>(loaded: &Loaded<S>) -> serde_json::Result<Value> {
     let mut settings = serde_json::to_value(&loaded.settings)?;
     let mut origins = Map::new();
@@ -77,8 +78,8 @@ fn mask_all(value: &mut Value, key: &str, seen: &mut dyn FnMut(&str)) {
     seen(key);
 }
 
-/// A value as it may be shown. Secrets have a type that masks itself; this is for what slipped
-/// through: passwords in addresses, and keys whose names say what they hold.
+/// Masks a value for display. Secrets have a type that masks itself; this covers the rest:
+/// passwords in addresses, and keys whose names indicate a secret.
 fn masked(key: &str, value: &Value) -> Value {
     let Value::String(text) = value else { return value.clone() };
     let name = key.rsplit('.').next().unwrap_or(key).to_ascii_lowercase();

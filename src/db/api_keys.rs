@@ -1,4 +1,4 @@
-//! API keys; of each only its hash is stored.
+//! API keys, of which only the hashes are stored.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
@@ -74,11 +74,11 @@ impl TryFrom<Row> for ApiKey {
     }
 }
 
-/// A new key.
+/// Inserts an API key.
 ///
 /// # Errors
 ///
-/// [`DbError::Conflict`] when the same key exists, revoked or not.
+/// [`DbError::Conflict`] if the same key exists, revoked or not.
 pub async fn insert(db: &Db, key: &ApiKey) -> Result<(), DbError> {
     let row = Row::from(key);
     on!(db, write, |c| {
@@ -88,7 +88,7 @@ pub async fn insert(db: &Db, key: &ApiKey) -> Result<(), DbError> {
     .await
 }
 
-/// Keys that open something now, as far as the table of keys decides.
+/// Selects the keys that are valid now, as far as the table of keys decides.
 macro_rules! valid {
     () => {
         api_keys::revoked_at.is_null().and(
@@ -97,7 +97,7 @@ macro_rules! valid {
     };
 }
 
-/// The key with this hash and its organization, unless it was revoked or has expired.
+/// Returns the key with this hash and its organization, unless it was revoked or has expired.
 ///
 /// # Errors
 ///
@@ -116,7 +116,8 @@ pub async fn by_hash(db: &Db, hash: &str) -> Result<Option<(ApiKey, Organization
     rows.map(|(key, organization)| Ok((key.try_into()?, organization.try_into()?))).transpose()
 }
 
-/// The hash of a key of this organization, unless it has ended or the organization is suspended.
+/// Returns the hash of a key of this organization, unless the key has ended or the organization is
+/// suspended.
 ///
 /// # Errors
 ///
@@ -138,11 +139,11 @@ pub async fn hash_of(
     .await
 }
 
-/// How many ids stand in one query.
+/// The most ids in one query.
 const MOST_AT_ONCE: usize = 500;
 
-/// Of these keys, those that open nothing: they were revoked, have expired, are of an organization that is
-/// suspended, or are not there.
+/// Returns those of these keys that are not valid: revoked, expired, unknown, or of a suspended
+/// organization.
 ///
 /// # Errors
 ///
@@ -165,7 +166,7 @@ pub async fn revoked_among(db: &Db, keys: &[ApiKeyId]) -> Result<Vec<ApiKeyId>, 
     Ok(revoked)
 }
 
-/// Takes a key's power, for good. Whether it had any; repeating it does no harm.
+/// Revokes a key permanently. Returns true if it was not revoked before; safe to repeat.
 ///
 /// # Errors
 ///
@@ -181,7 +182,7 @@ pub async fn revoke(db: &Db, organization: OrganizationId, id: ApiKeyId) -> Resu
     Ok(changed.await? > 0)
 }
 
-/// All of an organization, the newest first, with those that were revoked.
+/// Returns all keys of an organization, the newest first, including revoked ones.
 ///
 /// # Errors
 ///
@@ -197,7 +198,7 @@ pub async fn list(db: &Db, organization: OrganizationId) -> Result<Vec<ApiKey>, 
     all(rows)
 }
 
-/// One of an organization, revoked or not.
+/// Returns one key of an organization, revoked or not.
 ///
 /// # Errors
 ///
@@ -217,7 +218,7 @@ pub async fn by_id(
     one(row)
 }
 
-/// True if a key with this hash was made at any time.
+/// True if a key with this hash has ever existed.
 ///
 /// # Errors
 ///
@@ -231,7 +232,7 @@ pub async fn is_known(db: &Db, hash: &str) -> Result<bool, DbError> {
     Ok(count > 0)
 }
 
-/// Lets a key end at `end`, or earlier if it does already. False if it has ended.
+/// Sets a key's expiry to `end`, unless it is earlier already. Returns false if the key has ended.
 ///
 /// # Errors
 ///
@@ -256,7 +257,8 @@ pub async fn end_at(
     Ok(changed.await? > 0)
 }
 
-/// Revokes what came by `keys.bootstrap`, but for the key with this hash. The number of keys.
+/// Revokes the keys from `keys.bootstrap`, except the key with this hash. Returns the number of
+/// keys.
 ///
 /// # Errors
 ///
@@ -273,7 +275,7 @@ pub async fn revoke_former_bootstrap(db: &Db, hash: &str) -> Result<usize, DbErr
     .await
 }
 
-/// Notes when keys were last used, and from where.
+/// Records the time and the client address of the last use of keys.
 ///
 /// # Errors
 ///
@@ -290,7 +292,7 @@ pub async fn note_uses(db: &Db, uses: Vec<(ApiKeyId, LastUse)>) -> Result<(), Db
     .await
 }
 
-/// Keeps what signs as the key does, unless it is kept already and can be opened.
+/// Stores the signer of a key, unless one is stored already and can be opened.
 ///
 /// # Errors
 ///
@@ -319,7 +321,7 @@ pub async fn keep_signer(db: &Db, id: ApiKeyId, signer: &Signer) -> Result<(), D
     .await
 }
 
-/// A signer as it was stored; none if it cannot be opened.
+/// Returns a signer as it was stored; none if it cannot be opened.
 fn opened_signer(db: &Db, id: &str, stored: &str) -> Option<String> {
     let mut text = stored.to_owned();
     if let Some(vault) = &db.vault {
@@ -328,19 +330,18 @@ fn opened_signer(db: &Db, id: &str, stored: &str) -> Option<String> {
     (!is_sealed(&text)).then_some(text)
 }
 
-/// A key of which enough is stored to sign as it does.
+/// A key whose signer is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKey {
-    /// Its id.
     pub id: ApiKeyId,
-    /// Its hash.
+    /// The BLAKE3 hash of the key, in hexadecimal digits.
     pub hash: String,
-    /// Signs as the key does.
+    /// The signer derived from the key.
     pub signer: Signer,
 }
 
-/// The key that signs for the organization: `wanted`, if that is valid, or else the newest that is
-/// valid and was used.
+/// Returns the key that signs for the organization: `wanted`, if it is valid, or else the newest
+/// key that is valid and was used.
 ///
 /// # Errors
 ///

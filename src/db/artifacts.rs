@@ -1,4 +1,4 @@
-//! Stored files that runs and sessions made.
+//! Artifacts: stored files of runs and sessions.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use crate::domain::ids::{ArtifactId, BlockRunId, NodeId, OrganizationId, RunId, 
 use crate::domain::run::ArtifactRecord;
 use crate::schema::{artifacts, browser_sessions};
 
-/// How many ids stand in one query.
+/// The most ids in one query.
 const MOST_AT_ONCE: usize = 500;
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
@@ -128,7 +128,7 @@ pub async fn of_run(
     with_rotations(db, rows).await
 }
 
-/// The artifacts of a session, the oldest first, those of the runs in it included.
+/// Returns the artifacts of a session, the oldest first, including those of the runs in it.
 ///
 /// # Errors
 ///
@@ -149,7 +149,7 @@ pub async fn of_session(
     with_rotations(db, rows).await
 }
 
-/// The artifacts of a block, the oldest first.
+/// Returns the artifacts of a block, the oldest first.
 ///
 /// # Errors
 ///
@@ -170,7 +170,7 @@ pub async fn of_block(
     with_rotations(db, rows).await
 }
 
-/// The artifact of this organization with this id.
+/// Returns the artifact of this organization with this id.
 ///
 /// # Errors
 ///
@@ -237,10 +237,10 @@ pub async fn known_among(db: &Db, ids: &[ArtifactId]) -> Result<HashSet<Artifact
     Ok(known)
 }
 
-/// An artifact, its path, and who made it.
+/// An artifact's id and path, with the run and the session that produced it.
 pub type Place = (ArtifactId, String, Option<RunId>, Option<SessionId>);
 
-/// The places of all artifacts of the sessions of a node.
+/// Returns the places of all artifacts of the sessions of a node.
 ///
 /// # Errors
 ///

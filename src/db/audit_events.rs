@@ -1,4 +1,4 @@
-//! The audit trail. It only grows.
+//! The audit trail, to which rows are only added.
 
 use std::sync::Arc;
 
@@ -75,29 +75,29 @@ impl TryFrom<Row> for AuditEvent {
     }
 }
 
-/// Which events a list has. What is `None` leaves none out.
+/// The filter of a list of audit events. A field that is `None` excludes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Of this organization.
+    /// The organization of the events.
     pub organization: Option<OrganizationId>,
-    /// Of this session.
+    /// The session of the events.
     pub session: Option<SessionId>,
-    /// Of this run.
+    /// The run of the events.
     pub run: Option<RunId>,
-    /// Of this kind.
+    /// The kind of the events.
     pub kind: Option<String>,
-    /// With this outcome.
+    /// The outcome of the events.
     pub outcome: Option<String>,
-    /// Sent then or later.
+    /// The earliest time at which the events were sent.
     pub since: Option<DateTime<Utc>>,
 }
 
-/// The place in a list behind which the next part begins: that of the last event before it.
+/// The position in a list after which the next page begins: that of the last event before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    /// When that event was sent.
+    /// The time at which that event was sent.
     pub at: DateTime<Utc>,
-    /// Which one it is.
+    /// The id of that event.
     pub id: AuditEventId,
 }
 
@@ -107,7 +107,7 @@ impl From<&AuditEvent> for Cursor {
     }
 }
 
-/// At most `limit` events, the newest first, from behind `after` on.
+/// Returns at most `limit` events after the position `after`, the newest first.
 ///
 /// # Errors
 ///
@@ -150,7 +150,7 @@ pub async fn list(
     all(rows)
 }
 
-/// All or none; those that are there already stay as they are.
+/// Inserts audit events, all or none. Events that are stored already are unchanged.
 pub(super) async fn insert(db: &Db, new: Vec<AuditEvent>) -> Result<(), StoreError> {
     let rows: Vec<Row> = new.iter().map(Row::from).collect();
     if rows.is_empty() {
@@ -158,7 +158,7 @@ pub(super) async fn insert(db: &Db, new: Vec<AuditEvent>) -> Result<(), StoreErr
     }
     let mint = Arc::clone(&db.mint);
     on!(db, write, |c| {
-        // SQLite takes but one row at a time where some may be there already.
+        // SQLite accepts only one row at a time with a conflict clause.
         c.transaction(async move |c| {
             for row in rows {
                 let same = events::table
@@ -169,7 +169,8 @@ pub(super) async fn insert(db: &Db, new: Vec<AuditEvent>) -> Result<(), StoreErr
                 let insert = diesel::insert_into(events::table).values(row.clone());
                 let inserted = insert.on_conflict(events::id).do_nothing().execute(c).await?;
                 if inserted == 0 && same.count().get_result::<i64>(c).await? == 0 {
-                    // Another event has the id: nothing refers to an id of this one.
+                    // Another event has this id. No row refers to the id of this event, so it gets
+                    // a new one.
                     let id: AuditEventId = mint.mint(row.sent_at.and_utc());
                     let row = Row { id: id.to_string(), ..row };
                     diesel::insert_into(events::table).values(row).execute(c).await?;

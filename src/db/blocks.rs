@@ -1,4 +1,4 @@
-//! The blocks of runs.
+//! The executions of blocks within runs.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -73,7 +73,7 @@ impl TryFrom<Row> for BlockRecord {
     }
 }
 
-/// The blocks of a run, in the order in which they began.
+/// Returns the blocks of a run, in the order in which they began.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! Debug sessions. That one user has one of them for one workflow is up to a unique index.
+//! Debug sessions. A unique index ensures that a user has at most one live debug session per
+//! workflow.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
@@ -65,7 +66,7 @@ impl TryFrom<Row> for DebugSession {
     }
 }
 
-/// The one that a user has for a workflow, expired or not.
+/// Returns the live debug session of a user for a workflow, expired or not.
 ///
 /// # Errors
 ///
@@ -89,11 +90,11 @@ pub async fn live(
     one(row)
 }
 
-/// A new one.
+/// Inserts a debug session.
 ///
 /// # Errors
 ///
-/// [`DbError::Conflict`] when the user has one for the workflow: [`live`] gives it.
+/// [`DbError::Conflict`] if the user has a live one for the workflow, which [`live`] returns.
 pub async fn insert(db: &Db, session: &DebugSession) -> Result<(), DbError> {
     let row = Row::from(session);
     on!(db, write, |c| {
@@ -103,8 +104,8 @@ pub async fn insert(db: &Db, session: &DebugSession) -> Result<(), DbError> {
     .await
 }
 
-/// It was used, and lives on until `expires_at`, never for less than before. Whether it was still
-/// there to be used.
+/// Records a use: extends the debug session to `expires_at`, and never shortens it. Returns true if
+/// it was live.
 ///
 /// # Errors
 ///
@@ -131,7 +132,8 @@ pub async fn touch(
     Ok(alive > 0)
 }
 
-/// It has been replaced or its time is over. Whether it was live; repeating it does no harm.
+/// Completes a debug session that was replaced or has expired. Returns true if it was live; safe to
+/// repeat.
 ///
 /// # Errors
 ///
@@ -151,7 +153,8 @@ pub async fn complete(db: &Db, id: DebugSessionId) -> Result<bool, DbError> {
     Ok(changed > 0)
 }
 
-/// Ends one that was not used since `then`. True if that was so: a use in the meantime keeps it.
+/// Completes a debug session that was not used since `then`. Returns false if it was used in the
+/// meantime.
 ///
 /// # Errors
 ///
@@ -176,7 +179,7 @@ pub async fn complete_unused(
     Ok(changed > 0)
 }
 
-/// The one of this organization with this id, live or not.
+/// Returns the debug session of this organization with this id, live or not.
 ///
 /// # Errors
 ///
@@ -196,7 +199,7 @@ pub async fn by_id(
     one(row)
 }
 
-/// Those that live although their time was over before `now`, the oldest first; a few at a time.
+/// Returns live debug sessions that expired before `now`, the oldest first; a few at a time.
 ///
 /// # Errors
 ///
@@ -214,7 +217,7 @@ pub async fn expired(db: &Db, now: DateTime<Utc>) -> Result<Vec<DebugSession>, D
     all(rows)
 }
 
-/// Live debug sessions whose last use was before `then`, the longest unused first.
+/// Returns live debug sessions whose last use was before `then`, the longest unused first.
 ///
 /// # Errors
 ///
@@ -231,7 +234,7 @@ pub async fn unused(db: &Db, then: DateTime<Utc>) -> Result<Vec<DebugSession>, D
     all(rows)
 }
 
-/// The live one that has this browser session behind it.
+/// Returns the live debug session that uses this browser session.
 ///
 /// # Errors
 ///
@@ -252,7 +255,7 @@ pub async fn live_behind(
     one(row)
 }
 
-/// The runs of one, the newest first.
+/// Returns the runs of a debug session, the newest first.
 ///
 /// # Errors
 ///

@@ -1,9 +1,9 @@
-//! Why a query gave no answer: an outage, which passes, or a refusal, which does not.
+//! Errors of queries: an outage, which is temporary, or a refusal, which is permanent.
 //!
-//! Both keep what the database said as their source. Diesel hands over no result code of SQLite and
-//! no SQLSTATE beyond those of constraints, so that the rest is classified by the message: those of
-//! SQLite are constants of its library, those of PostgreSQL are the English ones. A message that is
-//! not known counts as an outage, after which nothing is given up.
+//! Both keep the database's message as their source. Diesel reports neither the result codes of
+//! SQLite nor any SQLSTATE beyond those of constraints, so the rest is classified by the message.
+//! The messages of SQLite are constants of its library; those of PostgreSQL are the English ones.
+//! An unknown message counts as an outage, after which no data is given up.
 
 use std::error::Error;
 use std::fmt;
@@ -16,31 +16,31 @@ use diesel_async::pooled_connection::PoolError as ConnectError;
 use super::store::StoreError;
 use crate::domain::sealing::SealError;
 
-/// Why a query gave no answer.
+/// The reason why a query failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DbError {
     /// A row with the same unique columns exists. Nothing was written.
     #[error("there is such a row already")]
     Conflict,
-    /// The database did not answer; whether a write took effect is unknown. The same query may
-    /// succeed later.
+    /// The database did not respond, so it is unknown whether a write took effect. The same query
+    /// may succeed later.
     #[error("the database is unavailable: {0}")]
     Unavailable(#[source] Outage),
-    /// The database refuses what the query holds. Nothing was written, and the same query is
-    /// refused again.
+    /// The database refuses the values in the query. Nothing was written, and a repetition fails
+    /// too.
     #[error("the database refuses this: {0}")]
     Rejected(#[source] Rejection),
-    /// A row cannot be read: this program did not write it.
+    /// A row contains values that this program never writes, and cannot be read.
     #[error("column {column} of row {row} cannot be read")]
     Corrupt {
-        /// The table and the column.
+        /// The table and the column that cannot be read.
         column: &'static str,
-        /// The row's id.
+        /// The id of the row.
         row: String,
     },
 }
 
-/// What the database, its pool or its driver said.
+/// The error of the database, its pool or its driver.
 #[derive(Debug, Clone)]
 struct Cause(Arc<dyn Error + Send + Sync>);
 
@@ -50,7 +50,7 @@ impl Cause {
     }
 }
 
-/// Why the database did not answer.
+/// The reason why the database did not respond.
 #[derive(Debug, Clone)]
 pub struct Outage {
     disk_full: bool,
@@ -58,12 +58,12 @@ pub struct Outage {
 }
 
 impl Outage {
-    /// An outage with this cause.
+    /// Creates an outage with this cause.
     pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { disk_full: false, cause: Cause::of(cause) }
     }
 
-    /// True if the disk of the database has no space left, so that an operator has to make some.
+    /// True if the disk of the database is full, so that an operator has to free space.
     pub fn is_disk_full(&self) -> bool {
         self.disk_full
     }
@@ -86,13 +86,13 @@ impl Error for Outage {
 pub enum Reason {
     /// A value that a column cannot hold.
     Data,
-    /// A constraint of the tables: a reference to a row that is not there, for example.
+    /// A constraint of the tables, for example a reference to a row that does not exist.
     Constraint,
     /// Another row has the id. A repetition with a new id succeeds.
     IdTaken,
 }
 
-/// Why the database refuses a query.
+/// The reason why the database refuses a query.
 #[derive(Debug, Clone)]
 pub struct Rejection {
     reason: Reason,
@@ -100,12 +100,12 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// A rejection with this cause.
+    /// Creates a rejection with this cause.
     pub fn new(reason: Reason, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { reason, cause: Cause::of(cause) }
     }
 
-    /// The kind of the rejection.
+    /// Returns the kind of the rejection.
     pub fn reason(&self) -> Reason {
         self.reason
     }
@@ -128,19 +128,19 @@ impl DbError {
         Self::Unavailable(Outage::new(format!("no answer within {} ms", patience.as_millis())))
     }
 
-    /// A secret could not be sealed, so nothing was written.
+    /// Creates the error for a secret that could not be sealed, so that nothing was written.
     pub(super) fn not_sealed(cause: SealError) -> Self {
         Self::Unavailable(Outage::new(cause))
     }
 
-    /// An insert that did nothing, because a row that is not the same has the id.
+    /// Creates the error for an insert without effect, because a different row has the id.
     pub(super) fn id_taken(table: &str, id: &str) -> Self {
         let cause = format!("another row of {table} has the id {id}");
         Self::Rejected(Rejection::new(Reason::IdTaken, cause))
     }
 }
 
-/// What becomes of a query.
+/// The classification of a query's error.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Conflict,
@@ -150,10 +150,10 @@ enum Fate {
 
 const OUTAGE: Fate = Fate::Outage { disk_full: false };
 
-/// Messages of a full disk: of SQLite, and of the system, which PostgreSQL repeats.
+/// Messages for a full disk: one of SQLite, and one of the system, which PostgreSQL repeats.
 const DISK_FULL: &[&str] = &["database or disk is full", "No space left on device"];
 
-/// Messages of values that no column can hold: two of SQLite, then those of PostgreSQL.
+/// Messages for values that no column can hold: two of SQLite, then those of PostgreSQL.
 const BAD_DATA: &[&str] = &[
     "string or blob too big",
     "datatype mismatch",

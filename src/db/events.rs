@@ -1,8 +1,8 @@
-//! What has happened to sessions and runs, numbered for each organization.
+//! Events of sessions and runs, numbered within each organization.
 //!
-//! The counter of an organization is raised in the transaction that stores its events. Whoever
-//! raises it next waits for the end of that transaction, on another node too, so that numbers have
-//! no gaps and become visible in their order.
+//! The counter of an organization is increased in the transaction that stores its events. The next
+//! transaction that increases it waits for the end of the first one, on any node. Therefore numbers
+//! have no gaps and become visible in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::schema::{
     event_sequences as sequences, session_events as events, webhook_messages as messages, webhooks,
 };
 
-/// The most events of refused requests that are read for one run.
+/// The most events about refused requests that are read for one run.
 const MOST_REFUSED: i64 = 1_000;
 
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -79,7 +79,7 @@ impl TryFrom<Row> for Event {
 }
 
 impl Row {
-    /// What a webhook is to tell of it.
+    /// Returns the message of this event for a webhook.
     fn message(&self, id: WebhookMessageId, webhook: &Webhook) -> Message {
         Message {
             webhook_id: Some(webhook.id.clone()),
@@ -97,17 +97,18 @@ impl Row {
     }
 }
 
-/// Where the events of an organization stand.
+/// The range of the stored events of an organization.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// The number of the latest; 0 before the first.
+    /// The number of the latest event; 0 before the first.
     pub last: i64,
-    /// Up to this one they are forgotten.
+    /// The number up to which events were deleted.
     pub forgotten: i64,
 }
 
-/// Stores events, and what webhooks are to tell of them, all or none, and gives the latest number of each organization that has some.
-/// Those that are there already stay as they are, so that it may be repeated.
+/// Stores events and the webhook messages about them, all or none. Returns the latest number of
+/// each organization concerned. Events that are stored already are unchanged, so that the call can
+/// be repeated.
 ///
 /// # Errors
 ///
@@ -131,7 +132,7 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
                     None => new.push(row),
                     Some((owner, at))
                         if *owner == row.organization_id && *at == row.happened_at => {}
-                    // Another event has the id, which nobody was given yet.
+                    // Another event has the id, which was not yet given to any client.
                     Some(_) => {
                         let id: EventId = mint.mint(row.happened_at.and_utc());
                         new.push(Row { id: id.to_string(), ..row });
@@ -139,7 +140,7 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
                 }
             }
             let mut latest = BTreeMap::new();
-            // In one order everywhere, so that two nodes cannot wait for each other.
+            // The same order everywhere prevents a deadlock between two nodes.
             for organization in organizations {
                 let name = organization.to_string();
                 let own: Vec<Row> =
@@ -163,7 +164,7 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
                     .select(Webhook::as_select())
                     .load(c)
                     .await?;
-                // SQLite takes but one row at a time where some columns may be null.
+                // SQLite accepts only one row at a time if some columns may be null.
                 for (row, seq) in own.into_iter().zip(last - count + 1..) {
                     let row = Row { seq, ..row };
                     let wanting = told.iter().filter(|webhook| webhook.wants(&row.kind));
@@ -184,7 +185,7 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
     .await
 }
 
-/// The event of this organization with this number, if it is kept.
+/// Returns the event of this organization with this number, if it is still stored.
 ///
 /// # Errors
 ///
@@ -202,8 +203,8 @@ pub async fn by_seq(
     one(row)
 }
 
-/// At most `limit` events behind the number `after`, in their order: of the organization, or of
-/// one session, with those that tell of a gap.
+/// Returns at most `limit` events after the number `after`, in order: of the organization, or of
+/// one session together with the events about gaps.
 ///
 /// # Errors
 ///
@@ -231,7 +232,7 @@ pub async fn after(
     all(rows)
 }
 
-/// The events that tell of requests of a run that were refused, in their order.
+/// Returns the events about refused requests of a run, in order.
 ///
 /// # Errors
 ///
@@ -256,7 +257,7 @@ pub async fn refused_in(
     all(rows)
 }
 
-/// Where the events of an organization stand.
+/// Returns the range of the stored events of an organization.
 ///
 /// # Errors
 ///
@@ -271,8 +272,8 @@ pub async fn extent(db: &Db, organization: OrganizationId) -> Result<Extent, DbE
     Ok(found.map_or_else(Extent::default, |(last, forgotten)| Extent { last, forgotten }))
 }
 
-/// Forgets what happened before `before`, and of each organization all but the latest `most`;
-/// how many there were.
+/// Deletes the events from before `before`, and of each organization all but the latest `most`.
+/// Returns the number of deleted events.
 ///
 /// # Errors
 ///

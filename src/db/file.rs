@@ -1,7 +1,7 @@
-//! The file of an SQLite database, and whether it is still the one at its path.
+//! The file of an SQLite database, and the check that it is still the one at its path.
 //!
-//! SQLite goes on with a file that was removed or replaced: what it stores there is acknowledged, and
-//! gone with the last connection. So each write looks first.
+//! SQLite continues with a file that was removed or replaced: it acknowledges writes that are lost
+//! when the last connection closes. Therefore each write checks the file first.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -18,7 +18,7 @@ pub(super) struct File {
 }
 
 impl File {
-    /// The file at `path`, of which this is known.
+    /// Creates the value for the opened file at `path` with this metadata.
     pub(super) fn new(path: PathBuf, known: &Metadata) -> Self {
         Self { path, device: known.dev(), inode: known.ino() }
     }
@@ -27,7 +27,7 @@ impl File {
     ///
     /// # Errors
     ///
-    /// [`DbError::Unavailable`] when it names another one, or none.
+    /// [`DbError::Unavailable`] if the path names another file, or none.
     pub(super) fn check(&self) -> Result<(), DbError> {
         let path = self.path.display();
         let cause = match fs::metadata(&self.path) {

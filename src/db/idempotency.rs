@@ -1,7 +1,8 @@
-//! Requests that clients may repeat: the answer to the first is the answer to all.
+//! Idempotency keys: a repeated request gets the response of the first one.
 //!
-//! The id of what a request makes is stored with its key before the work begins. Whatever becomes of
-//! the work, of its answer, or of the server, a repeated request can look for what has that id.
+//! The id of the resource that a request creates is stored with its key before the work begins.
+//! Whatever happens to the work, its response or the server, a repeated request can find the
+//! resource by that id.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
@@ -14,56 +15,55 @@ use super::values::{Reader, now, one, stored};
 use crate::domain::ids::{NodeId, OrganizationId};
 use crate::schema::idempotency_keys as keys;
 
-/// What names a request: within an organization and a scope, the key that the client chose.
+/// The identity of a request: the key that the client chose, within an organization and a scope.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// Whose request it is.
+    /// The organization that sends the request.
     pub organization: OrganizationId,
-    /// Which kind of request: the method and the route.
+    /// The method and the route of the request.
     pub scope: String,
-    /// As the client gave it.
+    /// The key, as the client sent it.
     pub key: String,
 }
 
-/// A request that has been made with a key.
+/// A request that was made with a key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// A hash of the request: the same key with another one is a mistake of the client.
+    /// The hash of the request: the same key with another hash is an error of the client.
     pub request_hash: String,
-    /// The answer, once there is one.
+    /// The response, once there is one.
     pub response: Option<Response>,
-    /// The id of what the request makes.
+    /// The id of the resource that the request creates.
     pub resource: Option<String>,
-    /// When work on the request last began.
+    /// The time at which work on the request last began.
     pub created_at: DateTime<Utc>,
 }
 
-/// A request that is about to be worked on.
+/// A request on which work is about to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// A hash of the request.
+    /// The hash of the request.
     pub request_hash: String,
-    /// The id of what it makes.
+    /// The id of the resource that it creates.
     pub resource: String,
     /// The node that works on it.
     pub node: NodeId,
 }
 
-/// An answer, to be given again.
+/// A response to be repeated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Response {
-    /// Its status.
     pub status: u16,
-    /// Its body.
     pub body: Value,
 }
 
-/// What came of [`reserve`].
+/// The result of [`reserve`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reservation {
-    /// The key is new: do what is asked, then [`complete`], or [`forget`] when it came to nothing.
+    /// The key is new. The caller must do the work, then call [`complete`], or [`forget`] if the
+    /// work failed.
     New,
-    /// The key has been used.
+    /// The key was used before, by this request.
     Known(Entry),
 }
 
@@ -104,7 +104,8 @@ impl TryFrom<Row> for Entry {
     }
 }
 
-/// Takes the key for a request. Of any number at once, one finds it new.
+/// Reserves the key for a request. Of any number of concurrent calls, exactly one finds the key
+/// new.
 ///
 /// # Errors
 ///
@@ -130,7 +131,7 @@ pub async fn reserve(db: &Db, key: &Key, claim: &Claim) -> Result<Reservation, D
         Ok(()) => Ok(Reservation::New),
         Err(DbError::Conflict) => match find(db, key).await? {
             Some(entry) => Ok(Reservation::Known(entry)),
-            // It was forgotten meanwhile.
+            // The entry was deleted in the meantime.
             None => Err(DbError::Conflict),
         },
         Err(error @ (DbError::Unavailable(_) | DbError::Rejected(_) | DbError::Corrupt { .. })) => {
@@ -139,9 +140,9 @@ pub async fn reserve(db: &Db, key: &Key, claim: &Claim) -> Result<Reservation, D
     }
 }
 
-/// Takes a request over whose work has ended without an answer: one of this node, which works on none
-/// of this key now, or one that began before `before`, whose server ended with it. Of any number at
-/// once, one takes it over.
+/// Takes over a request whose work has ended without a response. The request belongs to this node,
+/// which must not be working on the key now, or began before `before`, so that its server has
+/// ended. Returns true for exactly one of any number of concurrent calls.
 ///
 /// # Errors
 ///
@@ -171,7 +172,7 @@ pub async fn take_over(
     Ok(changed > 0)
 }
 
-/// The request has been answered.
+/// Stores the response to a request.
 ///
 /// # Errors
 ///
@@ -190,7 +191,7 @@ pub async fn complete(db: &Db, key: &Key, response: Response) -> Result<(), DbEr
     .await
 }
 
-/// The request, as this node has it, came to nothing and may be made again.
+/// Deletes a request that failed on this node, so that it can be made again.
 ///
 /// # Errors
 ///
@@ -208,7 +209,7 @@ pub async fn forget(db: &Db, key: &Key, node: NodeId) -> Result<(), DbError> {
     .await
 }
 
-/// What is known of a key.
+/// Returns the entry of a key, if it was used.
 ///
 /// # Errors
 ///
@@ -223,7 +224,7 @@ pub async fn find(db: &Db, key: &Key) -> Result<Option<Entry>, DbError> {
     one(row)
 }
 
-/// Forgets the keys of requests that came before `before`; how many there were.
+/// Deletes the keys of requests from before `before`. Returns their number.
 ///
 /// # Errors
 ///

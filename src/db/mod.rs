@@ -1,18 +1,18 @@
-//! The database: the pool, row types, and one file of queries for each table.
+//! The database: the pool, row types, and one file of queries per table.
 //!
-//! Functions here are named for what is asked and return domain values. What actors write goes
-//! through [`store::Store`], which is replaced in their tests.
+//! Functions are named for their result and return domain values. Actors write through
+//! [`store::Store`], which their tests replace.
 //!
-//! SQLite and PostgreSQL answer the same queries, see `query`; the tables are those of the two
-//! directories of migrations. With SQLite there is one connection that writes and a few that
-//! only read.
+//! SQLite and PostgreSQL run the same queries, see `query`. The tables are defined in two
+//! directories of migrations. With SQLite there is one connection that writes and a few that only
+//! read.
 //!
-//! 1. A time is written in whole microseconds, so that what is read equals what was written.
-//! 2. Every query ends within the time that the settings give it, or the answer is
+//! 1. A time is written in whole microseconds, so that it is read back equal.
+//! 2. Every query ends within the time limit of the settings; otherwise it returns
 //!    [`DbError::Unavailable`].
 //! 3. A final row is not written again.
-//! 4. What the database refuses is [`DbError::Rejected`], and is never repeated as it is; an outage is
-//!    [`DbError::Unavailable`], and may be.
+//! 4. A refusal by the database is [`DbError::Rejected`] and is never retried unchanged; an
+//!    outage is [`DbError::Unavailable`] and may be retried.
 
 mod error;
 mod file;
@@ -75,27 +75,28 @@ enum Pools {
     Postgres(Pool<AsyncPgConnection>),
 }
 
-/// An open database. A clone is the same one.
+/// A handle to an open database; clones share it.
 ///
-/// May be used from any thread: queries run on the runtime that opened it, which therefore has to
-/// last as long as the program.
+/// It may be used from any thread. Queries run on the runtime that opened the database, which must
+/// therefore outlive every user.
 #[derive(Clone)]
 pub struct Db {
     pools: Arc<Pools>,
     runtime: Handle,
     patience: Duration,
-    /// Names what is stored beside something else, in its transaction.
+    /// Mints the ids of rows that are stored as part of another write's transaction.
     mint: Arc<Mint>,
-    /// Seals secrets; without it they are written as they are, and stay sealed where they are so.
+    /// Seals and opens secrets. Without it, secrets are written in clear text, and sealed ones stay
+    /// sealed.
     vault: Option<Vault>,
 }
 
 impl Db {
-    /// Whether the database answers, and is where it was opened.
+    /// Checks that the database responds, and that its file is still in place.
     ///
     /// # Errors
     ///
-    /// [`DbError::Unavailable`] when it does not.
+    /// [`DbError::Unavailable`] if it does not.
     pub async fn ping(&self) -> Result<(), DbError> {
         use diesel_async::RunQueryDsl as _;
         if let Pools::Sqlite { file, .. } = &*self.pools {
@@ -108,8 +109,8 @@ impl Db {
         .await
     }
 
-    /// Gives back every connection that is not in use, and those in use when their query ends.
-    /// Every later query is answered with [`DbError::Unavailable`].
+    /// Closes every connection: idle ones now, and those in use when their query ends. Every later
+    /// query fails with [`DbError::Unavailable`].
     pub fn close(&self) {
         match &*self.pools {
             Pools::Sqlite { write, read, .. } => {

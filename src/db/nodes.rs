@@ -1,4 +1,4 @@
-//! Server processes.
+//! Nodes: the server processes that use the database.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -51,8 +51,8 @@ impl TryFrom<Row> for Node {
     }
 }
 
-/// The node has started. Whether it was known with another boot id, which means that its machine
-/// has been restarted and none of its processes lives.
+/// Registers the start of a node. Returns true if it was known with another boot id, which means
+/// that its machine was restarted and none of its processes survives.
 ///
 /// # Errors
 ///
@@ -69,7 +69,7 @@ pub async fn register(db: &Db, node: &Node) -> Result<bool, DbError> {
     Ok(before.is_some_and(|before| before.boot_id != node.boot_id))
 }
 
-/// The node is alive.
+/// Records that the node is alive.
 ///
 /// # Errors
 ///
@@ -83,7 +83,7 @@ pub async fn seen(db: &Db, id: NodeId) -> Result<(), DbError> {
     .await
 }
 
-/// The one with this id.
+/// Returns the node with this id.
 ///
 /// # Errors
 ///
@@ -97,7 +97,7 @@ pub async fn by_id(db: &Db, id: NodeId) -> Result<Option<Node>, DbError> {
     one(row)
 }
 
-/// All that were ever registered, the one seen last first.
+/// Returns all nodes ever registered, the most recently seen first.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Opening: the first connection, the migrations, the pools.
+//! Opens a database: the first connection, the migrations, the pools.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -34,48 +34,48 @@ use crate::domain::ids::Mint;
 pub(super) const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 pub(super) const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-/// The lock under which nodes that start together migrate one after the other.
+/// The lock under which nodes that start together apply migrations one after the other.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_lock(5135891094)";
 
-/// Why the database could not be opened.
+/// The reason why the database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL is of no database that is known here.
+    /// The URL names no supported database.
     #[error("`database.url` begins neither with `postgres://` nor with `sqlite:`")]
     UnknownKind,
-    /// The URL cannot be read. It is not shown, since it may have a password in it.
+    /// The URL is invalid. It is not shown, because it may contain a password.
     #[error("`database.url` cannot be read: {cause}")]
     Url {
-        /// What is wrong with it.
+        /// The reason why the URL is invalid.
         cause: String,
     },
-    /// The file cannot be made, or cannot be written.
+    /// The file cannot be created or written.
     #[error("the database file {} cannot be written", path.display())]
     File {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// No server answers, or it refuses.
+    /// No server responds, or it refuses the connection.
     #[error("the database server cannot be reached: {cause}")]
     Unreachable {
-        /// What happened.
+        /// The cause, with its sources.
         cause: String,
     },
-    /// The server does not accept the user or the password.
+    /// The server rejects the user or the password.
     #[error("the database server refuses the user or the password: {cause}")]
     Credentials {
-        /// The server's words.
+        /// The message of the server.
         cause: String,
     },
     /// The server has no database of this name.
     #[error("the database server has no such database: {cause}")]
     NoDatabase {
-        /// The server's words.
+        /// The message of the server.
         cause: String,
     },
-    /// A newer program has changed the tables.
+    /// A newer version of this program has changed the tables.
     #[error(
         "the database was made by a newer version of this program (it has migration {migration}); \
          start that version, or restore a copy from before"
@@ -84,26 +84,26 @@ pub enum OpenError {
         /// The first migration that this program does not know.
         migration: String,
     },
-    /// The tables could not be made or changed.
+    /// The tables could not be created or changed.
     #[error("the tables could not be brought up to date: {cause}")]
     Migrations {
-        /// What the database said.
+        /// The message of the database.
         cause: String,
     },
 }
 
 impl Db {
-    /// Opens the database and brings its tables up to date.
+    /// Opens the database and applies the migrations that are missing.
     ///
-    /// Queries run from then on on the runtime that this was called on.
+    /// All queries run on the runtime on which this is called.
     ///
     /// # Errors
     ///
-    /// An [`OpenError`]; the tables are then as they were.
+    /// Returns an [`OpenError`]; the tables are then unchanged.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// Panics outside of a tokio runtime.
     pub async fn open(settings: &Settings, data_dir: &Path) -> Result<Self, OpenError> {
         let runtime = Handle::current();
         let url = settings.url.as_ref().map(|url| url.reveal().to_owned());
@@ -184,8 +184,8 @@ fn sqlite_connection(
     only_read: bool,
 ) -> Result<SqliteConnection, ConnectionError> {
     let mut connection = SqliteConnection::establish(name)?;
-    // The time to wait for a lock comes first: changing the journal's mode needs one. With
-    // `synchronous` at its full, what has been acknowledged outlasts a loss of power.
+    // The timeout for locks comes first, because changing the journal mode needs a lock. With
+    // `synchronous = FULL`, acknowledged writes survive a loss of power.
     let setup = format!(
         "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
          PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON; PRAGMA query_only = {};",
@@ -199,7 +199,7 @@ fn sqlite_connection(
 async fn postgres(settings: &Settings, url: &str, runtime: &Handle) -> Result<Pools, OpenError> {
     let mut server: tokio_postgres::Config =
         url.parse().map_err(|error: tokio_postgres::Error| OpenError::Url {
-            // Its source says more, and never the password.
+            // The error's source has the details, and never the password.
             cause: chain(&error),
         })?;
     server.connect_timeout(settings.connect_timeout());
@@ -227,7 +227,7 @@ async fn postgres(settings: &Settings, url: &str, runtime: &Handle) -> Result<Po
         let server = server.clone();
         let runtime = runtime.clone();
         async move {
-            // The connection's driver is a task of the runtime that it is made on.
+            // The connection's driver is a task on the runtime where it is created.
             let connecting = runtime.spawn(connect(server, Some(statement)));
             connecting.await.map_err(not_made)?.map_err(|failure| not_made(failure.cause()))
         }
@@ -236,7 +236,7 @@ async fn postgres(settings: &Settings, url: &str, runtime: &Handle) -> Result<Po
     Ok(Pools::Postgres(pool(connections, settings.postgres_connections.get(), settings)?))
 }
 
-/// Why no connection was made.
+/// The reason why no connection was made.
 #[derive(Debug)]
 enum ConnectFailure {
     Tls(String),
@@ -292,7 +292,8 @@ async fn connect(
         AsyncPgConnection::try_from_client_and_connection(client, driver).await.map_err(setup)?
     };
     if let Some(statement) = statement {
-        // The server gives up when we do, so that no lock outlasts the one who waited for it.
+        // The server cancels a statement when this program does, so that no lock outlasts its
+        // waiter.
         let limit = format!("SET statement_timeout = {}", statement.as_millis());
         diesel_async::SimpleAsyncConnection::batch_execute(&mut connection, &limit)
             .await
@@ -314,7 +315,7 @@ where
     let migrations: Vec<Box<dyn Migration<B>>> = known.migrations().map_err(failed)?;
     let names: Vec<String> =
         migrations.iter().map(|migration| migration.name().version().to_string()).collect();
-    // The latest comes first.
+    // The latest migration comes first.
     let applied = connection.applied_migrations().map_err(failed)?;
     let unknown = applied.iter().map(ToString::to_string).rfind(|name| !names.contains(name));
     if let Some(migration) = unknown {
@@ -324,7 +325,8 @@ where
     Ok(())
 }
 
-/// Migrations are synchronous, and refuse to run on the threads of actors.
+/// Runs blocking work on a thread for it: migrations are synchronous, and refuse to run on the
+/// threads of actors.
 async fn blocking<F>(work: F) -> Result<(), OpenError>
 where
     F: FnOnce() -> Result<(), OpenError> + Send + 'static,
@@ -376,7 +378,7 @@ fn not_made(cause: impl ToString) -> ConnectionError {
     ConnectionError::BadConnection(cause.to_string())
 }
 
-/// An error with its sources, in one line.
+/// Formats an error with its sources in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,5 +1,5 @@
-//! Tenants. The row of one that was deleted stays, without its name, and no query here returns it but those
-//! that say so.
+//! Tenants. The row of a deleted organization stays, without its name. Queries return it only if
+//! their documentation says so.
 
 use std::collections::HashMap;
 
@@ -54,18 +54,18 @@ impl TryFrom<Row> for Organization {
     }
 }
 
-/// The organizations of which more is left than the row.
+/// Selects the organizations whose deletion is not complete.
 macro_rules! there {
     () => {
         organizations::table.filter(organizations::purged_at.is_null())
     };
 }
 
-/// A new organization.
+/// Inserts the row of an organization.
 ///
 /// # Errors
 ///
-/// [`DbError::Conflict`] when the id is taken.
+/// [`DbError::Conflict`] if the id is taken.
 pub async fn insert(db: &Db, organization: &Organization) -> Result<(), DbError> {
     let row = Row::from(organization);
     on!(db, write, |c| {
@@ -75,7 +75,7 @@ pub async fn insert(db: &Db, organization: &Organization) -> Result<(), DbError>
     .await
 }
 
-/// The oldest one, if there is any.
+/// Returns the oldest organization, if there is any.
 ///
 /// # Errors
 ///
@@ -88,7 +88,7 @@ pub async fn first(db: &Db) -> Result<Option<Organization>, DbError> {
     one(row.await?)
 }
 
-/// The one with this id.
+/// Returns the organization with this id.
 ///
 /// # Errors
 ///
@@ -101,7 +101,7 @@ pub async fn by_id(db: &Db, id: OrganizationId) -> Result<Option<Organization>, 
     one(row.await?)
 }
 
-/// All of them, the oldest first.
+/// Returns all organizations, the oldest first.
 ///
 /// # Errors
 ///
@@ -115,7 +115,7 @@ pub async fn list(db: &Db) -> Result<Vec<Organization>, DbError> {
     all(rows)
 }
 
-/// Those that are suspended.
+/// Returns the ids of suspended organizations.
 ///
 /// # Errors
 ///
@@ -133,7 +133,7 @@ fn read_ids(ids: &[String]) -> Result<Vec<OrganizationId>, DbError> {
     ids.iter().map(|id| Reader { row: id }.parse("organizations.id", id)).collect()
 }
 
-/// True if an organization has this id, or had it.
+/// True if an organization has this id, or had it before its deletion.
 ///
 /// # Errors
 ///
@@ -146,7 +146,8 @@ pub async fn is_known(db: &Db, id: OrganizationId) -> Result<bool, DbError> {
     Ok(count > 0)
 }
 
-/// Begins the deletion of one, which is suspended by that. False if it has begun before.
+/// Starts the deletion of an organization, and suspends it. Returns false if deletion has started
+/// before.
 ///
 /// # Errors
 ///
@@ -163,7 +164,7 @@ pub async fn delete(db: &Db, id: OrganizationId, at: DateTime<Utc>) -> Result<bo
     Ok(changed.await? > 0)
 }
 
-/// Those whose deletion has begun and is not complete.
+/// Returns the organizations whose deletion has started and is not complete.
 ///
 /// # Errors
 ///
@@ -177,7 +178,7 @@ pub async fn being_deleted(db: &Db) -> Result<Vec<OrganizationId>, DbError> {
     read_ids(&ids)
 }
 
-/// Those whose deletion is complete, since a time or ever.
+/// Returns the organizations whose deletion is complete, since a time or ever.
 ///
 /// # Errors
 ///
@@ -195,7 +196,7 @@ pub async fn deleted_since(
     read_ids(&ids)
 }
 
-/// Renames one. False if it is not there.
+/// Renames an organization. Returns false if it does not exist.
 ///
 /// # Errors
 ///
@@ -209,7 +210,8 @@ pub async fn rename(db: &Db, id: OrganizationId, name: &str) -> Result<bool, DbE
     Ok(changed.await? > 0)
 }
 
-/// Puts the keys of one out of force, or in force again. False if it is so already, or is not there.
+/// Suspends or resumes an organization's keys. Returns false if nothing changes, or it does not
+/// exist.
 ///
 /// # Errors
 ///
@@ -334,7 +336,7 @@ pub async fn egress(db: &Db, id: OrganizationId) -> Result<EgressLists, DbError>
     Ok(lists.unwrap_or_default())
 }
 
-/// Replaces these lists.
+/// Replaces the lists of an organization.
 ///
 /// # Errors
 ///

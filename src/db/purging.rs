@@ -1,4 +1,4 @@
-//! The end of an organization: its rows are deleted, some at a time, so that no transaction is long.
+//! The deletion of an organization's rows, in batches, so that no transaction is long.
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -13,10 +13,10 @@ use crate::schema::{
     webhook_messages, webhooks, workflow_run_blocks, workflow_runs, workflows,
 };
 
-/// The rows of a table that are deleted at once.
+/// The most rows of a table that one statement deletes.
 const BATCH: i64 = 500;
 
-/// The number of sessions and runs of an organization that have not ended, on whatever node.
+/// Returns the number of sessions and runs of an organization that have not ended, on any node.
 ///
 /// # Errors
 ///
@@ -37,7 +37,7 @@ pub async fn still_running(db: &Db, id: OrganizationId) -> Result<i64, DbError> 
     .await
 }
 
-/// Deletes up to [`BATCH`] rows of a table whose rows have an id, and counts them.
+/// Deletes up to [`BATCH`] rows of a table with ids, and returns their number.
 macro_rules! delete_some {
     ($db:expr, $organization:expr, $table:ident) => {{
         let of = $organization.clone();
@@ -52,8 +52,8 @@ macro_rules! delete_some {
     }};
 }
 
-/// Deletes some rows of an organization, those first that others refer to last. The number of rows; 0 when
-/// nothing is left.
+/// Deletes some rows of an organization, referring rows before the rows that they refer to. Returns
+/// the number of rows; 0 when nothing is left.
 ///
 /// # Errors
 ///
@@ -91,7 +91,7 @@ pub async fn purge_some(db: &Db, id: OrganizationId) -> Result<usize, DbError> {
     Ok(deleted + rest)
 }
 
-/// Notes that an organization's deletion is complete; of its row only the id is kept.
+/// Records that an organization's deletion is complete. Only the id is kept of its row.
 ///
 /// # Errors
 ///

@@ -1,9 +1,9 @@
-//! How one query runs on either database.
+//! Runs a query on either database.
 //!
-//! [`on!`] expands a query once for SQLite and once for PostgreSQL, so that what only one of them
-//! can do does not compile. The query runs as a task of the runtime that opened the database:
-//! whoever asked may be on any thread and may stop waiting, and the query still ends as it would
-//! have; and a connection made for it does not end with an HTTP worker.
+//! [`on!`] expands a query once for SQLite and once for PostgreSQL, so that a query that only one
+//! of them supports does not compile. The query runs as a task of the runtime that opened the
+//! database. The caller may be on any thread and may stop waiting: the query still completes. A new
+//! connection does not end with the HTTP worker that caused it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::error::Outage;
 use super::{Db, Pools};
 
 impl Db {
-    /// Runs `work` to its end on the runtime that opened the database.
+    /// Runs `work` to completion on the runtime that opened the database.
     pub(super) async fn run<T, W, F>(&self, work: W) -> Result<T, DbError>
     where
         W: FnOnce(Arc<Pools>, Duration) -> F,
@@ -30,9 +30,9 @@ impl Db {
     }
 }
 
-/// `on!(db, read, |c| …)` or `on!(db, write, |c| …)`: a future of what the expression gives, a
-/// `Result<_, DbError>`, with a connection `c` of either kind. What the expression uses is moved
-/// into it. A connection whose statement was too late is not used again.
+/// Runs a query as `on!(db, read, |c| …)` or `on!(db, write, |c| …)`. The result is a future of the
+/// expression's `Result<_, DbError>`, with a connection `c` of either kind. Variables used in the
+/// expression are moved into it. A connection whose statement timed out is not reused.
 macro_rules! on {
     ($db:expr, $which:ident, |$c:ident| $body:expr) => {
         $db.run(move |pools, patience| async move {
@@ -54,7 +54,7 @@ macro_rules! on {
     };
 }
 
-/// What is written to a file that is not there any more would be lost.
+/// Fails before a write to a file that was removed or replaced, because the write would be lost.
 macro_rules! in_place {
     (read, $file:ident) => {
         let _ = $file;

@@ -1,4 +1,4 @@
-//! Workflow runs. Their rows are written by their actors only, through the store.
+//! Workflow runs. Only their actors write these rows, through the store.
 
 use std::collections::HashSet;
 
@@ -27,7 +27,7 @@ use crate::schema::{
     webhook_messages as messages, workflow_run_blocks as blocks, workflow_runs as runs,
 };
 
-/// The statuses in which a run has not ended, as the partial index names them.
+/// The statuses of a run that has not ended, as in the partial index.
 pub(super) const UNFINISHED: [&str; 4] = [
     RunStatus::Created.as_str(),
     RunStatus::Queued.as_str(),
@@ -62,7 +62,7 @@ struct Row {
 }
 
 impl Row {
-    /// What tells of its end, if somebody wants to know.
+    /// Returns the webhook message about the run's end, if the request names a URL for it.
     fn message(&self, id: WebhookMessageId) -> Option<Message> {
         let url = self.request.get("webhook_url").and_then(Value::as_str).map(str::trim);
         let url = url.filter(|url| !url.is_empty())?;
@@ -76,7 +76,7 @@ impl Row {
     }
 }
 
-/// What is `None` stays as it is.
+/// The changed columns. A field that is `None` is unchanged.
 #[derive(Debug, AsChangeset)]
 #[diesel(table_name = runs)]
 struct Changes {
@@ -176,26 +176,26 @@ impl TryFrom<Row> for RunRecord {
     }
 }
 
-/// Which runs a list has. What is empty or `None` leaves none out.
+/// The filter of a list of runs. An empty or `None` field excludes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// In one of these.
+    /// The statuses of the runs.
     pub statuses: Vec<RunStatus>,
-    /// Of any version of this workflow.
+    /// The workflow of the runs, in any version.
     pub workflow_permanent_id: Option<WorkflowPermanentId>,
-    /// In this session.
+    /// The session of the runs.
     pub session: Option<SessionId>,
-    /// Of this debug session.
+    /// The debug session of the runs.
     pub debug_session: Option<DebugSessionId>,
-    /// With this in the title or in the id, whatever its case.
+    /// A text in the title or the id, ignoring case.
     pub search: Option<String>,
-    /// Stored at this time or later.
+    /// The earliest time at which the runs were stored.
     pub created_from: Option<DateTime<Utc>>,
-    /// Stored before this time.
+    /// The time before which the runs were stored.
     pub created_until: Option<DateTime<Utc>>,
 }
 
-/// The run of this organization with this id.
+/// Returns the run of this organization with this id.
 ///
 /// # Errors
 ///
@@ -215,7 +215,7 @@ pub async fn by_id(
     one(db.opened_one(row))
 }
 
-/// An organization's runs, the newest first.
+/// Returns an organization's runs, the newest first.
 ///
 /// # Errors
 ///
@@ -265,8 +265,8 @@ pub async fn list(
     all(db.opened(rows))
 }
 
-/// The runs that have not ended on a node, the oldest first: what a server that was killed has
-/// left behind.
+/// Returns the runs that have not ended on a node, the oldest first: the remains of a server that
+/// was killed.
 ///
 /// # Errors
 ///
@@ -382,7 +382,7 @@ pub(super) async fn change(db: &Db, id: RunId, change: RunChange) -> Result<(), 
     Err(if found > 0 { StoreError::Final } else { StoreError::Missing })
 }
 
-/// Of these runs, those that have a row.
+/// Returns those of these ids that have a row.
 ///
 /// # Errors
 ///

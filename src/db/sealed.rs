@@ -1,7 +1,8 @@
-//! Secrets in rows: sealed before they are written, opened after they were read.
+//! Secrets in rows: sealed before they are written, opened after they are read.
 //!
-//! What cannot be opened stays sealed in the value that is read: a list does not fail for one row. An
-//! address of a proxy is refused where it is used, and a signer is the stand-in of a lost one.
+//! A secret that cannot be opened stays sealed in the value that is read, so that a list does not
+//! fail because of one row. A sealed proxy address is refused where it is used, and a sealed signer
+//! is read as the placeholder of a lost one.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -21,22 +22,23 @@ pub(super) const SIGNER: &str = "webhooks.signer";
 pub(super) const FORMER_SIGNER: &str = "webhooks.former_signer";
 pub(super) const KEY_SIGNER: &str = "api_keys.signer";
 
-/// Rows that are read at once where all are looked at.
+/// The number of rows in one batch when all rows are visited.
 const BATCH: i64 = 200;
 
-/// The form of every sealed text.
+/// The pattern of every sealed text.
 const SEALED: &str = "sealed:v1:%";
 
-/// A row with secrets in it.
+/// A row that contains secrets.
 pub(super) trait Secrets {
-    /// Seals what is not sealed.
+    /// Seals the secrets that are not sealed yet.
     fn seal(&mut self, vault: &Vault) -> Result<(), SealError>;
 
-    /// Opens what can be opened.
+    /// Opens the secrets that can be opened.
     fn open(&mut self, vault: &Vault);
 }
 
-/// Opens a text in its place. What cannot be opened stays as it is, and the log says why.
+/// Opens a text of this location. A text that cannot be opened is unchanged, and the reason is
+/// logged.
 pub(super) fn opened(vault: &Vault, place: Place<'_>, text: &mut String) {
     match vault.open(place, text) {
         Ok(plain) => *text = plain,
@@ -44,7 +46,7 @@ pub(super) fn opened(vault: &Vault, place: Place<'_>, text: &mut String) {
     }
 }
 
-/// Seals the address of a proxy, if it has credentials in it.
+/// Seals the address of a proxy, if it contains credentials.
 pub(super) fn seal_proxy(
     vault: &Vault,
     place: Place<'_>,
@@ -56,7 +58,7 @@ pub(super) fn seal_proxy(
     Ok(())
 }
 
-/// Seals the addresses of proxies among the members of a request.
+/// Seals the proxy addresses among the members of a request.
 pub(super) fn seal_proxies(
     vault: &Vault,
     place: Place<'_>,
@@ -65,7 +67,7 @@ pub(super) fn seal_proxies(
     each_proxy(members, &mut |text| seal_proxy(vault, place, text))
 }
 
-/// Opens the addresses of proxies among the members of a request.
+/// Opens the proxy addresses among the members of a request.
 pub(super) fn open_proxies(vault: &Vault, place: Place<'_>, members: &mut Value) {
     let opening = each_proxy(members, &mut |text: &mut String| {
         opened(vault, place, text);
@@ -76,12 +78,12 @@ pub(super) fn open_proxies(vault: &Vault, place: Place<'_>, members: &mut Value)
     }
 }
 
-/// Rows of before, as far as they were sealed.
+/// The result of sealing the rows of earlier versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Resealed {
-    /// Rows that are sealed now and were not.
+    /// The number of rows that were sealed now.
     pub rows: usize,
-    /// Rows that another node changed meanwhile.
+    /// The number of rows that another node changed in the meantime.
     pub missed: usize,
 }
 
@@ -95,13 +97,13 @@ impl Resealed {
 }
 
 impl Db {
-    /// The same database, whose secrets are sealed from now on.
+    /// Returns the same database with a vault, so that secrets are sealed from now on.
     #[must_use]
     pub fn sealed_with(self, vault: Vault) -> Self {
         Self { vault: Some(vault), ..self }
     }
 
-    /// Does `work` with the vault, if there is one.
+    /// Runs `work` with the vault, if there is one.
     pub(super) fn sealing(
         &self,
         work: impl FnOnce(&Vault) -> Result<(), SealError>,
@@ -128,8 +130,8 @@ impl Db {
         row
     }
 
-    /// Seals what rows of before have in the clear, in batches; it may be cut short and repeated. Of
-    /// SQLite's file nothing of it is left afterwards.
+    /// Seals the secrets that earlier versions stored in clear text, in batches. It may be
+    /// interrupted and repeated. Afterwards, no secret in clear text remains in SQLite's file.
     ///
     /// # Errors
     ///
@@ -146,7 +148,7 @@ impl Db {
         Ok(done)
     }
 
-    /// How many webhooks and keys have a secret that was sealed with another key.
+    /// Returns the number of webhooks and keys with a secret that was sealed with another key.
     ///
     /// # Errors
     ///
@@ -279,7 +281,7 @@ impl Db {
         }
     }
 
-    /// Their settings are never edited.
+    /// Seals the settings of workflows. They never change, so no update can conflict.
     async fn seal_workflows(&self, vault: &Vault, done: &mut Resealed) -> Result<(), DbError> {
         let mut last = String::new();
         loop {
@@ -312,7 +314,7 @@ impl Db {
         }
     }
 
-    /// Their requests are never edited.
+    /// Seals the requests of runs. They never change, so no update can conflict.
     async fn seal_runs(&self, vault: &Vault, done: &mut Resealed) -> Result<(), DbError> {
         use workflow_runs as runs;
         let mut last = String::new();
@@ -345,7 +347,8 @@ impl Db {
         }
     }
 
-    /// Empties SQLite's write-ahead log, which has pages of before. `secure_delete` empties the file.
+    /// Empties SQLite's write-ahead log, which contains old pages. `secure_delete` clears the file
+    /// itself.
     async fn empty_log(&self) -> Result<(), DbError> {
         self.run(|pools, _patience| async move {
             if let Pools::Sqlite { write, .. } = &*pools {

@@ -1,4 +1,4 @@
-//! What can be configured of the database.
+//! The settings of the database.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -10,19 +10,20 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use url::Url;
 
-/// The section `database`.
+/// Settings of the section `database`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// `postgres://…` or `sqlite:<path>`; without it, `greenroom.db` in the data directory.
+    /// The database, `postgres://…` or `sqlite:<path>`; by default `greenroom.db` in the data
+    /// directory.
     pub url: Option<DatabaseUrl>,
-    /// Connections that read, with SQLite. One more writes.
+    /// The number of connections that read, with SQLite. One more connection writes.
     pub sqlite_readers: NonZeroUsize,
-    /// Connections, with PostgreSQL.
+    /// The most connections, with PostgreSQL.
     pub postgres_connections: NonZeroUsize,
-    /// How long making a connection may take.
+    /// The longest time for making a connection.
     pub connect_timeout_seconds: NonZeroU64,
-    /// How long waiting for a connection may take, and then a statement.
+    /// The longest time for waiting for a connection, and then again for a statement.
     pub statement_timeout_seconds: NonZeroU64,
 }
 
@@ -39,30 +40,30 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// How long making a connection may take.
+    /// Returns the longest time for making a connection.
     pub fn connect_timeout(&self) -> Duration {
         Duration::from_secs(self.connect_timeout_seconds.get())
     }
 
-    /// How long a statement may take.
+    /// Returns the longest time for a statement.
     pub fn statement_timeout(&self) -> Duration {
         Duration::from_secs(self.statement_timeout_seconds.get())
     }
 }
 
-/// Where a database is, and often the password for it, which never prints: what is shown or
-/// serialized has `***` in its place.
+/// The address of a database, often with a password. The password is never printed: it is shown and
+/// serialized as `***`.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
 pub struct DatabaseUrl(SecretString);
 
 impl DatabaseUrl {
-    /// In clear, for opening the database and for nothing else.
+    /// Returns the address in clear text, only for opening the database.
     pub(super) fn reveal(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// With `***` in place of the password.
+    /// Returns the address with `***` instead of the password.
     fn masked(&self) -> String {
         let text = self.reveal();
         if text.starts_with("sqlite:") {

@@ -1,4 +1,4 @@
-//! What actors write, and the little that they read.
+//! The writes of actors, and the few queries that actors need.
 
 use std::fmt;
 
@@ -15,42 +15,42 @@ use crate::domain::quota::{Limits, Quota};
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, RunStatus, WorkflowRecord};
 use crate::domain::session::{DesktopIdentity, Failure, SessionRecord, SessionSpec, SessionStatus};
 
-/// Why a write did not take effect, or is not known to have.
+/// The reason why a write did not take effect, or may not have.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The row is not what the write rested on; it is given as it is.
+    /// The row differs from the state on which the write was based.
     #[error("another has changed the row")]
     Conflict {
-        /// The occupancy as stored.
+        /// The occupancy as stored now.
         stored: Occupancy,
     },
-    /// The row is in a final status, and stays so.
+    /// The row has a final status, and does not change any more.
     #[error("the row is final")]
     Final,
-    /// There is no such row.
+    /// The row does not exist.
     #[error("there is no such row")]
     Missing,
-    /// The database did not answer; whether the write took effect is unknown. The same write may
-    /// succeed later.
+    /// The database did not respond, so it is unknown whether the write took effect. The same write
+    /// may succeed later.
     #[error("the database is unavailable: {0}")]
     Unavailable(#[source] Outage),
-    /// The database refuses what the write holds. Nothing was written, and the same write is
-    /// refused again.
+    /// The database refuses the values in the write. Nothing was written, and a repetition fails
+    /// too.
     #[error("the database refuses this: {0}")]
     Rejected(#[source] Rejection),
 }
 
-/// The answer to a write.
+/// The future result of a write.
 pub type Stored<T = ()> = BoxFuture<'static, Result<T, StoreError>>;
 
-/// A session that has started.
+/// The data of a session that has started.
 #[derive(Debug, Clone)]
 pub struct Started {
-    /// Its processes.
+    /// The processes of its desktop.
     pub desktop: DesktopIdentity,
-    /// When its browser could first be driven.
+    /// The time at which its browser could first be driven.
     pub at: DateTime<Utc>,
-    /// When it ends by itself.
+    /// The deadlines at which it ends by itself.
     pub deadlines: Deadlines,
 }
 
@@ -70,32 +70,31 @@ pub struct Rotated {
 /// A session that has ended.
 #[derive(Debug, Clone)]
 pub struct Ended {
-    /// One of the final ones.
+    /// The status, which is final.
     pub status: SessionStatus,
-    /// Why it failed.
+    /// The reason for its failure.
     pub failure: Option<Failure>,
-    /// When.
+    /// The time of its end.
     pub at: DateTime<Utc>,
 }
 
-/// What has changed of a run. What is `None` stays as it is.
+/// The changed fields of a run. A field that is `None` is unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct RunChange {
-    /// How it stands.
     pub status: Option<RunStatus>,
-    /// The session it drives.
+    /// The session that it drives.
     pub session: Option<SessionId>,
-    /// Whether it made that session for itself.
+    /// True if the run created that session for itself.
     pub owns_session: Option<bool>,
     /// `{label}_output` of every block that has finished.
     pub outputs: Option<serde_json::Value>,
-    /// Why it failed.
+    /// The reason for its failure.
     pub failure: Option<Failure>,
-    /// When it began to wait for its session.
+    /// The time at which it began to wait for its session.
     pub queued_at: Option<DateTime<Utc>>,
-    /// When its first block began.
+    /// The time at which its first block began.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// The time at which it ended.
     pub finished_at: Option<DateTime<Utc>>,
 }
 
@@ -118,13 +117,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// answer is the limit that is reached; none if the row is stored.
     fn insert_session(&self, session: SessionRecord, limits: Limits) -> Stored<Option<Full>>;
 
-    /// The session of this organization as it is stored; none if there is no such.
+    /// Returns the session of this organization as stored; none if it does not exist.
     fn session(&self, organization: OrganizationId, id: SessionId)
     -> Stored<Option<SessionRecord>>;
 
-    /// `next` takes the place of the occupancy if its generation is still `expected` and the
-    /// session has not ended; otherwise [`StoreError::Conflict`] or [`StoreError::Final`]. Where
-    /// that makes the session vacant, `idle` is when it will have been so for too long.
+    /// Replaces the occupancy by `next`, if its generation is still `expected` and the session has
+    /// not ended. Otherwise fails with [`StoreError::Conflict`] or [`StoreError::Final`]. If the
+    /// session becomes vacant, `idle` is the time at which it will have been vacant for too long.
     fn occupy(
         &self,
         id: SessionId,
@@ -133,26 +132,27 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         idle: Option<DateTime<Utc>>,
     ) -> Stored;
 
-    /// The session runs.
+    /// Stores that the session runs.
     fn start_session(&self, id: SessionId, started: Started) -> Stored;
 
-    /// A part of the session's desktop has ended and is being brought back.
+    /// Stores that a part of the session's desktop has ended and is being restarted.
     fn retry_session(&self, id: SessionId) -> Stored;
 
-    /// The session runs again, on this desktop. Its deadlines stay.
+    /// Stores that the session runs again, on this desktop. Its deadlines are unchanged.
     fn restart_session(&self, id: SessionId, desktop: DesktopIdentity) -> Stored;
 
-    /// The session's deadlines are not before these; those that are later already stay.
+    /// Moves the session's deadlines to at least these; later ones are unchanged.
     fn extend_deadlines(&self, id: SessionId, deadlines: Deadlines) -> Stored;
 
-    /// What clients asked for, and read back, has changed.
+    /// Replaces the fields that clients of the compatible API send and read back.
     fn amend_session(&self, id: SessionId, echo: serde_json::Value) -> Stored;
 
-    /// Occupants of later generations than `after` leave the session to be sanitized; with none, no
-    /// occupant does.
+    /// Sets the generation after which occupants leave traces to be sanitized; none if no occupant
+    /// does.
     fn set_sanitize_after(&self, id: SessionId, after: Option<Generation>) -> Stored;
 
-    /// The session is to be sanitized once the occupant of this generation has left; with none, that is done.
+    /// Sets the generation after whose release the session is to be sanitized; none once that is
+    /// done.
     fn set_sanitize_due(&self, id: SessionId, due: Option<Generation>) -> Stored;
 
     /// The credentials of the session are those of the `next` rotation, and `occupancy` takes the place of the
@@ -162,28 +162,28 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The session's lists, its proxy and what clients read back of them are those of `spec`.
     fn change_egress(&self, id: SessionId, spec: SessionSpec) -> Stored;
 
-    /// The lists of an organization; empty ones if it has none.
+    /// Returns the lists of an organization; empty ones if it has none.
     fn organization_egress(&self, organization: OrganizationId) -> Stored<EgressLists>;
 
-    /// The session has ended, and its occupancy is closed. A final row is not written again:
+    /// Stores that the session has ended, and closes its occupancy. For a final row, fails with
     /// [`StoreError::Final`].
     fn end_session(&self, id: SessionId, ended: Ended) -> Stored;
 
     /// Adds a run unless its organization has as many as `limits` allow, as for sessions.
     fn insert_run(&self, run: RunRecord, limits: Limits) -> Stored<Option<Full>>;
 
-    /// A change of a run that has not ended; of one that has: [`StoreError::Final`]. With the end
-    /// of a run those of its blocks are stored that are under way, whoever ends it; and its
-    /// webhook, which is told from then on.
+    /// Changes a run that has not ended; for an ended one, fails with [`StoreError::Final`]. The
+    /// end of a run, by any caller, also ends its unfinished blocks and stores its webhook message,
+    /// which is due from then on.
     fn change_run(&self, id: RunId, change: RunChange) -> Stored;
 
-    /// A block has begun.
+    /// Inserts a block that has begun.
     fn insert_block(&self, block: BlockRecord) -> Stored;
 
-    /// A block has ended: its status, output, failure and `finished_at` are written.
+    /// Stores that a block has ended: its status, output, failure and `finished_at`.
     fn end_block(&self, block: BlockRecord) -> Stored;
 
-    /// A file was stored.
+    /// Inserts the row of a stored file.
     fn insert_artifact(&self, artifact: ArtifactRecord) -> Stored;
 
     /// The bytes of all stored files of an organization.
@@ -197,7 +197,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> Stored<Option<WorkflowRecord>>;
 
     /// Removes the organization's artifacts of this type that were stored before `before`, and
-    /// those beyond the `keep` newest. Gives them, for their files.
+    /// those beyond the `keep` newest. Returns them, so that their files can be removed.
     fn retire_artifacts(
         &self,
         organization: OrganizationId,
@@ -206,6 +206,6 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         before: DateTime<Utc>,
     ) -> Stored<Vec<ArtifactRecord>>;
 
-    /// State-changing messages, for the audit trail.
+    /// Inserts state-changing messages into the audit trail.
     fn insert_audit(&self, events: Vec<AuditEvent>) -> Stored;
 }

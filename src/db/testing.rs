@@ -1,4 +1,4 @@
-//! A database of its own for each test, on SQLite and on PostgreSQL, and records to fill it with.
+//! A separate database for each test, on SQLite and on PostgreSQL, and sample records.
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use crate::domain::tenancy::{Node, Organization};
 static MINT: std::sync::LazyLock<Mint> = std::sync::LazyLock::new(|| Mint::new(1));
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
-/// A database that nothing else uses, gone when this is dropped.
+/// A database that only this test uses, removed when the value is dropped.
 #[derive(Debug)]
 pub(super) struct TestDb {
     pub(super) db: Db,
@@ -45,7 +45,7 @@ pub(super) fn on_both(test: impl AsyncFn(&TestDb)) {
     on_both_with(&Settings::default(), test);
 }
 
-/// As [`on_both`], with other settings than the usual.
+/// Runs a test on both databases, with settings that differ from the default.
 pub(super) fn on_both_with(settings: &Settings, test: impl AsyncFn(&TestDb)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -61,7 +61,7 @@ pub(super) fn on_both_with(settings: &Settings, test: impl AsyncFn(&TestDb)) {
 impl TestDb {
     async fn open(mut settings: Settings, postgres: bool) -> Self {
         let number = DATABASES.fetch_add(1, Ordering::Relaxed);
-        // A process number comes again, and a run that was killed leaves its directory.
+        // Process numbers recur, and a test run that was killed leaves its directory.
         let name =
             format!("greenroom_{}_{number}_{:08x}", std::process::id(), rand::random::<u32>());
         let dir = std::env::temp_dir().join(&name);
@@ -83,7 +83,7 @@ impl TestDb {
         fs::remove_dir_all(&self.dir).unwrap();
     }
 
-    /// Executes statements behind the program's back.
+    /// Executes statements directly, bypassing the program.
     pub(super) async fn execute(&self, sql: &str) {
         match &self.postgres {
             Some((server, name)) => admin(&with_database(server, name), sql).await,
@@ -98,7 +98,7 @@ impl TestDb {
         }
     }
 
-    /// An organization, a node and a workflow, stored.
+    /// Stores an organization, a node and a workflow.
     pub(super) async fn tenant(&self) -> Tenant {
         let at = time(0);
         let organization = Organization::new(mint(), "Ann's theatre".to_owned(), at);
@@ -118,7 +118,7 @@ impl TestDb {
     }
 }
 
-/// What nearly every row refers to.
+/// The ids of the rows that nearly every other row refers to.
 #[derive(Debug)]
 pub(super) struct Tenant {
     pub(super) organization: OrganizationId,
@@ -127,7 +127,7 @@ pub(super) struct Tenant {
 }
 
 impl Tenant {
-    /// A session that runs, made at `second`, not stored.
+    /// Returns a running session, created at `second` and not stored.
     pub(super) fn session(&self, second: i64) -> SessionRecord {
         SessionRecord {
             id: mint(),
@@ -146,7 +146,7 @@ impl Tenant {
         }
     }
 
-    /// A run, made at `second`, not stored.
+    /// Returns a run, created at `second` and not stored.
     pub(super) fn run(&self, second: i64) -> RunRecord {
         RunRecord {
             id: mint(),
@@ -172,7 +172,7 @@ impl Tenant {
         }
     }
 
-    /// A session that runs, stored.
+    /// Stores a running session, and returns its id.
     pub(super) async fn stored_session(&self, db: &Db) -> SessionId {
         let session = self.session(0);
         db.insert_session(session.clone(), Limits::default()).await.unwrap();
@@ -180,7 +180,7 @@ impl Tenant {
     }
 }
 
-/// The first version of a workflow, not stored.
+/// Returns the first version of a workflow, not stored.
 pub(super) fn workflow(organization: OrganizationId, title: &str) -> WorkflowRecord {
     WorkflowRecord {
         id: mint(),
@@ -202,7 +202,7 @@ pub(super) fn mint<I: Id>() -> I {
     MINT.mint(Utc::now())
 }
 
-/// A time with microseconds.
+/// Returns a time with microseconds.
 pub(super) fn time(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap() + TimeDelta::microseconds(120_450)
 }

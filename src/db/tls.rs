@@ -1,4 +1,4 @@
-//! Encryption on the way to PostgreSQL.
+//! Encryption of connections to PostgreSQL.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// For `sslmode=require`: the server's certificate is checked against the machine's store. This
-/// is stricter than libpq, which does not check it.
+/// Returns the connector for `sslmode=require`: the server's certificate is verified against the
+/// machine's store. This is stricter than libpq, which does not verify it.
 pub(super) fn verified() -> Result<MakeRustlsConnect, String> {
-    // Fails when there is a default already, which is as good.
+    // This fails if a default provider is already installed, which is just as good.
     let _ = aws_lc_rs::default_provider().install_default();
     match MakeRustlsConnect::with_native_certs() {
         Ok((connect, _unreadable)) => Ok(connect),
@@ -22,8 +22,9 @@ pub(super) fn verified() -> Result<MakeRustlsConnect, String> {
     }
 }
 
-/// For `sslmode=prefer`, as libpq does it: whoever could present a false certificate could as well
-/// claim that the server has none, so none is checked.
+/// Returns the connector for `sslmode=prefer`, which verifies no certificate, as in libpq. An
+/// attacker who can present a false certificate can also claim that the server supports no
+/// encryption.
 pub(super) fn opportunistic() -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))

@@ -1,4 +1,4 @@
-//! Between columns and values of the domain.
+//! Conversions between columns and domain values.
 
 use std::str::FromStr;
 
@@ -12,24 +12,24 @@ use crate::domain::hmac::Signer;
 use crate::domain::sealing::is_sealed;
 
 diesel::define_sql_function! {
-    /// In small letters; SQLite leaves letters outside of ASCII as they are.
+    /// Converts to lower case; SQLite leaves letters outside of ASCII unchanged.
     fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text;
 }
 
 diesel::define_sql_function! {
-    /// The first that is not null.
+    /// Returns the first argument that is not null.
     fn coalesce(
         first: diesel::sql_types::Nullable<diesel::sql_types::Timestamp>,
         second: diesel::sql_types::Nullable<diesel::sql_types::Timestamp>,
     ) -> diesel::sql_types::Nullable<diesel::sql_types::Timestamp>;
 }
 
-/// A part of a list. Pages are numbered from 1.
+/// A page of a list. Pages are numbered from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// Which one.
+    /// The number of the page.
     pub number: u32,
-    /// How many rows a page has.
+    /// The number of rows on a page.
     pub size: u32,
 }
 
@@ -43,25 +43,25 @@ impl Page {
     }
 }
 
-/// In UTC and whole microseconds, which is what both databases keep.
+/// Converts to UTC and whole microseconds, which both databases can store.
 pub(super) fn stored(at: DateTime<Utc>) -> NaiveDateTime {
     at.naive_utc().trunc_subsecs(6)
 }
 
-/// The time now, as it is stored.
+/// Returns the present time in its stored form.
 pub(super) fn now() -> NaiveDateTime {
     stored(Utc::now())
 }
 
-/// A pattern for `LIKE … ESCAPE '\'` that finds `needle` anywhere.
+/// Returns a pattern for `LIKE … ESCAPE '\'` that matches `needle` anywhere.
 pub(super) fn containing(needle: &str) -> String {
     let escaped = needle.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
     format!("%{escaped}%")
 }
 
-/// A value as JSON.
+/// Converts a value to JSON.
 pub(super) fn json<T: Serialize>(value: &T) -> Value {
-    // What is stored so has neither keys that are no text nor numbers that JSON does not know.
+    // The stored types have neither keys that are not text nor numbers that JSON cannot express.
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
 
@@ -88,7 +88,7 @@ impl Reader<'_> {
         text.map(|text| self.parse(column, text)).transpose()
     }
 
-    /// A signer; the stand-in of a lost one where it could not be opened.
+    /// Parses a signer; one that could not be opened becomes the placeholder of a lost signer.
     pub(super) fn signer(self, column: &'static str, text: &str) -> Result<Signer, DbError> {
         if is_sealed(text) { Ok(Signer::lost()) } else { self.parse(column, text) }
     }
@@ -144,7 +144,7 @@ macro_rules! insert_by {
 
 pub(super) use {insert_by, insert_once};
 
-/// Turns rows into values, or says which one cannot be read.
+/// Converts rows to values, or fails with the row that cannot be read.
 pub(super) fn all<R, T>(rows: Vec<R>) -> Result<Vec<T>, DbError>
 where
     T: TryFrom<R, Error = DbError>,
@@ -152,7 +152,7 @@ where
     rows.into_iter().map(T::try_from).collect()
 }
 
-/// Turns a row into a value, if there is one.
+/// Converts a row to a value, if there is one.
 pub(super) fn one<R, T>(row: Option<R>) -> Result<Option<T>, DbError>
 where
     T: TryFrom<R, Error = DbError>,

@@ -1,4 +1,4 @@
-//! Attempts to tell clients' servers about runs and sessions.
+//! Webhook deliveries: the attempts to deliver messages.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -64,7 +64,7 @@ impl TryFrom<Row> for WebhookDelivery {
     }
 }
 
-/// The attempts to tell these messages, the oldest first.
+/// Returns the attempts to deliver these messages, the oldest first.
 ///
 /// # Errors
 ///

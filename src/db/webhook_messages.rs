@@ -1,7 +1,7 @@
-//! What clients' servers are to be told, or were.
+//! Webhook messages: those to be delivered, and those that were.
 //!
-//! A message is written in the transaction that stores what it tells of: the end of a run, an
-//! event. It is told at least once, whatever becomes of the server.
+//! A message is written in the transaction that stores its subject: the end of a run, or an event.
+//! It is delivered at least once, even if the server stops in between.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::dsl::min;
@@ -37,7 +37,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// One that is to be told from `at` on.
+    /// Creates a message that is to be delivered from `at` on.
     pub(super) fn pending(
         id: WebhookMessageId,
         organization_id: String,
@@ -112,7 +112,7 @@ impl TryFrom<Row> for WebhookMessage {
     }
 }
 
-/// A new one.
+/// Inserts a new message.
 ///
 /// # Errors
 ///
@@ -126,7 +126,7 @@ pub async fn insert(db: &Db, message: &WebhookMessage) -> Result<(), DbError> {
     .await
 }
 
-/// Of a paused webhook, none is due.
+/// Selects pending messages, except those of paused or busy webhooks.
 macro_rules! awaiting {
     ($busy:expr) => {{
         let paused = webhooks::table.filter(webhooks::paused).select(webhooks::id.nullable());
@@ -139,7 +139,7 @@ macro_rules! awaiting {
     }};
 }
 
-/// What is to be told at `now`, the longest due first, but for what is of the webhooks `busy`.
+/// Returns the messages due at `now`, the longest due first, except those of the webhooks `busy`.
 ///
 /// # Errors
 ///
@@ -162,7 +162,7 @@ pub async fn due(
     all(rows)
 }
 
-/// When the next one is due, but for what is of the webhooks `busy`.
+/// Returns the time at which the next message is due, except those of the webhooks `busy`.
 ///
 /// # Errors
 ///
@@ -175,7 +175,7 @@ pub async fn next_due(db: &Db, busy: Vec<WebhookId>) -> Result<Option<DateTime<U
     Ok(at.map(|at| at.and_utc()))
 }
 
-/// Takes a message to tell it: whether it is the caller's. Nobody else takes it before `until`.
+/// Claims a message for delivery until `until`. Returns true if the caller has it now.
 ///
 /// # Errors
 ///
@@ -197,7 +197,7 @@ pub async fn take(
     Ok(changed.await? > 0)
 }
 
-/// Keeps what is sent, so that it is the same each time.
+/// Stores the body, so that each attempt sends the same one.
 ///
 /// # Errors
 ///
@@ -211,7 +211,7 @@ pub async fn keep_body(db: &Db, id: WebhookMessageId, body: String) -> Result<()
     .await
 }
 
-/// An attempt was made: what came of it, and how the message stands since.
+/// Stores the result of an attempt, and the new state of the message.
 ///
 /// # Errors
 ///
@@ -243,7 +243,7 @@ pub async fn tried(
     .await
 }
 
-/// The message of this organization with this id.
+/// Returns the message of this organization with this id.
 ///
 /// # Errors
 ///
@@ -263,16 +263,16 @@ pub async fn by_id(
     one(row)
 }
 
-/// Whose messages a list has.
+/// The subject whose messages a list has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Of {
-    /// Of a webhook.
+    /// The messages of a webhook.
     Webhook(WebhookId),
-    /// Of the end of a run.
+    /// The messages about the end of a run.
     Run(RunId),
 }
 
-/// At most `limit` messages, the newest first, from before `before` on.
+/// Returns at most `limit` messages from before `before`, the newest first.
 ///
 /// # Errors
 ///
@@ -304,7 +304,7 @@ pub async fn list(
     all(rows)
 }
 
-/// Forgets what was told or given up before `before`; how many there were.
+/// Deletes the messages delivered or given up before `before`. Returns their number.
 ///
 /// # Errors
 ///

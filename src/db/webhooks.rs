@@ -1,4 +1,4 @@
-//! Where organizations are told of events.
+//! Webhooks: the subscriptions of organizations to their events.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
@@ -34,7 +34,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// Whether it is told of events of this kind.
+    /// True if the webhook subscribes to events of this kind.
     pub(super) fn wants(&self, kind: &str) -> bool {
         let kinds = self.kinds.as_array().map(Vec::as_slice).unwrap_or_default();
         kinds.is_empty() || kinds.iter().any(|wanted| wanted == kind)
@@ -107,7 +107,7 @@ impl TryFrom<Row> for Webhook {
     }
 }
 
-/// A new one.
+/// Inserts a new webhook.
 ///
 /// # Errors
 ///
@@ -121,7 +121,7 @@ pub async fn insert(db: &Db, webhook: &Webhook) -> Result<(), DbError> {
     .await
 }
 
-/// The webhook of this organization with this id.
+/// Returns the webhook of this organization with this id.
 ///
 /// # Errors
 ///
@@ -141,7 +141,7 @@ pub async fn by_id(
     one(db.opened_one(row))
 }
 
-/// All of an organization, the oldest first.
+/// Returns all webhooks of an organization, the oldest first.
 ///
 /// # Errors
 ///
@@ -157,8 +157,8 @@ pub async fn list(db: &Db, organization: OrganizationId) -> Result<Vec<Webhook>,
     all(db.opened(rows))
 }
 
-/// Replaces one that has not been changed since `before`: whether there was such. A secret that cannot
-/// be opened stays as it is stored.
+/// Replaces a webhook that was not changed since `before`. Returns true if there was such a
+/// webhook. A secret that cannot be opened is kept as stored.
 ///
 /// # Errors
 ///
@@ -186,8 +186,8 @@ pub async fn replace(db: &Db, webhook: &Webhook, before: DateTime<Utc>) -> Resul
     Ok(changed.await? > 0)
 }
 
-/// Removes one: whether it was there. What it has told stays on record, what it was to tell is
-/// given up.
+/// Deletes a webhook. Returns true if it existed. Delivered messages stay on record, pending ones
+/// are given up.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Workflows: a row for each version, none of which is ever edited.
+//! Workflows: one row per version, which is never edited.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -83,21 +83,22 @@ impl TryFrom<Row> for WorkflowRecord {
     }
 }
 
-/// Which workflows a list has. What is empty or `None` leaves none out.
+/// The filter of a list of workflows. An empty or `None` field excludes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// With this in the title or in the permanent id, whatever its case.
+    /// A text in the title or the permanent id, ignoring case.
     pub search: Option<String>,
-    /// Whose latest version is in one of these: `published`, `draft`.
+    /// The statuses of the latest version: `published`, `draft`.
     pub statuses: Vec<String>,
 }
 
-/// A version of a workflow, the first one or a later one. Its number is what tells two writers
-/// apart: who was second is told [`DbError::Conflict`], reads the latest and tries again.
+/// Inserts a version of a workflow, the first or a later one. The version number distinguishes
+/// concurrent writers: the second one gets [`DbError::Conflict`], reads the latest version and
+/// retries.
 ///
 /// # Errors
 ///
-/// [`DbError::Conflict`] when there is such a version already.
+/// [`DbError::Conflict`] if the version exists already.
 pub async fn insert(db: &Db, workflow: &WorkflowRecord) -> Result<(), DbError> {
     let row = db.sealed(Row::from(workflow))?;
     on!(db, write, |c| {
@@ -107,7 +108,7 @@ pub async fn insert(db: &Db, workflow: &WorkflowRecord) -> Result<(), DbError> {
     .await
 }
 
-/// The latest version, unless the workflow was deleted.
+/// Returns the latest version, unless the workflow was deleted.
 ///
 /// # Errors
 ///
@@ -129,7 +130,7 @@ pub async fn latest(
     one(db.opened_one(row))
 }
 
-/// The version with this number, unless the workflow was deleted.
+/// Returns the version with this number, unless the workflow was deleted.
 ///
 /// # Errors
 ///
@@ -152,7 +153,7 @@ pub async fn version(
     one(db.opened_one(row))
 }
 
-/// The version with this id, deleted or not: a run still shows what it executed.
+/// Returns the version with this id, even if deleted: a run still shows what it executed.
 ///
 /// # Errors
 ///
@@ -172,7 +173,7 @@ pub async fn by_id(
     one(db.opened_one(row))
 }
 
-/// All versions, the latest first; none if the workflow was deleted.
+/// Returns all versions, the latest first; none if the workflow was deleted.
 ///
 /// # Errors
 ///
@@ -194,7 +195,7 @@ pub async fn versions(
     all(db.opened(rows))
 }
 
-/// The latest version of each of an organization's workflows that are not deleted, the newest
+/// Returns the latest version of each workflow of an organization that is not deleted, the newest
 /// version first.
 ///
 /// # Errors
@@ -236,7 +237,7 @@ pub async fn list(
     all(db.opened(rows))
 }
 
-/// Deletes a workflow with all its versions; its runs stay. Whether there was one.
+/// Deletes a workflow with all its versions; its runs are kept. Returns true if it existed.
 ///
 /// # Errors
 ///

@@ -1,35 +1,34 @@
-//! The audit trail: which state-changing messages passed, and what became of them.
+//! The audit trail: the state-changing messages that were routed, and their outcomes.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::ids::{AuditEventId, OrganizationId, RunId, SessionId};
 
-/// A state-changing message as it is stored.
+/// A state-changing message, as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditEvent {
-    /// Its name.
     pub id: AuditEventId,
-    /// The message's number in the journal of the server that passed it.
+    /// The message's number in the journal of the server that routed it.
     pub message_id: i64,
-    /// The message that caused it.
+    /// The message that caused this one.
     pub cause: Option<i64>,
-    /// What was asked: `begin`, `release`, `create`, `close`.
+    /// The requested operation: `begin`, `release`, `create`, `close`.
     pub kind: String,
-    /// Who asked.
+    /// The actor that sent the message.
     pub sender: String,
-    /// Who was asked.
+    /// The actor that received the message.
     pub receiver: String,
-    /// Whose session or run it concerns.
+    /// The organization that owns the session or run.
     pub organization: Option<OrganizationId>,
-    /// Which session.
+    /// The session that the message concerns.
     pub session: Option<SessionId>,
-    /// Which run.
+    /// The run that the message concerns.
     pub run: Option<RunId>,
     /// `done`, `refused`, `failed`, `unanswered`.
     pub outcome: String,
-    /// Redacted details.
+    /// Details, with secrets redacted.
     pub summary: Value,
-    /// When it was sent.
+    /// The time at which the message was sent.
     pub at: DateTime<Utc>,
 }

@@ -4,22 +4,22 @@ use sha2::{Digest as _, Sha256};
 
 use super::hmac::hex;
 
-/// A checksum in the making.
+/// A checksum under construction.
 #[derive(Debug, Clone, Default)]
 pub struct Checksum(Sha256);
 
 impl Checksum {
-    /// Adds what comes next.
+    /// Adds the next bytes of the content.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The checksum of everything that was added.
+    /// Returns the checksum of everything added so far.
     pub fn finish(self) -> String {
         hex(&self.0.finalize())
     }
 
-    /// The checksum of a whole.
+    /// Returns the checksum of a complete byte string.
     pub fn of(bytes: &[u8]) -> String {
         let mut checksum = Self::default();
         checksum.update(bytes);

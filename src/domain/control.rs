@@ -1,4 +1,4 @@
-//! Whose input reaches the browser: the agent's, or that of one person.
+//! Control of the browser's input: the agent has it, or one person.
 //!
 //! ```text
 //!              take                        left
@@ -11,12 +11,13 @@
 //!
 //! # Invariants
 //!
-//! 1. There is never more than one user, and who has control is not overruled by another. One that is
-//!    gone gives way to another page of the same person.
-//! 2. Who loses the connection keeps control for a while; who returns in time has never lost it.
-//! 3. Every way to the end of a user's control leads back to the agent.
+//! 1. At most one user has control, and no other user can take it from them. A user whose
+//!    connection is lost yields to another page of the same person.
+//! 2. A user who loses the connection keeps control for a grace period; returning within it
+//!    changes nothing.
+//! 3. Every end of a user's control gives control back to the agent.
 //!
-//! Pure: the time comes in with the event.
+//! Pure: each event carries the current time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,20 +28,20 @@ use serde::{Deserialize, Serialize};
 use super::ids::{ApiKeyId, ViewerId};
 use super::rfb::Role;
 
-/// What a viewer has proven itself with.
+/// The credential that a viewer has presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Credential {
-    /// An API key.
+    /// The API key with this id.
     Key(ApiKeyId),
-    /// A viewer's ticket.
+    /// The viewer ticket with this id.
     Ticket(ViewerId),
 }
 
-/// A name that a viewer's page gives itself, the same on all its sockets. It counts only beside
-/// the same credential, so that a guessed one is worth nothing.
+/// The name that a viewer's page gives itself, the same on all its sockets. It is valid only
+/// together with the same credential, so that guessing a name gains nothing.
 ///
-/// What stands before a `.` in it names the person, whose pages all begin with the same: a page that
-/// was closed and opened again has another name, and is known by that.
+/// The part before a `.` names the person and is the same for all pages of that person. A page that
+/// was closed and opened again has a new name, and the person is recognized by this part.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientId(String);
 
@@ -50,7 +51,7 @@ pub struct ClientId(String);
 pub struct NotAClientId;
 
 impl ClientId {
-    /// The person whose page this is, if it says so.
+    /// Returns the name of the person whose page this is, if the name contains one.
     fn person(&self) -> Option<&str> {
         self.0.split_once('.').map(|(person, _page)| person).filter(|person| !person.is_empty())
     }
@@ -74,34 +75,35 @@ impl fmt::Display for ClientId {
 /// One page of one person.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Party {
-    /// What it has proven itself with.
+    /// The credential that the page has presented.
     pub credential: Credential,
-    /// Which of the pages that have proven themselves so.
+    /// The page, among those with the same credential.
     pub client: ClientId,
 }
 
 /// A person who has control.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Whose page.
+    /// The page that has control.
     pub party: Party,
-    /// For people.
+    /// A human-readable name of the person.
     pub label: Option<String>,
-    /// Since when.
+    /// The time at which control was taken.
     pub since: DateTime<Utc>,
-    /// When control goes back if nothing is typed or clicked until then.
+    /// The time at which control returns to the agent unless a key or click comes before.
     pub idle_at: DateTime<Utc>,
-    /// When control goes back because the connection is lost; none while it is there.
+    /// The time at which control returns to the agent because the connection is lost; none while
+    /// connected.
     pub gone_until: Option<DateTime<Utc>>,
 }
 
 impl User {
-    /// When control goes back to the agent, as far as is known now.
+    /// Returns the time at which control returns to the agent, as known now.
     pub fn expires_at(&self) -> DateTime<Utc> {
         self.gone_until.map_or(self.idle_at, |gone| gone.min(self.idle_at))
     }
 
-    /// Whether the connection is lost and `party` is another page of the same person.
+    /// True if the connection is lost and `party` is another page of the same person.
     fn is_missed_by(&self, party: &Party) -> bool {
         let person = party.client.person();
         self.gone_until.is_some()
@@ -110,56 +112,56 @@ impl User {
     }
 }
 
-/// Whose input reaches the browser.
+/// The party whose input reaches the browser.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Control {
-    /// The automation's, and that of viewers who have no way to ask for control.
+    /// The automation, and viewers that have no means to ask for control.
     #[default]
     Agent,
-    /// One person's.
+    /// A person has control.
     User(User),
 }
 
-/// What may happen to control.
+/// An event that may change control.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A person would like to have control; one who has it keeps it.
+    /// A person asks for control. A person who already has control keeps it.
     Take { party: Party, label: Option<String>, now: DateTime<Utc>, idle_at: DateTime<Utc> },
-    /// A person gives it back. Nothing happens when that person has none.
+    /// A person releases control. Does nothing if that person does not have it.
     Cede { party: Party },
     /// The last connection of this page is lost.
     Left { party: Party, until: DateTime<Utc> },
-    /// This page is connected again.
+    /// This page has connected again.
     Returned { party: Party, now: DateTime<Utc> },
-    /// Something was typed or clicked by who has control.
+    /// The user in control has typed or clicked.
     Used { idle_at: DateTime<Utc> },
-    /// What is over by `now` is over.
+    /// Ends a user's control whose time is over at `now`.
     Expire { now: DateTime<Utc> },
-    /// Whoever has proven itself with this may have control no more.
+    /// The holder of this credential loses control and may not take it again.
     PutOut { credential: Credential },
 }
 
-/// Why control is not given.
+/// The reason why control is not granted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Another has it.
+    /// Another user has control.
     #[error("{} has control", .label.as_deref().unwrap_or("another viewer"))]
     Held {
-        /// Who, for people.
+        /// A human-readable name of that user.
         label: Option<String>,
-        /// Until when, unless something is typed or clicked before.
+        /// The time at which that control ends, unless the user types or clicks before.
         until: DateTime<Utc>,
     },
-    /// Its credentials are good for watching only.
+    /// The viewer's credential permits watching only.
     #[error("this viewer may only watch")]
     WatchOnly,
-    /// It has no message channel, or has lost it.
+    /// The viewer has no message channel, or has lost it.
     #[error("this viewer is not connected")]
     NotConnected,
 }
 
 impl Control {
-    /// Who has control, if it is a person.
+    /// Returns the user in control; none while the agent has it.
     pub fn user(&self) -> Option<&User> {
         match self {
             Self::Agent => None,
@@ -167,16 +169,16 @@ impl Control {
         }
     }
 
-    /// Whether it is this page's person who has control.
+    /// True if the user of this page has control.
     pub fn is_of(&self, party: &Party) -> bool {
         self.user().is_some_and(|user| user.party == *party)
     }
 
-    /// What a viewer may do whose credentials are good for `most`.
+    /// Returns the role of a viewer whose credential permits at most `most`.
     ///
-    /// One that can ask for control, because it has a name, watches until it has it. One that
-    /// cannot, such as a native VNC client, may type as long as no person has control: there is
-    /// never more than one person.
+    /// A viewer that can ask for control, because it has a client name, watches until it has
+    /// control. A viewer that cannot, such as a native VNC client, may type while no person has
+    /// control, so that there is never more than one person.
     pub fn role_of(&self, most: Role, party: Option<&Party>) -> Role {
         let may = match (self, party) {
             (Self::Agent, None) => true,
@@ -186,7 +188,7 @@ impl Control {
         if may { most } else { Role::Watch }
     }
 
-    /// Control after `event`. Only a [`Event::Take`] is ever refused.
+    /// Returns the control after `event`. Only a [`Event::Take`] can be refused.
     pub fn after(&self, event: Event) -> Result<Self, Refusal> {
         use Control::{Agent, User as Held};
         Ok(match (self, event) {
@@ -203,8 +205,8 @@ impl Control {
                 | Event::PutOut { .. },
             ) => Agent,
 
-            // The clock decides whether it is over, not whether the timer has fired yet. Who has closed
-            // the page and opened its link again need not wait for that.
+            // The clock decides whether the control is over, not whether the timer has fired. A
+            // person who closed the page and opened its link again need not wait for the timer.
             (Held(user), Event::Take { party, label, now, idle_at })
                 if user.party != party
                     && (user.expires_at() <= now || user.is_missed_by(&party)) =>
@@ -252,21 +254,21 @@ impl Control {
     }
 }
 
-/// What becomes of the input of outside drivers while a person has control.
+/// The treatment of input from outside drivers while a person has control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnTakeover {
-    /// It waits until the person hands back.
+    /// The input waits until the person releases control.
     #[default]
     Hold,
-    /// It is refused with an error.
+    /// The input is refused with an error.
     Refuse,
-    /// It reaches the browser beside the person's.
+    /// The input reaches the browser alongside the person's.
     Share,
 }
 
 impl OnTakeover {
-    /// As the API writes it.
+    /// Returns the value used in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hold => "hold",
@@ -275,18 +277,18 @@ impl OnTakeover {
         }
     }
 
-    /// From what [`as_str`](Self::as_str) writes.
+    /// Parses a value written by [`as_str`](Self::as_str).
     pub fn from_name(text: &str) -> Option<Self> {
         [Self::Hold, Self::Refuse, Self::Share].into_iter().find(|it| it.as_str() == text)
     }
 }
 
-/// How long idleness and absence are borne.
+/// The limits on idleness and absence of a user in control.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Without a key or click.
+    /// The longest time without a key or click.
     pub idle: Duration,
-    /// Without a connection.
+    /// The longest time without a connection.
     pub grace: Duration,
 }
 
@@ -301,7 +303,8 @@ mod tests {
     }
 
     fn party(name: &str) -> Party {
-        // Ann, her other tab and pages, and everybody whose name is as long share a credential.
+        // Ann, her other tab and pages, and every person with a name of the same length share a
+        // credential.
         let person = name.split('.').next().unwrap().trim_end_matches('2');
         let credential = Credential::Ticket(ViewerId::from(u64::try_from(person.len()).unwrap()));
         Party { credential, client: name.parse().unwrap() }
@@ -360,7 +363,8 @@ mod tests {
         let gone = ["take ann.1 0", "left ann.1 1"];
         check(&[&gone[..], &["take ann.2 2"]].concat(), "ann.2 until 102");
         check(&[&gone[..], &["take ann.2 2", "returned ann.1 3"]].concat(), "ann.2 until 102");
-        // Who has only the same credential, or the same name with another one, is somebody else.
+        // A page with only the same credential, or the same name under another one, is another
+        // person.
         check(&[&gone[..], &["take bob.2 2"]].concat(), "refused: ann.1 has control");
         check(&[&gone[..], &["take ann 2"]].concat(), "refused: ann.1 has control");
         check(&["take .1 0", "left .1 1", "take .2 2"], "refused: .1 has control");
@@ -423,7 +427,7 @@ mod tests {
                 if was.is_none() && is.is_some() {
                     prop_assert!(taken, "on {}", line);
                 }
-                // Whatever happens, an hour of silence gives it back.
+                // Whatever happens, an hour of silence gives control back.
                 let later = Event::Expire { now: at(now + 3600) };
                 prop_assert_eq!(control.after(later), Ok(Control::Agent));
             }

@@ -1,4 +1,4 @@
-//! When a session ends by itself.
+//! The deadlines at which a session ends by itself.
 //!
 //! Every deadline is an absolute time, so that a restart of the server changes none of them.
 
@@ -9,46 +9,46 @@ use serde::Serialize;
 
 use super::occupancy::Occupancy;
 
-/// How long before its end a session warns of it, the earliest first.
+/// The times before a session's end at which it warns, the earliest warning first.
 pub const WARNINGS: [TimeDelta; 2] = [TimeDelta::minutes(5), TimeDelta::minutes(1)];
 
 /// The absolute deadlines of a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Deadlines {
-    /// When its browser has to run; nothing once it does.
+    /// The time by which the browser has to run; none once it runs.
     pub start_by: Option<DateTime<Utc>>,
-    /// When its lifetime is over. Unknown until the browser runs, because the lifetime counts
-    /// from then.
+    /// The time at which the lifetime is over. Unknown until the browser runs, because the lifetime
+    /// counts from then.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it has been vacant for too long.
+    /// The time at which the session has been vacant for too long.
     pub idle_expires_at: Option<DateTime<Utc>>,
 }
 
-/// What happens at a deadline.
+/// The consequence of a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadlineKind {
-    /// Its browser does not run yet; the session ends as `failed`.
+    /// The browser does not run yet; the session ends as `failed`.
     StartUp,
     /// The lifetime is over; the session ends as `timeout`.
     Lifetime,
-    /// Nobody has occupied it for too long; the session ends as `timeout`.
+    /// No occupant has held it for too long; the session ends as `timeout`.
     Idle,
-    /// The occupant has not been heard of; its occupancy lapses.
+    /// The occupant's heartbeats have stopped; its occupancy lapses.
     Occupancy,
 }
 
 /// The first deadline of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct NextDeadline {
-    /// What happens.
+    /// The consequence of this deadline.
     pub kind: DeadlineKind,
-    /// When.
+    /// The time of this deadline.
     pub at: DateTime<Utc>,
 }
 
 impl Deadlines {
-    /// The first of these and of the occupancy's own.
+    /// Returns the first of these deadlines and of the occupancy's own.
     pub fn next(&self, occupancy: &Occupancy) -> Option<NextDeadline> {
         let held_until = occupancy.holder().map(|held| held.expires_at);
         let others =
@@ -58,7 +58,7 @@ impl Deadlines {
         self.end(occupancy).into_iter().chain(others).min_by_key(|deadline| deadline.at)
     }
 
-    /// When a session that runs ends by itself.
+    /// Returns the deadline at which a running session ends by itself.
     pub fn end(&self, occupancy: &Occupancy) -> Option<NextDeadline> {
         let idle = self.idle_expires_at.filter(|_at| occupancy.holder().is_none());
         [(DeadlineKind::Lifetime, self.expires_at), (DeadlineKind::Idle, idle)]
@@ -67,13 +67,14 @@ impl Deadlines {
             .min_by_key(|deadline| deadline.at)
     }
 
-    /// With a lifetime that lasts at least until `now + by`. Never earlier than before.
+    /// Returns these deadlines with a lifetime until at least `now + by`, and never earlier than
+    /// before.
     #[must_use]
     pub fn extended(&self, now: DateTime<Utc>, by: Duration) -> Self {
         Self { expires_at: self.expires_at.max(Some(now + by)), ..self.clone() }
     }
 
-    /// The later of these and `other`, each by itself.
+    /// Returns the later of each deadline of these and `other`.
     #[must_use]
     pub fn later(&self, other: &Self) -> Self {
         Self {
@@ -84,25 +85,26 @@ impl Deadlines {
     }
 }
 
-/// Which warnings of a session's end were given. When the end moves, they are due anew, but for
-/// those whose time had passed when it was set: a session that lives for two minutes does not
-/// begin with a warning.
+/// The warnings of a session's end that were given. A new end makes them due again, except those
+/// whose time has passed by then. A session that lives for two minutes therefore does not start
+/// with a warning.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Warnings {
     end: Option<DateTime<Utc>>,
-    /// The latest that was given, or passed over.
+    /// The latest warning that was given or skipped.
     given: Option<TimeDelta>,
-    /// Whether the first end was set by a former server.
+    /// True if the first end was set by a previous server.
     inherited: bool,
 }
 
 impl Warnings {
-    /// Those of a session that a former server had: what it may not have given is due.
+    /// Returns the warnings of a session taken over from a previous server: a warning that the
+    /// previous server may not have given is due.
     pub fn inherited() -> Self {
         Self { inherited: true, ..Self::default() }
     }
 
-    /// The session ends at `end`, as is known at `now`.
+    /// Sets the session's end, as known at `now`.
     pub fn follow(&mut self, end: Option<DateTime<Utc>>, now: DateTime<Utc>) {
         if self.end == end {
             return;
@@ -112,14 +114,14 @@ impl Warnings {
         self.given = end.filter(|_end| anew).and_then(|end| passed(end, now));
     }
 
-    /// When the next one is due.
+    /// Returns the time at which the next warning is due.
     pub fn next(&self) -> Option<DateTime<Utc>> {
         let end = self.end?;
         let left = WARNINGS.into_iter().find(|left| self.given.is_none_or(|it| *left < it))?;
         Some(end - left)
     }
 
-    /// Whether one is due at `now`, which is given by that.
+    /// Returns true if a warning is due at `now`, and marks it as given.
     pub fn give(&mut self, now: DateTime<Utc>) -> bool {
         let due = self.next().is_some_and(|at| at <= now);
         if due {
@@ -129,7 +131,7 @@ impl Warnings {
     }
 }
 
-/// The latest warning whose time has passed.
+/// Returns the latest warning whose time has passed.
 fn passed(end: DateTime<Utc>, now: DateTime<Utc>) -> Option<TimeDelta> {
     WARNINGS.into_iter().rev().find(|left| end - *left <= now)
 }
@@ -168,7 +170,7 @@ mod tests {
         assert_eq!(later.expires_at, Some(at(650)));
     }
 
-    /// The seconds at which warnings are given, looked at every second from `from` on.
+    /// Checks the seconds at which warnings are given, polling every second from `from` on.
     #[track_caller]
     fn warned(mut warnings: Warnings, from: i64, ends: &[(i64, i64)], expected: &[i64]) {
         let mut given = Vec::new();
@@ -190,7 +192,7 @@ mod tests {
         warned(new, 0, &[(0, 300)], &[240]);
         warned(new, 0, &[(0, 60)], &[]);
         warned(new, 0, &[(0, 400), (350, 950)], &[100, 340, 650, 890]);
-        // A server that comes late gives the one that counts.
+        // A server that starts late gives the latest warning that is due.
         warned(Warnings::inherited(), 700, &[(0, 900)], &[700, 840]);
         warned(Warnings::inherited(), 850, &[(0, 900)], &[850]);
         warned(Warnings::inherited(), 100, &[(0, 900)], &[600, 840]);

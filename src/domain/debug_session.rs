@@ -1,4 +1,4 @@
-//! Debug sessions as values: which long-lived session a person uses for a workflow.
+//! Debug sessions as values: the long-lived session that a person uses for a workflow.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 use super::ids::{DebugSessionId, OrganizationId, SessionId, WorkflowPermanentId};
 use super::session::NotAStatus;
 
-/// What the API shows of a debug session's life.
+/// The status of a debug session, as shown in the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DebugSessionStatus {
-    /// It is the one that its user gets for its workflow.
+    /// The session is the one that its user gets for its workflow.
     Created,
-    /// It has been replaced, or its time was over. It never changes again.
+    /// The session has been replaced, or has expired. This status is final.
     Completed,
 }
 
 impl DebugSessionStatus {
-    /// As the API and the tables write it.
+    /// Returns the value used in the API and the tables.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -46,26 +46,24 @@ impl FromStr for DebugSessionStatus {
     }
 }
 
-/// A debug session as it is stored. Of those of one organization, user and workflow, at most one
-/// is [`Created`](DebugSessionStatus::Created).
+/// A debug session, as stored. At most one per organization, user and workflow is
+/// [`Created`](DebugSessionStatus::Created).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DebugSession {
-    /// Its name.
     pub id: DebugSessionId,
-    /// Whose it is.
+    /// The organization that owns it.
     pub organization: OrganizationId,
-    /// Which person's, as the client names them.
+    /// The person who uses it, as named by the client.
     pub user: String,
-    /// For which workflow.
+    /// The workflow that it is used for.
     pub workflow_permanent_id: WorkflowPermanentId,
     /// The browser session behind it.
     pub session: SessionId,
-    /// How it stands.
     pub status: DebugSessionStatus,
-    /// When it ends unless it is used before.
+    /// The time at which it ends unless it is used before.
     pub expires_at: DateTime<Utc>,
-    /// When it was made.
+    /// The time of its creation.
     pub created_at: DateTime<Utc>,
-    /// When this record was last written.
+    /// The time at which this record was last written.
     pub modified_at: DateTime<Utc>,
 }

@@ -1,4 +1,4 @@
-//! The network of a session's programs: what is asked for, and which separation holds.
+//! The network of a session's programs: the requested restrictions, and the separation in force.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,12 +8,12 @@ use url::Url;
 
 use super::session::ProcessIdentity;
 
-/// The lists that a session or an organization asks for, in the form of `egress.allow` and
-/// `egress.deny`. They narrow what the server allows, and open nothing.
+/// The lists that a session or an organization requests, in the form of `egress.allow` and
+/// `egress.deny`. They narrow what the server allows, and never widen it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EgressLists {
-    /// The only targets that may be reached; every one that the server allows if there is none.
+    /// The only targets that may be reached; if empty, every target that the server allows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
     /// Targets that may not be reached.
@@ -22,18 +22,18 @@ pub struct EgressLists {
 }
 
 impl EgressLists {
-    /// True if nothing is narrowed.
+    /// True if these lists narrow nothing.
     pub fn is_empty(&self) -> bool {
         self.allow.is_empty() && self.deny.is_empty()
     }
 }
 
-/// All that is asked for a session's network.
+/// Everything that is requested for a session's network.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct EgressAsked {
-    /// By the organization.
+    /// The lists of the organization.
     pub organization: EgressLists,
-    /// By whoever made or changed the session.
+    /// The lists from the request that created or last changed the session.
     pub session: EgressLists,
     /// The proxy that everything goes through: `http`, `https` or `socks5`, with its credentials.
     pub upstream: Option<Url>,
@@ -43,7 +43,7 @@ pub struct EgressAsked {
 
 impl std::fmt::Debug for EgressAsked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Its URL has a password.
+        // The proxy's URL contains a password.
         let upstream = self.upstream.as_ref().and_then(Url::host_str);
         let mut shown = f.debug_struct("EgressAsked");
         shown.field("organization", &self.organization).field("session", &self.session);
@@ -55,17 +55,17 @@ impl std::fmt::Debug for EgressAsked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkLevel {
-    /// None: its programs are in the server's network.
+    /// No separation: the programs are in the server's network.
     None,
-    /// A proxy on the machine's loopback, which programs are asked to use and, from Landlock ABI 4 on,
-    /// kept to.
+    /// A proxy on the machine's loopback interface. Programs are configured to use it and, from
+    /// Landlock ABI 4 on, cannot connect anywhere else.
     Proxied,
-    /// A network namespace: nothing leaves but through the proxy.
+    /// A network namespace: the proxy is the only way out.
     Enforced,
 }
 
 impl NetworkLevel {
-    /// The word of the API.
+    /// Returns the value used in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -78,12 +78,12 @@ impl NetworkLevel {
 /// The egress program of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EgressIdentity {
-    /// The process.
+    /// The process of the egress program.
     pub process: ProcessIdentity,
-    /// The separation that it gives.
+    /// The separation that the program provides.
     pub level: NetworkLevel,
-    /// The directory in which the server and the program meet.
+    /// The directory through which the server and the program communicate.
     pub directory: PathBuf,
-    /// The proxy; in the session's network where that is separate.
+    /// The address of the proxy; in the session's network if that is separate.
     pub proxy: SocketAddr,
 }

@@ -1,9 +1,9 @@
-//! What happens to sessions and runs, for whoever follows them.
+//! Events of sessions and runs, for clients that follow them.
 //!
 //! An organization's events are numbered from 1, without gaps, in the order in which they were
-//! stored; those of one session are in the order in which they happened. One numbering serves the
-//! events of an organization and those of any of its sessions, so that a place in one is a place
-//! in the other.
+//! stored. The events of one session are in the order in which they occurred. One numbering serves
+//! the events of an organization and those of each of its sessions, so that a position in one list
+//! is valid in the other.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,15 +18,15 @@ use super::session::SessionRecord;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)+) => {
-        /// What has happened.
+        /// The kind of an event.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum EventKind { $($(#[$doc])* $variant,)+ }
 
         impl EventKind {
-            /// Every kind.
+            /// Every kind, in the order of declaration.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// As the API and the tables write it.
+            /// Returns the value used in the API and the tables.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
@@ -35,52 +35,54 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A session was asked for and is stored; its desktop is coming up.
+    /// A session was requested and is stored; its desktop is starting.
     SessionCreated = "session.created",
-    /// Its browser can be driven: `{display_number, expires_at}`.
+    /// The session's browser can be driven: `{display_number, expires_at}`.
     SessionStarted = "session.started",
-    /// A part of its desktop has ended and is being brought back: the failure.
+    /// A part of the session's desktop has ended and is being restarted: the failure.
     SessionRecovering = "session.recovering",
-    /// It runs again, brought back or taken over: `{what, cause, lost, tries, took_ms}`.
+    /// The session runs again, recovered or adopted: `{what, cause, lost, tries, took_ms}`.
     SessionRecovered = "session.recovered",
-    /// The kernel has ended a process of it, because it had used up its memory: `{kills}`, how often
-    /// that has happened to it.
+    /// The kernel has killed a process of the session because its memory was exhausted: `{kills}`,
+    /// the number of times so far.
     SessionOutOfMemory = "session.out_of_memory",
-    /// It will end by itself soon: `{reason, at, seconds_left}`.
+    /// The session will end by itself soon: `{reason, at, seconds_left}`.
     SessionExpiring = "session.expiring",
-    /// Its browser has downloaded a file: `{artifact, filename, file_size}`, or `{filename, failure}` of
-    /// one that is not kept.
+    /// The session's browser has downloaded a file: `{artifact, filename, file_size}`, or
+    /// `{filename, failure}` if the file is not kept.
     SessionDownload = "session.download",
-    /// Requests of its programs were refused by its egress policy: `{target, code, message, count}`, how
-    /// many since the last event of that target and code, of which there is one a minute at most.
+    /// The egress policy refused requests of the session's programs:
+    /// `{target, code, message, count}`. The count is that since the last event of the same target
+    /// and code, of which there is at most one a minute.
     SessionEgressRefused = "session.egress_refused",
-    /// What its programs may reach was changed: `{by}`, `session` or `organization`.
+    /// The targets that the session's programs may reach were changed: `{by}`, `session` or
+    /// `organization`.
     SessionEgressChanged = "session.egress_changed",
-    /// The traces of its occupants were cleared: `{cleared, by, tries, took_ms}`; `by` is `request` or
-    /// `release`.
+    /// The traces of the session's occupants were cleared: `{cleared, by, tries, took_ms}`; `by` is
+    /// `request` or `release`.
     SessionSanitized = "session.sanitized",
     /// Its credentials were replaced: `{rotation, tickets, viewers, leases, vnc_password}`, the numbers of those
     /// that were ended and of viewers that were cut.
     SessionRotated = "session.rotated",
     /// Its life was extended: `{expires_at}`.
     SessionRenewed = "session.renewed",
-    /// It is being taken down: `{status, failure}`.
+    /// The session is being taken down: `{status, failure}`.
     SessionClosing = "session.closing",
-    /// Nothing of it runs any more: `{status, failure}`.
+    /// No part of the session runs any more: `{status, failure}`.
     SessionEnded = "session.ended",
-    /// An occupant began: `{runnable_type, runnable_id, generation}`.
+    /// An occupant acquired the session: `{runnable_type, runnable_id, generation}`.
     OccupancyBegun = "occupancy.begun",
-    /// An occupant gave the session back: the same.
+    /// An occupant released the session: the same data.
     OccupancyReleased = "occupancy.released",
-    /// An occupant was not heard of any more: the same.
+    /// An occupant's lease expired without a heartbeat: the same data.
     OccupancyLapsed = "occupancy.lapsed",
-    /// A person has control: `{label}`.
+    /// A person took control: `{label}`.
     ControlTaken = "control.taken",
-    /// Control is back with the agent: `{label}` of who had it.
+    /// Control returned to the agent: `{label}` of the user who had it.
     ControlCeded = "control.ceded",
-    /// Somebody connected: `{viewer, kind, label}`.
+    /// A viewer connected: `{viewer, kind, label}`.
     ViewerJoined = "viewer.joined",
-    /// Somebody left: the same.
+    /// A viewer disconnected: the same data.
     ViewerLeft = "viewer.left",
     /// A run waits for its session.
     RunQueued = "run.queued",
@@ -88,7 +90,7 @@ kinds! {
     RunStarted = "run.started",
     /// A run waits for a person.
     RunPaused = "run.paused",
-    /// A run that had waited for a person goes on.
+    /// A run that had waited for a person continues.
     RunResumed = "run.resumed",
     /// A run has ended: `{status, failure}`.
     RunEnded = "run.ended",
@@ -96,8 +98,8 @@ kinds! {
     BlockStarted = "block.started",
     /// A block has ended: `{block, label, block_type, status, failure}`.
     BlockEnded = "block.ended",
-    /// Events could not be kept: `{lost}`, how many, while the database was away; with `{kind, reason}`
-    /// where the database refuses one.
+    /// Events could not be stored: `{lost}`, their number, during an outage of the database; with
+    /// `{kind, reason}` if the database refuses one.
     Gap = "gap",
 }
 
@@ -126,14 +128,14 @@ impl FromStr for EventKind {
     }
 }
 
-/// To what something has happened.
+/// The subject of an event: a session, a run, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subject {
-    /// Whose it is.
+    /// The organization that owns the subject.
     pub organization: OrganizationId,
-    /// Which session, if one.
+    /// The session concerned, if any.
     pub session: Option<SessionId>,
-    /// Which run, if one.
+    /// The run concerned, if any.
     pub run: Option<RunId>,
 }
 
@@ -149,27 +151,24 @@ impl From<&RunRecord> for Subject {
     }
 }
 
-/// Something that has happened and has no number yet.
+/// An event that has no number yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewEvent {
-    /// Its name.
     pub id: EventId,
-    /// To what.
     pub subject: Subject,
-    /// What.
     pub kind: EventKind,
-    /// Details, without secrets.
+    /// Details of the event, without secrets.
     pub data: Value,
-    /// When.
+    /// The time at which it occurred.
     pub at: DateTime<Utc>,
 }
 
-/// Something that has happened, as it is stored.
+/// An event, as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// Its number within the organization.
     pub seq: i64,
-    /// The rest.
+    /// The event without its number.
     pub event: NewEvent,
 }
 

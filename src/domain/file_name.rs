@@ -1,17 +1,17 @@
-//! Names of files that sites, workflows and drivers suggest.
+//! File names suggested by sites, workflows and drivers.
 
-/// The folder among a session's downloads for those that blocks take themselves.
+/// The folder, within a session's downloads, for files that blocks download themselves.
 pub const BLOCK_FOLDER: &str = "block-downloads";
 
-/// The longest name in bytes. A file system takes 255, and an artifact's id and the ending of a
-/// temporary file stand beside the name.
+/// The longest name in bytes. A file system permits 255, and an artifact's id and the suffix of a
+/// temporary file are added to the name.
 const LONGEST: usize = 180;
 
 /// The longest extension that a shortened name keeps, in bytes.
 const LONGEST_EXTENSION: usize = 20;
 
-/// Makes a safe name of a suggested one: one component of a path, without control characters, and
-/// no longer than file systems take. A long name keeps its extension.
+/// Returns a safe form of a suggested name: one path component, without control characters, within
+/// the limits of file systems. A long name keeps its extension.
 pub fn file_name(suggested: &str) -> String {
     let last = suggested.rsplit(['/', '\\']).next().unwrap_or_default();
     let plain: String = last.chars().filter(|letter| is_plain(*letter)).collect();
@@ -19,7 +19,7 @@ pub fn file_name(suggested: &str) -> String {
     if plain.is_empty() { "file".to_owned() } else { shortened(plain) }
 }
 
-/// The same with `extension`, unless the name has it already.
+/// Returns the safe name with `extension` appended, unless the name already has it.
 pub fn file_name_with(suggested: &str, extension: &str) -> String {
     let name = file_name(suggested);
     if name.to_lowercase().ends_with(&format!(".{}", extension.to_lowercase())) {
@@ -28,7 +28,7 @@ pub fn file_name_with(suggested: &str, extension: &str) -> String {
     shortened(&format!("{name}.{extension}"))
 }
 
-/// The same with `suffix` before the extension.
+/// Returns the safe name with `suffix` before the extension.
 pub fn file_name_and(suggested: &str, suffix: &str) -> String {
     let name = file_name(suggested);
     let (stem, extension) = split(&name);
@@ -36,12 +36,12 @@ pub fn file_name_and(suggested: &str, suffix: &str) -> String {
 }
 
 fn is_plain(letter: char) -> bool {
-    // The marks of text direction can make `exe.pdf` of `fdp.exe`.
+    // Marks of text direction can make `fdp.exe` look like `exe.pdf`.
     let is_direction = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !letter.is_control() && !is_direction && !"<>:\"|?*".contains(letter)
 }
 
-/// A name's stem, and its extension with the dot.
+/// Splits a name into its stem and its extension with the dot.
 fn split(name: &str) -> (&str, &str) {
     match name.rfind('.') {
         Some(dot) if dot > 0 && name.len() - dot <= LONGEST_EXTENSION => name.split_at(dot),

@@ -1,5 +1,4 @@
-//! What is filmed of a session, as a value: how a recording is to be, and which moments of it a film
-//! shows.
+//! Recordings of a session as values: the requested format, and the frames that a film shows.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -10,27 +9,27 @@ use serde::{Deserialize, Serialize};
 
 use super::session::Size;
 
-/// The type of the artifact that a recording becomes.
+/// The artifact type of a recording.
 pub const RECORDING: &str = "recording";
 
-/// The type of the artifact with the last moments before a crash or a failure.
+/// The artifact type of a film of the last moments before a crash or a failure.
 pub const BLACK_BOX: &str = "black_box";
 
-/// What kind of file a film is.
+/// The file format of a film.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Container {
-    /// H.264 in MP4.
+    /// H.264 video in MP4.
     #[default]
     Mp4,
-    /// VP8 in WebM.
+    /// VP8 video in WebM.
     Webm,
-    /// JPEGs in a ZIP, named by their time: what is kept where nothing makes films.
+    /// JPEG files in a ZIP, named by their time: the fallback if no encoder is available.
     Zip,
 }
 
 impl Container {
-    /// The end of a file's name.
+    /// Returns the extension of the file's name.
     pub const fn extension(self) -> &'static str {
         match self {
             Self::Mp4 => "mp4",
@@ -39,7 +38,7 @@ impl Container {
         }
     }
 
-    /// As HTTP has it.
+    /// Returns the media type for HTTP.
     pub const fn media_type(self) -> &'static str {
         match self {
             Self::Mp4 => "video/mp4",
@@ -55,30 +54,30 @@ impl fmt::Display for Container {
     }
 }
 
-/// How a recording is to be. What is not said is as the server is set.
+/// The requested properties of a recording. An omitted property has the server's default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wish {
-    /// Frames a second.
+    /// The frame rate, in frames per second.
     pub frame_rate: Option<u8>,
-    /// In pixels; the height follows. The display's own without.
+    /// The width in pixels; the height follows. None is the width of the display.
     pub width: Option<u16>,
-    /// `mp4` or `webm`.
+    /// The file format: `mp4` or `webm`.
     pub format: Option<Container>,
 }
 
-/// A request's field `record`: yes, no, or how.
+/// A request's field `record`: yes, no, or the properties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Asked {
-    /// As the server is set, or not at all.
+    /// Record with the server's defaults, or not at all.
     Plainly(bool),
-    /// In this manner.
+    /// Record with these properties.
     So(Wish),
 }
 
 impl Asked {
-    /// How it is to be; none if it is not to be.
+    /// Returns the properties of the recording; none if none is requested.
     pub fn wish(self) -> Option<Wish> {
         match self {
             Self::Plainly(true) => Some(Wish::default()),
@@ -112,20 +111,20 @@ impl<'de> Deserialize<'de> for Asked {
     }
 }
 
-/// What is wrong with a wish: the field, and what would do.
+/// An invalid property of a requested recording, with the values that are valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrongWish {
-    /// Its name.
+    /// The name of the property.
     pub field: &'static str,
-    /// For people.
+    /// A description of valid values, for people.
     pub expected: &'static str,
 }
 
 impl Wish {
-    /// The frame rates that may be asked for.
+    /// The frame rates that may be requested.
     pub const RATES: RangeInclusive<u8> = 1..=25;
 
-    /// The first thing that is wrong with it.
+    /// Returns the first invalid property.
     pub fn check(&self) -> Result<(), WrongWish> {
         if self.frame_rate.is_some_and(|rate| !Self::RATES.contains(&rate)) {
             return Err(WrongWish { field: "frame_rate", expected: "expected 1 to 25" });
@@ -143,12 +142,13 @@ impl Wish {
     }
 }
 
-/// Which frame is shown for how many slots of a film of a constant frame rate, whose frames were
-/// taken only when something changed.
+/// Converts frames that were captured only on change to a constant frame rate: returns each frame
+/// with the number of slots for which it is shown.
 ///
-/// `times` are milliseconds and rise; the film is from `from` to `to`, `rate` slots a second. What
-/// was taken last before `from` is shown until the next one; before the first of all, the first.
-/// Each pair is the place in `times` and how many slots, never none; they add up to the length.
+/// `times` are milliseconds in ascending order. The film lasts from `from` to `to` at `rate` slots
+/// a second. The last frame captured before `from` is shown until the next one; if there is none,
+/// the first frame is. Each pair is an index into `times` and a number of slots, never zero; the
+/// numbers add up to the film's length.
 pub fn slots(times: &[u64], from: u64, to: u64, rate: u8) -> Vec<(usize, u64)> {
     let slot = |time: u64| time.saturating_sub(from).saturating_mul(rate.into()) / 1_000;
     let length = slot(to);
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_frame_is_shown_until_the_next_was_taken() {
         assert_eq!(slots(&[1_000, 3_000, 3_400], 1_000, 7_000, 5), [(0, 10), (1, 2), (2, 18)]);
-        // What was there before, and what comes too fast to be seen.
+        // A frame from before the start, and frames that follow too fast to be seen.
         assert_eq!(slots(&[200, 900, 1_500, 1_510], 1_000, 2_000, 2), [(1, 1), (3, 1)]);
         assert_eq!(slots(&[5_000], 1_000, 2_000, 2), [(0, 2)]);
         assert_eq!(slots(&[], 1_000, 2_000, 2), []);

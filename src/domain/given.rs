@@ -1,9 +1,7 @@
-//! Reading what people give: values that are texts, and what was wrong with them.
-//!
-//! Query strings and environment variables carry only text; [`Given`] reads it as what its
-//! reader expects, so that `5` is a number where a number is wanted and a name where a name is.
-//! [`Fault`] takes apart the messages of serde's own derive, which name the field that is
-//! missing or unknown only in their text.
+//! Parsing of user input: values that arrive as text, and the reason why a value is invalid. Query
+//! strings and environment variables carry only text. [`Given`] parses it as the type that its
+//! reader expects: `5` is a number or a name, as required. [`Fault`] analyses the messages of
+//! serde's derive, which name a missing or unknown field only in their text.
 
 use std::fmt::Display;
 use std::marker::PhantomData;
@@ -15,8 +13,9 @@ use serde::forward_to_deserialize_any;
 
 /// The text or texts given under one name, as a serde deserializer.
 ///
-/// One text is read as a boolean, a number, a list or a text, whichever is asked for. A list is
-/// a JSON list, or one text cut at its commas, or one item for each text where several were given.
+/// A single text is parsed as a boolean, a number, a list or a text, whichever is expected. A list
+/// is a JSON list, or one text split at its commas, or one item for each text if several were
+/// given.
 #[derive(Debug, Clone)]
 pub struct Given<E> {
     texts: Vec<String>,
@@ -24,17 +23,17 @@ pub struct Given<E> {
 }
 
 impl<E: de::Error> Given<E> {
-    /// One text.
+    /// Creates the deserializer of a single text.
     pub fn one(text: impl Into<String>) -> Self {
         Self { texts: vec![text.into()], error: PhantomData }
     }
 
-    /// The texts of a name that was given more than once, in order.
+    /// Creates the deserializer of a name that was given more than once, with its texts in order.
     pub fn several(texts: Vec<String>) -> Self {
         Self { texts, error: PhantomData }
     }
 
-    /// The last one counts, as with most readers of query strings.
+    /// Returns the last text, which takes precedence as with most parsers of query strings.
     fn into_last(mut self) -> String {
         self.texts.pop().unwrap_or_default()
     }
@@ -144,8 +143,9 @@ impl<'de, E: de::Error> IntoDeserializer<'de, E> for Given<E> {
     }
 }
 
-/// The items of a list that is one text: JSON, or items with commas between them. A text with
-/// brackets and quotes that is no JSON is refused, instead of being cut into pieces with quotes.
+/// Returns the items of a list that is one text: JSON, or items separated by commas. A text with
+/// brackets and quotes that is not JSON is refused, rather than split into pieces that contain
+/// quotes.
 fn items<E: de::Error>(text: &str) -> Result<Vec<String>, E> {
     let text = text.trim();
     let refused = || {
@@ -165,7 +165,7 @@ fn items<E: de::Error>(text: &str) -> Result<Vec<String>, E> {
     Ok(items.map(str::to_owned).collect())
 }
 
-/// An item of a JSON list as text, if it is a single value.
+/// Returns an item of a JSON list as text, if it is a single value.
 fn plain(item: serde_json::Value) -> Option<String> {
     match item {
         serde_json::Value::String(text) => Some(text),
@@ -178,7 +178,7 @@ fn plain(item: serde_json::Value) -> Option<String> {
     }
 }
 
-/// The name among `known` that was probably meant by `name`, if one is near enough.
+/// Returns the name among `known` that was probably meant by `name`, if one is similar enough.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = name.to_ascii_lowercase();
     known
@@ -191,35 +191,35 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// What was wrong with a value, as far as serde's message tells.
+/// The reason why a value is invalid, as far as serde's message contains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// A field must be there and is not.
+    /// A required field is missing.
     Missing {
-        /// Its name.
+        /// The name of the missing field.
         field: String,
     },
-    /// A field is there that nobody reads.
+    /// A field is not known to the reader.
     Unknown {
-        /// Its name.
+        /// The name of the unknown field.
         field: String,
-        /// The names that would have been read.
+        /// The names of the fields that are known.
         known: Vec<String>,
     },
-    /// A value is of another type than expected.
+    /// A value has another type than expected.
     Type {
-        /// What it is and what was expected.
+        /// The type found and the type expected.
         message: String,
     },
-    /// A value is of the right type and still not acceptable.
+    /// A value has the right type and is invalid nevertheless.
     Value {
-        /// Why not.
+        /// The reason why it is invalid.
         message: String,
     },
 }
 
 impl Fault {
-    /// Reads the message of a deserializer's error, without the place that it may end with.
+    /// Parses the message of a deserializer's error, without the position that it may end with.
     pub fn read(message: &str) -> Self {
         let message = without_place(message.trim());
         let quoted: Vec<String> =
@@ -244,7 +244,7 @@ impl Fault {
     }
 }
 
-/// Cuts the ` at line 1 column 2` that `serde_json` appends.
+/// Removes the ` at line 1 column 2` that `serde_json` appends.
 fn without_place(message: &str) -> &str {
     let Some((rest, place)) = message.rsplit_once(" at line ") else { return message };
     let is_place = place

@@ -1,7 +1,8 @@
-//! HMAC-SHA256 (RFC 2104), by what of a key has to be known to sign.
+//! HMAC-SHA256 (RFC 2104), from the state derived from a key instead of the key itself.
 //!
-//! A [`Signer`] is the state of the two hashes after the key. It signs as the key does, and the
-//! key cannot be read from it any more than from a hash; so it may be kept where keys may not.
+//! A [`Signer`] is the state of the two hashes after the key. It produces the same signatures as
+//! the key, and the key cannot be recovered from it any more than from a hash. It may therefore be
+//! stored where keys may not.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,10 +22,10 @@ const INITIAL: [u32; 8] = [
     0x5be0_cd19,
 ];
 
-/// How many bytes SHA-256 takes at once.
+/// The block size of SHA-256, in bytes.
 const BLOCK: usize = 64;
 
-/// Signs as the key does that it was made from.
+/// Produces the signatures of the key from which it was made.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Signer {
     inner: [u32; 8],
@@ -38,7 +39,7 @@ impl fmt::Debug for Signer {
 }
 
 impl Signer {
-    /// That of a key of any length.
+    /// Creates the signer for a key of any length.
     pub fn of(key: &[u8]) -> Self {
         let hashed = Sha256::digest(key);
         let key = if key.len() > BLOCK { hashed.as_slice() } else { key };
@@ -52,22 +53,23 @@ impl Signer {
         Self { inner: state(0x36), outer: state(0x5c) }
     }
 
-    /// The signature of a message.
+    /// Returns the signature of a message.
     pub fn sign(&self, message: &[u8]) -> [u8; 32] {
         finished(self.outer, &finished(self.inner, message))
     }
 
-    /// The stand-in for one whose stored form cannot be opened. Nothing may be signed with it.
+    /// Returns the placeholder for a signer whose stored form cannot be opened. Nothing may be
+    /// signed with it.
     pub fn lost() -> Self {
         Self { inner: [0; 8], outer: [0; 8] }
     }
 
-    /// True for the stand-in of one that cannot be opened.
+    /// True for the placeholder of a signer that cannot be opened.
     pub fn is_lost(&self) -> bool {
         *self == Self::lost()
     }
 
-    /// As it is stored.
+    /// Returns the form that is stored.
     pub fn to_hex(&self) -> String {
         let words = self.inner.iter().chain(&self.outer);
         words.map(|word| format!("{word:08x}")).collect()
@@ -97,7 +99,7 @@ impl FromStr for Signer {
     }
 }
 
-/// The hash of one block, after which the state is `state`, and of `rest`.
+/// Returns the hash of a block, after which the state is `state`, followed by `rest`.
 fn finished(mut state: [u32; 8], rest: &[u8]) -> [u8; 32] {
     let (blocks, tail) = rest.as_chunks::<BLOCK>();
     compress256(&mut state, blocks);
@@ -116,7 +118,7 @@ fn finished(mut state: [u32; 8], rest: &[u8]) -> [u8; 32] {
     hash
 }
 
-/// Bytes as hexadecimal digits.
+/// Formats bytes as hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,10 +1,10 @@
-//! Identifiers: a prefix that says what they name, and a 64-bit number that sorts by time.
+//! Identifiers: a prefix for the kind of object, and a 64-bit number that sorts by time.
 //!
-//! The number follows the layout of the API that Greenroom is compatible with, from high to low:
-//! 32 bits of seconds since [`EPOCH_SECONDS`], 21 bits that tell one server process from another,
-//! 10 bits of sequence, and one version bit, which is 0.
+//! The number has the layout of the API that Greenroom is compatible with. From high to low, it has
+//! 32 bits of seconds since [`EPOCH_SECONDS`], 21 bits that identify the server process, 10 bits of
+//! sequence, and one version bit, which is 0.
 //!
-//! Ids are parsed where they come in and are types from there on; a bare string names nothing.
+//! Ids are parsed at the boundary and typed from there on; no bare string identifies an object.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,16 +14,16 @@ use chrono::{DateTime, Utc};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Where the seconds in an id begin: 2022-06-20T00:00:00Z, as a Unix time.
+/// The epoch of the seconds in an id: 2022-06-20T00:00:00Z, as a Unix time.
 pub const EPOCH_SECONDS: i64 = 1_655_683_200;
 
 const WORKER_BITS: u32 = 21;
 const SEQUENCE_BITS: u32 = 10;
 const VERSION_BITS: u32 = 1;
 
-/// What all ids have in common.
+/// The common interface of all ids.
 pub trait Id: Copy + fmt::Display + FromStr<Err = NotAnId> + From<u64> {
-    /// What stands before the underscore.
+    /// The prefix before the underscore.
     const PREFIX: &'static str;
 }
 
@@ -42,7 +42,7 @@ macro_rules! ids {
         pub struct $name(u64);
 
         impl $name {
-            /// When the id was minted, to the second.
+            /// Returns the time at which the id was minted, to the second.
             pub fn minted_at(self) -> DateTime<Utc> {
                 minted_at(self.0)
             }
@@ -94,7 +94,7 @@ macro_rules! ids {
 }
 
 ids! {
-    /// A tenant. Everything belongs to exactly one.
+    /// A tenant. Every object belongs to exactly one.
     OrganizationId = "o";
     /// An API key's record; the key itself is a secret and is never stored.
     ApiKeyId = "oat";
@@ -106,7 +106,7 @@ ids! {
     WorkflowId = "w";
     /// A workflow over all its versions.
     WorkflowPermanentId = "wpid";
-    /// A workflow run.
+    /// One execution of a workflow.
     RunId = "wr";
     /// One block of a run.
     BlockRunId = "wrb";
@@ -114,19 +114,19 @@ ids! {
     ParameterId = "wp";
     /// The output of a block, as a parameter of one version of a workflow.
     OutputParameterId = "op";
-    /// A debug session.
+    /// The debug session of a person for a workflow.
     DebugSessionId = "ds";
     /// A stored file that a run or a session made.
     ArtifactId = "a";
     /// A row of the audit trail.
     AuditEventId = "ae";
-    /// Something that happened to a session or a run.
+    /// An event of a session or a run.
     EventId = "ev";
-    /// Who watches a session: a ticket, or a connection that came with an API key.
+    /// A viewer of a session: a ticket, or a connection that presented an API key.
     ViewerId = "vw";
-    /// Where an organization is told of events.
+    /// The subscription by which an organization receives events.
     WebhookId = "wh";
-    /// Something that is told by a webhook.
+    /// A message that a webhook delivers.
     WebhookMessageId = "wm";
     /// An attempt to deliver a webhook.
     WebhookDeliveryId = "wd";
@@ -146,22 +146,22 @@ fn number(text: &str, prefix: &'static str) -> Result<u64, NotAnId> {
         .ok_or(NotAnId { expected: prefix })
 }
 
-/// Makes ids that rise with every call.
+/// Mints ids in ascending order.
 #[derive(Debug)]
 pub struct Mint {
     worker: u64,
-    /// Seconds and sequence of the last id, packed.
+    /// The seconds and sequence of the last id, packed.
     last: AtomicU64,
 }
 
 impl Mint {
-    /// `worker` tells this process from others; only its low 21 bits count.
+    /// Creates a mint. `worker` identifies this process; only its low 21 bits are used.
     pub fn new(worker: u64) -> Self {
         Self { worker: worker & ((1 << WORKER_BITS) - 1), last: AtomicU64::new(0) }
     }
 
-    /// A new id of time `now`. More than 1,024 within a second borrow from the next second, and
-    /// a clock that steps back does not make ids fall.
+    /// Returns a new id for the time `now`. More than 1,024 ids within a second borrow from the
+    /// next second, and a clock that steps back does not make ids descend.
     pub fn mint<I: Id>(&self, now: DateTime<Utc>) -> I {
         let seconds = u64::try_from(now.timestamp() - EPOCH_SECONDS).unwrap_or(0);
         let earliest = seconds << SEQUENCE_BITS;

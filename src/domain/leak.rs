@@ -1,37 +1,37 @@
-//! A leak: what there is of a session or run that has ended, or what is said of one and is not so.
+//! Leaks: remains of a session or run that has ended, and records that contradict the machine's
+//! state.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::ids::{RunId, SessionId};
 
-/// What kind of thing was left.
+/// The kind of resource that was left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeakKind {
-    /// A process that lives, marked as that of a session that has ended.
+    /// A live process that is marked as belonging to a session that has ended.
     Process,
-    /// A port on which such a process listens, or that the server keeps for no session.
+    /// A port on which such a process listens, or that the server reserves for no session.
     Port,
     /// The lock of an X display whose server has ended.
     DisplayLock,
-    /// The socket of an X display on which nobody listens.
+    /// The socket of an X display on which no process listens.
     DisplaySocket,
-    /// A segment of System V's shared memory whose maker has ended.
+    /// A segment of System V shared memory whose creator has ended.
     SharedMemory,
     /// A control group of a session that has ended.
     ControlGroup,
-    /// Secrets or scratch in the directory of a session that has ended.
+    /// Secrets or scratch files in the directory of a session that has ended.
     Directory,
-    /// A row that says that something lives, of which this server has no actor, or whose programs
-    /// have ended.
+    /// A row for a live object, of which this server has no actor, or whose programs have ended.
     Row,
-    /// A file among the artifacts that no row names, or a row whose file is gone.
+    /// A file among the artifacts without a row, or a row whose file is missing.
     Artifact,
 }
 
 impl LeakKind {
-    /// As the API writes it.
+    /// Returns the value used in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Process => "process",
@@ -47,30 +47,30 @@ impl LeakKind {
     }
 }
 
-/// One thing that was left.
+/// A resource that was left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Leak {
-    /// What kind of thing.
+    /// The kind of the resource.
     pub kind: LeakKind,
-    /// Which one: `process 812 (chromium)`, a path, `segment 32768`. With the kind, it tells one
-    /// leak from another.
+    /// The resource: `process 812 (chromium)`, a path, `segment 32768`. Together with the kind, it
+    /// identifies the leak.
     pub what: String,
-    /// Whose it was.
+    /// The session that it belonged to.
     pub session: Option<SessionId>,
-    /// Whose it was, if a run's.
+    /// The run that it belonged to, if any.
     pub run: Option<RunId>,
-    /// Since when it is there, as far as that can be known.
+    /// The time since which it exists, if that can be determined.
     pub since: Option<DateTime<Utc>>,
-    /// Why it should not be there.
+    /// The reason why it should not exist.
     pub why: String,
-    /// Whether it would be removed when that is asked for: it is provably ours.
+    /// True if it is removed on request, because it provably belongs to this server.
     pub fixable: bool,
-    /// How it is removed, or why it is left alone.
+    /// The way in which it is removed, or the reason why it is not.
     pub remedy: String,
 }
 
 impl Leak {
-    /// Whether both are of the same thing.
+    /// True if both are about the same resource.
     pub fn is_same(&self, other: &Self) -> bool {
         self.kind == other.kind && self.what == other.what
     }

@@ -1,7 +1,7 @@
-//! The secret that proves who holds an occupancy.
+//! The secret that proves the right to act for an occupancy.
 //!
-//! A [`LeaseToken`] is given out once, by begin. What is kept is its [`LeaseHash`], so that
-//! neither the database nor a log can act for an occupant.
+//! A [`LeaseToken`] is returned once, by begin. Only its [`LeaseHash`] is kept, so that neither a
+//! copy of the database nor a log can act for an occupant.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,18 +13,18 @@ use subtle::ConstantTimeEq as _;
 use super::ids::SessionId;
 use super::occupancy::Generation;
 
-/// A lease's secret: 256 bits, written as `lt_` and 43 characters of base64url.
+/// The secret of a lease: 256 bits, written as `lt_` and 43 characters of base64url.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LeaseToken([u8; 32]);
 
-/// The path of the DevTools that are open to whoever holds this lease, for as long as it does. It
-/// has the secret in it.
+/// Returns the path of the DevTools endpoint for the holder of this lease, valid as long as the
+/// lease. The path contains the secret.
 pub fn devtools_path(session: SessionId, generation: Generation, token: &LeaseToken) -> String {
     let token = token.reveal();
     format!("/v1/browser_sessions/{session}/cdp?generation={generation}&lease_token={token}")
 }
 
-/// What is stored of a [`LeaseToken`]: its BLAKE3 hash.
+/// The stored form of a [`LeaseToken`]: its BLAKE3 hash.
 #[derive(Clone, Copy, Eq)]
 pub struct LeaseHash([u8; 32]);
 
@@ -34,17 +34,17 @@ pub struct LeaseHash([u8; 32]);
 pub struct NotALeaseToken;
 
 impl LeaseToken {
-    /// A token from 32 bytes that nobody can guess.
+    /// Creates a token from 32 unpredictable bytes.
     pub fn new(secret: [u8; 32]) -> Self {
         Self(secret)
     }
 
-    /// What may be stored of it.
+    /// Returns the hash, which may be stored.
     pub fn hash(&self) -> LeaseHash {
         LeaseHash(*blake3::hash(&self.0).as_bytes())
     }
 
-    /// The token in clear, for the answer to its owner and for nothing else.
+    /// Returns the token in clear text, only for the response to its owner.
     pub fn reveal(&self) -> String {
         format!("lt_{}", URL_SAFE_NO_PAD.encode(self.0))
     }
@@ -67,12 +67,12 @@ impl fmt::Debug for LeaseToken {
 }
 
 impl LeaseHash {
-    /// As 64 hexadecimal digits, for a column.
+    /// Formats the hash as 64 hexadecimal digits, for a column.
     pub fn to_hex(self) -> String {
         blake3::Hash::from_bytes(self.0).to_hex().to_string()
     }
 
-    /// From what [`to_hex`](Self::to_hex) wrote.
+    /// Parses the form written by [`to_hex`](Self::to_hex).
     pub fn from_hex(text: &str) -> Option<Self> {
         blake3::Hash::from_hex(text).ok().map(|hash| Self(*hash.as_bytes()))
     }

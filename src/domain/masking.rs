@@ -1,18 +1,18 @@
-//! What requests and settings look like without the secrets in them.
+//! Requests and settings with their secrets masked.
 //!
-//! Clients read back what they have given. Passwords, and the values of headers, stand there as a
-//! mask, for every reader: a key is good for using them, and not for learning them.
+//! Clients can read back what they have sent. Passwords and the values of headers are masked for
+//! every reader: an API key permits using them, not reading them.
 
 use serde_json::{Map, Value};
 use url::Url;
 
-/// The stand-in for a header's value, as the compatible API has it.
+/// The placeholder for a header's value, the same as in the compatible API.
 pub const MASKED: &str = "***";
 
 /// Members whose values are headers.
 const HEADERS: &[&str] = &["cdp_connect_headers", "extra_http_headers"];
 
-/// Members that are addresses, which may have a password in them.
+/// Members that are addresses, which may contain a password.
 const ADDRESSES: &[&str] = &[
     "proxy_location",
     "webhook_url",
@@ -24,11 +24,11 @@ const ADDRESSES: &[&str] = &[
     "browser_address",
 ];
 
-/// The member with the network of a session, and its proxy.
+/// The member for the network of a session, including its proxy.
 const EGRESS: &str = "egress";
 const UPSTREAM: &str = "upstream";
 
-/// An address with a mask in place of its password, and of what in its query names a secret.
+/// Returns an address with its password masked, and the secrets in its query.
 pub fn masked_url(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else { return text.to_owned() };
     let has_secret = |name: &str| {
@@ -66,7 +66,8 @@ pub fn mask_members(members: &mut Map<String, Value>) {
     }
 }
 
-/// The same of any value; one that is no object stays as it is.
+/// Returns a value with the secrets of its members masked. A value that is not an object is
+/// unchanged.
 pub fn masked(mut value: Value) -> Value {
     if let Some(members) = value.as_object_mut() {
         mask_members(members);
@@ -81,7 +82,7 @@ pub fn mask_headers(headers: &mut Value) {
     }
 }
 
-/// Masks the password of an address, or of the `url` in an object.
+/// Masks the password in an address, or in the `url` of an object.
 pub fn mask_address(value: &mut Value) {
     match value {
         Value::String(text) => *text = masked_url(text),
@@ -94,13 +95,13 @@ pub fn mask_address(value: &mut Value) {
     }
 }
 
-/// The same of a value.
+/// Returns a value with the password of its address masked.
 pub fn masked_address(mut value: Value) -> Value {
     mask_address(&mut value);
     value
 }
 
-/// Puts back what a client has read as masked and sends back unchanged.
+/// Restores secrets that a client has read as masked and sends back unchanged.
 pub fn unmask(after: &mut Value, before: &Value) {
     let Some(members) = after.as_object_mut() else { return };
     for (name, value) in members.iter_mut() {

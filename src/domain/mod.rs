@@ -1,7 +1,7 @@
 //! Values and rules: pure and synchronous.
 //!
-//! Nothing here performs I/O, awaits, or reads the clock; the time comes in with the event that
-//! needs it. Every other floor may use this one, and this one uses none.
+//! Nothing here performs I/O, awaits, or reads the clock; each event carries the time that it
+//! needs. Every other floor may use this one, and this one uses none.
 
 pub mod audit;
 pub mod checksum;

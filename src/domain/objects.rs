@@ -1,8 +1,8 @@
-//! Reading structures from objects only.
+//! Deserialization of structures from objects only.
 //!
-//! serde's derive reads a structure from a list as well, by the order of its fields. In JSON that order
-//! says nothing: a list is a mistake, and must not become a request. [`Objects`] refuses it, at any depth.
-//! What is buffered first, as in untagged enumerations, is out of its reach.
+//! serde's derive also reads a structure from a list, by the order of its fields. In JSON that
+//! order has no meaning: a list is a mistake, and must not become a request. [`Objects`] refuses
+//! it, at any depth. Values that are buffered first, as in untagged enumerations, are not covered.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
-/// A deserializer whose structures are objects.
+/// A deserializer that accepts only objects for structures.
 #[derive(Debug)]
 pub struct Objects<D>(pub D);
 
-/// A visitor, an access or a seed behind [`Objects`], and whether a visitor is that of a structure.
+/// A visitor, access or seed behind [`Objects`], with a flag for the visitor of a structure.
 struct Watched<V> {
     visitor: V,
     is_struct: bool,

@@ -1,4 +1,4 @@
-//! Workflow runs as values: how a run and its blocks stand.
+//! Workflow runs as values: the status of a run and of its blocks.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,10 +21,10 @@ macro_rules! statuses {
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
 
         impl $name {
-            /// Every status.
+            /// Every status, in the order of declaration.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// As the API and the tables write it.
+            /// Returns the value used in the API and the tables.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
@@ -47,56 +47,56 @@ macro_rules! statuses {
 }
 
 statuses! {
-    /// What the API shows of a run's life.
+    /// The status of a run, as shown in the API.
     ///
     /// ```text
     /// created --> queued --> running <--> paused --> completed | failed | terminated
     ///                                                | canceled | timed_out
     /// ```
     RunStatus {
-        /// It is stored.
+        /// The run is stored.
         Created = "created",
-        /// It waits for its session.
+        /// The run waits for its session.
         Queued = "queued",
-        /// Its blocks are being executed.
+        /// The run's blocks are being executed.
         Running = "running",
-        /// It waits for a person.
+        /// The run waits for a person.
         Paused = "paused",
-        /// Every block did what it should.
+        /// Every block of the run succeeded.
         Completed = "completed",
-        /// A block failed, or the session did.
+        /// A block or the session failed.
         Failed = "failed",
-        /// A block found that going on makes no sense.
+        /// A block decided that the run cannot usefully continue.
         Terminated = "terminated",
-        /// Somebody called it off.
+        /// A client or operator canceled the run.
         Canceled = "canceled",
-        /// Its time was over.
+        /// The run exceeded its time limit.
         TimedOut = "timed_out",
     }
 }
 
 statuses! {
-    /// How one block of a run stands.
+    /// The status of one block of a run.
     BlockStatus {
-        /// It is being executed.
+        /// The block is being executed.
         Running = "running",
-        /// It did what it should.
+        /// The block has succeeded.
         Completed = "completed",
-        /// It did not.
+        /// The block has failed.
         Failed = "failed",
-        /// It found that going on makes no sense.
+        /// The block decided that the run cannot usefully continue.
         Terminated = "terminated",
-        /// Somebody called the run off meanwhile.
+        /// The run was canceled while the block was executed.
         Canceled = "canceled",
-        /// Its time was over.
+        /// The block exceeded its time limit.
         TimedOut = "timed_out",
-        /// It was passed over.
+        /// The block was not executed.
         Skipped = "skipped",
     }
 }
 
 impl RunStatus {
-    /// Whether it never changes again.
+    /// True if the status never changes again.
     pub fn is_final(self) -> bool {
         match self {
             Self::Created | Self::Queued | Self::Running | Self::Paused => false,
@@ -108,7 +108,7 @@ impl RunStatus {
 }
 
 impl BlockStatus {
-    /// How a block ends that was under way when its run ended.
+    /// Returns the final status of a block that was being executed when its run ended.
     pub fn cut_off_by(run: RunStatus) -> Self {
         match run {
             RunStatus::TimedOut => Self::TimedOut,
@@ -124,136 +124,127 @@ impl BlockStatus {
     }
 }
 
-/// A version of a workflow as it is stored.
+/// A version of a workflow, as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkflowRecord {
-    /// This version's name.
+    /// The id of this version.
     pub id: WorkflowId,
-    /// The name over all versions.
+    /// The id that all versions share.
     pub permanent_id: WorkflowPermanentId,
-    /// Whose it is.
+    /// The organization that owns it.
     pub organization: OrganizationId,
-    /// From 1, rising.
+    /// The version number, ascending from 1.
     pub version: i32,
-    /// For people.
     pub title: String,
-    /// For people.
     pub description: Option<String>,
-    /// `published` or `draft`.
+    /// The status: `published` or `draft`.
     pub status: String,
-    /// The definition as it was given, whole, unknown fields included.
+    /// The definition as the client sent it, with unknown fields.
     pub definition: Value,
-    /// The workflow's settings as they were given, whole, unknown fields included.
+    /// The workflow's settings as the client sent them, with unknown fields.
     pub settings: Value,
-    /// When this version was stored.
+    /// The time at which this version was stored.
     pub created_at: DateTime<Utc>,
-    /// When this record was last written.
+    /// The time at which this record was last written.
     pub modified_at: DateTime<Utc>,
-    /// When the workflow was deleted.
+    /// The time at which the workflow was deleted.
     pub deleted_at: Option<DateTime<Utc>>,
 }
 
-/// A run as it is stored.
+/// A run, as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunRecord {
-    /// Its name.
     pub id: RunId,
-    /// Whose it is.
+    /// The organization that owns it.
     pub organization: OrganizationId,
     /// The node that executes it.
     pub node: NodeId,
-    /// Which version of which workflow it executes.
+    /// The version of the workflow that it executes.
     pub workflow: WorkflowId,
-    /// The same workflow over all versions.
+    /// The id that all versions of the workflow share.
     pub workflow_permanent_id: WorkflowPermanentId,
-    /// The session it drives; kept after its end.
+    /// The session that it drives; kept after the run's end.
     pub session: Option<SessionId>,
-    /// Whether it made that session for itself, and closes it in the end.
+    /// True if the run created the session for itself, and closes it at its end.
     pub owns_session: bool,
     /// The debug session it belongs to.
     pub debug_session: Option<DebugSessionId>,
-    /// For people.
     pub title: Option<String>,
-    /// How it stands.
     pub status: RunStatus,
     /// The values of the workflow's parameters.
     pub parameters: Value,
-    /// The request as it was given, whole.
+    /// The request as the client sent it, complete.
     pub request: Value,
     /// `{label}_output` of every block that has finished.
     pub outputs: Value,
-    /// Why it failed.
+    /// The reason for its failure.
     pub failure: Option<Failure>,
-    /// When it was stored.
+    /// The time at which it was stored.
     pub created_at: DateTime<Utc>,
-    /// When it began to wait for its session.
+    /// The time at which it began to wait for its session.
     pub queued_at: Option<DateTime<Utc>>,
-    /// When its first block began.
+    /// The time at which its first block began.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// The time at which it ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// When this record was last written.
+    /// The time at which this record was last written.
     pub modified_at: DateTime<Utc>,
-    /// The key with which it was asked for.
+    /// The API key that requested the run.
     pub api_key: Option<ApiKeyId>,
 }
 
-/// The execution of one block as it is stored.
+/// The execution of one block, as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockRecord {
-    /// Its name.
     pub id: BlockRunId,
-    /// The run it is part of.
+    /// The run that it is part of.
     pub run: RunId,
-    /// Whose it is.
+    /// The organization that owns it.
     pub organization: OrganizationId,
-    /// The block around it, in a loop.
+    /// The enclosing block, for a block in a loop.
     pub parent: Option<BlockRunId>,
-    /// From 0, in the order in which blocks began.
+    /// The position, from 0, in the order in which blocks began.
     pub position: i32,
     /// The block's label in the definition.
     pub label: String,
     /// The block's type in the definition.
     pub block_type: String,
-    /// How it stands.
     pub status: BlockStatus,
-    /// What it gave.
+    /// The output of the block.
     pub output: Option<Value>,
-    /// Why it failed.
+    /// The reason for its failure.
     pub failure: Option<Failure>,
-    /// When it began.
+    /// The time at which it began.
     pub started_at: DateTime<Utc>,
-    /// When it ended.
+    /// The time at which it ended.
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// The type of an artifact that a browser or a block has downloaded.
+/// The artifact type of a file that a browser or a block has downloaded.
 pub const DOWNLOAD: &str = "download";
 
-/// A stored file that a run or a session made.
+/// A stored file that a run or a session has produced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactRecord {
-    /// Its name.
     pub id: ArtifactId,
-    /// Whose it is.
+    /// The organization that owns it.
     pub organization: OrganizationId,
-    /// The session it shows or came from.
+    /// The session that it shows or comes from.
     pub session: Option<SessionId>,
-    /// The run that made it.
+    /// The run that produced it.
     pub run: Option<RunId>,
-    /// The block that made it.
+    /// The block that produced it.
     pub block: Option<BlockRunId>,
     /// `screenshot`, `screenshot_final`, `download`, `pdf`, `recording`, `har`, …
     pub artifact_type: String,
-    /// Where the file is, relative to the directory of artifacts.
+    /// The path of the file, relative to the directory of artifacts.
     pub path: String,
-    /// Its media type.
     pub media_type: String,
-    /// In bytes.
+    /// The size in bytes.
     pub size: i64,
-    /// SHA-256 in hexadecimal digits, where it was taken.
+    /// SHA-256 in hexadecimal digits, if it was computed.
     pub checksum: Option<String>,
-    /// When it was stored.
+    /// The time at which it was stored.
     pub created_at: DateTime<Utc>,
     /// The rotation of its session's credentials, by which links to it hold; 0 for a file that is being stored.
     pub rotation: i64,

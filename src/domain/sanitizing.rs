@@ -2,24 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The traces that were cleared: counts where they are known, and names.
+/// The traces that were cleared: counts if they are known, and names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Cleared {
-    /// The number of cookies; none if the browser did not answer.
+    /// The number of cookies; none if the browser did not respond.
     pub cookies: Option<u64>,
-    /// The number of tabs; none if the browser did not answer. One empty tab is left.
+    /// The number of tabs; none if the browser did not respond. One empty tab is left open.
     pub tabs: Option<u64>,
-    /// The number of files in the folder of downloads.
+    /// The number of files in the downloads folder.
     pub downloads: u64,
-    /// The number of files in the folder of uploads.
+    /// The number of files in the uploads folder.
     pub uploads: u64,
-    /// The traces that were cleared whole and not counted: [`CLEARED_WHOLE`].
+    /// The traces that were cleared entirely and not counted: [`CLEARED_WHOLE`].
     pub whole: Vec<String>,
 }
 
-/// The traces that go with the profile, the home and the temporary files of a browser, and with its display's
-/// selections.
+/// The traces that are cleared with the browser's profile, home and temporary files, and with its
+/// display's selections.
 pub const CLEARED_WHOLE: [&str; 15] = [
     "local_storage",
     "session_storage",
@@ -39,7 +39,7 @@ pub const CLEARED_WHOLE: [&str; 15] = [
 ];
 
 impl Cleared {
-    /// These counts, and everything that is cleared whole.
+    /// Returns these counts, together with every trace that is cleared entirely.
     pub fn counted(cookies: Option<u64>, tabs: Option<u64>, downloads: u64, uploads: u64) -> Self {
         let whole = CLEARED_WHOLE.map(str::to_owned).to_vec();
         Self { cookies, tabs, downloads, uploads, whole }

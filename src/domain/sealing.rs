@@ -1,12 +1,13 @@
-//! Secrets at rest: sealed with a key of the server, bound to the place where they lie.
+//! Secrets at rest: encrypted with a key of the server, and bound to their storage location.
 //!
 //! ```text
 //! sealed:v1:<key>:<base64url of nonce, ciphertext, tag>      AES-256-GCM-SIV
 //! ```
 //!
-//! `<key>` is a fingerprint that tells another key from damage. Each kind of place has a key of its own,
-//! derived from the file `secret` of the data directory, and a text that was moved to another place does
-//! not open. A text without the prefix is one of before, and is read as it is.
+//! `<key>` is a fingerprint that distinguishes another key from damage. Each kind of location has
+//! its own key, derived from the file `secret` of the data directory. A text that was moved to
+//! another location does not open. A text without the prefix was stored by an earlier version, and
+//! is read unchanged.
 
 use std::fmt;
 
@@ -16,16 +17,17 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use url::Url;
 
-/// The start of every sealed text.
+/// The prefix of every sealed text.
 const PREFIX: &str = "sealed:v1:";
 
 /// The members of requests and settings that name proxies.
 const PROXIES: [&str; 2] = ["proxy_location", "egress"];
 
-/// Where a secret lies: the kind, as a table and column or a file, and the row or session.
+/// The storage location of a secret: the kind, as a table and column or a file, and the row or
+/// session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place<'a> {
-    /// `webhooks.signer`, `memory.json`.
+    /// The kind of location: `webhooks.signer`, `memory.json`.
     pub kind: &'static str,
     /// The id of the row or of the session.
     pub of: &'a str,
@@ -34,43 +36,43 @@ pub struct Place<'a> {
 /// The reason why a text was not opened or sealed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// The file `secret` is another one by now, or never was the same.
+    /// The file `secret` has been replaced, or is from another server.
     #[error(
         "{kind} of {of} was sealed with another secret (key {theirs}, here {ours}): restore the file \
          `secret` of the data directory that sealed it, or give the value anew"
     )]
     OtherKey {
-        /// The kind of place.
+        /// The kind of location.
         kind: &'static str,
-        /// The row or session.
+        /// The id of the row or session.
         of: String,
         /// The fingerprint of the key that sealed it.
         theirs: String,
-        /// The fingerprint of the key that is here.
+        /// The fingerprint of the key of this server.
         ours: String,
     },
-    /// It was changed, or belongs to another place.
+    /// The text was changed, or belongs to another location.
     #[error(
         "{kind} of {of} is damaged or was moved there from elsewhere: restore it from a backup, or give \
          the value anew"
     )]
     Damaged {
-        /// The kind of place.
+        /// The kind of location.
         kind: &'static str,
-        /// The row or session.
+        /// The id of the row or session.
         of: String,
     },
-    /// The machine gives no random bytes.
+    /// The machine provides no random bytes.
     #[error("{kind} of {of} was not sealed: the system gives no random bytes")]
     NotSealed {
-        /// The kind of place.
+        /// The kind of location.
         kind: &'static str,
-        /// The row or session.
+        /// The id of the row or session.
         of: String,
     },
 }
 
-/// Seals and opens with a key of the server.
+/// Seals and opens texts with a key of the server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Vault {
     secret: [u8; 32],
@@ -83,7 +85,7 @@ impl fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// With 32 bytes that nobody can guess.
+    /// Creates a vault from 32 unpredictable bytes.
     pub fn new(secret: [u8; 32]) -> Self {
         Self { secret }
     }
@@ -92,12 +94,12 @@ impl Vault {
         *blake3::keyed_hash(&self.secret, format!("sealing\0{label}").as_bytes()).as_bytes()
     }
 
-    /// The secret of a vault that opens what belongs to one program, and nothing else.
+    /// Returns the secret of a vault that opens only what belongs to one program.
     pub fn secret_of_program(&self, name: &str) -> [u8; 32] {
         self.derived(&format!("program\0{name}"))
     }
 
-    /// The fingerprint of the key, which says nothing of it.
+    /// Returns the fingerprint of the key, which reveals nothing about it.
     pub fn fingerprint(&self) -> String {
         self.derived("fingerprint").iter().take(4).map(|byte| format!("{byte:02x}")).collect()
     }
@@ -107,11 +109,11 @@ impl Vault {
         RandomizedNonceKey::new(&AES_256_GCM_SIV, &key).ok()
     }
 
-    /// Seals a text for this place.
+    /// Seals a text for this location.
     ///
     /// # Errors
     ///
-    /// [`SealError::NotSealed`].
+    /// Fails with [`SealError::NotSealed`].
     pub fn seal(&self, place: Place<'_>, text: &str) -> Result<String, SealError> {
         let Place { kind, of } = place;
         let mut sealed = text.as_bytes().to_vec();
@@ -125,11 +127,12 @@ impl Vault {
         Ok(format!("{PREFIX}{key}:{bytes}"))
     }
 
-    /// Opens a text of this place. One of before, which is not sealed, is given as it is.
+    /// Opens a text of this location. A text that is not sealed, from an earlier version, is
+    /// returned unchanged.
     ///
     /// # Errors
     ///
-    /// [`SealError::OtherKey`], [`SealError::Damaged`].
+    /// Fails with [`SealError::OtherKey`] or [`SealError::Damaged`].
     pub fn open(&self, place: Place<'_>, text: &str) -> Result<String, SealError> {
         let Some(rest) = text.strip_prefix(PREFIX) else { return Ok(text.to_owned()) };
         let Place { kind, of } = place;
@@ -150,12 +153,12 @@ impl Vault {
     }
 }
 
-/// True for a text that is sealed, or says that it is.
+/// True for a text with the prefix of sealed texts.
 pub fn is_sealed(text: &str) -> bool {
     text.starts_with(PREFIX)
 }
 
-/// True for the address of a proxy that has credentials in it and is not sealed.
+/// True for the address of a proxy that contains credentials and is not sealed.
 pub fn has_credentials(text: &str) -> bool {
     text.contains("://")
         && Url::parse(text).is_ok_and(|url| url.password().is_some() || !url.username().is_empty())
@@ -165,7 +168,7 @@ pub fn has_credentials(text: &str) -> bool {
 ///
 /// # Errors
 ///
-/// Those of `replace`.
+/// Returns the errors of `replace`.
 pub fn each_proxy<E>(
     members: &mut Value,
     replace: &mut impl FnMut(&mut String) -> Result<(), E>,

@@ -5,18 +5,18 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What is shown in place of a secret.
+/// The placeholder shown instead of a secret.
 pub const MASK: &str = "********";
 
 /// A key, a password or a token.
 ///
-/// It is wiped from memory when dropped, and debugging or serializing it gives [`MASK`]; only
-/// [`expose`](Self::expose) gives the text.
+/// It is wiped from memory when dropped, and its debug and serialized forms are [`MASK`]; only
+/// [`expose`](Self::expose) returns the text.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// The text itself. Whoever calls this answers for where it goes.
+    /// Returns the text itself. The caller is responsible for where the text goes.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }

@@ -1,4 +1,4 @@
-//! A persistent browser session as a value: what was asked for, how it stands, how it ended.
+//! A persistent browser session as a value: its specification, its status and its end.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use super::egress::{EgressIdentity, EgressLists};
 use super::ids::{NodeId, OrganizationId, SessionId};
 use super::occupancy::{Generation, Occupancy};
 
-/// What the API shows of a session's life.
+/// The status of a session, as shown in the API.
 ///
 /// ```text
 /// created --> running <--> retry --> completed | failed | timeout
@@ -22,17 +22,17 @@ use super::occupancy::{Generation, Occupancy};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionStatus {
-    /// Its desktop is coming up.
+    /// The desktop is starting.
     Created,
-    /// Its browser can be driven.
+    /// The browser can be driven.
     Running,
-    /// A crashed part is being brought back.
+    /// A crashed part is being restarted.
     Retry,
-    /// It was closed.
+    /// The session was closed.
     Completed,
-    /// It could not start, or broke.
+    /// The session could not start, or broke.
     Failed,
-    /// Its time was over.
+    /// The session reached one of its deadlines.
     Timeout,
 }
 
@@ -41,7 +41,7 @@ impl SessionStatus {
     pub const ALL: [Self; 6] =
         [Self::Created, Self::Running, Self::Retry, Self::Completed, Self::Failed, Self::Timeout];
 
-    /// Whether it never changes again.
+    /// True if the status never changes again.
     pub fn is_final(self) -> bool {
         match self {
             Self::Created | Self::Running | Self::Retry => false,
@@ -49,7 +49,7 @@ impl SessionStatus {
         }
     }
 
-    /// As the API and the tables write it.
+    /// Returns the value used in the API and the tables.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -88,26 +88,27 @@ pub struct Size {
     height: u16,
 }
 
-/// A size that no display should have.
+/// A size outside the limits of a display.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {} to {} pixels, not {value}", Size::SMALLEST, Size::LARGEST)]
 pub struct NotASize {
-    /// What was given.
+    /// The value that was given.
     pub value: u32,
 }
 
 impl Size {
-    /// The least width and height.
+    /// The least width and height, in pixels.
     pub const SMALLEST: u16 = 200;
-    /// The greatest width and height.
+    /// The greatest width and height, in pixels.
     pub const LARGEST: u16 = 7680;
 
-    /// A size whose sides are within [`SMALLEST`](Self::SMALLEST) and [`LARGEST`](Self::LARGEST).
+    /// Creates a size whose sides are within [`SMALLEST`](Self::SMALLEST) and
+    /// [`LARGEST`](Self::LARGEST).
     pub fn new(width: u32, height: u32) -> Result<Self, NotASize> {
         Ok(Self { width: Self::side(width)?, height: Self::side(height)? })
     }
 
-    /// One side of a size.
+    /// Checks one side of a size.
     pub fn side(value: u32) -> Result<u16, NotASize> {
         u16::try_from(value)
             .ok()
@@ -115,12 +116,12 @@ impl Size {
             .ok_or(NotASize { value })
     }
 
-    /// In pixels.
+    /// Returns the width in pixels.
     pub fn width(self) -> u16 {
         self.width
     }
 
-    /// In pixels.
+    /// Returns the height in pixels.
     pub fn height(self) -> u16 {
         self.height
     }
@@ -138,28 +139,29 @@ impl fmt::Display for Size {
     }
 }
 
-/// What was asked for when the session was made.
+/// The specification with which the session was created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSpec {
     /// The display, which the browser's window fills.
     pub size: Size,
     /// The page that the browser opens first.
     pub start_url: Option<Url>,
-    /// How long the session lives, counted from when it runs.
+    /// The lifetime, counted from the time at which the session runs.
     pub lifetime: Duration,
     /// A proxy server for all of the browser's traffic.
     pub proxy: Option<Url>,
-    /// What its programs may reach, within what the server and the organization allow.
+    /// The targets that its programs may reach, within what the server and the organization allow.
     pub egress: EgressLists,
-    /// What its organization allowed when it was made or last changed.
+    /// The lists of its organization when the session was created or last changed.
     pub organization_egress: EgressLists,
-    /// What clients of the compatible API asked for and read back, as JSON: `proxy_location`,
+    /// The fields that clients of the compatible API send and read back, as JSON: `proxy_location`,
     /// `extensions`, `browser_type`, `generate_browser_profile`, `needs_live_view`.
     pub echo: serde_json::Value,
-    /// The latest generation whose occupant needs no sanitizing; what those of later generations leave is
-    /// cleared before another begins. None: nothing is cleared unasked.
+    /// The latest generation whose occupant needs no sanitizing. The traces of later generations
+    /// are cleared before another occupancy begins. None: nothing is cleared without a request.
     pub sanitize_after: Option<Generation>,
-    /// The generation whose occupant asked for a sanitizing once it has left, if one did and it is not done.
+    /// The generation whose occupant asked for sanitizing after its release, while that is not
+    /// done.
     pub sanitize_due: Option<Generation>,
     /// The number of times that its credentials were replaced.
     pub rotation: i64,
@@ -182,39 +184,39 @@ impl Default for SessionSpec {
     }
 }
 
-/// A process that cannot be mistaken for another, not even when its number is used again.
+/// The identity of a process, which stays unique even when its number is reused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessIdentity {
-    /// Its number; also that of its process group, which it leads.
+    /// The process number; also that of the process group, which the process leads.
     pub pid: i32,
-    /// When it started, in clock ticks since boot: field 22 of `/proc/<pid>/stat`.
+    /// The start time, in clock ticks since boot: field 22 of `/proc/<pid>/stat`.
     pub start_time: u64,
-    /// `/proc/sys/kernel/random/boot_id`.
+    /// The machine's boot: `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
 }
 
-/// Where the parts of a session's desktop are, and which processes they are.
+/// The addresses and processes of the parts of a session's desktop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DesktopIdentity {
-    /// The X display `:N`.
+    /// The number N of the X display `:N`.
     pub display_number: u16,
-    /// The loopback port of the VNC server, kept for it whether it runs or not.
+    /// The loopback port of the VNC server, reserved even while it does not run.
     pub vnc_port: u16,
-    /// Where DevTools listens; loopback.
+    /// The loopback address on which DevTools listens.
     pub devtools: SocketAddr,
     /// The path of the browser's own DevTools WebSocket, `/devtools/browser/<uuid>`.
     pub devtools_path: String,
-    /// The X server.
+    /// The process of the X server.
     pub xvfb: ProcessIdentity,
     /// The VNC server, once it has been started.
     pub vnc: Option<ProcessIdentity>,
     /// The browser's main process.
     pub chromium: ProcessIdentity,
-    /// The program between its browser and the network; none where the network is the server's.
+    /// The program between the browser and the network; none if the network is the server's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<EgressIdentity>,
-    /// The barrier between its programs and files that are not the session's; none for a desktop that
-    /// a server of before this field has started.
+    /// The barrier between its programs and files outside the session; none for a desktop that was
+    /// started by a server without this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesLevel>,
     /// True if the browser runs in its own sandbox.
@@ -222,20 +224,20 @@ pub struct DesktopIdentity {
     pub sandbox: Option<bool>,
 }
 
-/// The barrier between the programs of a session and files that are not the session's.
+/// The barrier between the programs of a session and files outside the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FilesLevel {
-    /// A user of the session's own, and Landlock as far as the kernel has it.
+    /// A separate user for the session, and Landlock as far as the kernel supports it.
     Uid,
-    /// Landlock alone.
+    /// Landlock alone, without a separate user.
     Landlock,
-    /// None.
+    /// No barrier at all.
     None,
 }
 
 impl FilesLevel {
-    /// The word of the API.
+    /// Returns the value used in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Uid => "uid",
@@ -245,61 +247,59 @@ impl FilesLevel {
     }
 }
 
-/// Why a session or a run failed, for people and for programs.
+/// The reason why a session or a run failed, for people and for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Stable, for programs: `xvfb_not_ready`, `chromium_died`, `no_display_free`.
+    /// A stable code for programs: `xvfb_not_ready`, `chromium_died`, `no_display_free`.
     pub code: String,
     /// The part that failed: `xvfb`, `vnc`, `chromium`, `directory`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
     /// One sentence, for people.
     pub message: String,
-    /// How the program ended: `exit status 1`, `signal 9 (SIGKILL)`.
+    /// The way in which the program ended: `exit status 1`, `signal 9 (SIGKILL)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<String>,
     /// The last lines that the program wrote.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_tail: Vec<String>,
-    /// The way out.
+    /// A hint that says how to fix the cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
-/// A session as it is stored.
+/// A session, as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionRecord {
-    /// Its name.
     pub id: SessionId,
-    /// Whose it is.
+    /// The organization that owns it.
     pub organization: OrganizationId,
-    /// On which node it runs.
+    /// The node on which it runs.
     pub node: NodeId,
-    /// How it stands.
     pub status: SessionStatus,
-    /// What was asked for.
+    /// The specification with which it was created.
     pub spec: SessionSpec,
-    /// Its processes, from when it runs.
+    /// Its processes, from the time at which it runs.
     pub desktop: Option<DesktopIdentity>,
-    /// Who drives it.
+    /// The occupancy: the right to drive it.
     pub occupancy: Occupancy,
-    /// When it ends by itself.
+    /// The deadlines at which it ends by itself.
     pub deadlines: Deadlines,
-    /// Why it failed.
+    /// The reason for its failure.
     pub failure: Option<Failure>,
-    /// When it was asked for.
+    /// The time at which it was requested.
     pub created_at: DateTime<Utc>,
-    /// When its browser could first be driven.
+    /// The time at which its browser could first be driven.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// The time at which it ended.
     pub completed_at: Option<DateTime<Utc>>,
-    /// When this record was last written.
+    /// The time at which this record was last written.
     pub modified_at: DateTime<Utc>,
 }
 
 impl SessionRecord {
-    /// True for a session whose browser starts at its first use, and which was not used yet. Such a row has
-    /// no time by which the browser has to run.
+    /// True for a session whose browser starts at its first use, and which has not been used yet.
+    /// Such a row has no time by which the browser has to run.
     pub fn is_dormant(&self) -> bool {
         self.status == SessionStatus::Created && self.deadlines.start_by.is_none()
     }

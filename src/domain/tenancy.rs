@@ -7,23 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{ApiKeyId, NodeId, OrganizationId, SessionId};
 
-/// A tenant as it is stored.
+/// A tenant, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Organization {
-    /// Its name for programs.
     pub id: OrganizationId,
-    /// Its name for people.
+    /// The display name, for people.
     pub name: String,
-    /// When it was made.
+    /// The time of its creation.
     pub created_at: DateTime<Utc>,
-    /// The time at which its keys were put out of force.
+    /// The time at which its keys were suspended.
     pub suspended_at: Option<DateTime<Utc>>,
-    /// The time from which it is being deleted, with all that belongs to it.
+    /// The time at which its deletion, with everything that belongs to it, was requested.
     pub deleted_at: Option<DateTime<Utc>>,
 }
 
 impl Organization {
-    /// One that is neither suspended nor being deleted.
+    /// Creates an organization that is neither suspended nor being deleted.
     pub fn new(id: OrganizationId, name: String, created_at: DateTime<Utc>) -> Self {
         Self { id, name, created_at, suspended_at: None, deleted_at: None }
     }
@@ -33,13 +32,13 @@ impl Organization {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyRole {
-    /// The state and the pictures of sessions, as a viewer who may not take over.
+    /// Reads the state and the pictures of sessions, as a viewer who may not take control.
     Watch,
-    /// Occupancy and DevTools of sessions, and what `watch` opens.
+    /// Occupies sessions and uses their DevTools, in addition to `watch`.
     Drive,
-    /// Everything of its organization.
+    /// Does everything within its organization.
     Organization,
-    /// Everything of its organization, and what operators see and do.
+    /// Does everything within its organization, and everything that operators may do.
     Operator,
 }
 
@@ -47,7 +46,7 @@ impl KeyRole {
     /// Every role, in ascending order.
     pub const ALL: [Self; 4] = [Self::Watch, Self::Drive, Self::Organization, Self::Operator];
 
-    /// As the API and the tables write it.
+    /// Returns the value used in the API and the tables.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Watch => "watch",
@@ -66,40 +65,38 @@ impl FromStr for KeyRole {
     }
 }
 
-/// A text that names no role of keys.
+/// A text that names no role of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected operator, organization, drive or watch")]
 pub struct NotARole;
 
-/// An API key as it is stored: its hash, never itself.
+/// An API key, as stored: its hash, never the key itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
-    /// Its name.
     pub id: ApiKeyId,
-    /// Whose it is.
+    /// The organization that owns it.
     pub organization: OrganizationId,
-    /// BLAKE3 of the key, in hexadecimal digits.
+    /// The BLAKE3 hash of the key, in hexadecimal digits.
     pub hash: String,
-    /// For people.
     pub label: String,
-    /// The extent of its power.
+    /// The role that limits what the key permits.
     pub role: KeyRole,
-    /// The sessions that it is limited to; all of its organization without.
+    /// The sessions that the key is limited to; none for all sessions of its organization.
     pub sessions: Option<Vec<SessionId>>,
-    /// When it was made.
+    /// The time of its creation.
     pub created_at: DateTime<Utc>,
-    /// The time from which it opens nothing.
+    /// The time from which the key is no longer valid.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was revoked.
+    /// The time at which it was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
-    /// Its last use, to within a minute.
+    /// The last use of the key, to within a minute.
     pub last_use: Option<LastUse>,
-    /// Set if it came by the setting `keys.bootstrap`.
+    /// True if the key came from the setting `keys.bootstrap`.
     pub is_bootstrap: bool,
 }
 
 impl ApiKey {
-    /// A key of an organization that is neither limited nor ends.
+    /// Creates a key of an organization without limits or an expiry.
     pub fn new(
         id: ApiKeyId,
         organization: OrganizationId,
@@ -122,7 +119,7 @@ impl ApiKey {
         }
     }
 
-    /// True if the key opens something at `now`, as far as it alone decides.
+    /// True if the key is valid at `now`, judged by the key alone.
     pub fn is_valid(&self, now: DateTime<Utc>) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| end > now)
     }
@@ -137,19 +134,19 @@ pub struct LastUse {
     pub from: Option<String>,
 }
 
-/// A server process as it is stored.
+/// A server process, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Its name, which outlives a restart.
+    /// The id, which outlives a restart.
     pub id: NodeId,
     /// The machine's name, for people.
     pub hostname: String,
-    /// Where its API can be reached.
+    /// The address at which its API can be reached.
     pub address: String,
-    /// `/proc/sys/kernel/random/boot_id` of the machine it last started on.
+    /// `/proc/sys/kernel/random/boot_id` of the machine on which it last started.
     pub boot_id: String,
-    /// When it last started.
+    /// The time of its last start.
     pub started_at: DateTime<Utc>,
-    /// When it was last heard of.
+    /// The time of its last sign of life.
     pub seen_at: DateTime<Utc>,
 }

@@ -1,4 +1,4 @@
-//! Telling clients' servers what has happened: where, what, and what became of it.
+//! Webhooks: the subscriptions of clients' servers, the messages for them, and their deliveries.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,48 +10,46 @@ use super::ids::{
 };
 use super::session::NotAStatus;
 
-/// Where an organization is told of events.
+/// The subscription by which an organization receives events.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Webhook {
-    /// Its name.
     pub id: WebhookId,
-    /// Whose it is.
+    /// The organization that owns it.
     pub organization: OrganizationId,
-    /// Where to.
+    /// The URL that receives the events.
     pub url: String,
-    /// For people.
     pub description: Option<String>,
-    /// Of which kinds of events; all if it is empty.
+    /// The kinds of events to deliver; all kinds if it is empty.
     pub kinds: Vec<EventKind>,
-    /// Signs what is sent.
+    /// The signer of the requests.
     pub signer: Signer,
-    /// The one before, which signs as well until then.
+    /// The previous signer, which also signs until the given time.
     pub former: Option<(Signer, DateTime<Utc>)>,
-    /// Whether nothing is sent at present.
+    /// True while deliveries are paused.
     pub paused: bool,
-    /// When it was made.
+    /// The time of its creation.
     pub created_at: DateTime<Utc>,
-    /// When it was last changed.
+    /// The time of its last change.
     pub modified_at: DateTime<Utc>,
 }
 
-/// Whether something has been told.
+/// The status of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageStatus {
-    /// It is to be told, at once or again.
+    /// The message is to be delivered, for the first time or again.
     Pending,
-    /// It was told.
+    /// The message was delivered.
     Delivered,
-    /// It was given up.
+    /// Delivery was given up.
     Failed,
 }
 
 impl MessageStatus {
-    /// Every status.
+    /// Every status, in the order of declaration.
     pub const ALL: [Self; 3] = [Self::Pending, Self::Delivered, Self::Failed];
 
-    /// As the API and the tables write it.
+    /// Returns the value used in the API and the tables.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -69,62 +67,61 @@ impl std::str::FromStr for MessageStatus {
     }
 }
 
-/// Something that is to be told, or was.
+/// A message to be delivered, or one that was.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WebhookMessage {
-    /// Its name, the same each time it is sent.
+    /// The id, the same in every attempt.
     pub id: WebhookMessageId,
-    /// Whose it is.
+    /// The organization that owns it.
     pub organization: OrganizationId,
-    /// Of which webhook; none for the one that a run was started with.
+    /// The webhook that receives it; none for the one that a run was started with.
     pub webhook: Option<WebhookId>,
-    /// The run that it tells of.
+    /// The run that it reports.
     pub run: Option<RunId>,
-    /// The session that it tells of.
+    /// The session that it reports.
     pub session: Option<SessionId>,
-    /// The number of the event that it tells of; none for the end of a run.
+    /// The number of the event that it reports; none for the end of a run.
     pub event: Option<i64>,
-    /// What it tells.
+    /// The kind of event that it reports.
     pub kind: EventKind,
-    /// Where to.
+    /// The URL that receives it.
     pub url: String,
-    /// What is sent, from when it was first to be.
+    /// The body to be sent, from the time at which it was first due.
     pub body: Option<String>,
-    /// Whether it was told.
     pub status: MessageStatus,
-    /// How often that was tried.
+    /// The number of delivery attempts so far.
     pub attempts: i32,
-    /// Why it was not told, the last time.
+    /// The reason why the last attempt failed.
     pub error: Option<String>,
-    /// When it is to be tried; while it is being tried, when somebody else may.
+    /// The time at which the next attempt is due; during an attempt, the time from which another
+    /// worker may try.
     pub due_at: DateTime<Utc>,
-    /// Since when it is to be told.
+    /// The time at which the message was created.
     pub created_at: DateTime<Utc>,
-    /// When it was told or given up.
+    /// The time at which it was delivered or given up.
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// One attempt to tell something, as it is stored.
+/// One delivery attempt, as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WebhookDelivery {
-    /// Its name.
     pub id: WebhookDeliveryId,
-    /// What was to be told.
+    /// The message that was to be delivered.
     pub message: WebhookMessageId,
-    /// Whose it is.
+    /// The organization that owns it.
     pub organization: OrganizationId,
-    /// Where it was sent.
+    /// The URL to which it was sent.
     pub url: String,
-    /// From 1, rising.
+    /// The number of the attempt, from 1.
     pub attempt: i32,
-    /// The status of the answer, if there was one.
+    /// The status of the response, if there was one.
     pub status_code: Option<i32>,
-    /// The beginning of the answer.
+    /// The beginning of the response's body.
     pub response: Option<String>,
-    /// Why it was not told.
+    /// The reason why the attempt failed.
     pub error: Option<String>,
-    /// How long it took, in milliseconds.
+    /// The duration of the attempt, in milliseconds.
     pub latency_milliseconds: i64,
-    /// When it was sent.
+    /// The time at which it was sent.
     pub created_at: DateTime<Utc>,
 }

@@ -1,28 +1,29 @@
 //! The frames of a WebSocket (RFC 6455, section 5.2), as far as a proxy needs them.
 //!
-//! [`Frames`] follows a stream of bytes, however it is cut. A message that is not wanted passes as it
-//! came, without a copy; a wanted message is put aside whole, to be judged. Control frames (ping,
-//! pong, close) pass at all times, also between the fragments of a message.
+//! [`Frames`] follows a stream of bytes in pieces of any length. A message that is not wanted
+//! passes unchanged, without a copy; a wanted message is set aside whole for inspection. Control
+//! frames (ping, pong, close) always pass, also between the fragments of a message.
 //!
 //! The fate of a message is decided when the header of its first frame is complete. Until then no
-//! byte of it has passed.
+//! byte of the message has passed.
 
 use bytes::{Buf as _, Bytes};
 
-/// The longest message that is put aside. Playwright sends files of up to 50 MB as Base64 in one.
+/// The longest message that is set aside. Playwright sends files of up to 50 MB as Base64 in one
+/// message.
 pub const LONGEST: usize = 100 << 20;
 
 /// The longest reason that fits into a close frame (RFC 6455, section 5.5).
 const LONGEST_REASON: usize = 123;
 
-/// The messages that are put aside.
+/// The messages that are set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// None.
+    /// No message at all.
     Nothing,
     /// Messages of one frame with at most this many bytes of payload.
     UpTo(u64),
-    /// Every message.
+    /// Every message, whatever its length.
     All,
 }
 
@@ -35,7 +36,7 @@ pub enum Part {
     Message(Message),
 }
 
-/// A message that was put aside.
+/// A message that was set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// 1 for text, 2 for binary.
@@ -95,7 +96,7 @@ struct Frame {
     header: Header,
     /// Bytes of the payload that are still to come.
     rest: u64,
-    /// True if the frame belongs to a message that is put aside.
+    /// True if the frame belongs to a message that is set aside.
     aside: bool,
 }
 
@@ -105,31 +106,30 @@ pub struct Frames {
     /// The incomplete header of the next frame. None of it has passed.
     header: Vec<u8>,
     frame: Option<Frame>,
-    /// The message that has begun and not ended: true if it is put aside.
+    /// The message that has begun and not ended: true if it is set aside.
     message: Option<bool>,
     opcode: u8,
     payload: Vec<u8>,
 }
 
 impl Frames {
-    /// Returns true if nothing that passes has begun and not ended, so that another message may be
-    /// inserted.
+    /// Returns true if no passing message is incomplete, so that another message may be inserted.
     pub fn is_between(&self) -> bool {
         let in_frame = self.frame.as_ref().is_some_and(|frame| !frame.aside);
         !in_frame && self.message != Some(false)
     }
 
-    /// The bytes of the message that is put aside and has not ended.
+    /// Returns the number of bytes collected of the message that is set aside and has not ended.
     pub fn gathered(&self) -> usize {
         self.payload.len()
     }
 
-    /// Returns the next part of `input`, which is taken from its front, or none when nothing is
-    /// left. `wanted` decides about a message that begins now.
+    /// Returns the next part, taken from the front of `input`; none when nothing is left. `wanted`
+    /// decides about a message that begins now.
     ///
     /// # Errors
     ///
-    /// Fails for a wanted message that is longer than [`LONGEST`]. The stream cannot go on.
+    /// Fails for a wanted message that is longer than [`LONGEST`]. The stream cannot continue.
     pub fn next(&mut self, input: &mut Bytes, wanted: Wanted) -> Result<Option<Part>, TooLong> {
         let mut passes = 0; // That much of the input's front passes.
         loop {
@@ -181,8 +181,8 @@ impl Frames {
         Ok((passes > 0).then(|| Part::Pass(input.split_to(passes))))
     }
 
-    /// Takes bytes until the header is complete, and returns it with their number; none if it is not
-    /// complete.
+    /// Takes bytes until the header is complete, and returns it with their number; none if the
+    /// header is not complete.
     fn read_header(&mut self, bytes: &[u8]) -> Option<(usize, Header)> {
         for (at, byte) in bytes.iter().enumerate() {
             self.header.push(*byte);
@@ -193,7 +193,7 @@ impl Frames {
         None
     }
 
-    /// Begins a frame, and returns true if it is put aside.
+    /// Begins a frame, and returns true if it is set aside.
     fn begin(&mut self, header: Header, wanted: Wanted) -> bool {
         let aside = !header.is_control()
             && self.message.unwrap_or(match wanted {
@@ -230,7 +230,7 @@ impl Frames {
         Ok(())
     }
 
-    /// Ends the frame, and returns the message that it ends if that was put aside.
+    /// Ends the frame, and returns the message that it completes if that was set aside.
     fn end(&mut self, header: Header, aside: bool) -> Option<Message> {
         self.frame = None;
         if header.is_control() || !header.is_last() {
@@ -271,8 +271,8 @@ pub fn server_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Returns what a client sends before a payload of this length: the head of one frame. Its mask is
-/// zero, which is enough for a connection that no cache can see.
+/// Returns the head of a frame as a client sends it before a payload of this length. Its mask is
+/// zero, which is sufficient for a connection that no cache can see.
 pub fn client_head(opcode: u8, length: usize) -> Vec<u8> {
     let mut head = Vec::with_capacity(14);
     head.push(0x80 | opcode);
@@ -288,7 +288,7 @@ pub fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Returns the frame by which a server closes, with the reason cut to what fits.
+/// Returns the close frame of a server, with the reason truncated to what fits.
 pub fn close_frame(code: u16, reason: &str) -> Vec<u8> {
     let fits = |end: &usize| reason.is_char_boundary(*end);
     let end = (0..=reason.len().min(LONGEST_REASON)).rev().find(fits).unwrap_or(0);
@@ -340,7 +340,8 @@ mod tests {
         stream: Vec<u8>,
         said: Vec<Vec<u8>>,
         pings: Vec<u8>,
-        /// What passes, and what is put aside, if messages of one frame up to 125 bytes are wanted.
+        /// The bytes that pass, and the messages set aside, if messages of one frame up to 125
+        /// bytes are wanted.
         long: Vec<u8>,
         short: Vec<Vec<u8>>,
     }
@@ -445,7 +446,7 @@ mod tests {
         let long = [0x81, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5];
         let mut input = Bytes::copy_from_slice(&long);
         assert_eq!(Frames::default().next(&mut input, Wanted::All), Err(TooLong));
-        // One that is not wanted passes.
+        // A message that is not wanted passes.
         let mut input = Bytes::copy_from_slice(&long);
         let passed = Bytes::copy_from_slice(&long);
         assert_eq!(

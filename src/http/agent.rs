@@ -1,6 +1,7 @@
-//! `POST /v1/agent/callbacks`: an agent says how the block goes that it executes.
+//! `POST /v1/agent/callbacks`: an agent reports the progress of the block that it executes.
 //!
-//! The address was given to it with the block, and its pass is all that it needs.
+//! The agent gets this address, with its pass, together with the block. The pass is its only
+//! credential.
 
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json, ServiceConfig, post};
@@ -16,20 +17,18 @@ use crate::actors::registry::RouteRun;
 use crate::actors::run::AgentSays;
 use crate::workflow::agent::Said;
 
-/// Adds the route.
 pub fn routes(config: &mut ServiceConfig) {
     config.route("/v1/agent/callbacks", post().to(said));
 }
 
-/// The query of the request.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Credential {
-    /// As in the address that the agent was given.
+    /// The pass, as in the address that the agent was given.
     pass: String,
 }
 
-/// An agent says how the block goes that it executes.
+/// Reports the progress of a block that an agent executes.
 #[utoipa::path(
     post,
     path = "/v1/agent/callbacks",

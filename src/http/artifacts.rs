@@ -1,6 +1,6 @@
 //! `/v1/artifacts`: files that runs made.
 //!
-//! A file is given to a client with a key of the organization, or with a link that is valid (`links.rs`).
+//! A client reads a file with a key of the organization, or with a valid signed link (`links.rs`).
 
 use actix_files::NamedFile;
 use actix_web::http::StatusCode;
@@ -22,7 +22,6 @@ use crate::db;
 use crate::domain::ids::{ArtifactId, OrganizationId};
 use crate::domain::run::ArtifactRecord;
 
-/// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .route("/v1/artifacts/{id}", get().to(look))
@@ -33,42 +32,42 @@ pub fn routes(config: &mut ServiceConfig) {
 /// A file that a run made.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ArtifactResource {
-    /// `a_…`.
+    /// The file's id, `a_…`.
     pub artifact_id: String,
-    /// `screenshot`, `screenshot_final`, `download`, `pdf`, `recording`, `black_box`, …
+    /// The type: `screenshot`, `screenshot_final`, `download`, `pdf`, `recording`, `black_box`, …
     pub artifact_type: String,
-    /// Where it can be read with the organization's key.
+    /// The address of the content, for clients with the organization's key.
     pub uri: String,
-    /// Where it can be read without a key, for a while.
+    /// The address of the content that needs no key; it expires.
     pub signed_url: String,
-    /// `o_…`.
+    /// The id of the file's organization, `o_…`.
     pub organization_id: String,
-    /// The run that made it.
+    /// The id of the run that made it.
     pub workflow_run_id: Option<String>,
-    /// The run that made it.
+    /// The id of the run that made it, as `workflow_run_id`.
     pub run_id: Option<String>,
-    /// The block that made it.
+    /// The id of the block that made it.
     pub workflow_run_block_id: Option<String>,
-    /// The session that it came from.
+    /// The id of the session that it came from.
     pub browser_session_id: Option<String>,
-    /// The file's name.
+    /// The name of the file, without directories.
     pub file_name: String,
-    /// Its media type.
+    /// The media type, such as `image/png`.
     pub media_type: String,
-    /// In bytes.
+    /// The size in bytes.
     pub file_size: i64,
-    /// A hash of the content.
+    /// The SHA-256 hash of the content.
     pub checksum: Option<String>,
-    /// Never.
+    /// Always false: files are not archived.
     pub archived: bool,
-    /// When it was stored.
+    /// The time at which it was stored.
     pub created_at: DateTime<Utc>,
-    /// When it was stored: files do not change.
+    /// The time at which it was stored, as `created_at`: files do not change.
     pub modified_at: DateTime<Utc>,
 }
 
 impl ArtifactResource {
-    /// The file as clients see it.
+    /// Returns a file's record as the API shows it.
     pub fn of(record: &ArtifactRecord, links: &Links<'_>) -> Self {
         let run = record.run.map(|run| run.to_string());
         Self {
@@ -92,25 +91,25 @@ impl ArtifactResource {
     }
 }
 
-/// A file, as the compatible API lists it.
+/// A file in the lists of the compatible API.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct FileResource {
-    /// Where it can be read without a key, for a while.
+    /// The address of the content that needs no key; it expires.
     pub url: String,
-    /// A hash of the content.
+    /// The SHA-256 hash of the content.
     pub checksum: Option<String>,
-    /// Its name.
+    /// The name of the file, without directories.
     pub filename: String,
-    /// In bytes.
+    /// The size in bytes.
     pub file_size: i64,
-    /// When it was stored.
+    /// The time at which it was stored.
     pub modified_at: DateTime<Utc>,
-    /// `a_…`.
+    /// The file's id, `a_…`.
     pub artifact_id: String,
 }
 
 impl FileResource {
-    /// The file as clients see it.
+    /// Returns a file's record as the compatible API lists it.
     pub fn of(record: &ArtifactRecord, links: &Links<'_>) -> Self {
         let shown = ArtifactResource::of(record, links);
         Self {
@@ -124,7 +123,7 @@ impl FileResource {
     }
 }
 
-/// The file's name as the run gave it: on the disk it stands behind the artifact's id.
+/// Returns the file's name as the run gave it: on disk the artifact's id precedes the name.
 fn file_name(record: &ArtifactRecord) -> &str {
     let last = record.path.rsplit('/').next().unwrap_or_default();
     last.strip_prefix(&format!("{}_", record.id)).unwrap_or(last)
@@ -139,7 +138,7 @@ async fn find(
     found.ok_or_else(|| Problem::unknown::<ArtifactId>(id).into())
 }
 
-/// What is known of a file.
+/// Returns the record of a file.
 #[utoipa::path(
     get,
     path = "/v1/artifacts/{artifact_id}",
@@ -159,7 +158,7 @@ pub async fn look(
     Ok(Json(ArtifactResource::of(&record, &Links { front: &front, caller })))
 }
 
-/// A URL of a file that needs no key until it expires.
+/// Returns a URL of a file that needs no key until it expires.
 #[utoipa::path(
     get,
     path = "/v1/artifacts/{artifact_id}/signed-url",
@@ -179,8 +178,8 @@ pub async fn sign(
     Ok(Json(Links { front: &front, caller }.of(&record)))
 }
 
-/// The content of a file. Parts of it are given as RFC 9110 (section 14) has it, so that players can
-/// move about in a film.
+/// Returns the content of a file. Range requests work as in RFC 9110 (section 14), so that players
+/// can seek in a recording.
 #[utoipa::path(
     get,
     path = "/v1/artifacts/{artifact_id}/content",
@@ -229,7 +228,7 @@ pub async fn content(
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the file cannot be named")
     })?;
     let mut response = if file.metadata().len() == 0 {
-        // Of nothing there are no parts.
+        // An empty file has no ranges.
         HttpResponse::Ok().content_type(media_type).finish()
     } else {
         file.set_content_type(media_type)
@@ -243,7 +242,8 @@ pub async fn content(
     Ok(response)
 }
 
-/// What a browser does with the file. Only what cannot run in our origin is shown in a tab.
+/// Returns the `Content-Disposition` of a file. A browser shows only media types that cannot run
+/// scripts in our origin; it downloads the others.
 fn disposition(record: &ArtifactRecord) -> String {
     let shown = matches!(
         record.media_type.as_str(),

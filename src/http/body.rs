@@ -1,6 +1,6 @@
-//! What a request carries, read into types: its JSON body, its query string, its path.
+//! Extractors for a request's JSON body, query string and path.
 //!
-//! Whatever they refuse is a [`Problem`] that names the field.
+//! Each rejection is a [`Problem`] that names the field.
 
 use std::future::{Ready, ready};
 use std::pin::Pin;
@@ -30,10 +30,10 @@ use crate::domain::given::{Fault, Given, nearest};
 use crate::domain::ids::{Id, OrganizationId};
 use crate::domain::objects::Objects;
 
-/// The last page of a list that may be asked for.
+/// The highest page number of a list that a client may request.
 pub const LAST_PAGE: u32 = 1_000_000;
 
-/// Bodies up to this size are read whatever else is being read.
+/// Bodies up to this size, in bytes, are read without reserving memory.
 const SMALL: usize = 64 * 1024;
 
 /// The units of large bodies that are taken of one organization in a second: 8 MiB.
@@ -82,7 +82,7 @@ impl Share {
 }
 
 impl Bodies {
-    /// With the bounds of these settings.
+    /// Returns the limits that these settings ask for.
     pub fn new(settings: &super::Settings) -> Self {
         let room = settings.max_bodies_bytes.max(settings.max_body_bytes);
         let units = |bytes: usize| bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS);
@@ -181,11 +181,11 @@ fn no_room() -> Problem {
         .closing()
 }
 
-/// A JSON body, whatever the request says its content type is.
+/// A JSON body; the request's content type is ignored.
 ///
-/// A body that is empty, blank or `null` is read as `{}`: types whose fields are all optional
-/// accept it, others name the field that they miss. A structure is read from an object and from
-/// nothing else. 422 for what does not fit, 413 for what is too large.
+/// A body that is empty, blank or `null` is read as `{}`: types with only optional fields accept
+/// it, others name the missing field. A structure is read from an object and from nothing else.
+/// Rejections: 422 for a body that does not fit, 413 for one that is too large.
 #[derive(Debug, Clone)]
 pub struct Body<T>(pub T);
 
@@ -210,7 +210,7 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest for Body<T> {
     }
 }
 
-/// The bytes of a body, whatever it holds, within the same limit as [`Body`].
+/// The raw bytes of a body, within the same limits as [`Body`].
 #[derive(Debug, Clone)]
 pub struct RawBody(pub Vec<u8>);
 
@@ -258,7 +258,7 @@ async fn unless_refused(request: &HttpRequest, problem: Problem) -> Problem {
     Bearer::extract(request).await.err().unwrap_or(problem)
 }
 
-/// Reads JSON as [`Body`] does, for handlers that have the bytes already.
+/// Reads JSON as [`Body`] does, for handlers that already have the bytes.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let trimmed = bytes.trim_ascii();
     let bytes = if trimmed.is_empty() || trimmed == b"null" { b"{}" } else { bytes };
@@ -273,12 +273,12 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             Err(cause) => Err(broken(&cause)),
         },
         Err(cause) => {
-            // Only now is the whole of it needed, to repeat what was given.
+            // The whole value is parsed only here, because the error repeats the rejected input.
             let mut whole: Value = serde_json::from_slice(bytes).map_err(|cause| broken(&cause))?;
             let has_integers = write_integers(&mut whole);
             match parse_value(&whole) {
                 Ok(value) if has_integers => Ok(value),
-                // An enumeration takes a list for broken JSON, which it is not.
+                // An enumeration reports a list as broken JSON, although the JSON is whole.
                 Err(problem) if !cause.inner().is_data() => Err(problem),
                 Ok(_) | Err(_) => {
                     let fault = Fault::read(&cause.inner().to_string());
@@ -290,7 +290,8 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     }
 }
 
-/// Writes numbers such as `10.0` as the integers that they are in JSON Schema. True if there were any.
+/// Rewrites numbers such as `10.0` as integers, which they are in JSON Schema. Returns true if it
+/// changed any.
 fn write_integers(value: &mut Value) -> bool {
     match value {
         Value::Number(number) => {
@@ -315,7 +316,7 @@ fn write_integers(value: &mut Value) -> bool {
     }
 }
 
-/// Reads a JSON value as [`Body`] does. The faults' places begin with `body` as well.
+/// Reads a JSON value as [`Body`] does. Locations of errors begin with `body` as well.
 pub fn parse_value<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {
     serde_path_to_error::deserialize(Objects(value)).map_err(|cause| {
         let fault = Fault::read(&cause.inner().to_string());
@@ -324,11 +325,11 @@ pub fn parse_value<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {
     })
 }
 
-/// What is said of a text with NUL in it.
+/// The message about a text that contains NUL.
 const NUL: &str = "text must not contain the character NUL (U+0000): remove it";
 
-/// Refuses texts that PostgreSQL cannot hold, whichever database there is. JSON writes the
-/// character in one way only.
+/// Rejects texts with NUL, which PostgreSQL cannot store, whichever database is used. JSON can
+/// write the character in one way only.
 fn without_nul(bytes: &[u8]) -> Result<(), Problem> {
     if !bytes.windows(br"\u0000".len()).any(|window| window == br"\u0000") {
         return Ok(());
@@ -339,7 +340,8 @@ fn without_nul(bytes: &[u8]) -> Result<(), Problem> {
     if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(errors)) }
 }
 
-/// As deep as the JSON reader allows.
+/// Collects the places of NUL in a value. The recursion is bounded by the JSON reader's limit on
+/// depth.
 fn find_nul(value: &Value, steps: &mut Vec<Step>, errors: &mut Vec<FieldError>) {
     const MOST: usize = 20;
     let refuse = |steps: &[Step], errors: &mut Vec<FieldError>| {
@@ -377,7 +379,7 @@ fn broken(cause: &serde_json::Error) -> Problem {
     Problem::invalid(vec![error.context(place)])
 }
 
-/// The way to the field at fault. serde reports a missing field at the object around it.
+/// Returns the path to the wrong field. serde reports a missing field at the object around it.
 fn steps_of(path: &Path, fault: &Fault) -> Vec<Step> {
     let mut steps: Vec<Step> = path
         .iter()
@@ -404,7 +406,7 @@ fn field_error(part: Part, steps: Vec<Step>, fault: Fault, whole: &Value) -> Fie
             Step::Name(name) => input.get(name),
             Step::Index(index) => input.get(index),
         };
-        // FastAPI repeats the object from which a field is missing.
+        // Like FastAPI, the error repeats the object from which a field is missing.
         let Some(inner) = inner else { break };
         input = inner;
     }
@@ -430,8 +432,8 @@ fn unknown_field(field: &str, known: &[String]) -> String {
 
 /// A query string, read into a type.
 ///
-/// A name that is given more than once makes a list, where the type wants one. 422 for what does
-/// not fit. Unknown names are refused where the type says `deny_unknown_fields`.
+/// A repeated name makes a list, if the type expects one. A query that does not fit is rejected
+/// with 422. Unknown names are rejected if the type says `deny_unknown_fields`.
 #[derive(Debug, Clone)]
 pub struct Query<T>(pub T);
 
@@ -473,19 +475,19 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     })
 }
 
-/// The id at the end of a route's pattern, or several as a tuple, in their order: `PathId<RunId>`
-/// on `/workflows/{workflow}/runs/{run}` is the run.
+/// The last id of a route's pattern, or the last few as a tuple, in their order: `PathId<RunId>` on
+/// `/workflows/{workflow}/runs/{run}` is the run.
 ///
-/// A malformed id is 404, the same as an unknown one.
+/// A malformed id is answered with 404, like an unknown one.
 #[derive(Debug, Clone, Copy)]
 pub struct PathId<T>(pub T);
 
-/// One id, or a few.
+/// One id or a tuple of ids.
 pub trait PathIds: Sized {
-    /// How many.
+    /// The number of ids to read.
     const COUNT: usize;
 
-    /// Reads them in the order of the pattern.
+    /// Reads the ids in the order of the pattern.
     fn read(texts: &mut vec::IntoIter<String>) -> Result<Self, Problem>;
 }
 

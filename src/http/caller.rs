@@ -1,4 +1,4 @@
-//! Who calls, proven by a key.
+//! The caller of a request, proven by a key.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,14 +25,16 @@ use crate::domain::rfb::Role;
 use crate::domain::tenancy::KeyRole;
 use crate::domain::ticket::TicketRole;
 
-/// Who calls: the organization whose key the request carries, in the header `x-api-key`, or for
-/// WebSockets and pictures, which cannot set headers, as `apikey` in the query. A page's token may
-/// also come as `Authorization: Bearer …`, and as `token` in the query.
+/// The caller: the organization whose key the request carries.
+///
+/// The key comes in the header `x-api-key`. WebSockets and pictures cannot set headers, and may
+/// send it as `apikey` in the query. A page's token may also come as `Authorization: Bearer …`, and
+/// as `token` in the query.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller {
-    /// Whose key it is.
+    /// The organization that the key belongs to.
     pub organization: OrganizationId,
-    /// Which key.
+    /// The id of the key.
     pub key: ApiKeyId,
     /// Signs on behalf of the key.
     pub signer: KeySigner,
@@ -41,7 +43,7 @@ pub struct Caller {
 /// A key that came with a request, and what it opens.
 #[derive(Debug, Clone)]
 pub struct Bearer {
-    /// Whose it is.
+    /// The caller that the key belongs to.
     pub caller: Caller,
     /// The extent of its power.
     pub role: KeyRole,
@@ -242,11 +244,11 @@ pub(super) fn unusable(cause: Unusable) -> Problem {
 /// The path of the request must name the session as `id`.
 #[derive(Debug, Clone)]
 pub struct Visitor {
-    /// Whose session it may see.
+    /// The organization of the session.
     pub organization: OrganizationId,
-    /// Who, and in which role.
+    /// The credential, the role and the client of the visitor.
     pub visit: Visit,
-    /// When a ticket ends.
+    /// The end of the ticket, if the visitor has one.
     pub until: Option<DateTime<Utc>>,
     /// The ticket that it comes with.
     pub ticket: Option<Ticket>,

@@ -1,4 +1,4 @@
-//! The blocks that a client can read.
+//! The types of blocks that a client understands.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -10,21 +10,21 @@ use serde_json::Value;
 
 use crate::workflow::dialect::{Reader, disguise, is_shared};
 
-/// The header by which the generated clients of the compatible API name themselves.
+/// The header by which the generated clients of the compatible API identify themselves.
 const GENERATED: &str = "x-fern-sdk-name";
 
-/// The header by which the compatible API's own front end names itself, and what it says there.
+/// The header by which the compatible API's own front end identifies itself, and its value.
 const FRONT_END: (&str, &str) = ("x-user-agent", "skyvern-ui");
 
-/// The blocks that the client of a request can read.
+/// The types of blocks that the client of a request understands.
 ///
-/// A client that does not name itself, such as `curl`, a page or our own command line, reads all of
-/// them as they are.
+/// A client that does not identify itself, such as `curl`, a page or our own command line, gets all
+/// of them unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// All of them.
+    /// All types, including our own.
     Own,
-    /// Those of the compatible API; on others the client fails.
+    /// Only the types of the compatible API; the client fails on others.
     Compatible(Reader),
 }
 
@@ -40,7 +40,7 @@ impl Dialect {
         }
     }
 
-    /// A workflow as this client can read it.
+    /// Returns a workflow in the form that this client understands.
     pub fn show(self, mut workflow: Value) -> Value {
         match self {
             Self::Own => {}
@@ -49,8 +49,8 @@ impl Dialect {
         workflow
     }
 
-    /// The type of a block that was executed as this client can read it, and its own type if that
-    /// is another.
+    /// Returns the type of an executed block in the form that this client understands, and its
+    /// original type if that differs.
     pub fn show_type(self, block_type: &str) -> (String, Option<String>) {
         match self {
             Self::Compatible(_) if !is_shared(block_type) => {

@@ -1,6 +1,6 @@
-//! What becomes of errors: a status and a stable code for every variant.
+//! The conversion of errors to answers: every variant has a status and a stable code.
 //!
-//! Every `match` here names every variant: a new refusal does not compile until it has a status.
+//! Every `match` here names every variant, so that a new variant does not compile without a status.
 
 use std::error::Error;
 use std::time::Duration;
@@ -24,25 +24,25 @@ use crate::domain::quota::QuotaExceeded;
 use crate::domain::session::Failure;
 use crate::system::desktop::{EgressError, NoRoom};
 
-/// Why an endpoint did not do what it was asked.
+/// The reason why an endpoint failed or rejected a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// A message to a session.
+    /// A failed message to a session.
     #[error(transparent)]
     Route(#[from] RouteError),
-    /// A message to a run.
+    /// A failed message to a run.
     #[error(transparent)]
     Run(#[from] RunRouteError),
-    /// A message to the registry.
+    /// A failed message to the registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The registry itself did not answer.
+    /// The registry did not answer.
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
-    /// The database.
+    /// A failed query of the database.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// The request itself.
+    /// A fault of the request itself.
     #[error(transparent)]
     Problem(#[from] Problem),
 }
@@ -70,8 +70,8 @@ impl From<ApiError> for Problem {
 }
 
 impl ApiError {
-    /// Whether it is certain that nothing was done. What was not answered, or is not known to be
-    /// stored, may have been done.
+    /// True if the request certainly changed nothing. A request without an answer, or whose change
+    /// may be stored, may have been carried out.
     pub fn is_refusal(&self) -> bool {
         let is_refused = |outcome| outcome == Outcome::Refused;
         match self {
@@ -109,8 +109,8 @@ fn unavailable(code: &'static str, detail: impl ToString) -> Problem {
     Problem::new(status, code, detail.to_string()).retry_after(Duration::from_secs(1))
 }
 
-/// A limit was reached. 429, because clients of the compatible API repeat what is answered by
-/// 500 and above at once, and would make sessions twice.
+/// Returns the answer when a limit is reached. It is 429, because clients of the compatible API
+/// retry statuses from 500 at once, and would make sessions twice.
 fn limited(code: &'static str, detail: impl ToString) -> Problem {
     let status = StatusCode::TOO_MANY_REQUESTS;
     Problem::new(status, code, detail.to_string()).retry_after(Duration::from_secs(5))
@@ -208,7 +208,8 @@ fn session(cause: &SessionError) -> Problem {
     }
 }
 
-/// What a film needs is not there: the machine's fault, but never 500 and above, see `limited`.
+/// Returns the answer when a recording lacks something on the machine. The machine is at fault, but
+/// the status stays below 500, see `limited`.
 fn film(cause: &FilmError) -> Problem {
     let failed = |code| Problem::new(StatusCode::FAILED_DEPENDENCY, code, cause.to_string());
     match cause {
@@ -279,8 +280,8 @@ fn database(cause: &DbError) -> Problem {
     }
 }
 
-/// The client gets the code, and nothing of the cause. A full disk has a code of its own, because
-/// it needs an operator who makes room.
+/// Returns the answer when the database is unavailable. The client gets the code and no cause. A
+/// full disk has its own code, because an operator must free space.
 fn outage_of(outage: &Outage, detail: &str) -> Problem {
     let cause: &dyn Error = outage;
     error!(error = cause, "the database is unavailable");
@@ -288,7 +289,8 @@ fn outage_of(outage: &Outage, detail: &str) -> Problem {
     unavailable(code, detail)
 }
 
-/// What is refused once is refused again: nothing of it is retryable but a new id.
+/// Returns the answer when the database rejects a value. A retry would be rejected as well, except
+/// with a new id.
 fn rejected(rejection: &Rejection) -> Problem {
     let cause: &dyn Error = rejection;
     warn!(error = cause, "the database refuses what a request holds");
@@ -308,8 +310,8 @@ fn rejected(rejection: &Rejection) -> Problem {
     }
 }
 
-/// A part of a desktop did not start: the client is told all that is known, because it is about
-/// its own session. Never 500 and above, see `limited`.
+/// Returns the answer when a part of a desktop did not start. The client gets the whole failure,
+/// because it concerns its own session. The status stays below 500, see `limited`.
 pub fn failed_start(failure: &Failure) -> Problem {
     let problem = match failure.code.as_str() {
         "no_display_free" | "no_port_free" | "no_descriptor_free" => {

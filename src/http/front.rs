@@ -1,4 +1,4 @@
-//! What every endpoint is handed.
+//! The state that every endpoint shares.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,21 +25,20 @@ use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::rfb::Policy;
 use crate::domain::secret::Secret;
 
-/// The server as its endpoints see it: whom to ask, what to read, and under which name it is
-/// known outside.
+/// The server as its endpoints see it: its actors, its state, and its address outside.
 #[derive(Debug, Clone)]
 pub struct Front {
-    /// Whom to ask for anything that changes a session or a run.
+    /// The registry, which gets every message that changes a session or a run.
     pub registry: Address<Registry>,
     /// The views, the journal, the clock and the limits.
     pub world: Arc<World>,
-    /// What is stored. Endpoints read from it; of what they write, nothing belongs to an actor.
+    /// The database. Endpoints read from it, and write only rows that no actor owns.
     pub db: Db,
-    /// Who may call.
+    /// The API keys that may call.
     pub keys: Keys,
     /// The longest life of a link that needs no key.
     pub link_life: TimeDelta,
-    /// What opens `/admin`; nothing does without it.
+    /// The key that opens `/admin`; without it, only keys with the role `operator` do.
     pub operator_key: Option<Secret>,
     /// `http.public_url`, or the address that the server listens on: the start of links for clients
     /// of whose way to the server nothing else is known. Without a slash at the end.
@@ -48,23 +47,23 @@ pub struct Front {
     pub is_public: bool,
     /// The address that the server listens on.
     pub address: SocketAddr,
-    /// What was left behind.
+    /// The list of all leaks.
     pub ledger: Ledger,
-    /// What the compatible API's viewers are told to use.
+    /// The transport that the compatible API's viewers should use.
     pub streaming: Streaming,
-    /// What is refused to viewers in control.
+    /// The restrictions of viewers in control.
     pub policy: Policy,
     /// The rules for drivers' commands, and their memory.
     pub devtools: DevTools,
-    /// The VNC servers that wait for clients of their own.
+    /// The seats that are kept for native VNC clients.
     pub waiting: Waiting,
-    /// The requests with an `Idempotency-Key` that are being worked on.
+    /// The requests with an `Idempotency-Key` that are being handled.
     pub under_way: UnderWay,
     /// One at a time for each owner of a debug session.
     pub turns: Turns,
-    /// What tells clients' servers.
+    /// The webhooks' sender of messages to clients' servers.
     pub webhooks: Arc<Webhooks>,
-    /// How many more streams of events may be opened.
+    /// A permit for each further stream of events that may be opened.
     pub streams: Arc<Semaphore>,
     /// The refusals for quotas, to which answers wait.
     pub refusals: Refusals,
@@ -74,7 +73,7 @@ pub struct Front {
     pub pictures: Pictures,
     /// Notified when an organization was suspended here.
     pub suspended: Arc<Notify>,
-    /// Canceled when the server stops: what goes on for long, such as a stream, ends then.
+    /// Canceled when the server stops, which ends streams and other long requests.
     pub closing: CancellationToken,
 }
 

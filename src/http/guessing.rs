@@ -1,8 +1,8 @@
-//! Wrong keys, slowed by the address that they come from.
+//! Delayed answers to wrong keys, by client address.
 //!
-//! A key is 256 random bits and not guessed; what is slowed are keys that people have chosen, and clients
-//! that go on with a key that was revoked. Only answers to wrong keys wait, so that nobody who shares an
-//! address with a guesser is kept out.
+//! A generated key is 256 random bits and cannot be guessed. The delay slows down guesses of keys
+//! that people have chosen, and clients that continue with a revoked key. Only answers to wrong
+//! keys are delayed, so that other clients at the same address are not affected.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use dashmap::DashMap;
 use tokio::time::sleep;
 use tracing::warn;
 
-/// As many wrong keys an address may send in [`WINDOW`] before answers wait.
+/// The number of wrong keys that an address may send in [`WINDOW`] without a delay.
 const FREE: u32 = 10;
 
-/// The time for which wrong keys are counted, from the first one.
+/// The time for which wrong keys are counted, starting at the first one.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The most addresses that are counted; IPv6 addresses count by their /64.
+/// The maximum number of addresses that are counted; IPv6 addresses count by their /64.
 const MOST: usize = 10_000;
 
-/// The wrong keys of each address.
+/// The count of wrong keys from each address.
 #[derive(Debug, Clone)]
 pub(super) struct Guesses {
-    /// The delay of the answer to a further one.
+    /// The delay of answers beyond [`FREE`].
     delay: Duration,
     known: Arc<DashMap<IpAddr, Guessed>>,
 }
@@ -40,7 +40,7 @@ impl Guesses {
         Self { delay, known: Arc::default() }
     }
 
-    /// Counts a wrong key, and waits if there were too many.
+    /// Counts a wrong key, and delays its answer if there were too many.
     pub(super) async fn wrong(&self, from: Option<IpAddr>) {
         let Some(from) = from else { return };
         if self.count(from) > FREE {
@@ -71,7 +71,8 @@ impl Guesses {
     }
 }
 
-/// The addresses that one client can have: itself, or the /64 of an IPv6 address.
+/// Returns the network that one client may control: the address itself, or the /64 of an IPv6
+/// address.
 fn network(address: IpAddr) -> IpAddr {
     const HOST_BITS: u32 = 64;
     match address.to_canonical() {

@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::validation::Fields;
 
-/// How many there may be.
+/// The maximum number of headers.
 const MOST: usize = 64;
 
-/// How long all of them may be together, in bytes.
+/// The maximum total length of all headers, in bytes.
 const LONGEST: usize = 16 * 1024;
 
-/// Refuses what a browser does not send.
+/// Rejects headers that a browser does not send.
 pub fn check(headers: &Value, field: &str, fields: &mut Fields) {
     let given = match headers {
         Value::Null => return,

@@ -1,4 +1,4 @@
-//! Whether the server lives, whether it takes new work, and what it is.
+//! Liveness, readiness and version of the server.
 
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use super::problem::Problem;
 use super::settings::Streaming;
 use crate::system::desktop::NoRoom;
 
-/// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
     config.route("/healthz", get().to(health)).route("/readyz", get().to(ready));
     for prefix in ["/v1", "/api/v1"] {
@@ -24,16 +23,16 @@ pub fn routes(config: &mut ServiceConfig) {
     config.route("/api/v1/heartbeat", get().to(heartbeat));
 }
 
-/// `GET /healthz`: the process answers.
+/// `GET /healthz`: answers while the process lives.
 async fn health() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// How long the disk may take to say how much room it has.
+/// The time that the check of free disk space may take.
 const DISK: Duration = Duration::from_secs(2);
 
-/// `GET /readyz`: the database answers and is where it was, the disk has room, and the server is not
-/// stopping.
+/// `GET /readyz`: answers 200 if the database answers and is the same one, the disk has room, and
+/// the server is not stopping.
 async fn ready(front: Data<Front>) -> Result<Json<Value>, Problem> {
     let stopping = front.world.journal.actors().iter().any(|actor| actor.phase == "draining");
     let reason = match front.db.ping().await {
@@ -54,13 +53,13 @@ async fn ready(front: Data<Front>) -> Result<Json<Value>, Problem> {
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", reason).retryable())
 }
 
-/// `GET /v1/version`.
+/// `GET /v1/version`: the version of the server.
 async fn version() -> Json<Value> {
     Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// `GET /v1/config/runtime`: which viewer the compatible API's pages use. Asks for no key, as
-/// there.
+/// `GET /v1/config/runtime`: the viewer that the compatible API's pages should use. As there, it
+/// needs no key.
 async fn runtime(front: Data<Front>) -> Json<Value> {
     let label = match front.streaming {
         Streaming::Vnc => "VNC streaming",
@@ -74,7 +73,7 @@ async fn runtime(front: Data<Front>) -> Json<Value> {
     }))
 }
 
-/// `GET /api/v1/heartbeat`.
+/// `GET /api/v1/heartbeat`: a plain text, and a header with the version.
 async fn heartbeat() -> HttpResponse {
     HttpResponse::Ok()
         .insert_header(("X-Skyvern-API-Version", env!("CARGO_PKG_VERSION")))

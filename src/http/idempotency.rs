@@ -1,11 +1,12 @@
-//! Requests that a client may repeat, by the header `Idempotency-Key`.
+//! Safe retries of requests, by the header `Idempotency-Key`.
 //!
-//! The same key with the same request gives the answer of the first one, whatever became of its
-//! connection; with another request, or while the first is under way, it is refused. What a request
-//! makes has its id before the work begins, and that is stored with the key. So a retry of a request
-//! of which nobody knows the outcome, because the database did not answer or the server ended, finds
-//! out what became of it, and does the work under the same id if nothing did. Only a refusal, which
-//! says that nothing was done, frees the key for the request to be made again.
+//! A retry with the same key and the same request gets the first answer, even if the first
+//! connection broke. With another request, or while the first one runs, it is rejected.
+//!
+//! The id of the resource that a request makes is chosen before the work begins, and stored with
+//! the key. An outcome may be unknown, because the database did not answer or the server ended. A
+//! retry then finds out whether the resource was made, and otherwise does the work under the same
+//! id. The key is freed only by a rejection, which is certain to have changed nothing.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -32,16 +33,17 @@ use crate::db::idempotency::{
 use crate::db::{Db, DbError};
 use crate::domain::ids::{Id, NodeId};
 
-/// The header that has the key.
+/// The name of the header with the key.
 const HEADER: &str = "idempotency-key";
 
-/// Tells that an answer was given before.
+/// The name of the header that marks a replayed answer.
 const REPLAYED: &str = "idempotent-replayed";
 
-/// A request of another node that is still under way after so long ended with that node's server.
+/// The age after which an unfinished request of another node counts as lost: that node's server has
+/// ended.
 const LOST: TimeDelta = TimeDelta::minutes(5);
 
-/// The key that a request names, if it names one.
+/// Returns the key that a request carries, if any.
 ///
 /// # Errors
 ///
@@ -61,18 +63,18 @@ pub fn key_of(request: &HttpRequest) -> Result<Option<String>, Problem> {
     Ok(Some(text))
 }
 
-/// The keys of the requests that this server works on.
+/// The keys of the requests that this server is handling.
 #[derive(Debug, Clone, Default)]
 pub struct UnderWay(Arc<Mutex<HashSet<Key>>>);
 
 impl UnderWay {
-    /// Marks a key until the answer is dropped; none if it is marked already.
+    /// Marks a key as in use until the guard is dropped; returns `None` if it is marked already.
     fn enter(&self, key: &Key) -> Option<Entered> {
         self.0.lock().insert(key.clone()).then(|| Entered { all: self.clone(), key: key.clone() })
     }
 }
 
-/// A request that this server works on.
+/// The mark of a request that this server is handling.
 struct Entered {
     all: UnderWay,
     key: Key,
@@ -84,16 +86,16 @@ impl Drop for Entered {
     }
 }
 
-/// What a request makes, of a client that may make it again.
+/// The resource that a request with a key makes.
 #[derive(Debug, Clone, Copy)]
 pub struct Named<T> {
-    /// Its id.
+    /// The id that the resource has or gets.
     pub id: T,
-    /// Whether it may have been made before.
+    /// True if the resource may exist already.
     pub again: bool,
 }
 
-/// A request that is done once for each key; each time, if it has none.
+/// A request that is carried out once for each key; without a key, each time.
 #[derive(Debug)]
 pub struct Once {
     front: Data<Front>,
@@ -102,7 +104,7 @@ pub struct Once {
 }
 
 impl Once {
-    /// A request to `scope`, such as `POST /v1/workflows`, with this body.
+    /// Reads the request to `scope`, such as `POST /v1/workflows`, with this body.
     ///
     /// # Errors
     ///
@@ -124,13 +126,14 @@ impl Once {
         Ok(Self { front: front.clone(), key, hash })
     }
 
-    /// The answer to the request: that of `work`, or the one that was given before. With a key,
-    /// the work goes on to its end when the client goes away, and makes what it makes under the id
-    /// that it is given; what has that id already is its answer.
+    /// Returns the answer to the request: that of `work`, or the stored one. With a key, the work
+    /// continues to its end when the client disconnects. It makes its resource under the given id;
+    /// if a resource with that id exists already, that is its answer.
     ///
     /// # Errors
     ///
-    /// Those of `work`; 409 when the key belongs to another request, or to one under way.
+    /// Those of `work`; 409 when the key belongs to another request, or to one that is being
+    /// handled.
     pub async fn answer<I, T, F, W>(self, work: F) -> Result<HttpResponse, ApiError>
     where
         I: Id + 'static,
@@ -142,7 +145,8 @@ impl Once {
         let Some(key) = key else { return Ok(HttpResponse::Ok().json(work(None).await?)) };
         let entered = front.under_way.enter(&key).ok_or_else(under_way)?;
         let (db, node) = (front.db.clone(), front.world.node);
-        // The key is taken in there as well: a client that goes away in between leaves nothing.
+        // The key is reserved inside as well, so that a client that disconnects early leaves
+        // nothing behind.
         let finished = lasting(async move {
             let _entered = entered;
             match take::<I>(&front, &key, hash).await? {
@@ -173,13 +177,13 @@ enum Finished {
 }
 
 enum Taken<I> {
-    /// The answer that is kept under the key.
+    /// The answer that is stored under the key.
     Answered(Response),
-    /// The work is to be done.
+    /// The work has to be done, under this id.
     Named(Named<I>),
 }
 
-/// Takes the key, or gives the answer that is kept under it.
+/// Reserves the key, or returns the answer that is stored under it.
 async fn take<I: Id>(front: &Front, key: &Key, request_hash: String) -> Result<Taken<I>, ApiError> {
     let now = front.world.clock.now();
     let id: I = front.world.mint.mint(now);
@@ -198,7 +202,7 @@ async fn take<I: Id>(front: &Front, key: &Key, request_hash: String) -> Result<T
     if let Some(response) = response {
         return Ok(Taken::Answered(response));
     }
-    // This server does not work on it, so whoever did has ended without an answer.
+    // This server is not handling it, so its former handler ended without an answer.
     let id = resource.and_then(|known| known.parse().ok()).unwrap_or(id);
     let claim = Claim { resource: id.to_string(), ..claim };
     if idempotency::take_over(&front.db, key, &claim, now - LOST).await? {
@@ -212,7 +216,7 @@ fn under_way() -> Problem {
     Problem::new(StatusCode::CONFLICT, "idempotency_in_progress", detail).retryable()
 }
 
-/// Does the work, and keeps its answer; gives the key back if it is certain that nothing was done.
+/// Does the work and stores its answer. Frees the key if the work certainly changed nothing.
 async fn finish<T: Serialize>(
     db: &Db,
     key: &Key,

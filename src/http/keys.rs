@@ -1,8 +1,8 @@
-//! The API keys of the server: whose a key is, what it opens, and its end.
+//! The API keys of the server: lookup, role, and revocation.
 //!
-//! A key that was found is remembered for some seconds, with its role, so that a request costs no query.
-//! Whatever ends a key (a revocation, its expiry, the suspension of its organization) ends within a second
-//! what was opened with it, see [`revocation`](super::revocation).
+//! A key that was found is cached for some seconds, with its role, so that most requests cost no
+//! query. A revocation, an expiry or the suspension of the organization disconnects within a second
+//! everything that was opened with the key, see [`revocation`](super::revocation).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -32,28 +32,29 @@ use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
 use crate::domain::lease::LeaseHash;
 use crate::domain::tenancy::{ApiKey, LastUse};
 
-/// The time for which a key that was found is taken for valid; a revoked one lives that much longer only while
-/// the database is away, see [`revocation`](super::revocation).
+/// The time for which a cached key counts as valid. A revoked key stays valid that long only while
+/// the database is unavailable, see [`revocation`](super::revocation).
 const REMEMBERED: Duration = Duration::from_secs(10);
 
-/// The most keys that are remembered.
+/// The maximum number of keys in the cache.
 const MOST: usize = 10_000;
 
-/// The rounds of [`EVERY`] between two times that the last uses of keys are stored.
+/// The number of intervals of [`EVERY`] between two times at which the last uses of keys are
+/// stored.
 const ROUNDS_BETWEEN_NOTES: u32 = 30;
 
-/// Hashes a key as it is stored: BLAKE3 in hexadecimal digits. A key is 256 random bits, so that a
-/// fast hash is as good as a slow one.
+/// Returns the hash under which a key is stored: BLAKE3 in hexadecimal digits. A key is 256 random
+/// bits, so a fast hash is as safe as a slow one.
 pub fn hash_of(key: &str) -> String {
     blake3::hash(key.as_bytes()).to_hex().to_string()
 }
 
-/// A new key: 256 random bits, written as `gr_` and 43 characters of base64url.
+/// Makes a new key: 256 random bits, written as `gr_` and 43 characters of base64url.
 pub fn fresh_key() -> String {
     format!("gr_{}", URL_SAFE_NO_PAD.encode(Secrets::random()))
 }
 
-/// A key that was found.
+/// A cached key and its rights.
 #[derive(Debug, Clone)]
 struct Known {
     bearer: Bearer,
@@ -62,7 +63,7 @@ struct Known {
     since: Instant,
 }
 
-/// The last use of a key, as a request leaves it.
+/// The last use of a key, recorded by a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Use {
     at: DateTime<Utc>,
@@ -75,7 +76,7 @@ impl Use {
     }
 }
 
-/// A lease that was taken with a key.
+/// A lease, and the key that took it.
 #[derive(Debug, Clone, Copy)]
 struct Taken {
     lease: LeaseHash,
@@ -83,14 +84,14 @@ struct Taken {
     key_has_ended: bool,
 }
 
-/// The API keys, of which those that were used lately are remembered.
+/// The API keys, with a cache of those that were used lately.
 #[derive(Debug, Clone)]
 pub struct Keys {
     db: Db,
     world: Arc<World>,
     known: Arc<DashMap<String, Known>>,
     in_use: InUse,
-    /// The leases that were taken here, by the session that each holds.
+    /// The leases that were taken on this server, by the session that each holds.
     leases: Arc<DashMap<SessionId, Taken>>,
     uses: Arc<DashMap<ApiKeyId, Use>>,
     guesses: Guesses,
@@ -98,9 +99,9 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Those of this database. With a key end the tickets that were made with it. Answers
-    /// to an address that sends many wrong keys wait for the delay. Keys of a Skyvern server are taken as well,
-    /// if its secret is known.
+    /// Opens the keys of this database. A key that ends also ends the tickets made with it. Answers
+    /// to an address that sends many wrong keys are delayed by `wrong_key_delay`. Keys of a Skyvern
+    /// server are accepted as well, if its secret is known.
     pub fn new(
         db: Db,
         world: Arc<World>,
@@ -119,11 +120,11 @@ impl Keys {
         }
     }
 
-    /// Whose key this is, or whose page's token, that came from an address.
+    /// Returns the bearer of a key or of a page's token, sent from an address.
     ///
     /// # Errors
     ///
-    /// 403 if it is nobody's, or of an organization that is suspended.
+    /// 403 if the key is unknown, or its organization is suspended.
     pub async fn bearer(&self, key: &str, from: Option<IpAddr>) -> Result<Bearer, ApiError> {
         let Some(known) = self.find(key).await? else {
             self.guesses.wrong(from).await;
@@ -140,7 +141,7 @@ impl Keys {
     async fn find(&self, key: &str) -> Result<Option<Known>, DbError> {
         if is_one(key) {
             let Some(token) = Token::read(key) else { return Ok(None) };
-            // A token ends with its key, on whose behalf it is signed.
+            // A page's token ends with the key that signs it.
             let (organization, key) = (token.claims.organization, token.claims.key);
             return match api_keys::hash_of(&self.db, organization, key).await? {
                 Some(hash)
@@ -159,8 +160,8 @@ impl Keys {
         Ok(found)
     }
 
-    /// Stores a key that a Skyvern server has signed, unless it was stored before, and has ended since. True
-    /// if it can be looked up now.
+    /// Stores a key that a Skyvern server has signed, unless it was stored before and has since
+    /// ended. True if it can be looked up now.
     async fn take_up_skyvern(&self, key: &str, hash: &str) -> Result<bool, DbError> {
         let Some(read) = self.skyvern.as_ref().and_then(|keys| keys.read(key)) else {
             return Ok(false);
@@ -184,7 +185,7 @@ impl Keys {
         Ok(true)
     }
 
-    /// The signer of a key of this organization; none if the key is not valid.
+    /// Returns the signer of a key of this organization; `None` if the key is not valid.
     ///
     /// # Errors
     ///
@@ -198,8 +199,8 @@ impl Keys {
         Ok(hash.map(|hash| self.world.secrets.for_key(&hash)))
     }
 
-    /// The key that signs a webhook for this organization, `wanted` if that is valid and else the newest
-    /// that is valid and was used; and what signs as that key does.
+    /// Returns the key that signs a webhook of this organization, and its signer. The key is
+    /// `wanted` if that is valid, else the newest valid key that was used.
     ///
     /// # Errors
     ///
@@ -215,22 +216,22 @@ impl Keys {
         }))
     }
 
-    /// The revocation of a key, for what lasts longer than a request.
+    /// Returns the revocation of a key, for work that outlasts a request.
     pub fn watch(&self, key: ApiKeyId) -> Revocation {
         self.in_use.watch(key)
     }
 
-    /// Remembers the key with which a session was taken, so that the lease ends with it.
+    /// Remembers the key with which a lease was taken, so that the lease ends with the key.
     pub fn lease_taken(&self, session: SessionId, lease: LeaseHash, key: ApiKeyId) {
         self.leases.insert(session, Taken { lease, key, key_has_ended: false });
     }
 
-    /// The revocation of the key with which a lease was taken; none if that key is not known, as after a
-    /// restart of the server.
+    /// Returns the revocation of the key with which a lease was taken; `None` if that key is
+    /// unknown, as after a restart of the server.
     ///
     /// # Errors
     ///
-    /// The answer to an invalid key, if it has ended.
+    /// The answer to an invalid key, if the key has ended.
     pub fn watch_lease(
         &self,
         session: SessionId,
@@ -244,7 +245,7 @@ impl Keys {
         }
     }
 
-    /// Returns the result of `work`, unless the key was revoked before.
+    /// Returns the result of `work`, unless the key is revoked before.
     ///
     /// # Errors
     ///
@@ -262,7 +263,8 @@ impl Keys {
         }
     }
 
-    /// Ends at once what was opened with these keys, of which the database knows already.
+    /// Disconnects at once everything that was opened with these keys, whose end the database
+    /// already has.
     pub fn ended(&self, keys: &[ApiKeyId]) {
         for key in keys {
             self.known.retain(|_, known| known.bearer.caller.key != *key);
@@ -274,8 +276,8 @@ impl Keys {
         }
     }
 
-    /// Looks up the keys in use, and ends what was opened with those that have ended, until `closing`.
-    /// Stores now and then when keys were last used.
+    /// Polls the keys in use, and disconnects everything that was opened with those that have
+    /// ended, until `closing`. From time to time it stores the last uses of keys.
     pub async fn follow_revocations(self, closing: CancellationToken) {
         let (mut failing, mut round) = (false, 0_u32);
         loop {
@@ -310,7 +312,7 @@ impl Keys {
         self.note_uses().await;
     }
 
-    /// The last use of a key, if it is not stored yet.
+    /// Returns the last use of a key, if it is not stored yet.
     pub fn last_use(&self, key: ApiKeyId) -> Option<LastUse> {
         self.uses.get(&key).map(|last| last.stored())
     }
@@ -327,8 +329,8 @@ impl Keys {
         }
     }
 
-    /// Whose key has this hash. A key that came itself, and not a token made with it, is remembered
-    /// once what signs with it is kept.
+    /// Looks up a key by its hash. `came` is the key itself, if the request sent it and not a
+    /// token. Such a key is cached only after its signer has been stored.
     async fn by_hash(&self, hash: String, came: Option<&str>) -> Result<Option<Known>, DbError> {
         let known = self.known.get(&hash).map(|known| known.clone());
         if let Some(known) = &known
@@ -351,7 +353,7 @@ impl Keys {
             since: Instant::now(),
         };
         let Some(came) = came else { return Ok(Some(found)) };
-        // With it webhooks of its runs are signed; the key itself is not kept.
+        // The signer signs the webhooks of the key's runs; the key itself is not stored.
         let signer = Signer::of(came.as_bytes());
         if known.is_none()
             && let Err(cause) = api_keys::keep_signer(&self.db, key.id, &signer).await

@@ -1,12 +1,12 @@
-//! Work that goes on to its end when its client goes away: a request that is not waited for any more
-//! is dropped in the middle otherwise.
+//! Work that continues when its client disconnects: otherwise the framework drops the handler's
+//! future at its next await.
 
 use actix_web::http::StatusCode;
 
 use super::error::ApiError;
 use super::problem::Problem;
 
-/// What becomes of `work`, which is done whether this is waited for or not.
+/// Runs `work` to its end, even if this future is dropped, and returns its result.
 ///
 /// # Errors
 ///

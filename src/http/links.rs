@@ -1,4 +1,4 @@
-//! Links to files that need no key: pages and pictures cannot set headers.
+//! Links to files that need no key, because pages and pictures cannot set headers.
 //!
 //! A link is signed on behalf of the API key that it was made with. It ends with that key, or at its
 //! time, which is never further ahead than `http.signed_link_seconds`. Links in a webhook's message are
@@ -18,10 +18,9 @@ use super::ui_session::CLOCK_SKEW;
 use crate::domain::ids::{ApiKeyId, ArtifactId, OrganizationId};
 use crate::domain::run::ArtifactRecord;
 
-/// Makes links on behalf of a caller.
+/// Makes links for a caller.
 #[derive(Debug, Clone, Copy)]
 pub struct Links<'a> {
-    /// The server.
     pub front: &'a Front,
     /// The caller whose key signs.
     pub caller: Caller,
@@ -30,11 +29,11 @@ pub struct Links<'a> {
 /// A URL that needs no key until it expires.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SignedUrl {
-    /// `a_…`.
+    /// The file's id, `a_…`.
     pub artifact_id: String,
-    /// Where the content is.
+    /// The address of the content.
     pub signed_url: String,
-    /// Until when.
+    /// The time at which the link expires.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -51,15 +50,15 @@ fn claim(
     format!("artifact {id} of {organization} by {key} until {expires}{since}")
 }
 
-/// The end of a link that is made at `now` and lives for `life` at most, and for half of it at least.
-/// Within half a life it is the same, and so is the link, which caches recognize.
+/// Returns the end of a link made at `now`: at most `life` ahead, and at least half of it. Within
+/// each half of a life the end is the same, and so is the link, which makes it cacheable.
 fn end_of_link(now: DateTime<Utc>, life: TimeDelta) -> DateTime<Utc> {
     let half = life / 2;
     now.duration_trunc(half).unwrap_or(now) + half * 2
 }
 
 impl Links<'_> {
-    /// The address at which a file can be read without a key.
+    /// Returns the link at which a file can be read without a key.
     pub fn of(&self, record: &ArtifactRecord) -> SignedUrl {
         let Caller { key, signer, .. } = self.caller;
         let expires_at = end_of_link(self.front.world.clock.now(), self.front.link_life);
@@ -90,16 +89,17 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// True if the request claims to be signed.
+    /// True if the request carries a signature.
     pub fn is_given(&self) -> bool {
         self.signature.is_some()
     }
 
-    /// The organization of the file, if the request names it and a valid key of it has signed that.
+    /// Returns the organization of the file, if the request names it and a valid key of it has made
+    /// the signature.
     ///
     /// # Errors
     ///
-    /// 403 if it has not.
+    /// 403 if the signature is missing, wrong or expired.
     pub async fn organization(
         &self,
         id: ArtifactId,

@@ -1,8 +1,8 @@
 //! The HTTP API, the WebSockets and the pages.
 //!
-//! What all endpoints share is here: how a request is read ([`body`]), what an error looks like
-//! ([`problem`]), what a request is called ([`request_id`]), and the order in which the layers
-//! around the endpoints stand ([`application`]).
+//! This module contains what all endpoints share: the reading of requests ([`body`]), the body of
+//! errors ([`problem`]), ids of requests ([`request_id`]), and the order of the layers around the
+//! endpoints ([`application`]).
 
 mod absent;
 pub mod admin;
@@ -55,7 +55,7 @@ use actix_web::{App, Error, web};
 
 pub use settings::{Settings, Wrong};
 
-/// Every endpoint.
+/// Adds the routes of every endpoint.
 pub fn routes(config: &mut web::ServiceConfig) {
     health::routes(config);
     sessions::routes(config);
@@ -76,7 +76,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
     openapi::routes(config);
 }
 
-/// An application with every layer that the endpoints share, and the pages, but no endpoints.
+/// Returns an application with the pages and every layer that the endpoints share, but without
+/// endpoints.
 ///
 /// From the outside in: the request's id and the access log, headers that protect, refusals for quotas,
 /// errors in one shape, cross-origin rules, and paths without trailing slashes. Patterns of routes are written

@@ -1,10 +1,10 @@
-//! The address under which a client reached the server, when a proxy stands between them.
+//! The address under which a client reached the server through a proxy.
 //!
-//! Links in answers begin with `http.public_url` where that is set. Without it, a request that comes
-//! from one of `http.trusted_proxies` may name the scheme, the host and the path prefix that its
-//! client used, by `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Prefix`, and the client's
-//! own address by `X-Forwarded-For`. From any other peer these headers are ignored: a client could
-//! write anything into them.
+//! Links in answers begin with `http.public_url` if that is set. Without it, a request from one of
+//! `http.trusted_proxies` may name its client's scheme, host and path prefix, by
+//! `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Prefix`. It names the client's own
+//! address by `X-Forwarded-For`. These headers are ignored from any other peer, because a client
+//! could write anything into them.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -74,7 +74,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// The address of the request's client, also behind a proxy that is trusted.
+/// Returns the address of the request's client, also behind a trusted proxy.
 pub(super) fn client_address(request: &HttpRequest) -> Option<IpAddr> {
     let peer = request.peer_addr()?.ip();
     let trusted = request.app_data::<Data<TrustedProxies>>();
@@ -86,7 +86,7 @@ pub(super) fn client_address(request: &HttpRequest) -> Option<IpAddr> {
 #[error("`{0}` is no range of addresses; expected one such as 10.0.0.0/8, or an address")]
 pub struct NotANetwork(String);
 
-/// The peers whose `X-Forwarded-*` headers count.
+/// The peers whose `X-Forwarded-*` headers are trusted.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(pub Vec<Network>);
 
@@ -95,8 +95,8 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(address))
     }
 
-    /// The address of the client behind `peer`: the last one in `X-Forwarded-For` that is no trusted
-    /// proxy, because everything before it was written by somebody who is not trusted.
+    /// Returns the address of the client behind `peer`: the last entry of `X-Forwarded-For` that is
+    /// no trusted proxy, because untrusted peers wrote everything before it.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.has(peer) {
             return peer;
@@ -117,8 +117,8 @@ impl TrustedProxies {
         client
     }
 
-    /// The start of links for the client behind `peer`, without a slash at the end; none where a
-    /// trusted proxy does not name it.
+    /// Returns the beginning of links for the client behind `peer`, without a slash at the end;
+    /// `None` if no trusted proxy names it.
     fn base_url(&self, peer: IpAddr, headers: &HeaderMap) -> Option<String> {
         if !self.has(peer) {
             return None;
@@ -147,8 +147,7 @@ impl TrustedProxies {
     }
 }
 
-/// A middleware: keeps what a trusted proxy says of the client's way for as long as the request is
-/// handled.
+/// A middleware that keeps the base URL named by a trusted proxy while the request is handled.
 pub async fn resolve(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -160,8 +159,8 @@ pub async fn resolve(
     BASE_URL.scope(base_url, next.call(request)).await
 }
 
-/// The start of links for the client of the request in whose handling this is called, where a trusted
-/// proxy named it. Spawned work is not part of a request.
+/// Returns the base URL that a trusted proxy named for the current request. Spawned tasks are not
+/// part of a request.
 pub fn base_url() -> Option<String> {
     BASE_URL.try_with(Clone::clone).ok().flatten()
 }

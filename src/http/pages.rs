@@ -1,7 +1,7 @@
-//! The pages in the binary: the view of a session, the wall, and what they load.
+//! The pages in the binary: the view of a session, the wall, and their assets.
 //!
-//! They are built from `web/` before the binary is, and embedded whole. A page carries no
-//! secrets: it brings its own ticket, in its address or from the person who opened it.
+//! They are built from `web/` before the binary, and embedded whole. A page carries no secrets: it
+//! gets a ticket from its address or from the person who opened it.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -18,16 +18,16 @@ use super::Settings;
 use super::problem::Problem;
 use super::security::frame_ancestors;
 
-/// What the build of the pages left.
+/// The files that the build of the pages produced.
 #[derive(RustEmbed)]
 #[folder = "web/dist"]
 struct Built;
 
-/// What a page may load and who may frame it, as `Content-Security-Policy` says it.
+/// The `Content-Security-Policy` of the pages: allowed sources and framing.
 #[derive(Debug, Clone)]
 struct Policy(String);
 
-/// The routes of the pages: `/view/{id}`, `/wall` and `/assets/{path}`.
+/// Returns the routes of the pages: `/view/{id}`, `/wall` and `/assets/{path}`.
 pub fn routes(settings: &Settings) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let policy = Data::new(Policy(policy(settings)));
     move |config| {
@@ -39,8 +39,8 @@ pub fn routes(settings: &Settings) -> impl FnOnce(&mut ServiceConfig) + use<> {
     }
 }
 
-/// Everything from here and nothing inline; pictures may be made in the page, which is what
-/// noVNC's pointers and the screenshots are.
+/// Returns the policy: only sources of this server and nothing inline. Images may also come from
+/// `data:` and `blob:`, which noVNC's pointers and the screenshots need.
 fn policy(settings: &Settings) -> String {
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
@@ -50,8 +50,9 @@ fn policy(settings: &Settings) -> String {
     )
 }
 
-/// A middleware: a page's address that ends with a slash leads to the one without. Pages name what
-/// they load relative to their own address, so that they work below any path of a proxy.
+/// A middleware that redirects a page's address with a trailing slash to the one without. Pages
+/// refer to their assets relative to their own address, so that they work below any path of a
+/// proxy.
 pub async fn without_slash(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -105,8 +106,8 @@ fn page(request: &HttpRequest, name: &str, policy: &Policy) -> Result<HttpRespon
 
     let status = if unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
     let mut answer = HttpResponse::build(status);
-    // A newer server has newer pages under the same names: they are asked for each time, and
-    // sent again only when they have changed.
+    // A newer server has newer pages under the same names: browsers revalidate each time, and get
+    // the content only if it has changed.
     answer
         .insert_header((CACHE_CONTROL, "no-cache"))
         .insert_header((ETAG, etag))

@@ -1,22 +1,22 @@
-//! How pictures are encoded, as HTTP says it.
+//! Encodings of pictures, as HTTP names them.
 
 use serde::Deserialize;
 
 use crate::actors::session::Format;
 
-/// The encodings that can be asked for.
+/// The encodings that a client can request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
-    /// Lossless.
+    /// Lossless, and about three times the size of JPEG.
     Png,
-    /// A third of the size.
+    /// Lossy, with about a third of the size.
     #[serde(alias = "jpg")]
     Jpeg,
 }
 
 impl Encoding {
-    /// What a header `Accept` prefers; PNG where it has no preference.
+    /// Returns the encoding that a header `Accept` prefers; PNG without a preference.
     pub fn of_accept(accept: &str) -> Self {
         let place =
             |wanted: &str| accept.split(',').position(|range| range.trim().starts_with(wanted));
@@ -27,7 +27,7 @@ impl Encoding {
         }
     }
 
-    /// For the header `Content-Type`.
+    /// Returns the value of the header `Content-Type`.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Png => "image/png",
@@ -35,7 +35,7 @@ impl Encoding {
         }
     }
 
-    /// For the capture.
+    /// Returns the format for the capture.
     pub fn format(self) -> Format {
         match self {
             Self::Png => Format::Png,

@@ -1,9 +1,9 @@
-//! The one body of every error: `detail`, `code`, `retryable`, `request_id`.
+//! The body of every error: `detail`, `code`, `retryable`, `request_id`.
 //!
-//! A handler's error becomes a [`Problem`], and the problem becomes the answer; the request's id
-//! is filled in on the way out. [`answers`] does the same for what no handler of ours answered:
-//! an unknown route, a wrong method, an error of the framework. No error body is ever empty,
-//! which the clients of the compatible API rely on.
+//! A handler's error becomes a [`Problem`], and the problem becomes the answer; the request's id is
+//! filled in on the way out. [`answers`] does the same for errors that no handler of ours made: an
+//! unknown route, a wrong method, an error of the framework. No error body is ever empty, which the
+//! clients of the compatible API rely on.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -25,34 +25,34 @@ use super::{absent, openapi};
 use crate::domain::ids::Id;
 use crate::domain::quota::QuotaExceeded;
 
-/// An answer that is an error.
+/// An error answer, before it is rendered.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    /// From 400 up.
+    /// The HTTP status, from 400 up.
     pub status: StatusCode,
-    /// Stable, for programs: `session_occupied`.
+    /// A stable code for programs, such as `session_occupied`.
     pub code: Cow<'static, str>,
-    /// For people; a list where fields of the request are at fault.
+    /// The error for people; a list if fields of the request are invalid.
     pub detail: Detail,
-    /// Whether the same request may succeed later, unchanged.
+    /// True if the same request may succeed later, unchanged.
     pub retryable: bool,
     /// Further members of the body, such as `occupancy`.
     pub extra: Map<String, Value>,
-    /// When to try again, at the earliest; rounded up to whole seconds.
+    /// The least time to wait before a retry; rounded up to whole seconds.
     pub retry_after: Option<Duration>,
-    /// True if the connection is closed with the answer: the rest of the request is not read.
+    /// True to close the connection with the answer, without reading the rest of the request.
     pub closes: bool,
     /// The quota that is used up, for the headers of the answer.
     pub quota: Option<Box<QuotaExceeded>>,
 }
 
-/// What is wrong, for people.
+/// The description of an error for people.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum Detail {
     /// A phrase or a sentence.
     Text(String),
-    /// One entry for each field of the request that is at fault.
+    /// One entry for each invalid field of the request.
     Fields(Vec<FieldError>),
 }
 
@@ -75,7 +75,7 @@ impl From<Vec<FieldError>> for Detail {
 }
 
 impl Problem {
-    /// A problem that is not retryable, says no time and carries nothing further.
+    /// Makes a problem that is not retryable, without a time to wait or further members.
     pub fn new(
         status: StatusCode,
         code: impl Into<Cow<'static, str>>,
@@ -93,20 +93,20 @@ impl Problem {
         }
     }
 
-    /// Closes the connection with the answer.
+    /// Makes the answer close the connection.
     #[must_use]
     pub fn closing(mut self) -> Self {
         self.closes = true;
         self
     }
 
-    /// 422 `invalid_request`: fields of the request are at fault.
+    /// Makes a 422 `invalid_request`: fields of the request are invalid.
     pub fn invalid(fields: Vec<FieldError>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", fields)
     }
 
-    /// 404 `…_unknown`: nothing of this id is there for the caller, be it malformed, unknown or
-    /// another organization's; all three look the same.
+    /// Makes a 404 `…_unknown`. Malformed ids, unknown ids and those of other organizations look
+    /// the same.
     pub fn unknown<I: Id>(shown: impl fmt::Display) -> Self {
         let (thing, name) = thing_named_by(I::PREFIX);
         Self::new(
@@ -116,27 +116,27 @@ impl Problem {
         )
     }
 
-    /// 403 to a key of an organization that an operator has suspended.
+    /// Makes the 403 for a key of an organization that an operator has suspended.
     pub fn suspended() -> Self {
         let detail = "the organization of this key is suspended; ask the operator of the server";
         Self::new(StatusCode::FORBIDDEN, "organization_suspended", detail)
     }
 
-    /// The same request may succeed later.
+    /// Marks that the same request may succeed later.
     #[must_use]
     pub fn retryable(mut self) -> Self {
         self.retryable = true;
         self
     }
 
-    /// The same request may succeed after this time.
+    /// Marks that the same request may succeed after this time.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self.retryable()
     }
 
-    /// Adds a member to the body. What does not serialize is left out.
+    /// Adds a member to the body. A value that does not serialize is left out.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
         if let Ok(value) = serde_json::to_value(value) {
@@ -145,7 +145,7 @@ impl Problem {
         self
     }
 
-    /// The body, which names the request that is being answered if this is called within it.
+    /// Returns the body. It names the current request, if called while one is handled.
     pub fn body(&self) -> Value {
         let mut body = self.extra.clone();
         let detail = serde_json::to_value(&self.detail).unwrap_or_default();
@@ -157,7 +157,7 @@ impl Problem {
         Value::Object(body)
     }
 
-    /// The answer.
+    /// Returns the HTTP response.
     pub fn response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
         if let Some(wait) = self.retry_after {
@@ -207,7 +207,7 @@ impl ResponseError for Problem {
 #[derive(Debug, Clone)]
 pub(super) struct Code(pub(super) Cow<'static, str>);
 
-/// What a prefix names, in codes and in sentences.
+/// Returns the names of the thing that a prefix stands for, in codes and in sentences.
 fn thing_named_by(prefix: &str) -> (&'static str, &'static str) {
     match prefix {
         "pbs" => ("session", "Browser session"),
@@ -227,9 +227,9 @@ fn thing_named_by(prefix: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// Answers what has no route; register it as the application's default service.
+/// Answers requests without a route; register it as the application's default service.
 ///
-/// A wrong method comes here too where routes were declared one by one; those declared together,
+/// A wrong method also arrives here if routes were declared one by one. Routes declared together,
 /// as `web::resource(path).get(…).post(…)`, answer it with 405.
 pub async fn no_route(request: HttpRequest) -> HttpResponse {
     match absent::answer(&request).await {
@@ -243,10 +243,10 @@ pub async fn no_route(request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// A middleware: answers with a problem wherever an error's body is empty or not JSON, which is
-/// how the framework answers a wrong method or a request that it cannot read itself.
+/// A middleware that makes a problem of every error whose body is empty or not JSON. The framework
+/// answers a wrong method, or a request that it cannot read itself, with such errors.
 ///
-/// A WebSocket's handshake is not touched, and neither is an error that an endpoint streams.
+/// WebSocket handshakes and errors that an endpoint streams are left alone.
 pub async fn answers(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -281,7 +281,8 @@ pub async fn answers(
     Ok(ServiceResponse::new(request, answer))
 }
 
-/// 405 with what the path answers, where the framework found no route and so knows no methods.
+/// Returns a 405 with the path's methods when the framework found no route, and so knows no
+/// methods.
 fn wrong_method(request: &HttpRequest) -> HttpResponse {
     let mut response = method_not_allowed(request, None).response();
     allow(request, &mut response);
@@ -296,8 +297,8 @@ fn method_not_allowed(request: &HttpRequest, allowed: Option<&str>) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
-/// Says which methods a path answers, if it is described. The framework counts those of every route
-/// that it tried.
+/// Adds the methods of a described path as the header `Allow`. The framework lists only the methods
+/// of the routes that it tried.
 fn allow(request: &HttpRequest, response: &mut HttpResponse) {
     let methods = openapi::methods(request.path());
     if let Some(Ok(methods)) = methods.map(|methods| HeaderValue::from_str(&methods)) {
@@ -308,7 +309,7 @@ fn allow(request: &HttpRequest, response: &mut HttpResponse) {
 fn from_framework_error(request: &HttpRequest, original: &HttpResponse) -> Problem {
     let status = original.status();
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        // A route of the compatible API may look like one of ours with another method.
+        // A route of the compatible API may equal one of ours except for the method.
         if let Some(problem) = absent::refusal(request.method(), request.path()) {
             return problem;
         }
@@ -316,7 +317,7 @@ fn from_framework_error(request: &HttpRequest, original: &HttpResponse) -> Probl
         return method_not_allowed(request, allowed);
     }
 
-    // The text of a server error may say what is nobody's business.
+    // The text of a server error may contain internals that clients must not see.
     let told = original.error().filter(|_| status.is_client_error()).map(ToString::to_string);
     let reason = || status.canonical_reason().unwrap_or("the request failed").to_lowercase();
     let detail = told.filter(|text| !text.is_empty()).unwrap_or_else(reason);
@@ -324,7 +325,7 @@ fn from_framework_error(request: &HttpRequest, original: &HttpResponse) -> Probl
     if status == StatusCode::SERVICE_UNAVAILABLE { problem.retryable() } else { problem }
 }
 
-/// The code of an error that has only a status.
+/// Returns the code of an error that has only a status.
 fn code_of(status: StatusCode) -> &'static str {
     match status {
         StatusCode::BAD_REQUEST => "bad_request",

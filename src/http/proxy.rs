@@ -1,7 +1,7 @@
 //! `proxy_location`: the proxy of a session's browser, by its address.
 //!
-//! The compatible API also has names of places in a cloud of its own; those have no effect here, and
-//! the answer says so.
+//! The compatible API also names locations in its own cloud; those have no effect here, and the
+//! answer has a warning about it.
 
 use serde_json::{Value, json};
 use url::Url;
@@ -10,7 +10,7 @@ use super::validation::Fields;
 use crate::domain::masking::{MASKED, masked_url};
 use crate::egress::policy::{Policy, PolicyError};
 
-/// The proxy that is asked for, if one is. Refuses what can be neither a proxy nor a place.
+/// Returns the requested proxy, if any. Rejects values that can be neither a proxy nor a place.
 pub fn proxy(location: &Value, field: &str, fields: &mut Fields) -> Option<Url> {
     let text = match location {
         Value::Null | Value::String(_) => return None,
@@ -31,13 +31,13 @@ pub fn proxy(location: &Value, field: &str, fields: &mut Fields) -> Option<Url> 
     upstream(text, None, field, fields)
 }
 
-/// The address of a proxy, with its credentials: `http`, `https` or `socks5`. One that is sent back as it
-/// was shown, with a mask in place of its password, is the one that is `known`.
+/// Parses the address of a proxy, with its credentials: `http`, `https` or `socks5`. An address
+/// that is sent back as it was shown, with a mask in place of its password, stands for `known`.
 pub fn upstream(text: &str, known: Option<&Url>, field: &str, fields: &mut Fields) -> Option<Url> {
     if let Some(known) = known.filter(|known| masked_url(known.as_str()) == text) {
         return Some(known.clone());
     }
-    // What was given is not repeated: it has a password in it.
+    // The error does not repeat the given address, which may contain a password.
     let mut refuse = |wrong: String| {
         fields.refuse(field, Value::Null, wrong);
         None
@@ -59,7 +59,7 @@ pub fn upstream(text: &str, known: Option<&Url>, field: &str, fields: &mut Field
     }
 }
 
-/// The warning about a place: it has no effect.
+/// Returns the warning that a place has no effect.
 pub fn warning(location: &Value) -> Option<String> {
     let is_place = match location {
         Value::String(place) => !place.is_empty() && place != "NONE",

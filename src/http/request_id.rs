@@ -1,4 +1,4 @@
-//! Every request has an id: in a header of its answer, in its log lines, in its error body.
+//! Ids of requests: in a header of the answer, in log lines, and in error bodies.
 
 use std::fmt;
 use std::time::Instant;
@@ -14,10 +14,10 @@ use tracing::{Instrument as _, debug, field, info, info_span, warn};
 use super::outside::client_address;
 use super::problem::Code;
 
-/// The header that carries the id, both ways.
+/// The header that carries the id, in requests and in answers.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Members of a query string whose values are secrets.
+/// Query parameters whose values are secrets.
 const SECRET: &[&str] = &[
     "apikey",
     "api_key",
@@ -35,18 +35,18 @@ tokio::task_local! {
     static CURRENT: RequestId;
 }
 
-/// Names one request.
+/// The id of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(String);
 
 impl RequestId {
-    /// The id of the request in whose handling this is called. Work that was spawned is not a
-    /// part of it.
+    /// Returns the id of the request that the current task handles. Spawned tasks are not part of
+    /// it.
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
 
-    /// What the client chose, if that is 1 to 64 visible characters of ASCII.
+    /// Returns the id that the client chose, if that is 1 to 64 visible ASCII characters.
     fn given(request: &ServiceRequest) -> Option<Self> {
         let text = request.headers().get(HEADER)?.to_str().ok()?;
         let acceptable =
@@ -65,10 +65,10 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// A middleware, the outermost: gives the request its id and writes the access log.
+/// The outermost middleware: assigns the request's id and writes the access log.
 ///
-/// What was read and found is logged at debug, what changed something or was refused at info,
-/// what failed here at warn.
+/// Successful reads are logged at debug, changes and rejections at info, and failures of this
+/// server at warn.
 pub async fn identify(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -117,10 +117,10 @@ fn log(method: &Method, target: &str, answer: &ServiceResponse, began: Instant) 
     }
 }
 
-/// The most of a path and a query that stands in a log line, in bytes.
+/// The maximum length of a path and query in a log line, in bytes.
 const LONGEST_TARGET: usize = 1024;
 
-/// Path and query without the secrets that a query may carry, cut where they are long.
+/// Returns the path and query without the secrets that a query may carry, cut if they are long.
 fn shown_target(path: &str, query: &str) -> String {
     let mut shown = whole_target(path, query);
     if shown.len() > LONGEST_TARGET {
@@ -142,7 +142,7 @@ fn whole_target(path: &str, query: &str) -> String {
 
 fn shown_member(member: &str) -> String {
     let name = member.split('=').next().unwrap_or(member);
-    // A name may be escaped itself: `%74icket` is `ticket`.
+    // The name itself may be escaped: `%74icket` is `ticket`.
     let is_secret = url::form_urlencoded::parse(name.as_bytes())
         .any(|(name, _)| SECRET.contains(&name.to_ascii_lowercase().as_str()));
     if is_secret { format!("{name}=…") } else { member.to_owned() }

@@ -1,9 +1,9 @@
-//! The end of what was opened with an API key, once the key is revoked.
+//! Disconnection of everything that was opened with an API key, once the key is revoked.
 //!
-//! A key is revoked in the database, by this server, another one or a command. Once a second the keys
-//! that are in use here are looked up; whatever lasts selects on the [`Revocation`] of its key: sockets,
-//! streams, long polls. Tokens of pages count as the key that they were made with. While the database
-//! is away, nothing is known to be revoked, and nothing ends.
+//! A key is revoked in the database, by this server, another one or a command. Once a second the
+//! keys in use are looked up. Work that outlasts a request (sockets, streams, long polls) selects
+//! on the [`Revocation`] of its key. Tokens of pages count as the key that they were made with.
+//! While the database is unavailable, no revocation is noticed, and nothing is disconnected.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::ApiKeyId;
 
-/// How often the keys in use are looked up.
+/// The interval between two look-ups of the keys in use.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
 
-/// The revocation of one key, which may come or not. Clones are the same.
+/// The possible revocation of one key. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Revocation(Arc<CancellationToken>);
 
@@ -32,12 +32,12 @@ impl Revocation {
     }
 }
 
-/// The keys with which something lasting is open.
+/// The keys for which something waits on their revocation.
 #[derive(Debug, Clone, Default)]
 pub(super) struct InUse(Arc<DashMap<ApiKeyId, Weak<CancellationToken>>>);
 
 impl InUse {
-    /// The revocation of a key, which is looked up as long as this is kept.
+    /// Returns the revocation of a key. The key is looked up for as long as the revocation is kept.
     pub(super) fn watch(&self, key: ApiKeyId) -> Revocation {
         let mut entry = self.0.entry(key).or_default();
         let token = entry.upgrade().unwrap_or_else(|| {
@@ -48,13 +48,13 @@ impl InUse {
         Revocation(token)
     }
 
-    /// The keys to look up.
+    /// Returns the keys to look up.
     pub(super) fn keys(&self) -> Vec<ApiKeyId> {
         self.0.retain(|_, token| token.strong_count() > 0);
         self.0.iter().map(|entry| *entry.key()).collect()
     }
 
-    /// Ends what is open with a key.
+    /// Resolves the revocations of a key.
     pub(super) fn revoke(&self, key: ApiKeyId) {
         if let Some((_, token)) = self.0.remove(&key)
             && let Some(token) = token.upgrade()

@@ -1,4 +1,4 @@
-//! What browsers are told to allow: headers against framing, and rules for other origins.
+//! Protective headers for browsers: framing, content types, and rules for other origins.
 
 use actix_cors::Cors;
 use actix_web::Error;
@@ -14,9 +14,9 @@ use super::{Settings, quotas, request_id};
 
 const NO_FRAMES: &str = "frame-ancestors 'none'";
 
-/// A middleware: no answer is shown in a frame unless its own policy says otherwise, none is
-/// taken for another type than it says, and no address, which may carry a ticket, is passed on
-/// to another site.
+/// A middleware that adds protective headers. No answer is framed unless its own policy allows it,
+/// and no content type is sniffed. Addresses, which may carry a ticket, are not sent to other sites
+/// as a referrer.
 pub async fn headers(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -35,7 +35,7 @@ pub async fn headers(
     Ok(answer)
 }
 
-/// The sources of frames that a page allows, as a directive of its policy.
+/// Returns the sources of frames that a page allows, as a directive of its policy.
 pub(super) fn frame_ancestors(settings: &Settings) -> String {
     if settings.embed_origins.is_empty() {
         NO_FRAMES.to_owned()
@@ -44,9 +44,9 @@ pub(super) fn frame_ancestors(settings: &Settings) -> String {
     }
 }
 
-/// Which other origins' pages may call the API, by `http.cors_origins`.
+/// Returns the rules for pages of other origins that may call the API, from `http.cors_origins`.
 ///
-/// As the compatible API does, an allowed origin may send credentials, for clients that insist;
+/// As in the compatible API, an allowed origin may send credentials, because some clients insist;
 /// nothing here reads a cookie.
 pub fn cors(settings: &Settings) -> Cors {
     let cors = Cors::default()

@@ -1,4 +1,4 @@
-//! Where the server listens and what it allows to other origins.
+//! The section `http` of the settings: addresses, limits, other origins, and viewers' rights.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -10,84 +10,86 @@ use url::Url;
 use super::outside::Network;
 use crate::domain::rfb::{Chord, Clipboard, Policy, RIGHT_BUTTON};
 
-/// The values of `signed_link_seconds`.
+/// The permitted values of `signed_link_seconds`.
 const LINK_SECONDS: RangeInclusive<u32> = 60..=7 * 24 * 60 * 60;
 
 /// Settings of the section `http`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Address and port; port 0 takes a free one.
+    /// Address and port to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// How clients reach the server, for links, where that is not the address it listens on.
+    /// The address at which clients reach the server, for links; by default the address it listens
+    /// on.
     pub public_url: Option<Url>,
-    /// Addresses of proxies, `127.0.0.1` or `10.0.0.0/8`, whose `X-Forwarded-*` headers count: links
-    /// follow them where there is no `public_url`, and the log has the client's address.
+    /// Addresses of proxies, `127.0.0.1` or `10.0.0.0/8`, whose `X-Forwarded-*` headers are
+    /// trusted. Links follow these headers if there is no `public_url`, and the log has the
+    /// client's address.
     pub trusted_proxies: Vec<Network>,
     /// Origins whose pages may call the API: `https://app.example.com`, or `*` for all. Greenroom
-    /// sets no cookies, so that a foreign page has nobody's rights without a key.
+    /// sets no cookies, so a foreign page has no rights without a key.
     pub cors_origins: Vec<String>,
     /// Origins whose pages may show the view and the wall in a frame; none unless named.
     pub embed_origins: Vec<String>,
-    /// How large a request's body may be, after decompression.
+    /// The maximum size of a request's body in bytes, after decompression.
     pub max_body_bytes: usize,
-    /// How long a request's body may take to arrive.
+    /// The time in seconds that a request's body may take to arrive.
     pub body_seconds: u64,
-    /// How much of the bodies of all requests together may be held while they arrive, in bytes; what
-    /// is shorter than 64 KiB is not counted. At least `max_body_bytes` in any case.
+    /// The maximum size in bytes of the bodies of all requests together while they arrive. Bodies
+    /// shorter than 64 KiB are not counted. Never less than `max_body_bytes`.
     pub max_bodies_bytes: usize,
-    /// How many connections may be open at once. Never more than a quarter of the files that the
-    /// server may open: each may need several.
+    /// The maximum number of open connections. Never more than a quarter of the files that the
+    /// server may open, because each connection may need several.
     pub max_connections: usize,
-    /// How many streams of events may be open at once.
+    /// The maximum number of open streams of events.
     pub max_event_streams: usize,
-    /// The longest life of a link that needs no key, such as a file's `signed_url`, in seconds; from a
-    /// minute to a week. A link lives for half of it at least, and ends with the key that it was made
-    /// with.
+    /// The longest life of a link that needs no key, such as a file's `signed_url`, in seconds;
+    /// from a minute to a week. A link lives for at least half of it, and ends with the key that
+    /// made it.
     pub signed_link_seconds: u32,
-    /// What the compatible API's own viewers are told to use: `vnc`, or `cdp` for screencasts and
-    /// input over DevTools. Both are served in any case.
+    /// The transport that the compatible API's own viewers should use: `vnc`, or `cdp` for
+    /// screencasts and input over DevTools. The server always offers both.
     pub streaming: Streaming,
-    /// What nobody who has taken control can press. The default is what reaches beyond the pages: dialogs
-    /// for the machine's files, printing, and the developer tools.
+    /// Key chords that a person in control cannot press. The default chords reach beyond the pages:
+    /// dialogs for the machine's files, printing, and the developer tools.
     pub refused_chords: Vec<Chord>,
-    /// Whether who has taken control may click with the right button.
+    /// True if a person in control may click with the right button.
     pub right_click: bool,
-    /// Which way the clipboard goes for who has taken control: `both`, `in`, `out` or `none`.
+    /// The direction of the clipboard for a person in control: `both`, `in`, `out` or `none`.
     pub clipboard: ClipboardWay,
-    /// The longest text that it carries, in bytes as they are sent, which viewers may have packed; at
+    /// The maximum size of a clipboard text in bytes as sent, perhaps compressed by the viewer; at
     /// most 1 MiB.
     pub clipboard_bytes: u32,
 }
 
-/// Between a viewer's clipboard and its session.
+/// The direction of the clipboard between a viewer and its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClipboardWay {
-    /// In and out.
+    /// Both directions, in and out.
     #[default]
     Both,
-    /// What the viewer has copied can be pasted into the session, and nothing comes out.
+    /// Only in: a text that the viewer has copied can be pasted into the session.
     In,
-    /// What is copied in the session comes to the viewer, and nothing can be pasted.
+    /// Only out: a text that is copied in the session goes to the viewer.
     Out,
-    /// Neither.
+    /// Neither direction is allowed.
     None,
 }
 
-/// How the compatible API's viewers see a session.
+/// The transport for the compatible API's viewers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Streaming {
-    /// The display, by RFB.
+    /// The whole display, over RFB.
     #[default]
     Vnc,
-    /// The page in view, by DevTools.
+    /// The page in view, over DevTools.
     Cdp,
 }
 
 impl Streaming {
-    /// As the API writes it.
+    /// Returns the name of the transport in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Vnc => "vnc",
@@ -119,17 +121,17 @@ impl Default for Settings {
     }
 }
 
-/// A setting that cannot be in force as it is.
+/// A setting with an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
-    /// Within the section.
+    /// The setting's key within the section.
     pub key: &'static str,
-    /// Why not, and what would do.
+    /// The fault, and the values that are allowed.
     pub message: String,
 }
 
 impl Settings {
-    /// What is wrong beyond what the types say.
+    /// Returns the faults that the types do not catch.
     pub fn check(&self) -> Vec<Wrong> {
         let mut wrong = Vec::new();
         for (key, origins, any) in [
@@ -176,7 +178,7 @@ impl Settings {
         wrong
     }
 
-    /// What is refused to viewers in control.
+    /// Returns the restrictions of viewers in control.
     pub fn policy(&self) -> Policy {
         use ClipboardWay as Way;
         let clipboard = Clipboard {
@@ -192,13 +194,13 @@ impl Settings {
         }
     }
 
-    /// The longest life of a link that needs no key.
+    /// Returns the longest life of a link that needs no key.
     pub fn link_life(&self) -> TimeDelta {
         TimeDelta::seconds(i64::from(self.signed_link_seconds))
     }
 
-    /// What links begin with, without a slash at the end. `bound` is the address that the server
-    /// really listens on.
+    /// Returns the beginning of links, without a slash at the end. `bound` is the address that the
+    /// server listens on.
     pub fn base_url(&self, bound: SocketAddr) -> String {
         match &self.public_url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
@@ -208,7 +210,8 @@ impl Settings {
     }
 }
 
-/// Scheme, host and perhaps a port, and nothing that could break out of a header.
+/// True if the text is an origin: a scheme, a host and perhaps a port, and nothing that could break
+/// out of a header.
 fn is_origin(text: &str) -> bool {
     let Ok(url) = Url::parse(text) else { return false };
     matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text

@@ -1,8 +1,9 @@
-//! API keys of a Skyvern server, which go on working here.
+//! API keys of a Skyvern server, which stay valid here.
 //!
-//! Such a key is a JSON Web Token (RFC 7519) signed with HS256 (RFC 7518 §3.2) and the `SECRET_KEY` of that
-//! server; `sub` is the organization's id. At its first use it becomes a key of this server, stored by its
-//! hash as any other: it is listed, its last use is kept, and it can be revoked.
+//! Such a key is a JSON Web Token (RFC 7519) signed with HS256 (RFC 7518 §3.2) and the `SECRET_KEY`
+//! of that server; `sub` is the organization's id. At its first use it becomes a key of this
+//! server, stored by its hash like any other: it is listed, its last use is recorded, and it can be
+//! revoked.
 
 use std::fmt;
 
@@ -13,7 +14,7 @@ use serde::Deserialize;
 use crate::domain::ids::OrganizationId;
 use crate::domain::secret::Secret;
 
-/// Reads the API keys that one secret has signed.
+/// A verifier of the API keys that one secret has signed.
 pub struct SkyvernKeys {
     secret: DecodingKey,
     validation: Validation,
@@ -25,12 +26,12 @@ impl fmt::Debug for SkyvernKeys {
     }
 }
 
-/// The contents of a key whose signature and time are right.
+/// The contents of a key with a valid signature and an end in the future.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SkyvernKey {
-    /// The organization that it is a key of, there and here.
+    /// The id of the key's organization, which is the same on both servers.
     pub organization: OrganizationId,
-    /// The time from which it opens nothing.
+    /// The time at which the key expires.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -42,11 +43,11 @@ struct Claims {
 }
 
 impl SkyvernKeys {
-    /// Those signed with this `SECRET_KEY`.
+    /// Makes a verifier of the keys signed with this `SECRET_KEY`.
     ///
     /// # Errors
     ///
-    /// Fails if no key can be made of the secret.
+    /// Fails if the secret is unsuitable as a key.
     pub fn new(secret: &Secret) -> Result<Self, jsonwebtoken::errors::Error> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
@@ -54,8 +55,8 @@ impl SkyvernKeys {
         Ok(Self { secret, validation })
     }
 
-    /// The contents of a key; none if it is not signed with the secret, has expired or is a token of another
-    /// kind, such as that of a page.
+    /// Returns the contents of a key; `None` if it is not signed with the secret, has expired, or
+    /// is a token of another kind, such as that of a page.
     pub(super) fn read(&self, key: &str) -> Option<SkyvernKey> {
         let claims = decode::<Claims>(key, &self.secret, &self.validation).ok()?.claims;
         let is_key = claims.token_type.is_none_or(|kind| kind == "api");

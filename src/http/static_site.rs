@@ -1,4 +1,5 @@
-//! A directory of files over HTTP, for demonstrations and tests: the site that a workflow visits.
+//! A server for a directory of files, for demonstrations and tests: the site that a workflow
+//! visits.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,15 +12,15 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 
 use super::problem::{Problem, no_route};
 
-/// The directory that is served.
+/// The root directory of the site.
 #[derive(Debug, Clone)]
 struct Root(PathBuf);
 
-/// Serves the files of a directory on a loopback address until the process ends, calling
-/// `listening` with the address once requests are answered.
+/// Serves the files of a directory on a loopback address until the process ends. Calls `listening`
+/// with the address once requests are answered.
 ///
-/// `index.html` stands for its directory. Nothing outside the directory is served, not through
-/// links either.
+/// `index.html` stands for its directory. Nothing outside the directory is served, not even through
+/// links.
 pub async fn serve_directory(
     directory: &Path,
     listen: SocketAddr,
@@ -64,7 +65,7 @@ async fn file(
         .body(bytes))
 }
 
-/// The file that a request's path means, if it is one within `root`.
+/// Returns the file at a request's path, if it lies within `root`.
 fn inside(root: &Path, path: &str) -> Option<PathBuf> {
     let relative = Path::new(path.trim_start_matches('/'));
     let plain = |part| matches!(part, Component::Normal(_));

@@ -1,4 +1,4 @@
-//! What all endpoints share, seen from the outside.
+//! Tests of the behaviour that all endpoints share.
 
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::test::{self, TestRequest};
@@ -76,7 +76,7 @@ fn endpoints(config: &mut ServiceConfig) {
         .route("/raw", web::get().to(raw));
 }
 
-/// What came back.
+/// The answer to a test's request.
 struct Answer {
     status: u16,
     headers: header::HeaderMap,
@@ -111,7 +111,7 @@ async fn post(body: &str) -> Answer {
     ask(TestRequest::post().uri("/echo").set_payload(body.to_owned())).await
 }
 
-/// The one entry of a 422's list.
+/// Returns the only entry of a 422's list.
 #[track_caller]
 fn only_fault(answer: &Answer) -> Value {
     let body = answer.json();
@@ -219,7 +219,7 @@ async fn several_ids_are_read_in_their_order_and_one_is_the_last() {
 async fn every_route_answers_with_a_trailing_slash_too() {
     assert_eq!(ask(TestRequest::get().uri("/sessions/pbs_7/?a=b")).await.text, "pbs_7");
     assert_eq!(ask(TestRequest::post().uri("/echo/")).await.status, 200);
-    // A page names what it loads relative to its own address.
+    // A page refers to its assets relative to its own address.
     let moved = ask(TestRequest::get().uri("/wall/")).await;
     assert_eq!((moved.status, moved.header("location")), (308, "../wall"));
 }

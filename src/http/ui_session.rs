@@ -1,7 +1,7 @@
-//! `POST /v1/ui-session`: a token for a page, good for an hour wherever the key is that asked for it.
+//! `POST /v1/ui-session`: a token for a page, valid for an hour in place of the key that made it.
 //!
-//! A page that a server of one's own gives out need not carry the key. The token is signed on behalf of the
-//! key and not stored: it ends with its time, or with its key, and no token lives for longer than an
+//! With it, a customer's own server can deliver a page without its key. The token is signed for the
+//! key and not stored. It ends at its time or with its key, and no token lives for longer than an
 //! hour, whatever it says.
 
 use actix_web::http::header::CACHE_CONTROL;
@@ -19,30 +19,29 @@ use super::front::Front;
 use crate::actors::secrets::KeySigner;
 use crate::domain::ids::{ApiKeyId, OrganizationId};
 
-/// What tells such a token from a key.
+/// The prefix that distinguishes a token from a key.
 const PREFIX: &str = "ui_";
-/// The longest life of a token.
+/// The maximum life of a token.
 const LIFETIME: chrono::Duration = chrono::Duration::minutes(60);
-/// The most by which the clock that signed may be ahead of the clock that checks.
+/// The maximum by which the clock that signed may be ahead of the clock that checks.
 pub(super) const CLOCK_SKEW: chrono::Duration = chrono::Duration::minutes(1);
 
-/// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
     for prefix in ["/v1", "/api/v1"] {
         config.route(&format!("{prefix}/ui-session"), post().to(open));
     }
 }
 
-/// A token.
+/// A token for a page.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UiSessionResource {
-    /// In the place of a key.
+    /// The token, which is used in place of a key.
     pub token: String,
-    /// When it is no longer good, in seconds since 1970.
+    /// The end of the token's life, in seconds since 1970.
     pub expires_at: i64,
 }
 
-/// The key that a token was made with, and its end, as they are written in it.
+/// The signed contents of a token: the key that made it, and its end.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claims {
     pub organization: OrganizationId,
@@ -50,7 +49,7 @@ pub(super) struct Claims {
     expires_at: i64,
 }
 
-/// A token for a page, in place of the key that asks for it.
+/// Makes a token for a page, in place of the caller's key.
 #[utoipa::path(
     post,
     path = "/v1/ui-session",
@@ -76,7 +75,7 @@ pub async fn open(
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer))
 }
 
-/// Whether this is such a token, or pretends to be one.
+/// True if the text has the form of a token; its signature is not checked.
 pub(super) fn is_one(text: &str) -> bool {
     text.starts_with(PREFIX) && text.contains('.')
 }
@@ -90,7 +89,7 @@ impl Claims {
     }
 }
 
-/// A token as it came: its claims hold only if [`holds`](Self::holds) says so.
+/// A parsed token. Its claims are trusted only if [`holds`](Self::holds) is true.
 pub(super) struct Token<'a> {
     pub claims: Claims,
     signed: &'a str,
@@ -98,7 +97,7 @@ pub(super) struct Token<'a> {
 }
 
 impl<'a> Token<'a> {
-    /// The parts of a token.
+    /// Splits a token into its parts; `None` if it is malformed.
     pub fn read(token: &'a str) -> Option<Self> {
         let (signed, signature) = token.strip_prefix(PREFIX)?.split_once('.')?;
         let claims = URL_SAFE_NO_PAD.decode(signed).ok()?;
@@ -106,7 +105,7 @@ impl<'a> Token<'a> {
         Some(Self { claims, signed, signature })
     }
 
-    /// True if this token was signed by the signer of the key that it names, and is valid at `now`.
+    /// True if the signer of the token's key has signed it, and it is valid at `now`.
     pub fn holds(&self, signer: &KeySigner, now: DateTime<Utc>) -> bool {
         let longest = (now + LIFETIME + CLOCK_SKEW).timestamp();
         let is_signed = signer.has_signed(&format!("ui-session {}", self.signed), self.signature);

@@ -1,4 +1,4 @@
-//! What is wrong with the fields of a request, in the shape that FastAPI gives it.
+//! Invalid fields of a request, reported in FastAPI's format.
 
 use std::fmt::Display;
 
@@ -7,17 +7,14 @@ use serde_json::Value;
 
 use super::problem::Problem;
 
-/// Longer texts and larger values are not repeated to the client.
+/// The maximum length of a value that an error repeats, in bytes of JSON.
 const LONGEST_INPUT: usize = 1024;
 
-/// Where in a request a field stands.
+/// The part of a request that a field belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// In the JSON body.
     Body,
-    /// In the query string.
     Query,
-    /// In a header.
     Header,
 }
 
@@ -31,7 +28,7 @@ impl Part {
     }
 }
 
-/// One step on the way to a field.
+/// One step on the path to a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Step {
@@ -41,18 +38,18 @@ pub enum Step {
     Index(usize),
 }
 
-/// One field that is at fault.
+/// One invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FieldError {
-    /// Stable, for programs: `missing`, `extra_forbidden`, `type_error`, `value_error`,
+    /// A stable code for programs: `missing`, `extra_forbidden`, `type_error`, `value_error`,
     /// `json_invalid`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// The way to the field, beginning with the part of the request.
+    /// The path to the field, which begins with the part of the request.
     pub loc: Vec<Step>,
-    /// For people.
+    /// The error, for people.
     pub msg: String,
-    /// What was given there; null where it is too large to repeat.
+    /// The rejected value; null if it is too large to repeat.
     pub input: Value,
     /// Further members, such as line and column of broken JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,7 +57,7 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// A fault of the field to which `steps` lead within `part`.
+    /// Makes an error about the field at `steps` within `part`.
     pub fn new(
         part: Part,
         steps: impl IntoIterator<Item = Step>,
@@ -72,7 +69,7 @@ impl FieldError {
         Self { kind, loc, msg: msg.into(), input: Value::Null, ctx: None }
     }
 
-    /// Repeats what was given, if it is small.
+    /// Adds the rejected value, if it is small.
     #[must_use]
     pub fn given(mut self, input: Value) -> Self {
         if input.to_string().len() <= LONGEST_INPUT {
@@ -81,14 +78,14 @@ impl FieldError {
         self
     }
 
-    /// Adds further members.
+    /// Adds further members to the error.
     #[must_use]
     pub fn context(mut self, ctx: Value) -> Self {
         self.ctx = Some(ctx);
         self
     }
 
-    /// The way to the field as one text: `body.blocks[2].url`.
+    /// Returns the path to the field as one text: `body.blocks[2].url`.
     pub fn place(&self) -> String {
         let mut place = String::new();
         for step in &self.loc {
@@ -105,7 +102,7 @@ impl FieldError {
     }
 }
 
-/// Reads a way such as `blocks[2].url`, as [`FieldError::place`] writes it.
+/// Parses a path such as `blocks[2].url`, as [`FieldError::place`] writes it.
 pub fn steps(place: &str) -> Vec<Step> {
     place
         .split(['.', '['])
@@ -117,7 +114,7 @@ pub fn steps(place: &str) -> Vec<Step> {
         .collect()
 }
 
-/// Collects what is wrong with several fields of a request, to answer all of it at once.
+/// Collects the errors of several fields of a request, to report all at once.
 ///
 /// ```
 /// use greenroom::http::validation::Fields;
@@ -141,18 +138,18 @@ impl Default for Fields {
 }
 
 impl Fields {
-    /// Fields of the body.
+    /// Collects errors of the body.
     pub fn new() -> Self {
         Self::of(Part::Body)
     }
 
-    /// Fields of any part.
+    /// Collects errors of any part of the request.
     pub fn of(part: Part) -> Self {
         Self { part, errors: Vec::new() }
     }
 
-    /// The value, or nothing and a note that `field` is at fault. `field` may be a way such as
-    /// `blocks[2].url`; `input` is what was given.
+    /// Returns the value, or records an error of `field` and returns `None`. `field` may be a path
+    /// such as `blocks[2].url`; `input` is the rejected value.
     pub fn check<T, E: Display>(
         &mut self,
         field: &str,
@@ -168,7 +165,7 @@ impl Fields {
         }
     }
 
-    /// Notes that `field` is at fault unless `holds`.
+    /// Records an error of `field` unless `holds`.
     pub fn require(
         &mut self,
         field: &str,
@@ -182,18 +179,18 @@ impl Fields {
         self
     }
 
-    /// Notes that `field` is at fault.
+    /// Records an error of `field`.
     pub fn refuse(&mut self, field: &str, input: impl Into<Value>, msg: impl Into<String>) {
         let error = FieldError::new(self.part, steps(field), "value_error", msg);
         self.errors.push(error.given(input.into()));
     }
 
-    /// Notes that `field` is not there and must be.
+    /// Records that `field` is missing but required.
     pub fn missing(&mut self, field: &str) {
         self.errors.push(FieldError::new(self.part, steps(field), "missing", "Field required"));
     }
 
-    /// 422 with every fault that was noted, if there is one.
+    /// Returns a 422 with all recorded errors, if there are any.
     pub fn finish(self) -> Result<(), Problem> {
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
     }

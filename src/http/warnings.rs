@@ -1,6 +1,6 @@
-//! Warnings about what a request asks for and this server does not do.
+//! Warnings about request fields that have no effect on this server.
 //!
-//! Clients of the compatible API send fields of which some have no effect here. They are accepted, so
+//! Clients of the compatible API send some fields without an effect here. They are accepted, so
 //! that the clients work, and the answer's `warning` names them.
 
 use serde_json::Value;
@@ -15,20 +15,21 @@ impl Warnings {
         self.0.extend(warning);
     }
 
-    /// Adds that a field has no effect, and why, if it was given.
+    /// Adds the warning that a field has no effect, with the reason, if it was given.
     pub fn no_effect(&mut self, field: &str, given: bool, why: &str) {
         if given {
             self.0.push(format!("`{field}` has no effect: {why}"));
         }
     }
 
-    /// All of them as one text; none if there are none.
+    /// Returns all warnings as one text; `None` if there are none.
     pub fn finish(self) -> Option<String> {
         (!self.0.is_empty()).then(|| self.0.join("; "))
     }
 }
 
-/// Settings of workflows that have no effect, with the value that asks for nothing, and the reason.
+/// Settings of workflows that have no effect: the name, the value that requests nothing, and the
+/// reason.
 const SETTINGS: &[(&str, &str, &str)] = &[
     (
         "persist_browser_session",
@@ -55,7 +56,7 @@ const SETTINGS: &[(&str, &str, &str)] = &[
     ("cdp_connect_headers", "null", "runs drive this server's own browsers"),
 ];
 
-/// The settings of a workflow that have an effect, beside its definition.
+/// The settings of a workflow that have an effect, besides its definition.
 #[cfg(test)]
 pub const WITH_EFFECT: &[&str] = &[
     "proxy_location",
@@ -68,7 +69,7 @@ pub const WITH_EFFECT: &[&str] = &[
     "sanitize_on_finish",
 ];
 
-/// The warning about the settings of a workflow.
+/// Returns the warnings about the settings of a workflow.
 pub fn of_settings(settings: &Value) -> Option<String> {
     let mut warnings = Warnings::default();
     for (name, nothing, why) in SETTINGS {

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! Greenroom                                   agent
-//!   |-- POST agent_url {event: "start", …} -->  |   2xx: it takes the block
+//!   |-- POST agent_url {event: "start", …} -->  |   2xx: it accepts the block
 //!   |                                           |-- drives the page over CDP
 //!   |  <-- POST callback {status: "running"} -- |   as often as it likes
 //!   |  <-- POST callback {status: "completed"} -|   and once at the end
-//!   |-- POST agent_url {event: "stop", …} --->  |   where it is not waited for any more
+//!   |-- POST agent_url {event: "stop", …} --->  |   when Greenroom stops waiting for it
 //! ```
 //!
-//! The addresses that a start names have a secret in them that is good for as long as the block
-//! goes on; the agent needs no other key.
+//! The URLs in a start event contain a secret that is valid while the block is executed; the agent
+//! needs no other key.
 
 use std::time::Duration;
 
@@ -19,110 +19,110 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
-/// How long the agent may take to accept a block, or to hear that it is to stop.
+/// The time limit for the agent to accept an event.
 const ANSWERS: Duration = Duration::from_secs(20);
 
-/// Where the agent is.
+/// The endpoint of the agent.
 #[derive(Debug, Clone)]
 pub struct Agent {
-    /// Takes both events.
+    /// The URL that receives both events.
     pub url: Url,
-    /// What we show it as a bearer token.
+    /// The bearer token sent to the agent.
     pub token: Option<SecretString>,
 }
 
-/// What the agent is sent.
+/// An event sent to the agent.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// It is to execute a block.
+    /// Asks the agent to execute a block.
     Start(Box<Start>),
-    /// It is to stop; its addresses are good for nothing any more.
+    /// Asks the agent to stop; its URLs are no longer valid.
     Stop {
-        /// Which block, as in its start.
+        /// The execution of the block, as in its start event.
         workflow_run_block_id: String,
-        /// The run.
+        /// The run of the block, `wr_…`.
         workflow_run_id: String,
     },
 }
 
-/// A block for the agent.
+/// A block for the agent to execute.
 #[derive(Debug, Clone, Serialize)]
 pub struct Start {
-    /// `wrb_…`: the execution of the block. The same for its stop.
+    /// The execution of the block, `wrb_…`; the stop event has the same id.
     pub workflow_run_block_id: String,
-    /// `wr_…`.
+    /// The run of the block, `wr_…`.
     pub workflow_run_id: String,
-    /// `pbs_…`.
+    /// The session of the run, `pbs_…`.
     pub browser_session_id: String,
-    /// The block, its templates rendered.
+    /// The block, with its templates rendered.
     pub block: Map<String, Value>,
-    /// The names that the block may use: parameters, outputs, the loop around it.
+    /// The names that the block may use: parameters, outputs, the enclosing loop.
     pub parameters: Map<String, Value>,
-    /// Where the browser is driven: for `connectOverCDP`, as it is.
+    /// The URL of the browser's DevTools, to be passed to `connectOverCDP` unchanged.
     pub cdp_url: String,
-    /// The tab that blocks before it worked in.
+    /// The target of the tab that earlier blocks used.
     pub target_id: Option<String>,
-    /// Where it says how the block goes.
+    /// The URL to which the agent reports progress and the result.
     pub callback_url: String,
-    /// How long it may take.
+    /// The time limit of the block.
     pub timeout_seconds: u64,
-    /// How long it may say nothing.
+    /// The longest time without a report from the agent.
     pub silence_seconds: u64,
 }
 
-/// What the agent says of a block.
+/// A report of the agent about a block.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Said {
-    /// How the block stands.
+    /// The state of the block.
     pub status: SaidStatus,
-    /// What came of it, at the end.
+    /// The output of the block, in the final report.
     #[serde(default)]
     pub output: Value,
-    /// How it goes, for whoever looks at the run meanwhile.
+    /// The progress of the block, shown with the run while it is executed.
     #[serde(default)]
     pub progress: Value,
-    /// Why it did not complete.
+    /// The reason why the block did not complete.
     #[serde(default)]
     pub failure_reason: Option<String>,
 }
 
-/// How the agent says that a block stands.
+/// The state of a block in a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SaidStatus {
-    /// It goes on.
+    /// The block is still being executed.
     Running,
-    /// It did what it should.
+    /// The block reached its goal.
     Completed,
-    /// It did not.
+    /// The block did not reach its goal.
     Failed,
-    /// Going on makes no sense.
+    /// The agent ended the block because continuing makes no sense.
     Terminated,
 }
 
-/// Why the agent did not take a block.
+/// An error of sending an event to the agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AgentError {
-    /// It was not reached.
+    /// The request failed before a response.
     #[error("the agent cannot be reached: {cause}")]
     Unreachable {
-        /// What the system said.
+        /// The error of the HTTP client.
         cause: String,
     },
-    /// It answered with another status than 2xx.
+    /// The response has a status other than 2xx.
     #[error("the agent refused the block: status {status}: {text}")]
     Refused {
-        /// Of its answer.
+        /// The status of the response.
         status: u16,
-        /// The beginning of its answer.
+        /// The beginning of the response body.
         text: String,
     },
 }
 
 impl Agent {
-    /// Sends an event, and resolves when the agent has taken it.
+    /// Sends an event, and resolves when the agent has accepted it.
     pub async fn send(&self, event: &Event) -> Result<(), AgentError> {
         let unreachable = |cause: reqwest::Error| AgentError::Unreachable {
             cause: cause.without_url().to_string(),

@@ -1,13 +1,13 @@
-//! Reads bytes as text by their encoding.
+//! Decodes bytes to text.
 //!
-//! In this order: a byte order mark, what the media type says, UTF-8 where the bytes are valid, and
-//! otherwise what the bytes look like.
+//! The encoding is, in this order: that of a byte order mark, that of the media type, UTF-8 if the
+//! bytes are valid, and otherwise a guess from the bytes.
 
 use chardetng::EncodingDetector;
 use encoding_rs::Encoding;
 
-/// The text of bytes that came with a media type such as `text/csv; charset=iso-8859-1`. Bytes that
-/// the encoding does not have become U+FFFD.
+/// Decodes the text of bytes with a media type such as `text/csv; charset=iso-8859-1`. Bytes that are
+/// invalid in the encoding become U+FFFD.
 pub(super) fn text(bytes: &[u8], media_type: &str) -> String {
     if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
         let rest = bytes.get(mark..).unwrap_or_default();
@@ -26,7 +26,7 @@ pub(super) fn text(bytes: &[u8], media_type: &str) -> String {
     detector.guess(None, false).decode_without_bom_handling(bytes).0.into_owned()
 }
 
-/// True of a media type whose bytes are text; one that is not known counts as such.
+/// True if the bytes of this media type are text; an unknown type counts as text.
 pub(super) fn is_text(media_type: &str) -> bool {
     let name = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     name.is_empty()

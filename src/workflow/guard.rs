@@ -1,8 +1,8 @@
-//! Which addresses the server may be sent to by those who use it.
+//! Restricts the addresses to which clients can make the server send requests.
 //!
-//! A URL is checked twice: what it says, before a connection is made, and what its name resolves
-//! to, while the connection is made, so that a name cannot point elsewhere in between. Redirects are
-//! not followed by the client; whoever follows them asks again.
+//! A URL is checked twice: its text before a connection is made, and the addresses of its host name
+//! while the connection is made. So the name cannot be repointed in between. The client follows no
+//! redirects; a caller that follows them must check each target again.
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,61 +13,59 @@ use url::{Host, Url};
 
 use crate::egress::rule::Rule;
 
-/// The port of a lookup for a connection whose port is not known. No rule names it.
+/// The port of a lookup for a connection whose port is unknown. No rule names it.
 const ANY_PORT: u16 = 0;
 
 tokio::task_local! {
-    /// The port of the connection that the present task makes.
+    /// The port of the connection that the current task makes.
     static PORT: u16;
 }
 
-/// What is allowed beyond the public internet.
+/// The targets that are allowed beyond the public internet, and those that are denied.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Private, loopback and link-local addresses are allowed.
+    /// True if private, loopback and link-local addresses are allowed.
     pub allow_private: bool,
-    /// These hosts are allowed wherever they are, at every port.
+    /// The hosts that are allowed at any address and every port.
     pub allowed_hosts: Vec<String>,
-    /// These targets are allowed wherever they are.
+    /// The targets that are allowed at any address.
     pub allow: Vec<Rule>,
-    /// These targets are refused in any case.
+    /// The targets that are always refused.
     pub deny: Vec<Rule>,
 }
 
-/// Checks addresses.
+/// Checks URLs and addresses against the settings.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
     settings: Settings,
 }
 
-/// A target that is not allowed.
+/// The reason why a target is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Not a web address.
+    /// The scheme is neither `http` nor `https`.
     #[error("the scheme `{0}` is not allowed; use http or https")]
     Scheme(String),
-    /// It has no host.
+    /// The URL has no host.
     #[error("the URL has no host")]
     NoHost,
-    /// It carries a name or a password.
+    /// The URL contains a user name or a password.
     #[error("credentials in a URL are not allowed; use a header")]
     Credentials,
-    /// It is not on the public internet.
+    /// The address is not on the public internet.
     #[error("{0} is not a public address")]
     Private(String),
-    /// A rule refuses it.
+    /// A rule denies the target.
     #[error("{0} is denied by a rule of `egress.deny`")]
     Denied(String),
 }
 
 impl Guard {
-    /// With what is allowed.
     pub fn new(settings: Settings) -> Self {
         Self { settings }
     }
 
-    /// True if the name is allowed whatever its addresses are. At [`ANY_PORT`] only rules without ports
-    /// count.
+    /// True if the name is allowed at any address. At [`ANY_PORT`] only rules without ports match.
     fn trusts(&self, name: &str, port: u16) -> bool {
         let Settings { allow_private, allowed_hosts, allow, deny: _ } = &self.settings;
         *allow_private
@@ -86,7 +84,7 @@ impl Guard {
         })
     }
 
-    /// Checks what a URL says by itself.
+    /// Checks the text of a URL, without a lookup of its host name.
     pub fn check(&self, url: &Url) -> Result<(), Refused> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Refused::Scheme(url.scheme().to_owned()));
@@ -117,8 +115,8 @@ impl Guard {
         if is_local { Err(Refused::Private(host.to_string())) } else { Ok(()) }
     }
 
-    /// The addresses of a name that a connection to this port may be made to; none if any of them is
-    /// refused.
+    /// Returns the addresses of a name to which a connection at this port is allowed; an error if any
+    /// of them is refused.
     pub fn allowed(
         &self,
         host: &str,
@@ -137,8 +135,8 @@ impl Guard {
         Ok(addresses)
     }
 
-    /// Sends a request to a URL by a [client](Self::client) of this guard. Names are looked up without
-    /// their port, which rules may name, so it is given along.
+    /// Sends a request to a URL with a [client](Self::client) of this guard. The client looks up
+    /// names without their port, so the port is passed beside it for rules that name ports.
     pub async fn send(
         url: &Url,
         request: reqwest::RequestBuilder,
@@ -146,7 +144,7 @@ impl Guard {
         PORT.scope(url.port_or_known_default().unwrap_or(ANY_PORT), request.send()).await
     }
 
-    /// A client whose connections are checked, which uses no proxy and follows no redirect.
+    /// Creates a client whose connections are checked. It uses no proxy and follows no redirects.
     pub fn client(&self, timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
         reqwest::Client::builder()
             .dns_resolver(std::sync::Arc::new(self.clone()))
@@ -174,7 +172,7 @@ impl Resolve for Guard {
     }
 }
 
-/// Whether an address is on the public internet.
+/// True if an address is on the public internet.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => v4_is_public(address),
@@ -182,9 +180,9 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// The ranges of IANA's IPv4 special-purpose address registry, and of multicast, as first address
-/// and length of the prefix. Those that the registry calls globally reachable are refused as well:
-/// no web server is behind an anycast address of a protocol.
+/// The ranges of IANA's IPv4 special-purpose address registry and of multicast, as first address and
+/// prefix length. Ranges that the registry calls globally reachable are refused as well: no web
+/// server uses an anycast address of a protocol.
 const SPECIAL_V4: &[([u8; 4], u32)] = &[
     ([0, 0, 0, 0], 8),       // "This network".
     ([10, 0, 0, 0], 8),      // Private.
@@ -206,8 +204,8 @@ const SPECIAL_V4: &[([u8; 4], u32)] = &[
     ([240, 0, 0, 0], 4),     // Reserved, and broadcast.
 ];
 
-/// The same for IPv6, as far as the ranges are within 2000::/3: nothing else is given out, but for
-/// translated addresses, which are judged by the address within.
+/// The same for IPv6, for the ranges within 2000::/3. No other range is assigned, except for
+/// translated addresses, which are checked by the IPv4 address that they contain.
 const SPECIAL_V6: &[([u16; 8], u32)] = &[
     ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), // Protocol assignments, Teredo, ORCHID among them.
     ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), // Documentation.

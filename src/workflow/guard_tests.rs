@@ -124,7 +124,7 @@ fn rules_allow_and_deny_names_networks_and_ports() {
         ("b.example", 443, "10.9.1.1"),
         ("localhost", 3001, "127.0.0.1"),
         ("evil.example", 80, "93.184.216.34"),
-        // A port that is not known is none that a rule names.
+        // An unknown port matches no rule that names ports.
         ("a.intra.example", ANY_PORT, "192.168.0.1"),
     ] {
         assert!(!at(host, port, address), "{host} {port} {address}");

@@ -1,4 +1,4 @@
-//! What the execution of a workflow needs of the world around it.
+//! The interface between the execution of a workflow and its surroundings.
 
 use std::fmt;
 use std::io;
@@ -14,17 +14,16 @@ use crate::domain::ids::{ArtifactId, BlockRunId};
 use crate::domain::run::BlockStatus;
 use crate::domain::session::Failure;
 
-/// Why a call of DevTools gave no result.
+/// An error of a DevTools call.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DevtoolsError {
-    /// The browser refused it.
+    /// The browser refused the command.
     #[error("{method}: {message} ({code})")]
     Refused {
-        /// The CDP method.
         method: String,
-        /// The protocol's error code.
+        /// The error code of the protocol.
         code: i64,
-        /// The browser's words.
+        /// The message of the browser.
         message: String,
     },
     /// The connection has ended; every later call fails in the same way.
@@ -32,20 +31,20 @@ pub enum DevtoolsError {
     Disconnected,
 }
 
-/// An event of DevTools.
 #[derive(Debug, Clone)]
 pub struct DevtoolsEvent {
-    /// The flat session it belongs to; none for the browser itself.
+    /// The flat session of the event; none for the browser itself.
     pub session: Option<String>,
-    /// `Page.loadEventFired`.
+    /// The name of the event, as in `Page.loadEventFired`.
     pub method: String,
-    /// As the protocol defines for the method.
+    /// The parameters that the protocol defines for the method.
     pub params: Value,
 }
 
 /// A connection to a browser's DevTools, with flat sessions.
 pub trait Devtools: fmt::Debug + Send + Sync + 'static {
-    /// Sends a command and resolves with its result. Sent at once, not when first polled.
+    /// Sends a command and resolves with its result. The command is sent at once, not at the first
+    /// poll.
     fn call(
         &self,
         session: Option<&str>,
@@ -53,56 +52,55 @@ pub trait Devtools: fmt::Debug + Send + Sync + 'static {
         params: Value,
     ) -> BoxFuture<'static, Result<Value, DevtoolsError>>;
 
-    /// All events from now on, in order. Ends with the connection, or when the receiver falls
-    /// more than a few thousand events behind.
+    /// Returns all events from now on, in order. The stream ends with the connection, or when the
+    /// receiver falls more than a few thousand events behind.
     fn events(&self) -> mpsc::Receiver<DevtoolsEvent>;
 
-    /// Resolves when blocks may do something to the page: at once, unless a person has control.
+    /// Resolves when blocks may act on the page: at once, unless a person has control.
     fn turn(&self) -> BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
     }
 }
 
-/// A block that begins.
+/// A block that is about to begin.
 #[derive(Debug, Clone)]
 pub struct BlockBegins {
-    /// The block around it, in a loop.
+    /// The enclosing block, if the block is in a loop.
     pub parent: Option<BlockRunId>,
-    /// Its label in the definition.
+    /// The label in the definition.
     pub label: String,
-    /// Its type in the definition.
+    /// The type in the definition.
     pub block_type: String,
-    /// In a loop: the index and the value of this iteration.
+    /// The index and the value of the current iteration, if the block is in a loop.
     pub iteration: Option<(usize, Value)>,
 }
 
-/// How a block ended.
+/// The result of a block.
 #[derive(Debug, Clone)]
 pub struct BlockEnded {
-    /// One of the final ones.
+    /// The final status of the block.
     pub status: BlockStatus,
-    /// What it gave.
+    /// The output of the block, if any.
     pub output: Option<Value>,
-    /// Why it failed.
+    /// The cause, if the block failed.
     pub failure: Option<Failure>,
 }
 
-/// A file that a block made.
+/// A file that a block produced.
 #[derive(Debug, Clone)]
 pub struct NewArtifact {
-    /// The block that made it; none for one of the whole run.
+    /// The block that produced it; none for a file of the whole run.
     pub block: Option<BlockRunId>,
-    /// `screenshot`, `screenshot_final`, `download`, `pdf`, `har`, …
+    /// The artifact type, as in `screenshot`, `screenshot_final`, `download`, `pdf`, `har`.
     pub artifact_type: String,
-    /// The file's name, without folders.
+    /// The name of the file, without folders.
     pub name: String,
-    /// Its media type.
+    /// The media type of the file.
     pub media_type: String,
-    /// Its content.
     pub bytes: Bytes,
 }
 
-/// Why the host could not do what was asked. The run cannot go on.
+/// The failure of a host operation. The run cannot continue.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}", .0.message)]
 pub struct HostError(pub Box<Failure>);
@@ -110,52 +108,54 @@ pub struct HostError(pub Box<Failure>);
 /// A block that another program executes.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// The block's execution.
+    /// The execution of the block.
     pub block: BlockRunId,
-    /// Its label in the definition.
+    /// The label in the definition.
     pub label: String,
-    /// Its type in the definition.
+    /// The type in the definition.
     pub block_type: String,
-    /// The block with its templates rendered; of a code block, the code as it was written.
+    /// The block with its templates rendered; the code of a code block is not rendered.
     pub definition: Map<String, Value>,
-    /// The names that its templates can use: parameters, outputs, the loop around it.
+    /// The names that the block's templates can use: parameters, outputs, the enclosing loop.
     pub values: Map<String, Value>,
-    /// The target of the tab that blocks have worked in, if any has.
+    /// The target of the current tab, if a block has driven the browser.
     pub target: Option<String>,
 }
 
 /// The surroundings of one run.
 ///
-/// The engine drops a call that it no longer waits for, when the run is called off or a block's
-/// time is over. A block that had not begun then has not begun, and what was asked for is undone:
-/// a child process ended, a pause lifted, an agent told to stop.
+/// The engine drops the future of a call when the run is canceled or the time limit of the block has
+/// passed. A block whose `begin_block` is dropped has not begun. Dropping a call undoes its effect: a
+/// child process is ended, a pause is lifted, an agent is stopped.
 pub trait Host: fmt::Debug + Send + Sync + 'static {
-    /// The browser of the run's session; connected when first asked for, the same from then on.
+    /// Returns the browser of the run's session. It is connected by the first call; later calls
+    /// return the same one.
     fn devtools(&self) -> BoxFuture<'_, Result<Arc<dyn Devtools>, HostError>>;
 
-    /// Resolves when the block may begin and is on record. This is the place where a run waits
-    /// while a person has taken control.
+    /// Resolves when the block may begin and is recorded. A run waits here while a person has
+    /// control.
     fn begin_block(&self, block: BlockBegins) -> BoxFuture<'_, Result<BlockRunId, HostError>>;
 
-    /// Resolves when the end of the block is on record.
+    /// Resolves when the end of the block is recorded.
     fn end_block(&self, id: BlockRunId, end: BlockEnded) -> BoxFuture<'_, Result<(), HostError>>;
 
-    /// Stores a file.
+    /// Stores a file as an artifact.
     fn store(&self, artifact: NewArtifact) -> BoxFuture<'_, Result<ArtifactId, HostError>>;
 
-    /// Pauses the run for a person, and resolves when somebody let it go on.
+    /// Pauses the run for a person, and resolves when a person resumes it.
     fn pause(&self, why: Value) -> BoxFuture<'_, Result<(), HostError>>;
 
-    /// Puts a file where the run's browser can read it, and returns its path. It stays until another run
-    /// has the session.
+    /// Puts a file where the run's browser can read it, and returns its path. The file stays until
+    /// another run gets the session.
     fn put_file(&self, _name: String, _bytes: Bytes) -> BoxFuture<'_, Result<PathBuf, HostError>> {
         Box::pin(async {
             Err(HostError::missing("scratch_missing", "there is no directory for files"))
         })
     }
 
-    /// The reason for which the egress policy of the session has refused a target that `failure` names since
-    /// the block began, with the way out; a browser shows none for pages of `https`. None if it has not.
+    /// Returns the reason why the session's egress policy refused a target named in `failure` since
+    /// the block began, with advice. A browser does not show the reason for `https` pages. None if
+    /// nothing was refused.
     fn refusal<'a>(
         &'a self,
         _block: BlockRunId,
@@ -164,21 +164,21 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
         Box::pin(std::future::ready(None))
     }
 
-    /// A directory into which the run's browser can download, made when it is first asked for.
+    /// Returns a directory into which the run's browser can download; the first call creates it.
     fn download_folder(&self) -> BoxFuture<'_, Result<PathBuf, HostError>> {
         Box::pin(async {
             Err(HostError::missing("scratch_missing", "there is no directory for files"))
         })
     }
 
-    /// Reads a file that the browser has put into that directory, of at most `most` bytes, and removes
-    /// it. The error is of the kind `FileTooLarge` for one that has more.
+    /// Reads a file of at most `most` bytes from the download directory, and removes it. The error
+    /// kind is `FileTooLarge` if the file is larger.
     fn take_download(&self, _name: String, _most: u64) -> BoxFuture<'_, io::Result<Bytes>> {
         Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
     }
 
-    /// Executes a block that needs a model. Fails with `agent_not_configured` unless an agent is
-    /// configured.
+    /// Executes a block that needs a model. The block fails with `agent_not_configured` if no agent
+    /// is configured.
     fn run_agent(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
         let message =
             format!("a block of type `{}` needs an agent, and none is configured", job.block_type);
@@ -194,7 +194,7 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
         Box::pin(async { Ok(end) })
     }
 
-    /// Runs another workflow, as a `workflow_trigger` block says. The host limits the depth.
+    /// Runs another workflow, as a `workflow_trigger` block requests. The host limits the depth.
     fn trigger(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
         let message = format!("this server does not run what `{}` triggers", job.label);
         let end = BlockEnded::failed("trigger_not_configured", message, None);
@@ -203,7 +203,7 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
 }
 
 impl BlockEnded {
-    /// A failure.
+    /// Creates the result of a failed block.
     pub fn failed(code: &str, message: impl Into<String>, hint: Option<&str>) -> Self {
         let failure = failure(code, message, hint);
         Self { status: BlockStatus::Failed, output: None, failure: Some(failure) }
@@ -216,7 +216,7 @@ impl HostError {
     }
 }
 
-/// A failure without a program behind it.
+/// Creates a failure that was not caused by a process.
 pub fn failure(code: &str, message: impl Into<String>, hint: Option<&str>) -> Failure {
     Failure {
         code: code.to_owned(),

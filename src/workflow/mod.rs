@@ -1,11 +1,11 @@
-//! Workflow definitions, and how their blocks are executed.
+//! Workflow definitions, and the execution of their blocks.
 //!
-//! This floor knows neither actors nor tables nor processes. What it needs of the world it
-//! states as traits in [`host`], and is handed.
+//! This floor depends on neither actors nor tables nor processes. It declares what it needs of its
+//! surroundings as traits in [`host`]; the caller supplies the implementations.
 //!
-//! A [`definition`] is read and checked, [`parameters`] get their values, and the [`engine`]
-//! executes the blocks: it renders their [`template`]s and drives a [`page`]. [`response`] shows a
-//! workflow as clients of the compatible API read it.
+//! A [`definition`] is read and checked, [`parameters`] get their values, and the [`engine`] executes
+//! the blocks: it renders their [`template`]s and drives a [`page`]. [`response`] formats a workflow
+//! for clients of the compatible API.
 
 pub mod agent;
 pub mod definition;

@@ -4,27 +4,27 @@ use serde_json::{Map, Value};
 
 use super::definition::{DEEPEST, Definition, ParameterKind, ValueType, is_deeper};
 
-/// A value that a run cannot begin with.
+/// An error in the value of a parameter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParameterError {
-    /// Nobody gave it, and it has no default.
+    /// The request gives no value, and the parameter has no default.
     #[error("missing value for parameter `{key}`")]
     Missing {
-        /// The parameter.
+        /// The key of the parameter.
         key: String,
     },
-    /// It is not of the parameter's type.
+    /// The value does not have the parameter's type.
     #[error("parameter `{key}`: expected {expected}")]
     Type {
-        /// The parameter.
+        /// The key of the parameter.
         key: String,
-        /// What would do.
+        /// The value that is expected.
         expected: &'static str,
     },
 }
 
 impl ParameterError {
-    /// The parameter's key.
+    /// Returns the key of the parameter.
     pub fn key(&self) -> &str {
         match self {
             Self::Missing { key } | Self::Type { key, .. } => key,
@@ -32,9 +32,9 @@ impl ParameterError {
     }
 }
 
-/// The values that a run has, by key: those that were given, made to fit, and the defaults.
-/// Values for which the definition has no parameter are left out. Parameters that take their value
-/// from elsewhere are not among them.
+/// Returns the values for a run by key: the given values, converted to their types, and the defaults.
+/// Values for which the definition has no parameter are dropped. Parameters whose value comes from
+/// another source are not included.
 pub fn resolve(
     definition: &Definition,
     given: &Map<String, Value>,
@@ -63,7 +63,7 @@ pub fn resolve(
     if errors.is_empty() { Ok(values) } else { Err(errors) }
 }
 
-/// `value` as one of `value_type`, or what would have been one.
+/// Converts `value` to `value_type`, or returns the value that was expected.
 pub fn coerce(value_type: ValueType, value: &Value) -> Result<Value, &'static str> {
     let text = value.as_str().map(str::trim);
     match value_type {

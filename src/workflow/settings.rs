@@ -1,4 +1,4 @@
-//! What can be set of the execution of workflows.
+//! Settings of the execution of workflows.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use crate::egress::rule::Rule;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// How long a block waits for an element, unless it says otherwise.
+    /// The time for which a block waits for an element, unless it says otherwise.
     pub element_timeout_seconds: u64,
-    /// How long a page may take to load, unless its block says otherwise.
+    /// The time limit for a page to load, unless its block says otherwise.
     pub navigation_timeout_seconds: u64,
-    /// Whether a name that a template does not know is an error, and not empty.
+    /// True if an unknown name in a template is an error, and not an empty text.
     pub strict_templates: bool,
-    /// Whether blocks may send requests to private, loopback and link-local addresses.
+    /// True if blocks may send requests to private, loopback and link-local addresses.
     pub allow_private_targets: bool,
-    /// Targets that blocks may send requests to wherever they are, as rules of `egress.allow`: a host,
-    /// `*.host`, an address or a network, each with ports if wanted. An alias of that setting.
+    /// Targets to which blocks may send requests at any address, as rules of `egress.allow`: a host,
+    /// `*.host`, an address or a network, each with optional ports. An alias of that setting.
     pub allowed_hosts: Vec<String>,
     /// The rules of `egress.allow`.
     #[serde(skip)]
@@ -33,34 +33,34 @@ pub struct Settings {
     /// The rules of `egress.deny`.
     #[serde(skip)]
     pub egress_deny: Vec<Rule>,
-    /// Whether a picture of the page is kept after each block that drives it, and at the end.
+    /// True if a screenshot is kept after each block that drives the page, and at the end.
     pub block_screenshots: bool,
     /// The mail server for `send_email` and `human_interaction`.
     pub smtp_host: Option<String>,
-    /// Its port; 465 speaks TLS from the start, any other by STARTTLS.
+    /// The port of the mail server; 465 uses TLS from the start, any other STARTTLS.
     pub smtp_port: u16,
-    /// Who we are for it.
+    /// The user name for the mail server.
     pub smtp_username: Option<String>,
-    /// How we prove it.
+    /// The password for the mail server.
     pub smtp_password: Option<Secret>,
-    /// Speaks without TLS; for a mail server on this machine.
+    /// True to connect to the mail server without TLS; for a mail server on this machine.
     pub smtp_plain: bool,
-    /// The Python that runs `code` blocks: one that has the package `playwright`. Without it,
-    /// `python3` is looked for in `desktop.path`.
+    /// The Python that runs `code` blocks: one that has the package `playwright`. Without this
+    /// setting, `python3` is searched in `desktop.path`.
     pub python: Option<PathBuf>,
-    /// How long a `code` block may take.
+    /// The time limit of a `code` block.
     pub code_seconds: u64,
-    /// How much memory a `code` block may take.
+    /// The memory limit of a `code` block.
     pub code_memory_megabytes: u64,
-    /// How large the output of a `code` block may be, and how much it may print.
+    /// The maximum size of the output of a `code` block, and of the text that it prints.
     pub code_output_kilobytes: u64,
-    /// Where the agent takes blocks that need a model. None are executed without it.
+    /// The URL at which the agent accepts blocks that need a model. Without it, such blocks fail.
     pub agent_url: Option<Url>,
-    /// What we show the agent as a bearer token.
+    /// The bearer token that the server sends to the agent.
     pub agent_token: Option<Secret>,
-    /// How long the agent may take for a block.
+    /// The time limit for the agent to execute a block.
     pub agent_seconds: u64,
-    /// How long the agent may say nothing until its block has failed.
+    /// The longest time without a report from the agent, after which its block fails.
     pub agent_silence_seconds: u64,
 }
 
@@ -93,7 +93,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What is wrong with them: the key and why.
+    /// Returns the invalid settings, each as its key and the reason.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
         let positive = [
@@ -126,19 +126,19 @@ impl Settings {
         problems
     }
 
-    /// What is kept of a run that asks for nothing.
+    /// Returns the records to keep of a run that asks for none.
     pub fn records(&self) -> engine::Records {
         engine::Records { pictures: self.block_screenshots, ..engine::Records::default() }
     }
 
-    /// The rules of both names of the setting.
+    /// Returns the rules of `allowed_hosts` and of `egress.allow`.
     fn allowed_rules(&self) -> Vec<Rule> {
-        // Texts that are no rules were refused when the settings were read.
+        // Invalid rules were rejected when the settings were read.
         let named = self.allowed_hosts.iter().filter_map(|text| text.parse().ok());
         named.chain(self.egress_allow.iter().cloned()).collect()
     }
 
-    /// As the engine takes them.
+    /// Converts to the settings of the engine.
     pub fn engine(&self) -> engine::Settings {
         let smtp = self.smtp_host.clone().map(|host| Smtp {
             host,

@@ -1,4 +1,4 @@
-//! What the registry can be asked.
+//! The messages to the registry.
 
 use std::time::Duration;
 
@@ -16,30 +16,30 @@ use crate::domain::quota::QuotaExceeded;
 use crate::domain::session::{SessionRecord, SessionSpec};
 use crate::system::desktop::NoRoom;
 
-/// Why the registry did not do what it was asked. Nothing has changed.
+/// The reason why the registry did not do what it was asked. Nothing has changed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RegistryError {
-    /// The server is stopping.
+    /// The server drains, and accepts no new work.
     #[error("the server is stopping and takes nothing new")]
     Draining,
-    /// As many live as may.
+    /// The limit on live sessions is reached.
     #[error("{limit} sessions live on this node, which is its limit")]
     TooManySessions {
-        /// How many may; `sessions.max_sessions` sets it.
+        /// The limit, which `sessions.max_sessions` sets.
         limit: usize,
     },
-    /// As many sessions wait for their first use as may.
+    /// The limit on sessions that wait for their first use is reached.
     #[error(
         "{limit} sessions of this node wait for their first use, which is its limit; close some of them"
     )]
     TooManyDormant {
-        /// The limit.
+        /// The limit on such sessions, which is fixed.
         limit: usize,
     },
-    /// As many runs are under way as may be.
+    /// The limit on runs under way is reached.
     #[error("{limit} runs are under way on this node, which is its limit")]
     TooManyRuns {
-        /// How many may be; `sessions.max_runs` sets it.
+        /// The limit, which `sessions.max_runs` sets.
         limit: usize,
     },
     /// The organization has as much as it may.
@@ -51,7 +51,7 @@ pub enum RegistryError {
     /// The machine has no room for another session.
     #[error("{0}")]
     NoRoom(NoRoom),
-    /// It is not known to be stored, and so was not begun.
+    /// The row is not known to be stored, so nothing was started.
     #[error("it could not be stored: {0}")]
     NotStored(StoreError),
     /// The registry did not answer.
@@ -84,36 +84,37 @@ impl From<QuotaExceeded> for RegistryError {
 /// The time at which a session's browser is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// With the session.
+    /// The browser starts together with the session.
     Now,
-    /// When the session is first used, see [`awake`](super::awake). Until then it takes no room of the machine.
+    /// The browser starts when the session is first used, see [`awake`](super::awake). Until then
+    /// the session takes none of the machine's capacity.
     FirstUse,
 }
 
-/// Makes a session. Answered when its row is stored and its actor has started; its desktop is
-/// coming up then, and the view tells when it is up. A session that was not heard of is closed at
-/// once, unless its asker has given it its name.
+/// Creates a session. Answered when its row is stored and its actor has started. Its desktop is
+/// starting then, and the view shows when it runs. If the asker did not receive the answer, the
+/// session is closed at once, unless the asker chose its id.
 #[derive(Debug)]
 pub struct Create {
-    /// Whose it is.
+    /// The organization that will own the session.
     pub organization: OrganizationId,
-    /// What is asked for.
+    /// The requested properties of the session.
     pub spec: SessionSpec,
-    /// When its browser is started.
+    /// The time at which its browser is started.
     pub start: Start,
-    /// The run that makes it for itself, if one does.
+    /// The run that creates it for itself, if any.
     pub run: Option<RunId>,
-    /// The name that its asker gives it, and by which that finds it again. Asked for a second time,
-    /// the same session is the answer.
+    /// The id, if the asker chooses it in order to find the session again. A repeated request is
+    /// answered with the same session.
     pub id: Option<SessionId>,
 }
 
-/// A session that was made.
+/// A session that has been created.
 #[derive(Debug)]
 pub struct Created {
-    /// Its name.
+    /// The id of the session.
     pub id: SessionId,
-    /// How it stands.
+    /// The view of its state.
     pub view: watch::Receiver<SessionView>,
 }
 
@@ -138,27 +139,27 @@ impl Ask for Create {
     }
 }
 
-/// Passes a message on to a session, if it is the organization's.
+/// Forwards a message to a session, if the organization owns it.
 #[derive(Debug)]
 pub struct Route<M> {
-    /// Who asks.
+    /// The organization of the asker.
     pub organization: OrganizationId,
-    /// For which session.
+    /// The id of the session.
     pub session: SessionId,
-    /// What.
+    /// The message to the session.
     pub message: M,
 }
 
-/// Why a message did not reach its session, or was not done there.
+/// The reason why a message did not reach its session, or was not done there.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RouteError {
-    /// There is no such session that lives; another organization's does not exist either.
+    /// No such session is alive; those of other organizations do not exist for the asker.
     #[error("session {0} does not exist or has ended")]
     Unknown(SessionId),
-    /// The server is stopping, and begins nothing.
+    /// The server is stopping, and accepts no new work.
     #[error("the server is stopping and takes nothing new")]
     Draining,
-    /// The session did not do it.
+    /// The session refused the message or failed.
     #[error(transparent)]
     Session(#[from] SessionError),
     /// The session or the registry did not answer.
@@ -185,7 +186,7 @@ where
     type Answer = Result<T, RouteError>;
     const KIND: &'static str = M::KIND;
 
-    /// More than for `M` itself, so that an asker hears which of the two was late.
+    /// Longer than for `M` itself, so that an asker learns which of the two was late.
     fn patience(&self) -> Duration {
         self.message.patience().saturating_add(Duration::from_secs(1))
     }
@@ -203,18 +204,18 @@ where
     }
 }
 
-/// Who lives in the registry's book.
+/// An actor that the registry keeps track of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::actors) enum Resident {
     Session(SessionId),
     Run(RunId),
 }
 
-/// An actor has ended.
+/// Notifies the registry that an actor has ended.
 #[derive(Debug)]
 pub(in crate::actors) struct Gone {
     pub resident: Resident,
-    /// Whether what it owned is gone too, and stored as gone; not after a panic.
+    /// True if what the actor owned is gone too, and stored as gone; false after a panic.
     pub in_order: bool,
 }
 
@@ -234,11 +235,11 @@ impl Ask for Gone {
     }
 }
 
-/// Takes over the sessions of a former server of this node, which are as their rows say. Answered
-/// when each has its actor; the desktops are taken over then.
+/// Adopts the sessions of a former server of this node, in the state of their rows. Answered when
+/// each has its actor; the desktops are adopted afterwards.
 #[derive(Debug)]
 pub struct Adopt {
-    /// None of them may be final.
+    /// The rows, none of which may be final.
     pub records: Vec<SessionRecord>,
 }
 
@@ -252,8 +253,8 @@ impl Ask for Adopt {
     }
 }
 
-/// Ends every run, and leaves every session to the next server. Answered when no session has an
-/// actor any more.
+/// Ends every run, and detaches from every session; the next server adopts the sessions. Answered
+/// when no session has an actor any more.
 #[derive(Debug)]
 pub struct LetGoAll;
 
@@ -267,12 +268,12 @@ impl Ask for LetGoAll {
     }
 }
 
-/// Refuses everything new from now on, and tells viewers. May be repeated, with another deadline.
+/// Refuses new work from now on, and notifies viewers. May be repeated, with another deadline.
 #[derive(Debug)]
 pub struct Drain {
-    /// How long what is under way should take at most. Nothing is ended then.
+    /// The time that work under way should take at most. Nothing is ended at its end.
     pub within: Option<Duration>,
-    /// Whether the server is being taken down: that cannot be undone.
+    /// True if the server is being shut down, which cannot be undone.
     pub stopping: bool,
 }
 
@@ -287,7 +288,7 @@ impl Ask for Drain {
     }
 }
 
-/// Takes new work again. Refused as [`RegistryError::Draining`] when the server is stopping.
+/// Accepts new work again. Refused as [`RegistryError::Draining`] when the server is stopping.
 #[derive(Debug)]
 pub struct Undrain;
 

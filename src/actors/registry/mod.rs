@@ -1,7 +1,7 @@
-//! The book of everything that lives on this node: which session and which run has which actor.
+//! The registry of everything that lives on this node: it maps sessions and runs to their actors.
 //!
-//! The registry makes sessions and runs, passes messages on to them, and is told when one of
-//! them has ended. It decides nothing about a session; that is the session's own mailbox.
+//! The registry creates sessions and runs, forwards messages to them, and is notified when one of
+//! them has ended. It decides nothing about a session; the session's own actor does.
 
 mod messages;
 mod routing;
@@ -48,35 +48,36 @@ struct Resides<A: Actor> {
     address: Address<A>,
 }
 
-/// The actor that knows all others.
+/// The actor that knows the addresses of all others.
 #[derive(Debug)]
 pub struct Registry {
     world: Arc<World>,
     name: Name,
-    /// Where sessions and runs are started, in turn.
+    /// The threads on which sessions and runs are started, in turn.
     arbiters: Vec<ArbiterHandle>,
     turn: usize,
     sessions: HashMap<SessionId, Resides<Session>>,
     runs: HashMap<RunId, Resides<Run>>,
-    /// What is being stored and has no actor yet; it has its place already.
+    /// Sessions that are being stored and have no actor yet. They count against the limit already.
     sessions_coming: HashSet<SessionId>,
     /// The askers of sessions that are started for their first use.
     waking: HashMap<SessionId, Vec<waking::Asker>>,
     runs_coming: HashSet<RunId>,
-    /// Sessions whose actor broke and whose next one is about to start. They have their places, their
-    /// views and their tickets.
+    /// Sessions whose actor broke and whose next one is about to start. They still count against
+    /// the limit, and keep their views and tickets.
     restarting: HashMap<SessionId, OrganizationId>,
-    /// How many actors of a session have broken.
+    /// The number of broken actors of each session.
     broken: HashMap<SessionId, u32>,
     draining: Option<Draining>,
 }
 
 impl Registry {
-    /// Starts the registry on the first of `arbiters`. Its address is the way to everything.
+    /// Starts the registry on the first of `arbiters`. Every other actor is reached through its
+    /// address.
     ///
     /// # Panics
     ///
-    /// Never: without an arbiter in the list the present thread's own is used.
+    /// Never: without an arbiter in the list, the current thread's own is used.
     pub fn start(world: Arc<World>, arbiters: Vec<ArbiterHandle>) -> Address<Self> {
         let journal = Arc::clone(&world.journal);
         let name = Name::from(NAME);
@@ -99,20 +100,20 @@ impl Registry {
         Address::new(inner, name, About::default(), journal)
     }
 
-    /// The arbiter whose turn it is.
+    /// The next arbiter in the rotation.
     fn next_arbiter(&mut self) -> ArbiterHandle {
         self.turn = self.turn.wrapping_add(1);
         let index = self.turn.checked_rem(self.arbiters.len()).unwrap_or(0);
         self.arbiters.get(index).cloned().unwrap_or_else(actix::Arbiter::current)
     }
 
-    /// This registry, in the hands of `user`.
+    /// The address of this registry, on behalf of `user`.
     fn address(&self, user: &str, ctx: &Context<Self>) -> Address<Self> {
         let journal = Arc::clone(&self.world.journal);
         Address::new(ctx.address(), self.name.clone(), About::default(), journal).used_by(user)
     }
 
-    /// Takes nothing new, and says so to whoever watches. What is stopping stays so.
+    /// Stops accepting new work, and notifies viewers. A stopping server stays so.
     fn drain(&mut self, within: Option<Duration>, stopping: bool) -> Draining {
         let now = self.world.clock.now();
         let before = self.draining;
@@ -181,7 +182,7 @@ impl Handle<Undrain> for Registry {
 }
 
 impl Registry {
-    /// Calls every run off. Gives what resolves when they have ended, and all sessions.
+    /// Cancels every run. Returns a future that resolves when they have ended, and all sessions.
     fn wind_up(&mut self) -> (impl Future<Output = ()> + use<>, Vec<Address<Session>>) {
         self.drain(None, true);
         let why = "the server is stopping".to_owned();
@@ -196,7 +197,7 @@ impl Handle<LetGoAll> for Registry {
     fn handle(&mut self, LetGoAll: LetGoAll, _: &mut Context<Self>) -> Answering<()> {
         let (runs, sessions) = self.wind_up();
         Box::pin(async move {
-            // Runs first: they give back what they hold, and end the sessions they made.
+            // Runs first: they release what they hold, and end the sessions they made.
             runs.await;
             join_all(sessions.iter().map(|session| session.ask(LetGo))).await;
         })
@@ -207,7 +208,7 @@ impl Handle<CloseAll> for Registry {
     fn handle(&mut self, CloseAll: CloseAll, _: &mut Context<Self>) -> Answering<()> {
         let (runs, sessions) = self.wind_up();
         Box::pin(async move {
-            // Runs first: they record what they gave back.
+            // Runs first: they record what they released.
             runs.await;
             let status = SessionStatus::Completed;
             join_all(sessions.iter().map(|session| session.ask(Close { status }))).await;

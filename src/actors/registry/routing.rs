@@ -1,4 +1,4 @@
-//! Passing messages on to sessions.
+//! The forwarding of messages to sessions.
 
 use actix::Context;
 
@@ -28,7 +28,7 @@ where
                     move || view.as_ref().is_some_and(|it| it.borrow().record.status.is_final());
                 Box::pin(async move {
                     match answer.await {
-                        // It stopped with the message still in its mailbox.
+                        // The session stopped with the message still in its mailbox.
                         Err(Unanswered::Gone) if has_ended() => Err(RouteError::Unknown(session)),
                         answer => Ok(answer??),
                     }
@@ -37,7 +37,8 @@ where
             None if self.restarting.get(&session) == Some(&organization) => {
                 answered(Err(RouteError::Session(SessionError::Starting)))
             }
-            // What belongs to another does not exist: both answers are the same.
+            // A session of another organization does not exist for the asker: both answers are the
+            // same.
             Some(_) | None => answered(Err(RouteError::Unknown(session))),
         }
     }

@@ -1,4 +1,4 @@
-//! How runs come into the book, and how they leave it.
+//! The start of runs, and their removal from the registry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,51 +28,51 @@ use crate::domain::occupancy::{Occupant, RunnableType};
 use crate::domain::run::{RunRecord, RunStatus};
 use crate::domain::session::Failure;
 
-/// How long to wait before the end of a run whose actor broke is written again.
+/// The delay before the end of a run whose actor broke is written again.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
 
-/// What is known of a run before it has a name.
+/// The properties of a run that has no id yet.
 #[derive(Debug)]
 pub struct NewRun {
-    /// Whose it is.
+    /// The organization that will own the run.
     pub organization: OrganizationId,
-    /// Which version of which workflow it executes.
+    /// The id of the workflow version that it executes.
     pub workflow: WorkflowId,
     /// The same workflow over all versions.
     pub workflow_permanent_id: WorkflowPermanentId,
-    /// The session it is to drive; without one it makes its own.
+    /// The session that it drives; without one the run creates its own.
     pub session: Option<SessionId>,
-    /// The debug session it belongs to.
+    /// The debug session that it belongs to.
     pub debug_session: Option<DebugSessionId>,
-    /// For people.
+    /// A title for people.
     pub title: Option<String>,
     /// The values of the workflow's parameters.
     pub parameters: Value,
-    /// The request as it was given, whole.
+    /// The original request, unabridged.
     pub request: Value,
-    /// The key with which it was asked for.
+    /// The API key of the request.
     pub api_key: Option<ApiKeyId>,
-    /// The name that its asker gives it, and by which that finds it again. Asked for a second time,
-    /// the same run is the answer.
+    /// The id, if the asker chooses it in order to find the run again. A repeated request is
+    /// answered with the same run.
     pub id: Option<RunId>,
 }
 
-/// Starts a run. Answered when its row is stored and its actor has started. A run that was not
-/// heard of is canceled at once, unless its asker has given it its name.
+/// Starts a run. Answered when its row is stored and its actor has started. If the asker did not
+/// receive the answer, the run is canceled at once, unless the asker chose its id.
 #[derive(Debug)]
 pub struct StartRun {
-    /// What is known of it.
+    /// The properties of the run.
     pub run: NewRun,
-    /// What it executes, and within which limits.
+    /// The work of the run, and its limits.
     pub assignment: Assignment,
 }
 
-/// A run that was started.
+/// A run that has been started.
 #[derive(Debug)]
 pub struct RunAccepted {
-    /// Its name.
+    /// The id of the run.
     pub id: RunId,
-    /// How it stands.
+    /// The view of its state.
     pub view: watch::Receiver<RunView>,
 }
 
@@ -95,13 +95,13 @@ impl Ask for StartRun {
     }
 }
 
-/// Why a message did not reach its run, or was not done there.
+/// The reason why a message did not reach its run, or was not done there.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RunRouteError {
-    /// There is no such run that is under way; another organization's does not exist either.
+    /// No such run is under way; those of other organizations do not exist for the asker.
     #[error("run {0} does not exist or has ended")]
     Unknown(RunId),
-    /// The run did not do it.
+    /// The run refused the message or failed.
     #[error(transparent)]
     Run(#[from] RunError),
     /// The run or the registry did not answer.
@@ -119,14 +119,14 @@ impl Classified for RunRouteError {
     }
 }
 
-/// Passes a message on to a run, if it is the organization's.
+/// Forwards a message to a run, if the organization owns it.
 #[derive(Debug)]
 pub struct RouteRun<M> {
-    /// Who asks.
+    /// The organization of the asker.
     pub organization: OrganizationId,
-    /// For which run.
+    /// The id of the run.
     pub run: RunId,
-    /// What.
+    /// The message to the run.
     pub message: M,
 }
 
@@ -170,7 +170,7 @@ where
                     move || view.as_ref().is_some_and(|it| it.borrow().record.status.is_final());
                 Box::pin(async move {
                     match answer.await {
-                        // It stopped with the message still in its mailbox.
+                        // The run stopped with the message still in its mailbox.
                         Err(Unanswered::Gone) if has_ended() => Err(RunRouteError::Unknown(run)),
                         answer => Ok(answer??),
                     }
@@ -231,7 +231,7 @@ impl Handle<StartRun> for Registry {
             api_key: run.api_key,
         };
         self.runs_coming.insert(record.id);
-        // One that was given its name is found again by it.
+        // A run whose asker chose the id is found again by it.
         let receipt = if run.id.is_some() { Receipt::default() } else { receipt() };
         let (answer, accepted) = oneshot::channel();
         let stored = self.world.store.insert_run(record.clone(), quotas.limits(organization));
@@ -254,7 +254,7 @@ impl Handle<StartRun> for Registry {
 }
 
 impl Registry {
-    /// Calls a run off of which nobody knows, when that shows.
+    /// Cancels a run as soon as its asker turns out not to have received the answer.
     fn cancel_if_unheard(&self, id: RunId, receipt: Receipt, ctx: &mut Context<Self>) {
         let Some(Resides { address, .. }) = self.runs.get(&id) else { return };
         let address = address.downgrade();
@@ -333,7 +333,7 @@ impl Registry {
         self.store_broken(id, change, subject, ctx);
     }
 
-    /// Stores the end of a run whose actor broke, until it is stored.
+    /// Stores the end of a run whose actor broke, and retries until it is stored.
     fn store_broken(
         &mut self,
         id: RunId,
@@ -358,8 +358,8 @@ impl Registry {
     }
 }
 
-/// Calls a run off; see [`Cancel`].
+/// Cancels a run; see [`Cancel`].
 pub type CancelRun = RouteRun<Cancel>;
 
-/// Lets a paused run go on; see [`Continue`].
+/// Continues a paused run; see [`Continue`].
 pub type ContinueRun = RouteRun<Continue>;

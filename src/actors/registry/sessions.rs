@@ -1,4 +1,4 @@
-//! How sessions come into the book, and how they leave it.
+//! The creation of sessions, and their removal from the registry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,16 +26,16 @@ use crate::domain::occupancy::Occupancy;
 use crate::domain::session::{Failure, SessionRecord, SessionStatus};
 use crate::system::desktop::Files;
 
-/// How many actors of one session may break.
+/// The number of times that the actor of one session may break.
 const MOST_BROKEN: u32 = 3;
 
 /// The most sessions that may wait for their first use; each is a row and an actor.
 const MOST_DORMANT: usize = 1_000;
 
-/// How long to wait before the row of such a session is read again.
+/// The delay before the row of a session whose actor broke is read again.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
-/// How much longer each next actor waits; the first does not.
+/// The delay that each further restart adds; the first restart does not wait.
 const AFTER_BROKEN: Duration = Duration::from_secs(2);
 
 impl Handle<Create> for Registry {
@@ -87,7 +87,7 @@ impl Handle<Create> for Registry {
             modified_at: now,
         };
         self.sessions_coming.insert(record.id);
-        // One that was given its name is found again by it.
+        // A session whose asker chose the id is found again by it.
         let receipt = if id.is_some() { Receipt::default() } else { receipt() };
         let (answer, created) = oneshot::channel();
         let room = (start == Start::Now).then(|| self.room());
@@ -120,7 +120,7 @@ impl Handle<Create> for Registry {
 }
 
 impl Registry {
-    /// Refuses another session with a browser if there is no place for it.
+    /// Refuses another session with a browser if the limit is reached or the server drains.
     pub(super) fn has_place(&self) -> Result<(), RegistryError> {
         let limit = self.world.settings.max_sessions;
         if self.draining.is_some() {
@@ -133,7 +133,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Refuses another session without a browser if there is no place for it.
+    /// Refuses another session without a browser if the limit is reached or the server drains.
     fn has_place_for_dormant(&self) -> Result<(), RegistryError> {
         if self.draining.is_some() {
             return Err(RegistryError::Draining);
@@ -144,14 +144,15 @@ impl Registry {
         Ok(())
     }
 
-    /// Resolves when it is known whether the machine has room for another browser beside those that come up.
+    /// Resolves with an error if the machine has no room for another browser in addition to those
+    /// that are starting.
     pub(super) fn room(&self) -> impl Future<Output = Result<(), RegistryError>> + use<> {
         let coming = self.sessions_coming.len() + self.world.views.coming_up();
         let room = self.world.launcher.room(u64::try_from(coming).unwrap_or(u64::MAX));
         async move { room.await.map_err(RegistryError::NoRoom) }
     }
 
-    /// Closes a session of which nobody knows, when that shows.
+    /// Closes a session as soon as its asker turns out not to have received the answer.
     fn close_if_unheard(&self, id: SessionId, receipt: Receipt, ctx: &mut Context<Self>) {
         let Some(Resides { address, .. }) = self.sessions.get(&id) else { return };
         let address = address.downgrade();
@@ -186,8 +187,8 @@ impl Registry {
         view
     }
 
-    /// Its actor panicked, and with it went the handle of its desktop. Another one takes that
-    /// over, unless this happens again and again.
+    /// Handles a panic of a session's actor, which also lost the handle of its desktop. Another
+    /// actor adopts the desktop, unless actors of this session have broken too often.
     fn on_broken(&mut self, id: SessionId, organization: OrganizationId, ctx: &mut Context<Self>) {
         let broken = self.broken.entry(id).or_default();
         *broken += 1;
@@ -200,8 +201,8 @@ impl Registry {
         ctx.run_later(wait, move |registry, ctx| registry.restart(id, organization, ctx));
     }
 
-    /// Starts another actor of a session whose actor broke, from the row: what was published last
-    /// may be older than what was stored.
+    /// Starts another actor of a session whose actor broke, from the row: the last published view
+    /// may be older than the row.
     fn restart(&mut self, id: SessionId, organization: OrganizationId, ctx: &mut Context<Self>) {
         let row = self.world.store.session(organization, id);
         ctx.spawn(row.into_actor(self).map(move |row, registry, ctx| match row {
@@ -219,8 +220,8 @@ impl Registry {
         }));
     }
 
-    /// What is left of a session whose actor breaks: the processes are found by their marker and
-    /// ended, and the row is told.
+    /// Cleans up after a session whose actor broke for good: finds its processes by their marker,
+    /// ends them, and stores the session's end.
     fn mop_up(
         &mut self,
         id: SessionId,
@@ -269,7 +270,7 @@ impl Registry {
 impl Handle<Adopt> for Registry {
     fn handle(&mut self, Adopt { records }: Adopt, ctx: &mut Context<Self>) -> Answering<()> {
         for record in records {
-            // One that has an actor is that actor's.
+            // A session that has an actor already belongs to that actor.
             if !record.status.is_final() && !self.sessions.contains_key(&record.id) {
                 self.admit_session(record, Origin::Former, ctx);
             }

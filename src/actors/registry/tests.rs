@@ -1,4 +1,4 @@
-//! How sessions whose actor breaks go on, on a paused clock.
+//! The restart of sessions whose actor breaks, on a paused clock.
 
 use std::time::Duration;
 

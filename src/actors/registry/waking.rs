@@ -18,11 +18,12 @@ use crate::domain::session::SessionStatus;
 /// The time that the first use of a session waits for its browser.
 const STARTING: Duration = Duration::from_secs(45);
 
-/// Starts the browser of a session if it waits for its first use, and waits until it runs or has failed.
+/// Starts the browser of a session that waits for its first use, and waits until it runs or has
+/// failed.
 ///
 /// # Errors
 ///
-/// Those of a session that is made: it takes its room of the machine now.
+/// Those of creating a session: the browser takes its share of the machine's capacity now.
 pub async fn awake(
     registry: &WeakAddress<Registry>,
     views: &Views,
@@ -35,7 +36,7 @@ pub async fn awake(
     if is_dormant {
         registry.ask(Wake { organization, session }).await??;
     }
-    // Also where another has started it: all first uses wait for the same start.
+    // Also if another request has started it: all first uses wait for the same start.
     let settled =
         view.wait_for(|view| view.closing || view.record.status != SessionStatus::Created);
     let _ = timeout(STARTING, settled).await; // Then it answers that it is still starting.
@@ -45,12 +46,11 @@ pub async fn awake(
 /// An asker of [`Wake`].
 pub(super) type Asker = oneshot::Sender<Result<(), RegistryError>>;
 
-/// Has a session start its browser if that waits for its first use. Answered when it comes up.
+/// Starts the browser of a session that waits for its first use. Answered when the start has begun.
 #[derive(Debug)]
 pub struct Wake {
-    /// The owner of the session.
+    /// The organization that owns the session.
     pub organization: OrganizationId,
-    /// The session.
     pub session: SessionId,
 }
 

@@ -1,4 +1,4 @@
-//! How a run comes to its session, and what it does while it holds it.
+//! The driving phase of a run: it occupies its session, drives it and keeps its lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use crate::domain::run::RunStatus;
 use crate::domain::session::{Failure, SessionStatus};
 
 impl Run {
-    /// Says on record that the run waits for `session`, and then waits.
+    /// Stores that the run waits for `session`, and then waits for it.
     pub(super) fn queue(&mut self, session: SessionId, ctx: &mut Context<Self>) {
         if self.ending.is_some() {
             return self.finish(ctx);
@@ -56,7 +56,8 @@ impl Run {
         }));
     }
 
-    /// Drives under the occupancy of the run that waits for this one, for as long as that lasts.
+    /// Drives under the occupancy of the parent run, which waits for this one, for as long as that
+    /// occupancy lasts.
     pub(super) fn borrow(&mut self, session: SessionId, lent: Generation, ctx: &mut Context<Self>) {
         self.watch_session(session, ctx);
         if let Some(mut view) = self.session_view(session) {
@@ -103,7 +104,7 @@ impl Run {
         }));
     }
 
-    /// Has the browser of a session started that waits for its first use, and begins then.
+    /// Starts the browser of a session that waits for its first use, and then begins the occupancy.
     fn wake(&mut self, session: SessionId, called_off: CancellationToken, ctx: &mut Context<Self>) {
         let (registry, views) = (self.registry.clone(), self.world.views.clone());
         let organization = self.record.organization;
@@ -150,7 +151,8 @@ impl Run {
         }
     }
 
-    /// Has the session sanitized once this run has left it. It drives nothing before that is stored.
+    /// Requests that the session is sanitized once this run has left it. The run drives nothing
+    /// before the request is stored.
     fn have_sanitized(&mut self, session: SessionId, ctx: &mut Context<Self>) {
         let Some(lease) = &self.lease else { return };
         let (generation, lease) = (lease.grant.generation, lease.token.hash());
@@ -168,7 +170,7 @@ impl Run {
         }));
     }
 
-    /// Why the session could not be begun: its own failure, if it has one.
+    /// The reason why the session could not be begun: the session's own failure, if it has one.
     fn not_begun(&self, session: SessionId, cause: &RouteError) -> Ending {
         let failure =
             self.session_view(session).and_then(|view| view.borrow().record.failure.clone());
@@ -206,7 +208,7 @@ impl Run {
         }));
     }
 
-    /// Drives the session, recorded if that is wanted: from before the first block on.
+    /// Drives the session. If a recording is wanted, it starts before the first block.
     fn record(&mut self, session: SessionId, ctx: &mut Context<Self>) {
         let Some(wish) = self.assignment.record else { return self.drive(session, ctx) };
         let message = Record { wish, run: Some(self.record.id) };
@@ -230,7 +232,7 @@ impl Run {
         let host = Arc::new(RunHost::new(self, session, self.address(ctx).downgrade()));
         self.host = Some(Arc::clone(&host));
         let stop = CancellationToken::new();
-        // A task of its own: a panic in it is an outcome here, and it cannot stop the mailbox.
+        // A task of its own: a panic in it becomes an outcome here, and cannot stop the actor.
         let executing = work.execute(job, host, stop.clone());
         let task = self.world.runtime.spawn(executing.instrument(self.span.clone()));
         self.enter(Phase::Driving { stop, abort: task.abort_handle() });
@@ -248,7 +250,7 @@ impl Run {
         self.end_now(ending, ctx);
     }
 
-    /// Ends the run when its session does.
+    /// Ends the run when its session ends.
     fn watch_session(&mut self, session: SessionId, ctx: &mut Context<Self>) {
         let Some(mut view) = self.session_view(session) else {
             let message = format!("the session {session} has ended");
@@ -274,7 +276,7 @@ impl Run {
         }));
     }
 
-    /// Three heartbeats fit into a lease, so that two may be lost.
+    /// Schedules the next heartbeat. Three fit into a lease, so that two may be lost.
     fn set_heartbeat(&mut self, ctx: &mut Context<Self>) {
         let every = self.world.settings.default_lease() / 3;
         self.heartbeat = Some(ctx.run_later(every, Self::send_heartbeat));
@@ -315,7 +317,7 @@ impl Run {
                 self.lease = None; // It went with the session.
                 return self.end(failed("session_ended", cause.to_string()), ctx);
             }
-            // Unanswered or not stored: the lease still lasts, and the next one may be heard.
+            // Unanswered or not stored: the lease still lasts, and the next heartbeat may succeed.
             Err(cause) => warn!(parent: &self.span, "a heartbeat was not heard: {cause}"),
         }
         if self.lease.is_some() {
@@ -323,7 +325,7 @@ impl Run {
         }
     }
 
-    /// The run has taken as long as it may.
+    /// Ends the run, which has reached its time limit.
     pub(super) fn on_limit(&mut self, ctx: &mut Context<Self>) {
         let limit: Duration = self.assignment.limit;
         let message = format!("the run took longer than {} s", limit.as_secs());

@@ -1,4 +1,5 @@
-//! How a run ends, whatever the reason: it gives back what it has, and then says so.
+//! The end of a run, for whatever reason: it releases what it holds, and then stores its final
+//! status.
 
 use std::time::Duration;
 
@@ -24,19 +25,19 @@ use crate::domain::run::{BlockStatus, RunRecord, RunStatus};
 use crate::domain::session::SessionStatus;
 use crate::workflow::engine::CALL_OFF;
 
-/// How long an execution that was asked to stop may take to do so: what the engine takes, and a
-/// moment.
+/// The time limit for an execution to stop after it was canceled: the engine's own limit, and a
+/// short margin.
 const STOPPING: Duration = CALL_OFF.saturating_add(Duration::from_millis(100));
-/// How long to wait for what was handed out, such as a run that was triggered and is called off:
-/// longer than that waits for its own end.
+/// The time limit for programs and triggered runs that are being canceled. After it the run ends
+/// without them.
 const QUIET: Duration = Duration::from_secs(25);
-/// How long to wait before the end is written again.
+/// The delay before the end is written again.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
-/// How often the run's own session is asked to close.
+/// The number of times that the run's own session is asked to close.
 const CLOSE_TRIES: usize = 30;
 
-/// Whether an outcome says that nothing is known, or that it may be asked again soon. An actor that
-/// has gone may have broken, and another one takes its place.
+/// True if the outcome is unknown, or if a retry may soon succeed. An actor that is gone may have
+/// broken, and another one replaces it.
 fn is_passing(cause: &RouteError) -> bool {
     match cause {
         RouteError::Unanswered(_)
@@ -78,8 +79,9 @@ pub(in crate::actors) fn close_own(
 const NOT_STORED: &str = "not_stored";
 
 impl Run {
-    /// Ends the run when nothing of it is under way, for the first reason that there was. Every
-    /// outcome that stops the run's progress comes here: [`end`](Self::end) leaves it to them.
+    /// Ends the run when nothing of it is under way, for the first reason that was recorded. Every
+    /// outcome that stops the run's progress ends here: [`end`](Self::end) leaves the ending to
+    /// them.
     pub(super) fn end_now(&mut self, ending: Ending, ctx: &mut Context<Self>) {
         self.ending.get_or_insert(ending);
         self.paused = None;
@@ -94,7 +96,7 @@ impl Run {
         self.ending = Some(ending);
         self.paused = None;
         match &self.phase {
-            // What is under way here comes back as an `on_…` call, which finds the ending.
+            // The operation under way completes in an `on_…` call, which finds the ending.
             Phase::Preparing if self.record.session.is_none() => {}
             Phase::Queued { called_off } if self.lease.is_none() => {
                 called_off.cancel();
@@ -112,7 +114,7 @@ impl Run {
         }
     }
 
-    /// Gives the session back, closes it if it was the run's own, and stores the end.
+    /// Releases the session, closes it if it was the run's own, and stores the end.
     pub(super) fn finish(&mut self, ctx: &mut Context<Self>) {
         if matches!(self.phase, Phase::Releasing) {
             return;
@@ -143,7 +145,7 @@ impl Run {
         }));
     }
 
-    /// What was filmed and downloaded in the run is stored while it still holds its session.
+    /// Has the films and downloads of the run stored while it still holds its session.
     fn wrap(&self) -> impl Future<Output = Result<(), RouteError>> + use<> {
         let status = self.ending.as_ref().map(|ending| ending.status);
         let failed = matches!(status, Some(RunStatus::Failed | RunStatus::TimedOut));
@@ -168,7 +170,7 @@ impl Run {
         if !self.is_closing {
             self.is_closing = true;
             if let Some(session) = self.record.session.filter(|_session| self.record.owns_session) {
-                // Behind the release, which was asked for before.
+                // Queued behind the release, which was sent before.
                 close_own(&self.world, &self.registry, self.record.organization, session);
             }
         }
@@ -185,8 +187,8 @@ impl Run {
         }));
     }
 
-    /// Whether a release that failed should be repeated: its lease has not lapsed yet, and the
-    /// session lives.
+    /// True if a failed release should be repeated: the lease has not expired, and the failure may
+    /// pass.
     fn may_still_hold(&self, cause: &RouteError) -> bool {
         let lasts = self
             .lease
@@ -211,7 +213,7 @@ impl Run {
         }
     }
 
-    /// Whether the end can be stored: it waits for the writes of blocks that are under way.
+    /// Records that the write of a block has completed, and stores the end if it waited for that.
     pub(super) fn wrote(&mut self, ctx: &mut Context<Self>) {
         self.writing = self.writing.saturating_sub(1);
         if self.writing == 0 && std::mem::take(&mut self.end_waits) {
@@ -219,8 +221,9 @@ impl Run {
         }
     }
 
-    /// The final status comes last, and is written until it is stored; with it the blocks end that
-    /// were cut off. A block whose beginning is being stored must not come after it.
+    /// Stores the end. The final status comes last, with the end of the blocks that were cut off.
+    /// It waits for the block writes under way: a block must not be stored after the end of its
+    /// run.
     fn store_end(&mut self, ctx: &mut Context<Self>) {
         if self.writing > 0 {
             self.end_waits = true;
@@ -268,8 +271,9 @@ impl Run {
         }));
     }
 
-    /// What is refused once is refused again. The end is written once more, without what the run
-    /// brought forth. After that the row stays as it is, until the next server ends it.
+    /// Handles an end that the database refuses: a refused write would be refused again. The end is
+    /// written once more without the run's outputs. If that is refused too, the row stays as it is,
+    /// until the next server ends it.
     fn on_end_refused(&mut self, cause: &Rejection, ctx: &mut Context<Self>) {
         let id = self.record.id;
         let bare = super::failed(NOT_STORED, format!("the database refuses its outputs: {cause}"));

@@ -1,4 +1,4 @@
-//! What a run can be asked: by the API, and by the execution of its own blocks.
+//! The messages to a run, from the API and from the execution of its own blocks.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use crate::domain::run::RunStatus;
 use crate::workflow::agent::Said;
 use crate::workflow::host::{BlockBegins, BlockEnded};
 
-/// Why a run did not do what it was asked. Its state is as it was.
+/// The reason why a run did not do what it was asked. Its state is unchanged.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RunError {
-    /// It has ended, or is about to.
+    /// The run has ended, or is about to.
     #[error("the run is {status}")]
     Ending {
-        /// As what.
+        /// The status with which it ends.
         status: RunStatus,
     },
-    /// It does not wait for anybody.
+    /// The run is not paused.
     #[error("the run is not paused; it is {status}")]
     NotPaused {
-        /// What it is.
+        /// The status that it has instead.
         status: RunStatus,
     },
-    /// Nothing was acknowledged, because it is not known to be stored.
+    /// The change is not known to be stored, so it was not acknowledged.
     #[error("the change could not be stored: {0}")]
     NotStored(StoreError),
     /// The run did not answer.
@@ -47,11 +47,11 @@ impl Classified for RunError {
     }
 }
 
-/// Calls the run off. Answered when it has given its session back and its end is stored; joins
-/// an end that is under way.
+/// Cancels the run. Answered when it has released its session and its end is stored. If the run is
+/// ending already, the answer waits for that end.
 #[derive(Debug)]
 pub struct Cancel {
-    /// For people.
+    /// The reason, in words for people.
     pub why: String,
 }
 
@@ -69,7 +69,7 @@ impl Ask for Cancel {
     }
 }
 
-/// Lets a paused run go on.
+/// Continues a paused run.
 #[derive(Debug)]
 pub struct Continue;
 
@@ -79,7 +79,7 @@ impl Ask for Continue {
     const AUDITED: bool = true;
 }
 
-/// A block would like to begin. Answered when it is on record.
+/// Begins a block. Answered when its row is stored.
 #[derive(Debug)]
 pub(super) struct BeginBlock {
     pub block: BlockBegins,
@@ -98,7 +98,7 @@ impl Ask for BeginBlock {
     }
 }
 
-/// A block has ended. Answered when that is on record.
+/// Ends a block. Answered when that is stored.
 #[derive(Debug)]
 pub(super) struct EndBlock {
     pub id: BlockRunId,
@@ -119,7 +119,7 @@ impl Ask for EndBlock {
     }
 }
 
-/// The run waits for a person from now on. Answered when somebody let it go on.
+/// Pauses the run until a person continues it. Answered when that happens.
 #[derive(Debug)]
 pub(super) struct Pause {
     pub patience: Duration,
@@ -135,7 +135,8 @@ impl Ask for Pause {
     }
 }
 
-/// An agent executes a block from now on, and whoever waits for it hears what it says.
+/// Records that an agent executes a block from now on. `said` passes the messages of the agent to
+/// the block.
 #[derive(Debug)]
 pub(super) struct AwaitAgent {
     pub block: BlockRunId,
@@ -151,12 +152,12 @@ impl Ask for AwaitAgent {
     }
 }
 
-/// An agent says how the block goes that it executes.
+/// The progress or the end of a block, as the agent that executes it reports.
 #[derive(Debug)]
 pub struct AgentSays {
-    /// The block.
+    /// The block that the agent executes.
     pub block: BlockRunId,
-    /// What it says.
+    /// The message of the agent.
     pub said: Said,
 }
 

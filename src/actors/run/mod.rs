@@ -1,4 +1,5 @@
-//! One workflow run: it begins a session, executes its blocks there, and gives it back.
+//! One workflow run: it begins an occupancy of a session, executes its blocks there, and releases
+//! the session.
 //!
 //! ```text
 //! Preparing --session known--> Queued --begun--> Driving --executed--> Releasing --stored-->
@@ -8,12 +9,12 @@
 //!
 //! # Invariants
 //!
-//! 1. Every ending passes through `finish`, and `finish` releases what was begun, when nothing goes
-//!    on any more that was handed out for it.
-//! 2. The first reason to end counts: what a block says after a cancel changes nothing.
-//! 3. The final status is stored after the release, so that whoever reads it may begin the
+//! 1. Every ending passes through `finish`. It releases the session once every program and run that
+//!    was started for this run has ended, or a time limit has passed.
+//! 2. The first reason to end counts: a block that reports after a cancel changes nothing.
+//! 3. The final status is stored after the release, so that a client that reads it may begin the
 //!    session at once.
-//! 4. What a block did is on record before the next one begins.
+//! 4. The result of a block is stored before the next block begins.
 
 mod driving;
 mod ending;
@@ -60,16 +61,16 @@ use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
 use crate::domain::session::{Failure, SessionSpec};
 use crate::workflow::agent::Said;
 
-/// Where a run stands in its own life.
+/// The phase of a run's life cycle.
 #[derive(Debug)]
 enum Phase {
-    /// Its session is being made.
+    /// Its session is being created.
     Preparing,
     /// It waits for its turn in its lane, or for its session.
     Queued { called_off: CancellationToken },
     /// Its blocks are being executed.
     Driving { stop: CancellationToken, abort: AbortHandle },
-    /// It gives its session back, and its end is stored.
+    /// It releases its session, and then its end is stored.
     Releasing,
 }
 
@@ -84,39 +85,39 @@ impl Phase {
     }
 }
 
-/// How a run ends.
+/// The final status of a run, and its failure.
 #[derive(Debug, Clone)]
 struct Ending {
     status: RunStatus,
     failure: Option<Failure>,
 }
 
-/// What a run holds of its session.
+/// The occupancy of a run, with the token that proves it.
 #[derive(Debug)]
 struct Lease {
     token: LeaseToken,
     grant: Grant,
 }
 
-/// What a run is started with, beside its record.
+/// The work and the limits of a run, in addition to its record.
 #[derive(Debug)]
 pub struct Assignment {
-    /// What it executes.
+    /// The work that it executes.
     pub work: Box<dyn Work>,
-    /// The session it makes for itself when its record names none.
+    /// The session that it makes for itself when its record names none.
     pub own_session: SessionSpec,
-    /// How it is recorded, if it is.
+    /// The options of its recording, if it is recorded.
     pub record: Option<Wish>,
-    /// True if a session that it did not make is sanitized once it has ended.
+    /// True if a session that the run did not make is sanitized once the run has ended.
     pub sanitize: bool,
-    /// How long it waits for its session.
+    /// The time that it waits for its session.
     pub wait: Duration,
-    /// How long it may take altogether.
+    /// The limit on its total duration.
     pub limit: Duration,
-    /// How many runs it is within, each of which triggered the next.
+    /// The number of runs in which it is nested, each of which triggered the next.
     pub depth: u8,
-    /// The occupancy of the run that triggered it and waits for it: it drives under that, for as
-    /// long as it lasts, and neither begins nor releases.
+    /// The occupancy of the parent run that triggered it and waits for it. The run drives under
+    /// that occupancy while it lasts, and neither begins nor releases.
     pub lent: Option<Generation>,
     /// The lane in which it begins when the runs before it have ended.
     pub lane: Option<Lane>,
@@ -130,27 +131,27 @@ pub struct Run {
     span: Span,
     registry: WeakAddress<Registry>,
     phase: Phase,
-    /// What the row says.
+    /// The run's row as it is stored.
     record: RunRecord,
-    /// What the rows of its blocks say.
+    /// The rows of its blocks as they are stored.
     blocks: Vec<BlockRecord>,
     assignment: Assignment,
     lease: Option<Lease>,
-    /// Why it ends, from when that is known.
+    /// The reason of its end, once it is known.
     ending: Option<Ending>,
-    /// What its blocks were handed; it is quiet before anything is given back.
+    /// The host that its blocks call. It is quiet before anything is released.
     host: Option<Arc<RunHost>>,
-    /// Whether its own session has been asked to close.
+    /// True if its own session has been asked to close.
     is_closing: bool,
-    /// The end waits for `writing`.
+    /// True if storing the end waits until `writing` is zero.
     end_waits: bool,
-    /// How many writes of blocks are under way: the end is stored behind them.
+    /// The number of block writes under way; the end is stored after them.
     writing: usize,
-    /// Whom to tell that it has ended.
+    /// The askers that wait for its end.
     waiting: Vec<oneshot::Sender<RunView>>,
-    /// Whom to tell that a person let it go on.
+    /// The sender that reports that a person continues the paused run.
     paused: Option<oneshot::Sender<()>>,
-    /// The block that an agent executes, and who hears what it says.
+    /// The block that an agent executes, and the channel for the agent's messages.
     agent: Option<(BlockRunId, mpsc::Sender<Said>)>,
     heartbeat: Option<SpawnHandle>,
     /// Its turn in its lane, until it has ended.
@@ -202,7 +203,7 @@ impl Run {
         self.phase = phase;
     }
 
-    /// Shows how the run stands, if that has changed.
+    /// Publishes the state of the run if it has changed.
     fn publish(&self) {
         self.view.send_if_modified(|view| {
             let is_news = view.record != self.record || view.blocks != self.blocks;
@@ -215,12 +216,12 @@ impl Run {
         });
     }
 
-    /// Tells whoever follows the run or its session what has happened to it.
+    /// Records an event of the run, for followers of the run and of its session.
     fn tell(&self, kind: EventKind, data: Value) {
         self.world.events.tell(&self.record, kind, data);
     }
 
-    /// This run, in its own hands: for the execution of its blocks.
+    /// The address of this run with itself as the user, for the execution of its blocks.
     fn address(&self, ctx: &Context<Self>) -> Address<Self> {
         let Self { record, name, .. } = self;
         let about = About {
@@ -245,7 +246,7 @@ impl Run {
             }
         };
         ctx.spawn(turn.into_actor(self).map(|turn, run, ctx| {
-            // One that was called off has gone to its end.
+            // A run that was canceled has been ended already.
             if run.ending.is_none() && turn.is_some() {
                 run.turn = turn;
                 run.enter(Phase::Preparing);
@@ -254,7 +255,7 @@ impl Run {
         }));
     }
 
-    /// Comes to its session.
+    /// Queues for the run's session, borrows it, or makes one.
     fn set_out(&mut self, ctx: &mut Context<Self>) {
         match self.record.session {
             Some(session) => match self.assignment.lent {
@@ -290,13 +291,13 @@ impl Run {
         }
     }
 
-    /// How the session stands, while it lives.
+    /// The view of the session, while it lives.
     fn session_view(&self, id: SessionId) -> Option<watch::Receiver<SessionView>> {
         self.world.views.session(self.record.organization, id)
     }
 }
 
-/// An end as `failed`, with a code and a sentence.
+/// An ending with the status `failed`, a code and a message.
 fn failed(code: &str, message: String) -> Ending {
     let failure = Failure {
         code: code.to_owned(),

@@ -18,39 +18,39 @@ use crate::workflow::definition::Definition;
 use crate::workflow::engine::{Outcome, Plan, Records, Settings, execute};
 use crate::workflow::host::Host;
 
-/// A workflow's plan. The run and the session that the plan names are filled in when both are
-/// known, and its limit counts from when it was made, so that the time in the queue counts too.
+/// A workflow's plan. Its run and its session are filled in when both are known. Its limit counts
+/// from its creation, so that the time in the queue counts too.
 #[derive(Debug)]
 pub struct Planned {
     plan: Plan,
     made: Instant,
 }
 
-/// What a plan is made of, beside the workflow.
+/// The parameters of a plan, in addition to the workflow.
 #[derive(Debug)]
 pub struct Facts {
     /// The values of the workflow's parameters.
     pub parameters: Map<String, Value>,
     /// The session, if it is known already.
     pub session: Option<SessionId>,
-    /// Only these blocks run, in this order.
+    /// The labels of the only blocks to run, in this order; `None` for all.
     pub only: Option<Vec<String>>,
-    /// Outputs that are there from the start, by label.
+    /// The outputs that exist from the start, by label.
     pub outputs: Map<String, Value>,
-    /// How long the run may take.
+    /// The limit on the run's duration.
     pub limit: Duration,
-    /// For templates.
+    /// The current date, for templates.
     pub date: NaiveDate,
-    /// What is kept beside the blocks; the workflow's own settings may ask for more.
+    /// The logs that are kept of the run; the workflow's own settings may ask for more.
     pub records: Records,
-    /// How blocks are executed.
+    /// The settings of the engine that executes blocks.
     pub settings: Settings,
     /// The `extra_http_headers` of the request, in place of those of the workflow.
     pub headers: Value,
 }
 
 impl Facts {
-    /// Of a whole workflow, as this server executes it.
+    /// The facts of a whole workflow, as this server executes it.
     pub fn new(world: &World, parameters: Map<String, Value>) -> Self {
         Self {
             parameters,
@@ -96,7 +96,7 @@ impl Facts {
 fn headers(request: &Value, settings: &Value) -> Map<String, Value> {
     let usual = settings.get("extra_http_headers").and_then(Value::as_object);
     let headers = request.as_object().or(usual).into_iter().flatten();
-    // Browsers take texts only.
+    // Browsers accept strings only.
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     headers.map(|(name, value)| (name.clone(), text(value).into())).collect()
 }

@@ -1,4 +1,4 @@
-//! What a run records of its blocks, and its pauses for people.
+//! The records of a run's blocks, and its pauses for people.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use crate::domain::run::{BlockRecord, BlockStatus, RunStatus};
 use crate::workflow::agent::SaidStatus;
 use crate::workflow::host::{BlockBegins, BlockEnded};
 
-/// A block, for whoever follows the run. What it gave is read from the run.
+/// The data of a block's events, for followers of the run. The block's output is read from the run
+/// instead.
 pub(super) fn block_data(block: &BlockRecord) -> Value {
     json!({
         "block": block.id,
@@ -124,7 +125,7 @@ impl Handle<AgentSays> for Run {
         let status = self.record.status;
         let agent = self.agent.as_ref().filter(|(awaited, _)| *awaited == block);
         let Some((_, hears)) = agent else { return answered(Err(RunError::Ending { status })) };
-        // What is said on the way is for whoever watches, and is not kept.
+        // Progress is only for viewers, and is not stored.
         if said.status == SaidStatus::Running && !said.progress.is_null() {
             let record = self.blocks.iter_mut().find(|record| record.id == block);
             if let Some(record) = record.filter(|record| record.status == BlockStatus::Running) {
@@ -133,8 +134,8 @@ impl Handle<AgentSays> for Run {
         }
         let goes_on = said.status == SaidStatus::Running;
         let said = super::Said { progress: Value::Null, ..said };
-        // What waits to be heard already says that the agent goes on: the last place is kept for
-        // the end.
+        // The waiting messages already show that the agent goes on: the last place in the channel
+        // is kept for the end.
         let heard = if goes_on && !hears.is_closed() && hears.capacity() <= 1 {
             Ok(())
         } else {
@@ -146,7 +147,7 @@ impl Handle<AgentSays> for Run {
 }
 
 impl Run {
-    /// Stores a status that may change again, and then publishes it.
+    /// Stores a status that is not final, and then publishes it.
     fn show(&mut self, status: RunStatus, ctx: &mut Context<Self>) -> oneshot::Receiver<Shown> {
         let (answer, shown) = oneshot::channel();
         let change = RunChange { status: Some(status), ..RunChange::default() };

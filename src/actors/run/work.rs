@@ -1,7 +1,7 @@
-//! What a run executes.
+//! The work that a run executes.
 //!
-//! [`Work`] is the seam between the run, which owns the session and the record, and the engine
-//! that executes blocks. Tests hand a run other work than a workflow.
+//! [`Work`] is the seam between the run, which owns the session and the record, and the engine that
+//! executes blocks. Tests give a run other work than a workflow.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,29 +15,29 @@ use crate::domain::run::RunStatus;
 use crate::domain::session::Failure;
 use crate::workflow::host::Host;
 
-/// In what run and in which session work is done.
+/// The run and the session of a piece of work.
 #[derive(Debug, Clone, Copy)]
 pub struct Job {
-    /// The run.
+    /// The run that executes it.
     pub run: RunId,
     /// The session that it occupies.
     pub session: SessionId,
 }
 
-/// How work ended.
+/// The result of a piece of work.
 #[derive(Debug, Clone)]
 pub struct Finished {
-    /// One of the final ones.
+    /// A status that is final.
     pub status: RunStatus,
     /// `{label}_output` of every block that has finished.
     pub outputs: Value,
-    /// Why it failed.
+    /// The reason of a failure.
     pub failure: Option<Failure>,
 }
 
-/// Something to execute.
+/// The work of a run, for example the plan of a workflow.
 pub trait Work: fmt::Debug + Send + 'static {
-    /// Does it. Resolves soon after `cancel`, whatever is being done then.
+    /// Executes the work. Resolves soon after `cancel`, whatever is under way then.
     fn execute(
         self: Box<Self>,
         job: Job,
@@ -46,7 +46,7 @@ pub trait Work: fmt::Debug + Send + 'static {
     ) -> BoxFuture<'static, Finished>;
 }
 
-/// Stands where work has been taken to be executed.
+/// A placeholder for work that has been taken out to be executed.
 #[derive(Debug)]
 pub(super) struct Taken;
 

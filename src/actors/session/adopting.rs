@@ -1,7 +1,7 @@
-//! How a session goes on that a former server had, or an actor that broke.
+//! The adoption of a session that a former server had, or whose actor broke.
 //!
-//! The row says how it stands, and `desktop.json` what runs of it. Its occupancy, its generation
-//! and its deadlines are as they were; those that have passed meanwhile are honoured at once.
+//! The row holds its state, and `desktop.json` its processes. Its occupancy, its generation and its
+//! deadlines are unchanged; deadlines that have passed meanwhile take effect at once.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ impl Session {
     pub(super) fn adopt(&mut self, ctx: &mut Context<Self>) {
         self.with_lists(ctx, |session, read, ctx| {
             if let Err(cause) = read {
-                // Those of the row count until they change.
+                // The lists of the row apply until they change.
                 tracing::warn!(parent: &session.span, "the lists of `egress` are not read: {cause}");
             }
             session.adopt_desktop(ctx);
@@ -55,7 +55,7 @@ impl Session {
         info!(parent: &self.span, "session {} was taken over", self.record.id);
         self.take_up_films(ctx);
         if self.record.status == SessionStatus::Created {
-            // That server ended between the last step of the launch and the row.
+            // The former server ended between the last step of the launch and the write of the row.
             return self.store_start(desktop, ctx);
         }
         let recovered = Recovered {
@@ -87,8 +87,8 @@ impl Session {
         self.give_up(failure(code, cause), files, ctx);
     }
 
-    /// What that server had begun to launch is ended, and begun again; of a session that is dormant, when it
-    /// is used.
+    /// Ends the processes of an interrupted launch, and launches again. A dormant session is
+    /// launched at its first use instead.
     fn launch_anew(&mut self, ctx: &mut Context<Self>) {
         self.enter(Phase::Starting { call_off: CancellationToken::new() });
         let files = if self.record.is_dormant() { Files::AsSet } else { Files::Kept };
@@ -117,8 +117,8 @@ impl Session {
         }));
     }
 
-    /// Ends the session as failed when there is no desktop in hand: what runs of it is found by
-    /// its marker.
+    /// Ends the session as failed without a handle of a desktop: its processes are found by their
+    /// marker.
     pub(super) fn give_up(&mut self, failure: Failure, files: Files, ctx: &mut Context<Self>) {
         if !matches!(self.phase, Phase::Closing { .. }) {
             let end = self.failed(failure);
@@ -129,7 +129,7 @@ impl Session {
         let films = self.wrap_films();
         let (world, run) = (Arc::clone(&self.world), self.run_inside());
         let (id, organization) = (self.record.id, self.record.organization);
-        // The sweep removes files, so it begins when they are stored.
+        // The sweep removes files, so it starts after the films and downloads are stored.
         let swept = async move {
             films.await;
             finish_downloads(&world, organization, id, run).await;

@@ -1,4 +1,4 @@
-//! Changes of the occupancy: decided on what is stored, stored, then answered.
+//! Changes of the occupancy: each is decided on the stored state, stored, and then answered.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::domain::occupancy::{
 };
 use crate::domain::session::SessionStatus;
 
-/// A change that is wanted. When it takes effect is known only when its turn comes.
+/// A requested change. Its outcome is decided when its turn comes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Change {
     Begin {
@@ -40,7 +40,7 @@ pub(super) enum Change {
         generation: Generation,
         lease: LeaseHash,
     },
-    /// Takes back an occupancy that was given to an asker that never heard of it.
+    /// Takes back an occupancy whose asker did not receive the grant.
     TakeBack {
         generation: Generation,
         lease: LeaseHash,
@@ -49,25 +49,25 @@ pub(super) enum Change {
         occupant: Occupant,
     },
     Lapse,
-    /// Writes what is known once more, to find out whether a begin of unknown outcome was stored.
+    /// Writes the known state once more, to find out whether a begin of unknown outcome was stored.
     Confirm,
 }
 
-/// What a change resolves with: the occupancy as it is stored.
+/// The result of a change: the occupancy as it is stored.
 pub(super) type Changed = Result<Occupancy, SessionError>;
 
 /// A change that waits to be decided, stored and answered.
 #[derive(Debug)]
 pub(super) struct Turn {
     pub change: Change,
-    /// Whether a begin that finds the session occupied would like to wait.
+    /// The wait that a begin asks for if it finds the session occupied.
     pub wait: Option<Wait>,
     pub answer: oneshot::Sender<Changed>,
-    /// Of a begin: whether its asker still waits.
+    /// The receipt of a begin, which reports whether its asker still waits.
     pub receipt: Receipt,
 }
 
-/// How long to leave an occupancy alone that could not be taken back.
+/// The delay before an occupancy that could not be taken back is tried again.
 const TAKE_BACK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Session {
@@ -79,7 +79,7 @@ impl Session {
         ctx: &mut Context<Self>,
     ) -> oneshot::Receiver<Changed> {
         let (answer, changed) = oneshot::channel();
-        // Of what else may be asked nothing is handed out, and all of it is safe to repeat.
+        // Only a begin hands something out; every other change is safe to repeat.
         let is_begin = matches!(change, Change::Begin { .. });
         let receipt = if is_begin { receipt() } else { Receipt::default() };
         self.turns.push_back(Turn { change, wait, answer, receipt });
@@ -118,7 +118,7 @@ impl Session {
     fn decide(&self, change: &Change) -> Changed {
         match (&self.phase, change) {
             (Phase::Running { .. }, _) => {}
-            // Who holds it is heard; nobody new begins on a broken desktop.
+            // The holder is still served, but no new occupant begins on a broken desktop.
             (
                 Phase::Recovering { .. },
                 Change::Heartbeat { .. }
@@ -150,7 +150,7 @@ impl Session {
         }
     }
 
-    /// The event that `change` is at `now`; none when there is nothing left to change.
+    /// The event that `change` amounts to at `now`; `None` when nothing is left to change.
     fn event(&self, change: &Change, now: DateTime<Utc>) -> Option<Event> {
         let holder = self.record.occupancy.holder();
         Some(match change.clone() {
@@ -191,7 +191,8 @@ impl Session {
             session.storing = false;
             let fault = outcome.is_err();
             let changed = session.on_stored(outcome, next.clone(), idle, ctx);
-            // Before the answer: who hears it and looks must find what it was told.
+            // Before the answer: an asker that receives it and reads the view must find the same
+            // state.
             session.publish();
             let lapsed = matches!(turn.change, Change::Lapse) && fault;
             session.after_store(turn, &before, next, changed, ctx);
@@ -201,7 +202,7 @@ impl Session {
         }));
     }
 
-    /// Answers a change that was stored, or not; and takes back what nobody has heard of.
+    /// Answers a change after its write, and takes back an occupancy whose grant was not received.
     fn after_store(
         &mut self,
         turn: Turn,
@@ -214,7 +215,7 @@ impl Session {
             && let Some(held) = stored.holder()
             && self.doubtful.take() == Some(held.lease)
         {
-            // That begin was stored after all, though its asker was told that it was not.
+            // That begin was stored after all, although its asker received an error.
             let (generation, lease) = (held.generation, held.lease);
             self.turns.push_front(turn);
             return self.take_back(generation, lease);
@@ -278,7 +279,7 @@ impl Session {
             Ok(()) => self.take_over(next, idle),
             Err(cause) => {
                 match &cause {
-                    // The row is right, whoever wrote it.
+                    // The row is right, whichever process wrote it.
                     StoreError::Conflict { stored } => {
                         self.take_over(stored.clone(), self.idle_after(stored));
                     }
@@ -312,7 +313,7 @@ impl Session {
             && after.is_none_or(|next| next.occupant != held.occupant)
         {
             info!(parent: &self.span, "{} left {}", held.occupant, self.record.id);
-            // Who had time left has given it back, or was evicted.
+            // A holder with time left has released the session, or was evicted.
             let lapsed = held.expires_at <= now;
             let kind =
                 if lapsed { EventKind::OccupancyLapsed } else { EventKind::OccupancyReleased };
@@ -340,8 +341,8 @@ impl Session {
         });
     }
 
-    /// Takes back an occupancy of which nobody knows, and which nobody could release therefore. It
-    /// comes before everything else that waits.
+    /// Takes back an occupancy whose grant was not received, and which no client could therefore
+    /// release. It goes ahead of all other waiting changes.
     fn take_back(&mut self, generation: Generation, lease: LeaseHash) {
         info!(parent: &self.span, "generation {generation} of {} was not heard of", self.record.id);
         self.end_lease(generation, lease);
@@ -362,7 +363,7 @@ impl Session {
     }
 }
 
-/// Who holds a session, for whoever follows it.
+/// The event data that describes the holder of a session.
 fn holding(held: &Held) -> Value {
     json!({
         "runnable_type": held.occupant.runnable_type,

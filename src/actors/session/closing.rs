@@ -1,4 +1,4 @@
-//! How a session ends: the desktop first, the row last.
+//! The end of a session: the desktop ends first, the row last.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::domain::occupancy::{Event, Occupancy};
 use crate::domain::session::{Failure, SessionRecord, SessionStatus};
 use crate::system::desktop::Desktop;
 
-/// How long to wait before the end is written again.
+/// The delay before the end is written again.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
 
-/// The code of [`not_stored`].
+/// The code of a [`not_stored`] failure.
 const NOT_STORED: &str = "not_stored";
 
 /// The failure of a session whose row the database refuses to write.
@@ -43,7 +43,7 @@ impl Session {
         self.end(end, ctx);
     }
 
-    /// How a session ends that has failed.
+    /// Logs the failure, and returns it as the end of the session.
     pub(super) fn failed(&self, failure: Failure) -> Ended {
         let id = self.record.id;
         error!(parent: &self.span, code = failure.code, "session {id} failed: {}", failure.message);
@@ -54,7 +54,7 @@ impl Session {
     /// Ends the session, unless it is ending: the first reason counts.
     pub(super) fn end(&mut self, end: Ended, ctx: &mut Context<Self>) {
         match self.begin_closing(end, ctx) {
-            // Its outcome arrives in `on_launched`, which goes on from there.
+            // The outcome arrives in an `on_…` call, which continues the closing.
             Some(Phase::Starting { call_off } | Phase::Recovering { desktop: None, call_off }) => {
                 call_off.cancel()
             }
@@ -66,7 +66,7 @@ impl Session {
         }
     }
 
-    /// Moves to `Closing`, and gives the phase that was left; none if it was `Closing` before.
+    /// Moves to `Closing`, and returns the phase before; `None` if the session was closing already.
     pub(super) fn begin_closing(&mut self, end: Ended, ctx: &mut Context<Self>) -> Option<Phase> {
         if matches!(self.phase, Phase::Closing { .. }) {
             return None;
@@ -96,7 +96,8 @@ impl Session {
         ctx.spawn(work.map(|left, session, ctx| session.on_shut_down(left, ctx)));
     }
 
-    /// The row comes last: it says that the session has ended when nothing of it runs.
+    /// Stores the end of the session. The row comes last: once it says that the session has ended,
+    /// none of its programs is running.
     pub(super) fn on_shut_down(&mut self, left: Vec<String>, ctx: &mut Context<Self>) {
         for what in left {
             error!(parent: &self.span, "left behind by session {}: {what}", self.record.id);
@@ -110,7 +111,7 @@ impl Session {
         let Phase::Closing { end, .. } = &self.phase else { return };
         let work = self.world.store.end_session(self.record.id, end.clone());
         ctx.spawn(work.into_actor(self).map(|outcome, session, ctx| match outcome {
-            // Whoever has written the end before us: it is written.
+            // The end is already written, whichever process wrote it.
             Ok(()) | Err(StoreError::Final | StoreError::Missing) => session.on_ended(ctx),
             Err(StoreError::Rejected(cause)) => session.on_end_refused(cause, ctx),
             Err(cause @ (StoreError::Unavailable(_) | StoreError::Conflict { .. })) => {
@@ -119,16 +120,17 @@ impl Session {
         }));
     }
 
-    /// The desktop is gone and the row does not say so. It is written until it does.
+    /// Handles an end that could not be stored: the desktop is gone, so the write is repeated until
+    /// it succeeds.
     fn on_end_not_stored(&mut self, cause: StoreError, ctx: &mut Context<Self>) {
         warn!(parent: &self.span, "the end of {} is not stored yet: {cause}", self.record.id);
         self.answer_closers(&cause);
         ctx.run_later(STORE_AGAIN, |session, ctx| session.store_end(ctx));
     }
 
-    /// What is refused once is refused again. The end is written once more, without what a client
-    /// or a program had a part in. After that the row stays as it is, which the ledger of leaks
-    /// reports, and the session ends.
+    /// Handles an end that the database refuses: a refused write would be refused again. The end is
+    /// written once more without text from clients or programs. If that is refused too, the row
+    /// stays as it is, which the ledger of leaks reports, and the session ends.
     fn on_end_refused(&mut self, cause: Rejection, ctx: &mut Context<Self>) {
         let id = self.record.id;
         let Phase::Closing { end, .. } = &mut self.phase else { return };

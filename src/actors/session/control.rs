@@ -1,7 +1,7 @@
-//! Who is connected to a session, and whose input reaches its browser.
+//! The viewers that are connected to a session, and the control of its browser.
 //!
-//! Control is decided by [`domain::control`](crate::domain::control); here is what it is decided on:
-//! the pages that are connected, and when one of them last sent a key or a click.
+//! [`domain::control`](crate::domain::control) decides on control. This module provides the facts
+//! for the decision: the connected pages, and the time of the last key or click.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,16 +23,16 @@ use crate::domain::event::EventKind;
 use crate::domain::ids::ViewerId;
 use crate::domain::rfb::Role;
 
-/// How many keys that paste may wait for a message channel.
+/// The number of pastes that may wait for a message channel.
 const PASTES_BEHIND: usize = 16;
 
-/// When a person last sent a key or a click; written by bridges, read by the session, so that no
-/// mailbox hears of each one.
+/// The time of a person's last key or click. Bridges write it and the session reads it, so that
+/// single keys and clicks involve no mailbox.
 #[derive(Debug, Default)]
 pub struct Activity(AtomicI64);
 
 impl Activity {
-    /// Something was typed or clicked at `now`.
+    /// Records a key or a click at `now`.
     pub fn note(&self, now: DateTime<Utc>) {
         self.0.fetch_max(now.timestamp_millis(), Ordering::Relaxed);
     }
@@ -42,10 +42,10 @@ impl Activity {
     }
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The display, by RFB.
+    /// The display, over the RFB protocol.
     Vnc,
     /// Messages: control, the clipboard, tabs.
     Messages,
@@ -56,7 +56,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As the API writes it.
+    /// The name of the purpose in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Vnc => "vnc",
@@ -66,7 +66,7 @@ impl Kind {
         }
     }
 
-    /// Whether it shows the display.
+    /// True if the connection shows the display.
     fn shows(self) -> bool {
         match self {
             Self::Vnc | Self::Pictures => true,
@@ -74,7 +74,8 @@ impl Kind {
         }
     }
 
-    /// Whether control can be asked for over it; who has lost all of these is gone.
+    /// True if the connection can ask for control. A page that has lost all such connections counts
+    /// as gone.
     fn asks(self) -> bool {
         match self {
             Self::Messages | Self::Input => true,
@@ -89,11 +90,11 @@ pub(super) struct Connection {
     pub visit: Visit,
     pub kind: Kind,
     pub since: DateTime<Utc>,
-    /// Canceled to put it out.
+    /// A token that is canceled to kick the viewer.
     pub out: CancellationToken,
 }
 
-/// Everybody who is connected, and control.
+/// All connections of viewers, and the control.
 #[derive(Debug)]
 pub(super) struct Watchers {
     pub connections: BTreeMap<ViewerId, Connection>,
@@ -117,7 +118,7 @@ impl Default for Watchers {
 }
 
 impl Watchers {
-    /// How many see the display.
+    /// The number of connections that show the display.
     pub fn watching(&self) -> usize {
         self.count(Kind::shows)
     }
@@ -126,7 +127,7 @@ impl Watchers {
         self.connections.values().filter(|connection| counts(connection.kind)).count()
     }
 
-    /// Whether this page has a connection over which it can ask for control.
+    /// True if this page has a connection over which it can ask for control.
     fn can_ask(&self, party: &Party) -> bool {
         self.connections.values().any(|connection| {
             connection.kind.asks() && connection.visit.party().as_ref() == Some(party)
@@ -135,7 +136,8 @@ impl Watchers {
 }
 
 impl Session {
-    /// Whether this viewer may have another connection of this kind.
+    /// Admits another connection of this kind, or refuses it because of a limit or the viewer's
+    /// ticket.
     pub(super) fn admit(&self, visit: &Visit, kind: Kind) -> Result<(), SessionError> {
         self.room_for(kind)?;
         match visit.credential {
@@ -148,8 +150,8 @@ impl Session {
         }
     }
 
-    /// Whether another connection for this may be made. As many as may watch may also have each
-    /// of the connections that go with it.
+    /// Checks the limits for another connection of this kind. Each kind that does not show the
+    /// display has a limit of its own, equal to the limit on viewers.
     fn room_for(&self, kind: Kind) -> Result<(), SessionError> {
         let settings = &self.world.settings;
         let there = match kind {
@@ -165,7 +167,8 @@ impl Session {
         }
         let limit = settings.max_viewers_of_organization;
         let sessions = self.world.views.sessions(self.record.organization);
-        // Counted from what was published: two that come at the same moment may both come in.
+        // Counted from published views: two viewers that connect at the same moment may both be
+        // admitted.
         if sessions.iter().map(|view| view.viewers).sum::<usize>() >= limit {
             let of = "sessions.max_viewers_of_organization";
             return Err(SessionError::TooManyViewers { limit, of });
@@ -173,7 +176,7 @@ impl Session {
         Ok(())
     }
 
-    /// Gives a viewer its place, which it gives back when the answer is dropped.
+    /// Registers a connection of a viewer. Dropping the result unregisters it.
     pub(super) fn connect(
         &mut self,
         visit: Visit,
@@ -224,7 +227,7 @@ impl Session {
         self.publish();
     }
 
-    /// Puts everybody out who has this name: by a ticket, or as one connection.
+    /// Kicks a viewer by its ticket, or by one of its connections. True if there was any.
     pub(super) fn put_out(&mut self, viewer: ViewerId, ctx: &mut Context<Self>) -> bool {
         let revoked = self.world.views.tickets.revoke(self.record.id, viewer);
         let by_ticket = Credential::Ticket(viewer);
@@ -287,7 +290,7 @@ impl Session {
         Ok(())
     }
 
-    /// Takes into account what was typed lately, and ends what is over.
+    /// Applies recent input to the control, and ends control that is over.
     fn settle_control(&mut self, ctx: &mut Context<Self>) {
         if let Some(latest) = self.watchers.activity.latest() {
             let idle_at = latest + self.world.settings.control_patience().idle;
@@ -312,7 +315,7 @@ impl Session {
     }
 }
 
-/// Who is connected, for whoever follows the session.
+/// The event data that describes a connection.
 fn visitor(id: ViewerId, visit: &Visit, kind: Kind) -> serde_json::Value {
     json!({ "viewer": id, "kind": kind.as_str(), "label": visit.label })
 }

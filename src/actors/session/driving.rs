@@ -1,7 +1,7 @@
-//! Who is connected to a session's DevTools, with or without the occupancy.
+//! Connections to a session's DevTools, with or without the occupancy.
 //!
-//! The bytes pass the actor by; it is told only because a desktop that somebody drives is looked
-//! after more closely.
+//! Their bytes do not pass through the actor. It only counts the connections, because a desktop in
+//! use is monitored more closely.
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, answered};
 
-/// A driver connects to the browser, for as long as the answer lives.
+/// Registers a driver that connects to the browser. Dropping the answer unregisters it.
 #[derive(Debug)]
 pub struct Drive;
 
@@ -21,7 +21,7 @@ impl Ask for Drive {
 }
 
 impl Session {
-    /// Notes a change of the number of drivers, of which no reader of the view is woken.
+    /// Publishes the number of drivers without waking the readers of the view.
     fn tell_drivers(&mut self) {
         let drivers = self.drivers;
         self.view.send_if_modified(|view| {

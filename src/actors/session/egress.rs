@@ -1,9 +1,9 @@
-//! The targets that a session's programs reach, changed while it lives.
+//! The targets that a session's programs may reach, and their changes while the session lives.
 //!
-//! A change is put in force by the desktop's egress program and stored afterwards, one at a time, in
-//! the order of arrival. A session without a desktop has its change stored, and launches with it. The
-//! lists of the organization are read before each launch and adoption; a change of them that arrives
-//! while a desktop comes up is put in force when it runs.
+//! The desktop's egress program applies a change, which is stored afterwards; changes are processed
+//! one at a time, in the order of arrival. Without a desktop a change is only stored, and the
+//! session launches with it. The lists of the organization are read before each launch and
+//! adoption. A change of them that arrives while a desktop starts is applied when the desktop runs.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,17 +26,17 @@ use crate::domain::event::EventKind;
 use crate::domain::session::{Failure, SessionSpec};
 use crate::system::desktop::{Desktop, Egress, EgressOutcome};
 
-/// The pause before a policy that the egress program did not take is given to it again.
+/// The delay before the egress program is given a policy again that it did not accept.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// A change of what a session asked for. What is `None` stays as it is.
+/// A change to the egress that a session asked for. Fields that are `None` stay as they are.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct EgressPatch {
     /// The only targets that may be reached.
     pub allow: Option<Vec<String>>,
-    /// Targets that may not be reached.
+    /// The targets that may not be reached.
     pub deny: Option<Vec<String>>,
-    /// The proxy that everything goes through.
+    /// The proxy for all traffic; `Some(None)` removes it.
     pub upstream: Option<Option<Url>>,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Debug for EgressPatch {
 }
 
 impl EgressPatch {
-    /// Changes what is asked for.
+    /// Applies the change to a session's specification.
     pub fn apply(&self, spec: &mut SessionSpec) {
         if let Some(allow) = &self.allow {
             spec.egress.allow.clone_from(allow);
@@ -69,20 +69,20 @@ impl EgressPatch {
     }
 }
 
-/// The author of a change, and the change.
+/// A change with its author.
 #[derive(Debug, Clone)]
 pub enum EgressChange {
-    /// A client changes the session.
+    /// A change of the session by a client.
     Session(EgressPatch),
-    /// The organization's lists have changed; they are read again, so that the latest count whoever
-    /// changed them.
+    /// A change of the organization's lists. The session reads them again, so that the latest lists
+    /// apply.
     Organization,
 }
 
-/// Changes what the session's programs reach, without a restart. On failure the former policy stays.
+/// Changes the targets that the session's programs may reach, without a restart. On failure the
+/// former policy stays.
 #[derive(Debug)]
 pub struct ChangeEgress {
-    /// The change.
     pub change: EgressChange,
 }
 
@@ -112,7 +112,7 @@ impl Ask for ChangeEgress {
 pub struct CheckEgress {
     /// The target, `http` or `https`.
     pub url: String,
-    /// The change under which it is tried.
+    /// The change under which the URL is tried.
     pub patch: Option<EgressPatch>,
 }
 
@@ -126,7 +126,7 @@ impl Ask for CheckEgress {
     }
 }
 
-/// The changes of a session's egress under way.
+/// The egress changes of a session that wait or are under way.
 #[derive(Debug, Default)]
 pub(super) struct EgressChanges {
     waiting: VecDeque<(EgressChange, oneshot::Sender<Result<SessionView, SessionError>>)>,
@@ -155,7 +155,7 @@ fn asked(spec: &SessionSpec) -> EgressAsked {
     }
 }
 
-/// True if only an egress program can do what is asked for. A proxy without credentials is set in the
+/// True if only an egress program can enforce the policy. A proxy without credentials is set in the
 /// browser itself.
 fn needs_egress(spec: &SessionSpec) -> bool {
     let has_credentials = |url: &Url| !url.username().is_empty() || url.password().is_some();
@@ -164,12 +164,12 @@ fn needs_egress(spec: &SessionSpec) -> bool {
         || spec.proxy.as_ref().is_some_and(has_credentials)
 }
 
-/// The outcome of a change: what is stored now, and the answer.
+/// The outcome of a change: the specification if it was stored, and the answer.
 type Changed = (Option<SessionSpec>, Result<(), SessionError>);
 
 impl Session {
-    /// Reads the lists of the organization, stores them with the session if they have changed, and goes
-    /// on with `next`. Changes wait meanwhile.
+    /// Reads the lists of the organization, stores them with the session if they have changed, and
+    /// continues with `next`. Changes wait meanwhile.
     pub(super) fn with_lists(
         &mut self,
         ctx: &mut Context<Self>,
@@ -195,7 +195,7 @@ impl Session {
         }));
     }
 
-    /// The failure of a desktop that cannot do what is asked for its network.
+    /// The failure of a desktop that cannot enforce the session's egress policy.
     pub(super) fn lacks_egress(&self, desktop: &dyn Desktop) -> Option<Failure> {
         let lacks = desktop.egress().is_none() && needs_egress(&self.record.spec);
         lacks.then(|| {
@@ -254,7 +254,7 @@ impl Session {
         }));
     }
 
-    /// Reports what the desktop's programs are refused from now on.
+    /// Reports refused requests of the desktop's programs from now on.
     pub(super) fn report_refusals(&mut self, desktop: &dyn Desktop) {
         let Some(egress) = desktop.egress() else { return };
         let (view, span) = (self.view.subscribe(), self.span.clone());
@@ -319,7 +319,7 @@ impl Session {
                 None if runs_without && needs_egress(&spec) => Err(SessionError::NoEgress),
                 None => Ok(()),
             };
-            // What the organization wants is stored in any case: the next launch is under it.
+            // The organization's lists are stored in any case: they apply to the next launch.
             if applied.is_err() && !of_organization {
                 return (None, applied);
             }

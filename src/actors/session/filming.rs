@@ -1,7 +1,7 @@
-//! What is filmed of a session: recordings, and the black box.
+//! The films of a session: recordings, and the black box.
 //!
-//! A film becomes a stored file, an artifact, in a task of its own that no mailbox waits for; the
-//! session knows those that are not stored yet, and does not end before they are.
+//! A film becomes a stored file, an artifact, in a task of its own that no mailbox waits for. The
+//! session keeps track of films that are not stored yet, and does not end before they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,10 +24,11 @@ use crate::domain::ids::{ArtifactId, RunId};
 use crate::domain::run::ArtifactRecord;
 use crate::system::film::{BlackBox, Film, FilmError, Frozen, Recording, Slate};
 
-/// How long a film waits for its record to be stored, beyond its making: a few tries.
+/// The time for a film's record to be stored, after the film is complete: enough for a few
+/// attempts.
 const STORING: Duration = Duration::from_secs(15);
 
-/// What has become of a film; none before that is known.
+/// The result of a film; `None` until it is known.
 type Told = watch::Receiver<Option<Result<ArtifactRecord, FilmError>>>;
 
 /// The films of one session.
@@ -35,9 +36,9 @@ type Told = watch::Receiver<Option<Result<ArtifactRecord, FilmError>>>;
 pub(super) struct Filming {
     /// The recordings under way.
     live: BTreeMap<ArtifactId, Live>,
-    /// While somebody uses the session.
+    /// The black box, while the session is used.
     black_box: Option<BlackBox>,
-    /// Films that are being made and stored, recordings under way among them.
+    /// The films that are being made or stored, including recordings under way.
     open: Vec<Told>,
 }
 
@@ -65,12 +66,12 @@ impl Filming {
     }
 }
 
-/// Begins a recording.
+/// Begins a recording. Answered with its metadata.
 #[derive(Debug)]
 pub struct Record {
-    /// How it is to be.
+    /// The requested options of the recording.
     pub wish: Wish,
-    /// The run for which it is made; it ends with that.
+    /// The run for which it is made, and with which it ends.
     pub run: Option<RunId>,
 }
 
@@ -92,7 +93,7 @@ impl Ask for Record {
 /// Ends a recording. Answered when the film is stored.
 #[derive(Debug)]
 pub struct StopRecording {
-    /// Which.
+    /// The id of the recording.
     pub id: ArtifactId,
 }
 
@@ -110,13 +111,13 @@ impl Ask for StopRecording {
     }
 }
 
-/// A run is about to end: its recordings are finished and, if it has failed, its last moments are
-/// kept. Answered when its recordings and its downloads are stored.
+/// Prepares for the end of a run: its recordings are finished and, if it has failed, its last
+/// moments are kept. Answered when its recordings and its downloads are stored.
 #[derive(Debug)]
 pub struct Wrap {
-    /// The run.
+    /// The run that is about to end.
     pub run: RunId,
-    /// Whether it has failed.
+    /// True if the run has failed.
     pub failed: bool,
 }
 
@@ -138,7 +139,7 @@ impl Ask for Wrap {
 }
 
 impl Session {
-    /// Shows every recording the display, from when there is one.
+    /// Connects every recording to the display, if the desktop is running.
     pub(super) fn film(&mut self) {
         if let Phase::Running { desktop } = &self.phase {
             for live in self.filming.live.values() {
@@ -147,12 +148,12 @@ impl Session {
         }
     }
 
-    /// Ends the black box; what it has is removed with the traces of the occupant.
+    /// Ends the black box. Its contents are removed with the traces of the occupant.
     pub(super) fn drop_box(&mut self) {
         self.filming.black_box = None;
     }
 
-    /// Fills the black box while somebody uses the session, and not otherwise.
+    /// Fills the black box while the session is used, and ends it otherwise.
     pub(super) fn keep_box(&mut self, used: bool) {
         if !used || !self.world.films.settings().black_box {
             self.filming.black_box = None;
@@ -164,7 +165,7 @@ impl Session {
         }
     }
 
-    /// Begins the recording that was asked for with the session.
+    /// Begins the recording that was requested with the session.
     pub(super) fn record_if_asked(&mut self, ctx: &mut Context<Self>) {
         let asked = self.record.spec.echo.get("record").cloned();
         let wish = asked.and_then(|asked| serde_json::from_value::<Wish>(asked).ok());
@@ -222,7 +223,7 @@ impl Session {
         self.publish();
     }
 
-    /// Stops the recordings of runs that do not hold the session any more.
+    /// Stops the recordings of runs that no longer hold the session.
     pub(super) fn stop_what_is_over(&self) {
         let holder = self.record.occupancy.holder().map(|held| held.occupant.runnable_id.clone());
         self.filming.stop(|slate| {
@@ -232,7 +233,7 @@ impl Session {
         });
     }
 
-    /// Keeps the last moments before something broke.
+    /// Keeps the last moments before a failure as a black box film.
     pub(super) fn keep_last_moments(&mut self, run: Option<RunId>) {
         self.filming.black_box = None;
         if self.world.films.settings().black_box
@@ -253,7 +254,7 @@ impl Session {
         drop(self.store_film(Kind { id, run, artifact_type: BLACK_BOX }, film));
     }
 
-    /// Goes on with what a former server was filming. Recordings go on when a display is
+    /// Continues the films of a former server. Recordings go on once a display is
     /// [filmed](Self::film).
     pub(super) fn take_up_films(&mut self, ctx: &mut Context<Self>) {
         let films = self.world.films.clone();
@@ -312,7 +313,7 @@ impl Session {
 
 async fn all(open: Vec<Told>) {
     for mut told in open {
-        // One that nobody tells of any more has ended as well.
+        // A closed channel also means that the film has ended.
         let _ = told.wait_for(Option::is_some).await;
     }
 }
@@ -330,7 +331,7 @@ impl Handle<Record> for Session {
         }
         let begun = self.begin_recording(wish, run, ctx);
         if let Ok(slate) = &begun {
-            // Nobody could stop a recording that was not heard of.
+            // No client could stop a recording whose id it did not receive.
             let id = slate.id;
             ctx.spawn(receipt().heard().into_actor(self).map(move |heard, session, _| {
                 if !heard {

@@ -1,4 +1,4 @@
-//! How a session comes up.
+//! The launch of a session's desktop.
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
@@ -14,8 +14,8 @@ use crate::domain::event::EventKind;
 use crate::domain::session::{Failure, SessionStatus};
 use crate::system::desktop::{Desktop, LaunchError, Order};
 
-/// Starts the browser of a session that waits for its first use; has no effect on others. Asked by the
-/// registry alone, which knows whether the machine has room.
+/// Starts the browser of a session that waits for its first use; has no effect on others. Only the
+/// registry sends this message, after it has checked that the machine has room.
 #[derive(Debug)]
 pub(in crate::actors) struct Launch;
 
@@ -89,7 +89,7 @@ impl Session {
             Err(LaunchError::CalledOff) => called_off(),
             Err(LaunchError::Failed(failure)) => *failure,
         };
-        // Whatever had begun is undone: there is nothing left to shut down.
+        // A failed launch has cleaned up after itself: nothing is left to shut down.
         if !matches!(self.phase, Phase::Closing { .. }) {
             let end = self.failed(failure);
             self.begin_closing(end, ctx);
@@ -97,7 +97,8 @@ impl Session {
         self.on_shut_down(Vec::new(), ctx);
     }
 
-    /// The lifetime counts from now, and the session is running only once that is stored.
+    /// Stores that the session is running, which it is only after that write. Its lifetime counts
+    /// from now.
     pub(super) fn store_start(&mut self, desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
         if let Some(failure) = self.lacks_egress(&*desktop) {
             let end = self.failed(failure);
@@ -132,7 +133,7 @@ impl Session {
         }
         self.await_death(&*desktop, ctx);
         self.await_out_of_memory(&*desktop, ctx);
-        // The desktop is the phase's from here on, so that every way to the end takes it down.
+        // From here on the phase owns the desktop, so that every way to the end shuts it down.
         self.enter(Phase::Running { desktop });
         if let Err(cause) = outcome {
             return self.fail(not_stored(&cause), ctx);
@@ -159,7 +160,7 @@ impl Session {
     }
 }
 
-/// Why a session fails whose browser does not run in time.
+/// The failure of a session whose browser does not run in time.
 pub(super) fn too_late(limit: u64) -> Failure {
     Failure {
         code: "start_timed_out".to_owned(),
@@ -182,8 +183,8 @@ fn called_off() -> Failure {
     }
 }
 
-/// The failure of a session whose organization's lists cannot be read: it must not reach more than they
-/// allow.
+/// The failure of a session whose organization's lists cannot be read: the session must not reach
+/// more than they allow.
 fn no_lists(cause: &StoreError) -> Failure {
     Failure {
         code: "egress_unknown".to_owned(),

@@ -1,4 +1,4 @@
-//! How a session leaves its desktop to the next server.
+//! The detachment of a session from its desktop, which the next server adopts.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use tracing::info;
 use super::{Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, Unanswered};
 
-/// Lets go of the desktop, which runs on: what is being stored is stored, then the actor stops.
-/// One whose desktop is coming up or being brought back waits for that; one that is closing
-/// closes. Asked by the registry alone, when the server stops.
+/// Detaches from the desktop, which runs on: pending writes complete, then the actor stops. A
+/// session whose desktop is starting or recovering detaches after that; a closing session closes.
+/// Only the registry sends this message, when the server stops.
 #[derive(Debug)]
 pub(in crate::actors) struct LetGo;
 
@@ -26,7 +26,8 @@ impl Ask for LetGo {
 }
 
 impl Session {
-    /// Stops when that is wanted and the row says how the session stands.
+    /// Stops the actor if it was asked to detach and its state is settled: the session runs or is
+    /// dormant, and no occupancy change is being stored.
     pub(super) fn leave_if_told(&mut self, ctx: &mut Context<Self>) {
         let is_settled =
             matches!(self.phase, Phase::Dormant | Phase::Running { .. }) && !self.storing;

@@ -1,4 +1,4 @@
-//! What a session can be asked.
+//! The messages to a session.
 
 use std::time::Duration;
 
@@ -22,22 +22,22 @@ use crate::system::desktop::{CaptureError, EgressError, Format, Picture, VncSeat
 use crate::system::film::FilmError;
 use crate::system::input::Devices;
 
-/// Why a session did not do what it was asked. Its state is as it was.
+/// The reason why a session did not do what it was asked. Its state is unchanged.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SessionError {
-    /// Its desktop is coming up.
+    /// Its desktop is starting, being recovered, or being sanitized.
     #[error("the session is still starting")]
     Starting,
-    /// Its desktop is being taken down.
+    /// Its desktop is being shut down.
     #[error("the session is closing")]
     Closing,
-    /// The rules of occupancy say no.
+    /// The rules of occupancy refuse the change.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// As many wait for it as may.
+    /// The limit on waiters is reached.
     #[error("{limit} already wait for this session")]
     QueueFull {
-        /// How many may.
+        /// The limit, which `sessions.max_waiters` sets.
         limit: usize,
     },
     /// The organization has as much as it may.
@@ -46,26 +46,27 @@ pub enum SessionError {
     /// It was not vacated while the asker was willing to wait.
     #[error("the session was not released in time; {by} holds it until {until}")]
     WaitedInVain {
-        /// Who holds it.
+        /// The occupant that holds it.
         by: Occupant,
-        /// Until when, unless it is heard of before.
+        /// The end of the holder's lease, unless a heartbeat extends it.
         until: DateTime<Utc>,
     },
-    /// The asker gave its place in the queue up.
+    /// The asker gave up its place in the queue.
     #[error("the wait for the session was called off")]
     WaitCalledOff,
-    /// Control is another's, or not for this viewer.
+    /// Another person has control, or this viewer may not have it.
     #[error(transparent)]
     Control(#[from] control::Refusal),
-    /// As many watch as may.
+    /// A limit on viewers is reached.
     #[error("{limit} viewers are connected, which is the limit of {of}")]
     TooManyViewers {
-        /// How many may.
+        /// The limit that is reached.
         limit: usize,
-        /// Whose limit: `sessions.max_viewers` or `sessions.max_viewers_of_organization`.
+        /// The setting of the limit: `sessions.max_viewers` or
+        /// `sessions.max_viewers_of_organization`.
         of: &'static str,
     },
-    /// As many drivers are connected as may be.
+    /// The limit on drivers is reached.
     #[error(
         "{limit} clients are connected to this session's DevTools, which is the limit of \
          sessions.max_drivers; close one of them, or raise the setting"
@@ -74,13 +75,13 @@ pub enum SessionError {
         /// The value of `sessions.max_drivers`.
         limit: usize,
     },
-    /// As many tickets are valid as may be.
+    /// The limit on valid tickets is reached.
     #[error("{limit} tickets of this session are valid, which is the limit")]
     TooManyTickets {
-        /// How many may be; `sessions.max_tickets` sets it.
+        /// The limit, which `sessions.max_tickets` sets.
         limit: usize,
     },
-    /// A ticket for one page, and another page came with it first; or it was revoked just now.
+    /// The single-use ticket is bound to another page, or the ticket has just been revoked.
     #[error("this ticket is another page's, or was revoked")]
     TicketUsed,
     /// A ticket to drive that was revoked, or has expired, before its begin had its turn.
@@ -92,28 +93,28 @@ pub enum SessionError {
     /// There is no such ticket and no such connection.
     #[error("viewer {0} does not exist")]
     UnknownViewer(ViewerId),
-    /// As many recordings of it are under way as may be.
+    /// The limit on simultaneous recordings is reached.
     #[error("{limit} recordings of this session are under way, which is the limit")]
     TooManyRecordings {
-        /// How many may be; `recording.max_at_once` sets it.
+        /// The limit, which `recording.max_at_once` sets.
         limit: usize,
     },
-    /// A recording for a run that does not hold the session, or does not any more.
+    /// The recording is for a run that does not hold the session.
     #[error("run {run} does not hold the session")]
     NotInside {
-        /// The run.
+        /// The run that asked for the recording.
         run: RunId,
     },
-    /// There is no such recording under way.
+    /// No recording under way has this id.
     #[error("recording {0} does not exist")]
     UnknownRecording(ArtifactId),
-    /// There is no film.
+    /// The film could not be made.
     #[error(transparent)]
     Film(#[from] FilmError),
-    /// There is no picture.
+    /// The picture could not be taken.
     #[error(transparent)]
     Capture(#[from] CaptureError),
-    /// The network of its programs is not separate, so that nothing judges what they reach.
+    /// The network of its programs is not separated, so no egress policy applies to them.
     #[error(
         "the network of this session is not separated, so its egress cannot be changed or checked; \
          see `isolation.network` and `greenroom doctor`"
@@ -122,10 +123,10 @@ pub enum SessionError {
     /// The egress program refused a policy, or does not answer.
     #[error(transparent)]
     Egress(EgressError),
-    /// A part of the desktop would not start.
+    /// A part of the desktop failed to start.
     #[error("{}", .0.message)]
     Desktop(Box<Failure>),
-    /// Nothing was acknowledged, because it is not known to be stored.
+    /// The change is not known to be stored, so it was not acknowledged.
     #[error("the change could not be stored: {0}")]
     NotStored(StoreError),
     /// The session did not answer.
@@ -169,7 +170,7 @@ impl Classified for SessionError {
     }
 }
 
-/// The run that an occupant is, if it is one of this server's.
+/// The run that the occupant stands for, if it is a workflow run of this server.
 fn run_of(occupant: &Occupant) -> Option<RunId> {
     match occupant.runnable_type {
         RunnableType::WorkflowRun => occupant.runnable_id.as_str().parse().ok(),
@@ -179,18 +180,18 @@ fn run_of(occupant: &Occupant) -> Option<RunId> {
 
 /// Takes the occupancy, until `ttl` has passed without a heartbeat.
 ///
-/// Who presents the lease token of the present holder *is* that holder: it is given a new
-/// generation, and the old one is refused from then on. An occupancy is taken back at once when the
-/// answer that gives it is not heard.
+/// A client that presents the lease token of the present holder *is* that holder. It gets a new
+/// generation, and the old one is refused from then on. If the asker did not receive the answer,
+/// the occupancy is taken back at once.
 #[derive(Debug)]
 pub struct Begin {
-    /// Who begins.
+    /// The occupant that begins.
     pub occupant: Occupant,
     /// The secret that heartbeats and the release will present.
     pub lease: LeaseToken,
-    /// How long the lease lasts without a heartbeat.
+    /// The duration of the lease without a heartbeat.
     pub ttl: Duration,
-    /// Whether and how long to wait if another holds it.
+    /// The wait that is wanted if another occupant holds the session.
     pub wait: Option<Wait>,
     /// The credential of whoever begins.
     pub by: Beginner,
@@ -207,22 +208,22 @@ pub enum Beginner {
     Ticket(ViewerId),
 }
 
-/// The wish to wait for an occupied session.
+/// A request to wait for an occupied session.
 #[derive(Debug, Clone)]
 pub struct Wait {
-    /// For how long.
+    /// The longest time to wait.
     pub patience: Duration,
-    /// Canceled when the wait is called off: its place is given up, and that is answered. The place
-    /// of an asker that has gone is given up without this.
+    /// A token to call off the wait: the place in the queue is given up, and the begin is answered.
+    /// The place of an asker that has gone is given up without this.
     pub gone: CancellationToken,
 }
 
-/// An occupancy that was given.
+/// An occupancy that was granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
-    /// The fencing token.
+    /// The fencing token of the occupancy.
     pub generation: Generation,
-    /// When it lapses without a heartbeat.
+    /// The time at which the lease ends without a heartbeat.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -233,7 +234,7 @@ impl Ask for Begin {
     const AUDITED: bool = true;
     const TAKES_NEW: bool = true;
 
-    /// Longer than the wait itself, so that its end is heard.
+    /// Longer than the wait itself, so that the asker receives its outcome.
     fn patience(&self) -> Duration {
         let wait = self.wait.as_ref().map_or(Duration::ZERO, |wait| wait.patience);
         Duration::from_secs(10).saturating_add(wait)
@@ -252,16 +253,16 @@ impl Ask for Begin {
     }
 }
 
-/// Says that the holder is alive, and keeps the occupancy for another `ttl`.
+/// Extends the holder's lease by another `ttl`.
 #[derive(Debug)]
 pub struct Heartbeat {
-    /// As begin gave it.
+    /// The generation that begin granted.
     pub generation: Generation,
-    /// The hash of what begin gave.
+    /// The hash of the lease token of the begin.
     pub lease: LeaseHash,
-    /// How long from now; none for as long as begin asked for.
+    /// The duration from now; `None` for the duration of the previous lease.
     pub ttl: Option<Duration>,
-    /// For the journal: the run that this is, if it is one.
+    /// The run that sends this, if any; for the journal.
     pub run: Option<RunId>,
 }
 
@@ -278,14 +279,14 @@ impl Ask for Heartbeat {
     }
 }
 
-/// Gives the occupancy back. May be repeated until another begins.
+/// Releases the occupancy. May be repeated until another occupant begins.
 #[derive(Debug)]
 pub struct Release {
-    /// As begin gave it.
+    /// The generation that begin granted.
     pub generation: Generation,
-    /// The hash of what begin gave.
+    /// The hash of the lease token of the begin.
     pub lease: LeaseHash,
-    /// For the journal: the run that this is, if it is one.
+    /// The run that sends this, if any; for the journal.
     pub run: Option<RunId>,
 }
 
@@ -303,8 +304,8 @@ impl Ask for Release {
     }
 }
 
-/// Takes the occupancy from an occupant that has ended without a release. Asked by the registry
-/// alone, which knows that it has.
+/// Ends the occupancy of an occupant that has ended without a release. Only the registry sends this
+/// message, which knows that the occupant has ended.
 #[derive(Debug)]
 pub(in crate::actors) struct Evict {
     pub occupant: Occupant,
@@ -327,7 +328,7 @@ impl Ask for Evict {
 /// Keeps the session alive until at least `by` from now. Never shortens its life.
 #[derive(Debug)]
 pub struct Renew {
-    /// From now.
+    /// The duration from now.
     pub by: Duration,
 }
 
@@ -341,10 +342,10 @@ impl Ask for Renew {
     }
 }
 
-/// Changes what the session was asked for, as far as that may be changed while it lives.
+/// Changes the properties of the session that may be changed while it lives.
 #[derive(Debug)]
 pub struct Amend {
-    /// Whether its profile is to be kept when it ends.
+    /// True if its profile is to be kept when it ends.
     pub generate_browser_profile: bool,
 }
 
@@ -358,11 +359,11 @@ impl Ask for Amend {
     }
 }
 
-/// Ends the session. Answered when the last process is gone and the end is stored; joins a
-/// closing that is under way.
+/// Ends the session. Answered when the last process is gone and the end is stored. If the session
+/// is closing already, the answer waits for that.
 #[derive(Debug)]
 pub struct Close {
-    /// As what it ends.
+    /// The final status of the session.
     pub status: SessionStatus,
 }
 
@@ -380,7 +381,7 @@ impl Ask for Close {
     }
 }
 
-/// How the session stands, in order behind the asker's own messages.
+/// Returns the view of the session, in order after the asker's earlier messages.
 #[derive(Debug)]
 pub struct Look;
 
@@ -389,10 +390,10 @@ impl Ask for Look {
     const KIND: &'static str = "look";
 }
 
-/// A picture of the display as it is now.
+/// Takes a picture of the display in its current state.
 #[derive(Debug)]
 pub struct Capture {
-    /// How it is encoded.
+    /// The encoding of the picture.
     pub format: Format,
 }
 
@@ -406,21 +407,21 @@ impl Ask for Capture {
     }
 }
 
-/// A viewer would like to watch. Answered when the VNC server accepts connections.
+/// Connects a viewer to the display. Answered when the VNC server accepts connections.
 #[derive(Debug)]
 pub struct Watch {
-    /// Who.
+    /// The viewer that connects.
     pub visit: Visit,
 }
 
-/// What a viewer was given. Dropping it tells the session that the viewer has left.
+/// The resources of a connected viewer. Dropping them unregisters the viewer from the session.
 #[derive(Debug)]
 pub struct Watching {
-    /// Where the VNC server is.
+    /// The viewer's seat at the VNC server.
     pub seat: VncSeat,
     /// The keyboard and pointer of its display.
     pub devices: Devices,
-    /// The viewer's place in the session.
+    /// The viewer's connection to the session.
     pub connected: Connected,
 }
 

@@ -6,29 +6,28 @@
 //!     v
 //! Starting --launched, stored--> Running --close, deadline--> Closing --none left,
 //!     |                          |   ^                           ^         stored--> (stops)
-//!     |                    death |   | brought back,             |
-//!     |             or sanitizing v   | taken over, clean         |
+//!     |                    death |   | recovered,                |
+//!     |             or sanitizing v   | adopted, clean            |
 //!     |                       Recovering --close, too often------+
 //!     |                          ^                               |
 //!     |     (a former server's) -+                               |
 //!     +---------------------- close, failure --------------------+
 //! ```
 //!
-//! A session that is told to let go stops from `Running`, and leaves its desktop to the next
-//! server.
+//! A session that is asked to detach stops from `Dormant` or `Running`, and leaves its desktop to
+//! the next server.
 //!
 //! # Invariants
 //!
-//! 1. No handler awaits. A handler decides on the state it finds, changes it, and gives slow work
-//!    to `ctx.spawn`; the outcome comes back as an `on_…` call.
-//! 2. Work is never cancelled by dropping it: it is asked to give up, and its outcome still
-//!    arrives.
-//! 3. `record` is what the row says. A change is decided on it, stored, and only then taken over
-//!    and answered: one at a time, in the order of arrival.
-//! 4. Who waits in the queue is served before who arrives later.
-//! 5. The actor stops in `on_ended`, when no program of the desktop is left and the row says
-//!    that the session has ended; or in `leave_if_told`, when the row says how it stands.
-//! 6. An occupancy outlives a recovery: its holder is heard all the while, though nobody new can
+//! 1. No handler awaits. A handler decides on the current state, changes it, and gives slow work to
+//!    `ctx.spawn`; the outcome arrives as an `on_…` call.
+//! 2. Work is never canceled by dropping it: it is asked to stop, and its outcome still arrives.
+//! 3. `record` equals the row. A change is decided on it, stored, and only then applied and
+//!    answered: one at a time, in the order of arrival.
+//! 4. Queued waiters are served before new arrivals.
+//! 5. The actor stops in `on_ended`, when no program of the desktop is left and the row says that
+//!    the session has ended; or in `leave_if_told`, when the row holds the current state.
+//! 6. An occupancy outlives a recovery: its holder is served all the while, but no new occupant can
 //!    begin.
 
 mod adopting;
@@ -106,19 +105,19 @@ use crate::system::desktop::{Desktop, Following};
 pub use crate::system::desktop::{Format, Picture, VncEndpoint};
 pub use crate::system::film::{FilmError, Slate};
 
-/// Where a session stands in its own life.
+/// The phase of a session's life cycle.
 #[derive(Debug)]
 enum Phase {
-    /// Its browser waits for its first use; nothing of it runs.
+    /// Its browser waits for its first use; none of its programs runs.
     Dormant,
-    /// Its desktop is coming up.
+    /// Its desktop is being started.
     Starting { call_off: CancellationToken },
     /// Its browser can be driven.
     Running { desktop: Box<dyn Desktop> },
-    /// Its desktop is being taken over from a former server, brought back, or sanitized. It is here while
-    /// nothing is being done with it.
+    /// Its desktop is being adopted from a former server, recovered, or sanitized. `desktop` is
+    /// present while no such work is under way.
     Recovering { desktop: Option<Box<dyn Desktop>>, call_off: CancellationToken },
-    /// Its desktop is being taken down, and then its end is stored.
+    /// Its desktop is being shut down, and then its end is stored.
     Closing { end: Ended, waiting: Vec<oneshot::Sender<Result<(), SessionError>>> },
 }
 
@@ -141,50 +140,50 @@ pub struct Session {
     name: Name,
     span: Span,
     phase: Phase,
-    /// What the row says.
+    /// The session's row as it is stored.
     record: SessionRecord,
     /// Changes of the occupancy that wait to be decided, stored and answered.
     turns: VecDeque<Turn>,
-    /// Whether a change is being stored.
+    /// True if a change is being stored.
     storing: bool,
-    /// The lease of the latest begin whose write is of unknown outcome.
+    /// The lease of the latest begin whose write has an unknown outcome.
     doubtful: Option<LeaseHash>,
     queue: Queue<Waiting>,
-    /// Who is connected, and whose input reaches the browser.
+    /// The connected viewers, and the control of the browser.
     watchers: Watchers,
-    /// Canceled when the session begins to end: whoever watches is sent away.
+    /// A token that is canceled when the session begins to end: viewers are disconnected.
     ended: CancellationToken,
     /// The pictures that are taken while the session is occupied.
     following: Option<Following>,
     filming: Filming,
-    /// Stores what its browser downloads.
+    /// The task that stores the browser's downloads.
     collecting: Option<Collecting>,
     egress: EgressChanges,
     sanitizing: Sanitizing,
     rotating: Rotating,
     refusals: Refusals,
-    /// Reports the requests that are refused.
+    /// The task that reports refused requests.
     reporting: Option<Reporting>,
     view: watch::Sender<SessionView>,
     timer: Option<SpawnHandle>,
-    /// Which warnings of its end were given.
+    /// The warnings of its end that are due or were given.
     warnings: Warnings,
     recoveries: Recoveries,
-    /// Who listens for parts that were brought back.
+    /// The task that waits for the repair of a single part.
     mending: Option<SpawnHandle>,
-    /// How many are connected to DevTools.
+    /// The number of connections to DevTools.
     drivers: usize,
-    /// Whom to tell that the desktop was let go; somebody from when that is wanted.
+    /// The askers that wait for the detachment; any entry means that it is requested.
     leaving: Vec<oneshot::Sender<()>>,
     registration: Registration,
 }
 
-/// Where a session comes from.
+/// The origin of a session's actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// Its row has just been stored.
+    /// The row has just been stored.
     New,
-    /// A former server had it, or a former actor.
+    /// A former server or a former actor had the session.
     Former,
 }
 
@@ -249,12 +248,12 @@ impl Session {
         std::mem::replace(&mut self.phase, phase)
     }
 
-    /// Tells whoever follows the session what has happened to it.
+    /// Records an event of the session for its followers.
     fn tell(&self, kind: EventKind, data: Value) {
         self.world.events.tell(&self.record, kind, data);
     }
 
-    /// Shows how the session stands, if that has changed.
+    /// Publishes the state of the session if it has changed.
     fn publish(&mut self) {
         let waiters = self.queue.places().map(|(place, waiter)| WaiterView {
             place,
@@ -264,7 +263,7 @@ impl Session {
         let waiters = waiters.collect();
         let mut record = self.record.clone();
         if let Phase::Closing { end, .. } = &self.phase {
-            // Known now; stored when nothing of the session runs any more.
+            // Known now; stored when none of the session's programs is running any more.
             record.failure = end.failure.clone();
         }
         let view = self.view.borrow();

@@ -1,7 +1,7 @@
-//! How a session goes on when a part of its desktop has died.
+//! The recovery of a session after a part of its desktop has died.
 //!
 //! ```text
-//! death --row says retry--> wait (not the first time) --> bring back --row says running--> Running
+//! death --row says retry--> wait (not the first time) --> restarting --row says running--> Running
 //!                             ^                              |
 //!                             +---------- failed ------------+--> too often --> Closing
 //! ```
@@ -25,25 +25,25 @@ use crate::domain::event::EventKind;
 use crate::domain::session::{Failure, SessionStatus};
 use crate::system::desktop::{Death, Desktop, Files, Mended, Revived, Unrevived};
 
-/// How long to wait before the restart is written again.
+/// The delay before the restart is written again.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
 
 /// The longest wait before a browser that was closed is started again.
 const CLOSED_WAIT: Duration = Duration::from_secs(10);
 
-/// When recoveries were begun, as far back as they count.
+/// The start times of recoveries, as far back as they count.
 #[derive(Debug, Default)]
 pub(super) struct Recoveries {
     begun: VecDeque<DateTime<Utc>>,
-    /// The same of browsers that were closed in good order, which costs no session its life.
+    /// The same for browsers that were closed in good order, which never end the session.
     closed: VecDeque<DateTime<Utc>>,
 }
 
-/// A session's notice to itself, for the record: the kernel has ended a process of it, because the
-/// session had used up its memory.
+/// A session's message to itself, for the journal: the kernel has killed one of its processes,
+/// because the session had used up its memory.
 #[derive(Debug)]
 pub(super) struct OutOfMemory {
-    /// How often that has happened to it.
+    /// The number of such kills in this session.
     pub kills: u64,
 }
 
@@ -64,7 +64,7 @@ impl Handle<OutOfMemory> for Session {
 }
 
 impl Recoveries {
-    /// Counts one more at `now`, and gives how long it waits; none when there were `most` within
+    /// Counts one more recovery at `now`, and returns its delay; `None` if there were `most` within
     /// `window`.
     fn begin(
         &mut self,
@@ -83,8 +83,8 @@ impl Recoveries {
         Some(doubled.map_or(Duration::ZERO, |times| wait.saturating_mul(times)))
     }
 
-    /// Counts one more browser that was closed in good order, and returns how long its restart
-    /// waits: longer by `wait` each time, so that a loop of closing costs little.
+    /// Counts one more browser that was closed in good order, and returns the delay of its restart.
+    /// The delay grows by `wait` each time, so that a loop of closing costs little.
     fn reopen(&mut self, now: DateTime<Utc>, window: Duration, wait: Duration) -> Duration {
         self.closed.retain(|at| *at + window > now);
         let before = u32::try_from(self.closed.len()).unwrap_or(u32::MAX);
@@ -97,24 +97,25 @@ impl Recoveries {
 #[derive(Debug, Clone)]
 struct Trouble {
     cause: Failure,
-    /// The browser was closed in good order, and its restart has not failed.
+    /// True if the browser was closed in good order, and its restart has not failed.
     orderly: bool,
     since: DateTime<Utc>,
     tries: u32,
 }
 
-/// A session's notice to itself, for the record: it runs again.
+/// A session's message to itself, for the journal: the session runs again.
 #[derive(Debug)]
 pub(super) struct Recovered {
-    /// `adopted`, `brought_back`, or `mended`: a part, while the rest of the desktop went on.
+    /// The kind of recovery: `adopted`, `brought_back`, or `mended` for a single part while the
+    /// rest of the desktop went on.
     pub what: &'static str,
-    /// Why that was necessary.
+    /// The cause of the recovery.
     pub cause: String,
-    /// What was lost by it.
+    /// The state that was lost with the part that broke.
     pub lost: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub tries: u32,
-    /// From the death to now.
+    /// The time from the death until the session ran again.
     pub took: Duration,
 }
 
@@ -145,7 +146,8 @@ impl Handle<Recovered> for Session {
 }
 
 impl Session {
-    /// Notices when the browser or its display dies.
+    /// Starts the tasks that watch a running desktop: for its death, for repairs, downloads and
+    /// refused requests.
     pub(super) fn await_death(&mut self, desktop: &dyn Desktop, ctx: &mut Context<Self>) {
         let death = desktop.death();
         ctx.spawn(death.into_actor(self).map(|death, session, ctx| session.on_death(death, ctx)));
@@ -154,8 +156,8 @@ impl Session {
         self.report_refusals(desktop);
     }
 
-    /// Notices what is brought back without the desktop having died. Of listeners only the last
-    /// is told, so the one before is let go of.
+    /// Waits for the repair of a single part of a desktop that lives on. Only the latest listener
+    /// is notified, so the one before is canceled.
     fn await_mending(&mut self, mended: BoxFuture<'static, Mended>, ctx: &mut Context<Self>) {
         let listening = ctx.spawn(
             mended.into_actor(self).map(|mended, session, ctx| session.on_mended(mended, ctx)),
@@ -174,8 +176,8 @@ impl Session {
         }
     }
 
-    /// Puts it on record when the kernel has ended a process of it for want of memory. The browser
-    /// itself may live on.
+    /// Records an event when the kernel kills a process of the session for lack of memory. The
+    /// browser itself may live on.
     pub(super) fn await_out_of_memory(&self, desktop: &dyn Desktop, ctx: &mut Context<Self>) {
         let killed = desktop.out_of_memory().into_actor(self);
         ctx.spawn(killed.map(|kills, session, ctx| {
@@ -217,14 +219,14 @@ impl Session {
                     session.record.modified_at = session.world.clock.now();
                     session.publish();
                 }
-                // It is said again when it runs.
+                // The row is written again when the session runs.
                 Err(cause) => warn!(parent: &session.span, "the retry is not stored: {cause}"),
             }
             session.try_to_revive(trouble, ctx);
         }));
     }
 
-    /// Brings the desktop back, unless that was done too often.
+    /// Restarts the desktop, unless that was done too often.
     fn try_to_revive(&mut self, trouble: Trouble, ctx: &mut Context<Self>) {
         if !matches!(self.phase, Phase::Recovering { .. }) {
             return;
@@ -293,8 +295,8 @@ impl Session {
         }
     }
 
-    /// The session runs again only once that is stored, with a notice for the record where it was broken
-    /// or another server's.
+    /// Stores that the session is running, and continues it only after that write. `recovered` is
+    /// its message for the journal; `None` if nothing had broken.
     pub(super) fn store_restart(
         &mut self,
         desktop: Box<dyn Desktop>,
@@ -367,7 +369,7 @@ impl Session {
         self.leave_if_told(ctx);
     }
 
-    /// This session, in its own hands.
+    /// The address of this session with itself as the user.
     fn myself(&self, ctx: &Context<Self>) -> Address<Self> {
         let about = About {
             organization: Some(self.record.organization),
@@ -378,7 +380,7 @@ impl Session {
         Address::new(ctx.address(), self.name.clone(), about, journal).used_by(&self.name)
     }
 
-    /// Tells the desktop whether somebody drives or watches it.
+    /// Notifies the desktop of whether the session is driven, watched or occupied.
     pub(super) fn tell_use(&mut self) {
         let used = self.watchers.watching() > 0 || self.record.occupancy.holder().is_some();
         if let Phase::Running { desktop } = &self.phase {

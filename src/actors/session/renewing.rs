@@ -1,4 +1,5 @@
-//! What of a session may be changed while it lives: when it ends, and what becomes of its profile.
+//! The properties of a session that may be changed while it lives: its end, and the fate of its
+//! profile.
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
@@ -23,7 +24,7 @@ impl Handle<Renew> for Session {
         }
         let now = self.world.clock.now();
         let mut deadlines = self.record.deadlines.extended(now, by);
-        // Who renews it uses it: it is not idle.
+        // A client that renews a session uses it: the session is not idle.
         if !self.record.is_dormant() {
             deadlines.idle_expires_at = deadlines.idle_expires_at.max(self.idle_from(now));
         }
@@ -34,8 +35,8 @@ impl Handle<Renew> for Session {
         let work = self.world.store.extend_deadlines(self.record.id, deadlines.clone());
         ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
             let answered = outcome.map_err(SessionError::NotStored).map(|()| {
-                // Another renewal may have been stored meanwhile: the later end counts.
-                // One that was woken meanwhile has its lifetime counted from when it runs.
+                // Another renewal may have been stored meanwhile: the later end counts. The
+                // lifetime of a session that was woken meanwhile counts from when it runs.
                 if session.record.is_dormant() || !matches!(session.phase, Phase::Starting { .. }) {
                     session.record.deadlines = session.record.deadlines.later(&deadlines);
                 }

@@ -1,4 +1,4 @@
-//! Sanitizing: the traces of an occupant are cleared before another one begins.
+//! Sanitizing: clears the traces of an occupant before another one begins.
 //!
 //! ```text
 //! Running --asked for, or owed--> Recovering: downloads stored --> browser with a new profile
@@ -7,9 +7,9 @@
 //!    +------ generation, restart stored --------------------------------+--> Closing, failed
 //! ```
 //!
-//! Nobody begins meanwhile, as in any recovery. A session owes its next occupant a sanitizing from when
-//! an occupant of a generation above `sanitize_after` has left, or one that asked for it (`sanitize_due`).
-//! That is read from the row, so a server that ends in between changes nothing.
+//! No occupant begins meanwhile, as in any recovery. A session owes its next occupant a sanitizing
+//! once an occupant of a generation above `sanitize_after` has left, or one that asked for it
+//! (`sanitize_due`). Both are read from the row, so a server that ends in between changes nothing.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -41,8 +41,8 @@ const TRIES: u32 = 3;
 /// The pause before another attempt.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Clears what occupants left in the session: its browser starts again with a new profile. Refused while
-/// somebody holds the session, unless the holder asks.
+/// Clears the traces of occupants in the session: its browser starts again with a new profile.
+/// Refused while the session is held, unless the holder asks.
 #[derive(Debug)]
 pub struct Sanitize {
     /// The generation and lease of a holder that asks.
@@ -74,10 +74,10 @@ impl Ask for Sanitize {
     }
 }
 
-/// Has the session sanitized after each occupant, or not.
+/// Switches the sanitizing of the session after each occupant on or off.
 #[derive(Debug)]
 pub struct SanitizeOnRelease {
-    /// True if it is to be.
+    /// True to switch it on.
     pub on: bool,
 }
 
@@ -91,7 +91,7 @@ impl Ask for SanitizeOnRelease {
     }
 }
 
-/// Has the session sanitized once its holder has left, in whatever way it leaves.
+/// Requests that the session is sanitized once its holder has left, by whatever way.
 #[derive(Debug)]
 pub struct SanitizeWhenLeft {
     /// The fencing token of the holder.
@@ -119,7 +119,7 @@ struct Request {
     answer: Answer,
 }
 
-/// The sanitizing of a session.
+/// The requests for a sanitizing, and the one under way.
 #[derive(Debug, Default)]
 pub(super) struct Sanitizing {
     requests: VecDeque<Request>,
@@ -128,7 +128,7 @@ pub(super) struct Sanitizing {
 
 #[derive(Debug)]
 struct UnderWay {
-    /// `request` or `release`.
+    /// The cause: `request` or `release`.
     by: &'static str,
     since: DateTime<Utc>,
     tries: u32,
@@ -138,7 +138,7 @@ struct UnderWay {
 }
 
 impl Session {
-    /// Begins what was asked for, or is owed. Called while no change is being stored.
+    /// Begins a sanitizing that is requested or owed. Called while no change is being stored.
     pub(super) fn sanitize_if_due(&mut self, ctx: &mut Context<Self>) {
         while let Some(Request { holder, answer }) = self.sanitizing.requests.pop_front() {
             match self.may_sanitize(holder) {
@@ -154,7 +154,6 @@ impl Session {
         }
     }
 
-    /// True if an occupant has left traces that the next one must not find.
     fn owes_sanitizing(&self) -> bool {
         let occupancy = &self.record.occupancy;
         let latest = occupancy.generation();
@@ -164,8 +163,8 @@ impl Session {
         occupancy.holder().is_none() && is_due
     }
 
-    /// True if the holder's lease is over, and its lapse has to be stored before another begins: the
-    /// session is sanitized in between.
+    /// True if the holder's lease is over, and its lapse must be stored before another occupant
+    /// begins: the session is sanitized in between.
     pub(super) fn lapses_first(&self) -> bool {
         let held = self.record.occupancy.holder();
         let is_over = held.is_some_and(|held| held.expires_at <= self.world.clock.now());
@@ -213,7 +212,7 @@ impl Session {
         self.following = None;
         self.drop_box();
         let stored = self.world.store.retry_session(self.record.id);
-        // Downloads are artifacts of the organization, and no traces in the browser.
+        // Downloads are artifacts of the organization, and not traces in the browser.
         let downloads = desktop.downloads().finish();
         let picture = self.last_picture();
         let work = async move {
@@ -229,14 +228,15 @@ impl Session {
                     session.record.modified_at = session.world.clock.now();
                     session.publish();
                 }
-                // It is stored again when it runs.
+                // The row is written again when the session runs.
                 Err(cause) => warn!(parent: &session.span, "the retry is not stored: {cause}"),
             }
             session.sanitize(desktop, ctx);
         }));
     }
 
-    /// The file with the last picture of occupants that are no runs; that of a run is the run's.
+    /// The file with the last picture of occupants that are not runs. The picture of a run belongs
+    /// to the run.
     fn last_picture(&self) -> PathBuf {
         let folder = self.world.pictures.join(self.record.organization.to_string());
         folder.join(self.record.id.to_string()).with_extension("png")
@@ -290,7 +290,7 @@ impl Session {
         }
     }
 
-    /// Stores first that nothing is owed. If that fails, a later server sanitizes once more.
+    /// Stores first that no sanitizing is owed. If that fails, a later server sanitizes once more.
     fn store_sanitized(&mut self, desktop: Box<dyn Desktop>, ctx: &mut Context<Self>) {
         let occupancy = &self.record.occupancy;
         let is_vacant = occupancy.holder().is_none();
@@ -321,7 +321,7 @@ impl Session {
         }));
     }
 
-    /// The session runs again: answers and reports a sanitizing that is complete.
+    /// Reports and answers a complete sanitizing, once the session runs again.
     pub(super) fn report_sanitizing(&mut self) {
         let is_complete = |under_way: &mut UnderWay| under_way.cleared.is_some();
         let Some(under_way) = self.sanitizing.under_way.take_if(is_complete) else { return };
@@ -338,7 +338,7 @@ impl Session {
         }
     }
 
-    /// Answers those that wait for a sanitizing: the session is ending.
+    /// Answers the clients that wait for a sanitizing: the session is ending.
     pub(super) fn dismiss_sanitizing(&mut self) {
         let requests = std::mem::take(&mut self.sanitizing.requests);
         let under_way = self.sanitizing.under_way.take();
@@ -358,7 +358,7 @@ async fn remove_picture(picture: &Path) {
     }
 }
 
-/// The failure of a session that cannot be cleaned: it goes to no other occupant.
+/// The failure of a session that cannot be sanitized: no other occupant may use it.
 fn not_sanitized(cause: Failure) -> Failure {
     let message = format!("what its occupant left could not be cleared: {}", cause.message);
     let hint = "create another session; this one is not given to anybody any more".to_owned();
@@ -389,7 +389,7 @@ impl Handle<SanitizeOnRelease> for Session {
         }
         let occupancy = &self.record.occupancy;
         let before = self.record.spec.sanitize_after;
-        // The traces of a holder count; those of occupants that left before do not.
+        // The traces of a present holder count; those of occupants that left before do not.
         let from_now = match occupancy.holder() {
             Some(_held) => Generation::default(),
             None => occupancy.generation(),

@@ -1,4 +1,4 @@
-//! The one clock of a session: set to its first deadline, and again after every change.
+//! The timer of a session: set to its first deadline, and again after every change.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use crate::domain::deadlines::DeadlineKind;
 use crate::domain::event::EventKind;
 use crate::domain::session::SessionStatus;
 
-/// How long to leave a lapse alone that could not be stored.
+/// The delay before a lapse that could not be stored is tried again.
 const AFTER_A_FAULT: Duration = Duration::from_secs(1);
 
 impl Session {
-    /// Sets the clock to the first deadline.
+    /// Sets the timer to the first deadline.
     pub(super) fn set_timer(&mut self, ctx: &mut Context<Self>) {
         self.set_timer_after(false, ctx);
     }
 
-    /// Sets the clock to the first deadline, though not at once when the last try failed.
+    /// Sets the timer to the first deadline; after a fault, no sooner than a short delay.
     pub(super) fn set_timer_after(&mut self, fault: bool, ctx: &mut Context<Self>) {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
@@ -51,7 +51,7 @@ impl Session {
         let warning = self.warnings.next();
         let warning = warning.map(|at| NextTimer { kind: "warning".to_owned(), at });
         let deadline = self.record.deadlines.next(&self.record.occupancy);
-        // What is being stored may be a heartbeat; the clock is set again when that is known.
+        // The pending write may be a heartbeat; the timer is set again when its outcome is known.
         let is_open = |kind| self.storing && kind == DeadlineKind::Occupancy;
         let deadline = deadline.filter(|next| !is_open(next.kind)).map(|next| {
             let kind = match next.kind {
@@ -101,18 +101,18 @@ impl Session {
         self.publish();
     }
 
-    /// Tells of the session's end while there is time to renew it.
+    /// Warns of the session's end while there is time to renew it.
     fn warn(&mut self, now: DateTime<Utc>) {
         let end = self.record.deadlines.end(&self.record.occupancy);
         let Some(end) = end.filter(|_end| self.warnings.give(now)) else { return };
-        // Clocks fire a moment late.
+        // Timers fire a moment late.
         let left = (end.at - now + TimeDelta::milliseconds(500)).num_seconds();
         info!(parent: &self.span, "session {} ends in {left} s", self.record.id);
         let data = json!({ "reason": end.kind, "at": end.at, "seconds_left": left });
         self.tell(EventKind::SessionExpiring, data);
     }
 
-    /// When a session that is vacant from `now` has been so for too long.
+    /// The end of the idle time of a session that is vacant from `now`.
     pub(super) fn idle_from(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.world.settings.idle().map(|idle| now + idle)
     }

@@ -1,4 +1,4 @@
-//! What a session can be asked by viewers and about them.
+//! The messages from viewers and about viewers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,21 +21,21 @@ use crate::domain::rfb::Role;
 use crate::domain::ticket::TicketRole;
 use crate::system::desktop::{Copies, Following};
 
-/// Who comes to see a session.
+/// The identity and the rights of a viewer.
 #[derive(Debug, Clone)]
 pub struct Visit {
-    /// What it has proven itself with.
+    /// The credential that the viewer has presented.
     pub credential: Credential,
-    /// The most that this is good for.
+    /// The highest role that the credential grants.
     pub role: Role,
-    /// For people.
+    /// A label for people.
     pub label: Option<String>,
-    /// The page's own name, if it has one.
+    /// The client id of the page, if it has one.
     pub client: Option<ClientId>,
 }
 
 impl Visit {
-    /// The page, if it can be told from others.
+    /// The page as a party in control, if its client id distinguishes it from others.
     pub fn party(&self) -> Option<Party> {
         let client = self.client.clone()?;
         Some(Party { credential: self.credential, client })
@@ -50,40 +50,41 @@ impl Visit {
     }
 }
 
-/// A viewer's place in a session. Dropping it gives the place back.
+/// The connection of a viewer. Dropping it unregisters the viewer.
 #[derive(Debug)]
 pub struct Connected {
-    /// This connection's name.
+    /// The id of this connection.
     pub id: ViewerId,
-    /// The page, if it can be told from others.
+    /// The page as a party in control, if its client id distinguishes it from others.
     pub party: Option<Party>,
-    /// The most that the viewer may do.
+    /// The highest role of the viewer.
     pub role: Role,
-    /// Canceled when the viewer is put out.
+    /// A token that is canceled when the viewer is kicked.
     pub out: CancellationToken,
-    /// Canceled when the session begins to end.
+    /// A token that is canceled when the session begins to end.
     pub ended: CancellationToken,
-    /// How the session stands, and who has control.
+    /// The session's view, including the control.
     pub view: watch::Receiver<SessionView>,
-    /// To be told of keys and clicks.
+    /// The record of keys and clicks, which bridges write.
     pub activity: Arc<Activity>,
-    /// Who has pressed the key that pastes, from bridges to message channels: the page has a part in it.
+    /// The parties that press the paste key, sent from bridges to message channels: the page takes
+    /// part in pasting.
     pub pastes: broadcast::Sender<Party>,
-    /// Gives the place back when dropped.
+    /// The guard whose drop unregisters the viewer.
     pub guard: DropGuard,
 }
 
-/// A viewer opens a connection that needs neither the VNC server nor pictures of the display: its
+/// Opens a viewer's connection that needs neither the VNC server nor pictures of the display: its
 /// message channel, its DevTools input, or a screencast.
 #[derive(Debug)]
 pub struct Join {
-    /// Who.
+    /// The viewer that connects.
     pub visit: Visit,
-    /// What for.
+    /// The purpose of the connection.
     pub kind: Kind,
 }
 
-/// The place of such a connection.
+/// The result of joining: the connection.
 pub type Joined = Connected;
 
 impl Ask for Join {
@@ -102,7 +103,8 @@ impl Handle<Join> for Session {
         Join { visit, kind }: Join,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Joined, SessionError>> {
-        // A message channel needs no browser: who has control keeps it while one is brought back.
+        // A message channel needs no browser: a person in control keeps control while the browser
+        // recovers.
         let there = match (&self.phase, kind) {
             (Phase::Closing { .. }, _) => Err(SessionError::Closing),
             (_, Kind::Messages) => Ok(()),
@@ -115,19 +117,19 @@ impl Handle<Join> for Session {
     }
 }
 
-/// A viewer would like to see pictures, one for each change.
+/// Starts a stream of pictures for a viewer, one for each change of the display.
 #[derive(Debug)]
 pub struct Follow {
-    /// Who.
+    /// The viewer that connects.
     pub visit: Visit,
 }
 
-/// Pictures that are being taken for a viewer.
+/// A stream of pictures for a viewer.
 #[derive(Debug)]
 pub struct Followed {
-    /// The pictures.
+    /// The stream of pictures.
     pub following: Following,
-    /// The viewer's place in the session.
+    /// The viewer's connection to the session.
     pub connected: Connected,
 }
 
@@ -141,7 +143,7 @@ impl Ask for Follow {
     }
 }
 
-/// Somebody who has control would like to have what is copied in the browser.
+/// Subscribes a person in control to text that is copied in the browser.
 #[derive(Debug)]
 pub struct FollowCopies;
 
@@ -151,10 +153,10 @@ impl Ask for FollowCopies {
     const NEEDS_BROWSER: bool = true;
 }
 
-/// A person would like to have control. Refused while another person has it.
+/// Requests control for a person. Refused while another person has it.
 #[derive(Debug)]
 pub struct TakeControl {
-    /// The message channel through which this is asked.
+    /// The message channel that sends the request.
     pub viewer: ViewerId,
 }
 
@@ -168,10 +170,10 @@ impl Ask for TakeControl {
     }
 }
 
-/// A person gives control back. May be repeated.
+/// Returns a person's control to the agent. May be repeated.
 #[derive(Debug)]
 pub struct CedeControl {
-    /// The message channel through which this is asked.
+    /// The message channel that sends the request.
     pub viewer: ViewerId,
 }
 
@@ -188,24 +190,24 @@ impl Ask for CedeControl {
 /// Makes a ticket for a viewer or a driver.
 #[derive(Debug)]
 pub struct Invite {
-    /// The key of whoever asks for it.
+    /// The API key of the request.
     pub key: ApiKeyId,
     /// The most that it gives.
     pub role: TicketRole,
     /// For people: whose it is.
     pub label: Option<String>,
-    /// How long it is valid.
+    /// The duration of its validity.
     pub ttl: Duration,
-    /// How often it may be used.
+    /// The number of pages that may use it.
     pub uses: Uses,
 }
 
-/// A ticket that was made.
+/// A ticket that was created.
 #[derive(Debug)]
 pub struct Invited {
-    /// What it opens.
+    /// The ticket without its secret.
     pub ticket: Ticket,
-    /// Its secret, which is told this once.
+    /// Its secret, which is revealed only this once.
     pub secret: TicketSecret,
 }
 
@@ -254,7 +256,7 @@ impl Handle<Invite> for Session {
             over: CancellationToken::new(),
         };
         let secret = tickets.add(ticket.clone());
-        // Nobody has the secret of a ticket that was not heard of.
+        // No client has the secret of a ticket whose answer was not received.
         let id = ticket.id;
         ctx.spawn(receipt().heard().into_actor(self).map(move |heard, session, ctx| {
             if !heard {
@@ -265,31 +267,31 @@ impl Handle<Invite> for Session {
     }
 }
 
-/// Who may come, and who is there.
+/// Lists the valid tickets and the connected viewers.
 #[derive(Debug)]
 pub struct Viewers;
 
 /// A viewer that is connected.
 #[derive(Debug, Clone)]
 pub struct ConnectedViewer {
-    /// This connection's name.
+    /// The id of this connection.
     pub id: ViewerId,
-    /// Who.
+    /// The identity and the rights of the viewer.
     pub visit: Visit,
-    /// What the connection is for.
+    /// The purpose of the connection.
     pub kind: Kind,
-    /// Since when.
+    /// The time at which it connected.
     pub since: DateTime<Utc>,
-    /// Whether it has control.
+    /// True if it has control.
     pub in_control: bool,
 }
 
-/// Tickets that are valid, and viewers that are connected.
+/// The valid tickets, and the connected viewers.
 #[derive(Debug, Clone)]
 pub struct ViewerList {
-    /// Oldest first.
+    /// The valid tickets, oldest first.
     pub tickets: Vec<Ticket>,
-    /// Oldest first.
+    /// The connected viewers, oldest first.
     pub connected: Vec<ConnectedViewer>,
 }
 
@@ -319,10 +321,11 @@ impl Handle<Viewers> for Session {
     }
 }
 
-/// Revokes a ticket, and puts out who came with it; or puts out one page by one of its connections.
+/// Revokes a ticket and kicks the viewers that came with it, or kicks one page by one of its
+/// connections.
 #[derive(Debug)]
 pub struct PutOut {
-    /// A ticket's name or a connection's.
+    /// The id of a ticket or of a connection.
     pub viewer: ViewerId,
 }
 

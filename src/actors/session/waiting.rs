@@ -1,4 +1,4 @@
-//! Who waits for the session while another holds it.
+//! The queue of waiters for an occupied session.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::Waiter;
 use crate::domain::quota::Quota;
 
-/// What is needed to serve a waiter.
+/// The data that is needed to serve a waiter.
 #[derive(Debug)]
 pub(super) struct Waiting {
     lease: LeaseHash,
@@ -48,7 +48,7 @@ impl Session {
         let waiting = Waiting { lease, ttl, by, answer, receipt, _place: place };
         match self.queue.join(occupant, until, waiting) {
             Ok(ticket) => {
-                // One that has been answered does not wait any more.
+                // A waiter that has been answered leaves the queue.
                 let leaves = async move {
                     tokio::select! {
                         () = gone.cancelled() => {}
@@ -72,7 +72,7 @@ impl Session {
         }
     }
 
-    /// The begin of who has waited longest, when the session can be had.
+    /// The begin of the first waiter, when the session is available.
     pub(super) fn turn_of_a_waiter(&mut self) -> Option<Turn> {
         let now = self.world.clock.now();
         let running = matches!(self.phase, Phase::Running { .. });
@@ -91,7 +91,7 @@ impl Session {
         }
     }
 
-    /// Sends those away whose time is over.
+    /// Refuses the waiters whose time is over.
     pub(super) fn expire_waiters(&mut self) {
         let over = self.queue.expire(self.world.clock.now());
         for Waiter { answer, .. } in over {
@@ -105,7 +105,7 @@ impl Session {
         }
     }
 
-    /// Sends everybody away: the session is ending.
+    /// Refuses all waiters: the session is ending.
     pub(super) fn dismiss_waiters(&mut self) {
         for waiter in self.queue.clear() {
             let _ = waiter.answer.answer.send(Err(SessionError::Closing));

@@ -1,4 +1,4 @@
-//! Who sees the session: viewers, and the pictures of an occupied one.
+//! The display of a session: viewers, and the pictures while it is occupied.
 
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ impl Session {
         }
     }
 
-    /// Takes pictures while the session is occupied, and not otherwise.
+    /// Takes pictures while the session is occupied, and stops otherwise.
     pub(super) fn follow(&mut self) {
         self.stop_what_is_over();
         let keep = self.record.occupancy.holder().map(|held| self.picture_of(&held.occupant));
@@ -43,8 +43,9 @@ impl Session {
         };
     }
 
-    /// `<organization>/<run>.png`; for whoever is no run, `<organization>/<session>.png`, because
-    /// a name that a client chose is no name for a file.
+    /// The file of the latest picture: `<organization>/<run>.png`, or
+    /// `<organization>/<session>.png` for an occupant that is not a run. An id that a client chose
+    /// is not safe as a file name.
     fn picture_of(&self, occupant: &Occupant) -> PathBuf {
         let run: Result<crate::domain::ids::RunId, _> = occupant.runnable_id.as_str().parse();
         let name = run.map_or_else(|_| self.record.id.to_string(), |run| run.to_string());

@@ -1,4 +1,4 @@
-//! A desktop that is none.
+//! A fake desktop without processes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};

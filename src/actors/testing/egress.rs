@@ -1,4 +1,4 @@
-//! An egress program that is none.
+//! A fake of the egress program.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use tokio::time::sleep;
 use crate::domain::egress::EgressAsked;
 use crate::system::desktop::{Egress, EgressError, EgressOutcome, EgressStatus, Order};
 
-/// An egress program that keeps the policies that it was given, at launch, at adoption and later.
+/// A fake egress program that keeps the policies that it was given, at launch, at adoption and
+/// later.
 #[derive(Debug, Default)]
 pub struct FakeEgress {
     pub policies: Mutex<Vec<EgressAsked>>,
@@ -41,7 +42,7 @@ impl From<&Order> for EgressAsked {
     }
 }
 
-/// The fake as a desktop has it.
+/// The fake as a desktop exposes it.
 #[derive(Debug)]
 pub(super) struct FakeWay(pub(super) Arc<FakeEgress>);
 

@@ -1,4 +1,4 @@
-//! Pictures and a VNC server that are none.
+//! Fakes of the screen and of the VNC server.
 
 use std::path::PathBuf;
 use std::sync::Arc;

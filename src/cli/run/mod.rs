@@ -1,4 +1,4 @@
-//! `greenroom run`: starts a workflow on a server and follows it to its end.
+//! The command `greenroom run`: starts a workflow on a server and follows it to its end.
 
 pub(super) mod progress;
 mod screen;
@@ -21,10 +21,10 @@ use crate::domain::run::RunStatus;
 use progress::Progress;
 use screen::Screen;
 
-/// Between two looks at a run.
+/// The delay between two polls of a run.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(300);
 
-/// How long a server may be away before following it is given up.
+/// The longest outage of the server before the command stops following the run.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
 const EXAMPLES: &str = "\
@@ -36,7 +36,6 @@ Examples:
 
 Ctrl-C cancels the run. Exit codes: 0 completed; 1 did not complete; 130 interrupted.";
 
-/// Flags of `run`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -46,16 +45,16 @@ pub(super) struct Arguments {
     /// workflow (`wpid_…`).
     #[arg(value_name = "FILE")]
     workflow: PathBuf,
-    /// The value of a parameter; JSON, or else a text. May be repeated.
+    /// The value of a parameter, as JSON or otherwise as text. May be repeated.
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, Value)>,
-    /// The session to run in; without it the run makes one of its own.
+    /// The session to run in; by default the run creates one.
     #[arg(long, value_name = "ID")]
     session: Option<SessionId>,
-    /// What to call the run.
+    /// The title of the run.
     #[arg(long)]
     title: Option<String>,
-    /// Print a link that opens the live view without a key, for a while.
+    /// Print a link that opens the live view without a key, for a limited time.
     #[arg(long)]
     watch: bool,
     /// Start the run and do not follow it.
@@ -63,7 +62,8 @@ pub(super) struct Arguments {
     detach: bool,
 }
 
-/// `name=value`. What is JSON is taken as such, so that numbers, lists and objects can be given.
+/// Parses `name=value`. A value that is valid JSON is read as JSON, so that numbers, lists and
+/// objects can be given.
 fn parameter(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text
         .split_once('=')
@@ -73,7 +73,7 @@ fn parameter(text: &str) -> Result<(String, Value), String> {
     Ok((name.trim().to_owned(), value))
 }
 
-/// Starts the run and follows it.
+/// Starts the run and follows it to its end.
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Ending> {
     let interrupted = interruptions()?;
     let client = Client::new(&arguments.server)?;
@@ -106,8 +106,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Ending> {
     follower.follow(interrupted, as_json).await
 }
 
-/// The permanent id of a workflow, stored from a file if need be, and how many outermost blocks
-/// it has, where the server tells.
+/// Returns the permanent id of a workflow and the number of its outermost blocks, if the server
+/// reports it. A workflow from a file is stored first.
 async fn stored_workflow(client: &Client, file: &Path) -> anyhow::Result<(String, Option<u64>)> {
     let named = file.to_str().and_then(|name| name.parse::<WorkflowPermanentId>().ok());
     let workflow = match named {
@@ -126,8 +126,8 @@ async fn stored_workflow(client: &Client, file: &Path) -> anyhow::Result<(String
     Ok((id, blocks))
 }
 
-/// The body that stores the workflow of a file: JSON as it is, anything else as YAML, which the
-/// server reads.
+/// Returns the request body that stores the workflow of a file: JSON unchanged, anything else as
+/// YAML, which the server parses.
 fn definition(file: &Path) -> anyhow::Result<Value> {
     let read = if file == Path::new("-") {
         std::io::read_to_string(std::io::stdin())
@@ -144,7 +144,7 @@ fn body_of(text: &str) -> anyhow::Result<Value> {
     }
     if text.trim_start().starts_with('{') {
         let definition: Value = serde_json::from_str(text)?;
-        // A body that was written for the API itself is taken as it is.
+        // A body that was written for the API itself is sent unchanged.
         let is_body =
             ["json_definition", "yaml_definition"].iter().any(|it| definition.get(it).is_some());
         return Ok(if is_body { definition } else { json!({"json_definition": definition}) });
@@ -152,8 +152,7 @@ fn body_of(text: &str) -> anyhow::Result<Value> {
     Ok(json!({"yaml_definition": text}))
 }
 
-/// Counts the interruptions from the keyboard and the demands to end. The second one ends the
-/// program at once.
+/// Counts interrupt and termination signals. The second one ends the program at once.
 fn interruptions() -> anyhow::Result<watch::Receiver<u32>> {
     let (count, interrupted) = watch::channel(0_u32);
     ctrlc::set_handler(move || {
@@ -166,7 +165,7 @@ fn interruptions() -> anyhow::Result<watch::Receiver<u32>> {
     Ok(interrupted)
 }
 
-/// Follows one run.
+/// Follows one run to its end.
 struct Follower {
     client: Client,
     id: String,
@@ -244,8 +243,8 @@ impl Follower {
         Ok(Ending::Interrupted)
     }
 
-    /// The address of the live view; with a ticket in it, if that was asked for and the server
-    /// gives one.
+    /// Returns the address of the live view. It includes a ticket if that was requested and the
+    /// server grants one.
     async fn view_link(&self, session: &str) -> String {
         let plain = self.client.link(&format!("/view/{session}"));
         if !self.watch {

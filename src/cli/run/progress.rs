@@ -1,4 +1,4 @@
-//! What a run has done so far, read from its timeline.
+//! The progress of a run, read from its timeline.
 
 use std::collections::HashMap;
 
@@ -7,33 +7,34 @@ use serde_json::Value;
 use crate::cli::client::text_of;
 use crate::domain::run::BlockStatus;
 
-/// One block of a run, as its timeline tells.
+/// One block of a run, from its timeline.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::cli) struct Step {
-    /// `wrb_…`.
+    /// The id of the block run, `wrb_…`.
     pub(in crate::cli) id: String,
-    /// How many blocks are around it.
+    /// The number of blocks that enclose it.
     pub(in crate::cli) depth: usize,
-    /// Its label in the definition.
+    /// The block's label in the definition.
     pub(in crate::cli) label: String,
-    /// Its type in the definition.
+    /// The block's type in the definition.
     pub(in crate::cli) block_type: String,
-    /// How it stands.
+    /// The status, as in the API.
     pub(in crate::cli) status: String,
-    /// How long it took.
+    /// The duration, in seconds, once it has ended.
     pub(in crate::cli) seconds: Option<f64>,
-    /// Why it failed.
+    /// The reason for its failure.
     pub(in crate::cli) failure: Option<String>,
 }
 
 impl Step {
-    /// Whether it goes on no more.
+    /// True if the block has ended.
     fn has_ended(&self) -> bool {
         self.status.parse::<BlockStatus>().is_ok_and(|status| status != BlockStatus::Running)
     }
 }
 
-/// The blocks of a timeline in the order in which they began, those within others after them.
+/// Returns the blocks of a timeline in the order in which they began, inner blocks after the outer
+/// one.
 pub(in crate::cli) fn steps(timeline: &Value) -> Vec<Step> {
     let mut steps = Vec::new();
     collect(timeline, 0, &mut steps);
@@ -47,7 +48,7 @@ fn collect(entries: &Value, depth: usize, steps: &mut Vec<Step>) {
         .flatten()
         .filter_map(|entry| Some((entry, entry.get("block").filter(|block| block.is_object())?)))
         .collect();
-    // The API gives the newest first; those of one instant keep the order of their ids.
+    // The API returns the newest first; blocks that began at the same instant are ordered by id.
     blocks.sort_by_key(|(_, block)| {
         let member = |name| text_of(block, name).unwrap_or_default();
         let id = member("workflow_run_block_id");
@@ -70,26 +71,26 @@ fn collect(entries: &Value, depth: usize, steps: &mut Vec<Step>) {
     }
 }
 
-/// What is new since the last look.
+/// A change since the last poll.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum News {
-    /// A block began.
+    /// A block has begun.
     Began(Step),
     /// A block has ended.
     Ended(Step),
 }
 
-/// Remembers what has been told of a run.
+/// Tracks the changes of a run that were already reported.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Whether the end of a block has been told, by its id.
+    /// True if the end of the block with this id was reported.
     told: HashMap<String, bool>,
-    /// How many of the outermost blocks have ended.
+    /// The number of outermost blocks that have ended.
     ended: u64,
 }
 
 impl Progress {
-    /// What is new in a timeline, in order.
+    /// Returns the changes in a timeline since the last call, in order.
     pub(super) fn news(&mut self, timeline: &Value) -> Vec<News> {
         let mut news = Vec::new();
         let steps = steps(timeline);
@@ -111,7 +112,7 @@ impl Progress {
         news
     }
 
-    /// How many of the outermost blocks have ended.
+    /// Returns the number of outermost blocks that have ended.
     pub(super) fn ended(&self) -> u64 {
         self.ended
     }

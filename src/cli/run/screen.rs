@@ -1,4 +1,4 @@
-//! What one sees of a run that is followed: lines, and on a terminal a bar below them.
+//! The display of a run that is followed: lines, and a progress bar below them on a terminal.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -11,19 +11,19 @@ use super::progress::{News, Step};
 use crate::cli::client::text_of;
 use crate::cli::output::{duration, say};
 
-/// Where the course of a run is shown.
+/// Displays the progress of a run.
 #[derive(Debug)]
 pub(super) struct Screen {
-    /// Nothing is shown; the result is JSON.
+    /// True if nothing is shown, because the result is JSON.
     silent: bool,
-    /// Hidden where there is no terminal.
+    /// The progress bar, hidden without a terminal.
     bar: ProgressBar,
-    /// The line about the status that was told last, to tell each once.
+    /// The last printed line about the status, so that each is printed once.
     status: Mutex<String>,
 }
 
 impl Screen {
-    /// Shows that the run has been accepted. `blocks` is how many outermost blocks it has.
+    /// Prints that the run was accepted. `blocks` is the number of its outermost blocks.
     pub(super) fn new(silent: bool, id: &str, blocks: Option<u64>) -> Self {
         let on_terminal = !silent && io::stdout().is_terminal() && io::stderr().is_terminal();
         let target =
@@ -50,12 +50,12 @@ impl Screen {
         }
     }
 
-    /// The run has a session.
+    /// Prints the session of the run.
     pub(super) fn session(&self, session: &str, link: &str) {
         self.line(&format!("session {session}\nlive view: {link}"));
     }
 
-    /// Blocks began or have ended.
+    /// Prints the blocks that began or ended.
     pub(super) fn news(&self, news: &[News], ended: u64) {
         for news in news {
             match news {
@@ -68,10 +68,10 @@ impl Screen {
         self.bar.set_position(ended);
     }
 
-    /// How the run stands.
+    /// Prints the status of the run.
     pub(super) fn status(&self, status: &str, run: &Value) {
         let line = match status {
-            // The server says for whom a moment after it says that.
+            // The server reports the holder of the session slightly later than the status.
             "queued" if run.get("waiting_for").is_none_or(Value::is_null) => return,
             "queued" => waits_line(run),
             "paused" => "paused; a person has to go on".to_owned(),
@@ -84,12 +84,12 @@ impl Screen {
         *told = line;
     }
 
-    /// The server does not answer for now.
+    /// Shows that the server does not respond at present.
     pub(super) fn silence(&self, cause: &str) {
         self.bar.set_message(format!("asking again: {cause}"));
     }
 
-    /// The run has ended.
+    /// Prints the end of the run.
     pub(super) fn end(&self, run: &Value) {
         self.clear();
         let status = text_of(run, "status").unwrap_or("ended");
@@ -107,13 +107,14 @@ impl Screen {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar from the terminal.
     pub(super) fn clear(&self) {
         self.bar.finish_and_clear();
     }
 }
 
-/// For whom a run waits, and when it is its turn, as far as that is known.
+/// Returns the line of a waiting run: the holder of the session and the position in the queue, if
+/// known.
 fn waits_line(run: &Value) -> String {
     let whom = run.pointer("/waiting_for/runnable_id").and_then(Value::as_str);
     let whom = whom.map(|whom| format!(", which {whom} holds")).unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Which keys are known, by the defaults as they serialize.
+//! The known keys: those of the defaults as they serialize.
 
 use serde_json::Value as Json;
 
 use crate::domain::given::nearest;
 
-/// Whether any keys may stand below this default.
+/// True if any keys may stand below this default.
 fn is_open(default: &Json) -> bool {
     match default {
         Json::Null => true,
@@ -13,28 +13,28 @@ fn is_open(default: &Json) -> bool {
     }
 }
 
-/// Whether this default has keys of its own.
+/// True if this default has keys of its own.
 fn is_section(default: &Json) -> bool {
     default.as_object().is_some_and(|members| !members.is_empty())
 }
 
-/// Why a key is not known.
+/// The reason why a key is not known.
 pub(super) enum Unknown {
-    /// There is none of this name, perhaps one that is like it.
+    /// There is no key of this name; `near` is a similar one, if there is any.
     Name { key: String, near: Option<String> },
-    /// It is a section and was given a value.
+    /// The key is a section and was given a value.
     Section { key: String },
-    /// It is a value and was given keys.
+    /// The key is a single value and was given keys.
     Single { key: String },
 }
 
 impl Unknown {
-    /// In the words of a file.
+    /// Returns the message, with the key written as in a file.
     pub(super) fn in_file(&self) -> String {
         self.show(str::to_owned)
     }
 
-    /// In the words of a variable.
+    /// Returns the message, with the key written as an environment variable.
     pub(super) fn in_variable(&self, prefix: &str) -> String {
         self.show(|key| format!("{prefix}{}", key.replace('.', "__").to_uppercase()))
     }
@@ -53,7 +53,7 @@ impl Unknown {
     }
 }
 
-/// Why the key to which `path` leads is not known, if it is not.
+/// Returns the reason why the key at `path` is not known, if it is not.
 pub(super) fn unknown_key(known: &Json, path: &[String], is_value: bool) -> Option<Unknown> {
     let mut at = known;
     for (depth, step) in path.iter().enumerate() {
@@ -79,8 +79,8 @@ pub(super) fn unknown_key(known: &Json, path: &[String], is_value: bool) -> Opti
     }
 }
 
-/// The known key that was probably meant: a sibling of the step that is wrong, or else a key of
-/// the same name in any section.
+/// Returns the known key that was probably meant: a sibling of the wrong step, or else a key of the
+/// same name in any section.
 fn near_key(
     known: &Json,
     siblings: &serde_json::Map<String, Json>,

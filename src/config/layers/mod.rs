@@ -1,8 +1,8 @@
-//! Layers of settings, laid on one another; each value knows where it came from.
+//! Layers of settings, merged in order, with the origin of each value.
 //!
-//! A key is known if it is found in the defaults as they serialize. A key whose default is
-//! nothing, or an empty table, may have any keys below it, and the type decides; a field that is
-//! not serialized is not known.
+//! A key is known if it is found in the defaults as they serialize. A key whose default is null or
+//! an empty table may have any keys below it; its type decides whether they are valid. A field that
+//! is not serialized is not known.
 
 mod known;
 mod node;
@@ -25,20 +25,20 @@ use node::{Node, Value, insert};
 
 /// Settings that have rules beyond their types.
 pub trait Checked {
-    /// What breaks a rule.
+    /// Returns the values that break a rule.
     fn check(&self) -> Vec<WrongValue>;
 }
 
 /// A value that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrongValue {
-    /// With its sections: `http.listen`.
+    /// The key with its sections: `http.listen`.
     pub key: String,
-    /// Which rule, and what would do; without the value where that is a secret.
+    /// The rule and the values that would be valid, without the value itself if it is a secret.
     pub message: String,
 }
 
-/// A flag of the command line that stands for a setting.
+/// A flag of the command line that overrides a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flag {
     name: &'static str,
@@ -47,32 +47,32 @@ pub struct Flag {
 }
 
 impl Flag {
-    /// `name` as it is typed, `key` with its sections.
+    /// Creates a flag. `name` is as typed, `key` includes the sections.
     pub fn new(name: &'static str, key: &'static str, value: impl Into<String>) -> Self {
         Self { name, key, value: value.into() }
     }
 }
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// The default, because no layer sets the value.
     Default,
-    /// A file.
+    /// A value from a settings file.
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// From 1.
+        /// The line number, from 1.
         line: usize,
     },
-    /// A variable.
+    /// A value from an environment variable.
     Environment {
-        /// Its name.
+        /// The name of the variable.
         name: String,
     },
-    /// The command line.
+    /// A value from a flag of the command line.
     Flag {
-        /// As it is typed.
+        /// The flag as typed.
         name: &'static str,
     },
 }
@@ -88,25 +88,25 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Settings in force.
+/// The settings in force, with their origins.
 #[derive(Debug, Clone)]
 pub struct Loaded<S> {
-    /// The values.
+    /// The settings, merged from all layers.
     pub settings: S,
-    /// Where each came from, by key with its sections. What is not here is a default.
+    /// The origin of each value, by key with its sections. A key that is missing has its default.
     pub origins: BTreeMap<String, Origin>,
-    /// What was passed over and should be looked at.
+    /// Messages about input that was ignored and should be checked.
     pub warnings: Vec<String>,
 }
 
 impl<S> Loaded<S> {
-    /// Where the value of a key came from.
+    /// Returns the origin of the value of a key.
     pub fn origin(&self, key: &str) -> &Origin {
         origin_of(&self.origins, key)
     }
 }
 
-/// The origin of a key, of what is around it, or of something within it.
+/// Returns the origin of a key, of an enclosing section, or of a key within it.
 fn origin_of<'a>(origins: &'a BTreeMap<String, Origin>, key: &str) -> &'a Origin {
     let mut at = Some(key);
     while let Some(around) = at {
@@ -120,7 +120,7 @@ fn origin_of<'a>(origins: &'a BTreeMap<String, Origin>, key: &str) -> &'a Origin
     first.map_or(&Origin::Default, |(_, origin)| origin)
 }
 
-/// Settings that cannot be in force, with everything that was found wrong.
+/// Invalid settings, with every fault that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     faults: Vec<String>,
@@ -140,11 +140,11 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Layers, from the lowest up. Later ones win.
+/// The layers, from the lowest up. Later layers take precedence.
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
     values: BTreeMap<Vec<String>, (Value, Origin)>,
-    /// Sections that were named, with or without keys in them.
+    /// The sections that a file names, with or without keys in them.
     sections: Vec<(Vec<String>, Origin)>,
     warnings: Vec<String>,
     prefix: String,
@@ -152,17 +152,17 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// No layers but the defaults.
+    /// Creates the layers with only the defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A default that depends on the machine.
+    /// Adds a default that depends on the machine.
     pub fn base(&mut self, key: &str, value: String) {
         self.put(split(key), Value::Text(value), Origin::Default);
     }
 
-    /// The values of a TOML file.
+    /// Adds the values of a TOML file.
     pub fn file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = fs::read_to_string(path).map_err(|cause| {
             ConfigError::one(format!("the settings in {} cannot be read: {cause}", path.display()))
@@ -175,7 +175,7 @@ impl Layers {
             ConfigError::one(format!("{}: {}", path.display(), cause.to_string().trim_end()))
         };
         let values: toml::Table = text.parse().map_err(broken)?;
-        // The same again with places, which the values do not have.
+        // Parsed again for the positions, which the values do not have.
         let places = DeTable::parse(text).map_err(broken)?;
         let origin = |start: usize| {
             let before = text.get(..start).unwrap_or(text);
@@ -217,9 +217,10 @@ impl Layers {
         }
     }
 
-    /// The variables whose names begin with `prefix`: keys with two underscores between levels,
-    /// or one of `short_names`. Others are passed over with a warning, since orchestrators set
-    /// such of their own accord, and those of `not_settings` without one.
+    /// Adds the variables whose names begin with `prefix`: keys with two underscores between
+    /// levels, or one of `short_names`. Other variables are ignored with a warning, since
+    /// orchestrators set such variables themselves. Those in `not_settings` are ignored without
+    /// one.
     pub fn environment(
         &mut self,
         prefix: &str,
@@ -232,7 +233,7 @@ impl Layers {
         let ours = variables.iter().filter(|(name, value)| {
             name.starts_with(prefix) && !value.is_empty() && !not_settings.contains(&name.as_str())
         });
-        // The short name of a key is laid below its long one, which is more explicit.
+        // The short name of a key yields to the long one, which is more explicit.
         let (long, short): (Vec<_>, Vec<_>) = ours.partition(|(name, _)| name.contains("__"));
         for (name, value) in short {
             let Some((_, key)) = short_names.iter().find(|(short, _)| short == name) else {
@@ -252,20 +253,20 @@ impl Layers {
         }
     }
 
-    /// The flags of the command line.
+    /// Adds the flags of the command line.
     pub fn flags(&mut self, flags: impl IntoIterator<Item = Flag>) {
         for Flag { name, key, value } in flags {
             self.put(split(key), Value::Text(value), Origin::Flag { name });
         }
     }
 
-    /// A value replaces all that lower layers said of its key and of keys within it.
+    /// Replaces all values that lower layers have for this key and for keys within it.
     fn put(&mut self, path: Vec<String>, value: Value, origin: Origin) {
         self.values.retain(|known, _| !known.starts_with(&path) || known.len() == path.len());
         self.values.insert(path, (value, origin));
     }
 
-    /// The settings, or everything that is wrong with them.
+    /// Returns the settings, or every fault in them.
     pub fn load<S>(mut self) -> Result<Loaded<S>, ConfigError>
     where
         S: Default + Serialize + DeserializeOwned + Checked,
@@ -301,8 +302,8 @@ impl Layers {
         Ok(Loaded { settings, origins, warnings: self.warnings })
     }
 
-    /// Writes the names from variables small, as far as keys are known; below an open table their
-    /// letters stay as they are.
+    /// Converts the names from variables to lower case, as far as keys are known. Names below an
+    /// open table are unchanged.
     fn fold_variables(&mut self, known: &Json) {
         let values = std::mem::take(&mut self.values);
         let (from_variables, others): (Vec<_>, Vec<_>) = values
@@ -336,7 +337,7 @@ impl Layers {
         let sections = self.sections.iter().map(|(path, origin)| (path, origin, false));
         let mut faults: Vec<String> = Vec::new();
         let mut refused: Vec<&[String]> = Vec::new();
-        // Sections first: what is within an unknown one is not told again.
+        // Sections come first: keys within an unknown section are not reported again.
         for (path, origin, is_value) in sections.chain(values) {
             if refused.iter().any(|section| path.starts_with(section)) {
                 continue;

@@ -1,4 +1,4 @@
-//! Values of several layers as one tree that serde reads.
+//! A tree of the values of several layers, which serde reads.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,21 @@ use serde::de::{Deserializer, IntoDeserializer, Visitor};
 
 use crate::domain::given::Given;
 
-/// What a layer says.
+/// A value from a layer.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Toml(toml::Value),
     Text(String),
 }
 
-/// Tables of values, for serde.
+/// A tree of tables and values, for serde.
 #[derive(Debug, Clone)]
 pub(super) enum Node {
     Table(BTreeMap<String, Node>),
     Value(Value),
 }
 
-/// Puts a value where `path` leads, making tables on the way.
+/// Inserts a value at `path`, creating tables on the way.
 pub(super) fn insert(table: &mut BTreeMap<String, Node>, path: &[String], value: Value) {
     match path {
         [] => (),
@@ -48,7 +48,7 @@ impl<'de> IntoDeserializer<'de, toml::de::Error> for Node {
     }
 }
 
-/// Hands each way of reading on to what is there: a table, a value of a file, a text.
+/// Forwards each method of the deserializer to the content: a table, a value of a file, a text.
 macro_rules! hand_on {
     ($($method:ident($($argument:ident: $type:ty),*);)+) => {$(
         fn $method<V: Visitor<'de>>(

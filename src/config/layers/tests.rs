@@ -1,4 +1,4 @@
-//! Layers, on settings of the tests' own.
+//! Tests of the layers, with settings of their own.
 
 use serde::Deserialize;
 
@@ -71,7 +71,7 @@ impl Checked for Settings {
 
 const SHORT: &[(&str, &str)] = &[("GR_DATA", "data"), ("GR_DATABASE_URL", "database.url")];
 
-/// The file's text, the variables, the flags.
+/// Loads the settings from a file's text, variables and flags.
 fn load(
     file: &str,
     variables: &[(&str, &str)],
@@ -86,7 +86,7 @@ fn load(
     layers.load().map_err(|cause| cause.to_string())
 }
 
-/// That exactly this is wrong.
+/// Checks that exactly this fault is reported.
 #[track_caller]
 fn check_refused(file: &str, variables: &[(&str, &str)], expected: &str) {
     assert_eq!(load(file, variables, &[]).unwrap_err(), expected);

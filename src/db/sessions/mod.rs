@@ -1,4 +1,4 @@
-//! Browser sessions. Their rows are written by their actors only, through the store.
+//! Browser sessions. Only their actors write these rows, through the store.
 
 mod row;
 
@@ -23,17 +23,17 @@ use crate::domain::sealing::Place;
 use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec, SessionStatus};
 use crate::schema::browser_sessions as sessions;
 
-/// The statuses in which a session has not ended, as the partial indexes name them.
+/// The statuses of a session that has not ended, as in the partial indexes.
 pub(super) const LIVE: [&str; 3] = [
     SessionStatus::Created.as_str(),
     SessionStatus::Running.as_str(),
     SessionStatus::Retry.as_str(),
 ];
 
-/// How many ids stand in one query.
+/// The most ids in one query.
 const MOST_AT_ONCE: usize = 500;
 
-/// The session of this organization with this id, ended or not.
+/// Returns the session of this organization with this id, ended or not.
 ///
 /// # Errors
 ///
@@ -53,7 +53,7 @@ pub async fn by_id(
     one(db.opened_one(row))
 }
 
-/// The sessions that have not ended on a node, the oldest first: what it has to adopt.
+/// Returns the sessions that have not ended on a node, the oldest first, for it to adopt.
 ///
 /// # Errors
 ///
@@ -70,7 +70,7 @@ pub async fn live_on(db: &Db, node: NodeId) -> Result<Vec<SessionRecord>, DbErro
     all(db.opened(rows))
 }
 
-/// An organization's sessions that have not ended, the newest first.
+/// Returns an organization's sessions that have not ended, the newest first.
 ///
 /// # Errors
 ///
@@ -87,8 +87,8 @@ pub async fn active(db: &Db, organization: OrganizationId) -> Result<Vec<Session
     all(db.opened(rows))
 }
 
-/// An organization's sessions made since `since`: those that have not ended first, then the
-/// newest first.
+/// Returns an organization's sessions created since `since`: first those that have not ended, then
+/// the newest first.
 ///
 /// # Errors
 ///
@@ -116,7 +116,7 @@ pub async fn history(
     all(db.opened(rows))
 }
 
-/// The row of a session, unless it is final.
+/// Selects the row of a session, unless its status is final.
 macro_rules! live {
     ($id:expr) => {
         sessions::table
@@ -293,7 +293,7 @@ pub(super) async fn start(db: &Db, id: SessionId, started: Started) -> Result<()
             sessions::start_by.eq(deadlines.start_by.map(stored)),
             sessions::expires_at.eq(deadlines.expires_at.map(stored)),
             sessions::idle_expires_at.eq(deadlines.idle_expires_at.map(stored)),
-            // When its launch was repeated, the first start counts.
+            // If the launch was repeated, the time of the first start is kept.
             sessions::started_at.eq(coalesce(sessions::started_at, Some(stored(at)))),
             sessions::modified_at.eq(now()),
         );
@@ -342,7 +342,7 @@ pub(super) async fn extend_deadlines(
         c.transaction(async move |c| {
             let session = diesel::update(live!(id)).set(sessions::modified_at.eq(now()));
             let changed = session.execute(c).await?;
-            // Of two that are on their way at once, the later deadline stays.
+            // Of two concurrent changes, the later deadline is kept.
             if let Some(at) = expires_at.map(stored) {
                 let before = sessions::expires_at.is_null().or(sessions::expires_at.lt(at));
                 let session = diesel::update(live!(id).filter(before));
@@ -443,7 +443,7 @@ async fn changed_or_why(db: &Db, id: SessionId, changed: usize) -> Result<(), St
     Err(if found > 0 { StoreError::Final } else { StoreError::Missing })
 }
 
-/// The sessions with these ids, of whatever organization and node.
+/// Returns the sessions with these ids, of any organization and node.
 ///
 /// # Errors
 ///
@@ -462,7 +462,7 @@ pub async fn of_ids(db: &Db, ids: &[SessionId]) -> Result<Vec<SessionRecord>, Db
     Ok(found)
 }
 
-/// The sessions that have ended on a node, the latest first, `most` of them.
+/// Returns at most `most` sessions that have ended on a node, the latest first.
 ///
 /// # Errors
 ///

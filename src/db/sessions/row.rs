@@ -1,4 +1,4 @@
-//! A session as a row.
+//! The row of a session.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub(super) struct Row {
     rotation: i64,
 }
 
-/// The lists of a row. Null where both are empty.
+/// The egress lists of a row. The column is null if both are empty.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Lists {
     #[serde(default)]
@@ -62,7 +62,7 @@ struct Lists {
     organization: EgressLists,
 }
 
-/// The part of the row that says which targets the session's programs reach, and by which proxy.
+/// The columns for the targets that the session's programs may reach, and for their upstream proxy.
 #[derive(Debug, AsChangeset)]
 #[diesel(table_name = browser_sessions, treat_none_as_null = true)]
 pub(super) struct EgressColumns {
@@ -105,7 +105,7 @@ fn seal_columns(
 }
 
 impl EgressColumns {
-    /// The same for the row of a session, without secrets in the clear.
+    /// Seals the secrets of these columns, for the row of a session.
     pub(super) fn sealed(mut self, db: &Db, session: SessionId) -> Result<Self, DbError> {
         db.sealing(|vault| {
             seal_columns(vault, &session.to_string(), &mut self.proxy, &mut self.echo)
@@ -130,7 +130,7 @@ fn lists(spec: &SessionSpec) -> Option<Value> {
     (lists != Lists::default()).then(|| json(&lists))
 }
 
-/// The occupancy's part of the row. What is `None` is written as null.
+/// The columns of the occupancy. A field that is `None` is written as null.
 #[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = browser_sessions)]
 #[diesel(treat_none_as_default_value = false, treat_none_as_null = true)]
@@ -140,14 +140,14 @@ pub(super) struct OccupancyColumns {
     runnable_type: Option<String>,
     runnable_id: Option<String>,
     generation: i64,
-    /// Of the occupant, or of the one that released last.
+    /// The lease of the occupant, or of the last one that released the session.
     lease_hash: Option<String>,
     occupied_since: Option<NaiveDateTime>,
     heartbeat_at: Option<NaiveDateTime>,
     occupancy_expires_at: Option<NaiveDateTime>,
 }
 
-/// The occupancy's part of the row at the end of the session. The generation stays.
+/// The columns of the occupancy at the end of the session. The generation is kept.
 #[derive(Debug, AsChangeset)]
 #[diesel(table_name = browser_sessions, treat_none_as_null = true)]
 pub(super) struct ClosedColumns {
@@ -243,7 +243,7 @@ impl From<&SessionRecord> for Row {
     fn from(session: &SessionRecord) -> Self {
         let SessionSpec { size, start_url, lifetime, proxy, echo, .. } = &session.spec;
         let desktop = session.desktop.as_ref();
-        // A part of a second counts as a whole one.
+        // A fraction of a second is rounded up.
         let lifetime = lifetime.as_secs() + u64::from(lifetime.subsec_nanos() > 0);
         Self {
             id: session.id.to_string(),

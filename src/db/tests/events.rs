@@ -49,7 +49,7 @@ fn events_of_many_writers_have_no_gaps_and_are_read_back_as_they_were_written() 
         let stored = event(theirs, one, 9);
         let latest = events::append(&world.db, vec![stored.clone()]).await.unwrap();
         assert_eq!(latest, BTreeMap::from([(theirs, 1)]));
-        // The write is safe to repeat.
+        // The write can safely be repeated.
         let latest = events::append(&world.db, vec![stored.clone()]).await.unwrap();
         assert_eq!(latest, BTreeMap::from([(theirs, 1)]));
         let read = events::after(&world.db, theirs, None, 0, 100).await.unwrap();

@@ -1,4 +1,4 @@
-//! What is said when the database does not do what it should.
+//! Errors of a database that is unavailable or refuses a query.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::domain::event::{EventKind, NewEvent, Subject};
 use crate::domain::quota::Limits;
 use crate::domain::session::SessionRecord;
 
-/// Holds a lock that no write passes, until the sender is dropped.
+/// Takes a lock that blocks every write, until the sender is dropped.
 async fn lock(world: &TestDb) -> tokio::sync::oneshot::Sender<()> {
     let (release, mut released) = tokio::sync::oneshot::channel();
     let (locked, is_locked) = tokio::sync::oneshot::channel();
@@ -58,7 +58,7 @@ fn a_write_that_waits_too_long_is_unavailable_and_the_next_one_is_not() {
         assert!(began.elapsed() < Duration::from_secs(10), "waited {:?}", began.elapsed());
         drop(release);
 
-        // The lock goes a moment after the one who held it.
+        // The lock is released slightly later than its holder is dropped.
         let deadline = Instant::now() + Duration::from_secs(20);
         while let Err(error) = world.db.extend_deadlines(id, moved.clone()).await {
             assert!(Instant::now() < deadline, "{error}");
@@ -158,7 +158,7 @@ fn what_cannot_be_opened_says_why() {
         let error = open(url.as_str()).await;
         assert!(matches!(error, OpenError::NoDatabase { .. }), "{error:?}");
 
-        // Nobody trusts the certificate of the server for tests.
+        // The certificate of the test server is not trusted.
         let error = open(&format!("{server}?sslmode=require")).await;
         let OpenError::Unreachable { cause } = &error else { panic!("{error:?}") };
         assert!(cause.contains("certificate"), "{cause}");
@@ -173,7 +173,7 @@ fn what_cannot_be_opened_says_why() {
     });
 }
 
-/// Of the connections to the database of the test, which are encrypted.
+/// Returns, for each connection to the test's database, true if it is encrypted.
 async fn encrypted(server: &str, name: &str) -> Vec<bool> {
     let (client, connection) = tokio_postgres::connect(server, NoTls).await.unwrap();
     let driver = tokio::spawn(connection);

@@ -1,4 +1,4 @@
-//! Which rows a list has, and in which order.
+//! Tests of the content and the order of lists.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! The tables of both databases, and those of `schema.rs`.
+//! Compares the tables of both databases with those of `schema.rs`.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ struct Column {
     nullable: bool,
 }
 
-/// Table and column, with type and whether it may be null.
+/// Table and column, with the type and true if the column may be null.
 type Tables = BTreeMap<(String, String), (String, bool)>;
 
 const OF_SQLITE: &str = "SELECT m.name AS table_name, p.name AS name, p.type AS kind, \
@@ -35,10 +35,10 @@ const OF_POSTGRES: &str = "SELECT table_name::text, column_name::text AS name, \
      data_type::text AS kind, is_nullable = 'YES' AS nullable FROM information_schema.columns \
      WHERE table_schema = 'public' AND table_name NOT LIKE '\\_\\_%'";
 
-/// What both databases keep in the same way has the same name.
+/// Returns one name for the types that both databases use in the same way.
 fn kind(kind: &str) -> &'static str {
     match kind {
-        // SQLite keeps JSON as text.
+        // SQLite stores JSON as text.
         "TEXT" | "text" | "json" | "Text" | "Json" => "text",
         "TIMESTAMP" | "timestamp without time zone" | "Timestamp" => "timestamp",
         "INTEGER" | "integer" | "Int4" => "32 bits",
@@ -48,7 +48,7 @@ fn kind(kind: &str) -> &'static str {
     }
 }
 
-/// Runs migrations all the way down or up, and gives what is there then.
+/// Runs all migrations down or up, and returns the tables afterwards.
 async fn migrated(world: &TestDb, up: bool) -> Tables {
     let url = world.settings.url.as_ref().map(|url| url.reveal().to_owned());
     let file = world.dir.join("greenroom.db").to_str().unwrap().to_owned();
@@ -82,7 +82,7 @@ async fn migrated(world: &TestDb, up: bool) -> Tables {
         .collect()
 }
 
-/// The columns that `schema.rs` declares.
+/// Returns the columns that `schema.rs` declares.
 fn declared() -> Tables {
     let mut tables = Tables::new();
     let mut table = String::new();

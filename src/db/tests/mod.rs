@@ -1,4 +1,4 @@
-//! Each test runs on both databases.
+//! Tests, each of which runs on both databases.
 
 mod events;
 mod faults;

@@ -1,4 +1,4 @@
-//! The deletion of organizations.
+//! Tests of the deletion of organizations.
 
 use super::webhooks::webhook;
 use crate::db::store::{Ended, Store as _};
@@ -27,7 +27,7 @@ fn every_table_with_rows_of_an_organization_is_purged() {
     }
 }
 
-/// A session that has ended, a run that goes on, and more rows than are deleted at once.
+/// Stores an ended session, a run that has not ended, and more rows than one statement deletes.
 async fn furnish(world: &TestDb, tenant: &Tenant) -> RunRecord {
     let db = &world.db;
     let session = tenant.stored_session(db).await;

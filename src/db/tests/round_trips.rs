@@ -1,4 +1,4 @@
-//! What is read equals what was written.
+//! Every value is read back equal to what was written.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What must hold whoever writes at the same time.
+//! Rules that hold in spite of concurrent writers.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -156,7 +156,7 @@ fn a_session_that_is_brought_back_keeps_when_it_first_started() {
             assert_eq!(session.unwrap().deadlines, stored);
         }
 
-        // Whoever makes it vacant says when it will have been so for too long.
+        // The write that makes the session vacant also sets the time of its idle deadline.
         let vacant = Occupancy::default();
         let idle = Some(time(700));
         world.db.occupy(id, Generation::new(0), begun(&vacant, "ann"), None).await.unwrap();
@@ -313,7 +313,8 @@ fn a_repeated_request_finds_its_key_taken_and_then_its_answer() {
         let new = new.iter().filter(|outcome| **outcome == idempotency::Reservation::New);
         assert_eq!(new.count(), 1);
 
-        // Another node takes over only what is old, and of many one does; its own it may always.
+        // Another node takes over only an old request, and only one of many does. A node can always
+        // take over its own.
         let found = idempotency::find(&world.db, &key).await.unwrap().unwrap();
         let resource = found.resource.unwrap();
         let (young, old) =

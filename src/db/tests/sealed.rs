@@ -1,4 +1,4 @@
-//! Secrets in rows, at rest.
+//! Secrets at rest in rows.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::domain::webhook::Webhook;
 
 const PASSWORD: &str = "swordfish";
 
-/// One row of each kind that has secrets.
+/// One row of each kind that contains secrets.
 struct Rows {
     session: SessionRecord,
     run: RunRecord,
@@ -64,7 +64,7 @@ async fn are_read(db: &Db, rows: &Rows) {
     assert_eq!(signing.signer, Signer::of(b"key"));
 }
 
-/// What is stored, read without the key and, with SQLite, from the file.
+/// Returns the stored content, read without the key and, with SQLite, also from the file.
 async fn at_rest(world: &TestDb, rows: &Rows) -> String {
     let (db, of) = (&world.db, rows.session.organization);
     let session = sessions::by_id(db, of, rows.session.id).await.unwrap().unwrap();
@@ -93,7 +93,7 @@ fn no_secret_is_in_a_row_in_the_clear() {
         let db = world.db.clone().sealed_with(Vault::new([7; 32]));
         let mut rows = written(&db, world).await;
         are_read(&db, &rows).await;
-        // A change is sealed as well.
+        // A changed value is sealed as well.
         rows.session.spec.echo["other"] = 2.into();
         db.change_egress(rows.session.id, rows.session.spec.clone()).await.unwrap();
         rows.session.spec.echo["other"] = 3.into();
@@ -139,19 +139,19 @@ fn rows_of_another_secret_are_listed_and_given_anew() {
         let session = sessions::by_id(&db, of, rows.session.id).await.unwrap().unwrap();
         assert_eq!(session.spec.proxy.unwrap().scheme(), "sealed");
         assert!(api_keys::signing(&db, of, None).await.unwrap().is_none());
-        // Used again, the key is kept again.
+        // When the key is used again, its signer is stored again.
         api_keys::keep_signer(&db, rows.key.id, &Signer::of(b"key")).await.unwrap();
         let signing = api_keys::signing(&db, of, None).await.unwrap().unwrap();
         assert_eq!(signing.signer, Signer::of(b"key"));
 
         let [found] = &webhooks::list(&db, of).await.unwrap()[..] else { panic!("no webhook") };
         assert!(found.signer.is_lost() && found.former.is_none());
-        // A change of something else keeps what is sealed for who can open it.
+        // A change of other fields keeps the sealed secret for a server that can open it.
         let paused = Webhook { paused: true, modified_at: time(9), ..found.clone() };
         assert!(webhooks::replace(&db, &paused, found.modified_at).await.unwrap());
         let again = webhooks::by_id(&ours, of, found.id).await.unwrap().unwrap();
         assert_eq!((again.signer, again.paused), (Signer::of(b"one"), true));
-        // A new secret is one that is known.
+        // A rotation replaces the secret by one that can be opened.
         let signer = Signer::of(b"two");
         let former = Some((found.signer.clone(), time(99)));
         let rotated = Webhook { signer, former, ..paused.clone() };

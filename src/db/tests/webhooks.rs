@@ -1,4 +1,4 @@
-//! What clients' servers are to be told is stored with what it tells of.
+//! Webhook messages are stored together with the event or run that they report.
 
 use chrono::TimeDelta;
 use serde_json::json;
@@ -63,7 +63,8 @@ fn an_event_becomes_a_message_of_every_webhook_that_wants_its_kind() {
         assert_eq!(told(world, ours, ends.id).await, [SessionEnded]);
         assert_eq!(told(world, ours, paused.id).await, []);
 
-        // What is taken to be told is nobody else's for a while, and none of the busy are given.
+        // A message that a worker has taken is not returned to others for a while, nor is any of a
+        // busy webhook.
         let far = time(9);
         let due = messages::due(db, far, Vec::new(), 10).await.unwrap();
         assert_eq!(due.len(), 3);
@@ -140,7 +141,7 @@ fn the_end_of_a_run_that_names_a_webhook_is_a_message_and_its_attempts_are_kept(
         assert_eq!(messages::forget(db, far).await.unwrap(), 2);
         assert_eq!(deliveries::of(db, vec![message.id]).await.unwrap(), []);
 
-        // A run that names none is told to nobody.
+        // A run that names no URL produces no message.
         let quiet = tenant.run(1);
         db.insert_run(quiet.clone(), Limits::default()).await.unwrap();
         db.change_run(quiet.id, change(RunStatus::Completed)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Who may drive a session.
+//! Occupancy of a session: the exclusive right to drive it.
 //!
 //! ```text
 //!           begin         release, lapse
@@ -7,10 +7,10 @@
 //!    +---- close -----+----> Closed (final)
 //! ```
 //!
-//! Every begin is given a generation, greater than any before it. Whoever still acts under an
-//! older one is refused, however late it comes.
+//! Every begin is given a generation, greater than any before it. An actor that presents an older
+//! generation is refused, however late its message arrives.
 //!
-//! The rule is pure: the time comes in with the event, and a refusal leaves no trace.
+//! The rules are pure: each event carries the current time, and a refusal changes nothing.
 
 mod queue;
 #[cfg(test)]
@@ -25,7 +25,8 @@ use serde::{Deserialize, Serialize};
 pub use self::queue::{Place, Queue, Waiter};
 use super::lease::LeaseHash;
 
-/// A fencing token: rises with every begin of a session, from 0, which nobody ever held.
+/// A fencing token, which increases with every begin of a session. It starts at 0, which no
+/// occupant ever holds.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -33,12 +34,12 @@ use super::lease::LeaseHash;
 pub struct Generation(i64);
 
 impl Generation {
-    /// The generation with this number.
+    /// Creates the generation with this number.
     pub fn new(number: i64) -> Self {
         Self(number)
     }
 
-    /// Its number, for a column.
+    /// Returns the number, for a column.
     pub fn number(self) -> i64 {
         self.0
     }
@@ -54,7 +55,7 @@ impl fmt::Display for Generation {
     }
 }
 
-/// What kind of thing occupies a session.
+/// The kind of an occupant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunnableType {
@@ -62,12 +63,12 @@ pub enum RunnableType {
     WorkflowRun,
     /// A task of an agent.
     TaskRun,
-    /// A client that drives the browser by itself.
+    /// A client that drives the browser itself.
     External,
 }
 
 impl RunnableType {
-    /// As the API and the tables write it.
+    /// Returns the value used in the API and the tables.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::WorkflowRun => "workflow_run",
@@ -93,7 +94,7 @@ impl FromStr for RunnableType {
     }
 }
 
-/// The name an occupant goes by: 1 to 255 visible characters, chosen by the occupant.
+/// The id of an occupant, chosen by the occupant: 1 to 255 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct RunnableId(String);
@@ -104,7 +105,7 @@ pub struct RunnableId(String);
 pub struct NotARunnableId;
 
 impl RunnableId {
-    /// As it was given.
+    /// Returns the id as the client sent it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -129,12 +130,12 @@ impl fmt::Display for RunnableId {
     }
 }
 
-/// Who occupies, or would like to.
+/// The present or prospective holder of an occupancy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Occupant {
-    /// What kind of thing it is.
+    /// The kind of the occupant.
     pub runnable_type: RunnableType,
-    /// Which one.
+    /// The id of the occupant.
     pub runnable_id: RunnableId,
 }
 
@@ -144,38 +145,38 @@ impl fmt::Display for Occupant {
     }
 }
 
-/// An occupancy that is held, and by whom.
+/// An occupancy that is held, and its holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// Who holds it.
+    /// The holder of the occupancy.
     pub occupant: Occupant,
-    /// Under which fencing token.
+    /// The fencing token of this occupancy.
     pub generation: Generation,
-    /// What its heartbeats and its release must prove.
+    /// The hash of the lease token that heartbeats and the release must present.
     pub lease: LeaseHash,
-    /// When it began.
+    /// The time at which the occupancy began.
     pub since: DateTime<Utc>,
-    /// When it was last heard of.
+    /// The time of the last heartbeat.
     pub heartbeat_at: DateTime<Utc>,
-    /// When it lapses unless it is heard of before.
+    /// The time at which the occupancy lapses unless a heartbeat comes before.
     pub expires_at: DateTime<Utc>,
 }
 
-/// Vacant or held, by one occupant at a time.
+/// The occupancy of a session: vacant, held by one occupant, or closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Occupancy {
-    /// Nobody holds it.
+    /// No occupant holds the session.
     Vacant {
-        /// The last generation that was given.
+        /// The last generation that was issued.
         last: Generation,
-        /// The lease that was released last: who repeats that release is told yes again.
+        /// The lease that was released last. A repetition of that release succeeds again.
         released: Option<LeaseHash>,
     },
-    /// Somebody does.
+    /// An occupant holds the session.
     Held(Held),
-    /// The session has ended; nobody ever will again.
+    /// The session has ended, and can never be held again.
     Closed {
-        /// The last generation that was given.
+        /// The last generation that was issued.
         last: Generation,
     },
 }
@@ -186,52 +187,53 @@ impl Default for Occupancy {
     }
 }
 
-/// What may happen to an occupancy.
+/// An event that may change an occupancy.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// Somebody would like to hold it until `expires_at`. Who presents the lease of the present
-    /// holder *is* that holder, after a lost answer for example, and gets a new generation.
+    /// An occupant asks to hold the session until `expires_at`. A begin that presents the present
+    /// holder's lease comes from that holder, for example after a lost response, and gets a new
+    /// generation.
     Begin { occupant: Occupant, lease: LeaseHash, now: DateTime<Utc>, expires_at: DateTime<Utc> },
-    /// The holder is alive, and would like to hold it until `expires_at`.
+    /// The holder is alive, and asks to hold the session until `expires_at`.
     Heartbeat {
         generation: Generation,
         lease: LeaseHash,
         now: DateTime<Utc>,
         expires_at: DateTime<Utc>,
     },
-    /// The holder gives it back.
+    /// The holder releases the session.
     Release { generation: Generation, lease: LeaseHash },
     /// The holder's lease is replaced, and the holder goes on under a new generation.
     Replace { lease: LeaseHash },
     /// The clock has reached `now`.
     Lapse { now: DateTime<Utc> },
-    /// The session ends.
+    /// The session is being closed.
     Close,
 }
 
-/// Why an event is not accepted.
+/// The reason why an event is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Another holds it.
+    /// Another occupant holds the session.
     #[error("the session is occupied by {by} until {}", until.format("%Y-%m-%dT%H:%M:%SZ"))]
     Occupied {
-        /// Who.
+        /// The present holder of the session.
         by: Occupant,
-        /// Until when, unless it is heard of before.
+        /// The time at which that occupancy lapses, unless a heartbeat comes before.
         until: DateTime<Utc>,
     },
-    /// It was lost: released, lapsed, or taken by a later begin.
+    /// The occupancy has ended: released, lapsed, or replaced by a later begin.
     #[error("generation {presented} no longer holds the session; the latest is {latest}")]
     Lost {
         /// The generation that the event presented.
         presented: Generation,
-        /// The latest that was given.
+        /// The latest generation that was issued.
         latest: Generation,
     },
-    /// The generation is right and the secret is not.
+    /// The generation is right, but the lease token is not.
     #[error("the lease token is not the one that begin gave for generation {generation}")]
     WrongLease {
-        /// The generation that was presented.
+        /// The generation that the event presented.
         generation: Generation,
     },
     /// The session has ended.
@@ -240,11 +242,11 @@ pub enum Refusal {
 }
 
 impl Occupancy {
-    /// The occupancy after `event`.
+    /// Returns the occupancy after `event`.
     ///
     /// # Errors
     ///
-    /// A [`Refusal`] when the event is not accepted; the occupancy is then as it was.
+    /// Returns a [`Refusal`] if the event is not accepted; the occupancy is then unchanged.
     pub fn after(&self, event: Event) -> Result<Self, Refusal> {
         use Event::{Begin, Close, Heartbeat, Lapse, Release, Replace};
         use Occupancy::{Closed, Vacant};
@@ -253,8 +255,8 @@ impl Occupancy {
             (Vacant { last, .. }, Begin { occupant, lease, now, expires_at }) => {
                 Self::held(occupant, last.next(), lease, now, expires_at)
             }
-            // The clock decides whether another's time has ended, not whether the timer has
-            // fired yet.
+            // The clock decides whether another occupant's lease has expired, not whether the timer
+            // has fired.
             (Self::Held(held), Begin { occupant, lease, now, expires_at })
                 if held.expires_at <= now || (held.occupant == occupant && held.lease == lease) =>
             {
@@ -279,7 +281,7 @@ impl Occupancy {
                 held.check(generation, lease)?;
                 Vacant { last: held.generation, released: Some(lease) }
             }
-            // A release whose answer was lost comes again: it has been released.
+            // A release whose response was lost is repeated: the session has been released.
             (Vacant { last, released: Some(released) }, Release { generation, lease })
                 if *last == generation && *released == lease =>
             {
@@ -306,7 +308,7 @@ impl Occupancy {
         })
     }
 
-    /// The latest generation that was given.
+    /// Returns the latest generation that was issued.
     pub fn generation(&self) -> Generation {
         match self {
             Self::Vacant { last, .. } | Self::Closed { last } => *last,
@@ -314,7 +316,7 @@ impl Occupancy {
         }
     }
 
-    /// The holder, if there is one.
+    /// Returns the holder, if there is one.
     pub fn holder(&self) -> Option<&Held> {
         match self {
             Self::Held(held) => Some(held),
@@ -332,18 +334,18 @@ impl Occupancy {
         Self::Held(Held { occupant, generation, lease, since: now, heartbeat_at: now, expires_at })
     }
 
-    /// The refusal of a generation that does not hold the session.
+    /// Returns the refusal of a generation that does not hold the session.
     pub fn lost(&self, presented: Generation) -> Refusal {
         Refusal::Lost { presented, latest: self.generation() }
     }
 }
 
 impl Held {
-    /// Checks what a holder presents.
+    /// Checks the generation and the lease that a caller presents.
     ///
     /// # Errors
     ///
-    /// The [`Refusal`] of another generation or another lease.
+    /// Returns the [`Refusal`] of another generation or another lease.
     pub fn check(&self, generation: Generation, lease: LeaseHash) -> Result<(), Refusal> {
         if generation != self.generation {
             Err(Refusal::Lost { presented: generation, latest: self.generation })

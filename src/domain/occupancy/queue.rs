@@ -1,6 +1,7 @@
-//! Who waits for an occupied session, first come first served.
+//! The queue of waiters for an occupied session, served first come, first served.
 //!
-//! The queue holds no answers and no timers: `T` is whatever the caller needs to answer a waiter.
+//! The queue contains no response channels and no timers: `T` is whatever the caller needs to
+//! answer a waiter.
 
 use std::collections::VecDeque;
 
@@ -8,20 +9,20 @@ use chrono::{DateTime, Utc};
 
 use super::Occupant;
 
-/// Where a waiter stands: 1 is next.
+/// A waiter's position in the queue: 1 is next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place(pub usize);
 
-/// One who waits.
+/// A waiter for an occupied session.
 #[derive(Debug)]
 pub struct Waiter<T> {
-    /// Tells this waiter from every other of the same queue.
+    /// The number that identifies this waiter within its queue.
     pub ticket: u64,
-    /// Who would like to begin.
+    /// The occupant that asks to begin.
     pub occupant: Occupant,
-    /// When it stops waiting.
+    /// The time until which it waits.
     pub until: DateTime<Utc>,
-    /// What is needed to answer it.
+    /// The value that the caller needs to answer it.
     pub answer: T,
 }
 
@@ -34,12 +35,12 @@ pub struct Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// A queue for at most `limit` waiters.
+    /// Creates a queue for at most `limit` waiters.
     pub fn new(limit: usize) -> Self {
         Self { waiters: VecDeque::new(), last_ticket: 0, limit }
     }
 
-    /// Takes the last place, and tells the waiter's ticket. A full queue gives `answer` back.
+    /// Appends a waiter, and returns its ticket. A full queue returns `answer` instead.
     pub fn join(&mut self, occupant: Occupant, until: DateTime<Utc>, answer: T) -> Result<u64, T> {
         if self.waiters.len() >= self.limit {
             return Err(answer);
@@ -50,45 +51,45 @@ impl<T> Queue<T> {
         Ok(ticket)
     }
 
-    /// Takes out who has waited longest.
+    /// Removes the waiter that has waited longest.
     pub fn take_first(&mut self) -> Option<Waiter<T>> {
         self.waiters.pop_front()
     }
 
-    /// Takes one out, wherever it stands.
+    /// Removes the waiter with this ticket, at any position.
     pub fn leave(&mut self, ticket: u64) -> Option<Waiter<T>> {
         let index = self.waiters.iter().position(|waiter| waiter.ticket == ticket)?;
         self.waiters.remove(index)
     }
 
-    /// Takes out everybody whose time is over at `now`.
+    /// Removes every waiter whose time is over at `now`.
     pub fn expire(&mut self, now: DateTime<Utc>) -> Vec<Waiter<T>> {
         let (over, waiting) = self.waiters.drain(..).partition(|waiter| waiter.until <= now);
         self.waiters = waiting;
         Vec::from_iter::<VecDeque<_>>(over)
     }
 
-    /// Takes everybody out.
+    /// Removes every waiter from the queue.
     pub fn clear(&mut self) -> Vec<Waiter<T>> {
         self.waiters.drain(..).collect()
     }
 
-    /// When the next one stops waiting.
+    /// Returns the earliest time at which a waiter stops waiting.
     pub fn next_deadline(&self) -> Option<DateTime<Utc>> {
         self.waiters.iter().map(|waiter| waiter.until).min()
     }
 
-    /// Everybody in order, with their places.
+    /// Returns the waiters in order, with their positions.
     pub fn places(&self) -> impl Iterator<Item = (Place, &Waiter<T>)> {
         self.waiters.iter().enumerate().map(|(index, waiter)| (Place(index + 1), waiter))
     }
 
-    /// How many wait.
+    /// Returns the number of waiters.
     pub fn len(&self) -> usize {
         self.waiters.len()
     }
 
-    /// Whether nobody waits.
+    /// True if the queue has no waiters.
     pub fn is_empty(&self) -> bool {
         self.waiters.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What always holds of an occupancy.
+//! Invariants of an occupancy.
 
 use proptest::prelude::*;
 
@@ -13,13 +13,13 @@ fn occupant(name: &str) -> Occupant {
     Occupant { runnable_type: RunnableType::External, runnable_id: name.parse().unwrap() }
 }
 
-/// Each name has one secret.
+/// Returns the lease of a name. Each name has one secret.
 fn lease(name: &str) -> LeaseHash {
     LeaseToken::new(*blake3::hash(name.as_bytes()).as_bytes()).hash()
 }
 
-/// Reads `begin WHO NOW UNTIL`, `heartbeat WHO GENERATION NOW UNTIL`, `release WHO GENERATION`,
-/// `lapse NOW` and `close`. `WHO` may be `name/secret` for somebody with another's secret.
+/// Parses `begin WHO NOW UNTIL`, `heartbeat WHO GENERATION NOW UNTIL`, `release WHO GENERATION`,
+/// `lapse NOW` and `close`. `WHO` may be `name/secret` for an occupant with another's secret.
 fn event(line: &str) -> Event {
     let words: Vec<&str> = line.split(' ').collect();
     let number = |index: usize| words[index].parse::<i64>().unwrap();

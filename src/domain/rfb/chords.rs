@@ -1,4 +1,4 @@
-//! Key chords that are refused, and how keys are told apart.
+//! Key chords that are refused, and the comparison of keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::keysym::{canonical, character, is_shifted, place, position, unshifted};
 
-/// A modifier, on whichever side of the keyboard.
+/// A modifier, on either side of the keyboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Modifier {
     Control,
     Shift,
     Alt,
-    /// Meta, Super and Hyper.
+    /// The keys Meta, Super and Hyper.
     Meta,
 }
 
 impl Modifier {
-    /// As chords are written.
+    /// Returns the name used in the notation of chords.
     const fn name(self) -> &'static str {
         match self {
             Self::Control => "ctrl",
@@ -42,7 +42,7 @@ impl Modifier {
         let (keysyms, scancodes): (&[u32], &[u32]) = match self {
             Self::Control => (&[0xffe3, 0xffe4], &[0x1d, 0x9d]),
             Self::Shift => (&[0xffe1, 0xffe2], &[0x2a, 0x36]),
-            // Meta stands on the Alt keys of a PC (xkb's `altwin`), and counts as both.
+            // Meta shares the Alt keys of a PC (xkb's `altwin`), and counts as both.
             Self::Alt => (&[0xffe9, 0xffea, 0xffe7, 0xffe8], &[0x38, 0xb8]),
             Self::Meta => (&[0xffe7, 0xffe8, 0xffeb, 0xffec, 0xffed, 0xffee], &[0xdb, 0xdc]),
         };
@@ -58,14 +58,14 @@ pub struct Chord {
     key: Cap,
 }
 
-/// What is printed on a key: one character, or a name of [`NAMED`].
+/// The label of a key: one character, or a name of [`NAMED`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cap {
     Char(char),
     Named(&'static str),
 }
 
-/// What is no chord.
+/// A text that is not a chord.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no chord; expected one such as ctrl+o, ctrl+shift+t, alt+left or f12")]
 pub struct NoChord(String);
@@ -73,15 +73,15 @@ pub struct NoChord(String);
 /// A key as a viewer names it: by keysym, by XT scancode, or by both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    /// What it gives; 0 where that is not known.
+    /// The keysym that the key produces; 0 if it is not known.
     pub keysym: u32,
-    /// Where it is.
+    /// The position of the key, as an XT scancode.
     pub scancode: Option<u32>,
 }
 
 impl Key {
-    /// Whether it is the same key of the server's keyboard. The scancode decides where there is
-    /// one: so do the servers that read it.
+    /// True if both are the same key of the server's keyboard. The scancode decides if both have
+    /// one, as it does in the servers that read it.
     pub fn same(self, other: Self) -> bool {
         match (self.scancode, other.scancode) {
             (Some(one), Some(other)) => one == other,
@@ -90,8 +90,8 @@ impl Key {
         }
     }
 
-    /// Whether the server's keyboard has the key of this scancode. For any other it goes by the
-    /// keysym: so must the gate.
+    /// True if the server's keyboard has a key with this scancode. For any other scancode the
+    /// server uses the keysym, and so must the gate.
     pub(super) const fn is_on_keyboard(scancode: u32) -> bool {
         matches!(
             scancode,
@@ -110,8 +110,8 @@ impl Key {
         )
     }
 
-    /// True if Shift is pressed for it without having been asked for: it is asked for what a key gives
-    /// with Shift. Beside another modifier, a letter is pressed as it is.
+    /// True if the server presses Shift for this key by itself, because the keysym is one that a
+    /// key produces with Shift. If the chord has another modifier, a letter does not imply Shift.
     fn implies_shift(self, chord: &Chord) -> bool {
         let alone = chord.modifiers.iter().all(|modifier| *modifier == Modifier::Shift);
         let implies = |char: char| is_shifted(char) && (alone || !char.is_ascii_alphabetic());
@@ -139,7 +139,7 @@ impl Key {
     }
 }
 
-/// Keysyms of the keypad, and what they give.
+/// The keysyms of the keypad, and the characters that they produce.
 const KEYPAD: [(u32, char); 14] = [
     (0xffb0, '0'),
     (0xffb1, '1'),
@@ -157,8 +157,8 @@ const KEYPAD: [(u32, char); 14] = [
     (0xffaf, '/'),
 ];
 
-/// Keys with a name, by their keysyms (X11's `keysymdef.h`, those of the keypad too) and by their XT
-/// scancodes; those with the prefix e0 have the highest bit set in its place.
+/// The named keys: their keysyms (from X11's `keysymdef.h`, including those of the keypad) and
+/// their XT scancodes. A scancode with the prefix e0 has its highest bit set instead of the prefix.
 const NAMED: [(&str, &[u32], &[u32]); 27] = [
     ("escape", &[0xff1b], &[0x01]),
     ("backspace", &[0xff08], &[0x0e]),
@@ -190,9 +190,9 @@ const NAMED: [(&str, &[u32], &[u32]); 27] = [
 ];
 
 impl Chord {
-    /// The chords that are refused by default, because they reach beyond the pages: dialogs for files of
-    /// the machine (Ctrl+O, Ctrl+S), the print preview (Ctrl+P), the developer tools (F12, Ctrl+Shift+I,
-    /// J and C) and a page's source (Ctrl+U).
+    /// Returns the chords that are refused by default, because they reach beyond the pages: dialogs
+    /// for files of the machine (Ctrl+O, Ctrl+S), the print preview (Ctrl+P), the developer tools
+    /// (F12, Ctrl+Shift+I, J and C) and a page's source (Ctrl+U).
     pub fn refused_by_default() -> Vec<Self> {
         let of = |modifiers: &[Modifier], key| Self { modifiers: modifiers.to_vec(), key };
         let plain = ['o', 's', 'p', 'u'].map(|key| of(&[Modifier::Control], Cap::Char(key)));
@@ -201,8 +201,8 @@ impl Chord {
         plain.into_iter().chain(shifted).chain([of(&[], Cap::Named("f12"))]).collect()
     }
 
-    /// Whether the chord is complete when `keys` are down, in whichever order they went down: a
-    /// viewer repeats a key that is held, also with a modifier that came later.
+    /// True if the chord is complete when `keys` are down. The order in which they went down does
+    /// not matter: a viewer repeats a held key, also after a modifier that was pressed later.
     pub(super) fn is_complete(&self, keys: impl Iterator<Item = Key> + Clone) -> bool {
         let held = |modifier: Modifier, completing: Key| {
             (modifier == Modifier::Shift && completing.implies_shift(self))
@@ -213,9 +213,9 @@ impl Chord {
             .any(|key| self.modifiers.iter().all(|modifier| held(*modifier, key)))
     }
 
-    /// Whether a key completes the chord, as DevTools names keys: by `KeyboardEvent.key`,
-    /// `KeyboardEvent.code` and `keyCode` (W3C UI Events), each of which a page may go by. These
-    /// modifiers are down.
+    /// True if a key completes the chord while the modifiers `held` are down. The key is named as
+    /// in DevTools: by `KeyboardEvent.key`, `KeyboardEvent.code` and `keyCode` (W3C UI Events), any
+    /// of which a page may read.
     pub fn is_pressed(&self, key: &str, code: &str, key_code: u32, held: &[Modifier]) -> bool {
         let is_key = match self.key {
             Cap::Char(char) => {
@@ -255,7 +255,7 @@ impl Chord {
     }
 }
 
-/// Keys of an American keyboard that are neither letters nor digits: what they give, their
+/// The keys of a US keyboard that are neither letters nor digits: their characters, their
 /// `KeyboardEvent.code` and their `keyCode`.
 const MARKS: [(char, &str, u32); 11] = [
     ('-', "Minus", 189),

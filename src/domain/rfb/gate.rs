@@ -12,9 +12,10 @@
 //!
 //! # Invariants
 //!
-//! 1. In `Watch` no key, pointer, clipboard or size message passes.
-//! 2. What this viewer has pressed at the server is among `keys` and `buttons`.
-//! 3. A button that went down while watching does nothing until it has been let go.
+//! 1. In `Watch`, no key, pointer, clipboard or size message passes.
+//! 2. The keys and buttons that this viewer has pressed at the server are in `keys` and
+//!    `buttons`.
+//! 3. A button that was pressed while watching has no effect until it is released.
 
 use std::collections::VecDeque;
 
@@ -22,77 +23,79 @@ use super::Dialect;
 use super::chords::{Chord, Key};
 use super::message::{ClientMessage, pseudo_encoding};
 
-/// More keys than hands can hold. Of more, the oldest is let go.
+/// The most keys that are tracked as down, more than a person can hold. Beyond it, the oldest key
+/// is released.
 const MOST_KEYS: usize = 32;
-/// The flags of the extended clipboard's actions.
+/// The flag of the action `caps`. Those of the other actions of the extended clipboard follow.
 const CAPS: u32 = 1 << 24;
 const REQUEST: u32 = 1 << 25;
 const PEEK: u32 = 1 << 26;
 const NOTIFY: u32 = 1 << 27;
 const PROVIDE: u32 = 1 << 28;
-/// Flags and one size for each of 16 formats; more is not kept.
+/// The size of the flags and one size for each of 16 formats. A longer announcement is not kept.
 const MOST_CAPS: usize = 64;
 
 /// The bit of the right mouse button (RFC 6143, section 7.5.5).
 pub const RIGHT_BUTTON: u16 = 0b100;
 
-/// What a viewer may do.
+/// The role of a viewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Role {
-    /// See, and nothing else.
+    /// See the display, and nothing else.
     #[default]
     Watch,
     /// Use the keyboard, the pointer and the clipboard.
     Control,
 }
 
-/// Which way the clipboard goes for a viewer in control, and how much of it. A watcher has none.
+/// The directions and the size limit of the clipboard for a viewer in control. A watcher has no
+/// clipboard.
 ///
-/// What a VNC server sends as a plain cut text is not held back here, as what it sends is not parsed:
-/// it is started so that it sends none.
+/// The gate does not hold back a plain cut text from the VNC server, whose messages are not parsed.
+/// The server is started so that it sends none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clipboard {
-    /// The viewer's into the session.
+    /// True if the viewer's clipboard may enter the session.
     pub inward: bool,
-    /// The session's to the viewer, where the viewer asks for it (extended clipboard).
+    /// True if the session's clipboard may reach the viewer that asks for it (extended clipboard).
     pub outward: bool,
     /// The longest text in either direction, in bytes on the wire.
     pub most_bytes: u32,
 }
 
 impl Clipboard {
-    /// The most that any VNC server takes: libvncserver's limit.
+    /// The most bytes that any VNC server accepts: libvncserver's limit.
     pub const MOST_BYTES: u32 = 1 << 20;
 
-    /// The longest text, in bytes.
+    /// Returns the longest text, in bytes.
     pub fn longest(self) -> usize {
         usize::try_from(self.most_bytes).unwrap_or(usize::MAX)
     }
 }
 
 impl Default for Clipboard {
-    /// Both ways, as long as may be.
+    /// Permits both directions, up to the largest size.
     fn default() -> Self {
         Self { inward: true, outward: true, most_bytes: Self::MOST_BYTES }
     }
 }
 
-/// What is refused even to a viewer in control.
+/// The actions that are refused even to a viewer in control.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// Which way the clipboard goes.
+    /// The directions and the size limit of the clipboard.
     pub clipboard: Clipboard,
-    /// Chords that the server never sees completed.
+    /// Chords of which the server never receives the last key.
     pub refused_chords: Vec<Chord>,
-    /// Mouse buttons that are never pressed; bit 0 is the left one.
+    /// Mouse buttons that are never pressed; bit 0 is the left button.
     pub refused_buttons: u16,
-    /// Whether the viewer may change the size of the display.
+    /// True if the viewer may change the size of the display.
     pub resize: bool,
 }
 
 impl Default for Policy {
-    /// Both clipboards, a display of fixed size, and refused are the chords that reach beyond the pages
-    /// and the right button.
+    /// Permits both directions of the clipboard and keeps the display's size. Refuses the chords
+    /// that reach beyond the pages, and the right button.
     fn default() -> Self {
         Self {
             clipboard: Clipboard::default(),
@@ -103,33 +106,34 @@ impl Default for Policy {
     }
 }
 
-/// Why a message went no further.
+/// The reason why a message was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {
-    /// The viewer only watches.
+    /// The viewer may only watch.
     Watching,
     /// The policy refuses the clipboard in this direction.
     Clipboard,
-    /// A clipboard over the limit.
+    /// The clipboard's text exceeds the limit.
     TooLong,
-    /// It would complete a refused chord.
+    /// The key would complete a refused chord.
     Chord,
-    /// The policy keeps the size of the display.
+    /// The policy does not permit a change of the display's size.
     Resize,
-    /// It has no keysym, and the server reads nothing else.
+    /// The key has no keysym, and the server reads nothing else.
     NoKeysym,
-    /// No viewer may send it: the power switch, and input of devices that are not judged.
+    /// No viewer may send this message: power control, or input of devices that the gate does not
+    /// inspect.
     Never,
 }
 
-/// What becomes of a message.
+/// The verdict on a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It goes on as it is.
+    /// Forward the message unchanged.
     Pass,
-    /// It goes no further.
+    /// Drop the message, for this reason.
     Drop(Dropped),
-    /// These go on in its place, in order.
+    /// Forward these messages instead, in order.
     Replace(Vec<ClientMessage>),
 }
 
@@ -139,18 +143,18 @@ pub struct Gate {
     role: Role,
     policy: Policy,
     dialect: Dialect,
-    /// Down at the server, the oldest first.
+    /// The keys that are down at the server, the oldest first.
     keys: VecDeque<Key>,
     buttons: u16,
-    /// Down at the viewer since before it had control.
+    /// The buttons that are down at the viewer since before it had control.
     stale_buttons: u16,
     at: (u16, u16),
-    /// What the viewer said of its clipboard while it watched.
+    /// The viewer's announcement of its clipboard, received while it watched.
     caps: Option<ClientMessage>,
 }
 
 impl Gate {
-    /// A gate for a viewer that watches, until [`set_role`](Self::set_role).
+    /// Creates the gate of a viewer that watches until [`set_role`](Self::set_role).
     pub fn new(policy: Policy, dialect: Dialect) -> Self {
         Self {
             role: Role::Watch,
@@ -164,13 +168,13 @@ impl Gate {
         }
     }
 
-    /// What the viewer may do now.
+    /// Returns the viewer's present role.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// Changes the role, and says what the server must be sent for it: whoever loses control
-    /// leaves nothing pressed.
+    /// Changes the role, and returns the messages that the server must be sent for it. A viewer
+    /// that loses control leaves no key or button pressed.
     #[must_use]
     pub fn set_role(&mut self, role: Role) -> Vec<ClientMessage> {
         let before = std::mem::replace(&mut self.role, role);
@@ -182,7 +186,7 @@ impl Gate {
     }
 
     fn let_go(&mut self) -> Vec<ClientMessage> {
-        // The newest first, so that modifiers are let go last.
+        // The newest first, so that modifiers are released last.
         let mut releases: Vec<_> = self.keys.drain(..).rev().map(release).collect();
         if self.buttons != 0 {
             let (x, y) = self.at;
@@ -193,7 +197,7 @@ impl Gate {
         releases
     }
 
-    /// Judges one message. Messages are to be judged in the order in which they came.
+    /// Judges one message. The caller must pass messages in the order in which they arrived.
     pub fn judge(&mut self, message: &ClientMessage) -> Verdict {
         match message {
             ClientMessage::SetPixelFormat(_)
@@ -234,7 +238,8 @@ impl Gate {
         }
     }
 
-    /// Takes out what would make the server read pointer events otherwise than the parser does.
+    /// Removes encodings that would make the server read pointer events differently from the
+    /// parser.
     fn encodings(&self, encodings: &[i32]) -> Verdict {
         let hidden = pseudo_encoding::EXTENDED_MOUSE_BUTTONS;
         if self.dialect.extended_mouse_buttons || !encodings.contains(&hidden) {
@@ -249,14 +254,14 @@ impl Gate {
             return Verdict::Drop(Dropped::Watching);
         }
         if !down {
-            // Also of one that is not known to be down: some viewers let `A` go as `a`.
+            // Also for a key that is not known to be down: some viewers release `A` as `a`.
             self.keys.retain(|held| !held.same(key));
             return Verdict::Pass;
         }
         if self.keys.contains(&key) {
             return Verdict::Pass; // It repeats.
         }
-        // One that gives another sign than before is another one, in its place.
+        // A key that produces another keysym than before replaces its earlier state.
         let others = self.keys.iter().copied().filter(|held| !held.same(key));
         let after = others.chain([key]);
         if self.policy.refused_chords.iter().any(|chord| chord.is_complete(after.clone())) {
@@ -303,8 +308,8 @@ impl Gate {
         let Clipboard { inward, outward, .. } = self.policy.clipboard;
         let caps = flags & CAPS != 0;
         if caps && self.role == Role::Watch && payload.len() <= MOST_CAPS {
-            // A viewer says this once, at the beginning; it is told to the server with the first
-            // control, or the clipboard would stay dead.
+            // A viewer announces this once, at the beginning. The announcement is sent to the
+            // server with the first control; otherwise the clipboard would not work.
             self.caps = Some(message.clone());
         }
         let gives = flags & (NOTIFY | PROVIDE) != 0;

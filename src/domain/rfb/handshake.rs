@@ -1,68 +1,67 @@
-//! The two handshakes: with the VNC server as a client of it, and with a viewer as its server.
+//! The two handshakes: with the VNC server, as its client, and with a viewer, as its server.
 //!
-//! Both speak version 3.8 only. Each takes bytes in any pieces and says what to send. Bytes that
-//! come after the handshake are left in the input.
+//! Both support version 3.8 only. Each takes bytes in pieces of any length and returns the bytes to
+//! send. Bytes after the handshake are left in the input.
 
 use des::Des;
 use des::cipher::{BlockEncrypt as _, KeyInit as _};
 
 use super::fill;
 
-/// The version that both sides speak (RFC 6143, section 7.1.1).
+/// The version that both sides use (RFC 6143, section 7.1.1).
 pub const VERSION: [u8; 12] = *b"RFB 003.008\n";
 
 const NONE: u8 = 1;
 const VNC_AUTHENTICATION: u8 = 2;
-/// What a server may say of a refusal, and how long a desktop's name may be.
+/// The longest reason for a refusal and the longest name of a desktop, in bytes.
 const MOST_TEXT: u32 = 64 * 1024;
 
-/// What a handshake has come to.
+/// The result of one step of a handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step<T> {
-    /// It waits for more bytes.
+    /// The handshake needs more bytes.
     More,
-    /// These are to be sent; then it goes on.
+    /// The caller must send these bytes and then call again.
     Send(Vec<u8>),
-    /// It is done.
+    /// The handshake is complete.
     Done(T),
 }
 
-/// Why a handshake came to nothing.
+/// The reason why a handshake failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// Not RFB at all, or another version than 3.8.
+    /// The other side does not speak RFB, or speaks another version than 3.8.
     #[error("the other side does not speak RFB 3.8")]
     Version,
-    /// The server asks for something else than None or VNC Authentication, or the viewer for
-    /// something that was not offered.
+    /// The server requires another security type than None or VNC Authentication, or the viewer
+    /// chose a type that was not offered.
     #[error("no security type in common")]
     Security,
-    /// The server wants no connection, or not with this password.
+    /// The server refuses connections, or this password.
     #[error("the VNC server refused: {reason}")]
     Refused {
-        /// In the server's own words.
+        /// The reason, as the server gave it.
         reason: String,
     },
-    /// The server announced a text that is longer than any reason or name.
+    /// The server announced a text longer than any valid reason or name.
     #[error("the VNC server announced a text of {0} bytes")]
     LongText(u32),
 }
 
-/// What a VNC server tells of its display (RFC 6143, section 7.3.2).
+/// The display's parameters from a VNC server (RFC 6143, section 7.3.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerInit {
-    /// In pixels.
+    /// The width in pixels.
     pub width: u16,
-    /// In pixels.
+    /// The height in pixels.
     pub height: u16,
-    /// The server's own pixel format, as it came.
+    /// The server's own pixel format, as received.
     pub format: [u8; 16],
-    /// The desktop's name.
     pub name: Vec<u8>,
 }
 
 impl ServerInit {
-    /// Appends the message as it goes over the wire.
+    /// Appends the message in its wire format.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let length = u32::try_from(self.name.len()).unwrap_or(u32::MAX);
         out.extend(self.width.to_be_bytes());
@@ -73,8 +72,9 @@ impl ServerInit {
     }
 }
 
-/// The response to the challenge of VNC Authentication (RFC 6143, section 7.2.2): DES with the
-/// first eight bytes of the password as the key, in which the bits of each byte are reversed.
+/// Returns the response to the challenge of VNC Authentication (RFC 6143, section 7.2.2). It is
+/// encrypted by DES; the key is the first eight bytes of the password, with the bits of each byte
+/// reversed.
 pub fn vnc_authentication(challenge: [u8; 16], password: &[u8]) -> [u8; 16] {
     let mut key = [0; 8];
     for (to, from) in key.iter_mut().zip(password) {
@@ -91,8 +91,8 @@ pub fn vnc_authentication(challenge: [u8; 16], password: &[u8]) -> [u8; 16] {
     response
 }
 
-/// The handshake with a VNC server, as its client. [`VERSION`] is to be sent first, without
-/// waiting: x11vnc pauses for 100 ms before it greets a client that is silent.
+/// The handshake with a VNC server, as its client. The caller must send [`VERSION`] first, without
+/// waiting: x11vnc pauses for 100 ms before it greets a silent client.
 pub struct Connecting {
     password: Vec<u8>,
     stage: Greeted,
@@ -102,11 +102,11 @@ pub struct Connecting {
 enum Greeted {
     No,
     Version,
-    /// This many security types follow.
+    /// The list of security types follows, with this length.
     Types(u8),
     Challenge,
     Result,
-    /// It has refused; this many bytes say why.
+    /// The server has refused; the reason follows, with this length in bytes.
     Reason(Option<u32>),
     Init(Option<u32>),
 }
@@ -118,13 +118,13 @@ impl std::fmt::Debug for Connecting {
 }
 
 impl Connecting {
-    /// A handshake that proves itself with `password`, should the server ask.
+    /// Creates a handshake that presents `password` if the server requires authentication.
     pub fn new(password: &[u8]) -> Self {
         Self { password: password.to_vec(), stage: Greeted::No, held: Vec::new() }
     }
 
-    /// The next step, with bytes from the front of `input`. The place at the server is always
-    /// asked for as a shared one: nobody puts out the other viewers.
+    /// Returns the next step, taking bytes from the front of `input`. The handshake always requests
+    /// a shared connection, so that it never disconnects other viewers.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Step<ServerInit>, HandshakeError> {
         loop {
             let wanted = match self.stage {
@@ -213,7 +213,7 @@ impl Connecting {
     }
 }
 
-/// Whether the greeting promises 3.8 or something later, which answers 3.8 with 3.8.
+/// True if the greeting announces version 3.8 or a later one, which accepts 3.8.
 fn speaks_3_8(greeting: &[u8]) -> bool {
     let digits = |text: &[u8]| text.iter().all(u8::is_ascii_digit);
     match greeting {
@@ -232,9 +232,10 @@ fn text_length(held: &[u8]) -> Result<u32, HandshakeError> {
     if length > MOST_TEXT { Err(HandshakeError::LongText(length)) } else { Ok(length) }
 }
 
-/// The handshake with a viewer, as its server. [`VERSION`] is to be sent first.
+/// The handshake with a viewer, as its server. The caller must send [`VERSION`] first.
 ///
-/// Security type None is all that is offered: the viewer has proven itself before it got here.
+/// Security type None is the only one offered: the viewer is authenticated before the handshake
+/// starts.
 #[derive(Debug, Default)]
 pub struct Viewing {
     stage: Asked,
@@ -250,8 +251,9 @@ enum Asked {
 }
 
 impl Viewing {
-    /// The next step, with bytes from the front of `input`. It is done when the viewer waits for
-    /// the [`ServerInit`]; whether it asked for a place of its own does not matter.
+    /// Returns the next step, taking bytes from the front of `input`. The handshake is complete
+    /// when the viewer waits for the [`ServerInit`]. A request for an exclusive connection is
+    /// ignored.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Step<()>, HandshakeError> {
         let wanted = match self.stage {
             Asked::Version => VERSION.len(),

@@ -1,12 +1,12 @@
-//! Keysyms: one number for each sign, and the key of an American keyboard where a sign stands.
+//! Keysyms: the number of each character, and the key of a US keyboard that produces it.
 
 use xkeysym::{Keysym, key};
 
-/// Marks a keysym that is a code point of Unicode.
+/// The flag of a keysym that is a Unicode code point.
 const UNICODE: u32 = 0x0100_0000;
 
-/// XT scancodes of the first key in each row of an American keyboard, which is what the X server has,
-/// and what its keys give without Shift and with it.
+/// The XT scancode of the first key in each row of a US keyboard, with the characters that its keys
+/// produce without Shift and with it. The X server has this keyboard.
 const ROWS: [(u32, &str, &str); 4] = [
     (0x02, "1234567890-=", "!@#$%^&*()_+"),
     (0x10, "qwertyuiop[]", "QWERTYUIOP{}"),
@@ -14,8 +14,8 @@ const ROWS: [(u32, &str, &str); 4] = [
     (0x2b, "\\zxcvbnm,./", "|ZXCVBNM<>?"),
 ];
 
-/// Where letters of other scripts stand: keys of the American keyboard, and what they give in the usual
-/// layout of a language.
+/// The positions of letters of other scripts: keys of the US keyboard, and the characters that they
+/// produce in the usual layout of a language.
 const LAYOUTS: [(&str, &str); 9] = [
     // Russian, Belarusian and Ukrainian.
     ("`qwertyuiop[]asdfghjkl;'zxcvbnm,.", "ёйцукенгшщзхъфывапролджэячсмитьбю"),
@@ -35,8 +35,9 @@ const LAYOUTS: [(&str, &str); 9] = [
     ("qwertyuiopasdfghjklzxcvbnm", "ㅂㅈㄷㄱㅅㅛㅕㅑㅐㅔㅁㄴㅇㄹㅎㅗㅓㅏㅣㅋㅌㅊㅍㅠㅜㅡ"),
 ];
 
-/// Returns the one keysym for what `keysym` means: many signs have two, one of the sets of former days
-/// and one of Unicode. What gives no sign, such as an arrow or a key of the keypad, stays as it is.
+/// Returns the canonical keysym for the meaning of `keysym`: many characters have two keysyms, a
+/// legacy one and a Unicode one. A keysym without a character, such as an arrow or a key of the
+/// keypad, is unchanged.
 pub fn canonical(keysym: u32) -> u32 {
     if (0xff00..=0xffff).contains(&keysym) {
         return keysym;
@@ -53,7 +54,7 @@ pub fn canonical(keysym: u32) -> u32 {
     }
 }
 
-/// Returns the character that a keysym gives, unless it is a key of the keypad or has a name instead.
+/// Returns the character of a keysym, unless it is a key of the keypad or a named key.
 pub fn character(keysym: u32) -> Option<char> {
     let point = match canonical(keysym) {
         point @ (0x20..=0x7e | 0xa0..=0xff) => point,
@@ -63,8 +64,8 @@ pub fn character(keysym: u32) -> Option<char> {
     char::from_u32(point).filter(|char| !char.is_control())
 }
 
-/// Returns the XT scancode of the key that gives `keysym` on an American keyboard, or on that of the
-/// language to whose script it belongs.
+/// Returns the XT scancode of the key that produces `keysym` on a US keyboard, or on the keyboard
+/// of a language with its script.
 pub fn place(keysym: u32) -> Option<u32> {
     let char = character(keysym)?;
     let lower = char.to_lowercase().next().unwrap_or(char);
@@ -76,14 +77,14 @@ pub fn place(keysym: u32) -> Option<u32> {
     })
 }
 
-/// Returns the XT scancode of the key that gives this character without Shift.
+/// Returns the XT scancode of the key that produces this character without Shift.
 pub(super) fn position(char: char) -> Option<u32> {
     ROWS.iter().find_map(|(first, row, _)| {
         row.chars().zip(*first..).find_map(|(it, code)| (it == char).then_some(code))
     })
 }
 
-/// Returns what the same key gives without Shift.
+/// Returns the character that the same key produces without Shift.
 pub(super) fn unshifted(char: char) -> char {
     let other = ROWS.iter().find_map(|(_, row, shifted)| {
         row.chars().zip(shifted.chars()).find_map(|(it, up)| (up == char).then_some(it))
@@ -91,7 +92,7 @@ pub(super) fn unshifted(char: char) -> char {
     other.unwrap_or_else(|| char.to_ascii_lowercase())
 }
 
-/// True for a sign that an American keyboard gives with Shift only.
+/// True for a character that a US keyboard produces only with Shift.
 pub(super) fn is_shifted(char: char) -> bool {
     ROWS.iter().any(|(_, _, shifted)| shifted.contains(char))
 }

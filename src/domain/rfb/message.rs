@@ -1,12 +1,12 @@
-//! The messages of a viewer, and how they are written.
+//! The messages of a viewer, and their encoding.
 
 /// The numbers of pseudo-encodings that change what a viewer sends.
 pub mod pseudo_encoding {
-    /// The server answers that it reads QEMU's extended key events.
+    /// QEMU's extended key events; the server confirms that it reads them.
     pub const QEMU_KEYS: i32 = -258;
-    /// The server answers that it reads nine mouse buttons.
+    /// Nine mouse buttons; the server confirms that it reads them.
     pub const EXTENDED_MOUSE_BUTTONS: i32 = -316;
-    /// UTF-8 and large clipboards, asked for rather than pushed.
+    /// A clipboard of large UTF-8 texts, which are requested rather than pushed.
     pub const EXTENDED_CLIPBOARD: i32 = i32::from_be_bytes([0xc0, 0xa1, 0xe5, 0xce]);
 }
 
@@ -20,7 +20,7 @@ pub struct Area {
 }
 
 impl Area {
-    /// The smallest area that covers both.
+    /// Returns the smallest area that covers both.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         let x = self.x.min(other.x);
@@ -34,40 +34,39 @@ impl Area {
 /// A message from a viewer to the VNC server (RFC 6143, section 7.5, and extensions).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientMessage {
-    /// Type 0. The format is kept as it came.
+    /// Message type 0. The format is kept as received.
     SetPixelFormat([u8; 16]),
-    /// Type 2.
+    /// Message type 2: the encodings that the viewer supports.
     SetEncodings(Vec<i32>),
-    /// Type 3.
+    /// Message type 3: a request for a part of the display.
     UpdateRequest { incremental: bool, area: Area },
-    /// Type 4.
+    /// Message type 4: a key went down or up.
     Key { down: bool, keysym: u32 },
-    /// Type 5. Bit 0 of `buttons` is the left one; `extended` if it came in the seven-byte form,
-    /// which has nine buttons.
+    /// Message type 5: the pointer's position and buttons. Bit 0 of `buttons` is the left button.
+    /// `extended` is true for the seven-byte form, which has nine buttons.
     Pointer { buttons: u16, x: u16, y: u16, extended: bool },
-    /// Type 6: the viewer's clipboard, in Latin-1.
+    /// Message type 6: the viewer's clipboard, in Latin-1.
     CutText(Vec<u8>),
-    /// Type 6 with a negative length: an action of the extended clipboard.
+    /// Message type 6 with a negative length: an action of the extended clipboard.
     ExtendedClipboard { flags: u32, payload: Vec<u8> },
-    /// Type 6, longer than is accepted. Its text has been skipped; it cannot be written.
+    /// Message type 6 beyond the accepted length. Its text was skipped, so it cannot be encoded.
     LongCutText { length: u32 },
-    /// Type 150.
+    /// Message type 150: requests updates without further requests.
     ContinuousUpdates { enable: bool, area: Area },
-    /// Type 248, with at most 64 bytes of payload.
+    /// Message type 248, with at most 64 bytes of payload.
     Fence { flags: u32, payload: Vec<u8> },
-    /// Type 250: asks to shut down or restart the machine.
+    /// Message type 250: a request to shut down or restart the machine.
     Xvp { version: u8, code: u8 },
-    /// Type 251. The screens are kept as they came.
+    /// Message type 251. The screens are kept as received.
     SetDesktopSize { width: u16, height: u16, screens: Vec<[u8; 16]> },
-    /// Type 253: input of other devices. Its events have been skipped; it cannot be written.
+    /// Message type 253: input of other devices. Its events were skipped, so it cannot be encoded.
     Gii { length: u16 },
-    /// Type 255, submessage 0. The keycode is an XT scancode.
+    /// Message type 255, submessage 0. The keycode is an XT scancode.
     QemuKey { down: bool, keysym: u32, keycode: u32 },
 }
 
 impl ClientMessage {
-    /// Appends the message as it goes over the wire. One that was skipped in reading appends
-    /// nothing.
+    /// Appends the message in its wire format. A message whose content was skipped appends nothing.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::SetPixelFormat(format) => {

@@ -6,20 +6,20 @@
 //!  viewer bytes <----------- unparsed, after the handshake <-- Connecting
 //! ```
 //!
-//! Everything a viewer sends is parsed and written anew: the VNC server never receives a byte that
-//! is not part of a message that the [`Gate`] has judged. What the server sends is not parsed
-//! after its handshake; it can only show, not do.
+//! Everything that a viewer sends is parsed and encoded anew. The VNC server never receives a byte
+//! outside a message judged by the [`Gate`]. The server's messages are not parsed after its
+//! handshake, because they can only display, not act.
 //!
 //! # Invariants
 //!
-//! 1. The same bytes give the same messages, however they are cut.
-//! 2. The memory held for a viewer is bounded by the largest message that is accepted, whatever
-//!    lengths it announces.
-//! 3. The parser and the VNC server agree on where each message ends. Where the length of a message
-//!    rests on what the server supports, [`Dialect`] says so, and the pseudo-encoding that
-//!    would change it is taken out of what the viewer announces.
+//! 1. The same bytes yield the same messages, in pieces of any length.
+//! 2. The memory held for a viewer is bounded by the largest accepted message, whatever lengths
+//!    the viewer announces.
+//! 3. The parser and the VNC server agree on the end of each message. If the length of a message
+//!    depends on the server's features, [`Dialect`] declares them, and the pseudo-encoding that
+//!    would change the length is removed from the viewer's announcement.
 //!
-//! Pure and synchronous: bytes come in, messages and bytes go out.
+//! Pure and synchronous: the input is bytes, the output is messages and bytes.
 
 mod chords;
 mod gate;
@@ -38,25 +38,28 @@ pub use handshake::{
 pub use message::{Area, ClientMessage, pseudo_encoding};
 pub use parser::{ParseError, Parser};
 
-/// What a VNC server understands beyond RFC 6143, as far as it changes what a viewer may send it.
+/// The extensions of RFC 6143 that a VNC server reads, as far as they change what a viewer may
+/// send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Dialect {
-    /// Whether it reads a seventh byte in pointer events once a viewer has announced
+    /// True if the server reads a seventh byte in pointer events once a viewer has announced
     /// [`EXTENDED_MOUSE_BUTTONS`](pseudo_encoding::EXTENDED_MOUSE_BUTTONS). If not, the
-    /// announcement is not passed on, and pointer events have six bytes.
+    /// announcement is not forwarded, and pointer events have six bytes.
     pub extended_mouse_buttons: bool,
-    /// Whether it reads QEMU's extended key events. If not, they reach it as plain key events.
+    /// True if the server reads QEMU's extended key events. If not, they are sent as plain key
+    /// events.
     pub qemu_keys: bool,
 }
 
 impl Dialect {
-    /// What x11vnc understands.
+    /// The extensions that x11vnc reads.
     pub const X11VNC: Self = Self { extended_mouse_buttons: false, qemu_keys: false };
-    /// What TigerVNC's servers understand.
+    /// The extensions that TigerVNC's servers read.
     pub const TIGERVNC: Self = Self { extended_mouse_buttons: true, qemu_keys: true };
 }
 
-/// Moves bytes from the front of `input` to `held` until there are `wanted`; says whether there are.
+/// Moves bytes from the front of `input` to `held` until there are `wanted`; returns true if there
+/// are.
 fn fill(held: &mut Vec<u8>, input: &mut &[u8], wanted: usize) -> bool {
     let missing = wanted.saturating_sub(held.len());
     let (taken, rest) = input.split_at(missing.min(input.len()));

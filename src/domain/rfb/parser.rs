@@ -1,29 +1,29 @@
-//! Reads the messages of a viewer after its handshake.
+//! The parser for the messages of a viewer after its handshake.
 
 use super::message::{Area, ClientMessage, pseudo_encoding};
 use super::{Dialect, fill};
 
-/// More encodings than any viewer knows: noVNC announces about 30.
+/// The most encodings in one message: noVNC announces about 30.
 const MOST_ENCODINGS: u16 = 1024;
-/// The specification's own bound for a fence.
+/// The longest payload of a fence, from the specification.
 const MOST_FENCE_BYTES: u8 = 64;
 
-/// Why what a viewer sent is not RFB. Nothing after it can be understood.
+/// The reason why a viewer's bytes are not valid RFB. Nothing after them can be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// A message whose length is not known cannot be skipped.
+    /// The message has an unknown type, and therefore an unknown length.
     #[error("no viewer's message has the type {0}")]
     UnknownType(u8),
-    /// Of QEMU's messages only the extended key event is read.
+    /// A message of QEMU's other than the extended key event.
     #[error("no message of QEMU's has the subtype {0}")]
     UnknownQemuType(u8),
-    /// The negative length leaves no place for the flags that an action begins with.
+    /// The negative length leaves no room for the flags at the start of an action.
     #[error("an extended clipboard message of {0} bytes")]
     ShortClipboard(u32),
-    /// More than a viewer has use for.
+    /// The viewer announces more encodings than the parser accepts.
     #[error("{0} encodings at once")]
     TooManyEncodings(u16),
-    /// More than the 64 bytes that a fence may have.
+    /// The fence exceeds the 64 bytes that it may have.
     #[error("a fence with {0} bytes")]
     LongFence(u8),
 }
@@ -33,20 +33,20 @@ pub enum ParseError {
 pub struct Parser {
     dialect: Dialect,
     most_cut_text: u32,
-    /// The viewer announced nine mouse buttons, last time it announced anything.
+    /// True if the viewer's latest announcement of encodings included nine mouse buttons.
     nine_buttons: bool,
     held: Vec<u8>,
-    /// Bytes of a message that need not be looked at, still to come.
+    /// The number of bytes still to be skipped of a message whose content is not needed.
     skipping: u32,
     broken: Option<ParseError>,
 }
 
-/// How long the message is whose first bytes these are.
+/// The length of a message, as far as its first bytes determine it.
 enum Shape {
-    /// It takes this many bytes to know.
+    /// The length is not known before this many bytes have arrived.
     Unclear(usize),
     Whole(usize),
-    /// Known enough; this many bytes follow that nobody wants.
+    /// The header is sufficient; the body of this many bytes is skipped.
     Skip {
         message: ClientMessage,
         body: u32,
@@ -54,8 +54,8 @@ enum Shape {
 }
 
 impl Parser {
-    /// For a viewer of a server that speaks `dialect`. Of clipboard messages, `most_cut_text` bytes
-    /// are read; longer ones are skipped without being held.
+    /// Creates the parser for a viewer of a server that supports `dialect`. A clipboard message of
+    /// up to `most_cut_text` bytes is read; a longer one is skipped without being held.
     pub fn new(dialect: Dialect, most_cut_text: u32) -> Self {
         Self {
             dialect,
@@ -67,8 +67,8 @@ impl Parser {
         }
     }
 
-    /// The next message, taken from the front of `input`; `None` when `input` is used up. After
-    /// an error every call gives the same error.
+    /// Returns the next message, taken from the front of `input`; `None` when `input` is used up.
+    /// After an error, every call returns the same error.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<ClientMessage>, ParseError> {
         if let Some(error) = self.broken {
             return Err(error);
@@ -78,7 +78,7 @@ impl Parser {
         next
     }
 
-    /// How much memory it takes for messages that are not complete, in bytes.
+    /// Returns the memory held for incomplete messages, in bytes.
     pub fn held(&self) -> usize {
         self.held.capacity()
     }
@@ -102,7 +102,7 @@ impl Parser {
                 Shape::Whole(_) => {
                     let message = decode(&self.held);
                     self.held.clear();
-                    // A clipboard's worth of memory is not kept for the sake of key events.
+                    // The memory of a large clipboard is not retained for key events.
                     self.held.shrink_to(4096);
                     if let Some(ClientMessage::SetEncodings(encodings)) = &message {
                         self.nine_buttons = self.dialect.extended_mouse_buttons
@@ -151,7 +151,7 @@ impl Parser {
             [251, _, _, _, _, _, screens, ..] => Whole(8 + 16 * usize::from(screens)),
             [251, ..] => Unclear(7),
             [253, subtype, a, b, ..] => {
-                // The viewer chooses the order of the bytes, and says so in the subtype.
+                // The viewer chooses the byte order, and states it in the subtype.
                 let big_endian = subtype & 0x80 != 0;
                 let length = if big_endian {
                     u16::from_be_bytes([a, b])
@@ -182,7 +182,7 @@ impl Parser {
     }
 }
 
-/// The message that `held` is, given that its length is right.
+/// Decodes the message in `held`, whose length has been checked.
 fn decode(held: &[u8]) -> Option<ClientMessage> {
     let (&kind, rest) = held.split_first()?;
     let mut fields = Fields(rest);
@@ -255,7 +255,7 @@ fn decode(held: &[u8]) -> Option<ClientMessage> {
     })
 }
 
-/// Takes numbers from the front of a message.
+/// Reads numbers from the front of a message.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {

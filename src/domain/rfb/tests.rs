@@ -1,4 +1,4 @@
-//! The rules of the codec and of the gate, by table and by property.
+//! Tests of the codec and the gate, by table and by property.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ fn bytes(messages: &[ClientMessage]) -> Vec<u8> {
     out
 }
 
-/// What the parser makes of `stream`, given to it in pieces of these lengths, and then the rest.
+/// Parses `stream` in pieces of these lengths, and then the rest.
 fn parse(
     dialect: Dialect,
     stream: &[u8],
@@ -41,7 +41,7 @@ fn any_area() -> impl Strategy<Value = Area> {
     any::<(u16, u16, u16, u16)>().prop_map(|(x, y, width, height)| Area { x, y, width, height })
 }
 
-/// Any message that can be written, for a server that reads six-byte pointer events.
+/// Generates any message that can be encoded, for a server that reads six-byte pointer events.
 fn any_message() -> impl Strategy<Value = ClientMessage> {
     use ClientMessage as M;
     prop_oneof![
@@ -71,7 +71,7 @@ fn any_message() -> impl Strategy<Value = ClientMessage> {
             keysym,
             keycode
         }),
-        // Of keys that no keyboard has.
+        // Scancodes that no keyboard has.
         (any::<bool>(), any_keysym()).prop_map(|(down, keysym)| M::QemuKey {
             down,
             keysym,
@@ -80,7 +80,7 @@ fn any_message() -> impl Strategy<Value = ClientMessage> {
     ]
 }
 
-/// Few keys, so that they meet again.
+/// A small set of keys, so that they recur.
 fn any_keysym() -> impl Strategy<Value = u32> {
     prop_oneof![Just(0xffe3), Just(0xffe4), Just(0x6f), Just(0x4f), 0x60..0x90u32]
 }
@@ -192,7 +192,7 @@ proptest! {
     }
 }
 
-/// The messages that reach the server for `message`.
+/// Returns the messages that reach the server for `message`.
 fn passed(gate: &mut Gate, message: &ClientMessage) -> Vec<ClientMessage> {
     match gate.judge(message) {
         Verdict::Pass => vec![message.clone()],
@@ -213,7 +213,7 @@ fn is_harmless(message: &ClientMessage) -> bool {
     )
 }
 
-/// What is pressed at a server that obeys.
+/// The keys and buttons pressed at a server that applies every message.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Server {
     keysyms: std::collections::BTreeSet<u32>,
@@ -224,7 +224,7 @@ struct Server {
 impl Server {
     fn take(&mut self, message: &ClientMessage) {
         use ClientMessage as M;
-        // It goes by the keysym where its keyboard has no such scancode, as TigerVNC does.
+        // The server uses the keysym if its keyboard has no such scancode, as TigerVNC does.
         if let M::Key { down, keysym } | M::QemuKey { down, keysym, keycode: 0 | 0x54.. } = message
         {
             set(&mut self.keysyms, *down, *keysym);
@@ -261,7 +261,7 @@ fn init() -> Vec<u8> {
     out
 }
 
-/// What a handshake sent, how it ended, and what it left.
+/// The bytes that a handshake sent, its result, and the input that it left.
 type Outcome<T> = (Vec<u8>, Option<Result<T, HandshakeError>>, Vec<u8>);
 
 fn connect(stream: &[u8], pieces: &[usize]) -> Outcome<ServerInit> {
@@ -316,7 +316,8 @@ fn a_server_that_wants_a_password_is_given_the_response_to_its_challenge() {
 
 #[test]
 fn the_response_is_the_one_that_other_clients_give() {
-    // An empty password is the key of zeros, whose answer to zeros is a published vector of DES.
+    // An empty password is a key of zeros; the expected response to zeros is a published DES
+    // vector.
     assert_eq!(
         vnc_authentication([0; 16], b""),
         [
@@ -324,8 +325,8 @@ fn the_response_is_the_one_that_other_clients_give() {
             0x23, 0xa7
         ]
     );
-    // Key 0123456789abcdef, text "Now is t": 3fa40e8a984d4815 (FIPS 81). The password's bytes are
-    // the key's, reversed.
+    // Key 0123456789abcdef, text "Now is t": 3fa40e8a984d4815 (FIPS 81). The password is the key
+    // with the bits of each byte reversed.
     let password = [0x01u8, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef].map(u8::reverse_bits);
     let response = vnc_authentication(*b"Now is tNow is t", &password);
     assert_eq!(response[..8], [0x3f, 0xa4, 0x0e, 0x8a, 0x98, 0x4d, 0x48, 0x15]);
@@ -396,7 +397,7 @@ fn a_long_clipboard_and_other_devices_are_skipped_and_what_follows_is_read() {
     }
 }
 
-/// A gate in control, for a server that reads plain keys.
+/// Creates a gate in control with this policy, for a server with this dialect.
 fn in_control(policy: Policy, dialect: Dialect) -> Gate {
     let mut gate = Gate::new(policy, dialect);
     assert_eq!(gate.set_role(Role::Control), []);
@@ -431,16 +432,16 @@ fn a_refused_chord_is_never_complete_in_whichever_order_it_is_pressed() {
     assert_eq!(gate.judge(&key(true, 0x6f)), Verdict::Pass);
     assert_eq!(gate.judge(&key(true, 0xffe3)), Verdict::Drop(Dropped::Chord));
 
-    // Where the server goes by the scancode, so does the gate.
+    // The gate uses the scancode if the server does.
     let mut gate = in_control(Policy::default(), Dialect::TIGERVNC);
     let qemu = |keysym, keycode| ClientMessage::QemuKey { down: true, keysym, keycode };
     assert_eq!(gate.judge(&qemu(0x61, 0x1d)), Verdict::Pass);
     assert_eq!(gate.judge(&qemu(0x62, 0x18)), Verdict::Drop(Dropped::Chord));
-    // And by the keysym, whatever the key gave before.
+    // It also uses the keysym, whatever the key produced before.
     assert_eq!(gate.judge(&qemu(0x62, 0x30)), Verdict::Pass);
     assert_eq!(gate.judge(&qemu(0x62, 0x30)), Verdict::Pass, "it repeats");
     assert_eq!(gate.judge(&qemu(0x6f, 0x30)), Verdict::Drop(Dropped::Chord));
-    // And by it alone where the keyboard has no such key.
+    // It uses the keysym alone if the keyboard has no such key.
     assert_eq!(gate.judge(&qemu(0x61, 0x7fff)), Verdict::Replace(vec![key(true, 0x61)]));
     assert_eq!(gate.judge(&qemu(0x6f, 0x7fff)), Verdict::Drop(Dropped::Chord));
 }
@@ -470,7 +471,7 @@ fn a_drag_that_began_while_watching_presses_nothing_until_it_is_let_go() {
     assert_eq!(gate.judge(&pointer(0)), Verdict::Pass);
     assert_eq!(gate.judge(&pointer(1)), Verdict::Pass);
     assert_eq!(gate.set_role(Role::Watch), [pointer(0)]);
-    // And the other way round: the one that was held when control went does not come back with it.
+    // Conversely, a button held at the loss of control is not pressed again when control returns.
     assert_eq!(gate.set_role(Role::Control), []);
     assert_eq!(gate.judge(&pointer(1)), Verdict::Replace(vec![pointer(0)]));
 }

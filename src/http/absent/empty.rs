@@ -1,11 +1,13 @@
-//! Answers that say that there is nothing of a kind, in the shape in which clients read it.
+//! Empty answers for kinds of resources that this server never has, in the shape that clients
+//! expect.
 
 use actix_web::http::Method;
 use serde_json::{Value, json};
 
 use super::matched;
 
-/// The method, the path below the prefix of the API, and the answer for what `*` stands for.
+/// The method, the path below the API's prefix, and a function that makes the answer from the part
+/// that matched `*`.
 type Entry = (Method, &'static str, fn(&str) -> Value);
 
 fn list(_: &str) -> Value {
@@ -142,7 +144,8 @@ const ENTRIES: &[Entry] = &[
     ),
 ];
 
-/// The answer to a request of which this server has nothing.
+/// Returns the empty answer to a request, if it reads a kind of resource that this server never
+/// has.
 pub(super) fn answer(method: &Method, parts: &[&str]) -> Option<Value> {
     ENTRIES.iter().filter(|(of, ..)| of == method).find_map(|(_, pattern, answer)| {
         let (wild, count) = matched(pattern, parts)?;

@@ -1,12 +1,11 @@
 //! Routes of the compatible API that this server does not have.
 //!
-//! Each is answered in one of two ways. Where this server has nothing of a kind, what reads that
-//! kind is given the empty answer, which is true and which pages show without an error
-//! ([`empty`]). Everything else is refused with `not_supported` and what to do instead
-//! ([`refused`]).
+//! Each is answered in one of two ways. If this server never has resources of a kind, requests that
+//! read that kind get the empty answer: it is true, and pages show it without an error ([`empty`]).
+//! Everything else is rejected with `not_supported` and the alternative ([`refused`]).
 //!
-//! The status of a refusal is 404: the generated clients repeat whatever is answered by 500 and
-//! above, or by 408, 409 and 429, and would need three seconds to learn that a route is not here.
+//! The status of a rejection is 404. The generated clients retry answers of 500 and above, and of
+//! 408, 409 and 429, and would take three seconds to report that the route is missing.
 
 mod empty;
 mod refused;
@@ -18,16 +17,16 @@ use serde_json::Value;
 use super::caller::Caller;
 use super::problem::Problem;
 
-/// The answer to a request for a route of the compatible API that is not here.
+/// The answer to a request for a route of the compatible API that is missing here.
 #[derive(Debug, Clone, PartialEq)]
 enum Absent {
-    /// There is nothing of this kind.
+    /// No resource of this kind exists.
     Empty(Value),
-    /// It cannot be done here; what to do instead.
+    /// The server cannot do it; holds the alternative for the client.
     Refused(&'static str),
 }
 
-/// The path below the prefix of the API, in parts; `agents` is another name for `workflows`.
+/// Splits the path below the API's prefix into parts; `agents` is another name for `workflows`.
 fn parts(path: &str) -> Option<Vec<&str>> {
     let rest = ["/v1/", "/api/v1/", "/api/v2/"].iter().find_map(|it| path.strip_prefix(it))?;
     let mut parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
@@ -37,7 +36,8 @@ fn parts(path: &str) -> Option<Vec<&str>> {
     Some(parts)
 }
 
-/// Parts of the path that `*` stands for in a pattern that it begins with, and the pattern's length.
+/// Matches the beginning of a path against a pattern. Returns the parts that matched `*`, and the
+/// number of parts in the pattern.
 fn matched<'a>(pattern: &str, parts: &[&'a str]) -> Option<(Vec<&'a str>, usize)> {
     let mut wild = Vec::new();
     let mut count = 0;
@@ -64,7 +64,7 @@ fn refusal_with(instead: &'static str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not_supported", instead)
 }
 
-/// The refusal, if the request is for a route of the compatible API that is not here.
+/// Returns the rejection of a request for a route of the compatible API that is missing here.
 pub fn refusal(method: &Method, path: &str) -> Option<Problem> {
     match find(method, path)? {
         Absent::Empty(_) => None,
@@ -72,8 +72,8 @@ pub fn refusal(method: &Method, path: &str) -> Option<Problem> {
     }
 }
 
-/// The answer, if the request is for a route of the compatible API that is not here. What is empty is
-/// shown to those who have a key.
+/// Returns the answer to a request for a route of the compatible API that is missing here. Only
+/// callers with a valid key get the empty answers.
 pub async fn answer(request: &HttpRequest) -> Option<Result<Value, Problem>> {
     Some(match find(request.method(), request.path())? {
         Absent::Empty(value) => Caller::extract(request).await.map(|_| value),

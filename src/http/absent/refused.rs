@@ -1,4 +1,4 @@
-//! Routes that are refused, and what to do instead.
+//! Rejected routes of the compatible API, and their alternatives.
 
 use super::matched;
 
@@ -20,7 +20,7 @@ const CODES: &str = "one-time codes are not received: ask a person by a `human_i
 const HOOKS: &str = "register a webhook by POST /v1/webhooks, and see its deliveries by \
                      GET /v1/webhooks/{webhook_id}/messages";
 
-/// The beginnings of paths below the prefix of the API.
+/// Beginnings of paths below the API's prefix, each with its alternative.
 const ENTRIES: &[(&str, &str)] = &[
     ("browser_profiles", PROFILES),
     ("browser_recordings", RECORDED),
@@ -97,7 +97,7 @@ const ENTRIES: &[(&str, &str)] = &[
     ("workflows/*/versions/*/recording", RECORDED),
 ];
 
-/// The alternative to a request to a path that is refused.
+/// Returns the alternative for a rejected path.
 pub(super) fn instead(parts: &[&str]) -> Option<&'static str> {
     ENTRIES
         .iter()

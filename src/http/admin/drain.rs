@@ -21,12 +21,13 @@ use crate::http::validation::Fields;
 /// The longest time that may be given to what is under way.
 const MOST: u64 = 7 * 24 * 60 * 60;
 
-/// What may be said of it.
+/// The deadline of a drain.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = DrainRequest)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
-    /// How long what is under way should take at most: viewers are told, and nothing is ended.
+    /// The time that work under way should take at most, in seconds. Viewers are notified of it,
+    /// and nothing is ended.
     deadline_seconds: Option<u64>,
 }
 
@@ -77,7 +78,7 @@ pub async fn begin(
     Ok(progress(&front, Some(draining)))
 }
 
-/// Whether the server is draining, and how far that is.
+/// Returns the state of a drain, and the work that is left.
 #[utoipa::path(
     get,
     path = "/admin/drain",

@@ -8,8 +8,8 @@ use crate::http::caller::Operator;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 
-/// What there is of sessions and runs that have ended, and what is said of others and is not so. A
-/// healthy server has none.
+/// Lists leaks: what is left of sessions and runs that have ended, and records of live ones that
+/// are not true. A healthy server has none.
 #[utoipa::path(
     get,
     path = "/admin/leaks",

@@ -19,7 +19,6 @@ use super::problem::Problem;
 use super::validation::{Fields, Part};
 use crate::actors::journal::Filter;
 
-/// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .route("/admin/messages", get().to(messages))
@@ -55,7 +54,7 @@ pub fn routes(config: &mut ServiceConfig) {
         );
 }
 
-/// Which messages. All of it may be left out.
+/// A filter of messages; every field is optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Wish {
@@ -72,7 +71,7 @@ struct Wish {
     limit: Option<usize>,
 }
 
-/// The greatest page.
+/// The maximum number of messages on a page.
 const MOST: usize = 1000;
 
 /// `GET /admin/messages`: newest first.

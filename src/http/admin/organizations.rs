@@ -53,7 +53,7 @@ pub struct Change {
 /// An organization as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OrganizationResource {
-    /// Its id, `o_…`.
+    /// The organization's id, `o_…`.
     organization_id: String,
     /// Its name for people.
     name: String,
@@ -173,7 +173,7 @@ pub async fn list(
     Ok(Json(all.map(|organization| OrganizationResource::of(organization, &front)).collect()))
 }
 
-/// One organization.
+/// Returns an organization by its id.
 #[utoipa::path(
     get,
     path = "/admin/organizations/{organization_id}",

@@ -1,4 +1,4 @@
-//! Keys made, replaced and revoked.
+//! Creation, rotation and revocation of keys.
 
 use actix_web::http::StatusCode;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,43 +15,45 @@ use crate::http::keys::{fresh_key, hash_of};
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 
-/// The longest label, in characters.
+/// The maximum length of a label, in characters.
 const LONGEST_LABEL: usize = 100;
 
-/// The most sessions that a key may be limited to.
+/// The maximum number of sessions that a key may be limited to.
 const MOST_SESSIONS: usize = 100;
 
-/// The most keys of an organization that may be valid at once.
+/// The maximum number of keys of an organization that may be valid at once.
 const MOST_KEYS: usize = 1000;
 
-/// The longest life of a key that has an end: ten years, in seconds.
+/// The maximum life of a key with an end, in seconds: ten years.
 const LONGEST_LIFE: i64 = 10 * 366 * 24 * 60 * 60;
 
-/// The time for which a key goes on beside the one that replaces it, in seconds: a day unless given.
+/// The default time for which a key stays valid beside its replacement, in seconds: a day.
 const OVERLAP: i64 = 24 * 60 * 60;
 
-/// The longest that it may: 30 days, in seconds.
+/// The maximum time for which a key stays valid beside its replacement, in seconds: 30 days.
 const LONGEST_OVERLAP: i64 = 30 * 24 * 60 * 60;
 
 /// The body of a request for a new key.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiKeyRequest {
-    /// Its owner or purpose, for people.
+    /// The key's owner or purpose, for people.
     #[schema(min_length = 1, max_length = 100)]
     label: String,
-    /// `organization` for everything of the organization, `drive` for occupancy and DevTools of sessions,
-    /// `watch` to see them, `operator` for what operators see and do as well; `organization` unless given.
+    /// The key's role. `organization` allows everything in the organization, `drive` occupancy and
+    /// DevTools of sessions, `watch` only seeing them, and `operator` everything that operators see
+    /// and do as well. Default: `organization`.
     #[schema(pattern = "^(operator|organization|drive|watch)$")]
     role: Option<String>,
-    /// `pbs_…`: the sessions that it is limited to, with the roles `drive` and `watch`; all unless given.
+    /// The sessions that the key is limited to, `pbs_…`; allowed with the roles `drive` and
+    /// `watch`. Default: all sessions of the organization.
     sessions: Option<Vec<String>>,
-    /// Its life in seconds; it is valid until it is revoked unless given.
+    /// The key's life in seconds. Without it, the key is valid until it is revoked.
     #[schema(minimum = 1, maximum = 316224000)]
     expires_in_seconds: Option<i64>,
 }
 
-/// A request for a key, checked.
+/// A validated request for a key.
 struct Wanted {
     label: String,
     role: KeyRole,
@@ -93,16 +95,17 @@ impl ApiKeyRequest {
 #[schema(as = ApiKeyRotation)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rotation {
-    /// The seconds for which the former key goes on beside the new one; 86400 unless given, 0 to end it at once.
+    /// The seconds for which the former key stays valid beside the new one; 86400 unless given, 0
+    /// to end it at once.
     #[schema(minimum = 0, maximum = 2592000)]
     overlap_seconds: Option<i64>,
 }
 
-/// Makes a key of an organization on behalf of somebody whose role is `by`.
+/// Makes a key of an organization for a caller with the role `by`.
 ///
 /// # Errors
 ///
-/// 403 for a role above `by`; 409 if there are too many keys; 422 for fields that are at fault.
+/// 403 for a role above `by`; 409 if there are too many keys; 422 for invalid fields.
 pub async fn make(
     front: &Front,
     organization: OrganizationId,
@@ -121,7 +124,7 @@ pub async fn make(
     store(front, key).await
 }
 
-/// Replaces a key by one like it, which ends when that would have.
+/// Replaces a key by a new one with the same label, role, sessions and end.
 ///
 /// # Errors
 ///
@@ -144,7 +147,7 @@ pub async fn rotate(
         let detail = format!("API key {id} has ended, and is not replaced; make a new one");
         return Err(Problem::new(StatusCode::CONFLICT, "api_key_ended", detail).into());
     }
-    // Of the settings, which replace it themselves.
+    // The replacement does not come from the settings, even if the former key does.
     let (id_of_new, is_bootstrap) = (front.world.mint.mint(now), false);
     let key =
         ApiKey { id: id_of_new, created_at: now, last_use: None, is_bootstrap, ..former.clone() };
@@ -158,7 +161,7 @@ pub async fn rotate(
     Ok(made)
 }
 
-/// Revokes a key, and ends what was opened with it.
+/// Revokes a key, and disconnects everything that was opened with it.
 ///
 /// # Errors
 ///
@@ -184,7 +187,7 @@ fn permit(by: KeyRole, role: KeyRole) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::FORBIDDEN, "key_insufficient", detail).with("role", by.as_str()))
 }
 
-/// Stores a key that is made for this, and shows it once.
+/// Generates and stores a key. The answer is the only place that shows it in clear.
 async fn store(front: &Front, key: ApiKey) -> Result<ApiKeyResource, ApiError> {
     let now = front.world.clock.now();
     let keys = db::api_keys::list(&front.db, key.organization).await?;

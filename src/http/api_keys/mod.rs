@@ -1,6 +1,6 @@
-//! `/v1/api_keys`: the keys of an organization, as whoever has one of them manages them.
+//! `/v1/api_keys`: the keys of an organization, managed by callers that have one of them.
 //!
-//! A page's token manages no keys: it would outlive its hour by the key that it made.
+//! A page's token manages no keys: a key that it made would outlive the token's hour.
 
 mod making;
 mod resource;
@@ -22,7 +22,6 @@ use crate::db;
 use crate::domain::ids::{ApiKeyId, OrganizationId};
 use crate::domain::tenancy::{ApiKey, KeyRole};
 
-/// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(at("/v1/api_keys").route(post().to(create)).route(get().to(list)))
@@ -32,12 +31,13 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/api_keys/{key}/rotate", post().to(renew));
 }
 
-/// A caller that may manage the keys of the organization: a key itself whose role is `organization` at least.
+/// A caller that may manage the keys of the organization: a key whose role is at least
+/// `organization`.
 #[derive(Debug, Clone, Copy)]
 pub struct Manager {
-    /// The caller behind the key.
+    /// The caller that the key belongs to.
     caller: Caller,
-    /// The role of its key, above which it makes none.
+    /// The role of the caller's key, which is the highest that it may grant.
     role: KeyRole,
 }
 
@@ -59,7 +59,7 @@ impl FromRequest for Manager {
     }
 }
 
-/// A key of an organization, revoked or not.
+/// Finds a key of an organization, revoked or not.
 ///
 /// # Errors
 ///
@@ -73,7 +73,7 @@ pub async fn find(
     found.ok_or_else(|| Problem::unknown::<ApiKeyId>(id).into())
 }
 
-/// The keys of an organization as they are shown, the newest first.
+/// Lists the keys of an organization as the API shows them, newest first.
 ///
 /// # Errors
 ///
@@ -86,12 +86,12 @@ pub async fn shown(
     Ok(Json(keys.into_iter().map(|key| ApiKeyResource::of(key, front)).collect()))
 }
 
-/// The answer that has a key in clear, which no cache may keep.
+/// Returns an answer that shows a key in clear, which no cache may keep.
 pub fn answer_once(resource: &ApiKeyResource) -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(resource)
 }
 
-/// Makes a key. It is in this answer as `key` and nowhere else.
+/// Makes a key. Only this answer shows it, as `key`.
 #[utoipa::path(
     post,
     path = "/v1/api_keys",
@@ -112,7 +112,7 @@ pub async fn create(
     Ok(answer_once(&make(&front, organization, manager.role, request).await?))
 }
 
-/// The organization's keys, also those that have ended, the newest first.
+/// Lists the organization's keys, including those that have ended, newest first.
 #[utoipa::path(
     get,
     path = "/v1/api_keys",
@@ -126,7 +126,7 @@ pub async fn list(
     shown(&front, manager.caller.organization).await
 }
 
-/// One key.
+/// Returns one key, without its secret.
 #[utoipa::path(
     get,
     path = "/v1/api_keys/{api_key_id}",
@@ -146,8 +146,9 @@ pub async fn look(
     Ok(Json(ApiKeyResource::of(key, &front)))
 }
 
-/// Revokes a key, and ends at once what was opened with it: requests, DevTools, streams, tickets, leases,
-/// links and pages' tokens. A key may revoke itself. Repeating it does no harm.
+/// Revokes a key, and ends at once everything that was opened with it: requests, DevTools, streams,
+/// tickets, leases, links and pages' tokens. A key may revoke itself. Repeating the request is
+/// harmless.
 #[utoipa::path(
     delete,
     path = "/v1/api_keys/{api_key_id}",
@@ -167,7 +168,7 @@ pub async fn end(
     revoke(&front, manager.caller.organization, manager.role, id).await.map(Json)
 }
 
-/// Makes a key like another one, which goes on for a while and then ends.
+/// Makes a key like an existing one, which stays valid for a while and then ends.
 #[utoipa::path(
     post,
     path = "/v1/api_keys/{api_key_id}/rotate",

@@ -1,4 +1,4 @@
-//! Keys as the API shows them.
+//! API keys as the API shows them.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -7,40 +7,40 @@ use utoipa::ToSchema;
 use crate::domain::tenancy::ApiKey;
 use crate::http::front::Front;
 
-/// A key. The key itself is shown once, by the request that made it.
+/// An API key. Only the request that made it shows the key itself.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ApiKeyResource {
-    /// Its id, `oat_…`.
+    /// The key's id, `oat_…`.
     pub api_key_id: String,
-    /// Its organization, `o_…`.
+    /// The id of the key's organization, `o_…`.
     pub organization_id: String,
-    /// Its owner or purpose, for people.
+    /// The key's owner or purpose, for people.
     pub label: String,
-    /// `operator`, `organization`, `drive` or `watch`.
+    /// The key's role: `operator`, `organization`, `drive` or `watch`.
     pub role: &'static str,
-    /// The sessions that it is limited to; all of the organization if null.
+    /// The sessions that the key is limited to; null if it is good for all of the organization.
     pub sessions: Option<Vec<String>>,
-    /// `valid`, `expired` or `revoked`.
+    /// The key's status: `valid`, `expired` or `revoked`.
     pub status: &'static str,
-    /// Set if it came by the setting `keys.bootstrap`.
+    /// True if the key comes from the setting `keys.bootstrap`.
     pub is_bootstrap: bool,
-    /// The time at which it was made.
+    /// The time at which the key was made.
     pub created_at: DateTime<Utc>,
-    /// The time from which it opens nothing; it has no end if null.
+    /// The time at which the key expires; null if it has no end.
     pub expires_at: Option<DateTime<Utc>>,
-    /// The time at which it was revoked.
+    /// The time at which the key was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
-    /// The time of its last use.
+    /// The time of the key's last use.
     pub last_used_at: Option<DateTime<Utc>>,
-    /// The address of the client that used it last.
+    /// The address of the client that used the key last.
     pub last_used_from: Option<String>,
-    /// The key itself, in the answer to the request that made it only.
+    /// The key itself, only in the answer to the request that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
 
 impl ApiKeyResource {
-    /// A key as it stands. Uses that are not stored yet count.
+    /// Returns a key in its present state. Uses that are not stored yet count.
     pub fn of(key: ApiKey, front: &Front) -> Self {
         let status = if key.revoked_at.is_some() {
             "revoked"

@@ -1,4 +1,4 @@
-//! How a viewer's WebSocket is closed.
+//! Close codes of a viewer's WebSocket, and the closing handshake.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,47 +9,47 @@ use tokio::time::timeout;
 
 use super::upward::Incoming;
 
-/// How long the viewer has to take the close frame, and to answer it.
+/// The time that the viewer has to take the close frame, and to answer it.
 const PARTING: Duration = Duration::from_secs(2);
 
-/// The close codes that Greenroom uses: those of RFC 6455 (section 7.4.1) and of IANA's registry, and
-/// from 4000 on those that Skyvern's viewers know, and one of ours.
+/// The close codes that Greenroom uses: those of RFC 6455 (section 7.4.1) and of IANA's registry;
+/// from 4000 on, those that Skyvern's viewers know, and one of our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseCode {
-    /// A normal end.
     Normal,
-    /// The server stops.
+    /// The server is stopping.
     GoingAway,
     /// Bad or missing credentials, a missing `client_id`, or a broken protocol.
     Protocol,
-    /// Text where only binary is understood.
+    /// A text message on a socket that takes only binary ones.
     Unsupported,
-    /// Something that the server does not permit; also a viewer that was put out.
+    /// A message that the server does not permit, or a viewer that was kicked.
     Policy,
-    /// A frame over the limit.
+    /// A frame, or a whole message, over the size limit.
     TooBig,
-    /// The server's own failure.
+    /// A failure inside the server.
     Internal,
-    /// The session is unknown, not ready, without a live view or at its end; or try again later.
+    /// The session is unknown, not ready, without a live view, or ending; or the viewer should
+    /// retry later.
     TryAgainLater,
-    /// The screenshot stream of a session that has a VNC server.
+    /// The session has a VNC server: the viewer should use it in place of the screenshot stream.
     UseVnc,
-    /// CDP input: unknown or at its end.
+    /// CDP input: the session or run is unknown, or has ended.
     NotFound,
-    /// CDP input: the run or the browser was not there in time.
+    /// CDP input: the run or its browser was not ready in time.
     TimedOut,
     /// CDP input: the run is closing.
     Closing,
-    /// CDP input: there is no page that works.
+    /// CDP input: no page responds.
     NoPage,
-    /// CDP input: the event could not be passed on.
+    /// CDP input: the event could not be dispatched to the browser.
     NotDispatched,
-    /// DevTools: the lease by which the client had come is over.
+    /// DevTools: the client's lease has ended.
     OccupancyLost,
 }
 
 impl CloseCode {
-    /// As on the wire.
+    /// Returns the code as it stands on the wire.
     pub const fn number(self) -> u16 {
         match self {
             Self::Normal => 1000,
@@ -71,7 +71,7 @@ impl CloseCode {
     }
 }
 
-/// A code, and a word for it in kebab case, which the viewer's script can read.
+/// A close code with a reason in kebab case, which the viewer's script can read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Close {
     pub code: CloseCode,
@@ -79,7 +79,7 @@ pub struct Close {
 }
 
 impl Close {
-    /// A reason is cut after 123 bytes.
+    /// Makes a close; the reason is cut after 123 bytes on the wire.
     pub fn new(code: CloseCode, reason: impl Into<Cow<'static, str>>) -> Self {
         Self { code, reason: reason.into() }
     }
@@ -97,13 +97,13 @@ impl From<Close> for CloseReason {
     }
 }
 
-/// Sends the close frame and waits for the answer: a connection that is closed with bytes unread is
-/// reset, and the viewer would not learn why.
+/// Sends the close frame and waits for the answer. A connection that is closed with unread bytes is
+/// reset, and the viewer would not receive the code.
 pub(super) async fn close(sent: impl Future<Output = ()>, incoming: &mut Incoming) {
     let parting = async {
         sent.await;
         incoming.drain().await;
     };
-    // A viewer that takes nothing is left to the connection's own end.
+    // A viewer that does not read is left to the connection's own timeout.
     let _late = timeout(PARTING, parting).await;
 }

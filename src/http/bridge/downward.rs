@@ -1,4 +1,4 @@
-//! From the VNC server to the viewer.
+//! The direction from the VNC server to the viewer.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,13 +16,13 @@ use super::close::Close;
 use super::wire::{self, Frame, Moved, Opcode, Wire};
 use super::{Limits, Why};
 
-/// The largest piece that is copied.
+/// The maximum number of bytes that one read copies.
 const PIECE: usize = 64 << 10;
-/// More than this at once is moved by the kernel, if the viewer keeps up.
+/// A read of at least this many bytes switches to `splice`, if the viewer keeps up.
 const SMALL: usize = 8 << 10;
 
-/// What waits to be sent to the viewer. Everything that is sent goes through it, in order, but for
-/// pings and pongs, which go before, and for what is moved while nothing waits.
+/// The queue of frames to the viewer. It keeps their order, with two exceptions: pings and pongs
+/// overtake, and spliced bytes bypass it while it is empty.
 #[derive(Clone)]
 pub(super) struct Outbox(Rc<Shared>);
 
@@ -36,13 +36,13 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// The rest of a frame, of which the viewer has a part: nothing may come in between.
+    /// The rest of a frame that was sent in part: no other frame may come in between.
     begun: Option<(Opcode, Frame)>,
-    /// The latest one only: an answer to an older ping says nothing more.
+    /// The payload of the latest pong to send; older pings need no answer of their own.
     pong: Option<Bytes>,
     ping: bool,
     data: VecDeque<(Opcode, Bytes)>,
-    /// Bytes of RFB that wait.
+    /// Bytes of RFB that are queued.
     waiting: usize,
     pushed: u64,
 }
@@ -52,7 +52,7 @@ impl State {
         self.begun.is_none() && self.pong.is_none() && !self.ping && self.data.is_empty()
     }
 
-    /// What is to be sent next.
+    /// Takes the frame that is to be sent next.
     fn next(&mut self) -> Option<(Opcode, Frame)> {
         if let Some(rest) = self.begun.take() {
             return Some(rest);
@@ -83,14 +83,14 @@ impl Outbox {
         }))
     }
 
-    /// Puts bytes behind those that wait, or says that too many do.
+    /// Queues bytes and wakes the sender; fails if the backlog is over its limit.
     pub(super) fn push(&self, bytes: Bytes) -> Result<(), Why> {
         self.put(bytes)?;
         self.0.filled.notify_one();
         Ok(())
     }
 
-    /// The same, without waking who sends.
+    /// Queues bytes without waking the sender.
     fn put(&self, bytes: Bytes) -> Result<(), Why> {
         let mut state = self.0.state.borrow_mut();
         state.waiting += bytes.len();
@@ -102,7 +102,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Asks whether the viewer has got all that was pushed before; it answers with `mark`.
+    /// Queues a ping with `mark` as its payload. The viewer's pong proves that it has received
+    /// everything queued before.
     pub(super) fn ask(&self, mark: u8) {
         let ping = (Opcode::Ping, Bytes::copy_from_slice(&[mark]));
         self.0.state.borrow_mut().data.push_back(ping);
@@ -119,25 +120,25 @@ impl Outbox {
         self.0.filled.notify_one();
     }
 
-    /// How many bytes were ever put in, or moved past it.
+    /// Returns the total number of bytes of RFB that were queued, or spliced past the queue.
     pub(super) fn pushed(&self) -> u64 {
         self.0.state.borrow().pushed
     }
 
-    /// Whether the viewer has so much to take that it should get no new pictures.
+    /// True if the backlog is so large that the viewer should get no new pictures.
     pub(super) fn is_behind(&self) -> bool {
         self.0.state.borrow().waiting > self.0.behind_over
     }
 
-    /// Resolves when the viewer is no longer behind.
+    /// Resolves when the viewer has caught up.
     pub(super) async fn caught_up(&self) {
         while self.is_behind() {
             self.0.caught_up.notified().await;
         }
     }
 
-    /// Sends what waits by way of actix, until the viewer is gone or has taken nothing for `stall`.
-    /// Pings and pongs wait until hands are shaken.
+    /// Sends the queue through actix, until the viewer is gone or has taken nothing for `stall`.
+    /// Pings and pongs wait until the handshake is over.
     pub(super) async fn send_by(&self, mut session: Session, stall: Duration) -> Why {
         loop {
             let next = self.0.state.borrow_mut().data.pop_front();
@@ -148,7 +149,7 @@ impl Outbox {
             self.took(bytes.len(), opcode);
             let message = match opcode {
                 Opcode::Ping => Message::Ping(bytes),
-                // The others are not put in before hands are shaken.
+                // No other opcode is queued before the end of the handshake.
                 Opcode::Binary | Opcode::Close | Opcode::Pong => Message::Binary(bytes),
             };
             match timeout(stall, futures_util::SinkExt::send(&mut session, message)).await {
@@ -159,7 +160,8 @@ impl Outbox {
         }
     }
 
-    /// Sends what waits, until the viewer is gone or has taken nothing for `stall`.
+    /// Sends the queue through the viewer's socket, until the viewer is gone or has taken nothing
+    /// for `stall`.
     pub(super) async fn send(&self, wire: &Wire, stall: Duration) -> Why {
         loop {
             match self.flush(wire) {
@@ -174,7 +176,7 @@ impl Outbox {
         }
     }
 
-    /// Sends what the socket takes now, and says whether that was all.
+    /// Sends as much of the queue as the socket takes now. Returns true if the queue is empty.
     fn flush(&self, wire: &Wire) -> io::Result<bool> {
         loop {
             let next = self.0.state.borrow_mut().next();
@@ -189,7 +191,7 @@ impl Outbox {
         }
     }
 
-    /// Bytes of a frame wait no longer. Those of control frames were never counted.
+    /// Subtracts bytes of a sent frame from the backlog. Control frames do not count.
     fn took(&self, bytes: usize, opcode: Opcode) {
         if opcode != Opcode::Binary {
             return;
@@ -202,7 +204,7 @@ impl Outbox {
         }
     }
 
-    /// Leaves out whatever was not begun, and sends the close frame.
+    /// Drops every frame that has not been started, and sends the close frame.
     pub(super) async fn close(&self, wire: &Wire, reason: Close) {
         let mut payload = BytesMut::with_capacity(2 + reason.reason.len());
         payload.put_u16(reason.code.number());
@@ -220,7 +222,7 @@ impl Outbox {
         }
     }
 
-    /// Notes that a frame was moved to a viewer for which nothing waited, and what is left of it.
+    /// Records a frame that was spliced to a viewer while the queue was empty, and queues its rest.
     fn moved(&self, length: usize, rest: Frame) {
         let mut state = self.0.state.borrow_mut();
         state.pushed += count(length);
@@ -232,7 +234,7 @@ impl Outbox {
     }
 }
 
-/// Takes all that the VNC server sends, as soon as it comes.
+/// Reads everything that the VNC server sends, as soon as it arrives, and passes it to the viewer.
 pub(super) async fn pass(from: &mut OwnedReadHalf, outbox: &Outbox, wire: &Wire) -> Why {
     let mut buffer = BytesMut::new();
     let mut large = false;
@@ -253,7 +255,7 @@ pub(super) async fn pass(from: &mut OwnedReadHalf, outbox: &Outbox, wire: &Wire)
             }
             continue;
         }
-        // The rest of the block is used before there is a new one.
+        // The rest of the block is used before a new one is allocated.
         if buffer.capacity() < SMALL {
             buffer.reserve(PIECE);
         }
@@ -265,7 +267,7 @@ pub(super) async fn pass(from: &mut OwnedReadHalf, outbox: &Outbox, wire: &Wire)
                 if let Err(why) = outbox.put(buffer.split().freeze()) {
                     return why;
                 }
-                // Who keeps up gets it at once, and nobody else has to be woken for that.
+                // A viewer that keeps up gets it at once, without waking the task that sends.
                 let sent = if keeps_up { outbox.flush(wire) } else { Ok(false) };
                 match sent {
                     Ok(true) => {}

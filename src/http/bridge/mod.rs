@@ -7,29 +7,30 @@
 //!                  +-- Outbox <--------- downward ---+
 //! ```
 //!
-//! Keys and clicks do not go to the VNC server, whose keyboard lacks most signs, but to the display itself
-//! (`system/input`); what is left for the VNC server are requests for pictures, and clipboards.
+//! Keys and clicks bypass the VNC server, whose keyboard lacks most characters, and go to the
+//! display itself (`system/input`). The VNC server gets the requests for pictures and the
+//! clipboards.
 //!
-//! Hands are shaken by way of actix. From then on what goes down is written to the socket below it,
-//! or moved there by the kernel: see `wire.rs`.
+//! The handshake goes through actix. After it, bytes to the viewer bypass actix: they are written
+//! to the underlying socket, or moved there by the kernel (see `wire.rs`).
 //!
-//! One task for each viewer, on the worker that has its WebSocket; no mailbox takes part. A handler
-//! calls [`accept`], spawns [`run`], and hears from [`Ended`] what became of it; or it calls
-//! [`refuse`]. Who may come, and with which role, has been decided before.
+//! Each viewer has one task, on the worker that has its WebSocket; no actor takes part. A handler
+//! calls [`accept`], spawns [`run`], and gets the outcome as [`Ended`]; or it calls [`refuse`]. The
+//! handler has already decided whether the viewer is admitted, and with which role.
 //!
 //! # Slow viewers
 //!
-//! x11vnc serves all viewers from one thread: while it waits for one socket to take bytes, all of them
-//! stand still. So its socket is drained at all times, and what a viewer does not take piles up
-//! here. That is bounded three times:
+//! x11vnc serves all viewers from one thread: while it waits for one socket to take bytes, all
+//! viewers stall. So the bridge drains its socket at all times, and bytes that a viewer does not
+//! take queue up here. Three limits bound this queue:
 //!
-//! 1. RFB sends a picture only when asked. While more than [`Limits::hold_updates_over`] is piled up,
+//! 1. RFB sends a picture only on request. While the queue is over [`Limits::hold_updates_over`],
 //!    requests for pictures are held back and merged: a slow viewer sees fewer pictures.
-//! 2. Over [`Limits::backlog`] the viewer is told to go, as [`Why::TooSlow`]. It must be above the
-//!    largest single picture.
-//! 3. So it is when nothing has moved for [`Limits::stall`].
+//! 2. Over [`Limits::backlog`] the viewer is disconnected, as [`Why::TooSlow`]. The limit must be
+//!    above the size of the largest picture.
+//! 3. A viewer that has taken nothing for [`Limits::stall`] is disconnected in the same way.
 //!
-//! Nothing is ever left out of the stream: the encodings compress over the whole of it.
+//! No bytes are ever left out of the stream: the encodings compress over the whole of it.
 
 mod close;
 mod downward;
@@ -69,42 +70,44 @@ use downward::Outbox;
 use upward::{Incoming, Upward};
 use wire::Wire;
 
-/// Where a VNC server listens, what it wants to hear, and what it understands.
+/// The address of a VNC server, its password, and the messages that it accepts.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// On loopback.
+    /// The loopback address of the VNC server.
     pub address: SocketAddr,
-    /// For VNC Authentication.
+    /// The password for VNC Authentication (RFC 6143, section 7.2.2).
     pub password: SecretString,
-    /// What may be sent to it.
+    /// The client messages that the VNC server understands.
     pub dialect: Dialect,
-    /// Notified when it seems to hang.
+    /// Notified when the VNC server seems to hang.
     pub doubts: Arc<Notify>,
-    /// The keyboard and pointer of its display, which take what a viewer types and clicks.
+    /// The keyboard and pointer of the display, which get a viewer's keys and clicks.
     pub devices: Devices,
 }
 
-/// How long and how much the bridge bears.
+/// The timeouts and size limits of a bridge.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// For the VNC server to accept, to check the password and to tell of its display; and for the
-    /// viewer to shake hands.
+    /// The timeout of each handshake: with the VNC server, up to its description of the display,
+    /// and with the viewer.
     pub handshake: Duration,
-    /// Between two pings.
+    /// The interval between two pings.
     pub ping_every: Duration,
-    /// A viewer that was silent for so long is gone; it answers pings, so the silence is real.
+    /// A viewer that was silent for this time is disconnected; it answers pings, so the silence is
+    /// real.
     pub dead_after: Duration,
-    /// A viewer that has taken nothing for so long, while something waits, is told to go.
+    /// A viewer that has taken nothing for this time, while bytes are queued, is disconnected.
     pub stall: Duration,
-    /// Bytes that may wait for a viewer. Above the size of one picture, uncompressed.
+    /// The maximum number of bytes queued for a viewer; above the size of one uncompressed picture.
     pub backlog: usize,
-    /// With more bytes waiting than this, requests for pictures are held back.
+    /// The number of queued bytes above which requests for pictures are held back.
     pub hold_updates_over: usize,
-    /// A VNC server that takes no input for so long is given up.
+    /// A VNC server that accepts no input for this time is given up.
     pub upstream_stall: Duration,
-    /// A VNC server that has sent nothing for so long, though its viewer types and clicks, may hang.
+    /// A VNC server that has sent nothing for this time, although its viewer types and clicks, may
+    /// hang.
     pub doubt_after: Duration,
-    /// The longest WebSocket frame of a viewer, in bytes.
+    /// The maximum length of a viewer's WebSocket frame, in bytes.
     pub frame: usize,
 }
 
@@ -124,59 +127,59 @@ impl Default for Limits {
     }
 }
 
-/// Hears of a viewer's keys, clicks and clipboards before the VNC server does, and says whether they
-/// go on to it.
+/// Called with a viewer's keys, clicks and clipboards before the VNC server gets them; returns true
+/// if they may go on to it.
 pub type OnInput = Box<dyn FnMut(&ClientMessage) -> bool>;
 
-/// By what a viewer's messages are judged, and who hears of them.
+/// The viewer's role and policy, by which its messages are judged, and the callback for its input.
 type Judging = (watch::Receiver<Role>, Policy, OnInput);
 
-/// Why a bridge ended.
+/// The reason why a bridge ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Why {
     /// The viewer closed its side, or its connection broke.
     #[error("the viewer left")]
     ViewerLeft,
-    /// Not even pings were answered.
+    /// The viewer did not even answer pings.
     #[error("the viewer fell silent")]
     ViewerSilent,
-    /// Too much waited for it, or for too long.
+    /// Too many bytes were queued for the viewer, or for too long.
     #[error("the viewer was too slow")]
     TooSlow,
-    /// It sent text, which RFB is not.
+    /// The viewer sent a text message; RFB is binary.
     #[error("the viewer sent text")]
     Text,
-    /// It broke the rules of the WebSocket.
+    /// The viewer violated the WebSocket protocol.
     #[error("the viewer's WebSocket is broken")]
     Socket(#[source] actix_ws::ProtocolError),
-    /// It did not shake hands, or not in time (`None`).
+    /// The RFB handshake of the viewer failed, or timed out (`None`).
     #[error("the viewer did not shake hands")]
     ViewerHandshake(#[source] Option<HandshakeError>),
-    /// It sent something that is not RFB.
+    /// The viewer sent a message that is not RFB.
     #[error("the viewer does not speak RFB")]
     Malformed(#[source] ParseError),
-    /// No connection to the VNC server.
+    /// The connection to the VNC server failed.
     #[error("the VNC server cannot be reached")]
     Unreachable(#[source] io::Error),
-    /// It did not shake hands, or not with this password.
+    /// The handshake with the VNC server failed, or it rejected the password.
     #[error("the VNC server did not let us in")]
     Refused(#[source] HandshakeError),
-    /// It did not answer in time, or took no input any more.
+    /// The VNC server did not answer in time, or stopped accepting input.
     #[error("the VNC server does not respond")]
     Unresponsive,
-    /// The display takes no keys and clicks.
+    /// The display accepts no keys and clicks.
     #[error("the display takes no input")]
     NoInput,
-    /// It closed the connection.
+    /// The VNC server closed the connection.
     #[error("the VNC server closed the connection")]
     UpstreamClosed,
-    /// The one who started the bridge wanted it to end.
+    /// The owner of the bridge stopped it.
     #[error("told to stop: {0}")]
     Stopped(Close),
 }
 
 impl Why {
-    /// How the viewer's WebSocket is closed for it.
+    /// Returns the close code and reason for the viewer's WebSocket.
     pub fn close(&self) -> Close {
         use CloseCode as C;
         match self {
@@ -199,20 +202,20 @@ impl Why {
     }
 }
 
-/// What became of a bridge.
+/// The outcome of a bridge.
 #[derive(Debug)]
 pub struct Ended {
-    /// Why it ended.
+    /// The reason for the end.
     pub why: Why,
     /// Bytes of RFB that were queued for the viewer.
     pub to_viewer: u64,
-    /// Bytes of RFB that came from the viewer.
+    /// Bytes of RFB that were received from the viewer.
     pub from_viewer: u64,
-    /// The viewer's messages that the gate held back.
+    /// The number of viewer messages that the gate dropped.
     pub dropped: u64,
 }
 
-/// A viewer's WebSocket, accepted and not yet used.
+/// A viewer's WebSocket that is accepted but not yet in use.
 pub struct Socket {
     session: Session,
     stream: MessageStream,
@@ -220,7 +223,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// The two directions, for what is no RFB.
+    /// Returns the two directions, for protocols other than RFB.
     pub fn into_parts(self) -> (Session, MessageStream) {
         (self.session, self.stream)
     }
@@ -232,9 +235,11 @@ impl fmt::Debug for Socket {
     }
 }
 
-/// Accepts a WebSocket: with the subprotocol `binary` if the viewer offers it, and with none if not.
-/// The answer is to be returned from the handler; fails if the request is no WebSocket's, or came
-/// over a connection that [`remember`] was not told of.
+/// Accepts a WebSocket: with the subprotocol `binary` if the viewer offers it, else with none. The
+/// handler must return the answer.
+///
+/// Fails if the request is no WebSocket handshake, or came over a connection that [`remember`] has
+/// not seen.
 pub fn accept(
     request: &HttpRequest,
     body: web::Payload,
@@ -244,13 +249,15 @@ pub fn accept(
     Ok((response, Socket { session, stream, below }))
 }
 
-/// Bridges until one side or `stop` ends it, then closes the WebSocket with the code for it.
+/// Runs the bridge until either side or `stop` ends it, then closes the WebSocket with the matching
+/// code.
 ///
 /// `role` may change at any time, and each message is judged by the role of that moment; if its
-/// sender is gone, the viewer watches. When the bridge ends, whatever way, the keys and buttons that
-/// the viewer held are let go first. Dropping the future does neither.
+/// sender is gone, the viewer only watches. At every end, the keys and buttons that the viewer held
+/// are released before the socket is closed. Dropping the future does neither.
 ///
-/// `on_input` hears of every key, click and clipboard that the gate lets pass, and may keep it.
+/// `on_input` is called with every key, click and clipboard that the gate lets pass, and may keep
+/// it from the VNC server.
 pub async fn run(
     socket: Socket,
     endpoint: Endpoint,
@@ -282,12 +289,12 @@ pub async fn run(
     }
     let dropped = upstream.as_ref().map_or(0, |talk| talk.upward.dropped());
     let reason = why.close();
-    // Both are bounded in time, so neither waits for the other.
+    // Both are bounded in time, so that neither waits for the other.
     match upstream {
         Some(Talk { upward, read, wire }) => {
             let sent = async {
                 outbox.close(&wire, reason).await;
-                // With it ends what actix had to answer, and so the connection.
+                // This ends the body of actix's response, and so the connection.
                 drop(session);
             };
             tokio::join!(upward.finish(read), close::close(sent, &mut incoming));
@@ -300,21 +307,21 @@ pub async fn run(
     Ended { to_viewer: outbox.pushed(), from_viewer: incoming.received(), dropped, why }
 }
 
-/// The viewer's side, until hands are shaken.
+/// The viewer's side, until its handshake is over.
 struct Viewer<'a> {
     session: &'a Session,
     below: OwnedFd,
     outbox: &'a Outbox,
 }
 
-/// Both sides, once hands are shaken.
+/// Both directions, after the handshakes.
 struct Talk {
     upward: Upward,
     read: OwnedReadHalf,
     wire: Wire,
 }
 
-/// Both handshakes side by side, then both directions, until one of them ends.
+/// Runs both handshakes side by side, then both directions, until one of them ends.
 async fn talk(
     talk: &mut Option<Talk>,
     incoming: &mut Incoming,
@@ -354,7 +361,7 @@ async fn talk(
     }
 }
 
-/// Sends pings, and resolves when nothing has been heard for too long.
+/// Sends pings, and resolves when the viewer has been silent for too long.
 async fn keep(outbox: &Outbox, heard: &Cell<Instant>, limits: &Limits) -> Why {
     let mut ping_at = Instant::now() + limits.ping_every;
     loop {

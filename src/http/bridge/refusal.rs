@@ -1,4 +1,4 @@
-//! Turning a viewer away, slowly.
+//! Rejection of a viewer, with a delay before the close code.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use tokio::time::{Instant, timeout_at};
 use super::close::Close;
 use super::{Socket, accept};
 
-/// How long a refused viewer waits for its close code. Skyvern's viewers dial again at once and
-/// without end; this makes it a trickle.
+/// The delay before a rejected viewer gets its close code. Skyvern's viewers reconnect at once and
+/// without end; the delay limits their rate.
 pub const REFUSAL_DELAY: Duration = Duration::from_millis(1500);
 
-/// Accepts the WebSocket, so that the viewer can be told a code, and closes it after
-/// [`REFUSAL_DELAY`]. Nothing that the viewer sends shortens that; it can only leave.
+/// Accepts the WebSocket, so that the viewer can get a close code, and closes it after
+/// [`REFUSAL_DELAY`]. No message from the viewer shortens the delay; it can only leave.
 pub fn refuse(
     request: &HttpRequest,
     body: web::Payload,
@@ -24,11 +24,11 @@ pub fn refuse(
     Ok(response)
 }
 
-/// Closes a WebSocket that was accepted already, in the same manner; `word` is said before.
+/// Closes an accepted WebSocket after the same delay, with the text message `word` first.
 pub async fn turn_away(socket: Socket, word: Option<String>, close: Close) {
     let (mut session, mut stream) = socket.into_parts();
     let deadline = Instant::now() + REFUSAL_DELAY;
-    // What the viewer says is read, or its leaving would not be seen.
+    // The viewer's messages are read, because its leaving would go unnoticed otherwise.
     let mut broken = false;
     while !broken {
         match timeout_at(deadline, stream.recv()).await {

@@ -8,10 +8,10 @@ use tokio::net::TcpStream;
 use super::{Endpoint, Why};
 use crate::domain::rfb::{Connecting, Step, VERSION};
 
-/// A VNC server that has let us in.
+/// A VNC server that has accepted our handshake.
 pub(super) struct Connected {
     pub(super) stream: TcpStream,
-    /// `ServerInit`, and whatever came with it.
+    /// `ServerInit`, and any bytes that came with it.
     pub(super) first: Bytes,
 }
 

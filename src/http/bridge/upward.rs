@@ -1,4 +1,4 @@
-//! From the viewer to the VNC server.
+//! The direction from the viewer to the VNC server.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -20,22 +20,24 @@ use crate::domain::rfb::{
 };
 use crate::system::input::{Action, Input};
 
-/// How long the VNC server has to take the last releases.
+/// The time that the VNC server has to read the last releases of keys.
 const PARTING: Duration = Duration::from_secs(1);
 
-/// The actions of the extended clipboard by which a viewer gives, or says that it has, a text.
+/// The actions of the extended clipboard (`notify` and `provide`) by which a viewer announces or
+/// sends a text.
 const GIVES_CLIPBOARD: u32 = 1 << 27 | 1 << 28;
 
-/// How much a viewer may send before it has answered what its handshake was answered with.
+/// The maximum number of bytes that a viewer may send before it has answered the ping behind our
+/// last handshake message.
 const MOST_BEYOND: usize = 1 << 20;
 
-/// What the viewer sends, without the frames around it.
+/// The bytes that the viewer sends, without their WebSocket frames.
 pub(super) struct Incoming {
     stream: MessageStream,
     outbox: Outbox,
     heard: Rc<Cell<Instant>>,
     received: u64,
-    /// The latest mark that the viewer has answered.
+    /// The latest mark that the viewer has answered, see [`Outbox::ask`].
     answered: u8,
 }
 
@@ -44,12 +46,13 @@ impl Incoming {
         Self { stream, outbox, heard, received: 0, answered: 0 }
     }
 
-    /// How many bytes of RFB have come.
+    /// Returns the number of bytes of RFB received.
     pub(super) fn received(&self) -> u64 {
         self.received
     }
 
-    /// The next bytes. Pings are answered on the way. Nothing is lost when the future is dropped.
+    /// Returns the next bytes, and answers pings meanwhile. Cancel safe: nothing is lost when the
+    /// future is dropped.
     async fn bytes(&mut self) -> Result<Bytes, Why> {
         loop {
             if let Some(bytes) = self.message().await? {
@@ -58,7 +61,7 @@ impl Incoming {
         }
     }
 
-    /// The bytes of the next message, if it has any of RFB.
+    /// Reads the next message, and returns its bytes if it carries RFB.
     async fn message(&mut self) -> Result<Option<Bytes>, Why> {
         let message = match self.stream.recv().await {
             Some(Ok(message)) => message,
@@ -89,7 +92,7 @@ impl Incoming {
         Ok(None)
     }
 
-    /// Reads on until the viewer has closed its side.
+    /// Reads until the viewer has closed its side.
     pub(super) async fn drain(&mut self) {
         while let Some(Ok(message)) = self.stream.recv().await {
             if matches!(message, Message::Close(_)) {
@@ -98,11 +101,12 @@ impl Incoming {
         }
     }
 
-    /// Shakes hands with the viewer, until it waits for `ServerInit` and actix has nothing left to
-    /// write. Gives back what the viewer sent beyond that.
+    /// Runs the viewer's handshake, until the viewer waits for `ServerInit` and actix has nothing
+    /// left to write. Returns the bytes that the viewer sent beyond that.
     ///
-    /// A viewer that does not wait for answers may have said all its part before actix has written
-    /// ours. What it has received it tells only by answering pings, so one goes behind each answer.
+    /// A viewer that does not wait for answers may have sent its whole part before actix has
+    /// written ours. Only a pong proves that it has received something, so a ping follows each
+    /// answer.
     pub(super) async fn greet(&mut self) -> Result<Bytes, Why> {
         self.outbox.push(Bytes::from_static(&VERSION))?;
         let mut viewing = Viewing::default();
@@ -137,13 +141,13 @@ impl Incoming {
     }
 }
 
-/// Judges what the viewer sends, and passes it on.
+/// Judges the viewer's messages, and passes them on.
 pub(super) struct Upward {
     write: OwnedWriteHalf,
-    /// Whole messages, of which the first may be sent in part.
+    /// Whole messages to the VNC server, of which the first may be sent in part.
     unsent: BytesMut,
     input: Input,
-    /// For the keyboard and the pointer.
+    /// Actions that wait for the keyboard and the pointer.
     undone: VecDeque<Action>,
     role: watch::Receiver<Role>,
     parser: Parser,
@@ -151,7 +155,7 @@ pub(super) struct Upward {
     on_input: OnInput,
     stall: Duration,
     silence: Silence,
-    /// A request for a picture that waits until the viewer has taken the last ones.
+    /// A request for a picture, held back until the viewer has taken the previous ones.
     held_back: Option<(bool, Area)>,
     dropped: u64,
 }
@@ -179,7 +183,7 @@ impl Upward {
         }
     }
 
-    /// How many messages the gate held back.
+    /// Returns the number of messages that the gate dropped.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -200,7 +204,7 @@ impl Upward {
                 Ok(Err(why)) => return why,
                 Err(_elapsed) => return Why::Unresponsive,
             }
-            // While the server took its time, nobody listened to the viewer.
+            // While the VNC server was slow, the viewer's messages went unread.
             if !bytes.is_empty() {
                 incoming.heard.set(Instant::now());
             }
@@ -218,7 +222,7 @@ impl Upward {
         }
     }
 
-    /// Judges `bytes` by the role of this moment.
+    /// Judges `bytes` by the current role.
     fn take(&mut self, mut bytes: &[u8], outbox: &Outbox) -> Result<(), Why> {
         self.follow_role();
         while let Some(message) = self.parser.next(&mut bytes).map_err(Why::Malformed)? {
@@ -245,7 +249,7 @@ impl Upward {
     }
 
     fn follow_role(&mut self) {
-        // Without anybody who could take control away, there is none.
+        // If the sender of roles is gone, nobody could revoke control, so it is revoked here.
         let gone = self.role.has_changed().is_err();
         let role = if gone { Role::Watch } else { *self.role.borrow_and_update() };
         for message in self.gate.set_role(role) {
@@ -273,7 +277,7 @@ impl Upward {
         if is_input && !(self.on_input)(message) {
             return;
         }
-        // That the pointer moves need not be seen.
+        // A mere move of the pointer need not change the picture.
         if is_input && !matches!(message, ClientMessage::Pointer { buttons: 0, .. }) {
             self.silence.said(outbox.pushed());
         }
@@ -287,7 +291,7 @@ impl Upward {
         self.held_back = Some(held);
     }
 
-    /// Puts a message behind those that wait, for the display or for the VNC server.
+    /// Queues a message, for the display or for the VNC server.
     fn queue(&mut self, message: &ClientMessage) {
         let key = |keysym, scancode| Key { keysym, scancode };
         match message {
@@ -324,9 +328,11 @@ impl Upward {
         self.unsent.extend_from_slice(&bytes);
     }
 
-    /// Sends what is queued. Dropping the future loses nothing and sends nothing twice.
+    /// Sends what is queued. Cancel safe: dropping the future loses nothing and sends nothing
+    /// twice.
     ///
-    /// What is typed goes first: there it waits by itself for a clipboard that was sent before it.
+    /// Actions go first: the display's queue itself holds them until a clipboard sent before them
+    /// has arrived.
     async fn flush(&mut self) -> Result<(), Why> {
         while let Some(action) = self.undone.front().copied() {
             self.input.send(action).await.map_err(|_gone| Why::NoInput)?;
@@ -346,8 +352,9 @@ impl Upward {
         Ok(())
     }
 
-    /// Lets go of what the viewer held, and closes the connection so that the VNC server reads it all:
-    /// one that is closed with bytes unread is reset, and may be before the last releases are read.
+    /// Releases the keys and buttons that the viewer held, and closes the connection after the VNC
+    /// server has read everything. A connection that is closed with unread bytes is reset, perhaps
+    /// before the last releases are read.
     pub(super) async fn finish(mut self, mut read: OwnedReadHalf) {
         for message in self.gate.set_role(Role::Watch) {
             self.queue(&message);
@@ -357,29 +364,30 @@ impl Upward {
             self.write.shutdown().await?;
             tokio::io::copy(&mut read, &mut tokio::io::sink()).await
         };
-        // A server that is gone holds no keys either.
+        // A server that is gone holds no keys.
         let _outcome = timeout(PARTING, parting).await;
     }
 }
 
-/// A viewer that does nothing for so long has had what it waited for.
+/// A viewer that does nothing for this time has received what it waited for.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// How long a VNC server has not said anything to a viewer that goes on typing or clicking.
+/// A detector of VNC servers that send nothing to a viewer that keeps typing or clicking.
 ///
-/// Not every key changes the picture, so that this proves nothing: it is a reason to look.
+/// Not every key changes the picture, so silence proves nothing; it is a reason to check the
+/// server.
 struct Silence {
     doubts: Arc<Notify>,
     limit: Duration,
     spell: Option<Spell>,
 }
 
-/// In which the server has sent nothing.
+/// A period in which the server has sent nothing.
 struct Spell {
     since: Instant,
-    /// When the viewer did something in it.
+    /// The time of the viewer's latest input in it.
     latest: Instant,
-    /// How many bytes the server had sent by then.
+    /// The number of bytes that the server had sent by then.
     sent: u64,
 }
 
@@ -389,7 +397,7 @@ impl Silence {
         Self { doubts, limit: limits.doubt_after, spell: None }
     }
 
-    /// The viewer does something, and the server has sent `sent` bytes until now.
+    /// Records an input of the viewer; the server has sent `sent` bytes until now.
     fn said(&mut self, sent: u64) {
         let now = Instant::now();
         let goes_on = |spell: &&Spell| spell.sent == sent && now < spell.latest + PAUSE;
@@ -403,7 +411,7 @@ impl Silence {
     }
 }
 
-/// Resolves when the role is no longer `now`. Without anybody who could give another, it is `Watch`.
+/// Resolves when the role is no longer `now`. If the sender is gone, the role counts as `Watch`.
 async fn changed(mut role: watch::Receiver<Role>, now: Role) {
     if role.changed().await.is_err() && now == Role::Watch {
         std::future::pending::<()>().await;
@@ -437,7 +445,7 @@ mod tests {
             assert_eq!(doubted(), typed == 10, "after {typed} s");
             advance(second).await;
         }
-        // The server says something now and then, or there is a pause.
+        // The server sends something now and then, or the viewer pauses.
         for sent in 0..60 {
             silence.said(sent / 9);
             advance(second).await;

@@ -1,9 +1,9 @@
 //! The socket of a viewer, below actix.
 //!
-//! actix copies each byte that it sends three times. A desktop's pictures are most of what the whole
-//! server moves, so they go past it: once hands are shaken, actix only reads from the connection,
-//! and whatever goes to the viewer is written here. What the VNC server has sent in large pieces
-//! is moved by the kernel from socket to socket, as splice(2) does, and never seen.
+//! actix copies each byte that it sends three times. Pictures are most of the server's traffic, so
+//! they bypass it: after the handshake actix only reads from the connection, and bytes to the
+//! viewer are written here. Large reads from the VNC server are moved by the kernel from socket to
+//! socket with splice(2), without a copy to user space.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -18,13 +18,14 @@ use rustix::pipe::{PipeFlags, SpliceFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// How much is moved at once, in bytes; what an unprivileged process may have a pipe hold.
+/// The maximum number of bytes to splice at once; the largest pipe that an unprivileged process may
+/// have.
 const MOST: usize = 1 << 20;
 
-/// The connection by which a request came, for as long as it lasts.
+/// The socket of the connection on which a request came, kept as long as the connection.
 struct Below(OwnedFd);
 
-/// Remembers the socket of each connection, for [`accept`](super::accept). To be given to
+/// Remembers the socket of each connection, for [`accept`](super::accept). Pass it to
 /// `HttpServer::on_connect`.
 pub fn remember(connection: &dyn Any, extensions: &mut Extensions) {
     let Some(tcp) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
@@ -36,13 +37,13 @@ pub fn remember(connection: &dyn Any, extensions: &mut Extensions) {
     }
 }
 
-/// The socket of the connection by which a request came, if it was remembered.
+/// Returns the socket of the connection on which a request came, if it was remembered.
 pub(super) fn below(request: &actix_web::HttpRequest) -> io::Result<OwnedFd> {
     let Below(socket) = request.conn_data().ok_or(io::ErrorKind::NotConnected)?;
     socket.try_clone()
 }
 
-/// A frame that is sent in part, or not yet: its head and what it holds.
+/// A frame that is sent in part or not at all: its header and its payload.
 pub(super) type Frame = Chain<Bytes, Bytes>;
 
 /// The opcodes of RFC 6455, section 5.2.
@@ -65,12 +66,12 @@ impl Opcode {
     }
 }
 
-/// A whole message of a server: one frame, not masked.
+/// Returns a whole unmasked message as one frame.
 pub(super) fn frame(opcode: Opcode, payload: Bytes) -> Frame {
     head(opcode, payload.len()).chain(payload)
 }
 
-/// What stands before `length` bytes (RFC 6455, section 5.2).
+/// Returns the header of a frame with `length` bytes (RFC 6455, section 5.2).
 fn head(opcode: Opcode, length: usize) -> Bytes {
     let mut head = Vec::with_capacity(10);
     head.push(0x80 | opcode.bits());
@@ -92,7 +93,7 @@ fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// A viewer's socket, to be written to.
+/// The writing side of a viewer's socket.
 #[derive(Debug)]
 pub(super) struct Wire(TcpStream);
 
@@ -101,12 +102,12 @@ impl Wire {
         Ok(Self(TcpStream::from_std(socket.into())?))
     }
 
-    /// Resolves when the socket may take something.
+    /// Resolves when the socket may accept bytes.
     pub(super) async fn writable(&self) -> io::Result<()> {
         self.0.writable().await
     }
 
-    /// Writes as much of a frame as the socket takes, and says whether that was all.
+    /// Writes as much of a frame as the socket accepts. Returns true if that was all of it.
     pub(super) fn write(&self, frame: &mut Frame) -> io::Result<bool> {
         while frame.has_remaining() {
             let mut slices = [IoSlice::new(&[]); 2];
@@ -121,11 +122,12 @@ impl Wire {
         Ok(true)
     }
 
-    /// Moves what has come from the VNC server on to the viewer as one frame. Fails when that can
-    /// go no further: what was taken from the server may be lost then.
+    /// Splices what has arrived from the VNC server to the viewer, as one frame. After an error,
+    /// bytes that were taken from the server may be lost.
     pub(super) fn splice(&self, from: &TcpStream) -> io::Result<Moved> {
         PIPE.with_borrow_mut(|kept| {
-            // It goes back only once it is empty: what is left of a failure goes with it.
+            // The pipe is put back only once it is empty: after a failure it is dropped with its
+            // bytes.
             let Ok(pipe) = kept.take().map_or_else(Pipe::new, Ok) else {
                 return Ok(Moved::Nothing);
             };
@@ -140,7 +142,8 @@ impl Wire {
         })
     }
 
-    /// Empties a pipe of `length` bytes.
+    /// Splices `length` bytes from a pipe to the viewer, behind the header of a frame. Bytes that
+    /// the socket does not accept are read into memory.
     fn pass_on(&self, pipe: &Pipe, length: usize) -> io::Result<Moved> {
         let mut head = head(Opcode::Binary, length);
         let wrote = self.0.try_io(Interest::WRITABLE, || {
@@ -165,18 +168,18 @@ impl Wire {
     }
 }
 
-/// What was moved.
+/// The outcome of a splice.
 pub(super) enum Moved {
-    /// A frame of so many bytes, and what of it the viewer's socket did not take.
+    /// A frame of `length` bytes, and the rest that the viewer's socket did not accept.
     Frame { length: usize, rest: Frame },
-    /// Nothing was there, or there is no pipe to move it through: it can still be copied.
+    /// The server has sent nothing, or no pipe could be made: copying is still possible.
     Nothing,
     /// The VNC server has closed its side.
     Ended,
 }
 
-/// Where the kernel keeps bytes between two sockets. Nothing stays in it, so that one does for all
-/// viewers of a worker.
+/// A pipe in which the kernel holds bytes between two sockets. It is empty between uses, so that
+/// one serves all viewers of a worker.
 struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
@@ -189,7 +192,7 @@ thread_local! {
 impl Pipe {
     fn new() -> io::Result<Self> {
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // Who may not have so much moves less at once.
+        // Without the right to a pipe of this size, less is moved at once.
         let _as_it_is = rustix::pipe::fcntl_setpipe_size(&write, MOST);
         Ok(Self { read, write })
     }

@@ -1,8 +1,9 @@
 //! Who may drive a session: whoever has a key of its organization, a ticket to drive, the lease of its holder,
 //! or a pass for a block that its run executes.
 //!
-//! A lease comes in the query, as in the address that begin gives. It opens the session for as
-//! long as it is held, and needs no key beside it. So does a pass, for as long as its block goes on.
+//! A lease comes in the query, as in the address in the answer to begin. It opens the session for
+//! as long as it is held, and needs no key beside it. In the same way, a pass opens the session for
+//! as long as its block goes on.
 
 use std::path::PathBuf;
 
@@ -28,7 +29,7 @@ use crate::http::revocation::Revocation;
 use crate::http::sessions::find;
 use crate::http::validation::{Fields, Part};
 
-/// What a query may say. The rest of it, such as a key, is read elsewhere.
+/// Query parameters with credentials to drive. Other parameters, such as a key, are read elsewhere.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Query {
@@ -37,7 +38,7 @@ struct Query {
     pass: Option<String>,
 }
 
-/// By which lease a client comes.
+/// The lease that a client presents.
 #[derive(Debug, Clone)]
 pub(super) struct Lease {
     generation: Generation,
@@ -46,11 +47,11 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// The lease that a query presents, if it presents one.
+    /// Reads the lease that a query presents, if any.
     ///
     /// # Errors
     ///
-    /// 422 when it presents half of one, or what is none.
+    /// 422 if the query presents half of a lease, or a malformed one.
     fn of(query: Query) -> Result<Option<Self>, Problem> {
         let Query { generation, lease_token, pass: _ } = query;
         if generation.is_none() && lease_token.is_none() {
@@ -60,7 +61,7 @@ impl Lease {
         let given = generation.unwrap_or_default();
         let number = given.parse::<i64>().map_err(|_no_number| "expected the one begin gave");
         let generation = fields.check("generation", given.as_str(), number);
-        // A secret is not repeated, not even a wrong one.
+        // The error does not repeat a secret, not even a wrong one.
         let token = lease_token.unwrap_or_default().parse::<LeaseToken>();
         let token = fields.check("lease_token", Value::Null, token);
         fields.finish()?;
@@ -71,7 +72,7 @@ impl Lease {
         }))
     }
 
-    /// Whether it holds the session.
+    /// Checks that the lease holds the session.
     pub(super) fn check(&self, view: &SessionView) -> Result<(), Refusal> {
         let latest = view.record.occupancy.generation();
         match view.record.occupancy.holder() {
@@ -87,36 +88,38 @@ impl Lease {
     }
 }
 
-/// By what a client may drive.
+/// The credential by which a client drives.
 #[derive(Debug, Clone)]
 pub(super) enum Ground {
     /// A key of the session's organization.
     Key(Revocation),
-    /// The lease of the session's holder, and the end of the key that it was taken with, if that is known.
+    /// The lease of the session's holder, and the revocation of the key that took it, if that is
+    /// known.
     Lease(Lease, Option<Revocation>),
     /// A ticket to drive, which ends with the key that it was made with.
     Ticket(Ticket),
     /// A pass for a block.
     Pass {
-        /// As it came.
+        /// The pass as the client sent it.
         secret: String,
-        /// The folder of the program's own files.
+        /// The folder for the program's own files.
         folder: PathBuf,
-        /// Canceled when the block does not go on.
+        /// Canceled when the block ends.
         over: CancellationToken,
     },
 }
 
-/// A client that may drive.
+/// A client that is admitted as a driver.
 pub(super) struct Admitted {
-    /// How the session stands.
+    /// The view of the session.
     pub view: watch::Receiver<SessionView>,
-    /// By what it may.
+    /// The credential that the client presented.
     pub ground: Ground,
 }
 
 impl Admitted {
-    /// The path at which this client may drive the session, as it came here.
+    /// Returns the path by which this client may drive the session, with the credential from its
+    /// query.
     pub(super) fn path(&self, id: SessionId) -> String {
         match &self.ground {
             Ground::Key(_) | Ground::Ticket(_) => format!("/v1/browser_sessions/{id}/cdp"),
@@ -126,7 +129,7 @@ impl Admitted {
     }
 }
 
-/// A live session of this organization.
+/// Returns the view of a live session of this organization.
 async fn live(
     front: &Front,
     organization: OrganizationId,
@@ -191,7 +194,8 @@ pub(super) async fn admit(
     }
 }
 
-/// What a stranger is told, whether there is such a session or not.
+/// The answer to a wrong lease from a client without a key, which must not reveal whether the
+/// session exists.
 fn not_held(lease: &Lease) -> Problem {
     let detail = format!("generation {} does not hold the session", lease.generation);
     Problem::new(StatusCode::CONFLICT, "occupancy_lost", detail)

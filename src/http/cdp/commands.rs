@@ -1,4 +1,4 @@
-//! The table of DevTools commands, `commands.txt`.
+//! The classes of DevTools commands, read from `commands.txt`.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The treatment of a command while a person has control.
+/// The class of a command while a person has control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Class {
@@ -17,30 +17,30 @@ pub(super) enum Class {
     Acts,
 }
 
-/// The treatment of a command at all times, by its effect on the host.
+/// The class of a command at all times, by its reach beyond pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reach {
-    /// Stays within pages.
+    /// It stays within pages.
     #[default]
     Page,
-    /// Reaches past them.
+    /// It reaches beyond pages, and is refused.
     Refused,
-    /// Its parameters decide.
+    /// Its parameters decide whether it is refused.
     Judged,
 }
 
-/// A line of the table.
+/// The classes of one command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub class: Class,
     pub reach: Reach,
 }
 
-/// Every command that is listed.
+/// The table of all listed commands.
 static COMMANDS: LazyLock<HashMap<&str, Entry>> = LazyLock::new(|| lines().collect());
 
-/// The lines that can be read.
+/// Parses the well-formed lines of the table.
 fn lines() -> impl Iterator<Item = (&'static str, Entry)> {
     let lines = include_str!("commands.txt").lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| {
@@ -55,12 +55,12 @@ fn lines() -> impl Iterator<Item = (&'static str, Entry)> {
     })
 }
 
-/// Returns the entry of a command; none if the command is not listed.
+/// Returns the entry of a command; `None` if the command is not listed.
 pub(super) fn entry(method: &str) -> Option<Entry> {
     COMMANDS.get(method).copied()
 }
 
-/// Every command with its entry, in the order of the table.
+/// Returns every command with its entry, in the order of the table.
 #[cfg(test)]
 pub(super) fn all() -> Vec<(&'static str, Entry)> {
     lines().collect()

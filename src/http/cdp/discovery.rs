@@ -1,7 +1,7 @@
-//! `GET …/cdp/json/version`: discovery, as clients ask for it that are given an `http` address.
+//! `GET …/cdp/json/version`: discovery, for clients that connect to an `http` address.
 //!
-//! The address in the answer opens by itself with the credential that the request had in its query;
-//! one that came in a header is not repeated, because the client sends its headers again.
+//! The address in the answer carries the credential that the request had in its query. A credential
+//! from a header is not repeated, because the client sends its headers again.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::system::cdp::{Connection, Devtools};
 
-/// How long the browser may take to answer.
+/// The time that the browser has to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers as Chromium's own `/json/version` does.
@@ -58,7 +58,7 @@ pub(super) async fn version(
     })))
 }
 
-/// Returns what the browser says of its version.
+/// Returns the browser's answer to `Browser.getVersion`.
 async fn ask(desktop: &DesktopIdentity) -> Result<Value, String> {
     let connection = Connection::open(&Devtools::of(desktop)).await;
     let connection = connection.map_err(|cause| cause.to_string())?;

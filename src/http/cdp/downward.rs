@@ -1,10 +1,10 @@
-//! What a driver is sent: what its browser sends, and between two of its messages our own.
+//! The direction from the browser to a driver; our own messages go between two of the browser's.
 //!
-//! The news of a finished download waits for its copy, see [`handover`](super::handover). Only while a
-//! driver has a folder for that, the browser's short messages are read.
+//! The event of a finished download waits for its copy, see [`handover`](super::handover). The
+//! browser's short messages are read only while a driver has a folder for downloads.
 //!
-//! A driver's time may be over while the browser goes on. Then the message that is under way is
-//! finished and the WebSocket closed with a code and a word, so that the driver knows why.
+//! A driver's admission may end while the browser goes on. Then the current message is finished and
+//! the WebSocket is closed with a code and a reason, so that the driver knows why.
 
 use std::io;
 use std::sync::Arc;
@@ -23,37 +23,38 @@ use crate::actors::quotas::Place;
 use crate::domain::websocket::{Frames, Message, Part, Wanted, close_frame, server_frame};
 use crate::http::bridge::Close;
 
-/// How much is read from the browser at once.
+/// The maximum number of bytes to read from the browser at once.
 const CHUNK: usize = 64 * 1024;
 
-/// The rest of a block that is too small to be read into.
+/// A block with less free space than this, in bytes, is replaced before the next read.
 const SMALL: usize = 4 * 1024;
 
-/// How long a message of the browser's that is under way may take, once the driver's time is over.
+/// The time that the browser's current message may take to finish, after the driver's admission has
+/// ended.
 const FINISHING: Duration = Duration::from_secs(1);
 
-/// The most messages that wait while they are held back.
+/// The maximum number of released messages that are queued for the driver.
 const MOST_RELEASED: usize = 16;
 
-/// A driver that was sent nothing for so long is sent a ping: proxies end connections on which
-/// nothing passes, and while a person has control, drivers wait. Chromium ignores the pong (RFC 6455,
-/// section 5.5.3).
+/// The time without a message after which the driver gets a ping. Proxies close idle connections,
+/// and drivers are idle while a person has control. Chromium ignores the pong (RFC 6455, section
+/// 5.5.3).
 const PING_AFTER: Duration = Duration::from_secs(20);
 const PING: &[u8] = &[0x89, 0];
 
-/// One direction of a driver's connection.
+/// The direction from the browser to a driver.
 pub(super) struct Downward {
-    /// What the browser sent right behind its answer to the handshake.
+    /// The bytes that the browser sent together with its answer to the handshake.
     pub early: Bytes,
-    /// What it sends.
+    /// The socket that the browser's messages come from.
     pub from_browser: OwnedReadHalf,
-    /// Hands finished downloads over, for a driver of this machine.
+    /// Copies finished downloads to the folder of a driver on this machine.
     pub handover: Option<Arc<Handover>>,
-    /// The answers to commands that it never saw.
+    /// The server's own answers to commands that the browser never received.
     pub answers: mpsc::Receiver<Bytes>,
-    /// Says when the driver's time is over, and why.
+    /// Receives the close code and reason when the driver's admission ends.
     pub over: mpsc::Receiver<Close>,
-    /// Canceled when the driver has left: it drops the stream.
+    /// Canceled when the driver has left, because its stream is dropped.
     pub _left: DropGuard,
     /// Tells the session that one driver fewer is connected, and frees its place within the quota.
     pub _drives: (DropGuard, Place),
@@ -61,15 +62,15 @@ pub(super) struct Downward {
     pub parted: CancellationToken,
 }
 
-/// Where the connection stands.
+/// The phase of the connection.
 enum Phase {
     Open,
-    /// The driver's time is over, and the browser in the middle of a message until then at most.
+    /// The driver's admission has ended; the browser may finish its current message until `until`.
     Finishing {
         close: Close,
         until: Instant,
     },
-    /// The close frame was sent.
+    /// The close frame has been sent.
     Closed,
 }
 
@@ -77,16 +78,17 @@ struct State {
     downward: Downward,
     frames: Frames,
     phase: Phase,
-    /// What was read and is not passed on yet.
+    /// Bytes that were read and not yet passed on.
     chunk: Bytes,
-    /// What is read into. What was read is split off, and the rest of the block used again.
+    /// The buffer for reads. Bytes that were read are split off, and the rest of the block is
+    /// reused.
     block: BytesMut,
-    /// Messages that were held back, and may go.
+    /// Messages that were held back and may now be sent.
     released: mpsc::Receiver<Bytes>,
     release: mpsc::Sender<Bytes>,
 }
 
-/// What comes next.
+/// The next event of the connection.
 enum Event {
     Over(Close),
     Answer(Bytes),
@@ -96,7 +98,7 @@ enum Event {
 }
 
 impl Downward {
-    /// All that the driver is sent.
+    /// Returns the stream of all bytes for the driver.
     pub fn stream(self) -> impl Stream<Item = io::Result<Bytes>> {
         let (release, released) = mpsc::channel(MOST_RELEASED);
         let state = State {
@@ -118,8 +120,8 @@ impl Downward {
 impl State {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         loop {
-            // No long message is wanted, so that none is too long. The incomplete header of a frame
-            // waits for its rest: nothing may come in between.
+            // No message is read whole beyond `SHORT`, so that none is too long. An incomplete
+            // frame header waits for its rest: no other frame may come in between.
             let reads = self.downward.handover.as_ref().is_some_and(|it| it.is_wanted());
             let wanted = if reads { Wanted::UpTo(SHORT) } else { Wanted::Nothing };
             match self.frames.next(&mut self.chunk, wanted) {
@@ -132,7 +134,7 @@ impl State {
             }
             match &self.phase {
                 Phase::Finishing { close, .. } if self.frames.is_between() => {
-                    // The answer to `Browser.close` comes before the end that it asked for.
+                    // The answer to `Browser.close` comes before the disconnection that it causes.
                     if let Ok(answer) = self.downward.answers.try_recv() {
                         return Some(Ok(answer));
                     }
@@ -141,8 +143,8 @@ impl State {
                     return Some(Ok(frame.into()));
                 }
                 Phase::Closed => {
-                    // A connection that is closed with bytes unread is reset, and the driver would
-                    // not learn why.
+                    // A connection that is closed with unread bytes is reset, and the driver would
+                    // not receive the close code.
                     self.downward.parted.cancelled().await;
                     return None;
                 }
@@ -163,7 +165,8 @@ impl State {
         }
     }
 
-    /// Returns a message of the browser's as a frame, unless it waits for the copy of a download.
+    /// Returns a message from the browser as a frame, or `None` if it waits for the copy of a
+    /// download.
     fn hold_back(&self, message: Message) -> Option<Bytes> {
         let Message { opcode, payload } = message;
         let handover = self.downward.handover.as_ref();

@@ -1,9 +1,9 @@
-//! Finished downloads for drivers of this machine.
+//! Copies of finished downloads for drivers on this machine.
 //!
-//! Chromium writes into the session's folder. A driver of this machine expects its files in the
-//! folder that it named: `downloadProgress` with `completed` is held back until the copy is there,
-//! see [`handover`](crate::system::handover). A copy that cannot be made is in the log, and the event
-//! passes as it came.
+//! Chromium writes into the session's folder. A driver on this machine expects its files in the
+//! folder that it named, so `downloadProgress` with `completed` is held back until the copy is
+//! there, see [`handover`](crate::system::handover). If the copy fails, the failure is logged, and
+//! the event passes unchanged.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -20,57 +20,58 @@ use super::message::Object;
 use crate::domain::file_name::file_name_and;
 use crate::system::handover::{Folder, user_of};
 
-/// The longest message of the browser's that is read.
+/// The maximum length of a browser message that is read, in bytes.
 pub(super) const SHORT: u64 = 8 << 10;
 
 /// The time that the event of a finished download waits for its copy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The number of copied downloads that are remembered.
+/// The number of copied downloads to remember, so that each is copied once.
 const MOST_KNOWN: usize = 64;
 
-/// The number of names that are tried for a copy: `a.csv`, `a (1).csv`, …
+/// The maximum number of names to try for a copy: `a.csv`, `a (1).csv`, …
 const MOST_NAMES: u32 = 100;
 
-/// The event that waits.
+/// The event that is held back until the copy is made.
 const EVENT: &str = "Browser.downloadProgress";
 
-/// The folder of one driver.
+/// The downloads folder of one driver, and the copies made for it.
 #[derive(Debug)]
 pub(super) struct Handover {
-    /// The driver's address, and the port of ours that it is connected to.
+    /// The driver's address, and the port of this server that it is connected to.
     client: (SocketAddr, u16),
     /// The folder into which Chromium downloads.
     source: PathBuf,
-    /// The places where a driver may have its folder.
+    /// The places in which the driver's folder must lie.
     places: Places,
     /// The folder that the driver asked for last.
     folder: Mutex<Option<PathBuf>>,
-    /// The downloads that were copied last, with their copies: several sessions of a driver have the same
-    /// news. One is copied at a time.
+    /// The latest copied downloads, with their copies. Several DevTools sessions of a driver get
+    /// the same event, and only the first one makes a copy. The lock lets one copy proceed at a
+    /// time.
     copied: tokio::sync::Mutex<VecDeque<(String, PathBuf)>>,
 }
 
 /// A download that has finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finished {
-    /// The browser's name of the download. A path may be that of an earlier download, whose file has
-    /// been taken away.
+    /// The browser's name of the download. The path does not identify it: a later download may
+    /// reuse that of a file that was taken away.
     guid: String,
     /// The file, in the session's folder.
     file: PathBuf,
 }
 
-/// The places where a driver may have its folder.
+/// The places in which a driver's folder must lie.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    /// The directories below which it may have one of its own user.
+    /// The directories below which a driver may have a folder that belongs to its own user.
     pub roots: Vec<PathBuf>,
-    /// The directories of the server and of all sessions, of which only such roots as lie in them are a
-    /// driver's.
+    /// The directories of the server and of all sessions. A folder inside them is accepted only
+    /// below a root that lies inside them as well.
     pub private: Vec<PathBuf>,
-    /// The folder of the `code` block that the driver is, and the users that it may have: it may reach the
-    /// server through the session's egress program, which is of the server's user.
+    /// Set if the driver is a `code` block: its folder, and the two users that it may appear as. It
+    /// may reach the server through the session's egress program, which has the server's user.
     pub code: Option<(PathBuf, [u32; 2])>,
 }
 
@@ -83,13 +84,13 @@ struct Progress {
 }
 
 impl Handover {
-    /// For the driver at `client`, whose downloads Chromium puts into `source`.
+    /// Makes the handover for the driver at `client`; Chromium downloads to `source`.
     pub fn new(client: (SocketAddr, u16), source: PathBuf, places: Places) -> Arc<Self> {
         let (folder, copied) = (Mutex::default(), tokio::sync::Mutex::default());
         Arc::new(Self { client, source, places, folder, copied })
     }
 
-    /// Notes the folder that the driver asks for.
+    /// Records the folder that the driver asks for.
     pub fn note(&self, folder: PathBuf) {
         *self.folder.lock() = Some(folder);
     }
@@ -114,8 +115,8 @@ impl Handover {
         (state == "completed").then_some(Finished { guid, file })
     }
 
-    /// Copies a finished file, and returns the message as the driver is to have it: with the path of
-    /// the copy, or as it came if there is none.
+    /// Copies a finished file, and returns the message for the driver: with the path of the copy,
+    /// or unchanged if there is none.
     pub async fn hand_over(self: Arc<Self>, download: Finished, message: Vec<u8>) -> Vec<u8> {
         let Finished { guid, file } = download;
         let copying = async {
@@ -152,7 +153,7 @@ impl Handover {
         }
     }
 
-    /// It blocks.
+    /// Copies the file to the driver's folder under a free name; blocks the thread.
     fn copy(&self, file: &Path, folder: &Path) -> std::io::Result<PathBuf> {
         let (client, port) = self.client;
         let other = |why: &'static str| std::io::Error::other(why);
@@ -169,7 +170,7 @@ impl Handover {
             Folder::open(folder, user, roots, private)
         };
         let opened = opened?;
-        // As the browser does with a name that is taken.
+        // A browser numbers files in the same way if their name is taken.
         for number in 0..MOST_NAMES {
             let name = match number {
                 0 => name.to_owned(),
@@ -184,7 +185,7 @@ impl Handover {
     }
 }
 
-/// The message with another path of the file.
+/// Returns the message with the file's path replaced.
 fn with_path(message: &[u8], path: &Path) -> Option<Vec<u8>> {
     let event = serde_json::from_slice::<Object<'_>>(message).ok()?;
     let params = event.read::<Object<'_>>("params")?;
@@ -246,7 +247,7 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(own.join("g")).unwrap(), "content");
 
-        // Others of the same name: into the same folder, and into another one.
+        // Other files of the same name: one for the same folder, and one for another.
         let second = root.join("second");
         fs::create_dir_all(&second).unwrap();
         for (guid, content, folder, copy) in

@@ -11,31 +11,31 @@ use tokio::time::timeout;
 use crate::domain::session::DesktopIdentity;
 use crate::system::cdp::Devtools;
 
-/// How long the browser may take to answer.
+/// The time that the browser has to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The longest head of an answer.
+/// The maximum length of the head of an answer, in bytes.
 const LONGEST: usize = 16 << 10;
 
-/// How many headers an answer may have.
+/// The maximum number of headers of an answer.
 const MOST_HEADERS: usize = 64;
 
-/// A browser that has agreed to speak WebSocket.
+/// A browser that has accepted the WebSocket handshake.
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub socket: TcpStream,
-    /// Its answer to the client's key.
+    /// The `Sec-WebSocket-Accept` of the browser's answer.
     pub accept: String,
-    /// What it sent right behind its answer.
+    /// The bytes that the browser sent together with its answer.
     pub early: Bytes,
 }
 
-/// Connects to a browser with the client's own key, so that the browser's answer to it is the answer
-/// to the client. No extension is offered: compressed messages could not be judged.
+/// Connects to a browser with the client's own key, so that the browser's answer also answers the
+/// client. No extension is offered, because compressed messages could not be judged.
 ///
 /// # Errors
 ///
-/// Fails when the browser cannot be reached, refuses, or does not answer in time.
+/// Fails if the browser cannot be reached, refuses, or does not answer in time.
 pub(super) async fn reach(desktop: &DesktopIdentity, key: &str) -> io::Result<Upstream> {
     let shaking = timeout(PATIENCE, shake_hands(desktop, key)).await;
     shaking.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -65,7 +65,8 @@ async fn shake_hands(desktop: &DesktopIdentity, key: &str) -> io::Result<Upstrea
     }
 }
 
-/// Returns what the browser says of the key, and the length of its answer, once that is complete.
+/// Returns the `Sec-WebSocket-Accept` of an answer and the length of its head, once the head is
+/// complete.
 fn accepted(head: &[u8]) -> io::Result<Option<(String, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
     let mut answer = httparse::Response::new(&mut headers);

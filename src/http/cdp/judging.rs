@@ -1,31 +1,32 @@
 //! The judgement of a driver's commands: which of them may pass while a person has control.
 //!
-//! `commands.txt` lists what passes. A command that is not listed acts, so that one which a later
-//! Chromium brings is held back until somebody has looked at it. What cannot be read acts as well.
+//! `commands.txt` lists the commands that pass. A command that is not listed counts as acting, so
+//! that commands of a later Chromium are held back until they are reviewed. A message that cannot
+//! be read counts as acting as well.
 
 use super::commands::{Class, entry};
 use super::message::{CARRIER, Call, Command, DEEPEST, Object};
 use crate::domain::session::Size;
 
-/// What becomes of a command while a person has control.
+/// The judgement of a command while a person has control.
 #[derive(Debug)]
 pub(super) enum Judgement {
-    /// It passes as it came.
+    /// The command passes unchanged.
     Passes,
-    /// It passes in this form.
+    /// The command passes in this rewritten form.
     PassesAs(Vec<u8>),
-    /// It acts on the browser.
+    /// It acts on the browser, and must wait or be refused.
     Acts(Call),
-    /// It asks for the end of the browser, which means the end of this connection.
+    /// It asks to close the browser, which closes only this connection.
     Detaches(Call),
 }
 
-/// Judges a message of a driver of a session with a window of this size.
+/// Judges a message of a driver; `window` is the size of the session's window.
 pub(super) fn judge(message: &[u8], window: Size) -> Judgement {
     judge_nested(message, window, 0)
 }
 
-/// Returns the call if a message asks for the end of the browser.
+/// Returns the call if a message asks to close the browser.
 pub(super) fn detaches(message: &[u8]) -> Option<Call> {
     match judge(message, Size::default()) {
         Judgement::Detaches(call) => Some(call),
@@ -67,8 +68,8 @@ fn judge_nested(message: &[u8], window: Size, depth: usize) -> Judgement {
     }
 }
 
-/// Returns true if a command with these parameters takes nothing from the person in control. Most of
-/// these are what clients send when they attach; the others undo what an earlier command did.
+/// Returns true if a command with these parameters takes nothing from the person in control. Most
+/// of these commands are sent by clients when they attach; the others undo an earlier command.
 fn leaves_alone(method: &str, params: &Object<'_>, window: Size) -> bool {
     let flag = |key| params.read::<bool>(key);
     let text = |key| params.read::<String>(key);
@@ -77,7 +78,7 @@ fn leaves_alone(method: &str, params: &Object<'_>, window: Size) -> bool {
         "Debugger.setBreakpointsActive" => flag("active") == Some(false),
         "Debugger.setPauseOnExceptions" => text("state").is_some_and(|it| it == "none"),
         "Debugger.setSkipAllPauses" => flag("skip") == Some(true),
-        // Of the window's own size: the page stays as it is.
+        // The override has the window's own size, so the page does not change.
         "Emulation.setDeviceMetricsOverride" => {
             let side = |key| params.read::<f64>(key);
             let (width, height) = (f64::from(window.width()), f64::from(window.height()));
@@ -113,7 +114,7 @@ mod tests {
         Size::new(1280, 720).unwrap()
     }
 
-    /// What becomes of a message, in a word or as the text that passes instead of it.
+    /// Returns the judgement on a message as a word, or as the rewritten command.
     fn fate(message: &str) -> String {
         match judge(message.as_bytes(), window()) {
             Judgement::Passes => "passes".to_owned(),
@@ -133,7 +134,7 @@ mod tests {
             let judged = match (entry.class, fate(&command(name, &json!({}))).as_str()) {
                 (Class::Reads | Class::Evaluates, "passes") | (Class::Acts, "acts") => true,
                 (Class::Detaches, judged) => judged == "detaches",
-                // Without parameters, all of these act but the one that sets nothing.
+                // Without parameters, all of these act except for the one that sets nothing.
                 (Class::Depends, judged) => {
                     (judged == "passes") == (name == "Emulation.setEmulatedMedia")
                 }
@@ -187,7 +188,7 @@ mod tests {
             ("Browser.setDownloadBehavior", json!({ "behavior": "allowAndName" })),
             ("Debugger.setSkipAllPauses", json!({ "skip": true })),
             ("Debugger.resume", json!({})),
-            // Otherwise a page that the person opens would wait for a driver that may not answer.
+            // Otherwise, pages that the person opens would wait for a driver that may not answer.
             ("Fetch.continueRequest", json!({ "requestId": "r" })),
             ("Input.setIgnoreInputEvents", json!({ "ignore": false })),
         ] {

@@ -1,6 +1,7 @@
-//! The messages of drivers, read as Chromium reads them, and the answers to those that it never sees.
+//! The messages of drivers, read as Chromium reads them, and the server's own answers to commands
+//! that the browser never gets.
 //!
-//! A message that could be read in two ways is not read at all: one with a key twice, with anything
+//! A message that could be read in two ways is rejected: one with a duplicate key, with anything
 //! before or after its object, or in another encoding than JSON.
 
 use std::borrow::Cow;
@@ -12,19 +13,19 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// The depth to which commands within commands are read (`Target.sendMessageToTarget`).
+/// The maximum depth of commands within commands (`Target.sendMessageToTarget`).
 pub(super) const DEEPEST: usize = 4;
 
-/// The command that carries another one.
+/// The command that carries another command.
 pub(super) const CARRIER: &str = "Target.sendMessageToTarget";
 
-/// The longest `sessionId` that an answer repeats. Chromium's have 32 characters.
+/// The maximum length of a `sessionId` that an answer repeats. Chromium's have 32 characters.
 const LONGEST_SESSION: usize = 128;
 
-/// The code of errors that the browser's handlers answer with.
+/// The error code of the browser's own command handlers.
 const SERVER_ERROR: i32 = -32000;
 
-/// The code by which Chromium says that it has no such command.
+/// Chromium's error code for an unknown command.
 const NOT_FOUND: i32 = -32601;
 
 /// The parts of a command that its answer repeats.
@@ -35,17 +36,17 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// The answer of a command that was done.
+    /// Returns the answer of a command that succeeded.
     pub fn done(self) -> Value {
         self.answer("result", json!({}))
     }
 
-    /// The answer of a command that was refused.
+    /// Returns the answer of a command that was refused.
     pub fn refused(self, message: &str) -> Value {
         self.answer("error", json!({ "code": SERVER_ERROR, "message": message }))
     }
 
-    /// The answer of a command that does not exist, as far as this server knows.
+    /// Returns the answer of a command that this server does not know.
     pub fn not_found(self, message: &str) -> Value {
         self.answer("error", json!({ "code": NOT_FOUND, "message": message }))
     }
@@ -59,28 +60,28 @@ impl Call {
     }
 }
 
-/// A JSON object whose values are not read yet, in its order. One that has a key twice is refused:
-/// which of the two Chromium takes is not to be relied on.
+/// A JSON object whose values are not read yet, in its order. An object with a duplicate key is
+/// rejected, because Chromium may choose either of the two.
 #[derive(Debug)]
 pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
-    /// Returns the text of a value.
+    /// Returns the raw text of a value.
     pub fn get(&self, key: &str) -> Option<&'a RawValue> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
     }
 
-    /// Returns a value; none if it is not there, or of another type.
+    /// Returns a value; `None` if it is missing or of another type.
     pub fn read<T: Deserialize<'a>>(&self, key: &str) -> Option<T> {
         serde_json::from_str(self.get(key)?.get()).ok()
     }
 
-    /// Every key.
+    /// Returns every key of the object, in its order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(key, _)| key.as_ref())
     }
 
-    /// The object's text with one value replaced, or left out.
+    /// Returns the object's text with one value replaced or left out.
     pub fn with(&self, key: &str, value: Option<&str>) -> String {
         let mut text = "{".to_owned();
         for (name, old) in &self.0 {
@@ -98,7 +99,7 @@ impl<'a> Object<'a> {
     }
 }
 
-/// A key of an object, borrowed where it has no escapes.
+/// A key of an object, borrowed if it has no escapes.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -127,22 +128,22 @@ impl<'de> Deserialize<'de> for Object<'de> {
     }
 }
 
-/// A command that can be read in one way.
+/// A command that can be read in only one way.
 #[derive(Debug)]
 pub(super) struct Command<'a> {
     object: Object<'a>,
     /// The parts that its answer repeats.
     pub call: Call,
-    /// `Domain.method`.
+    /// The name, as `Domain.method`.
     pub method: String,
 }
 
 impl<'a> Command<'a> {
-    /// Reads a message.
+    /// Reads a command from a message.
     ///
     /// # Errors
     ///
-    /// Fails with what is known of the call if the message is no command.
+    /// Fails with the readable parts of the call if the message is no command.
     pub fn read(message: &'a [u8]) -> Result<Self, Call> {
         let Ok(object) = serde_json::from_slice::<Object<'_>>(message) else {
             return Err(Call::default());
@@ -156,7 +157,7 @@ impl<'a> Command<'a> {
         }
     }
 
-    /// The parameters, empty where there are none; none if they cannot be read.
+    /// Returns the parameters, empty if the command has none; `None` if they cannot be read.
     pub fn params(&self) -> Option<Object<'a>> {
         match self.object.get("params") {
             Some(params) => serde_json::from_str::<Object<'_>>(params.get()).ok(),
@@ -164,12 +165,12 @@ impl<'a> Command<'a> {
         }
     }
 
-    /// The command's text with these parameters.
+    /// Returns the command's text with these parameters.
     pub fn with_params(&self, params: &str) -> Vec<u8> {
         self.object.with("params", Some(params)).into_bytes()
     }
 
-    /// The text of this carrier with another command in it.
+    /// Returns this carrier's text with another command in it.
     pub fn carrying(&self, params: &Object<'_>, nested: &[u8]) -> Vec<u8> {
         let nested = Value::from(String::from_utf8_lossy(nested)).to_string();
         self.with_params(&params.with("message", Some(&nested)))
@@ -207,7 +208,7 @@ mod tests {
         ] {
             assert!(Command::read(message.as_bytes()).is_err(), "{message}");
         }
-        // CBOR, which Chromium takes where JSON is expected.
+        // CBOR, which Chromium accepts in place of JSON.
         assert!(Command::read(b"\xd8\x5a\x00\x00\x00\x02\xbf\xff").is_err());
         assert!(Command::read(b"{\"method\":\"Page.enable\xff\"}").is_err());
         let command = Command::read(br#"{"id":1,"meth\u006fd":"Page\u002eenable"}"#).unwrap();

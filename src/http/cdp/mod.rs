@@ -1,10 +1,10 @@
-//! `/v1/browser_sessions/{id}/cdp`: a session's DevTools, for whoever may drive it.
+//! `/v1/browser_sessions/{id}/cdp`: a session's DevTools, for drivers.
 //!
-//! The handshake with the browser is our own, because Chromium refuses those that carry an
-//! `Origin` or a foreign `Host`. After it the browser's bytes are passed on as they are. A driver's
-//! commands are read: those that reach past the page are refused or rewritten (`host`), and those that
-//! act on it wait while a person has control (`takeover`). To read them, messages must not be
-//! compressed: no extension is negotiated.
+//! The server makes its own handshake with the browser, because Chromium refuses those that carry
+//! an `Origin` or a foreign `Host`. After it the browser's bytes are passed on unchanged. A
+//! driver's commands are read: those that reach beyond the page are refused or rewritten (`host`),
+//! and those that act on it wait while a person has control (`takeover`). Messages must not be
+//! compressed to be readable, so no extension is negotiated.
 //!
 //! A driver that comes by a lease or a ticket is disconnected when that ends; the browser stays. A block's
 //! executor connects with a pass, `?pass=`, for as long as the block goes on. At most
@@ -62,38 +62,37 @@ pub use host::{CommandPattern, NoPattern, Rules};
 pub use room::Room;
 use takeover::{Ended, MOST_ANSWERS, Upward};
 
-/// How long a session may take to notice that its browser is gone.
+/// The time that a session may take to notice that its browser is gone.
 const NOTICES: Duration = Duration::from_secs(5);
 
-/// How long a session that is starting, or being brought back, is waited for.
+/// The time to wait for a session that is starting or recovering.
 const STARTING: Duration = Duration::from_secs(45);
 
-/// How long the client has to take the close frame, and to answer it.
+/// The time that the client has to take the close frame, and to answer it.
 const PARTING: Duration = Duration::from_secs(2);
 
 /// The headers of requests that a proxy has forwarded.
 const FORWARDED: [&str; 6] =
     ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
-/// Rules and bounds that the drivers of all sessions share.
+/// The rules and limits that the drivers of all sessions share.
 #[derive(Debug, Clone)]
 pub struct DevTools {
-    /// The rules for their commands.
+    /// The rules for drivers' commands.
     pub rules: Rules,
-    /// The memory of their unfinished commands.
+    /// The memory for unfinished commands.
     pub room: Room,
-    /// The directories below which drivers of this machine may have folders for downloads.
+    /// The directories below which drivers on this machine may have folders for downloads.
     pub folders: Vec<PathBuf>,
 }
 
-/// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .route("/v1/browser_sessions/{id}/cdp", get().to(connect))
         .route("/v1/browser_sessions/{id}/cdp/json/version", get().to(discovery::version));
 }
 
-/// The desktop of a session that runs; waits for one that is starting.
+/// Returns the desktop of a running session; waits for one that is starting.
 async fn running(view: &mut watch::Receiver<SessionView>) -> Result<DesktopIdentity, ApiError> {
     let coming = [SessionStatus::Created, SessionStatus::Retry];
     let settled = view.wait_for(|view| !coming.contains(&view.record.status));
@@ -128,13 +127,15 @@ async fn connect(
     let place = front.place(organization, Quota::DevtoolsConnections)?;
     front.awake(organization, id).await?;
     let desktop = running(&mut view).await?;
-    // Before the browser is asked anything: one that hangs is noticed because somebody wants it.
+    // Sent before the browser is contacted: sessions check a browser for hangs only while a driver
+    // or viewer wants it.
     let drive = Route { organization, session: id, message: Drive };
     let driving = front.registry.ask(drive).await.map_err(RouteError::from)??;
     let rule = on_takeover(&view.borrow().record, &front);
     let upstream = match reach(&desktop, key).await {
         Ok(upstream) => upstream,
-        // It may have died a moment ago, and its session is about to notice: then it comes back.
+        // The browser may have died a moment ago, and the session may be about to notice and
+        // restart it.
         Err(cause) => {
             let notices = view.wait_for(|view| view.record.status != SessionStatus::Running);
             if timeout(NOTICES, notices).await.is_err() {
@@ -186,8 +187,8 @@ async fn connect(
     Ok(response.streaming(down))
 }
 
-/// Resolves when a driver's time is over, and why: what it came by is good no more, or the session
-/// ends, or the server.
+/// Resolves with the reason when a driver's admission ends: its credential is no longer valid, or
+/// the session ends, or the server stops.
 async fn over(
     mut view: watch::Receiver<SessionView>,
     ground: Ground,
@@ -223,7 +224,7 @@ async fn over(
     tokio::select! {
         view = view.wait_for(|view| ends(view) || lost(view)) => match view {
             Ok(view) if !ends(&view) => Close::new(CloseCode::OccupancyLost, "occupancy-lost"),
-            // One whose actor is gone has ended.
+            // A closed channel also means that the session has ended.
             Ok(_) | Err(_) => Close::new(CloseCode::Normal, "browser-closed"),
         },
         () = pass => Close::new(CloseCode::Policy, "pass-expired"),
@@ -236,9 +237,9 @@ async fn over(
     }
 }
 
-/// Returns what judges the commands of the driver that sends this request, and what hands finished
-/// downloads over to it if it is on this machine; nothing without rules. A block's program has its
-/// own folder, below which it has one for temporary files.
+/// Returns the judge of the commands on this connection and, if the driver is on this machine, the
+/// handover of its finished downloads; neither without rules. A block's program has its own folder,
+/// which holds one for temporary files.
 fn judge_for(
     front: &Front,
     id: SessionId,
@@ -266,7 +267,7 @@ fn judge_for(
     (Some(judge), handover)
 }
 
-/// Returns the address of the client itself if it is on this machine; none if only a proxy is.
+/// Returns the client's address if the client itself is on this machine; `None` if only a proxy is.
 fn peer_on_this_machine(request: &HttpRequest) -> Option<SocketAddr> {
     let peer = request.peer_addr().filter(|peer| peer.ip().to_canonical().is_loopback())?;
     let is_forwarded = FORWARDED.iter().any(|header| request.headers().contains_key(*header));
@@ -278,12 +279,12 @@ fn unreachable(cause: &dyn Display) -> ApiError {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "browser_unreachable", detail).retryable().into()
 }
 
-/// Passes on what the client sends.
+/// The direction from the client to the browser.
 struct Passing<F> {
     upward: Upward,
-    /// Resolves when the client's time is over.
+    /// Resolves when the client's admission ends.
     over: F,
-    /// Whom to tell.
+    /// Gets the close code and reason when the admission ends.
     say_over: mpsc::Sender<Close>,
     /// Canceled when the client has left.
     left: CancellationToken,
@@ -291,8 +292,9 @@ struct Passing<F> {
 }
 
 impl<F: Future<Output = Close>> Passing<F> {
-    /// Until either direction ends, or the client's time is over: then it is waited for, to take
-    /// the close frame. From then on nothing that it sends reaches the browser.
+    /// Runs until either direction or the client's admission ends. After the end of the admission
+    /// it waits for the client to take the close frame; nothing that the client sends then reaches
+    /// the browser.
     async fn run(self, mut payload: Payload) {
         let Self { mut upward, over, say_over, left, _parted } = self;
         let passing = async {

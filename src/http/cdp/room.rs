@@ -1,7 +1,7 @@
 //! The memory that unfinished commands of all drivers may take together.
 //!
-//! A command is read whole before it is judged. The first [`FREE`] bytes of each driver's count for
-//! nothing; beyond them, a driver whose share is not there is not read until it is.
+//! A command is read whole before it is judged. The first [`FREE`] bytes of each driver are not
+//! counted. Beyond them, a driver is not read until its share is available.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use tokio::time::timeout;
 /// The bytes of each driver that are not counted.
 const FREE: usize = 1 << 20;
 
-/// The bytes beyond those, of all drivers together.
+/// The maximum number of bytes beyond those, of all drivers together.
 const MOST: usize = 256 << 20;
 
-/// The bytes for which one permit stands.
+/// The number of bytes that one permit stands for.
 const UNIT: usize = 1 << 10;
 
 /// The time that a driver waits for its share, and that a share waits for its driver.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The memory of all drivers. Clones are the same.
+/// The memory of all drivers. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Room(Arc<Semaphore>);
 
@@ -32,17 +32,17 @@ impl Default for Room {
 }
 
 impl Room {
-    /// The share of one driver, empty at first.
+    /// Returns an empty share for one driver.
     pub(super) fn share(&self) -> Share {
         Share { room: Arc::clone(&self.0), held: None }
     }
 }
 
-/// The memory is taken by other drivers.
+/// The error if other drivers hold too much of the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoRoom;
 
-/// The memory that one driver has.
+/// The part of the memory that one driver holds.
 #[derive(Debug)]
 pub(super) struct Share {
     room: Arc<Semaphore>,
@@ -50,12 +50,12 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// Returns true if other drivers could wait for what this one has.
+    /// Returns true if the share holds memory that other drivers could wait for.
     pub fn is_counted(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Waits until `bytes` may be held.
+    /// Waits until the share covers `bytes`.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl Share {
         Ok(())
     }
 
-    /// Gives back what is beyond `bytes`.
+    /// Frees the memory beyond `bytes`.
     pub fn shrink(&mut self, bytes: usize) {
         let needed = bytes.saturating_sub(FREE).div_ceil(UNIT);
         if needed == 0 {

@@ -1,22 +1,23 @@
-//! A driver's commands on their way to the browser.
+//! The direction from a driver to the browser.
 //!
-//! At all times, commands that reach past the page are refused or rewritten, see [`host`](super::host).
+//! At all times, commands that reach beyond the page are refused or rewritten, see
+//! [`host`](super::host).
 //!
-//! While a person has control, commands that act on the browser are held back until the person
-//! hands back, in their order, or refused, see [`judging`](super::judging); what reads and what
-//! attaches goes on. A driver that clicks by a script of its own is not seen here: scripts are how
-//! drivers read, too. They run without the rights that a click gives to a page.
+//! While a person has control, commands that act on the browser are refused, or held back in their
+//! order until the person releases control, see [`judging`](super::judging). Commands that read or
+//! attach go on. A driver that clicks by a script of its own goes undetected, because drivers also
+//! read by scripts. Such scripts run without the rights that a click gives to a page.
 //!
 //! `Browser.close` never reaches the browser, which is not the driver's to end: the driver gets its
 //! answer and is disconnected.
 //!
 //! # Bounds
 //!
-//! At most [`MOST_HELD`] bytes are held back; further commands are refused. One message is at most
-//! [`websocket::LONGEST`](crate::domain::websocket::LONGEST) long while it is judged; a longer one ends
-//! the connection. What all drivers' unfinished messages take together has a bound, see
-//! [`room`](super::room). [`MOST_ANSWERS`] refusals wait for a driver; one that does not take them is
-//! not read.
+//! At most [`MOST_HELD`] bytes are held back; further commands are refused. A message that is
+//! judged has at most [`websocket::LONGEST`](crate::domain::websocket::LONGEST) bytes; a longer one
+//! ends the connection. The unfinished messages of all drivers together have a bound, see
+//! [`room`](super::room). At most [`MOST_ANSWERS`] refusals are queued for a driver; a driver that
+//! does not take them is not read.
 
 use std::collections::VecDeque;
 use std::io;
@@ -39,16 +40,17 @@ use crate::domain::websocket::{
 };
 use crate::http::bridge::{Close, CloseCode};
 
-/// How many bytes of commands are held back.
+/// The maximum number of bytes of commands that are held back.
 const MOST_HELD: usize = 16 << 20;
 
-/// How many answers to commands that the browser never saw wait for the driver.
+/// The maximum number of the server's own answers that are queued for the driver.
 pub(super) const MOST_ANSWERS: usize = 64;
 
-/// The longest message that is read while nothing is judged, to see whether it is `Browser.close`.
+/// The maximum length, in bytes, of a message that is checked for `Browser.close` while nothing is
+/// judged.
 const SHORT: u64 = 4096;
 
-/// How many bytes for the browser are gathered before they are written.
+/// The number of bytes for the browser that are gathered before they are written.
 const CHUNK: usize = 64 << 10;
 
 const REFUSED: &str = "a person has control of this session; ask again when it is handed back";
@@ -57,12 +59,12 @@ const FULL: &str = "a person has control of this session, and 16 MiB of commands
 const NO_ROOM: &str = "other drivers' unfinished commands take all memory that there is for them";
 const STALLED: &str = "a command of more than 1 MiB has begun, and does not go on";
 
-/// The end of a driver's connection.
+/// The reason for the end of a driver's connection.
 #[derive(Debug)]
 pub(super) enum Ended {
     /// One of the two sockets is broken.
     Lost,
-    /// The driver is disconnected with a word.
+    /// The driver is disconnected with this code and reason.
     By(Close),
 }
 
@@ -72,18 +74,19 @@ impl From<io::Error> for Ended {
     }
 }
 
-/// Passes a driver's bytes on to the browser, but for what a person's control holds back.
+/// Passes a driver's messages on to the browser, except for those that are refused or held back.
 pub(super) struct Upward {
     to_browser: OwnedWriteHalf,
-    /// None if every command passes while nobody has control.
+    /// The judge of commands at all times; `None` without rules, when every command passes while
+    /// nobody has control.
     host: Option<Judge>,
     share: Share,
     rule: OnTakeover,
     view: watch::Receiver<SessionView>,
-    /// Frames for the driver.
+    /// The server's own answers, as frames for the driver.
     answers: mpsc::Sender<Bytes>,
     frames: Frames,
-    /// Frames for the browser that are about to be written.
+    /// Gathered frames for the browser.
     out: Vec<u8>,
     held: VecDeque<Vec<u8>>,
     held_bytes: usize,
@@ -106,7 +109,7 @@ impl Upward {
         self.rule != OnTakeover::Share && self.view.borrow().control.user().is_some()
     }
 
-    /// Takes a driver's bytes. Fails when the connection cannot go on.
+    /// Reads a driver's bytes. Fails if the connection cannot go on.
     pub async fn take(&mut self, mut bytes: Bytes) -> Result<(), Ended> {
         let gathered = self.frames.gathered().saturating_add(bytes.len());
         let grown = self.share.grow(gathered).await;
@@ -133,7 +136,7 @@ impl Upward {
     }
 
     async fn message(&mut self, message: Message) -> Result<(), Ended> {
-        // What is held back goes first, so that commands keep their order.
+        // Held messages go first, so that commands keep their order.
         self.let_go().await?;
         let Message { opcode, mut payload } = message;
         if let Some(host) = &self.host {
@@ -150,7 +153,7 @@ impl Upward {
             }
         }
         if !self.is_taken_over() {
-            // With rules, the end of the browser has been found by them.
+            // With rules, `host` has already found a request to close the browser.
             let ends = if self.host.is_some() { None } else { detaches(&payload) };
             return match ends {
                 Some(call) => self.detach(call).await,
@@ -180,7 +183,7 @@ impl Upward {
     async fn pass(&mut self, opcode: u8, payload: &[u8]) -> Result<(), Ended> {
         self.out.extend(client_head(opcode, payload.len()));
         if payload.len() >= CHUNK {
-            // A long one is not copied once more.
+            // A long message is written directly, without another copy.
             self.flush().await?;
             self.to_browser.write_all(payload).await?;
             return Ok(());
@@ -196,7 +199,7 @@ impl Upward {
         Ok(())
     }
 
-    /// Waits for as long as the driver does not take its answers.
+    /// Queues an answer; waits while the driver does not take its answers.
     async fn answer(&self, answer: &Value) -> Result<(), Ended> {
         let frame = text_frame(&answer.to_string()).into();
         self.answers.send(frame).await.map_err(|_left| Ended::Lost)
@@ -208,7 +211,7 @@ impl Upward {
         Err(Ended::By(Close::new(CloseCode::Normal, "detached")))
     }
 
-    /// Sends what was held back, if nobody has control any more.
+    /// Sends the held messages, if no person has control any more.
     pub async fn let_go(&mut self) -> Result<(), Ended> {
         while !self.is_taken_over() && self.frames.is_between() {
             let Some(frame) = self.held.pop_front() else { break };
@@ -219,8 +222,8 @@ impl Upward {
         Ok(())
     }
 
-    /// Resolves when something that is held back may go. In the middle of a frame nothing may: then
-    /// the rest of the frame is waited for, which [`take`](Self::take) does.
+    /// Resolves when held messages may be sent. In the middle of a frame none may:
+    /// [`take`](Self::take) first reads the rest of the frame.
     pub fn changed(&self) -> impl Future<Output = ()> + use<> {
         let waits = !self.held.is_empty() && self.frames.is_between();
         let mut view = self.view.clone();
@@ -232,8 +235,7 @@ impl Upward {
         }
     }
 
-    /// Resolves when a long command that has begun does not go on, while other drivers may wait for
-    /// its memory.
+    /// Resolves when a long command stalls that holds memory other drivers may wait for.
     pub fn stalled(&self) -> impl Future<Output = Ended> + use<> {
         let counts = self.share.is_counted();
         async move {
@@ -245,7 +247,7 @@ impl Upward {
         }
     }
 
-    /// Tells the browser that nothing more comes. What is held back is never sent.
+    /// Closes the direction to the browser. Held messages are never sent.
     pub async fn finish(mut self) {
         let _ = self.to_browser.shutdown().await; // The browser may have gone first.
     }

@@ -1,4 +1,5 @@
-//! `GET /v1/debug-session/{workflow}/block-outputs`: what blocks gave when they last completed.
+//! `GET /v1/debug-session/{workflow}/block-outputs`: returns the outputs of blocks in their last
+//! completed runs.
 
 use actix_web::web::{Data, Json};
 use serde_json::{Map, Value};
@@ -14,10 +15,10 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::workflows;
 
-/// How many of the latest runs are looked at.
+/// The latest runs, whose outputs are collected.
 const RUNS: Page = Page { number: 1, size: 20 };
 
-/// Adds to `outputs` what completed blocks gave, of which a later run has given nothing.
+/// Adds the outputs of completed blocks to `outputs`, unless a later run has given one.
 fn add(outputs: &mut Map<String, Value>, blocks: Vec<BlockRecord>) {
     for block in blocks.into_iter().rev() {
         let completed = block.status == BlockStatus::Completed;
@@ -35,7 +36,7 @@ fn add(outputs: &mut Map<String, Value>, blocks: Vec<BlockRecord>) {
     }
 }
 
-/// What the blocks of a workflow gave when they last completed in a person's debug session.
+/// Returns the outputs of a workflow's blocks when they last completed in a person's debug session.
 #[utoipa::path(
     get,
     path = "/v1/debug-session/{workflow_permanent_id}/block-outputs",

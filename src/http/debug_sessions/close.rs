@@ -1,4 +1,4 @@
-//! `DELETE /v1/debug-session/{workflow}`: a person needs the debug session no more.
+//! `DELETE /v1/debug-session/{workflow}`: ends a person's debug session.
 
 use actix_web::web::{Data, Json};
 use serde_json::{Value, json};

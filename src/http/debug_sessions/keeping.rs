@@ -1,4 +1,4 @@
-//! How debug sessions are found, made, renewed, replaced and ended.
+//! The life of debug sessions: find, create, renew, replace and end them.
 
 use std::time::Duration;
 
@@ -20,59 +20,60 @@ use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::{sessions, workflows};
 
-/// A page that is opened twice in a moment does not replace what it has just made.
+/// The age below which a debug session is not replaced: a page that is opened twice in a moment must
+/// not replace the session that it has just created.
 const JUST_MADE: TimeDelta = TimeDelta::seconds(30);
 
-/// How often to look again when another server was first.
+/// The number of attempts when another server creates a debug session at the same time.
 const TRIES: usize = 5;
 
-/// Between two looks for debug sessions whose time is over.
+/// The time between two sweeps for expired debug sessions.
 const BETWEEN_SWEEPS: Duration = Duration::from_secs(60);
 
-/// Whose debug session it is, and for which workflow.
+/// The owner of a debug session, for one workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Owner {
-    /// The organization.
+    /// The organization of the person.
     pub organization: OrganizationId,
-    /// The person.
+    /// The name of the person.
     pub user: String,
-    /// The workflow.
+    /// The workflow that is debugged.
     pub workflow: WorkflowPermanentId,
 }
 
-/// Why a debug session was replaced by another.
+/// The reason why a debug session was replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// It had not been used for too long.
+    /// The debug session had not been used for too long.
     Expired,
-    /// The browser session behind it had been closed.
+    /// The browser session had been closed.
     SessionClosed,
-    /// The browser session behind it had failed.
+    /// The browser session had failed.
     SessionFailed,
-    /// The browser session behind it had come to the end of its time.
+    /// The browser session had reached the end of its lifetime.
     SessionTimedOut,
-    /// It was asked for.
+    /// The replacement was requested.
     Requested,
     /// Nobody had watched it, driven it or run a block in it for too long.
     Unused,
 }
 
-/// What was replaced, and why.
+/// The replaced debug session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replaced {
-    /// Why.
+    /// The reason for the replacement.
     pub reason: Reason,
-    /// The browser session that was behind it.
+    /// The browser session of the replaced debug session.
     pub session: SessionId,
 }
 
 /// A debug session that can be used.
 #[derive(Debug)]
 pub struct Opened {
-    /// As it is stored.
+    /// The debug session as it is stored.
     pub debug: DebugSession,
-    /// What it has taken the place of.
+    /// The debug session that it has replaced, if any.
     pub replaced: Option<Replaced>,
 }
 
@@ -80,11 +81,11 @@ fn until(front: &Front) -> DateTime<Utc> {
     front.world.clock.now() + front.world.settings.debug_session()
 }
 
-/// The owner's debug session, renewed; made if there is none, or none that can be used.
+/// Returns the owner's debug session and renews it; creates one if none can be used.
 ///
 /// # Errors
 ///
-/// 404 when there is no such workflow; those of making a session.
+/// 404 if there is no such workflow; those of creating a session.
 pub async fn open(front: &Front, owner: &Owner) -> Result<Opened, ApiError> {
     let _turn = front.turns.of(owner).await;
     let mut replaced = None;
@@ -111,11 +112,11 @@ pub async fn open(front: &Front, owner: &Owner) -> Result<Opened, ApiError> {
     Err(contended().into())
 }
 
-/// Another debug session in place of the owner's present one, unless that was just made.
+/// Replaces the owner's debug session, unless it was just created.
 ///
 /// # Errors
 ///
-/// As of [`open`].
+/// Those of [`open`].
 pub async fn replace(front: &Front, owner: &Owner) -> Result<Opened, ApiError> {
     let _turn = front.turns.of(owner).await;
     let mut replaced = None;
@@ -143,7 +144,7 @@ fn contended() -> Problem {
     Problem::new(status, "debug_session_contended", detail).retryable()
 }
 
-/// The one that the owner has, whatever became of the session behind it.
+/// Returns the owner's debug session, whatever the state of its browser session.
 ///
 /// # Errors
 ///
@@ -153,7 +154,7 @@ pub async fn live(front: &Front, owner: &Owner) -> Result<Option<DebugSession>, 
     db::debug_sessions::live(&front.db, *organization, user, *workflow).await
 }
 
-/// Whether the debug session can be used, or why it cannot.
+/// Checks if the debug session can be used, and returns the reason if it cannot.
 async fn standing(front: &Front, debug: &DebugSession) -> Result<Result<(), Reason>, ApiError> {
     if debug.expires_at <= front.world.clock.now() {
         return Ok(Err(Reason::Expired));
@@ -173,18 +174,19 @@ async fn standing(front: &Front, debug: &DebugSession) -> Result<Result<(), Reas
     })
 }
 
-/// Renews the debug session and the session behind it; none if either has just ended.
+/// Renews the debug session and its browser session; none if either has just ended.
 ///
 /// # Errors
 ///
 /// Those of the database, and of a session that does not answer.
 pub async fn used(front: &Front, debug: &DebugSession) -> Result<Option<DebugSession>, ApiError> {
-    // Before the session's own end, so that it is there for as long as this says.
+    // Computed before the browser session is renewed, so that the session lasts at least as long as
+    // this time.
     let expires_at = until(front);
     let message = Renew { by: front.world.settings.debug_session() };
     let route = Route { organization: debug.organization, session: debug.session, message };
     match front.registry.ask(route).await? {
-        // The lifetime of one that is starting counts from when it runs.
+        // The lifetime of a session that is starting counts from the end of its start.
         Ok(_) | Err(RouteError::Session(SessionError::Starting)) => {}
         Err(RouteError::Unknown(_) | RouteError::Session(SessionError::Closing)) => {
             return Ok(None);
@@ -202,7 +204,7 @@ pub async fn used(front: &Front, debug: &DebugSession) -> Result<Option<DebugSes
     Ok(Some(DebugSession { expires_at, modified_at: front.world.clock.now(), ..debug.clone() }))
 }
 
-/// Ends a debug session, and closes the session behind it, which nobody waits for.
+/// Ends a debug session, and closes its browser session in the background.
 ///
 /// # Errors
 ///
@@ -216,7 +218,7 @@ pub async fn end(front: &Front, debug: &DebugSession, reason: Reason) -> Result<
     Ok(())
 }
 
-/// Closes a session in the background; one that has ended stays as it is.
+/// Closes a session in the background; a session that has ended stays as it is.
 fn close(front: &Front, organization: OrganizationId, session: SessionId) {
     let message = Close { status: SessionStatus::Completed };
     let closing = front.registry.ask(Route { organization, session, message });
@@ -229,8 +231,8 @@ fn close(front: &Front, organization: OrganizationId, session: SessionId) {
     });
 }
 
-/// Makes a session and a debug session before it; none if another server was first, whose is
-/// taken then.
+/// Creates a browser session and a debug session for it; none if another server was first, whose
+/// debug session is used then.
 async fn make(front: &Front, owner: &Owner) -> Result<Option<DebugSession>, ApiError> {
     let Owner { organization, user, workflow } = owner.clone();
     let record = workflows::latest(front, organization, workflow).await?;
@@ -243,7 +245,7 @@ async fn make(front: &Front, owner: &Owner) -> Result<Option<DebugSession>, ApiE
         echo: serde_json::json!({ "proxy_location": proxy_location, "needs_live_view": true }),
         ..SessionSpec::default()
     };
-    // Whoever only looks at a workflow needs no browser.
+    // A person who only looks at a workflow needs no browser.
     let start = Start::FirstUse;
     let Created { id: session, .. } =
         front.registry.ask(Create { organization, spec, start, run: None, id: None }).await??;
@@ -273,7 +275,7 @@ async fn make(front: &Front, owner: &Owner) -> Result<Option<DebugSession>, ApiE
     }
 }
 
-/// Ends debug sessions whose time is over, and those that nobody uses, until the server stops.
+/// Ends expired and unused debug sessions, until the server stops.
 pub async fn sweep(front: Data<Front>) {
     let unused = front.world.settings.debug_session_unused();
     let pause = unused.map_or(BETWEEN_SWEEPS, |unused| (unused / 4).min(BETWEEN_SWEEPS));
@@ -295,12 +297,12 @@ async fn sweep_once(front: &Front, pause: Duration) -> Result<(), DbError> {
     }
     let Some(limit) = front.world.settings.debug_session_unused() else { return Ok(()) };
     for debug in db::debug_sessions::unused(&front.db, now - pause).await? {
-        // One that is not here is another node's, or is replaced at its next use.
+        // A session that is not here belongs to another node, or is replaced at its next use.
         let view = front.world.views.session(debug.organization, debug.session);
         let is_used = view.map(|view| {
             let view = view.borrow();
-            // Without a browser it costs nothing, and one whose browser comes up is about to be used: the
-            // time counts from when that runs.
+            // A session without a browser costs nothing, and one whose browser is starting is about
+            // to be used. The unused time counts from when it runs.
             view.is_used() || view.record.status == SessionStatus::Created
         });
         match is_used {

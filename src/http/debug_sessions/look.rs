@@ -1,4 +1,5 @@
-//! `GET /v1/debug-session/{workflow}`: a person's debug session for a workflow, renewed.
+//! `GET /v1/debug-session/{workflow}`: returns a person's debug session for a workflow, and renews
+//! it.
 
 use std::time::Duration;
 
@@ -17,11 +18,11 @@ use crate::http::front::Front;
 use crate::http::lasting::lasting;
 use crate::http::workflows;
 
-/// How long the answer waits for the browser.
+/// The longest time that the response waits for the browser.
 const STARTING: Duration = Duration::from_secs(45);
 
-/// The answer, once the browser can be driven or waits for its first use. One that failed to start is told as
-/// such; the next call replaces it.
+/// Responds once the browser is running, or waits for its first use. A session that failed to start
+/// is reported as failed; the next call replaces it.
 pub(super) async fn answer(
     front: &Front,
     opened: &Opened,
@@ -41,8 +42,8 @@ pub(super) async fn answer(
     Ok(Json(DebugSessionResource::opened(opened, front)))
 }
 
-/// A person's debug session for a workflow, renewed; made if there is none, and replaced if the
-/// browser session behind it has ended.
+/// Returns a person's debug session for a workflow, and renews it. It is created if there is none,
+/// and replaced if its browser session has ended.
 #[utoipa::path(
     get,
     path = "/v1/debug-session/{workflow_permanent_id}",

@@ -1,13 +1,13 @@
 //! `/v1/debug-session`: the long-lived session that a person uses for a workflow.
 //!
 //! A person has at most one for each workflow, whatever the number of first calls. It lives for
-//! `sessions.debug_session_seconds` from its last use; each use renews it and the browser session behind it,
-//! and never shortens either. A browser session that has died, expired or been closed is replaced
-//! at the next use, and the answer says so. Its browser starts at its first use, because a
-//! page that looks at a workflow asks for one. From then on, one that nobody watches, drives or runs a block
-//! in is closed after `sessions.debug_session_unused_seconds`.
+//! `sessions.debug_session_seconds` from its last use. Each use renews it and its browser session,
+//! and never shortens either. A browser session that has died, expired or been closed is replaced at
+//! the next use, and the response says so. The browser starts at its first use, because a page that
+//! only looks at a workflow requests a debug session too. After its start, a session that nobody
+//! watches, drives or runs a block in is closed after `sessions.debug_session_unused_seconds`.
 //!
-//! The routes and fields are the compatible API's; what is ours stands beside them.
+//! The routes and fields are those of the compatible API; Greenroom adds some of its own.
 
 pub mod block_outputs;
 pub mod close;
@@ -32,7 +32,6 @@ use super::problem::Problem;
 use super::validation::{Fields, Part};
 use crate::domain::ids::WorkflowPermanentId;
 
-/// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(
@@ -53,13 +52,14 @@ pub fn routes(config: &mut ServiceConfig) {
 /// The header that names a person of the organization.
 const PERSON: &str = "x-greenroom-user";
 
-/// Which person asks, as far as the organization tells: all who have its key are trusted.
+/// The person that sends a request, as named by the organization. Every holder of the organization's
+/// key is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person(Option<String>);
 
 impl Person {
-    /// Whose debug session for which workflow it is. Without a name, all are the one person that
-    /// the compatible API's own pages are.
+    /// Returns the owner of the debug session for a workflow. Requests without a name share one
+    /// person, like the compatible API's own pages.
     pub fn owner(self, caller: Caller, workflow: WorkflowPermanentId) -> keeping::Owner {
         let organization = caller.organization;
         let user = self.0.unwrap_or_else(|| format!("{organization}_user"));

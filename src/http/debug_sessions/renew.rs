@@ -1,4 +1,4 @@
-//! `POST /v1/debug-session/{workflow}/new`: another debug session in place of the present one.
+//! `POST /v1/debug-session/{workflow}/new`: replaces the current debug session.
 
 use actix_web::web::{Data, Json};
 
@@ -14,7 +14,7 @@ use crate::http::front::Front;
 use crate::http::lasting::lasting;
 use crate::http::workflows;
 
-/// Replaces a person's debug session for a workflow, unless it was made within the last 30 s.
+/// Replaces a person's debug session for a workflow, unless it was created within the last 30 s.
 #[utoipa::path(
     post,
     path = "/v1/debug-session/{workflow_permanent_id}/new",

@@ -1,4 +1,4 @@
-//! A debug session as clients see it.
+//! The form of a debug session in responses.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,39 +11,39 @@ use crate::http::front::Front;
 /// The long-lived session that a person uses for a workflow.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DebugSessionResource {
-    /// `ds_…`.
+    /// The id of the debug session, `ds_…`.
     pub debug_session_id: String,
-    /// The browser session behind it.
+    /// The browser session that the debug session uses.
     pub browser_session_id: String,
-    /// Whether that can be watched by VNC.
+    /// True if the browser session can be watched over VNC.
     pub vnc_streaming_supported: bool,
-    /// `wpid_…`.
+    /// The id of the workflow, `wpid_…`.
     pub workflow_permanent_id: String,
-    /// None: there are no profiles.
+    /// Always null: this server has no browser profiles.
     pub pbs_browser_profile_id: Option<String>,
-    /// `created` or `completed`.
+    /// The status, `created` or `completed`.
     pub status: &'static str,
-    /// When it was made.
+    /// The time at which the debug session was created.
     pub created_at: DateTime<Utc>,
-    /// When it was last used.
+    /// The time at which the debug session was last used.
     pub modified_at: DateTime<Utc>,
-    /// Never.
+    /// Always null: debug sessions are not deleted.
     pub deleted_at: Option<DateTime<Utc>>,
 
-    /// When it ends unless it is used before.
+    /// The time at which the debug session ends, unless it is used before.
     pub expires_at: DateTime<Utc>,
     /// The page that shows the browser session live.
     pub app_url: String,
-    /// Whether this answer gives another than the one before.
+    /// True if this request replaced the debug session.
     pub replaced: bool,
-    /// Why.
+    /// The reason for the replacement.
     pub replaced_reason: Option<Reason>,
-    /// The browser session that was behind the one before.
+    /// The browser session of the replaced debug session.
     pub replaced_browser_session_id: Option<String>,
 }
 
 impl DebugSessionResource {
-    /// The debug session as it is stored.
+    /// Formats a stored debug session.
     pub fn of(debug: &DebugSession, front: &Front) -> Self {
         Self {
             debug_session_id: debug.id.to_string(),
@@ -63,7 +63,7 @@ impl DebugSessionResource {
         }
     }
 
-    /// The debug session, and what it has taken the place of.
+    /// Formats a debug session, with the replaced debug session if there is one.
     pub fn opened(opened: &Opened, front: &Front) -> Self {
         let shown = Self::of(&opened.debug, front);
         match opened.replaced {

@@ -1,4 +1,4 @@
-//! `GET /v1/debug-session/{id}/runs`: the runs of single blocks in a debug session.
+//! `GET /v1/debug-session/{id}/runs`: lists the runs of single blocks in a debug session.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,50 +21,50 @@ use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::workflows;
 
-/// How many of the latest runs are shown.
+/// The maximum number of runs in the response; the latest are listed.
 const RUNS: Page = Page { number: 1, size: 100 };
 
 /// A debug session and its runs.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DebugSessionRuns {
-    /// The debug session, live or not.
+    /// The debug session, ended or not.
     debug_session: DebugSessionResource,
-    /// One for each block of each run, the newest first.
+    /// The runs of blocks, one entry for each block of each run, newest first.
     runs: Vec<DebugSessionRun>,
 }
 
 /// The run of one block.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DebugSessionRun {
-    /// The block.
+    /// The label of the block.
     block_label: String,
-    /// The browser session that was driven.
+    /// The browser session that the run drove.
     browser_session_id: String,
-    /// `ds_…`.
+    /// The id of the debug session, `ds_…`.
     debug_session_id: String,
-    /// The parameter that has the block's output.
+    /// The id of the parameter that holds the block's output.
     output_parameter_id: String,
-    /// That of the run.
+    /// The status of the run.
     status: &'static str,
-    /// Why it did not complete.
+    /// The reason why the run did not complete.
     failure_reason: Option<String>,
-    /// `w_…`.
+    /// The version of the workflow, `w_…`.
     workflow_id: String,
-    /// `wpid_…`.
+    /// The id of the workflow, `wpid_…`.
     workflow_permanent_id: String,
-    /// `wr_…`.
+    /// The id of the run, `wr_…`.
     workflow_run_id: String,
-    /// When it was stored.
+    /// The time at which the run was created.
     created_at: DateTime<Utc>,
-    /// When it began to wait for its session.
+    /// The time at which the run began to wait for its session.
     queued_at: Option<DateTime<Utc>>,
-    /// When it began to drive its session.
+    /// The time at which the run began to drive its session.
     started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// The time at which the run ended.
     finished_at: Option<DateTime<Utc>>,
 }
 
-/// The ids of the output parameters of a workflow's blocks, by label.
+/// Returns the ids of the output parameters of a workflow's blocks, by label.
 fn outputs(workflow: &Value) -> HashMap<String, String> {
     let parameters = workflow.pointer("/workflow_definition/parameters").and_then(Value::as_array);
     let text = |parameter: &Value, name| Some(parameter.get(name)?.as_str()?.to_owned());
@@ -76,7 +76,7 @@ fn outputs(workflow: &Value) -> HashMap<String, String> {
     outputs.collect()
 }
 
-/// The blocks that a run was started with.
+/// Returns the labels of the blocks that a run was restricted to.
 fn labels(run: &RunRecord) -> Vec<String> {
     let given = run.request.get("block_labels").and_then(Value::as_array);
     given.into_iter().flatten().filter_map(|label| Some(label.as_str()?.to_owned())).collect()
@@ -100,7 +100,7 @@ fn shown(run: &RunRecord, debug: &DebugSession, label: String, output: String) -
     }
 }
 
-/// The runs of single blocks in a debug session.
+/// Lists the runs of single blocks in a debug session.
 #[utoipa::path(
     get,
     path = "/v1/debug-session/{debug_session_id}/runs",

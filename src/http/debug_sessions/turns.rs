@@ -1,4 +1,4 @@
-//! One at a time for each owner.
+//! Serializes calls for the same owner.
 
 use std::sync::{Arc, Weak};
 
@@ -7,11 +7,11 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::keeping::Owner;
 
-/// How many owners are remembered before those whose turn is over are forgotten.
+/// The number of owners above which idle ones are forgotten.
 const MANY: usize = 1024;
 
-/// Lets calls for one owner through one after another, so that of fifty first calls one makes a
-/// browser session and the others find it. Between servers the database decides.
+/// Serializes calls for one owner, so that of fifty concurrent first calls one creates a browser
+/// session and the others find it. Between servers, the database decides.
 #[derive(Debug, Clone, Default)]
 pub struct Turns(Arc<DashMap<Owner, Weak<Mutex<()>>>>);
 

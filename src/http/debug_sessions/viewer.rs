@@ -1,5 +1,4 @@
-//! What the pages of the compatible API ask about a debug session, and what is always the same
-//! here.
+//! Requests of the compatible API's pages about a debug session, with constant answers.
 
 use actix_web::web::{Data, Json};
 use serde_json::{Value, json};
@@ -11,8 +10,8 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::workflows;
 
-/// `GET /v1/debug-session/{workflow}/viewer-state`: a run never has another session than that of
-/// the debug session that it belongs to.
+/// Handles `GET /v1/debug-session/{workflow}/viewer-state`: a run never has another session than that
+/// of its debug session.
 pub async fn viewer_state(
     caller: Caller,
     PathId(id): PathId<WorkflowPermanentId>,
@@ -22,8 +21,8 @@ pub async fn viewer_state(
     Ok(Json(json!({ "active_run_session_id": null })))
 }
 
-/// `GET /v1/debug-session/{workflow}/login-block-compatibility`: without profiles, no block needs
-/// another one.
+/// Handles `GET /v1/debug-session/{workflow}/login-block-compatibility`: without profiles, no block
+/// needs another one.
 pub async fn login_block_compatibility(
     caller: Caller,
     PathId(id): PathId<WorkflowPermanentId>,

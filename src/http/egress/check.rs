@@ -1,4 +1,4 @@
-//! `POST /v1/browser_sessions/{id}/egress/check`: a trial of what a session reaches.
+//! `POST /v1/browser_sessions/{id}/egress/check`: a test of a target from a session's network.
 
 use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
@@ -18,34 +18,35 @@ use crate::http::sessions::{find, told};
 use crate::http::validation::Fields;
 use crate::system::desktop::EgressOutcome;
 
-/// A trial.
+/// A request to test a target.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = EgressCheckRequest)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// The target, `http` or `https`.
+    /// The target's URL, `http` or `https`.
     url: String,
-    /// What would be asked for the session's network, in place of what is: `{allow, deny, upstream}`. A
-    /// field that is missing is as it is.
+    /// The changed network settings to test with: `{allow, deny, upstream}`. A missing field keeps
+    /// the session's present value.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     egress: Option<EgressRequest>,
 }
 
-/// The outcome of a trial.
+/// The outcome of a test.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EgressCheckResource {
     /// True if the target was reached.
     ok: bool,
-    /// What was reached: `tunnel`, a connection, of an `https` URL; `response` of an `http` one.
+    /// The kind of success: `tunnel` (a connection) for an `https` URL; `response` for an `http`
+    /// one.
     reached: Option<String>,
-    /// The status of the response.
+    /// The HTTP status of the response.
     status: Option<u16>,
-    /// Why it was not reached: `address_not_public`, `upstream_credentials`, …
+    /// The reason why the target was not reached: `address_not_public`, `upstream_credentials`, …
     code: Option<String>,
-    /// The same for people, with the way out.
+    /// The same reason for people, with a remedy.
     message: Option<String>,
-    /// The time that it took.
+    /// The duration of the test, in milliseconds.
     elapsed_ms: u64,
 }
 
@@ -56,8 +57,8 @@ impl From<EgressOutcome> for EgressCheckResource {
     }
 }
 
-/// Tries to reach a URL as the session's programs would, under its policy or under another one. Nothing
-/// is changed.
+/// Tests whether the session's programs can reach a URL, under the session's policy or a changed
+/// one. The test changes nothing.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/egress/check",

@@ -1,5 +1,5 @@
-//! The targets that sessions reach: as requests ask for them, as sessions show them, the lists of the
-//! organization, and trials.
+//! The network targets that sessions may reach: parsing of requests, the network of a session, the
+//! lists of the organization, and tests.
 
 pub mod check;
 pub mod organization;
@@ -11,7 +11,6 @@ use actix_web::web::{ServiceConfig, get, post, put, resource as at};
 pub use self::request::{EgressRequest, MOST_RULES};
 pub use self::resource::{EgressResource, IsolationResource, RefusedTarget, refused_of_run, usage};
 
-/// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
     let lists =
         at("/v1/egress").route(get().to(organization::show)).route(put().to(organization::change));

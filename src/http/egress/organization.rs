@@ -1,4 +1,4 @@
-//! `/v1/egress`: the lists that narrow what all sessions of an organization reach.
+//! `/v1/egress`: the lists that restrict all sessions of an organization.
 
 use actix_web::web::{Data, Json};
 use futures_util::future::join_all;
@@ -24,37 +24,40 @@ use crate::http::validation::Fields;
 #[schema(as = OrganizationEgress)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// The only targets that its sessions may reach; every one that the server allows if there is none.
+    /// The only targets that the organization's sessions may reach; if empty, every target that the
+    /// server allows.
     allow: Vec<String>,
-    /// Targets that its sessions may not reach.
+    /// Targets that the organization's sessions may not reach.
     deny: Vec<String>,
 }
 
-/// The lists of an organization, and its sessions under them.
+/// The lists of an organization, and the sessions in which they are not in force yet.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OrganizationEgressResource {
-    /// The only targets that its sessions may reach; every one that the server allows if there is none.
+    /// The only targets that the organization's sessions may reach; if empty, every target that the
+    /// server allows.
     allow: Vec<String>,
-    /// Targets that its sessions may not reach.
+    /// Targets that the organization's sessions may not reach.
     deny: Vec<String>,
-    /// Sessions in which a change is not in force, and why: it is at their next start.
+    /// Sessions in which the change is not in force yet, with the reason. It applies at their next
+    /// start.
     not_in_force: Vec<NotInForce>,
 }
 
-/// A session in which a change is not in force.
+/// A session in which a change is not in force yet.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NotInForce {
-    /// `pbs_…`.
+    /// The session's id, `pbs_…`.
     browser_session_id: String,
-    /// Stable, for programs: `egress_unavailable`, `egress_unanswered`.
+    /// A stable code for programs: `egress_unavailable`, `egress_unanswered`.
     #[schema(value_type = String)]
     code: Value,
-    /// For people.
+    /// The reason, for people.
     #[schema(value_type = String)]
     detail: Value,
 }
 
-/// The lists of the organization.
+/// Returns the lists of the organization.
 #[utoipa::path(
     get,
     path = "/v1/egress",
@@ -70,9 +73,9 @@ pub async fn show(
     Ok(Json(OrganizationEgressResource { allow, deny, not_in_force: Vec::new() }))
 }
 
-/// Replaces the lists of the organization, and puts them in force in its sessions that live on this
-/// server. They narrow what the server allows: a target has to be allowed by the server, the
-/// organization and the session.
+/// Replaces the lists of the organization, and applies them to its live sessions on this server.
+/// They restrict what the server allows: the server, the organization and the session must all
+/// allow a target.
 #[utoipa::path(
     put,
     path = "/v1/egress",
@@ -106,7 +109,7 @@ pub async fn change(
     for (session, changed) in join_all(changes).await {
         match changed {
             Ok(Ok(_)) => {}
-            // It has ended, or is about to.
+            // The session has ended, or is about to.
             Ok(Err(RouteError::Unknown(_) | RouteError::Session(SessionError::Closing))) => {}
             Ok(Err(cause)) => not_in_force.push(not_changed(session, cause.into())),
             Err(cause) => not_in_force.push(not_changed(session, cause.into())),

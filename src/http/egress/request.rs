@@ -1,4 +1,4 @@
-//! `egress` of a request: two lists of rules and a proxy.
+//! The field `egress` of a request: two lists of rules and a proxy.
 
 use std::fmt;
 
@@ -13,34 +13,34 @@ use crate::egress::rule::Rule;
 use crate::http::proxy;
 use crate::http::validation::Fields;
 
-/// The most rules of a list.
+/// The maximum number of rules in a list.
 pub const MOST_RULES: usize = 1000;
 
-/// What is asked for a session's network. A field that is missing stays as it is; null takes back what was
-/// asked for before.
+/// The requested network of a session. A missing field keeps its value; null removes an earlier
+/// value.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EgressRequest {
-    /// The only targets that may be reached.
+    /// The only targets that the session may reach.
     #[serde(deserialize_with = "given")]
     allow: Option<Option<Vec<String>>>,
-    /// Targets that may not be reached.
+    /// Targets that the session may not reach.
     #[serde(deserialize_with = "given")]
     deny: Option<Option<Vec<String>>>,
-    /// The proxy that everything goes through, with its credentials.
+    /// The proxy for all traffic, with its credentials.
     #[serde(deserialize_with = "given")]
     upstream: Option<Option<String>>,
 }
 
 impl fmt::Debug for EgressRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The proxy has a password.
+        // The proxy's URL contains a password.
         let mut shown = f.debug_struct("EgressRequest");
         shown.field("allow", &self.allow).field("deny", &self.deny).finish_non_exhaustive()
     }
 }
 
-/// Tells a field that is null from one that is missing.
+/// Distinguishes a field that is null from one that is missing.
 fn given<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     T: Deserialize<'de>,
@@ -50,8 +50,8 @@ where
 }
 
 impl EgressRequest {
-    /// The change that is asked for, of a session whose proxy is `known`: where that is sent back as it
-    /// was shown, without its password, it stays. `fields` is told which entries are wrong.
+    /// Returns the requested change to a session whose present proxy is `known`. A proxy that is
+    /// sent back as it was shown, without its password, stays. Wrong entries are added to `fields`.
     pub fn patch(&self, place: &str, known: Option<&Url>, fields: &mut Fields) -> EgressPatch {
         let mut list = |name: &str, rules: &Option<Option<Vec<String>>>| {
             let rules = rules.clone()?.unwrap_or_default();
@@ -66,7 +66,7 @@ impl EgressRequest {
         EgressPatch { allow, deny, upstream }
     }
 
-    /// Adds what is asked for a session that is made, whose `proxy_location` names `proxy`.
+    /// Returns the lists and the proxy of a new session; `proxy` is that of its `proxy_location`.
     pub fn read(
         request: Option<&Self>,
         proxy: Option<Url>,
@@ -82,7 +82,7 @@ impl EgressRequest {
         (spec.egress, spec.proxy.or(proxy))
     }
 
-    /// The same of a workflow's settings, where it may have any shape.
+    /// Checks the network in a workflow's settings, which may have any shape.
     pub fn check(settings: &Value, proxy: Option<Url>, fields: &mut Fields) {
         if settings.is_null() {
             return;
@@ -98,7 +98,7 @@ impl EgressRequest {
     }
 }
 
-/// Names each entry of a list that is no rule.
+/// Adds each entry of a list that is no rule to `fields`.
 pub fn check_rules(place: &str, rules: &[String], fields: &mut Fields) {
     if rules.len() > MOST_RULES {
         return fields.refuse(place, Value::Null, format!("expected at most {MOST_RULES} rules"));

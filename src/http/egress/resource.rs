@@ -1,4 +1,4 @@
-//! The network of a session as clients see it.
+//! The network of a session as the API shows it.
 
 use std::collections::BTreeMap;
 
@@ -18,16 +18,17 @@ use crate::domain::session::FilesLevel;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 
-/// The most refused targets that are shown.
+/// The maximum number of refused targets in an answer.
 const MOST_SHOWN: usize = 20;
 
-/// The separation of a session's programs from the server and from other sessions.
+/// The isolation of a session's programs from the server and from other sessions.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct IsolationResource {
-    /// `enforced`: a network of their own, from which nothing leaves but through the egress program;
-    /// `proxied`: they are asked to use it; `none`: the network is the server's.
+    /// The separation of the network. `enforced`: the programs have a network of their own, and
+    /// only the egress program leads out of it; `proxied`: the programs are asked to use the egress
+    /// program; `none`: they share the server's network.
     pub network: &'static str,
-    /// `landlock`, `uid` or `none`: what keeps them from files that are not theirs.
+    /// The protection of other users' and sessions' files: `landlock`, `uid` or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<&'static str>,
     /// True if the browser runs in its own sandbox.
@@ -36,7 +37,7 @@ pub struct IsolationResource {
 }
 
 impl IsolationResource {
-    /// Of a session whose desktop is known.
+    /// Returns the isolation of a session with a known desktop; else `None`.
     pub fn of(view: &SessionView) -> Option<Self> {
         let desktop = view.record.desktop.as_ref()?;
         let network = desktop.egress.as_ref().map_or(NetworkLevel::None, |egress| egress.level);
@@ -45,37 +46,38 @@ impl IsolationResource {
     }
 }
 
-/// What a session's programs reach, and what they were refused.
+/// The targets that a session's programs may reach, and those that were refused.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EgressResource {
-    /// The only targets that may be reached; every one that the server allows if there is none.
+    /// The only targets that the programs may reach; if empty, every target that the server allows.
     pub allow: Vec<String>,
-    /// Targets that may not be reached.
+    /// Targets that the programs may not reach.
     pub deny: Vec<String>,
-    /// The proxy that everything goes through, without its password.
+    /// The proxy for all traffic, without its password.
     pub upstream: Option<String>,
-    /// The lists of the organization, which hold as well: `{allow, deny}`.
+    /// The lists of the organization, which apply as well: `{allow, deny}`.
     #[schema(value_type = Object)]
     pub organization: Value,
-    /// The latest targets that were refused while the session lives.
+    /// The latest refused targets of the live session.
     pub refused: Vec<RefusedTarget>,
     /// The latest failure of the upstream proxy: `{code, message, at, recovered}`.
     #[schema(value_type = Option<Object>)]
     pub upstream_error: Option<Value>,
 }
 
-/// Requests to one target that were refused.
+/// Refused requests to one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RefusedTarget {
-    /// `host:port`; null for targets that are not listed one by one.
+    /// The target as `host:port`; null for targets that are not listed one by one.
     pub target: Option<String>,
-    /// Stable, for programs: `address_not_public`, `host_not_listed`, `host_denied`, `port_refused`, …
+    /// A stable code for programs: `address_not_public`, `host_not_listed`, `host_denied`,
+    /// `port_refused`, …
     pub code: String,
-    /// The reason, and the setting that lifts it.
+    /// The reason, and the setting that allows the target.
     pub message: String,
-    /// The number of requests.
+    /// The number of refused requests.
     pub count: u64,
-    /// When the last one was refused.
+    /// The time of the latest refusal.
     pub last_at: Option<DateTime<Utc>>,
 }
 
@@ -88,7 +90,7 @@ fn at(milliseconds: u64) -> Option<DateTime<Utc>> {
 }
 
 impl EgressResource {
-    /// As the session stands.
+    /// Returns the present network of a session.
     pub fn of(view: &SessionView, front: &Front) -> Self {
         let spec = &view.record.spec;
         let traffic = front.world.views.traffic(view.record.id);
@@ -118,8 +120,8 @@ impl EgressResource {
     }
 }
 
-/// What a session uses: what the machine counts of its programs, and the bytes of its network. None where
-/// nothing is counted.
+/// Returns the usage of a session: the resources of its programs and the bytes of its network.
+/// `None` if nothing is counted.
 pub fn usage(id: SessionId, front: &Front) -> Option<Value> {
     let counted = front.world.launcher.usage(id);
     let counted = counted.and_then(|usage| serde_json::to_value(usage).ok());
@@ -138,7 +140,8 @@ pub fn usage(id: SessionId, front: &Front) -> Option<Value> {
     Some(Value::Object(usage))
 }
 
-/// What the pages of a run were refused, as far as its events are kept.
+/// Returns the targets that were refused to the pages of a run, as far as its events are still
+/// stored.
 pub async fn refused_of_run(
     front: &Front,
     run: &RunRecord,

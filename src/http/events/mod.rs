@@ -1,9 +1,9 @@
-//! `/v1/events` and `/v1/browser_sessions/{id}/events`: what has happened, for whoever follows it.
+//! `/v1/events` and `/v1/browser_sessions/{id}/events`: the log of events.
 //!
-//! Both are a stream of server-sent events, or a page of JSON for who asks with
-//! `Accept: application/json`. A place in them is the number of the event before it, `seq`. Who
-//! asks for a place whose events are forgotten, or that is of another numbering, is told so by
-//! `reset`, and goes on with what there is.
+//! Both are a stream of server-sent events, or a page of JSON for clients that send `Accept:
+//! application/json`. A position in the log is the number of the event before it, `seq`. The events
+//! after a position may be forgotten, or the position may belong to another numbering. The client
+//! then receives `reset`, and continues with the events that are kept.
 
 mod resource;
 mod stream;
@@ -30,14 +30,13 @@ use crate::db::events::Extent;
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::quota::Quota;
 
-/// How long a page of JSON waits for an event at most.
+/// The longest time that a page of JSON waits for an event, in seconds.
 const LONGEST_WAIT: u64 = 25;
 
-/// How many events a page has at most, and how many unless it is said.
+/// The maximum number of events on a page; `USUAL` is the default.
 const MOST: u32 = 1_000;
 const USUAL: u32 = 100;
 
-/// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .route("/v1/events", get().to(of_organization))
@@ -49,19 +48,19 @@ pub fn routes(config: &mut ServiceConfig) {
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wish {
-    /// Behind the event with this number, or `latest` for only what is new. From the oldest that
-    /// is kept, if it is not given. The header `Last-Event-ID` comes before it.
+    /// Only events after this number, or `latest` for new events only. The default is all events that
+    /// are kept. The header `Last-Event-ID` takes precedence.
     after: Option<String>,
-    /// How many events a page of JSON has at most: 1 to 1000, usually 100.
+    /// The number of events on a page of JSON, 1 to 1000; 100 by default.
     limit: Option<u32>,
-    /// How long a page of JSON waits for an event if there is none: at most 25 s.
+    /// The time in seconds that a page of JSON waits for an event if there is none; at most 25.
     wait_seconds: Option<u64>,
-    /// The key, for clients that cannot set headers.
+    /// The API key, for clients that cannot set headers.
     #[param(ignore)]
     apikey: Option<serde::de::IgnoredAny>,
 }
 
-/// Whose events are followed, and from where.
+/// A position in the events of an organization or of a session.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     organization: OrganizationId,
@@ -70,20 +69,21 @@ struct Place {
 }
 
 impl Place {
-    /// What to tell whoever asks for this place, if it is none, and the place to go on from.
+    /// Moves an invalid position to the oldest valid one, and returns the reset to report to the
+    /// client.
     fn settle(&mut self, Extent { last, forgotten }: Extent) -> Option<Reset> {
         if (forgotten..=last).contains(&self.after) || (self.after == 0 && forgotten == 0) {
             return None;
         }
         let reset = Reset { asked: self.after, oldest: forgotten + 1 };
-        // What was never asked for is not missed.
+        // A client that starts at the beginning has missed nothing.
         let missed = self.after != 0;
         self.after = forgotten;
         missed.then_some(reset)
     }
 }
 
-/// What has happened to the organization's sessions and runs.
+/// Lists the events of the organization's sessions and runs.
 #[utoipa::path(
     get,
     path = "/v1/events",
@@ -108,7 +108,7 @@ pub async fn of_organization(
     follow(&front, caller, None, &wish, &request).await
 }
 
-/// What has happened to one session and its runs.
+/// Lists the events of one session and its runs.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions/{browser_session_id}/events",
@@ -199,7 +199,7 @@ async fn page(front: &Front, mut place: Place, wish: &Wish) -> Result<EventsPage
         let events = events.await?;
         let left = wait.saturating_sub(began.elapsed());
         if events.is_empty() && reset.is_none() && !left.is_zero() {
-            // Of a session's events none came up to here.
+            // Up to here there is no event of this session.
             place.after = place.after.max(extent.last);
             let risen = latest.wait_for(|seq| *seq > place.after);
             tokio::select! {

@@ -1,4 +1,4 @@
-//! Events as clients see them.
+//! The form of events in responses.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -7,24 +7,24 @@ use utoipa::ToSchema;
 
 use crate::domain::event::{Event, NewEvent};
 
-/// Something that has happened.
+/// An event of a session or a run.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct EventResource {
-    /// Its number within the organization: rises by one with each event.
+    /// The number of the event in its organization; rises by one with each event.
     pub seq: i64,
-    /// `ev_…`.
+    /// The id of the event, `ev_…`.
     pub event_id: String,
-    /// What: `session.started`, `occupancy.begun`, …
+    /// The kind of the event, as in `session.started` or `occupancy.begun`.
     pub kind: &'static str,
-    /// Whose it is.
+    /// The organization of the event, `o_…`.
     pub organization_id: String,
-    /// To which session.
+    /// The session of the event, if any.
     pub browser_session_id: Option<String>,
-    /// To which run.
+    /// The run of the event, if any.
     pub run_id: Option<String>,
-    /// When.
+    /// The time of the event.
     pub at: DateTime<Utc>,
-    /// Details.
+    /// The details of the event, by kind.
     #[schema(value_type = Object)]
     pub data: Value,
 }
@@ -45,23 +45,23 @@ impl From<&Event> for EventResource {
     }
 }
 
-/// Says that events between two places are not to be had any more.
+/// A notice that the events between two positions are no longer available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Reset {
-    /// The place that was asked for.
+    /// The position that was requested.
     pub asked: i64,
-    /// The oldest number that may still be there.
+    /// The number of the oldest event that may be available.
     pub oldest: i64,
 }
 
-/// Some events, the oldest first.
+/// A page of events, oldest first.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct EventsPage {
-    /// Those behind the place that was asked for.
+    /// The events after the requested position.
     pub events: Vec<EventResource>,
-    /// The place to ask for next, as `after`.
+    /// The position to request next, as `after`.
     pub next: i64,
-    /// Given when what was asked for is not to be had any more.
+    /// Present if the requested position is no longer available.
     pub reset: Option<Reset>,
 }
 

@@ -1,9 +1,8 @@
 //! Events as a stream, `text/event-stream`.
 //!
-//! What is sent is read from the database, a page at a time and only when the client has taken
-//! the page before, so that a slow client holds up nobody and costs no memory. The server wakes the
-//! stream when it has stored something; what other servers have stored is looked for with each
-//! heartbeat.
+//! Events are read from the database one page at a time, and only when the client has received the
+//! page before. So a slow client holds up no other client and costs no memory. The server wakes the
+//! stream when it has stored an event. Events stored by other servers are found with each heartbeat.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -24,20 +23,20 @@ use crate::domain::event::Event;
 use crate::http::error::ApiError;
 use crate::http::revocation::Revocation;
 
-/// How often a stream on which nothing happens says that it is there.
+/// The interval of heartbeats on an idle stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How long to wait when the database does not answer.
+/// The time to wait when the database does not respond.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// How many events are read at once.
+/// The number of events read at a time.
 const MOST: u32 = 200;
 
 struct Reader {
     front: Data<Front>,
     place: Place,
     latest: watch::Receiver<i64>,
-    /// Whether something may be there that was not read.
+    /// True if there may be events that were not read.
     behind: bool,
     greeted: bool,
     key: Revocation,
@@ -45,7 +44,7 @@ struct Reader {
     _quota: quotas::Place,
 }
 
-/// Opens a stream from `place` on.
+/// Opens a stream that starts at `place`.
 pub(super) fn open(
     front: &Data<Front>,
     place: Place,
@@ -79,10 +78,10 @@ pub(super) fn open(
 }
 
 impl Reader {
-    /// What is to be sent next; none when the server stops, or the key was revoked.
+    /// Returns the next chunk to send; none when the server stops or the key was revoked.
     async fn next(&mut self) -> Option<Bytes> {
         if !std::mem::replace(&mut self.greeted, true) {
-            // At once, so that the client knows that it is connected.
+            // Sent at once, so that the client knows that it is connected.
             return Some(Bytes::from_static(b": events\nretry: 2000\n\n"));
         }
         loop {
@@ -110,7 +109,8 @@ impl Reader {
                 _ = self.latest.wait_for(|seq| *seq > after) => self.behind = true,
                 () = tokio::time::sleep(HEARTBEAT) => {
                     self.behind = true;
-                    // With its place, which others' events have moved on.
+                    // The heartbeat carries the position, which events of other sessions have
+                    // advanced.
                     return Some(format!(": heartbeat\nid: {after}\n\n").into());
                 }
                 () = self.front.closing.cancelled() => return None,
@@ -127,7 +127,7 @@ impl Reader {
         match events.last() {
             Some(event) => self.place.after = event.seq,
             None => {
-                // Of a session's events none came up to here.
+                // Up to here there is no event of this session.
                 self.place.after = after.max(extent.last);
                 self.behind = false;
             }
@@ -137,7 +137,7 @@ impl Reader {
     }
 }
 
-/// Events as the format has them. JSON has no line breaks.
+/// Formats events as the stream requires. JSON contains no line breaks.
 fn written(reset: Option<Reset>, events: &[Event]) -> String {
     let mut text = String::new();
     if let Some(reset) = reset {

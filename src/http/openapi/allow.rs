@@ -1,13 +1,13 @@
-//! The methods that a path answers, by the description of the API.
+//! The methods that a path accepts, from the description of the API.
 
 use std::sync::OnceLock;
 
 use super::{description, operations};
 
-/// A path of the description in parts, and its methods in capitals.
+/// The parts of a described path, and its methods in capitals.
 type Entry = (Vec<String>, Vec<String>);
 
-/// The methods of the path, such as `GET, PATCH`; none for a path that is not described.
+/// Returns the methods of the path, such as `GET, PATCH`; `None` for a path that is not described.
 pub fn methods(path: &str) -> Option<String> {
     static PATHS: OnceLock<Vec<Entry>> = OnceLock::new();
     let entries = PATHS.get_or_init(entries);
@@ -17,7 +17,7 @@ pub fn methods(path: &str) -> Option<String> {
             && pattern.iter().zip(&parts).all(|(one, part)| is_wild(one) || one == part)
     };
     let described = entries.iter().filter(|(pattern, _)| fits(pattern));
-    // `/history` comes before `/{id}`.
+    // The most specific pattern wins: `/history` before `/{id}`.
     let (_, methods) =
         described.min_by_key(|(pattern, _)| pattern.iter().filter(|part| is_wild(part)).count())?;
     Some(methods.join(", "))

@@ -1,4 +1,4 @@
-//! Answers that many endpoints have in common, added to the description of each that gives them.
+//! Error answers that many endpoints share, added to the description of each of them.
 
 use serde_json::Value;
 use utoipa::openapi::header::HeaderBuilder;
@@ -10,22 +10,22 @@ use utoipa::{Modify, ToSchema};
 use super::operations;
 use crate::http::quotas;
 
-/// The body of every error.
+/// The body of every error answer.
 #[derive(Debug, ToSchema)]
 #[schema(as = Problem)]
 #[expect(dead_code, reason = "it only describes what `Problem::body` makes")]
 pub(super) struct Body {
-    /// For people; a list where fields of the request are at fault.
+    /// The error for people; a list if fields of the request are invalid.
     detail: Value,
-    /// Stable, for programs: `session_occupied`.
+    /// A stable code for programs, such as `session_occupied`.
     code: String,
     /// True if the same request may succeed later, unchanged.
     retryable: bool,
-    /// The request, as in the header `x-request-id` and in the log.
+    /// The id of the request, as in the header `x-request-id` and in the log.
     request_id: Option<String>,
 }
 
-/// Adds the body of every error, and the errors that no endpoint names for itself.
+/// Adds the body of every error, and the errors that endpoints do not describe themselves.
 pub(super) struct Problems;
 
 impl Modify for Problems {
@@ -50,7 +50,7 @@ impl Modify for Problems {
     }
 }
 
-/// The errors that an operation may answer because of what it reads.
+/// Returns the errors that an operation may answer because of its inputs.
 fn common(path: &str, operation: &Operation) -> Vec<(&'static str, &'static str)> {
     let reads = |place: &ParameterIn| {
         operation.parameters.iter().flatten().any(|parameter| match parameter {

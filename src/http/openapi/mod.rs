@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: the description of the API, made from the endpoints themselves.
+//! `GET /openapi.json`: the description of the API, generated from the endpoints.
 
 mod allow;
 mod answers;
@@ -23,10 +23,10 @@ use super::{
     ui_session, webhooks, workflows,
 };
 
-/// The name of the credentials in the description.
+/// The name of the security scheme in the description.
 const KEY: &str = "api_key";
 
-/// Visible ASCII characters, as ids of clients and names of people are.
+/// Visible ASCII characters, as in ids of clients and names of people.
 const VISIBLE: &str = "^[!-~]+$";
 
 #[derive(utoipa::OpenApi)]
@@ -132,7 +132,7 @@ const VISIBLE: &str = "^[!-~]+$";
 )]
 struct Description;
 
-/// Says that the key is in a header.
+/// Adds the security scheme: a key in a header.
 struct Credentials;
 
 impl Modify for Credentials {
@@ -151,14 +151,14 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-/// A name for the operation that no other has: `post_v1_run_workflows`.
+/// Returns a unique id for the operation, such as `post_v1_run_workflows`.
 fn name(method: &str, path: &str) -> String {
     let words = path.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     format!("{method}_{}", words.join("_").replace('-', "_"))
 }
 
-/// Handlers of different modules have the same name; operations may not.
+/// Gives each operation a unique id: handlers of different modules may share a name.
 struct Names;
 
 impl Modify for Names {
@@ -171,7 +171,7 @@ impl Modify for Names {
     }
 }
 
-/// The compatible API's other name for workflows: the same routes under it.
+/// Adds the routes under `agents`, the compatible API's other name for workflows.
 struct Twins;
 
 impl Modify for Twins {
@@ -191,17 +191,16 @@ impl Modify for Twins {
     }
 }
 
-/// The description of the API.
+/// Returns the description of the API.
 pub fn description() -> OpenApi {
     Description::openapi()
 }
 
-/// Adds the route.
 pub fn routes(config: &mut ServiceConfig) {
     config.route("/openapi.json", get().to(openapi));
 }
 
-/// The description as it is served, with the bounds that the settings have.
+/// Returns the description as it is served, with the bounds from the settings.
 fn text(bounds: Bounds) -> String {
     let mut described = serde_json::to_value(description()).unwrap_or_default();
     ranges::write_out(&mut described);
@@ -210,7 +209,7 @@ fn text(bounds: Bounds) -> String {
     described.to_string()
 }
 
-/// `GET /openapi.json`. It asks for no key.
+/// `GET /openapi.json`: serves the description, without a key.
 async fn openapi(front: Data<Front>) -> HttpResponse {
     static LATEST: Mutex<Option<(Bounds, Bytes)>> = Mutex::new(None);
     let bounds = Bounds::from(&front.world.settings);

@@ -1,4 +1,4 @@
-//! Rules of query parameters and headers beyond their types, in the words of JSON Schema.
+//! Rules of query parameters and headers beyond their types, as JSON Schema.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::VISIBLE;
 use super::rules::merge;
 use crate::domain::run::RunStatus;
 
-/// A rule: the end of the path, the parameter's place and name, and what is added to its schema.
+/// A rule: the end of the path, the parameter's place and name, and the addition to its schema.
 type Rule = (&'static str, &'static str, &'static str, Value);
 
 fn rules() -> Vec<Rule> {

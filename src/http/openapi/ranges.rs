@@ -1,11 +1,11 @@
-//! The range of every integer, written out.
+//! Explicit ranges for integers in the description.
 //!
-//! A format says how wide a number is, and clients read it in different ways; a minimum and a
-//! maximum are what the server checks.
+//! A format states only the width of a number, and clients interpret it differently; the server
+//! checks a minimum and a maximum.
 
 use serde_json::{Map, Value, json};
 
-/// Adds the range that its format stands for to each integer in a description.
+/// Adds the range that its format implies to each integer in a description.
 pub(super) fn write_out(description: &mut Value) {
     match description {
         Value::Array(values) => values.iter_mut().for_each(write_out),

@@ -1,7 +1,8 @@
-//! Rules of request bodies beyond the types of their fields, in the words of JSON Schema.
+//! Rules of request bodies beyond the types of their fields, as JSON Schema.
 //!
-//! Types of Rust have no such words: that one of two fields is given, that a text is one of a few. Each
-//! rule names a place in the description and what is added there; a test holds that every place exists.
+//! Rust types cannot express, for example, that one of two fields is required, or that a text is
+//! one of a few. Each rule names a place in the description and the addition there; a test checks
+//! that every place exists.
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +14,7 @@ use crate::http::egress::MOST_RULES;
 /// A lease token: 32 bytes in base64.
 const LEASE_TOKEN: &str = "^lt_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$";
 
-/// The bounds that the settings of a server have.
+/// The bounds in the description that depend on a server's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bounds {
     lifetime: u64,
@@ -46,7 +47,7 @@ pub(super) fn merge(schema: &mut Value, rule: Value) {
     schema.extend(rule);
 }
 
-/// One of these fields is there, and is not null.
+/// Requires that at least one of these fields is present and not null.
 fn one_of(fields: &[(&str, &str)]) -> Value {
     let any = fields.iter().map(
         |(field, kind)| json!({ "required": [field], "properties": { *field: { "type": kind } } }),
@@ -62,7 +63,7 @@ fn of_field(schema: &str, field: &str) -> String {
     format!("/components/schemas/{schema}/properties/{field}")
 }
 
-/// `true`, `false`, or a recording as it is asked for by itself.
+/// A boolean, or an object with the options of a recording.
 fn record() -> Value {
     json!({
         "type": ["boolean", "object", "null"],
@@ -75,7 +76,7 @@ fn record() -> Value {
     })
 }
 
-/// A place's name, a place, or a proxy.
+/// The name of a place, a place, or a proxy.
 fn proxy_location() -> Value {
     json!({
         "type": ["string", "object", "null"],
@@ -87,7 +88,7 @@ fn proxy_location() -> Value {
     })
 }
 
-/// Two lists of rules, and a proxy.
+/// Two lists of target rules, and a proxy.
 fn egress() -> Value {
     let rules = rules_of_targets(&["array", "null"]);
     json!({
@@ -101,7 +102,7 @@ fn egress() -> Value {
     })
 }
 
-/// A list of rules.
+/// A list of target rules.
 fn rules_of_targets(types: &[&str]) -> Value {
     json!({ "type": types, "items": { "type": "string" }, "maxItems": MOST_RULES })
 }
@@ -271,7 +272,7 @@ fn of_webhooks() -> Vec<(String, Value)> {
     ]
 }
 
-/// Says of each body without a required field that it may be left out, or be `null`.
+/// Marks each body without a required field as optional and nullable.
 fn bodies(description: &mut Value) {
     let schemas = description.pointer("/components/schemas").cloned().unwrap_or_default();
     let Some(Value::Object(paths)) = description.get_mut("paths") else { return };

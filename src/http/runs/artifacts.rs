@@ -1,4 +1,4 @@
-//! `GET /v1/runs/{id}/artifacts`: the files that a run made.
+//! `GET /v1/runs/{id}/artifacts`: lists the files that a run produced.
 
 use actix_web::web::{Data, Json};
 use serde::Deserialize;
@@ -18,11 +18,11 @@ use crate::http::links::Links;
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct Wish {
-    /// Only of these types.
+    /// Only files of these types.
     artifact_type: Vec<String>,
 }
 
-/// The files that a run made, the oldest first.
+/// Lists the files that a run produced, oldest first.
 #[utoipa::path(
     get,
     path = "/v1/runs/{run_id}/artifacts",
@@ -45,7 +45,7 @@ pub async fn artifacts(
     Ok(Json(records.iter().map(|record| ArtifactResource::of(record, &links)).collect()))
 }
 
-/// `GET /api/v1/workflow_run_block/{id}/artifacts`: the files that a block made.
+/// Handles `GET /api/v1/workflow_run_block/{id}/artifacts`: lists the files that a block produced.
 pub async fn artifacts_of_block(
     caller: Caller,
     PathId(id): PathId<BlockRunId>,

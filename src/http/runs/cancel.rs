@@ -1,4 +1,4 @@
-//! `POST /v1/runs/{id}/cancel` and `POST /v1/runs/cancel`: calls runs off.
+//! `POST /v1/runs/{id}/cancel` and `POST /v1/runs/cancel`: cancels runs.
 
 use actix_web::web::{Data, Json};
 use futures_util::future::join_all;
@@ -15,10 +15,11 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::validation::Fields;
 
-/// The most runs that one request calls off.
+/// The maximum number of runs that one request cancels.
 const MOST: usize = 100;
 
-/// Whether the run was under way. Answered when it has given its session back.
+/// Cancels a run, and resolves when it has released its session. True if the run had not ended
+/// before.
 async fn call_off(
     front: &Front,
     organization: OrganizationId,
@@ -27,7 +28,7 @@ async fn call_off(
     let why = "canceled through the API".to_owned();
     match front.registry.ask(CancelRun { organization, run, message: Cancel { why } }).await? {
         Ok(_) => Ok(true),
-        // One that has ended stays as it is.
+        // A run that has ended stays as it is.
         Err(RunRouteError::Unknown(_)) => {
             super::find(front, organization, run).await?;
             Ok(false)
@@ -36,7 +37,7 @@ async fn call_off(
     }
 }
 
-/// Calls a run off. Answered when it has ended; calling off one that had ended is no error.
+/// Cancels a run. The response is sent when the run has ended; canceling an ended run is no error.
 #[utoipa::path(
     post,
     path = "/v1/runs/{run_id}/cancel",
@@ -56,7 +57,7 @@ pub async fn cancel(
     Ok(Json(Value::Null))
 }
 
-/// `POST /api/v1/runs/{session}/workflow_run/{run}/cancel`.
+/// Handles the legacy route `POST /api/v1/runs/{session}/workflow_run/{run}/cancel`.
 pub async fn cancel_in_session(
     caller: Caller,
     PathId((_, id)): PathId<(SessionId, RunId)>,
@@ -66,26 +67,26 @@ pub async fn cancel_in_session(
     Ok(Json(Value::Null))
 }
 
-/// Which runs to call off.
+/// The runs to cancel.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = CancelRunsRequest)]
 #[serde(deny_unknown_fields)]
 pub struct Several {
-    /// At most 100.
+    /// The ids of the runs, at most 100.
     run_ids: Vec<String>,
 }
 
-/// What became of them.
+/// The results of canceling several runs.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CancelRunsResponse)]
 pub struct Called {
-    /// Those that were called off.
+    /// The runs that were canceled.
     cancelled: Vec<String>,
-    /// Those that had ended, or are not there.
+    /// The runs that had ended already, or do not exist.
     failed: Vec<String>,
 }
 
-/// Calls several runs off.
+/// Cancels several runs at once.
 #[utoipa::path(
     post,
     path = "/v1/runs/cancel",

@@ -13,14 +13,13 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::idempotency::Once;
 
-/// What members are called here, and what in the newer form.
+/// The names of request members in the older form, each with its newer name.
 const RENAMED: [(&str, &str); 3] = [
     ("data", "parameters"),
     ("webhook_callback_url", "webhook_url"),
     ("totp_verification_url", "totp_url"),
 ];
 
-/// Adds the routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
     config
         .route("/api/v1/runs", get().to(list::runs))
@@ -45,7 +44,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         );
 }
 
-/// A run that was started.
+/// The response for a run that was started.
 #[derive(Debug, Serialize)]
 struct Started {
     workflow_id: String,
@@ -54,7 +53,7 @@ struct Started {
     agent_run_id: String,
 }
 
-/// The request in its newer form.
+/// Converts a request to the newer form.
 fn renewed(body: Map<String, Value>, workflow: WorkflowPermanentId) -> Value {
     let renamed = body.into_iter().map(|(name, value)| {
         let newer = RENAMED.iter().find(|(older, _)| *older == name);
@@ -65,7 +64,7 @@ fn renewed(body: Map<String, Value>, workflow: WorkflowPermanentId) -> Value {
     Value::Object(body)
 }
 
-/// `POST /api/v1/workflows/{workflow}/run`.
+/// Handles the legacy route `POST /api/v1/workflows/{workflow}/run`.
 async fn start_in_path(
     caller: Caller,
     PathId(id): PathId<WorkflowPermanentId>,

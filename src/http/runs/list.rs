@@ -1,4 +1,4 @@
-//! Lists of runs: all of them, a workflow's, a session's.
+//! Lists of runs: all runs, those of a workflow, and those of a session.
 
 use actix_web::web::{Data, Json};
 use chrono::{DateTime, Utc};
@@ -23,24 +23,24 @@ use crate::http::validation::{Fields, Part};
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct Wish {
-    /// Which page, from 1.
+    /// The number of the page, from 1.
     #[param(minimum = 1, maximum = 1000000)]
     page: u32,
-    /// How many runs a page has, 1 to 100.
+    /// The number of runs on a page, 1 to 100.
     #[param(minimum = 1, maximum = 100)]
     page_size: u32,
-    /// Only those in one of these.
+    /// Only runs with one of these statuses.
     #[param(value_type = Vec<String>)]
     status: Vec<RunStatus>,
-    /// Only those that have this in the title or in the id.
+    /// Only runs with this text in the title or in the id.
     search_key: Option<String>,
-    /// Only of this type; there is but `workflow_run`.
+    /// Only runs of this type; the only type is `workflow_run`.
     run_type: Vec<String>,
-    /// Only of this workflow.
+    /// Only runs of this workflow.
     workflow_permanent_id: Option<String>,
-    /// Only those that were stored at this time or later.
+    /// Only runs that were created at this time or later.
     created_at_start: Option<DateTime<Utc>>,
-    /// Only those that were stored before this time.
+    /// Only runs that were created before this time.
     created_at_end: Option<DateTime<Utc>>,
 }
 
@@ -60,7 +60,7 @@ impl Default for Wish {
 }
 
 impl Wish {
-    /// What is asked for; none if nothing can be it.
+    /// Converts the query to a filter and a page; none if no run can match.
     fn check(&self) -> Result<Option<(Filter, Page)>, Problem> {
         let mut fields = Fields::of(Part::Query);
         let is_page = (1..=LAST_PAGE).contains(&self.page);
@@ -106,7 +106,7 @@ fn items(records: &[RunRecord]) -> Json<Vec<RunItem>> {
     Json(records.iter().map(RunItem::from).collect())
 }
 
-/// The organization's runs, the newest first.
+/// Lists the organization's runs, newest first.
 #[utoipa::path(
     get,
     path = "/v1/runs",
@@ -123,7 +123,7 @@ pub async fn runs(
     Ok(Json(records.iter().map(RunSummary::from).collect()))
 }
 
-/// The runs of all workflows, the newest first.
+/// Lists the runs of all workflows, newest first.
 #[utoipa::path(
     get,
     path = "/v1/workflows/runs",
@@ -139,7 +139,7 @@ pub async fn workflow_runs(
     Ok(items(&wish.records(&front, caller.organization, |_| ()).await?))
 }
 
-/// The runs of one workflow, over all its versions, the newest first.
+/// Lists the runs of one workflow over all its versions, newest first.
 #[utoipa::path(
     get,
     path = "/v1/workflows/{workflow_permanent_id}/runs",
@@ -157,7 +157,7 @@ pub async fn runs_of_workflow(
     Ok(items(&wish.records(&front, caller.organization, narrow).await?))
 }
 
-/// The runs that drove a session, the newest first.
+/// Lists the runs that drove a session, newest first.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions/{browser_session_id}/workflow_runs",

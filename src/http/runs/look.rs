@@ -1,4 +1,4 @@
-//! `GET /v1/runs/{id}`: how a run stands; with `after`, once it has changed.
+//! `GET /v1/runs/{id}`: returns the state of a run; with `after`, once it has changed.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::http::front::Front;
 use crate::http::links::Links;
 use crate::http::workflows;
 
-/// How long an unchanged run is waited for.
+/// The longest time to wait for a change of the run.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
 
 /// The query of the request.
@@ -28,11 +28,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(25);
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct Wish {
-    /// Answer when the run's version is greater than this, when it has ended, or after 25 s.
+    /// Respond when the run's version is greater than this, when the run has ended, or after 25 s.
     after: Option<u64>,
 }
 
-/// A run as it stands.
+/// Returns the state of a run.
 #[utoipa::path(
     get,
     path = "/v1/runs/{run_id}",
@@ -62,7 +62,7 @@ pub async fn look(
     Ok(Json(RunResource { egress_refused, ..RunResource::of(&view, &artifacts, &links) }))
 }
 
-/// A run in its older form, and the workflow that it executes.
+/// Returns a run in its older form, with the workflow that it executes.
 #[utoipa::path(
     get,
     path = "/v1/workflows/runs/{run_id}",
@@ -90,7 +90,7 @@ pub async fn look_with_workflow(
     Ok(Json(RunBaseResource { workflow, webhook_failure_reason, ..base }))
 }
 
-/// `GET /api/v1/workflows/{workflow}/runs/{run}`.
+/// Handles the legacy route `GET /api/v1/workflows/{workflow}/runs/{run}`.
 pub async fn look_in_workflow(
     caller: Caller,
     PathId((_, id)): PathId<(WorkflowPermanentId, RunId)>,

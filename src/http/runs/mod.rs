@@ -1,7 +1,7 @@
 //! `/v1/runs` and `/v1/run/…`: workflow runs.
 //!
-//! The routes, fields and statuses are the compatible API's; what is ours stands beside them:
-//! `version` and `?after=`, `blocks`, `waiting_for` and `failure` of a run.
+//! The routes, fields and statuses are those of the compatible API. Greenroom adds `version` and
+//! `?after=`, and the members `blocks`, `waiting_for` and `failure` of a run.
 
 pub mod artifacts;
 pub mod cancel;
@@ -31,7 +31,7 @@ use crate::domain::ids::{OrganizationId, RunId};
 use crate::domain::run::{ArtifactRecord, RunRecord};
 use crate::domain::webhook::MessageStatus;
 
-/// Adds the routes. They come before those of `/v1/workflows/{id}`.
+/// Adds the routes. They must come before those of `/v1/workflows/{id}`.
 pub fn routes(config: &mut ServiceConfig) {
     for name in NAMES {
         let of = |rest: &str| format!("/v1/{name}{rest}");
@@ -56,11 +56,11 @@ pub fn routes(config: &mut ServiceConfig) {
     legacy::routes(config);
 }
 
-/// A run as it stands: as it was last published if it is under way, and as it is stored if not.
+/// Returns the state of a run: the published state while it runs, the stored one afterwards.
 ///
 /// # Errors
 ///
-/// 404 when there is none for this organization.
+/// 404 if the organization has no such run.
 pub async fn find(
     front: &Front,
     organization: OrganizationId,
@@ -75,7 +75,8 @@ pub async fn find(
     Ok(RunView { version: 0, record, blocks })
 }
 
-/// A run in its older and its newer form, as its webhook reports it. Links are of the caller's key.
+/// Returns a run in its older and its newer form, as its webhook reports it. Links are signed with
+/// the caller's key.
 pub(in crate::http) async fn both_forms(
     front: &Front,
     caller: Caller,
@@ -88,7 +89,8 @@ pub(in crate::http) async fn both_forms(
     Ok((older, RunResource::of(&view, &artifacts, &links)))
 }
 
-/// Why the end of a run could not be told, if it could not.
+/// Returns the reason why the end of a run could not be delivered to its webhook, if the delivery
+/// failed.
 pub(super) async fn untold(front: &Front, run: &RunRecord) -> Result<Option<String>, ApiError> {
     if asked_webhook(run).is_none() || !run.status.is_final() {
         return Ok(None);
@@ -99,12 +101,12 @@ pub(super) async fn untold(front: &Front, run: &RunRecord) -> Result<Option<Stri
     Ok(failed.and_then(|message| message.error))
 }
 
-/// Where the end of a run is told.
+/// Returns the URL of the run's webhook.
 pub(super) fn asked_webhook(run: &RunRecord) -> Option<&str> {
     run.request.get("webhook_url")?.as_str().map(str::trim).filter(|url| !url.is_empty())
 }
 
-/// The files that a run made, the oldest first.
+/// Returns the files that a run produced, oldest first.
 async fn artifacts_of(front: &Front, run: &RunRecord) -> Result<Vec<ArtifactRecord>, ApiError> {
     Ok(db::artifacts::of_run(&front.db, run.organization, run.id, Vec::new()).await?)
 }

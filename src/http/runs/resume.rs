@@ -1,4 +1,4 @@
-//! `POST /v1/workflows/runs/{id}/continue`: a person lets a paused run go on.
+//! `POST /v1/workflows/runs/{id}/continue`: resumes a paused run for a person.
 
 use actix_web::web::{Data, Json};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 
-/// Lets a paused run go on.
+/// Resumes a paused run.
 #[utoipa::path(
     post,
     path = "/v1/workflows/runs/{run_id}/continue",

@@ -1,4 +1,4 @@
-//! `POST /v1/workflows/runs/{id}/retry`: a run that has ended is made again.
+//! `POST /v1/workflows/runs/{id}/retry`: repeats a run that has ended.
 
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
@@ -16,13 +16,13 @@ use crate::http::front::Front;
 use crate::http::idempotency::Once;
 use crate::http::problem::Problem;
 
-/// Which run a run repeats, beside the members of its request.
+/// The member of a stored request with the id of the run that it repeats.
 const RETRIED_FROM: &str = "retried_from_workflow_run_id";
 
-/// Which run triggered a run, beside the members of its request. One that repeats it stands alone.
+/// The member of a stored request with the id of the run that triggered it. A repeated run has none.
 const TRIGGERED_BY: &str = "parent_workflow_run_id";
 
-/// Starts a run as one that has ended was started: the same version, parameters and session.
+/// Repeats a run that has ended, with the same version, parameters and session.
 #[utoipa::path(
     post,
     path = "/v1/workflows/runs/{run_id}/retry",

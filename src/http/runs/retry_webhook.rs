@@ -1,5 +1,5 @@
-//! `POST /v1/runs/{id}/retry_webhook`: the end of a run is told once more, and the answer says how
-//! that went.
+//! `POST /v1/runs/{id}/retry_webhook`: reports the end of a run once more, and returns the result of
+//! the delivery.
 
 use std::collections::BTreeMap;
 
@@ -26,36 +26,36 @@ use crate::http::webhooks;
 #[schema(as = RetryWebhookRequest)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
-    /// Where to tell it, if not where the run says.
+    /// The URL to report to, in place of the run's own.
     webhook_url: Option<String>,
 }
 
-/// How it went.
+/// The result of the delivery.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RetriedWebhook {
-    /// `wr_…`.
+    /// The id of the run, `wr_…`.
     pub run_id: String,
-    /// `workflow_run`.
+    /// Always `workflow_run`, the only type.
     pub run_type: &'static str,
-    /// Where the run says that it is to be told.
+    /// The URL that the run names for its webhook.
     pub default_webhook_url: Option<String>,
-    /// Where it was told.
+    /// The URL to which the request was sent.
     pub target_webhook_url: String,
-    /// What was sent, as it was signed.
+    /// The body that was sent, exactly as it was signed.
     pub payload: String,
-    /// With which headers.
+    /// The headers that were sent.
     pub headers: BTreeMap<&'static str, String>,
-    /// The status of the answer.
+    /// The status of the response.
     pub status_code: Option<u16>,
-    /// How long the answer took.
+    /// The time until the response, in milliseconds.
     pub latency_ms: i64,
-    /// The beginning of the answer.
+    /// The beginning of the response body.
     pub response_body: Option<String>,
-    /// Why it was not told.
+    /// The reason why the delivery failed.
     pub error: Option<String>,
 }
 
-/// Tells the end of a run once more, and answers how that went.
+/// Reports the end of a run once more, and returns the result of the delivery.
 #[utoipa::path(
     post,
     path = "/v1/runs/{run_id}/retry_webhook",

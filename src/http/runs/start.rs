@@ -1,4 +1,4 @@
-//! `POST /v1/run/workflows`: starts a run. It is answered at once; the run is watched.
+//! `POST /v1/run/workflows`: starts a run. The response does not wait for the end of the run.
 
 use std::time::Duration;
 
@@ -37,82 +37,83 @@ use crate::workflow::engine::Records;
 use crate::workflow::parameters::{ParameterError, resolve};
 use crate::workflow::template::{Names, Renderer};
 
-/// The longest that a run may wait for its session.
+/// The longest time that a run may wait for its session, in seconds.
 const LONGEST_WAIT_SECONDS: u64 = 24 * 60 * 60;
 
-/// How much longer than its run a session lives that a run makes for itself: the run's limit ends
-/// it, not the session's lifetime.
+/// The time by which a session that a run creates outlives the run's limit, so that the limit ends
+/// the run, not the session's lifetime.
 const SPARE: Duration = Duration::from_secs(5 * 60);
 
-/// What a run is started with. The first fields are the compatible API's; the last are ours.
+/// The request to start a run. The first fields are those of the compatible API; the last are
+/// Greenroom's own.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[schema(as = RunRequest)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
-    /// The workflow, `wpid_…`.
+    /// The id of the workflow, `wpid_…`.
     pub workflow_id: Option<String>,
-    /// The same, by another name.
+    /// The same as `workflow_id`.
     pub agent_id: Option<String>,
     /// The values of the workflow's parameters.
     #[schema(value_type = Option<Object>)]
     pub parameters: Option<Map<String, Value>>,
-    /// For people.
+    /// A title for people.
     pub title: Option<String>,
-    /// `{"url": "http://proxy:3128"}` for the session that the run makes for itself. The name of a
-    /// place has no effect.
+    /// `{"url": "http://proxy:3128"}` for the session that the run creates. The name of a location
+    /// has no effect.
     pub proxy_location: Value,
-    /// What the programs of the session that the run makes for itself may reach, and by way of which proxy:
-    /// `{allow, deny, upstream}`, in place of the workflow's own.
+    /// The targets that the session created by the run may reach, and its upstream proxy: `{allow,
+    /// deny, upstream}`, in place of the workflow's own.
     #[schema(value_type = Option<Object>)]
     pub egress: Option<EgressRequest>,
-    /// Where the end of the run is told.
+    /// The URL to which the end of the run is reported.
     pub webhook_url: Option<String>,
-    /// Has no effect.
+    /// Accepted for compatibility; has no effect.
     pub totp_url: Option<String>,
-    /// Has no effect.
+    /// Accepted for compatibility; has no effect.
     pub totp_identifier: Option<String>,
-    /// The session to drive; without it the run makes one for itself and closes it in the end.
+    /// The session to drive. Without it the run creates a session, and closes it at the end.
     pub browser_session_id: Option<String>,
-    /// Has no effect: name the session.
+    /// Has no effect: name the session in `browser_session_id`.
     pub reuse_browser_session: Option<bool>,
-    /// There are no profiles.
+    /// Not supported: this server has no browser profiles.
     pub browser_profile_id: Option<String>,
-    /// The run makes a session for itself.
+    /// True if the run must create its own session.
     pub start_fresh_browser: bool,
-    /// Has no effect.
+    /// Accepted for compatibility; has no effect.
     pub max_screenshot_scrolls: Option<i64>,
-    /// How long the run may take, 1 to 480.
+    /// The time limit of the run in minutes, 1 to 480.
     pub max_elapsed_time_minutes: Option<u64>,
-    /// Headers that its pages send with every request.
+    /// Extra headers that the run's pages send with every request.
     pub extra_http_headers: Value,
-    /// Has no effect.
+    /// Accepted for compatibility; has no effect.
     pub cdp_connect_headers: Value,
     /// The address of a session's DevTools on this server, in place of `browser_session_id`.
     pub browser_address: Option<String>,
-    /// Has no effect.
+    /// Accepted for compatibility; has no effect.
     pub ai_fallback: Option<bool>,
     /// `agent` or `code`; has no effect.
     pub run_with: Option<String>,
-    /// Up to 20 labels of the client's own.
+    /// Up to 20 labels chosen by the client.
     #[schema(value_type = Option<Object>)]
     pub run_metadata: Option<Map<String, Value>>,
-    /// Only these blocks run, in this order.
+    /// The labels of the only blocks to run, in this order.
     pub block_labels: Option<Vec<String>>,
     /// Outputs of blocks that do not run, by label.
     #[schema(value_type = Option<Object>)]
     pub block_outputs: Option<Map<String, Value>>,
-    /// Has no effect.
+    /// Accepted for compatibility; has no effect.
     pub code_gen: Option<bool>,
     /// The debug session whose browser session is driven.
     pub debug_session_id: Option<String>,
-    /// How long the run waits for its session if that is occupied.
+    /// The time in seconds to wait for the session if it is occupied.
     pub wait_seconds: Option<u64>,
-    /// `true`, or how the run is to be recorded: `{frame_rate, width, format}`.
+    /// `true`, or the parameters of a recording of the run: `{frame_rate, width, format}`.
     #[schema(value_type = Option<Object>)]
     pub record: Option<Asked>,
-    /// Keeps requests and answers as the artifact `har`.
+    /// True to keep requests and responses as the artifact `har`.
     pub record_har: bool,
-    /// Keeps what pages say on their console as the artifact `browser_console_log`.
+    /// True to keep the console output of pages as the artifact `browser_console_log`.
     pub record_console_log: bool,
 }
 
@@ -166,13 +167,13 @@ impl Request {
         Ok(())
     }
 
-    /// The session that the request names, by its id or by its address.
+    /// Returns the session that the request names by its id or by its address.
     fn session(&self) -> Option<String> {
         let named = self.browser_address.as_deref().and_then(session_in);
         self.browser_session_id.clone().or_else(|| named.map(str::to_owned))
     }
 
-    /// What of the request has no effect.
+    /// Returns a warning about the fields without effect.
     fn warning(&self, has_session: bool) -> Option<String> {
         let mut warnings = Warnings::default();
         if has_session && !self.proxy_location.is_null() && self.proxy_location != "NONE" {
@@ -223,7 +224,8 @@ impl Request {
         text.parse().map_err(|_not_an_id| Problem::unknown::<WorkflowPermanentId>(text))
     }
 
-    /// How long the run may take: as it says, as its workflow says, or as the server does.
+    /// Returns the time limit of the run: from the request, the workflow or the server's settings, in
+    /// this order.
     fn limit(&self, workflow: &WorkflowRecord, front: &Front) -> Duration {
         let of_workflow = workflow.settings.get("max_elapsed_time_minutes").and_then(Value::as_u64);
         let seconds = match self.max_elapsed_time_minutes.or(of_workflow) {
@@ -233,7 +235,7 @@ impl Request {
         Duration::from_secs(seconds)
     }
 
-    /// The blocks that run, if not all do.
+    /// Returns the labels of the blocks to run, if the request restricts them.
     fn only(&self, definition: &Definition) -> Result<Option<Vec<String>>, Problem> {
         let Some(labels) = &self.block_labels else { return Ok(None) };
         let mut fields = Fields::new();
@@ -247,14 +249,14 @@ impl Request {
         Ok(Some(labels.clone()))
     }
 
-    /// The session that a run makes for itself.
+    /// Returns the specification of the session that the run creates for itself.
     fn own_session(
         &self,
         workflow: &WorkflowRecord,
         limit: Duration,
     ) -> Result<SessionSpec, Problem> {
         let usual = workflow.settings.get("proxy_location").unwrap_or(&Value::Null);
-        // A place has no effect, so it is no reason to go past the workflow's own proxy.
+        // The name of a location has no effect, so it does not replace the workflow's own proxy.
         let is_named = self.proxy_location.is_object() || self.proxy_location == "NONE";
         let location = if is_named { &self.proxy_location } else { usual };
         let mut fields = Fields::new();
@@ -278,7 +280,7 @@ impl Request {
     }
 }
 
-/// The session whose DevTools an address of a server like this one names.
+/// Returns the session in the URL of a DevTools endpoint of a Greenroom server.
 fn session_in(address: &str) -> Option<&str> {
     let path = address.split(['?', '#']).next().unwrap_or_default();
     let is_address =
@@ -288,8 +290,8 @@ fn session_in(address: &str) -> Option<&str> {
     (end.trim_end_matches('/') == "cdp" && id.parse::<SessionId>().is_ok()).then_some(id)
 }
 
-/// The lane of the runs of a workflow that is `run_sequentially`: one for all of them, or one for each
-/// value of its `sequential_key`, which may be a template.
+/// Returns the lane of a run whose workflow is `run_sequentially`: one lane for all runs, or one for
+/// each value of `sequential_key`, which may be a template.
 fn lane(front: &Front, workflow: &WorkflowRecord, parameters: &Map<String, Value>) -> Option<Lane> {
     workflow.settings.get("run_sequentially").filter(|wanted| **wanted == true)?;
     let key = workflow.settings.get("sequential_key").and_then(Value::as_str);
@@ -304,7 +306,7 @@ fn lane(front: &Front, workflow: &WorkflowRecord, parameters: &Map<String, Value
     Some(front.world.lanes.lane(workflow.organization, name))
 }
 
-/// 400 that names every parameter that is missing or does not fit.
+/// Creates a 400 problem that names every parameter that is missing or has a wrong type.
 fn unfit(errors: &[ParameterError]) -> Problem {
     let missing = errors.iter().any(|error| matches!(error, ParameterError::Missing { .. }));
     let code = if missing { "missing_value_for_parameter" } else { "parameter_invalid" };
@@ -314,8 +316,7 @@ fn unfit(errors: &[ParameterError]) -> Problem {
         .with("parameters", keys)
 }
 
-/// The session that is to be driven, if it can be: 404 for one that is not there, 410 for one
-/// that has ended.
+/// Returns the session to drive. Errors: 404 if it does not exist, 410 if it has ended.
 async fn session(
     front: &Front,
     organization: OrganizationId,
@@ -390,13 +391,13 @@ pub(super) async fn begin(
         limit,
         ..Facts::new(&front.world, parameters.clone())
     };
-    // A block that is debugged does not wait for runs.
+    // A run that debugs a block does not wait for other runs.
     let lane = debug_session.is_none().then(|| lane(front, workflow, &parameters)).flatten();
     let assignment = Assignment {
         work: Box::new(Planned::new(facts.plan(workflow, definition))),
         own_session: request.own_session(workflow, limit)?,
         record: request.record.and_then(Asked::wish),
-        // A block that is debugged leaves the session to the next one.
+        // A run that debugs a block leaves the session unchanged for the next one.
         sanitize: debug_session.is_none() && sanitizes(&workflow.settings),
         wait: Duration::from_secs(wait),
         limit,
@@ -439,7 +440,7 @@ pub(super) async fn begin_latest(
     begin(front, caller, &workflow, request, echo, named).await
 }
 
-/// The run that an earlier request with the same key has made.
+/// Returns the run that an earlier request with the same key started.
 async fn made_before(
     front: &Front,
     caller: Caller,
@@ -489,17 +490,16 @@ pub async fn start(
     once.answer(async move |named| begin_latest(&front, caller, &asked, echo, named).await).await
 }
 
-/// A run of some blocks.
+/// A run of selected blocks.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BlockRunResource {
-    /// The run.
     #[serde(flatten)]
     pub run: RunResource,
-    /// The blocks that run.
+    /// The labels of the blocks that run.
     pub block_labels: Vec<String>,
 }
 
-/// Starts a run of some blocks of a workflow.
+/// Starts a run of selected blocks of a workflow.
 #[utoipa::path(
     post,
     path = "/v1/run/workflows/blocks",

@@ -1,4 +1,4 @@
-//! `GET /v1/runs/{id}/timeline`: the blocks of a run, those of loops within their loop.
+//! `GET /v1/runs/{id}/timeline`: lists the blocks of a run, those of loops within their loop.
 
 use actix_web::web::{Data, Json};
 use chrono::{DateTime, Utc};
@@ -15,63 +15,64 @@ use crate::http::dialect::Dialect;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 
-/// One entry of a timeline.
+/// An entry of a timeline.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TimelineItem {
-    /// `block`.
+    /// Always `block`, the only type.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// What was executed.
+    /// The block that was executed.
     pub block: BlockResource,
-    /// None: no model thinks here.
+    /// Always null: no model reasons here.
     pub thought: Value,
-    /// What was executed within it, the newest first.
+    /// The entries within this one, newest first.
     #[schema(no_recursion)]
     pub children: Vec<TimelineItem>,
-    /// When it began.
+    /// The time at which the block began.
     pub created_at: DateTime<Utc>,
-    /// When it last changed.
+    /// The time of the block's last change.
     pub modified_at: DateTime<Utc>,
 }
 
-/// The execution of one block.
+/// The execution of a block.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BlockResource {
-    /// `wrb_…`.
+    /// The id of the execution of the block, `wrb_…`.
     pub workflow_run_block_id: String,
-    /// `wr_…`.
+    /// The id of the run, `wr_…`.
     pub workflow_run_id: String,
-    /// `o_…`.
+    /// The id of the organization, `o_…`.
     pub organization_id: String,
-    /// The block around it, in a loop.
+    /// The enclosing block, if the block is in a loop.
     pub parent_workflow_run_block_id: Option<String>,
-    /// Its type in the definition; `code` for a client that does not know the type.
+    /// The type in the definition; `code` for a client that does not know the type.
     pub block_type: String,
-    /// Its type in the definition, if `block_type` is another.
+    /// The type in the definition, if `block_type` differs from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub greenroom_block_type: Option<String>,
-    /// Its label in the definition.
+    /// The label in the definition.
     pub label: String,
-    /// `running`, `completed`, `failed`, `terminated`, `canceled`, `timed_out` or `skipped`.
+    /// The status: `running`, `completed`, `failed`, `terminated`, `canceled`, `timed_out` or
+    /// `skipped`.
     pub status: &'static str,
-    /// What it gave.
+    /// The output of the block.
     pub output: Option<Value>,
-    /// Why it failed.
+    /// The reason why the block failed.
     pub failure_reason: Option<String>,
     /// The code of the failure.
     pub error_codes: Vec<String>,
-    /// What a model did: nothing here.
+    /// Always empty: no model acts here.
     pub actions: Vec<Value>,
-    /// How long it took, in seconds.
+    /// The time that the block took, in seconds.
     pub duration: Option<f64>,
-    /// When it began.
+    /// The time at which the block began.
     pub created_at: DateTime<Utc>,
-    /// When it ended, or began.
+    /// The time at which the block ended, or began if it has not ended.
     pub modified_at: DateTime<Utc>,
 }
 
 impl BlockResource {
-    /// The execution of a block as a client can read it.
+    /// Formats the execution of a block for a client.
     fn of(block: &BlockRecord, dialect: Dialect) -> Self {
         let (block_type, greenroom_block_type) = dialect.show_type(&block.block_type);
         // Clients expect an object, or a list of the outputs of a loop.
@@ -103,7 +104,7 @@ impl BlockResource {
     }
 }
 
-/// The blocks within `parent`, the newest first.
+/// Returns the blocks within `parent`, newest first.
 fn within(
     parent: Option<BlockRunId>,
     blocks: &[BlockRecord],
@@ -131,7 +132,7 @@ async fn of_run(
     Ok(Json(within(None, &blocks, dialect)))
 }
 
-/// The blocks of a run, the newest first; those of loops within their loop.
+/// Lists the blocks of a run, newest first; those of loops within their loop.
 #[utoipa::path(
     get,
     path = "/v1/runs/{run_id}/timeline",
@@ -151,7 +152,7 @@ pub async fn timeline(
     of_run(&front, caller.organization, id, dialect).await
 }
 
-/// `GET /api/v1/workflows/{workflow}/runs/{run}/timeline`.
+/// Handles the legacy route `GET /api/v1/workflows/{workflow}/runs/{run}/timeline`.
 pub async fn timeline_in_workflow(
     caller: Caller,
     PathId((_, id)): PathId<(WorkflowPermanentId, RunId)>,

@@ -1,4 +1,4 @@
-//! `POST /v1/browser_sessions/{id}/begin`: an outside client takes the occupancy.
+//! `POST /v1/browser_sessions/{id}/begin`: an external client takes the occupancy.
 
 use std::time::Duration;
 
@@ -25,10 +25,9 @@ use crate::http::problem::Problem;
 use crate::http::sessions::told;
 use crate::http::validation::Fields;
 
-/// The longest that a client may wait in one request.
+/// The maximum time that a client may wait in one request, in seconds.
 const LONGEST_WAIT_SECONDS: u64 = 60 * 60;
 
-/// The body of the request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = BeginRequest)]
 #[serde(deny_unknown_fields)]
@@ -40,11 +39,10 @@ pub struct Request {
     ttl_seconds: Option<u64>,
     #[serde(default)]
     wait_seconds: u64,
-    /// That of the present holder, which begins again.
+    /// The lease token of the present holder, if it begins again.
     lease_token: Option<String>,
 }
 
-/// The body of the answer.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BeginResponse)]
 pub struct Response {
@@ -53,12 +51,12 @@ pub struct Response {
     lease_token: String,
     heartbeat_interval_seconds: u64,
     expires_at: DateTime<Utc>,
-    /// Where a DevTools client connects without a key, for as long as it holds this lease; it has
-    /// the lease token in it.
+    /// The address at which a DevTools client connects without a key while it holds this lease. It
+    /// contains the lease token.
     browser_address: String,
 }
 
-/// What a request asks for, read and checked.
+/// The validated fields of a request.
 struct Wish {
     runnable_id: RunnableId,
     ttl: Duration,
@@ -76,7 +74,7 @@ impl Request {
         fields.require("ttl_seconds", ttl, within, format!("expected 1 to {longest}"));
         let within = self.wait_seconds <= LONGEST_WAIT_SECONDS;
         fields.require("wait_seconds", self.wait_seconds, within, "expected at most 3600");
-        // A secret is not repeated, not even a wrong one.
+        // The error does not repeat a secret, not even a wrong one.
         let presented = self.lease_token.as_deref().map(str::parse).transpose();
         let presented = fields.check("lease_token", Value::Null, presented);
         let (Some(runnable_id), Some(presented)) = (runnable_id, presented) else {
@@ -155,7 +153,7 @@ pub async fn begin(
     let runnable_type = asked.runnable_type.unwrap_or(RunnableType::External);
     let occupant = Occupant { runnable_type, runnable_id };
 
-    // Dropped with this future when the client goes away: its place in the queue is given up.
+    // Dropped with this future when the client disconnects, which removes it from the queue.
     let gone = CancellationToken::new();
     let _leaves = gone.clone().drop_guard();
     let patience = Duration::from_secs(asked.wait_seconds);
@@ -177,7 +175,7 @@ pub async fn begin(
     let grant = tokio::select! {
         biased; // What was granted is not refused.
         grant = told(&front, route) => grant?,
-        // Whoever waits is sent away, to another server if there is one.
+        // Clients that wait are sent away, so that they can go to another server.
         _ = draining.wait_for(Option::is_some) => return Err(RouteError::Draining.into()),
         () = revocation.revoked() => return Err(refused().into()),
         _has_expired = ticket_ended => return Err(unusable(Unusable::Ended).into()),

@@ -1,4 +1,5 @@
-//! `POST /v1/browser_sessions/{id}/close`: ends a session, and answers when nothing of it runs.
+//! `POST /v1/browser_sessions/{id}/close`: ends a session, and answers when none of its programs
+//! runs.
 
 use actix_web::web::{Data, Json};
 use futures_util::future::try_join_all;
@@ -14,7 +15,7 @@ use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 
-/// Ends a session, and answers when nothing of it runs.
+/// Ends a session, and answers when none of its programs runs.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/close",
@@ -39,15 +40,15 @@ async fn end(front: &Front, caller: Caller, id: SessionId) -> Result<(), ApiErro
     let route = Route { organization: caller.organization, session: id, message };
     match front.registry.ask(route).await? {
         Ok(()) => {}
-        // Closing a session that has ended is no error.
+        // A session that has ended may be closed again.
         Err(RouteError::Unknown(_)) => drop(find(front, caller.organization, id).await?),
         Err(cause) => return Err(cause.into()),
     }
     Ok(())
 }
 
-/// `POST /api/v1/browser_sessions/close`: ends all of the organization's sessions, as an older
-/// version of the compatible API did.
+/// `POST /api/v1/browser_sessions/close`: ends all of the organization's sessions, as in an older
+/// version of the compatible API.
 pub async fn close_all(caller: Caller, front: Data<Front>) -> Result<Json<Value>, ApiError> {
     let views = front.world.views.sessions(caller.organization);
     let closing = views.iter().map(|view| end(&front, caller, view.record.id));

@@ -1,4 +1,4 @@
-//! `POST /v1/browser_sessions`: makes a session, and answers when its browser can be driven.
+//! `POST /v1/browser_sessions`: makes a session, and answers when its browser is ready.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use crate::http::proxy;
 use crate::http::validation::Fields;
 use crate::http::warnings::Warnings;
 
-/// The body of the request. The first fields are the compatible API's; the last are ours.
+/// The request for a session. The first fields are the compatible API's; the last are ours.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = SessionRequest)]
 #[serde(default, deny_unknown_fields)]
@@ -50,26 +50,26 @@ pub struct Request {
     timeout_seconds: Option<u64>,
     start_url: Option<String>,
     wait_seconds: Option<u64>,
-    /// `hold`, `refuse` or `share`.
+    /// The effect of a person's control on drivers' commands: `hold`, `refuse` or `share`.
     #[schema(value_type = Option<String>)]
     on_takeover: Option<OnTakeover>,
-    /// `true`, or how the session is to be recorded: `{frame_rate, width, format}`.
+    /// True for a recording of the session, or its options: `{frame_rate, width, format}`.
     #[schema(value_type = Option<Object>)]
     record: Option<Asked>,
-    /// What its programs may reach, and by way of which proxy: `{allow, deny, upstream}`. Rules are a host,
-    /// `*.host`, an address or a network, each with ports if wanted: `intra.example:8080`,
-    /// `10.0.0.0/8:80,443`.
+    /// The targets that the session's programs may reach, and a proxy: `{allow, deny, upstream}`.
+    /// Rules are a host, `*.host`, an address or a network, each with ports if wanted:
+    /// `intra.example:8080`, `10.0.0.0/8:80,443`.
     #[schema(value_type = Option<Object>)]
     egress: Option<EgressRequest>,
-    /// True to clear what each occupant leaves before another one begins, see `POST …/sanitize`.
+    /// True to clear each occupant's data before the next one begins, see `POST …/sanitize`.
     sanitize_on_release: bool,
 }
 
-/// How long the answer waits for the browser, unless the request says otherwise. Clients of the
-/// compatible API give up after 60 s.
+/// The default time to wait for the browser, in seconds. Clients of the compatible API time out
+/// after 60 s.
 const WAIT_SECONDS: u64 = 45;
 
-/// Makes a session, and answers when its browser can be driven.
+/// Makes a session, and answers when its browser is ready.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions",
@@ -116,7 +116,7 @@ async fn make(
         Some(Named { id, .. }) => db::sessions::by_id(&front.db, organization, id).await?,
         None => None,
     };
-    // One that lives elsewhere is no more made here than one that has ended.
+    // A session that has ended, or lives on another node, is not made again.
     let node = front.world.node;
     let lives = known.is_none_or(|known| !known.status.is_final() && known.node == node);
     let id = named.map(|named| named.id);
@@ -139,8 +139,8 @@ async fn make(
     Ok(SessionResource { warning, ..SessionResource::of(&view, front) })
 }
 
-/// A session whose client waits for the answer that names it. When the client goes away without it,
-/// nobody knows of the session, and it is closed.
+/// A session whose client waits for the answer with its id. If the client disconnects first, nobody
+/// knows the session, and it is closed.
 struct Unclaimed {
     registry: Address<Registry>,
     organization: OrganizationId,
@@ -153,7 +153,7 @@ impl Unclaimed {
         Self { registry, organization, id: nameless.then_some(id) }
     }
 
-    /// The client is about to be answered.
+    /// Keeps the session: the client is about to get the answer.
     fn claimed(mut self) {
         self.id = None;
     }
@@ -170,7 +170,7 @@ impl Drop for Unclaimed {
 }
 
 impl Request {
-    /// What is asked for, and a warning about what is not granted.
+    /// Returns the specification of the session, and a warning about values that were not granted.
     fn spec(&self, front: &Front) -> Result<(SessionSpec, Option<String>), Problem> {
         let mut fields = Fields::new();
         let size = Size::default();
@@ -227,11 +227,12 @@ impl Request {
         Ok((spec, warnings.finish()))
     }
 
-    /// The compatible API refuses fewer minutes than the least, and caps more than the most.
+    /// Returns the lifetime, with a warning if it was capped. As in the compatible API, values
+    /// below the least are rejected and those above the most are capped.
     fn lifetime(&self, front: &Front, fields: &mut Fields) -> (Duration, Option<String>) {
         let settings = &front.world.settings;
         let (least, most) = (settings.min_lifetime_seconds, settings.max_lifetime_seconds);
-        // Each is checked where it is given, though `timeout_seconds` alone counts then.
+        // Each field is checked if it is given, though `timeout_seconds` takes precedence.
         let minutes =
             self.timeout.map(|minutes| u64::try_from(minutes).unwrap_or(0).saturating_mul(60));
         let fits = minutes.is_none_or(|seconds| seconds >= least);
@@ -262,8 +263,9 @@ impl Request {
     }
 }
 
-/// 422 for a profile that is to be kept: the session would end, and with it the login that the profile
-/// is wanted for. Not 501, which clients of the compatible API repeat.
+/// Returns the 422 for a profile that is to be kept. Without profiles, the login that the client
+/// wants to keep would end with the session. The status is not 501, which clients of the compatible
+/// API retry.
 pub fn no_profiles() -> Problem {
     let status = actix_web::http::StatusCode::UNPROCESSABLE_ENTITY;
     let detail = "browser profiles are not kept: the session's cookies and logins last as long as the \

@@ -1,4 +1,4 @@
-//! `POST /v1/browser_sessions/{id}/extend`: minutes more, as the compatible API's SDKs ask for them.
+//! `POST /v1/browser_sessions/{id}/extend`: adds minutes, for the SDKs of the compatible API.
 
 use std::time::Duration;
 
@@ -16,16 +16,15 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::validation::Fields;
 
-/// The body of the request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ExtendRequest)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// Added to what is left of its life.
+    /// The minutes to add to the rest of the session's life.
     additional_minutes: u64,
 }
 
-/// Lets a session live for minutes more than it would, though never longer from now than any may.
+/// Extends a session's life by minutes, up to the longest life from now.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/extend",

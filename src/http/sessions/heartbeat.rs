@@ -1,4 +1,4 @@
-//! `POST /v1/browser_sessions/{id}/heartbeat`: the holder is alive.
+//! `POST /v1/browser_sessions/{id}/heartbeat`: the holder renews its lease.
 
 use std::time::Duration;
 
@@ -19,7 +19,6 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::validation::Fields;
 
-/// The body of the request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = HeartbeatRequest)]
 #[serde(deny_unknown_fields)]
@@ -27,11 +26,10 @@ pub struct Request {
     #[schema(value_type = i64)]
     generation: Generation,
     lease_token: String,
-    /// How long from now; as long as begin asked for if it is not given.
+    /// The length of the lease from now, in seconds. Default: the length that begin asked for.
     ttl_seconds: Option<u64>,
 }
 
-/// The body of the answer.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = HeartbeatResponse)]
 pub struct Response {
@@ -40,7 +38,7 @@ pub struct Response {
     expires_at: DateTime<Utc>,
 }
 
-/// Says that the holder of a session is alive.
+/// Renews the lease of a session's holder.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/heartbeat",

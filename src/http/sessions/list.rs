@@ -14,7 +14,7 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::validation::{Fields, Part};
 
-/// The sessions that live and that the key may see, the newest first.
+/// Lists the live sessions that the key may see, newest first.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions",
@@ -35,15 +35,15 @@ pub async fn list(bearer: Bearer, front: Data<Front>) -> Json<Vec<SessionResourc
     Json(shown.collect())
 }
 
-/// Which page of the history.
+/// The page of the history.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct Paging {
-    /// Which page, from 1.
+    /// The number of the page, from 1.
     #[param(minimum = 1, maximum = 1000000)]
     page: u32,
-    /// How many sessions a page has, 1 to 100.
+    /// The number of sessions on a page, 1 to 100.
     #[param(minimum = 1, maximum = 100)]
     page_size: u32,
 }
@@ -55,7 +55,7 @@ impl Default for Paging {
 }
 
 impl Paging {
-    /// The page, within what the compatible API allows.
+    /// Returns the page, if it is within the limits of the compatible API.
     pub fn page(&self) -> Result<Page, ApiError> {
         let mut fields = Fields::of(Part::Query);
         let is_page = (1..=LAST_PAGE).contains(&self.page);
@@ -67,7 +67,7 @@ impl Paging {
     }
 }
 
-/// The sessions of the last seven days: the running first, then the newest.
+/// Lists the sessions of the last seven days: running ones first, then the newest.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions/history",

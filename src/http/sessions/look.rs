@@ -1,4 +1,4 @@
-//! `GET /v1/browser_sessions/{id}`: how a session stands; with `after`, once it has changed.
+//! `GET /v1/browser_sessions/{id}`: the state of a session; with `after`, once it has changed.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use crate::http::caller::Visitor;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 
-/// How long an unchanged session is waited for.
+/// The maximum time to wait for a change of the session.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
 
-/// The query of the request.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct Wish {
-    /// Answer when the session's version is greater than this, or after 25 s.
+    /// Waits until the session's version is greater than this, for at most 25 s.
     after: Option<u64>,
 }
 
-/// A session as it stands. A ticket, and a key whose role is less than `organization`, is shown no recordings, no downloads and no `egress`.
+/// Returns the present state of a session. Tickets, and keys whose role is below `organization`,
+/// get no recordings, no downloads and no `egress`.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions/{browser_session_id}",
@@ -49,7 +49,7 @@ pub async fn look(
         let _ = visitor.unless_over(&front, changed).await?;
     }
     let view = find(&front, visitor.organization, id).await?;
-    // A signed URL outlives a ticket, so a ticket is shown none.
+    // A signed URL outlives a ticket, so a ticket gets none.
     let (recordings, downloaded_files) = match visitor.caller {
         Some(caller) => recordings::files(&front, caller, id).await?,
         None => (Vec::new(), Vec::new()),

@@ -1,7 +1,6 @@
-//! `/v1/browser_sessions`: sessions, and who drives them.
+//! `/v1/browser_sessions`: sessions, their occupancy and their viewers.
 //!
-//! The routes, fields and statuses of the compatible API are kept; what is ours stands beside
-//! them.
+//! The routes, fields and statuses of the compatible API are kept; our own are added to them.
 
 pub mod begin;
 pub mod close;
@@ -34,7 +33,7 @@ use crate::actors::views::SessionView;
 use crate::db;
 use crate::domain::ids::{OrganizationId, SessionId};
 
-/// Adds the routes. `history` stands before `{id}`.
+/// Adds the routes. `history` must precede `{id}`.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(
@@ -70,7 +69,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(delete().to(viewers::revoke_all)),
         )
         .route("/v1/browser_sessions/{id}/viewers/{viewer}", delete().to(viewers::put_out));
-    // As an older version of the compatible API had them.
+    // The routes of an older version of the compatible API.
     config
         .service(
             at("/api/v1/browser_sessions")
@@ -82,8 +81,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/api/v1/browser_sessions/{id}/close", post().to(close::close));
 }
 
-/// Asks a session. One that has ended answers as one that is closing does: it is gone, where one
-/// that never was is not found.
+/// Sends a message to a session and returns its answer. For a session that has ended the error is
+/// that of a closing one (410); 404 is for sessions that never existed.
 pub async fn told<T, M>(front: &Front, route: Route<M>) -> Result<T, ApiError>
 where
     T: Send + 'static,
@@ -104,7 +103,7 @@ where
     }
 }
 
-/// A session as it stands: as it was last published if it lives, and as it is stored if not.
+/// Returns the view of a session: the last published one if it lives, else the stored one.
 pub async fn find(
     front: &Front,
     organization: OrganizationId,

@@ -1,7 +1,7 @@
-//! `GET /v1/browser_sessions/{id}/vnc`: for VNC clients of one's own, past the bridge.
+//! `GET /v1/browser_sessions/{id}/vnc`: direct access for native VNC clients, past the bridge.
 //!
-//! What such a client sends is not judged: whoever has the password types, also while another person
-//! has control. So it takes a key of the organization, and no ticket will do.
+//! The input of such a client is not judged: anyone with the password can type, even while another
+//! person has control. So the route takes a key of the organization, and no ticket.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,55 +36,55 @@ use crate::http::revocation::Revocation;
 use crate::http::validation::{Fields, Part};
 use crate::system::vnc;
 
-/// How long the VNC server waits for a client that asks for nothing else.
+/// The default time that the VNC server waits for a client, in seconds.
 const USUAL_WAIT: u64 = 300;
 const LONGEST_WAIT: u64 = 24 * 60 * 60;
-/// How often it is looked whether a client is still there.
+/// The interval between two checks that a client is still connected.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// The query of the request.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct Wish {
-    /// How long the VNC server waits for a client to connect; 300 unless given. It goes on for as
-    /// long as one is connected.
+    /// The time that the VNC server waits for a client to connect, in seconds; 300 by default. The
+    /// VNC server stays for as long as a client is connected.
     #[param(minimum = 1, maximum = 86400)]
     wait_seconds: Option<u64>,
 }
 
-/// Where a VNC client connects, on the server's own machine.
+/// The address of a session's VNC server, on the server's own machine, and its password.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NativeResource {
-    /// Loopback.
+    /// The loopback address of the VNC server.
     pub host: String,
-    /// The session's own.
+    /// The session's own port.
     pub port: u16,
     /// For VNC Authentication; it is the same until the credentials of the session are rotated.
     pub password: String,
-    /// Until when the VNC server waits for a client.
+    /// The time until which the VNC server waits for a client.
     pub until: DateTime<Utc>,
-    /// What to run on another machine, and then to connect to this port of that machine.
+    /// The command that opens a tunnel on another machine; a client there then connects to this
+    /// port of that machine.
     pub tunnel: String,
 }
 
-/// The VNC servers that wait for such clients, each with when it has waited long enough.
+/// The seats that are kept for native clients, by session.
 #[derive(Debug, Clone, Default)]
 pub struct Waiting(Arc<DashMap<SessionId, Held>>);
 
 /// A seat that is kept for native clients.
 #[derive(Debug)]
 struct Held {
-    /// When it has been kept long enough; its receiver is with the one that keeps the seat.
+    /// The time until which the seat is kept; the task that keeps the seat has the receiver.
     until: watch::Sender<Instant>,
     /// Canceled when the seat is given up, whatever `until` says.
     given_up: CancellationToken,
 }
 
 impl Waiting {
-    /// Extends the wait of a session's seat. Gives false where none is kept.
+    /// Extends the time of a session's seat. Returns false if no seat is kept.
     fn extend(&self, session: SessionId, until: Instant) -> bool {
-        // Under the lock of the entry, which its removal takes too: what is extended stays.
+        // The lock of the entry excludes its removal, so that an extended seat is kept.
         let Some(held) = self.0.get(&session).filter(|held| !held.given_up.is_cancelled()) else {
             return false;
         };
@@ -92,7 +92,7 @@ impl Waiting {
         true
     }
 
-    /// Keeps a seat from now on.
+    /// Adds a seat that is kept until `until`.
     fn keep(
         &self,
         session: SessionId,
@@ -104,7 +104,7 @@ impl Waiting {
         (follow, given_up)
     }
 
-    /// Gives a seat up if its time is over. False if it was extended meanwhile.
+    /// Gives a seat up if its time is over. Returns false if it was extended meanwhile.
     fn give_up(&self, session: SessionId, follow: &watch::Receiver<Instant>) -> bool {
         if *follow.borrow() > Instant::now() {
             return false;
@@ -112,12 +112,12 @@ impl Waiting {
         let removed = self.0.remove_if(&session, |_, held| {
             held.until.subscribe().same_channel(follow) && *held.until.borrow() <= Instant::now()
         });
-        // Another seat may have taken the place of one that was given up.
+        // Another seat may have replaced one that was given up.
         removed.is_some() || *follow.borrow() <= Instant::now()
     }
 }
 
-/// The session's VNC server, for a client of one's own.
+/// Returns the address and the password of the session's VNC server, for a native VNC client.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions/{browser_session_id}/vnc",
@@ -154,7 +154,7 @@ pub async fn native(
     let wait = Duration::from_secs(seconds);
     let (until, now) = (Instant::now() + wait, front.world.clock.now());
     let endpoint = watching.seat.endpoint.clone();
-    // One seat is enough for all of a session's clients.
+    // One seat is enough for all native clients of a session.
     if !front.waiting.extend(id, until) {
         let (follow, given_up) = front.waiting.keep(id, until);
         let key = front.keys.watch(caller.key);
@@ -208,7 +208,7 @@ async fn hold(
         () = key.revoked() => {}
         () = front.closing.cancelled() => {}
     }
-    // From now on an extension finds no seat here, and takes one of its own.
+    // From here on an extension finds no seat, and the request takes a new one.
     drop(given_up);
     front.waiting.0.remove_if(&id, |_, held| held.given_up.is_cancelled());
     drop((seat, connected, place));
@@ -224,14 +224,14 @@ mod tests {
         let (soon, later) = (Instant::now(), Instant::now() + Duration::from_secs(60));
         assert!(!waiting.extend(session, soon), "none is kept");
         let (follow, given_up) = waiting.keep(session, soon);
-        // Its time is over; before it is given up, another client comes.
+        // Its time is over, but another client comes before it is given up.
         assert!(waiting.extend(session, later));
         assert!(!waiting.give_up(session, &follow), "it would be lost for that client");
         tokio::time::advance(Duration::from_secs(61)).await;
         assert!(waiting.give_up(session, &follow));
         assert!(!waiting.extend(session, later), "nobody would keep it");
 
-        // One that is given up for another reason is extended by nobody either.
+        // A seat that is given up for another reason cannot be extended either.
         let (_follow, other) = waiting.keep(session, later);
         other.cancel();
         assert!(!waiting.extend(session, later));

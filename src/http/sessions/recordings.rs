@@ -1,4 +1,4 @@
-//! `/v1/browser_sessions/{id}/recordings`: films of a session; and `…/artifacts`, its files.
+//! `/v1/browser_sessions/{id}/recordings`: recordings of a session; and `…/artifacts`, its files.
 
 use actix_web::web::{Data, Json};
 use chrono::{DateTime, Utc};
@@ -21,37 +21,37 @@ use crate::http::links::Links;
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 
-/// How a recording is to be; as the server is set without.
+/// The options of a recording; missing ones come from the server's settings.
 #[derive(Debug, ToSchema)]
 #[schema(as = RecordingRequest)]
 #[expect(dead_code, reason = "it only describes the body that is read as a `Wish`")]
 pub struct Request {
-    /// Frames a second, 1 to 25.
+    /// The number of frames a second, 1 to 25.
     frame_rate: Option<u8>,
-    /// In pixels, 200 to 7680; the height follows. The display's own without.
+    /// The width in pixels, 200 to 7680; the height follows. Default: that of the display.
     width: Option<u16>,
-    /// `mp4` or `webm`.
+    /// The file format: `mp4` or `webm`.
     format: Option<String>,
 }
 
-/// A recording, under way or done.
+/// A recording that is running or completed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RecordingResource {
-    /// `a_…`, and the artifact that it becomes.
+    /// The recording's id, `a_…`; its artifact gets the same id.
     pub recording_id: String,
-    /// The session that is filmed.
+    /// The session that is recorded.
     pub browser_session_id: String,
-    /// The run for which it is filmed.
+    /// The run that the recording belongs to.
     pub run_id: Option<String>,
-    /// `recording` or `completed`.
+    /// The recording's status: `recording` or `completed`.
     pub status: &'static str,
-    /// When it began; null once it is done.
+    /// The time at which it began; null once it is completed.
     pub began_at: Option<DateTime<Utc>>,
-    /// Frames a second; null once it is done.
+    /// The number of frames a second; null once it is completed.
     pub frame_rate: Option<u8>,
-    /// The media type of the film.
+    /// The media type of the file.
     pub media_type: String,
-    /// The film, once it is done.
+    /// The file, once the recording is completed.
     pub file: Option<FileResource>,
 }
 
@@ -83,7 +83,7 @@ impl RecordingResource {
     }
 }
 
-/// Refuses what no recording can be, and every recording where there is no ffmpeg or no room.
+/// Rejects options that no recording can have, and every recording without ffmpeg or disk space.
 pub fn check(wish: &Wish, field: &str, front: &Front) -> Result<(), ApiError> {
     if let Err(wrong) = wish.check() {
         let mut fields = Fields::new();
@@ -98,7 +98,7 @@ pub fn check(wish: &Wish, field: &str, front: &Front) -> Result<(), ApiError> {
     ready.map_err(|cause| RouteError::Session(SessionError::Film(cause)).into())
 }
 
-/// Begins to record a session.
+/// Starts a recording of a session.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/recordings",
@@ -128,7 +128,7 @@ pub async fn start(
     Ok(Json(RecordingResource::under_way(&slate)))
 }
 
-/// Ends a recording, and answers when the film is there. May be repeated.
+/// Stops a recording, and answers when its file is ready. The request may be repeated.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/recordings/{recording_id}/stop",
@@ -153,7 +153,7 @@ pub async fn stop(
     let route = Route { organization, session, message: StopRecording { id } };
     let record = match told(&front, route).await {
         Ok(record) => record,
-        // Perhaps it has ended by itself, or its session has.
+        // The recording or its session may have ended by itself.
         Err(cause) => match finished(&front, organization, session, id).await? {
             Some(record) => record,
             None => {
@@ -177,7 +177,7 @@ async fn finished(
     Ok(record.filter(|it| it.session == Some(session) && it.artifact_type == RECORDING))
 }
 
-/// The recordings of a session, the newest first.
+/// Lists the recordings of a session, newest first.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions/{browser_session_id}/recordings",
@@ -198,14 +198,14 @@ pub async fn list(
     let done = records.iter().rev().filter(|record| record.artifact_type == RECORDING);
     let links = Links { front: &front, caller };
     let done = done.map(|record| RecordingResource::done(record, id, &links));
-    // One that was stored in between is done.
+    // A recording that was stored in between is completed.
     let is_stored = |slate: &&Slate| !records.iter().any(|record| record.id == slate.id);
     let live = view.recordings.iter().rev().filter(is_stored).map(RecordingResource::under_way);
     Ok(Json(live.chain(done).collect()))
 }
 
-/// The films of a session that are done, and its downloads, the newest first, as the compatible API
-/// lists them.
+/// Returns the completed recordings and the downloads of a session, newest first, as the compatible
+/// API lists them.
 pub async fn files(
     front: &Front,
     caller: Caller,
@@ -220,8 +220,8 @@ pub async fn files(
     Ok((of_type(RECORDING), of_type(DOWNLOAD)))
 }
 
-/// The files that a session and the runs in it made, the oldest first: recordings and black boxes
-/// among them.
+/// Lists the files of a session and of the runs in it, oldest first, including recordings and black
+/// boxes.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions/{browser_session_id}/artifacts",

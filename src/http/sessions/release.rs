@@ -1,4 +1,4 @@
-//! `POST /v1/browser_sessions/{id}/release`: the holder gives the occupancy back.
+//! `POST /v1/browser_sessions/{id}/release`: the holder releases the occupancy.
 
 use actix_web::web::{Data, Json};
 use serde::Deserialize;
@@ -18,32 +18,32 @@ use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 
-/// The body of the request: what begin gave.
+/// The proof of the holder: the values from the answer to begin.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ReleaseRequest)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// The fencing token.
+    /// The fencing token from the answer to begin.
     #[schema(value_type = i64)]
     pub generation: Generation,
-    /// The secret.
+    /// The lease token from the answer to begin.
     pub lease_token: String,
 }
 
-/// What a request proves.
+/// The validated proof of a holder.
 #[derive(Debug)]
 pub struct Proof {
-    /// The fencing token.
+    /// The fencing token that the request presents.
     pub generation: Generation,
-    /// The hash of the secret.
+    /// The hash of the lease token.
     pub lease: LeaseHash,
 }
 
 impl Request {
-    /// 422 for what is no lease token; a wrong one is the session's to refuse.
+    /// Returns the proof; 422 for a malformed lease token. The session itself rejects a wrong one.
     pub fn proof(&self) -> Result<Proof, Problem> {
         let mut fields = Fields::new();
-        // A secret is not repeated, not even a wrong one.
+        // The error does not repeat a secret, not even a wrong one.
         let token =
             fields.check("lease_token", Value::Null, self.lease_token.parse::<LeaseToken>());
         match (token, fields.finish()) {
@@ -53,7 +53,7 @@ impl Request {
     }
 }
 
-/// Gives the occupancy of a session back.
+/// Releases the occupancy of a session.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/release",

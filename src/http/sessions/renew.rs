@@ -1,5 +1,5 @@
-//! `POST /v1/browser_sessions/{id}/renew` and `PATCH /v1/browser_sessions/{id}`: what of a session
-//! may be changed while it lives.
+//! `POST /v1/browser_sessions/{id}/renew` and `PATCH /v1/browser_sessions/{id}`: changes to a live
+//! session.
 
 use std::time::Duration;
 
@@ -27,44 +27,45 @@ use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 
-/// The body of a renewal.
+/// The lifetime that a renewal asks for.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = RenewRequest)]
 #[serde(default, deny_unknown_fields)]
 pub struct Renewal {
-    /// For how long from now, in seconds.
+    /// The life from now on, in seconds.
     timeout_seconds: Option<u64>,
-    /// The same in minutes.
+    /// The life from now on, in minutes.
     timeout: Option<u64>,
 }
 
-/// The body of a change. At least one field must be there.
+/// The changes to a session; at least one field is required.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = SessionChange)]
 #[serde(default, deny_unknown_fields)]
 pub struct Change {
-    /// Whether its profile is to be kept when it ends: only `false`, for there are no profiles.
+    /// True to keep the profile at the session's end. Only `false` is accepted, because there are
+    /// no profiles.
     generate_browser_profile: Option<bool>,
-    /// As of a renewal.
+    /// The life from now on, in seconds.
     timeout_seconds: Option<u64>,
-    /// As of a renewal.
+    /// The life from now on, in minutes.
     timeout: Option<u64>,
-    /// Until when it lives at least.
+    /// The time until which the session lives at least.
     expires_at: Option<DateTime<Utc>>,
-    /// What its programs may reach, and by way of which proxy: `{allow, deny, upstream}`. A field that is
-    /// missing stays as it is, and null takes back what was asked for. It is in force at once, without a
-    /// restart of the browser; connections that it does not allow are cut.
+    /// The targets that the session's programs may reach, and a proxy: `{allow, deny, upstream}`. A
+    /// missing field keeps its value, and null removes an earlier one. The change applies at once,
+    /// without a restart of the browser; connections that are no longer allowed are cut.
     #[schema(value_type = Option<Object>)]
     egress: Option<EgressRequest>,
-    /// True to clear what each occupant leaves before another one begins. Switched on, it holds for the
-    /// present occupant, and not for those that have left.
+    /// True to clear each occupant's data before the next one begins. Switching it on applies to
+    /// the present occupant, but not to former ones.
     sanitize_on_release: Option<bool>,
 }
 
-/// How long from now, and what is told of a wish that is not granted whole.
+/// Granted duration, and a warning if it was capped.
 type Granted = (Duration, Option<String>);
 
-/// How long from now a session lives that is renewed for `seconds`: no longer than any may.
+/// Returns the life that a renewal for `seconds` grants, capped at the maximum.
 fn granted(front: &Front, seconds: u64) -> Granted {
     let most = front.world.settings.max_lifetime_seconds;
     let warning = (seconds > most)
@@ -87,8 +88,8 @@ async fn renewed(
     Ok(SessionResource { warning, ..SessionResource::of(&view, front) })
 }
 
-/// Keeps a session alive for a while from now, as long as its first lifetime unless it is said.
-/// Never shortens its life. A viewer's ticket will do, if it allows control.
+/// Extends a session's life to a time from now, by default its first lifetime. It never shortens
+/// the life. A viewer's ticket suffices, if it allows control.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/renew",
@@ -123,10 +124,10 @@ pub async fn renew(
     Ok(Json(SessionResource { egress, ..session }))
 }
 
-/// Changes a session while it lives: extends its life, as a renewal does, changes what its programs may
-/// reach, and says whether it is sanitized after each occupant and whether its profile is to be kept. One that has ended is 409, as the compatible API has
-/// it; so is one whose `egress` cannot be changed because its network is not separate
-/// (`egress_unavailable`).
+/// Changes a live session: its life, as a renewal does, the targets that its programs may reach,
+/// and its sanitizing after each occupant. A session that has ended answers 409, as in the
+/// compatible API. So does a session whose `egress` cannot be changed because its network is not
+/// separate (`egress_unavailable`).
 #[utoipa::path(
     patch,
     path = "/v1/browser_sessions/{browser_session_id}",

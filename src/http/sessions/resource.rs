@@ -1,5 +1,5 @@
-//! A session as clients see it: the compatible API's `BrowserSessionResponse`, and our own fields
-//! beside it.
+//! A session as the API shows it: the compatible API's `BrowserSessionResponse`, with our own
+//! fields.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -15,139 +15,140 @@ use crate::http::artifacts::FileResource;
 use crate::http::egress::{EgressResource, IsolationResource, usage};
 use crate::http::front::Front;
 
-/// A browser session.
+/// A browser session and its present state.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SessionResource {
-    /// `pbs_…`.
+    /// The session's id, `pbs_…`.
     #[schema(value_type = String)]
     pub browser_session_id: String,
-    /// `o_…`.
+    /// The id of the session's organization, `o_…`.
     pub organization_id: String,
-    /// `created`, `running`, `retry`, `completed`, `failed` or `timeout`.
+    /// The status: `created`, `running`, `retry`, `completed`, `failed` or `timeout`.
     pub status: &'static str,
-    /// Whether its desktop is being taken down.
+    /// True while the session's desktop is being shut down.
     pub closing: bool,
-    /// What kind of thing occupies it.
+    /// The type of the occupant: `workflow_run`, `task_run` or `external`.
     pub runnable_type: Option<&'static str>,
-    /// Which one; null when it is vacant.
+    /// The id of the occupant; null when the session is vacant.
     pub runnable_id: Option<String>,
-    /// Its lifetime from its start, in minutes; more than it was made with once it was renewed.
+    /// The session's lifetime from its start, in minutes; renewals add to it.
     pub timeout: u64,
-    /// The same in seconds.
+    /// The session's lifetime from its start, in seconds.
     pub timeout_seconds: u64,
-    /// Where a DevTools client connects, with the API key in the header `x-api-key`.
+    /// The address for DevTools clients, which send the API key in the header `x-api-key`.
     pub browser_address: Option<String>,
-    /// The page that shows it live.
+    /// The address of the page that shows the session live.
     pub app_url: String,
-    /// What happens to it, as a stream of events.
+    /// The address of the session's stream of events.
     pub events_url: String,
-    /// As it was asked for.
+    /// The value from the request that made the session.
     pub extensions: Value,
-    /// As it was asked for.
+    /// The value from the request that made the session.
     pub browser_type: Value,
-    /// As it was asked for.
+    /// The value from the request that made the session.
     pub browser_profile_id: Value,
-    /// As it was asked for.
+    /// The value from the request that made the session.
     pub generate_browser_profile: bool,
-    /// As it was asked for.
+    /// The value from the request that made the session.
     pub proxy_location: Value,
-    /// Whether it can be watched by VNC.
+    /// True if the session can be watched by VNC.
     pub vnc_streaming_supported: bool,
-    /// Which viewer to use.
+    /// The kind of viewer to use: `vnc` or `cdp`.
     pub stream_transport: &'static str,
-    /// Null: files are read by their URLs, and not on the server's disk.
+    /// Always null: files are read by their URLs, not from the server's disk.
     pub download_path: Option<String>,
-    /// Files that were downloaded, the newest first. Empty in lists, and for tickets.
+    /// The downloaded files, newest first. Empty in lists, and for tickets.
     pub downloaded_files: Vec<FileResource>,
-    /// Its recordings that are done, the newest first; listed for one session only.
+    /// The completed recordings, newest first. Empty in lists, and for tickets.
     pub recordings: Vec<FileResource>,
-    /// When its browser could first be driven.
+    /// The time at which the browser became ready.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// The time at which the session ended.
     pub completed_at: Option<DateTime<Utc>>,
-    /// When it was asked for.
+    /// The time at which the session was requested.
     pub created_at: DateTime<Utc>,
-    /// When it was last changed.
+    /// The time of the last change.
     pub modified_at: DateTime<Utc>,
-    /// Never, for a session that is shown.
+    /// Always null: deleted sessions are not shown.
     pub deleted_at: Option<DateTime<Utc>>,
-    /// What was not granted as it was asked for.
+    /// A warning about requested values that were not granted.
     pub warning: Option<String>,
 
-    /// The X display `:N`; no other session's.
+    /// The number of the session's own X display, `:N`.
     pub display_number: Option<u16>,
-    /// The loopback port of its VNC server; no other session's.
+    /// The loopback port of the session's own VNC server.
     pub vnc_port: Option<u16>,
-    /// The width of its display, in pixels.
+    /// The width of the display, in pixels.
     pub width: u16,
-    /// The height of its display, in pixels.
+    /// The height of the display, in pixels.
     pub height: u16,
-    /// The page that its browser opened first.
+    /// The page that the browser opened first.
     pub start_url: Option<String>,
-    /// When its lifetime is over.
+    /// The time at which the session's lifetime ends.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it has been vacant for too long.
+    /// The time at which the session ends if it stays vacant.
     pub idle_expires_at: Option<DateTime<Utc>>,
-    /// What its clock will do next, and when: `{kind, at}`.
+    /// The next deadline of the session, with its time: `{kind, at}`.
     pub next_deadline: Option<Value>,
-    /// Who drives it, and who waits.
+    /// The holder of the session, and the queue of waiters.
     pub occupancy: OccupancyResource,
-    /// How many watch it.
+    /// The number of connected viewers.
     pub viewers: usize,
-    /// What it uses: `memory_bytes`, `memory_limit_bytes`, `cpu_seconds`, `tasks`,
-    /// `out_of_memory_kills`, where the machine counts them, see `greenroom doctor`; `egress_bytes_sent` and
-    /// `egress_bytes_received`, where its network is separate.
+    /// The resources in use: `memory_bytes`, `memory_limit_bytes`, `cpu_seconds`, `tasks` and
+    /// `out_of_memory_kills`, if the machine counts them, see `greenroom doctor`;
+    /// `egress_bytes_sent` and `egress_bytes_received`, if the network is separate.
     pub usage: Option<Value>,
-    /// The separation of its programs; null until they run.
+    /// The isolation of the session's programs; null until they run.
     pub isolation: Option<IsolationResource>,
-    /// What its programs may reach, and what they were refused. Null for tickets.
+    /// The targets that the session's programs may reach, and those that were refused. Null for
+    /// tickets.
     pub egress: Option<EgressResource>,
-    /// True if what each occupant leaves is cleared before another one begins.
+    /// True if each occupant's data is cleared before the next one begins.
     pub sanitize_on_release: bool,
-    /// Whose input reaches the browser.
+    /// The party whose input reaches the browser.
     pub control: ControlResource,
-    /// What becomes of an outside driver's input while a person has control: `hold`, `refuse` or
+    /// The effect of a person's control on an external driver's commands: `hold`, `refuse` or
     /// `share`.
     pub on_takeover: &'static str,
-    /// Why it failed: `{code, stage, message, exit, log_tail, hint}`.
+    /// The reason for the failure: `{code, stage, message, exit, log_tail, hint}`.
     pub failure: Option<Value>,
-    /// The node it runs on.
+    /// The id of the session's node.
     pub node_id: String,
-    /// Rises with every change while it lives.
+    /// A number that rises with every change of a live session.
     pub version: u64,
 }
 
-/// Who drives a session.
+/// The occupancy of a session.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OccupancyResource {
-    /// `vacant`, `held` or `closed`.
+    /// The state: `vacant`, `held` or `closed`.
     pub state: &'static str,
-    /// The latest fencing token that was given.
+    /// The latest fencing token.
     pub generation: i64,
-    /// What kind of thing holds it.
+    /// The type of the holder: `workflow_run`, `task_run` or `external`.
     pub runnable_type: Option<&'static str>,
-    /// Which one.
+    /// The id of the holder.
     pub runnable_id: Option<String>,
-    /// Since when.
+    /// The time since which it is held.
     pub since: Option<DateTime<Utc>>,
-    /// When it was last heard of.
+    /// The time of the holder's last heartbeat.
     pub heartbeat_at: Option<DateTime<Utc>>,
-    /// When it lapses without a heartbeat.
+    /// The time at which the lease ends without a heartbeat.
     pub expires_at: Option<DateTime<Utc>>,
-    /// Who waits, in order.
+    /// The waiters in the queue, in order.
     pub waiters: Vec<WaiterResource>,
 }
 
-/// Whose input reaches the browser.
+/// The party whose input reaches the browser.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ControlResource {
-    /// `agent` or `user`.
+    /// The party in control: `agent` or `user`.
     pub by: &'static str,
-    /// For people: which user.
+    /// The name of the user, for people.
     pub label: Option<String>,
-    /// Since when a user has it.
+    /// The time since which a user has control.
     pub since: Option<DateTime<Utc>>,
-    /// When it goes back to the agent, unless the user does something before.
+    /// The time at which the agent gets control again, unless the user does something before.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
@@ -163,16 +164,16 @@ impl ControlResource {
     }
 }
 
-/// One who waits for a session.
+/// A waiter in a session's queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WaiterResource {
-    /// 1 is next.
+    /// The place in the queue, from 1.
     pub place: usize,
-    /// What kind of thing waits.
+    /// The type of the waiter: `workflow_run`, `task_run` or `external`.
     pub runnable_type: &'static str,
-    /// Which one.
+    /// The id of the waiter.
     pub runnable_id: String,
-    /// When it stops waiting.
+    /// The time at which it stops waiting.
     pub until: DateTime<Utc>,
 }
 
@@ -207,7 +208,7 @@ impl OccupancyResource {
 }
 
 impl SessionResource {
-    /// The session as it stands.
+    /// Returns the present state of a session.
     pub fn of(view: &SessionView, front: &Front) -> Self {
         let SessionView { version, record, viewers, control, closing, .. } = view;
         let SessionRecord { id, spec, desktop, deadlines, .. } = record;
@@ -268,16 +269,16 @@ impl SessionResource {
     }
 }
 
-/// How long the session lives from its start, in seconds: clients of the compatible API reckon its
-/// end from that.
+/// Returns the session's lifetime from its start, in seconds, from which clients of the compatible
+/// API compute its end.
 fn lifetime(record: &SessionRecord) -> u64 {
     let lives = record.deadlines.expires_at.zip(record.started_at);
     let lives = lives.and_then(|(until, from)| u64::try_from((until - from).num_seconds()).ok());
     record.spec.lifetime.as_secs().max(lives.unwrap_or_default())
 }
 
-/// What becomes of an outside driver's input while a person has control: as the session was
-/// asked for, or else as the server is set.
+/// Returns the effect of a person's control on an external driver's commands: the session's own,
+/// else that of the settings.
 pub fn on_takeover(record: &SessionRecord, front: &Front) -> OnTakeover {
     let asked = record.spec.echo.get("on_takeover").and_then(Value::as_str);
     asked.and_then(OnTakeover::from_name).unwrap_or(front.world.settings.on_takeover)

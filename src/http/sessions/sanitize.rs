@@ -1,4 +1,4 @@
-//! `POST /v1/browser_sessions/{id}/sanitize`: clears what occupants left in a session.
+//! `POST /v1/browser_sessions/{id}/sanitize`: clears the data that occupants left in a session.
 
 use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::validation::Fields;
 
-/// The body of the request: empty, or what begin gave to the holder that asks.
+/// An empty body, or the proof of the session's holder from the answer to begin.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = SanitizeRequest)]
 #[serde(default, deny_unknown_fields)]
@@ -26,28 +26,28 @@ pub struct Request {
     /// The holder's fencing token.
     #[schema(value_type = Option<i64>)]
     generation: Option<Generation>,
-    /// The secret that begin gave to the holder.
+    /// The holder's lease token, from the answer to begin.
     lease_token: Option<String>,
 }
 
-/// The body of the answer.
+/// The outcome of a sanitizing.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SanitizeResponse)]
 pub struct Response {
-    /// The session, `pbs_…`.
+    /// The session's id, `pbs_…`.
     browser_session_id: String,
-    /// The traces that were cleared.
+    /// The data that was cleared.
     cleared: ClearedResource,
-    /// True: the browser has started again, with a new profile and one empty tab. DevTools connections to
-    /// the former one have ended.
+    /// Always true: the browser has restarted with a new profile and one empty tab. DevTools
+    /// connections to the former browser have ended.
     restarted: bool,
     /// The number of attempts.
     tries: u32,
-    /// The time until the browser could be driven again, in milliseconds.
+    /// The time until the browser was ready again, in milliseconds.
     took_ms: u64,
 }
 
-/// The traces that were cleared.
+/// The data that was cleared.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Cleared)]
 struct ClearedResource {
@@ -59,7 +59,7 @@ struct ClearedResource {
     downloads: u64,
     /// The number of files in the browser's folder of uploads.
     uploads: u64,
-    /// The names of what was cleared whole and not counted.
+    /// The names of data that was cleared without a count.
     whole: Vec<String>,
 }
 
@@ -70,14 +70,14 @@ impl From<Cleared> for ClearedResource {
 }
 
 impl Request {
-    /// The proof of the holder that asks, if one does.
+    /// Returns the proof, if the request comes from a holder.
     fn holder(self) -> Result<Option<Proof>, ApiError> {
         match (self.generation, self.lease_token) {
             (None, None) => Ok(None),
             (Some(generation), Some(lease_token)) => {
                 Ok(Some(Holder { generation, lease_token }.proof()?))
             }
-            // Proves nothing, as a wrong secret does.
+            // A missing secret proves nothing, like a wrong one.
             (Some(generation), None) => {
                 let refusal = SessionError::Refused(Refusal::WrongLease { generation });
                 Err(RouteError::Session(refusal).into())
@@ -93,9 +93,10 @@ impl Request {
     }
 }
 
-/// Clears what occupants left in a session: its browser ends, its profile and files are removed, and it starts
-/// again on the same display, with one empty tab. Answered when it can be driven again. Refused while somebody
-/// holds the session (`session_occupied`), unless the holder presents its lease.
+/// Clears the data that occupants left in a session. The browser stops, its profile and files are
+/// removed, and it restarts on the same display with one empty tab. The answer comes when the
+/// browser is ready again. Rejected while the session is held (`session_occupied`), unless the
+/// holder presents its lease.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/sanitize",

@@ -1,4 +1,4 @@
-//! `GET /v1/browser_sessions/{id}/screenshot`: the display as it is now.
+//! `GET /v1/browser_sessions/{id}/screenshot`: the present picture of the display.
 
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL};
 use actix_web::web::Data;
@@ -15,15 +15,13 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::picture::Encoding;
 
-/// The query of the request.
 #[derive(Debug, Deserialize)]
 pub struct Wish {
-    /// `png` or `jpeg`; as the header `Accept` says if it is not given, and PNG if that says
-    /// nothing.
+    /// The encoding, `png` or `jpeg`. Default: that of the header `Accept`, else PNG.
     format: Option<Encoding>,
 }
 
-/// A picture of a session's display as it is now.
+/// Returns a picture of the session's display.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions/{browser_session_id}/screenshot",

@@ -25,7 +25,7 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::validation::Fields;
 
-/// The longest label, in characters.
+/// The maximum length of a label, in characters.
 const LONGEST_LABEL: usize = 100;
 
 /// The body of the request.
@@ -38,7 +38,7 @@ pub struct Request {
     role: TicketRole,
     /// For people: whose it is.
     label: Option<String>,
-    /// How long it is valid; 3600 unless given.
+    /// The life of the ticket in seconds; 3600 by default.
     ttl_seconds: Option<u64>,
     /// `single` or `many`, which holds unless given. A single use is, of a ticket to watch or control, the first
     /// page that comes with it; of one to drive, one DevTools connection or one begin, whose occupancy it may keep
@@ -49,7 +49,7 @@ pub struct Request {
     single_use: Option<bool>,
 }
 
-/// As the API writes a role.
+/// Returns the name of a role in the API.
 pub fn role_name(role: Role) -> &'static str {
     match role {
         Role::Watch => "watch",
@@ -139,7 +139,7 @@ fn shown(ticket: &Ticket) -> Value {
     })
 }
 
-/// The tickets that are valid, and the viewers that are connected.
+/// Lists the valid tickets and the connected viewers.
 #[utoipa::path(
     get,
     path = "/v1/browser_sessions/{browser_session_id}/viewers",

@@ -1,4 +1,4 @@
-//! A viewer's socket that carries JSON, one message in each text frame.
+//! A viewer's WebSocket that carries JSON, one message in each text frame.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::http::bridge::{Close, CloseCode, Socket};
 
-/// Between two pings.
+/// The interval between two pings.
 pub(super) const PING_EVERY: Duration = Duration::from_secs(20);
-/// A viewer that was silent for so long is gone.
+/// A viewer that was silent for this time is disconnected.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(45);
-/// A viewer that takes nothing for so long is gone.
+/// A viewer that takes nothing for this time is disconnected.
 pub(super) const STALL: Duration = Duration::from_secs(20);
 
-/// One that was accepted. It sends pings while it is listened to.
+/// An accepted WebSocket. It sends pings while [`hear`](Self::hear) waits.
 pub(super) struct Line {
     session: Session,
     stream: AggregatedMessageStream,
@@ -24,7 +24,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// `longest` bytes is the most that a message of the viewer may have.
+    /// Wraps a socket; a viewer's message may have at most `longest` bytes.
     pub fn new(socket: Socket, longest: usize) -> Self {
         let (session, stream) = socket.into_parts();
         let stream = stream.max_frame_size(longest).aggregate_continuations();
@@ -33,7 +33,7 @@ impl Line {
         Self { session, stream, heard_at: now, ping_at: now + PING_EVERY }
     }
 
-    /// Resolves when the message is on its way; or with the end, if the viewer takes nothing.
+    /// Sends a message, and resolves when it is queued; fails if the viewer takes nothing.
     pub async fn say(&mut self, message: &Value) -> Result<(), Close> {
         match timeout(STALL, self.session.text(message.to_string())).await {
             Ok(Ok(())) => Ok(()),
@@ -42,8 +42,8 @@ impl Line {
         }
     }
 
-    /// The next text of the viewer, or why there will be none. Nothing is lost when the future is
-    /// dropped.
+    /// Returns the viewer's next text, or the reason why none follows. Cancel safe: nothing is lost
+    /// when the future is dropped.
     pub async fn hear(&mut self) -> Result<String, Close> {
         loop {
             let message = tokio::select! {
@@ -78,7 +78,7 @@ impl Line {
         }
     }
 
-    /// Resolves when the viewer has left, whatever it says before.
+    /// Resolves when the viewer has left; its messages are ignored.
     pub async fn left(&mut self) -> Close {
         loop {
             if let Err(close) = self.hear().await {
@@ -87,7 +87,7 @@ impl Line {
         }
     }
 
-    /// Closes with this code.
+    /// Closes the WebSocket with this code.
     pub async fn close(self, close: Close) {
         let _gone = timeout(STALL, self.session.close(Some(close.into()))).await;
     }

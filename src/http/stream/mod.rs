@@ -1,7 +1,7 @@
-//! `/v1/stream/…`: live pictures of sessions and what goes with them, over WebSockets.
+//! `/v1/stream/…`: live pictures of sessions, control and input, over WebSockets.
 //!
-//! The compatible API's viewers are accepted and then closed with a code when they are refused,
-//! and not at once, because they dial again at once.
+//! A rejected viewer is first accepted, and then closed with a code after a delay, because the
+//! compatible API's viewers reconnect at once.
 
 mod input;
 mod line;
@@ -28,7 +28,7 @@ use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Session, SessionError};
 use crate::domain::ids::{RunId, SessionId};
 
-/// Adds the routes. The compatible API has them under two prefixes.
+/// Adds the routes under both prefixes of the compatible API.
 pub fn routes(config: &mut ServiceConfig) {
     for prefix in ["/v1", "/api/v1"] {
         let of = "{what:browser_session|workflow_run}/{id}";
@@ -43,10 +43,10 @@ pub fn routes(config: &mut ServiceConfig) {
     }
 }
 
-/// What a path names: `browser_session` or `workflow_run`, and its id.
+/// The subject in a path: `browser_session` or `workflow_run`, and its id.
 type Named = Path<(String, String)>;
 
-/// The session that a path names, itself or by the run in it.
+/// Returns the session that a path names, directly or by its run.
 fn session_of(front: &Front, visitor: &Visitor, what: &str, id: &str) -> Result<SessionId, Close> {
     if what.starts_with("browser_session") {
         return id.parse().map_err(|_wrong| unknown("session"));
@@ -67,7 +67,7 @@ async fn awake(front: &Front, visitor: &Visitor, session: SessionId) -> Result<(
     woken.map_err(|cause| Close::new(CloseCode::TryAgainLater, cause.to_string()))
 }
 
-/// Asks a session for a viewer; what it refuses is a close code.
+/// Sends a message to a session on behalf of a viewer; errors become close codes.
 async fn asked<M, T>(
     front: &Front,
     visitor: &Visitor,
@@ -92,7 +92,7 @@ where
     Err(Close::new(CloseCode::TryAgainLater, reason))
 }
 
-/// Lets a refusal of one that was accepted already take as long as any other.
+/// Delays the rejection of an accepted viewer as long as any other.
 async fn slowly<T>(asked: impl Future<Output = Result<T, Close>>) -> Result<T, Close> {
     let answer = asked.await;
     if answer.is_err() {
@@ -109,8 +109,8 @@ fn turn_away(
     bridge::refuse(request, payload, close)
 }
 
-/// How a viewer is told why its credentials do not do. That they could not be looked up says nothing
-/// against them.
+/// Returns the close code for rejected credentials. A failed look-up is not reported as invalid
+/// credentials.
 fn not_let_in(problem: &Problem) -> Close {
     if problem.status.is_server_error() {
         Close::new(CloseCode::TryAgainLater, problem.code.clone())
@@ -119,7 +119,7 @@ fn not_let_in(problem: &Problem) -> Close {
     }
 }
 
-/// Resolves when a viewer's time is over, and why.
+/// Resolves with the reason when a viewer must be disconnected.
 async fn over(
     front: &Front,
     ended: &CancellationToken,

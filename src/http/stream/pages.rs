@@ -1,4 +1,4 @@
-//! The tabs of a session's browser, as a message channel sees them.
+//! The tabs of a session's browser, for message channels and screencasts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::actors::world::World;
 use crate::domain::session::DesktopIdentity;
 use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
 
-/// How long the browser may take to answer.
+/// The time that the browser has to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a page may take to say whether it is in view.
+/// The time that a page has to report whether it is in view.
 const GLANCE: Duration = Duration::from_millis(500);
 
-/// A tab.
+/// One tab of the browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tab {
     pub id: String,
@@ -27,15 +27,15 @@ pub(super) struct Tab {
     pub active: bool,
 }
 
-/// A connection to the browser, for as long as somebody needs it.
+/// A connection to the browser, which lasts as long as it is needed.
 #[derive(Debug)]
 pub(super) struct Pages {
     devtools: Arc<dyn Devtools>,
-    /// The flat session of each tab that was attached to.
+    /// The DevTools session of each attached tab, by the tab's id.
     attached: Mutex<Vec<(String, String)>>,
 }
 
-/// What to tell the viewer when something did not work.
+/// The message for the viewer about a failed command.
 type Failed = String;
 
 fn failed(cause: DevtoolsError) -> Failed {
@@ -52,7 +52,8 @@ impl Pages {
         Ok(Self { devtools, attached: Mutex::default() })
     }
 
-    /// Resolves each time the tabs may have changed; with `false` once the browser has left.
+    /// Returns a function that resolves each time the tabs may have changed; with `false` once the
+    /// browser is gone.
     pub async fn discover(&self) -> Result<impl AsyncFnMut() -> bool + use<>, Failed> {
         let mut events = self.devtools.events();
         let filter = json!({ "discover": true, "filter": [{ "type": "page" }] });
@@ -68,17 +69,17 @@ impl Pages {
         })
     }
 
-    /// All events of the browser and of the tabs that were attached to.
+    /// Returns the events of the browser and of the attached tabs.
     pub fn events(&self) -> mpsc::Receiver<DevtoolsEvent> {
         self.devtools.events()
     }
 
-    /// Sends a command whose answer nobody waits for.
+    /// Sends a command without waiting for its answer.
     pub fn tell(&self, session: &str, method: &str, params: Value) {
         drop(self.devtools.call(Some(session), method, params));
     }
 
-    /// Sends a command at once, and resolves with its result, however late.
+    /// Sends a command at once, and resolves with its result, without a timeout.
     pub fn send(
         &self,
         session: &str,
@@ -101,7 +102,7 @@ impl Pages {
         }
     }
 
-    /// The tabs, in the order of the browser; one of them is active.
+    /// Returns the tabs in the order of the browser; one of them is active.
     pub async fn tabs(&self) -> Result<Vec<Tab>, Failed> {
         let filter = json!({ "filter": [{ "type": "page" }] });
         let answer = self.call(None, "Target.getTargets", filter).await?;
@@ -124,7 +125,7 @@ impl Pages {
         if tabs.len() > 1 {
             let said = join_all(tabs.iter().map(|tab| self.is_in_view(&tab.id))).await;
             let first = |what| said.iter().position(|said| *said == what);
-            // One that hangs cannot say. If nobody else is in view, it is.
+            // A tab that hangs does not answer. It counts as in view if no other tab is.
             active = first(Some(true)).or_else(|| first(None)).unwrap_or(0);
         }
         if let Some(tab) = tabs.get_mut(active) {
@@ -133,7 +134,7 @@ impl Pages {
         Ok(tabs)
     }
 
-    /// Where a tab is now.
+    /// Returns the present address of a tab.
     pub async fn address(&self, target: &str) -> Result<String, Failed> {
         let params = json!({ "targetId": target });
         let answer = self.call(None, "Target.getTargetInfo", params).await?;
@@ -141,7 +142,7 @@ impl Pages {
         Ok(url.unwrap_or_default().to_owned())
     }
 
-    /// Whether a tab is in view, if it says so in time.
+    /// Returns true if a tab is in view; `None` if it does not answer in time.
     async fn is_in_view(&self, target: &str) -> Option<bool> {
         let asked = async {
             let expression = "document.visibilityState === 'visible'";
@@ -153,7 +154,7 @@ impl Pages {
         timeout(GLANCE, asked).await.ok().flatten()
     }
 
-    /// The flat session of a tab.
+    /// Returns the DevTools session of a tab; attaches to the tab if needed.
     pub async fn attach(&self, target: &str) -> Result<String, Failed> {
         let known = self.attached.lock().iter().find(|(id, _)| id == target).cloned();
         if let Some((_, session)) = known {
@@ -166,20 +167,20 @@ impl Pages {
         Ok(session.to_owned())
     }
 
-    /// The tab in view.
+    /// Returns the tab in view.
     pub async fn active(&self) -> Result<Tab, Failed> {
         let tabs = self.tabs().await?;
         tabs.into_iter().find(|tab| tab.active).ok_or_else(|| "no page is open".to_owned())
     }
 
-    /// Asks the tab in view.
+    /// Sends a command to the tab in view.
     pub async fn ask(&self, method: &str, params: Value) -> Result<Value, Failed> {
         let tab = self.active().await?;
         let session = self.attach(&tab.id).await?;
         self.call(Some(&session), method, params).await
     }
 
-    /// What is selected in the tab in view.
+    /// Returns the selected text in the tab in view.
     pub async fn selection(&self) -> Result<String, Failed> {
         let expression = "(() => { const it = document.activeElement; \
              if (it && typeof it.selectionStart === 'number' && it.type !== 'password') { \
@@ -191,7 +192,7 @@ impl Pages {
         Ok(text.unwrap_or_default().to_owned())
     }
 
-    /// Goes `by` entries through the history of the tab in view.
+    /// Navigates by `by` entries in the history of the tab in view.
     pub async fn travel(&self, by: i64) -> Result<(), Failed> {
         let history = self.ask("Page.getNavigationHistory", json!({})).await?;
         let at = history.get("currentIndex").and_then(Value::as_i64).unwrap_or(0);

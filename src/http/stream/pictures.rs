@@ -1,10 +1,10 @@
-//! `WS /v1/stream/browser_sessions/{id}` and `…/workflow_runs/{id}`: pictures as JSON frames, one for
-//! each change.
+//! `WS /v1/stream/browser_sessions/{id}` and `…/workflow_runs/{id}`: pictures as JSON frames, one
+//! for each change.
 //!
-//! They are of the whole display, from the capture that everybody shares; or with
-//! `force_cdp=true`, and where `http.streaming` says `cdp`, of the page in view, see
-//! [`screencast`](super::screencast). A frame without a picture tells how the session or run stands,
-//! at once when that is final; then the stream ends.
+//! By default they show the whole display, from a capture that all viewers share. With
+//! `force_cdp=true`, or if `http.streaming` is `cdp`, they show the page in view, see
+//! [`screencast`](super::screencast). A frame without a picture reports the status of the session
+//! or run. A final status is reported at once; then the stream ends.
 
 use std::time::Duration;
 
@@ -31,11 +31,11 @@ use crate::http::problem::Problem;
 use crate::http::settings::Streaming;
 use crate::system::desktop::Following;
 
-/// A stream in which nothing has changed for so long ends.
+/// The time after which a stream without any change ends.
 const UNCHANGED: Duration = Duration::from_secs(300);
-/// How long a session that ends may take to say how it ended.
+/// The time that an ending session has to report its final status.
 const ENDING: Duration = Duration::from_secs(5);
-/// The longest message of a viewer, which has nothing to say.
+/// The maximum length of a viewer's message, in bytes; viewers have nothing to send.
 const LONGEST: usize = 64 << 10;
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,7 +73,7 @@ pub async fn pictures(
     Ok(response)
 }
 
-/// As in the compatible API: words, and then the end.
+/// Rejects a viewer as the compatible API does: with a text message, and then a close.
 fn refused_in_words(
     request: &HttpRequest,
     payload: Payload,
@@ -85,7 +85,7 @@ fn refused_in_words(
     Ok(response)
 }
 
-/// One viewer's stream.
+/// The stream of one viewer.
 struct Stream {
     front: Data<Front>,
     visitor: Visitor,
@@ -94,7 +94,7 @@ struct Stream {
     page_only: bool,
 }
 
-/// Where the pictures come from.
+/// The source of the pictures.
 enum Source {
     Display(Following),
     Page,
@@ -123,14 +123,14 @@ impl Stream {
         line.close(close).await;
     }
 
-    /// A frame without a picture.
+    /// Returns a frame with a status and without a picture.
     fn word(&self, status: &str) -> Value {
         let of_a_run = self.what == "workflow_runs";
         let name = if of_a_run { "workflow_run_id" } else { "browser_session_id" };
         json!({ name: self.id, "status": status })
     }
 
-    /// Waits until there is something to see, and shows it.
+    /// Waits until there are pictures, and sends them.
     async fn attend(
         &self,
         line: &mut Line,
@@ -164,7 +164,7 @@ impl Stream {
         };
         let close = self.show(line, &mut subject, source, &connected).await;
         if connected.ended.is_cancelled() {
-            // How it ended is known a moment later.
+            // The final status is known a moment later.
             let _late = timeout(ENDING, subject.has_ended()).await;
             line.say(&self.word(subject.ended().unwrap_or("completed"))).await?;
         }
@@ -245,7 +245,7 @@ fn merged(mut word: Value, shown: Value) -> Value {
     word
 }
 
-/// The next picture of the display; none when there will be no more.
+/// Returns the next picture of the display; `None` when no more follow.
 async fn next(display: &mut Option<watch::Receiver<Option<Picture>>>) -> Option<Picture> {
     let pictures = display.as_mut()?;
     loop {

@@ -1,5 +1,5 @@
-//! What the viewers of a session are told of the run in it: they may know that, and only that, of
-//! runs, whatever their credentials are.
+//! The run in a session, as reported to the session's viewers. Of all runs, they may know this one
+//! only, whatever their credentials are.
 
 use std::future::pending;
 
@@ -12,7 +12,7 @@ use crate::domain::ids::{OrganizationId, RunId};
 use crate::domain::run::BlockStatus;
 use crate::http::bridge::Close;
 
-/// Says which run is in the session and which block it is at, at once and whenever that changes:
+/// Reports the run in the session and its current block, at once and at every change:
 /// `{"kind":"run","run":{"run_id","title","status","block":{"label","block_type"}|null}|null}`.
 pub(super) async fn tell(
     views: &Views,
@@ -36,7 +36,7 @@ pub(super) async fn tell(
         }
         let gone = tokio::select! {
             changed = session.changed() => changed.is_err(),
-            // The view of a run that has ended is closed: then the session is what is left to follow.
+            // The view of a run that has ended is closed; then only the session is followed.
             () = changed(&mut followed) => false,
         };
         if gone {

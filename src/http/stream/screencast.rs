@@ -1,7 +1,8 @@
-//! The page in view as DevTools sees it: without the browser around it, as JPEG, whenever it changes.
+//! A screencast of the page in view over DevTools: JPEG pictures without the browser's window, one
+//! for each change.
 //!
-//! The browser sends a picture only while another may be on its way, and is told that one has
-//! arrived when the viewer has it: a slow viewer costs nobody a picture that it would not see.
+//! The browser gets an acknowledgement only after the viewer has taken a picture. So a slow viewer
+//! causes no pictures that it would not see.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -16,28 +17,29 @@ use crate::actors::session::Connected;
 use crate::http::front::Front;
 use crate::workflow::host::DevtoolsEvent;
 
-/// How often it is asked which page is in view, while somebody watches.
+/// The interval between two look-ups of the page in view.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A browser that has left is looked for again.
+/// The delay before reconnecting to a browser that is gone.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Of JPEG.
+/// The quality of the JPEG pictures.
 const QUALITY: u8 = 60;
 const WIDEST: u16 = 1280;
 const HIGHEST: u16 = 720;
 
-/// One picture.
+/// One picture of the screencast.
 #[derive(Debug)]
 pub(super) struct Frame {
-    /// JPEG in base64.
+    /// The picture as JPEG in base64.
     pub picture: String,
-    /// Of the page, which may be larger than the picture: what the coordinates of input are in.
+    /// The size of the page, which may be larger than the picture; coordinates of input refer to
+    /// it.
     pub width: Number,
     pub height: Number,
-    /// The page's address.
+    /// The address of the page.
     pub url: String,
 }
 
-/// `Page.screencastFrame`.
+/// The DevTools event `Page.screencastFrame`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Cast {
@@ -53,7 +55,7 @@ struct Metadata {
     device_height: Number,
 }
 
-/// Sends pictures until it is dropped, from one browser after the other if it is brought back.
+/// Sends pictures until it is dropped; reconnects when the browser is restarted.
 pub(super) async fn cast(
     front: &Front,
     connected: &Connected,
@@ -70,7 +72,7 @@ pub(super) async fn cast(
     }
 }
 
-/// Resolves when the browser, or who takes the pictures, has left.
+/// Sends pictures; resolves when the browser or the receiver is gone.
 async fn follow(pages: &Pages, frames: &mpsc::Sender<Frame>) -> Option<Infallible> {
     let mut events = pages.events();
     let mut shown: Option<(Tab, String)> = None;
@@ -88,7 +90,7 @@ async fn follow(pages: &Pages, frames: &mpsc::Sender<Frame>) -> Option<Infallibl
                 }
                 let Ok(cast) = serde_json::from_value::<Cast>(params) else { continue };
                 let number = cast.session_id;
-                // The page may be another one than when it was last looked at.
+                // The page may have navigated since the last look-up.
                 let url = pages.address(&tab.id).await.unwrap_or_else(|_| tab.url.clone());
                 frames.send(cast.at(url)).await.ok()?;
                 pages.tell(of, "Page.screencastFrameAck", json!({ "sessionId": number }));
@@ -101,7 +103,7 @@ async fn follow(pages: &Pages, frames: &mpsc::Sender<Frame>) -> Option<Infallibl
     }
 }
 
-/// The page in view; one that was not in view before begins to be cast.
+/// Looks up the page in view, and starts the screencast of a page that was not in view before.
 async fn look(pages: &Pages, shown: Option<(Tab, String)>) -> Option<(Tab, String)> {
     let tab = pages.active().await.ok()?;
     let session = pages.attach(&tab.id).await.ok()?;
@@ -110,7 +112,7 @@ async fn look(pages: &Pages, shown: Option<(Tab, String)>) -> Option<(Tab, Strin
         Some((_, before)) => pages.tell(&before, "Page.stopScreencast", Value::Null),
         None => {}
     }
-    // The first picture comes at once, also of a page on which nothing moves.
+    // The first picture comes at once, even from a page without motion.
     let params = json!({
         "format": "jpeg",
         "quality": QUALITY,

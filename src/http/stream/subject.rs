@@ -1,4 +1,4 @@
-//! What a stream of pictures, or of input, is about: a session, or the run in one.
+//! The subject of a stream of pictures or input: a session, or the run in one.
 
 use std::future::pending;
 use std::time::Duration;
@@ -14,22 +14,22 @@ use crate::domain::run::RunStatus;
 use crate::http::bridge::{Close, CloseCode};
 use crate::http::front::Front;
 
-/// How long a run may take to begin, as in the compatible API.
+/// The time that a run may take to start, as in the compatible API.
 const BEGINS: Duration = Duration::from_secs(120);
 
-/// One that was found.
+/// A session or a run that was found.
 #[derive(Debug)]
 pub(super) enum Subject {
-    /// A session that lives.
+    /// A live session with the status last reported.
     Session(SessionId, watch::Receiver<SessionView>, &'static str),
-    /// A run that is under way.
+    /// A live run with the status last reported.
     Run(watch::Receiver<RunView>, &'static str),
-    /// What has ended, and how.
+    /// A session or run that has ended, with its final status.
     Ended(&'static str),
 }
 
 impl Subject {
-    /// Looks among what lives first, and then at what is stored.
+    /// Looks up the subject among the live ones first, then in the database.
     pub async fn find(
         front: &Front,
         organization: OrganizationId,
@@ -66,7 +66,7 @@ impl Subject {
         Ok(Self::Ended(stored.status.as_str()))
     }
 
-    /// How it stands, as the API writes it.
+    /// Returns the present status, as the API writes it.
     pub fn status(&mut self) -> &'static str {
         match self {
             Self::Session(_, view, told) => {
@@ -81,7 +81,7 @@ impl Subject {
         }
     }
 
-    /// How it ended, if it has.
+    /// Returns the final status, if the subject has ended.
     pub fn ended(&self) -> Option<&'static str> {
         let (status, is_final) = match self {
             Self::Session(_, view, _) => {
@@ -97,7 +97,7 @@ impl Subject {
         is_final.then_some(status)
     }
 
-    /// Resolves when it stands otherwise than [`status`](Self::status) last said.
+    /// Resolves when the status differs from the last result of [`status`](Self::status).
     pub async fn changed(&mut self) {
         let gone = match self {
             Self::Session(_, view, told) => {
@@ -113,7 +113,7 @@ impl Subject {
         }
     }
 
-    /// Resolves when it has ended, or nobody will say any more that it has.
+    /// Resolves when the subject has ended, or no further changes will be published.
     pub async fn has_ended(&mut self) {
         match self {
             Self::Session(_, view, _) => {
@@ -126,7 +126,7 @@ impl Subject {
         }
     }
 
-    /// The session; that of a run once the run has begun it.
+    /// Returns the session; waits until a run has started in its session.
     pub async fn session(&mut self) -> Result<SessionId, Close> {
         let view = match self {
             Self::Session(id, ..) => return Ok(*id),

@@ -1,9 +1,9 @@
-//! `WS /v1/stream/vnc/browser_session/{id}`: a session's display, by RFB.
+//! `WS /v1/stream/vnc/browser_session/{id}`: a session's display, over RFB.
 //!
-//! A viewer with a `client_id` watches until that client takes control over the message channel,
-//! as in the compatible API. One without, such as a native client, has no way to ask: it may
-//! type while the agent has control, as far as its credentials allow, and watches while a person
-//! has it.
+//! A viewer with a `client_id` watches until that client takes control over the message channel, as
+//! in the compatible API. A viewer without one, such as a native client, cannot take control. It
+//! may type while the agent has control, as far as its credentials allow, and watches while a
+//! person has it.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::http::caller::Visitor;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
 
-/// A page that has just sent its clipboard over RFB is not asked for it again.
+/// The time in which a page that has sent its clipboard over RFB is not asked for it again.
 const SENT_LATELY: Duration = Duration::from_secs(2);
 
 pub async fn vnc(
@@ -62,8 +62,8 @@ async fn watch(front: &Front, visitor: &Visitor, session: SessionId) -> Result<W
     asked(front, visitor, session, Watch { visit: visitor.visit.clone() }).await
 }
 
-/// Bridges until somebody has had enough. The seat at the VNC server and the place in the session
-/// are given back when this returns.
+/// Runs the bridge until either side disconnects. The VNC seat and the viewer's place in the
+/// session are released when this returns.
 async fn serve(socket: bridge::Socket, watching: Watching, visitor: Visitor, front: Data<Front>) {
     let Watching { seat, devices, connected } = watching;
     let endpoint = Endpoint {
@@ -85,7 +85,7 @@ async fn serve(socket: bridge::Socket, watching: Watching, visitor: Visitor, fro
             let now = role_now(&mut view);
             role.send_if_modified(|role| std::mem::replace(role, now) != now);
         }
-        // The session's actor has ended; `over` says so.
+        // The session's actor has ended; `over` resolves with the reason.
         std::future::pending::<Close>().await
     };
     let stop = async {
@@ -101,10 +101,10 @@ async fn serve(socket: bridge::Socket, watching: Watching, visitor: Visitor, fro
     drop((seat, connected));
 }
 
-/// Notes that its viewer is there, and hears the key that pastes.
+/// Returns a callback that records the viewer's activity and detects the paste key.
 ///
-/// That key does not go on: the page is asked for its clipboard, which is then put in, and
-/// the browser would paste its own beside it.
+/// That key is withheld from the browser, which would paste its own clipboard. Instead the page is
+/// asked for its clipboard, which is then inserted.
 fn hears(connected: &Connected, front: &Data<Front>) -> OnInput {
     let (activity, clock) = (connected.activity.clone(), front.world.clock);
     let (pastes, party) = (connected.pastes.clone(), connected.party.clone());
@@ -114,12 +114,12 @@ fn hears(connected: &Connected, front: &Data<Front>) -> OnInput {
         activity.note(clock.now());
         let pastes_now = keys.paste_with(message) && inward;
         let Some(party) = party.as_ref().filter(|_party| pastes_now) else { return true };
-        // Without a message channel nobody listens.
+        // Without a message channel there is no receiver, and the key goes on.
         pastes.send(party.clone()).is_err()
     })
 }
 
-/// Which modifiers are down, by their keysyms.
+/// The modifiers that are down, as keysyms, and the time of the last clipboard.
 #[derive(Debug, Default)]
 struct Keys {
     held: Vec<u32>,
@@ -128,7 +128,7 @@ struct Keys {
 
 impl Keys {
     #[expect(clippy::wildcard_enum_match_arm, reason = "no other message is about keys")]
-    /// Whether this message is the key that pastes, going down.
+    /// Returns true if this message presses the paste key.
     fn paste_with(&mut self, message: &ClientMessage) -> bool {
         let (down, keysym, scancode) = match message {
             ClientMessage::Key { down, keysym } => (*down, *keysym, None),
@@ -139,7 +139,7 @@ impl Keys {
             }
             _other => return false,
         };
-        // Control, Meta, Alt and Super, left and right: a Mac's command key is one of them.
+        // Control, Meta, Alt and Super, left and right; a Mac's command key sends one of them.
         if matches!(keysym, 0xffe3 | 0xffe4 | 0xffe7..=0xffec) {
             self.held.retain(|held| *held != keysym);
             if down {
@@ -148,7 +148,7 @@ impl Keys {
             return false;
         }
         let sent_lately = self.sent.is_some_and(|sent| sent.elapsed() < SENT_LATELY);
-        // With a keyboard of another script, it is the letter that stands there.
+        // On a keyboard for another script, the letter at the place of `v` counts.
         let v = keysym::place('v'.into());
         let is_v = keysym::place(keysym) == v || (keysym == 0 && scancode == v);
         down && is_v && !self.held.is_empty() && !sent_lately

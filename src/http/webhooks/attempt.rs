@@ -1,4 +1,4 @@
-//! One attempt to tell something, and what follows from how it went.
+//! An attempt to deliver a message, and the state of the message after it.
 
 use std::error::Error;
 use std::time::Duration;
@@ -13,47 +13,47 @@ use super::{Settings, Webhooks};
 use crate::domain::webhook::{MessageStatus, WebhookMessage};
 use crate::workflow::guard::{Guard, Refused};
 
-/// How much of an answer is kept.
+/// The number of bytes kept of a response body.
 const EXCERPT: usize = 1_024;
 
-/// How long the body of an answer is waited for, whose status is known.
+/// The time limit for the body of a response, once its status is known.
 const FOR_EXCERPT: Duration = Duration::from_secs(2);
 
-/// The longest that the end of a run is put off by a server's own wish.
+/// The longest delay that a `Retry-After` header can cause for the end of a run.
 const LONGEST_WISH: Duration = Duration::from_secs(30);
 
-/// How an attempt went.
+/// The result of an attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attempt {
-    /// The status of the answer, if there was one.
+    /// The status of the response, if there was one.
     pub status: Option<u16>,
-    /// The beginning of the answer.
+    /// The beginning of the response body.
     pub response: Option<String>,
-    /// Why it did not succeed.
+    /// The reason why the attempt failed; none if it succeeded.
     pub error: Option<String>,
-    /// Whether another attempt cannot succeed either.
+    /// True if further attempts cannot succeed either.
     pub hopeless: bool,
-    /// When the server would like to be told again.
+    /// The delay that the server's `Retry-After` header requests.
     pub again_after: Option<Duration>,
-    /// How long it took.
+    /// The time that the attempt took.
     pub took: Duration,
 }
 
 impl Attempt {
-    /// One that was not made.
+    /// Creates the result of an attempt without a response.
     pub(super) fn refused(error: impl ToString, hopeless: bool) -> Self {
         Self { error: Some(error.to_string()), hopeless, ..Self::default() }
     }
 
-    /// In milliseconds.
+    /// Returns the time that the attempt took, in milliseconds.
     pub(in crate::http) fn milliseconds(&self) -> i64 {
         i64::try_from(self.took.as_millis()).unwrap_or(i64::MAX)
     }
 }
 
 impl Webhooks {
-    /// Sends a body once. Redirects are not followed, and addresses are checked as the connection
-    /// is made.
+    /// Sends a body once. Redirects are not followed, and addresses are checked as the connection is
+    /// made.
     pub(in crate::http) async fn send(
         &self,
         url: &str,
@@ -132,12 +132,13 @@ fn no_answer(error: &reqwest::Error) -> Attempt {
     Attempt::refused(what, false)
 }
 
-/// Whether the end of a run is told again after an answer, as the compatible API has it.
+/// True if a response with this status is followed by another attempt, for the end of a run. The
+/// compatible API uses the same list.
 fn is_repeated(status: u16) -> bool {
     matches!(status, 403 | 408 | 425 | 429 | 500..)
 }
 
-/// How the message stands after an attempt.
+/// Returns the state of a message after an attempt.
 pub(super) fn after(
     settings: &Settings,
     message: &WebhookMessage,
@@ -169,7 +170,7 @@ pub(super) fn after(
     };
     let refused = message.webhook.is_none() && attempt.status.is_some_and(|it| !is_repeated(it));
     let gone = message.webhook.is_some() && attempt.status == Some(410);
-    // Spread, so that those that failed together do not come back together.
+    // Random, so that messages that failed together are not retried together.
     let wait = wait.mul_f64(rand::rng().random_range(1.0..1.25));
     let due_at = now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::days(1));
     let too_late = message.created_at + Duration::from_secs(settings.give_up_seconds) < due_at;
@@ -210,7 +211,7 @@ mod tests {
         Attempt { status: Some(status), error, ..Attempt::default() }
     }
 
-    /// The seconds until the next attempt, without what is spread; none if there is none.
+    /// Checks the seconds until the next attempt, without the random part, or the final status.
     #[track_caller]
     fn check(message: &WebhookMessage, attempt: &Attempt, expected: Result<i64, MessageStatus>) {
         let next = after(&Settings::default(), message, attempt, message.created_at);

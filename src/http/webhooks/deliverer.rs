@@ -1,9 +1,9 @@
-//! Tells what is to be told.
+//! Delivers the stored messages.
 //!
-//! A message is taken by raising the count of its attempts, so that of several servers on one
-//! database one tells it; if that server ends meanwhile, it is due again when the time is over that
-//! an attempt may take. Of one webhook one message is told at a time, in their order as long as all
-//! goes well; one that failed waits by itself and holds up none.
+//! A server claims a message by raising its count of attempts, so that of several servers on one
+//! database only one delivers it. If that server ends meanwhile, the message is due again after the
+//! time limit of an attempt. For each webhook, one message is delivered at a time, in order as long
+//! as deliveries succeed. A failed message waits alone and holds up no others.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,26 +24,26 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
 
-/// How many messages are told at once.
+/// The number of messages delivered at the same time.
 const MOST: usize = 32;
 
-/// How many messages are looked at at once.
+/// The number of due messages read from the database at a time.
 const PAGE: u32 = 64;
 
-/// How long to wait when the database does not answer.
+/// The time to wait when the database does not respond.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// How much longer than an answer may take a message is the server's that took it.
+/// The time by which a claim of a message outlives the time limit of an attempt.
 const SPARE: Duration = Duration::from_secs(15);
 
-/// How long what is being told may take to its end when the server stops. What is not told then,
-/// the next one tells.
+/// The time limit for deliveries in progress when the server stops. The next server delivers the
+/// rest.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// How often old messages are forgotten at most, while there are new ones.
+/// The shortest time between two deletions of old messages, while new ones arrive.
 const FORGET: Duration = Duration::from_secs(10 * 60);
 
-/// Tells what is to be told, until the server stops.
+/// Delivers messages until the server stops.
 pub async fn deliver(front: Data<Front>) {
     let mut stored = front.world.events.stored();
     let mut busy = BTreeSet::new();
@@ -71,8 +71,8 @@ pub async fn deliver(front: Data<Front>) {
                     }
                     Ok(None) => {}
                     Err(cause) => {
-                        // Whose it was is not known: those that are told still are told apart by
-                        // their rows.
+                        // The webhook of the broken task is unknown here, so all are freed. Rows
+                        // distinguish the deliveries still in progress.
                         warn!("an attempt to tell a webhook broke: {cause}");
                         busy.clear();
                     }
@@ -89,7 +89,7 @@ pub async fn deliver(front: Data<Front>) {
     }
 }
 
-/// Begins to tell what is due, as far as there is room, and gives when the next one is.
+/// Starts deliveries of due messages up to the limit, and returns when the next one is due.
 async fn begin(
     front: &Data<Front>,
     busy: &mut BTreeSet<WebhookId>,
@@ -127,7 +127,7 @@ async fn begin(
     }
 }
 
-/// What is sent, and where.
+/// A request that is ready to be sent.
 struct Letter {
     url: String,
     headers: payload::Headers,
@@ -162,7 +162,7 @@ async fn tell(front: &Front, message: WebhookMessage) {
     }
 }
 
-/// The record of an attempt.
+/// Returns the record of an attempt.
 pub(in crate::http) fn delivery(
     front: &Front,
     message: &WebhookMessage,
@@ -184,7 +184,7 @@ pub(in crate::http) fn delivery(
     }
 }
 
-/// What to send, or why nothing can be.
+/// Builds the request for a message, or the failed attempt if that is impossible.
 async fn letter(
     front: &Front,
     message: &WebhookMessage,
@@ -198,7 +198,7 @@ async fn letter(
             None => return hopeless("the webhook was removed"),
         },
     };
-    // The run's key signs its message, and the links in it.
+    // The key of the run signs its message and the links in it.
     let signing = if webhook.is_some() {
         None
     } else {

@@ -1,4 +1,4 @@
-//! `/v1/webhooks`: where an organization is told of events.
+//! `/v1/webhooks`: the URLs to which an organization's events are delivered.
 
 use std::time::Duration;
 
@@ -26,67 +26,68 @@ use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 
-/// The longest that two secrets are valid side by side.
+/// The longest time for which two secrets are valid together, in seconds.
 const LONGEST_OVERLAP: u64 = 30 * 24 * 60 * 60;
 
-/// A new webhook.
+/// A request to create a webhook.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookRequest {
-    /// Where to.
+    /// The URL to which events are delivered.
     url: String,
-    /// Of which kinds of events: `session.ended`, `run.ended`, …; of all, if none is named.
+    /// The kinds of events to deliver, as in `session.ended`, `run.ended`; all kinds if the list is
+    /// empty.
     kinds: Vec<String>,
-    /// For people.
+    /// A description for people.
     description: Option<String>,
 }
 
-/// What of a webhook is to be changed.
+/// The changes of a webhook.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = WebhookChange)]
 #[serde(default, deny_unknown_fields)]
 pub struct Change {
-    /// Where to.
+    /// The URL to which events are delivered.
     url: Option<String>,
-    /// Of which kinds of events.
+    /// The kinds of events to deliver.
     kinds: Option<Vec<String>>,
-    /// For people.
+    /// A description for people.
     description: Option<String>,
-    /// Whether nothing is sent at present. What was to be told waits, what happens meanwhile is
-    /// not told.
+    /// True to pause deliveries. Pending messages wait; events that happen meanwhile are not
+    /// delivered.
     paused: Option<bool>,
 }
 
-/// How a secret is replaced.
+/// The replacement of a secret.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = SecretRotation)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rotation {
-    /// For how long the one before is valid beside it.
+    /// The time for which the former secret remains valid, in seconds.
     overlap_seconds: Option<u64>,
 }
 
-/// A webhook.
+/// A webhook of an organization.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WebhookResource {
-    /// `wh_…`.
+    /// The id of the webhook, `wh_…`.
     pub webhook_id: String,
-    /// Where to.
+    /// The URL to which events are delivered.
     pub url: String,
-    /// Of which kinds of events; all if there is none.
+    /// The kinds of events to deliver; all kinds if the list is empty.
     pub kinds: Vec<&'static str>,
-    /// For people.
+    /// A description for people.
     pub description: Option<String>,
-    /// Whether nothing is sent at present.
+    /// True if deliveries are paused.
     pub paused: bool,
-    /// Until when the former secret is valid beside the present one.
+    /// The time until which the former secret is valid beside the current one.
     pub former_secret_until: Option<DateTime<Utc>>,
-    /// When it was made.
+    /// The time at which the webhook was created.
     pub created_at: DateTime<Utc>,
-    /// When it was last changed.
+    /// The time at which the webhook was last changed.
     pub modified_at: DateTime<Utc>,
-    /// What it is signed with, `whsec_…`: told when it is made and when it is replaced, and not
-    /// again.
+    /// The secret that signs deliveries, `whsec_…`. It is returned only when it is created or
+    /// replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
 }
@@ -108,7 +109,7 @@ impl WebhookResource {
     }
 }
 
-/// A secret, as clients write it, and what signs with it.
+/// Creates a secret in the form for clients, and its signer.
 fn new_secret() -> (String, Signer) {
     let mut bytes = [0; 32];
     rand::rng().fill_bytes(&mut bytes);
@@ -149,7 +150,7 @@ pub(super) async fn find(
     found.ok_or_else(|| Problem::unknown::<WebhookId>(id).into())
 }
 
-/// Makes a webhook. Its secret is in this answer and in none after it.
+/// Creates a webhook. Only this response contains its secret.
 #[utoipa::path(
     post,
     path = "/v1/webhooks",
@@ -194,7 +195,7 @@ pub async fn create(
     Ok(Json(WebhookResource { secret: Some(secret), ..WebhookResource::of(&webhook, now) }))
 }
 
-/// The organization's webhooks, the oldest first.
+/// Lists the organization's webhooks, oldest first.
 #[utoipa::path(
     get,
     path = "/v1/webhooks",
@@ -210,7 +211,7 @@ pub async fn list(
     Ok(Json(webhooks.iter().map(|webhook| WebhookResource::of(webhook, now)).collect()))
 }
 
-/// One webhook.
+/// Returns one webhook of the organization.
 #[utoipa::path(
     get,
     path = "/v1/webhooks/{webhook_id}",
@@ -230,7 +231,7 @@ pub async fn look(
     Ok(Json(WebhookResource::of(&webhook, front.world.clock.now())))
 }
 
-/// Changes a webhook, pauses it, or lets it go on.
+/// Changes, pauses or resumes a webhook.
 #[utoipa::path(
     patch,
     path = "/v1/webhooks/{webhook_id}",
@@ -252,7 +253,7 @@ pub async fn change(
 ) -> Result<Json<WebhookResource>, ApiError> {
     let before = find(&front, caller.organization, id).await?;
     let mut fields = Fields::new();
-    // A mask that is sent back is no change.
+    // A masked URL that a client sends back is no change.
     let url = change.url.filter(|url| *url != masked_url(&before.url));
     let url = url.map(|url| checked_url(&front, &mut fields, &url));
     let kinds = change.kinds.map(|kinds| checked_kinds(&mut fields, &kinds));
@@ -267,8 +268,8 @@ pub async fn change(
     replace(&front, &before, webhook).await.map(Json)
 }
 
-/// Replaces the secret of a webhook. The one before is valid beside it for a while: until then
-/// there are two signatures.
+/// Replaces the secret of a webhook. The former secret remains valid for a while; until then,
+/// deliveries have two signatures.
 #[utoipa::path(
     post,
     path = "/v1/webhooks/{webhook_id}/rotate_secret",
@@ -306,7 +307,7 @@ async fn replace(
     before: &Webhook,
     webhook: Webhook,
 ) -> Result<WebhookResource, ApiError> {
-    // Later than the one before, which is what it is told from.
+    // The new time must be later than the former one, because concurrent changes are detected by it.
     let least = before.modified_at + chrono::TimeDelta::microseconds(1);
     let now = front.world.clock.now().max(least);
     let webhook = Webhook { modified_at: now, ..webhook };
@@ -319,7 +320,7 @@ async fn replace(
     Ok(WebhookResource::of(&webhook, now))
 }
 
-/// Removes a webhook. What it was to tell is given up, what it has told stays on record.
+/// Deletes a webhook. Its pending messages are given up; its deliveries are kept on record.
 #[utoipa::path(
     delete,
     path = "/v1/webhooks/{webhook_id}",

@@ -1,4 +1,4 @@
-//! What was told, how that went, and telling it once more.
+//! The log of messages and deliveries, and the replay of a message.
 
 use actix_web::web::{Data, Json};
 use chrono::{DateTime, Utc};
@@ -18,7 +18,7 @@ use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::runs;
 
-/// How many messages a list has at most, and unless it is said.
+/// The maximum number of messages in a list; `USUAL` is the default.
 const MOST: u32 = 100;
 const USUAL: u32 = 20;
 
@@ -27,65 +27,65 @@ const USUAL: u32 = 20;
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wish {
-    /// Only those before this one, `wm_…`.
+    /// Only messages before this one, `wm_…`.
     #[param(value_type = Option<String>)]
     before: Option<WebhookMessageId>,
-    /// How many at most: 1 to 100, usually 20.
+    /// The number of messages, 1 to 100; 20 by default.
     limit: Option<u32>,
 }
 
-/// Something that is to be told, or was.
+/// A message to a webhook, delivered or not.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MessageResource {
-    /// `wm_…`, the same each time that it is sent: the header `webhook-id`.
+    /// The id of the message, `wm_…`. All attempts send it in the header `webhook-id`.
     pub message_id: String,
-    /// `wh_…`; null for the end of a run that names where to tell it.
+    /// The webhook, `wh_…`; null for the end of a run that names its own webhook URL.
     pub webhook_id: Option<String>,
-    /// What it tells.
+    /// The kind of the event.
     pub kind: &'static str,
-    /// The event that it tells of.
+    /// The number of the event, if the message reports one.
     pub event_seq: Option<i64>,
-    /// The run that it tells of.
+    /// The run that the message reports about.
     pub run_id: Option<String>,
-    /// The session that it tells of.
+    /// The session that the message reports about.
     pub browser_session_id: Option<String>,
-    /// Where to.
+    /// The URL to which the message is delivered.
     pub url: String,
-    /// `pending`, `delivered` or `failed`.
+    /// The status: `pending`, `delivered` or `failed`.
     pub status: &'static str,
-    /// How often it was tried.
+    /// The number of attempts so far.
     pub attempts: i32,
-    /// Why it was not told, the last time.
+    /// The reason why the last attempt failed.
     pub error: Option<String>,
-    /// When it is tried next.
+    /// The time of the next attempt.
     pub next_attempt_at: Option<DateTime<Utc>>,
-    /// Since when it is to be told.
+    /// The time at which the message was created.
     pub created_at: DateTime<Utc>,
-    /// When it was told or given up.
+    /// The time at which the message was delivered or given up.
     pub finished_at: Option<DateTime<Utc>>,
-    /// The attempts, the oldest first.
+    /// The attempts, oldest first.
     pub deliveries: Vec<DeliveryResource>,
-    /// What is sent; only where one message is asked for.
+    /// The body that is sent. Only in the response for a single message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
 }
 
-/// One attempt.
+/// One attempt to deliver a message.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryResource {
-    /// `wd_…`.
+    /// The id of the attempt, `wd_…`.
     pub delivery_id: String,
-    /// From 1, rising.
+    /// The number of the attempt, from 1.
     pub attempt: i32,
-    /// The status of the answer.
+    /// The status of the response.
     pub status_code: Option<i32>,
-    /// The beginning of the answer.
+    /// The beginning of the response body.
     pub response_body: Option<String>,
-    /// Why it was not told.
+    /// The reason why the attempt failed.
     pub error: Option<String>,
-    /// How long it took.
+    /// The time that the attempt took, in milliseconds.
     pub latency_ms: i64,
-    /// When it was sent.
+    /// The time at which the request was sent.
     pub at: DateTime<Utc>,
 }
 
@@ -140,7 +140,7 @@ async fn listed(
     Ok(Json(found.iter().map(|message| MessageResource::of(message, &deliveries)).collect()))
 }
 
-/// What a webhook has told and is to tell, the newest first.
+/// Lists the messages of a webhook, newest first.
 #[utoipa::path(
     get,
     path = "/v1/webhooks/{webhook_id}/messages",
@@ -161,7 +161,7 @@ pub async fn of_webhook(
     listed(&front, caller.organization, Of::Webhook(id), wish).await
 }
 
-/// How the end of a run was told, the newest first.
+/// Lists the messages about the end of a run, newest first.
 #[utoipa::path(
     get,
     path = "/v1/runs/{run_id}/webhook_messages",
@@ -191,7 +191,7 @@ async fn find(
     found.ok_or_else(|| Problem::unknown::<WebhookMessageId>(id).into())
 }
 
-/// One message, with what is sent.
+/// Returns one message, with the body that is sent.
 #[utoipa::path(
     get,
     path = "/v1/webhook_messages/{message_id}",
@@ -213,8 +213,7 @@ pub async fn look(
     Ok(Json(MessageResource { payload: message.body, ..resource }))
 }
 
-/// Tells something once more, whatever became of it: as a message of its own, with the same
-/// content.
+/// Replays a message, whatever its status: as a new message with the same content.
 #[utoipa::path(
     post,
     path = "/v1/webhook_messages/{message_id}/replay",

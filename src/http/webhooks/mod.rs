@@ -1,10 +1,11 @@
-//! Telling clients' servers what has happened.
+//! Webhooks: events delivered to clients' servers.
 //!
-//! What is to be told is a row, written in the transaction that stores what it tells of: the end of
-//! a run that names a webhook, an event that a webhook of the organization wants. [`deliver`] tells
-//! it, at least once, whatever becomes of this server; nothing waits for it.
+//! A message is a row, written in the transaction that stores its event: the end of a run that names
+//! a webhook URL, or an event that a webhook of the organization subscribes to. [`deliver`] delivers
+//! it at least once, also after a restart of the server; no other part waits for it.
 //!
-//! It stands in this floor because what is told of a run is what the API shows of it.
+//! This module belongs to the `http` floor because the body of a message is the API's own form of a
+//! run.
 
 mod attempt;
 mod deliverer;
@@ -23,7 +24,6 @@ pub(super) use self::payload::{headers_of_run, of_run as body_of_run};
 pub use self::settings::Settings;
 use crate::workflow::guard::Guard;
 
-/// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(
@@ -42,10 +42,10 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/webhook_messages/{message}/replay", post().to(log::replay));
 }
 
-/// What tells clients' servers, as endpoints see it.
+/// The webhook client with its settings, shared with the endpoints.
 #[derive(Debug)]
 pub struct Webhooks {
-    /// Limits and patience.
+    /// The limits and timeouts of deliveries.
     pub settings: Settings,
     guard: Guard,
     client: reqwest::Client,
@@ -53,18 +53,18 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// With these settings.
+    /// Creates the client with these settings.
     ///
     /// # Errors
     ///
-    /// When no HTTP client can be made.
+    /// Fails if no HTTP client can be created.
     pub fn new(settings: Settings) -> Result<Self, reqwest::Error> {
         let guard = Guard::new(settings.guard());
         let client = guard.client(settings.timeout())?;
         Ok(Self { settings, guard, client, woken: Notify::new() })
     }
 
-    /// Says that something is to be told that was not stored with an event.
+    /// Wakes the deliverer for a message that was not stored with an event.
     pub fn wake(&self) {
         self.woken.notify_one();
     }

@@ -1,4 +1,4 @@
-//! What is sent, and how it is signed.
+//! The bodies of messages, and their signatures.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,10 +15,10 @@ use crate::http::events::EventResource;
 use crate::http::front::Front;
 use crate::http::runs;
 
-/// Names and values of headers.
+/// The headers of a request, as names and values.
 pub(super) type Headers = Vec<(&'static str, String)>;
 
-/// The body that tells of an event; none if the event is not kept any more.
+/// Returns the body that reports an event; none if the event is no longer kept.
 pub(super) async fn of_event(
     front: &Front,
     message: &WebhookMessage,
@@ -31,8 +31,8 @@ pub(super) async fn of_event(
     }))
 }
 
-/// The body that reports a run: its older form with the members of the newer one laid over it. Links in it
-/// are of the key that signs it.
+/// Returns the body that reports a run: its older form, overlaid with the members of the newer one.
+/// Links in the body are signed with the run's key.
 pub(in crate::http) async fn of_run(
     front: &Front,
     signing: Caller,
@@ -50,7 +50,7 @@ fn json<T: serde::Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
-/// Numbers that are whole are written so, as the compatible API signs them.
+/// Writes whole numbers without a fraction, as the compatible API signs them.
 fn whole(value: Value) -> Value {
     match value {
         Value::Number(number) if number.is_f64() => {
@@ -69,7 +69,7 @@ fn whole(value: Value) -> Value {
     }
 }
 
-/// The headers of what tells of a run, as the compatible API has them.
+/// Returns the headers of a message about a run, as the compatible API sends them.
 pub(in crate::http) fn headers_of_run(
     signer: &Signer,
     body: &str,
@@ -82,8 +82,8 @@ pub(in crate::http) fn headers_of_run(
     ]
 }
 
-/// The headers of what tells of an event, as <https://www.standardwebhooks.com> has them. While a
-/// secret is being replaced there are two signatures.
+/// Returns the headers of a message about an event, as <https://www.standardwebhooks.com> specifies.
+/// While a secret is being replaced, there are two signatures.
 pub(super) fn headers_of_event(
     webhook: &Webhook,
     message: &WebhookMessage,

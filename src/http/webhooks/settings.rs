@@ -1,4 +1,4 @@
-//! How webhooks are told.
+//! Settings of the delivery of webhooks.
 
 use std::time::Duration;
 
@@ -10,29 +10,30 @@ use crate::workflow::guard;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// How long a client's server may take to answer.
+    /// The time limit for a client's server to respond.
     pub timeout_seconds: u64,
-    /// How often an event is told at most, until it is given up.
+    /// The number of attempts to deliver an event, after which it is given up.
     pub attempts: u32,
-    /// How long after the first attempt the second comes; each further one waits twice as long.
+    /// The delay between the first attempt and the second; each further delay is twice as long.
     pub first_wait_milliseconds: u64,
-    /// The longest that an attempt waits for.
+    /// The longest delay between two attempts.
     pub longest_wait_seconds: u64,
-    /// After how long an event is given up.
+    /// The age at which the delivery of an event is given up.
     pub give_up_seconds: u64,
-    /// How often the end of a run is told at most.
+    /// The number of attempts to deliver the end of a run.
     pub run_attempts: u32,
-    /// As `first_wait_milliseconds`, for the end of a run.
+    /// The same as `first_wait_milliseconds`, for the end of a run.
     pub run_first_wait_milliseconds: u64,
-    /// For how long the replaced secret of a webhook signs as well, unless a rotation says it.
+    /// The time for which the replaced secret of a webhook still signs, unless a rotation specifies
+    /// it.
     pub overlap_seconds: u64,
-    /// How long what was told is kept on record.
+    /// The time for which delivered messages are kept on record.
     pub keep_seconds: u64,
-    /// How many webhooks an organization may have.
+    /// The number of webhooks that an organization may have.
     pub max_webhooks: usize,
-    /// Whether servers on private, loopback and link-local addresses are told as well.
+    /// True if webhooks may be on private, loopback and link-local addresses.
     pub allow_private_targets: bool,
-    /// Hosts that are told wherever they are.
+    /// Hosts to which webhooks may be delivered at any address.
     pub allowed_hosts: Vec<String>,
 }
 
@@ -56,12 +57,12 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// [`timeout_seconds`](Self::timeout_seconds).
+    /// Returns [`timeout_seconds`](Self::timeout_seconds) as a duration.
     pub(super) fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_seconds)
     }
 
-    /// Which addresses may be told.
+    /// Returns the rules for the addresses of webhooks.
     pub(super) fn guard(&self) -> guard::Settings {
         let Self { allow_private_targets, allowed_hosts, .. } = self;
         let allow_private = *allow_private_targets;

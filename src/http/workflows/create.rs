@@ -1,4 +1,4 @@
-//! `POST /v1/workflows` and `POST /v1/workflows/{id}`: a workflow, and another version of one.
+//! `POST /v1/workflows` and `POST /v1/workflows/{id}`: creates a workflow, or another version of one.
 
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json};
@@ -24,7 +24,7 @@ use crate::http::validation::Fields;
 use crate::http::{headers, proxy, warnings};
 use crate::workflow::definition::Workflow;
 
-/// How often another version is numbered anew because another writer was first.
+/// The number of attempts to store another version when other writers take the version number.
 const TRIES: usize = 5;
 
 /// A workflow's definition, in one of two forms.
@@ -32,10 +32,10 @@ const TRIES: usize = 5;
 #[schema(as = WorkflowRequest)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
-    /// As JSON: `title`, `workflow_definition` and settings.
+    /// The workflow as JSON: `title`, `workflow_definition` and settings.
     #[schema(value_type = Option<Object>)]
     json_definition: Option<Value>,
-    /// As YAML. Labels that no template could name are rewritten.
+    /// The workflow as YAML. Labels that no template could name are rewritten.
     yaml_definition: Option<String>,
 }
 
@@ -56,7 +56,7 @@ impl Request {
     }
 }
 
-/// The workflow that a whole body is. JSON is YAML.
+/// Reads a workflow from a whole body. JSON is valid YAML.
 fn read_text(bytes: &[u8]) -> Result<Workflow, Problem> {
     let text = std::str::from_utf8(bytes).map_err(|cause| {
         let detail = format!("the body is not UTF-8: {cause}");
@@ -65,7 +65,7 @@ fn read_text(bytes: &[u8]) -> Result<Workflow, Problem> {
     Workflow::from_yaml(text).map_err(|errors| refused(errors, None))
 }
 
-/// Stores a workflow.
+/// Creates a workflow from its definition.
 #[utoipa::path(
     post,
     path = "/v1/workflows",
@@ -93,7 +93,7 @@ pub async fn create(
     .await
 }
 
-/// `POST /api/v1/workflows`: the body is the definition.
+/// Handles `POST /api/v1/workflows`, whose body is the definition.
 pub async fn create_from_text(
     caller: Caller,
     RawBody(body): RawBody,
@@ -142,8 +142,8 @@ pub struct Expected {
     expected_version: Option<i32>,
 }
 
-/// `PUT /api/v1/workflows/{id}`: the body is the definition. A client that says which version it has
-/// edited replaces no other.
+/// Handles `PUT /api/v1/workflows/{id}`, whose body is the definition. A client that names the
+/// version it has edited does not overwrite another version.
 pub async fn update_from_text(
     caller: Caller,
     PathId(id): PathId<WorkflowPermanentId>,
@@ -157,7 +157,7 @@ pub async fn update_from_text(
     Ok(Json(dialect.show(workflow)))
 }
 
-/// Refuses settings that cannot have the effect that they ask for.
+/// Rejects settings that cannot have the requested effect.
 fn check_settings(settings: &Value) -> Result<(), Problem> {
     let mut fields = Fields::new();
     let of = |name: &str| settings.get(name).unwrap_or(&Value::Null);
@@ -170,7 +170,7 @@ fn check_settings(settings: &Value) -> Result<(), Problem> {
     fields.finish()
 }
 
-/// The answer with a warning about the settings that have no effect.
+/// Adds a warning about the settings without effect to the response.
 fn warned(mut answer: Value, settings: &Value) -> Value {
     if let (Some(members), Some(warning)) =
         (answer.as_object_mut(), warnings::of_settings(settings))
@@ -221,7 +221,7 @@ async fn insert_first(
     }
     let answer = warned(shown(&record)?, &record.settings);
     match db::workflows::insert(&front.db, &record).await {
-        // Stored by the earlier request, whose outcome was not known.
+        // The earlier request stored it, but its outcome was unknown.
         Err(DbError::Conflict) if named.is_some_and(|named| named.again) => {
             let known = stored_before(front, caller, record.id).await?;
             Ok(known.ok_or(DbError::Conflict)?)
@@ -230,7 +230,7 @@ async fn insert_first(
     }
 }
 
-/// The workflow that an earlier request with the same key has stored.
+/// Returns the workflow that an earlier request with the same key stored.
 async fn stored_before(
     front: &Front,
     caller: Caller,
@@ -278,7 +278,7 @@ async fn insert_next(
     Err(Problem::new(StatusCode::CONFLICT, "workflow_version_conflict", detail).retryable().into())
 }
 
-/// Puts back the passwords of blocks that a client has read as masked, by the labels of the blocks.
+/// Restores the passwords that a client read as masked, by the labels of the blocks.
 fn unmask_blocks(definition: &mut Value, before: &Value) {
     match definition {
         Value::Array(items) => items.iter_mut().for_each(|item| unmask_blocks(item, before)),

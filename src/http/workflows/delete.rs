@@ -1,4 +1,4 @@
-//! `POST /v1/workflows/{id}/delete`: a workflow is there no more; its runs stay.
+//! `POST /v1/workflows/{id}/delete`: deletes a workflow; its runs are kept.
 
 use actix_web::web::{Data, Json};
 use serde_json::Value;

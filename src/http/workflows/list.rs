@@ -1,4 +1,4 @@
-//! `GET /v1/workflows`: the organization's workflows.
+//! `GET /v1/workflows`: lists the organization's workflows.
 
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json};
@@ -18,7 +18,7 @@ use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::validation::{Fields, Part};
 
-/// The largest page.
+/// The maximum number of workflows on a page.
 const LARGEST_PAGE: u32 = 1000;
 
 /// The query of the request.
@@ -26,25 +26,25 @@ const LARGEST_PAGE: u32 = 1000;
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct Wish {
-    /// Which page, from 1.
+    /// The number of the page, from 1.
     #[param(minimum = 1, maximum = 1000000)]
     page: u32,
-    /// How many workflows a page has, 1 to 1000.
+    /// The number of workflows on a page, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]
     page_size: u32,
-    /// Only those that have this in the title or in the id.
+    /// Only workflows with this text in the title or in the id.
     search_key: Option<String>,
     /// The older name of `search_key`.
     title: Option<String>,
-    /// Only those in one of these: `published`, `draft`, …; those two if it is not given.
+    /// Only workflows with one of these statuses: `published`, `draft`, …; those two by default.
     status: Vec<String>,
-    /// Only those that were made from a task.
+    /// Only workflows that were created from a task.
     only_saved_tasks: bool,
-    /// Only those that were not.
+    /// Only workflows that were not created from a task.
     only_workflows: bool,
-    /// Only templates, of which there are none here.
+    /// Only templates; this server has none.
     only_templates: bool,
-    /// Only templates for all organizations, of which there are none here.
+    /// Only templates for all organizations; this server has none.
     template: bool,
 }
 
@@ -80,7 +80,7 @@ fn is_saved_task(record: &WorkflowRecord) -> bool {
     record.settings.get("is_saved_task").and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// The latest version of each workflow, the newest first.
+/// Lists the latest version of each workflow, newest first.
 #[utoipa::path(
     get,
     path = "/v1/workflows",
@@ -113,7 +113,7 @@ pub async fn list(
     };
     let filter = Filter { search, statuses };
     let records = if wish.only_saved_tasks || wish.only_workflows {
-        // Where a workflow comes from is among its settings, which the database does not read.
+        // The origin of a workflow is among its settings, which the database does not read.
         let all = Page { number: 1, size: 10_000 };
         let all = db::workflows::list(&front.db, caller.organization, filter, all).await?;
         let wanted = all.into_iter().filter(|it| is_saved_task(it) == wish.only_saved_tasks);
@@ -123,12 +123,12 @@ pub async fn list(
     } else {
         db::workflows::list(&front.db, caller.organization, filter, page).await?
     };
-    // One that cannot be read does not hide the others.
+    // A workflow that cannot be read is left out, so that the others are still listed.
     let shown = records.iter().filter_map(|record| shown(record).ok());
     Ok(Json(shown.map(|workflow| dialect.show(workflow)).collect()))
 }
 
-/// `GET /api/v1/workflows/templates`: there are none.
+/// Handles `GET /api/v1/workflows/templates`; the list is always empty.
 pub async fn templates(_: Caller) -> Json<Vec<Value>> {
     Json(Vec::new())
 }

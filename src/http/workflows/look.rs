@@ -1,4 +1,4 @@
-//! `GET /v1/workflows/{id}` and `…/versions`: one workflow.
+//! `GET /v1/workflows/{id}` and `…/versions`: returns one workflow.
 
 use actix_web::web::{Data, Json};
 use serde::Deserialize;
@@ -20,11 +20,11 @@ use crate::http::problem::Problem;
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct Wish {
-    /// Which version; the latest if it is not given.
+    /// The version; the latest by default.
     version: Option<i32>,
 }
 
-/// A workflow, in its latest version or in the one that is asked for.
+/// Returns a workflow, in its latest version or in the requested one.
 #[utoipa::path(
     get,
     path = "/v1/workflows/{workflow_permanent_id}",
@@ -51,7 +51,7 @@ pub async fn look(
     Ok(Json(dialect.show(shown(&record)?)))
 }
 
-/// All versions of a workflow, the latest first.
+/// Lists all versions of a workflow, latest first.
 #[utoipa::path(
     get,
     path = "/v1/workflows/{workflow_permanent_id}/versions",

@@ -1,7 +1,7 @@
-//! `/v1/workflows`: what runs execute, in versions of which none is ever edited.
+//! `/v1/workflows`: the workflows that runs execute, in immutable versions.
 //!
-//! The routes, fields and statuses are the compatible API's. Each answers under `/v1/agents` as
-//! well, and in the older form under `/api/v1/workflows`.
+//! The routes, fields and statuses are those of the compatible API. Each is also available under
+//! `/v1/agents`, and in the older form under `/api/v1/workflows`.
 
 pub mod create;
 pub mod delete;
@@ -23,10 +23,10 @@ use crate::domain::run::WorkflowRecord;
 use crate::workflow::definition::{Definition, DefinitionErrors, PathPart};
 use crate::workflow::response;
 
-/// What the compatible API calls a workflow in its paths: each route answers under both.
+/// The names of a workflow in paths of the compatible API; each route is available under both.
 pub const NAMES: [&str; 2] = ["workflows", "agents"];
 
-/// Adds the routes. They come after those of `/v1/workflows/runs`.
+/// Adds the routes. They must come after those of `/v1/workflows/runs`.
 pub fn routes(config: &mut ServiceConfig) {
     for name in NAMES {
         let of = |rest: &str| format!("/v1/{name}{rest}");
@@ -54,11 +54,11 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/api/v1/workflows/{workflow}/versions", get().to(look::versions));
 }
 
-/// The latest version of a workflow.
+/// Returns the latest version of a workflow.
 ///
 /// # Errors
 ///
-/// 404 when there is none, or it was deleted.
+/// 404 if the workflow does not exist, or was deleted.
 pub async fn latest(
     front: &Front,
     organization: OrganizationId,
@@ -68,11 +68,11 @@ pub async fn latest(
     found.ok_or_else(|| Problem::unknown::<WorkflowPermanentId>(id).into())
 }
 
-/// What a stored version does.
+/// Reads the definition of a stored version.
 ///
 /// # Errors
 ///
-/// 422 when this server cannot execute what an older or a newer one had stored.
+/// 422 if this server cannot execute a definition that another version of the server stored.
 pub fn definition_of(record: &WorkflowRecord) -> Result<Definition, Problem> {
     Definition::stored(&record.definition).map_err(|cause| {
         error!("workflow {} as stored cannot be read: {cause}", record.id);
@@ -81,7 +81,7 @@ pub fn definition_of(record: &WorkflowRecord) -> Result<Definition, Problem> {
     })
 }
 
-/// A version as clients see it.
+/// Formats a version for clients.
 ///
 /// # Errors
 ///
@@ -90,7 +90,8 @@ pub fn shown(record: &WorkflowRecord) -> Result<Value, Problem> {
     Ok(response::workflow(record, &definition_of(record)?))
 }
 
-/// 422 with every fault of a definition: its block, its field and, in YAML, its line.
+/// Creates a 422 problem with all errors of a definition, each with its block, its field and, in
+/// YAML, its line.
 fn refused(errors: DefinitionErrors, within: Option<&str>) -> Problem {
     let fields = errors.0.into_iter().map(|error| {
         let message = error.to_string();

@@ -1,12 +1,12 @@
-//! Turns a workflow as the API answers it into one as it is written.
+//! Converts a workflow from the form of API responses to the form in which definitions are written.
 //!
-//! Answers show more than was given: ids and times, the outputs of blocks among the parameters, and
-//! in place of the keys that a block uses the parameters themselves. A client may change such an
-//! answer and send it back.
+//! Responses contain more than the definition: ids and times, the outputs of blocks among the
+//! parameters, and whole parameters in place of the keys that a block uses. A client may edit such a
+//! response and send it back.
 
 use serde_json::{Map, Value};
 
-/// Fields of a workflow that the server gives.
+/// Fields of a workflow that the server sets.
 const OF_THE_SERVER: &[&str] = &[
     "workflow_id",
     "organization_id",
@@ -22,10 +22,10 @@ const OF_THE_SERVER: &[&str] = &[
     "modified_at",
     "deleted_at",
 ];
-/// Fields of a parameter that the server gives.
+/// Fields of a parameter that the server sets.
 const OF_A_PARAMETER: &[&str] = &["workflow_id", "created_at", "modified_at", "deleted_at"];
 
-/// Changes the document in place; what is written already stays as it is.
+/// Converts the document in place; parts in written form stay unchanged.
 pub(super) fn written(workflow: &mut Value) {
     let Some(workflow) = workflow.as_object_mut() else { return };
     if workflow.contains_key("workflow_permanent_id") {
@@ -49,7 +49,7 @@ fn parameter(parameter: &mut Map<String, Value>) {
     }
 }
 
-/// The key of a parameter that stands as a whole.
+/// Returns the key of a parameter that is given as a whole object.
 fn key(parameter: &Value) -> Option<Value> {
     parameter.get("key").filter(|key| key.is_string()).cloned()
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a definition, in a form that an editor can point at.
+//! The errors of a definition, with positions that an editor can show.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::yaml::pointer;
 
-/// One step on the way from a document's root to a field.
+/// A step of the path from a document's root to a field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathPart {
     /// A field of an object.
@@ -47,25 +47,26 @@ impl Serialize for PathPart {
     }
 }
 
-/// One fault of a definition.
+/// One error of a definition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldError {
-    /// Where it is, from the root of the workflow: `workflow_definition`, `blocks`, 2, `url`.
+    /// The path from the root of the workflow, as in `workflow_definition`, `blocks`, 2, `url`.
     pub path: Vec<PathPart>,
-    /// The label of the block it is in.
+    /// The label of the block that contains the field.
     pub block: Option<String>,
     /// The line in the YAML document, from 1; none for a definition in JSON.
     pub line: Option<usize>,
-    /// Stable, for programs: `missing`, `label_duplicate`, `block_type_unknown`.
+    /// The stable code for programs, as in `missing`, `label_duplicate`, `block_type_unknown`.
     pub code: &'static str,
-    /// One sentence, for people.
+    /// The description for people, one sentence.
     pub message: String,
-    /// What stood there.
+    /// The value that was given.
     pub input: Value,
 }
 
 impl FieldError {
-    /// As an element of the list `detail` of a 422, with `prefix` before the path.
+    /// Returns the error as an element of the list `detail` of a 422 response, with `prefix` before
+    /// the path.
     pub fn detail(&self, prefix: &[&str]) -> Value {
         let head = prefix.iter().map(|part| Value::from(*part));
         let tail = self.path.iter().map(|part| match part {
@@ -103,7 +104,7 @@ impl fmt::Display for FieldError {
     }
 }
 
-/// Every fault that was found in a definition; at least one.
+/// All errors found in a definition; at least one.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{}", first(.0))]
 pub struct DefinitionErrors(pub Vec<FieldError>);
@@ -118,7 +119,7 @@ fn first(errors: &[FieldError]) -> String {
 }
 
 impl DefinitionErrors {
-    /// The same with the line of each field, of the lines of nodes by JSON pointer.
+    /// Adds the line of each field, given the lines of nodes by JSON pointer.
     pub(super) fn at_lines(mut self, lines: &HashMap<String, usize>) -> Self {
         for error in &mut self.0 {
             let place =
@@ -128,7 +129,7 @@ impl DefinitionErrors {
         self
     }
 
-    /// The list `detail` of a 422.
+    /// Returns the list `detail` of a 422 response.
     pub fn detail(&self, prefix: &[&str]) -> Value {
         self.0.iter().map(|error| error.detail(prefix)).collect()
     }

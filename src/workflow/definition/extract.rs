@@ -1,7 +1,7 @@
-//! `extract`: which values to read from a page, by selectors.
+//! The `extract` block: values to read from a page by selectors.
 //!
-//! A field is a selector, or an object with more; a JSON schema whose properties carry a `selector`
-//! says the same and is turned into fields.
+//! A field is a selector, or an object with a selector and options. A JSON schema whose properties
+//! carry a `selector` is equivalent and is converted to fields.
 
 use std::time::Duration;
 
@@ -9,44 +9,44 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The values to read.
+/// The fields of an `extract` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Extract {
-    /// By name.
+    /// The values to read, by name.
     #[serde(default)]
     pub fields: IndexMap<String, Field>,
-    /// Each element that this selects gives an object; the output is their list.
+    /// A selector; each element that it matches gives an object, and the output is their list.
     #[serde(default)]
     pub list: Option<String>,
-    /// Instead of `fields` and `list`.
+    /// A JSON schema in place of `fields` and `list`.
     #[serde(default)]
     pub schema: Option<Value>,
-    /// The frames around all of it, outermost first.
+    /// The locators of the frames around all fields, outermost first.
     #[serde(default, deserialize_with = "super::block::one_or_many")]
     pub frame: Vec<String>,
-    /// Finding nothing at all is no fault.
+    /// True if finding no value at all is not a failure.
     #[serde(default)]
     pub optional: bool,
-    /// How long to wait for the first value and for the required ones.
+    /// The time to wait for the first value and for the required ones.
     #[serde(default, deserialize_with = "super::block::seconds")]
     pub timeout_seconds: Option<Duration>,
 }
 
-/// A value to read.
+/// A value to read from the page.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(from = "Written")]
 pub struct Field {
-    /// Within the element around it; none is that element itself.
+    /// The selector within the enclosing element; none for that element itself.
     pub selector: Option<String>,
-    /// This attribute and not the text.
+    /// The attribute to read in place of the text.
     pub attribute: Option<String>,
-    /// Every element and not the first.
+    /// True to read every matching element, not only the first.
     pub all: bool,
-    /// An object of these and not a text.
+    /// The fields of an object to read in place of a text.
     pub fields: Option<IndexMap<String, Field>>,
-    /// The block waits for it, and fails without it.
+    /// True if the block waits for the value, and fails without it.
     pub required: bool,
-    /// `number`, `integer` or `boolean` instead of a text.
+    /// The type of the value, `number`, `integer` or `boolean`; a text by default.
     #[serde(rename = "type")]
     pub value_type: Option<String>,
 }
@@ -60,7 +60,7 @@ enum Written {
         attribute: Option<String>,
         #[serde(default)]
         all: bool,
-        /// The same as a `selector` with `all`.
+        /// A selector; shorthand for a `selector` with `all`.
         list: Option<String>,
         fields: Option<IndexMap<String, Field>>,
         #[serde(default)]
@@ -91,7 +91,7 @@ impl From<Written> for Field {
 }
 
 impl Extract {
-    /// All of it as one field.
+    /// Returns the whole block as one field.
     pub fn root(&self) -> Result<Field, String> {
         if let Some(schema) = &self.schema {
             return from_schema(schema);
@@ -111,7 +111,7 @@ impl Extract {
 }
 
 impl Field {
-    /// Every selector in it.
+    /// Returns every selector in the field.
     pub fn selectors(&self) -> Vec<&str> {
         let own = self.selector.as_deref();
         let inner = self.fields.iter().flatten().flat_map(|(_name, field)| field.selectors());

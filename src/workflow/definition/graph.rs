@@ -1,4 +1,4 @@
-//! Which block follows which.
+//! The order of blocks.
 //!
 //! Invariants of a level (the top, or the body of a loop) of a version 2 definition: there is one
 //! first block, every block can be reached from it, and no block can be reached from itself.
@@ -7,20 +7,20 @@ use std::collections::{HashMap, HashSet};
 
 use super::block::{Block, Kind};
 
-/// A fault of a level's order.
+/// An error in the order of a level.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderFault {
     /// The index of the block in its level.
     pub block: usize,
-    /// The field that is wrong.
+    /// The name of the wrong field.
     pub field: &'static str,
-    /// Stable, for programs.
+    /// The stable code for programs.
     pub code: &'static str,
-    /// One sentence.
+    /// The description, one sentence.
     pub message: String,
 }
 
-/// The block that follows `blocks[index]` when it chooses no branch; `finally` is never one.
+/// Returns the block that follows `blocks[index]` if no branch is chosen; never the `finally` block.
 pub fn follows<'a>(blocks: &'a [Block], index: usize, finally: Option<&str>) -> Option<&'a str> {
     let block = blocks.get(index)?;
     if let Some(next) = &block.next {
@@ -34,7 +34,7 @@ pub fn follows<'a>(blocks: &'a [Block], index: usize, finally: Option<&str>) -> 
     rest.iter().map(|block| block.label.as_str()).find(|label| Some(*label) != finally)
 }
 
-/// Every block that may follow `blocks[index]`.
+/// Returns every block that may follow `blocks[index]`.
 fn successors<'a>(blocks: &'a [Block], index: usize, finally: Option<&str>) -> Vec<&'a str> {
     let mut all: Vec<&str> = follows(blocks, index, finally).into_iter().collect();
     if let Some(Kind::Conditional(conditional)) = blocks.get(index).map(|block| &block.kind) {
@@ -45,7 +45,7 @@ fn successors<'a>(blocks: &'a [Block], index: usize, finally: Option<&str>) -> V
     all
 }
 
-/// The index of the first block of a level.
+/// Returns the index of the first block of a level.
 pub fn root(blocks: &[Block], finally: Option<&str>) -> Option<usize> {
     let targets: HashSet<&str> =
         (0..blocks.len()).flat_map(|index| successors(blocks, index, finally)).collect();
@@ -107,7 +107,8 @@ pub fn check(blocks: &[Block], finally: Option<&str>) -> Vec<OrderFault> {
     faults
 }
 
-/// A block that can be reached from itself. Without one, and with one root, all can be reached.
+/// Returns a block that can be reached from itself. If there is none, and only one root, every block
+/// can be reached.
 fn in_a_ring(body: &[usize], edges: &HashMap<usize, Vec<usize>>) -> Option<usize> {
     let mut incoming: HashMap<usize, usize> = body.iter().map(|index| (*index, 0)).collect();
     for target in edges.values().flatten() {

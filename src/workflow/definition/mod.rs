@@ -1,8 +1,8 @@
-//! Workflow definitions: read from JSON or YAML, checked, and kept whole.
+//! Workflow definitions: read from JSON or YAML, checked, and stored whole.
 //!
-//! A document that is refused is refused with every fault that was found, each with its block, its
-//! field and, in YAML, its line. What is accepted keeps its unknown fields, so that a client reads
-//! back what it wrote.
+//! The rejection of a document lists every error that was found, each with its block, its field and,
+//! in YAML, its line. An accepted document keeps its unknown fields, so that a client reads back what
+//! it wrote.
 
 mod answered;
 pub mod block;
@@ -25,41 +25,41 @@ pub use block::{Block, Kind};
 pub use errors::{DefinitionErrors, FieldError, PathPart};
 pub use parameter::{Parameter, ParameterKind, ValueType};
 
-/// A workflow as a client describes it.
+/// A workflow as a client submits it.
 #[derive(Debug, Clone)]
 pub struct Workflow {
-    /// For people.
+    /// The title for people.
     pub title: String,
-    /// For people.
+    /// The description for people.
     pub description: Option<String>,
-    /// `published`, `draft`, `auto_generated`, `importing` or `import_failed`.
+    /// The status: `published`, `draft`, `auto_generated`, `importing` or `import_failed`.
     pub status: String,
-    /// What it does.
+    /// The parameters and blocks.
     pub definition: Definition,
-    /// Everything else that was given, as it was given.
+    /// All other fields, as they were given.
     pub settings: Value,
 }
 
-/// What a workflow does.
+/// The parameters of a workflow, and its blocks with their order.
 #[derive(Debug, Clone)]
 pub struct Definition {
-    /// 1: one block after another. 2: as the blocks say.
+    /// The version: 1 runs the blocks in list order, 2 in the order that the blocks name.
     pub version: u32,
     /// The parameters, without the outputs of blocks.
     pub parameters: Vec<Parameter>,
-    /// The blocks, those in loops within them.
+    /// The blocks; those of a loop are within it.
     pub blocks: Vec<Block>,
-    /// The block that runs in the end, whatever happened.
+    /// The label of the block that always runs last, also after a failure.
     pub finally: Option<String>,
     /// The definition as it was given, unknown fields included.
     pub raw: Value,
 }
 
-/// The deepest document that is accepted. What is around a value in an answer adds to it, and JSON
-/// readers refuse more than 128.
+/// The greatest nesting depth that is accepted. A response adds levels around a value, and JSON
+/// readers reject more than 128.
 pub const DEEPEST: usize = 100;
 
-/// True of a value with more than `most` values around its innermost one.
+/// True if more than `most` values enclose the innermost one.
 pub fn is_deeper(value: &Value, most: usize) -> bool {
     let inner = |value: &Value| most.checked_sub(1).is_none_or(|most| is_deeper(value, most));
     match value {
@@ -70,8 +70,8 @@ pub fn is_deeper(value: &Value, most: usize) -> bool {
 }
 
 impl Workflow {
-    /// Reads the value of `json_definition`. A workflow as the API answers it is one, too. Blocks that
-    /// a client was shown as code are what they were before.
+    /// Reads the value of `json_definition`. A workflow in the form of an API response is accepted
+    /// too. Blocks that were shown to a client as code get their original types back.
     pub fn from_json(document: &Value) -> Result<Self, DefinitionErrors> {
         let mut document = document.clone();
         dialect::reveal(&mut document)?;
@@ -79,9 +79,9 @@ impl Workflow {
         reader::Reader::new(None).workflow(&document)
     }
 
-    /// Reads the text of `yaml_definition`, or the body of the legacy routes. Labels and keys that
-    /// no template could name are rewritten, and with them what refers to them. Blocks that a client
-    /// was shown as code are what they were before.
+    /// Reads the text of `yaml_definition`, or the body of the legacy routes. Labels and keys that no
+    /// template could name are rewritten, together with the references to them. Blocks that were
+    /// shown to a client as code get their original types back.
     pub fn from_yaml(text: &str) -> Result<Self, DefinitionErrors> {
         let document = yaml::parse(text).map_err(|error| {
             DefinitionErrors(vec![FieldError {
@@ -102,13 +102,13 @@ impl Workflow {
 }
 
 impl Definition {
-    /// Reads a definition as it was stored. Templates are not looked at again: one that an older
+    /// Reads a definition as it was stored. Templates are not checked again: one that an older
     /// version accepted fails when its block is executed.
     pub fn stored(raw: &Value) -> Result<Self, DefinitionErrors> {
         reader::Reader::new(None).definition_alone(raw)
     }
 
-    /// Every block, those in loops included, outermost first.
+    /// Returns every block, including those in loops, outermost first.
     pub fn all_blocks(&self) -> Vec<&Block> {
         self.blocks.iter().flat_map(Block::tree).collect()
     }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::PathPart;
 use super::block::Misfit;
 
-/// Names that templates already have.
+/// Names that templates define already.
 pub const RESERVED: &[&str] = &[
     "current_item",
     "current_value",
@@ -22,45 +22,40 @@ pub const RESERVED: &[&str] = &[
 /// A parameter of a definition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
-    /// Its name in templates and in `parameter_keys`.
+    /// The name of the parameter in templates and in `parameter_keys`.
     pub key: String,
-    /// Where its value comes from.
+    /// The source of its value.
     pub kind: ParameterKind,
-    /// As it was given.
+    /// The parameter as it was given.
     pub raw: Map<String, Value>,
 }
 
-/// Where the value of a parameter comes from.
+/// The source of a parameter's value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ParameterKind {
-    /// Whoever starts the run gives it.
+    /// The request that starts the run gives the value.
     Workflow {
-        /// What it must be.
+        /// The type of the value.
         value_type: ValueType,
-        /// Its value when none is given.
+        /// The value if the request gives none.
         default: Option<Value>,
     },
-    /// Another parameter or output.
+    /// The value of another parameter or output.
     Context {
-        /// The key of that one.
+        /// The key of that parameter or output.
         source: String,
     },
-    /// A vault that this server does not open: its type.
+    /// A vault of this type, which the server does not support.
     Secret(String),
 }
 
 /// The type of a parameter's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueType {
-    /// A text.
     String,
-    /// A whole number.
     Integer,
-    /// A number.
     Float,
-    /// Yes or no.
     Boolean,
-    /// Anything.
     Json,
     /// The URL of a file.
     FileUrl,
@@ -114,7 +109,7 @@ fn vault_fields(parameter_type: &str) -> Option<&'static [&'static str]> {
     })
 }
 
-/// Whether Python could name a variable so.
+/// True if Python accepts the text as a variable name.
 pub fn is_identifier(text: &str) -> bool {
     let mut letters = text.chars();
     letters.next().is_some_and(|first| first == '_' || first.is_alphabetic())
@@ -122,7 +117,7 @@ pub fn is_identifier(text: &str) -> bool {
 }
 
 impl Parameter {
-    /// Reads one parameter by itself; what it refers to is checked by the definition.
+    /// Reads one parameter by itself; the definition checks its references.
     pub(super) fn read(value: &Value) -> Result<Self, Misfit> {
         let whole = |code, message: &str| Misfit {
             path: Vec::<PathPart>::new(),

@@ -1,4 +1,4 @@
-//! Reads a document into a [`Workflow`], and collects what is wrong with it.
+//! Reads a document into a [`Workflow`], and collects its errors.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::workflow::page::locator::Locator;
 
-/// More blocks than this are refused.
+/// The maximum number of blocks in a definition.
 const MOST_BLOCKS: usize = 1000;
 const STATUSES: &[&str] = &["published", "draft", "auto_generated", "importing", "import_failed"];
 const DEFINITION: &str = "workflow_definition";
@@ -21,11 +21,11 @@ const DEFINITION: &str = "workflow_definition";
 pub(super) struct Reader {
     lines: Option<HashMap<String, usize>>,
     errors: Vec<FieldError>,
-    /// The document is new: what would fail at its first run is refused now.
+    /// True if the document is new: errors that would appear only in its first run are rejected now.
     new: bool,
 }
 
-/// A block that could be read and where it stands.
+/// A block that could be read, and its path.
 struct Placed<'a> {
     block: &'a Block,
     path: Vec<PathPart>,
@@ -59,7 +59,7 @@ impl Reader {
         self.errors.push(error);
     }
 
-    /// The line of the nearest node on the path that the document has.
+    /// Returns the line of the nearest node on the path that the document contains.
     fn line(&self, path: &[PathPart]) -> Option<usize> {
         let lines = self.lines.as_ref()?;
         let mut at = String::new();
@@ -487,7 +487,7 @@ impl Reader {
     }
 }
 
-/// Every block with its path, those in loops included.
+/// Returns every block with its path, including those in loops.
 fn place<'a>(blocks: &'a [Block], path: &[PathPart]) -> Vec<Placed<'a>> {
     let mut all = Vec::new();
     for (index, block) in blocks.iter().enumerate() {

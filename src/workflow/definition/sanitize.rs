@@ -1,7 +1,7 @@
-//! Rewrites labels and keys that no template could name, and what refers to them.
+//! Rewrites labels and keys that no template could name, and the references to them.
 //!
-//! Only definitions in YAML are treated so; the compatible API does the same, because its editor
-//! lets people name blocks freely.
+//! This is done for definitions in YAML only. The compatible API does the same, because its editor
+//! accepts any text as the name of a block.
 
 use std::collections::{HashMap, HashSet};
 
@@ -57,7 +57,7 @@ fn collect_blocks(blocks: Option<&Value>, labels: &mut Vec<String>) {
     }
 }
 
-/// The new name of each that needs one; never one that another has.
+/// Chooses a new name for each name that is no identifier, distinct from all other names.
 fn renamed(names: &[String]) -> HashMap<String, String> {
     let mut taken: HashSet<String> = names.iter().cloned().collect();
     let mut renamed = HashMap::new();
@@ -153,7 +153,7 @@ fn in_templates(text: &str, names: &HashMap<String, String>) -> String {
     result
 }
 
-/// Replaces `old` where no letter, digit or `_` stands beside it.
+/// Replaces `old` where no letter, digit or `_` is adjacent to it.
 fn replace_whole(text: &str, old: &str, new: &str) -> String {
     let word = |letter: char| letter == '_' || letter.is_alphanumeric();
     let mut result = String::with_capacity(text.len());

@@ -7,7 +7,7 @@ use super::block::Misfit;
 use crate::workflow::engine::AS_WRITTEN;
 use crate::workflow::template::{self, TEMPLATE_INVALID, TemplateError, pure_expression};
 
-/// Every text of a block that could not be rendered whatever its names stand for.
+/// Returns every text of a block that could not be rendered for any values of its names.
 pub(super) fn check(block: &Map<String, Value>) -> Vec<Misfit> {
     let mut faults = Vec::new();
     let own = block.get("block_type").and_then(Value::as_str).unwrap_or_default();
@@ -33,7 +33,7 @@ pub(super) fn check(block: &Map<String, Value>) -> Vec<Misfit> {
                         template::checker().check_expression(field, expression),
                     );
                 } else if !text.contains('{') {
-                    // It may be words, which are no expression.
+                    // The text may be prose, which is no expression.
                     note(&mut faults, &path, template::checker().check_depth(field, text));
                 }
             }

@@ -1,4 +1,4 @@
-//! Definitions good and bad.
+//! Tests of valid and invalid definitions.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -341,7 +341,7 @@ proptest! {
             .iter()
             .map(|number| if *number == 7 { wait("b7") } else { then(&format!("b{number}"), &format!("b{}", number + 1)) })
             .collect();
-        // The one without a successor falls back to the list's order unless it stands last.
+        // The block without a successor falls back to the list's order unless it is last.
         let last = order.last() == Some(&7);
         let parsed = Workflow::from_json(&of_blocks(&json!(blocks)));
         prop_assert_eq!(parsed.is_ok(), last, "{:?}", order);
@@ -448,7 +448,7 @@ fn what_would_fail_at_every_run_is_refused_when_it_is_new() {
         check_blocks(raw["blocks"].clone(), &[&format!("wd.blocks.0.{expected}")]);
         assert!(Definition::stored(&raw).is_ok(), "{raw} was stored before");
     }
-    // What is not known yet passes.
+    // Values that are not known yet pass.
     for block in [
         json!({ "block_type": "http_request", "url": "{{ u }}", "method": "{{ m }}", "headers": { "a": "{{ v }}" } }),
         json!({ "block_type": "http_request", "url": "start_url" }),

@@ -1,42 +1,42 @@
-//! YAML documents as JSON values, with the line of every node.
+//! Parses YAML documents to JSON values, with the line of every node.
 //!
 //! The schema is YAML 1.2's core schema: `yes` and `off` are text. Anchors, aliases and merge keys
-//! work; what they expand to is bounded, so that a short document cannot fill the memory.
+//! work. Their expansion is limited, so that a short document cannot exhaust the memory.
 
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use serde_json::{Map, Number, Value};
 
-/// More nodes than this are refused, aliases counted by what they expand to.
+/// The maximum number of nodes; an alias counts with all nodes of its expansion.
 const MOST_NODES: usize = 200_000;
-/// Deeper nesting than this is refused.
+/// The maximum nesting depth of a document.
 const DEEPEST: usize = 100;
-/// Said of a text that PostgreSQL cannot hold.
+/// The error for a text that PostgreSQL cannot store.
 const NUL: &str = "a text must not contain the character NUL (U+0000): remove it";
 
-/// A document and where its nodes stand.
+/// A document with the positions of its nodes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
-    /// The document.
+    /// The document as a JSON value.
     pub value: Value,
     /// The line of each node, from 1, by JSON pointer.
     pub lines: HashMap<String, usize>,
 }
 
-/// Why a text is no YAML document.
+/// The error for a text that is not a YAML document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct NotYaml {
-    /// From 1.
+    /// The line of the error, from 1.
     pub line: usize,
-    /// What is wrong there.
+    /// The description of the error.
     pub message: String,
 }
 
-/// Reads the one document of `text`.
+/// Parses the only document of `text`.
 pub fn parse(text: &str) -> Result<Document, NotYaml> {
-    // The parser finds what is missing at the end on the line after the last.
+    // The parser reports an error at the end of the text on the line after the last.
     let last = last_line(text);
     let mut document =
         compose(text).map_err(|error| NotYaml { line: error.line.min(last), ..error })?;
@@ -44,7 +44,7 @@ pub fn parse(text: &str) -> Result<Document, NotYaml> {
     Ok(document)
 }
 
-/// The number of lines; a carriage return ends one as well.
+/// Returns the number of lines; a carriage return ends a line as well.
 fn last_line(text: &str) -> usize {
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
@@ -84,7 +84,7 @@ fn compose(text: &str) -> Result<Document, NotYaml> {
     Ok(Document { value: value.unwrap_or(Value::Null), lines: composer.lines })
 }
 
-/// The pointer of a child: `/blocks` and `0` are `/blocks/0`.
+/// Returns the pointer of a child: `/blocks` and `0` give `/blocks/0`.
 pub fn pointer(parent: &str, child: &str) -> String {
     format!("{parent}/{}", child.replace('~', "~0").replace('/', "~1"))
 }

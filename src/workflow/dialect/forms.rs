@@ -1,12 +1,12 @@
-//! Fields of a block that the compatible API's front end keeps when it saves one.
+//! Fields of a block that the compatible API's front end keeps when it saves the block.
 //!
 //! Its editor rebuilds each block from the form of its type and drops every other field. The lists
-//! are those of its version 1.0.56; a field that is missing here costs no data, only that the block is
+//! are those of its version 1.0.56. A field that is missing here loses no data; the block is only
 //! shown as code.
 
 use serde_json::{Map, Value};
 
-/// Fields of every block that forms keep, or that say nothing beside what forms keep.
+/// Fields of every block that forms keep, or that add nothing to the kept fields.
 const COMMON: &[&str] = &[
     "block_type",
     "label",
@@ -20,7 +20,7 @@ const COMMON: &[&str] = &[
     "parameter_keys",
 ];
 
-/// Fields that the forms of blocks for a model have in common.
+/// Fields shared by the forms of blocks that need a model.
 const MODEL: &[&str] = &[
     "url",
     "navigation_goal",
@@ -64,17 +64,17 @@ const STORAGE: &[&str] = &[
     "sftp_host_key",
 ];
 
-/// The form of a type of block.
+/// The form of a block type.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Form {
-    /// One that holds other blocks, or names them, in a way that a text could not.
+    /// A form of a block that contains or names other blocks, which a text could not represent.
     Frame,
-    /// One with the fields in these lists.
+    /// A form with the fields in these lists.
     Fields(&'static [&'static [&'static str]]),
 }
 
 impl Form {
-    /// True if the form keeps everything that the block says.
+    /// True if the form keeps all fields of the block.
     pub(super) fn keeps(self, block: &Map<String, Value>) -> bool {
         let Self::Fields(lists) = self else { return true };
         let is_known =
@@ -83,7 +83,7 @@ impl Form {
     }
 }
 
-/// True for the values by which a field is as good as absent.
+/// True for values that are equivalent to an absent field.
 fn says_nothing(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -94,7 +94,7 @@ fn says_nothing(value: &Value) -> bool {
     }
 }
 
-/// The form of a type; none for a type that the front end does not know.
+/// Returns the form of a type; none for a type that the front end does not know.
 pub(super) fn of(block_type: &str) -> Option<Form> {
     Some(match block_type {
         "for_loop" | "while_loop" | "conditional" => Form::Frame,

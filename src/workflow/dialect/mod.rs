@@ -1,14 +1,15 @@
-//! Blocks of our own, for clients that know only those of the compatible API.
+//! The representation of Greenroom's own blocks for clients that know only those of the compatible
+//! API.
 //!
-//! Such clients choose how to read a block by its type, and fail on an unknown one with the whole
-//! list that it stands in. They are shown a block of our own as a `code` block. Its type and its
-//! fields stand as YAML in the text of its code (`text`), because that is what a client's form
-//! keeps; a definition that comes back with such a text has the block that the text describes.
+//! Such clients parse a block by its type, and reject the whole list if one type is unknown. A block
+//! of an unknown type is shown to them as a `code` block. Its type and its fields are YAML in the
+//! text of the code (`text`), because a client's form keeps that text. When a definition with such a
+//! text comes back, the described block is restored.
 //!
-//! | reader | blocks that it is shown as code | what else such a block has |
+//! | reader | blocks shown as code | fields of such a block |
 //! |---|---|---|
-//! | [`Reader::Whole`] | those whose type the compatible API does not have | all its fields, and its type as `greenroom_block_type` |
-//! | [`Reader::Forms`] | those, and those with fields that the forms would lose (`forms`) | what the form of a code block keeps |
+//! | [`Reader::Whole`] | types that the compatible API lacks | all fields, and the type as `greenroom_block_type` |
+//! | [`Reader::Forms`] | those, and blocks with fields that the forms would lose (`forms`) | those of its form |
 
 mod forms;
 mod text;
@@ -17,7 +18,7 @@ use serde_json::{Map, Value};
 
 use super::definition::{DefinitionErrors, FieldError, PathPart};
 
-/// The name by which a block that is shown as code says what it is.
+/// The field with the original type of a block that is shown as code.
 pub const OWN_TYPE: &str = "greenroom_block_type";
 
 /// Fields of any block that the form of a code block keeps.
@@ -31,27 +32,27 @@ const KEPT: &[&str] = &[
     "parameter_keys",
 ];
 
-/// Fields that an answer adds to every block.
+/// Fields that a response adds to every block.
 const ADDED: &[&str] = &["parameters", "output_parameter"];
 
-/// A stored definition is not nested more deeply than this.
+/// The depth limit of a stored definition.
 const DEEPEST: usize = 100;
 
-/// The use that a client makes of the blocks that it reads.
+/// The handling of unknown fields by a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
-    /// It keeps every field of a block, known or not: a generated client.
+    /// The client keeps every field of a block, known or not: a generated client.
     Whole,
-    /// It keeps the fields that its forms have: the compatible API's own front end.
+    /// The client keeps only the fields of its forms: the compatible API's own front end.
     Forms,
 }
 
-/// True for the types of blocks that the compatible API has.
+/// True for block types that the compatible API has.
 pub fn is_shared(block_type: &str) -> bool {
     forms::of(block_type).is_some()
 }
 
-/// Rewrites a workflow's answer so that `reader` can read every block and send it back.
+/// Rewrites a workflow in a response so that `reader` can read every block and send it back.
 pub fn disguise(workflow: &mut Value, reader: Reader) {
     let blocks = workflow.pointer_mut("/workflow_definition/blocks");
     if let Some(Value::Array(blocks)) = blocks {
@@ -88,7 +89,7 @@ fn disguise_block(block: &mut Value, reader: Reader) {
     block.insert(OWN_TYPE.to_owned(), own.into());
 }
 
-/// The fields that only the text of the code can carry.
+/// Returns the fields that only the text of the code can carry.
 fn fields(block: &Map<String, Value>) -> Map<String, Value> {
     let is_default = |name: &str, value: &Value| match name {
         "disable_cache" => *value == Value::Bool(false),
@@ -102,11 +103,11 @@ fn fields(block: &Map<String, Value>) -> Map<String, Value> {
     carried.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Puts the blocks that were shown as code back into a workflow that a client sends.
+/// Restores the blocks that were shown as code in a workflow that a client sends.
 ///
 /// # Errors
 ///
-/// One for each text that is marked as a block and describes none.
+/// One for each text that is marked as a block but describes none.
 pub fn reveal(workflow: &mut Value) -> Result<(), DefinitionErrors> {
     let mut revealing = Revealing { errors: Vec::new(), found: false };
     let path = ["workflow_definition".into(), "blocks".into()];
@@ -162,8 +163,9 @@ impl Revealing {
                 return self.refuse(&place, label, message);
             }
         };
-        // A client that names the type has kept all fields and may have changed them; the text is
-        // older then. Of other clients only the text and what a form keeps is of this block.
+        // A client that names the type has kept all fields and may have changed them, so its fields
+        // are newer than the text. From other clients only the text and the kept fields belong to
+        // this block.
         for (name, value) in block.iter() {
             let is_code = ["block_type", "code"].contains(&name.as_str());
             let kept = KEPT.contains(&name.as_str());

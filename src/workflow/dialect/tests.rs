@@ -10,7 +10,7 @@ fn workflow(blocks: &Value) -> Value {
     json!({"title": "t", "workflow_definition": {"blocks": blocks}})
 }
 
-/// The blocks as the front end's editor sends them: of a code block it keeps these fields.
+/// Returns the blocks as the front end's editor sends them: it keeps these fields of a code block.
 fn saved(shown: &Value) -> Value {
     let kept = |block: &Value| {
         let mut block = block.as_object().unwrap().clone();

@@ -1,7 +1,7 @@
-//! A block as the text of a `code` block.
+//! The text of a `code` block that represents another block.
 //!
-//! The first line marks it, the rest is YAML: one field a line, texts of several lines as block
-//! scalars, everything else as JSON, which is YAML too. People edit it in the code field of the
+//! The first line marks it, the rest is YAML: one field per line, texts of several lines as block
+//! scalars, everything else as JSON, which is valid YAML. People edit it in the code field of the
 //! compatible API's front end.
 
 use std::fmt::Write as _;
@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 
 use crate::workflow::definition::yaml;
 
-/// The beginning of the first line of the text.
+/// The start of the first line, which marks the text.
 const MARK: &str = "# greenroom block";
 
-/// The first line as it is written.
+/// The first line of the text.
 const HEAD: &str = "# greenroom block: its fields as YAML, not Python. Edit them here.\n";
 
 /// True if a code block's text describes another block.
@@ -21,7 +21,7 @@ pub(super) fn is_marked(code: &str) -> bool {
     code.trim_start().starts_with(MARK)
 }
 
-/// The text for a block of `block_type` with these fields.
+/// Writes the text for a block of `block_type` with these fields.
 pub(super) fn write(block_type: &str, fields: &Map<String, Value>) -> String {
     let mut text = HEAD.to_owned();
     member(&mut text, "block_type", &Value::from(block_type));
@@ -31,11 +31,11 @@ pub(super) fn write(block_type: &str, fields: &Map<String, Value>) -> String {
     text
 }
 
-/// The block that a marked text describes.
+/// Parses the block that a marked text describes.
 ///
 /// # Errors
 ///
-/// A sentence that says what is wrong with the text.
+/// A sentence that describes what is wrong with the text.
 pub(super) fn read(code: &str) -> Result<Map<String, Value>, String> {
     let document = yaml::parse(code)
         .map_err(|cause| format!("line {} of the code is not YAML: {cause}", cause.line))?;
@@ -54,14 +54,14 @@ fn member(text: &mut String, name: &str, value: &Value) {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && !["null", "true", "false"].contains(&name.to_ascii_lowercase().as_str());
     let name = if is_plain { name.to_owned() } else { json(&Value::from(name)) };
-    // Writing to a text does not fail.
+    // Writing to a `String` does not fail.
     let _ = match value.as_str().filter(|text| is_block_scalar(text)) {
         Some(lines) => writeln!(text, "{name}: {}", block_scalar(lines)),
         None => writeln!(text, "{name}: {}", json(value)),
     };
 }
 
-/// True for texts of several lines that a block scalar keeps as they are.
+/// True for texts of several lines that a block scalar preserves.
 fn is_block_scalar(text: &str) -> bool {
     let printable = |c: char| c == '\n' || c == '\t' || (c >= ' ' && !is_escaped(c));
     let has_text = |line: &str| line.is_empty() || !line.trim().is_empty();
@@ -71,7 +71,8 @@ fn is_block_scalar(text: &str) -> bool {
         && text.chars().all(printable)
 }
 
-/// `|2-` and the lines. The number is the indentation, so that the first line may have its own.
+/// Formats a block scalar: `|2-` and the lines. The number is the indentation, so that the first line
+/// may have its own.
 fn block_scalar(text: &str) -> String {
     let kept = text.trim_end_matches('\n');
     let chomping = match text.len() - kept.len() {
@@ -91,7 +92,7 @@ fn block_scalar(text: &str) -> String {
     scalar
 }
 
-/// Characters that YAML does not allow as they are, or takes for the end of a line.
+/// Characters that YAML does not allow unescaped, or treats as the end of a line.
 fn is_escaped(c: char) -> bool {
     matches!(
         c,

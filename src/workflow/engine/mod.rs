@@ -4,10 +4,10 @@
 //! execute --> level --> block --> (loop: level --> block …) --> … --> finally block --> Outcome
 //! ```
 //!
-//! 1. Every block that began ends, with a status, whatever happened: also when the run is called
-//!    off or its time is over, which stops the block under way at once.
-//! 2. A failed block ends the run unless the block says otherwise; the finally block runs after
-//!    that, and can make a run that had completed fail, never the reverse.
+//! 1. Every block that began ends with a status, whatever happens. A cancellation or the time limit
+//!    stops the current block at once.
+//! 2. A failed block ends the run, unless the block continues on failure. The finally block runs
+//!    after that. It can make a completed run fail, but never the reverse.
 
 mod blocks;
 mod records;
@@ -38,32 +38,33 @@ use scope::Scope;
 pub(crate) use walk::{AS_WRITTEN, branch_id};
 use walk::{Ending, Stop};
 
-/// How blocks are executed, unless they say otherwise.
+/// Defaults for the execution of blocks.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long to wait for an element.
+    /// The time to wait for an element.
     pub element_timeout: Duration,
-    /// How long a page may take to load.
+    /// The time limit for a page to load.
     pub navigation_timeout: Duration,
-    /// How long an assertion may take until it holds.
+    /// The time in which an assertion must come to hold.
     pub assert_timeout: Duration,
-    /// How long a request may take.
+    /// The time limit of a request.
     pub request_timeout: Duration,
-    /// How long a download may take.
+    /// The time limit of a download.
     pub download_timeout: Duration,
-    /// Names that a template does not know are errors.
+    /// True if unknown names in a template are errors.
     pub strict_templates: bool,
-    /// More iterations of a loop are refused.
+    /// The maximum number of iterations of a loop.
     pub most_iterations: usize,
-    /// More blocks in one iteration are refused.
+    /// The maximum number of blocks in one iteration.
     pub most_steps: usize,
-    /// A longer answer to a request, or file, is refused; in bytes.
+    /// The maximum size of a response or a file, in bytes.
     pub most_bytes: usize,
-    /// A block is refused whose output would make the outputs of the run larger; in bytes of JSON.
+    /// The maximum size of all outputs of the run, in bytes of JSON; a block whose output would
+    /// exceed it fails.
     pub most_output_bytes: usize,
-    /// Where requests may go.
+    /// The rules for the targets of requests.
     pub guard: guard::Settings,
-    /// The mail server.
+    /// The mail server, if one is configured.
     pub smtp: Option<Smtp>,
 }
 
@@ -86,70 +87,70 @@ impl Default for Settings {
     }
 }
 
-/// A mail server.
+/// A mail server, with the credentials for it.
 #[derive(Debug, Clone)]
 pub struct Smtp {
-    /// Its name.
+    /// The host name of the server.
     pub host: String,
-    /// Its port; 465 speaks TLS from the start, any other by STARTTLS.
+    /// The port; 465 uses TLS from the start, any other STARTTLS.
     pub port: u16,
-    /// Who we are for it.
+    /// The user name for authentication.
     pub username: Option<String>,
-    /// How we prove it.
+    /// The password for authentication.
     pub password: Option<secrecy::SecretString>,
-    /// Speaks without TLS; for a server on this machine.
+    /// True to connect without TLS; for a server on this machine.
     pub plain: bool,
 }
 
-/// What a run executes.
+/// The input of the engine for one run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The workflow.
+    /// The blocks and parameters to execute.
     pub definition: Arc<Definition>,
-    /// From [`parameters::resolve`](super::parameters::resolve).
+    /// The parameter values, from [`parameters::resolve`](super::parameters::resolve).
     pub parameters: Map<String, Value>,
-    /// For templates.
+    /// The title of the workflow, for templates.
     pub workflow_title: String,
-    /// For templates.
+    /// The version of the workflow, for templates.
     pub workflow: WorkflowId,
-    /// For templates.
+    /// The permanent id of the workflow, for templates.
     pub workflow_permanent: WorkflowPermanentId,
-    /// For templates.
+    /// The id of the run, for templates.
     pub run: RunId,
-    /// For templates.
+    /// The session of the run, for templates.
     pub session: Option<SessionId>,
-    /// For templates.
+    /// The current date, for templates.
     pub date: NaiveDate,
-    /// What its pages send with every request.
+    /// The extra headers that pages send with every request.
     pub headers: Map<String, Value>,
-    /// Only these blocks run, in this order.
+    /// The labels of the only blocks to run, in this order.
     pub only: Option<Vec<String>>,
-    /// Outputs that are there from the start, by label.
+    /// Outputs available from the start, by label.
     pub outputs: Map<String, Value>,
-    /// How long the whole run may take.
+    /// The time limit of the whole run.
     pub limit: Option<Duration>,
-    /// What is kept beside the blocks.
+    /// The records to keep of the run.
     pub records: Records,
-    /// How blocks are executed.
+    /// The defaults for the execution of blocks.
     pub settings: Settings,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// One of the final ones.
+    /// The final status of the run.
     pub status: RunStatus,
-    /// `{label}_output` of every block that gave one, and `extracted_information`.
+    /// The outputs as `{label}_output` of every block that produced one, and `extracted_information`.
     pub outputs: Value,
-    /// Why it did not complete.
+    /// The cause, if the run did not complete.
     pub failure: Option<Failure>,
 }
 
-/// The longest that [`execute`] goes on after it was canceled: the ends of the blocks that were open
-/// and the last records share it.
+/// The longest time that [`execute`] takes after a cancellation. Ending the open blocks and storing
+/// the last records share it.
 pub const CALL_OFF: Duration = Duration::from_millis(700);
 
-/// One run.
+/// The state of one run.
 struct Engine {
     plan: Plan,
     host: Arc<dyn Host>,
@@ -159,13 +160,13 @@ struct Engine {
     pictures: records::Pictures,
     /// The blocks that have begun and not ended, outermost first.
     open: Vec<BlockRunId>,
-    /// When a run that was stopped has had its last words.
+    /// The deadline of a stopped run for the ends of its blocks and its last records.
     silent: Option<Instant>,
 }
 
-/// Executes a plan to its end. Canceling `cancel` stops it, whatever block is under way; it resolves
-/// within [`CALL_OFF`] then, with [`RunStatus::Canceled`]. What was handed out through the host may
-/// still be ending by then.
+/// Executes a plan to its end. Canceling `cancel` stops it at any block; it then resolves within
+/// [`CALL_OFF`], with [`RunStatus::Canceled`]. Work that the host executes may still be ending at
+/// that time.
 pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken) -> Outcome {
     let limit = plan.limit.map(|limit| Instant::now() + limit);
     let mut engine = Engine {
@@ -212,7 +213,7 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
     Outcome { status, outputs: engine.scope.run_outputs(), failure }
 }
 
-/// A part of a run.
+/// A part of a run: its blocks, or its finally block.
 #[derive(Debug, Clone, Copy)]
 enum Part {
     Body,
@@ -268,7 +269,8 @@ impl Engine {
         }
     }
 
-    /// Innermost first; what the host does not take within a moment stays as it is.
+    /// Ends the open blocks, innermost first. An end that the host does not record in time is
+    /// skipped.
     async fn end_open_blocks(&mut self, stop: &Stop) {
         let (status, failure) = match stop {
             Stop::Canceled => (BlockStatus::Canceled, None),

@@ -1,7 +1,7 @@
-//! What is kept of a run beside its blocks: pictures of the page, and where asked for, what pages
-//! asked of the network and said on their console.
+//! Records of a run beside its blocks: screenshots, and on request the network traffic and the
+//! console output of pages.
 //!
-//! None of it may harm the run: what cannot be kept is left out, with a line in the log.
+//! No record may harm the run: one that cannot be kept is dropped with a line in the log.
 
 use std::time::Duration;
 
@@ -18,24 +18,25 @@ use crate::workflow::definition::{Block, Kind};
 use crate::workflow::host::NewArtifact;
 use crate::workflow::page::Wants;
 
-/// How long a picture after a block may take.
+/// The time limit for a screenshot after a block.
 const PICTURE: Duration = Duration::from_secs(1);
-/// After how long a picture shows the page as it was when it was asked for. Chromium draws a frame
-/// for it at once, and takes most of its time to read, compress and send that.
+/// The time after which a screenshot certainly shows the page as it was at the request. Chromium
+/// draws a frame for it at once, and spends most of the time reading, compressing and sending the
+/// frame.
 const SHOWN: Duration = Duration::from_millis(50);
-/// How long all that is kept at the end may take, of a run that was not stopped.
+/// The time limit for all records at the end of a run that was not stopped.
 const LAST: Duration = Duration::from_secs(10);
-/// How many blocks of a run get a picture; of further ones only those that fail do.
+/// The number of blocks of a run with a screenshot; after it, only failed blocks get one.
 const MOST_PICTURES: usize = 200;
 
-/// What is kept of a run.
+/// The records to keep of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Records {
-    /// A picture after each block that drives the page, and one at the end.
+    /// True for a screenshot after each block that drives the page, and one at the end.
     pub pictures: bool,
-    /// Requests and answers, as the artifact `har`.
+    /// True to keep requests and responses, as the artifact `har`.
     pub har: bool,
-    /// What pages say on their console, as the artifact `browser_console_log`.
+    /// True to keep the console output of pages, as the artifact `browser_console_log`.
     pub console: bool,
 }
 
@@ -45,14 +46,14 @@ impl Records {
     }
 }
 
-/// Pictures that are being stored.
+/// Screenshots that are being stored.
 #[derive(Debug, Default)]
 pub(super) struct Pictures {
     taken: usize,
     storing: JoinSet<()>,
 }
 
-/// Whether a picture shows what the block did; of one that failed, why it did.
+/// True if a screenshot shows the effect of the block or, for a failed block, the cause.
 fn is_pictured(kind: &Kind, status: BlockStatus) -> bool {
     match kind {
         Kind::GotoUrl(_)
@@ -87,8 +88,8 @@ fn is_pictured(kind: &Kind, status: BlockStatus) -> bool {
 }
 
 impl Engine {
-    /// Takes a picture of the page as a block left it, if one is wanted, and stores it while the run
-    /// goes on. Resolves when the next block may begin: it must not be what the picture shows.
+    /// Takes a screenshot of the page as the block left it, if wanted, and stores it in the
+    /// background. Resolves when the next block may begin without appearing in the screenshot.
     pub(super) fn picture(
         &mut self,
         block: &Block,
@@ -121,12 +122,12 @@ impl Engine {
             });
         }
         async move {
-            // Without a picture the other end is gone, and this ends at once.
+            // If no screenshot is taken, the sender is dropped and this ends at once.
             let _shown_or_late = timeout(SHOWN, shown).await;
         }
     }
 
-    /// Keeps what is kept at the end of a run.
+    /// Stores the records that are kept at the end of a run.
     pub(super) async fn keep_last(&mut self) {
         let limit = self.silent.unwrap_or_else(|| Instant::now() + LAST);
         let mut storing = std::mem::take(&mut self.pictures.storing);

@@ -1,4 +1,4 @@
-//! The names that templates can use, and what the blocks gave.
+//! The names that templates can use, and the outputs of blocks.
 
 use std::collections::HashMap;
 
@@ -9,32 +9,32 @@ use crate::workflow::definition::block::output_key;
 use crate::workflow::definition::{Definition, ParameterKind};
 use crate::workflow::template::Names;
 
-/// The iteration of a loop.
+/// The current iteration of a loop.
 #[derive(Debug, Clone)]
 pub(super) struct Iteration {
-    /// From 0.
+    /// The index, from 0.
     pub(super) index: usize,
-    /// Of this iteration; null in a loop without values.
+    /// The value of this iteration; null in a loop without values.
     pub(super) value: Value,
     /// The key of the parameter that holds the values.
     pub(super) over: Option<String>,
 }
 
-/// What is known in the course of a run.
+/// The values known in the course of a run.
 #[derive(Debug)]
 pub(super) struct Scope {
-    /// Parameters and what is the same throughout the run.
+    /// Parameters, and values that are constant throughout the run.
     fixed: Map<String, Value>,
-    /// Parameters that take their value from elsewhere: key and source.
+    /// Parameters whose value is another parameter or output: key and source.
     contexts: Vec<(String, String)>,
-    /// `{label}_output` by key.
+    /// The outputs of blocks, by the key `{label}_output`.
     outputs: Map<String, Value>,
-    /// Results of extractions.
+    /// The results of extractions.
     extracted: Vec<Value>,
-    /// The loops around the block under way, outermost first.
+    /// The loops around the current block, outermost first.
     pub(super) iterations: Vec<Iteration>,
     run: String,
-    /// The size of all that blocks gave, in bytes of JSON.
+    /// The size of all outputs, in bytes of JSON.
     given: usize,
     recorded: u64,
     recorded_at: HashMap<String, u64>,
@@ -70,7 +70,7 @@ impl Scope {
         }
     }
 
-    /// Counts what a block gave, if all that was given stays within `most` bytes.
+    /// Adds the size of an output. False if the total would exceed `most` bytes.
     pub(super) fn has_room<'a>(
         &mut self,
         values: impl IntoIterator<Item = &'a Value>,
@@ -84,7 +84,7 @@ impl Scope {
         given <= most
     }
 
-    /// Records what a block gave.
+    /// Records the output of a block.
     pub(super) fn record(&mut self, label: &str, output: Value) {
         self.recorded += 1;
         self.recorded_at.insert(label.to_owned(), self.recorded);
@@ -96,29 +96,29 @@ impl Scope {
         self.extracted.push(value.clone());
     }
 
-    /// What a block gave.
+    /// Returns the output of a block, or null.
     pub(super) fn output(&self, label: &str) -> Value {
         self.outputs.get(&output_key(label)).cloned().unwrap_or_default()
     }
 
-    /// How many outputs have been recorded.
+    /// Returns the number of outputs recorded so far.
     pub(super) fn recorded(&self) -> u64 {
         self.recorded
     }
 
-    /// Whether a block gave something after so many outputs had been recorded.
+    /// True if the block's output was recorded after the first `recorded` outputs.
     pub(super) fn gave_since(&self, label: &str, recorded: u64) -> bool {
         self.recorded_at.get(label).is_some_and(|at| *at > recorded)
     }
 
-    /// The outputs of the run.
+    /// Returns the outputs of the run.
     pub(super) fn run_outputs(&self) -> Value {
         let mut all = self.outputs.clone();
         all.insert("extracted_information".to_owned(), Value::from(self.extracted.clone()));
         Value::Object(all)
     }
 
-    /// Every name with its value.
+    /// Returns every name with its value.
     pub(super) fn values(&self) -> Map<String, Value> {
         let mut values = self.fixed.clone();
         for (key, output) in &self.outputs {
@@ -146,13 +146,13 @@ impl Scope {
         values
     }
 
-    /// For rendering.
+    /// Returns the names for the renderer.
     pub(super) fn names(&self) -> Names {
         Names::new(&self.values())
     }
 }
 
-/// The size of a value, in bytes of JSON.
+/// Returns the size of a value, in bytes of JSON.
 fn size(value: &Value) -> usize {
     struct Counter(usize);
     impl std::io::Write for Counter {

@@ -1,4 +1,4 @@
-//! Order, loops, branches and endings, without a browser.
+//! Tests of order, loops, branches and endings, without a browser.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{Outcome, Plan, execute};
 use crate::domain::run::RunStatus;
 use crate::workflow::testing::{Stage, block_plan};
 
-/// A block that needs nothing: it holds if its condition does.
+/// A block without a browser, which completes if its condition holds.
 fn holds(label: &str, condition: &str) -> Value {
     json!({ "block_type": "assert", "label": label, "condition": condition })
 }
@@ -32,7 +32,7 @@ async fn run(plan: Plan) -> (Outcome, Vec<String>) {
     (outcome, stage.log())
 }
 
-/// The labels in the order in which they began.
+/// Returns the labels in the order in which the blocks began.
 fn order(log: &[String]) -> Vec<&str> {
     let begun = log.iter().filter_map(|line| line.split_once(' ')).map(|(_id, what)| what);
     let statuses = ["completed", "failed", "terminated", "canceled", "timed_out"];

@@ -1,4 +1,4 @@
-//! From block to block: order, loops, branches, and what a failure means.
+//! The order of execution: sequences, loops, branches, and the consequences of a failure.
 
 use serde_json::{Map, Value, json};
 
@@ -13,14 +13,14 @@ use crate::workflow::definition::{Block, Definition, Kind, ParameterKind, graph,
 use crate::workflow::host::{BlockBegins, BlockEnded, HostError, failure};
 use crate::workflow::template::{TEMPLATE_INVALID, TemplateError, pure_expression, truth};
 
-/// Why a run stops at once.
+/// The reason why a run stops at once.
 #[derive(Debug, Clone)]
 pub(super) enum Stop {
-    /// Somebody called it off.
+    /// The run was canceled.
     Canceled,
-    /// Its time is over.
+    /// The time limit of the run has passed.
     LimitReached,
-    /// The host cannot go on.
+    /// The host cannot continue the run.
     Host(Box<Failure>),
 }
 
@@ -30,7 +30,7 @@ impl From<HostError> for Stop {
     }
 }
 
-/// How a level, or a run, came to its end.
+/// The end of a level, or of a run.
 #[derive(Debug, Clone)]
 pub(super) enum Ending {
     Done,
@@ -38,21 +38,22 @@ pub(super) enum Ending {
     Stopped(Stop),
 }
 
-/// How a level came to its end, for the loop around it.
+/// The end of a level, as seen by the enclosing loop.
 enum Level {
     Done,
     NextIteration,
     Failed(BlockStatus, Box<Failure>),
 }
 
-/// Where a block stands.
+/// The position of a block.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     parent: Option<BlockRunId>,
     in_a_loop: bool,
 }
 
-/// The deepest output of a block: what is around it in an answer is still read by any reader.
+/// The greatest depth of a block's output. With the levels that a response adds, any JSON reader
+/// still accepts it.
 const DEEPEST_OUTPUT: usize = 100;
 
 const TOP: Place = Place { parent: None, in_a_loop: false };
@@ -72,7 +73,7 @@ pub(crate) const AS_WRITTEN: &[&str] = &[
     "loop_over_parameter_key",
 ];
 
-/// The error of Chromium for a page of `https` whose connection a proxy refuses.
+/// Chromium's error for an `https` page whose connection a proxy refuses.
 const TUNNEL_REFUSED: &str = "net::ERR_TUNNEL_CONNECTION_FAILED";
 
 impl Engine {
@@ -94,7 +95,7 @@ impl Engine {
         ending(level)
     }
 
-    /// One block by itself, at the top.
+    /// Executes one block by itself, at the top level.
     pub(super) async fn alone(&mut self, block: &Block) -> Ending {
         let block = Block { next: None, ..block.clone() };
         ending(self.level(std::slice::from_ref(&block), 1, None, TOP).await)
@@ -170,7 +171,7 @@ impl Engine {
             end = End::failed("output_too_deep", message);
         }
 
-        // What loops give was counted within them.
+        // The outputs of loops were counted within the loops.
         let given = end.output.iter().chain(&end.extracted);
         let most = self.plan.settings.most_output_bytes;
         if block.body.is_empty() && !self.scope.has_room(given, most) {
@@ -246,7 +247,8 @@ impl Engine {
         Some(End::failed("secret_unavailable", message))
     }
 
-    /// The block with its templates rendered. A URL that is exactly a name stands for its value.
+    /// Returns the block with its templates rendered. A URL that is exactly a name is replaced by its
+    /// value.
     fn rendered(&self, block: &Block) -> Result<Map<String, Value>, Box<End>> {
         let values = self.scope.values();
         let names = crate::workflow::template::Names::new(&values);
@@ -378,7 +380,8 @@ impl Engine {
         Ok(level)
     }
 
-    /// The values of a loop: of a parameter, of an expression, or of a template that gives JSON.
+    /// Returns the values of a loop: those of a parameter, of an expression, or of a template that
+    /// renders to JSON.
     fn loop_values(&self, spec: &ForLoop) -> Result<Vec<Value>, Box<End>> {
         let names = self.scope.names();
         let value = match (&spec.loop_variable_reference, &spec.loop_over_parameter_key) {
@@ -445,8 +448,8 @@ impl Engine {
         Ok(End { branch: Some(branch.next_block_label.clone()), ..End::completed(output) })
     }
 
-    /// Whether a condition holds, and what it was rendered to. One in words is for the agent to
-    /// judge.
+    /// Evaluates a condition; returns the result and the rendered text. A condition in natural
+    /// language is evaluated by the agent.
     async fn is_true(
         &mut self,
         block: &Block,
@@ -461,7 +464,7 @@ impl Engine {
         Ok((self.agent_judges(block, id, &words).await?, words))
     }
 
-    /// Whether a template holds, and what it was rendered to.
+    /// Evaluates a template as a condition; returns the result and the rendered text.
     pub(super) fn holds(
         &self,
         field: &str,
@@ -478,12 +481,12 @@ impl Engine {
     }
 }
 
-/// Whether a condition is said in words, which only a model understands.
+/// True if a condition is in natural language, which only a model can evaluate.
 fn in_words(criteria: &Criteria) -> bool {
     !criteria.expression.contains("{{") && !criteria.expression.contains("{%")
 }
 
-/// The end of a block that was executed here.
+/// Converts the result of a block that was executed here.
 pub(super) fn ended(work: Work) -> Result<End, Stop> {
     match work {
         Ok(end) => Ok(end),
@@ -492,7 +495,7 @@ pub(super) fn ended(work: Work) -> Result<End, Stop> {
     }
 }
 
-/// The id of a branch that has none of its own.
+/// Returns the id of a branch that was given none.
 pub(crate) fn branch_id(label: &str, index: usize) -> String {
     format!("{label}_branch_{index}")
 }
@@ -509,7 +512,7 @@ fn ending(level: Result<Level, Stop>) -> Ending {
     }
 }
 
-/// What the compatible API says of a run that a block ended.
+/// Words the failure of a run as the compatible API does, for a run that this block ended.
 fn reason(block: &Block, cause: Option<Box<Failure>>) -> Box<Failure> {
     let unsaid = || Box::new(failure("block_failed", "the block did not say why", None));
     let mut failure = cause.unwrap_or_else(unsaid);

@@ -1,4 +1,6 @@
-//! The connection to a browser, as the driver of its pages has it.
+//! The connection to a browser, as the page driver uses it.
+//!
+//! The *current tab* is the tab that the blocks of a run work in.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,12 +23,12 @@ use super::watching::{Wants, Watching};
 use crate::workflow::definition::block::DialogAnswer;
 use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
 
-/// How long the browser may take for a command that it answers at once.
+/// The time limit for a command that the browser answers at once.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a tab may take to answer what was asked of it when it was attached.
+/// The time limit for a tab to answer the commands sent when it was attached.
 const SET_UP: Duration = Duration::from_secs(2);
 
-/// How a dialog is answered until somebody says otherwise.
+/// The answer given to dialogs until the policy is changed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DialogPolicy {
     pub(super) answer: DialogAnswer,
@@ -38,9 +40,9 @@ struct State {
     events: mpsc::Receiver<DevtoolsEvent>,
     ended: bool,
     policy: DialogPolicy,
-    /// Dialogs are left to somebody else.
+    /// True if another driver answers the dialogs.
     hands_off: bool,
-    /// Rises with every event.
+    /// Incremented with every event.
     version: u64,
 }
 
@@ -50,24 +52,24 @@ struct Shared {
     changed: watch::Sender<u64>,
     contexts: Contexts,
     wants: Wants,
-    /// What pages send with every request.
+    /// Extra headers that pages send with every request.
     headers: Map<String, Value>,
-    /// What was asked of tabs when they were attached, by session, until somebody waits for it.
+    /// Pending answers of newly attached tabs, by session, until an action waits for them.
     set_ups: Mutex<HashMap<String, SetUp>>,
 }
 
-/// The answers to what was asked of a tab when it was attached.
+/// The answers to the commands sent to a tab when it was attached.
 type SetUp = JoinAll<BoxFuture<'static, Result<Value, DevtoolsError>>>;
 
-/// The pages of one browser. Dropping the last of its clones detaches from the tabs and leaves them
-/// as they are.
+/// The pages of one browser. Dropping the last clone detaches from the tabs and leaves them
+/// unchanged.
 #[derive(Clone)]
 pub struct Browser {
     shared: Arc<Shared>,
     attachment: Arc<Attachment>,
 }
 
-/// While this lives, somebody else drives the pages.
+/// A guard: while it lives, another driver answers the dialogs of the pages.
 pub struct HandsOff {
     shared: Arc<Shared>,
 }
@@ -84,7 +86,7 @@ impl Drop for HandsOff {
     }
 }
 
-/// Dropped when nobody drives the pages any more.
+/// Detaches from the tabs when the last clone of [`Browser`] is dropped.
 struct Attachment {
     shared: Arc<Shared>,
     watching: Option<Watching>,
@@ -92,7 +94,7 @@ struct Attachment {
 }
 
 impl Drop for Attachment {
-    /// A tab that is opened later must not wait for us.
+    /// Turns auto-attach off, so that a tab opened later does not wait for this driver.
     fn drop(&mut self) {
         let off = json!({ "autoAttach": false, "waitForDebuggerOnStart": false, "flatten": true });
         drop(self.shared.devtools.call(None, "Target.setAutoAttach", off));
@@ -106,8 +108,8 @@ impl fmt::Debug for Browser {
 }
 
 impl Browser {
-    /// Attaches to every tab of the browser, and opens one if there is none. The tab that is in
-    /// view becomes the one worked in. Its pages send `headers` with every request.
+    /// Attaches to every tab of the browser, and opens one if there is none. The tab in view becomes
+    /// the current tab. Its pages send `headers` with every request.
     pub async fn attach(
         devtools: Arc<dyn Devtools>,
         wants: Wants,
@@ -142,8 +144,9 @@ impl Browser {
                 "Target.setAutoAttach",
                 json!({
                     "autoAttach": true,
-                    // So that nothing of a new tab is missed. Without it a tab with an opener
-                    // waits all the same, and the page that opened it hangs (Chromium 156).
+                    // Pauses a new tab until it is set up, so that none of its events is missed.
+                    // Without this, a tab with an opener waits all the same, and the page that opened
+                    // it hangs (Chromium 156).
                     "waitForDebuggerOnStart": true,
                     "flatten": true,
                     "filter": [{ "type": "page" }],
@@ -167,7 +170,7 @@ impl Browser {
         Ok(browser)
     }
 
-    /// Of several tabs the one in view is worked in.
+    /// Makes the tab in view the current tab, if there are several.
     async fn find_in_view(&self) {
         let sessions = self.with(|tabs| tabs.order.clone());
         if sessions.len() < 2 {
@@ -198,12 +201,12 @@ impl Browser {
         &self.shared.contexts
     }
 
-    /// A command to the browser itself, which answers at once or not at all.
+    /// Sends a command to the browser itself, which answers within 30 s or not at all.
     pub async fn browser_call(&self, method: &str, params: Value) -> Result<Value, PageError> {
         in_time(method, self.shared.devtools.call(None, method, params)).await
     }
 
-    /// A command to a tab or a frame, which answers at once or not at all.
+    /// Sends a command to a tab or a frame, which answers within 30 s or not at all.
     pub async fn call(
         &self,
         session: &str,
@@ -216,7 +219,7 @@ impl Browser {
         answer
     }
 
-    /// A command that may take as long as its caller waits.
+    /// Sends a command without a time limit of its own; the caller limits the wait.
     pub(super) async fn slow_call(
         &self,
         session: &str,
@@ -228,19 +231,19 @@ impl Browser {
         Ok(answer?)
     }
 
-    /// Waits until a tab has answered what was asked of it when it was attached. The browser takes
-    /// over into the renderer of the next page what the renderer of this one has confirmed; a
-    /// navigation that overtakes the answers would leave the next page's first moments untold.
+    /// Waits until a tab has answered the commands sent when it was attached. The browser carries
+    /// over into the next page's renderer only what this page's renderer has confirmed. A navigation
+    /// that overtakes the answers would lose the events of the next page's first moments.
     pub(super) async fn set_up(&self, session: &str) {
         let answers = self.shared.set_ups.lock().remove(session);
         let Some(answers) = answers else { return };
         if timeout(SET_UP, answers).await.is_err() {
-            // A page that hangs must not keep its tab from being led elsewhere.
+            // A page that hangs must not block a navigation of its tab.
             tracing::debug!(session, "a tab did not answer; it is used as it is");
         }
     }
 
-    /// The session of the tab worked in.
+    /// Returns the session of the current tab.
     pub fn working(&self) -> Result<String, PageError> {
         let session = self.working_even_crashed()?;
         if self.with(|tabs| tabs.tab(&session).is_some_and(|tab| tab.crashed)) {
@@ -249,7 +252,7 @@ impl Browser {
         Ok(session)
     }
 
-    /// The same for a caller that can do with a page whose process has crashed.
+    /// Returns the session of the current tab, also if the process of its page has crashed.
     pub(super) fn working_even_crashed(&self) -> Result<String, PageError> {
         self.catch_up();
         let state = self.shared.state.lock();
@@ -259,20 +262,20 @@ impl Browser {
         state.tabs.working().cloned().ok_or(PageError::Closed)
     }
 
-    /// The URL of the page in the tab worked in.
+    /// Returns the URL of the page in the current tab.
     pub fn url(&self) -> String {
         self.catch_up();
         let of = |tabs: &Tabs| Some(tabs.tab(tabs.working()?)?.document.url.clone());
         self.with(of).unwrap_or_default()
     }
 
-    /// The targets of all tabs.
+    /// Returns the target ids of all tabs.
     pub fn tabs_open(&self) -> Vec<String> {
         self.catch_up();
         self.with(|tabs| tabs.tabs.values().map(|tab| tab.target.clone()).collect())
     }
 
-    /// Closes every tab but these; the last tab stays whatever it is.
+    /// Closes every tab whose target is not in `keep`. The last tab is never closed.
     pub async fn close_others(&self, keep: &[String]) {
         let extra: Vec<String> =
             self.tabs_open().into_iter().filter(|target| !keep.contains(target)).collect();
@@ -298,41 +301,41 @@ impl Browser {
         change(&mut self.shared.state.lock().tabs)
     }
 
-    /// What is kept of pages, where that is wanted.
+    /// Returns the recorder of traffic and console output, if the run asked for one.
     pub fn watching(&self) -> Option<&Watching> {
         self.attachment.watching.as_ref()
     }
 
-    /// The browser's name and version, `Chrome/1.2.3`.
+    /// Returns the browser's name and version, as in `Chrome/1.2.3`.
     pub async fn product(&self) -> String {
         let answer = self.browser_call("Browser.getVersion", json!({})).await.unwrap_or_default();
         answer.get("product").and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
-    /// The target of the tab worked in.
+    /// Returns the target id of the current tab.
     pub fn target(&self) -> Option<String> {
         self.catch_up();
         self.with(|tabs| Some(tabs.tab(tabs.working()?)?.target.clone()))
     }
 
-    /// Leaves dialogs to somebody else for as long as the answer lives.
+    /// Leaves dialogs to another driver for as long as the returned guard lives.
     pub fn hands_off(&self) -> HandsOff {
         self.shared.state.lock().hands_off = true;
         HandsOff { shared: Arc::clone(&self.shared) }
     }
 
-    /// How dialogs are answered from now on.
+    /// Sets the answer to dialogs from now on.
     pub fn answer_dialogs(&self, answer: DialogAnswer, text: Option<String>) {
         self.shared.state.lock().policy = DialogPolicy { answer, text };
     }
 
-    /// The dialogs that were answered since they were last taken.
+    /// Returns the dialogs answered since the last call.
     pub fn take_dialogs(&self) -> Vec<Dialog> {
         self.catch_up();
         self.edit(|tabs| std::mem::take(&mut tabs.dialogs))
     }
 
-    /// Takes up all events that have come.
+    /// Applies all events that have been received.
     pub(super) fn catch_up(&self) {
         let mut state = self.shared.state.lock();
         let before = state.version;
@@ -344,7 +347,7 @@ impl Browser {
         }
     }
 
-    /// Waits while a person has control, and says whether one had.
+    /// Waits while a person has control. True if a person had control.
     pub(super) async fn gave_way(&self) -> bool {
         let mut turn = self.shared.devtools.turn();
         if (&mut turn).now_or_never().is_some() {
@@ -354,8 +357,8 @@ impl Browser {
         true
     }
 
-    /// As [`until`](Self::until); a time that is over while a person has control begins anew when
-    /// that is handed back, and is `anew` then.
+    /// Like [`until`](Self::until), but a deadline that passes while a person has control is replaced
+    /// by `anew` from the moment at which control is returned.
     pub(super) async fn until_in_turn<T>(
         &self,
         mut deadline: Instant,
@@ -371,7 +374,7 @@ impl Browser {
         }
     }
 
-    /// The first value that `look` gives, looked for after every event; none at the deadline or
+    /// Returns the first value that `look` gives; calls it after every event. None at the deadline or
     /// when the connection has ended.
     pub(super) async fn until<T>(
         &self,
@@ -396,7 +399,7 @@ impl Browser {
     }
 }
 
-/// The answer to a command, if it comes while anyone would still wait for it.
+/// Returns the answer to a command, or an error after [`PATIENCE`].
 async fn in_time(
     method: &str,
     answer: impl Future<Output = Result<Value, DevtoolsError>>,
@@ -409,7 +412,7 @@ async fn in_time(
     Ok(answer.map_err(late)??)
 }
 
-/// Takes up events as they come, so that a dialog is answered while an action waits for it.
+/// Applies events as they arrive, so that a dialog is answered while an action waits for it.
 async fn pump(shared: Arc<Shared>) {
     poll_fn(|context| {
         let mut state = shared.state.lock();
@@ -461,7 +464,7 @@ impl Shared {
         }
     }
 
-    /// A command is on its way when `call` returns; its answer is of no use here.
+    /// Sends a command whose answer is not needed. It is sent when `call` returns.
     fn send(&self, session: &str, method: &str, params: Value) {
         drop(self.devtools.call(Some(session), method, params));
     }

@@ -1,4 +1,4 @@
-//! What pages say on their console, as a text for people; synchronous, without a connection.
+//! The console output of pages as readable text; synchronous, without a connection.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
@@ -6,10 +6,10 @@ use serde_json::Value;
 use super::watching::at;
 use crate::workflow::host::DevtoolsEvent;
 
-/// How much is kept, in bytes.
+/// The maximum size of the text, in bytes.
 const MOST: usize = 4 << 20;
 
-/// The lines so far.
+/// The lines recorded so far.
 #[derive(Debug, Default)]
 pub(super) struct Console {
     since: DateTime<Utc>,
@@ -18,12 +18,12 @@ pub(super) struct Console {
 }
 
 impl Console {
-    /// From this time on: what pages had said before is told again when one listens.
+    /// Drops messages older than `since`: the browser replays earlier messages to a new listener.
     pub(super) fn since(since: DateTime<Utc>) -> Self {
         Self { since, ..Self::default() }
     }
 
-    /// The lines so far.
+    /// Returns the lines recorded so far.
     pub(super) fn text(&self) -> String {
         match self.left_out {
             0 => self.text.clone(),
@@ -31,7 +31,6 @@ impl Console {
         }
     }
 
-    /// Takes up an event.
     pub(super) fn take_up(&mut self, event: &DevtoolsEvent) {
         let params = &event.params;
         let text = |pointer: &str| params.pointer(pointer).and_then(Value::as_str);
@@ -80,7 +79,7 @@ impl Console {
     }
 }
 
-/// An argument as the console of a browser shows it.
+/// Formats an argument as a browser's console shows it.
 fn shown(argument: &Value) -> String {
     let text = |key: &str| argument.get(key).and_then(Value::as_str);
     match argument.get("value") {
@@ -94,7 +93,7 @@ fn shown(argument: &Value) -> String {
     }
 }
 
-/// Lines count from 0 there.
+/// Formats a source location. DevTools counts lines from 0.
 fn place(url: Option<&str>, line: Option<f64>) -> String {
     match (url.filter(|url| !url.is_empty()), line) {
         (Some(url), Some(line)) => format!(" ({url}:{})", line + 1.0),

@@ -1,4 +1,4 @@
-//! Cookies of the browser.
+//! Cookies of the browser: reading, setting and removing them.
 
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::{Browser, PageError};
 
 impl Browser {
-    /// The cookies that a URL would be sent, or all of them.
+    /// Returns the cookies that the browser would send to a URL, or all of them.
     pub async fn cookies(&self, url: Option<&str>) -> Result<Vec<Value>, PageError> {
         let session = self.working()?;
         let (method, params) = match url {
@@ -24,7 +24,7 @@ impl Browser {
         self.call(&session, "Network.setCookies", params).await.map(|_nothing| ())
     }
 
-    /// Removes a cookie as [`cookies`](Self::cookies) gave it.
+    /// Removes a cookie, given as [`cookies`](Self::cookies) returned it.
     pub async fn remove_cookie(&self, cookie: &Value) -> Result<(), PageError> {
         let session = self.working()?;
         let known = ["name", "domain", "path", "partitionKey"]
@@ -34,7 +34,7 @@ impl Browser {
         self.call(&session, "Network.deleteCookies", params).await.map(|_nothing| ())
     }
 
-    /// Lets the page go on for one frame of its picture.
+    /// Waits until the page has drawn a frame, for 50 ms at most.
     pub async fn pass_a_moment(&self, deadline: Instant) {
         let Ok(session) = self.working() else { return };
         let frame = json!({
@@ -42,7 +42,7 @@ impl Browser {
             "awaitPromise": true,
             "returnByValue": true,
         });
-        // A page that is being left fails this; the next look finds the new one.
+        // A page that is being left fails this call; the next attempt finds the new page.
         let _whether_it_stayed =
             tokio::time::timeout_at(deadline, self.call(&session, "Runtime.evaluate", frame)).await;
     }

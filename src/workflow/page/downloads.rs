@@ -1,4 +1,4 @@
-//! Downloads of the browser.
+//! Downloads of the browser into a directory that the run can read.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,26 +9,26 @@ use tokio::time::Instant;
 use super::tabs::{Download, Tabs};
 use super::{Browser, PageError};
 
-/// How long after a download another one is waited for: pages that give several files begin them one
-/// after the other.
+/// The time in which a further download is expected after one: pages that offer several files start
+/// them one after the other.
 const FURTHER: Duration = Duration::from_millis(800);
 
-/// How many files one action gives at most.
+/// The maximum number of files that one action downloads.
 const MOST: usize = 100;
 
 /// A file that was downloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Downloaded {
-    /// Its name in the directory for downloads.
+    /// The name of the file in the download directory.
     pub file: String,
-    /// The name that the site suggests; it may be anything.
+    /// The name that the site suggests; not sanitized.
     pub name: String,
-    /// Where it came from.
+    /// The URL from which it was downloaded.
     pub url: String,
 }
 
 impl Browser {
-    /// Puts downloads into a directory from now on, and forgets those that were seen.
+    /// Puts downloads into a directory from now on, and forgets the downloads seen so far.
     pub async fn expect_downloads(&self, folder: &Path) -> Result<(), PageError> {
         self.edit(|tabs| tabs.downloads.clear());
         let params = json!({
@@ -37,14 +37,14 @@ impl Browser {
         self.browser_call("Browser.setDownloadBehavior", params).await.map(|_nothing| ())
     }
 
-    /// Leaves it to the browser again where downloads go.
+    /// Restores the browser's own download directory.
     pub async fn end_downloads(&self) -> Result<(), PageError> {
         let params = json!({ "behavior": "default", "eventsEnabled": false });
         self.browser_call("Browser.setDownloadBehavior", params).await.map(|_nothing| ())
     }
 
-    /// The downloads since [`expect_downloads`](Self::expect_downloads), when they are complete: the
-    /// first one, and those that begin while it is under way or shortly after.
+    /// Returns the downloads since [`expect_downloads`](Self::expect_downloads) once they are
+    /// complete: the first one, and those that start while it is in progress or shortly after.
     pub async fn downloaded(&self, timeout: Duration) -> Result<Vec<Downloaded>, PageError> {
         let deadline = Instant::now() + timeout;
         let ended = |download: &Download| download.state != "inProgress";
@@ -53,7 +53,7 @@ impl Browser {
         let began = self.with(|tabs| !tabs.downloads.is_empty());
         let what = if began { "the download did not end" } else { "no download began" };
         found.ok_or(PageError::Timeout { what: what.to_owned(), after: timeout })?;
-        // A person who had control meanwhile has taken time.
+        // Control by a person in the meantime may have used up the time.
         let deadline = deadline.max(Instant::now() + FURTHER);
         loop {
             let all =

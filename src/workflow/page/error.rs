@@ -1,4 +1,4 @@
-//! Why something could not be done with a page.
+//! Errors of actions on a page.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::workflow::host::DevtoolsError;
 
 use super::locator::NotALocator;
 
-/// Why something could not be done with a page.
+/// An error of an action on a page.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PageError {
     /// The connection to the browser has ended.
@@ -16,12 +16,11 @@ pub enum PageError {
     /// The browser refused a command.
     #[error("the browser refused {method}: {message}")]
     Refused {
-        /// The CDP method.
         method: String,
-        /// The browser's words.
+        /// The message of the browser.
         message: String,
     },
-    /// The page's process has crashed.
+    /// The process of the page has crashed.
     #[error("the page has crashed")]
     Crashed,
     /// The tab was closed and there is no other.
@@ -30,47 +29,47 @@ pub enum PageError {
     /// The page could not be opened.
     #[error("{url} could not be opened: {reason}")]
     Navigation {
-        /// Which page.
+        /// The URL of the page.
         url: String,
-        /// `net::ERR_NAME_NOT_RESOLVED`.
+        /// The error of the browser, as in `net::ERR_NAME_NOT_RESOLVED`.
         reason: String,
     },
-    /// Something did not happen in time.
+    /// An expected event did not happen in time.
     #[error("{what} within {} s", .after.as_secs_f64())]
     Timeout {
-        /// `the page did not load`.
+        /// The event that did not happen, as in `the page did not load`.
         what: String,
-        /// How long was waited.
+        /// The time waited until the error.
         after: Duration,
     },
-    /// No element was ready in time.
+    /// The element was not ready in time.
     #[error("`{selector}`: {reason} within {} s", .after.as_secs_f64())]
     NotReady {
-        /// What was looked for.
+        /// The locator of the element.
         selector: String,
-        /// What was missing in the end.
+        /// The last condition that was not met.
         reason: String,
-        /// How long was waited.
+        /// The time waited until the error.
         after: Duration,
     },
-    /// The element cannot take this.
+    /// The element does not support the action.
     #[error("`{selector}`: {reason}")]
     Unfit {
-        /// Which element.
+        /// The locator of the element.
         selector: String,
-        /// Why.
+        /// The reason why the action is impossible.
         reason: String,
     },
-    /// The selector cannot be read, also when only the page knows so.
+    /// The selector is invalid; some selectors can be checked only in the page.
     #[error("{0}")]
     Selector(String),
-    /// JavaScript threw.
+    /// The script in the page threw an exception.
     #[error("the script failed: {0}")]
     Script(String),
 }
 
 impl PageError {
-    /// Stable, for programs.
+    /// Returns a stable code for programs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Disconnected => "browser_disconnected",
@@ -86,7 +85,7 @@ impl PageError {
         }
     }
 
-    /// As the failure of a block.
+    /// Converts the error to the failure of a block.
     pub fn failure(&self) -> Failure {
         Failure {
             code: self.code().to_owned(),

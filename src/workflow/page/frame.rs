@@ -12,42 +12,42 @@ use super::locator::Locator;
 use super::{Browser, PageError};
 
 const INJECTED: &str = include_str!("injected.js");
-/// How long after the deadline the page may take to say what was missing.
+/// The time after the deadline in which the page may still report the condition that was not met.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long a script that does not wait may take.
+/// The time limit for a script that does not wait.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A frame of a page.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Frame {
-    /// The session of its process.
+    /// The session of the process that renders the frame.
     pub(super) session: String,
-    /// Its name for DevTools.
+    /// The DevTools id of the frame.
     pub(super) id: String,
 }
 
-/// The isolated worlds that have been made, by frame.
+/// The isolated worlds created so far, by frame.
 #[derive(Debug, Default)]
 pub(super) struct Contexts(Mutex<HashMap<Frame, i64>>);
 
-/// Which element is meant, and how long to wait for it.
+/// An element, and the time to wait for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
-    /// A locator.
+    /// The locator of the element.
     pub selector: &'a str,
-    /// Locators of the frames around it, outermost first.
+    /// The locators of the frames around it, outermost first.
     pub frames: &'a [String],
-    /// How long to wait.
+    /// The time to wait for the element.
     pub timeout: Duration,
 }
 
-/// An answer of the script in the page.
+/// The answer of the script in the page.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Answer {
     pub(super) ok: bool,
     #[serde(default)]
     pub(super) reason: String,
-    /// In the frame's own view.
+    /// The point in CSS pixels, relative to the frame's viewport.
     #[serde(default)]
     pub(super) x: f64,
     #[serde(default)]
@@ -68,7 +68,8 @@ pub(super) struct Answer {
     pub(super) value: Value,
 }
 
-/// Why a script gave no value: the document has gone, or something that waiting does not change.
+/// The reason why a script gave no value: the document is gone, or an error that waiting does not
+/// change.
 enum Miss {
     Gone,
     Failed(PageError),
@@ -108,7 +109,7 @@ impl From<PageError> for Miss {
     }
 }
 
-/// What a thrown exception says.
+/// Converts a thrown exception to an error.
 fn thrown(details: &Value) -> PageError {
     let class = details.pointer("/exception/className").and_then(Value::as_str);
     let description = details.pointer("/exception/description").and_then(Value::as_str);
@@ -126,7 +127,7 @@ pub(super) fn milliseconds(duration: Duration) -> u64 {
 }
 
 impl Browser {
-    /// The main frame of the tab worked in.
+    /// Returns the main frame of the current tab.
     pub fn main_frame(&self) -> Result<Frame, PageError> {
         let session = self.working()?;
         let id = self.with(|tabs| tabs.tab(&session).map(|tab| tab.main_frame.clone()));
@@ -150,7 +151,7 @@ impl Browser {
         Ok(context)
     }
 
-    /// Calls `function` in the isolated world of a frame, once.
+    /// Calls `function` once in the isolated world of a frame.
     async fn attempt(
         &self,
         frame: &Frame,
@@ -182,8 +183,8 @@ impl Browser {
         Ok(if by_value { result.get("value").cloned().unwrap_or_default() } else { result })
     }
 
-    /// Calls `function` of an object that the script holds ready, in whatever document the frame
-    /// shows, until it gives something or the time is over.
+    /// Calls `function` of the injected script until it gives a value or the time is over. The call
+    /// is repeated in each new document of the frame.
     pub(super) async fn in_frame(
         &self,
         target: Target<'_>,
@@ -222,7 +223,8 @@ impl Browser {
         }
     }
 
-    /// Waits until a document has come or gone since the script was there, or a moment has passed.
+    /// Waits until an execution context may have been destroyed, for 50 ms at most. None once the
+    /// deadline has passed.
     async fn next_document(&self, deadline: Instant) -> Option<()> {
         if Instant::now() >= deadline {
             return None;
@@ -233,7 +235,7 @@ impl Browser {
         Some(())
     }
 
-    /// Follows locators of frames from the main frame.
+    /// Resolves a path of frame locators, starting at the main frame.
     async fn frame(
         &self,
         frames: &[String],
@@ -269,7 +271,7 @@ impl Browser {
         Ok(frame)
     }
 
-    /// The element that the script in the frame holds, as DevTools names it.
+    /// Returns the DevTools object id of the element that the script in the frame holds.
     pub(super) async fn held(&self, frame: &Frame) -> Result<String, PageError> {
         let context = self.context(frame).await?;
         let params = json!({ "expression": "greenroom.held", "contextId": context });
@@ -282,7 +284,7 @@ impl Browser {
     }
 
     /// Waits until the first element of the locator is ready and no person has control, and holds it.
-    /// The time in which a person had control does not count.
+    /// Time in which a person has control does not count.
     pub(super) async fn ready(
         &self,
         target: Target<'_>,
@@ -297,11 +299,12 @@ impl Browser {
             if !self.gave_way().await {
                 return Ok(ready);
             }
-            // What was ready before may be so no more.
+            // The element may no longer be ready after a person had control.
         }
     }
 
-    /// Calls a method of the script in a frame at once; a reason against it is an error.
+    /// Calls a method of the script in a frame without waiting; a reason against the action is an
+    /// error.
     pub(super) async fn ask(
         &self,
         frame: &Frame,
@@ -330,7 +333,7 @@ impl Browser {
         Err(PageError::Unfit { selector: selector.to_owned(), reason: answer.reason })
     }
 
-    /// Waits until an element is in a state.
+    /// Waits until an element has the given state.
     pub async fn wait_for_state(&self, target: Target<'_>, state: &str) -> Result<(), PageError> {
         let locator = Locator::parse(target.selector)?;
         let function = "(...args) => greenroom.state(...args)";
@@ -339,7 +342,7 @@ impl Browser {
             .map(|_found| ())
     }
 
-    /// Waits until the page shows a text.
+    /// Waits until the page shows the text.
     pub async fn wait_for_text(&self, target: Target<'_>) -> Result<(), PageError> {
         let function = "(...args) => greenroom.text(...args)";
         let text = target.selector;
@@ -348,8 +351,8 @@ impl Browser {
             .map(|_found| ())
     }
 
-    /// Reads values, as [`Field`](crate::workflow::definition::extract::Field) with locators in
-    /// place of selectors.
+    /// Reads values described like [`Field`](crate::workflow::definition::extract::Field), with
+    /// locators in place of selectors.
     pub async fn extract(
         &self,
         target: Target<'_>,
@@ -362,8 +365,8 @@ impl Browser {
         Ok(answer.value)
     }
 
-    /// What an assertion looks at: `count`, `text`, `value`, `visible`, `enabled`, `checked` of the
-    /// locator's elements, and the page's `title`.
+    /// Returns the values that assertions compare: `count`, `text`, `value`, `visible`, `enabled`,
+    /// `checked` of the locator's elements, and the page's `title`.
     pub async fn facts(
         &self,
         selector: Option<&str>,
@@ -390,7 +393,7 @@ impl Browser {
         }
     }
 
-    /// Evaluates the page's own JavaScript: the body of an async function of `args`, or an
+    /// Evaluates JavaScript in the page's own world: the body of an async function of `args`, or an
     /// expression.
     pub async fn script(
         &self,
@@ -407,7 +410,7 @@ impl Browser {
                 Err(Miss::Gone) => return Err(PageError::Closed),
             };
             let document = self.document(&frame).await?;
-            // An expression if it is one; the syntax decides, not a run of it.
+            // The source is an expression if it parses as one; it is not run to find out.
             let function = format!(
                 "async function (args) {{
                     const source = {source};
@@ -439,7 +442,7 @@ impl Browser {
         })
     }
 
-    /// The document of a frame in the page's own world, as DevTools names it.
+    /// Returns the DevTools object id of a frame's document in the page's own world.
     async fn document(&self, frame: &Frame) -> Result<String, PageError> {
         let context = self.context(frame).await?;
         let params = json!({ "expression": "document", "contextId": context });

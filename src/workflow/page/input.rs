@@ -1,4 +1,4 @@
-//! Acting on elements as hands would: the pointer, the keyboard, files.
+//! Actions on elements as a person performs them: pointer, keyboard, files.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use super::tabs::Tabs;
 use super::{Browser, PageError};
 use crate::workflow::definition::block::{MouseButton, ScrollEnd};
 
-/// How a click is made.
+/// The parameters of a click.
 #[derive(Debug, Clone)]
 pub struct Clicking {
-    /// Which button.
+    /// The mouse button that is pressed.
     pub button: MouseButton,
-    /// How often.
+    /// The number of clicks.
     pub count: u8,
-    /// CDP's bits of the modifiers held.
+    /// The bits of the modifier keys held, as CDP defines them.
     pub modifiers: u8,
-    /// Whether the element need not receive the events.
+    /// True if the element need not receive the events.
     pub force: bool,
 }
 
@@ -31,16 +31,16 @@ impl Default for Clicking {
     }
 }
 
-/// How long a page may take to handle an input.
+/// The time limit for a page to handle an input event.
 const ACKNOWLEDGED: Duration = Duration::from_secs(30);
-/// How long a page that is perhaps being left is asked what a click hit.
+/// The time limit for the hit check after a click, as the page may be navigating.
 const LOOKED_BACK: Duration = Duration::from_secs(1);
-/// How long a popup may stay empty before it counts as meant so.
+/// The time after which an empty popup counts as loaded.
 const EMPTY_POPUP: Duration = Duration::from_secs(2);
 
 impl Browser {
-    /// Clicks an element once it is visible, at rest, enabled and not covered, and waits for what
-    /// the click loads.
+    /// Clicks an element once it is visible, stable, enabled and not covered, and waits for the
+    /// navigation that the click starts.
     pub async fn click(&self, target: Target<'_>, how: &Clicking) -> Result<(), PageError> {
         let mut deadline = Instant::now() + target.timeout;
         let ready = if how.force { "forced" } else { "point" };
@@ -59,7 +59,7 @@ impl Browser {
                 self.ask(&frame, target.selector, "arm", &[]).await?;
             }
             self.click_at(&page, x, y, how).await?;
-            // A document that has gone was hit.
+            // A document that is gone counts as hit.
             let hit = how.force || self.hit(&frame, target.selector).await;
             if hit {
                 self.settle(&page, deadline).await;
@@ -76,7 +76,7 @@ impl Browser {
         }
     }
 
-    /// Whether the events since `arm` reached the element they were meant for.
+    /// True if the events since `arm` reached the intended element.
     async fn hit(&self, frame: &Frame, selector: &str) -> bool {
         let answer = self.ask(frame, selector, "disarm", &[]);
         let answer = tokio::time::timeout(LOOKED_BACK, answer).await;
@@ -112,8 +112,8 @@ impl Browser {
             "modifiers": modifiers,
         });
         let sent = self.slow_call(page, "Input.dispatchMouseEvent", params);
-        // What a click opens may come before its answer, or instead of it: a tab that is hidden by
-        // a new one answers no input until it is in view again.
+        // The effect of a click may come before its answer, or instead of it: a tab hidden by a new
+        // tab answers no input until it is in view again.
         let before = self.with(|tabs| tabs.working().cloned());
         let moved = self.until(Instant::now() + ACKNOWLEDGED, |tabs| {
             let gone = tabs.tab(page).is_none_or(|tab| tab.crashed);
@@ -144,7 +144,7 @@ impl Browser {
         self.mouse(&page, "mouseMoved", x, y, "none", 0, 0).await
     }
 
-    /// Replaces what a field holds.
+    /// Replaces the content of a field.
     pub async fn fill(&self, target: Target<'_>, value: &str) -> Result<(), PageError> {
         let (frame, _answer) = self.ready(target, &["visible", "enabled", "editable"]).await?;
         let prepared = self.ask(&frame, target.selector, "prepare", &[json!(value)]).await?;
@@ -161,7 +161,7 @@ impl Browser {
         self.call(&frame.session, "Input.insertText", json!({ "text": value })).await.map(|_| ())
     }
 
-    /// Chooses options of a list by value or label, and says which values are chosen.
+    /// Selects options of a list by value or label, and returns the selected values.
     pub async fn select(
         &self,
         target: Target<'_>,
@@ -175,7 +175,7 @@ impl Browser {
         Ok(answer.values)
     }
 
-    /// Presses keys one after another, in an element or wherever the focus is.
+    /// Presses keys one after another, in an element or in the focused one.
     pub async fn press(
         &self,
         target: Option<Target<'_>>,
@@ -250,7 +250,8 @@ impl Browser {
         Ok(())
     }
 
-    /// A key may have closed the tab or left the process of the frame.
+    /// Dispatches the last event of a key press. A refusal is no error: the key may have closed the
+    /// tab or replaced the process of the frame.
     async fn after_the_last_event(&self, session: &str, params: Value) -> Result<(), PageError> {
         match self.call(session, "Input.dispatchKeyEvent", params).await {
             Ok(_) | Err(PageError::Refused { .. }) => Ok(()),
@@ -258,7 +259,7 @@ impl Browser {
         }
     }
 
-    /// Scrolls an element into view or, with an amount or an end, scrolls it or the page.
+    /// Scrolls an element into view. With an amount or an end, scrolls the element or the page.
     pub async fn scroll(
         &self,
         target: Option<Target<'_>>,
@@ -283,7 +284,7 @@ impl Browser {
         self.ask(&frame, selector, "scroll", &arguments).await.map(|_answer| ())
     }
 
-    /// Gives files to a file field, or to the chooser that a click on the element opens.
+    /// Passes files to a file field, or to the file chooser that a click on the element opens.
     pub async fn upload(&self, target: Target<'_>, files: &[PathBuf]) -> Result<(), PageError> {
         let (frame, _answer) = self.ready(target, &["attached"]).await?;
         let object = self.held(&frame).await?;
@@ -319,7 +320,7 @@ impl Browser {
         self.call(&session, "DOM.setFileInputFiles", params).await.map(|_| ())
     }
 
-    /// The tab that a session belongs to, or the session itself.
+    /// Returns the tab that a session belongs to, or the session itself.
     fn page_of(&self, session: &str) -> String {
         self.with(|tabs| {
             let mut page = session;
@@ -330,7 +331,7 @@ impl Browser {
         })
     }
 
-    /// The session of the tab, and where the point is in its view.
+    /// Returns the session of the tab, and the point relative to the tab's viewport.
     async fn place(&self, frame: &Frame, at: &Answer) -> Result<(String, f64, f64), PageError> {
         let main = self.with(|tabs| tabs.tab(&frame.session).map(|tab| tab.main_frame.clone()));
         let (mut x, mut y) = (at.x, at.y);
@@ -373,7 +374,7 @@ impl Browser {
         }
     }
 
-    /// Waits for what an action has begun to load, until the document has been parsed.
+    /// Waits for the navigation that an action started, until the document has been parsed.
     async fn settle(&self, page: &str, deadline: Instant) {
         let task = json!({
             "expression": "new Promise((resolve) => setTimeout(() => resolve(window.closed), 0))",
@@ -381,7 +382,7 @@ impl Browser {
             "returnByValue": true,
         });
         let moment = deadline.min(Instant::now() + Duration::from_secs(1));
-        // Forms are submitted in a task of their own; what it began is known after the next one.
+        // A form is submitted in a task of its own; its navigation is known after the next task.
         let answer =
             tokio::time::timeout_at(moment, self.call(page, "Runtime.evaluate", task)).await;
         let closing = answer

@@ -1,17 +1,17 @@
-//! Keys by the names that the DOM gives them, for a keyboard of the layout `us`.
+//! Keys by their DOM names, for a keyboard of the layout `us`.
 
 /// A key with the modifiers held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stroke {
-    /// CDP's bits: Alt 1, Control 2, Meta 4, Shift 8.
+    /// The bits of the modifiers in CDP: Alt 1, Control 2, Meta 4, Shift 8.
     pub modifiers: u8,
-    /// `KeyboardEvent.key`.
+    /// The value of `KeyboardEvent.key` in the DOM.
     pub key: String,
-    /// `KeyboardEvent.code`.
+    /// The value of `KeyboardEvent.code` in the DOM.
     pub code: String,
-    /// `KeyboardEvent.keyCode`.
+    /// The value of `KeyboardEvent.keyCode` in the DOM.
     pub key_code: u16,
-    /// What it types, with these modifiers.
+    /// The text that the key types with these modifiers.
     pub text: Option<String>,
 }
 
@@ -49,7 +49,7 @@ const SIGNS: &[(char, char, &str, u16)] = &[
 
 const SHIFTED_DIGITS: &str = ")!@#$%^&*(";
 
-/// The CDP bit of a modifier's name.
+/// Returns the CDP bit of a modifier's name.
 pub fn modifier(name: &str) -> Option<u8> {
     Some(match name {
         "Alt" => 1,
@@ -60,7 +60,7 @@ pub fn modifier(name: &str) -> Option<u8> {
     })
 }
 
-/// Reads `Enter`, `a`, `Control+Shift+T`.
+/// Parses a key such as `Enter`, `a` or `Control+Shift+T`.
 pub fn parse(text: &str) -> Option<Stroke> {
     let mut modifiers = 0;
     let mut rest = text;

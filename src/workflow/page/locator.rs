@@ -1,4 +1,4 @@
-//! Locators: which elements of a page are meant, as users of Playwright write it.
+//! Locators: the notation that selects elements of a page, as users of Playwright write it.
 //!
 //! ```text
 //! button.primary          css, the default          css=button.primary
@@ -10,7 +10,7 @@
 
 use serde::Serialize;
 
-/// A chain of steps, each within what the one before found.
+/// A chain of steps. Each step searches within the elements that the previous one found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Locator {
@@ -20,35 +20,34 @@ pub struct Locator {
 /// One step of a locator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// `css`, `text`, `role`, …
+    /// The name of the engine: `css`, `text`, `role`, …
     pub engine: &'static str,
-    /// What it looks for.
+    /// The expression that the engine evaluates.
     pub body: String,
-    /// Whether the whole text must be the same, for engines that compare texts.
+    /// True if the whole text must be equal, for engines that compare texts.
     pub exact: bool,
-    /// Of a role: conditions such as `name`, `checked`, `level`.
+    /// Conditions of a role, such as `name`, `checked`, `level`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
 
-/// A condition of a role.
+/// A condition on an element found by its role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Condition {
-    /// `name`.
+    /// The attribute compared, as in `name`.
     pub name: String,
-    /// What it must be.
+    /// The value that the attribute must have.
     pub value: String,
-    /// Whether the whole of it must be the same.
+    /// True if the whole value must be equal.
     pub exact: bool,
 }
 
-/// A text that is no locator.
+/// The error for a text that is not a locator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a selector: {reason}")]
 pub struct NotALocator {
-    /// The step.
+    /// The step that is invalid.
     pub text: String,
-    /// What is wrong with it.
     pub reason: &'static str,
 }
 
@@ -69,13 +68,13 @@ const CONDITIONS: &[&str] =
     &["name", "checked", "disabled", "expanded", "pressed", "selected", "level", "exact"];
 
 impl Locator {
-    /// Reads a chain.
+    /// Parses a chain of steps.
     pub fn parse(text: &str) -> Result<Self, NotALocator> {
         let steps = split(text).into_iter().map(step).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { steps })
     }
 
-    /// Reads a chain that may still hold templates, which makes it right whatever it says.
+    /// Checks a chain that may contain templates; a text with templates is accepted unchecked.
     pub fn parse_template(text: &str) -> Result<(), NotALocator> {
         if text.contains("{{") || text.contains("{%") {
             return Ok(());
@@ -161,7 +160,7 @@ fn step(text: &str) -> Result<Step, NotALocator> {
     }
 }
 
-/// What is between a pair of quotes that covers the whole text.
+/// Returns the text within quotes, if one pair of quotes encloses all of `text`.
 fn quoted(text: &str) -> Option<String> {
     let quote = text.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
     let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;
@@ -176,7 +175,7 @@ fn quoted(text: &str) -> Option<String> {
     Some(result)
 }
 
-/// `button[name="OK"][checked=true]`.
+/// Parses a role, as in `button[name="OK"][checked=true]`.
 fn role(body: &str) -> Result<Step, &'static str> {
     let (name, mut rest) = body.split_at(body.find('[').unwrap_or(body.len()));
     let name = name.trim();

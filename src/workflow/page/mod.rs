@@ -1,15 +1,15 @@
 //! Drives the pages of a browser over DevTools.
 //!
-//! [`Browser`] follows the tabs: it knows which one is being worked in, answers dialogs, and counts
-//! what is being loaded. [`navigation`] opens pages, [`frame`] finds elements and waits for them,
-//! [`input`] acts on them as a person's hands would, and [`picture`] takes pictures and prints;
-//! `watching` keeps what pages ask of the network and say, where that is wanted.
+//! [`Browser`] follows the tabs: it knows the current tab, answers dialogs, and counts requests in
+//! progress. [`navigation`] opens pages, [`frame`] finds elements and waits for them, [`input`] acts
+//! on them as a person would, and [`picture`] takes screenshots and prints. `watching` records
+//! network traffic and console output where a run asks for it.
 //!
 //! Invariants:
 //! 1. No call waits for ever: each takes a deadline, and a dialog is answered while it is open.
-//! 2. Events are taken up in the order in which they came, by one reader at a time; an action looks
-//!    at all that came before its answer, so that what it caused is known when it resolves.
-//! 3. Whatever is dropped half-way leaves no task behind.
+//! 2. Events are applied in the order in which they arrived, by one reader at a time. An action
+//!    applies all events received before its answer, so its effects are known when it resolves.
+//! 3. An action that is dropped half-way leaves no task behind.
 
 mod browser;
 mod console;

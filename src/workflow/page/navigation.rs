@@ -1,4 +1,4 @@
-//! Opening pages, and how far they have loaded.
+//! Navigation, and the load state of pages.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use crate::workflow::definition::block::LoadState;
 /// A page that was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
-    /// Where it is now, after redirects.
+    /// The URL of the page, after redirects.
     pub url: String,
-    /// The status of the answer, where it came over HTTP.
+    /// The status of the response, if the page came over HTTP.
     pub status: Option<u16>,
-    /// It was a download and no page.
+    /// True if the URL was a download and not a page.
     pub downloaded: bool,
 }
 
-/// How long no request may be under way until the network counts as idle.
+/// The time without requests after which the network counts as idle.
 const IDLE: Duration = Duration::from_millis(500);
 
-/// How long the process of a page that has crashed may take to be replaced by the keeper.
+/// The time in which the keeper should replace the crashed process of a page.
 const RESTARTS: Duration = Duration::from_secs(2);
 
 fn reached(tab: &Tab, state: LoadState) -> bool {
@@ -32,15 +32,15 @@ fn reached(tab: &Tab, state: LoadState) -> bool {
     match state {
         LoadState::Commit => true,
         LoadState::DomContentLoaded => has("DOMContentLoaded"),
-        // Idle is what follows: half a second without a connection.
+        // `NetworkIdle` adds half a second without a connection after this.
         LoadState::Load | LoadState::NetworkIdle => has("load"),
     }
 }
 
 impl Browser {
-    /// Opens a page in the tab worked in, and waits until it has loaded that far. An answer with an
-    /// error status is a page like any other. If the process of the page before has crashed, or
-    /// crashes meanwhile, the page is opened in the next one.
+    /// Opens a page in the current tab, and waits for the load state. A response with an error status
+    /// is a page like any other. If the process of the previous page has crashed, or crashes
+    /// meanwhile, the page is opened in the next process.
     pub async fn open(
         &self,
         url: &str,
@@ -59,7 +59,7 @@ impl Browser {
         self.open_once(url, state, left).await
     }
 
-    /// Waits a moment until the process of the tab worked in has been replaced, if it has crashed.
+    /// Waits up to [`RESTARTS`] until a crashed process of the current tab has been replaced.
     async fn until_restarted(&self) {
         let is_back = |tabs: &Tabs| {
             let tab = tabs.working().and_then(|session| tabs.tab(session));
@@ -79,7 +79,7 @@ impl Browser {
         timeout: Duration,
     ) -> Result<Opened, PageError> {
         let mut deadline = Instant::now() + timeout;
-        // One that has crashed is opened in another process.
+        // A crashed page is opened in another process.
         let session = self.working_even_crashed()?;
         self.edit(|tabs| {
             if let Some(tab) = tabs.tabs.get_mut(&session) {
@@ -94,7 +94,7 @@ impl Browser {
         let mut call = pin!(self.slow_call(&session, "Page.navigate", json!({ "url": url })));
         let answer = loop {
             let answer = timeout_at(deadline, &mut call).await;
-            // The page is theirs now, and so is the time that it takes.
+            // A person controls the page; the time starts again afterwards.
             if answer.is_ok() || !self.gave_way().await {
                 break answer;
             }
@@ -124,7 +124,7 @@ impl Browser {
                 if tab.crashed {
                     return Some(Err(PageError::Crashed));
                 }
-                // Without a loader it is a place in the same document.
+                // Without a loader, the URL is an anchor in the same document.
                 let new = loader.is_none_or(|loader| tab.loaders.iter().any(|seen| seen == loader));
                 (new && reached(tab, at_once)).then(|| {
                     Ok(Opened {
@@ -164,7 +164,7 @@ impl Browser {
         }
     }
 
-    /// Waits until the page in the tab worked in has loaded that far.
+    /// Waits until the page in the current tab has reached a load state.
     pub async fn wait_for_load(
         &self,
         state: LoadState,
@@ -205,7 +205,7 @@ impl Browser {
                     None => {}
                 }
             }
-            // A person has control: the time begins anew.
+            // A person has control: the time starts again afterwards.
             if !self.gave_way().await {
                 return Err(self.ended_or(late()));
             }
@@ -213,7 +213,7 @@ impl Browser {
         }
     }
 
-    /// Waits until the URL of the page contains `pattern`, or matches it where it has a `*`.
+    /// Waits until the URL of the page contains `pattern`, or matches it if it contains a `*`.
     pub async fn wait_for_url(&self, pattern: &str, timeout: Duration) -> Result<(), PageError> {
         let deadline = Instant::now() + timeout;
         let found = self.until_in_turn(deadline, timeout, |tabs| {
@@ -227,7 +227,7 @@ impl Browser {
     }
 }
 
-/// Whether a URL contains `pattern`, or, where it has a `*`, matches the whole of it.
+/// True if a URL contains `pattern` or, if the pattern contains a `*`, matches the whole of it.
 pub fn url_matches(url: &str, pattern: &str) -> bool {
     if !pattern.contains('*') {
         return url.contains(pattern);

@@ -1,4 +1,4 @@
-//! Pictures of a page, and prints of it.
+//! Screenshots of a page, and prints of it.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use super::{Browser, PageError};
 use crate::workflow::definition::block::{Paper, PrintPage};
 
-/// How long a picture may take.
+/// The time limit for a screenshot or a print.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A page that is higher, in CSS pixels, is cut off.
+/// The maximum height of a screenshot, in CSS pixels; a higher page is cut off.
 const HIGHEST: f64 = 16_384.0;
 
 impl Browser {
-    /// A PNG of what is in view, or of the whole page.
+    /// Takes a PNG of the viewport, or of the whole page.
     pub async fn screenshot(&self, full_page: bool) -> Result<Bytes, PageError> {
         let session = self.working()?;
         let work = async {
@@ -44,14 +44,14 @@ impl Browser {
         })
     }
 
-    /// A small picture of what is in view.
+    /// Takes a JPEG of the viewport, quickly and at lower quality.
     pub async fn quick_picture(&self) -> Result<Bytes, PageError> {
         let session = self.working()?;
         let params = json!({ "format": "jpeg", "quality": 70, "optimizeForSpeed": true });
         decode(&self.call(&session, "Page.captureScreenshot", params).await?, "captureScreenshot")
     }
 
-    /// The page as a PDF.
+    /// Prints the page as a PDF.
     pub async fn print(&self, how: &PrintPage) -> Result<Bytes, PageError> {
         let session = self.working()?;
         let (width, height) = match how.format {

@@ -1,4 +1,4 @@
-//! What the events of DevTools say of the tabs; synchronous, without a connection.
+//! The state of the tabs, derived from DevTools events; synchronous, without a connection.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,77 +6,74 @@ use serde_json::Value;
 
 use crate::workflow::host::DevtoolsEvent;
 
-/// How the document in the main frame of a tab stands.
+/// The state of the document in the main frame of a tab.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Document {
-    /// Rises with every navigation to another document.
+    /// The id of the loader; changes with every navigation to another document.
     pub loader: String,
-    /// `load`, `DOMContentLoaded`, `networkIdle`, as they came.
+    /// The load events received: `load`, `DOMContentLoaded`, `networkIdle`.
     pub reached: HashSet<String>,
-    /// The status of the answer, where it came over HTTP.
+    /// The status of the response, if the document came over HTTP.
     pub status: Option<u16>,
-    /// Its URL, also after navigations within it.
+    /// The URL, updated by navigations within the document.
     pub url: String,
 }
 
-/// A tab.
 #[derive(Debug, Clone, Default)]
 pub struct Tab {
-    /// Its target.
+    /// The id of the DevTools target.
     pub target: String,
-    /// Its main frame; the same text as the target's, as Chromium has it.
+    /// The id of the main frame; Chromium uses the same text as for the target.
     pub main_frame: String,
-    /// The document shown.
     pub document: Document,
     /// The loaders of the latest documents, the one shown included.
     pub loaders: Vec<String>,
-    /// Navigations that the page has asked for and that have not ended.
+    /// True if the page has requested a navigation that has not ended.
     pub navigating: bool,
-    /// Status codes of documents that have answered but are not shown yet, by loader.
+    /// The status codes of documents that have a response but are not shown yet, by loader.
     pub answered: HashMap<String, u16>,
-    /// Requests under way.
+    /// The ids of the requests in progress.
     pub requests: HashSet<String>,
-    /// The process has crashed.
+    /// True if the process has crashed.
     pub crashed: bool,
 }
 
 /// A dialog that was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dialog {
-    /// `alert`, `confirm`, `prompt`, `beforeunload`.
+    /// The type: `alert`, `confirm`, `prompt`, `beforeunload`.
     pub kind: String,
-    /// What it said.
+    /// The text of the dialog.
     pub message: String,
 }
 
-/// A download.
+/// A download that the browser has started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Download {
-    /// Its name for DevTools, and that of its file.
+    /// The GUID that DevTools assigns; also the name of the file.
     pub guid: String,
     /// The name that the site suggests.
     pub name: String,
-    /// Where it came from.
+    /// The URL from which it was downloaded.
     pub url: String,
-    /// `inProgress`, `completed`, `canceled`.
+    /// The state: `inProgress`, `completed`, `canceled`.
     pub state: String,
 }
 
-/// What must be sent because of an event.
+/// A follow-up that an event requires of the connection.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reaction {
-    /// A tab was attached: it must be set up.
+    /// A tab was attached and must be set up.
     SetUp {
-        /// Its session.
+        /// The session that was attached.
         session: String,
-        /// It is a frame with a process of its own.
+        /// True for a frame with a process of its own.
         frame: bool,
     },
-    /// A dialog is open.
+    /// A dialog was opened and must be answered.
     Dialog {
-        /// Its session.
+        /// The session that shows the dialog.
         session: String,
-        /// What it is.
         dialog: Dialog,
     },
 }
@@ -84,25 +81,25 @@ pub enum Reaction {
 /// All tabs of the browser.
 #[derive(Debug, Default)]
 pub struct Tabs {
-    /// By session.
+    /// The tabs, by session.
     pub tabs: HashMap<String, Tab>,
-    /// Sessions in the order in which they became the one worked in; the last is.
+    /// The sessions in the order in which they became current; the last is the current tab.
     pub order: Vec<String>,
     /// The session of each frame with a process of its own, by frame.
     pub frames: HashMap<String, String>,
     /// The frame of each such session.
     pub frame_sessions: HashMap<String, String>,
-    /// The session around each such session.
+    /// The parent session of each such session.
     pub parents: HashMap<String, String>,
-    /// The latest dialogs.
+    /// The latest dialogs, oldest first.
     pub dialogs: Vec<Dialog>,
-    /// Downloads, in the order in which they began.
+    /// The downloads, in the order in which they started.
     pub downloads: Vec<Download>,
-    /// File choosers that were opened: session and node.
+    /// The file choosers opened, as session and node.
     pub choosers: Vec<(String, i64)>,
-    /// New tabs become the one worked in.
+    /// True if a new tab becomes the current tab.
     pub follow: bool,
-    /// Rises whenever an execution context may have gone.
+    /// Incremented whenever an execution context may have been destroyed.
     pub contexts: u64,
 }
 
@@ -111,23 +108,22 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 }
 
 impl Tabs {
-    /// The session of the tab worked in.
+    /// Returns the session of the current tab.
     pub fn working(&self) -> Option<&String> {
         self.order.last()
     }
 
-    /// The tab that a session belongs to.
     pub fn tab(&self, session: &str) -> Option<&Tab> {
         self.tabs.get(session)
     }
 
-    /// Makes a tab the one worked in.
+    /// Makes a tab the current tab.
     pub fn work_in(&mut self, session: &str) {
         self.order.retain(|other| other != session);
         self.order.push(session.to_owned());
     }
 
-    /// Takes up an event.
+    /// Applies an event, and returns the follow-up that it requires.
     pub fn take_up(&mut self, event: &DevtoolsEvent) -> Option<Reaction> {
         let params = &event.params;
         let session = event.session.as_deref();
@@ -232,7 +228,7 @@ impl Tabs {
 }
 
 impl Tab {
-    /// Another document is shown from now on.
+    /// Records that the tab shows another document.
     fn show(&mut self, loader: &str) {
         if self.document.loader == loader {
             return;
@@ -249,7 +245,7 @@ impl Tab {
             Document { loader: loader.to_owned(), reached: HashSet::new(), status, url };
     }
 
-    /// Whether a frame got another document.
+    /// Applies an event; true if a frame got another document.
     fn take_up(&mut self, method: &str, params: &Value) -> bool {
         let main = |key: &str| text(params, key) == self.main_frame;
         match method {
@@ -289,7 +285,7 @@ impl Tab {
             }
             "Page.lifecycleEvent" if main("frameId") => {
                 let (loader, name) = (text(params, "loaderId"), text(params, "name"));
-                // A tab may have been attached after its document had come.
+                // The tab may have been attached after its document arrived.
                 if self.document.loader.is_empty() || name == "init" {
                     self.show(loader);
                 }

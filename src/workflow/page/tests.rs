@@ -1,4 +1,4 @@
-//! Blocks against a real browser. Each test has a Chromium of its own.
+//! Tests of blocks against a real browser. Each test has a Chromium of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,14 +57,14 @@ impl World {
         execute(plan, stage.host(), CancellationToken::new()).await
     }
 
-    /// Runs blocks after the site's first page was opened, and gives the outputs.
+    /// Runs blocks after the site's first page was opened, and returns the outputs.
     async fn completes(&self, blocks: Vec<Value>) -> Value {
         let outcome = self.run(self.plan(blocks)).await;
         assert_eq!(outcome.status, RunStatus::Completed, "{outcome:?}");
         outcome.outputs
     }
 
-    /// Runs one block after the site's first page was opened, and gives the failure.
+    /// Runs one block after the site's first page was opened, and returns the failure.
     async fn fails(&self, block: Value) -> (String, String) {
         let outcome = self.run(self.plan(vec![block])).await;
         let failure = outcome.failure.expect("the block should fail");
@@ -462,7 +462,7 @@ async fn a_page_is_opened_though_the_process_of_the_one_before_has_crashed() {
         .unwrap();
     browser.open(&world.site.url("/"), LoadState::Load, LIMIT).await.unwrap();
     let session = browser.working().unwrap();
-    // Its process ends, and does not answer.
+    // The process ends without an answer.
     drop(devtools.call(Some(&session), "Page.crash", json!({})));
     let deadline = Instant::now() + LIMIT;
     while browser.working().is_ok() {
@@ -491,7 +491,7 @@ async fn a_click_does_not_hit_what_came_in_between() {
 
 #[tokio::test]
 async fn the_network_is_idle_when_there_was_no_connection_for_half_a_second() {
-    // Four requests that follow each other after less than that, and a longer pause than theirs.
+    // Four requests, each within the idle time of the previous one, and then a pause longer than it.
     let page = "<title>busy</title><script>let left = 4;
         const next = () => fetch('/data').then(() => {
             left -= 1;

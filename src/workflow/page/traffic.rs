@@ -1,7 +1,7 @@
-//! What pages ask of the network, as HAR 1.2; synchronous, without a connection.
+//! The network traffic of pages, as HAR 1.2; synchronous, without a connection.
 //!
-//! Headers are those that the page gave: what the browser adds by itself, its cookies among it, is
-//! not told by the events that are listened to. Bodies are kept of texts only, up to a limit.
+//! Headers are those that the page set: the events used here do not contain what the browser adds,
+//! such as cookies. Bodies are kept of texts only, up to a limit.
 
 use std::collections::HashMap;
 
@@ -11,14 +11,14 @@ use serde_json::{Map, Value, json};
 use super::watching::at;
 use crate::workflow::host::DevtoolsEvent;
 
-/// How many requests are kept.
+/// The maximum number of requests recorded.
 const MOST_ENTRIES: usize = 20_000;
-/// The largest body that is kept, in bytes.
+/// The maximum size of a recorded body, in bytes.
 const LARGEST_BODY: f64 = 524_288.0;
-/// How many bytes of bodies are kept altogether.
+/// The maximum size of all recorded bodies together, in bytes.
 const MOST_BODIES: usize = 16 << 20;
 
-/// An answer whose body is to be kept.
+/// A response whose body is to be fetched and kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Body {
     pub(super) session: Option<String>,
@@ -30,23 +30,23 @@ pub(super) struct Body {
 struct Entry {
     session: Option<String>,
     started: DateTime<Utc>,
-    /// On the browser's own clock, in seconds.
+    /// The start, in seconds on the browser's monotonic clock.
     begun: f64,
     ended: Option<f64>,
     request: Value,
     response: Value,
     body: Option<Value>,
-    /// What came over the network, in bytes.
+    /// The bytes received over the network.
     size: Value,
     failure: Option<String>,
     kind: String,
 }
 
-/// The requests so far.
+/// The requests recorded so far.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     entries: Vec<Entry>,
-    /// The entry of each request that goes on.
+    /// The entry of each request in progress.
     open: HashMap<(Option<String>, String), usize>,
     /// Tabs and frames, in the order in which they were seen, with the first document of each.
     pages: Vec<(Option<String>, String, DateTime<Utc>)>,
@@ -63,7 +63,7 @@ fn number(value: &Value, pointer: &str) -> Option<f64> {
 }
 
 impl Traffic {
-    /// Takes up an event, and says whose body is to be kept, if one is.
+    /// Applies an event, and returns the response whose body is to be fetched, if any.
     pub(super) fn take_up(&mut self, event: &DevtoolsEvent) -> Option<Body> {
         let params = &event.params;
         let key = (event.session.clone(), text(params, "/requestId").to_owned());
@@ -105,7 +105,7 @@ impl Traffic {
         self.entries.get_mut(*index)
     }
 
-    /// A request begins; one that was redirected ends with that.
+    /// Starts the entry of a request; a redirect ends the entry of the redirected request.
     fn begin(&mut self, key: (Option<String>, String), params: &Value) {
         if let Some(redirect) = params.get("redirectResponse")
             && let Some(entry) = self.entry(&key)
@@ -139,7 +139,7 @@ impl Traffic {
         self.open.insert(key, self.entries.len() - 1);
     }
 
-    /// Keeps the body of an answer, as `Network.getResponseBody` gives it.
+    /// Keeps the body of a response, as `Network.getResponseBody` returns it.
     pub(super) fn keep(&mut self, body: &Body, answer: &Value) {
         self.bodies += text(answer, "/body").len();
         if let Some(entry) = self.entries.get_mut(body.entry) {
@@ -147,7 +147,7 @@ impl Traffic {
         }
     }
 
-    /// All of it.
+    /// Returns all requests as HAR 1.2.
     pub(super) fn har(&self, browser: &str) -> Value {
         let (name, version) = browser.split_once('/').unwrap_or((browser, ""));
         let pages = self.pages.iter().enumerate().map(|(index, (_, title, started))| {
@@ -268,7 +268,7 @@ impl Entry {
         }
     }
 
-    /// As the browser's own tools reckon them; -1 for what did not take place.
+    /// Computes the timings as the browser's own tools do; -1 for a phase that did not take place.
     fn timings(&self, ended: f64) -> Value {
         let timing = self.response.get("timing");
         let of = |name: &str| timing.and_then(|timing| timing.get(name)).and_then(Value::as_f64);

@@ -1,4 +1,4 @@
-//! Keeping what pages ask of the network and say on their console, where a run asks for it.
+//! Recording of network traffic and console output, for runs that ask for it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use super::console::Console;
 use super::traffic::{Body, Traffic};
 use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
 
-/// What is kept.
+/// The records that a run asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wants {
-    /// Requests and answers, as HAR.
+    /// True if requests and responses are recorded, as HAR.
     pub har: bool,
-    /// What pages say on their console.
+    /// True if console output is recorded.
     pub console: bool,
 }
 
 impl Wants {
-    /// Whether anything is.
+    /// True if at least one of them is recorded.
     pub fn any(self) -> bool {
         self.har || self.console
     }
@@ -38,7 +38,7 @@ struct Kept {
     console: Console,
 }
 
-/// Keeps what comes until it is dropped.
+/// A recorder, which records until it is dropped.
 pub struct Watching {
     wants: Wants,
     kept: Arc<Mutex<Kept>>,
@@ -52,7 +52,7 @@ impl fmt::Debug for Watching {
 }
 
 impl Watching {
-    /// Keeps what `events` tell. It must have been asked for before any tab was attached.
+    /// Starts recording `events`. It must be started before any tab is attached.
     pub(super) fn start(
         wants: Wants,
         devtools: &Arc<dyn Devtools>,
@@ -65,12 +65,12 @@ impl Watching {
         Self { wants, kept, _pump: AbortOnDropHandle::new(tokio::spawn(pump)) }
     }
 
-    /// The requests so far, as HAR 1.2.
+    /// Returns the requests recorded so far, as HAR 1.2.
     pub fn har(&self, browser: &str) -> Option<Value> {
         self.wants.har.then(|| self.kept.lock().traffic.har(browser))
     }
 
-    /// What was said so far, a line each.
+    /// Returns the console output so far, one line per message.
     pub fn console(&self) -> Option<String> {
         self.wants.console.then(|| self.kept.lock().console.text())
     }
@@ -78,7 +78,7 @@ impl Watching {
 
 type Answer = (Body, Result<Value, DevtoolsError>);
 
-/// Takes up events, and fetches the bodies of answers while the browser still has them.
+/// Applies events, and fetches the bodies of responses while the browser still has them.
 async fn pump(
     wants: Wants,
     devtools: Arc<dyn Devtools>,
@@ -113,7 +113,7 @@ async fn pump(
     }
 }
 
-/// A time in seconds since 1970.
+/// Converts seconds since 1970 to a time.
 pub(super) fn at(seconds: f64) -> Option<DateTime<Utc>> {
     let since = std::time::Duration::try_from_secs_f64(seconds).ok()?;
     DateTime::UNIX_EPOCH.checked_add_signed(chrono::Duration::from_std(since).ok()?)

@@ -1,18 +1,18 @@
-//! Defaults of blocks, written out.
+//! Adds the defaults of blocks to responses.
 //!
-//! Clients of the compatible API rely on it: its editor fails on a list that is missing, and stores
-//! its own default where ours is another.
+//! Clients of the compatible API rely on this: its editor fails on a missing list, and stores its own
+//! default where this server has another.
 
 use serde_json::{Map, Value, json};
 
-/// Fields that are one text or a list of texts, and of which clients read only lists.
+/// Fields that hold one text or a list of texts, of which clients read only lists.
 const LISTS: &[(&str, &str)] = &[
     ("human_interaction", "recipients"),
     ("send_email", "recipients"),
     ("send_email", "file_attachments"),
 ];
 
-/// Adds to a block of `block_type` the defaults that it goes by.
+/// Adds the defaults of `block_type` to a block.
 pub(super) fn fill(block_type: &str, block: &mut Map<String, Value>) {
     for (_, field) in LISTS.iter().filter(|(of, _)| *of == block_type) {
         let list = match block.remove(*field) {

@@ -1,9 +1,9 @@
-//! A workflow as clients of the compatible API read it.
+//! The form of a workflow in responses of the compatible API.
 //!
-//! Blocks differ from how they were written: `parameter_keys` are replaced by the parameters
-//! themselves, and every block has an `output_parameter`, which also stands among the definition's
-//! parameters. The ids of parameters are made from the workflow's own, so that they are the same at
-//! every reading.
+//! Blocks differ from their written form. `parameter_keys` are replaced by the parameters themselves,
+//! and every block has an `output_parameter`, which is also listed among the definition's parameters.
+//! The ids of parameters are derived from the workflow's id, so that they are the same in every
+//! response.
 
 mod defaults;
 
@@ -17,7 +17,7 @@ use crate::domain::ids::{OutputParameterId, ParameterId, WorkflowId};
 use crate::domain::masking::{MASKED, mask_members};
 use crate::domain::run::WorkflowRecord;
 
-/// Settings and their values when nothing was given.
+/// Returns the settings with their defaults.
 fn settings() -> Value {
     json!({
         "proxy_location": null,
@@ -50,12 +50,12 @@ fn settings() -> Value {
     })
 }
 
-/// The names of the settings that every workflow has.
+/// Returns the names of the settings that every workflow has.
 pub fn setting_names() -> Vec<String> {
     settings().as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
 }
 
-/// The workflow as an answer of the API.
+/// Formats the workflow as a response of the API.
 pub fn workflow(record: &WorkflowRecord, definition: &Definition) -> Value {
     let mut answer = Map::new();
     let given = record.settings.as_object().into_iter().flatten();
@@ -98,7 +98,7 @@ pub fn workflow(record: &WorkflowRecord, definition: &Definition) -> Value {
     Value::Object(answer)
 }
 
-/// A number of its own for each parameter of a workflow, the same whenever it is asked for.
+/// Returns a number for each parameter of a workflow, the same at every call.
 fn number(workflow: WorkflowId, key: &str) -> u64 {
     let hash = blake3::hash(format!("{workflow} {key}").as_bytes());
     let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
@@ -211,7 +211,7 @@ fn shown_block(block: &Block, known: &HashMap<String, Value>) -> Value {
 }
 
 fn mask_password(shown: &mut Map<String, Value>) {
-    // Only the password: a block's addresses are part of what it does.
+    // Only the password is masked: the block's addresses are part of its purpose.
     if let Some(password) = shown.get_mut("custom_smtp_password")
         && password.is_string()
     {
@@ -219,7 +219,8 @@ fn mask_password(shown: &mut Map<String, Value>) {
     }
 }
 
-/// Clients parse an email's four secrets as parameters and refuse a block without them.
+/// Adds the four secrets of an email. Clients parse them as parameters and reject a block without
+/// them.
 fn email_secrets(shown: &mut Map<String, Value>, known: &HashMap<String, Value>) {
     for name in ["host", "port", "username", "password"] {
         let field = format!("smtp_{name}_secret_parameter_key");
@@ -314,7 +315,7 @@ mod tests {
         );
     }
 
-    /// A block of each type, with what it must have.
+    /// Returns a block of each type, with its required fields.
     fn every_block() -> Vec<Value> {
         let fields = |kind: &str| match kind {
             "goto_url" => json!({ "url": "{{ start }}" }),

@@ -1,10 +1,11 @@
-//! Comments of Python code, in which a template is no template.
+//! Comments of Python code, in which templates are not rendered.
 //!
-//! A comment is not executed, so what stands in it must neither fail nor become code.
+//! A comment is not executed, so a template in it must neither fail nor become code.
 
 use super::is_template;
 
-/// Code whose comments with templates are replaced by marks, and those comments by their marks.
+/// Replaces each comment that contains a template by a mark. Returns the code, and the comments with
+/// their marks.
 pub(super) fn masked(code: &str) -> (String, Vec<(String, String)>) {
     let mut result = String::with_capacity(code.len());
     let mut hidden = Vec::new();
@@ -36,14 +37,15 @@ pub(super) fn masked(code: &str) -> (String, Vec<(String, String)>) {
     (result, hidden)
 }
 
-/// Code with its comments.
+/// Puts the comments back in place of their marks.
 pub(super) fn restored(rendered: &str, hidden: &[(String, String)]) -> String {
     hidden
         .iter()
         .fold(rendered.to_owned(), |code, (mark, comment)| code.replace(mark.as_str(), comment))
 }
 
-/// The length of a template, whose quotes are its own; of any other brace one.
+/// Returns the length of a template, in which quotes have no effect on the code around; 1 for any
+/// other brace.
 fn template(code: &str) -> usize {
     let close = match code.as_bytes().get(1) {
         Some(b'{') => "}}",
@@ -54,7 +56,7 @@ fn template(code: &str) -> usize {
     code.find(close).map_or(1, |end| end + close.len())
 }
 
-/// The length of a text in quotes; one that does not end ends with its line.
+/// Returns the length of a quoted text; an unterminated text ends with its line.
 fn text(code: &str) -> usize {
     let quote = code.get(..1).unwrap_or_default();
     let triple = quote.repeat(3);

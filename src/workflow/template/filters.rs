@@ -1,4 +1,4 @@
-//! Filters and functions of Jinja2 that the engine does not have, or has otherwise.
+//! Filters and functions of Jinja2 that the engine lacks or implements differently.
 
 use std::fmt::Write as _;
 
@@ -10,12 +10,12 @@ use rand::seq::IndexedRandom as _;
 use super::objects::{self, Namespace, frozen, invalid};
 use super::{JSON_MARK, format, html, python, wrap};
 
-/// Adds them all.
+/// Adds all filters, functions and tests to the environment.
 pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_filter(objects::BOUNDED, objects::bounded);
     environment.add_filter(objects::REMAINDER, format::remainder);
     environment.add_function(objects::SET_ATTRIBUTE, objects::set_attribute);
-    // Shows every value that a run knows, and what the engine is at.
+    // Removed, as it reveals every value of the run and the internal state of the engine.
     environment.remove_global("debug");
     environment.add_function("namespace", objects::namespace);
     environment.add_function("cycler", objects::cycler);
@@ -94,7 +94,8 @@ impl Args {
     }
 }
 
-/// Refuses what the rest of the work of a template could not pay for.
+/// Consumes fuel for `bytes` of output. An error if too little fuel is left, or the output is too
+/// large.
 pub(super) fn afford(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
     state.consume_fuel(u64::try_from(bytes / 64).unwrap_or(u64::MAX))?;
     if bytes > 16 << 20 {
@@ -103,7 +104,8 @@ pub(super) fn afford(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// The value itself and not its text, where a text is nothing but this.
+/// Returns the value wrapped in marks. A text that consists only of it becomes the value itself, not
+/// its text.
 fn json(state: &mut State<'_, '_>, value: &Value) -> Result<String, Error> {
     let value = frozen(state, value, 0)?;
     let text = serde_json::to_string(&value)
@@ -212,7 +214,7 @@ fn center(
     Ok(centered(&value.to_string(), width, ' '))
 }
 
-/// As Python centers: the odd one goes to the left only if the width is odd, too.
+/// Centers a text as Python does: an odd space goes to the left only if the width is odd too.
 pub(super) fn centered(text: &str, width: usize, fill: char) -> String {
     let missing = width.saturating_sub(text.chars().count());
     let left = missing / 2 + (missing & width & 1);
@@ -257,7 +259,7 @@ fn random(value: &Value) -> Result<Value, Error> {
     Ok(items.choose(&mut rand::rng()).cloned().unwrap_or(Value::UNDEFINED))
 }
 
-/// The host and port of a URL.
+/// Returns the host and port of a URL.
 fn domain(value: &Value) -> String {
     let text = value.to_string();
     let rest = text.split_once("//").map_or("", |(_scheme, rest)| rest);
@@ -265,7 +267,7 @@ fn domain(value: &Value) -> String {
     if host.is_empty() { text } else { host.to_owned() }
 }
 
-/// A whole number, or the default.
+/// Converts to a whole number, or returns the default.
 fn int(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let args = Args::new(rest, &["default", "base"])?;
     let default = args.value("default")?.unwrap_or_else(|| Value::from(0));
@@ -300,12 +302,12 @@ fn int(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     Ok(number.and_then(whole).unwrap_or(default))
 }
 
-/// The whole part of a number.
+/// Returns the whole part of a number.
 fn whole(number: f64) -> Option<Value> {
     format!("{:.0}", number.trunc()).parse::<i128>().ok().map(Value::from)
 }
 
-/// A number, or the default.
+/// Converts to a number, or returns the default.
 fn float(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let default = Args::new(rest, &["default"])?.value("default")?;
     let number = match value.as_str() {
@@ -316,7 +318,7 @@ fn float(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     Ok(number.map(Value::from).or(default).unwrap_or_else(|| Value::from(0.0)))
 }
 
-/// An attribute, which the fields of an object are not.
+/// Returns an attribute; the fields of an object are not attributes.
 fn attr(value: &Value, name: &str) -> Result<Value, Error> {
     let object = value.kind() == ValueKind::Map
         && value.downcast_object_ref::<Namespace>().is_none()
@@ -324,7 +326,7 @@ fn attr(value: &Value, name: &str) -> Result<Value, Error> {
     if object { Ok(Value::UNDEFINED) } else { value.get_attr(name) }
 }
 
-/// JSON that is safe in HTML, its keys in order, as Jinja2 writes it.
+/// Writes JSON as Jinja2 does: safe in HTML, with sorted keys.
 fn tojson(
     state: &mut State<'_, '_>,
     value: &Value,
@@ -344,7 +346,7 @@ fn pprint(state: &mut State<'_, '_>, value: &Value) -> Result<String, Error> {
     Ok(python::pretty(&value, 0, 0))
 }
 
-/// `dict(…)` of an object or of pairs, and of named values.
+/// Implements `dict(…)` for an object or a list of pairs, and named values.
 fn dict(state: &mut State<'_, '_>, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let all = rest.into_values();
     let (given, named): (Option<&Value>, Kwargs) = from_args(&all)?;
@@ -367,7 +369,7 @@ fn dict(state: &mut State<'_, '_>, rest: Rest<ValueOrKwargs>) -> Result<Value, E
     Ok(Value::from_pairs(pairs))
 }
 
-/// Writes a value as Python does.
+/// Formats a value as Python does.
 fn write(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     if value.is_number()
         && !value.is_integer()
@@ -430,7 +432,7 @@ const WORDS: &[&str] = &[
     "velit",
 ];
 
-/// `lipsum(n, html, min, max)`.
+/// Implements `lipsum(n, html, min, max)`.
 fn lipsum(state: &mut State<'_, '_>, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let args = Args::new(rest, &["n", "html", "min", "max"])?;
     let count = args.size("n")?.unwrap_or(5);

@@ -1,4 +1,4 @@
-//! Texts that are formats: `%`, the filter `format`, and the method.
+//! String formatting: the operator `%`, the filter `format`, and the method of that name.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use minijinja::{Error, State};
 use super::filters::afford;
 use super::objects::invalid;
 
-/// `a % b`: of texts a format, of numbers the remainder.
+/// Implements `a % b`: formatting for a text, the remainder for a number.
 pub(super) fn remainder(
     state: &mut State<'_, '_>,
     left: &Value,
@@ -24,7 +24,7 @@ pub(super) fn remainder(
     expression.eval(Value::from_pairs([("a", left.clone()), ("b", right.clone())]))
 }
 
-/// The filter `format`.
+/// Implements the filter `format`.
 pub(super) fn format_filter(
     state: &mut State<'_, '_>,
     value: &Value,
@@ -44,14 +44,14 @@ pub(super) fn format_filter(
     }
 }
 
-/// Formats as Python's `%` does.
+/// Formats as Python's operator `%` does.
 fn printf(state: &State<'_, '_>, text: &str, args: Vec<Value>) -> Result<Value, Error> {
     let (text, args) = ascii_keys(text, args)?;
     afford_format(state, &text, &args)?;
     format(FormatStyle::Printf, &text, &args).map(Value::from)
 }
 
-/// The same format with other names for its keys: the engine reads keys of ASCII only.
+/// Renames the keys of a format to ASCII: the engine reads no others.
 fn ascii_keys(text: &str, args: Vec<Value>) -> Result<(String, Vec<Value>), Error> {
     if text.is_ascii() || !text.contains("%(") {
         return Ok((text.to_owned(), args));
@@ -88,7 +88,7 @@ fn ascii_keys(text: &str, args: Vec<Value>) -> Result<(String, Vec<Value>), Erro
     Ok((result, args))
 }
 
-/// Refuses a format that would be too long: by its widths, and by how often it writes a value.
+/// Rejects a format whose result would be too long, by its widths and by the number of its fields.
 pub(super) fn afford_format(
     state: &State<'_, '_>,
     text: &str,
@@ -101,7 +101,7 @@ pub(super) fn afford_format(
     afford(state, text.len().saturating_add(widths(text)).saturating_add(written))
 }
 
-/// The sum of all numbers in a format, which bounds what it adds by widths.
+/// Returns the sum of all numbers in a format, an upper bound of its padding.
 fn widths(text: &str) -> usize {
     text.split(|letter: char| !letter.is_ascii_digit())
         .filter(|digits| !digits.is_empty())

@@ -22,7 +22,7 @@ pub(super) fn striptags(value: &Value) -> String {
     unescaped(&plain)
 }
 
-/// The named entities that pages use most, and all numbered ones.
+/// Decodes all numeric entities, and the named entities that pages use most.
 fn unescaped(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
@@ -140,7 +140,7 @@ fn linked(word: &str, limit: Option<usize>, attributes: &str) -> String {
     {
         middle = inner;
     }
-    // Brackets that were opened within belong to it.
+    // A closing bracket belongs to the URL if its opening bracket is within it.
     for (open, close) in [("(", ")"), ("<", ">"), ("&lt;", "&gt;")] {
         while middle.matches(open).count() > middle.matches(close).count() {
             let tail = whole.strip_prefix(middle).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! Splits a template into its tags and their tokens, in one pass and without recursion.
 //!
-//! The rules are those of the template engine: comments and raw blocks have no tokens, and a tag
-//! ends only where all its brackets are closed. Where the engine would find a token that does not
-//! exist, the lexer ends: the engine refuses the text there.
+//! The rules are those of the template engine: comments and raw blocks have no tokens, and a tag ends
+//! only where all its brackets are closed. At an invalid token the lexer ends, because the engine
+//! rejects the text there.
 
 /// The kind of a [`Token`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,11 +13,9 @@ pub(super) enum Kind {
     Text,
     /// A number, without its sign.
     Number,
-    /// An opening bracket.
     Open,
-    /// A closing bracket.
     Close,
-    /// Any other sign.
+    /// Any other operator or sign.
     Sign,
 }
 
@@ -35,23 +33,23 @@ impl Token<'_> {
     }
 }
 
-/// One `{{ … }}` or `{% … %}`.
+/// A tag, `{{ … }}` or `{% … %}`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tag<'a> {
-    /// True of `{% … %}`.
+    /// True for a statement, `{% … %}`.
     pub(super) statement: bool,
     pub(super) tokens: Vec<Token<'a>>,
-    /// The start of its closing sign, a `-` or `+` before it included.
+    /// The start of the closing sign, including a `-` or `+` before it.
     pub(super) close: usize,
-    /// The end of its closing sign.
+    /// The end of the closing sign.
     pub(super) end: usize,
 }
 
-/// Walks through the tags of a template.
+/// Iterates over the tags of a template.
 pub(super) struct Lexer<'a> {
     text: &'a str,
     at: usize,
-    /// Brackets that are open. As in the engine it may fall below zero.
+    /// The number of open brackets. It may fall below zero, as in the engine.
     balance: i64,
 }
 
@@ -64,11 +62,11 @@ impl<'a> Lexer<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// The next tag; none after the last one.
+    /// Returns the next tag; none after the last one.
     pub(super) fn tag(&mut self) -> Option<Tag<'a>> {
         loop {
             let rest = self.rest();
-            // In one pass: a search for each sign alone would read the whole rest for every tag.
+            // One pass: searching for each sign separately would read the whole rest for every tag.
             let braces = rest.bytes().zip(rest.bytes().skip(1));
             let open = braces
                 .enumerate()
@@ -89,7 +87,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// The end of a tag that consists of one word, if that is what begins here.
+    /// Returns the end of a tag that consists of one word, if such a tag begins here.
     fn named_tag(&self, word: &str) -> Option<usize> {
         let rest = self.rest();
         let inner = rest.strip_prefix(['-', '+']).unwrap_or(rest);
@@ -111,7 +109,7 @@ impl<'a> Lexer<'a> {
     fn tokens(&mut self, statement: bool) -> Tag<'a> {
         let sign = if statement { "%}" } else { "}}" };
         let mut tokens = Vec::new();
-        // The sign of white space belongs to the opening.
+        // A `-` or `+` for white space control belongs to the opening sign.
         if self.rest().starts_with(['-', '+']) {
             self.at += 1;
         }
@@ -145,7 +143,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// The tokens of an expression without braces.
+/// Returns the tokens of an expression without braces.
 pub(super) fn expression(text: &str) -> Vec<Token<'_>> {
     let mut tokens: Vec<Token<'_>> = Vec::new();
     let mut rest = text.trim_ascii_start();
@@ -159,7 +157,7 @@ pub(super) fn expression(text: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// The kind and the length of the token at the beginning of `rest`; none where there is none.
+/// Returns the kind and the length of the token at the start of `rest`; none if it is invalid.
 fn token(rest: &str, after_dot: bool) -> Option<(Kind, usize)> {
     let first = rest.chars().next()?;
     if ["//", "**", "==", "!=", ">=", "<="].iter().any(|sign| rest.starts_with(sign)) {
@@ -191,7 +189,7 @@ fn token(rest: &str, after_dot: bool) -> Option<(Kind, usize)> {
     }
 }
 
-/// Never longer than what the engine takes for a number.
+/// Returns the length of a number, which is never longer than the number that the engine reads.
 fn number(rest: &str, after_dot: bool) -> usize {
     let bytes = rest.as_bytes();
     let digits = |from: usize| {

@@ -1,4 +1,4 @@
-//! Methods of Python's texts, lists and mappings that the engine's own set does not have.
+//! Methods of Python's texts, lists and mappings that the engine's own set lacks.
 
 use minijinja::value::{Kwargs, Tuple, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
@@ -8,10 +8,10 @@ use super::filters::{afford, centered};
 use super::format::afford_format;
 use super::objects::{Encoded, invalid};
 
-/// The widest text that a method pads to.
+/// The maximum width to which a method pads a text.
 const WIDEST: usize = 1 << 20;
 
-/// What a method gives that the value's type does not have by itself.
+/// Calls a method that the type of the value does not have in the engine.
 pub(super) fn call(
     state: &mut State<'_, '_>,
     value: &Value,
@@ -40,7 +40,7 @@ pub(super) fn call(
     }
 }
 
-/// Refuses a method whose result would be too long.
+/// Rejects a method call whose result would be too long.
 fn afford_method(
     state: &State<'_, '_>,
     text: &str,
@@ -66,7 +66,7 @@ fn afford_method(
     }
 }
 
-/// `', '.join(values)`.
+/// Implements the method `', '.join(values)`.
 fn joined(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<Value, Error> {
     let (values,): (&Value,) = from_args(args)?;
     let mut result = String::new();
@@ -84,16 +84,16 @@ fn joined(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<Value, Er
     Ok(Value::from(result))
 }
 
-/// The longest text that a method makes.
+/// The maximum size of a text that a method returns, in bytes.
 const LONGEST: usize = 16 << 20;
 
-/// A place counted in letters.
+/// Converts a byte offset to an index in characters.
 fn place(text: &str, bytes: usize) -> i64 {
     let before = text.get(..bytes).unwrap_or_default();
     i64::try_from(before.chars().count()).unwrap_or(i64::MAX)
 }
 
-/// The part of a text from one letter to another, as Python slices.
+/// Returns a slice of a text by character indices, as Python slices, with its byte offset.
 fn between(text: &str, start: Option<i64>, end: Option<i64>) -> (usize, &str) {
     let count = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
     let absolute = |at: i64| if at < 0 { at.saturating_add(count).max(0) } else { at.min(count) };

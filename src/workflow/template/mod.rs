@@ -1,10 +1,10 @@
-//! Templates in the texts of blocks: Jinja2, in a sandbox of bounded work.
+//! Templates in the texts of blocks: Jinja2, in a sandbox with limited work.
 //!
 //! Values are written as Python writes them, `True`, `None`, `{'a': 1}`; the filter `tojson` writes
-//! JSON. A name that is not known is written as nothing, unless the server is configured to be strict.
+//! JSON. An unknown name is written as an empty text, unless the server is configured to be strict.
 //!
-//! The engine recurses: no text reaches it before `scan` has bounded its depth, and it runs on a
-//! stack of its own that is large enough for what the bounds allow.
+//! The engine recurses. No text reaches it before `scan` has checked its depth. It runs on a stack of
+//! its own that is large enough for that depth.
 
 mod comments;
 mod filters;
@@ -30,33 +30,34 @@ use serde_json::{Map, Value};
 
 use scan::Scanned;
 
-/// The number of instructions that a template may take.
+/// The maximum number of instructions that a template executes.
 const FUEL: u64 = 2_000_000;
-/// The stack on which the engine runs; what is not touched of it takes no memory.
+/// The size of the engine's stack in bytes; untouched pages of it use no memory.
 const STACK: usize = 64 << 20;
-/// A text without statements and with few operators runs where at least this much is left.
+/// The free stack in bytes that suffices for a text without statements and with few operators.
 const SHALLOW_STACK: usize = 1 << 20;
-/// The deepest value that an expression gives.
+/// The greatest depth of a value that an expression returns.
 const DEEPEST_VALUE: usize = 100;
-/// Stands around a value that the filter `json` wrote. No text contains it: it is no character.
+/// The mark around a value that the filter `json` wrote. No text contains it, as it uses
+/// noncharacters.
 const JSON_MARK: &str = "\u{fdd0}json\u{fdd1}";
 
-/// The code of a template that cannot be rendered.
+/// The error code of a template that cannot be rendered.
 pub const TEMPLATE_INVALID: &str = "template_invalid";
 
-/// A template that failed.
+/// An error of a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the template `{expression}` in `{field}` failed: {message}")]
 pub struct TemplateError {
-    /// The field of the block.
+    /// The name of the block's field.
     pub field: String,
     /// The part of the text that failed.
     pub expression: String,
-    /// Why.
+    /// The message of the engine or the scanner.
     pub message: String,
 }
 
-/// A text that the engine is not given.
+/// The error for a text that exceeds a limit and is not passed to the engine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 struct TooDeep(String);
@@ -76,18 +77,18 @@ impl TooDeep {
 pub struct Names(minijinja::Value);
 
 impl Names {
-    /// Of an object's fields.
+    /// Creates the names from an object's fields.
     pub fn new(values: &Map<String, Value>) -> Self {
         Self(minijinja::Value::from(Serde(values)))
     }
 }
 
-/// True of a text in which a template may stand.
+/// True if a text may contain a template.
 pub fn is_template(text: &str) -> bool {
     ["{{", "{%", "{#"].iter().any(|open| text.contains(open))
 }
 
-/// Runs what may recurse, with a stack for it. A fault of the engine fails its template only.
+/// Runs work that may recurse on a sufficient stack. A panic of the engine fails only its template.
 fn with_stack<T>(shallow: bool, work: impl FnOnce() -> T) -> Result<T, String> {
     let caught = || {
         catch_unwind(AssertUnwindSafe(work))
@@ -100,7 +101,7 @@ fn with_stack<T>(shallow: bool, work: impl FnOnce() -> T) -> Result<T, String> {
     }
 }
 
-/// Renders templates.
+/// Renders and checks templates.
 pub struct Renderer {
     environment: Environment<'static>,
 }
@@ -112,7 +113,7 @@ impl fmt::Debug for Renderer {
 }
 
 impl Renderer {
-    /// `strict` refuses names that are not known.
+    /// Creates a renderer; with `strict`, unknown names are errors.
     pub fn new(strict: bool) -> Self {
         let mut environment = Environment::new();
         let undefined =
@@ -126,8 +127,8 @@ impl Renderer {
         Self { environment }
     }
 
-    /// Refuses a text that could not be rendered whatever its names stand for: one that is no
-    /// template, is too deep, or uses a filter or a test that does not exist.
+    /// Rejects a text that could not be rendered for any values of its names: an invalid template,
+    /// one that is too deep, or one that uses an unknown filter or test.
     pub fn check(&self, field: &str, text: &str) -> Result<(), TemplateError> {
         if !is_template(text) {
             return Ok(());
@@ -144,12 +145,12 @@ impl Renderer {
         .unwrap_or_else(|fault| Err(failure(field, text, None, fault)))
     }
 
-    /// As [`check`](Self::check), of Python code.
+    /// Like [`check`](Self::check), for Python code.
     pub fn check_code(&self, field: &str, text: &str) -> Result<(), TemplateError> {
         self.check(field, &comments::masked(text).0)
     }
 
-    /// Refuses a text that is too deep as an expression, whether it is one or not.
+    /// Rejects a text that is too deep as an expression, even if it is not an expression.
     pub fn check_depth(&self, field: &str, text: &str) -> Result<(), TemplateError> {
         scan::expression(text).map(|_scanned| ()).map_err(|error| TemplateError {
             field: field.to_owned(),
@@ -158,7 +159,7 @@ impl Renderer {
         })
     }
 
-    /// Refuses an expression without braces that could not be evaluated.
+    /// Rejects an expression without braces that could not be evaluated.
     pub fn check_expression(&self, field: &str, text: &str) -> Result<(), TemplateError> {
         let failed = |message| TemplateError {
             field: field.to_owned(),
@@ -192,7 +193,7 @@ impl Renderer {
         }
     }
 
-    /// A text with its templates rendered; `field` is for the error.
+    /// Renders the templates of a text; `field` is named in the error.
     pub fn text(&self, field: &str, text: &str, names: &Names) -> Result<String, TemplateError> {
         let rendered = self.render(field, text, names)?;
         if rendered.contains(JSON_MARK) {
@@ -203,7 +204,7 @@ impl Renderer {
         Ok(rendered)
     }
 
-    /// The text of Python code with its templates rendered, but for those in comments.
+    /// Renders the templates of Python code, except those in comments.
     pub fn code(&self, field: &str, text: &str, names: &Names) -> Result<String, TemplateError> {
         if !is_template(text) {
             return Ok(text.to_owned());
@@ -225,8 +226,8 @@ impl Renderer {
         .unwrap_or_else(|fault| Err(failure(field, text, None, fault)))
     }
 
-    /// Every text in `value`, however deep, except in the fields of `skip` at the top. A text that
-    /// is nothing but a value of the filter `json` becomes that value.
+    /// Renders every text in `value` at any depth, except in the top-level fields of `skip`. A text
+    /// that consists only of a value of the filter `json` becomes that value.
     pub fn value(
         &self,
         field: &str,
@@ -271,7 +272,7 @@ impl Renderer {
         Ok(Value::String(rendered))
     }
 
-    /// The value of an expression without braces, such as `orders_output.items`.
+    /// Evaluates an expression without braces, such as `orders_output.items`.
     pub fn evaluate(&self, field: &str, text: &str, names: &Names) -> Result<Value, TemplateError> {
         let failed = |message: String| TemplateError {
             field: field.to_owned(),
@@ -292,7 +293,7 @@ impl Renderer {
     }
 }
 
-/// The depth of a value, as far as one beyond what is allowed.
+/// Returns the depth of a value, counted to one above the limit at most.
 fn depth(value: &minijinja::Value, around: usize) -> usize {
     use minijinja::value::ValueKind;
 
@@ -333,7 +334,7 @@ fn shortened(text: &str) -> String {
     short
 }
 
-/// Checks texts when a definition is stored.
+/// Returns the renderer that checks texts when a definition is stored.
 pub fn checker() -> &'static Renderer {
     static CHECKER: LazyLock<Renderer> = LazyLock::new(|| Renderer::new(false));
     &CHECKER
@@ -343,7 +344,7 @@ fn inner(field: &str, part: &str) -> String {
     if field.is_empty() { part.to_owned() } else { format!("{field}.{part}") }
 }
 
-/// The `{{ … }}` or `{% … %}` around a byte of the text, shortened.
+/// Returns the `{{ … }}` or `{% … %}` around a byte of the text, shortened.
 fn expression(text: &str, at: Option<usize>) -> String {
     let at = at.filter(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let (before, after) = text.split_at(at);
@@ -355,13 +356,13 @@ fn expression(text: &str, at: Option<usize>) -> String {
     shortened(whole)
 }
 
-/// The expression of a text that is nothing but `{{ expression }}`.
+/// Returns the expression of a text that consists only of `{{ expression }}`.
 pub fn pure_expression(text: &str) -> Option<&str> {
     let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     (!inner.contains("{{") && !inner.contains("}}")).then(|| inner.trim())
 }
 
-/// Whether a rendered text counts as true.
+/// True if a rendered text counts as true.
 pub fn truth(text: &str) -> bool {
     let text = text.trim().to_lowercase();
     match text.as_str() {

@@ -1,8 +1,8 @@
-//! Values that templates can change, bounded so that none becomes deep or holds itself.
+//! Values that templates can change, restricted so that none becomes deep or contains itself.
 //!
-//! Invariants: what a [`Namespace`], a [`List`] or a [`Cycler`] holds was taken over by [`frozen`]:
-//! it is at most [`DEEPEST`] deep and holds none of these objects. So nothing that a template makes
-//! is deeper than its own text, and nothing holds itself.
+//! Invariants: the content of a [`Namespace`], a [`List`] or a [`Cycler`] was copied by [`frozen`].
+//! It is at most [`DEEPEST`] deep and contains none of these objects. So no value that a template
+//! creates is deeper than the template's own text, and none contains itself.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,28 +14,28 @@ use minijinja::value::{
 use minijinja::{Error, ErrorKind, State};
 use parking_lot::Mutex;
 
-/// The filter that bounds what `{% set %}` assigns.
+/// The filter that checks and copies the value that `{% set %}` assigns.
 pub(super) const BOUNDED: &str = "__greenroom_bounded";
-/// The filter that stands for the operator `%`.
+/// The filter that replaces the operator `%`.
 pub(super) const REMAINDER: &str = "__greenroom_remainder";
 /// The function that assigns an attribute of a namespace.
 pub(super) const SET_ATTRIBUTE: &str = "__greenroom_set";
 
-/// The cost of taking over one value, in instructions.
+/// The cost of copying one value, in instructions.
 const NODE: u64 = 4;
-/// The deepest value that is kept.
+/// The greatest depth of a value that is kept.
 const DEEPEST: usize = 128;
 
 pub(super) fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
-/// The engine's own objects, such as loops and macros. They are kept as they are.
+/// True for the engine's own objects, such as loops and macros, which are not copied.
 pub(super) fn is_of_the_engine(value: &Value) -> bool {
     value.as_object().is_some_and(|object| object.type_name().contains("::vm::"))
 }
 
-/// A value that never changes again: lists and iterators are copied, and depth is bounded.
+/// Copies a value with its lists and iterators, so that the copy never changes, and checks its depth.
 pub(super) fn frozen(state: &State<'_, '_>, value: &Value, depth: usize) -> Result<Value, Error> {
     let bytes = value.as_str().map_or(0, |text| text.len() / 16);
     state.consume_fuel(NODE.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)))?;
@@ -72,7 +72,7 @@ pub(super) fn frozen(state: &State<'_, '_>, value: &Value, depth: usize) -> Resu
     Ok(value.clone())
 }
 
-/// What a name or an attribute holds after an assignment: a list becomes one that can change.
+/// Returns the value that an assignment stores: a list becomes a mutable one.
 fn assigned(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
     let kept = value.downcast_object_ref::<Namespace>().is_some()
         || value.downcast_object_ref::<List>().is_some()
@@ -88,12 +88,12 @@ fn assigned(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
     Ok(value)
 }
 
-/// Bounds what `{% set %}` assigns.
+/// Checks and copies the value that `{% set %}` assigns.
 pub(super) fn bounded(state: &mut State<'_, '_>, value: &Value) -> Result<Value, Error> {
     assigned(state, value)
 }
 
-/// `{% set space.name = value %}`.
+/// Implements `{% set space.name = value %}`.
 pub(super) fn set_attribute(
     state: &mut State<'_, '_>,
     space: &Value,
@@ -114,11 +114,11 @@ pub(super) fn set_attribute(
     Ok(Value::from(()))
 }
 
-/// `namespace(…)`: the only object whose attributes can be assigned.
+/// The result of `namespace(…)`, the only object whose attributes can be assigned.
 #[derive(Debug, Default)]
 pub(super) struct Namespace(Mutex<Vec<(String, Value)>>);
 
-/// Makes a namespace of a mapping and of named arguments.
+/// Creates a namespace from a mapping and named arguments.
 pub(super) fn namespace(
     state: &mut State<'_, '_>,
     given: Option<&Value>,
@@ -154,7 +154,7 @@ impl Object for Namespace {
     }
 }
 
-/// A list that was assigned to a name: what Python's methods change, they change.
+/// A list that was assigned to a name; the mutating methods of Python change it.
 #[derive(Debug)]
 pub(super) struct List(Mutex<Vec<Value>>);
 
@@ -244,14 +244,13 @@ impl Object for List {
     }
 }
 
-/// `cycler(…)`.
+/// The result of `cycler(…)`, which returns its items in turn.
 #[derive(Debug)]
 pub(super) struct Cycler {
     items: Vec<Value>,
     at: AtomicUsize,
 }
 
-/// Makes a cycler.
 pub(super) fn cycler(state: &mut State<'_, '_>, items: Rest<Value>) -> Result<Value, Error> {
     if items.is_empty() {
         return Err(invalid("cycler needs at least one item"));
@@ -302,14 +301,13 @@ impl Object for Cycler {
     }
 }
 
-/// `joiner(…)`: nothing at its first call, then its separator.
+/// The result of `joiner(…)`: returns nothing at its first call, then its separator.
 #[derive(Debug)]
 pub(super) struct Joiner {
     separator: String,
     calls: AtomicUsize,
 }
 
-/// Makes a joiner.
 pub(super) fn joiner(separator: Option<&Value>) -> Value {
     let separator = separator.map_or_else(|| ", ".to_owned(), ToString::to_string);
     Value::from_object(Joiner { separator, calls: AtomicUsize::new(0) })
@@ -331,7 +329,7 @@ impl Object for Joiner {
     }
 }
 
-/// What `encode()` gives.
+/// The bytes that `encode()` returns.
 #[derive(Debug)]
 pub(super) struct Encoded(pub(super) Vec<u8>);
 

@@ -1,10 +1,10 @@
-//! Values as Python writes them.
+//! Formats values as Python does.
 
 use std::fmt::Write as _;
 
 use minijinja::value::{Value, ValueKind};
 
-/// A number that Python writes with an exponent.
+/// Formats a number that Python writes with an exponent; none for any other number.
 pub(super) fn exponent(number: f64) -> Option<String> {
     let size = number.abs();
     if number == 0.0 || !number.is_finite() || (1e-4..1e16).contains(&size) {
@@ -16,7 +16,8 @@ pub(super) fn exponent(number: f64) -> Option<String> {
     Some(format!("{digits}e{sign}{power:0>2}"))
 }
 
-/// JSON with ASCII only, sorted keys, and nothing that HTML would read as its own.
+/// Writes JSON in ASCII with sorted keys, and with the characters escaped that have a meaning in
+/// HTML.
 pub(super) fn json(
     value: &serde_json::Value,
     indent: Option<usize>,
@@ -96,12 +97,12 @@ fn json_text(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// A longer value stays on one line: each of its levels would be written again.
+/// The longest value in bytes that is split over lines; each level of it is formatted again.
 const LONGEST: usize = 64 << 10;
-/// The width of a line of [`pretty`].
+/// The line width of [`pretty`].
 const WIDTH: usize = 80;
 
-/// A value over as many lines as it needs, the keys of objects in order, as `pprint` writes it.
+/// Formats a value over as many lines as needed, with sorted keys, as `pprint` does.
 pub(super) fn pretty(value: &Value, indent: usize, after: usize) -> String {
     let whole = one_line(value);
     if whole.chars().count() + indent + after <= WIDTH || whole.len() > LONGEST {

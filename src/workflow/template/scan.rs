@@ -1,51 +1,51 @@
-//! Looks a template over before the engine reads it: bounds what would recurse, and rewrites the
-//! few forms that the engine does not have.
+//! Checks a template before the engine reads it: limits every form that recurses, and rewrites the
+//! few forms that the engine lacks.
 //!
-//! Parser, compiler and values of the engine recurse: as deep as operators follow each other, as
-//! statements and `elif` are nested, and as values are put into values. The engine bounds brackets
-//! and statements only. Here every form is counted, without recursion; a template beyond
-//! [`DEEPEST`] is refused.
+//! The parser, the compiler and the values of the engine recurse: with every operator in a chain,
+//! with every nested statement or `elif`, and with every value within a value. The engine limits
+//! brackets and statements only. The scanner counts every form without recursion, and rejects a
+//! template beyond [`DEEPEST`].
 //!
-//! Rewritten are
+//! It rewrites
 //!
 //! - `a % b`, which formats texts in Jinja2, to a filter;
-//! - `{% set name = value %}`: the value is bounded in depth at run time, and a list can be
+//! - `{% set name = value %}`: the depth of the value is checked at run time, and a list can be
 //!   appended to;
-//! - `{% set space.name = value %}`: namespaces are objects of this server, which hold no cycles.
+//! - `{% set space.name = value %}`: namespaces are objects of this server, which contain no cycles.
 
 use super::TooDeep;
 use super::lexer::{Kind, Lexer, Tag, Token};
 use super::objects::{BOUNDED, REMAINDER, SET_ATTRIBUTE};
 
-/// The deepest nesting of statements and operators, counted generously.
+/// The maximum depth of statements and operators. The scanner overestimates the depth.
 pub(super) const DEEPEST: usize = 400;
-/// The most bytes of a text with templates.
+/// The maximum size of a text with templates, in bytes.
 pub(super) const MOST_BYTES: usize = 1 << 20;
-/// The name that a captured text has until it is assigned to an attribute.
+/// The name of a captured text until it is assigned to an attribute.
 const CAPTURED: &str = "__greenroom_captured";
-/// Names that begin so are used by rewritten forms.
+/// The prefix of names that rewritten forms use.
 const RESERVED: &str = "__greenroom";
 
-/// A text that was looked over.
+/// The result of scanning a text.
 #[derive(Debug)]
 pub(super) struct Scanned {
-    /// What the engine reads, where it differs from what was written.
+    /// The source for the engine, if it differs from the written text.
     rewritten: Option<String>,
     edits: Vec<Edit>,
-    /// True where the engine needs little of the stack.
+    /// True if the engine needs little stack.
     pub(super) shallow: bool,
-    /// Names of filters, and of tests, that are used.
+    /// The names of the filters used; those of tests are in `tests`.
     pub(super) filters: Vec<String>,
     pub(super) tests: Vec<String>,
 }
 
 impl Scanned {
-    /// What the engine reads.
+    /// Returns the source for the engine.
     pub(super) fn source<'a>(&'a self, written: &'a str) -> &'a str {
         self.rewritten.as_deref().unwrap_or(written)
     }
 
-    /// The place in the written text of a place in what the engine reads.
+    /// Converts a position in the engine's source to one in the written text.
     pub(super) fn place(&self, at: usize) -> usize {
         let (mut added, mut removed) = (0, 0);
         for edit in &self.edits {
@@ -71,7 +71,7 @@ struct Edit {
     insert: String,
 }
 
-/// Looks over a text with templates.
+/// Scans a text with templates.
 pub(super) fn template(text: &str) -> Result<Scanned, TooDeep> {
     if text.len() > MOST_BYTES {
         return Err(TooDeep::new(format!("a text with templates has at most {MOST_BYTES} bytes")));
@@ -84,7 +84,7 @@ pub(super) fn template(text: &str) -> Result<Scanned, TooDeep> {
     Ok(scan.finish(text))
 }
 
-/// Looks over an expression without braces.
+/// Scans an expression without braces.
 pub(super) fn expression(text: &str) -> Result<Scanned, TooDeep> {
     if text.len() > MOST_BYTES {
         return Err(TooDeep::new(format!("an expression has at most {MOST_BYTES} bytes")));
@@ -95,11 +95,11 @@ pub(super) fn expression(text: &str) -> Result<Scanned, TooDeep> {
     Ok(scan.finish(text))
 }
 
-/// A statement that is open.
+/// A statement that is not closed yet.
 struct Open {
-    /// Of it and what is around it.
+    /// The depth of this statement, including the enclosing ones.
     depth: usize,
-    /// The attribute that the captured text is assigned to at its end.
+    /// The attribute to which the captured text is assigned at the end.
     attribute: Option<(String, String)>,
 }
 
@@ -115,7 +115,7 @@ struct Scan {
 
 impl Scan {
     fn finish(mut self, text: &str) -> Scanned {
-        // Stable: what was inserted first at a place stays first.
+        // A stable sort: of several insertions at one position, the first stays first.
         self.edits.sort_by_key(|edit| edit.start);
         let rewritten = (!self.edits.is_empty()).then(|| {
             let mut result = String::with_capacity(text.len() + 64);
@@ -141,7 +141,7 @@ impl Scan {
         self.edits.push(Edit { start, remove: 0, insert: insert.into() });
     }
 
-    /// The depth of the statements around a tag.
+    /// Returns the depth of the statements around a tag.
     fn around(&self) -> usize {
         self.open.last().map_or(0, |open| open.depth)
     }
@@ -185,7 +185,7 @@ impl Scan {
         Ok(())
     }
 
-    /// Rewrites `{% set … %}`.
+    /// Rewrites an assignment, `{% set … %}`.
     fn set(&mut self, tag: &Tag<'_>, tokens: &[Token<'_>], opened: Open) -> Result<(), TooDeep> {
         let assign = assignment(tokens);
         let target = tokens.get(..assign.unwrap_or(tokens.len())).unwrap_or_default();
@@ -234,8 +234,8 @@ impl Scan {
         Ok(())
     }
 
-    /// Counts the tokens of an expression, and rewrites `%`. What is separated by commas does not
-    /// add up, unless it `accumulates`, as assignments do that can use the ones before.
+    /// Counts the depth of an expression, and rewrites `%`. Parts separated by commas do not add up,
+    /// unless the expression `accumulates`: an assignment can use the ones before it.
     fn expression(
         &mut self,
         tokens: &[Token<'_>],
@@ -328,7 +328,7 @@ impl Scan {
         Ok(deepest)
     }
 
-    /// Notes a filter or a test that is used by the name at `index`.
+    /// Records the filter or test named at `index`.
     fn used(&mut self, tokens: &[Token<'_>], index: usize) {
         let text = |at: Option<usize>| at.and_then(|at| tokens.get(at)).map_or("", |it| it.text);
         let (one, two) = (index.checked_sub(1), index.checked_sub(2));
@@ -345,15 +345,15 @@ impl Scan {
     }
 }
 
-/// What is between two brackets.
+/// The state within one pair of brackets.
 #[derive(Debug, Default)]
 struct Level {
     base: usize,
     chain: usize,
     most: usize,
-    /// The start of the operand, of products the first one.
+    /// The start of the current operand; for a product, of its first factor.
     operand: Option<usize>,
-    /// The right side of `%` goes on.
+    /// True while the right side of `%` continues.
     pending: bool,
 }
 
@@ -362,13 +362,13 @@ impl Level {
         self.operand.get_or_insert(at);
     }
 
-    /// What is to be written at the end of the right side of a `%`.
+    /// Returns the text to insert at the end of the right side of a `%`.
     fn close(&mut self) -> Option<&'static str> {
         std::mem::take(&mut self.pending).then_some(")")
     }
 }
 
-/// The place of the `=` of an assignment; none of a text that is captured.
+/// Returns the index of the `=` of an assignment; none if the statement captures a text.
 fn assignment(tokens: &[Token<'_>]) -> Option<usize> {
     let mut depth = 0_i32;
     for (index, token) in tokens.iter().enumerate() {
@@ -395,13 +395,13 @@ fn is_operand(token: &Token<'_>) -> bool {
     }
 }
 
-/// True of what ends an operand of `%`.
+/// True if a token ends an operand of `%`.
 fn separates(token: &Token<'_>, after_operand: bool, before: Option<&Token<'_>>) -> bool {
     match token.text {
         "," | ":" | "=" | "~" | "==" | "!=" | "<" | "<=" | ">" | ">=" => true,
         "+" | "-" | "*" | "/" | "//" => after_operand,
         "and" | "or" | "in" | "if" | "else" => true,
-        // Of `a not in b` and `not a`, but not of `a is not b`.
+        // The `not` of `a not in b` and of `not a` separates, but not that of `a is not b`.
         "not" => before.is_none_or(|before| before.text != "is"),
         _ => false,
     }

@@ -84,7 +84,7 @@ fn forms_are_rendered_as_by_jinja2() {
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Forms that make the engine recurse, by how often they are repeated.
+/// A form that makes the engine recurse: its name, and its text for a number of repetitions.
 type Form = (&'static str, fn(usize) -> String);
 
 const FORMS: &[Form] = &[
@@ -126,7 +126,7 @@ const FORMS: &[Form] = &[
     }),
 ];
 
-/// Forms that are shallow, and make deep values when they are rendered.
+/// Shallow forms that create deep values when they are rendered.
 const DEEP_VALUES: &[Form] = &[
     ("assignments", |n| format!("{}{{{{ x }}}}", "{% set x=[x] %}".repeat(n))),
     ("namespace", |n| {
@@ -181,7 +181,7 @@ const DEEP_VALUES: &[Form] = &[
 
 #[test]
 fn no_form_overflows_the_stack_however_often_it_is_repeated() {
-    // The stack of a worker, and not the larger one of a test.
+    // The check must hold on the stack of a worker, not only on the larger one of a test.
     let work = || {
         let renderer = Renderer::new(false);
         for count in [300, 390, 3_000, 150_000] {
@@ -273,7 +273,7 @@ fn a_short_template_makes_no_long_text() {
 
 #[test]
 fn a_fault_of_the_engine_fails_its_template_only() {
-    // The engine cuts a letter of two bytes in two where a key of a format is one.
+    // The engine slices within a character of two bytes where it expects the key of a format.
     let text = "{{ '{0[ß' | string }}{{ '%(aß'.format(1) }}{{ '%(aß' % {'a': 1} }}";
     assert!(Renderer::new(false).text("x", text, &names()).is_err());
     let broken: Result<(), String> = with_stack(true, || panic!("as a test"));

@@ -1,6 +1,6 @@
 //! Breaks a line into shorter ones, as Python's `textwrap` does.
 
-/// Words, hyphenated parts of words, and the white space between them.
+/// Splits a line into words, hyphenated parts of words, and the white space between them.
 fn chunks(line: &str, at_hyphens: bool) -> Vec<String> {
     let letters: Vec<char> = line.chars().collect();
     let mut chunks: Vec<String> = Vec::new();
@@ -11,7 +11,7 @@ fn chunks(line: &str, at_hyphens: bool) -> Vec<String> {
     for (index, letter) in letters.iter().enumerate() {
         let before = index.checked_sub(1).and_then(at);
         let turns = before.is_some_and(|before| before.is_whitespace() != letter.is_whitespace());
-        // After a hyphen between letters: `well-known`, but not `a-1` or `--option`.
+        // Breaks after a hyphen between letters, as in `well-known`, but not in `a-1` or `--option`.
         let hyphen = at_hyphens
             && before == Some('-')
             && is_letter(Some(index))
@@ -33,7 +33,7 @@ fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
 }
 
-/// The lines of a line. A word that is longer than `width` is broken where `break_words` is set.
+/// Breaks a line into lines. A word longer than `width` is broken if `break_words` is set.
 pub(super) fn lines(line: &str, width: usize, break_words: bool, at_hyphens: bool) -> Vec<String> {
     let mut left: Vec<String> = chunks(line, at_hyphens);
     left.reverse();

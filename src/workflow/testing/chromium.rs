@@ -1,4 +1,4 @@
-//! A headless Chromium with a client of its DevTools. It ends when it is dropped.
+//! A headless Chromium with a DevTools client. It ends when it is dropped.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -17,7 +17,6 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::workflow::host::{Devtools, DevtoolsError, DevtoolsEvent};
 
-/// A running browser.
 #[derive(Debug)]
 pub struct Chromium {
     child: Child,
@@ -26,7 +25,7 @@ pub struct Chromium {
 }
 
 impl Chromium {
-    /// Starts one with a profile of its own.
+    /// Starts a browser with a profile of its own.
     #[expect(clippy::disallowed_methods, reason = "the test's own browser, ended when dropped")]
     pub async fn start() -> Self {
         let folder =
@@ -60,17 +59,17 @@ impl Chromium {
         chromium
     }
 
-    /// Where files for it can be put.
+    /// Returns the directory for files that the browser reads or writes.
     pub fn folder(&self) -> PathBuf {
         self.folder.join("files")
     }
 
-    /// A new connection.
+    /// Opens another DevTools connection.
     pub async fn connect(&self) -> Arc<dyn Devtools> {
         Arc::new(Connection::open(&self.address).await)
     }
 
-    /// Kills it, as a crash would.
+    /// Kills the process, as in a crash.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -1,4 +1,4 @@
-//! What the tests of this floor stand on: a real browser, a site, and a host that remembers.
+//! Fixtures for the tests of this floor: a real browser, a site, and a recording host.
 
 mod chromium;
 mod site;

@@ -1,4 +1,4 @@
-//! A site on loopback whose pages are given by the test.
+//! A site on loopback with the pages of a test.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A site. `/slow` never answers.
+/// A site on loopback. `/slow` never answers.
 #[derive(Debug)]
 pub struct Site {
     address: SocketAddr,
@@ -19,8 +19,8 @@ pub struct Site {
 type Pages = Arc<HashMap<String, (String, String)>>;
 
 impl Site {
-    /// Pages by path. A path may begin with a status, as in `404 /gone`; its head may be given
-    /// before an empty line, as in `content-disposition: attachment\n\nbytes`.
+    /// Serves pages by path. A path may begin with a status, as in `404 /gone`. A body may begin with
+    /// headers before an empty line, as in `content-disposition: attachment\n\nbytes`.
     pub async fn serve(pages: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -42,17 +42,17 @@ impl Site {
         Self { address, seen, task }
     }
 
-    /// The URL of a path.
+    /// Returns the URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// The same by another host name, which is another site for the browser.
+    /// Returns the URL with another host name, which is another site for the browser.
     pub fn elsewhere(&self, path: &str) -> String {
         format!("http://other.example:{}{path}", self.address.port())
     }
 
-    /// Every request so far: its head and its body.
+    /// Returns every request so far, each with its head and body.
     pub fn seen(&self) -> Vec<String> {
         self.seen.lock().clone()
     }

@@ -1,4 +1,4 @@
-//! A host that remembers what it was asked.
+//! A host that records its calls.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::workflow::host::{
     BlockBegins, BlockEnded, Devtools, Host, HostError, NewArtifact, failure,
 };
 
-/// A host.
+/// A host for tests, with or without a browser.
 #[derive(Debug, Default)]
 pub struct Stage {
     devtools: Option<Arc<dyn Devtools>>,
@@ -27,33 +27,34 @@ pub struct Stage {
     next: AtomicU64,
     log: Mutex<Vec<String>>,
     stored: Mutex<Vec<NewArtifact>>,
-    /// Lets `pause` go on.
+    /// Resolves a pending `pause` when notified.
     pub resume: tokio::sync::Notify,
 }
 
 impl Stage {
-    /// Without a browser.
+    /// Creates a host without a browser.
     pub fn bare() -> Arc<Self> {
         Arc::new(Self::default())
     }
 
-    /// With a connection to a browser.
+    /// Creates a host with a connection to a browser.
     pub async fn with(chromium: &Chromium) -> Arc<Self> {
         let devtools = Some(chromium.connect().await);
         Arc::new(Self { devtools, scratch: Some(chromium.folder()), ..Self::default() })
     }
 
-    /// As the engine takes it.
+    /// Returns the host as the engine takes it.
     pub fn host(self: &Arc<Self>) -> Arc<dyn Host> {
         self.clone()
     }
 
-    /// What happened: `begin a`, `end a completed`, with the block around in brackets.
+    /// Returns the log of block events, as in `begin a`, `end a completed`, with the enclosing block
+    /// in brackets.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().clone()
     }
 
-    /// What was stored.
+    /// Returns the artifacts that were stored.
     pub fn stored(&self) -> Vec<NewArtifact> {
         self.stored.lock().clone()
     }
@@ -127,13 +128,15 @@ impl Host for Stage {
     }
 }
 
-/// A plan of these blocks, with this in the definition besides, that may speak with loopback.
+/// Builds a plan of these blocks, with the fields of `more` in the definition. Its requests may go to
+/// loopback.
 pub fn block_plan(blocks: Value, more: Value) -> Plan {
     let mut definition = json!({ "blocks": blocks });
     for (key, value) in more.as_object().unwrap() {
         definition[key] = value.clone();
     }
-    // As it was stored: what a new definition is refused for fails when it is executed.
+    // The definition is read as stored: errors that a new definition is rejected for appear in the
+    // execution.
     let definition = Definition::stored(&definition).unwrap();
     Plan {
         definition: Arc::new(definition),

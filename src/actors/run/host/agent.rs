@@ -1,4 +1,4 @@
-//! Blocks that need a model: the agent executes them, with a pass to the session's DevTools.
+//! Blocks that need a model: an agent executes them, with a pass to the session's DevTools.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::domain::run::BlockStatus;
 use crate::workflow::agent::{Agent, Event, Said, SaidStatus, Start};
 use crate::workflow::host::{BlockEnded, HostError, Job, failure};
 
-/// Tells the agent to stop, unless it has ended by itself.
+/// A guard whose drop asks the agent to stop, unless the agent has ended by itself.
 struct Stopping {
     agent: Arc<Agent>,
     stop: Option<Event>,
@@ -29,14 +29,14 @@ impl Drop for Stopping {
         let agent = Arc::clone(&self.agent);
         self.runtime.spawn(async move {
             if let Err(cause) = agent.send(&stop).await {
-                // Its pass is good for nothing any more: it finds out by itself.
+                // The agent's pass is no longer valid, so the agent finds out by itself.
                 tracing::warn!("the agent was not told to stop: {cause}");
             }
         });
     }
 }
 
-/// How many messages of an agent may wait to be heard, while a person has control.
+/// The number of messages of an agent that may wait while a person has control.
 const UNHEARD: usize = 16;
 
 impl RunHost {
@@ -83,7 +83,8 @@ impl RunHost {
             workflow_run_block_id: start.workflow_run_block_id.clone(),
             workflow_run_id: start.workflow_run_id.clone(),
         };
-        // Before the start: one that is dropped while it is being sent may have arrived.
+        // Created before the start is sent: a request that is dropped while it is being sent may
+        // have arrived.
         let runtime = self.world.runtime.clone();
         let mut stopping = Stopping { agent: Arc::clone(&agent), stop: Some(stop), runtime };
         if let Err(cause) = agent.send(&Event::Start(Box::new(start))).await {
@@ -98,8 +99,8 @@ impl RunHost {
     }
 }
 
-/// The end of the block, as the agent says it or as its time is over. While a person has control, an
-/// agent can do nothing, and its time stands still.
+/// The end of the block, as the agent reports it or as its time runs out. While a person has
+/// control, an agent can do nothing, so its time does not count.
 async fn heard<F: Future<Output = bool>>(
     hears: &mut mpsc::Receiver<Said>,
     silence: Duration,
@@ -142,7 +143,7 @@ async fn heard<F: Future<Output = bool>>(
     }
 }
 
-/// What the agent gave, as the blocks of the compatible API give it.
+/// The agent's output in the form of the compatible API.
 fn output(given: Value, status: BlockStatus) -> Value {
     match given {
         Value::Object(members) => Value::Object(members),

@@ -74,7 +74,7 @@ impl RunHost {
         Ok(ended(&ran))
     }
 
-    /// The network of the session; none where it is the server's.
+    /// The network of the session; `None` if it shares the server's.
     async fn network(&self, server: SocketAddr) -> Result<Option<Joined>, HostError> {
         let view = self.world.views.session(self.organization, self.session);
         let desktop = view.and_then(|view| view.borrow().record.desktop.clone());

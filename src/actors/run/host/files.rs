@@ -1,4 +1,4 @@
-//! Files between a run and its session's browser: those that a page is given, and those that it gives.
+//! Files between a run and its session's browser: uploads to pages, and downloads from them.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ fn missing(cause: &io::Error) -> HostError {
     host_error("scratch_missing", &format!("there is no folder for files: {cause}"))
 }
 
-/// Opens a folder of the session's user, below one that is made if it is missing.
+/// Opens the folder `own` in `folder`, for the session's user. Creates both if they are missing.
 fn opened(directory: &Directory, folder: &Path, own: &str) -> io::Result<Tree> {
     let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -29,7 +29,7 @@ impl RunHost {
         self.world.directories.of(self.session)
     }
 
-    /// Works on the session's files in a thread for that.
+    /// Runs file operations of the session on a blocking thread.
     async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce(Directory, String) -> io::Result<T> + Send + 'static,
@@ -39,7 +39,7 @@ impl RunHost {
         work.await.unwrap_or_else(|cause| Err(io::Error::other(cause)))
     }
 
-    /// Removes the uploads of former runs in the session: no page of theirs waits for a file any more.
+    /// Removes the uploads of former runs in the session, for which no page waits any more.
     async fn forget_uploads(&self) -> Result<(), HostError> {
         let work = |directory: Directory, run: String| {
             let folder = directory.uploads();
@@ -55,7 +55,7 @@ impl RunHost {
         self.on_disk(work).await.map_err(|cause| missing(&cause))
     }
 
-    /// Writes a file by its name into a folder of its own, so that no two meet.
+    /// Writes a file under its own name into a new folder, so that equal names do not collide.
     pub(super) async fn put(&self, name: String, bytes: Bytes) -> Result<PathBuf, HostError> {
         self.uploads.get_or_try_init(|| self.forget_uploads()).await?;
         let work = move |directory: Directory, run: String| {
@@ -81,7 +81,7 @@ impl RunHost {
         self.on_disk(work).await.map_err(|cause| missing(&cause))
     }
 
-    /// Reads a download, which the browser may have replaced by anything, and removes it.
+    /// Reads a download and removes it. The browser may have replaced it by anything.
     pub(super) async fn take(&self, name: String, most: u64) -> io::Result<Bytes> {
         let work = move |directory: Directory, run: String| {
             let folder = Tree::open(&directory.downloads())?;

@@ -1,4 +1,4 @@
-//! The surroundings of a run's blocks: its browser, its record, its files, and the programs that
+//! The environment of a run's blocks: its browser, its record, its files, and the programs that
 //! execute what the engine does not.
 
 mod agent;
@@ -35,13 +35,13 @@ use crate::system::desktop::EgressStatus;
 use crate::system::python::Python;
 use crate::workflow::host::{BlockBegins, BlockEnded, Devtools, Host, HostError, Job, NewArtifact};
 
-/// How long a person may take where the block does not say.
+/// The time limit of a pause whose block sets none.
 const PAUSE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// The longest wait for the egress program to count a refused request.
 const COUNTED: Duration = Duration::from_secs(2);
 
-/// What a run's blocks are handed.
+/// The host that a run's blocks call.
 #[derive(Debug)]
 pub(super) struct RunHost {
     world: Arc<World>,
@@ -51,16 +51,16 @@ pub(super) struct RunHost {
     id: RunId,
     organization: OrganizationId,
     session: SessionId,
-    /// The key with which the run was asked for.
+    /// The API key of the request that started the run.
     api_key: Option<ApiKeyId>,
-    /// How many runs this one is within.
+    /// The number of runs in which this one is nested.
     depth: u8,
     /// The occupancy under which this run drives.
     occupancy: Option<Generation>,
-    /// How many runs have been triggered that are waited for.
+    /// The number of triggered runs that have not ended or are still being started.
     handed: watch::Sender<usize>,
     devtools: OnceCell<Arc<dyn Devtools>>,
-    /// What runs the code of this run and of no other.
+    /// The interpreter that runs the code of this run only.
     python: Python,
     uploads: OnceCell<()>,
 }
@@ -90,14 +90,14 @@ impl RunHost {
         }
     }
 
-    /// Resolves when nothing is left of what was handed out and is no longer waited for.
+    /// Resolves when every triggered run and program that is no longer waited for has ended.
     pub(super) async fn quiet(&self) {
         let mut handed = self.handed.subscribe();
         let _ = handed.wait_for(|handed| *handed == 0).await;
         self.python.quiet().await;
     }
 
-    /// A pass for the program that executes a block; it is good until it is dropped.
+    /// A pass for the program that executes a block; it is valid until it is dropped.
     fn pass(&self, block: BlockRunId) -> Pass {
         self.world.passes.issue(Errand {
             organization: self.organization,
@@ -125,7 +125,8 @@ impl RunHost {
         Ok(Arc::new(InTurn { devtools, turn: self.turn.clone() }))
     }
 
-    /// The counters of the egress program arrive within about a second.
+    /// The explanation of a refused request that matches `failure`. The counters of the egress
+    /// program arrive within about a second.
     async fn refused(&self, block: BlockRunId, failure: &str) -> Option<String> {
         let run = self.world.views.run(self.organization, self.id)?;
         let began = run.borrow().blocks.iter().find(|it| it.id == block)?.started_at;
@@ -179,7 +180,7 @@ impl RunHost {
     }
 }
 
-/// Replaces a file whole: whoever reads it sees the old or the new content.
+/// Replaces a file atomically: readers see the old or the new content.
 async fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     if let Some(folder) = file.parent() {
         tokio::fs::create_dir_all(folder).await?;

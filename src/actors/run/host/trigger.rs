@@ -1,6 +1,6 @@
-//! `workflow_trigger` blocks: other workflows, run by this one.
+//! `workflow_trigger` blocks: other workflows that this run starts.
 //!
-//! A run that is waited for and drives the session of the run that waits does so under that run's
+//! A child run that is waited for and drives the parent's session does so under the parent's
 //! occupancy; it neither begins nor releases. Any other run begins its session like every run.
 
 use std::time::Duration;
@@ -23,13 +23,13 @@ use crate::workflow::definition::block::WorkflowTrigger;
 use crate::workflow::host::{BlockEnded, HostError, Job, failure};
 use crate::workflow::parameters::resolve;
 
-/// How deep runs may be nested.
+/// The maximum depth of nested runs.
 const DEEPEST: u8 = 10;
 
-/// How much longer than its run a session lives that a run makes for itself.
+/// The extra lifetime of a session that a run makes for itself, beyond the run's limit.
 const SPARE: Duration = Duration::from_secs(5 * 60);
 
-/// A run that is waited for; called off when it is not any more.
+/// A child run that is waited for; its drop cancels the run if it has not ended.
 struct Child {
     registry: WeakAddress<Registry>,
     organization: OrganizationId,
@@ -107,9 +107,9 @@ impl RunHost {
         Ok(end_of(&ended))
     }
 
-    /// Starts a run, and gives what calls it off when dropped. The run is counted from before it is
-    /// asked for until it is known to have ended: one whose start is not waited for any more is a
-    /// run all the same.
+    /// Starts a run, and returns a guard whose drop cancels it. The run is counted from before the
+    /// request until it is known to have ended: a run whose start is no longer waited for is still
+    /// a run.
     async fn start(
         &self,
         start: StartRun,
@@ -152,7 +152,7 @@ impl RunHost {
         Ok((workflow, definition))
     }
 
-    /// The session that the run drives; none if it makes its own.
+    /// The session that the run drives; `None` if it makes its own.
     fn session_for(&self, spec: &WorkflowTrigger) -> Result<Option<SessionId>, Box<BlockEnded>> {
         let named = spec.browser_session_id.as_deref().map(str::trim).filter(|id| !id.is_empty());
         let Some(text) = named else {
@@ -228,7 +228,7 @@ impl RunHost {
     }
 }
 
-/// A run as the block gives it.
+/// The output of the block that describes the run.
 fn told(view: &RunView) -> Value {
     let record = &view.record;
     json!({

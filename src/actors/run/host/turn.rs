@@ -1,4 +1,4 @@
-//! Whose turn it is: while a person has control, a run waits, between blocks and within them.
+//! Control turns: while a person has control, a run waits, between blocks and within them.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::workflow::host::{
 /// The label and type of the block that records a person's control.
 const TAKEOVER: &str = "takeover";
 
-/// Waits for a run's turn, and puts on record what it waited for.
+/// Waits while a person has control, and records each wait.
 #[derive(Debug, Clone)]
 pub(super) struct Turn {
     world: Arc<World>,
@@ -55,7 +55,7 @@ impl Turn {
         asked.map_err(RunError::from).flatten().map_err(|cause| refused(&cause))
     }
 
-    /// Begins a block when nobody has control.
+    /// Begins a block once no person has control.
     pub(super) async fn begin_in_turn(&self, block: BlockBegins) -> Result<BlockRunId, HostError> {
         let never = CancellationToken::new();
         self.wait(block.parent, ("before", &block.label), &never).await?;
@@ -65,7 +65,7 @@ impl Turn {
         Ok(id)
     }
 
-    /// Waits while a person has control, in the middle of a block, and says whether one had.
+    /// Waits in the middle of a block while a person has control. True if it waited.
     pub(super) async fn wait_within(&self) -> bool {
         let (parent, label) = self.block_under_way();
         let never = CancellationToken::new();
@@ -78,8 +78,8 @@ impl Turn {
         within.map_or((None, String::new()), |(id, label)| (Some(id), label))
     }
 
-    /// Says when a person has control, and puts it on record, until it is `over`: what goes on may
-    /// end while a person has control.
+    /// Sets `hold` while a person has control, and records each such time. Returns at `over`, even
+    /// while a person has control.
     pub(super) async fn hold(&self, hold: &watch::Sender<bool>, over: &CancellationToken) {
         let view = self.world.views.session(self.organization, self.session);
         let Some(mut view) = view else { return };
@@ -97,9 +97,9 @@ impl Turn {
         }
     }
 
-    /// Waits while a person has control, and says whether one had. The wait is on record as a block
-    /// of its own, of the type `takeover`, from when to when and whose it was; a run that ends
-    /// meanwhile closes it. Nothing is waited for once it is `over`.
+    /// Waits while a person has control, or until `over`. True if it waited. The wait is recorded
+    /// as a block of its own, of the type `takeover`, with its start, its end and the person; a run
+    /// that ends meanwhile closes the block.
     async fn wait(
         &self,
         parent: Option<BlockRunId>,
@@ -138,12 +138,12 @@ impl Turn {
     }
 }
 
-/// Whether a person has control, and may still hand it back.
+/// True if a person has control, and may still hand it back.
 fn is_held(view: &SessionView) -> bool {
     view.control.user().is_some() && !view.closing
 }
 
-/// The browser of a run, whose blocks do nothing to it while a person has control.
+/// The browser of a run. Its blocks do nothing to the browser while a person has control.
 #[derive(Debug)]
 pub(super) struct InTurn {
     pub devtools: Arc<dyn Devtools>,

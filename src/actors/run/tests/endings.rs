@@ -1,5 +1,5 @@
-//! In whatever phase a run is, and whatever happens to it, it ends: its end is stored, what it held is
-//! free, the session that it made is closed, and who calls it off is answered.
+//! Property test of the endings of runs: in every phase and after every event a run ends. Its end
+//! is stored, its session is free, a session of its own is closed, and a cancel is answered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use crate::actors::registry::{Drain, RegistryError, RunRouteError, Start, Undrai
 use crate::actors::session::Release;
 use crate::actors::testing::{BreakRun, BreakSession};
 
-/// How the session stands that a run is given.
+/// The initial state of the run's session.
 #[derive(Debug, Clone, Copy)]
 enum Given {
     /// The run makes one for itself.
     Own,
-    /// It makes one whose browser does not start.
+    /// The run makes one whose browser does not start.
     OwnThatFails,
-    /// There is no place for one.
+    /// The limit on sessions is reached.
     OwnWithoutPlace,
     Vacant,
-    /// Another holds it for so many seconds.
+    /// Another occupant holds it for so many seconds.
     Held(u64),
 }
 
@@ -35,11 +35,11 @@ enum Happens {
     BreakRun,
     BrowserDies,
     Drain,
-    /// The database is away for so many milliseconds.
+    /// The database is unavailable for so many milliseconds.
     Away(u64),
-    /// It writes, and does not say so.
+    /// The database writes, but reports errors, for so many milliseconds.
     Mute(u64),
-    /// Each write takes so many milliseconds more, for so many.
+    /// Each write takes so many milliseconds more, for so many milliseconds.
     Slow(u64, u64),
 }
 
@@ -77,23 +77,24 @@ fn any_happening() -> impl Strategy<Value = Happens> {
     ]
 }
 
-/// Some things happen in the first moments, when a phase lasts milliseconds, and some later.
+/// A moment within the first milliseconds, when a phase lasts milliseconds, or later.
 fn any_moment() -> impl Strategy<Value = u64> {
     prop_oneof![3 => 0..12_u64, 2 => 990..1012_u64, 2 => 0..20_000_u64]
 }
 
-/// How long a run waits for its session, and how long it may take.
+/// The time that a run waits for its session; `LIMIT` is that for its whole duration.
 const WAIT: Duration = Duration::from_secs(10);
 const LIMIT: Duration = Duration::from_secs(30);
-/// By when everything is over, whatever happened: the limit, an outage, and leases that lapse.
+/// The time after which everything is over, whatever happened: the limit, an outage, and leases
+/// that lapse.
 const OVER: Duration = Duration::from_secs(300);
 
-/// Why a cancel need not be answered in time.
+/// The reasons why a cancel need not be answered in time.
 #[derive(Debug, Clone, Copy)]
 struct Excuses {
-    /// The run's actor breaks.
+    /// True if the run's actor breaks.
     breaks: bool,
-    /// The database or the session keeps the run waiting.
+    /// True if the database or the session delays the run.
     delays: bool,
 }
 
@@ -176,7 +177,7 @@ async fn happen(
     }
 }
 
-/// Plays it, and says what is wrong in the end; nothing, if nothing is.
+/// Plays a scenario, and returns an error that describes what is wrong in the end.
 async fn play(given: Given, script: Script, events: Vec<(u64, Happens)>) -> Result<(), String> {
     pause();
     let mut outside = Outside::default();
@@ -305,8 +306,8 @@ async fn a_run_whose_session_is_refused_says_why() {
     assert!(message.contains("0 sessions live"), "{message}");
 }
 
-/// The database is late with the session's row: the run has failed by then, and nobody knows of the
-/// session that is made.
+/// The database is late with the session's row: the run has failed by then, and no client knows of
+/// the session.
 #[actix::test]
 async fn a_session_that_comes_too_late_for_its_run_is_closed() {
     pause();

@@ -1,5 +1,4 @@
-//! Whatever becomes of a run, it gives back what it took: on a paused clock, with work that is no
-//! workflow.
+//! Tests that every run releases what it took, on a paused clock, with fake work.
 
 use std::time::Duration;
 
@@ -18,14 +17,14 @@ use crate::workflow::host::{BlockBegins, BlockEnded, Host};
 
 mod endings;
 
-/// What the work of a test does.
+/// The behavior of a test's work.
 #[derive(Debug, Clone, Copy)]
 enum Script {
     /// One block that takes two seconds.
     Block,
-    /// Goes on until it is asked to stop.
+    /// Work that goes on until it is canceled.
     Endless,
-    /// Does not hear that it is asked to stop.
+    /// Work that ignores its cancellation.
     Deaf,
     Panics,
 }
@@ -100,7 +99,7 @@ async fn start_with(
     stage.registry.ask(StartRun { run, assignment }).await.unwrap().unwrap()
 }
 
-/// Waits for the end of a run, and gives what is stored of it.
+/// Waits for the end of a run, and returns its stored row.
 async fn ended(stage: &Stage, RunAccepted { id, mut view }: RunAccepted) -> RunRecord {
     view.wait_for(|view| view.record.status.is_final()).await.expect("it says how it ended");
     stage.rows.run(id)
@@ -163,7 +162,7 @@ async fn a_run_has_its_session_sanitized_when_it_has_ended_if_its_workflow_wants
         sleep(Duration::from_secs(5)).await;
         assert_eq!(stage.desktops.sanitized.load(Ordering::SeqCst), sanitized);
     }
-    // A session that the run makes is closed, and not cleaned before.
+    // A session that the run makes is closed without being sanitized before.
     let run = start_with(&stage, None, Script::Block, true).await;
     assert_eq!(ended(&stage, run).await.status, RunStatus::Completed);
     assert_eq!(stage.desktops.sanitized.load(Ordering::SeqCst), 2);

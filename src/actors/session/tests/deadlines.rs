@@ -1,4 +1,4 @@
-//! When sessions end by themselves, and what they say before.
+//! The end of sessions at their deadlines, and the warnings before.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::actors::settings::Settings;
 use crate::domain::deadlines::DeadlineKind;
 use crate::domain::event::{EventKind, NewEvent};
 
-/// What was told of so far.
+/// The events that were recorded so far.
 async fn told(stage: &mut Stage) -> Vec<NewEvent> {
-    // Told at once; what is there is all there is.
+    // Events are recorded at once, so that none is missing here.
     stage.told.next(1_000).await
 }
 

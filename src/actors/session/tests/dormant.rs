@@ -133,7 +133,7 @@ async fn it_waits_for_its_first_use_under_the_next_server_too() {
     used(&next, id).await.unwrap();
     assert_eq!(view.borrow().record.status, SessionStatus::Running);
 
-    // Used while it is not known yet what the former server left.
+    // Used while the remains of the former server are not known yet.
     let last = Stage::new(Outside::default());
     let record = stage.rows.session(id);
     last.rows.sessions.lock().insert(id, record.clone());

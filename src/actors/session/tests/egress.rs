@@ -24,7 +24,7 @@ fn change(deny: &str) -> ChangeEgress {
     ChangeEgress { change: EgressChange::Session(patch(deny)) }
 }
 
-/// The organization denies a target from now on.
+/// Adds a target to the denied list of the organization, and returns the change.
 fn of_organization(stage: &Stage, deny: &str) -> ChangeEgress {
     *stage.rows.egress.lock() = lists(&[], &[deny]);
     ChangeEgress { change: EgressChange::Organization }

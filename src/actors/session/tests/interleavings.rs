@@ -1,4 +1,4 @@
-//! Whatever clients do, in whatever order, and whatever becomes of the database meanwhile.
+//! Property test of client interleavings, with outages of the database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use super::*;
 use crate::actors::testing::Stage;
 use crate::domain::occupancy::Occupancy;
 
-/// What a client does with what it gets.
+/// The behavior of a client after its begin.
 #[derive(Debug, Clone, Copy)]
 enum Then {
-    /// It is heard of every ten seconds, and releases after so many of them.
+    /// It sends a heartbeat every ten seconds, and releases after so many of them.
     Releases { beats: u64 },
-    /// It says nothing more.
+    /// It sends nothing more.
     FallsSilent,
     /// It leaves, if it still waits by then.
     Leaves { after: u64 },
 }
 
-/// A client: when it comes, how long it waits, and what it does then.
+/// A client: the gap before it arrives, its patience, and its behavior afterwards.
 #[derive(Debug, Clone)]
 struct Plan {
     gap: u64,
@@ -40,18 +40,18 @@ fn any_plan() -> impl Strategy<Value = Plan> {
     (0..20_000_u64, patience, then).prop_map(|(gap, patience, then)| Plan { gap, patience, then })
 }
 
-/// A time with the session, as its client knows it.
+/// An occupancy, as its client knows it.
 #[derive(Debug)]
 struct Stay {
-    /// The how manieth client it was.
+    /// The index of the client in the order of arrival.
     arrival: usize,
     generation: Generation,
     from: DateTime<Utc>,
-    /// When it asked to release, or else when its lease was over.
+    /// The time of its release, or else of the end of its lease.
     until: DateTime<Utc>,
 }
 
-/// What became of a client.
+/// The outcome of a client.
 #[derive(Debug)]
 enum Fate {
     Served(Stay),
@@ -97,7 +97,7 @@ async fn visit(stage: Arc<Stage>, id: SessionId, arrival: usize, plan: Plan) -> 
     Fate::Served(Stay { arrival, generation: grant.generation, from, until })
 }
 
-/// What became of all of them, and how the session stands in the end.
+/// Plays all clients, and returns their outcomes and the final state of the session.
 async fn play(plans: Vec<Plan>, outage: Option<(u64, u64)>, close_at: Option<u64>) -> Played {
     pause();
     let stage = Arc::new(Stage::new(Outside::default()));
@@ -121,7 +121,8 @@ async fn play(plans: Vec<Plan>, outage: Option<(u64, u64)>, close_at: Option<u64
         let closed = ask!(stage, id, Close { status: SessionStatus::Completed });
         match closed {
             Ok(()) => {}
-            // It goes on closing, and its end is written when that can be; the last look tells.
+            // The session goes on closing, and its end is written when that is possible; the last
+            // check decides.
             Err(RouteError::Session(SessionError::NotStored(_))) => assert!(outage.is_some()),
             Err(cause) => panic!("it does not close: {cause}"),
         }

@@ -1,4 +1,4 @@
-//! Order, races and endings of a session, on a paused clock.
+//! The order, races and endings of a session, on a paused clock.
 
 use std::time::Duration;
 
@@ -237,7 +237,7 @@ async fn a_launch_that_fails_ends_the_session_with_its_cause() {
     assert_eq!(stage.desktops.alive(), 0);
 }
 
-/// Kills the browser once somebody waits for that.
+/// Kills the browser once a listener waits for that.
 async fn kill(stage: &Stage) {
     sleep(Duration::from_millis(100)).await;
     stage.desktops.kill.notify_waiters();
@@ -286,7 +286,7 @@ async fn a_browser_that_dies_again_and_again_ends_the_session_with_its_cause() {
         view.wait_for(|view| view.record.status == SessionStatus::Retry).await.unwrap();
         view.wait_for(|view| view.record.status == SessionStatus::Running).await.unwrap();
     }
-    // Nothing, half a second, one, two, four; and a second for each to come up.
+    // Waits of 0, 0.5, 1, 2 and 4 s, and one second for each start.
     assert!(began.elapsed() > Duration::from_millis(12_500), "no waiting in between");
     kill(&stage).await;
     view.wait_for(|view| view.record.status.is_final()).await.unwrap();
@@ -310,7 +310,7 @@ async fn a_browser_that_is_closed_again_and_again_is_restarted_and_fails_no_sess
         view.wait_for(|view| view.record.status != SessionStatus::Retry).await.unwrap();
         assert_eq!(view.borrow().record.status, SessionStatus::Running);
     }
-    // None of them has cost a recovery: a crash is still mended at once.
+    // None of them has used up a recovery: a crash still restarts at once.
     let began = Instant::now();
     kill(&stage).await;
     view.wait_for(|view| view.record.status == SessionStatus::Retry).await.unwrap();
@@ -375,14 +375,14 @@ async fn a_recovery_that_cannot_be_stored_is_stored_later() {
     assert_eq!((stored.status, stored.desktop != before), (SessionStatus::Running, true));
 }
 
-/// Has a second server take over what the first one let go of.
+/// Lets a second server adopt the sessions that the first one detached from.
 async fn handed_over(stage: &Stage) -> Stage {
     stage.registry.ask(LetGoAll).await.unwrap();
     assert_eq!(stage.desktops.alive(), 1, "its desktop lives on");
     let next = Stage::new(Outside::default());
     let records: Vec<_> = stage.rows.sessions.lock().values().cloned().collect();
     next.rows.sessions.lock().extend(records.iter().map(|record| (record.id, record.clone())));
-    // What the world would say of the desktop.
+    // The identity that the machine would report of the desktop.
     *next.desktops.identity.lock() = records[0].desktop.clone();
     next.registry.ask(Adopt { records }).await.unwrap();
     next
@@ -410,7 +410,7 @@ async fn a_session_that_was_let_go_goes_on_with_the_next_server() {
     assert_eq!(next.desktops.alive(), 0);
 }
 
-/// Adopts a row as `change` leaves it, in a world that finds `found`.
+/// Adopts a row that `change` has modified, in a world that finds `found`.
 async fn adopted(
     found: Option<AdoptError>,
     change: impl FnOnce(&mut SessionRecord),

@@ -1,4 +1,4 @@
-//! What was handed out to an asker that did not hear of it is taken back at once.
+//! Answers that the asker did not receive: what they granted is taken back at once.
 
 use super::*;
 use crate::actors::ask::{Ask, Unanswered};
@@ -8,7 +8,7 @@ use crate::domain::ids::ApiKeyId;
 use crate::domain::rfb::Role;
 use crate::domain::ticket::TicketRole;
 
-/// Asks, and goes away before the answer is there.
+/// Asks, and goes away before the answer arrives.
 macro_rules! goes_away {
     ($stage:expr, $session:expr, $message:expr) => {
         let asked = $stage.registry.ask(route($session, $message));
@@ -106,7 +106,7 @@ async fn a_begin_that_was_stored_unsaid_does_not_keep_the_next_one_out() {
     assert_eq!((held.occupant, held.generation), (occupant("bob"), grant.generation));
 }
 
-/// Asks, and goes away when `done` but before it has looked at the answer.
+/// Asks, and goes away once `done`, but before it has received the answer.
 async fn unheard<M, T>(stage: &Stage, id: SessionId, message: M, done: impl Fn() -> bool)
 where
     M: Ask<Answer = Result<T, SessionError>>,
@@ -154,7 +154,7 @@ async fn control_that_nobody_heard_of_is_ceded_unless_it_was_had_before() {
     assert!(has_control(), "it was told the first time");
 }
 
-/// A heartbeat that takes longer to be stored than the lease lasts.
+/// A heartbeat whose write takes longer than the lease lasts.
 #[actix::test]
 async fn nothing_is_shown_while_a_change_is_being_stored() {
     pause();

@@ -1,4 +1,4 @@
-//! Traces of occupants are cleared before others begin, on a paused clock.
+//! The sanitizing between occupants, on a paused clock.
 
 use std::sync::atomic::Ordering;
 
@@ -119,10 +119,10 @@ async fn after_each_release_and_each_lapse_the_session_is_clean_before_the_next_
     assert_eq!(served, (Generation::new(2), 1));
     assert_eq!(stage.rows.session(id).spec.sanitize_after, Some(Generation::new(1)));
 
-    // Bob falls silent.
+    // Bob sends no heartbeat.
     assert_eq!(grant(&stage, id, "cy").await.generation, Generation::new(3));
     assert_eq!(sanitized(&stage), 2);
-    // One that does not wait is refused from the moment in which the lease ends.
+    // A begin that does not wait is refused from the moment in which the lease ends.
     sleep(TTL).await;
     let early = ask!(stage, id, begin("dee"));
     assert!(matches!(early, Err(RouteError::Session(_))), "{early:?}");
@@ -199,7 +199,7 @@ async fn one_occupant_may_ask_for_it_and_the_next_are_left_alone() {
     ask!(stage, id, release("bob", 2)).unwrap();
     grant(&stage, id, "cy").await;
     assert_eq!(sanitized(&stage), 1, "bob did not ask");
-    // One that falls silent has asked as well.
+    // A holder that sends no heartbeat has asked as well.
     ask!(stage, id, asks("cy", 3)).unwrap();
     sleep(TTL).await;
     grant(&stage, id, "dee").await;

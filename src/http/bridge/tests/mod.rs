@@ -1,4 +1,4 @@
-//! The bridge before a real x11vnc on a real Xvfb.
+//! Tests of the bridge against a real x11vnc on a real Xvfb.
 
 mod world;
 
@@ -39,7 +39,7 @@ fn picture(incremental: bool) -> ClientMessage {
     ClientMessage::UpdateRequest { incremental, area }
 }
 
-/// Everything by which a viewer could change something.
+/// Returns every message by which a viewer could change something.
 fn attack() -> Vec<u8> {
     bytes(&[
         key(true),
@@ -75,7 +75,7 @@ async fn nothing_that_a_watcher_sends_reaches_the_display_however_it_is_cut() {
     for piece in [attack(), attack(), attack()].concat().chunks(7) {
         viewer.send(piece).await;
     }
-    // The answer comes after everything before it has been judged, and done if it passed.
+    // The answer comes after every earlier message has been judged and, if it passed, applied.
     world.x.fill(0x123456);
     viewer.sees(0x123456).await;
     viewer.sees(0x123456).await;
@@ -83,8 +83,8 @@ async fn nothing_that_a_watcher_sends_reaches_the_display_however_it_is_cut() {
     assert!(!world.x.any_key_down());
 }
 
-/// What the VNC server hears of a viewer in `role` that sends `attack` in pieces of `length`, and what is
-/// done to the display.
+/// Returns the bytes that the VNC server receives and the actions that the display gets, when a
+/// viewer in `role` sends `attack` in pieces of `length`.
 async fn heard(role: Role, length: usize) -> (Vec<u8>, Vec<Action>) {
     let mut recorder = Recorder::new().await;
     let server = serve(recorder.endpoint.clone(), Limits::default()).await;
@@ -95,7 +95,7 @@ async fn heard(role: Role, length: usize) -> (Vec<u8>, Vec<Action>) {
         viewer.send(piece).await;
     }
     let heard = recorder.heard_until(&last).await;
-    // What every viewer of these tests begins with: its pixel format and its encodings.
+    // The first 28 bytes are each test viewer's pixel format and encodings.
     let mut done = Vec::new();
     while let Ok((_viewer, action)) = recorder.done.try_recv() {
         done.push(action);
@@ -119,8 +119,8 @@ async fn nothing_of_what_a_watcher_must_not_send_goes_anywhere() {
     ];
     for length in [1, 3, 1000] {
         assert_eq!(heard(Role::Watch, length).await, (Vec::new(), Vec::new()));
-        // The same arrives when it may, but for the size, which the policy keeps: clipboards at the VNC
-        // server, and all else at the display.
+        // With control the same messages arrive: clipboards at the VNC server, everything else at
+        // the display. The policy withholds only the new size.
         assert_eq!(heard(Role::Control, length).await, (messages.clone(), actions.clone()));
     }
 }
@@ -159,7 +159,7 @@ async fn a_viewer_that_vanishes_leaves_no_key_pressed() {
     let mut server = world.serve(Limits::default()).await;
     let mut viewer = server.viewer().await;
     server.role.send_replace(Role::Control);
-    // As a QEMU key, which x11vnc does not know.
+    // x11vnc does not know QEMU keys.
     let qemu = ClientMessage::QemuKey { down: true, keysym: 0x62, keycode: 0x30 };
     viewer.send(&bytes(&[qemu, pointer(1, 5, 6)])).await;
     eventually("the key is down", || world.x.any_key_down()).await;
@@ -178,7 +178,7 @@ async fn a_viewer_that_answers_no_ping_is_gone_at_its_deadline() {
         ..Limits::default()
     };
     let mut server = world.serve(limits).await;
-    // A viewer that is not polled answers nothing.
+    // A viewer that is not polled answers no pings.
     let _viewer = server.viewer().await;
     let ended = server.next_end().await;
     assert!(matches!(ended.why, Why::ViewerSilent), "{:?}", ended.why);
@@ -234,7 +234,7 @@ async fn a_stalled_viewer_does_not_hold_up_another_and_is_told_to_go() {
     let mut server = world.serve(limits).await;
     let mut stalled = server.viewer().await;
     let mut other = server.viewer().await;
-    // What changed, which is all of it.
+    // The request is for changes; here the whole display changes.
     let ask: Bytes = bytes(&[picture(true)]).into();
     let mut slowest = Duration::ZERO;
     let began = Instant::now();
@@ -243,7 +243,8 @@ async fn a_stalled_viewer_does_not_hold_up_another_and_is_told_to_go() {
         colour += 1;
         let asked = Instant::now();
         world.x.fill(colour);
-        // It reads none of the pictures, 300 kB each, so that the sockets and all buffers fill.
+        // The viewer reads none of the pictures, 300 kB each, so that the sockets and all buffers
+        // fill.
         let _until_it_is_put_out = stalled.socket.send(Message::Binary(ask.clone())).await;
         other.sees(colour).await;
         slowest = slowest.max(asked.elapsed());
@@ -256,7 +257,7 @@ async fn a_stalled_viewer_does_not_hold_up_another_and_is_told_to_go() {
     assert!(slowest < Duration::from_secs(1), "the other one waited for {slowest:?}");
 }
 
-/// Bytes by which it is seen what is missing, doubled or out of place.
+/// Returns bytes that show if some are missing, doubled or out of order.
 fn numbered(length: usize) -> Vec<u8> {
     (0..u32::try_from(length.div_ceil(4)).unwrap())
         .flat_map(u32::to_be_bytes)
@@ -282,13 +283,14 @@ async fn every_byte_arrives_in_order_whether_it_is_copied_moved_or_waits() {
     let mut server = serve(endpoint, Limits::default()).await;
     let mut viewer = server.viewer().await;
     for times in 1..=2 {
-        // It keeps up, then takes nothing until all has been sent and waits here.
+        // The viewer keeps up at first. Then it takes nothing until everything is sent and queued
+        // here.
         for (index, piece) in all.chunks(1 << 18).enumerate() {
             if index == 16 {
                 sent.wait_for(|sent| *sent == times).await.unwrap();
             }
             assert!(viewer.read(piece.len()).await == piece, "a piece is not what was sent");
-            // Viewers may say something in between, which is answered in between.
+            // Viewers may send a ping in between, which is answered in between.
             viewer.socket.send(Message::Ping(Bytes::from_static(b"there?"))).await.unwrap();
         }
         viewer.ask(true).await;

@@ -1,4 +1,4 @@
-//! A real X server with a real VNC server, and a server of ours before it.
+//! A test world: a real X server, a real VNC server, and our server in front of them.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -22,13 +22,13 @@ use super::super::{Close, Ended, Endpoint, Limits, accept, refuse, run};
 use crate::domain::rfb::{Dialect, Policy, Role};
 use crate::system::input::{Action, Devices};
 
-/// Until the slowest of the things waited for must have happened.
+/// The timeout for the slowest of the expected events.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const PASSWORD: &str = "secret12";
 pub const WIDTH: u16 = 320;
 pub const HEIGHT: u16 = 240;
 
-/// A program that ends with the test.
+/// A child process that ends with the test.
 pub struct Program(Child);
 
 impl Program {
@@ -51,7 +51,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // With `SIGTERM` first: an X server that is killed leaves its lock behind.
+        // `SIGTERM` first: an X server that is killed leaves its lock file behind.
         let pid = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid
             && matches!(self.0.try_wait(), Ok(None))
@@ -66,16 +66,16 @@ impl Drop for Program {
     }
 }
 
-/// A display with a VNC server.
+/// A display with its VNC server.
 pub struct World {
     pub vnc: Program,
     pub x: X,
     pub endpoint: Endpoint,
-    // Declared last: the VNC server and our connection end before the display does.
+    // Declared last: the VNC server and our connection are dropped before the display.
     _xvfb: Program,
 }
 
-/// Our own look at the display.
+/// Our own connection to the display, to inspect it.
 pub struct X {
     pub connection: RustConnection,
     root: u32,
@@ -96,8 +96,8 @@ impl World {
         let x = X { connection, root };
 
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        // x11vnc walks through all descriptors that it might have. Unless told the speeds, it measures
-        // them soon after a viewer came, and sends no picture for five seconds.
+        // x11vnc walks through all descriptors up to its limit. Without `-speeds` it measures the
+        // link soon after a viewer connects, and sends no picture for five seconds.
         let vnc = format!(
             "ulimit -n 256; exec x11vnc -display {display} -rfbport {port} -passwd {PASSWORD} \
              -localhost -no6 -shared -forever -nonap -onetile -repeat -quiet \
@@ -111,7 +111,7 @@ impl World {
         Self { vnc, x, endpoint, _xvfb: xvfb }
     }
 
-    /// Our server before it, on a free port.
+    /// Starts our server in front of the VNC server, on a free port.
     pub async fn serve(&self, limits: Limits) -> Served {
         serve(self.endpoint.clone(), limits).await
     }
@@ -127,7 +127,7 @@ impl X {
         self.connection.free_gc(gc).unwrap().check().unwrap();
     }
 
-    /// Where the pointer is, and whether its left button is down.
+    /// Returns the position of the pointer, and true if its left button is down.
     pub fn pointer(&self) -> (i16, i16, bool) {
         let it = self.connection.query_pointer(self.root).unwrap().reply().unwrap();
         (it.root_x, it.root_y, u16::from(it.mask) & 0x100 != 0)
@@ -139,8 +139,8 @@ impl X {
     }
 }
 
-/// A VNC server that writes down what it is sent after the handshake, and shows nothing, and devices
-/// that do the same.
+/// A VNC server that records what it receives after the handshake and shows nothing, and devices
+/// that record in the same way.
 pub struct Recorder {
     pub endpoint: Endpoint,
     pub done: mpsc::Receiver<(u64, Action)>,
@@ -165,15 +165,15 @@ impl Recorder {
         Self { endpoint, done, heard }
     }
 
-    /// All that was sent, once it ends with `last`.
+    /// Waits until the received bytes end with `last`, and returns all of them.
     pub async fn heard_until(&mut self, last: &[u8]) -> Vec<u8> {
         let heard = self.heard.wait_for(|heard| heard.ends_with(last));
         timeout(PATIENCE, heard).await.expect("it never came").unwrap().clone()
     }
 }
 
-/// A VNC server that sends bursts of bytes after the handshake, and again when it is asked for a
-/// picture. Tells how often it has sent them.
+/// A VNC server that sends bursts of bytes after the handshake, and again at a request for a
+/// picture. The receiver has the number of times that it has sent them.
 pub async fn source(bursts: Vec<Vec<u8>>) -> (Endpoint, watch::Receiver<usize>) {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -181,7 +181,7 @@ pub async fn source(bursts: Vec<Vec<u8>>) -> (Endpoint, watch::Receiver<usize>) 
     actix_web::rt::spawn(async move {
         let (mut peer, _) = listener.accept().await.unwrap();
         shake_hands(&mut peer).await;
-        // The pixel format and the encodings, then a request.
+        // It waits for the pixel format and the encodings, then for a request.
         for wait_for in [38, usize::MAX] {
             for burst in &bursts {
                 peer.write_all(burst).await.unwrap();
@@ -195,7 +195,7 @@ pub async fn source(bursts: Vec<Vec<u8>>) -> (Endpoint, watch::Receiver<usize>) 
             }
         }
     });
-    // Whatever is done, nobody is held up by it.
+    // The actions are drained, so that no sender blocks.
     let (devices, mut done) = Devices::recorded();
     actix_web::rt::spawn(async move { while done.recv().await.is_some() {} });
     (endpoint(address, "", Dialect::TIGERVNC, devices), times)
@@ -223,7 +223,7 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Our server, as a handler would use the bridge.
+/// Our server, with a handler that uses the bridge as the real one does.
 pub struct Served {
     pub address: SocketAddr,
     pub role: watch::Sender<Role>,
@@ -284,7 +284,7 @@ pub async fn serve(endpoint: Endpoint, limits: Limits) -> Served {
 }
 
 impl Served {
-    /// The outcome of the next bridge that ends.
+    /// Returns the outcome of the next bridge that ends.
     pub async fn next_end(&mut self) -> Ended {
         timeout(PATIENCE, self.ended.recv()).await.expect("no bridge ended").unwrap()
     }
@@ -295,7 +295,8 @@ impl Served {
         Viewer { socket, unread: Vec::new() }
     }
 
-    /// A viewer that has shaken hands, and asked for pixels of four bytes and no compression.
+    /// Connects a viewer through the handshake; it asks for pixels of four bytes and no
+    /// compression.
     pub async fn viewer(&self) -> Viewer {
         let mut viewer = self.dial("/vnc").await;
         assert_eq!(viewer.read(12).await, b"RFB 003.008\n");
@@ -321,7 +322,7 @@ impl Drop for Served {
     }
 }
 
-/// A raw viewer.
+/// A viewer that sends and reads raw RFB.
 pub struct Viewer {
     pub socket: WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>,
     unread: Vec<u8>,
@@ -332,7 +333,7 @@ impl Viewer {
         self.socket.send(Message::Binary(bytes.to_vec().into())).await.unwrap();
     }
 
-    /// The next `count` bytes of RFB.
+    /// Returns the next `count` bytes of RFB.
     pub async fn read(&mut self, count: usize) -> Vec<u8> {
         while self.unread.len() < count {
             let message = timeout(PATIENCE, self.socket.next()).await.expect("silence");
@@ -348,14 +349,14 @@ impl Viewer {
         std::mem::replace(&mut self.unread, rest)
     }
 
-    /// Asks for the picture: the whole, or what will have changed.
+    /// Requests a picture: the whole, or only the changes.
     pub async fn ask(&mut self, incremental: bool) {
         let [w, h] = [WIDTH.to_be_bytes(), HEIGHT.to_be_bytes()];
         self.send(&[3, incremental.into(), 0, 0, 0, 0, w[0], w[1], h[0], h[1]]).await;
     }
 
-    /// The pixel beside the middle, where the pointer stands, of the next picture that was asked for, or `None` if the VNC server sent
-    /// something else first, or a part.
+    /// Reads the next picture and returns the pixel beside the middle, where the pointer stands.
+    /// Returns `None` if the VNC server sent another message first, or only a part of the picture.
     pub async fn picture(&mut self) -> Option<u32> {
         let kind = self.read(1).await[0];
         match kind {
@@ -386,10 +387,10 @@ impl Viewer {
         colour
     }
 
-    /// Asks until the picture has this colour.
+    /// Requests pictures until one has this colour.
     pub async fn sees(&mut self, colour: u32) {
         let deadline = Instant::now() + PATIENCE;
-        // Asked for the whole again and again, x11vnc hardly finds the time to look at the display.
+        // If every request is for the whole picture, x11vnc hardly finds time to poll the display.
         let mut incremental = false;
         loop {
             self.ask(incremental).await;
@@ -402,7 +403,7 @@ impl Viewer {
         }
     }
 
-    /// The code and the reason with which the socket is closed.
+    /// Returns the code and the reason with which the socket is closed.
     pub async fn closed(&mut self) -> (u16, String) {
         loop {
             let message = timeout(PATIENCE, self.socket.next()).await.expect("is not closed");

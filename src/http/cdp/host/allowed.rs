@@ -1,4 +1,4 @@
-//! The rules' settings: whether they hold, and the commands that they spare.
+//! Settings of the rules: whether they are in force, and the commands that are exempt.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct CommandPattern {
     domain: String,
-    /// None for all.
+    /// The name of the method; `None` for all of the domain.
     method: Option<String>,
 }
 
@@ -23,7 +23,7 @@ impl CommandPattern {
     }
 }
 
-/// A text that is no pattern of commands.
+/// A text that does not parse as a pattern of commands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no DevTools command; expected one such as Tracing.start, or Tracing.* for all")]
 pub struct NoPattern(String);
@@ -64,7 +64,7 @@ impl fmt::Display for CommandPattern {
     }
 }
 
-/// The rules for drivers' commands, as the operator has set them.
+/// The operator's rules for drivers' commands.
 #[derive(Debug, Clone)]
 pub struct Rules {
     hold: bool,
@@ -72,17 +72,17 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Rules that `hold`, but for the `allowed` commands.
+    /// Makes rules that are in force if `hold`, except for the `allowed` commands.
     pub fn new(hold: bool, allowed: &[CommandPattern]) -> Self {
         Self { hold, allowed: allowed.into() }
     }
 
-    /// False if every command passes.
+    /// True if the rules are in force; else every command passes.
     pub(in crate::http::cdp) fn hold(&self) -> bool {
         self.hold
     }
 
-    /// Returns true if the operator lets this command pass as it is.
+    /// Returns true if the operator allows this command unchanged.
     pub(super) fn allow(&self, command: &str) -> bool {
         self.allowed.iter().any(|pattern| pattern.matches(command))
     }

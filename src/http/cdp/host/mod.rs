@@ -1,10 +1,11 @@
-//! The rules for commands that reach past the page: to the machine's files, to its network, to the
+//! The rules for commands that reach beyond the page: the machine's files, its network, the
 //! browser's settings.
 //!
-//! They hold for every driver at all times. `commands.txt` says of each command whether it stays
-//! within pages, is refused, or is judged by its parameters here. A command that is not listed is refused, so
-//! that a command that a later Chromium brings waits for a decision. `isolation.devtools_allow` spares
-//! commands; the error of a refusal names it. The server's own commands do not pass here.
+//! They apply to every driver at all times. For each command, `commands.txt` says that it stays
+//! within pages, is refused, or is judged here by its parameters. A command that is not listed is
+//! refused, so that commands of a later Chromium wait for a decision. `isolation.devtools_allow`
+//! exempts commands, and the error of a refusal names that setting. The server's own commands
+//! bypass these rules.
 
 mod allowed;
 mod pages;
@@ -20,10 +21,10 @@ use super::handover::Handover;
 use super::message::{CARRIER, Call, Command, DEEPEST, Object};
 pub use allowed::{CommandPattern, NoPattern, Rules};
 
-/// The most files that one command gives to a page.
+/// The maximum number of files that one command may give to a page.
 const MOST_FILES: usize = 1000;
 
-/// The longest name of a command that an answer repeats.
+/// The maximum length of a command's name that an answer repeats, in characters.
 const LONGEST_NAME: usize = 100;
 
 const UNREADABLE: &str = "this is no DevTools command that can be read in one way: expected one \
@@ -37,15 +38,15 @@ const OUTSIDE: &str = "files of the server's machine are out of a driver's reach
 /// The verdict on a command.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It passes as it came.
+    /// The command passes unchanged.
     Passes,
-    /// It passes in this form.
+    /// The command passes in this rewritten form.
     PassesAs(Vec<u8>),
-    /// It is answered with this, and never reaches the browser.
+    /// The server gives this answer, and the browser never gets the command.
     Refused(Value),
-    /// It passes if all of these files may be given to a page, see [`Judge::admits`].
+    /// The command passes if all of these files may be given to a page, see [`Judge::admits`].
     Files(Call, Vec<PathBuf>),
-    /// It asks for the end of the browser, which means the end of this connection.
+    /// It asks to close the browser, which closes only this connection.
     Detaches(Call),
 }
 
@@ -53,26 +54,27 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Judge {
     rules: Rules,
-    /// The folder that takes the place of any that the driver names for downloads.
+    /// The folder for downloads, which replaces any that the driver names.
     downloads: PathBuf,
-    /// Gets to know the folder that was named, if the driver is of this machine.
+    /// Gets the folder that the driver named, if the driver is on this machine.
     handover: Option<Arc<Handover>>,
     /// The folders whose files may be given to a page.
     sources: Vec<PathBuf>,
 }
 
 impl Judge {
-    /// Judges by `rules`. Downloads go to `downloads`, and files come from `sources`.
+    /// Makes a judge that applies `rules`. Downloads go to `downloads`, and files may come from
+    /// `sources`.
     pub fn new(rules: Rules, downloads: PathBuf, sources: Vec<PathBuf>) -> Self {
         Self { rules, downloads, handover: None, sources }
     }
 
-    /// Has finished downloads handed over to the driver.
+    /// Adds the copies of finished downloads for the driver.
     pub fn handing_over(self, handover: Option<Arc<Handover>>) -> Self {
         Self { handover, ..self }
     }
 
-    /// Judges a message.
+    /// Judges a message and returns the verdict.
     pub fn judge(&self, message: &[u8]) -> Verdict {
         match self.judge_nested(message, 0) {
             Ok(verdict) => verdict,
@@ -110,7 +112,7 @@ impl Judge {
         }
     }
 
-    /// Judges the command within a command as if it came alone, and answers the outer one.
+    /// Judges a command inside a carrier as if it came alone, and answers the carrier.
     fn judge_carrier(
         &self,
         command: Command<'_>,
@@ -201,8 +203,8 @@ impl Judge {
         }
     }
 
-    /// Returns true if each of these is a file in one of the folders whose files may be given to a
-    /// page, with every link followed.
+    /// Returns true if each path is a file in one of the folders whose files may be given to a
+    /// page, after all links are followed.
     pub async fn admits(&self, files: &[PathBuf]) -> bool {
         let mut sources = Vec::new();
         for folder in &self.sources {
@@ -222,16 +224,16 @@ impl Judge {
     }
 }
 
-/// The verdict that depends on a command's parameters.
+/// The verdict on a command whose parameters decide.
 enum Judged {
     Passes,
     PassesAs(Vec<u8>),
     Files(Vec<PathBuf>),
 }
 
-/// The reason of a refusal.
+/// The reason for a refusal.
 enum Refusal {
-    /// It is not in the table.
+    /// The command is not in the table.
     Unlisted(String),
     Because(String),
 }
@@ -244,7 +246,7 @@ impl Refusal {
     }
 }
 
-/// The answer to a command that no rule knows, beginning as Chromium's own does.
+/// The answer to a command that no rule lists; it begins as Chromium's own does.
 fn unlisted(method: &str) -> String {
     let name: String = method.chars().take(LONGEST_NAME).collect();
     format!(
@@ -253,7 +255,7 @@ fn unlisted(method: &str) -> String {
     )
 }
 
-/// The answer to a command that names files out of a driver's reach.
+/// The answer to a command that names files outside a driver's reach.
 pub(super) fn outside(call: Call) -> Value {
     call.refused(OUTSIDE)
 }

@@ -1,15 +1,15 @@
 //! The addresses that a driver may open.
 
-/// The depth to which addresses within addresses are read (`view-source:blob:https:…`).
+/// The maximum depth of addresses within addresses (`view-source:blob:https:…`).
 const DEEPEST: usize = 3;
 
-/// The schemes whose pages are of the network, or of the page itself.
+/// The schemes whose pages come from the network or from the page itself.
 const SCHEMES: [&str; 4] = ["http", "https", "data", "javascript"];
 
-/// Returns true if a driver may open the address. What has no scheme is left to Chromium, which
-/// refuses it.
+/// Returns true if a driver may open the address. An address without a scheme is left to Chromium,
+/// which refuses it.
 pub(super) fn is_open(url: &str) -> bool {
-    // As the URL standard has it: outer spaces and inner tabs and line breaks do not count.
+    // As in the URL standard, outer spaces and inner tabs and line breaks do not count.
     let text: String = url
         .trim_matches(|c: char| c <= ' ')
         .chars()
@@ -32,7 +32,7 @@ fn is_open_within(text: &str, depth: usize) -> bool {
     }
 }
 
-/// Returns true if this is the rest of an internal page's address that is listed in `pages.txt`.
+/// Returns true if `rest`, an internal page's address without the scheme, is listed in `pages.txt`.
 fn is_listed(rest: &str) -> bool {
     let rest = rest.trim_start_matches(['/', '\\']);
     let host = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default().to_ascii_lowercase();

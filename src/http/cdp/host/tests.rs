@@ -1,4 +1,4 @@
-//! Tests of the rules.
+//! Tests of the rules for commands that reach beyond the page.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,7 +14,7 @@ fn judge_with(allowed: &[&str]) -> Judge {
     Judge::new(Rules::new(true, &allowed), PathBuf::from("/s/downloads"), Vec::new())
 }
 
-/// What becomes of a message: a word, the text that passes instead of it, or the error's message.
+/// Returns the verdict on a message as text: a word, the rewritten command, or the error's message.
 fn fate_by(judge: &Judge, message: &str) -> String {
     match judge.judge(message.as_bytes()) {
         Verdict::Passes => "passes".to_owned(),
@@ -50,7 +50,8 @@ fn each_command_is_treated_as_the_table_says() {
                     "{name}: {plain}"
                 );
             }
-            // Without parameters they do nothing, but for the carrier, which then carries nothing.
+            // Without parameters they do nothing, except for the carrier, which then lacks its
+            // command.
             (_, Reach::Judged) => assert_eq!(plain == "passes", name != CARRIER, "{name}: {plain}"),
         }
     }

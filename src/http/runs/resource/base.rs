@@ -1,4 +1,4 @@
-//! A run in the older form of the compatible API, which webhooks have too.
+//! A run in the older form of the compatible API, which webhooks contain too.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -14,95 +14,95 @@ use crate::http::links::Links;
 /// A workflow run in its older form.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RunBaseResource {
-    /// `wpid_…`.
+    /// The id of the workflow, `wpid_…`.
     pub workflow_id: String,
-    /// The same.
+    /// The same as `workflow_id`.
     pub agent_id: String,
-    /// `wr_…`.
+    /// The id of the run, `wr_…`.
     pub workflow_run_id: String,
-    /// The same.
+    /// The same as `workflow_run_id`.
     pub agent_run_id: String,
-    /// As in the newer form.
+    /// The status, as in the newer form.
     pub status: &'static str,
-    /// Why it did not complete.
+    /// The reason why the run did not complete.
     pub failure_reason: Option<String>,
-    /// None: failures have codes instead, see `failure` of the newer form.
+    /// Always null: failures have codes instead, see `failure` in the newer form.
     pub failure_category: Option<Vec<Value>>,
-    /// The run that this one repeats.
+    /// The run that this run repeats.
     pub retried_from_workflow_run_id: Value,
-    /// As it was asked for.
+    /// The value given in the request.
     pub proxy_location: Value,
-    /// Where the end of the run is told.
+    /// The URL to which the end of the run is reported.
     pub webhook_callback_url: Value,
-    /// Why it could not be told.
+    /// The reason why the end of the run could not be reported.
     pub webhook_failure_reason: Option<String>,
-    /// As it was asked for.
+    /// The value given in the request.
     pub totp_verification_url: Value,
-    /// As it was asked for.
+    /// The value given in the request.
     pub totp_identifier: Value,
-    /// As it was asked for.
+    /// The value given in the request.
     pub extra_http_headers: Value,
-    /// As it was asked for, without the values.
+    /// The headers given in the request, without their values.
     pub cdp_connect_headers: Value,
-    /// When it began to wait for its session.
+    /// The time at which the run began to wait for its session.
     pub queued_at: Option<DateTime<Utc>>,
-    /// When it began to drive its session.
+    /// The time at which the run began to drive its session.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// The time at which the run ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// When it was stored.
+    /// The time at which the run was created.
     pub created_at: DateTime<Utc>,
-    /// When it last changed.
+    /// The time of the run's last change.
     pub modified_at: DateTime<Utc>,
     /// The values of the workflow's parameters.
     #[schema(value_type = Object)]
     pub parameters: Value,
-    /// Pictures that were taken, the latest first.
+    /// The URLs of the run's screenshots, latest first.
     pub screenshot_urls: Vec<String>,
-    /// None: runs are not recorded.
+    /// The URL of the latest recording, if the run is recorded.
     pub recording_url: Option<String>,
-    /// None: runs are not recorded.
+    /// The URLs of the run's recordings, latest first.
     pub recording_urls: Vec<String>,
-    /// Never.
+    /// Always false: recordings are not archived.
     pub recording_archived: bool,
-    /// Files that were downloaded, the latest first.
+    /// The files that the run downloaded, latest first.
     pub downloaded_files: Vec<FileResource>,
-    /// Where they can be read.
+    /// The URLs of the downloaded files.
     pub downloaded_file_urls: Vec<String>,
-    /// `{label}_output` of every block that has finished.
+    /// The output of every finished block, as `{label}_output`.
     #[schema(value_type = Option<Object>)]
     pub outputs: Option<Value>,
-    /// How many blocks have begun.
+    /// The number of blocks that have begun.
     pub total_steps: usize,
-    /// Nothing.
+    /// Always null: runs cost nothing.
     pub total_cost: Option<f64>,
-    /// Nothing.
+    /// Always 0: runs cost nothing.
     pub credits_used: u32,
-    /// Nothing.
+    /// Always 0: runs cost nothing.
     pub cached_credits_used: u32,
-    /// For people.
+    /// The title of the run for people.
     pub workflow_title: Option<String>,
-    /// The session that it drives; kept after its end.
+    /// The session that the run drives; kept after the run's end.
     pub browser_session_id: Option<String>,
-    /// As it was asked for.
+    /// The value given in the request.
     pub browser_profile_id: Value,
-    /// As it was asked for.
+    /// The value given in the request.
     pub max_screenshot_scrolls: Value,
-    /// As it was asked for.
+    /// The value given in the request.
     pub browser_address: Value,
-    /// `agent`.
+    /// The value given in the request; `agent` by default.
     pub run_with: String,
-    /// What went wrong.
+    /// The errors of the run.
     #[schema(value_type = Option<Vec<Object>>)]
     pub errors: Option<Vec<Value>>,
-    /// The workflow that it executes, where it is asked for with the run.
+    /// The workflow that the run executes, if the request asks for it.
     #[schema(value_type = Option<Object>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workflow: Option<Value>,
 }
 
 impl RunBaseResource {
-    /// The run as it stands, without its workflow.
+    /// Formats the state of a run, without its workflow.
     pub fn of(view: &RunView, artifacts: &[ArtifactRecord], links: &Links<'_>) -> Self {
         let record = &view.record;
         let (workflow, run) = (record.workflow_permanent_id.to_string(), record.id.to_string());

@@ -1,4 +1,4 @@
-//! A run in lists.
+//! The forms of a run in lists.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,65 +11,65 @@ use crate::domain::run::RunRecord;
 /// A run in the lists of a workflow's and of a session's runs.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RunItem {
-    /// `wr_…`.
+    /// The id of the run, `wr_…`.
     pub workflow_run_id: String,
     /// The version of the workflow, `w_…`.
     pub workflow_id: String,
-    /// `wpid_…`.
+    /// The id of the workflow, `wpid_…`.
     pub workflow_permanent_id: String,
-    /// `o_…`.
+    /// The id of the organization, `o_…`.
     pub organization_id: String,
-    /// As in the newer form.
+    /// The status, as in the newer form.
     pub status: &'static str,
-    /// Why it did not complete.
+    /// The reason why the run did not complete.
     pub failure_reason: Option<String>,
-    /// For people.
+    /// The title of the run for people.
     pub workflow_title: Option<String>,
-    /// The session that it drives; kept after its end.
+    /// The session that the run drives; kept after the run's end.
     pub browser_session_id: Option<String>,
-    /// The debug session that it belongs to.
+    /// The debug session of the run.
     pub debug_session_id: Option<String>,
-    /// The run that this one repeats.
+    /// The run that this run repeats.
     pub retried_from_workflow_run_id: Value,
-    /// The run that triggered this one.
+    /// The run that triggered this run.
     pub parent_workflow_run_id: Value,
-    /// As it was asked for.
+    /// The value given in the request.
     pub browser_profile_id: Value,
-    /// As it was asked for.
+    /// The value given in the request.
     pub proxy_location: Value,
-    /// Where the end of the run is told.
+    /// The URL to which the end of the run is reported.
     pub webhook_callback_url: Value,
-    /// As it was asked for.
+    /// The value given in the request.
     pub totp_verification_url: Value,
-    /// As it was asked for.
+    /// The value given in the request.
     pub totp_identifier: Value,
-    /// As it was asked for.
+    /// The value given in the request.
     pub extra_http_headers: Value,
-    /// As it was asked for, without the values.
+    /// The headers given in the request, without their values.
     pub cdp_connect_headers: Value,
-    /// As it was asked for.
+    /// The value given in the request.
     pub max_screenshot_scrolls: Value,
-    /// As it was asked for.
+    /// The value given in the request.
     pub max_elapsed_time_minutes: Value,
-    /// `agent`.
+    /// The value given in the request; `agent` by default.
     pub run_with: String,
-    /// As it was asked for.
+    /// The value given in the request.
     pub ai_fallback: Value,
-    /// `api`.
+    /// Always `api`, the only trigger.
     pub trigger_type: &'static str,
-    /// Nothing.
+    /// Always 0: runs cost nothing.
     pub credits_used: u32,
-    /// Nothing.
+    /// Always 0: runs cost nothing.
     pub cached_credits_used: u32,
-    /// When it began to wait for its session.
+    /// The time at which the run began to wait for its session.
     pub queued_at: Option<DateTime<Utc>>,
-    /// When it began to drive its session.
+    /// The time at which the run began to drive its session.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// The time at which the run ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// When it was stored.
+    /// The time at which the run was created.
     pub created_at: DateTime<Utc>,
-    /// When it last changed.
+    /// The time of the run's last change.
     pub modified_at: DateTime<Utc>,
 }
 
@@ -113,31 +113,31 @@ impl From<&RunRecord> for RunItem {
 /// A run in the list of all runs.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RunSummary {
-    /// `wr_…`.
+    /// The id of the run, `wr_…`.
     pub task_run_id: String,
-    /// The same.
+    /// The same as `task_run_id`.
     pub run_id: String,
-    /// `workflow_run`.
+    /// Always `workflow_run`, the only type.
     pub task_run_type: &'static str,
-    /// As in the form of one run.
+    /// The status, as in the form of one run.
     pub status: &'static str,
-    /// For people.
+    /// The title of the run for people.
     pub title: Option<String>,
-    /// When it began to drive its session.
+    /// The time at which the run began to drive its session.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// The time at which the run ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// When it was stored.
+    /// The time at which the run was created.
     pub created_at: DateTime<Utc>,
-    /// The workflow that it executes.
+    /// The workflow that the run executes.
     pub workflow_permanent_id: String,
-    /// Not looked up in lists.
+    /// Always false: not looked up in lists.
     pub workflow_deleted: bool,
-    /// Runs are not scripts.
+    /// Always false: runs are not scripts.
     pub script_run: bool,
-    /// `api`.
+    /// Always `api`, the only trigger.
     pub trigger_type: &'static str,
-    /// The session that it drives; kept after its end.
+    /// The session that the run drives; kept after the run's end.
     pub browser_session_id: Option<String>,
 }
 

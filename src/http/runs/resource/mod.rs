@@ -1,4 +1,4 @@
-//! A run as clients see it, in the forms that the compatible API has for it.
+//! A run in the forms that the compatible API shows to clients.
 
 mod base;
 mod item;
@@ -20,103 +20,105 @@ use crate::http::egress::RefusedTarget;
 use crate::http::front::Front;
 use crate::http::links::Links;
 
-/// A workflow run.
+/// The state of a workflow run.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RunResource {
-    /// `wr_…`.
+    /// The id of the run, `wr_…`.
     pub run_id: String,
-    /// `workflow_run`.
+    /// Always `workflow_run`, the only type.
     pub run_type: &'static str,
-    /// `created`, `queued`, `running`, `paused`, `completed`, `failed`, `terminated`, `canceled`
-    /// or `timed_out`.
+    /// The status: `created`, `queued`, `running`, `paused`, `completed`, `failed`, `terminated`,
+    /// `canceled` or `timed_out`.
     pub status: &'static str,
-    /// `{label}_output` of every block that has finished.
+    /// The output of every finished block, as `{label}_output`.
     #[schema(value_type = Option<Object>)]
     pub output: Option<Value>,
-    /// Files that were downloaded, the latest first.
+    /// The files that the run downloaded, latest first.
     pub downloaded_files: Vec<FileResource>,
-    /// None: runs are not recorded.
+    /// The URL of the latest recording, if the run is recorded.
     pub recording_url: Option<String>,
-    /// Never.
+    /// Always false: recordings are not archived.
     pub recording_archived: bool,
-    /// Pictures that were taken, the latest first. They need no key, for a while.
+    /// The URLs of the run's screenshots, latest first. They need no key for a limited time.
     pub screenshot_urls: Vec<String>,
-    /// Why it did not complete.
+    /// The reason why the run did not complete.
     pub failure_reason: Option<String>,
-    /// When it was stored.
+    /// The time at which the run was created.
     pub created_at: DateTime<Utc>,
-    /// When it last changed.
+    /// The time of the run's last change.
     pub modified_at: DateTime<Utc>,
-    /// When it began to wait for its session.
+    /// The time at which the run began to wait for its session.
     pub queued_at: Option<DateTime<Utc>>,
-    /// When it began to drive its session.
+    /// The time at which the run began to drive its session.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// The time at which the run ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// The page that shows its session live.
+    /// The page that shows the run's session live.
     pub app_url: Option<String>,
-    /// The session that it drives; kept after its end.
+    /// The session that the run drives; kept after the run's end.
     pub browser_session_id: Option<String>,
-    /// As it was asked for.
+    /// The value given in the request.
     pub browser_profile_id: Value,
-    /// As it was asked for.
+    /// The value given in the request.
     pub max_screenshot_scrolls: Value,
-    /// Runs are not scripts.
+    /// Always null: runs are not scripts.
     pub script_run: Value,
-    /// What went wrong.
+    /// The errors of the run.
     #[schema(value_type = Option<Vec<Object>>)]
     pub errors: Option<Vec<Value>>,
-    /// How many blocks have begun.
+    /// The number of blocks that have begun.
     pub step_count: usize,
-    /// `agent`.
+    /// The value given in the request; `agent` by default.
     pub run_with: String,
-    /// As it was asked for.
+    /// The value given in the request.
     pub ai_fallback: Value,
-    /// The request that started it.
+    /// The request that started the run.
     #[schema(value_type = Object)]
     pub run_request: Value,
 
-    /// For people.
+    /// The title of the run for people.
     pub title: Option<String>,
-    /// The workflow that it executes.
+    /// The workflow that the run executes.
     pub workflow_permanent_id: String,
-    /// The version of the workflow that it executes.
+    /// The version of the workflow that the run executes.
     pub workflow_version_id: String,
-    /// The debug session that it belongs to.
+    /// The debug session of the run.
     pub debug_session_id: Option<String>,
-    /// Whether it made its session for itself, and closes it in the end.
+    /// True if the run created its session, and closes it at the end.
     pub owns_browser_session: bool,
-    /// Rises with every change while the run is under way.
+    /// A number that rises with every change while the run is in progress.
     pub version: u64,
-    /// Its blocks, in the order in which they began.
+    /// The blocks of the run, in the order in which they began.
     pub blocks: Vec<BlockSummary>,
-    /// Whom it waits for while it is queued.
+    /// The holder of the session for which the queued run waits.
     pub waiting_for: Option<WaitingFor>,
-    /// Requests of its pages that the session's egress policy refused; listed for one run only.
+    /// Requests of the run's pages that the session's egress policy refused. Only in the response for
+    /// a single run.
     pub egress_refused: Vec<RefusedTarget>,
-    /// The fields of the request that have no effect. Only where the run was started.
+    /// The fields of the request that have no effect. Only in the response that starts the run.
     pub warning: Option<String>,
-    /// Why it did not complete: `{code, stage, message, exit, log_tail, hint}`.
+    /// The cause of a run that did not complete: `{code, stage, message, exit, log_tail, hint}`.
     #[schema(value_type = Option<Object>)]
     pub failure: Option<Failure>,
 }
 
-/// One block of a run, briefly.
+/// The summary of a block of a run.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BlockSummary {
-    /// Its label in the definition.
+    /// The label in the definition.
     pub label: String,
-    /// Its type in the definition.
+    /// The type in the definition.
     pub block_type: String,
-    /// `running`, `completed`, `failed`, `terminated`, `canceled`, `timed_out` or `skipped`.
+    /// The status: `running`, `completed`, `failed`, `terminated`, `canceled`, `timed_out` or
+    /// `skipped`.
     pub status: &'static str,
-    /// When it began.
+    /// The time at which the block began.
     pub started_at: DateTime<Utc>,
-    /// When it ended.
+    /// The time at which the block ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// How long it took, in seconds.
+    /// The time that the block took, in seconds.
     pub duration: Option<f64>,
-    /// Why it failed.
+    /// The cause of a block that failed.
     #[schema(value_type = Option<Object>)]
     pub failure: Option<Failure>,
 }
@@ -135,24 +137,24 @@ impl From<&BlockRecord> for BlockSummary {
     }
 }
 
-/// How long a block took.
+/// Returns the time that a block took, in seconds.
 pub(super) fn seconds(block: &BlockRecord) -> Option<f64> {
     let took = (block.finished_at? - block.started_at).to_std().unwrap_or_default();
     Some(took.as_secs_f64())
 }
 
-/// Who drives the session that a run waits for, and when it is the run's turn.
+/// The holder of the session for which a run waits, and the run's place in the queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WaitingFor {
-    /// The session.
+    /// The session for which the run waits.
     pub browser_session_id: String,
-    /// What kind of thing holds it; null when it is vacant or still starting.
+    /// The type of the holder; null if the session is vacant or still starting.
     pub runnable_type: Option<&'static str>,
-    /// Which one holds it.
+    /// The id of the holder.
     pub runnable_id: Option<String>,
-    /// When the holder's lease lapses without a heartbeat.
+    /// The time at which the holder's lease lapses without a heartbeat.
     pub expires_at: Option<DateTime<Utc>>,
-    /// 1 is next; null when the run is not in the queue yet.
+    /// The place in the queue, 1 being the next; null if the run is not in the queue yet.
     pub place: Option<usize>,
 }
 
@@ -175,25 +177,25 @@ impl WaitingFor {
     }
 }
 
-/// The files among a run's artifacts that were downloaded, the latest first.
+/// Returns the downloads among a run's artifacts, latest first.
 fn downloads(artifacts: &[ArtifactRecord], links: &Links<'_>) -> Vec<FileResource> {
     let files = artifacts.iter().rev().filter(|it| it.artifact_type == DOWNLOAD);
     files.map(|record| FileResource::of(record, links)).collect()
 }
 
-/// The films of a run, the latest first.
+/// Returns the URLs of a run's recordings, latest first.
 fn recordings(artifacts: &[ArtifactRecord], links: &Links<'_>) -> Vec<String> {
     let films = artifacts.iter().rev().filter(|it| it.artifact_type == RECORDING);
     films.map(|record| links.of(record).signed_url).collect()
 }
 
-/// The pictures among a run's artifacts, the latest first.
+/// Returns the URLs of the screenshots among a run's artifacts, latest first.
 fn screenshots(artifacts: &[ArtifactRecord], links: &Links<'_>) -> Vec<String> {
     let pictures = artifacts.iter().rev().filter(|it| it.artifact_type.starts_with("screenshot"));
     pictures.map(|record| links.of(record).signed_url).collect()
 }
 
-/// The outputs so far: those of the run once it has ended, and those of its blocks before.
+/// Returns the outputs of the run once it has ended, and those of its finished blocks before.
 fn outputs(view: &RunView) -> Option<Value> {
     let has_any = |outputs: &Value| outputs.as_object().is_some_and(|outputs| !outputs.is_empty());
     if view.record.status.is_final() || has_any(&view.record.outputs) {
@@ -206,7 +208,7 @@ fn outputs(view: &RunView) -> Option<Value> {
     Some(Value::Object(finished.collect::<Map<_, _>>())).filter(has_any)
 }
 
-/// A member of the request that a run was started with, without secrets.
+/// Returns a member of the request that started a run, without secrets.
 fn asked(record: &RunRecord, name: &str) -> Value {
     let mut member = Map::new();
     member.insert(name.to_owned(), record.request.get(name).cloned().unwrap_or_default());
@@ -214,8 +216,8 @@ fn asked(record: &RunRecord, name: &str) -> Value {
     member.remove(name).unwrap_or_default()
 }
 
-/// The request that a run was started with, without secrets. Clients parse it and insist on the
-/// workflow's id.
+/// Returns the request that started a run, without secrets. It always contains the workflow's id,
+/// which clients require.
 fn request(record: &RunRecord) -> Value {
     let mut request = record.request.clone();
     if let Some(members) = request.as_object_mut() {
@@ -239,7 +241,7 @@ fn run_with(record: &RunRecord) -> String {
 }
 
 impl RunResource {
-    /// The run as it stands.
+    /// Formats the state of a run.
     pub fn of(view: &RunView, artifacts: &[ArtifactRecord], links: &Links<'_>) -> Self {
         let record = &view.record;
         Self {

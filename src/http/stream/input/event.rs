@@ -1,4 +1,5 @@
-//! What viewers do to a page, as the compatible API writes it, and as DevTools wants it.
+//! Input events of viewers: parsing of the compatible API's messages, and the parameters for
+//! DevTools.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -6,15 +7,15 @@ use url::Url;
 
 use crate::domain::rfb::{Modifier, Policy};
 
-/// Beyond every page, in pixels.
+/// A coordinate beyond every page, in pixels.
 const FARTHEST: f64 = 10_000.0;
-/// The longest name of a key.
+/// The maximum length of a key's name, in bytes.
 const LONGEST_NAME: usize = 32;
-/// The longest text that one key gives, in bytes.
+/// The maximum length of the text that one key gives, in bytes.
 const LONGEST_TEXT: usize = 32;
-/// The longest address, in bytes.
+/// The maximum length of an address, in bytes.
 const LONGEST_ADDRESS: usize = 2083;
-/// The bits of `modifiers`, which DevTools reads.
+/// The bits of `modifiers` that DevTools reads.
 const MODIFIERS: u32 = 0b1111;
 const BITS: [(u32, Modifier); 4] = [
     (0b0001, Modifier::Alt),
@@ -22,10 +23,10 @@ const BITS: [(u32, Modifier); 4] = [
     (0b0100, Modifier::Meta),
     (0b1000, Modifier::Shift),
 ];
-/// The greatest code of a virtual key that means one.
+/// The greatest code of a virtual key that has a meaning.
 const LAST_KEY_CODE: u32 = 0xfe;
 
-/// What a viewer did.
+/// One input event of a viewer.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "type")]
 pub(super) enum Event {
@@ -46,7 +47,7 @@ pub(super) enum Event {
 }
 
 impl Event {
-    /// Whether the pointer only moved: the next movement says all that this one does.
+    /// True if the pointer only moved: the next movement supersedes this one.
     pub fn is_movement(&self) -> bool {
         matches!(self, Self::Mouse(Mouse { event_type: MouseKind::Moved, .. }))
     }
@@ -75,7 +76,7 @@ pub(super) enum Button {
 }
 
 impl Button {
-    /// As [`Policy::refused_buttons`] has it.
+    /// Returns the button's bit in [`Policy::refused_buttons`].
     const fn bit(self) -> u16 {
         match self {
             Self::None => 0,
@@ -88,7 +89,7 @@ impl Button {
     }
 }
 
-/// Pressing, letting go of and moving the pointer.
+/// A press, a release or a movement of the pointer.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Mouse {
@@ -104,12 +105,12 @@ pub(super) struct Mouse {
 }
 
 impl Mouse {
-    /// None for a button that is refused.
+    /// Returns the event, or `None` if the policy refuses its button.
     pub fn allowed(self, policy: &Policy) -> Option<Self> {
         (self.button.bit() & policy.refused_buttons == 0).then_some(self)
     }
 
-    /// For `Input.dispatchMouseEvent`.
+    /// Returns the parameters of `Input.dispatchMouseEvent`.
     pub fn params(&self) -> Value {
         json!({
             "type": self.event_type,
@@ -122,7 +123,7 @@ impl Mouse {
     }
 }
 
-/// Turning the wheel.
+/// A turn of the mouse wheel.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Wheel {
@@ -137,7 +138,7 @@ pub(super) struct Wheel {
 }
 
 impl Wheel {
-    /// For `Input.dispatchMouseEvent`.
+    /// Returns the parameters of `Input.dispatchMouseEvent`.
     pub fn params(&self) -> Value {
         json!({
             "type": "mouseWheel",
@@ -160,7 +161,7 @@ pub(super) enum KeyKind {
     Up,
 }
 
-/// Pressing and letting go of a key.
+/// A press or a release of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Key {
@@ -177,7 +178,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// None for what is no key, and for one that completes a refused chord.
+    /// Returns the event, or `None` if it is malformed or completes a refused chord.
     pub fn allowed(self, policy: &Policy) -> Option<Self> {
         let names = [&self.key, &self.code].into_iter().all(|name| name.len() <= LONGEST_NAME);
         let text = self.text.as_ref().is_none_or(|text| text.len() <= LONGEST_TEXT);
@@ -190,7 +191,7 @@ impl Key {
         (names && text && (up || !refused)).then_some(self)
     }
 
-    /// For `Input.dispatchKeyEvent`.
+    /// Returns the parameters of `Input.dispatchKeyEvent`.
     pub fn params(&self) -> Value {
         let mut params = json!({
             "type": self.event_type,
@@ -207,18 +208,18 @@ impl Key {
         params
     }
 
-    /// The same key, let go.
+    /// Returns the release of the same key.
     pub fn released(&self) -> Self {
         Self { event_type: KeyKind::Up, text: None, modifiers: 0, ..self.clone() }
     }
 }
 
-/// What is not a number is 0.
+/// Clamps a coordinate to the permitted range; NaN becomes 0.
 fn within(pixels: f64) -> f64 {
     if pixels.is_nan() { 0.0 } else { pixels.clamp(0.0, FARTHEST) }
 }
 
-/// An address that may be gone to.
+/// Parses an address that a viewer may navigate to.
 pub(super) fn address(text: &str) -> Option<Url> {
     if text.len() > LONGEST_ADDRESS {
         return None;

@@ -1,32 +1,33 @@
-//! What a viewer holds down in a page, so that nothing stays pressed when it has no control any more.
+//! The keys and the button that a viewer holds down in a page, so that all are released when it
+//! loses control.
 
 use serde_json::Value;
 
 use super::event::{Button, Key, KeyKind, Mouse, MouseKind};
 
-/// More keys than hands can hold.
+/// The maximum number of held keys; more than two hands can hold.
 const MOST_KEYS: usize = 32;
 
-/// The keys and the button that are down, all in one page.
+/// The keys and the button that are down, all in the same page.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    /// Its flat session; empty before the first key.
+    /// The DevTools session of the page; empty before the first key.
     page: String,
     keys: Vec<Key>,
     button: Option<Mouse>,
 }
 
-/// A call of DevTools that lets go of something.
+/// A DevTools call that releases a key or the button.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Release {
-    /// The flat session of the page in which it is down.
+    /// The DevTools session of the page in which it is down.
     pub page: String,
     pub method: &'static str,
     pub params: Value,
 }
 
 impl Held {
-    /// A key was pressed or let go.
+    /// Records a press or a release of a key.
     pub fn key(&mut self, key: &Key) {
         self.keys.retain(|held| held.code != key.code || held.key != key.key);
         match key.event_type {
@@ -37,7 +38,7 @@ impl Held {
         }
     }
 
-    /// The pointer did something.
+    /// Records an event of the pointer.
     pub fn mouse(&mut self, mouse: &Mouse) {
         match mouse.event_type {
             MouseKind::Pressed if mouse.button != Button::None => self.button = Some(mouse.clone()),
@@ -51,7 +52,7 @@ impl Held {
         }
     }
 
-    /// Goes on in `page`, and returns what lets go of all that is down in another.
+    /// Switches to `page`, and returns the releases of everything that is down in another page.
     pub fn in_page(&mut self, page: &str) -> Vec<Release> {
         if self.page == page {
             return Vec::new();
@@ -61,7 +62,8 @@ impl Held {
         releases
     }
 
-    /// Returns what lets go of everything, the newest key first, in the page where it went down.
+    /// Returns the releases of everything that is down, the newest key first, for the page where it
+    /// went down.
     pub fn releases(&mut self) -> Vec<Release> {
         let release = |method, params| Release { page: self.page.clone(), method, params };
         let keys = self.keys.drain(..).rev();
@@ -119,7 +121,7 @@ mod tests {
         assert!(held.in_page("one").is_empty());
         assert_eq!(pages(held.in_page("two")), ["one"], "another page came into view");
         press(&mut held);
-        // Whether or not anybody knows which page is in view by now.
+        // The releases need no look-up of the page in view.
         assert_eq!(pages(held.releases()), ["two"]);
     }
 }

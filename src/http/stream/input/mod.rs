@@ -1,8 +1,8 @@
 //! `WS /v1/stream/cdp_input/browser_session/{id}` and `…/workflow_run/{id}`: keys, clicks and
-//! navigation over DevTools, for viewers who see the page as a screencast.
+//! navigation over DevTools, for viewers that see the page as a screencast.
 //!
-//! The compatible API's socket, with one difference: control is the session's, as everywhere. What
-//! is said without control is passed over in silence, as there; a `take-control` that is refused is
+//! This is the compatible API's socket, with one difference: control belongs to the session, as
+//! everywhere here. Messages without control are ignored, as there. A rejected `take-control` is
 //! answered by `{"kind":"error","failed_kind":"take-control","message":…}`.
 
 mod event;
@@ -36,18 +36,18 @@ use crate::http::caller::Visitor;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
 
-/// The longest message of a viewer, in bytes: an address, with every byte escaped.
+/// The maximum length of a viewer's message, in bytes: an address with every byte escaped.
 const LONGEST: usize = 64 << 10;
-/// How many events may be on their way to the page. Of more, movements of the pointer are left out,
-/// and everything else waits.
+/// The maximum number of events that are being dispatched. Beyond it, movements of the pointer are
+/// dropped, and all other events wait.
 const MOST_UNDER_WAY: usize = 64;
-/// How long a page is taken to be the one in view.
+/// The time for which a page counts as in view before it is looked up again.
 const STILL_IN_VIEW: Duration = Duration::from_millis(500);
-/// How long a session may take until its browser can be driven.
+/// The time to wait for a session whose browser is not ready.
 const STARTING: Duration = Duration::from_secs(45);
-/// What Chromium says of an address that its policy does not permit.
+/// Chromium's error for an address that its policy blocks.
 const BLOCKED: &str = "net::ERR_BLOCKED_BY_ADMINISTRATOR";
-/// How many events in a row may fail: pages come and go.
+/// The maximum number of events in a row that may fail, as pages come and go.
 const MOST_FAILURES: u32 = 3;
 
 pub async fn input(
@@ -125,7 +125,7 @@ async fn serve(socket: Socket, front: Data<Front>, visitor: Visitor, mut subject
     line.close(close).await;
 }
 
-/// Waits for a session that is starting, or being brought back.
+/// Waits for a session that is starting or recovering.
 async fn ready(front: &Front, visitor: &Visitor, session: SessionId) -> Result<(), Close> {
     let gone = || Close::new(CloseCode::NotFound, "the session has ended");
     awake(front, visitor, session).await?;
@@ -144,7 +144,7 @@ async fn ready(front: &Front, visitor: &Visitor, session: SessionId) -> Result<(
     }
 }
 
-/// What a viewer says: about control, or an event.
+/// A viewer's message: about control, or an event.
 #[derive(Debug, Deserialize)]
 struct Said {
     kind: Option<String>,
@@ -152,16 +152,16 @@ struct Said {
     rest: Value,
 }
 
-/// What became of an event.
+/// The outcome of an event.
 enum Outcome {
     Done,
     /// The page could not be reached.
     Failed,
-    /// It is to be told.
+    /// The viewer gets this message.
     Say(Value),
 }
 
-/// A viewer that may drive the page, if it has control.
+/// A connected viewer that may drive the page while it has control.
 struct Driving {
     front: Data<Front>,
     visitor: Visitor,
@@ -169,7 +169,7 @@ struct Driving {
     connected: Connected,
     subject: Subject,
     pages: Arc<Pages>,
-    /// The flat session of the page in view, and since when that is known.
+    /// The DevTools session of the page in view, and the time of that look-up.
     page: Option<(String, Instant)>,
     held: Held,
     under_way: FuturesUnordered<BoxFuture<'static, Outcome>>,
@@ -268,7 +268,7 @@ impl Driving {
         Ok(())
     }
 
-    /// Does what the viewer says. What cannot be read is passed over.
+    /// Handles a viewer's message and returns the answer. A malformed message is ignored.
     async fn take(&mut self, text: &str) -> Result<Option<Value>, Close> {
         let Ok(said) = serde_json::from_str::<Said>(text) else { return Ok(None) };
         let viewer = self.connected.id;
@@ -300,7 +300,7 @@ impl Driving {
         self.dispatch(event).await
     }
 
-    /// The flat session of the page in view.
+    /// Returns the DevTools session of the page in view.
     async fn in_view(&mut self) -> Result<String, Close> {
         if let Some((page, since)) = &self.page
             && since.elapsed() < STILL_IN_VIEW
@@ -361,14 +361,14 @@ impl Driving {
     fn travel(&mut self, by: i64) -> Result<Option<Value>, Close> {
         let pages = Arc::clone(&self.pages);
         self.under_way.push(Box::pin(async move {
-            // At the end of the history there is nowhere to go.
+            // At the end of the history there is no page to go to.
             let _nowhere = pages.travel(by).await;
             Outcome::Done
         }));
         Ok(None)
     }
 
-    /// What is held in the page in view, with nothing left pressed in another.
+    /// Returns the keys held in the page in view, after those in any other page are released.
     async fn hold_in_view(&mut self) -> Result<&mut Held, Close> {
         let page = self.in_view().await?;
         let releases = self.held.in_page(&page);
@@ -376,7 +376,7 @@ impl Driving {
         Ok(&mut self.held)
     }
 
-    /// Leaves nothing pressed.
+    /// Releases everything that is held down.
     fn let_go(&mut self) {
         let releases = self.held.releases();
         self.send_all(releases);

@@ -1,4 +1,4 @@
-//! The clipboard of whoever has control, both ways.
+//! The clipboard of the viewer in control, in both directions.
 
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc};
@@ -11,7 +11,7 @@ use crate::http::bridge::Close;
 use crate::system::desktop::Copies;
 
 impl Channel {
-    /// Asks for the viewer's clipboard when it has pressed the key that pastes in the picture.
+    /// Requests the viewer's clipboard when it has pressed the paste key over RFB.
     pub(super) async fn hear_pastes(&self, say: &mpsc::Sender<Value>) -> Close {
         let mut pastes = self.connected.pastes.subscribe();
         loop {
@@ -25,7 +25,7 @@ impl Channel {
         }
     }
 
-    /// Says what is copied in the browser while the viewer has control, and to nobody else.
+    /// Sends the viewer each text that is copied in the browser while the viewer has control.
     pub(super) async fn tell_copies(&self, say: &mpsc::Sender<Value>) -> Close {
         if !self.front.policy.clipboard.outward {
             return std::future::pending().await;
@@ -56,11 +56,12 @@ impl Channel {
         }
     }
 
-    /// Ends with the display.
+    /// Sends each copied text until the display ends.
     async fn tell_texts(&self, Copies { mut texts, guard }: Copies, say: &mpsc::Sender<Value>) {
         while texts.changed().await.is_ok() {
             let text = texts.borrow_and_update().clone();
-            // One that is too long for this is left out: nobody asked for it.
+            // A text that is too long is dropped without an error, because the viewer did not
+            // request it.
             if self.has_control()
                 && let Ok(message) = self.copied(text)
             {
@@ -70,7 +71,7 @@ impl Channel {
         drop(guard);
     }
 
-    /// What says that a text was copied, if it may be said.
+    /// Returns the message about a copied text, or the reason why none is sent.
     pub(super) fn copied(&self, text: String) -> Result<Value, String> {
         let clipboard = self.front.policy.clipboard;
         if !clipboard.outward {
@@ -85,7 +86,8 @@ impl Channel {
         Ok(json!({ "kind": "copied-text", "text": text }))
     }
 
-    /// Puts a text in where the page has its focus; `is_answer` if it was asked for it.
+    /// Inserts a text at the focus of the page. `is_answer` is true if the server requested the
+    /// text after the paste key.
     pub(super) async fn paste(&self, text: String, is_answer: bool) -> Result<(), String> {
         let clipboard = self.front.policy.clipboard;
         if !clipboard.inward {
@@ -96,7 +98,8 @@ impl Channel {
         }
         let pages = self.pages().await?;
         if text.is_empty() && is_answer {
-            // The page has nothing, and the key was kept back: what the browser has is pasted.
+            // The viewer's clipboard is empty, and its paste key was withheld: the browser pastes
+            // its own clipboard.
             for kind in ["rawKeyDown", "keyUp"] {
                 pages.ask("Input.dispatchKeyEvent", paste_key(kind)).await?;
             }
@@ -107,7 +110,7 @@ impl Channel {
     }
 }
 
-/// Ctrl+V, for `Input.dispatchKeyEvent`, which pastes only if it is told to.
+/// Returns Ctrl+V for `Input.dispatchKeyEvent`, which pastes only with the editing command `paste`.
 fn paste_key(kind: &str) -> Value {
     json!({
         "type": kind,

@@ -1,4 +1,4 @@
-//! The order of what a viewer says, past which only control goes.
+//! The order of a viewer's messages; only those about control overtake others.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -6,29 +6,30 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// How long what a viewer has said may still take when it hands control back.
+/// The time that earlier messages may still take when the viewer releases control.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How many bytes of a viewer's messages may wait to be acted on: one of the longest, and more than
-/// a few short ones.
+/// The maximum number of bytes of a viewer's messages that wait: one of the longest, and some short
+/// ones.
 const MOST_BYTES: usize = super::LONGEST + (64 << 10);
 
-/// What the viewer said and is done one after the other. Messages are counted: each has a number.
+/// The queue of a viewer's messages, which are handled one after the other. Messages are numbered
+/// from 1.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
-    /// The number of the last message that waits or was acted on.
+    /// The number of the last message that was queued.
     begun: Cell<u64>,
-    /// The number of the last message that was acted on.
+    /// The number of the last message that was handled.
     ended: watch::Sender<u64>,
-    /// Messages up to this one are not acted on any more.
+    /// The number of the last message that is canceled, with all before it.
     called_off: watch::Sender<u64>,
-    /// The size of the messages that wait or are acted on.
+    /// The size of the messages that are queued or being handled, in bytes.
     bytes: Cell<usize>,
 }
 
 impl Lane {
-    /// Lets what was said before come to its end, for a moment; what is not done then is called off.
-    /// What is said afterwards is not.
+    /// Waits for a moment until earlier messages are handled, and cancels those that are not. Later
+    /// messages are not canceled.
     pub async fn clear(&self) {
         let last = self.begun.get();
         let mut ended = self.ended.subscribe();
@@ -38,7 +39,7 @@ impl Lane {
         }
     }
 
-    /// Resolves when the message that is acted on now is called off.
+    /// Resolves when the message that is being handled is canceled.
     pub async fn called_off(&self) {
         let number = *self.ended.borrow() + 1;
         let mut called_off = self.called_off.subscribe();
@@ -47,18 +48,18 @@ impl Lane {
         }
     }
 
-    /// True if a message of this size may wait beside the others.
+    /// True if a message of this size fits into the queue.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.bytes.get().saturating_add(bytes) <= MOST_BYTES
     }
 
-    /// Counts a message that waits.
+    /// Counts a message as queued.
     pub fn begins(&self, bytes: usize) {
         self.begun.set(self.begun.get() + 1);
         self.bytes.set(self.bytes.get().saturating_add(bytes));
     }
 
-    /// Counts a message as acted on, or called off.
+    /// Counts a message as handled or canceled.
     pub fn ended(&self, bytes: usize) {
         self.bytes.set(self.bytes.get().saturating_sub(bytes));
         self.ended.send_modify(|ended| *ended += 1);
@@ -78,7 +79,7 @@ mod tests {
         lane.clear().await;
         assert_eq!(began.elapsed(), LAST_WORDS, "it is waited for");
         timeout(LAST_WORDS, lane.called_off()).await.expect("the first is called off");
-        // It had ended by itself just then: its call-off is nobody else's.
+        // The first message ended by itself just then: its cancellation does not affect others.
         lane.ended(10);
         timeout(LAST_WORDS, lane.called_off()).await.expect("so is the second");
         lane.ended(10);

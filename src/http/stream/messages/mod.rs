@@ -1,14 +1,17 @@
 //! `WS /v1/stream/messages/browser_session/{id}`: control, the clipboard and tabs, as JSON messages
 //! with a `kind`.
 //!
-//! Beside what the compatible API has, the server says who has control, when the channel opens and
-//! whenever that changes: `{"kind":"control","by":"agent"|"user","you":bool,"label":str|null,
-//! "role":"watch"|"control"}`, where `role` is the most that the viewer's credentials are good
-//! for; and likewise which run is in the session, see `run`. When the server takes nothing new any
-//! more, because it is to be stopped, it says so and until when what is under way has time:
-//! `{"kind":"server-draining","draining":bool,"stopping":bool,"deadline":str|null}`. Requests that the
-//! session's egress policy refuses are reported, see `refused`. What changes the
-//! page is done for whoever has control, and refused to everybody else with
+//! Beyond the compatible API, the server reports the party in control, when the channel opens and
+//! at every change:
+//! `{"kind":"control","by":"agent"|"user","you":bool,"label":str|null,"role":"watch"|"control"}`.
+//! `role` is the highest that the viewer's credentials allow. In the same way it reports the run in
+//! the session, see `run`.
+//!
+//! When the server drains, it reports that and the deadline for work under way:
+//! `{"kind":"server-draining","draining":bool,"stopping":bool,"deadline":str|null}`. Requests that
+//! the session's egress policy refuses are reported, see `refused`.
+//!
+//! Messages that change the page are accepted only from the viewer in control; others get
 //! `{"kind":"error","failed_kind":…,"message":…}`.
 
 mod clipboard;
@@ -45,15 +48,17 @@ use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::sessions::role_name;
 
-/// The longest message of a viewer, in bytes: a clipboard of 1 MiB, with every byte escaped.
+/// The maximum length of a viewer's message, in bytes: a clipboard of 1 MiB with every byte
+/// escaped.
 const LONGEST: usize = 6 << 20;
-/// The largest picture that is sent.
+/// The maximum size of a picture that is sent, in bytes.
 const LARGEST_PICTURE: usize = 5 << 20;
-/// How many messages of a viewer may wait to be acted on.
+/// The maximum number of a viewer's messages in the queue.
 const WAITING: usize = 32;
-/// How many messages may wait for a viewer to take them; the longest has a picture.
+/// The maximum number of messages that are queued for a viewer; the longest contains a picture.
 const UNSENT: usize = 4;
-/// How often the tabs are listed: no event tells of another title or of another tab in view.
+/// The interval between two listings of the tabs: no event reports a changed title or another tab
+/// in view.
 const TABS_EVERY: Duration = Duration::from_secs(2);
 
 pub async fn messages(
@@ -96,7 +101,7 @@ pub async fn messages(
     Ok(response)
 }
 
-/// What a viewer says.
+/// A message from a viewer.
 #[derive(Debug, Deserialize)]
 struct Said {
     kind: String,
@@ -108,7 +113,7 @@ struct Said {
     hard: bool,
 }
 
-/// One page's message channel.
+/// The message channel of one page.
 #[derive(Debug)]
 struct Channel {
     front: Data<Front>,
@@ -169,7 +174,7 @@ impl Channel {
         let _gone = timeout(STALL, session.close(Some(close.into()))).await;
     }
 
-    /// Takes what the viewer says, and leaves it to `act`.
+    /// Reads a viewer's messages, and queues them for `act`.
     async fn listen(
         &self,
         (stream, mut session): (&mut AggregatedMessageStream, actix_ws::Session),
@@ -199,12 +204,12 @@ impl Channel {
             };
             let Ok(said) = serde_json::from_str::<Said>(&text) else { continue };
             if said.kind == "ping" {
-                // Pages cannot see the pings of the WebSocket, and ask whether anybody is there.
+                // Pages cannot see WebSocket pings, so they send pings of their own.
                 let _ = say.try_send(json!({ "kind": "pong" }));
                 continue;
             }
             let kind = said.kind.clone();
-            // Not behind the others, of which one may wait for a page that hangs.
+            // Control is not queued behind other messages, which may wait for a page that hangs.
             let viewer = self.connected.id;
             let control = match kind.as_str() {
                 "take-control" => Some(self.told(TakeControl { viewer }).await),
@@ -230,7 +235,7 @@ impl Channel {
         }
     }
 
-    /// Says who has control, at once and whenever that changes.
+    /// Reports the party in control, at once and at every change.
     async fn tell_control(&self, say: &mpsc::Sender<Value>) -> Close {
         let mut view = self.connected.view.clone();
         let mut told = None;
@@ -258,7 +263,7 @@ impl Channel {
         }
     }
 
-    /// Says when the server takes nothing new any more, and when it does again.
+    /// Reports when the server starts draining, and when it stops doing so.
     async fn tell_draining(&self, say: &mpsc::Sender<Value>) -> Close {
         let mut draining = self.front.world.views.draining();
         let mut told = None;
@@ -286,7 +291,7 @@ impl Channel {
         Pages::connect(&self.front.world, &desktop).await
     }
 
-    /// Lists the tabs, at once and whenever they change.
+    /// Reports the list of tabs, at once and at every change.
     async fn tell_tabs(&self, say: &mpsc::Sender<Value>) -> Close {
         let mut told: Option<Vec<Tab>> = None;
         loop {
@@ -307,12 +312,12 @@ impl Channel {
                     }
                 }
             }
-            // The browser has gone; perhaps it is brought back.
+            // The browser is gone, but may be restarted.
             sleep(TABS_EVERY).await;
         }
     }
 
-    /// Does what the viewer says, one after the other.
+    /// Handles a viewer's messages, one after the other.
     async fn act(
         &self,
         mut wanted: mpsc::Receiver<(Said, usize)>,

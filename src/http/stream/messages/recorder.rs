@@ -1,16 +1,16 @@
-//! The recorder of tasks that the compatible API's pages have and this server does not.
+//! Answers for the compatible API's recorder of tasks, which this server does not have.
 
 use serde_json::{Value, json};
 
 /// The error of every message about a recording, and of others that are not supported.
 pub(super) const NOT_DONE: &str = "this server does not do that";
 
-/// The title of the one step of a recording.
+/// The title of the only step of a recording.
 const NOT_RECORDED: &str = "This server does not record tasks. Discard this recording, and add the \
                             blocks of the workflow one by one.";
 
-/// A recording that has ended with one step, whose title says that nothing is recorded. The pages of
-/// the compatible API show no error of a recording; they show its steps.
+/// Returns a recording that has ended with one step, whose title says that nothing is recorded. The
+/// pages of the compatible API show no errors of a recording, only its steps.
 pub(super) fn not_recorded() -> Value {
     let step = json!({
         "step_id": "not_supported",

@@ -1,5 +1,5 @@
-//! Requests of the session's pages that its egress policy refuses. A browser shows no reason for those of
-//! `https`, so viewers get it here.
+//! Requests of the session's pages that its egress policy refuses. A browser shows no reason for
+//! refused `https` requests, so viewers get it here.
 
 use std::future::pending;
 
@@ -11,7 +11,7 @@ use crate::actors::views::Views;
 use crate::domain::ids::SessionId;
 use crate::http::bridge::Close;
 
-/// Reports each target and code that is refused from now on, once a minute at most:
+/// Reports each target and code that is refused from now on, at most once a minute:
 /// `{"kind":"egress-refused","target":str|null,"code":str,"message":str,"count":int}`.
 pub(super) async fn tell(views: &Views, session: SessionId, say: &mpsc::Sender<Value>) -> Close {
     let Some(mut traffic) = views.traffic(session) else { return pending().await };

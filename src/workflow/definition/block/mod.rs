@@ -1,10 +1,10 @@
-//! The blocks of a definition, each type with what it reads.
+//! The blocks of a definition, each type with its fields.
 //!
-//! Texts may be templates, so a block is read twice: when the definition is stored, to refuse what
-//! cannot work, and when it is executed, with every template rendered. Fields that a type does not
-//! know stay in the stored document and are not looked at.
+//! A text may be a template, so a block is read twice: when the definition is stored, to reject what
+//! can never work, and when the block is executed, with every template rendered. Fields that a type
+//! does not know are kept in the stored document and ignored.
 //!
-//! All types stand in one file, long as it is: each is a few fields, and a reader compares them.
+//! The types are kept together in long files: each is a few fields, and a reader compares them.
 
 mod on_page;
 mod others;
@@ -21,61 +21,60 @@ use crate::domain::objects::Objects;
 pub use on_page::*;
 pub use others::*;
 
-/// A block of a definition.
 #[derive(Debug, Clone)]
 pub struct Block {
-    /// Unique in the whole definition.
+    /// The label, unique in the whole definition.
     pub label: String,
-    /// `goto_url`.
+    /// The type, as in `goto_url`.
     pub block_type: String,
-    /// The block that follows, where the definition says so.
+    /// The label of the block that follows, if the definition names one.
     pub next: Option<String>,
-    /// A failure of this block does not end the run.
+    /// True if the run continues after a failure of this block.
     pub continue_on_failure: bool,
-    /// In a loop: a failure of this block goes on with the next iteration.
+    /// True if a failure of this block continues with the next iteration of the loop.
     pub next_loop_on_failure: bool,
-    /// The parameters that it says it uses.
+    /// The keys of the parameters that the block declares to use.
     pub parameter_keys: Vec<String>,
-    /// What it does.
+    /// The type of the block, with its fields.
     pub kind: Kind,
-    /// The blocks in it, of a loop.
+    /// The blocks within a loop; empty for other types.
     pub body: Vec<Block>,
     /// The block as it was given, without the blocks in it.
     pub raw: Map<String, Value>,
 }
 
 impl Block {
-    /// This block and every block in it, outermost first.
+    /// Returns this block and every block in it, outermost first.
     pub fn tree(&self) -> Vec<&Self> {
         let mut all = vec![self];
         all.extend(self.body.iter().flat_map(Self::tree));
         all
     }
 
-    /// The key of its output, `{label}_output`.
+    /// Returns the key of the block's output, `{label}_output`.
     pub fn output_key(&self) -> String {
         output_key(&self.label)
     }
 }
 
-/// `{label}_output`.
+/// Returns the key of the output of the block with this label.
 pub fn output_key(label: &str) -> String {
     format!("{label}_output")
 }
 
-/// A field that does not fit: where in the block, a stable code, and what was expected.
+/// An error in a field of a block: its path, a stable code, and the expected value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Misfit {
-    /// From the block on.
+    /// The path to the field, starting at the block.
     pub path: Vec<super::PathPart>,
-    /// As in [`FieldError`](super::FieldError).
+    /// The stable code, as in [`FieldError`](super::FieldError).
     pub code: &'static str,
-    /// One sentence.
+    /// The description, one sentence.
     pub message: String,
 }
 
 impl Misfit {
-    /// About one field of the block.
+    /// Creates an error about one field of the block.
     pub fn field(field: &str, code: &'static str, message: impl Into<String>) -> Self {
         Self { path: vec![field.into()], code, message: message.into() }
     }
@@ -83,13 +82,13 @@ impl Misfit {
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident($own:ty) = $name:literal,)+) => {
-        /// What a block does.
+        /// The type of a block, with its fields.
         #[derive(Debug, Clone)]
         pub enum Kind {
             $($(#[$doc])* $variant($own),)+
-            /// It needs a model; an agent endpoint executes it.
+            /// Needs a model; the agent executes it.
             Agent,
-            /// It needs a service that this server does not speak with.
+            /// Needs a service that this server does not support.
             Elsewhere,
         }
 
@@ -97,7 +96,7 @@ macro_rules! kinds {
             /// The types of blocks that this server executes itself.
             pub const NAMES: &[&str] = &[$($name,)+];
 
-            /// Reads a block of `block_type`; none when there is no such type.
+            /// Reads a block of `block_type`; none if the type is unknown.
             pub fn read(block_type: &str, block: &Map<String, Value>) -> Result<Option<Self>, Misfit> {
                 Ok(Some(match block_type {
                     $($name => Self::$variant(read(block)?),)+
@@ -113,57 +112,57 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// Opens a page.
+    /// Opens a URL in the current tab.
     GotoUrl(GotoUrl) = "goto_url",
-    /// Lets time pass.
+    /// Waits for a fixed time.
     Wait(Wait) = "wait",
-    /// Clicks an element.
+    /// Clicks an element of the page.
     Click(Click) = "click",
-    /// Writes into a field.
+    /// Replaces the content of a field.
     Fill(Fill) = "fill",
-    /// Chooses options.
+    /// Selects options of a list.
     Select(Select) = "select",
-    /// Presses keys.
+    /// Presses keys, one after another.
     Press(Press) = "press",
     /// Moves the pointer over an element.
     Hover(Hover) = "hover",
     /// Scrolls the page or an element.
     Scroll(Scroll) = "scroll",
-    /// Gives files to a file field.
+    /// Passes files to a file field.
     Upload(Upload) = "upload",
-    /// Waits for something on the page.
+    /// Waits for a condition on the page.
     WaitFor(WaitFor) = "wait_for",
     /// Reads values by selectors.
     Extract(Extract) = "extract",
-    /// Fails unless something holds.
+    /// Fails unless its conditions hold.
     Assert(Assert) = "assert",
     /// Evaluates JavaScript in the page.
     Script(Script) = "script",
-    /// Takes a picture of the page.
+    /// Takes a screenshot of the page.
     Screenshot(Screenshot) = "screenshot",
     /// Reads or changes cookies.
     Cookies(Cookies) = "cookies",
-    /// Sends a request.
+    /// Sends an HTTP request from the server.
     HttpRequest(HttpRequest) = "http_request",
     /// Repeats its body for every value.
     ForLoop(ForLoop) = "for_loop",
     /// Repeats its body while a condition holds.
     WhileLoop(WhileLoop) = "while_loop",
-    /// Chooses which block follows.
+    /// Chooses the branch to continue with.
     Conditional(Conditional) = "conditional",
     /// Prints the page to PDF.
     PrintPage(PrintPage) = "print_page",
-    /// Downloads a file.
+    /// Downloads a file with the browser.
     FileDownload(FileDownload) = "file_download",
-    /// Reads a file.
+    /// Fetches and parses a file.
     FileUrlParser(FileUrlParser) = "file_url_parser",
     /// Runs Python against the page.
     Code(Code) = "code",
-    /// Runs another workflow.
+    /// Triggers a run of another workflow.
     WorkflowTrigger(WorkflowTrigger) = "workflow_trigger",
-    /// Waits for a person.
+    /// Pauses until a person decides.
     HumanInteraction(HumanInteraction) = "human_interaction",
-    /// Sends an email.
+    /// Sends an email over SMTP.
     SendEmail(SendEmail) = "send_email",
 }
 
@@ -231,7 +230,7 @@ fn read<'de, T: Deserialize<'de>>(block: &'de Map<String, Value>) -> Result<T, M
     })
 }
 
-/// A selector, or a chain of them through frames.
+/// Reads a selector, or a chain of selectors through frames.
 pub(super) fn one_or_many<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<String>, D::Error> {
@@ -249,7 +248,8 @@ pub(super) fn one_or_many<'de, D: Deserializer<'de>>(
     })
 }
 
-/// A positive number of seconds, at most an hour; also as a text, which a template gives.
+/// Reads a positive number of seconds, at most an hour; a text is accepted too, as templates render
+/// to texts.
 pub(super) fn seconds<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {

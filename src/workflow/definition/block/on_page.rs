@@ -1,4 +1,4 @@
-//! What the blocks that drive the page read.
+//! The fields of the blocks that drive the page.
 
 use std::time::Duration;
 
@@ -7,44 +7,44 @@ use serde_json::{Map, Value};
 
 use super::{one_or_many, seconds};
 
-/// `goto_url`.
+/// The fields of a `goto_url` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct GotoUrl {
     /// An absolute URL, or the key of a parameter that holds one.
     pub url: String,
-    /// How far the page must have loaded.
+    /// The load state to wait for.
     #[serde(default)]
     pub wait_until: LoadState,
-    /// How long that may take.
+    /// The time limit of the navigation.
     #[serde(default, deserialize_with = "seconds")]
     pub timeout_seconds: Option<Duration>,
 }
 
-/// How far a page has loaded.
+/// The load state of a page.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoadState {
-    /// The server has answered.
+    /// The server has sent a response.
     Commit,
     /// The document has been parsed.
     DomContentLoaded,
-    /// What the document names has been loaded.
+    /// The document's resources have been loaded.
     #[default]
     Load,
-    /// There was no request for half a second.
+    /// No request was in progress for half a second.
     NetworkIdle,
 }
 
-/// `wait`.
+/// The fields of a `wait` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Wait {
-    /// From 1 to [`Wait::LONGEST`].
+    /// The time to wait in seconds, 1 to [`Wait::LONGEST`].
     #[serde(deserialize_with = "wait_seconds")]
     pub wait_sec: u64,
 }
 
 impl Wait {
-    /// In seconds.
+    /// The longest wait, in seconds.
     pub const LONGEST: u64 = 1800;
 }
 
@@ -67,12 +67,12 @@ macro_rules! target {
         $(#[$doc])*
         #[derive(Debug, Clone, Deserialize)]
         pub struct $name {
-            /// Which element.
+            /// The locator of the element.
             pub selector: String,
-            /// The frames around it, outermost first.
+            /// The locators of the frames around the element, outermost first.
             #[serde(default, deserialize_with = "one_or_many")]
             pub frame: Vec<String>,
-            /// How long to wait for it.
+            /// The time to wait for the element.
             #[serde(default, deserialize_with = "seconds")]
             pub timeout_seconds: Option<Duration>,
             $($(#[$field])* pub $field_name: $field_type,)*
@@ -80,49 +80,48 @@ macro_rules! target {
     };
 }
 
-/// A button of the mouse.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MouseButton {
-    /// The first.
+    /// The primary button, usually the left.
     #[default]
     Left,
-    /// The wheel.
+    /// The wheel, used as a button.
     Middle,
-    /// The second.
+    /// The secondary button, usually the right.
     Right,
 }
 
-/// What to do with a dialog that opens.
+/// The answer to a dialog that opens.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DialogAnswer {
-    /// Its OK button.
+    /// Presses the OK button.
     Accept,
-    /// Its Cancel button.
+    /// Presses the Cancel button.
     #[default]
     Dismiss,
 }
 
 target! {
-    /// `click`.
+    /// The fields of a `click` block.
     Click {
-        /// Which button.
+        /// The mouse button that is pressed.
         #[serde(default)]
         button: MouseButton,
-        /// 2 is a double click.
+        /// The number of clicks; 2 is a double click.
         #[serde(default = "one")]
         click_count: u8,
-        /// `Shift`, `Control`, `Alt`, `Meta`.
+        /// The modifier keys held: `Shift`, `Control`, `Alt`, `Meta`.
         #[serde(default)]
         modifiers: Vec<String>,
-        /// What to do with a dialog that the click opens.
+        /// The answer to a dialog that the click opens.
         #[serde(default)]
         dialog: DialogAnswer,
-        /// What to answer when that dialog asks for a text.
+        /// The text entered if that dialog asks for one.
         #[serde(default)]
         dialog_text: Option<String>,
-        /// Clicks without waiting until the element receives events.
+        /// True to click without waiting until the element receives events.
         #[serde(default)]
         force: bool,
     }
@@ -133,18 +132,18 @@ fn one() -> u8 {
 }
 
 target! {
-    /// `fill`.
+    /// The fields of a `fill` block.
     Fill {
-        /// What the field holds afterwards.
+        /// The content of the field afterwards.
         #[serde(deserialize_with = "text")]
         value: String,
-        /// Whether to press Enter then.
+        /// True to press Enter afterwards.
         #[serde(default)]
         press_enter: bool,
     }
 }
 
-/// A text; numbers and booleans are written as texts.
+/// Reads a text; numbers and booleans are converted to texts.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     use serde::de::Error as _;
 
@@ -159,7 +158,7 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
 }
 
 target! {
-    /// `select`.
+    /// The fields of a `select` block.
     Select {
         /// The values or the labels of the options.
         #[serde(alias = "value", alias = "option", deserialize_with = "one_or_many")]
@@ -168,64 +167,62 @@ target! {
 }
 
 target! {
-    /// `hover`.
+    /// The fields of a `hover` block.
     Hover {}
 }
 
-/// `press`.
+/// The fields of a `press` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Press {
-    /// `Enter`, `Control+A`; several one after another.
+    /// The keys, pressed one after another, as in `Enter` or `Control+A`.
     #[serde(alias = "keys", deserialize_with = "one_or_many")]
     pub key: Vec<String>,
     /// The element that is focused first.
     #[serde(default)]
     pub selector: Option<String>,
-    /// The frames around it, outermost first.
+    /// The locators of the frames around the element, outermost first.
     #[serde(default, deserialize_with = "one_or_many")]
     pub frame: Vec<String>,
-    /// How long to wait for it.
+    /// The time to wait for the element.
     #[serde(default, deserialize_with = "seconds")]
     pub timeout_seconds: Option<Duration>,
 }
 
-/// `scroll`.
+/// The fields of a `scroll` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Scroll {
     /// The element that is scrolled into view, or, with `x`, `y` or `to`, scrolled itself.
     #[serde(default)]
     pub selector: Option<String>,
-    /// The frames around it, outermost first.
+    /// The locators of the frames around the element, outermost first.
     #[serde(default, deserialize_with = "one_or_many")]
     pub frame: Vec<String>,
-    /// By how many CSS pixels to the right.
+    /// The distance to the right, in CSS pixels.
     #[serde(default)]
     pub x: f64,
-    /// By how many CSS pixels down.
+    /// The distance down, in CSS pixels.
     #[serde(default)]
     pub y: f64,
-    /// To which end.
+    /// The end to scroll to.
     #[serde(default)]
     pub to: Option<ScrollEnd>,
-    /// How long to wait for the element.
+    /// The time to wait for the element.
     #[serde(default, deserialize_with = "seconds")]
     pub timeout_seconds: Option<Duration>,
 }
 
-/// An end of what can be scrolled.
+/// An end of a scrollable element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScrollEnd {
-    /// The beginning.
     Top,
-    /// The end.
     Bottom,
 }
 
 target! {
-    /// `upload`. The element is a file field, or what opens a file chooser.
+    /// The fields of an `upload` block. The element is a file field, or opens a file chooser.
     Upload {
-        /// What is given to it.
+        /// The files passed to the element.
         files: Vec<UploadFile>,
     }
 }
@@ -233,15 +230,15 @@ target! {
 /// A file for [`Upload`].
 #[derive(Debug, Clone, Deserialize)]
 pub struct UploadFile {
-    /// Its name, without folders.
+    /// The name of the file, without folders.
     pub name: String,
-    /// Its content as text.
+    /// The content as text.
     #[serde(default)]
     pub text: Option<String>,
-    /// Its content in base64.
+    /// The content in base64.
     #[serde(default)]
     pub base64: Option<String>,
-    /// Where its content is fetched from.
+    /// The URL from which the content is fetched.
     #[serde(default)]
     pub url: Option<String>,
 }
@@ -250,73 +247,73 @@ pub struct UploadFile {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ElementState {
-    /// It is in the document.
+    /// The element is in the document.
     Attached,
-    /// There is none in the document.
+    /// No such element is in the document.
     Detached,
-    /// It can be seen.
+    /// The element is visible.
     #[default]
     Visible,
-    /// It cannot be seen, or there is none.
+    /// The element is not visible or not in the document.
     Hidden,
-    /// It takes input.
+    /// The element accepts input.
     Enabled,
-    /// It takes none.
+    /// The element accepts no input.
     Disabled,
-    /// It is ticked.
+    /// The checkbox is ticked.
     Checked,
-    /// It is not ticked.
+    /// The checkbox is not ticked.
     Unchecked,
 }
 
-/// `wait_for`. Everything that is named must hold, one after another.
+/// The fields of a `wait_for` block. All given conditions must hold, one after another.
 #[derive(Debug, Clone, Deserialize)]
 pub struct WaitFor {
-    /// An element.
+    /// The locator of an element.
     #[serde(default)]
     pub selector: Option<String>,
-    /// Its state.
+    /// The state that the element must reach.
     #[serde(default)]
     pub state: ElementState,
-    /// The frames around it, outermost first.
+    /// The locators of the frames around the element, outermost first.
     #[serde(default, deserialize_with = "one_or_many")]
     pub frame: Vec<String>,
-    /// A text that the page shows.
+    /// A text that the page must show.
     #[serde(default)]
     pub text: Option<String>,
     /// A part of the page's URL, or a pattern with `*`.
     #[serde(default)]
     pub url: Option<String>,
-    /// How far the page has loaded.
+    /// The load state that the page must reach.
     #[serde(default)]
     pub load_state: Option<LoadState>,
-    /// The same as `load_state: networkidle`.
+    /// True for the same as `load_state: networkidle`.
     #[serde(default)]
     pub network_idle: bool,
-    /// How long all of it may take.
+    /// The time limit for all conditions together.
     #[serde(default, deserialize_with = "seconds")]
     pub timeout_seconds: Option<Duration>,
 }
 
-/// `assert`. Everything that is named must hold, at once.
+/// The fields of an `assert` block. All given conditions must hold at the same time.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Assert {
-    /// An element.
+    /// The locator of an element.
     #[serde(default)]
     pub selector: Option<String>,
-    /// The frames around it, outermost first.
+    /// The locators of the frames around the element, outermost first.
     #[serde(default, deserialize_with = "one_or_many")]
     pub frame: Vec<String>,
-    /// Its state.
+    /// The state in which the element must be.
     #[serde(default)]
     pub state: Option<ElementState>,
-    /// What its text contains; without an element, what the page's text contains.
+    /// A part of the element's text; without an element, a part of the page's text.
     #[serde(default)]
     pub text: Option<String>,
-    /// What the field holds.
+    /// The content that the field must have.
     #[serde(default)]
     pub value: Option<String>,
-    /// How many elements there are.
+    /// The number of elements that must match.
     #[serde(default)]
     pub count: Option<u64>,
     /// A part of the page's URL, or a pattern with `*`.
@@ -328,70 +325,70 @@ pub struct Assert {
     /// A template that must be true.
     #[serde(default)]
     pub condition: Option<Value>,
-    /// What the failure says.
+    /// The message of the failure.
     #[serde(default)]
     pub message: Option<String>,
-    /// How long it may take until it holds.
+    /// The time in which the conditions must come to hold.
     #[serde(default, deserialize_with = "seconds")]
     pub timeout_seconds: Option<Duration>,
 }
 
-/// `script`. Its text is not a template: values come in by `args`.
+/// The fields of a `script` block. The script is not a template: values are passed by `args`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Script {
-    /// The body of an async function of `args`; or an expression.
+    /// The body of an async function of `args`, or an expression.
     pub script: String,
-    /// What the function is given.
+    /// The argument of the function.
     #[serde(default)]
     pub args: Value,
-    /// The frames around it, outermost first.
+    /// The locators of the frames in which the script runs, outermost first.
     #[serde(default, deserialize_with = "one_or_many")]
     pub frame: Vec<String>,
-    /// How long it may take.
+    /// The time limit of the script.
     #[serde(default, deserialize_with = "seconds")]
     pub timeout_seconds: Option<Duration>,
 }
 
-/// `screenshot`.
+/// The fields of a `screenshot` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Screenshot {
-    /// The whole page and not what is in view.
+    /// True for the whole page, false for the viewport.
     #[serde(default)]
     pub full_page: bool,
-    /// The file's name.
+    /// The name of the stored file.
     #[serde(default, alias = "filename")]
     pub name: Option<String>,
 }
 
-/// `cookies`.
+/// The fields of a `cookies` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Cookies {
-    /// What to do.
+    /// The operation on the cookies.
     #[serde(default)]
     pub action: CookieAction,
-    /// For `set`, as CDP's `Network.CookieParam` or Playwright's `addCookies` has them.
+    /// The cookies to `set`, in the form of CDP's `Network.CookieParam` or Playwright's `addCookies`.
     #[serde(default)]
     pub cookies: Vec<Map<String, Value>>,
-    /// For `get` and `clear`: of this URL only. Without it, of the page.
+    /// The URL whose cookies `get` and `clear` select; by default that of the page.
     #[serde(default)]
     pub url: Option<String>,
-    /// For `get` and `clear`: of this name only.
+    /// The name of the cookies that `get` and `clear` select.
     #[serde(default)]
     pub name: Option<String>,
-    /// For `get` and `clear`: of every site.
+    /// True if `get` and `clear` select the cookies of every site.
     #[serde(default)]
     pub all: bool,
 }
 
-/// What [`Cookies`] does.
+/// The operation of a [`Cookies`] block.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CookieAction {
-    /// Reads them.
+    /// Reads the selected cookies.
     #[default]
     Get,
-    /// Writes them.
+    /// Writes the given cookies.
     Set,
-    /// Removes them.
+    /// Removes the selected cookies.
     Clear,
 }

@@ -1,4 +1,4 @@
-//! What the blocks read that send requests, decide, hand over or speak to people.
+//! The fields of the blocks that send requests, branch, delegate, or contact people.
 
 use std::time::Duration;
 
@@ -12,43 +12,43 @@ fn yes() -> bool {
     true
 }
 
-/// `http_request`.
+/// The fields of an `http_request` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct HttpRequest {
-    /// `GET`.
+    /// The HTTP method; `GET` by default.
     #[serde(default = "get")]
     pub method: String,
-    /// An absolute URL.
+    /// The absolute URL of the target.
     #[serde(default)]
     pub url: Option<String>,
-    /// Names and values.
+    /// The headers by name.
     #[serde(default)]
     pub headers: Option<IndexMap<String, String>>,
-    /// Sent as JSON, or as a form if the headers say so; a text is sent as it is.
+    /// The body, sent as JSON, or as a form if the headers say so. A text is sent unchanged.
     #[serde(default)]
     pub body: Option<Value>,
     /// Not supported by this server.
     #[serde(default)]
     pub files: Option<Map<String, Value>>,
-    /// How long the whole of it may take.
+    /// The time limit for the whole request.
     #[serde(default, deserialize_with = "seconds")]
     pub timeout: Option<Duration>,
-    /// At most ten hops, each of them checked.
+    /// True to follow up to ten redirects; the target of each is checked.
     #[serde(default = "yes")]
     pub follow_redirects: bool,
-    /// The name of the file for the answer.
+    /// The name of the file in which the response is saved.
     #[serde(default)]
     pub download_filename: Option<String>,
-    /// Whether the answer becomes a file.
+    /// True if the response is saved as a file.
     #[serde(default)]
     pub save_response_as_file: bool,
-    /// Not together with a file.
+    /// The paths of secrets in the response. Not allowed together with a saved file.
     #[serde(default)]
     pub secret_response_paths: Option<Value>,
 }
 
-/// True of a header that says how a request is sent, and that the server sets by itself. A wrong one
-/// makes a request that never ends, or that two servers read differently.
+/// True if the header controls the framing of a request; the server sets such headers itself. A wrong
+/// one makes a request that never ends, or that two servers interpret differently.
 pub fn is_framing(name: &str) -> bool {
     [
         "host",
@@ -72,7 +72,7 @@ fn get() -> String {
     "GET".to_owned()
 }
 
-/// `for_loop`.
+/// The fields of a `for_loop` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ForLoop {
     /// The key of a parameter that holds the values.
@@ -81,137 +81,134 @@ pub struct ForLoop {
     /// A template or a path that gives the values.
     #[serde(default)]
     pub loop_variable_reference: Option<String>,
-    /// No values are no fault.
+    /// True if an empty list of values is not a failure.
     #[serde(default)]
     pub complete_if_empty: bool,
 }
 
-/// `while_loop`.
+/// The fields of a `while_loop` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct WhileLoop {
-    /// Evaluated before each iteration.
+    /// The condition, evaluated before each iteration.
     pub condition: Criteria,
 }
 
 /// A condition of a loop or a branch.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Criteria {
-    /// `jinja2_template` or `prompt`.
+    /// The type: `jinja2_template` or `prompt`.
     #[serde(default)]
     pub criteria_type: Option<String>,
-    /// The template.
+    /// The template to evaluate.
     pub expression: String,
 }
 
-/// `conditional`.
+/// The fields of a `conditional` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Conditional {
-    /// The first that is true wins; the default is last.
+    /// The branches. The first whose condition is true is taken; the default is last.
     pub branch_conditions: Vec<Branch>,
 }
 
 /// A branch of a [`Conditional`].
 #[derive(Debug, Clone, Deserialize)]
 pub struct Branch {
-    /// Its name; made from the block's label and its place where it has none.
+    /// The id; derived from the block's label and the branch's index if it is not given.
     #[serde(default)]
     pub id: Option<String>,
-    /// When it is taken.
+    /// The condition under which the branch is taken.
     #[serde(default)]
     pub criteria: Option<Criteria>,
-    /// The block that follows then; none ends this level.
+    /// The label of the block that follows; none ends this level.
     #[serde(default)]
     pub next_block_label: Option<String>,
-    /// For people.
+    /// A description for people.
     #[serde(default)]
     pub description: Option<String>,
-    /// It is taken when no other is.
+    /// True if the branch is taken when no other is.
     #[serde(default)]
     pub is_default: bool,
 }
 
-/// `print_page`.
+/// The fields of a `print_page` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct PrintPage {
-    /// Whether the head line has the time.
+    /// True if the header line shows the time.
     #[serde(default = "yes")]
     pub include_timestamp: bool,
-    /// The file's name.
+    /// The name of the stored file.
     #[serde(default)]
     pub custom_filename: Option<String>,
-    /// The paper.
+    /// The size of the paper.
     #[serde(default)]
     pub format: Paper,
-    /// Whether the paper lies on its long side.
+    /// True for landscape orientation.
     #[serde(default)]
     pub landscape: bool,
-    /// Whether backgrounds are printed.
+    /// True if backgrounds are printed.
     #[serde(default = "yes")]
     pub print_background: bool,
 }
 
-/// A size of paper.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub enum Paper {
-    /// 210 x 297 mm.
+    /// Paper of 210 x 297 mm.
     #[default]
     A4,
-    /// 8.5 x 11 in.
+    /// Paper of 8.5 x 11 in.
     Letter,
-    /// 8.5 x 14 in.
+    /// Paper of 8.5 x 14 in.
     Legal,
-    /// 11 x 17 in.
+    /// Paper of 11 x 17 in.
     Tabloid,
 }
 
-/// `file_download`. With `selector` or `url` no model is needed.
+/// The fields of a `file_download` block. With `selector` or `url` no model is needed.
 #[derive(Debug, Clone, Deserialize)]
 pub struct FileDownload {
-    /// What an agent should do; required by the compatible API, unless `selector` or `url` is given.
+    /// The goal for the agent; required by the compatible API, unless `selector` or `url` is given.
     #[serde(default)]
     pub navigation_goal: Option<String>,
-    /// What to click.
+    /// The locator of the element to click.
     #[serde(default)]
     pub selector: Option<String>,
-    /// The frames around it, outermost first.
+    /// The locators of the frames around the element, outermost first.
     #[serde(default, deserialize_with = "one_or_many")]
     pub frame: Vec<String>,
-    /// The page to open first; without a `selector` and a goal, the file itself.
+    /// The URL of the page to open first. Without a `selector` and a goal, the URL of the file
+    /// itself.
     #[serde(default)]
     pub url: Option<String>,
-    /// Appended to the file's name.
+    /// A suffix appended to the file's name.
     #[serde(default)]
     pub download_suffix: Option<String>,
-    /// How long it may take.
+    /// The time limit of the download.
     #[serde(default, deserialize_with = "seconds")]
     pub download_timeout: Option<Duration>,
 }
 
-/// `file_url_parser`.
+/// The fields of a `file_url_parser` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct FileUrlParser {
-    /// Where the file is, or the key of a parameter that says so.
+    /// The URL of the file, or the key of a parameter that holds it.
     pub file_url: String,
-    /// What it is.
+    /// The type of the file.
     #[serde(default)]
     pub file_type: FileType,
-    /// A schema would need a model.
+    /// A schema for the result; not supported, as it would need a model.
     #[serde(default)]
     pub json_schema: Option<Value>,
 }
 
-/// A type of file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileType {
-    /// By its name and its media type.
+    /// Detected by name and media type.
     #[default]
     AutoDetect,
-    /// Comma-separated values, with a head line.
+    /// Comma-separated values, with a header line.
     Csv,
-    /// JSON.
     Json,
-    /// Plain text.
     Txt,
     /// Not read by this server.
     Excel,
@@ -225,57 +222,57 @@ pub enum FileType {
     Zip,
 }
 
-/// `code`.
+/// The fields of a `code` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Code {
-    /// The body of an async Python function of `page`. A template, but for its comments.
+    /// The body of an async Python function of `page`. It is a template except for its comments.
     pub code: String,
 }
 
-/// `workflow_trigger`.
+/// The fields of a `workflow_trigger` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct WorkflowTrigger {
-    /// Which workflow, `wpid_…`.
+    /// The id of the workflow, `wpid_…`.
     pub workflow_permanent_id: String,
-    /// The values of its parameters.
+    /// The values of the workflow's parameters.
     #[serde(default)]
     pub payload: Option<Map<String, Value>>,
-    /// Whether the block ends with that run.
+    /// True if the block waits for the end of the triggered run.
     #[serde(default = "yes")]
     pub wait_for_completion: bool,
-    /// The session that it drives.
+    /// The session that the triggered run drives.
     #[serde(default)]
     pub browser_session_id: Option<String>,
-    /// It drives the session of this run, which waits meanwhile.
+    /// True if the triggered run drives the session of this run, which waits meanwhile.
     #[serde(default)]
     pub use_parent_browser_session: bool,
 }
 
-/// `human_interaction`.
+/// The fields of a `human_interaction` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct HumanInteraction {
-    /// What the person should do.
+    /// The instructions for the person.
     #[serde(default)]
     pub instructions: String,
-    /// The button to go on.
+    /// The label of the button that continues the run.
     #[serde(default = "approve")]
     pub positive_descriptor: String,
-    /// The button to stop.
+    /// The label of the button that stops the run.
     #[serde(default = "reject")]
     pub negative_descriptor: String,
-    /// How long to wait.
+    /// The time to wait, in seconds.
     #[serde(default = "two_hours")]
     pub timeout_seconds: u64,
-    /// Who is told by email.
+    /// The recipients of the notification email.
     #[serde(default, deserialize_with = "one_or_many")]
     pub recipients: Vec<String>,
-    /// Of that email.
+    /// The sender of the notification email.
     #[serde(default)]
     pub sender: Option<String>,
-    /// Of that email.
+    /// The subject of the notification email.
     #[serde(default)]
     pub subject: String,
-    /// Of that email.
+    /// The body of the notification email.
     #[serde(default)]
     pub body: String,
 }
@@ -292,31 +289,29 @@ fn two_hours() -> u64 {
     7200
 }
 
-/// `send_email`.
+/// The fields of a `send_email` block.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SendEmail {
-    /// Of this mail server, instead of the configured one.
+    /// The mail server to use instead of the configured one.
     #[serde(default)]
     pub custom_smtp_host: Option<String>,
-    /// Of that mail server.
+    /// The port of that mail server.
     #[serde(default)]
     pub custom_smtp_port: Option<u16>,
-    /// Of that mail server.
+    /// The user name for that mail server.
     #[serde(default)]
     pub custom_smtp_username: Option<String>,
-    /// Of that mail server.
+    /// The password for that mail server.
     #[serde(default)]
     pub custom_smtp_password: Option<String>,
-    /// Who sends it.
+    /// The address of the sender.
     pub sender: String,
-    /// Who gets it.
+    /// The addresses of the recipients.
     #[serde(deserialize_with = "one_or_many")]
     pub recipients: Vec<String>,
-    /// Its subject.
     pub subject: String,
-    /// Its text.
     pub body: String,
-    /// URLs of files.
+    /// The URLs of files to attach.
     #[serde(default)]
     pub file_attachments: Option<Vec<String>>,
 }

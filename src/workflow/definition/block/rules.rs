@@ -1,11 +1,11 @@
-//! What a block must keep beyond the types of its fields.
+//! Rules that a block must keep beyond the types of its fields.
 
 use serde_json::{Map, Value};
 
 use super::{Kind, Misfit};
 use crate::workflow::page::keys;
 
-/// What is wrong with a block that could be read.
+/// Checks a block that could be read, and returns every violated rule.
 pub fn check(kind: &Kind, raw: &Map<String, Value>) -> Vec<Misfit> {
     match kind {
         Kind::Conditional(conditional) => branches(conditional),
@@ -120,7 +120,7 @@ fn branches(conditional: &super::Conditional) -> Vec<Misfit> {
     faults
 }
 
-/// Every selector of a block with the field it stands in.
+/// Returns every selector of a block, each with the field that contains it.
 pub fn selectors(kind: &Kind) -> Vec<(&'static str, &str)> {
     fn of<'a>(selector: Option<&'a String>, frame: &'a [String]) -> Vec<(&'static str, &'a str)> {
         let own = selector.map(|selector| ("selector", selector.as_str()));

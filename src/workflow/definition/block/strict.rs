@@ -1,7 +1,7 @@
-//! What a new block must keep so that it can be executed at all.
+//! Rules that a new block must keep so that its execution is possible at all.
 //!
-//! Stored blocks are not checked again: what an older version accepted fails when it is executed,
-//! as it did before. Values with templates are not known yet and pass.
+//! Stored blocks are not checked again: a block that an older version accepted fails when it is
+//! executed, as before. Values with templates are not known yet and pass.
 
 use serde_json::{Map, Value};
 use url::Url;
@@ -14,7 +14,7 @@ use crate::workflow::definition::parameter::is_identifier;
 use crate::workflow::page::keys;
 use crate::workflow::template::is_template;
 
-/// What would fail whenever the block is executed.
+/// Returns every field for which the execution of the block would always fail.
 pub fn check(kind: &Kind, raw: &Map<String, Value>) -> Vec<Misfit> {
     match kind {
         Kind::HttpRequest(request) => http_request(request, raw),
@@ -118,7 +118,7 @@ fn missing(field: &str, empty: bool) -> Vec<Misfit> {
     empty.then(fault).into_iter().collect()
 }
 
-/// A text that is known: no template, and no name of a parameter.
+/// Returns the text if its value is known now: no template, and no name of a parameter.
 fn literal(text: &str) -> Option<&str> {
     Some(text.trim()).filter(|text| !is_template(text) && !is_identifier(text))
 }
@@ -192,7 +192,7 @@ fn http_request(request: &HttpRequest, raw: &Map<String, Value>) -> Vec<Misfit> 
     faults
 }
 
-/// The types that a value of the page is turned into.
+/// Checks the types to which values of the page are converted.
 fn types(field: &Field, path: &[PathPart], faults: &mut Vec<Misfit>) {
     let known = ["string", "number", "integer", "boolean"];
     if let Some(name) = field.value_type.as_deref().filter(|name| !known.contains(name)) {

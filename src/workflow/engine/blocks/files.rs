@@ -1,4 +1,4 @@
-//! Blocks that get and read files.
+//! Blocks that download, fetch and parse files.
 
 use std::io::ErrorKind;
 
@@ -22,7 +22,7 @@ use crate::workflow::page::frame::Target;
 use crate::workflow::page::input::Clicking;
 
 impl Engine {
-    /// The content of a file for an upload.
+    /// Returns the content of a file for an upload.
     pub(super) async fn content(&self, file: &UploadFile) -> Result<Bytes, Broken> {
         if let Some(text) = &file.text {
             return Ok(Bytes::from(text.clone()));
@@ -37,7 +37,7 @@ impl Engine {
         Ok(self.fetch(url).await?.1)
     }
 
-    /// A file of the web: its media type and its content.
+    /// Fetches a URL, and returns the media type and the content.
     pub(super) async fn fetch(&self, url: &str) -> Result<(String, Bytes), Broken> {
         let url = Url::parse(url.trim()).map_err(|error| {
             End::failed("url_invalid", format!("`{url}` is not a URL: {error}"))
@@ -93,7 +93,7 @@ impl Engine {
         })))
     }
 
-    /// The name and the content of a download, whose file is removed.
+    /// Returns the name and the content of a download, and removes its file.
     async fn downloaded(
         &self,
         downloaded: &Downloaded,
@@ -123,7 +123,7 @@ impl Engine {
         let given = Some(spec.file_type).filter(|given| *given != FileType::AutoDetect);
         let file_type = given.unwrap_or_else(detect);
         let text = || {
-            // Bytes of other files are text in some encoding, too; zeros are in none but UTF-16.
+            // Binary files decode to some text as well; a NUL character in it reveals them.
             let text = encoding::text(&bytes, &media_type);
             if text.contains('\0') {
                 return Err(End::failed("file_invalid", "the file is not text"));
@@ -204,7 +204,7 @@ fn detect(url: &str, media_type: &str, bytes: &[u8]) -> FileType {
     }
 }
 
-/// The rows of a file of comma-separated values (RFC 4180) as objects by its head line.
+/// Parses comma-separated values (RFC 4180) to one object per row, keyed by the header line.
 fn csv(text: &str) -> Vec<Value> {
     let first_line = text.lines().next().unwrap_or_default();
     let count = |separator: char| first_line.matches(separator).count();

@@ -1,4 +1,4 @@
-//! Blocks that speak to people.
+//! Blocks that contact people.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::domain::run::BlockStatus;
 use crate::workflow::definition::block::{HumanInteraction, SendEmail};
 use crate::workflow::engine::{Engine, Smtp};
 
-/// How long the mail server may take.
+/// The time limit for the mail server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Engine {
@@ -95,7 +95,7 @@ impl Engine {
         match (own, &self.plan.settings.smtp) {
             (Some(host), _) => {
                 let port = spec.custom_smtp_port.unwrap_or(587);
-                // Whoever writes workflows does not reach what is inside by way of a mail server.
+                // The author of a workflow must not reach internal addresses through a mail server.
                 let url = url::Url::parse(&format!("http://{host}:{port}/"));
                 let guard = crate::workflow::guard::Guard::new(self.plan.settings.guard.clone());
                 let checked = url.map(|url| guard.check(&url));

@@ -1,4 +1,4 @@
-//! What each type of block does.
+//! The execution of the blocks, by type.
 
 mod files;
 mod messages;
@@ -18,13 +18,13 @@ use crate::workflow::definition::{Block, Kind};
 use crate::workflow::host::{BlockEnded, Job, failure};
 use crate::workflow::page::{Browser, PageError};
 
-/// How a block came to its end.
+/// The end of a block, with its results.
 #[derive(Debug, Clone)]
 pub(super) struct End {
     pub(super) status: BlockStatus,
     pub(super) output: Option<Value>,
     pub(super) failure: Option<Box<Failure>>,
-    /// Of a conditional: the block that follows, or that none does.
+    /// The choice of a conditional: the label of the next block, or none to end the level.
     pub(super) branch: Option<Option<String>>,
     /// The result of an extraction.
     pub(super) extracted: Option<Value>,
@@ -72,7 +72,7 @@ impl From<BlockEnded> for End {
     }
 }
 
-/// A block ends early by failing, or with the whole run.
+/// The early end of a block: a failure of the block, or the end of the whole run.
 pub(super) enum Broken {
     Block(Box<End>),
     Run(Stop),
@@ -109,7 +109,7 @@ impl From<crate::workflow::host::HostError> for Broken {
 }
 
 impl Broken {
-    /// The end of a run that is broken before its first block.
+    /// Converts to the end of a run that breaks before its first block.
     pub(super) fn ending(self) -> Ending {
         match self {
             Self::Run(stop) => Ending::Stopped(stop),
@@ -123,11 +123,11 @@ impl Broken {
     }
 }
 
-/// `Err` with what a block or the run is broken by.
+/// The result of a block's work.
 pub(super) type Work = Result<End, Broken>;
 
 impl Engine {
-    /// Executes a block without blocks in it.
+    /// Executes a block that contains no other blocks.
     pub(super) async fn leaf(
         &mut self,
         block: &Block,
@@ -182,7 +182,8 @@ impl Engine {
         ended(work)
     }
 
-    /// Whether what is said in words is true of the page and of what the run knows.
+    /// Asks the agent if a condition in natural language is true of the page and the values of the
+    /// run.
     pub(super) async fn agent_judges(
         &mut self,
         block: &Block,
@@ -204,7 +205,7 @@ impl Engine {
         })
     }
 
-    /// What the host executes.
+    /// Passes a block to the host for execution.
     async fn handed(
         &mut self,
         block: &Block,
@@ -223,7 +224,7 @@ impl Engine {
             values: self.scope.values(),
             target: self.browser.as_ref().and_then(Browser::target),
         };
-        // Whoever drives the page now answers its dialogs too.
+        // The new driver of the page answers its dialogs too.
         let _hands_off = self.browser.as_ref().map(Browser::hands_off);
         let ended = match to {
             Executor::Agent => self.host.run_agent(job).await?,
@@ -240,7 +241,7 @@ impl Engine {
         Ok(End { extracted, ..ended.into() })
     }
 
-    /// The pages of the run's browser, attached when first needed.
+    /// Returns the browser of the run; attaches to it on the first call.
     pub(super) async fn browser(&mut self) -> Result<Browser, Broken> {
         if let Some(browser) = &self.browser {
             return Ok(browser.clone());
@@ -253,7 +254,7 @@ impl Engine {
     }
 }
 
-/// Who executes a block.
+/// The executor of a block outside the engine.
 #[derive(Debug, Clone, Copy)]
 enum Executor {
     Agent,

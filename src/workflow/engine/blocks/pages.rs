@@ -23,7 +23,7 @@ use crate::workflow::page::locator::Locator;
 use crate::workflow::page::navigation::url_matches;
 use crate::workflow::page::{Browser, PageError, keys};
 
-/// The URL of a page to open. A bare host gets `https://`.
+/// Parses the URL of a page to open. A bare host gets `https://`.
 pub(super) fn page_url(text: &str) -> Result<Url, End> {
     let text = text.trim();
     let bare = !text.contains("://")
@@ -173,7 +173,7 @@ impl Engine {
         let browser = self.browser().await?;
         let timeout = self.patience(spec.timeout_seconds);
         let target = Target { selector: &spec.selector, frames: &spec.frame, timeout };
-        // The files stay: the page reads them when it submits its form.
+        // The files are kept: the page reads them when it submits its form.
         browser.upload(target, &paths).await?;
         let mut output = success(&browser);
         output.insert("files".to_owned(), json!(names));
@@ -366,7 +366,7 @@ fn state_name(state: ElementState) -> &'static str {
     }
 }
 
-/// As the script in the page reads it.
+/// Converts a field to the form that the injected script reads, with parsed locators.
 fn with_locators(field: &Field) -> Result<Value, crate::workflow::page::locator::NotALocator> {
     let steps = field.selector.as_deref().map(Locator::parse).transpose()?;
     let fields = field.fields.as_ref().map(|fields| {
@@ -391,7 +391,7 @@ fn assertion(spec: &Assert, found: &str) -> End {
     End::failed("assertion_failed", message)
 }
 
-/// What does not hold, if anything.
+/// Returns the first condition that does not hold.
 fn unmet(spec: &Assert, facts: &Value, url: &str) -> Option<String> {
     let flag = |name: &str| facts.get(name).and_then(Value::as_bool).unwrap_or(false);
     let text = |name: &str| facts.get(name).and_then(Value::as_str).unwrap_or_default();

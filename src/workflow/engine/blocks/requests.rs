@@ -1,4 +1,4 @@
-//! `http_request`, and whatever else is fetched from the web.
+//! The `http_request` block, and other fetches from the web.
 
 use std::error::Error;
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::workflow::encoding;
 use crate::workflow::engine::Engine;
 use crate::workflow::guard::{Guard, Refused};
 
-/// More redirects are an error.
+/// The maximum number of redirects of a request.
 const MOST_HOPS: usize = 10;
 
-/// An answer, read to its end.
+/// A response, read to its end.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: IndexMap<String, String>,
@@ -42,7 +42,7 @@ struct Request {
     timeout: Duration,
 }
 
-/// Why there is no answer.
+/// The reason why a request has no response.
 enum NoAnswer {
     Refused(Refused),
     Late,
@@ -92,7 +92,7 @@ impl NoAnswer {
 }
 
 impl Engine {
-    /// Fetches a page of the web.
+    /// Fetches a URL with the default settings.
     pub(super) async fn get(&self, url: Url) -> Result<Answer, Broken> {
         let timeout = self.plan.settings.request_timeout;
         let headers = HeaderMap::new();
@@ -234,7 +234,8 @@ impl Engine {
     }
 }
 
-/// A text goes as it is; anything else as JSON, or as a form where the headers say so.
+/// Encodes the body of a request. A text is sent unchanged; anything else as JSON, or as a form if
+/// the headers say so.
 fn body(body: Option<&Value>, headers: &mut HeaderMap) -> Option<Vec<u8>> {
     let body = body.filter(|body| !body.is_null())?;
     let json = HeaderValue::from_static("application/json");
@@ -253,7 +254,7 @@ fn body(body: Option<&Value>, headers: &mut HeaderMap) -> Option<Vec<u8>> {
     Some(body.to_string().into_bytes())
 }
 
-/// The JSON value of an answer, or its text.
+/// Returns the JSON value of a response, or its text.
 fn shown(answer: &Answer) -> Value {
     if let Ok(value) = serde_json::from_slice(&answer.body) {
         return value;
@@ -266,11 +267,13 @@ fn shown(answer: &Answer) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|_text| Value::from(text))
 }
 
-/// The headers that another site gets, too. Any other may be a credential, whatever its name.
+/// The headers that are kept when a request is redirected to another origin. Any other header may be
+/// a credential, whatever its name.
 const HARMLESS: [HeaderName; 5] =
     [ACCEPT, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, CONTENT_TYPE, USER_AGENT];
 
-/// As browsers follow: what was sent to one site in confidence is not sent to another.
+/// Changes a request for its redirect, as browsers do. Headers that may be confidential are not sent
+/// to another origin.
 fn redirected(mut request: Request, next: Url, status: StatusCode) -> Request {
     if next.origin() != request.url.origin() {
         let kept = HARMLESS.into_iter().filter_map(|name| {
