@@ -31,7 +31,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// The adjective of a refusal's text.
+    /// The adjective that the text of a refusal uses for the class.
     pub fn name(self) -> &'static str {
         match self {
             Self::Public => "public",
@@ -169,7 +169,7 @@ pub fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// The addresses of this machine's interfaces, read anew when they are old.
+/// The addresses of this machine's interfaces, read again after five seconds.
 #[derive(Debug, Default)]
 pub struct OwnAddresses {
     read: Mutex<Option<(Instant, HashSet<IpAddr>)>>,
@@ -188,7 +188,7 @@ impl OwnAddresses {
         read.as_ref().is_some_and(|(_, own)| own.contains(&canonical(address)))
     }
 
-    /// The class of an address, with the machine's own public addresses set apart.
+    /// The class of an address. A public address of this machine is [`Class::Own`].
     pub fn class(&self, address: IpAddr) -> Class {
         let class = class(address);
         let is_own = class == Class::Public && self.contain(embedded(address));
