@@ -1,4 +1,4 @@
-//! What can be set of films.
+//! Settings of films.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -66,7 +66,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What is wrong with them, one line each, which begins with the key.
+    /// The problems of these settings, one line each, which begins with the key.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let rates = Wish::RATES;
@@ -89,7 +89,7 @@ impl Settings {
         problems
     }
 
-    /// [`finish_seconds`](Self::finish_seconds).
+    /// The value of [`finish_seconds`](Self::finish_seconds) as a duration.
     pub fn finish(&self) -> Duration {
         Duration::from_secs(self.finish_seconds)
     }
