@@ -1,4 +1,4 @@
-//! The VNC server of a desktop: on a loopback port of its own, with a password of its own.
+//! The VNC server of a desktop, on its own loopback port and with its own password.
 //!
 //! ```text
 //!   actors, bridge                desktop
@@ -7,10 +7,9 @@
 //!     (its viewers)              (its life)  Within    the X server itself, Xtigervnc
 //! ```
 //!
-//! `Server` is the seam: everything that a desktop needs of its VNC server, whatever it is. A server
-//! of our own, fed by the capture, would be a third implementation: its seats are what tell it
-//! whether anybody watches, its port is a [`Reservation`], and what it starts and ends are tasks
-//! instead of processes.
+//! `Server` is the interface between a desktop and any kind of VNC server. A built-in server, fed by the
+//! capture, would be a third implementation: its seats would report whether there are viewers, its port
+//! would be a [`Reservation`], and it would start and end tasks instead of processes.
 
 mod direct;
 mod ports;
@@ -39,48 +38,48 @@ use crate::domain::session::Failure;
 
 pub(super) const STAGE: Stage = Stage { name: "vnc", package: "x11vnc" };
 
-/// The VNC server of one desktop, as the desktop that owns it sees it; what viewers see of it is
-/// [`VncServer`]. Each of these may be called at any time, and more than once.
+/// The VNC server of one desktop, as its owner uses it; viewers use it as [`VncServer`]. Each
+/// method may be called at any time, and more than once.
 pub(super) trait Server: VncServer {
-    /// Whether the X server itself is the VNC server: then the one lives and dies with the other,
-    /// and nothing here starts or ends a process.
+    /// True if the X server itself is the VNC server. Then both share one process, and this trait
+    /// starts and ends none.
     fn is_the_display(&self) -> bool;
 
-    /// Resolves when it accepts connections, without anybody watching.
+    /// Resolves when the server accepts connections, even without viewers.
     fn start(&self) -> BoxFuture<'_, Result<(), Failure>>;
 
-    /// Its display has died and is there again. Resolves when whoever watched can come back, on
-    /// the same port.
+    /// Handles a restart of the display. Resolves when viewers can reconnect, on the same port.
     fn reset(&self) -> BoxFuture<'_, ()>;
 
-    /// Looks after its health: one that was stopped by a signal is ended, and comes back.
+    /// Kills a server that a signal has stopped, so that it is restarted.
     fn kill_if_stopped(&self);
 
-    /// The numbers of its own processes.
+    /// The pids of its own processes.
     fn numbers(&self) -> Vec<i32>;
 
-    /// From now on nothing ends it but [`close`](Self::close): a later server takes it over.
+    /// Detaches from the processes: from now on only [`close`](Self::close) ends them, and a later
+    /// server can adopt them.
     fn let_go(&self);
 
-    /// Ends every process of its own, at once and without waiting.
+    /// Kills every process of its own without waiting.
     fn kill_now(&self);
 
-    /// Ends it for good; whoever asks for a seat is refused from now on. Resolves when its
-    /// processes and their remains are gone and its port is free, and says what is not. If it is
-    /// the display, then after that has ended.
+    /// Ends the server for good; requests for a seat are refused from now on. Resolves when its
+    /// processes and their remains are gone and its port is free, with a line for each exception.
+    /// If the server is the display, this is called after that has ended.
     fn close(&self) -> BoxFuture<'_, Vec<String>>;
 }
 
-/// A new password: eight characters, which is all that the protocol can use.
+/// Returns a new password of eight characters, the most that the protocol can use.
 pub fn password() -> SecretString {
     let characters = rand::rng().sample_iter(Alphanumeric).take(8).map(char::from);
     SecretString::from(characters.collect::<String>())
 }
 
-/// What the file with the password holds: for x11vnc a line, for TigerVNC the eight bytes that
-/// `vncpasswd` would write, which is DES with a key that everybody knows.
+/// The content of the password file. For x11vnc it is a line of text. For TigerVNC it is the eight
+/// bytes that `vncpasswd` would write: DES with a publicly known key.
 pub(super) fn password_file(program: VncProgram, password: &SecretString) -> Vec<u8> {
-    /// RealVNC's, as in TigerVNC's `Password.cxx`; there the bits of each byte are reversed.
+    /// RealVNC's key, as in TigerVNC's `Password.cxx`; there the bits of each byte are reversed.
     const KNOWN_TO_ALL: [u8; 8] = [23, 82, 107, 6, 35, 78, 88, 7];
     match program {
         VncProgram::X11vnc => format!("{}\n", password.expose_secret()).into_bytes(),
@@ -102,7 +101,7 @@ mod tests {
     fn a_password_is_written_as_each_server_reads_it() {
         let password = SecretString::from("password");
         assert_eq!(password_file(VncProgram::X11vnc, &password), b"password\n");
-        // As `vncpasswd -f` writes it.
+        // The bytes that `vncpasswd -f` writes.
         let obscured = [0xdb, 0xd8, 0x3c, 0xfd, 0x72, 0x7a, 0x14, 0x58];
         assert_eq!(password_file(VncProgram::Tigervnc, &password), obscured);
     }
