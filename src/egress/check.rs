@@ -28,7 +28,7 @@ pub struct Request {
 pub struct Outcome {
     /// True if the URL was reached.
     pub ok: bool,
-    /// `tunnel` for an `https` URL, `response` for an `http` one.
+    /// The kind of success: `tunnel` for an `https` URL, `response` for an `http` one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reached: Option<String>,
     /// The status of a response.

@@ -1,4 +1,4 @@
-//! Connections to targets under the policy, direct or by way of the upstream.
+//! Connections to targets under the policy, direct or through the upstream.
 //!
 //! A name is resolved once, all of its addresses are checked, and the connection is made to one of
 //! the checked ones: a name cannot point elsewhere in between.
@@ -40,7 +40,7 @@ pub struct Route {
     pub stream: Counted,
     /// Bytes from the target that have been read already.
     pub buffer: BytesMut,
-    /// The entry in the table of open connections, which can order a cut.
+    /// The entry in the table of open connections, through which it can be closed.
     pub registration: Registration,
     /// The upstream that requests go to in absolute form.
     pub absolute: Option<Upstream>,

@@ -1,4 +1,4 @@
-//! The open connections to targets, so that a new policy can cut those that it denies.
+//! The open connections to targets, so that a new policy can close those that it denies.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -42,14 +42,14 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// Returns when the connection is to be closed.
+    /// Resolves when the connection must be closed.
     pub async fn ordered(&self) {
         while !self.is_ordered() {
             self.notify.notified().await;
         }
     }
 
-    /// True once the connection is to be closed.
+    /// True once the connection must be closed.
     pub fn is_ordered(&self) -> bool {
         self.is_cut.load(Ordering::Relaxed)
     }

@@ -23,7 +23,7 @@ pub enum Done {
     KeepBoth,
     /// The server closes its connection.
     KeepClient,
-    /// The client's connection is to be closed.
+    /// The client's connection must be closed.
     Close,
     /// The server has accepted another protocol (status 101).
     Switch,
@@ -64,11 +64,11 @@ impl<S: Duplex> std::fmt::Debug for Sides<'_, S> {
 pub struct Outgoing<'a> {
     /// The head as it came from the client.
     pub head: &'a RequestHead,
-    /// The end of the request's body.
+    /// The framing of the request's body.
     pub framing: Framing,
     /// The head as it goes to the server.
     pub bytes: Vec<u8>,
-    /// The client's connection is closed after the answer.
+    /// True if the client's connection is closed after the response.
     pub closes: bool,
 }
 

@@ -39,7 +39,7 @@ pub struct Ports {
     pub server: Option<u16>,
 }
 
-/// The machine or its settings do not permit a namespace.
+/// The reasons for which a namespace is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
     #[error(

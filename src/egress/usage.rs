@@ -51,7 +51,7 @@ pub struct Status {
     pub bytes_received: u64,
     /// Counts of client connections.
     pub connections: ConnectionCounts,
-    /// At most 100 rows, the latest refusal first.
+    /// The refused targets: at most 100 rows, the latest refusal first.
     pub refused: Vec<RefusedRow>,
     /// The number of refused requests that have no row.
     pub refused_unlisted: u64,

@@ -23,7 +23,7 @@ const NEWEST: i32 = 10;
 /// The level of Landlock in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Level {
-    /// The ABI in force; 0 is none.
+    /// The ABI in force; 0 means none.
     pub abi: i32,
     /// Features that were requested and are not enforced.
     pub unenforced: Vec<Feature>,

@@ -88,7 +88,7 @@ pub struct Spec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
-    /// The user namespace that owns it, where it is not that of the server.
+    /// The user namespace that owns it, if it is not the server's.
     pub user: Option<PathBuf>,
     /// The network namespace, as `/proc/<pid>/task/<id>/ns/net`.
     pub network: PathBuf,

@@ -61,7 +61,7 @@ impl Desktops {
         let chromium = adopt(identity.chromium.clone(), "chromium");
 
         if sanitizing::begun(&directory).is_some() {
-            // Its pages are a former occupant's. Its recovery clears them first.
+            // The pages are a former occupant's; the recovery clears them first.
             chromium.kill_now();
         }
 

@@ -347,7 +347,7 @@ pub trait Screen: fmt::Debug + Send + Sync + 'static {
 pub struct Following {
     /// The latest picture, if one was taken.
     pub pictures: watch::Receiver<Option<Picture>>,
-    /// Ends the following when dropped.
+    /// Ends the series when dropped.
     pub guard: DropGuard,
 }
 
@@ -356,7 +356,7 @@ pub struct Following {
 pub struct Reel {
     /// The frames in order; the channel closes with the display.
     pub frames: mpsc::Receiver<Picture>,
-    /// Ends the taking when dropped.
+    /// Ends the series when dropped.
     pub guard: DropGuard,
 }
 
@@ -365,7 +365,7 @@ pub struct Reel {
 pub struct Copies {
     /// The latest text, from the first change on; the channel closes with the display.
     pub texts: watch::Receiver<String>,
-    /// Ends the following when dropped.
+    /// Ends the watch when dropped.
     pub guard: DropGuard,
 }
 

@@ -1,9 +1,9 @@
 //! The egress program of a desktop, from the server's side: its start, supervision and restart.
 //!
 //! ```text
-//! none --up--> running --ends or stands still--> (waits) --up, into the same network--> running
+//! none --up--> running --ends or hangs--> (waits) --up, into the same network--> running
 //!                 |
-//!                end, let go
+//!                end, detach
 //! ```
 //!
 //! The program (`crate::egress`) holds the session's network and forwards the traffic that its

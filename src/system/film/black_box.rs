@@ -1,7 +1,7 @@
 //! The black box: a recording of the last moments of a session that is in use.
 //!
 //! ```text
-//! films/black-box/ <-- a frame for each interval in which something changed; old ones go
+//! films/black-box/ <-- a frame for each interval in which something changed; old ones are removed
 //!        |
 //!        | something breaks: renamed
 //!        v

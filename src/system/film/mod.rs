@@ -3,7 +3,7 @@
 //! ```text
 //! capture thread --a few frames may wait, others are dropped--> frames on the disk, by their time
 //!                                                                  |
-//!                              a part at a time, while it goes on  v
+//!                              a part at a time, during recording  v
 //!                                                 ffmpeg --> parts --> one film
 //! ```
 //!

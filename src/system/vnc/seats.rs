@@ -1,7 +1,7 @@
 //! The lifetime of a desktop's VNC server, controlled by its seats.
 //!
 //! ```text
-//! idle --a seat is taken--> running --the last seat is given back--> lingering --> idle
+//! idle --a seat is taken--> running --the last seat is released----> lingering --> idle
 //!                            |   ^                                      |
 //!                  it dies --+   +----------- a seat is taken ----------+
 //! ```

@@ -32,7 +32,7 @@ const CALM: Duration = Duration::from_secs(60);
 /// The state of a browser's last tab.
 #[derive(Debug)]
 pub(super) struct LastTab {
-    /// The time at which it was closed, or the connection was made. None if nothing is to be done.
+    /// The time at which it was closed, or the connection was made. None while there is a tab.
     closed: Option<Instant>,
     /// The time of the next check.
     due: Option<Instant>,
