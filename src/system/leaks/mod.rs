@@ -3,9 +3,9 @@
 //! Ownership is established by evidence, never by similarity:
 //!
 //! 1. A process, by its marker, and by the row of the session that the marker names.
-//! 2. The lock of a display and a segment of shared memory, by the pid of their creator: a process that
-//!    this session is on record to have started, in this boot, and that has ended. If another process has
-//!    that pid by now and may have made the thing, it counts as the creator.
+//! 2. The lock of a display and a segment of shared memory, by the pid of their creator. It must be
+//!    on record as a process that this session started in this boot, and must have ended. If another
+//!    process has that pid now and may have made the thing, that process counts as the creator.
 //! 3. The socket of a display, by the number of the display and the time at which it was made.
 //!
 //! A session without a row may belong to another database: it is reported, and left alone.

@@ -36,7 +36,7 @@ const MIB: u64 = 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// True if sessions are put into control groups if the machine allows it.
+    /// True if sessions are put into control groups, provided that the machine allows it.
     pub enabled: bool,
     /// The directory of the control group below which those of sessions are created. Detected if it
     /// is not set: the server's own.

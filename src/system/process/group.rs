@@ -34,7 +34,7 @@ pub(super) async fn watch(
     let group = process.identity.pid;
     if !emptied(|| living(group), LINGER).await {
         process.signal(Signal::KILL);
-        // If others have reaped the leader, another group may have its number.
+        // If others have reaped the leader, another group may have its pid.
         let is_child = process.leader.is_some();
         let ours = |pid: &i32| is_child || is_marked(*pid, process.session);
         if !emptied(|| living(group).into_iter().filter(ours).collect(), KILLED).await {

@@ -7,9 +7,10 @@
 //!     (its viewers)              (its life)  Within    the X server itself, Xtigervnc
 //! ```
 //!
-//! `Server` is the interface between a desktop and any kind of VNC server. A built-in server, fed by the
-//! capture, would be a third implementation: its seats would report whether there are viewers, its port
-//! would be a [`Reservation`], and it would start and end tasks instead of processes.
+//! `Server` is the interface between a desktop and any kind of VNC server. A built-in server that
+//! uses the capture would be a third implementation. Its seats would report whether there are
+//! viewers, and its port would be a [`Reservation`]. It would start and end tasks instead of
+//! processes.
 
 mod direct;
 mod ports;

@@ -10,7 +10,7 @@
 //! broke may have left before the death is noticed: then the next viewer starts it.
 //!
 //! A hang is noticed by viewers whose connections stall, and the server is checked only on their
-//! request: each check is a connection that takes x11vnc 0.2 s, during which all its viewers wait.
+//! request. Each check is a connection that takes x11vnc 0.2 s, during which all its viewers wait.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 /// The range that is used unless another one is set.
 ///
-/// It collides with no usual range: people and services are below 65536, systemd's dynamic users
-/// are 61184 to 65519, subordinate users begin at 100000 (`SUB_UID_MIN`) and containers of systemd
-/// end at 1879048191. SSSD and FreeIPA assign up to 2000200000, and systemd's foreign users begin
-/// at 2147352576.
+/// It collides with no usual range. People and services are below 65536, and systemd's dynamic users
+/// are 61184 to 65519. Subordinate users begin at 100000 (`SUB_UID_MIN`), and containers of systemd
+/// end at 1879048191. SSSD and FreeIPA assign up to 2000200000, and systemd's foreign users begin at
+/// 2147352576.
 pub const DEFAULT: Range = Range { first: 2_100_000_000, count: 65_536 };
 
 /// A range of uids, which are also gids.

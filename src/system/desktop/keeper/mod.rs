@@ -4,8 +4,8 @@
 //! it is also checked periodically. Otherwise cookies are read occasionally, and the keeper is idle
 //! until the browser sends an event.
 //!
-//! The cost while the desktop is used: two calls of `Storage.getCookies` a second, and every
-//! `probe_seconds` one of `Browser.getVersion`, one connection to the X server and some seventy
+//! While the desktop is used, the keeper calls `Storage.getCookies` twice a second. Every
+//! `probe_seconds` it calls `Browser.getVersion`, connects to the X server, and reads some seventy
 //! small files of `/proc`.
 
 mod busy;
