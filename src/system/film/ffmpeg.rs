@@ -239,7 +239,7 @@ impl Place {
         self.tree.create(Path::new(name))?.write_all(text.as_bytes())
     }
 
-    /// Moves the result to the server's own file `to`, replaced atomically. This blocks.
+    /// Copies the result to the server's own file `to`, replaced atomically. This blocks.
     fn take(&self, to: &Path) -> io::Result<()> {
         let mut film = self.tree.file(Path::new(FILM))?;
         let part = to.with_extension(format!("{:08x}.part", rand::random::<u32>()));

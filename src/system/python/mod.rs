@@ -183,7 +183,7 @@ pub struct Python {
     running: watch::Sender<usize>,
 }
 
-/// A child with its folder and its log, which are removed on drop.
+/// A child, its folder and its log. Dropping this ends the child and removes the others.
 struct Child {
     process: Option<Process>,
     folder: PathBuf,
