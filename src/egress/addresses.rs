@@ -1,7 +1,7 @@
 //! Classes of addresses, and the machine's own addresses.
 //!
-//! Everything that is not on the public internet has a class with a name, so that a refusal can
-//! say what an address is. Addresses that embed an IPv4 address are judged by it.
+//! Each address outside of the public internet has a named class, so that a refusal can name it.
+//! The class of an IPv6 address that embeds an IPv4 address is that of the IPv4 address.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -31,7 +31,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// The adjective of a refusal's text.
+    /// The adjective that the text of a refusal uses for the class.
     pub fn name(self) -> &'static str {
         match self {
             Self::Public => "public",
@@ -58,7 +58,7 @@ impl fmt::Display for Class {
     }
 }
 
-/// The metadata services of the clouds; the third is in a public range.
+/// The addresses of cloud metadata services; the third is in a public range.
 const METADATA_V4: &[Ipv4Addr] = &[
     Ipv4Addr::new(169, 254, 169, 254),
     Ipv4Addr::new(100, 100, 100, 200),
@@ -95,8 +95,8 @@ const SPECIAL_V4: &[(Ipv4Addr, u32, Class)] = &[
     (Ipv4Addr::new(240, 0, 0, 0), 4, Class::Reserved),
 ];
 
-/// The same for IPv6. Whatever is outside of 2000::/3 is not public in any case; the rows for it
-/// are here for their names.
+/// The special-purpose ranges of IPv6. An address outside of 2000::/3 is never public; the rows for
+/// such addresses only give the class.
 const SPECIAL_V6: &[(Ipv6Addr, u32, Class)] = &[
     (Ipv6Addr::LOCALHOST, 128, Class::Loopback),
     (Ipv6Addr::UNSPECIFIED, 128, Class::Unspecified),
@@ -149,9 +149,9 @@ fn class_v6(address: Ipv6Addr) -> Class {
     }
 }
 
-/// The IPv4 address that an IPv6 address leads to: IPv4-mapped, NAT64 (RFC 6052; the prefix of
-/// RFC 8215 is local and stays refused), 6to4. IPv4-compatible addresses lead nowhere and are
-/// judged as reserved.
+/// The IPv4 address that an IPv6 address embeds: IPv4-mapped, NAT64 (RFC 6052; the prefix of
+/// RFC 8215 is local and stays refused), 6to4. IPv4-compatible addresses are not routed and count
+/// as reserved.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     if let Some(mapped) = address.to_ipv4_mapped() {
         return Some(mapped);
@@ -164,12 +164,12 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     (first == 0x2002).then(|| join(second, third))
 }
 
-/// An IPv4-mapped address as the IPv4 address that it is to the kernel.
+/// Converts an IPv4-mapped address to its IPv4 address, as the kernel does.
 pub fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// The addresses of this machine's interfaces, read anew when they are old.
+/// The addresses of this machine's interfaces, read again after five seconds.
 #[derive(Debug, Default)]
 pub struct OwnAddresses {
     read: Mutex<Option<(Instant, HashSet<IpAddr>)>>,
@@ -188,7 +188,7 @@ impl OwnAddresses {
         read.as_ref().is_some_and(|(_, own)| own.contains(&canonical(address)))
     }
 
-    /// The class of an address, with the machine's own public addresses set apart.
+    /// The class of an address. A public address of this machine is [`Class::Own`].
     pub fn class(&self, address: IpAddr) -> Class {
         let class = class(address);
         let is_own = class == Class::Public && self.contain(embedded(address));

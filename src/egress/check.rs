@@ -1,4 +1,4 @@
-//! A trial of a policy and its upstream against one URL.
+//! Dry run of a policy and its upstream against one URL.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,21 +14,21 @@ use super::policy::Policy;
 use super::refusal::{Failure, Refusal};
 use super::target::Target;
 
-/// The trial: JSON of the standard input or of the control socket.
+/// The request for a check, as JSON from standard input or the control socket.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     url: String,
-    /// A policy in place of that in force.
+    /// The policy to check instead of the policy in force.
     policy: Option<serde_json::Value>,
 }
 
-/// The outcome.
+/// The outcome of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// True if the URL was reached.
     pub ok: bool,
-    /// `tunnel` for an `https` URL, `response` for an `http` one.
+    /// The kind of success: `tunnel` for an `https` URL, `response` for an `http` one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reached: Option<String>,
     /// The status of a response.
@@ -37,7 +37,7 @@ pub struct Outcome {
     /// The stable code of a failure, as [`Failure::code`] gives it, or `policy_invalid`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The cause of a failure and its way out.
+    /// The cause of a failure, and how to resolve it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The duration in milliseconds.

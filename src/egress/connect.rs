@@ -1,4 +1,4 @@
-//! Connections to targets under the policy, direct or by way of the upstream.
+//! Connections to targets under the policy, direct or through the upstream.
 //!
 //! A name is resolved once, all of its addresses are checked, and the connection is made to one of
 //! the checked ones: a name cannot point elsewhere in between.
@@ -21,15 +21,15 @@ use super::stream::{Counted, Duplex};
 use super::target::Target;
 use super::upstream::{HANDSHAKE, Resolve, Upstream};
 
-/// The delay before the next address is tried beside the former one (RFC 8305, section 5).
+/// The delay before the next address is tried in parallel with the previous one (RFC 8305, section 5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Bytes in both directions.
+    /// Bytes in both directions, unparsed.
     Tunnel,
-    /// Requests for `http` pages, which an upstream takes as they are.
+    /// Requests for `http` pages, which an HTTP upstream accepts without a tunnel.
     Requests,
 }
 
@@ -38,9 +38,9 @@ pub enum Purpose {
 pub struct Route {
     /// The bytes to and from the target.
     pub stream: Counted,
-    /// Bytes that have been read already.
+    /// Bytes from the target that have been read already.
     pub buffer: BytesMut,
-    /// The entry in the table of open connections, which can order a cut.
+    /// The entry in the table of open connections, through which it can be closed.
     pub registration: Registration,
     /// The upstream that requests go to in absolute form.
     pub absolute: Option<Upstream>,
@@ -165,7 +165,7 @@ async fn dial(addresses: &[IpAddr], port: u16) -> std::io::Result<TcpStream> {
     }
 }
 
-/// The policy in force; connections that it denies are cut when it is a new one.
+/// Returns the policy in force. If it is new, connections that it denies are closed.
 ///
 /// # Errors
 ///
@@ -230,7 +230,7 @@ mod tests {
         let policy = world.policy("");
         let _first = world.open(&policy).await.unwrap();
         world.checked.accept().unwrap();
-        // The name leads elsewhere now. What was checked is still used while it is remembered.
+        // The name now resolves elsewhere. The checked address is still used until the cache entry expires.
         world.names().answer("changes.test", &["127.0.0.2"]);
         let _second = world.open(&policy).await.unwrap();
         world.checked.accept().unwrap();

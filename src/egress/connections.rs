@@ -1,4 +1,4 @@
-//! The open connections to targets, so that a new policy can cut those that it denies.
+//! The open connections to targets, so that a new policy can close those that it denies.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use super::policy::Policy;
 use super::target::Target;
 use super::upstream::Upstream;
 
-/// The table of a process.
+/// The table of a process's open connections.
 #[derive(Debug, Default)]
 pub struct Connections {
     table: Mutex<Table>,
@@ -28,7 +28,7 @@ struct Table {
 #[derive(Debug)]
 struct Entry {
     target: Target,
-    /// The address that it is connected to; none if an upstream looked the name up.
+    /// The address of the target; none if an upstream resolved the name.
     address: Option<IpAddr>,
     upstream: Option<Upstream>,
     cut: Arc<Cut>,
@@ -42,14 +42,14 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// Returns when the connection is to be closed.
+    /// Resolves when the connection must be closed.
     pub async fn ordered(&self) {
         while !self.is_ordered() {
             self.notify.notified().await;
         }
     }
 
-    /// True once the connection is to be closed.
+    /// True once the connection must be closed.
     pub fn is_ordered(&self) -> bool {
         self.is_cut.load(Ordering::Relaxed)
     }
@@ -60,7 +60,7 @@ impl Cut {
     }
 }
 
-/// The place of a connection in the table, until it is dropped.
+/// An entry in the table, removed when this is dropped.
 #[derive(Debug)]
 pub struct Registration {
     id: u64,
@@ -70,7 +70,7 @@ pub struct Registration {
 }
 
 impl Connections {
-    /// Enters an open connection; the address is missing if an upstream looked the name up.
+    /// Adds an open connection to the table. `address` is none if an upstream resolved the name.
     pub fn register(
         self: &Arc<Self>,
         target: Target,
@@ -85,7 +85,7 @@ impl Connections {
         Registration { id, connections: self.clone(), cut }
     }
 
-    /// Cuts the connections that the policy denies, and those of another upstream.
+    /// Closes the connections that the policy denies, and those of another upstream.
     pub fn recheck(&self, policy: Option<&Policy>, own: &OwnAddresses) {
         let table = self.table.lock();
         let mut count = 0;

@@ -1,9 +1,9 @@
-//! The control socket: one line of the key and a command, one line of JSON as the answer.
+//! The control socket. A client sends one line with the key and a command, and reads one line of JSON.
 //!
-//! `reload` reads the policy again and answers with its state, `state` does not read it; `status`
-//! answers with the whole status; `check {…}` tries a URL; `watch` answers with the status now and
-//! after each change, at most once a second, until the client leaves. A line without the key closes
-//! the connection.
+//! `reload` reads the policy again and answers with its state; `state` answers without reading it.
+//! `status` answers with the whole status. `check {…}` tries a URL. `watch` answers with the
+//! current status and again after each change, at most once a second, until the client disconnects.
+//! A line without the key closes the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +17,16 @@ use super::Shared;
 use super::check::check;
 use super::files::Key;
 
-/// Clients at once; the server is the only one that has the key.
+/// The most concurrent clients; only the server has the key.
 const MOST_CLIENTS: usize = 64;
 
 /// The longest wait for a client's key.
 const KEY_DEADLINE: Duration = Duration::from_secs(15);
 
-/// A `check` may carry a whole policy.
+/// The longest line in bytes: a `check` may carry a whole policy.
 const LONGEST_LINE: u64 = 1 << 20;
 
-/// Answers until the process ends.
+/// Accepts and answers clients until the process ends.
 pub async fn serve(listener: UnixListener, key: Key, shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(MOST_CLIENTS));
     loop {
@@ -80,7 +80,7 @@ async fn answer(mut client: UnixStream, key: &Key, shared: &Arc<Shared>) -> Opti
     }
 }
 
-/// Reads the key at the start of a line. Nothing longer is kept of a client that does not have it.
+/// Reads the key at the start of a line. At most the length of the key is buffered for a client without it.
 async fn opened(reader: &mut (impl AsyncBufRead + Unpin), key: &Key) -> Option<()> {
     let longest = u64::try_from(key.text().len()).unwrap_or_default() + 1;
     let mut start = Vec::new();
@@ -101,13 +101,13 @@ async fn watch(
         writer.write_all(line.as_bytes()).await.ok()?;
         tokio::select! {
             changed = changes.changed() => changed.ok()?,
-            // Nothing more is expected of the client: it has left.
+            // The client sends nothing more: any byte or end of stream ends the watch.
             _ = reader.read_u8() => return None,
         }
     }
 }
 
-/// The values have no maps with keys that are not texts, so that this does not fail.
+/// Serializes a value. This cannot fail: no value has a map whose keys are not strings.
 fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -1,8 +1,8 @@
-//! Copying between streams with one buffer for all of them.
+//! Copying between streams through one shared buffer.
 //!
-//! The process has one thread, and a read is followed by its write before anything else runs. So
-//! one large buffer serves every connection; only bytes that a slow reader does not take yet are
-//! kept with their connection. An idle tunnel holds no buffer.
+//! The process has one thread, and each read is followed by its write before anything else runs.
+//! Therefore one large buffer serves every connection. A connection keeps only the bytes that a
+//! slow reader has not taken yet. An idle tunnel holds no buffer.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -33,16 +33,16 @@ pub enum CopyError {
 /// One direction of a copy.
 #[derive(Debug)]
 pub struct Direction {
-    /// Read, and not written yet.
+    /// Bytes that are read and not written yet.
     pending: BytesMut,
     framing: Framing,
     is_read: bool,
-    /// Time of the last progress.
+    /// The time of the last progress.
     pub active: Instant,
 }
 
 impl Direction {
-    /// A copy of a body; `pending` has been read already, as far as the framing takes it.
+    /// A copy of one body. The part of `leftover` that belongs to the body counts as read.
     pub fn new(framing: Framing, leftover: &mut BytesMut) -> Self {
         let mut direction =
             Self { pending: BytesMut::new(), framing, is_read: false, active: Instant::now() };
@@ -52,7 +52,7 @@ impl Direction {
         direction
     }
 
-    /// Moves bytes until the body has ended (`Ready`) or neither side can go on. Bytes after the
+    /// Moves bytes until the body has ended (`Ready`) or neither side can proceed. Bytes after the
     /// body go to `beyond`.
     pub fn poll<R, W>(
         &mut self,
@@ -81,7 +81,7 @@ impl Direction {
         }
     }
 
-    /// One read and the writes that are possible at once.
+    /// Does one read, and the writes that are possible at once.
     fn pass<R, W>(
         &mut self,
         cx: &mut Context<'_>,
@@ -98,7 +98,7 @@ impl Direction {
         match Pin::new(&mut *from).poll_read(cx, &mut read) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Poll::Ready(Err(CopyError::Read(error))),
-            // TLS keeps bytes of its own until it is flushed.
+            // TLS buffers bytes internally until it is flushed.
             Poll::Pending => {
                 return match Pin::new(&mut *to).poll_flush(cx) {
                     Poll::Ready(Err(error)) => Poll::Ready(Err(CopyError::Write(error))),
@@ -141,8 +141,7 @@ fn not_zero(written: usize) -> io::Result<usize> {
     if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) }
 }
 
-/// Copies one body. Ends when the framing says so, or with `UntilClose` at the end of the stream;
-/// fails when nothing moves for too long.
+/// Copies one body. Ends when the framing is complete, or with `UntilClose` at the end of the stream.
 ///
 /// # Errors
 ///
@@ -171,8 +170,8 @@ where
     .await
 }
 
-/// Ready when `due` has passed. The timer is moved only when it fires too early or too late, so
-/// that not every read touches the timer's wheel.
+/// Returns `Ready` once `due` has passed. The timer is reset only when it fires too early or too
+/// late, so that a read does not touch the timer wheel each time.
 fn poll_silence(mut timer: Pin<&mut Sleep>, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
     if timer.deadline().into_std() > due {
         timer.as_mut().reset(due.into());
@@ -186,17 +185,17 @@ fn poll_silence(mut timer: Pin<&mut Sleep>, due: Instant, cx: &mut Context<'_>) 
     Poll::Pending
 }
 
-/// Times of a tunnel.
+/// The idle timeouts of a tunnel.
 #[derive(Debug, Clone, Copy)]
 pub struct Idle {
-    /// The longest silence of both sides.
+    /// The longest time without bytes in either direction.
     pub open: Duration,
-    /// The same after one of them has ended its half.
+    /// The same after one side has ended its half.
     pub half_closed: Duration,
 }
 
-/// Copies both ways until both sides have ended, one fails, or neither says anything for too long.
-/// The end of one side is passed on to the other as such.
+/// Copies both ways until both sides have ended, one fails, or a timeout of `idle` passes. The end
+/// of one side is forwarded to the other as a half-close.
 pub async fn tunnel<A, B>(
     a: &mut A,
     b: &mut B,
@@ -237,7 +236,7 @@ pub async fn tunnel<A, B>(
     .await;
 }
 
-/// One direction of a tunnel, with the end of its stream.
+/// Copies one direction of a tunnel, and forwards the end of its stream.
 fn half<R, W>(
     direction: &mut Direction,
     cx: &mut Context<'_>,
@@ -251,7 +250,7 @@ where
 {
     ready!(direction.poll(cx, from, to, nothing))?;
     match ready!(Pin::new(to).poll_shutdown(cx)) {
-        // The other side is gone already; what it sent is still copied.
+        // The other side is closed already; its remaining bytes are still copied.
         Ok(()) => Poll::Ready(Ok(())),
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
         Err(error) => Poll::Ready(Err(CopyError::Write(error))),

@@ -1,9 +1,9 @@
 //! The way from the server into the session's network: `inside.sock` in the server's directory.
 //!
-//! The client writes `<key> <port>\n` and reads `ok\n`, with which it is given the descriptor of a
-//! socket that is connected to that port of the session's loopback (`SCM_RIGHTS`, unix(7)); or it
-//! reads `error <cause>\n`. No byte of the connection passes this process, and the connection
-//! outlives it.
+//! The client writes `<key> <port>\n` and reads `ok\n`. With it comes the descriptor of a socket
+//! that is connected to that port of the session's loopback (`SCM_RIGHTS`, unix(7)). On failure the
+//! client reads `error <cause>\n`. The bytes of the connection do not pass through this process,
+//! and the connection outlives it.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -26,16 +26,16 @@ use super::files::{self, Key};
 use super::namespace::Inside;
 use super::proxy::Limits;
 
-/// The longest request: the key, a space, a port and a line feed.
+/// The longest request in bytes: the key, a space, a port and a line feed.
 const LONGEST: usize = 80;
 
-/// The longest answer.
+/// The longest answer in bytes.
 const LONGEST_ANSWER: usize = 512;
 
-/// The longest wait for the answer, which is given at once unless this process stands still.
+/// The longest wait for the answer, which comes at once unless this process hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Opens doors until the process ends.
+/// Accepts and serves clients until the process ends.
 pub async fn serve(listener: UnixListener, key: Key, inside: Arc<Inside>, limits: Limits) {
     let places = Arc::new(Semaphore::new(limits.connections));
     loop {
@@ -107,7 +107,7 @@ async fn ask(directory: &Path, port: u16) -> io::Result<TcpStream> {
     };
     let stream = StdStream::from(descriptor);
     stream.set_nonblocking(true)?;
-    // What answers is in another network: nothing that lies here could have been mistaken for it.
+    // The peer is in another network, so it cannot be confused with a socket on this machine.
     let expected = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     if stream.peer_addr()? != expected {
         return Err(io::ErrorKind::InvalidData.into());

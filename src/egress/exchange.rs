@@ -1,7 +1,7 @@
-//! One request and its answer, between a client and a server.
+//! One request and its response, between a client and a server.
 //!
-//! Both bodies are streamed at the same time, so that a server can answer before it has read all
-//! of a request. The client is watched meanwhile: when it leaves, the exchange ends.
+//! Both bodies are streamed at the same time, so that a server can respond before it has read the
+//! whole request. Meanwhile the client is watched: when it disconnects, the exchange ends.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -16,34 +16,34 @@ use super::framing::Framing;
 use super::head::{HeadError, RequestHead, ResponseHead, read_head};
 use super::stream::Duplex;
 
-/// The connections after an exchange.
+/// The state of both connections after an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
-    /// Both can be used again.
+    /// Both connections can be used again.
     KeepBoth,
-    /// The server closes.
+    /// The server closes its connection.
     KeepClient,
-    /// The client's connection is to be closed.
+    /// The client's connection must be closed.
     Close,
-    /// The server has accepted another protocol.
+    /// The server has accepted another protocol (status 101).
     Switch,
 }
 
-/// An exchange that ended before the answer began.
+/// An exchange that ended before the response began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unanswered {
-    /// The server closed the connection without a byte.
+    /// The server closed the connection without sending a byte.
     Closed,
     Invalid,
     TimedOut,
-    /// The upstream proxy wants other credentials; the browser must not ask a person for them.
+    /// The upstream proxy rejects the credentials; the browser must not prompt a person for them.
     Credentials,
     ClientLeft,
 }
 
 /// The two sides of an exchange.
 pub struct Sides<'a, S: Duplex> {
-    /// The client's connection.
+    /// The connection to the client.
     pub client: &'a mut TcpStream,
     /// Bytes of the client that have been read already.
     pub from_client: &'a mut BytesMut,
@@ -64,25 +64,25 @@ impl<S: Duplex> std::fmt::Debug for Sides<'_, S> {
 pub struct Outgoing<'a> {
     /// The head as it came from the client.
     pub head: &'a RequestHead,
-    /// The end of the request's body.
+    /// The framing of the request's body.
     pub framing: Framing,
     /// The head as it goes to the server.
     pub bytes: Vec<u8>,
-    /// The client's connection is closed after the answer.
+    /// True if the client's connection is closed after the response.
     pub closes: bool,
 }
 
-/// The end of sending a request.
+/// The side at which sending a request ended.
 enum Upload {
     Server,
     Client,
 }
 
-/// Sends a request and passes the answer on.
+/// Sends a request and forwards the response.
 ///
 /// # Errors
 ///
-/// Fails only while nothing of the answer has been sent to the client.
+/// Fails only as long as no part of the response has been sent to the client.
 pub async fn exchange<S: Duplex>(
     sides: Sides<'_, S>,
     request: Outgoing<'_>,
@@ -169,20 +169,20 @@ pub async fn exchange<S: Duplex>(
             biased;
             outcome = &mut answer => break outcome,
             end = &mut upload, if is_uploading => match end {
-                // It may have answered without reading all of the request.
+                // The server may have responded without reading the whole request.
                 Upload::Server => is_uploading = false,
                 Upload::Client => break Err(Unanswered::ClientLeft),
             },
         }
     };
     match outcome {
-        // An answer that has begun cannot be replaced by a page.
+        // A response that has begun cannot be replaced by an error page.
         Err(_) if is_begun.load(Relaxed) => Ok(Done::Close),
         outcome => outcome,
     }
 }
 
-/// Returns when the client has closed its side. Bytes that wait to be read keep it from noticing.
+/// Returns when the client has closed its side. Unread bytes hide the close until they are read.
 pub async fn gone(client: &mut ReadHalf<'_>) {
     let mut byte = [0];
     match client.peek(&mut byte).await {

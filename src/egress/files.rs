@@ -1,8 +1,8 @@
-//! The directory in which the server and the egress program of a session meet.
+//! The directory that the server and the egress program of a session share.
 //!
-//! It belongs to the server, and no program of a session has a rule for it. Landlock does not keep a
-//! program from connecting to a socket by path before ABI 9, where both have the same user; so whoever
-//! uses a socket proves with the key that it can read the directory.
+//! It belongs to the server, and no program of a session has a rule for it. Before ABI 9, Landlock
+//! does not keep a program from connecting to a socket by path if both have the same user.
+//! Therefore each client of a socket sends the key, which proves that it can read the directory.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -15,37 +15,37 @@ use tokio::net::UnixStream;
 
 use crate::domain::sealing::Place;
 
-/// The policy, from the server.
+/// The policy file, written by the server.
 pub const POLICY: &str = "policy.json";
 
-/// The place of the upstream's address in a policy file, which is sealed there.
+/// The associated data for sealing the upstream's address in a policy file.
 pub const UPSTREAM: Place<'_> = Place { kind: "egress/policy.json", of: "upstream" };
 
-/// The variable with the key of the policy file, as 64 hexadecimal digits.
+/// The environment variable with the key of the policy file, as 64 hexadecimal digits.
 pub const SECRET: &str = "GREENROOM_EGRESS_SECRET";
 
-/// The addresses, once everything listens.
+/// The file with the addresses, written once everything listens.
 pub const READY: &str = "egress.json";
 
-/// The counters.
+/// The file with the counters.
 pub const STATUS: &str = "status.json";
 
-/// The proxy's port at the level `proxied`, for the next process.
+/// The file with the proxy's port at the level `proxied`, for the next process.
 pub const PORT: &str = "port";
 
-/// The key of the sockets, from the server.
+/// The file with the key of the sockets, written by the server.
 pub const KEY: &str = "key";
 
-/// The address of the server, from the server: `127.0.0.1:8787`.
+/// The file with the server's address, written by the server, such as `127.0.0.1:8787`.
 pub const SERVER: &str = "server";
 
-/// The way into the session's network, see [`door`](super::door).
+/// The socket into the session's network, see [`door`](super::door).
 pub const DOOR: &str = "inside.sock";
 
-/// Commands, see [`control`](super::control).
+/// The socket for commands, see [`control`](super::control).
 pub const CONTROL: &str = "control.sock";
 
-/// The secret of a directory's sockets.
+/// The secret that each client of a directory's sockets must send.
 #[derive(Clone)]
 pub struct Key(String);
 
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
-    /// Writes a new key, unless there is a usable one.
+    /// Writes a new key, unless a usable one exists.
     ///
     /// # Errors
     ///
@@ -74,14 +74,14 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// Fails when there is no file, or one with fewer than 32 bytes.
+    /// Fails when the file does not exist or has fewer than 32 bytes.
     pub fn read(directory: &Path) -> io::Result<Self> {
         let mut text = String::new();
         File::open(directory.join(KEY))?.take(64).read_to_string(&mut text)?;
         if text.len() < 32 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(Self(text)) }
     }
 
-    /// The key as requests write it.
+    /// The key as clients send it.
     pub fn text(&self) -> &str {
         &self.0
     }
@@ -94,8 +94,8 @@ impl Key {
     }
 }
 
-/// Connects to a socket of a directory, however long the directory's path is: the names of sockets
-/// have at most 107 bytes.
+/// Connects to a socket in a directory whose path may be of any length, although socket paths are
+/// limited to 107 bytes.
 ///
 /// # Errors
 ///
@@ -109,11 +109,11 @@ pub async fn socket(directory: &Path, name: &str) -> io::Result<UnixStream> {
     UnixStream::connect(path).await
 }
 
-/// Replaces a file whole, readable for its owner only.
+/// Replaces a file atomically, readable for its owner only.
 ///
 /// # Errors
 ///
-/// Fails when the new file cannot be written beside it; the former one then stays.
+/// Fails when the new file cannot be written beside it; the previous file then stays.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut options = std::fs::OpenOptions::new();
@@ -122,11 +122,11 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     std::fs::rename(new, path)
 }
 
-/// Replaces a file whole by the JSON of a value.
+/// Replaces a file atomically with the JSON of a value.
 ///
 /// # Errors
 ///
-/// Fails as [`replace`] does, and when the value has no JSON.
+/// Fails as [`replace`] does, and when the value cannot be serialized.
 pub fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     replace(path, &serde_json::to_vec(value)?)
 }

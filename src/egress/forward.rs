@@ -1,4 +1,4 @@
-//! Requests for `http` pages: the proxy's absolute form, sent on to the target or the upstream.
+//! Requests for `http` pages in the proxy's absolute form, forwarded to the target or the upstream.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::proxy::reply;
 use super::refusal::{Failure, Form, Refusal};
 use super::target::Target;
 
-/// The requests of one client, with the connection that the last one left open.
+/// The requests of one client, and the connection that the last one left open.
 #[derive(Debug, Default)]
 pub struct Forwarding {
     kept: Option<Kept>,
@@ -41,12 +41,12 @@ struct Absolute {
 }
 
 impl Forwarding {
-    /// The order to close the connection that is kept open.
+    /// The order to close the connection that is kept open, if there is one.
     pub fn cut(&self) -> Option<Arc<Cut>> {
         self.kept.as_ref().map(|kept| kept.route.registration.cut.clone())
     }
 
-    /// Serves one request; false if the client's connection is to be closed.
+    /// Serves one request. Returns false if the client's connection must be closed.
     pub async fn request(
         &mut self,
         client: &mut TcpStream,
@@ -135,7 +135,7 @@ impl Forwarding {
                     }
                     return Ok(false);
                 }
-                // The server closed the connection while the request was under way.
+                // The server closed the idle connection just as the request was sent.
                 Err(Unanswered::Closed) if is_reused && may_repeat => {}
                 Err(cause) => return Err(failure(cause, &url.target, upstream)),
             }
@@ -153,7 +153,7 @@ impl Forwarding {
         }
         let mut byte = [0];
         let read = tokio::io::AsyncReadExt::read(&mut kept.route.stream, &mut byte);
-        // A server that is quiet is alive; whatever it says unasked ends the connection.
+        // A silent server is alive; unsolicited bytes make the connection unusable.
         tokio::select! {
             biased;
             _ = read => None,
@@ -191,7 +191,7 @@ fn bytes(head: &RequestHead, url: &Absolute, route: &Route) -> Vec<u8> {
     }
 }
 
-/// Splits a URL without changing its path.
+/// Splits an absolute URL without normalizing its path.
 fn absolute(text: &str) -> Result<Absolute, &'static str> {
     let is_origin = text.starts_with('/') || text == "*";
     let (scheme, rest) = text

@@ -1,20 +1,20 @@
-//! The end of a message body (RFC 9112, section 6): bytes are passed on as they are, and counted.
+//! The end of a message body (RFC 9112, section 6). Bytes are forwarded unchanged, and counted.
 
-/// What delimits a body, and how much of it is still to come.
+/// The delimiter of a body, and the amount that is still to come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Framing {
-    /// A body of `Content-Length`.
+    /// A body with `Content-Length`: the bytes that are still to come.
     Length(u64),
-    /// `Transfer-Encoding: chunked`.
+    /// A body with `Transfer-Encoding: chunked`.
     Chunked(Chunked),
-    /// All that comes until the end of the stream.
+    /// A body that ends with the stream.
     UntilClose,
 }
 
-/// The place in a chunked body.
+/// The parser's position in a chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chunked {
-    /// In the digits of a size; the count of digits bounds them.
+    /// In the digits of a chunk size; `digits` bounds their number.
     Size {
         size: u64,
         digits: u8,
@@ -42,13 +42,13 @@ pub enum Chunked {
 }
 
 impl Framing {
-    /// No body.
+    /// The framing of a message without a body.
     pub const NONE: Self = Self::Length(0);
 
     /// A chunked body at its start.
     pub const CHUNKED: Self = Self::Chunked(Chunked::Size { size: 0, digits: 0 });
 
-    /// The count of these bytes that belong to the body.
+    /// Returns the number of these bytes that belong to the body.
     pub fn take(&mut self, bytes: &[u8]) -> usize {
         match self {
             Self::UntilClose => bytes.len(),
@@ -61,7 +61,7 @@ impl Framing {
         }
     }
 
-    /// True when no byte of the body is missing.
+    /// True if the whole body has been read.
     pub fn is_complete(&self) -> bool {
         match self {
             Self::UntilClose => false,
@@ -75,7 +75,7 @@ impl Framing {
         *self == Self::UntilClose || self.is_complete()
     }
 
-    /// True after bytes that are no chunked body.
+    /// True after bytes that are not a valid chunked body.
     pub fn is_broken(&self) -> bool {
         *self == Self::Chunked(Chunked::Broken)
     }

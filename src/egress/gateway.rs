@@ -1,5 +1,5 @@
-//! A port in the session's network that leads to the server, for `code` blocks: only for requests
-//! whose path is below one prefix.
+//! A port in the session's network that leads to the server, for `code` blocks. It forwards only
+//! requests whose path is below one prefix.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,16 +17,16 @@ use super::head::{RequestHead, read_head};
 use super::proxy::Limits;
 use super::stream::Counted;
 
-/// The part of the server that a session may ask.
+/// The part of the server that a session may reach.
 #[derive(Debug, Clone)]
 pub struct Gateway {
-    /// The file with the server's address, which may be another after a restart.
+    /// The file with the server's address, which may change when the server restarts.
     pub server: PathBuf,
-    /// The start of the paths, with a final slash.
+    /// The prefix of permitted paths, with a final slash.
     pub prefix: String,
 }
 
-/// Headers that a server trusts when they come from its own machine.
+/// Headers that the server trusts from its own machine, so the gateway removes them.
 const FORWARDED: &[&str] =
     &["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
@@ -47,8 +47,7 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, limits: Limits) {
     }
 }
 
-/// Passes one request on. The connection is closed after it, so that no other request follows
-/// unseen.
+/// Forwards one request and closes the connection, so that a second request cannot bypass the check.
 async fn pass(mut client: TcpStream, gateway: &Gateway, limits: Limits) {
     let mut from_client = BytesMut::new();
     let read = read_head::<RequestHead, _>(&mut client, &mut from_client);
@@ -93,7 +92,7 @@ impl Gateway {
         TcpStream::connect(address).await.ok()
     }
 
-    /// A path that could be read in two ways is not below the prefix.
+    /// Returns true for a path below the prefix. An ambiguous path (escapes, `..`, `//`) is not.
     fn permits(&self, target: &str) -> bool {
         let path = target.split(['?', '#']).next().unwrap_or_default();
         let Some(rest) = path.strip_prefix(self.prefix.as_str()) else { return false };

@@ -1,17 +1,17 @@
-//! Heads of HTTP/1.1 messages: read whole, kept in order and with the case of their names, because
-//! sites recognize browsers by both.
+//! Heads of HTTP/1.1 messages. The order of headers and the case of their names are preserved,
+//! because sites recognize browsers by both.
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::framing::Framing;
 
-/// Cookies of a large site take tens of kilobytes.
+/// The longest head in bytes: the cookies of a large site take tens of kilobytes.
 const LONGEST: usize = 128 * 1024;
 const MOST_HEADERS: usize = 200;
 
-/// Headers of one connection only (RFC 9110, section 7.6.1); `Transfer-Encoding` stays, because
-/// bodies are passed on as they are.
+/// Headers that apply to one connection only (RFC 9110, section 7.6.1). `Transfer-Encoding` is not
+/// among them, because bodies are forwarded unchanged.
 const HOP_BY_HOP: &[&str] = &[
     "connection",
     "proxy-connection",
@@ -22,7 +22,7 @@ const HOP_BY_HOP: &[&str] = &[
     "upgrade",
 ];
 
-/// One header as it was written.
+/// A header as the sender wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// The name, in the case of the sender.
@@ -31,37 +31,37 @@ pub struct Header {
     pub value: Vec<u8>,
 }
 
-/// The headers of a message.
+/// The headers of a message, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers(pub Vec<Header>);
 
-/// Request line and headers.
+/// The request line and the headers.
 #[derive(Debug, Clone)]
 pub struct RequestHead {
     /// The method, in the case of the sender.
     pub method: String,
-    /// An absolute URL, a path, or `host:port` for `CONNECT`.
+    /// The request target: an absolute URL, a path, or `host:port` for `CONNECT`.
     pub target: String,
-    /// 1 for HTTP/1.1, 0 for HTTP/1.0.
+    /// The minor version: 1 for HTTP/1.1, 0 for HTTP/1.0.
     pub minor: u8,
     /// The headers, in order.
     pub headers: Headers,
 }
 
-/// Status line and headers.
+/// The status line and the headers.
 #[derive(Debug, Clone)]
 pub struct ResponseHead {
     /// The status code, such as 200.
     pub status: u16,
     /// The text after the status code, which may be empty.
     pub reason: String,
-    /// 1 for HTTP/1.1, 0 for HTTP/1.0.
+    /// The minor version: 1 for HTTP/1.1, 0 for HTTP/1.0.
     pub minor: u8,
     /// The headers, in order.
     pub headers: Headers,
 }
 
-/// The end of reading a head.
+/// The reasons for which no head was read.
 #[derive(Debug, thiserror::Error)]
 pub enum HeadError {
     #[error("the connection was closed")]
@@ -74,13 +74,13 @@ pub enum HeadError {
     Io(#[from] std::io::Error),
 }
 
-/// A head that can be read from bytes.
+/// A head that can be parsed from bytes.
 pub trait Head: Sized {
-    /// The head and its length; `None` if bytes are missing.
+    /// Returns the head and its length in bytes; `None` if bytes are missing.
     fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, HeadError>;
 }
 
-/// Reads a head; what follows it stays in the buffer.
+/// Reads a head. Bytes after it stay in the buffer.
 ///
 /// # Errors
 ///
@@ -129,7 +129,7 @@ impl Headers {
         named.map(|header| header.value.as_slice())
     }
 
-    /// The elements of a header that is a list of words, in lower case.
+    /// The elements of a comma-separated header, in lower case.
     pub fn words(&self, name: &str) -> Vec<String> {
         let texts = self.all(name).map(String::from_utf8_lossy);
         texts
@@ -154,7 +154,7 @@ impl Headers {
             && self.all("upgrade").next().is_some()
     }
 
-    /// `Content-Length`, if it is there once or always the same.
+    /// The value of `Content-Length`, if all its occurrences agree.
     fn length(&self) -> Result<Option<u64>, HeadError> {
         let mut length = None;
         for word in self.words("content-length") {
@@ -169,7 +169,7 @@ impl Headers {
         Ok(length)
     }
 
-    /// Writes all headers but those of the connection, and `except`.
+    /// Writes all headers except those of the connection and those in `except`.
     fn write(
         &self,
         out: &mut Vec<u8>,
@@ -224,7 +224,7 @@ impl Head for RequestHead {
 }
 
 impl RequestHead {
-    /// The body's framing. Two of them at once are rejected, never repaired.
+    /// The framing of the body. A message with two framings is rejected, never repaired.
     ///
     /// # Errors
     ///
@@ -241,8 +241,8 @@ impl RequestHead {
         }
     }
 
-    /// The head as it goes to a server: with this target and this host, without what belongs to the
-    /// connection of the client. No `Via`: a page is to see no proxy.
+    /// The head as it is sent to a server: with this target and host, without the headers of the
+    /// client's connection. No `Via` is added: pages must not detect a proxy.
     pub fn forward(&self, target: &str, host: &str, extra: &[(&str, &str)]) -> Vec<u8> {
         let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(
@@ -317,12 +317,12 @@ impl Head for ResponseHead {
 }
 
 impl ResponseHead {
-    /// True for a head that another one follows.
+    /// True for an interim response (1xx other than 101), which another head follows.
     pub fn is_interim(&self) -> bool {
         (100..200).contains(&self.status) && self.status != 101
     }
 
-    /// The body's framing, which depends on the request's method.
+    /// The framing of the body, which depends on the request's method.
     ///
     /// # Errors
     ///
@@ -339,7 +339,7 @@ impl ResponseHead {
         }
     }
 
-    /// The head as it goes to the client.
+    /// The head as it is sent to the client.
     pub fn forward(&self, closes: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(1024);
         let status = format!("HTTP/1.1 {} {}\r\n", self.status, self.reason);

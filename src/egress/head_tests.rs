@@ -1,4 +1,4 @@
-//! Heads: what is passed on, what is rejected.
+//! Heads of messages: headers that are forwarded, and messages that are rejected.
 
 use super::*;
 

@@ -1,7 +1,7 @@
-//! The start and the end of the process.
+//! Start and end of the process.
 //!
-//! Order: directory, lock, namespaces (one thread), privileges, sockets by path, files, `egress.json`.
-//! The last file is the sign of readiness.
+//! Order: directory, lock, namespaces (while there is one thread), privileges, Unix sockets, files,
+//! `egress.json`. The last file signals readiness.
 
 use std::fs::File;
 use std::io;
@@ -32,7 +32,7 @@ pub const GATEWAY_PORT: u16 = 3129;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// A network namespace: nothing leaves but through the proxy.
+    /// A network namespace: all traffic leaves through the proxy.
     Enforced,
     /// A proxy on the machine's loopback, for one user.
     Proxied,
@@ -45,37 +45,37 @@ pub struct Settings {
     pub directory: PathBuf,
     /// The separation to start with.
     pub level: Level,
-    /// The proxy's port. 0 takes that of the former process, or any.
+    /// The proxy's port; 0 takes that of the previous process, or any free one.
     pub proxy_port: u16,
-    /// The port that leads to the server, and the prefix of the paths.
+    /// The port that leads to the server, and the prefix of permitted paths.
     pub gateway: Option<(u16, String)>,
     /// A living process of the session whose namespaces are joined.
     pub join: Option<u32>,
     /// The user whose connections are accepted at the level `proxied`.
     pub client_user: Option<u32>,
-    /// Opens the address of the upstream in the policy file.
+    /// The key that opens the upstream's address in the policy file.
     pub vault: Option<Vault>,
-    /// The most connections of clients at once.
+    /// The most concurrent client connections.
     pub connections: usize,
     /// The longest wait for a target or an upstream to accept a connection.
     pub connect: Duration,
 }
 
-/// `egress.json`: written when everything listens.
+/// The content of `egress.json`, written when everything listens.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ready {
     /// The process that listens.
     pub pid: u32,
-    /// Start of the process in clock ticks since boot, as in `/proc/<pid>/stat`.
+    /// The start time of the process in clock ticks since boot, as in `/proc/<pid>/stat`.
     pub started: u64,
-    /// The separation that holds.
+    /// The separation in force.
     pub level: Level,
-    /// The proxy, in the session's network at the level `enforced`.
+    /// The address of the proxy; inside the session's network at the level `enforced`.
     pub proxy: SocketAddr,
-    /// True for a process that opens sealed policies.
+    /// True if the process can open sealed policies.
     #[serde(default)]
     pub opens: bool,
-    /// The port that leads to the server.
+    /// The address of the port that leads to the server.
     pub gateway: Option<SocketAddr>,
     /// The user namespace to join first, if it differs from that of the joining process.
     pub user_namespace: Option<PathBuf>,
@@ -83,7 +83,7 @@ pub struct Ready {
     pub network_namespace: Option<PathBuf>,
 }
 
-/// A start that failed. The text says what to do.
+/// A failed start. The message says how to resolve it.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     #[error(transparent)]
@@ -102,18 +102,18 @@ fn doing(what: &'static str) -> impl FnOnce(io::Error) -> LaunchError {
     move |cause| LaunchError::Io { what, cause }
 }
 
-/// Runs until a signal ends it. The process must have one thread when it calls this. Once everything
-/// is open, `confine` keeps it to its own files.
+/// Runs until a signal ends it. The process must be single-threaded when it calls this. `confine`
+/// is called once everything is open, and restricts the process to its own files.
 ///
 /// # Errors
 ///
-/// Fails when the directory, the lock, a namespace, a port or a socket cannot be had.
+/// Fails when the directory, the lock, a namespace, a port or a socket is not available.
 pub fn run(
     settings: &Settings,
     confine: impl FnOnce(&Path) -> io::Result<()>,
 ) -> Result<(), LaunchError> {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    // From here on every name is relative: a socket's has at most 107 bytes.
+    // From here on every name is relative, because a socket path is limited to 107 bytes.
     std::env::set_current_dir(&settings.directory).map_err(doing("the directory"))?;
     let directory = Path::new(".");
     let key = Key::read(directory).map_err(doing("the key of the sockets"))?;
@@ -152,17 +152,17 @@ pub fn run(
     ended.map_err(doing("the listeners"))
 }
 
-/// Tries whether a namespace can be had. The process must have one thread.
+/// Tests whether a namespace can be created. The process must be single-threaded.
 ///
 /// # Errors
 ///
-/// Fails with the cause and the setting of the machine that is in the way.
+/// Fails with the cause and the machine's setting that prevents it.
 pub fn try_namespace() -> Result<(), LaunchError> {
     let ports = Ports { proxy: PROXY_PORT, server: None };
     namespace::start(Origin::New, ports).map(drop).map_err(Into::into)
 }
 
-/// Names are looked up in threads, few and short-lived.
+/// Builds the runtime. Name resolution uses blocking threads, which are few and short-lived.
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -173,7 +173,7 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// The listeners of TCP.
+/// The TCP listeners of the process.
 struct Listeners {
     proxy: TcpListener,
     gateway: Option<TcpListener>,
@@ -208,24 +208,24 @@ fn listen(
             };
             let proxy = bind(port)?;
             let taken = proxy.local_addr().map_err(doing("addresses"))?.port();
-            // The browser knows the port: it is kept, however this process ends.
+            // The browser knows the port, so it must survive any end of this process.
             files::replace(&directory.join(PORT), taken.to_string().as_bytes())
                 .map_err(doing("the file of the port"))?;
-            // Every user of the machine could connect to a gateway: there is none.
+            // Every user of the machine could connect to a gateway, so there is none.
             Ok((Listeners { proxy, gateway: None }, None))
         }
     }
 }
 
-/// A tunnel takes two descriptors.
+/// Raises the limit of open descriptors, because a tunnel takes two.
 fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// The listeners by path.
+/// The Unix socket listeners of the process.
 struct Sockets {
-    /// Into the session's network, if it has one.
+    /// The listener of the way into the session's network, if it has one.
     door: Option<UnixListener>,
     control: UnixListener,
 }
@@ -271,7 +271,7 @@ fn ready(settings: &Settings, listeners: &Listeners, inside: Option<&Inside>) ->
     })
 }
 
-/// The number of this process's user namespace.
+/// The inode number of this process's user namespace.
 fn user_namespace() -> io::Result<u64> {
     Ok(std::os::unix::fs::MetadataExt::ino(&std::fs::metadata("/proc/self/ns/user")?))
 }

@@ -1,5 +1,5 @@
-//! The egress program of a session: holder of its network namespace, proxy for everything that its
-//! programs send, and relay of DevTools.
+//! The egress program of a session: holder of its network namespace, proxy for all traffic of its
+//! programs, and relay of DevTools.
 //!
 //! ```text
 //!  session's network namespace                     machine's network namespace
@@ -10,24 +10,24 @@
 //!                                    control <-------- control.sock
 //! ```
 //!
-//! One process for each session. It outlives the server, and is started again at the same addresses
-//! when it dies. Everything that it knows is in one directory of the server, see [`files`]:
+//! Each session has one process. It outlives the server, and is restarted at the same addresses
+//! when it dies. Its whole state is in one directory of the server, see [`files`]:
 //!
 //! | file | written by | holds |
 //! |---|---|---|
 //! | `key` | server | the secret of the sockets |
 //! | `policy.json` | server | the policy, replaced whole; see [`policy`] |
 //! | `server` | server | the server's address |
-//! | `port` | this | the proxy's port without a namespace, which the next process takes again |
+//! | `port` | this | the proxy's port without a namespace, which the next process reuses |
 //! | `egress.json` | this | addresses and namespaces, once everything listens; see [`launch::Ready`] |
 //! | `status.json` | this | bytes, connections, refusals; see [`usage::Status`] |
 //! | `inside.sock`, `control.sock` | this | see [`door`], [`control`] |
 //!
-//! Rules that hold:
-//! 1. Without a policy nothing is reached.
-//! 2. A connection is made to an address that was checked, never to a name.
+//! Invariants:
+//! 1. Without a policy, every target is refused.
+//! 2. A connection is made to a checked address, never to a name.
 //! 3. A connection that a new policy denies is closed when the policy is read.
-//! 4. Passwords are in the policy file, sealed, and in requests to the upstream, nowhere else. The
+//! 4. Passwords are only in the policy file, sealed, and in requests to the upstream. The
 //!    program gets the key with its environment.
 
 pub mod addresses;
@@ -72,14 +72,14 @@ use usage::Usage;
 
 use crate::domain::sealing::Vault;
 
-/// The state of a process.
+/// The shared state of a process.
 #[derive(Debug)]
 pub struct Shared {
-    /// The policy file and what was read from it.
+    /// The policy file and its parsed content.
     pub policy: PolicyFile,
     /// The addresses of this machine.
     pub own: OwnAddresses,
-    /// The resolver.
+    /// The resolver with its cache.
     pub names: Names,
     /// The counters that the status shows.
     pub usage: Arc<Usage>,
@@ -87,12 +87,12 @@ pub struct Shared {
     pub connections: Arc<Connections>,
     /// The TLS client for `https` upstreams.
     pub tls: Tls,
-    /// The bounds of time and number.
+    /// The limits on times and numbers.
     pub limits: Limits,
 }
 
 impl Shared {
-    /// The state of a process that works in a directory.
+    /// The state of a process whose directory is `directory`.
     pub fn new(directory: &Path, limits: Limits, vault: Option<Vault>) -> Arc<Self> {
         Arc::new(Self {
             policy: PolicyFile::new(directory.join(files::POLICY), vault),
@@ -105,7 +105,7 @@ impl Shared {
         })
     }
 
-    /// Returns the policy in force. When it is a new one, connections that it denies are cut.
+    /// Returns the policy in force. If it is new, connections that it denies are closed.
     pub fn reload(&self) -> Option<Arc<Policy>> {
         let current = self.policy.current();
         if current.changed {

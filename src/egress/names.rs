@@ -1,4 +1,4 @@
-//! Resolution of names, by the machine's resolver, with a short memory.
+//! Name resolution by the machine's resolver, with a short-lived cache.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,7 +11,7 @@ use super::addresses::canonical;
 use super::refusal::Failure;
 use super::target::Target;
 
-/// One page opens several connections to a host at once.
+/// The lifetime of a cache entry: one page opens several connections to a host at once.
 const REMEMBERED_FOR: Duration = Duration::from_secs(5);
 const MOST_REMEMBERED: usize = 64;
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -20,18 +20,18 @@ const DEADLINE: Duration = Duration::from_secs(15);
 #[derive(Debug, Default)]
 pub struct Names {
     known: Mutex<HashMap<String, (Instant, Vec<IpAddr>)>>,
-    /// Answers in place of the machine's resolver.
+    /// Scripted answers for tests, used instead of the machine's resolver.
     #[cfg(test)]
     script: Mutex<HashMap<String, Vec<IpAddr>>>,
 }
 
 impl Names {
-    /// Returns all addresses of a target's host, at least one. Those of a name are remembered for
-    /// five seconds.
+    /// Returns all addresses of a target's host, at least one. The addresses of a name are cached
+    /// for five seconds.
     ///
     /// # Errors
     ///
-    /// Fails when the resolver knows no address, or does not answer within 15 seconds.
+    /// Fails when the resolver has no address, or does not answer within 15 seconds.
     pub async fn resolve(&self, target: &Target) -> Result<Vec<IpAddr>, Failure> {
         if let Some(address) = target.address() {
             return Ok(vec![address]);
@@ -67,14 +67,14 @@ impl Names {
         Ok(found.map(|address| address.ip()).collect())
     }
 
-    /// Answers for a name from now on. What is remembered stays.
+    /// Scripts the answer for a name. Cached answers stay.
     #[cfg(test)]
     pub fn answer(&self, name: &str, addresses: &[&str]) {
         let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
         self.script.lock().insert(name.to_owned(), addresses);
     }
 
-    /// Lets what is remembered lapse.
+    /// Expires the cache at once.
     #[cfg(test)]
     pub fn forget(&self) {
         self.known.lock().clear();

@@ -1,11 +1,11 @@
-//! The network namespace of a session, and the thread that lives in it.
+//! The network namespace of a session, and the thread that runs in it.
 //!
-//! The process stays in the machine's network; one thread of it is in the session's. A socket
-//! belongs to the namespace of the thread that made it, so the thread makes sockets and the rest
-//! of the process uses them. As an ordinary user the process is in a user namespace first, which
-//! owns the network namespace; nothing else about the process changes.
+//! The process stays in the machine's network; one of its threads is in the session's network. A
+//! socket belongs to the namespace of the thread that created it. Therefore that thread creates
+//! sockets and the rest of the process uses them. An unprivileged process first enters a user
+//! namespace, which then owns the network namespace; nothing else about the process changes.
 //!
-//! The first part of this module runs while the process has one thread.
+//! The first part of this module runs while the process is single-threaded.
 
 use std::fs::File;
 use std::io;
@@ -21,25 +21,25 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
-/// The namespace to be in.
+/// The namespace that the process enters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// A new one.
+    /// A namespace that is created now.
     New,
-    /// That of a process, which another process of this program made.
+    /// The namespace of a living process, which an earlier egress process created.
     Of(u32),
 }
 
-/// The listeners within the namespace.
+/// The ports that are bound within the namespace.
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
-    /// The proxy's port.
+    /// The port of the proxy.
     pub proxy: u16,
     /// The port that leads to the server, if the session has one.
     pub server: Option<u16>,
 }
 
-/// The machine or its settings do not permit a namespace.
+/// The reasons for which a namespace is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
     #[error(
@@ -64,19 +64,19 @@ pub enum NamespaceError {
     Thread(io::Error),
 }
 
-/// A session's network, seen from outside.
+/// A handle to a session's network, from outside.
 #[derive(Debug)]
 pub struct Inside {
     sockets: mpsc::Sender<oneshot::Sender<io::Result<OwnedFd>>>,
-    /// The thread's id, whose `/proc/<pid>/task/<id>/ns/net` is the namespace.
+    /// The id of the thread; `/proc/<pid>/task/<id>/ns/net` is the namespace.
     pub thread: i32,
 }
 
-/// What the thread has made on its start.
+/// The handle and the listeners that the thread has created on its start.
 #[derive(Debug)]
 pub struct Started {
     pub inside: Inside,
-    /// The proxy's listener.
+    /// The listener of the proxy.
     pub proxy: TcpListener,
     /// The listener of the port that leads to the server.
     pub server: Option<TcpListener>,
@@ -86,7 +86,7 @@ pub struct Started {
 ///
 /// # Errors
 ///
-/// Fails when the namespaces cannot be made or joined, or a port is taken.
+/// Fails when the namespaces cannot be created or joined, or a port is taken.
 pub fn start(origin: Origin, ports: Ports) -> Result<Started, NamespaceError> {
     match origin {
         Origin::New => enter_new_user()?,
@@ -111,7 +111,7 @@ pub fn start(origin: Origin, ports: Ports) -> Result<Started, NamespaceError> {
     Ok(Started { inside: Inside { sockets, thread }, proxy, server })
 }
 
-/// As root the network namespace needs no user namespace.
+/// Enters a new user namespace. A process with `CAP_SYS_ADMIN` needs none.
 fn enter_new_user() -> Result<(), NamespaceError> {
     let held = rustix::thread::capabilities(None);
     if held.is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN)) {
@@ -140,7 +140,7 @@ fn is_same(one: &str, other: &str) -> io::Result<bool> {
     Ok(std::fs::metadata(one)?.ino() == std::fs::metadata(other)?.ino())
 }
 
-/// The start of the thread: from here on its sockets belong to the session's network.
+/// Runs at the start of the thread: from here on its sockets belong to the session's network.
 fn enter(
     origin: Origin,
     ports: Ports,
@@ -165,13 +165,13 @@ fn enter(
         listener.map_err(|cause| NamespaceError::Bind { port, cause })
     };
     let listeners = (bind(ports.proxy)?, ports.server.map(bind).transpose()?);
-    // What is left to do needs no privilege.
+    // The remaining work needs no privilege.
     give_up_capabilities().map_err(NamespaceError::Thread)?;
     Ok(listeners)
 }
 
-/// Gives up the capabilities of the calling thread. One is kept, not in force: a process of the
-/// same user without capabilities then cannot trace this one.
+/// Drops the capabilities of the calling thread. One stays permitted but not effective: a process
+/// of the same user without capabilities then cannot trace this one.
 ///
 /// # Errors
 ///
@@ -188,7 +188,7 @@ pub fn give_up_capabilities() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes sockets until the process ends.
+/// Creates sockets on request until the process ends.
 fn serve(requests: &mpsc::Receiver<oneshot::Sender<io::Result<OwnedFd>>>) {
     while let Ok(reply) = requests.recv() {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -216,15 +216,15 @@ impl Inside {
     }
 }
 
-/// The flag that makes an interface usable, and the number of the loopback interface, which is the
-/// first of every namespace.
+/// The flag that brings an interface up, and the index of the loopback interface, which is the
+/// first in every namespace.
 const IFF_UP: u32 = 1;
 const LOOPBACK: u32 = 1;
 const RTM_NEWLINK: u16 = 16;
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST_ACK: u16 = 1 | 4;
 
-/// Sets `IFF_UP` of the loopback interface (rtnetlink(7)).
+/// Sets `IFF_UP` on the loopback interface (rtnetlink(7)).
 fn loopback_up() -> io::Result<()> {
     let mut message = Vec::with_capacity(32);
     message.extend_from_slice(&32u32.to_ne_bytes()); // struct nlmsghdr
@@ -238,7 +238,7 @@ fn loopback_up() -> io::Result<()> {
     message.extend_from_slice(&IFF_UP.to_ne_bytes()); // mask of the flags
 
     let flags = SocketFlags::CLOEXEC;
-    // No protocol is NETLINK_ROUTE.
+    // Without a protocol argument the socket is `NETLINK_ROUTE`.
     let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
     rustix::net::send(&socket, &message, SendFlags::empty())?;
     let mut answer = [0u8; 1024];

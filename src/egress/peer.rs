@@ -1,8 +1,8 @@
-//! The user of a connection's other end, where no namespace separates the session.
+//! The user at the other end of a connection, where no namespace separates the session.
 //!
-//! TCP has no credentials of the peer. A socket of this machine is in the kernel's table with the
-//! user that made it: `sock_diag(7)` finds one socket at once; the table in `/proc`, where that is
-//! missing, is read to its end.
+//! TCP has no peer credentials. The kernel's table lists each socket of this machine with the user
+//! that created it. `sock_diag(7)` finds one socket directly; where that is missing, the table in
+//! `/proc` is scanned.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -10,8 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-/// The user that made the socket `theirs`, which is connected to `ours`. None if there is no such
-/// socket any more: an orphan has no user.
+/// Returns the user that created the socket `theirs`, which is connected to `ours`. None if that
+/// socket no longer exists: an orphan has no user.
 pub fn user_of(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
     match ask_kernel(theirs, ours) {
         Ok(user) => user,
@@ -26,8 +26,7 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const ENOENT: i32 = -2;
 
-/// Asks for one socket. An IPv6 socket may have made a connection between IPv4 addresses; the
-/// kernel finds it by those.
+/// Queries the kernel for one socket. It also finds an IPv6 socket that connects IPv4 addresses.
 fn ask_kernel(theirs: SocketAddr, ours: SocketAddr) -> io::Result<Option<u32>> {
     let mut message = Vec::with_capacity(72);
     message.extend_from_slice(&72u32.to_ne_bytes()); // struct nlmsghdr
@@ -63,7 +62,7 @@ fn ask_kernel(theirs: SocketAddr, ours: SocketAddr) -> io::Result<Option<u32>> {
     // struct inet_diag_msg: 16 + 4 + 48 + 3 * 4 bytes before the user, then the inode.
     let user = word(80).map(u32::from_ne_bytes);
     let inode = word(84).map(u32::from_ne_bytes);
-    // Without a connection the kernel finds a listener of that port, which has no remote port.
+    // Without a connection the kernel returns a listener of that port, which has no remote port.
     let is_connection = answer.get(22..24) == Some(ours.port().to_be_bytes().as_slice());
     Ok(user.filter(|_| is_connection && inode.is_some_and(|inode| inode != 0)))
 }
@@ -78,7 +77,7 @@ fn words(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Reads the tables of all sockets.
+/// Scans the tables of all TCP sockets.
 fn look_up(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
     ["/proc/self/net/tcp", "/proc/self/net/tcp6"].into_iter().find_map(|table| {
         let (local, remote) = (written(theirs, table)?, written(ours, table)?);
@@ -97,7 +96,7 @@ fn user_in(line: &str, local: &str, remote: &str) -> Option<u32> {
     (inode != "0").then_some(user)
 }
 
-/// An address as the table writes it: words in the machine's byte order, in hexadecimal.
+/// An address in the format of the table: hexadecimal words in the machine's byte order.
 fn written(address: SocketAddr, table: &str) -> Option<String> {
     let is_v6 = table.ends_with('6');
     let octets: Vec<u8> = match (address.ip(), is_v6) {
@@ -122,7 +121,7 @@ mod tests {
         let me = rustix::process::getuid().as_raw();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let ours = listener.local_addr().unwrap();
-        // As a program does that uses IPv6 sockets for everything.
+        // As in a program that uses IPv6 sockets for everything.
         let mapped: SocketAddr = format!("[::ffff:127.0.0.1]:{}", ours.port()).parse().unwrap();
         for address in [ours, mapped] {
             let client = TcpStream::connect(address).unwrap();

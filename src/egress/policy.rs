@@ -1,7 +1,7 @@
-//! The policy of a session's traffic: which targets may be reached, and by way of which upstream.
+//! The policy of a session's traffic: the permitted targets, and the upstream.
 //!
-//! By default every public address may be reached and nothing else. `deny` comes first, then the
-//! lists of `within` (a session can only narrow), refused ports, `allow`, and the default.
+//! By default only public addresses are permitted. `deny` is checked first, then the lists of
+//! `within` (a session can only narrow), refused ports, `allow`, and the default.
 
 use std::net::IpAddr;
 
@@ -11,33 +11,33 @@ use super::rule::{Rule, RuleError};
 use super::target::Target;
 use super::upstream::{Upstream, UpstreamError};
 
-/// The ports that are refused where the policy names none: mail without a login.
+/// The ports that are refused if the policy names none: SMTP without authentication.
 const REFUSED_PORTS: &[u16] = &[25];
 
 /// A policy in force.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
-    /// The number that the server gave it; repeated in the status.
+    /// The number that the server assigned; repeated in the status.
     pub revision: u64,
-    /// Targets beyond the public addresses.
+    /// Targets that are permitted in addition to public addresses.
     pub allow: Vec<Rule>,
-    /// Targets that are refused in any case.
+    /// Targets that are always refused.
     pub deny: Vec<Rule>,
-    /// A target must be covered by each of these lists.
+    /// Lists that must each cover a target.
     pub within: Vec<Vec<Rule>>,
-    /// Refused unless a rule of `allow` names the port.
+    /// Ports that are refused unless a rule of `allow` names them.
     pub refused_ports: Vec<u16>,
-    /// The proxy that everything goes through.
+    /// The proxy for all traffic.
     pub upstream: Option<Upstream>,
-    /// The upstream may be at any address.
+    /// True if the upstream may be at any address.
     pub upstream_allowed: bool,
-    /// Connections of a former upstream stay open.
+    /// True if connections of a previous upstream stay open.
     pub keep_connections: bool,
     /// Every target is refused: the organization has used up its traffic of the day.
     pub exhausted: bool,
 }
 
-/// The file as it is written. Durations and sizes are not part of a policy.
+/// The serialized form of a policy. Durations and sizes are not part of it.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -59,7 +59,7 @@ struct Document {
     exhausted: bool,
 }
 
-/// A text that is no policy. Its messages contain no value of the file but rules.
+/// An invalid policy. Its messages contain no value of the file except rules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     #[error("not a policy at `{path}`, line {line}, column {column}")]
@@ -71,11 +71,11 @@ pub enum PolicyError {
 }
 
 impl Policy {
-    /// Reads the text of a policy file.
+    /// Parses the text of a policy file.
     ///
     /// # Errors
     ///
-    /// Fails when the text is no JSON of a policy, or a rule or the upstream is invalid.
+    /// Fails when the text is not the JSON of a policy, or a rule or the upstream is invalid.
     pub fn parse(text: &[u8]) -> Result<Self, PolicyError> {
         let mut reader = serde_json::Deserializer::from_slice(text);
         let document: Document =
@@ -105,12 +105,12 @@ impl Policy {
         })
     }
 
-    /// Checks what the name says by itself, so that a name is not looked up if no address can make
-    /// up for it: the question alone could carry data away.
+    /// Checks a name alone. A name that no address could make permissible is not resolved: the DNS
+    /// query itself could leak data.
     ///
     /// # Errors
     ///
-    /// Fails with the refusal of every address that the name may have.
+    /// Fails with the refusal that holds for every address of the name.
     pub fn check_name(&self, target: &Target) -> Result<(), Refusal> {
         self.check_denied(target, &[])?;
         for list in &self.within {
@@ -122,8 +122,8 @@ impl Policy {
         self.check_port(target, &[])
     }
 
-    /// Checks a target with all the addresses of its name. Without addresses (the upstream looks
-    /// names up) the name alone decides.
+    /// Checks a target with all addresses of its name. Without addresses (the upstream resolves
+    /// names), the name alone decides.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ impl Policy {
         self.check_public(target, addresses, own)
     }
 
-    /// Checks the address of the upstream itself; lists that narrow are for targets.
+    /// Checks the address of the upstream itself. The lists of `within` apply to targets only.
     ///
     /// # Errors
     ///
@@ -194,7 +194,7 @@ impl Policy {
         }
     }
 
-    /// Before the addresses are known, a rule for a network may still open the port.
+    /// Checks the port. Before the addresses are known, a rule for a network may still permit it.
     fn check_port(&self, target: &Target, addresses: &[IpAddr]) -> Result<(), Refusal> {
         let port = target.port;
         if !self.refused_ports.contains(&port) {
@@ -236,12 +236,12 @@ impl Policy {
     }
 }
 
-/// The addresses of a target: that which it is itself, and those of its name.
+/// All addresses of a target: the target itself if it is an address, and those of its name.
 fn every(target: &Target, addresses: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
     target.address().into_iter().chain(addresses.iter().copied())
 }
 
-/// True if a list covers the name, or all of its addresses.
+/// True if a list covers the name or all of its addresses.
 fn covered(list: &[Rule], target: &Target, addresses: &[IpAddr]) -> bool {
     let port = target.port;
     if list.iter().any(|rule| rule.covers_name(&target.name, port)) {

@@ -1,8 +1,7 @@
-//! The policy file of a session: read again when it was replaced.
+//! The policy file of a session, read again when it is replaced.
 //!
-//! The file is looked at with one `stat` for each connection, and when the server asks for it. A
-//! policy that does not parse leaves the former one in force; without a file everything is
-//! refused.
+//! Each connection costs one `stat` of the file, and so does each request of the server. An invalid
+//! policy leaves the previous one in force. Without a file everything is refused.
 
 use std::borrow::Cow;
 use std::fs::Metadata;
@@ -19,10 +18,10 @@ use super::files::UPSTREAM;
 use super::policy::Policy;
 use crate::domain::sealing::{Vault, is_sealed};
 
-/// A policy is a few kilobytes.
+/// The longest policy in bytes; a usual one has a few kilobytes.
 const LONGEST: u64 = 1 << 20;
 
-/// The file and what was read from it.
+/// The policy file and its parsed content.
 #[derive(Debug)]
 pub struct PolicyFile {
     path: PathBuf,
@@ -37,13 +36,13 @@ struct Reading {
     error: Option<String>,
 }
 
-/// Two files with the same stamp are the same: a replaced file has another inode or another time.
+/// The identity of a file version. A replaced file has another inode or another time.
 type Stamp = (u64, u64, i64, i64, u64);
 
-/// What the status says of the policy.
+/// The part of the status about the policy.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PolicyState {
-    /// `in_force`, `missing`, or `invalid` while a former one is kept or none is in force.
+    /// The state: `in_force`, `missing`, or `invalid` (a previous policy may still be in force).
     pub state: Cow<'static, str>,
     /// The revision in force.
     pub revision: Option<u64>,
@@ -51,22 +50,22 @@ pub struct PolicyState {
     pub error: Option<String>,
 }
 
-/// The policy of this moment.
+/// The current policy, and whether it is new.
 #[derive(Debug, Clone)]
 pub struct Current {
     /// The policy in force; without one, everything is refused.
     pub policy: Option<Arc<Policy>>,
-    /// It is another one than at the last look.
+    /// True if the policy differs from the last call's.
     pub changed: bool,
 }
 
 impl PolicyFile {
-    /// A file that has not been read yet, whose upstream `vault` opens.
+    /// A file that has not been read yet. `vault` opens its upstream.
     pub fn new(path: PathBuf, vault: Option<Vault>) -> Self {
         Self { path, vault, read: Mutex::default() }
     }
 
-    /// The policy in force, read again if the file was replaced.
+    /// Returns the policy in force. Reads the file again if it was replaced.
     pub fn current(&self) -> Current {
         let mut read = self.read.lock();
         let metadata = std::fs::metadata(&self.path);
@@ -115,7 +114,7 @@ impl PolicyFile {
             .and_then(|text| Policy::parse(&text).map_err(|error| error.to_string())))
     }
 
-    /// The text with its upstream opened. One that has no sealed upstream is not touched.
+    /// Returns the text with its upstream opened. A text without a sealed upstream is returned unchanged.
     fn opened(&self, text: Vec<u8>) -> Result<Vec<u8>, String> {
         let Some(vault) = &self.vault else { return Ok(text) };
         let Ok(mut policy) = serde_json::from_slice::<Value>(&text) else { return Ok(text) };
@@ -127,7 +126,7 @@ impl PolicyFile {
         Ok(policy.to_string().into_bytes())
     }
 
-    /// What the status says.
+    /// Returns the part of the status about the policy.
     pub fn state(&self) -> PolicyState {
         let read = self.read.lock();
         let state = match (&read.policy, &read.stamp, &read.error) {

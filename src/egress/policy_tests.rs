@@ -1,4 +1,4 @@
-//! Tables and properties of the policy.
+//! Table and property tests of the policy.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ fn policy(text: &str) -> Policy {
     Policy::parse(text.as_bytes()).unwrap()
 }
 
-/// The code of a refusal, or `ok`.
+/// The code of the refusal, or `ok`.
 fn decide(policy: &Policy, authority: &str, addresses: &[&str]) -> &'static str {
     let own = OwnAddresses::fixed(&["9.9.9.9".parse().unwrap()]);
     let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();

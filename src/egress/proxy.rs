@@ -1,4 +1,4 @@
-//! The proxy's listener and the connections of its clients.
+//! The proxy's listener and its client connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,20 +19,20 @@ use super::head::{HeadError, RequestHead, read_head};
 use super::refusal::{Failure, Form, Refusal};
 use super::target::Target;
 
-/// Bounds of time and number.
+/// Limits on times and numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections of clients at once.
+    /// The most concurrent client connections.
     pub connections: usize,
-    /// A head, from its first byte.
+    /// The longest time for a head, from its first byte.
     pub header: Duration,
-    /// Between two requests of a client.
+    /// The longest pause between two requests of a client.
     pub keep_alive: Duration,
-    /// A connection to a target or an upstream.
+    /// The longest time for connecting to a target or an upstream.
     pub connect: Duration,
-    /// Silence of a server in an exchange.
+    /// The longest silence of a server during an exchange.
     pub response: Duration,
-    /// Silence of a tunnel.
+    /// The longest silences of a tunnel.
     pub tunnel: Idle,
 }
 
@@ -49,7 +49,7 @@ impl Default for Limits {
     }
 }
 
-/// Rejects clients of other users.
+/// A predicate over client and local address that rejects clients of other users.
 pub type Admit = Box<dyn Fn(SocketAddr, SocketAddr) -> bool + Send>;
 
 /// Accepts connections until the process ends.
@@ -59,7 +59,7 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, admit: Option<Adm
         let (client, theirs) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Descriptors are used up, or the client has left already.
+                // Descriptors are exhausted, or the client has disconnected already.
                 tracing::debug!("a connection was not accepted: {error}");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -92,7 +92,7 @@ const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nX-Greenroom-Failed: too_many_connections\r\n\
 Content-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// Serves one client until it leaves or asks for a tunnel.
+/// Serves one client until it disconnects or requests a tunnel.
 async fn converse(mut client: TcpStream, shared: &Arc<Shared>) {
     let mut buffer = BytesMut::new();
     let mut forwarding = Forwarding::default();
@@ -119,7 +119,7 @@ async fn converse(mut client: TcpStream, shared: &Arc<Shared>) {
     }
 }
 
-/// Waits for a request; false if the client leaves, is silent, or its target is cut.
+/// Waits for a request. Returns false if the client disconnects, idles too long, or its target is cut.
 async fn first_byte(client: &TcpStream, cut: Option<Arc<Cut>>, shared: &Shared) -> bool {
     let cut = async {
         match cut {
@@ -134,7 +134,7 @@ async fn first_byte(client: &TcpStream, cut: Option<Arc<Cut>>, shared: &Shared) 
     }
 }
 
-/// `CONNECT`: a tunnel to the target.
+/// Serves `CONNECT`: opens a tunnel to the target.
 async fn connect(
     mut client: TcpStream,
     mut from_client: BytesMut,
@@ -171,8 +171,8 @@ async fn connect(
     }
 }
 
-/// Answers with a refusal or a failure and closes. What the client still sends is read, so that
-/// the answer is not lost to a reset.
+/// Responds with a refusal or a failure and closes. Remaining input of the client is drained, so
+/// that a reset does not discard the response.
 pub async fn reply(client: &mut TcpStream, failure: &Failure, form: Form) {
     if client.write_all(&failure.response(form)).await.is_err() || client.shutdown().await.is_err()
     {

@@ -1,17 +1,17 @@
-//! Refusals and failures, and the answers that a client gets for them.
+//! Refusals and failures, and the responses that a client gets for them.
 //!
-//! A refusal is the policy's; it names the setting that lifts it. A failure is the network's.
+//! A refusal comes from the policy, and names the setting that lifts it. A failure comes from the network.
 
 use std::net::IpAddr;
 
 use super::addresses::Class;
 use super::target::Target;
 
-/// The setting that opens targets, as its users know it.
+/// The setting that permits targets, under the name that users know.
 const ALLOW: &str = "egress.allow";
 const DENY: &str = "egress.deny";
 
-/// Denial by the policy.
+/// A denial by the policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("no egress policy is in force yet, so every request is refused; try again shortly")]
@@ -49,7 +49,7 @@ fn not_at(target: &Target, address: IpAddr) -> String {
 }
 
 impl Refusal {
-    /// The stable code of `X-Greenroom-Refused`, the status file and the events.
+    /// The stable code in `X-Greenroom-Refused`, the status file and the events.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoPolicy => "policy_missing",
@@ -65,7 +65,7 @@ impl Refusal {
     }
 }
 
-/// The end of an attempt to reach a target.
+/// The reason for which a target was not reached.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     #[error(transparent)]
@@ -97,7 +97,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The stable code of `X-Greenroom-Refused`, `X-Greenroom-Failed` and the status file.
+    /// The stable code in `X-Greenroom-Refused`, `X-Greenroom-Failed` and the status file.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.code(),
@@ -155,7 +155,7 @@ impl Failure {
         }
     }
 
-    /// The whole answer to a client; a page for a request, a line of text for `CONNECT`.
+    /// The whole HTTP response: an HTML page for a request, a line of text for `CONNECT`.
     pub fn response(&self, form: Form) -> Vec<u8> {
         let status = self.status_line();
         let text = self.to_string();
@@ -188,7 +188,7 @@ impl Failure {
     }
 }
 
-/// The form of an answer's body.
+/// The form of a response body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     Page,

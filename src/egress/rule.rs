@@ -1,4 +1,4 @@
-//! Rules of `egress.allow` and `egress.deny`, as text and as a match.
+//! Rules of `egress.allow` and `egress.deny`: parsing and matching.
 //!
 //! ```text
 //! example.com            the host, every port
@@ -7,11 +7,11 @@
 //! intra.example:8080     one port
 //! 10.0.0.0/8:80,443      a network, two ports
 //! 127.0.0.1:3000-3999    an address, a range of ports
-//! [fd00::/8]:443         a network of IPv6 with a port; without one the brackets are optional
+//! [fd00::/8]:443         an IPv6 network with a port; without one the brackets are optional
 //! ```
 //!
-//! A host pattern is compared with the name that was asked for, a network with the addresses that
-//! it resolves to.
+//! A host pattern is matched against the requested name, a network against the addresses that the
+//! name resolves to.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -36,7 +36,7 @@ enum Subject {
     Network(IpNet),
 }
 
-/// A text that is no rule.
+/// A text that is not a valid rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     #[error("an empty rule")]
@@ -50,7 +50,7 @@ pub enum RuleError {
 }
 
 impl Rule {
-    /// True if the rule covers the name that was asked for, at this port.
+    /// True if the rule covers the requested name at this port.
     pub fn covers_name(&self, name: &str, port: u16) -> bool {
         self.covers_port(port)
             && match &self.subject {
@@ -61,18 +61,18 @@ impl Rule {
             }
     }
 
-    /// True if the rule is a network with this address, at this port.
+    /// True if the rule is a network that contains this address, at this port.
     pub fn covers_address(&self, address: IpAddr, port: u16) -> bool {
         let Subject::Network(network) = &self.subject else { return false };
         self.covers_port(port) && network.contains(&canonical(address))
     }
 
-    /// True if the rule covers addresses, whatever their names are.
+    /// True if the rule matches addresses and not names.
     pub fn is_network(&self) -> bool {
         matches!(self.subject, Subject::Network(_))
     }
 
-    /// True if the rule names this port, instead of being for all of them.
+    /// True if the rule lists this port explicitly.
     pub fn names_port(&self, port: u16) -> bool {
         !self.ports.is_empty() && self.covers_port(port)
     }
@@ -105,7 +105,7 @@ impl FromStr for Rule {
     }
 }
 
-/// The subject and the ports of a rule's text.
+/// Splits the text of a rule into its subject and its ports.
 fn split(text: &str) -> Result<(&str, Option<&str>), RuleError> {
     if let Some(rest) = text.strip_prefix('[') {
         let (subject, rest) =

@@ -7,11 +7,11 @@ use super::refusal::Failure;
 use super::stream::Duplex;
 use super::target::Target;
 
-/// Asks for a connection to a target, with name and password if there is a name.
+/// Requests a connection to a target, with name and password if a name is set.
 ///
 /// # Errors
 ///
-/// Fails with the upstream's cause: credentials, a refusal, or an answer that is no SOCKS5.
+/// Fails with the upstream's cause: credentials, a refusal, or an answer that is not SOCKS5.
 pub async fn connect(
     stream: Box<dyn Duplex>,
     target: &Target,
@@ -48,7 +48,7 @@ fn failure(error: Error) -> Failure {
         | Error::AddressTypeNotSupported
         | Error::InvalidTargetAddress(_) => Failure::UpstreamRefused(error.to_string()),
         Error::ProxyServerUnreachable => Failure::UpstreamUnreachable(error.to_string()),
-        // It had accepted the connection.
+        // The upstream had accepted the TCP connection.
         Error::Io(_) => Failure::UpstreamProtocol("it closed the connection".to_owned()),
         Error::ParseError(_)
         | Error::InvalidResponseVersion

@@ -1,4 +1,4 @@
-//! Streams to targets: one type for every kind, which counts its bytes.
+//! Streams to targets: one type for all kinds, which counts bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -21,12 +21,12 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// Counts the bytes of a stream from here on.
+    /// Wraps a stream and counts its bytes from here on.
     pub fn new(inner: Box<dyn Duplex>, usage: Arc<Usage>) -> Self {
         Self { inner, usage: Some(usage) }
     }
 
-    /// A stream that counts already, or whose bytes stay on this machine.
+    /// Wraps a stream without counting: it counts already, or its bytes stay on this machine.
     pub fn whole(inner: Box<dyn Duplex>) -> Self {
         Self { inner, usage: None }
     }

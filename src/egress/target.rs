@@ -1,22 +1,22 @@
-//! The host and port that a client asks for.
+//! The host and port that a client requests.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use super::addresses::canonical;
 
-/// A host and a port. Names are in lower case, without a final dot; every way to write an IPv4
-/// address (`2130706433`, `0x7f.1`) has become the usual one.
+/// A host and a port. Names are in lower case, without a final dot. Each notation of an IPv4
+/// address (`2130706433`, `0x7f.1`) is normalized to the dotted one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// A name or an address, without brackets.
+    /// The name or address, without brackets.
     pub name: String,
-    /// The port; 0 only with an address.
+    /// The port, which is 0 only with an address.
     pub port: u16,
 }
 
 impl Target {
-    /// From a host without brackets, or with them for IPv6.
+    /// Makes a target of a host and a port. The brackets of an IPv6 address are optional.
     pub fn new(host: &str, port: u16) -> Option<Self> {
         let host = host.trim_end_matches('.');
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -31,7 +31,7 @@ impl Target {
         (!name.is_empty() && name.len() < 256 && port > 0).then_some(Self { name, port })
     }
 
-    /// From `host:port`, as `CONNECT` writes it.
+    /// Parses `host:port`, as in `CONNECT`.
     pub fn from_authority(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
         Self::new(host, port.parse().ok()?)
@@ -42,7 +42,7 @@ impl Target {
         self.name.parse().ok()
     }
 
-    /// True for `localhost` and the names below it, which are never looked up.
+    /// True for `localhost` and the names below it, which are never resolved.
     pub fn is_localhost(&self) -> bool {
         self.name == "localhost" || self.name.ends_with(".localhost")
     }

@@ -19,7 +19,7 @@ use super::refusal::Failure;
 use super::stream::Duplex;
 use super::target::Target;
 
-/// The protocol that an upstream speaks.
+/// The protocol of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     Http,
@@ -27,33 +27,33 @@ pub enum Scheme {
     Socks5,
 }
 
-/// The side that looks names up.
+/// The side that resolves names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resolve {
-    /// The upstream, if it is at a public address; otherwise this process, because an upstream in
-    /// the own network could reach the own network by any name.
+    /// The upstream if it is at a public address, otherwise this process: an upstream in the
+    /// private network could reach the private network by any name.
     Auto,
-    /// The upstream: the policy knows the name of a target only.
+    /// The upstream: the policy knows only the name of a target.
     Remote,
     /// This process: the upstream gets checked addresses.
     Local,
 }
 
-/// An upstream proxy.
+/// An upstream proxy with its credentials.
 #[derive(Clone)]
 pub struct Upstream {
-    /// The protocol that it speaks.
+    /// The protocol of the upstream.
     pub scheme: Scheme,
-    /// The host and port that it listens on.
+    /// The host and port on which the upstream listens.
     pub target: Target,
-    /// The side that looks names up.
+    /// The side that resolves names.
     pub resolve: Resolve,
     username: String,
     password: SecretString,
 }
 
-/// The upstream of a policy file. Credentials are in the URL, percent-encoded, or beside it.
+/// The upstream in a policy file. Credentials are in the URL, percent-encoded, or in fields of their own.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
@@ -63,7 +63,7 @@ pub struct Document {
     resolve: Option<Resolve>,
 }
 
-/// A document that is no upstream. The URL is not repeated: it may hold a password.
+/// An invalid upstream. The URL is not repeated, because it may contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
     #[error("the URL does not parse; write `scheme://host:port`")]
@@ -146,7 +146,7 @@ impl fmt::Debug for Upstream {
 }
 
 impl Upstream {
-    /// The value of `Proxy-Authorization`.
+    /// The value of `Proxy-Authorization`, if there are credentials.
     pub fn authorization(&self) -> Option<String> {
         (!self.username.is_empty()).then(|| {
             let pair = format!("{}:{}", self.username, self.password.expose_secret());
@@ -154,7 +154,7 @@ impl Upstream {
         })
     }
 
-    /// True if requests for `http` pages go to the upstream as they are, without a tunnel.
+    /// True if the upstream accepts requests for `http` pages directly, without a tunnel.
     pub fn takes_requests(&self) -> bool {
         match self.scheme {
             Scheme::Http | Scheme::Https => true,
@@ -162,11 +162,11 @@ impl Upstream {
         }
     }
 
-    /// Encrypts the connection to the upstream where its scheme says so.
+    /// Wraps the connection to the upstream in TLS if its scheme requires it.
     ///
     /// # Errors
     ///
-    /// Fails when the certificate is not trusted or the answer is no TLS.
+    /// Fails when the certificate is not trusted or the peer does not speak TLS.
     pub async fn secure(&self, tcp: TcpStream, tls: &Tls) -> Result<Box<dyn Duplex>, Failure> {
         match self.scheme {
             Scheme::Http | Scheme::Socks5 => Ok(Box::new(tcp)),
@@ -174,11 +174,11 @@ impl Upstream {
         }
     }
 
-    /// Asks for a tunnel to a target. The buffer holds what came after the answer.
+    /// Requests a tunnel to a target. The buffer holds bytes that came after the response.
     ///
     /// # Errors
     ///
-    /// Fails when the upstream rejects the credentials or the target, or its answer is not understood.
+    /// Fails when the upstream rejects the credentials or the target, or its response is invalid.
     pub async fn tunnel(
         &self,
         stream: Box<dyn Duplex>,
@@ -205,7 +205,7 @@ impl Upstream {
             request.push_str(&format!("Proxy-Authorization: {value}\r\n"));
         }
         request.push_str("\r\n");
-        // It had accepted the connection.
+        // The upstream had accepted the TCP connection.
         let closed =
             |_: std::io::Error| Failure::UpstreamProtocol("it closed the connection".to_owned());
         stream.write_all(request.as_bytes()).await.map_err(closed)?;
@@ -220,8 +220,8 @@ impl Upstream {
     }
 }
 
-/// The TLS client, made when an `https` upstream is used for the first time: the machine's
-/// certificates take memory that most sessions need not.
+/// The TLS client, created on the first use of an `https` upstream: the machine's certificates take
+/// memory that most sessions do not need.
 #[derive(Debug, Default)]
 pub struct Tls {
     config: Mutex<Option<Arc<rustls::ClientConfig>>>,
@@ -244,11 +244,11 @@ impl Tls {
         Ok(config)
     }
 
-    /// A TLS connection to a host whose certificate the machine trusts.
+    /// Opens a TLS connection to a host whose certificate the machine trusts.
     ///
     /// # Errors
     ///
-    /// Fails when the certificate is not trusted or the answer is no TLS.
+    /// Fails when the certificate is not trusted or the peer does not speak TLS.
     pub async fn connect(&self, host: &str, tcp: TcpStream) -> Result<Box<dyn Duplex>, Failure> {
         let wrong = |error: &dyn fmt::Display| Failure::UpstreamProtocol(error.to_string());
         let name = ServerName::try_from(host.to_owned()).map_err(|error| wrong(&error))?;
@@ -258,7 +258,7 @@ impl Tls {
     }
 }
 
-/// The longest handshake with an upstream, after its connection.
+/// The longest handshake with an upstream, after the TCP connection is open.
 pub const HANDSHAKE: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Bytes, connections and refusals of a session, and the status file that shows them.
 //!
-//! The file is replaced whole, at most once a second, and only when something changed. Counts go
-//! on from the file of a former process.
+//! The file is replaced atomically, at most once a second, and only after a change. The counters
+//! continue from the file of a previous process.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::policy_file::PolicyState;
 use super::refusal::Failure;
 use super::target::Target;
 
-/// Rows of refused targets; later ones are counted together.
+/// The most rows of refused targets; further refusals are only counted.
 const MOST_REFUSED: usize = 100;
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -42,18 +42,18 @@ struct Records {
     upstream_error: Option<UpstreamProblem>,
 }
 
-/// The whole status file.
+/// The content of the status file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Bytes to targets and upstreams, handshakes with upstreams included.
     pub bytes_sent: u64,
-    /// Bytes from them.
+    /// Bytes from targets and upstreams.
     pub bytes_received: u64,
-    /// Connections of clients.
+    /// Counts of client connections.
     pub connections: ConnectionCounts,
-    /// At most 100 rows, the latest refusal first.
+    /// The refused targets: at most 100 rows, the latest refusal first.
     pub refused: Vec<RefusedRow>,
-    /// Refused requests beyond the rows.
+    /// The number of refused requests that have no row.
     pub refused_unlisted: u64,
     /// The last failure of the upstream, if it has failed.
     pub upstream_error: Option<UpstreamProblem>,
@@ -61,29 +61,29 @@ pub struct Status {
     pub policy: Option<PolicyState>,
 }
 
-/// Counts of connections of clients.
+/// Counts of client connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionCounts {
-    /// Open now.
+    /// Connections that are open now.
     pub open: u64,
-    /// Served since the start of the session.
+    /// Connections served since the start of the session.
     pub accepted: u64,
-    /// Over the bound, or of a program of another user.
+    /// Connections over the limit, or from a program of another user.
     pub rejected: u64,
 }
 
 /// The refusals of one target for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedRow {
-    /// The name or address that was asked for.
+    /// The requested name or address.
     pub host: String,
-    /// The port that was asked for.
+    /// The port that was requested.
     pub port: u16,
     /// The stable code of the refusal.
     pub code: String,
-    /// Refusals since the row began.
+    /// The number of refusals in this row.
     pub count: u64,
-    /// Unix time of the last one, in milliseconds.
+    /// The time of the latest refusal, in Unix milliseconds.
     pub last_ms: u64,
 }
 
@@ -92,20 +92,20 @@ pub struct RefusedRow {
 pub struct UpstreamProblem {
     /// The stable code of the failure.
     pub code: String,
-    /// The cause and its way out, without credentials.
+    /// The cause and how to resolve it, without credentials.
     pub message: String,
-    /// Unix time of the failure, in milliseconds.
+    /// The time of the failure, in Unix milliseconds.
     pub at_ms: u64,
-    /// A connection by way of it has succeeded since.
+    /// True if a connection through the upstream has succeeded since.
     pub recovered: bool,
 }
 
-/// An open connection of a client, until it is dropped.
+/// An open client connection, counted until it is dropped.
 #[derive(Debug)]
 pub struct OpenConnection(Arc<Usage>);
 
 impl Usage {
-    /// Goes on from the status of a former process.
+    /// Resumes the counters from the status of a previous process.
     pub fn resume(path: &Path) -> Self {
         let read = std::fs::read(path).ok();
         let Some(status) = read.and_then(|text| serde_json::from_slice::<Status>(&text).ok())
@@ -128,13 +128,13 @@ impl Usage {
         }
     }
 
-    /// Adds bytes to a target.
+    /// Adds bytes that were sent to a target.
     pub fn sent(&self, count: usize) {
         add(&self.sent, count);
         self.touch();
     }
 
-    /// Adds bytes from a target.
+    /// Adds bytes that were received from a target.
     pub fn received(&self, count: usize) {
         if count > 0 {
             add(&self.received, count);
@@ -142,7 +142,7 @@ impl Usage {
         }
     }
 
-    /// Counts a connection of a client, which is open until the value is dropped.
+    /// Counts a client connection, which is open until the value is dropped.
     pub fn opened(self: &Arc<Self>) -> OpenConnection {
         add(&self.open, 1);
         add(&self.accepted, 1);
@@ -150,13 +150,13 @@ impl Usage {
         OpenConnection(self.clone())
     }
 
-    /// Counts a connection that was not served.
+    /// Counts a connection that was rejected.
     pub fn rejected(&self) {
         add(&self.rejected, 1);
         self.touch();
     }
 
-    /// Records a failure: a refusal in its row, an upstream's as the last one.
+    /// Records a failure: a refusal in its row, an upstream's failure as the latest one.
     pub fn failed(&self, target: &Target, failure: &Failure) {
         let now = now_ms();
         let mut records = self.records.lock();
@@ -187,7 +187,7 @@ impl Usage {
         self.touch();
     }
 
-    /// Records that the upstream works.
+    /// Records a success of the upstream.
     pub fn upstream_succeeded(&self) {
         let mut records = self.records.lock();
         if let Some(problem) = records.upstream_error.as_mut().filter(|it| !it.recovered) {
@@ -203,7 +203,7 @@ impl Usage {
         }
     }
 
-    /// The status of this moment.
+    /// Returns the current status.
     pub fn status(&self, policy: PolicyState) -> Status {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let records = self.records.lock();
@@ -234,12 +234,12 @@ impl Usage {
         }
     }
 
-    /// Notified after each change, at most once a second.
+    /// Subscribes to changes, which are reported at most once a second.
     pub fn watch(&self) -> watch::Receiver<()> {
         self.written.subscribe()
     }
 
-    /// Writes the status file whenever it is out of date; never returns.
+    /// Rewrites the status file after each change; never returns.
     pub async fn keep_written(&self, path: PathBuf, policy: impl Fn() -> PolicyState) {
         loop {
             self.changed.notified().await;

@@ -1,7 +1,7 @@
 //! The X display of a session: Xvfb or Xtigervnc, its cookie, its lock and its socket.
 //!
-//! The number is taken by the X server itself, atomically, and read back from it. The cookie is
-//! written before it starts, for every address and number, because the number is not known yet.
+//! The X server itself picks the number atomically and reports it. The cookie is written before the
+//! start. It is valid for every address and number, because the number is not known yet.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -26,21 +26,21 @@ use crate::domain::session::{Failure, Size};
 const XVFB: Stage = Stage { name: "xvfb", package: "xvfb" };
 const TIGERVNC: Stage = Stage { name: "tigervnc", package: "tigervnc-standalone-server" };
 
-/// The code of the failure of an X server that is a VNC server and cannot have its port.
+/// The failure code of an X server with VNC whose port is in use.
 pub(super) const PORT_BUSY: &str = "vnc_port_busy";
 
-/// The stage of an X server; `is_vnc` says whether it is a VNC server as well.
+/// The stage of an X server; `is_vnc` is true if it is a VNC server as well.
 pub(super) fn stage(is_vnc: bool) -> Stage {
     if is_vnc { TIGERVNC } else { XVFB }
 }
 
-/// The name of the only kind of authorization that is used.
+/// The name of the only authorization protocol that is used.
 pub(super) const COOKIE_NAME: &[u8] = b"MIT-MAGIC-COOKIE-1";
 
-/// The secret that a client of a display shows.
+/// The secret that a client of a display presents.
 pub type Cookie = [u8; 16];
 
-/// How an X server serves VNC: on loopback, to whoever has the password, and to many at once.
+/// The arguments by which an X server serves VNC: on loopback, with a password, to many clients at once.
 const SERVES_VNC: &[&str] = &[
     "-depth",
     "24",
@@ -48,20 +48,20 @@ const SERVES_VNC: &[&str] = &[
     "-UseIPv6=0",
     "-SecurityTypes",
     "VncAuth",
-    // Whoever only looks whether it listens would keep everybody on this machine out.
+    // A mere port probe would otherwise blacklist all clients of this machine.
     "-UseBlacklist=0",
     "-AlwaysShared",
     "-DisconnectClients=0",
-    // The browser's window fills the display, whose size is the session's.
+    // The browser's window fills the display, whose size is fixed by the session.
     "-AcceptSetDesktopSize=0",
-    // What the bridge lets through.
+    // The longest text that the bridge forwards.
     "-MaxCutText=1048576",
-    // What is merely selected is nobody's clipboard.
+    // The PRIMARY selection, which is only marked text, is not sent.
     "-SendPrimary=0",
 ];
 
-/// The content of an authority file with one cookie for every address and every display, as
-/// `Xau(3)` describes it: big-endian lengths before address, number, name and data.
+/// The content of an authority file with one cookie for every address and every display. The format
+/// is described in `Xau(3)`: big-endian lengths before address, number, name and data.
 pub fn authority(cookie: &Cookie) -> Vec<u8> {
     const FAMILY_WILD: [u8; 2] = [0xff, 0xff];
     const NO_ADDRESS: [u8; 2] = [0, 0];
@@ -85,43 +85,43 @@ pub fn cookie_of(authority: &[u8]) -> Option<Cookie> {
     authority.last_chunk().copied().filter(|cookie| self::authority(cookie) == authority)
 }
 
-/// Shakes hands with an X server over a socket, as a client of its display.
+/// Connects to an X server over a socket, as a client of its display.
 pub(super) fn client(stream: UnixStream, cookie: &Cookie) -> Result<RustConnection, ConnectError> {
     let (stream, _peer) = DefaultStream::from_unix_stream(stream)?;
     let (name, cookie) = (COOKIE_NAME.to_vec(), cookie.to_vec());
     RustConnection::connect_to_stream_with_auth_info(stream, 0, name, cookie)
 }
 
-/// What an X server is started with.
+/// The parameters for the start of an X server.
 #[derive(Debug)]
 pub struct Start<'a> {
-    /// Whose it is.
+    /// The session that owns the display.
     pub session: SessionId,
-    /// Of the screen.
+    /// The size of the screen.
     pub size: Size,
-    /// The number it must have; any that is free without.
+    /// The number that the display must have; any free number if none.
     pub only: Option<u16>,
     /// The file with the cookie.
     pub authority: &'a Path,
-    /// The file for the number.
+    /// The file to which the number is written.
     pub number: &'a Path,
-    /// The file for its log.
+    /// The path of the log file.
     pub log: &'a Path,
-    /// As what it serves VNC; none for a server that does not.
+    /// The VNC parameters; none for a server without VNC.
     pub vnc: Option<Rfb<'a>>,
 }
 
-/// What an X server is told that is a VNC server as well.
+/// The parameters of an X server that is a VNC server as well.
 #[derive(Debug, Clone, Copy)]
 pub struct Rfb<'a> {
-    /// On loopback.
+    /// The port on the loopback address.
     pub port: u16,
-    /// The file with the password, as `vnc::password_file` has it.
+    /// The file with the password, in the format of `vnc::password_file`.
     pub password_file: &'a Path,
 }
 
-/// Brings an X server up. Each process is handed to `started` before it is waited for, so that
-/// the caller can end it when this is dropped or fails.
+/// Starts an X server. `started` gets each process before it is awaited, so that the caller can end
+/// it when this future is dropped or fails.
 pub async fn start(
     Start { session, size, only, authority, number, log, vnc }: Start<'_>,
     settings: &Settings,
@@ -132,7 +132,7 @@ pub async fn start(
     let program = if vnc.is_some() { &settings.tigervnc } else { &settings.xvfb };
     let path = find(program, &settings.path).ok_or_else(|| stage.missing(program))?;
     let spawn = |display: Option<u16>| {
-        // What a former one wrote here would be taken for the number of the new one.
+        // A number of a previous server would be mistaken for the number of the new one.
         match fs::remove_file(number) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                 return Err(super::failure::directory(number, &cause));
@@ -198,7 +198,7 @@ pub async fn start(
         let process = spawn(Some(candidate))?;
         match ready(stage, &process, deadline, number).await {
             Ok(display) => return Ok((display, process)),
-            // Another one took it in between.
+            // Another server took the number meanwhile.
             Err(_) if process.has_exited() && is_taken(&process) => (),
             Err(failure) => return Err(failure),
         }
@@ -208,7 +208,7 @@ pub async fn start(
     Err(Failure { hint: Some(hint), ..failure(stage.name, "no_display_free", message) })
 }
 
-/// The number of the display, once the server says it.
+/// Resolves with the number of the display, once the server reports it.
 async fn ready(
     stage: Stage,
     process: &Process,
@@ -233,15 +233,15 @@ fn range(settings: &Settings) -> Option<std::ops::RangeInclusive<u16>> {
     }
 }
 
-/// Whether somebody may listen for clients of a display. What a dead server has left, its socket or
-/// its lock, is no reason not to take a number: the next one takes them over.
+/// True if a server may listen for clients of a display. A socket or lock of a dead server does not
+/// occupy a number, because the next server takes it over.
 fn is_heard(display: u16) -> bool {
     use io::ErrorKind::{ConnectionRefused, NotFound};
     let dead = |cause: io::Error| matches!(cause.kind(), ConnectionRefused | NotFound);
     !UnixStream::connect(socket(display)).is_err_and(dead)
 }
 
-/// The number, once its line is complete.
+/// The number in the text, once its line is complete.
 fn written(text: &str) -> Option<u16> {
     text.split_once('\n')?.0.trim().parse().ok()
 }
@@ -251,14 +251,14 @@ fn is_taken(process: &Process) -> bool {
     process.log_tail().iter().any(|line| signs.iter().any(|sign| line.contains(sign)))
 }
 
-/// Where the locks of displays are.
+/// The directory of displays' locks.
 pub(super) const LOCKS: &str = "/tmp";
 
-/// Where the sockets of displays are.
+/// The directory of displays' sockets.
 pub(super) const SOCKETS: &str = "/tmp/.X11-unix";
 
-/// Makes the folder of displays' sockets, which X servers of other users than root do not make, and lets
-/// nobody remove another's socket. Says why it is not so.
+/// Creates the directory of displays' sockets, which X servers create only as root. The sticky bit
+/// keeps users from removing sockets of others. Fails if its mode cannot be set.
 pub fn make_sockets() -> io::Result<()> {
     const MODE: u32 = 0o1777;
     match DirBuilder::new().mode(MODE).create(SOCKETS) {
@@ -272,17 +272,17 @@ pub fn make_sockets() -> io::Result<()> {
     fs::set_permissions(SOCKETS, fs::Permissions::from_mode(MODE))
 }
 
-/// The socket of a display.
+/// The path of a display's socket.
 pub fn socket(display: u16) -> PathBuf {
     Path::new(SOCKETS).join(format!("X{display}"))
 }
 
-/// The lock of a display.
+/// The path of a display's lock.
 pub fn lock(display: u16) -> PathBuf {
     Path::new(LOCKS).join(format!(".X{display}-lock"))
 }
 
-/// The number of the process that a display's lock names, and when the lock was made.
+/// The pid that a display's lock names, and the time at which the lock was made.
 pub(super) fn holder(display: u16) -> Option<(i32, SystemTime)> {
     let path = lock(display);
     let pid = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
@@ -310,21 +310,21 @@ pub fn served_by(pid: i32) -> Vec<u16> {
     displays
 }
 
-/// The inode and the display of a row of `/proc/net/unix`, if a process listens on the socket of
-/// one.
+/// The inode and the display of a row of `/proc/net/unix`, if a process listens on a display's
+/// socket there.
 fn listener(row: &str) -> Option<(u64, u16)> {
     let (inode, path) = proc::unix_listener(row)?;
     Some((inode, path.strip_prefix(SOCKETS)?.strip_prefix("/X")?.parse().ok()?))
 }
 
-/// The number in the file that an X server writes it to, once its line is complete.
+/// The number in the file of an X server, once its line is complete.
 pub fn number_in(file: &Path) -> Option<u16> {
     written(&fs::read_to_string(file).ok()?)
 }
 
-/// Removes the locks and sockets that X servers, which have ended, left behind; those of others are
-/// not touched, not even of one that has been given the same number since. Says what could not be
-/// removed.
+/// Removes the locks and sockets of X servers that have ended. Files of others are not touched,
+/// even if their server has been given the same pid since. Returns a line for each file that could
+/// not be removed.
 pub fn remove_remains(pids: &[i32]) -> Vec<String> {
     let Ok(entries) = fs::read_dir("/tmp") else { return Vec::new() };
     let displays = entries.filter_map(|entry| {
@@ -334,7 +334,7 @@ pub fn remove_remains(pids: &[i32]) -> Vec<String> {
     let held = |display: &u16| {
         holder(*display).is_some_and(|(by, at)| pids.contains(&by) && !may_have_made(by, at))
     };
-    // The lock last: as long as it is there, most other servers leave the socket alone.
+    // The lock goes last: as long as it exists, most other servers leave the socket alone.
     let ours: Vec<u16> = displays.filter(held).collect();
     let removed = |display: u16| [remove_unheard(display), remove(&lock(display))];
     ours.into_iter().flat_map(removed).flatten().collect()
@@ -345,8 +345,8 @@ pub fn remove_dead_socket(display: u16) -> Option<String> {
     if lock(display).exists() { None } else { remove_unheard(display) }
 }
 
-/// Removes a socket unless somebody listens: a server that picks its number by itself takes over
-/// the socket of a dead one before it takes over the lock.
+/// Removes a socket that has no listener. A server that picks its number by itself takes over the
+/// socket of a dead server before it takes over the lock.
 fn remove_unheard(display: u16) -> Option<String> {
     let socket = socket(display);
     match UnixStream::connect(&socket) {

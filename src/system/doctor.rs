@@ -1,4 +1,4 @@
-//! What the machine has of what desktops need, for `greenroom doctor`.
+//! Checks of the machine's support for desktops, for `greenroom doctor`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,37 +19,37 @@ use super::settings::{Sandbox, Settings, VncProgram};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Chromium becomes slow and unstable with less.
+/// The shared memory in bytes below which Chromium becomes slow and unstable.
 const SHARED_MEMORY: u64 = 64 * 1024 * 1024;
 
-/// Each desktop costs the server a few, and each viewer two.
+/// The open files that are needed: each desktop costs the server a few, and each viewer two.
 const OPEN_FILES: u64 = 4_096;
 
-/// The least number of inotify instances; each desktop needs one while it comes up.
+/// The least number of inotify instances; each desktop needs one during its start.
 const INOTIFY: u64 = 64;
 
-/// How well a check went.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// As it should be.
+    /// The machine is in order.
     Ok,
-    /// Desktops come up, with less than they could have.
+    /// Desktops start, but with reduced features.
     Warning,
-    /// No desktop comes up.
+    /// No desktop can start.
     Failed,
 }
 
-/// One thing that was looked at.
+/// One check and its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Stable, for programs: `xvfb`, `sandbox`.
+    /// The stable name for programs, such as `xvfb` or `sandbox`.
     pub name: &'static str,
-    /// How well it went.
+    /// The result of the check.
     pub verdict: Verdict,
-    /// What was found.
+    /// The findings, as a text for people.
     pub found: String,
-    /// The way out, when it is not as it should be.
+    /// The remedy, if the check is not in order.
     pub hint: Option<String>,
 }
 
@@ -63,7 +63,7 @@ impl Check {
     }
 }
 
-/// Whether sessions can be limited, and whether there is room for one now.
+/// Checks whether sessions can be limited, and whether there is room for one now.
 pub fn limits(settings: &limits::Settings, data: &Path) -> [Check; 2] {
     let hint = "run the server in a control group of its own: `Delegate=yes` in its systemd unit";
     let groups = match limits::Subtree::look(settings) {
@@ -84,7 +84,7 @@ pub fn limits(settings: &limits::Settings, data: &Path) -> [Check; 2] {
     [groups, room]
 }
 
-/// Looks at everything. Starts programs for their versions, and changes nothing.
+/// Runs all checks. It starts programs for their versions, and changes nothing.
 pub async fn checks(settings: &Settings, films: &film::Settings) -> Vec<Check> {
     let is_within = settings.vnc_server == VncProgram::Tigervnc;
     let display = async { if is_within { tigervnc(settings).await } else { xvfb(settings).await } };
@@ -112,7 +112,7 @@ pub async fn checks(settings: &Settings, films: &film::Settings) -> Vec<Check> {
         .collect()
 }
 
-/// The level at which programs are kept from files that are not their session's.
+/// The level at which programs are confined to the files of their session.
 fn files(settings: &Settings) -> Check {
     if !settings.confinement.is_on() {
         let found = "none: programs run with all rights of the server's user".to_owned();
@@ -162,7 +162,7 @@ async fn network(settings: &Settings) -> Check {
     }
 }
 
-/// The place of the programs' directories, and whether each session has a user.
+/// The location of the programs' directories, and whether each session has a user.
 fn users(settings: &Settings) -> Check {
     let placement = &settings.placement;
     match &placement.no_users {
@@ -172,7 +172,7 @@ fn users(settings: &Settings) -> Check {
             Check::new("users", format!("{users}, in {}", programs.display()), None)
         }
         None => Check::new("users", "none".to_owned(), None),
-        // The server's rights are an operator's choice, and Landlock holds all the same.
+        // The server's rights are the operator's choice, and Landlock works without them.
         Some(why @ (NoUsers::Off | NoUsers::Missing(_))) => {
             Check::new("users", format!("none for sessions: {why}"), None)
         }
@@ -192,9 +192,9 @@ const CHROMIUM: &str = "install the Debian package `chromium`, or run `scripts/s
 const TIGERVNC: &str =
     "install the Debian package `tigervnc-standalone-server`, or run `scripts/setup`";
 
-/// The X server where the setting `vnc_server` wants one that is a VNC server as well.
+/// The X server, if the setting `vnc_server` requires one that is a VNC server as well.
 async fn tigervnc(settings: &Settings) -> Check {
-    // It says its version on standard error only.
+    // Xtigervnc reports its version on standard error only.
     match find(&settings.tigervnc, &settings.path) {
         Some(path) => Check::new("tigervnc", path.display().to_string(), None),
         None => Check::new("tigervnc", "missing".to_owned(), Some((Verdict::Failed, TIGERVNC))),
@@ -202,7 +202,7 @@ async fn tigervnc(settings: &Settings) -> Check {
 }
 
 async fn xvfb(settings: &Settings) -> Check {
-    // It has no argument that prints a version and ends well.
+    // Xvfb has no argument that prints its version and exits with success.
     match find(&settings.xvfb, &settings.path) {
         Some(path) => Check::new("xvfb", path.display().to_string(), None),
         None => Check::new("xvfb", "missing".to_owned(), Some((Verdict::Failed, XVFB))),
@@ -279,7 +279,7 @@ fn ipcrm(settings: &Settings) -> Check {
     }
 }
 
-/// Scripts that need a font of their own, as fontconfig names them, with the Debian packages.
+/// Scripts that need their own font: name, fontconfig pattern and Debian package.
 const FONTS: [(&str, &str, &str); 4] = [
     ("Japanese", ":lang=ja", "fonts-noto-cjk"),
     ("Chinese", ":lang=zh-cn", "fonts-noto-cjk"),
@@ -287,7 +287,7 @@ const FONTS: [(&str, &str, &str); 4] = [
     ("emoji", ":lang=und-zsye", "fonts-noto-color-emoji"),
 ];
 
-/// Fonts for scripts that show as boxes without them.
+/// Checks fonts for scripts that are displayed as boxes without them.
 async fn fonts(settings: &Settings) -> Check {
     let Some(path) = find(Path::new("fc-list"), &settings.path) else {
         let bad = Some((Verdict::Warning, "install the Debian package `fontconfig`"));
@@ -341,7 +341,7 @@ fn open_files() -> Check {
     Check::new("open_files", found, limit.is_some_and(|limit| limit < OPEN_FILES).then_some(bad))
 }
 
-/// Xvfb makes the folder when it is root; another user needs it to be there.
+/// Checks the directory of displays' sockets. Xvfb creates it as root only.
 fn sockets() -> Check {
     use rustix::fs::{Access, access};
     let folder = Path::new("/tmp/.X11-unix");

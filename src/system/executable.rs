@@ -16,12 +16,12 @@ const INTERPRETERS: u32 = 4;
 pub(super) struct NotExecutable {
     /// The file at fault: the program, or an interpreter.
     pub file: PathBuf,
-    /// The reason.
+    /// The error that `execve` would return.
     pub cause: Errno,
 }
 
-/// Checks what `execve` would: that a file may be executed, and is a program or a script whose
-/// interpreter may be. A file that only the program's user may read is left to `execve`.
+/// Makes the checks of `execve`: the file must be executable, and a program or a script whose
+/// interpreter is executable. A file that only the program's user may read is left to `execve`.
 pub(super) fn check(program: &Path) -> Result<(), NotExecutable> {
     let mut file = program.to_owned();
     for _ in 0..=INTERPRETERS {
@@ -34,12 +34,12 @@ pub(super) fn check(program: &Path) -> Result<(), NotExecutable> {
     Err(NotExecutable { file: program.to_owned(), cause: Errno::LOOP })
 }
 
-/// The interpreter of a script; none of a program.
+/// The interpreter of a script; none for a binary program.
 fn interpreter(path: &Path) -> Result<Option<PathBuf>, Errno> {
     rustix::fs::access(path, rustix::fs::Access::EXEC_OK)?;
     let errno = |cause: io::Error| Errno::from_io_error(&cause).unwrap_or(Errno::IO);
     let mut file = match File::open(path) {
-        // A file may be executed that may not be read.
+        // A file may be executable but not readable.
         Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
         opened => opened.map_err(errno)?,
     };

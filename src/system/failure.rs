@@ -1,4 +1,4 @@
-//! How the failures of this floor are put.
+//! Construction of this floor's failures.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::process::{Exit, Process, SpawnError};
 use crate::domain::session::Failure;
 
-/// A failure of `stage` that no program's exit or log explains.
+/// A failure of `stage` without an exit status or a log.
 pub(super) fn failure(stage: &str, code: &str, message: String) -> Failure {
     Failure {
         code: code.to_owned(),
@@ -20,7 +20,7 @@ pub(super) fn failure(stage: &str, code: &str, message: String) -> Failure {
     }
 }
 
-/// The directory of a session, or a file in it, could not be made.
+/// The failure of writing a session's directory, or a file in it.
 pub(super) fn directory(path: &Path, cause: &std::io::Error) -> Failure {
     let message = format!("{} could not be written: {cause}", path.display());
     if is_out_of_descriptors(cause) {
@@ -46,12 +46,12 @@ fn no_descriptor_free(stage: &str, message: String) -> Failure {
     Failure { hint: Some(hint.to_owned()), ..failure(stage, "no_descriptor_free", message) }
 }
 
-/// What `stage` starts, and which Debian package has it.
+/// A stage of the launch: the name of its program, and the Debian package.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stage {
-    /// `xvfb`, `vnc` or `chromium`.
+    /// The name: `xvfb`, `vnc` or `chromium`.
     pub(super) name: &'static str,
-    /// The Debian package.
+    /// The Debian package that contains the program.
     pub(super) package: &'static str,
 }
 
@@ -60,7 +60,7 @@ impl Stage {
         failure(self.name, &format!("{}_{what}", self.name), message)
     }
 
-    /// The program is not there.
+    /// The failure of a program that is not installed.
     pub(super) fn missing(self, program: &Path) -> Failure {
         let Self { package, .. } = self;
         let hint = format!("install the Debian package `{package}`, or run `scripts/setup`");
@@ -68,7 +68,7 @@ impl Stage {
         Failure { hint: Some(hint), ..self.failed("missing", message) }
     }
 
-    /// The program could not be started.
+    /// The failure of a program that could not be started.
     pub(super) fn not_spawned(self, cause: &SpawnError) -> Failure {
         match cause {
             SpawnError::Missing { program } => self.missing(program),
@@ -82,7 +82,7 @@ impl Stage {
         }
     }
 
-    /// The program ended before it was ready.
+    /// The failure of a program that ended before it was ready.
     pub(super) fn exited(self, process: &Process, exit: Exit) -> Failure {
         let message = format!("{} ended before it was ready: {exit}", self.name);
         Failure {
@@ -92,7 +92,7 @@ impl Stage {
         }
     }
 
-    /// The program showed no sign of readiness before its deadline.
+    /// The failure of a program that was not ready before its deadline.
     pub(super) fn late(self, process: &Process, deadline: Duration) -> Failure {
         let message = format!("{} was not ready after {} s", self.name, deadline.as_secs());
         Failure {
@@ -104,7 +104,7 @@ impl Stage {
         }
     }
 
-    /// The program ended while it was needed.
+    /// The failure of a program that ended while it was needed.
     pub(super) fn died(self, process: &Process, exit: Exit) -> Failure {
         let message = format!("{} ended unexpectedly: {exit}", self.name);
         Failure {
@@ -114,13 +114,13 @@ impl Stage {
         }
     }
 
-    /// The program ended in good order while it was needed.
+    /// The failure of a program that was closed in order while it was needed.
     pub(super) fn closed(self, exit: Exit) -> Failure {
         let message = format!("{} was closed: {exit}", self.name);
         Failure { exit: Some(exit.to_string()), ..self.failed("closed", message) }
     }
 
-    /// The program died as `died` tells, because its session had no memory left.
+    /// The failure `died`, with the session's lack of memory as the cause.
     pub(super) fn out_of_memory(self, died: Failure) -> Failure {
         let message = format!(
             "{}: the session had used up its memory, and the kernel ended it",
@@ -134,19 +134,19 @@ impl Stage {
         }
     }
 
-    /// The program did not answer while it was needed, and is ended.
+    /// The failure of a program that did not answer while it was needed, and is ended.
     pub(super) fn hung(self, process: &Process, deadline: Duration) -> Failure {
         let message = format!("{} did not answer for {} s", self.name, deadline.as_secs());
         Failure { log_tail: process.log_tail(), ..self.failed("hung", message) }
     }
 
-    /// The program lost a part that it cannot start again, and is ended.
+    /// The failure of a program that lost a part which it cannot restart, and is ended.
     pub(super) fn broken(self, process: &Process, part: &str) -> Failure {
         let message = format!("{} lost {part}, and starts none again", self.name);
         Failure { log_tail: process.log_tail(), ..self.failed("died", message) }
     }
 
-    /// Resolves with the sign of readiness, or when `process` has ended, or at the deadline.
+    /// Resolves when `sign` does, when `process` has ended, or at the deadline.
     pub(super) async fn ready<T>(
         self,
         process: &Process,

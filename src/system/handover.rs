@@ -1,8 +1,8 @@
 //! Copies of finished downloads in folders of clients of this machine.
 //!
 //! A folder belongs to the client if its owner is the user of the client's socket. It is opened
-//! without following a link and stays open while a file is written beneath it, so that no exchange
-//! of directories leads a copy elsewhere.
+//! without following a symbolic link, and stays open while a file is written beneath it. Therefore
+//! a replaced directory cannot redirect a copy.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,10 +14,10 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 
 use super::beneath::Tree;
 
-/// The state of a connection that is established, as `/proc/net/tcp` writes it.
+/// The state of an established connection in `/proc/net/tcp`.
 const ESTABLISHED: &str = "01";
 
-/// Returns the user of the socket at `client`, on this machine, that is connected to our `port`.
+/// Returns the user of the socket at `client`, on this machine, that is connected to the server's `port`.
 pub fn user_of(client: SocketAddr, port: u16) -> Option<u32> {
     let (own, mapped) = match client.ip().to_canonical() {
         IpAddr::V4(ip) => (words(&ip.octets()), Some(words(&ip.to_ipv6_mapped().octets()))),
@@ -32,13 +32,13 @@ pub fn user_of(client: SocketAddr, port: u16) -> Option<u32> {
     })
 }
 
-/// An address as the kernel prints it: words of four bytes, in the machine's own order.
+/// An address in the kernel's format: words of four bytes, in the machine's byte order.
 fn words(octets: &[u8]) -> String {
     let (words, _none_left) = octets.as_chunks::<4>();
     words.iter().map(|word| format!("{:08X}", u32::from_ne_bytes(*word))).collect()
 }
 
-/// Returns the user of the row that is established between `local` and any address with `port`.
+/// Returns the user of the established connection between `local` and any address with `port`.
 fn user_in(table: &str, local: &str, port: u16) -> Option<u32> {
     let remote = format!(":{port:04X}");
     table.lines().find_map(|line| {
@@ -46,12 +46,12 @@ fn user_in(table: &str, local: &str, port: u16) -> Option<u32> {
         let is_ours = columns.next() == Some(local)
             && columns.next().is_some_and(|address| address.ends_with(&remote))
             && columns.next() == Some(ESTABLISHED);
-        // Queues, timer, retransmissions.
+        // Skips the columns of queues, timer and retransmissions.
         if is_ours { columns.nth(3)?.parse().ok() } else { None }
     })
 }
 
-/// A client's folder, open.
+/// A client's folder that is open.
 #[derive(Debug)]
 pub struct Folder {
     directory: OwnedFd,
@@ -60,11 +60,11 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens a directory of `user` below one of `roots`. It blocks.
+    /// Opens a directory of `user` below one of `roots`. This blocks.
     ///
     /// # Errors
     ///
-    /// Fails if it is a link or no directory, belongs to another user, or lies elsewhere.
+    /// Fails if it is a link or not a directory, belongs to another user, or is outside of `roots`.
     pub fn open(
         path: &Path,
         user: u32,
@@ -82,7 +82,7 @@ impl Folder {
             private.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
         let private: Vec<PathBuf> = private.collect();
         let mut roots = roots.iter().filter_map(|root| fs::canonicalize(root).ok());
-        // What is private may lie below a root, and is no part of it.
+        // A private directory may be below a root, but is not part of it.
         let is_private = |path: &Path| private.iter().any(|private| path.starts_with(private));
         if !roots.any(|root| {
             real.starts_with(&root) && real != root && (is_private(&root) || !is_private(&real))
@@ -93,12 +93,12 @@ impl Folder {
         Ok(Self { directory, owner: stat.st_uid, group: stat.st_gid })
     }
 
-    /// Copies a regular file, no link and with no other name, into the folder as `name`, for its owner
-    /// only. It blocks.
+    /// Copies a regular file with one link into the folder as `name`, readable for its owner only.
+    /// This blocks.
     ///
     /// # Errors
     ///
-    /// Fails if there is a file of this name; then that file stays as it is.
+    /// Fails if a file of this name exists; that file then stays unchanged.
     pub fn put(&self, source: &Path, name: &str) -> io::Result<()> {
         let (Some(parent), Some(file)) = (source.parent(), source.file_name()) else {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -113,13 +113,13 @@ impl Folder {
         let mut target = File::from(rustix::fs::openat(&self.directory, name, flags, mode)?);
         let copied = io::copy(&mut source, &mut target).and_then(|_bytes| self.give(&target));
         if copied.is_err() {
-            // Half of it is of no use. Its owner may have removed it.
+            // A partial copy is useless. The folder's owner may have removed it already.
             let _ = rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());
         }
         copied
     }
 
-    /// Makes the folder's owner the file's.
+    /// Changes the file's owner to the folder's owner.
     fn give(&self, file: &File) -> io::Result<()> {
         if rustix::process::geteuid().as_raw() != self.owner {
             let (owner, group) = (Uid::from_raw(self.owner), Gid::from_raw(self.group));

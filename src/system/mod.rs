@@ -1,7 +1,7 @@
-//! What lies outside: processes, displays, browsers, pictures.
+//! The outside world: processes, displays, browsers, pictures.
 //!
-//! This floor knows nothing of actors, tables or HTTP. What it must tell an upper floor it
-//! returns, or sends to a receiver that it was handed.
+//! This floor does not depend on actors, tables or HTTP. It reports to upper floors by return
+//! values, or by channels whose senders it was given.
 
 pub mod beneath;
 pub mod browser;

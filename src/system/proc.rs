@@ -1,26 +1,26 @@
-//! Readers of the files below `/proc`, see `proc(5)`. They open nothing.
+//! Parsers for the files below `/proc`, see `proc(5)`. They open no file.
 //!
-//! Programs write parts of these files themselves (their names, their arguments), so every reader takes
-//! any text. `fuzz/` has them under libFuzzer.
+//! Programs control parts of these files (their names, their arguments), so every parser accepts
+//! any text. `fuzz/` runs them under libFuzzer.
 
 use std::path::{Path, PathBuf};
 
-/// What is used of `/proc/<pid>/stat`, see `proc_pid_stat(5)`.
+/// The used fields of `/proc/<pid>/stat`, see `proc_pid_stat(5)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
-    /// Field 3.
+    /// Field 3, the state of the process.
     pub state: char,
-    /// Field 5.
+    /// Field 5, the process group.
     pub group: i32,
     /// Fields 14 and 15: processor time in user and in kernel mode, in clock ticks.
     pub used: u128,
-    /// Field 22, in clock ticks since boot.
+    /// Field 22, the start time in clock ticks since boot.
     pub start_time: u64,
 }
 
 impl Stat {
-    /// Reads the line. The name of a program may hold spaces and parentheses, so fields count from the
-    /// last one.
+    /// Parses the line. The name of a program may contain spaces and parentheses, so fields are
+    /// counted from the last parenthesis.
     pub fn parse(text: &str) -> Option<Self> {
         let (_number_and_name, rest) = text.rsplit_once(')')?;
         let mut fields = rest.split_ascii_whitespace();
@@ -32,12 +32,12 @@ impl Stat {
         Some(Self { state, group, used: u128::from(user) + u128::from(kernel), start_time })
     }
 
-    /// True unless it has ended: a zombie has.
+    /// True if the process has not ended; a zombie has.
     pub fn is_living(self) -> bool {
         !matches!(self.state, 'Z' | 'X' | 'x')
     }
 
-    /// True if a signal such as `SIGSTOP` stopped it.
+    /// True if a signal such as `SIGSTOP` stopped the process.
     pub fn is_stopped(self) -> bool {
         matches!(self.state, 'T' | 't')
     }
@@ -49,23 +49,23 @@ pub fn variable<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]> {
     variables.find_map(|found| found.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }
 
-/// True if a program has wiped its environment, as Chromium does to make room for a title.
+/// True if a program has erased its environment, as Chromium does to make room for a title.
 pub fn is_wiped(environment: &[u8]) -> bool {
     !environment.is_empty() && environment.iter().all(|byte| *byte == 0)
 }
 
-/// The name of the first entry below a folder that the arguments in `/proc/<pid>/cmdline` name; the folder
-/// ends in a slash.
+/// The name of the first entry below `folder` in the arguments of `/proc/<pid>/cmdline`. `folder`
+/// must end with a slash.
 pub fn entry_below(arguments: &[u8], folder: &str) -> Option<String> {
     let arguments = String::from_utf8_lossy(arguments);
     let (_before, behind) = arguments.split_once(folder)?;
     behind.split(['/', '\0']).next().map(str::to_owned)
 }
 
-/// The role of a process of Chromium by its arguments, such as `renderer` or
+/// The role of a Chromium process by its arguments, such as `renderer` or
 /// `network.mojom.NetworkService`; empty for any other.
 pub fn role(arguments: &[u8]) -> String {
-    // A child of Chromium writes its arguments as one, with spaces between them.
+    // A child of Chromium writes its arguments as one string, separated by spaces.
     let arguments = String::from_utf8_lossy(arguments).replace('\0', " ");
     let named = |name| arguments.split(' ').find_map(|argument| argument.strip_prefix(name));
     named("--utility-sub-type=").or_else(|| named("--type=")).unwrap_or_default().to_owned()
@@ -94,7 +94,7 @@ pub fn unix_listener(row: &str) -> Option<(u64, &str)> {
     Some((inode.parse().ok()?, *path))
 }
 
-/// The inode of the socket that an entry of `/proc/<pid>/fd` leads to.
+/// The inode of the socket that an entry of `/proc/<pid>/fd` refers to.
 pub fn socket_inode(target: &str) -> Option<u64> {
     target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
@@ -125,19 +125,19 @@ pub fn clients(table: &str, port: u16) -> Vec<u64> {
 /// A segment of System V shared memory that was not removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
-    /// For `ipcrm`.
+    /// The segment's id, as `ipcrm` takes it.
     pub id: String,
-    /// Its size.
+    /// The size in bytes.
     pub bytes: u64,
-    /// The process that made it.
+    /// The pid of the process that created it.
     pub creator: i32,
-    /// The time at which it was made, or its owner was changed, as a Unix time.
+    /// The time of its creation or last change of owner, as Unix time.
     pub changed_at: i64,
 }
 
-/// The segments of `/proc/sysvipc/shm`.
+/// Parses the segments of `/proc/sysvipc/shm`.
 pub fn segments(table: &str) -> Vec<Segment> {
-    /// `SHM_DEST`: removed already, and gone when the X server detaches it.
+    /// `SHM_DEST`: marked for removal, and freed when the X server detaches it.
     const REMOVED: u32 = 0o1000;
     let rows = table.lines().skip(1);
     rows.filter_map(|row| {
@@ -152,8 +152,8 @@ pub fn segments(table: &str) -> Vec<Segment> {
     .collect()
 }
 
-/// The directory of a process's control group, from its `mountinfo` and its `cgroup`; none without a
-/// `cgroup2` file system.
+/// The directory of a process's control group, from its `mountinfo` and its `cgroup`; none without
+/// a `cgroup2` file system.
 pub fn control_group(mounts: &str, groups: &str) -> Option<PathBuf> {
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
     let (root, mount) = mounts.lines().find_map(|line| {
@@ -167,7 +167,7 @@ pub fn control_group(mounts: &str, groups: &str) -> Option<PathBuf> {
     Some(Path::new(mount).join(below))
 }
 
-/// `MemAvailable` of `/proc/meminfo`, in bytes.
+/// The value of `MemAvailable` in `/proc/meminfo`, in bytes.
 pub fn available_memory(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -1,4 +1,4 @@
-//! Waiting for a file to say something: by inotify, so that nothing sleeps and looks again.
+//! Waiting for the content of a file by inotify, without polling.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,11 +12,11 @@ use tokio::time::sleep;
 
 use super::beneath::Tree;
 
-/// How often to look when the machine has no inotify instance left.
+/// The polling interval if the machine has no inotify instance left.
 const FALLBACK: Duration = Duration::from_millis(20);
 
-/// Resolves when `read` finds in the file `path` what it looks for. `read` is called with the
-/// file's text at once and after every change in its directory. The caller sets a deadline.
+/// Resolves when `read` returns a value for the text of the file `path`. `read` is called
+/// immediately and after every change in its directory. The caller sets a deadline.
 pub(super) async fn file_says<T>(path: &Path, read: impl Fn(&str) -> Option<T>) -> T {
     let look = || written(path).and_then(|text| read(&text));
     let mut watch = watch(path).ok();
@@ -35,8 +35,8 @@ pub(super) async fn file_says<T>(path: &Path, read: impl Fn(&str) -> Option<T>) 
     }
 }
 
-/// Resolves as [`file_says`] does, or with none where changes cannot be noticed: what is waited for
-/// for hours is not looked for again and again.
+/// Resolves as [`file_says`] does, or with none if changes cannot be observed. It never polls,
+/// because it may wait for hours.
 pub(super) async fn changes_until<T>(path: &Path, read: impl Fn(&str) -> Option<T>) -> Option<T> {
     let look = || std::fs::read_to_string(path).ok().and_then(|text| read(&text));
     let changes = watch(path).ok()?;
@@ -48,7 +48,7 @@ pub(super) async fn changes_until<T>(path: &Path, read: impl Fn(&str) -> Option<
     }
 }
 
-/// The text of a file that a program may have written: of a plain one of no great size.
+/// The text of a file that a program may have written. It must be a regular file of limited size.
 fn written(path: &Path) -> Option<String> {
     const MOST: u64 = 64 * 1024;
     let folder = Tree::open(path.parent()?).ok()?;
@@ -63,7 +63,7 @@ fn watch(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(observed(changes)?)
 }
 
-/// Lets the runtime tell when a descriptor can be read. An error holds the descriptor.
+/// Registers a descriptor with the runtime for reading. An error contains the descriptor.
 pub(super) fn observed(
     descriptor: OwnedFd,
 ) -> Result<AsyncFd<OwnedFd>, AsyncFdRegisterError<OwnedFd>> {
@@ -75,7 +75,7 @@ pub(super) fn observed(
     AsyncFd::try_with_interest(descriptor, Interest::READABLE)
 }
 
-/// Resolves after the next change, whatever it was.
+/// Resolves after the next change of any kind.
 async fn drained(changes: &AsyncFd<OwnedFd>) -> io::Result<()> {
     let mut ready = changes.readable().await?;
     let mut events = [0_u8; 4096];

@@ -1,4 +1,4 @@
-//! What this floor can be told.
+//! Settings of a server's desktops.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,58 +12,60 @@ use super::desktop::downloads;
 use super::egress;
 use crate::domain::sealing::Vault;
 
-/// Whether Chromium's sandbox is used.
+/// The use of Chromium's sandbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sandbox {
-    /// Where the machine allows it: not as root, and not without user namespaces.
+    /// Used if the machine allows it: not as root, and with user namespaces.
     #[default]
     Auto,
-    /// Always. Chromium does not start where the machine does not allow it.
+    /// Always used. Chromium does not start if the machine does not allow it.
     On,
-    /// Never.
+    /// Not used on any machine.
     Off,
 }
 
-/// Which program is the VNC server of a new desktop.
+/// The VNC server of a new desktop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VncProgram {
-    /// x11vnc, beside Xvfb, while somebody watches.
+    /// x11vnc, beside Xvfb, while there are viewers.
     #[default]
     X11vnc,
     /// Xtigervnc, which is the X server as well.
     Tigervnc,
 }
 
-/// How desktops are brought up, watched and ended.
+/// Settings for the start, supervision and end of desktops.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where programs are looked for, as in the variable `PATH`; also their own `PATH`.
+    /// The directories in which programs are searched for, as in the variable `PATH`; also their
+    /// own `PATH`.
     pub path: String,
     /// The X server: a name in `path`, or a path.
     pub xvfb: PathBuf,
-    /// Which VNC server a new desktop gets: `x11vnc` or `tigervnc`.
+    /// The VNC server of a new desktop: `x11vnc` or `tigervnc`.
     pub vnc_server: VncProgram,
     /// The VNC server beside Xvfb: a name in `path`, or a path.
     pub x11vnc: PathBuf,
     /// The X server that is a VNC server: a name in `path`, or a path.
     pub tigervnc: PathBuf,
-    /// The browser: a name in `path`, or a path. Looked for when it is not set.
+    /// The browser: a name in `path`, or a path. Detected if it is not set.
     pub chromium: Option<PathBuf>,
-    /// Further arguments for the browser, after ours and before the page.
+    /// Further arguments for the browser, after the server's own and before the page.
     pub chromium_arguments: Vec<String>,
     /// Further variables in the browser's environment, such as `TZ` and `LANG`.
     pub chromium_environment: BTreeMap<String, String>,
-    /// Whether Chromium's sandbox is used.
+    /// The use of Chromium's sandbox: `auto`, `on` or `off`.
     pub sandbox: Sandbox,
-    /// Whether pages have WebGL, rendered in software: 8 MB for each browser, and processor time where
-    /// a page uses it. Chromium calls its software renderer unsafe: it gives pages more to attack.
+    /// True if pages have WebGL, rendered in software. It costs 8 MB for each browser, and
+    /// processor time if a page uses it. Chromium calls its software renderer unsafe: it exposes
+    /// more code to attacks by pages.
     pub webgl: bool,
-    /// Whether displays have the extension GLX, which costs 20 MB for each.
+    /// True if displays have the extension GLX, which costs 20 MB for each.
     pub glx: bool,
-    /// The least display number. With neither this nor `display_last`, the X server picks any.
+    /// The least display number. Without it and `display_last`, the X server picks any number.
     pub display_first: Option<u16>,
     /// The greatest display number.
     pub display_last: Option<u16>,
@@ -71,31 +73,32 @@ pub struct Settings {
     pub vnc_port_first: u16,
     /// The greatest port for VNC servers.
     pub vnc_port_last: u16,
-    /// Whether the VNC server is started with the desktop, and not only for the first seat.
+    /// True if the VNC server starts with the desktop, and not only for the first seat.
     pub vnc_eager: bool,
-    /// Whether VNC servers tell every viewer what is copied in the session, also those who only watch.
-    /// Who has control in the view needs it not; native VNC clients have no other way.
+    /// True if VNC servers send every viewer the texts that are copied in the session, even viewers without
+    /// control. The view does not need it for the user in control; native VNC clients have no other way.
     pub vnc_sends_clipboard: bool,
-    /// How long a VNC server lives on after its last seat was given back.
+    /// The time that a VNC server keeps running after its last seat was released, in seconds.
     pub vnc_linger_seconds: u64,
-    /// How long each program may take until it shows its sign of readiness.
+    /// The longest time for each program to become ready, in seconds.
     pub start_deadline_seconds: u64,
-    /// How long a program may take to end before it is killed.
+    /// The time for a program to end before it is killed, in seconds.
     pub stop_grace_seconds: u64,
-    /// How often a desktop that somebody drives or watches is looked at.
+    /// The time between two health checks of a desktop with a driver or viewer, in seconds.
     pub probe_seconds: u64,
-    /// How long a program of such a desktop may not answer before it counts as dead; 0 for ever.
+    /// The time after which a program of such a desktop that does not answer counts as dead, in
+    /// seconds; 0 for never.
     pub hang_seconds: u64,
-    /// How long a script of a page may run without a pause while such a desktop is used, before it is
-    /// ended; 0 for ever.
+    /// The longest time that a script of a page may run without a pause on such a desktop before it
+    /// is ended, in seconds; 0 for unlimited.
     pub page_hang_seconds: u64,
-    /// The least time between two pictures of a display that changes.
+    /// The least time between two pictures of a changing display, in milliseconds.
     pub capture_interval_milliseconds: u64,
-    /// How large the log of a program may become before its older part is cut away.
+    /// The size at which the older part of a program's log is cut away, in bytes.
     pub log_limit_bytes: u64,
-    /// Whether the directory of a session outlives its desktop.
+    /// True if the directory of a session outlives its desktop.
     pub keep_directories: bool,
-    /// Limits of downloads.
+    /// The limits of downloads.
     pub downloads: downloads::Settings,
     /// The confinement of programs, which the section `isolation` sets.
     #[serde(skip)]
@@ -106,7 +109,7 @@ pub struct Settings {
     /// The place of the programs' directories, which the section `isolation` sets.
     #[serde(skip)]
     pub placement: Placement,
-    /// Seals the server's files with secrets in them; without it they are in the clear.
+    /// The vault that seals the server's files with secrets; without it they are in plain text.
     #[serde(skip)]
     pub vault: Option<Vault>,
 }
@@ -150,22 +153,22 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// [`start_deadline_seconds`](Self::start_deadline_seconds).
+    /// The value of [`start_deadline_seconds`](Self::start_deadline_seconds) as a duration.
     pub fn start_deadline(&self) -> Duration {
         Duration::from_secs(self.start_deadline_seconds)
     }
 
-    /// [`stop_grace_seconds`](Self::stop_grace_seconds).
+    /// The value of [`stop_grace_seconds`](Self::stop_grace_seconds) as a duration.
     pub fn stop_grace(&self) -> Duration {
         Duration::from_secs(self.stop_grace_seconds)
     }
 
-    /// [`vnc_linger_seconds`](Self::vnc_linger_seconds).
+    /// The value of [`vnc_linger_seconds`](Self::vnc_linger_seconds) as a duration.
     pub fn vnc_linger(&self) -> Duration {
         Duration::from_secs(self.vnc_linger_seconds)
     }
 
-    /// [`capture_interval_milliseconds`](Self::capture_interval_milliseconds).
+    /// The value of [`capture_interval_milliseconds`](Self::capture_interval_milliseconds) as a duration.
     pub fn capture_interval(&self) -> Duration {
         Duration::from_millis(self.capture_interval_milliseconds)
     }

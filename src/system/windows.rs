@@ -1,11 +1,11 @@
-//! Windows that would fill their display but for one pixel, and are made to fill it.
+//! Correction of windows that are one pixel smaller than their display.
 //!
-//! Chromium takes a window of exactly the display's size for one that a window manager would make
-//! full-screen, and makes it a pixel narrower and lower. No window manager runs here, so the size is
-//! corrected from outside: each top-level window of that size, when it appears and whenever it gets
-//! that size again. A window of any other size, such as a popup, is left alone.
+//! Chromium assumes that a window manager would make a window of exactly the display's size
+//! full-screen, and makes it a pixel narrower and lower. No window manager runs here, so the size
+//! is corrected from outside. This concerns each top-level window of that size, when it appears and
+//! whenever it gets that size again. A window of any other size, such as a popup, is left alone.
 //!
-//! One thread for each display, which waits in a read and ends with the display or its guard.
+//! Each display has one thread, which waits in a read and ends with the display or its guard.
 
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -19,10 +19,10 @@ use x11rb::rust_connection::RustConnection;
 
 use super::display::{Cookie, client, socket};
 
-/// Why a connection to a display is of no more use.
+/// An error after which a connection to a display is unusable.
 type Broken = Box<dyn std::error::Error + Send + Sync>;
 
-/// The correction of window sizes on one display; the drop ends it.
+/// The running correction of window sizes on one display, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Fitting(Option<UnixStream>);
 
@@ -35,7 +35,7 @@ impl Drop for Fitting {
     }
 }
 
-/// Starts to correct the sizes of windows on a display. A display that cannot be connected to has
+/// Starts to correct the sizes of windows on a display. A display that refuses the connection has
 /// ended, which its session notices by itself.
 pub fn fit(number: u16, cookie: Cookie) -> Fitting {
     let connected = UnixStream::connect(socket(number)).and_then(|it| Ok((it.try_clone()?, it)));
@@ -94,7 +94,7 @@ impl Fitter {
         }
     }
 
-    /// Looks at a window that is shown. One that has gone meanwhile answers nothing.
+    /// Checks a window that is shown. The replies fail if it was destroyed meanwhile.
     fn appeared(&self, window: Window) -> Result<(), Broken> {
         let attributes = self.connection.get_window_attributes(window)?;
         let geometry = self.connection.get_geometry(window)?;
@@ -122,7 +122,7 @@ impl Fitter {
     }
 }
 
-/// True for the size that Chromium gives a window in place of its display's.
+/// True for the size that Chromium gives a window instead of its display's size.
 fn is_a_pixel_short(display: (u16, u16), window: (u16, u16)) -> bool {
     let longer = |length: u16| length.checked_add(1);
     (longer(window.0), longer(window.1)) == (Some(display.0), Some(display.1))

@@ -1,9 +1,9 @@
-//! Access to files that programs wrote, beneath one directory, whatever they put there.
+//! Safe access to files that untrusted programs wrote, beneath one directory.
 //!
-//! A program of a session owns its directories: it can replace any file by a link, a pipe or a second
-//! name of another file, at any moment. So each path is resolved by the kernel in one step
-//! (`openat2`), no symbolic link is followed anywhere in it, and what is opened is looked at by its
-//! descriptor: a plain file with one name. Opening never waits, not even for a pipe.
+//! A program of a session owns its directories. At any moment it can replace a file by a symbolic
+//! link, a pipe or a hard link to another file. Therefore the kernel resolves each path in one step
+//! (`openat2`) and follows no symbolic link. The opened file is checked by its descriptor: it must
+//! be a regular file with one link. Opening never blocks, not even on a pipe.
 
 mod remove;
 #[cfg(test)]
@@ -22,11 +22,11 @@ pub use walk::{Entry, Walk};
 
 use super::confine::spec::User;
 
-/// How often a path is tried again that changes while it is resolved.
+/// The number of attempts to resolve a path that changes meanwhile.
 const TRIES: u32 = 32;
 
-/// A directory whose content belongs to a program. It stays the same one when its name is given to
-/// another.
+/// A directory whose content belongs to a program. The handle stays valid when the directory is
+/// renamed or its name is reused.
 #[derive(Debug)]
 pub struct Tree {
     descriptor: OwnedFd,
@@ -40,13 +40,13 @@ impl AsFd for Tree {
 }
 
 impl Tree {
-    /// Opens a directory whose parents belong to the server; its own name may not be a link.
+    /// Opens a directory whose parents belong to the server. Its own name must not be a symbolic link.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
         Ok(Self { descriptor: rustix::fs::open(path, flags, Mode::empty())?, owner: None })
     }
 
-    /// The same, in which what is made belongs to this user, and not to the server's.
+    /// Returns the same directory, in which new files belong to `owner` instead of the server's user.
     #[must_use]
     pub fn owned_by(self, owner: Option<User>) -> Self {
         Self { owner, ..self }
@@ -57,7 +57,7 @@ impl Tree {
         Ok(rustix::fs::fchown(made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?)
     }
 
-    /// The number of the user that the directory belongs to.
+    /// The uid of the directory's owner.
     pub fn user(&self) -> io::Result<u32> {
         Ok(rustix::fs::fstat(&self.descriptor)?.st_uid)
     }
@@ -68,12 +68,12 @@ impl Tree {
         Ok(Self { descriptor, owner: self.owner })
     }
 
-    /// Opens a plain file for reading.
+    /// Opens a regular file for reading.
     pub fn file(&self, path: &Path) -> io::Result<File> {
         plain(self.resolve(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0)?, path)
     }
 
-    /// Reads a plain file whole, if it is not larger than `limit`.
+    /// Reads a whole regular file of at most `limit` bytes.
     pub fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.file(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -83,7 +83,7 @@ impl Tree {
         Ok(bytes)
     }
 
-    /// Makes a file that must not be there yet, readable for its owner only.
+    /// Creates a file that must not exist yet, readable for its owner only.
     pub fn create(&self, path: &Path) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         let file = self.resolve(path, flags, 0o600)?;
@@ -91,7 +91,7 @@ impl Tree {
         Ok(file.into())
     }
 
-    /// Replaces a file whole. A link of that name is replaced, not followed.
+    /// Replaces a file atomically. A symbolic link of that name is replaced, not followed.
     pub fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let (folder, name) = self.parent(path)?;
         let part = PathBuf::from(format!("{}.part", name.display()));
@@ -123,8 +123,8 @@ impl Tree {
         }
     }
 
-    /// Gives a file or directory another name beneath this directory, which must be free. A link is
-    /// moved itself.
+    /// Renames a file or directory beneath this directory. The new name must be free. A symbolic
+    /// link itself is moved.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (old_folder, old) = self.parent(from)?;
         let (new_folder, new) = self.parent(to)?;
@@ -139,7 +139,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes a file of any type, if there is one; of a link, the link.
+    /// Removes a file of any type, if it exists. Of a symbolic link, the link is removed.
     pub fn remove_file(&self, path: &Path) -> io::Result<()> {
         let (folder, name) = match self.parent(path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -151,7 +151,7 @@ impl Tree {
         }
     }
 
-    /// The directory that `path` is in, and its name there.
+    /// The directory that contains `path`, and the last component of `path`.
     fn parent(&self, path: &Path) -> io::Result<(Self, PathBuf)> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(named(io::ErrorKind::InvalidInput, path, "names no file"));
@@ -167,7 +167,7 @@ impl Tree {
         for _ in 0..TRIES {
             match rustix::fs::openat2(&self.descriptor, path, flags, Mode::from_raw_mode(mode), how)
             {
-                // A rename went on elsewhere, and the kernel could not be sure.
+                // A concurrent rename kept the kernel from resolving the path reliably.
                 Err(Errno::AGAIN) => (),
                 Err(cause) => return Err(cause.into()),
                 Ok(opened) => return Ok(opened),
@@ -177,7 +177,7 @@ impl Tree {
     }
 }
 
-/// Passes a plain file with one name.
+/// Accepts only a regular file with one link.
 fn plain(opened: OwnedFd, path: &Path) -> io::Result<File> {
     let stat = rustix::fs::fstat(&opened)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {

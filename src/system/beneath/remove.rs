@@ -10,12 +10,12 @@ use rustix::io::Errno;
 
 use super::Tree;
 
-/// How often a directory is emptied anew that a living program fills meanwhile.
+/// The number of attempts to empty a directory that a living program refills meanwhile.
 const ROUNDS: u32 = 8;
 
 impl Tree {
-    /// Removes a directory whose parents belong to the server, and all that is in it; no link is
-    /// followed. One that is not there is removed.
+    /// Removes a directory whose parents belong to the server, with its content. No symbolic link
+    /// is followed. A missing directory is no error.
     pub fn remove_all(path: &Path) -> io::Result<()> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(super::named(io::ErrorKind::InvalidInput, path, "names no directory"));
@@ -26,8 +26,8 @@ impl Tree {
         }
     }
 
-    /// Removes an entry of this directory, if there is one, whatever it is. One by one and not by recursion: a program
-    /// can make directories deeper than this process has stack or descriptors.
+    /// Removes an entry of this directory of any type, if it exists. Works iteratively and not by
+    /// recursion: a program can nest directories deeper than this process has stack or descriptors.
     pub fn remove(&self, name: &OsStr) -> io::Result<()> {
         match rustix::fs::unlinkat(self.as_fd(), name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
@@ -38,7 +38,7 @@ impl Tree {
             let folder = match self.opened(name) {
                 Ok(folder) => folder,
                 Err(Errno::NOENT) => return Ok(()),
-                // It has become something else meanwhile.
+                // The entry was replaced by something else meanwhile.
                 Err(Errno::LOOP | Errno::NOTDIR) => {
                     rustix::fs::unlinkat(self.as_fd(), name, AtFlags::empty())?;
                     return Ok(());
@@ -55,8 +55,7 @@ impl Tree {
         Err(super::named(io::ErrorKind::DirectoryNotEmpty, Path::new(name), "is filled anew"))
     }
 
-    /// Empties a directory: what is in a directory of it is moved up beside that, until there is no
-    /// directory in a directory.
+    /// Empties a directory. Nested directories are moved up one level until none contains another.
     fn empty(&self, folder: Self) -> io::Result<()> {
         let mut serial = 0_u64;
         loop {
@@ -90,8 +89,8 @@ impl Tree {
         }
     }
 
-    /// Opens a directory to empty it, also one whose mode does not allow that: where the server runs as
-    /// the same user, a program could keep its directories so.
+    /// Opens a directory to empty it, even if its mode forbids that. A program that runs as the
+    /// server's user could protect its directories that way.
     fn opened(&self, name: &OsStr) -> Result<Self, Errno> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let itself = rustix::fs::openat(self.as_fd(), name, flags | OFlags::PATH, Mode::empty())?;

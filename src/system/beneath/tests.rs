@@ -1,4 +1,4 @@
-//! Traps that a program may have laid where the server reads.
+//! Traps that a program may have laid in files that the server reads.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -114,7 +114,7 @@ fn what_is_removed_is_beneath() {
     fs::write(world.at("downloads/a/b/c/file"), "x").unwrap();
     symlink(&outside, world.at("downloads/a/b/folder")).unwrap();
     fs::create_dir_all(world.at("downloads/a/other/deep")).unwrap();
-    // Deeper than a path may be long, as only relative steps can make it.
+    // Deeper than the longest path allows, which only relative steps can create.
     let mut deep = world.own().make_folder(Path::new("deep")).unwrap();
     for _ in 0..600 {
         deep = deep.make_folder(Path::new("directory")).unwrap();
@@ -133,7 +133,7 @@ fn what_is_removed_is_beneath() {
     assert!(outside.join("kept").is_dir(), "the link was removed, and not what it leads to");
 }
 
-/// A program swaps a directory for a link while the server reads, lists and writes.
+/// A program swaps a directory for a symbolic link while the server reads, lists and writes.
 #[test]
 fn a_swap_of_directories_leads_nowhere() {
     let world = World::new("swap");

@@ -1,4 +1,4 @@
-//! Lists of files that programs wrote.
+//! Listings of files that untrusted programs wrote.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -11,42 +11,41 @@ use rustix::io::Errno;
 
 use super::Tree;
 
-/// The deepest directory that is gone into: each level keeps a descriptor.
+/// The deepest nesting that is walked, because each level holds a descriptor.
 const DEEPEST: usize = 128;
 
-/// An entry of a directory, as it was when it was listed.
+/// An entry of a directory, as it was when the directory was listed.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Its name.
     pub name: OsString,
-    /// Its metadata; of a link those of the link.
+    /// The metadata; for a symbolic link, that of the link itself.
     pub stat: Stat,
 }
 
 impl Entry {
-    /// True for a plain file with one name, which is all that can be [opened](Tree::file).
+    /// True for a regular file with one link. Only such a file can be [opened](Tree::file).
     pub fn is_plain(&self) -> bool {
         is_plain(&self.stat)
     }
 }
 
-/// True for a plain file with one name.
+/// True for a regular file with one link.
 pub(super) fn is_plain(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1
 }
 
-/// An entry that is walked over. The descriptor is the entry's own, opened as a path: it is no way to
-/// the content.
+/// An entry that [`Tree::walk`] visits. The descriptor refers to the entry itself and is opened
+/// with `O_PATH`, so it gives no access to the content.
 #[derive(Debug)]
 pub struct Walk<'a> {
-    /// Below the directory that is walked through.
+    /// The path relative to the directory that is walked.
     pub path: &'a Path,
-    /// The entry itself, of a link the link.
+    /// The entry itself; for a symbolic link, the link.
     pub descriptor: BorrowedFd<'a>,
 }
 
 impl Tree {
-    /// The entries of this directory, in the order of names.
+    /// The entries of this directory, sorted by name.
     pub fn entries(&self) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for name in self.names()? {
@@ -56,7 +55,7 @@ impl Tree {
         Ok(entries)
     }
 
-    /// The plain files with one name that are in this directory and all below it, by their paths.
+    /// The paths of all regular files with one link in this directory and below.
     pub fn files(&self) -> io::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         self.walk(&mut |entry: Walk<'_>| {
@@ -68,8 +67,8 @@ impl Tree {
         Ok(files)
     }
 
-    /// Passes every entry below this directory to `visit`, a directory after its content. Entries that
-    /// disappear meanwhile are passed over.
+    /// Calls `visit` for every entry below this directory. A directory comes after its content.
+    /// Entries that disappear meanwhile are skipped.
     pub fn walk(&self, visit: &mut dyn FnMut(Walk<'_>) -> io::Result<()>) -> io::Result<()> {
         self.walk_in(Path::new(""), DEEPEST, visit)
     }
@@ -92,7 +91,7 @@ impl Tree {
                 let Some(left) = depth.checked_sub(1) else {
                     return Err(super::named(io::ErrorKind::InvalidData, &path, "is too deep"));
                 };
-                // Through its own descriptor: the name may be another's by now.
+                // Opened through its own descriptor, because the name may refer to another entry by now.
                 let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
                 let descriptor = rustix::fs::openat(&entry, ".", flags, Mode::empty())?;
                 let folder = Tree { descriptor, owner: self.owner };
@@ -103,10 +102,10 @@ impl Tree {
         Ok(())
     }
 
-    /// The names in this directory, in order.
+    /// The names in this directory, sorted.
     pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        // Another description of the same directory: a position is shared by duplicates.
+        // A separate open file description, because duplicates share their position.
         let listing = rustix::fs::openat(self.as_fd(), ".", flags, Mode::empty())?;
         let mut names = Vec::new();
         for entry in Dir::new(listing)? {

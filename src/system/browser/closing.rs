@@ -1,4 +1,4 @@
-//! How a browser ends.
+//! The end of a browser.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::system::cdp::Connection;
 use crate::system::cdp::Devtools;
 use crate::system::process::{Exit, Process};
 
-/// Ends a browser by `Browser.close`, so that logins are kept; when it has not ended after
-/// `grace`, by signals. Resolves when its processes are gone, or with `false` when even the
-/// kernel could not end them.
+/// Closes a browser with `Browser.close`, so that logins are kept. If it has not ended after
+/// `grace`, it is ended by signals. Resolves when its processes are gone, or with `false` when even
+/// the kernel could not end them.
 pub async fn close(process: &Process, devtools: &Devtools, grace: Duration) -> bool {
     if process.has_exited() {
         return process.stop(grace).await;
@@ -29,22 +29,21 @@ pub async fn close(process: &Process, devtools: &Devtools, grace: Duration) -> b
     process.stop(grace).await
 }
 
-/// Asks a browser to close itself; it goes on doing so after this has resolved. The caller sets
-/// a deadline.
+/// Asks a browser to close itself. Closing continues after this has resolved. The caller sets a deadline.
 pub async fn ask(devtools: &Devtools) {
     match Connection::open(devtools).await {
-        // It may end before it answers.
+        // The browser may end before it answers.
         Ok(connection) => drop(connection.call(None, "Browser.close", json!({})).await),
         Err(cause) => tracing::warn!(error = %cause, "the browser cannot be asked to close"),
     }
 }
 
-/// True if a browser that nobody here has asked to close has closed in good order: a person has
-/// quit it, or a driver has sent `Browser.close`.
+/// True if a browser that the server did not close has closed in order: a person quit it, or a
+/// driver sent `Browser.close`.
 pub fn closed_in_order(exit: Exit, profile: &Path) -> bool {
     match exit {
         Exit::Status(status) => status == 0,
-        // Its exit status went to another server; its profile has noted the end.
+        // Another server received its exit status; the profile has recorded the end.
         Exit::Unknown => exit_was_orderly(profile),
         Exit::Signal(_) => false,
     }

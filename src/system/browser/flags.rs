@@ -1,36 +1,37 @@
-//! The arguments of Chromium.
+//! The command line arguments of Chromium.
 
 use std::ffi::OsString;
 
 use super::{First, Start};
 use crate::system::settings::Settings;
 
-/// Below this, shared memory goes to files: Chromium crashes when `/dev/shm` is full.
+/// The least free shared memory in bytes. With less, Chromium uses files, because it crashes when
+/// `/dev/shm` is full.
 const ENOUGH_SHARED_MEMORY: u64 = 1024 * 1024 * 1024;
 
-/// A loopback port where nobody listens; what must not be asked for goes there.
+/// The URL of a loopback port without a listener, for requests that must not succeed.
 const NOWHERE: &str = "http://127.0.0.1:9/";
 
-/// What is the same for every session.
+/// The arguments that are the same for every session.
 const FIXED: &[&str] = &[
     "--remote-debugging-port=0",
     "--ozone-platform=x11",
     "--force-device-scale-factor=1",
     "--disable-gpu",
-    // No questions and no tours.
+    // No prompts and no tours.
     "--no-first-run",
     "--no-default-browser-check",
     "--disable-search-engine-choice-screen",
     "--hide-crash-restore-bubble",
-    // Lives on when its last window is closed; the keeper opens the next one.
+    // Chromium survives the close of its last window; the keeper opens the next one.
     "--keep-alive-for-test",
-    // A page that prints itself writes a PDF to the downloads, see `profile`. The preview would wait
-    // for a person, and the page with it.
+    // A page that prints itself writes a PDF to the downloads, see `profile`. The print preview
+    // would wait for a person, and block the page.
     "--kiosk-printing",
     "--noerrdialogs",
-    // No keyring: there is no desktop to unlock it.
+    // No keyring, because there is no desktop environment to unlock it.
     "--password-store=basic",
-    // Nobody is asked for anything but by the pages.
+    // No network requests except those of pages.
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-default-apps",
@@ -43,7 +44,7 @@ const FIXED: &[&str] = &[
     "--disable-features=NetworkTimeServiceQuerying,OptimizationHints,MediaRouter,\
      DialMediaRouteProvider,Translate,AutofillServerCommunication,InterestFeedContentSuggestions,\
      CertificateTransparencyComponentUpdater",
-    // A page that nobody looks at runs on.
+    // Background pages are not throttled.
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
@@ -60,14 +61,14 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
         format!("--gaia-url={NOWHERE}").into(),
     ]);
     if start.no_sandbox {
-        // The second hides the bar that warns of the first.
+        // `--test-type` hides the warning bar about `--no-sandbox`.
         flags.extend(["--no-sandbox".into(), "--test-type".into()]);
     }
     if settings.webgl {
-        // Without a GPU, Chromium has no WebGL unless its software renderer is asked for by name.
+        // Without a GPU, Chromium has no WebGL unless its software renderer is enabled explicitly.
         flags.push("--enable-unsafe-swiftshader".into());
     }
-    // In a network of its own it has shared memory of its own as well.
+    // A browser in its own network namespace has its own shared memory as well.
     let is_separate = start.network.is_some_and(|network| network.namespace.is_some());
     if !is_separate && !has_enough_shared_memory() {
         flags.push("--disable-dev-shm-usage".into());
@@ -75,14 +76,14 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
     if let Some(network) = &start.network {
         flags.extend([
             format!("--proxy-server=http://{}", network.egress.proxy).into(),
-            // Loopback as well: it is refused by the policy, not by chance.
+            // Loopback also goes through the proxy, so that the policy refuses it explicitly.
             "--proxy-bypass-list=<-loopback>".into(),
-            // UDP would pass the proxy by.
+            // UDP would bypass the proxy.
             "--disable-quic".into(),
             "--force-webrtc-ip-handling-policy=disable_non_proxied_udp".into(),
         ]);
     } else if let Some(proxy) = &start.spec.proxy {
-        // Chromium takes no path here, and the server has none.
+        // Chromium accepts no path here, and the proxy's URL has none.
         let proxy = proxy.as_str().trim_end_matches('/');
         flags.push(format!("--proxy-server={proxy}").into());
     }
@@ -97,12 +98,12 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
     flags
 }
 
-/// Whether `/dev/shm` has room for a browser.
+/// True if `/dev/shm` has room for a browser.
 fn has_enough_shared_memory() -> bool {
     free_shared_memory().is_some_and(|bytes| bytes >= ENOUGH_SHARED_MEMORY)
 }
 
-/// The free bytes in `/dev/shm`; none when it is not there.
+/// The free bytes in `/dev/shm`; none if it does not exist.
 pub(crate) fn free_shared_memory() -> Option<u64> {
     let statistics = rustix::fs::statvfs("/dev/shm").ok()?;
     Some(statistics.f_bavail.saturating_mul(statistics.f_frsize))

@@ -1,4 +1,4 @@
-//! The browser of a session: Chromium, how it starts and how it ends.
+//! The browser of a session: the start and the end of Chromium.
 //!
 //! It is ended by `Browser.close` and not by `SIGTERM`, which would lose cookies that were set
 //! within the last half minute.
@@ -35,81 +35,81 @@ pub use sandbox::{NoSandbox, obstacle};
 
 pub(super) const STAGE: Stage = Stage { name: "chromium", package: "chromium" };
 
-/// The names under which Chromium is looked for.
+/// The program names that are tried for Chromium.
 const NAMES: [&str; 5] =
     ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 
-/// Where Debian has the program that its `chromium`, a script, executes after 50 to 100 ms.
+/// The path of Debian's Chromium. Debian's `chromium` is a script that executes it after 50 to 100 ms.
 const DEBIAN: &str = "/usr/lib/chromium/chromium";
 
-/// A browser that can be driven.
+/// The address of a browser that accepts commands.
 #[derive(Debug)]
 pub struct Ready {
-    /// Where.
+    /// The address of its DevTools.
     pub devtools: Devtools,
-    /// The target of its first page.
+    /// The target id of its first page.
     pub page: String,
 }
 
-/// What a browser shows first.
+/// The first content of a browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum First {
-    /// The page that was asked for with the session.
+    /// The start page of the session.
     Page,
-    /// Nothing: its pages are put back afterwards.
+    /// An empty page; the tabs are restored afterwards.
     Nothing,
-    /// What it showed when it ended, as far as its profile knows.
+    /// The tabs that it had when it ended, as far as its profile knows them.
     Last,
 }
 
-/// What a browser is started with.
+/// The parameters for the start of a browser.
 #[derive(Debug)]
 pub struct Start<'a> {
-    /// Whose it is.
+    /// The session that owns the browser.
     pub session: SessionId,
-    /// Its proxy, its first page.
+    /// The specification of the session, with its proxy and start page.
     pub spec: &'a SessionSpec,
-    /// What it shows first.
+    /// The first content of the browser.
     pub first: First,
-    /// The display.
+    /// The number of the display.
     pub display: u16,
     /// The file with the display's cookie.
     pub authority: &'a Path,
-    /// Its directory of profiles.
+    /// The user data directory of the browser.
     pub profile: &'a Path,
-    /// Its home.
+    /// The directory for `HOME`.
     pub home: &'a Path,
-    /// Where its temporary files go.
+    /// The directory for temporary files.
     pub temporary: &'a Path,
     /// The folder for its downloads.
     pub downloads: &'a Path,
-    /// The folder in which runs put files for it.
+    /// The folder in which runs put files for the browser.
     pub uploads: &'a Path,
-    /// The file for its log.
+    /// The path of its log file.
     pub log: &'a Path,
-    /// Whether it runs without its sandbox.
+    /// True if it runs without its sandbox.
     pub no_sandbox: bool,
-    /// Its network; that of the server without.
+    /// The network of the browser; the server's own if none.
     pub network: Option<Network<'a>>,
 }
 
 /// The network of a browser.
 #[derive(Debug, Clone, Copy)]
 pub struct Network<'a> {
-    /// The program that everything passes.
+    /// The egress program, which all traffic passes through.
     pub egress: &'a EgressIdentity,
-    /// The namespace to join, if it is separate.
+    /// The namespace to join, if the network is separate.
     pub namespace: Option<&'a confine::spec::Network>,
 }
 
 impl Network<'_> {
-    /// The directory that leads into it, where it is separate.
+    /// The egress program's directory, through which the server enters a separate network.
     fn inside(&self) -> Option<PathBuf> {
         self.namespace.map(|_namespace| self.egress.directory.clone())
     }
 }
 
-/// Which program is the browser.
+/// Returns the path of the browser's program.
 pub fn locate(settings: &Settings) -> Result<PathBuf, Failure> {
     if let Some(set) = &settings.chromium {
         return find(set, &settings.path).ok_or_else(|| STAGE.missing(set));
@@ -123,7 +123,7 @@ pub fn locate(settings: &Settings) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Starts a browser. It is handed to the caller before it is ready, see [`ready`].
+/// Starts a browser. The caller gets the process before it is ready, see [`ready`].
 pub fn spawn(
     path: &Path,
     start: &Start<'_>,
@@ -137,9 +137,9 @@ pub fn spawn(
         ("HOME".into(), start.home.into()),
         ("TMPDIR".into(), start.temporary.into()),
         ("LANG".into(), "C.UTF-8".into()),
-        // Without an address, the library would start a bus that outlives us.
+        // Without an address, the library would start a bus that outlives the server.
         ("DBUS_SESSION_BUS_ADDRESS".into(), "disabled:".into()),
-        // Without any value, a bar above the page says that keys are missing.
+        // Without a value, an infobar above the page reports missing keys.
         ("GOOGLE_API_KEY".into(), "no".into()),
     ];
     let set = settings.chromium_environment.iter();
@@ -150,7 +150,7 @@ pub fn spawn(
             .map(Into::into)
             .to_vec(),
         signals: true,
-        // Nothing but the proxy, also where the network is the machine's.
+        // The browser may connect to the proxy only, even if it shares the machine's network.
         connect: start.network.map(|network| vec![network.egress.proxy.port()]),
         ..Landlock::default()
     };
@@ -179,7 +179,7 @@ pub async fn ready(
     settings: &Settings,
 ) -> Result<Ready, Failure> {
     let sign = async {
-        // The file is a program's word: what listens there has to be the session's.
+        // A program wrote the file, so the listener must be verified as a process of the session.
         let pid = process.identity().pid;
         let named =
             |text: &str| listening(text).filter(|devtools| listens(pid, devtools.address.port()));
@@ -191,7 +191,7 @@ pub async fn ready(
     match STAGE.ready(process, deadline, sign).await? {
         Ok(ready) => Ok(ready),
         Err(message) => match process.gone_within(std::time::Duration::from_secs(1)).await {
-            // It broke off because it ended, which says more.
+            // The browser ended, and its exit status is the better explanation.
             true => Err(STAGE.exited(process, process.exited().await)),
             false => Err(Failure {
                 log_tail: process.log_tail(),
@@ -201,24 +201,24 @@ pub async fn ready(
     }
 }
 
-/// The file `DevToolsActivePort`: the port, and on the next line the path.
+/// Parses the file `DevToolsActivePort`: the port, and on the next line the path.
 fn listening(text: &str) -> Option<Devtools> {
     let mut lines = text.lines();
     let port: u16 = lines.next()?.trim().parse().ok()?;
     let path = lines.next()?.trim();
-    // The path ends in a UUID, and the file is not written in one piece.
+    // The path ends in a UUID. The file is not written atomically.
     let (_, uuid) = path.strip_prefix('/')?.rsplit_once('/')?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     (uuid.len() == 36).then(|| Devtools { address, path: path.to_owned(), inside: None })
 }
 
-/// True if a process of the group that `leader` leads listens on a port.
+/// True if a process in the group of `leader` listens on `port`.
 fn listens(leader: i32, port: u16) -> bool {
     listened_to(leader).contains(&port)
         || group_of(leader).into_iter().any(|pid| listened_to(pid).contains(&port))
 }
 
-/// Resolves with the first page's target when the browser says that it has one.
+/// Resolves with the target id of the first page, once the browser reports one.
 async fn first_page(devtools: &Devtools) -> Result<String, String> {
     let told = |cause: super::cdp::CdpError| cause.to_string();
     let connection = Connection::open(devtools).await.map_err(told)?;

@@ -1,5 +1,5 @@
-//! The parts of a profile that the server writes and removes. All of it is opened as the work of a
-//! program, which may have laid traps there.
+//! The parts of a profile that the server writes and removes. A program owns the profile and may
+//! have laid traps there, so all access goes through [`Tree`].
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,22 +14,22 @@ use crate::system::desktop::Directory;
 /// The most bytes of preferences that are read.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// The beginning of the names of folders in which Chromium has its socket.
+/// The name prefix of the folders that contain Chromium's socket.
 const SOCKETS: &str = "org.chromium.Chromium.";
 
-/// Where Chromium writes the address of its DevTools.
+/// The file to which Chromium writes the address of its DevTools.
 pub(super) const PORT_FILE: &str = "DevToolsActivePort";
 
-/// Where Chromium's preferences say how it ended, below `profile`.
+/// The preference in which Chromium records the kind of its last exit, below `profile`.
 const EXIT_TYPE: &str = "exit_type";
 
-/// Makes a profile ready for a start: removes what a killed browser left, sets where the first window
-/// goes, and gives preferences to a profile that has none of its own.
+/// Prepares a profile for a start. Removes the remains of a killed browser, sets the bounds of the
+/// first window, and adds default preferences that the profile lacks.
 pub fn prepare(directory: &Directory, size: Size) -> io::Result<()> {
     remove_remains(directory)?;
     let profile = Tree::open(&directory.profile())?.owned_by(directory.user());
     let mut preferences = match profile.read(&preferences(), LARGEST) {
-        // Chromium replaces what it cannot read, and what is not an object.
+        // Chromium also replaces preferences that it cannot parse, or that are not an object.
         Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Value::Null,
         Err(cause) => {
@@ -46,47 +46,47 @@ pub fn prepare(directory: &Directory, size: Size) -> io::Result<()> {
         browser.insert("window_placement".to_owned(), placement(size));
     }
     if let Some(profile) = preferences.get_mut("profile").and_then(Value::as_object_mut) {
-        // What the next end writes here says how it ended, see `exit_was_orderly`.
+        // The next exit sets it again, see `exit_was_orderly`.
         profile.remove(EXIT_TYPE);
     }
     let folder = match profile.make_folder(Path::new("Default")) {
-        // A link or a file is in its place.
+        // A link or a file has taken the place of the folder.
         Err(cause) if matches!(Errno::from_io_error(&cause), Some(Errno::LOOP | Errno::NOTDIR)) => {
             profile.remove_file(Path::new("Default"))?;
             profile.make_folder(Path::new("Default"))?
         }
         made => made?,
     };
-    // Replaced whole, as Chromium does: half of it would be none.
+    // Replaced atomically, as Chromium does: a truncated file would be invalid.
     folder.replace(Path::new("Preferences"), preferences.to_string().as_bytes())
 }
 
-/// The file of preferences, below a profile.
+/// The path of the preferences, relative to a profile.
 fn preferences() -> PathBuf {
     Path::new("Default").join("Preferences")
 }
 
-/// The preferences that a profile begins with.
+/// The default preferences of a profile.
 fn ours(downloads: &Path) -> Value {
     json!({
         "download": { "default_directory": downloads, "prompt_for_download": false },
         "savefile": { "default_directory": downloads },
         "printing": { "print_preview_sticky_settings": { "appState": prints_to_file() } },
-        // A new tab is blank: from the browser's own page, a script can go on to its settings.
+        // A new tab is blank: a script could get from the browser's own page to its settings.
         "newtab_page_location_override": "about:blank",
         "credentials_enable_service": false,
-        // Without it the second of several files is a question that nobody answers.
+        // Without it, the second of several downloads prompts for permission, and no one answers.
         "profile": {
             "password_manager_enabled": false,
             "default_content_setting_values": { "automatic_downloads": 1 },
         },
-        // A PDF is a file to be had, and not a page whose content no driver can read.
+        // A PDF is downloaded instead of shown, because no driver can read a shown one.
         "plugins": { "always_open_pdf_externally": true },
         "browser": { "check_default_browser": false },
     })
 }
 
-/// The state of the print preview in which it prints to a PDF file.
+/// The state of the print preview that makes it print to a PDF file.
 fn prints_to_file() -> String {
     const TO_FILE: &str = "Save as PDF";
     json!({
@@ -97,7 +97,7 @@ fn prints_to_file() -> String {
     .to_string()
 }
 
-/// The bounds of a window that covers a display. Command line flags would do the same, and would
+/// The bounds of a window that covers the display. Command line flags would do the same, but would
 /// force these bounds on popups as well.
 fn placement(size: Size) -> Value {
     let (width, height) = (size.width(), size.height());
@@ -108,7 +108,7 @@ fn placement(size: Size) -> Value {
     })
 }
 
-/// Adds to `preferences` what they lack of `defaults`.
+/// Adds the members of `defaults` that `preferences` lacks, recursively.
 fn complete(preferences: &mut Value, defaults: &Value) {
     let (Some(preferences), Some(defaults)) = (preferences.as_object_mut(), defaults.as_object())
     else {
@@ -122,7 +122,7 @@ fn complete(preferences: &mut Value, defaults: &Value) {
     }
 }
 
-/// True if the last browser of a profile closed in good order: asked to, or with its last window.
+/// True if the last browser of a profile closed in order: on request, or with its last window.
 pub fn exit_was_orderly(profile: &Path) -> bool {
     let read = Tree::open(profile).and_then(|profile| profile.read(&self::preferences(), LARGEST));
     let bytes = read.unwrap_or_default();
@@ -130,15 +130,15 @@ pub fn exit_was_orderly(profile: &Path) -> bool {
     preferences.pointer(&format!("/profile/{EXIT_TYPE}")).is_some_and(|exit| exit == "Normal")
 }
 
-/// Removes the locks of a browser that has ended, and the address that it no longer listens on.
-/// With a lock from another host name Chromium shows a dialog and does not start.
+/// Removes the locks of a browser that has ended, and its stale DevTools address. With a lock from
+/// another host name Chromium shows a dialog and does not start.
 pub fn remove_remains(directory: &Directory) -> io::Result<()> {
     let profile = match Tree::open(&directory.profile()) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened?,
     };
-    // The socket itself is in a folder of its own among the temporary files. A link in the profile names
-    // it, of which the browser could make anything: only the folder's name is taken from it.
+    // The socket itself is in a separate folder among the temporary files. A link in the profile
+    // points to it. The browser could forge that link, so only the folder's name is taken from it.
     if let Ok(target) = std::fs::read_link(directory.profile().join("SingletonSocket"))
         && let Some(name) = target.parent().and_then(Path::file_name)
         && name.to_str().is_some_and(|name| name.trim_start_matches('.').starts_with(SOCKETS))
@@ -161,7 +161,7 @@ mod tests {
     use crate::domain::ids::SessionId;
     use crate::system::desktop::Directories;
 
-    /// The directories of a session, removed with this.
+    /// The directories of a session, removed on drop.
     struct World {
         root: PathBuf,
         directory: Directory,
@@ -238,7 +238,7 @@ mod tests {
         fs::write(outside.join("secret"), r#"{"profile":{"exit_type":"Normal"}}"#).unwrap();
         let unchanged = || fs::read_to_string(outside.join("secret")).unwrap().contains("Normal");
 
-        // The folder of the socket is the browser's word: it counts by its name alone.
+        // The browser controls the link to the socket, so only the folder's name is used.
         symlink(kept.join("SingletonSocket"), profile.join("SingletonSocket")).unwrap();
         let own = world.directory.temporary().join("org.chromium.Chromium.own");
         fs::create_dir(&own).unwrap();
@@ -248,7 +248,7 @@ mod tests {
         prepare(&world.directory, size).unwrap();
         assert!(!own.exists());
 
-        // The preferences, the file that becomes them, and their folder.
+        // The preferences, their temporary file, and their folder.
         let folder = profile.join("Default");
         for name in ["Preferences", "Preferences.part", "Preferences.greenroom"] {
             let _ = fs::remove_file(folder.join(name));

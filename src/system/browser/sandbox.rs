@@ -1,4 +1,4 @@
-//! Whether the machine allows Chromium's sandbox.
+//! Detection of whether the machine allows Chromium's sandbox.
 
 use std::fmt;
 use std::fs;
@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use crate::system::process::{find, output};
 
-/// The obstacle that keeps Chromium from its sandbox.
+/// The reason for which Chromium cannot use its sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoSandbox {
-    /// Chromium refuses to run as root with it.
+    /// Chromium refuses to run as root with its sandbox.
     Root,
-    /// The kernel, or the container around us, allows no user namespaces.
+    /// The kernel, or the surrounding container, allows no user namespaces.
     NoUserNamespaces,
 }
 
@@ -26,24 +26,24 @@ impl fmt::Display for NoSandbox {
     }
 }
 
-/// The obstacle that keeps `chromium` from having its sandbox, if there is one. With `has_user` it runs as
-/// another user than the server.
+/// Returns the reason for which `chromium` cannot use its sandbox, if there is one. With `has_user`
+/// it runs as another user than the server.
 pub async fn obstacle(chromium: &Path, path: &str, has_user: bool) -> Option<NoSandbox> {
     if !has_user && rustix::process::geteuid().is_root() {
         return Some(NoSandbox::Root);
     }
-    // A program that gives privileges has none to give to confined programs.
+    // Confined programs gain no privileges from a setuid program.
     if !has_user && has_setuid_helper(chromium) {
         return None;
     }
-    // The limits are those of ordinary users, which the server may not be.
+    // The limits apply to unprivileged users; the server may be privileged.
     if has_user && forbidden_by_a_limit() {
         return Some(NoSandbox::NoUserNamespaces);
     }
     let Some(unshare) = find(Path::new("unshare"), path) else {
         return forbidden_by_a_limit().then_some(NoSandbox::NoUserNamespaces);
     };
-    // Trying is the only way to know of seccomp filters and security modules.
+    // Only a trial detects seccomp filters and security modules.
     let arguments = ["--user", "--map-root-user", "true"].map(str::to_owned);
     let tried = output(&unshare, &arguments, path, Duration::from_secs(5)).await;
     tried.is_err().then_some(NoSandbox::NoUserNamespaces)

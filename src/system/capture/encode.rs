@@ -1,4 +1,4 @@
-//! From pixels to files.
+//! Encoding of pixels as image files.
 
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
@@ -8,7 +8,7 @@ use crate::system::desktop::{CaptureError, Format};
 
 const JPEG_QUALITY: u8 = 80;
 
-/// Encodes a frame as the X server gives it: blue, green, red, nothing.
+/// Encodes a frame in the X server's format: blue, green, red and an unused byte per pixel.
 pub(super) fn encode(frame: &[u8], size: Size, format: Format) -> Result<Vec<u8>, CaptureError> {
     match format {
         Format::Png => png(frame, size),

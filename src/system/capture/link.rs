@@ -1,4 +1,4 @@
-//! The connection to the X server: the grab, and what tells that something was drawn.
+//! The connection to the X server: grabbing pixels, and notification of drawing.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -16,7 +16,7 @@ use crate::domain::session::Size;
 use crate::system::desktop::CaptureError;
 use crate::system::display::{Cookie, client, socket};
 
-/// A connection for pictures.
+/// A connection to a display for taking pictures.
 pub(super) struct Link {
     connection: RustConnection,
     root: Window,
@@ -24,11 +24,11 @@ pub(super) struct Link {
     segment: u32,
     memory: File,
     damage: u32,
-    /// Of one grab, in rows from the top, four bytes a pixel: blue, green, red, nothing.
+    /// The pixels of one grab: rows from the top, four bytes per pixel (blue, green, red, unused).
     frame: Vec<u8>,
 }
 
-/// Connects the socket alone, so that the caller can cut it.
+/// Connects the socket only, so that the caller can shut it down.
 pub(super) fn connect(display: u16) -> Result<UnixStream, CaptureError> {
     UnixStream::connect(socket(display)).map_err(error)
 }
@@ -45,7 +45,7 @@ impl Link {
             .map_err(error)?;
         let bytes = u32::from(size.width()) * u32::from(size.height()) * 4;
 
-        // The server has to be asked for its version before it takes anything else.
+        // The extension accepts no other request before its version is queried.
         connection.damage_query_version(1, 1).map_err(error)?.reply().map_err(error)?;
         let segment = connection.generate_id().map_err(error)?;
         let shared = connection.shm_create_segment(segment, bytes, false).map_err(error)?;
@@ -65,14 +65,14 @@ impl Link {
         &self.frame
     }
 
-    /// Whether anything was drawn since this was last asked.
+    /// True if anything was drawn since the last call.
     pub(super) fn was_drawn(&self) -> Result<bool, CaptureError> {
         let mut drawn = false;
         while let Some(event) = self.connection.poll_for_event().map_err(error)? {
             drawn |= matches!(event, Event::DamageNotify(_));
         }
         if drawn {
-            // Before the grab: what is drawn from now on is told again.
+            // Subtracted before the grab, so that drawing from now on is reported again.
             self.connection
                 .damage_subtract(self.damage, x11rb::NONE, x11rb::NONE)
                 .map_err(error)?;

@@ -1,11 +1,11 @@
 //! Pictures of a display, taken from the X server through shared memory.
 //!
-//! One thread per display, and only while somebody wants pictures: it owns the connection, waits
-//! for requests, and between two of them looks whether anything was drawn (extension DAMAGE). It
-//! encodes as well, so that no actor's thread does.
+//! Each display has one thread, which runs only while pictures are requested. It owns the
+//! connection, waits for requests, and polls between them whether anything was drawn (extension
+//! DAMAGE). It also encodes, so that no actor's thread has to.
 //!
-//! The memory is read with `pread`, not mapped: another process writes to it, so mapping it would
-//! need unsafe code for the gain of a single copy.
+//! The memory is read with `pread` and not mapped: another process writes to it, so a mapping would
+//! need unsafe code and save only a single copy.
 
 mod encode;
 mod link;
@@ -27,10 +27,10 @@ use tokio_util::sync::CancellationToken;
 use super::desktop::{CaptureError, Following, Format, Picture, Reel, Screen};
 use super::display::Cookie;
 
-/// How long a picture may take before the X server counts as hung.
+/// The longest time for a picture, after which the X server counts as hung.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The pictures of one display.
+/// The picture source of one display.
 #[derive(Debug)]
 pub struct Capture {
     shared: Arc<Shared>,
@@ -42,18 +42,18 @@ struct Shared {
     display: u16,
     cookie: Cookie,
     interval: Duration,
-    /// Of the last picture.
+    /// The number of the last picture.
     number: AtomicU64,
     running: Mutex<Option<Running>>,
-    /// The connection was ended from here, and says nothing against the next.
+    /// True if this side shut the connection down, so its failure says nothing about the next one.
     was_cut: AtomicBool,
 }
 
-/// The thread that lives. It takes itself away under the lock, so that no request is lost.
+/// The running thread. It removes itself under the lock, so that no request is lost.
 #[derive(Debug)]
 struct Running {
     requests: mpsc::Sender<Request>,
-    /// Cut in order to free the thread from an X server that does not answer.
+    /// The socket, which is shut down to free the thread from an X server that does not answer.
     stream: Option<UnixStream>,
 }
 
@@ -67,7 +67,7 @@ enum Request {
     },
     Follow(Follower),
     Film(Filmer),
-    /// Somebody left.
+    /// A follower or filmer has left.
     Look,
 }
 
@@ -78,22 +78,22 @@ struct Follower {
     left: CancellationToken,
 }
 
-/// How many frames may wait for one who films; further ones are dropped.
+/// The most frames that may wait for one filmer; further ones are dropped.
 const WAITING: usize = 4;
 
 #[derive(Debug)]
 struct Filmer {
     interval: Duration,
-    /// When it gets the next frame, if something changed.
+    /// The earliest time of the next frame.
     next: Instant,
-    /// What it has seen last.
+    /// The state of the display in the last frame that was sent.
     seen: Option<u64>,
     frames: frames::Sender<Picture>,
     left: CancellationToken,
 }
 
 impl Capture {
-    /// Takes no picture and connects to nothing until it is asked to.
+    /// A source that takes no picture and opens no connection before the first request.
     pub fn new(display: u16, cookie: Cookie, interval: Duration, runtime: Handle) -> Self {
         let shared = Shared {
             display,
@@ -108,13 +108,13 @@ impl Capture {
 }
 
 impl Capture {
-    /// Tells the thread that somebody has left.
+    /// Notifies the thread once a follower or filmer has left.
     fn tell_when(&self, left: CancellationToken) {
         let shared = Arc::clone(&self.shared);
         self.runtime.spawn(async move {
             left.cancelled().await;
             if let Some(thread) = &*shared.running.lock() {
-                // A thread that has ended follows nobody.
+                // A thread that has ended serves no followers.
                 let _ = thread.requests.send(Request::Look);
             }
         });
@@ -122,7 +122,7 @@ impl Capture {
 }
 
 impl Shared {
-    /// Hands a request to the thread, which is started when there is none.
+    /// Sends a request to the thread, which is started if it does not run.
     fn request(self: &Arc<Self>, request: Request) {
         let mut running = self.running.lock();
         let request = match &*running {
@@ -133,7 +133,8 @@ impl Shared {
             None => request,
         };
         let (requests, received) = mpsc::channel();
-        // It is received below, or its answer is dropped with the channel when there is no thread.
+        // The thread receives it below. If the thread fails to start, the answer is dropped with
+        // the channel.
         let _ = requests.send(request);
         *running = Some(Running { requests, stream: None });
         let shared = Arc::clone(self);
@@ -145,7 +146,7 @@ impl Shared {
         }
     }
 
-    /// Ends the connection to an X server that does not answer, so that the thread is free.
+    /// Shuts down the connection to an X server that does not answer, which frees the thread.
     fn cut(&self) {
         if let Some(Running { stream: Some(stream), .. }) = &*self.running.lock() {
             self.was_cut.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The life of the thread that takes pictures.
+//! The thread that takes pictures.
 
 use std::io;
 use std::path::Path;
@@ -13,11 +13,11 @@ use super::link::{Link, connect};
 use super::{Filmer, Follower, Request, Shared, error};
 use crate::system::desktop::{CaptureError, Format, Picture};
 
-/// A connection that held for so long was a success: it is worth another.
+/// The time after which a connection counts as a success and may be replaced when it fails.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// Serves requests until nobody wants pictures any more, or the display is gone. Who follows or films is
-/// served on when a connection was cut, because the display was late, and another can be had.
+/// Serves requests until none remain or the display is gone. If a slow display caused the
+/// connection to be cut, followers and filmers continue over a new one.
 pub(super) fn run(shared: &Shared, requests: &Receiver<Request>) {
     let mut wanted = Wanted::default();
     let cause = loop {
@@ -49,12 +49,12 @@ fn linked(shared: &Shared) -> Result<Link, CaptureError> {
     Link::new(stream, &shared.cookie)
 }
 
-/// What the thread has at hand.
+/// The state of one connection.
 struct At {
     link: Link,
-    /// Rises when something was drawn.
+    /// The count of changes to the display.
     drawn: u64,
-    /// The latest pictures, each with what was drawn by then.
+    /// The latest pictures, each with the value of `drawn` at that time.
     png: Option<(u64, Picture)>,
     jpeg: Option<(u64, Picture)>,
 }
@@ -67,7 +67,7 @@ impl At {
         Ok(())
     }
 
-    /// The display as it was when it was last looked at, encoded only once.
+    /// The latest picture of the display, encoded only once per change.
     fn picture(&mut self, shared: &Shared, format: Format) -> Result<Picture, CaptureError> {
         let latest = match format {
             Format::Png => &self.png,
@@ -88,7 +88,7 @@ impl At {
     }
 }
 
-/// Who wants pictures for longer, over one connection after the other.
+/// The followers and filmers, which may outlive a connection.
 #[derive(Default)]
 struct Wanted {
     followers: Vec<Follower>,
@@ -135,7 +135,7 @@ fn serve(
             }
         };
         match request {
-            // Who asked has had enough of waiting.
+            // The requester has given up.
             Some(Request::Shot { answer, .. }) if answer.is_closed() => (),
             Some(Request::Shot { format, answer }) => {
                 let outcome = picture(&mut at.link, shared, format);
@@ -178,7 +178,7 @@ fn serve(
             filmer.next = Instant::now() + filmer.interval;
             if filmer.seen != Some(at.drawn) {
                 let frame = at.picture(shared, Format::Jpeg)?;
-                // Full: it gets a later one, when it has room.
+                // The channel is full; the filmer gets a later frame.
                 if filmer.frames.try_send(frame).is_ok() {
                     filmer.seen = Some(at.drawn);
                 }
@@ -207,7 +207,7 @@ fn give(follower: &Follower, picture: &Picture) {
     follower.pictures.send_replace(Some(picture.clone()));
 }
 
-/// Replaces a file whole. Its folder is made when it is missing.
+/// Replaces a file atomically. Creates its folder if it is missing.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;

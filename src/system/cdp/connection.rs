@@ -1,4 +1,4 @@
-//! The connection, and the task that owns its socket.
+//! The connection to a browser, and the task that owns its socket.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CdpError, CdpEvent, Devtools};
 
-/// A full-page picture of a long page is tens of megabytes.
+/// The largest message in bytes: a full-page picture of a long page takes tens of megabytes.
 const LARGEST_MESSAGE: usize = 256 * 1024 * 1024;
 
-/// How many events a receiver may fall behind before it is cut off.
+/// The most events that a receiver may fall behind before it is disconnected.
 const EVENTS_BEHIND: usize = 8_192;
 
-/// The most commands that may wait to be written to a browser that does not read.
+/// The most commands that may wait for a browser that does not read.
 const UNSENT: usize = 1_024;
 
-/// The most bytes that these may have together. A single larger command is sent all the same.
+/// The most bytes that waiting commands may have in total. A single larger command is still sent.
 const UNSENT_BYTES: usize = 64 * 1024 * 1024;
 
-/// The most commands that may be without an answer.
+/// The most commands that may be unanswered.
 const UNANSWERED: usize = 4_096;
 
 #[derive(Serialize)]
@@ -67,10 +67,10 @@ type Answer = oneshot::Sender<Result<Value, CdpError>>;
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// The calls under way, by id, with their methods. None once the connection has ended.
+    /// The pending calls by id, with their methods. None once the connection has ended.
     calls: Mutex<Option<HashMap<u64, (String, Answer)>>>,
     receivers: Mutex<Vec<mpsc::Sender<CdpEvent>>>,
-    /// The bytes of the commands that are not written yet.
+    /// The bytes of commands that are queued and not written yet.
     unsent: AtomicUsize,
     closed: CancellationToken,
 }
@@ -82,13 +82,13 @@ struct Inner {
     shared: Arc<Shared>,
 }
 
-/// A connection to a browser's DevTools. Clones are the same connection, which ends when the
-/// last one is dropped.
+/// A connection to a browser's DevTools. Clones share the connection, which ends when the last one
+/// is dropped.
 #[derive(Debug, Clone)]
 pub struct Connection(Arc<Inner>);
 
 impl Connection {
-    /// Connects to a browser. Its task runs on the runtime of the caller.
+    /// Connects to a browser. The connection's task runs on the caller's runtime.
     pub async fn open(devtools: &Devtools) -> Result<Self, CdpError> {
         let failed =
             |cause: &dyn std::error::Error| CdpError::NotConnected { cause: cause.to_string() };
@@ -109,9 +109,9 @@ impl Connection {
         Ok(Self(Arc::new(Inner { last_id: AtomicU64::new(0), outgoing, shared })))
     }
 
-    /// Sends a command, at once and not when the future is first polled, and resolves with its
-    /// result. Dropping the future does not take the command back. A command beyond what may wait
-    /// for a browser that does not keep up is not sent.
+    /// Sends a command immediately, not when the future is first polled, and resolves with its
+    /// result. Dropping the future does not cancel the command. A command that exceeds the queue of
+    /// a browser that does not keep up fails without being sent.
     pub fn call(
         &self,
         session: Option<&str>,
@@ -137,14 +137,14 @@ impl Connection {
         let mut calls = shared.calls.lock();
         let calls = calls.as_mut().ok_or(CdpError::Disconnected)?;
         if calls.len() >= UNANSWERED {
-            // A page that hangs leaves those without an answer whose callers have given up.
+            // A hung page leaves calls unanswered; those whose callers gave up are dropped here.
             calls.retain(|_id, (_method, answer)| !answer.is_closed());
         }
         let unsent = shared.unsent.load(Ordering::Relaxed);
         if calls.len() >= UNANSWERED || (unsent > 0 && unsent + bytes > UNSENT_BYTES) {
             return Err(busy());
         }
-        // Under the lock, so that commands leave in the order of their ids.
+        // Sent under the lock, so that commands are sent in the order of their ids.
         shared.unsent.fetch_add(bytes, Ordering::Relaxed);
         if let Err(cause) = self.0.outgoing.try_send(text) {
             shared.unsent.fetch_sub(bytes, Ordering::Relaxed);
@@ -157,11 +157,11 @@ impl Connection {
         Ok(answered)
     }
 
-    /// All events from now on, in order. Ends with the connection, or when the receiver falls
-    /// more than a few thousand events behind.
+    /// Subscribes to all events from now on, in order. The receiver closes with the connection, or
+    /// when it falls more than a few thousand events behind.
     pub fn events(&self) -> mpsc::Receiver<CdpEvent> {
         let (sender, receiver) = mpsc::channel(EVENTS_BEHIND);
-        // The lock of the calls is what the end of the connection is decided under.
+        // The end of the connection is decided under the lock of the calls.
         let calls = self.0.shared.calls.lock();
         if calls.is_some() {
             self.0.shared.receivers.lock().push(sender);
@@ -202,7 +202,7 @@ impl Shared {
     }
 }
 
-/// Ends the connection for its callers however its task ends.
+/// Ends the connection for its callers, whichever way its task ends.
 struct Ending(Arc<Shared>);
 
 impl Drop for Ending {
@@ -228,7 +228,7 @@ async fn serve(
         }
         let _ = sink.close().await; // The last handle was dropped.
     };
-    // Reading goes on while a large command is being written.
+    // Reading continues while a large command is written.
     let read = async {
         while let Some(Ok(message)) = stream.next().await {
             if let Message::Text(text) = message {
@@ -306,7 +306,7 @@ mod tests {
         calls.pop();
         assert!(call().now_or_never().is_none());
 
-        // Those that wait to be written are bounded by number as well.
+        // The number of queued commands is bounded as well.
         calls.clear();
         for _ in 0..UNSENT {
             calls.push(call());

@@ -1,7 +1,8 @@
 //! A thin client of the Chrome DevTools Protocol.
 //!
-//! One WebSocket to the browser, with flat sessions. It knows no method and no event: unknown
-//! values of a newer browser cannot break it. Deadlines are the caller's.
+//! It uses one WebSocket to the browser, with flat sessions. It has no types for methods and
+//! events, so that unknown values of a newer browser cannot break it. Deadlines are the caller's
+//! responsibility.
 
 mod connection;
 
@@ -18,23 +19,23 @@ use crate::domain::egress::NetworkLevel;
 use crate::domain::session::DesktopIdentity;
 use crate::egress;
 
-/// The message of a command that was not sent.
+/// The message of a command that was not sent because the queue is full.
 pub const BUSY: &str = "the browser does not keep up with commands, and this one was not sent";
 
-/// The way to a browser's DevTools.
+/// The address of a browser's DevTools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Devtools {
-    /// Loopback, of the server or of the session's own network.
+    /// The loopback address, of the server or in the session's own network.
     pub address: SocketAddr,
     /// The path of the browser's own WebSocket, `/devtools/browser/<uuid>`.
     pub path: String,
-    /// The directory of the egress program that leads into the session's network; none where the
-    /// browser is in the server's.
+    /// The directory of the egress program that leads into the session's network; none if the
+    /// browser is in the server's network.
     pub inside: Option<PathBuf>,
 }
 
 impl Devtools {
-    /// That of a desktop.
+    /// The DevTools address of a desktop.
     pub fn of(desktop: &DesktopIdentity) -> Self {
         Self {
             address: desktop.devtools,
@@ -46,38 +47,38 @@ impl Devtools {
         }
     }
 
-    /// Connects to the port.
+    /// Opens a TCP connection to the DevTools port.
     pub async fn connect(&self) -> io::Result<TcpStream> {
         let stream = match &self.inside {
             Some(directory) => egress::door::connect(directory, self.address.port()).await?,
             None => TcpStream::connect(self.address).await?,
         };
-        // A command is a small segment that must not wait for the answer to the one before.
+        // A command is a small segment and must not wait for the acknowledgment of the previous one.
         stream.set_nodelay(true)?;
         Ok(stream)
     }
 }
 
-/// Why a call gave no result.
+/// The reasons for which a call gives no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CdpError {
-    /// The browser refused it.
+    /// The browser returned an error.
     #[error("{method}: {message} ({code})")]
     Refused {
         /// The method that was called.
         method: String,
         /// The protocol's error code.
         code: i64,
-        /// The browser's words.
+        /// The error message of the browser.
         message: String,
     },
     /// The connection could not be made.
     #[error("no connection to the browser: {cause}")]
     NotConnected {
-        /// What the system or the browser said.
+        /// The error of the system or the browser.
         cause: String,
     },
-    /// The browser does not keep up with what was sent to it, so this was not sent.
+    /// The browser does not keep up with commands, so this one was not sent.
     #[error("{method}: {BUSY}")]
     Busy {
         /// The method that was called.
@@ -88,13 +89,13 @@ pub enum CdpError {
     Disconnected,
 }
 
-/// An event.
+/// An event that the browser sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CdpEvent {
-    /// The flat session it belongs to; none for the browser itself.
+    /// The flat session of the event; none for the browser itself.
     pub session: Option<String>,
-    /// `Page.loadEventFired`.
+    /// The name of the event, such as `Page.loadEventFired`.
     pub method: String,
-    /// As the protocol defines for the method.
+    /// The parameters that the protocol defines for the event.
     pub params: Value,
 }

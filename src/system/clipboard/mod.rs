@@ -1,11 +1,11 @@
-//! What is copied within a display, for whoever has control of it.
+//! The clipboard of a display, delivered to the user who has control.
 //!
-//! The X server tells when the selection `CLIPBOARD` has another owner (extension XFIXES); its text
-//! is then asked for, as section 2 of the ICCCM describes, in UTF-8. RFB carries the clipboard too,
-//! but to every viewer, and a VNC server that does so cannot be told which of them may have it.
+//! The X server reports when the selection `CLIPBOARD` changes its owner (extension XFIXES). Its
+//! text is then requested in UTF-8, as described in section 2 of the ICCCM. RFB carries the
+//! clipboard too, but a VNC server sends it to every viewer and cannot limit it to some of them.
 //!
-//! One thread for each follower, which waits in a read: somebody who has control is rare, and there is
-//! only one of them. Nobody else costs anything.
+//! Each follower has one thread that waits in a read. Only a user who has control is followed, so
+//! there is at most one and usually none.
 
 mod pieces;
 
@@ -28,11 +28,11 @@ use self::pieces::Pieces;
 use super::desktop::Copies;
 use super::display::{Cookie, client, socket};
 
-/// Why a connection to a display is of no more use.
+/// An error after which a connection to a display is unusable.
 type Broken = Box<dyn std::error::Error + Send + Sync>;
 
-/// Follows what the program `owner` copies on a display. What others put on its clipboard, such as a VNC
-/// server for a viewer, is no news to anybody.
+/// Follows the texts that the program `owner` copies on a display. Texts from other clients, such
+/// as a VNC server that acts for a viewer, are ignored.
 pub fn follow(number: u16, cookie: Cookie, owner: i32, runtime: &Handle) -> Copies {
     let (tell, texts) = watch::channel(String::new());
     let left = CancellationToken::new();
@@ -62,7 +62,7 @@ pub fn follow(number: u16, cookie: Cookie, owner: i32, runtime: &Handle) -> Copi
                 tracing::error!(error = %cause, "no thread for the clipboard");
             }
         }
-        // The display has gone, as its session will notice.
+        // The display has ended, which its session notices by itself.
         Err(cause) => {
             tracing::debug!(display = number, error = %cause, "the clipboard cannot be followed")
         }
@@ -70,8 +70,8 @@ pub fn follow(number: u16, cookie: Cookie, owner: i32, runtime: &Handle) -> Copi
     Copies { texts, guard }
 }
 
-/// Takes the selections of a display from their owners, and removes the texts that the display itself
-/// keeps. Waits for the display.
+/// Takes over the selections of a display from their owners, and removes the texts that the display
+/// itself keeps. Blocks until the display has processed this.
 pub fn clear(number: u16, cookie: &Cookie) -> Result<(), String> {
     let stream = UnixStream::connect(socket(number)).map_err(|cause| cause.to_string())?;
     empty(stream, cookie).map_err(|cause| cause.to_string())
@@ -92,7 +92,7 @@ fn empty(stream: UnixStream, cookie: &Cookie) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Tells each text; ends with the connection.
+/// Publishes each copied text; returns when the connection ends.
 fn serve(
     stream: UnixStream,
     cookie: &Cookie,
@@ -108,18 +108,18 @@ fn serve(
     }
 }
 
-/// A client of the display that has the clipboard converted to text.
+/// A client of the display that converts the clipboard to text.
 struct Reader {
     connection: RustConnection,
-    /// Never shown: texts are handed over as its properties.
+    /// An invisible window; texts are delivered as its properties.
     window: Window,
     clipboard: Atom,
     utf8: Atom,
     incremental: Atom,
-    /// The names of the properties, in turns: what is left of an older text comes under another name.
+    /// The names of the properties, used alternately: a remainder of an older text has the other name.
     handed_over: [Atom; 2],
     owner: u32,
-    /// A text that comes in pieces.
+    /// The text that is being transferred in pieces.
     pieces: Option<Pieces>,
 }
 
@@ -148,7 +148,7 @@ impl Reader {
             x11rb::COPY_FROM_PARENT,
             &wanted,
         )?;
-        // Servers have to be asked for their version before they take anything else.
+        // The extensions accept no other request before their version is queried.
         connection.xfixes_query_version(5, 0)?.reply()?;
         connection.res_query_version(1, 2)?.reply()?;
         connection.xfixes_select_selection_input(
@@ -169,7 +169,7 @@ impl Reader {
         })
     }
 
-    /// The text that is complete with this event.
+    /// Returns the text that this event completes, if any.
     fn take(&mut self, event: &Event) -> Result<Option<String>, Broken> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "nothing else was asked for")]
         match event {
@@ -191,7 +191,7 @@ impl Reader {
             Event::SelectionNotify(answer) if answer.property == self.property_name() => {
                 let (kind, bytes) = self.property()?;
                 if kind == self.incremental {
-                    // Each piece is asked for by deleting the last one (ICCCM, section 2.7.2).
+                    // Deleting the previous piece requests the next one (ICCCM, section 2.7.2).
                     self.pieces = Some(Pieces::default());
                     return Ok(None);
                 }
@@ -218,7 +218,7 @@ impl Reader {
         now
     }
 
-    /// Takes what was handed over, and its type.
+    /// Reads and deletes the delivered property; returns its type and value.
     fn property(&self) -> Result<(Atom, Vec<u8>), Broken> {
         let any = x11rb::NONE;
         let most = u32::MAX / 4; // In words. The server has it all already.
@@ -229,11 +229,11 @@ impl Reader {
         Ok((taken.type_, taken.value))
     }
 
-    /// Whether a window is the followed program's.
+    /// True if a window belongs to the followed program.
     fn is_of_the_owner(&self, window: Window) -> Result<bool, Broken> {
         let asked = ClientIdSpec { client: window, mask: ClientIdMask::LOCAL_CLIENT_PID };
         let told = self.connection.res_query_client_ids(&[asked])?.reply();
-        // The window may have gone meanwhile, and the text with it.
+        // The window may have been destroyed meanwhile, and the text with it.
         let ids = told.map(|told| told.ids).unwrap_or_default();
         Ok(ids.iter().any(|id| id.value.contains(&self.owner)))
     }

@@ -1,28 +1,28 @@
-//! A copied text as another client of the display hands it over: whole, or in pieces (ICCCM, section
-//! 2.7.2). Its bytes are whatever that client sends.
+//! A copied text as another client of the display transfers it: in one piece or several (ICCCM,
+//! section 2.7.2). Its bytes are untrusted.
 
-/// The longest text that is read, in bytes; the most that any other part here takes.
+/// The longest text that is read, in bytes; no other part of the server accepts more.
 pub const LONGEST: usize = 1 << 20;
 
-/// The pieces of a text that have come so far.
+/// The pieces of a text that have arrived so far.
 #[derive(Debug, Default)]
 pub struct Pieces(Vec<u8>);
 
 impl Pieces {
-    /// Adds a piece. A text that is too long is taken to its end all the same, or its owner would wait;
-    /// no more than one piece beyond [`LONGEST`] is kept of it.
+    /// Adds a piece. A text that is too long is still received to its end, because its owner would
+    /// block otherwise. At most one piece beyond [`LONGEST`] is kept of it.
     pub fn add(&mut self, piece: &[u8]) {
         if self.0.len() <= LONGEST {
             self.0.extend_from_slice(piece);
         }
     }
 
-    /// The text, if it can be passed on: neither empty nor too long.
+    /// The text, if it can be passed on: it is neither empty nor too long.
     pub fn end(self) -> Option<String> {
         Self::whole(self.0)
     }
 
-    /// The same of a text that came whole.
+    /// The text of a transfer in one piece, under the same limits.
     pub fn whole(bytes: Vec<u8>) -> Option<String> {
         if bytes.is_empty() || bytes.len() > LONGEST {
             return None;

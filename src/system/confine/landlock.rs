@@ -1,5 +1,5 @@
-//! The Landlock domain of a program: its kind's rules and those of its session, as far as the kernel
-//! goes. See the kernel's `Documentation/userspace-api/landlock.rst`.
+//! The Landlock domain of a program: the rules of its kind and of its session, as far as the kernel
+//! supports them. See the kernel's `Documentation/userspace-api/landlock.rst`.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,22 +17,22 @@ use super::rules::{self, Access};
 use super::spec::{Feature, Kind, Landlock};
 use super::status::{ConfineError, Step, failed};
 
-/// The newest ABI that the rules use.
+/// The newest Landlock ABI that the rules use.
 const NEWEST: i32 = 10;
 
-/// The level of Landlock that holds.
+/// The level of Landlock in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Level {
-    /// The ABI in force; 0 is none.
+    /// The ABI in force; 0 means none.
     pub abi: i32,
-    /// Features that were asked for and are not enforced.
+    /// Features that were requested and are not enforced.
     pub unenforced: Vec<Feature>,
 }
 
-/// A domain that is made and not entered.
+/// A domain that is created and not entered yet.
 #[derive(Debug)]
 pub struct Prepared {
-    /// None where Landlock is simulated to be absent.
+    /// The ruleset; none if the absence of Landlock is simulated.
     ruleset: Option<RulesetCreated>,
     newest: i32,
     asked: Vec<Feature>,
@@ -40,7 +40,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Makes the domain: opens the path of each rule.
+    /// Creates the domain, and opens the path of each rule.
     pub fn of(kind: Kind, spec: &Landlock) -> Result<Self, ConfineError> {
         let newest = spec.simulate_abi.map_or(NEWEST, |abi| abi.clamp(0, NEWEST));
         let asked = asked(spec);
@@ -48,7 +48,7 @@ impl Prepared {
         Ok(Self { ruleset, newest, asked, require: spec.require.clone() })
     }
 
-    /// Enters the domain, for the calling thread and all that comes of it. There is no way back.
+    /// Enters the domain irrevocably, for the calling thread and all its descendants.
     pub fn enter(self) -> Result<Level, ConfineError> {
         let kernel = match self.ruleset.map(RulesetCreated::restrict_self).transpose() {
             Ok(Some(entered)) => number(entered.landlock),
@@ -65,7 +65,7 @@ impl Prepared {
     }
 }
 
-/// The ABI of this machine's Landlock; 0 is none. A thread of its own finds out, and ends.
+/// The Landlock ABI of this machine; 0 means none. A temporary thread enters a domain to find out.
 pub fn abi() -> i32 {
     let tried = std::thread::spawn(|| {
         let ruleset = Ruleset::default().handle_access(AccessFs::MakeChar)?.create()?;
@@ -74,7 +74,7 @@ pub fn abi() -> i32 {
     tried.join().ok().and_then(Result::ok).map_or(0, |entered| number(entered.landlock))
 }
 
-/// The [`abi`], which is asked for once.
+/// The cached result of [`abi`].
 pub fn known_abi() -> i32 {
     static ABI_OF_MACHINE: OnceLock<i32> = OnceLock::new();
     *ABI_OF_MACHINE.get_or_init(abi)
@@ -85,7 +85,7 @@ fn number(status: LandlockStatus) -> i32 {
     (1..=NEWEST).rev().find(|abi| ABI::from(*abi) == effective_abi).unwrap_or(0)
 }
 
-/// Features that a specification asks for and some kernel lacks.
+/// The features that a specification requests and that some kernels lack.
 fn asked(spec: &Landlock) -> Vec<Feature> {
     let has_ports = spec.connect.is_some() || spec.bind.is_some();
     let is_asked = |feature: &Feature| match feature {
@@ -139,7 +139,7 @@ fn ruleset(kind: Kind, spec: &Landlock, newest: i32) -> Result<RulesetCreated, C
             continue;
         }
         for port in allowed.iter().flatten() {
-            // A refused UDP stays refused: ports are those of TCP.
+            // UDP stays refused: rules for ports cover TCP only.
             let tcp = access & (AccessNet::BindTcp | AccessNet::ConnectTcp);
             ruleset = ruleset.add_rule(NetPort::new(*port, tcp)).map_err(refused)?;
         }
@@ -147,13 +147,13 @@ fn ruleset(kind: Kind, spec: &Landlock, newest: i32) -> Result<RulesetCreated, C
     Ok(ruleset)
 }
 
-/// The rights over ports that are handled: to bind, and to connect.
+/// The port rights that the ruleset handles: to bind, and to connect.
 fn ports(spec: &Landlock, abi: ABI) -> (BitFlags<AccessNet>, BitFlags<AccessNet>) {
     let all = AccessNet::from_all(abi);
     let of = |is_asked: bool, some: BitFlags<AccessNet>| {
         if is_asked { all & some } else { BitFlags::EMPTY }
     };
-    // Binding UDP is left alone: what matters is where a datagram goes.
+    // Binding UDP stays permitted: only the destination of a datagram matters.
     let binds = of(spec.bind.is_some(), AccessNet::BindTcp.into());
     let connects = of(spec.connect.is_some(), AccessNet::ConnectTcp | AccessNet::ConnectSendUdp);
     (binds, connects)
@@ -164,7 +164,7 @@ struct Opened {
     is_directory: bool,
 }
 
-/// Opens what a rule is for; none where it may be absent and is.
+/// Opens the path of a rule. Returns none if it may be absent and is.
 fn open(path: &Path, may_be_absent: bool) -> Result<Option<Opened>, ConfineError> {
     let opened = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let descriptor = match opened {
@@ -185,13 +185,13 @@ fn add(
 ) -> Result<RulesetCreated, ConfineError> {
     let mut rights = rights(access, abi);
     if !opened.is_directory {
-        // The kernel refuses rights of directories over files.
+        // The kernel rejects directory rights for files.
         rights &= AccessFs::from_file(abi);
     }
     ruleset.add_rule(PathBeneath::new(opened.path, rights)).map_err(refused)
 }
 
-/// The rights that an access stands for, as far as an ABI knows them.
+/// The rights of an access, limited to those that the ABI knows.
 fn rights(access: Access, abi: ABI) -> BitFlags<AccessFs> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::ResolveUnix;
     let plain = AccessFs::ReadFile

@@ -1,7 +1,7 @@
 //! The launcher of a session's programs: `greenroom confine`.
 //!
-//! The server executes its own binary, which does what has to be done between `fork` and `exec`
-//! without unsafe code, single-threaded and before any runtime, and becomes the program:
+//! The server executes its own binary. That process does the steps between `fork` and `exec`
+//! without unsafe code, single-threaded and before any runtime, and then becomes the program:
 //!
 //! ```text
 //! spec --> program --> descriptors --> control group --> session --> limits --> network
@@ -9,18 +9,18 @@
 //!      --> privileges --> user --> Landlock --> working directory --> status --> execution
 //! ```
 //!
-//! The process that the server has started is the program afterwards: same number, same end. The
-//! specification comes on standard input, which the program finds as `/dev/null`.
+//! The process that the server has started becomes the program, with the same pid and exit status.
+//! The specification is read from standard input, which is `/dev/null` for the program.
 //!
 //! # Invariants
 //!
-//! 1. Nothing of the program runs before every step has succeeded; what may fail without harm (the
-//!    control group) is a warning in the status.
-//! 2. A program reaches of the machine what [`rules`] lists for its kind, and of its session what
-//!    the specification names; nothing of it can be executed that a session can write.
+//! 1. Nothing of the program runs before every step has succeeded. A step that may fail without harm
+//!    (the control group) leaves a warning in the status.
+//! 2. A program reaches the parts of the machine that [`rules`] lists for its kind, and the parts of
+//!    its session that the specification names. It can execute nothing that a session can write.
 //! 3. A program has no capability, can gain none, and leaves no core dump.
-//! 4. The paths of rules are opened before the user changes and the domain is entered after it, so
-//!    that the domain does not depend on what the session's user may pass through.
+//! 4. The paths of rules are opened before the user changes, and the domain is entered after it.
+//!    Therefore the domain does not depend on the directories that the session's user may traverse.
 
 mod descriptors;
 pub mod landlock;
@@ -50,12 +50,12 @@ use landlock::Prepared;
 use spec::{Kind, Landlock, Spec};
 use status::{ConfineError, Report, Step, failed};
 
-/// Reads a specification from standard input and becomes its program; returns only on failure, which
-/// is a line of JSON on standard error. Must be called while the process has one thread.
+/// Reads a specification from standard input and becomes its program. Returns only on failure, and
+/// then prints a line of JSON to standard error. The process must be single-threaded.
 pub fn main() -> ExitCode {
     let Err(error) = read(io::stdin().lock()).and_then(|spec| confine(&spec));
     let line = serde_json::to_string(&error.line()).unwrap_or_default();
-    // Standard error is the log; where it is gone, the exit code is left.
+    // Standard error is the log; if it is closed, only the exit code remains.
     let _ = writeln!(io::stderr(), "{line}");
     ExitCode::from(error.code())
 }
@@ -69,7 +69,7 @@ fn read(input: impl Read) -> Result<Spec, ConfineError> {
     })
 }
 
-/// Becomes the program.
+/// Becomes the program of the specification.
 pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
     target::check(&spec.program)?;
     descriptors::close_all_but(&spec.keep)?;
@@ -88,7 +88,7 @@ pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
     let landlock = spec.landlock.as_ref();
     let domain = landlock.map(|asked| Prepared::of(spec.kind, asked)).transpose()?;
     match spec.kind {
-        // It gives capabilities up itself, once it has its namespaces.
+        // The egress program drops its capabilities itself, once it has its namespaces.
         Kind::Egress => {}
         Kind::Xvfb
         | Kind::X11vnc
@@ -97,7 +97,7 @@ pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
         | Kind::Python
         | Kind::Ffmpeg => user::change(spec.user)?,
     }
-    // The program's own files are for its user only.
+    // New files of the program are accessible to its user only.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let level = domain.map(Prepared::enter).transpose()?.unwrap_or_default();
     std::env::set_current_dir(&spec.directory)
@@ -122,7 +122,7 @@ pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
 ///
 /// # Errors
 ///
-/// Fails when the kernel refuses. A kernel without Landlock confines nothing and is no error.
+/// Fails when the kernel refuses. A kernel without Landlock confines nothing, which is no error.
 pub fn enter(kind: Kind, directory: &Path) -> io::Result<()> {
     let landlock =
         Landlock { write: vec![directory.to_owned()], signals: true, ..Landlock::default() };

@@ -9,11 +9,11 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::spec::Network;
 use super::status::{ConfineError, Step, failed};
 
-/// Joins a namespace. An ordinary user joins the user namespace that owns it first, in which it is
-/// itself: so the program has the same user inside, no capability after its execution, and Chromium
-/// sets up its own sandbox as ever.
+/// Joins a network namespace. An unprivileged process first joins the user namespace that owns it,
+/// in which its uid is mapped to itself. So the program keeps its user and has no capability after
+/// its execution, and Chromium sets up its own sandbox as usual.
 pub(super) fn join(asked: &Network) -> Result<(), ConfineError> {
-    // Opened first: from within a user namespace, the files of another process may be shut.
+    // Opened first: from within a user namespace, the files of another process may be inaccessible.
     let network = open(&asked.network)?;
     if let Some(user) = &asked.user {
         enter(&open(user)?, LinkNameSpaceType::User, user)?;

@@ -1,4 +1,4 @@
-//! Ordering a confined start: what the server decides for each program.
+//! The server's side of a confined start: the specification of each program.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use std::process::{Command, Stdio};
 use super::spec::{Kind, Landlock, Network, Spec, User};
 use crate::system::process::{MARKER, Program};
 
-/// Confinement of the programs of all sessions, as the server is set.
+/// The confinement of all sessions' programs, as configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Confinement {
-    /// The program that has the command `confine`; none where programs are not confined.
+    /// The program that has the command `confine`; none if programs are not confined.
     launcher: Option<PathBuf>,
-    /// True if programs are kept to their files by Landlock.
+    /// True if Landlock confines the programs' file access.
     files: bool,
-    /// Paths that every program may read besides.
+    /// Further paths that every program may read.
     read: Vec<PathBuf>,
-    /// The Landlock ABI to behave as, for trying it.
+    /// The Landlock ABI to simulate in tests.
     simulate_abi: Option<i32>,
 }
 
@@ -24,30 +24,30 @@ pub struct Confinement {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confined {
     launcher: PathBuf,
-    /// The ruleset.
+    /// The kind, which selects the ruleset.
     pub kind: Kind,
-    /// The rules of its session; none where files are not confined.
+    /// The rules of its session; none if files are not confined.
     pub landlock: Option<Landlock>,
-    /// The network namespace that it runs in; that of the server without.
+    /// The network namespace to join; the server's own if none.
     pub network: Option<Network>,
-    /// The file to which the launcher adds its report.
+    /// The file to which the launcher appends its report.
     pub status: Option<PathBuf>,
-    /// True for a program of the server's own user, also where the session has one.
+    /// True if the program runs as the server's user, even if the session has its own.
     pub is_of_server: bool,
 }
 
 impl Confinement {
-    /// Confines by `launcher`, and lets every program read `read`.
+    /// Confines programs with `launcher`, and lets every program read `read`.
     pub fn by(launcher: impl Into<PathBuf>, read: Vec<PathBuf>, simulate_abi: Option<i32>) -> Self {
         Self { launcher: Some(launcher.into()), files: true, read, simulate_abi }
     }
 
-    /// Starts programs by `launcher`, which can give them a network, and does not confine their files.
+    /// Starts programs with `launcher`, which can give them a network, without confining their files.
     pub fn without_files(launcher: impl Into<PathBuf>) -> Self {
         Self { launcher: Some(launcher.into()), ..Self::default() }
     }
 
-    /// True if programs are kept to their files.
+    /// True if programs are confined to their files.
     pub fn is_on(&self) -> bool {
         self.files
     }
@@ -57,13 +57,13 @@ impl Confinement {
         self.launcher.as_deref()
     }
 
-    /// The confinement of a program of `kind` with the rules of its session; none where programs are
-    /// started as they are. The folder of the program itself can be executed.
+    /// The confinement of a program of `kind` with the rules of its session; none if programs start
+    /// unconfined. The program's own folder becomes executable.
     pub fn of(&self, kind: Kind, program: &Path, landlock: Landlock) -> Option<Confined> {
         let launcher = self.launcher.clone()?;
         let mut landlock = Landlock { simulate_abi: self.simulate_abi, ..landlock };
         landlock.read.extend(self.read.iter().filter(|path| path.exists()).cloned());
-        // Links are followed by the kernel: what is executed lies where the last one leads to.
+        // The kernel follows links, so the folder of the final target must be executable.
         let folders = [Some(program.to_owned()), program.canonicalize().ok()];
         let folders = folders.into_iter().flatten().filter_map(|it| Some(it.parent()?.to_owned()));
         landlock.execute.extend(folders);
@@ -81,8 +81,8 @@ impl Confinement {
 }
 
 impl Confined {
-    /// The command that starts `program` by the launcher, in this control group and as this user, and its
-    /// specification for [`send`].
+    /// The command that starts `program` by the launcher in this control group and as this user,
+    /// and its specification for [`send`].
     #[expect(clippy::disallowed_methods, reason = "`system::process` starts programs with it")]
     pub(in crate::system) fn command(
         &self,
@@ -115,13 +115,13 @@ impl Confined {
             landlock: self.landlock.clone(),
         };
         let mut command = Command::new(&self.launcher);
-        // One that the server leaves behind is found by its marker.
+        // The marker identifies a launcher that the server leaves behind.
         command.arg("confine").env_clear().env(MARKER, session).stdin(Stdio::piped());
         Ok((command, serde_json::to_vec(&spec)?))
     }
 }
 
-/// Sends a specification. It fits into the pipe, so that nothing is waited for.
+/// Sends a specification. It fits into the pipe's buffer, so this does not block.
 pub(in crate::system) fn send(
     stdin: Option<std::process::ChildStdin>,
     specification: &[u8],

@@ -1,7 +1,7 @@
-//! The place of the programs' directories, and whether each session has a user of its own.
+//! The location of the programs' directories, and the decision whether each session has its own user.
 //!
-//! A session's user has to pass through every parent of its directory. The data directory is for the
-//! server alone, so that programs of other users have their directories elsewhere.
+//! A session's user must be able to traverse every parent of its directory. The data directory is
+//! accessible to the server only, so programs of other users have their directories elsewhere.
 
 use std::fmt;
 use std::fs::{self, DirBuilder};
@@ -13,61 +13,61 @@ use serde::{Deserialize, Serialize};
 
 use super::user::{Ability, Missing, Range};
 
-/// The directory for programs' directories of servers whose data directory is closed.
+/// The parent of programs' directories for servers whose data directory is closed.
 const ELSEWHERE: &str = "/var/lib/greenroom-programs";
 
-/// The right of others to pass through a directory.
+/// The mode bit that lets others traverse a directory.
 const PASSES: u32 = 0o001;
 
-/// The mode of the directory of all programs' directories: others pass through it, and list nothing.
+/// The mode of the parent of programs' directories: others can traverse it, but not list it.
 const MODE: u32 = 0o711;
 
-/// The setting of users for sessions.
+/// The setting for the users of sessions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UserSetting {
-    /// A user for each session where the server can change user.
+    /// Each session has its own user if the server can change user.
     #[default]
     Auto,
-    /// None: programs run as the server's user.
+    /// Programs run as the server's user.
     Off,
 }
 
-/// The settings of a placement.
+/// The settings that determine a placement.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// The directory of all programs' directories, if it is set.
+    /// The parent of programs' directories, if it is set.
     pub programs: Option<PathBuf>,
-    /// The setting of users.
+    /// The setting for the users of sessions.
     pub users: UserSetting,
-    /// The numbers of users.
+    /// The range of uids.
     pub range: Range,
-    /// True if programs join network namespaces: only such as belong to the server's own user namespace
-    /// can be joined by programs of other users.
+    /// True if programs join network namespaces. Programs of other users can join only those that
+    /// belong to the server's own user namespace.
     pub joins: bool,
 }
 
-/// A placement.
+/// The location of the programs' directories and the users of sessions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Placement {
-    /// The directory of all programs' directories; `programs` in the data directory without.
+    /// The parent of programs' directories; `programs` in the data directory if none.
     pub programs: Option<PathBuf>,
-    /// The numbers of users.
+    /// The range of uids.
     pub range: Range,
-    /// True if new sessions get a user.
+    /// True if each new session gets its own user.
     pub assigns: bool,
-    /// The reason if they do not.
+    /// The reason for which new sessions get no user.
     pub no_users: Option<NoUsers>,
 }
 
-/// The reason for which sessions have no users.
+/// The reason for which sessions have no users of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoUsers {
-    /// The setting.
+    /// The setting disables them.
     Off,
-    /// The server's rights.
+    /// The server lacks the rights.
     Missing(Missing),
-    /// A directory above the programs' directories through which others cannot pass.
+    /// Others cannot traverse this directory above the programs' directories.
     Closed(PathBuf),
 }
 
@@ -86,7 +86,7 @@ impl fmt::Display for NoUsers {
 }
 
 impl Placement {
-    /// Returns the placement for a server with this data directory. Changes nothing.
+    /// Returns the placement for a server with this data directory. Changes nothing on the disk.
     pub fn find(data: &Path, wanted: &Wanted) -> Self {
         let ability = match wanted.users {
             UserSetting::Off => Err(NoUsers::Off),
@@ -126,19 +126,19 @@ impl Placement {
         without(NoUsers::Closed(closed.unwrap_or_else(|| data.to_owned())))
     }
 
-    /// The directory of all programs' directories of a server with this data directory.
+    /// The parent of programs' directories for a server with this data directory.
     pub fn programs(&self, data: &Path) -> PathBuf {
         self.programs.clone().unwrap_or_else(|| data.join("programs"))
     }
 
-    /// Makes that directory, through which others can pass if sessions have users.
+    /// Creates that directory. Others can traverse it if sessions have users.
     pub fn make(&self, data: &Path) -> io::Result<PathBuf> {
         let programs = self.programs(data);
         let mode = if self.assigns { MODE } else { 0o700 };
         let parent = programs.parent().filter(|parent| *parent == Path::new(ELSEWHERE));
         for folder in parent.into_iter().chain([programs.as_path()]) {
             DirBuilder::new().recursive(true).mode(mode).create(folder)?;
-            // Without users for new sessions, former ones may have theirs.
+            // Without users for new sessions, existing sessions may still have theirs.
             if self.assigns {
                 fs::set_permissions(folder, fs::Permissions::from_mode(mode))?;
             }
@@ -147,22 +147,22 @@ impl Placement {
     }
 }
 
-/// The name of a data directory's part of [`ELSEWHERE`]: short, because names of sockets are.
+/// The name for a data directory below [`ELSEWHERE`], which is short because socket paths are limited.
 fn name_of(data: &Path) -> String {
     use std::os::unix::ffi::OsStrExt as _;
     let digits = blake3::hash(data.as_os_str().as_bytes()).to_hex();
     digits.chars().take(12).collect()
 }
 
-/// The first directory above `programs` through which others cannot pass. Those that are missing are
-/// made so that others can, but for the data directory.
+/// The first directory above `programs` that others cannot traverse. Missing directories count as
+/// traversable, because they are created so, except the data directory.
 fn closed_parent(programs: &Path, data: &Path) -> Option<PathBuf> {
     let mut above: Vec<_> = programs.ancestors().skip(1).collect();
     above.reverse();
     above
         .into_iter()
         .find(|folder| match fs::metadata(folder) {
-            // The server makes this one so, whoever made it.
+            // The server makes this directory traversable in any case.
             Ok(_) if *folder == Path::new(ELSEWHERE) => false,
             Ok(found) => found.permissions().mode() & PASSES == 0,
             Err(_) => *folder == data,
@@ -170,8 +170,8 @@ fn closed_parent(programs: &Path, data: &Path) -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-/// The first of a program or directory and those above it, or above what its links lead to, through which
-/// other users cannot pass. Such a program is none for sessions' users.
+/// The first directory above a program or directory, or above its link target, that other users
+/// cannot traverse. Sessions' users cannot run such a program.
 pub fn closed_above(path: &Path) -> Option<PathBuf> {
     let real = path.canonicalize().ok();
     let paths = [real.as_deref(), Some(path)].into_iter().flatten();

@@ -9,23 +9,23 @@ use rustix::process::{Resource, Rlimit};
 
 use super::status::{ConfineError, Step, failed};
 
-/// Moves the process into a control group, so that no child is ever outside of it. What is refused
-/// is a warning: without its group a program has no limits, and works.
+/// Moves the process into a control group, so that every child is inside it. A refusal is only a
+/// warning: without its group a program has no limits, but works.
 pub(super) fn join(group: &Path) -> Option<String> {
-    // 0 stands for the process that writes, whatever its number is in other namespaces.
+    // 0 stands for the writing process, whatever its pid is in other namespaces.
     let joined = OpenOptions::new().write(true).open(group.join("cgroup.procs"));
     let joined = joined.and_then(|mut file| file.write_all(b"0"));
     let cause = joined.err()?;
     Some(format!("the control group {} was not joined: {cause}", group.display()))
 }
 
-/// Makes the process lead a session of its own, and with it a process group. It has no terminal then
-/// into which input could be pushed.
+/// Makes the process the leader of a new session and process group. It then has no terminal into
+/// which input could be injected.
 pub(super) fn lead_session() -> Result<(), ConfineError> {
     let failed = || failed::<Errno>(Step::Session, "no session of its own");
     match rustix::process::setsid() {
         Ok(_session) => return Ok(()),
-        // It leads a process group already: the server made it do so, or a shell did.
+        // The process leads a process group already, because the server or a shell made it do so.
         Err(Errno::PERM) => (),
         Err(cause) => return Err(failed()(cause)),
     }
@@ -35,13 +35,13 @@ pub(super) fn lead_session() -> Result<(), ConfineError> {
     rustix::process::setsid().map(drop).map_err(failed())
 }
 
-/// Keeps the process and all that comes of it from gaining privileges by programs that would give some.
+/// Keeps the process and its descendants from gaining privileges through setuid programs.
 pub(super) fn no_new_privileges() -> Result<(), ConfineError> {
     rustix::thread::set_no_new_privs(true)
         .map_err(failed(Step::Privileges, "no_new_privs cannot be set"))
 }
 
-/// Forbids core dumps, which hold what a page shows and types, and lowers the limit of open files.
+/// Forbids core dumps, which contain page content and typed text, and lowers the limit of open files.
 pub(super) fn limit(open_files: Option<u64>) -> Result<(), ConfineError> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(Resource::Core, none)

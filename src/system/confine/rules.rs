@@ -1,35 +1,35 @@
-//! The rulesets: what each kind of program may reach of the machine, as data.
+//! The rulesets: the parts of the machine that each kind of program may reach, as data.
 //!
-//! Its session's paths come with the specification, see `order`. A path
-//! that is not there is passed over: machines differ. Symbolic links are followed when the ruleset is
-//! made, so that a rule for `/etc/resolv.conf` is one for the file that it leads to.
+//! The paths of its session come with the specification, see `order`. A path that does not exist is
+//! skipped, because machines differ. Symbolic links are followed when the ruleset is made, so that
+//! a rule for `/etc/resolv.conf` applies to the file that it points to.
 //!
-//! Nothing of a session can be executed: only [`Access::Execute`] gives that, and it never goes with a
-//! right to write.
+//! Nothing of a session can be executed: only [`Access::Execute`] grants that, and it is never
+//! combined with a right to write.
 
 use super::spec::Kind;
 
 /// Rights below a path, or over a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Read, list and execute.
+    /// Read, list and execute below a path.
     Execute,
-    /// Read and list.
+    /// Read files and list directories.
     Read,
-    /// Read and write what is there: devices, and files of `/proc`.
+    /// Read and write existing entries: devices, and files of `/proc`.
     Use,
-    /// Read, list, write, make, rename and remove; no devices.
+    /// Read, list, write, create, rename and remove; no devices.
     Write,
-    /// Make, write, read and remove plain files and sockets, but list nothing.
+    /// Create, write, read and remove regular files and sockets, but not list directories.
     Drop,
 }
 
-/// One rule.
+/// A path and the access to it.
 pub type Rule = (&'static str, Access);
 
 use Access::{Drop, Execute, Read, Use, Write};
 
-/// Programs and libraries.
+/// The rules for programs and libraries.
 const PROGRAMS: &[Rule] = &[
     ("/usr", Execute),
     ("/lib", Execute),
@@ -47,7 +47,7 @@ const PROGRAMS: &[Rule] = &[
     ("/etc/group", Read),
 ];
 
-/// What the C library loads and reads to resolve names, after the start.
+/// The files that the C library loads and reads to resolve names, after the start.
 const LIBRARIES: &[Rule] = &[
     ("/usr/lib", Execute),
     ("/lib", Execute),
@@ -60,7 +60,7 @@ const LIBRARIES: &[Rule] = &[
     ("/proc/net", Read),
 ];
 
-/// Devices that hold nothing of anybody.
+/// Devices that hold no data of any user.
 const DEVICES: &[Rule] = &[
     ("/dev/null", Use),
     ("/dev/zero", Use),
@@ -69,8 +69,8 @@ const DEVICES: &[Rule] = &[
     ("/dev/urandom", Use),
 ];
 
-/// The process itself, and the machine's size. For programs of one process: a child's own directory
-/// is another.
+/// The process itself, and the size of the machine. For programs of one process only, because a
+/// child has another directory in `/proc`.
 const ITSELF: &[Rule] = &[
     ("/proc/self", Read),
     ("/proc/cpuinfo", Read),
@@ -84,7 +84,7 @@ const ITSELF: &[Rule] = &[
     ("/sys/devices/system", Read),
 ];
 
-/// Names and certificates.
+/// The rules for name resolution and certificates.
 const NAMES: &[Rule] = &[
     ("/etc/hosts", Read),
     ("/etc/host.conf", Read),
@@ -97,9 +97,9 @@ const NAMES: &[Rule] = &[
     ("/etc/pki", Read),
 ];
 
-/// An X server: its lock in `/tmp` and its socket below (their names are fixed), its keymap (made by
-/// `xkbcomp`, which a shell starts, in `/var/lib/xkb` as root and in `/tmp` as any other user), pictures
-/// that it shares.
+/// The rules for an X server. Its lock and its socket are in `/tmp`, under fixed names. Its keymap
+/// is made by `xkbcomp`, which a shell starts, in `/var/lib/xkb` as root and in `/tmp` as any other
+/// user. Its shared pictures are in `/dev/shm`.
 const X_SERVER: &[Rule] = &[
     ("/tmp", Drop),
     ("/var/lib/xkb", Drop),
@@ -113,9 +113,9 @@ const XTIGERVNC: &[Rule] = &[("/etc/tigervnc", Read), ("/etc/pam.d", Read)];
 
 const X_CLIENT: &[Rule] = &[("/tmp/.X11-unix", Read)];
 
-/// The browser. Its sandbox writes `uid_map` and `oom_score_adj` of processes that are not there yet,
-/// so that `/proc` cannot be narrower; what of it belongs to others is kept from it by their user and
-/// by the rule of Landlock that no process traces one outside of its domain.
+/// The browser. Its sandbox writes `uid_map` and `oom_score_adj` of processes that do not exist
+/// yet, so `/proc` cannot be narrower. The entries of other programs are protected by their user,
+/// and by Landlock's rule that no process traces one outside of its domain.
 const CHROMIUM: &[Rule] = &[
     ("/opt", Execute),
     ("/etc/chromium", Read),
@@ -133,7 +133,7 @@ const CHROMIUM: &[Rule] = &[
     ("/dev/shm", Write),
 ];
 
-/// `code` blocks: the driver is a child with a directory of its own in `/proc`.
+/// The rules for `code` blocks, whose driver is a child with its own directory in `/proc`.
 const PYTHON: &[Rule] = &[
     ("/etc/mime.types", Read),
     ("/etc/os-release", Read),
@@ -144,7 +144,7 @@ const PYTHON: &[Rule] = &[
     ("/sys/fs/cgroup", Read),
 ];
 
-/// The rules of a kind, in groups.
+/// The rules of a kind of program.
 pub fn of(kind: Kind) -> Vec<Rule> {
     let groups: &[&[Rule]] = match kind {
         Kind::Xvfb => &[PROGRAMS, DEVICES, ITSELF, X_SERVER],

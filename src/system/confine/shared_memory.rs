@@ -1,16 +1,16 @@
-//! A `/dev/shm` of a program's own: none of another session is in it, and filling it harms no other.
+//! A private `/dev/shm` for a program: it contains no data of other sessions, and filling it harms none.
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use super::status::{ConfineError, Step, failed};
 
-/// The most that a program may put there, in MiB; a browser with many heavy pages needs some hundred.
+/// The size of a private `/dev/shm`, in MiB; a browser with many heavy pages needs some hundred.
 pub const MOST_MIB: u64 = 1024;
 
 const FOLDER: &str = "/dev/shm";
 
-/// Mounts it, in a mount namespace of the program's own.
+/// Mounts a private `/dev/shm` in a new mount namespace.
 pub(super) fn separate() -> Result<(), ConfineError> {
     let wrong = |what: &'static str| {
         move |cause: nix::errno::Errno| {
@@ -19,7 +19,7 @@ pub(super) fn separate() -> Result<(), ConfineError> {
     };
     unshare(CloneFlags::CLONE_NEWNS).map_err(wrong("no mount namespace"))?;
     let nothing: Option<&str> = None;
-    // Nothing that is mounted here is seen elsewhere.
+    // Mounts in this namespace do not propagate elsewhere.
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(nothing, "/", nothing, private, nothing).map_err(wrong("mounts stay shared"))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;

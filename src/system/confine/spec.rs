@@ -1,7 +1,7 @@
-//! The specification of one start: all that the launcher is given, as JSON on its standard input.
+//! The specification of one start, which the launcher reads as JSON from standard input.
 //!
-//! It comes from the server alone. Nothing in it is read from a place that a program of a session
-//! can write, and no part of it stands on a command line.
+//! It comes from the server alone. Nothing in it is read from a location that a program of a
+//! session can write, and no part of it appears on a command line.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,28 +11,27 @@ use serde::{Deserialize, Serialize};
 /// The largest specification that is read, in bytes.
 pub const LARGEST: u64 = 1024 * 1024;
 
-/// The programs of a session, each with a ruleset of its own in [`rules`](super::rules).
+/// The programs of a session, each with its own ruleset in [`rules`](super::rules).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// The X server.
+    /// Xvfb, the X server.
     Xvfb,
-    /// The VNC server beside it.
+    /// The VNC server beside Xvfb.
     X11vnc,
-    /// The X server that is a VNC server as well.
+    /// The X server that is also a VNC server.
     Xtigervnc,
-    /// The browser.
+    /// The browser of the session.
     Chromium,
     /// The Python of a `code` block, with Playwright's driver as its child.
     Python,
-    /// The maker of films.
+    /// The program that encodes films.
     Ffmpeg,
     /// The egress program, which enters its domain itself once it has its namespaces.
     Egress,
 }
 
 impl Kind {
-    /// Every kind.
     pub const ALL: [Self; 7] = [
         Self::Xvfb,
         Self::X11vnc,
@@ -44,28 +43,28 @@ impl Kind {
     ];
 }
 
-/// A program to start, and what it is confined to.
+/// A program to start, and its confinement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
-    /// The ruleset.
+    /// The kind of program, which selects the ruleset.
     pub kind: Kind,
     /// The absolute path of the program.
     pub program: PathBuf,
-    /// Its arguments, without its name.
+    /// The arguments, without the program's name.
     #[serde(default)]
     pub arguments: Vec<String>,
-    /// All of its environment.
+    /// The complete environment of the program.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    /// Its working directory.
+    /// The working directory of the program.
     #[serde(default = "root")]
     pub directory: PathBuf,
     /// The directory of the control group to join.
     #[serde(default)]
     pub group: Option<PathBuf>,
-    /// The file to which the launcher adds its [`Report`](super::status::Report), one JSON object a
-    /// line, before it becomes the program.
+    /// The file to which the launcher appends its [`Report`](super::status::Report), one JSON
+    /// object per line, before it becomes the program.
     #[serde(default)]
     pub status: Option<PathBuf>,
     /// The most files that the program may have open.
@@ -74,13 +73,13 @@ pub struct Spec {
     /// The inherited descriptors above 2 that the program keeps.
     #[serde(default)]
     pub keep: Vec<i32>,
-    /// The network namespace to join; that of the server without.
+    /// The network namespace to join; the server's own if none.
     #[serde(default)]
     pub network: Option<Network>,
-    /// The user that the program runs as; the launcher's own without.
+    /// The user that the program runs as; the launcher's own if none.
     #[serde(default)]
     pub user: Option<User>,
-    /// The Landlock domain; none without.
+    /// The Landlock domain; none if the program is not confined by Landlock.
     #[serde(default)]
     pub landlock: Option<Landlock>,
 }
@@ -89,19 +88,19 @@ pub struct Spec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
-    /// The user namespace that owns it, where it is not that of the server.
+    /// The user namespace that owns it, if it is not the server's.
     pub user: Option<PathBuf>,
     /// The network namespace, as `/proc/<pid>/task/<id>/ns/net`.
     pub network: PathBuf,
 }
 
-/// A user and a group that own nothing but one session.
+/// A user and a group that own only the files of one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {
-    /// The real, effective and saved user.
+    /// The real, effective and saved uid.
     pub uid: u32,
-    /// The real, effective and saved group. There are no supplementary ones.
+    /// The real, effective and saved gid. There are no supplementary groups.
     pub gid: u32,
 }
 
@@ -117,35 +116,35 @@ fn root() -> PathBuf {
     "/".into()
 }
 
-/// The Landlock domain of a program: its kind's rules, and these.
+/// The Landlock domain of a program: these rules in addition to those of its kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Landlock {
-    /// Further paths to read and execute. Each must be there.
+    /// Further paths to read and execute. Each must exist.
     pub execute: Vec<PathBuf>,
-    /// Further paths to read. Each must be there.
+    /// Further paths to read. Each must exist.
     pub read: Vec<PathBuf>,
-    /// What may be read, written, made and removed as well, but not executed. Each must be there.
+    /// Further paths to read, write, create and remove, but not execute. Each must exist.
     pub write: Vec<PathBuf>,
-    /// The TCP ports that may be connected to; any without. Needs ABI 4. Where it is set, UDP is
-    /// refused as far as the kernel can (ABI 10).
+    /// The TCP ports that the program may connect to; any if none. Needs ABI 4. If it is set, UDP
+    /// is refused as far as the kernel can (ABI 10).
     pub connect: Option<Vec<u16>>,
-    /// The TCP ports that may be bound; any without. Port 0 stands for one that the kernel picks.
+    /// The TCP ports that the program may bind; any if none. Port 0 stands for one that the kernel picks.
     pub bind: Option<Vec<u16>>,
-    /// True to cut off signals to other domains. Needs ABI 6.
+    /// True to block signals to other domains. Needs ABI 6.
     pub signals: bool,
-    /// True to cut off abstract sockets of other domains. Needs ABI 6. Not for clients of a display:
-    /// libxcb tries the display's abstract socket first, takes a refusal for the last word, and in
-    /// Debian 12 takes no path as `DISPLAY`. The X server cannot do without that socket: `-displayfd`
-    /// makes no lock, so that only the socket's name keeps two servers from one number.
+    /// True to block abstract sockets of other domains. Needs ABI 6. Not for clients of a display:
+    /// libxcb tries the display's abstract socket first and does not retry after a refusal. In
+    /// Debian 12 it accepts no path as `DISPLAY`. The X server also needs that socket: `-displayfd`
+    /// creates no lock, so only the socket's name keeps two servers from using one number.
     pub abstract_sockets: bool,
-    /// Features without which the program does not start.
+    /// Features without which the program must not start.
     pub require: Vec<Feature>,
-    /// Simulates a kernel of this ABI; 0 is one without Landlock.
+    /// The ABI of the kernel to simulate; 0 simulates a kernel without Landlock.
     pub simulate_abi: Option<i32>,
 }
 
-/// Features of a kernel's Landlock, by the ABI that each needs.
+/// Features of the kernel's Landlock, by the ABI that introduced each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Feature {
@@ -159,14 +158,13 @@ pub enum Feature {
     Devices,
     /// Signals and abstract sockets, from ABI 6.
     Scopes,
-    /// Sockets by path, from ABI 9.
+    /// Unix sockets by path, from ABI 9.
     PathSockets,
-    /// UDP, from ABI 10.
+    /// UDP sockets, from ABI 10.
     Udp,
 }
 
 impl Feature {
-    /// Every feature.
     pub const ALL: [Self; 7] = [
         Self::Files,
         Self::Truncation,
@@ -177,7 +175,7 @@ impl Feature {
         Self::Udp,
     ];
 
-    /// The first ABI that has it.
+    /// The first ABI that has the feature.
     pub fn since(self) -> i32 {
         match self {
             Self::Files => 1,

@@ -1,4 +1,4 @@
-//! The report of a launch: the level that it reached, or the step that failed.
+//! The report of a launch: the confinement that it reached, or the step that failed.
 
 use std::fmt;
 use std::io;
@@ -8,27 +8,27 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::{Feature, Kind, User};
 
-/// The exit code of a launch that failed before the program ran, as shells have it.
+/// The exit code of a launch that failed before the program ran, as in shells.
 pub const FAILED: u8 = 126;
 
 /// The exit code of a launch whose program is missing.
 pub const MISSING: u8 = 127;
 
-/// One line of the file `status`: what holds for the program that runs from here on.
+/// One line of the file `status`: the confinement of the program that runs from here on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// The process, which becomes the program.
+    /// The pid of the launcher, which becomes the program.
     pub pid: i32,
-    /// Its kind.
+    /// The kind of the program.
     pub kind: Kind,
-    /// The ABI of Landlock that is in force; 0 is none.
+    /// The ABI of Landlock in force; 0 means none.
     pub landlock: i32,
-    /// Features that were asked for and that Landlock does not enforce.
+    /// Features that were requested and that Landlock does not enforce.
     pub unenforced: Vec<Feature>,
-    /// Its user, where that is not the server's.
+    /// The user of the program, if it differs from the server's.
     #[serde(default)]
     pub user: Option<User>,
-    /// Steps that failed and are not needed, such as a control group.
+    /// Failures of optional steps, such as the control group.
     pub warnings: Vec<String>,
 }
 
@@ -36,33 +36,33 @@ pub struct Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// The specification is read.
+    /// Reads the specification from standard input.
     Spec,
-    /// The program is looked at.
+    /// Checks the program's file.
     Target,
-    /// Inherited descriptors are closed.
+    /// Closes all inherited descriptors.
     Descriptors,
-    /// The control group is joined.
+    /// Joins the control group.
     Group,
-    /// The process leaves its terminal and its process group.
+    /// Leaves the terminal and the process group.
     Session,
-    /// Limits are set.
+    /// Sets the resource limits.
     Limits,
-    /// The network namespace is joined.
+    /// Joins the network namespace.
     Network,
-    /// The program gets shared memory of its own.
+    /// Mounts private shared memory.
     SharedMemory,
-    /// New privileges are given up.
+    /// Forbids gaining new privileges.
     Privileges,
-    /// The user is changed, and capabilities are given up.
+    /// Changes the user and drops capabilities.
     User,
-    /// The Landlock domain is entered.
+    /// Enters the Landlock domain.
     Landlock,
-    /// The working directory is entered.
+    /// Enters the working directory.
     Directory,
-    /// The level is reported.
+    /// Writes the report to the status file.
     Status,
-    /// The process becomes the program.
+    /// Executes the program in place of the launcher.
     Execute,
 }
 
@@ -87,13 +87,13 @@ impl fmt::Display for Step {
     }
 }
 
-/// The reason of a failed launch. Nothing of the program has run.
+/// The reason for which a launch failed. Nothing of the program has run.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {
-    /// The program is not there.
+    /// The program does not exist.
     #[error("the program {} is missing", .0.display())]
     Missing(PathBuf),
-    /// The kernel lacks what the specification requires.
+    /// The kernel lacks a feature that the specification requires.
     #[error("the kernel's Landlock (ABI {abi}) cannot enforce {features:?}")]
     Unenforceable {
         /// The ABI in force.
@@ -101,34 +101,34 @@ pub enum ConfineError {
         /// The required features that are missing.
         features: Vec<Feature>,
     },
-    /// A step failed.
+    /// A step of the launch failed.
     #[error("{step} of the launch failed: {subject}")]
     Failed {
-        /// Which.
+        /// The step that failed.
         step: Step,
-        /// The path or setting that it was about.
+        /// The path or setting that the step handled.
         subject: String,
-        /// The answer of the system.
+        /// The error of the system.
         #[source]
         cause: io::Error,
     },
 }
 
-/// The line that a launch which failed leaves on standard error, which is the program's log.
+/// The line that a failed launch prints to standard error, which is the program's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorLine {
-    /// The constant `confine`, which distinguishes it from what programs write.
+    /// The constant `confine`, which distinguishes the line from the program's output.
     pub error: String,
-    /// Which step.
+    /// The step that failed.
     pub step: Step,
-    /// The reason, for people.
+    /// The reason as a message for people.
     pub message: String,
-    /// The number of the system's error.
+    /// The `errno` of the system, if it has one.
     pub errno: Option<i32>,
 }
 
 impl ConfineError {
-    /// The exit code.
+    /// The exit code for the launcher.
     pub fn code(&self) -> u8 {
         match self {
             Self::Missing(_) => MISSING,
@@ -152,14 +152,14 @@ impl ConfineError {
 impl ErrorLine {
     const MARK: &str = "confine";
 
-    /// The error that the last lines of a log hold, if the launcher wrote one.
+    /// Finds the launcher's error in the last lines of a log.
     pub fn among(lines: &[String]) -> Option<Self> {
         let parsed = lines.iter().rev().filter_map(|line| serde_json::from_str(line).ok());
         parsed.into_iter().find(|line: &Self| line.error == Self::MARK)
     }
 }
 
-/// Makes an error of a step.
+/// Returns a function that makes the error of a step from its cause.
 pub(super) fn failed<C: Into<io::Error>>(
     step: Step,
     subject: impl fmt::Display,

@@ -1,4 +1,4 @@
-//! The program itself: looked at first, executed last.
+//! The program itself: checked first, executed last.
 
 use std::convert::Infallible;
 use std::io;
@@ -11,9 +11,9 @@ use super::spec::Spec;
 use super::status::{ConfineError, Step, failed};
 use crate::system::executable::{self, NotExecutable};
 
-/// Checks what `execve` would, so that a missing or broken program is reported before anything else
-/// is done: the path is absolute, and the file is a program or a script whose interpreter is there.
-/// Where only the program's user may look, `execve` says it.
+/// Makes the checks of `execve` early, so that a missing or broken program is reported before any
+/// other step. The path must be absolute, and the file a program or a script whose interpreter
+/// exists. A file that only the program's user may read is left to `execve`.
 pub(super) fn check(program: &Path) -> Result<(), ConfineError> {
     if !program.is_absolute() {
         let cause = io::Error::from(io::ErrorKind::InvalidInput);
@@ -25,8 +25,8 @@ pub(super) fn check(program: &Path) -> Result<(), ConfineError> {
     })
 }
 
-/// Becomes the program. The standard library gives it the signals' defaults, `SIGPIPE` among them,
-/// which a Rust process ignores.
+/// Becomes the program. The standard library resets the signals to their defaults, including
+/// `SIGPIPE`, which a Rust process ignores.
 #[expect(clippy::disallowed_methods, reason = "this process becomes the program")]
 pub(super) fn execute(spec: &Spec) -> Result<Infallible, ConfineError> {
     let mut command = std::process::Command::new(&spec.program);

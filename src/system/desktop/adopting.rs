@@ -1,8 +1,9 @@
-//! How a desktop is taken over that nobody here has started.
+//! Adoption of a desktop that a previous server has started.
 //!
-//! What tells that a process is ours is its number, its start time, the boot of the machine and
-//! its marker together. Nothing is started: what is missing is for [`reviving`](super::reviving). What
-//! that server had begun to start and not noted is ended there too, or here when it is in the way.
+//! A process is identified as ours by its pid, its start time, the boot id of the machine and its
+//! marker together. Adoption starts nothing: [`reviving`](super::reviving) restores missing parts.
+//! Processes that the previous server had started but not recorded are ended there too, or here if
+//! they are in the way.
 
 use std::sync::Arc;
 
@@ -39,8 +40,8 @@ fn saved(directory: &Directory, session: SessionId) -> Result<Saved, AdoptError>
 }
 
 impl Desktops {
-    /// Takes over what runs. Short: a few small files and `/proc`. Says as well whether a VNC
-    /// server seems to run that nobody has noted.
+    /// Adopts the running parts. Fast: it reads a few small files and `/proc`. Also returns true if
+    /// an unrecorded VNC server seems to run.
     pub(super) fn take_over(&self, order: Order) -> Result<(LiveDesktop, bool), AdoptError> {
         let (settings, runtime) = (self.settings(), self.runtime());
         let session = order.session;
@@ -54,13 +55,13 @@ impl Desktops {
         let Saved { identity, vnc_password, rotation, cookie: digits, .. } = saved;
         let adopt =
             |identity, program| Process::adopt(identity, session, directory.log(program), runtime);
-        // Whatever a new desktop would get by now.
+        // Determined by the recorded processes, not by the settings for new desktops.
         let is_vnc = identity.vnc.as_ref() == Some(&identity.xvfb);
         let xvfb = adopt(identity.xvfb.clone(), display::stage(is_vnc).name);
         let chromium = adopt(identity.chromium.clone(), "chromium");
 
         if sanitizing::begun(&directory).is_some() {
-            // Its pages are a former occupant's. Its recovery clears them first.
+            // The pages are a former occupant's; the recovery clears them first.
             chromium.kill_now();
         }
 
@@ -94,7 +95,7 @@ impl Desktops {
             let server = identity.vnc.clone().map(|identity| adopt(identity, "x11vnc"));
             let lives = server.as_ref().is_some_and(|process| !process.has_exited());
             strays = port_is_used && !lives;
-            // One that has ended as well: its shared memory is still to be removed.
+            // Adopted even if it has ended: its shared memory must still be removed.
             if let Some(process) = server {
                 seats.adopt(process);
             }

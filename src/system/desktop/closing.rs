@@ -1,4 +1,4 @@
-//! How a desktop ends, whole or half made.
+//! The end of a desktop, complete or partially started.
 
 use std::sync::Arc;
 
@@ -17,22 +17,22 @@ use crate::system::process::{self, Process};
 use crate::system::settings::Settings;
 use crate::system::vnc::{Reservation, Server, sweep_segments};
 
-/// What there is of a desktop, in the order in which it came.
+/// The parts of a desktop, in the order of their start.
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) session: SessionId,
     pub(super) directory: Directory,
     pub(super) settings: Arc<Settings>,
-    /// The port, until the VNC server has it.
+    /// The port, until the VNC server binds it.
     pub(super) reservation: Option<Reservation>,
     /// Every X server that was tried; the last one may be the display.
     pub(super) displays: Vec<Process>,
-    /// Once the X server has said it.
+    /// Known once the X server has reported it.
     pub(super) display_number: Option<u16>,
     pub(super) chromium: Option<Process>,
     pub(super) devtools: Option<Devtools>,
     pub(super) vnc: Option<Arc<dyn Server>>,
-    /// The way to the network, where it has one of its own.
+    /// The desktop's egress program, if it has its own network.
     pub(super) way: Option<Way>,
 }
 
@@ -52,8 +52,7 @@ impl Parts {
         }
     }
 
-    /// Ends everything: the last started first. Resolves with a line for each thing that is
-    /// still there.
+    /// Ends all parts, the last started first. Resolves with a line for each thing that remains.
     pub(super) async fn end(self) -> Vec<String> {
         let remains = Remains::of(self.session, &self.directory);
         let grace = self.settings.stop_grace();
@@ -105,19 +104,19 @@ impl Parts {
     }
 }
 
-/// The evidence of which locks and sockets of displays are a session's. It is complete also for a
-/// launch that was cut off before it had written `desktop.json`.
+/// The evidence of which display locks and sockets belong to a session. It is complete even for a
+/// launch that was interrupted before it had written `desktop.json`.
 struct Remains {
-    /// Those that carried the marker, before any of them was ended.
+    /// The processes that carried the marker, before any of them was ended.
     marked: Vec<ProcessIdentity>,
-    /// The displays that one of them served.
+    /// The displays that one of these processes served.
     displays: Vec<u16>,
-    /// Those that were ever started for the session.
+    /// The processes that were ever started for the session.
     started: Vec<ProcessIdentity>,
 }
 
 impl Remains {
-    /// Reads `/proc` and the records of the session, so before anything is ended or removed.
+    /// Reads `/proc` and the records of the session. Called before anything is ended or removed.
     fn of(session: SessionId, directory: &Directory) -> Self {
         let roots = [directory.path(), directory.own()];
         let roots = roots.map(|path| path.parent().unwrap_or(path).to_owned());
@@ -128,15 +127,16 @@ impl Remains {
         let boot = process::boot_id().unwrap_or_default();
         let mut started = process::started(&directory.started());
         started.retain(|one| one.boot_id == boot);
-        // Without a process of this boot, the number in the file is that of another boot.
+        // Without a recorded process of this boot, the file's number is from another boot.
         if !started.is_empty() {
             displays.extend(display::number_in(&directory.display_number()));
         }
         Self { marked, displays, started }
     }
 
-    /// Removes what is left of the displays, once everything has ended: of these X servers, of this
-    /// display, and of all that the evidence names. Says what could not be removed.
+    /// Removes the remains of displays, once everything has ended: those of these X servers, of
+    /// this display, and of all that the evidence names. Returns a line for each thing that could
+    /// not be removed.
     fn remove(&self, servers: impl IntoIterator<Item = i32>, display: Option<u16>) -> Vec<String> {
         let mut servers: Vec<i32> = servers.into_iter().collect();
         let known = self.marked.iter().chain(&self.started);
@@ -155,8 +155,8 @@ impl Remains {
     }
 }
 
-/// Ends what a former server left running of a session, by what `desktop.json` and the marker
-/// say. Resolves with a line for each thing that is still there.
+/// Ends the processes that a previous server left of a session, as found by `desktop.json` and the
+/// marker. Resolves with a line for each thing that remains.
 pub(super) async fn end_remains(
     session: SessionId,
     directory: Directory,
@@ -181,7 +181,7 @@ pub(super) async fn end_remains(
         process::ended_within(&identity.chromium, grace).await;
     }
     let mut left = process::sweep(session).await;
-    // After a boot, these numbers are those of others.
+    // After a reboot, the recorded pids belong to other processes.
     let boot = process::boot_id().unwrap_or_default();
     let saved = saved.filter(|identity| identity.xvfb.boot_id == boot);
     let server = saved.iter().map(|identity| identity.xvfb.pid);
@@ -193,13 +193,13 @@ pub(super) async fn end_remains(
     clear(directory, keep, left).await
 }
 
-/// Removes the session's control group, with whatever is still in it.
+/// Removes the session's control group, and kills the processes in it.
 async fn ungroup(directory: &Directory) -> Option<String> {
     Group::named_in(&directory.group())?.remove().await
 }
 
-/// Removes what a desktop that has ended no longer needs of its directory, unless something is
-/// left: then the directory says whose that is. Adds to what is left.
+/// Removes the parts of a directory that an ended desktop no longer needs. If something is left,
+/// the directory stays, because it records the owner. Appends to the lines of what is left.
 async fn clear(directory: Directory, keep: bool, mut left: Vec<String>) -> Vec<String> {
     let path = directory.path().to_owned();
     if !left.is_empty() {
@@ -219,7 +219,7 @@ async fn clear(directory: Directory, keep: bool, mut left: Vec<String>) -> Vec<S
     left
 }
 
-/// Undoes what there is of a desktop when it is dropped, unless it was taken.
+/// A guard that ends a partially started desktop when it is dropped, unless it was disarmed.
 #[derive(Debug)]
 pub(super) struct Undo {
     parts: Option<Parts>,
@@ -231,19 +231,19 @@ impl Undo {
         Self { parts: Some(parts), runtime }
     }
 
-    /// What there is, in order to add to it.
+    /// Adds to the recorded parts.
     pub(super) fn note(&mut self, note: impl FnOnce(&mut Parts)) {
         if let Some(parts) = &mut self.parts {
             note(parts);
         }
     }
 
-    /// Disarms the guard.
+    /// Disarms the guard and returns the parts.
     pub(super) fn take(&mut self) -> Option<Parts> {
         self.parts.take()
     }
 
-    /// Undoes it now, and resolves when that is done.
+    /// Ends the parts now, and resolves when that is done.
     pub(super) async fn run(mut self) {
         if let Some(parts) = self.parts.take() {
             end(parts).await;
@@ -261,7 +261,7 @@ async fn end(parts: Parts) {
 impl Drop for Undo {
     fn drop(&mut self) {
         if let Some(parts) = self.parts.take() {
-            // First what needs no runtime: it may be the one that ends.
+            // First the part that needs no runtime, because the runtime may be shutting down.
             parts.kill_now();
             self.runtime.spawn(end(parts));
         }

@@ -1,4 +1,4 @@
-//! What desktops may use of the machine, and what the ledger of leaks is told of them.
+//! Resource limits of desktops, and the data for the leak ledger.
 
 use std::path::PathBuf;
 
@@ -35,7 +35,7 @@ impl Desktops {
         }
     }
 
-    /// Where the ledger of leaks looks.
+    /// The locations that the leak ledger examines.
     pub fn place(&self) -> leaks::Place {
         let record = self.0.directories.data().join(limits::BASE);
         let groups = std::fs::read_to_string(record).unwrap_or_default();
@@ -45,18 +45,18 @@ impl Desktops {
         }
     }
 
-    /// The ports that are kept for no session, see [`leaks::ports`].
+    /// The ports that are reserved for no session, see [`leaks::ports`].
     pub fn port_leaks(&self, live: &[SessionRecord]) -> Vec<Leak> {
         leaks::ports(self.ports(), live, &self.place())
     }
 
-    /// Removes what the end of sessions has left, see [`leaks::Place::remove`].
+    /// Removes leaks of ended sessions, see [`leaks::Place::remove`].
     pub async fn remove_leaks(&self, known: &leaks::Known) {
         self.place().remove(known, &self.settings().path).await;
     }
 
-    /// Makes the directories of a session whose programs start next, with a user of its own where sessions
-    /// get one, and returns the level that holds for its files.
+    /// Creates the directories of a session before its programs start, with its own user if
+    /// sessions get one. Returns the isolation level of its files.
     pub(super) fn prepare(
         &self,
         session: SessionId,
@@ -77,7 +77,7 @@ impl Desktops {
             let assigned = self.0.directories.users().assign(session);
             Some(assigned.map_err(|cause| no_user(&cause))?)
         } else {
-            // A former server may have given it one.
+            // A previous server may have assigned a user.
             self.0.directories.users().of(session).filter(|_| is_confined)
         };
         directory
@@ -90,7 +90,7 @@ impl Desktops {
         })
     }
 
-    /// Gives a new session its control group, where there are any, before its first program.
+    /// Creates the control group of a new session before its first program, if there are control groups.
     pub(super) fn confine(&self, session: SessionId, directory: &Directory) -> std::io::Result<()> {
         let Some(subtree) = &self.0.subtree else { return Ok(()) };
         let path = match subtree.group(session) {
@@ -103,7 +103,7 @@ impl Desktops {
         replace(&directory.group(), path.as_bytes())
     }
 
-    /// Gives the control group that a former server made the limits of this one.
+    /// Applies this server's limits to the control group that a previous server made.
     pub(super) fn confine_again(&self, directory: &Directory) {
         if let (Some(subtree), Some(group)) = (&self.0.subtree, Group::named_in(&directory.group()))
             && let Err(cause) = subtree.limit_again(&group)
@@ -112,17 +112,17 @@ impl Desktops {
         }
     }
 
-    /// Whether the machine has room for `coming` more sessions, measured off this thread.
+    /// Checks on a blocking thread that the machine has room for `coming` more sessions.
     pub(super) fn measured(&self, coming: u64) -> BoxFuture<'static, Result<(), NoRoom>> {
         let desktops = self.clone();
         let measured = self.runtime().spawn_blocking(move || {
             limits::room(&desktops.0.limits, desktops.0.directories.data(), coming)
         });
-        // What cannot be measured is taken to suffice.
+        // Room that cannot be measured counts as sufficient.
         Box::pin(async move { measured.await.unwrap_or(Ok(())) })
     }
 
-    /// Whether the disk has the room that must be free, measured off this thread.
+    /// Checks on a blocking thread that the disk has the room that must be free.
     pub(super) fn disk_measured(&self) -> BoxFuture<'static, Result<(), NoRoom>> {
         let desktops = self.clone();
         let measured = self.runtime().spawn_blocking(move || {
@@ -131,7 +131,7 @@ impl Desktops {
         Box::pin(async move { measured.await.unwrap_or(Ok(())) })
     }
 
-    /// What the programs of a session use, where it has a control group.
+    /// The resources that the programs of a session use; none without a control group.
     pub(super) fn used_by(&self, session: SessionId) -> Option<Usage> {
         self.0.subtree.as_ref()?;
         Some(Group::named_in(&self.directory(session).group())?.usage())

@@ -10,8 +10,8 @@ use crate::domain::sealing::Vault;
 use crate::system::confine::place::Placement;
 use crate::system::confine::user::Users;
 
-/// The directories of all sessions: those of the server are below its data directory, those of the
-/// programs below another one, through which users of sessions can pass.
+/// The directories of all sessions. Those of the server are below its data directory. Those of
+/// programs are below another one, which sessions' users can traverse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directories {
     data: PathBuf,
@@ -21,7 +21,7 @@ pub struct Directories {
 }
 
 impl Directories {
-    /// Those of a server with this data directory, an absolute path. Nothing is made or read.
+    /// The directories of a server with this data directory, an absolute path. Nothing is created or read.
     pub fn new(data: impl Into<PathBuf>, placement: &Placement) -> Self {
         let data = data.into();
         let programs = placement.programs(&data);
@@ -29,24 +29,24 @@ impl Directories {
         Self { data, programs, users, vault: None }
     }
 
-    /// Those of a server without settings: all are below its data directory, and of its own user.
+    /// The directories of a server with default settings: all below its data directory, owned by its user.
     pub fn below(data: impl Into<PathBuf>) -> Self {
         Self::new(data, &Placement::default())
     }
 
-    /// The same, in which secrets of the server's are sealed.
+    /// Returns the same directories, in which the server's secrets are sealed.
     #[must_use]
     pub fn sealed_with(self, vault: Vault) -> Self {
         Self { vault: Some(vault), ..self }
     }
 
-    /// Seals what files hold; none where they are written in the clear.
+    /// The vault that seals files; none if they are written in plain text.
     pub(super) fn vault(&self) -> Option<Vault> {
         self.vault
     }
 
-    /// Seals what files of before have in the clear: how many there were. One that cannot be replaced
-    /// stays, and the log says why.
+    /// Seals files that an older server wrote in plain text, and returns their number. A file that
+    /// cannot be replaced stays, and the log has the reason.
     pub fn seal_former(&self) -> usize {
         let sealed = |session: &SessionId| match self.of(*session).seal_former() {
             Ok(count) => count,
@@ -58,22 +58,22 @@ impl Directories {
         named_in(&self.sessions()).iter().map(sealed).sum()
     }
 
-    /// The data directory.
+    /// The data directory of the server.
     pub fn data(&self) -> &Path {
         &self.data
     }
 
-    /// The directory below which new sessions' programs have their own.
+    /// The directory that contains the programs' directories of new sessions.
     pub fn programs(&self) -> &Path {
         &self.programs
     }
 
-    /// The record of users.
+    /// The record of sessions' users.
     pub fn users(&self) -> &Users {
         &self.users
     }
 
-    /// The directories of a session, there or not.
+    /// The directories of a session, whether they exist or not.
     pub fn of(&self, session: SessionId) -> Directory {
         Directory::of(self, session)
     }
@@ -82,7 +82,7 @@ impl Directories {
         self.data.join("sessions")
     }
 
-    /// The directories in which sessions have one named after them.
+    /// The directories that contain directories named after sessions.
     pub fn roots(&self) -> Vec<PathBuf> {
         let named = named_in(&self.sessions()).into_iter().map(|session| self.of(session));
         let own = named.filter_map(|directory| Some(directory.own().parent()?.to_owned()));
@@ -90,7 +90,7 @@ impl Directories {
         known.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// The sessions that have a directory here or a user.
+    /// The sessions that have a directory or a user.
     pub fn named(&self) -> Vec<SessionId> {
         let mut found = named_in(&self.sessions());
         found.extend(named_in(&self.programs));
@@ -100,13 +100,13 @@ impl Directories {
         found
     }
 
-    /// Removes the directory of all programs' directories if it is empty.
+    /// Removes the programs' parent directory if it is empty.
     pub fn tidy(&self) {
         let _ = fs::remove_dir(&self.programs); // Sessions are kept in it, or it is gone.
     }
 }
 
-/// The sessions that entries of a directory name.
+/// The sessions that are named by entries of a directory.
 fn named_in(folder: &Path) -> Vec<SessionId> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()

@@ -16,9 +16,8 @@
 //!   keys/vnc.passwd              0600 the VNC server alone
 //! ```
 //!
-//! Everything below `<programs>/<session>` may be a program's trap, and is opened by
-//! [`Tree`]. Sessions of servers of before have one directory, see
-//! `former`.
+//! Programs may lay traps anywhere below `<programs>/<session>`, so [`Tree`] opens the files there.
+//! Sessions of older servers have one directory, see `former`.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -41,23 +40,23 @@ use crate::system::confine::user::{Users, give};
 use crate::system::display::{Cookie, authority, cookie_of};
 use crate::system::process;
 
-/// The file with what a browser showed and knew last.
+/// The file with the last tabs and cookies of the browser.
 const MEMORY: &str = "memory.json";
 
-/// The longest path of a folder for temporary files in which Chromium's socket still has a name
-/// that the system takes: 107 bytes, less `/org.chromium.Chromium.XXXXXX/SingletonSocket`.
+/// The longest path of a folder for temporary files for which the path of Chromium's socket fits
+/// the system's limit: 107 bytes, less `/org.chromium.Chromium.XXXXXX/SingletonSocket`.
 const LONGEST_TEMPORARY: usize = 107 - 46;
 
-/// The folders of programs that belong to the session's user.
+/// The folders that belong to the session's user.
 const FOLDERS: [&str; 6] = ["profile", "home", "downloads", "uploads", "tmp", "vnc"];
 
-/// The folders of programs that belong to the server, which makes what programs have in them.
+/// The folders that belong to the server, which creates the programs' entries in them.
 const SHARED_FOLDERS: [&str; 3] = ["keys", "code", "films"];
 
-/// The mode of directories that programs pass through and cannot change.
+/// The mode of directories that programs can traverse but not change.
 const PASSED_THROUGH: u32 = 0o711;
 
-/// The file of the server that names the directory of the programs.
+/// The server's file that contains the path of the programs' directory.
 const OWN: &str = "programs";
 
 /// The directories of one session.
@@ -70,15 +69,15 @@ pub struct Directory {
     vault: Option<Vault>,
 }
 
-/// The part of a desktop that a later server needs to take it over: `desktop.json`.
+/// The data that a later server needs to adopt a desktop: `desktop.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
-    /// Whose it is.
+    /// The session that owns the desktop.
     pub session: SessionId,
-    /// Its processes, display and ports.
+    /// The processes, display and ports.
     #[serde(flatten)]
     pub identity: DesktopIdentity,
-    /// The password of its VNC server, sealed in the file.
+    /// The password of the VNC server, sealed in the file.
     pub vnc_password: String,
     /// The number of the rotation that the password belongs to.
     #[serde(default)]
@@ -89,7 +88,7 @@ pub struct Saved {
     pub cookie: Option<String>,
 }
 
-/// The file with what a browser showed and knew last.
+/// The file with the last tabs and cookies of the browser, and its vault.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     path: PathBuf,
@@ -98,16 +97,16 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Where it is.
+    /// The path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its text, opened; none when there is no such file.
+    /// Reads and unseals the text; none if the file does not exist.
     ///
     /// # Errors
     ///
-    /// Fails when it cannot be read or opened.
+    /// Fails when the file cannot be read or unsealed.
     pub(super) fn read(&self) -> io::Result<Option<String>> {
         let text = match fs::read_to_string(&self.path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -118,7 +117,7 @@ impl Kept {
         vault.open(Place { kind: MEMORY, of: &of }, &text).map(Some).map_err(io::Error::other)
     }
 
-    /// Replaces it, sealed.
+    /// Seals the text and replaces the file.
     pub(super) fn write(&self, text: &str) -> io::Result<()> {
         let Some(vault) = &self.vault else { return replace(&self.path, text.as_bytes()) };
         let of = self.session.to_string();
@@ -128,19 +127,19 @@ impl Kept {
 }
 
 impl Saved {
-    /// The secrets, and where they lie.
+    /// The secrets, each with the kind under which it is sealed.
     fn secrets(&mut self) -> impl Iterator<Item = (&'static str, &mut String)> {
         let password = ("desktop.json (VNC password)", &mut self.vnc_password);
         let cookie = self.cookie.iter_mut().map(|text| ("desktop.json (display cookie)", text));
         std::iter::once(password).chain(cookie)
     }
 
-    /// The cookie as it is saved.
+    /// The cookie in the format of the file.
     pub(super) fn digits(cookie: &Cookie) -> String {
         cookie.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The cookie of the display.
+    /// The cookie of the display, if it is known.
     pub(super) fn cookie(&self, directory: &Directory) -> Option<Cookie> {
         let Some(digits) = &self.cookie else {
             return cookie_of(&fs::read(directory.authority()).ok()?);
@@ -154,7 +153,7 @@ impl Saved {
 impl Directory {
     pub(super) fn of(all: &Directories, session: SessionId) -> Self {
         let root = all.data().join("sessions").join(session.to_string());
-        // Where the settings of a former server had it.
+        // The directory as an earlier server's settings had it.
         let noted = fs::read_to_string(root.join(OWN)).ok().map(|text| PathBuf::from(text.trim()));
         let own = noted.filter(|own| own.is_absolute());
         let own = own.unwrap_or_else(|| all.programs().join(session.to_string()));
@@ -162,22 +161,22 @@ impl Directory {
         Self { session, root, own, users, vault: all.vault() }
     }
 
-    /// The server's directory.
+    /// The server's directory of the session.
     pub fn path(&self) -> &Path {
         &self.root
     }
 
-    /// The programs' directory.
+    /// The programs' directory of the session.
     pub fn own(&self) -> &Path {
         &self.own
     }
 
-    /// True if a server of before has made the session: everything is in the server's directory.
+    /// True if an older server has made the session, so that all files are in the server's directory.
     pub fn is_single(&self) -> bool {
         self.root.join("profile").symlink_metadata().is_ok()
     }
 
-    /// The user that the session's programs run as, where that is not the server's.
+    /// The user that the session's programs run as, if it is not the server's.
     pub fn user(&self) -> Option<User> {
         process::user_in(&self.logs())
     }
@@ -186,27 +185,27 @@ impl Directory {
         if self.is_single() { self.root.join(former) } else { self.own.join(name) }
     }
 
-    /// The browser's profile.
+    /// The browser's user data directory.
     pub fn profile(&self) -> PathBuf {
         self.programs("profile", "profile")
     }
 
-    /// The browser's home.
+    /// The browser's `HOME` directory.
     pub fn home(&self) -> PathBuf {
         self.programs("home", "profile")
     }
 
-    /// The browser's downloads.
+    /// The folder for the browser's downloads.
     pub fn downloads(&self) -> PathBuf {
         self.programs("downloads", "downloads")
     }
 
-    /// The downloads of blocks, which the blocks take themselves.
+    /// The folder for downloads of blocks, which the blocks collect themselves.
     pub fn block_downloads(&self) -> PathBuf {
         self.downloads().join(BLOCK_FOLDER)
     }
 
-    /// Files that runs put there for the browser.
+    /// The folder in which runs put files for the browser.
     pub fn uploads(&self) -> PathBuf {
         self.programs("uploads", "scratch")
     }
@@ -216,22 +215,22 @@ impl Directory {
         self.own.join("code")
     }
 
-    /// The folders in which films are encoded.
+    /// The folder in which ffmpeg encodes films.
     pub fn encoding(&self) -> PathBuf {
         self.own.join("films")
     }
 
-    /// The directory in which the server and the session's egress program meet.
+    /// The directory that the server and the session's egress program share.
     pub(super) fn egress(&self) -> PathBuf {
         self.root.join("egress")
     }
 
-    /// The copies of downloads that wait to be stored.
+    /// The folder for copies of downloads that wait to be stored.
     pub(super) fn arrivals(&self) -> PathBuf {
         self.root.join("arrivals")
     }
 
-    /// The record of the downloads that are stored.
+    /// The record of the stored downloads.
     pub(super) fn downloaded(&self) -> PathBuf {
         self.root.join("downloaded")
     }
@@ -241,17 +240,18 @@ impl Directory {
         self.root.join("logs").join(format!("{program}.log"))
     }
 
-    /// The record of every process that was started here, see [`started`](process::started).
+    /// The record of every process that was started for the session, see
+    /// [`started`](process::started).
     pub fn started(&self) -> PathBuf {
         self.root.join("logs").join(process::STARTED)
     }
 
-    /// The logs of its programs, and the records of them.
+    /// The folder with the logs of the programs, and the records of them.
     pub fn logs(&self) -> PathBuf {
         self.root.join("logs")
     }
 
-    /// The file that names the control group of the session, beside the logs of its programs.
+    /// The file with the path of the session's control group, beside the logs of its programs.
     pub fn group(&self) -> PathBuf {
         self.root.join("logs").join(process::GROUP)
     }
@@ -261,17 +261,17 @@ impl Directory {
         Kept { path: self.root.join(MEMORY), session: self.session, vault: self.vault }
     }
 
-    /// The mark of a session whose traces are being cleared, see [`sanitizing`](super::sanitizing).
+    /// The marker file of a session that is being sanitized, see [`sanitizing`](super::sanitizing).
     pub(super) fn sanitizing(&self) -> PathBuf {
         self.root.join("sanitizing")
     }
 
-    /// The films of the session, while they are being made.
+    /// The folder for films of the session that are in production.
     pub fn films(&self) -> PathBuf {
         self.root.join("films")
     }
 
-    /// The cookie of the display, for programs.
+    /// The authority file with the cookie of the display, for programs.
     pub fn authority(&self) -> PathBuf {
         self.programs("keys/xauthority", "xauthority")
     }
@@ -280,18 +280,18 @@ impl Directory {
         self.root.join("display")
     }
 
-    /// The password of the VNC server, in the form that it reads.
+    /// The file with the VNC server's password, in the format of that server.
     pub fn vnc_password(&self) -> PathBuf {
         self.programs("keys/vnc.passwd", "vnc.passwd")
     }
 
-    /// The sign of readiness of the VNC server, in a folder that is that server's to write.
+    /// The file with which the VNC server signals readiness, in a folder that it may write to.
     pub fn vnc_flag(&self) -> PathBuf {
         self.programs("vnc", "vnc").join("ready")
     }
 
-    /// The browser's folder for temporary files; below `/tmp` when a socket in its own folder would have
-    /// too long a name.
+    /// The browser's folder for temporary files. It is below `/tmp` if the path of a socket in the
+    /// session's own folder would be too long.
     pub fn temporary(&self) -> PathBuf {
         let own = self.programs("tmp", "tmp");
         if own.as_os_str().len() <= LONGEST_TEMPORARY {
@@ -300,8 +300,8 @@ impl Directory {
         Path::new("/tmp").join(format!("greenroom-{}", self.session))
     }
 
-    /// Makes the folders that programs of the session write to and read. Those that are there stay, and
-    /// are given to the session's user if they are another's.
+    /// Creates the folders that programs of the session use. Existing ones stay; the session's user
+    /// becomes their owner if they belong to another user.
     pub(super) fn make_folders(&self) -> io::Result<()> {
         folder(&self.logs(), 0o700)?;
         let user = self.user();
@@ -323,13 +323,13 @@ impl Directory {
         if temporary.starts_with(&self.own) {
             return Ok(());
         }
-        // Anybody can make a folder below `/tmp`.
+        // Any user can create a folder below `/tmp`.
         let (Some(parent), Some(name)) = (temporary.parent(), temporary.file_name()) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let made = Tree::open(parent)?.owned_by(user).make_folder(Path::new(name))?;
         let expected = user.unwrap_or_else(User::own);
-        // The session had no user before.
+        // The folder is from a time when the session had no user.
         if made.user()? == User::own().uid {
             give(&made, expected)?;
         }
@@ -345,8 +345,8 @@ impl Directory {
         self.root.join("desktop.json")
     }
 
-    /// Makes the directories, with the secrets of a new desktop, for programs that run as `user`. A
-    /// profile, downloads and logs that are there stay; those of a server of before are moved.
+    /// Creates the directories, with the secrets of a new desktop, for programs that run as `user`.
+    /// An existing profile, downloads and logs stay; those of an older server are moved.
     pub(super) fn create(
         &self,
         cookie: &Cookie,
@@ -401,8 +401,8 @@ impl Directory {
         replace(&self.saved_at(), &serde_json::to_vec_pretty(&saved)?)
     }
 
-    /// The content of `desktop.json`; none when there is no such file. A secret that cannot be opened
-    /// is sealed in it, see [`opened`](Self::opened).
+    /// Reads `desktop.json`; none if the file does not exist. A secret that cannot be unsealed
+    /// stays sealed in the result, see [`opened`](Self::opened).
     pub fn saved(&self) -> io::Result<Option<Saved>> {
         let mut saved: Saved = match fs::read(self.saved_at()) {
             Ok(bytes) => serde_json::from_slice(&bytes)?,
@@ -420,7 +420,7 @@ impl Directory {
         Ok(Some(saved))
     }
 
-    /// The secrets of `saved`, opened; those that cannot be are read from the files of the programs.
+    /// Unseals the secrets of `saved`. Those that cannot be unsealed are read from the programs' files.
     pub(super) fn opened(&self, saved: &mut Saved) -> io::Result<()> {
         if saved.cookie.as_deref().is_some_and(is_sealed) {
             saved.cookie = None;
@@ -433,7 +433,7 @@ impl Directory {
              `secret`: the keys of the session's programs are taken in its place"
         );
         let text = fs::read_to_string(self.vnc_password());
-        // That of TigerVNC is no text.
+        // TigerVNC's password file is not text.
         let text = text.ok().filter(|text| text.trim_end().len() == 8 && text.ends_with('\n'));
         let text = text.ok_or_else(|| {
             io::Error::other(
@@ -445,7 +445,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Seals what files of a server of before have in the clear: how many there were.
+    /// Seals files that an older server wrote in plain text, and returns their number.
     pub(super) fn seal_former(&self) -> io::Result<usize> {
         let mut sealed = 0;
         if self.vault.is_none() {
@@ -468,9 +468,9 @@ impl Directory {
         Ok(sealed)
     }
 
-    /// Removes what a desktop that has ended no longer needs: with `keep`, its secrets and
-    /// temporary files; otherwise everything but downloads that could not be stored, where there are
-    /// any. What is kept becomes the server's. It may be repeated.
+    /// Removes the files that an ended desktop no longer needs. With `keep`, these are its secrets
+    /// and temporary files. Otherwise they are all files except downloads that could not be stored.
+    /// The server becomes the owner of kept files. Idempotent.
     pub fn clear(&self, keep: bool) -> io::Result<()> {
         if !keep && !downloads::any_left(self) {
             return self.remove();
@@ -500,7 +500,7 @@ impl Directory {
         Ok(())
     }
 
-    /// The parts of those that no desktop which has ended leaves, whatever is kept of it, that are there.
+    /// The existing files and the user that an ended desktop must not leave, even if its directory is kept.
     pub fn remains(&self) -> Vec<String> {
         let there = self.passing().into_iter().filter(|path| path.symlink_metadata().is_ok());
         let name = |path: PathBuf| Some(path.file_name()?.to_str()?.to_owned());
@@ -508,7 +508,7 @@ impl Directory {
         there.filter_map(name).chain(user).collect()
     }
 
-    /// The secrets and temporary files, of either layout.
+    /// The secrets and temporary files, in both the current and the older layout.
     fn passing(&self) -> Vec<PathBuf> {
         let server = ["tmp", "vnc", "scratch", "xauthority", "vnc.passwd", "display"];
         let own = ["home", "uploads", "tmp", "vnc", "code", "films", "keys"];
@@ -518,7 +518,7 @@ impl Directory {
         server.chain(named).chain(own.map(|name| self.own.join(name))).collect()
     }
 
-    /// Removes everything, downloads too. It may be repeated.
+    /// Removes everything, including downloads. Idempotent.
     pub fn remove(&self) -> io::Result<()> {
         Tree::remove_all(&self.temporary())?;
         Tree::remove_all(&self.own)?;
@@ -527,7 +527,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Frees the session's user, or says in the log why it is not free.
+    /// Frees the session's user, or logs why it is not free.
     pub(super) fn release_user(&self) {
         let roots: Vec<&Path> = self.own.parent().into_iter().chain([self.own.as_path()]).collect();
         if let Err(left) = self.users.release(self.session, &roots) {
@@ -537,13 +537,13 @@ impl Directory {
     }
 }
 
-/// Makes a directory of the server, with this mode.
+/// Creates a directory of the server with this mode.
 fn folder(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(mode).create(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-/// A removal; of what is not there, none.
+/// The result of a removal, in which a missing file is no error.
 pub(super) fn absent(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
@@ -551,7 +551,7 @@ pub(super) fn absent(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Replaces a file whole, readable for its owner only.
+/// Replaces a file atomically, readable for its owner only.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("part");
     let mut options = OpenOptions::new();

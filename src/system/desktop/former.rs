@@ -1,8 +1,8 @@
-//! Sessions of servers of before, which have one directory for server and programs.
+//! Sessions of older servers, which have one directory for both server and programs.
 //!
-//! Such a session is known by the profile in the server's directory. It is adopted as it is, and its
-//! folders are moved to the programs' directory when its browser starts next. The profile goes last: until
-//! it has gone, the session is one of before.
+//! Such a session is recognized by the profile in the server's directory. It is adopted unchanged.
+//! Its folders are moved to the programs' directory at the next start of its browser. The profile
+//! is moved last: until then, the session counts as one of an older server.
 
 use std::io;
 use std::path::Path;
@@ -16,8 +16,8 @@ use crate::system::confine::user::give;
 const MOVED: [(&str, &str); 3] =
     [("downloads", "downloads"), ("scratch", "uploads"), ("profile", "profile")];
 
-/// Moves the folders of a session of before to the programs' directory, which is there, and makes them the
-/// user's. It may be repeated. Secrets stay where running programs have them until the session ends.
+/// Moves the folders of an older session to the existing programs' directory, and makes the user
+/// their owner. Idempotent. Secrets stay where running programs have them until the session ends.
 pub(super) fn move_out(directory: &Directory, user: Option<User>) -> io::Result<()> {
     for (from, to) in MOVED {
         let (from, to) = (directory.path().join(from), directory.own().join(to));
@@ -38,7 +38,7 @@ pub(super) fn move_out(directory: &Directory, user: Option<User>) -> io::Result<
     Ok(())
 }
 
-/// Copies the plain files of a directory to another file system, and removes them.
+/// Copies the regular files of a directory to another file system, and removes the originals.
 fn copy(from: &Path, to: &Path, user: Option<User>) -> io::Result<()> {
     let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());

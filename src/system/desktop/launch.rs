@@ -1,12 +1,12 @@
-//! How a desktop comes up.
+//! The start of a desktop.
 //!
 //! ```text
 //! directory --> Xvfb --+--> Chromium ------------+--> up
 //!                      +--> VNC, when eager -----+
 //! ```
 //!
-//! Whatever has begun is on record in the guard [`Undo`] before it is waited for, so that a failure,
-//! a call-off and a panic leave nothing.
+//! Every part is recorded in the guard [`Undo`] before it is awaited, so that a failure, a
+//! cancellation or a panic leaves nothing running.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ use crate::system::vnc::{
 };
 use crate::system::windows;
 
-/// Brings desktops up with real programs. Clones are the same.
+/// Starts desktops with real programs. Clones share the same state.
 #[derive(Debug, Clone)]
 pub struct Desktops(pub(super) Arc<Inner>);
 
@@ -52,24 +52,24 @@ pub(super) struct Inner {
     runtime: Handle,
     ports: Arc<Ports>,
     pub(super) limits: limits::Settings,
-    /// Where sessions have control groups, if the machine allows it.
+    /// The parent of sessions' control groups, if the machine allows them.
     pub(super) subtree: Option<Subtree>,
-    /// Decided once, and logged then: for programs of the server's user, and for those of others.
+    /// Decided and logged once: for programs of the server's user, and for those of other users.
     no_sandbox: [OnceCell<bool>; 2],
-    /// Tried once: the separation of networks that the machine gives.
+    /// Tested once: the network separation that the machine supports.
     pub(super) network: OnceCell<NetworkLevel>,
 }
 
 impl Desktops {
-    /// Desktops whose directories are below `data`, an absolute path. All work is done on `runtime`, which must
-    /// have I/O and time enabled and outlive every desktop. They have no limits.
+    /// Desktops without limits, whose directories are below `data`, an absolute path. All work runs
+    /// on `runtime`, which must have I/O and time enabled and outlive every desktop.
     pub fn new(data: impl Into<PathBuf>, settings: Settings, runtime: Handle) -> Self {
         let limits = limits::Settings { enabled: false, ..limits::Settings::default() };
         Self::made(data, settings, limits, None, runtime)
     }
 
-    /// The same with limits, where the machine allows them; where it does not, the log says why.
-    /// The server may be moved into a control group of its own.
+    /// Desktops with limits. If the machine does not allow limits, the log has the reason. The
+    /// server may be moved into a separate control group.
     pub fn limited(
         data: impl Into<PathBuf>,
         settings: Settings,
@@ -112,14 +112,14 @@ impl Desktops {
         &self.0.directories
     }
 
-    /// The directories of a session, there or not.
+    /// The directories of a session, whether they exist or not.
     pub fn directory(&self, session: SessionId) -> Directory {
         self.0.directories.of(session)
     }
 
-    /// Ends what a former server left running of a session: the browser by `Browser.close`, the
-    /// rest by signals, and only what carries the session's marker. Resolves as
-    /// [`Desktop::shut_down`] does. It may be repeated; not for a session whose desktop is up.
+    /// Ends the processes that a previous server left of a session: the browser by `Browser.close`,
+    /// the others by signals. Only processes with the session's marker are ended. Resolves as
+    /// [`Desktop::shut_down`] does. Idempotent. The session's desktop must not be up.
     pub fn end_remains(&self, session: SessionId, files: Files) -> BoxFuture<'static, Vec<String>> {
         let settings = Arc::clone(&self.0.settings);
         let remains = end_remains(session, self.directory(session), settings, files);
@@ -129,8 +129,8 @@ impl Desktops {
         })
     }
 
-    /// The sessions that have a directory here and are none of `live`, but of which a process or
-    /// a `desktop.json` is left: what belongs to nobody.
+    /// The sessions outside of `live` that have a directory here and of which a process or a
+    /// `desktop.json` is left. No live session owns these remains.
     pub fn orphans(&self, live: &[SessionId]) -> Vec<SessionId> {
         let mut known = self.0.directories.named();
         known.retain(|session| !live.contains(session));
@@ -139,7 +139,7 @@ impl Desktops {
             living.contains(session) || !matches!(self.directory(*session).saved(), Ok(None))
         };
         let (left, ended): (Vec<_>, Vec<_>) = known.into_iter().partition(is_left);
-        // Those whose users were not free yet, because the end was not complete.
+        // Sessions whose users were not free yet, because their end was incomplete.
         for session in ended {
             self.directory(session).release_user();
         }
@@ -161,12 +161,12 @@ impl Desktops {
     /// The downloads of a session.
     pub(super) fn downloads_of(&self, session: SessionId) -> Downloads {
         let (directory, settings) = (self.directory(session), self.settings());
-        // A confined browser can write to folders of its session alone.
+        // A confined browser can write to folders of its session only.
         let is_anywhere = !settings.confinement.is_on() || directory.is_single();
         Downloads::of(&directory, settings.downloads, is_anywhere, &self.0.runtime)
     }
 
-    /// Removes the directory of a session that has ended, its downloads too. It may be repeated.
+    /// Removes the directory of an ended session, including its downloads. Idempotent.
     pub fn remove_directory(&self, session: SessionId) -> BoxFuture<'static, std::io::Result<()>> {
         let directory = self.directory(session);
         let work = self.0.runtime.spawn_blocking(move || directory.remove());
@@ -188,7 +188,7 @@ impl Launch for Desktops {
         let work = async move {
             let outcome = inner.launch_now(order, call_off).await;
             let outcome = outcome.map(|desktop| -> Box<dyn Desktop> { Box::new(desktop) });
-            // Nobody waits for it any more, and nobody else knows of it.
+            // The caller is gone, so nothing else could end the desktop.
             if let Err(Ok(desktop)) = answer.send(outcome) {
                 for line in desktop.shut_down().await {
                     tracing::error!("{line}");
@@ -247,7 +247,7 @@ impl Launch for Desktops {
     }
 }
 
-/// Whose VNC server it is, and who is told of it.
+/// The VNC server's session and display, and the receivers of its events.
 pub(super) struct Seat<'a> {
     pub(super) session: SessionId,
     pub(super) display: u16,
@@ -303,7 +303,7 @@ impl Desktops {
         self.confine(session, &directory)
             .map_err(|cause| directory_failed(directory.path(), &cause))?;
 
-        // What the browser needs is prepared while the display comes up.
+        // The browser's requirements are prepared while the display starts.
         let profile = directory.profile();
         let way = self.way(order).await;
         undo.lock().note(|parts| parts.way = way.clone());
@@ -379,7 +379,7 @@ impl Desktops {
             sandbox: Some(!no_sandbox),
         };
         let mut opening = Opening::new();
-        // Brought back before its tabs were read, it shows what it was started with.
+        // If the browser is recovered before its tabs were read, it shows its start page again.
         if let Some(url) = &order.spec.start_url {
             let first = Memory { tabs: vec![url.to_string()], ..Memory::default() };
             let file = directory.memory();
@@ -395,7 +395,7 @@ impl Desktops {
         };
         let saved = record.up(saved);
         let identity = saved.map_err(|cause| directory_failed(directory.path(), &cause))?;
-        // From here on nothing is awaited: the guard is disarmed by who owns the parts now.
+        // From here on nothing is awaited: the caller owns the parts now, and the guard is disarmed.
         let parts = undo.lock().take().ok_or_else(|| {
             failure("directory", "launch_broke_off", "the launch was undone".to_owned())
         })?;
@@ -418,7 +418,7 @@ impl Desktops {
         Ok(LiveDesktop::new(made, runtime.clone()))
     }
 
-    /// The X server, which may be the VNC server as well; then `vnc_port` is where it listens.
+    /// Starts the X server. If it is the VNC server as well, it listens on `vnc_port`.
     async fn display(
         &self,
         order: &Order,

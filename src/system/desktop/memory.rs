@@ -1,7 +1,7 @@
-//! What a browser showed and knew last: its tabs and its cookies, those of the session among them.
+//! The last tabs and cookies of a browser, including session cookies.
 //!
-//! Chromium itself writes cookies every half minute and loses those of the session with its end,
-//! so they are read over DevTools (`Storage.getCookies`) and kept in the session's directory.
+//! Chromium writes cookies every half minute and loses session cookies when it ends. Therefore they
+//! are read over DevTools (`Storage.getCookies`) and stored in the session's directory.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use super::directory::Kept;
 use crate::domain::session::ProcessIdentity;
 use crate::system::cdp::{CdpError, Connection, Devtools};
 
-/// How long everything may take that is put back.
+/// The longest time for a whole restoration.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A longer address is no page that one would miss.
+/// The longest URL of a page that is remembered, in bytes.
 const LONGEST_URL: usize = 64 * 1024;
 
-/// What `Network.CookieParam` takes of `Network.Cookie`, beside what is decided here.
+/// The members of `Network.Cookie` that `Network.CookieParam` accepts unchanged.
 const AS_THEY_ARE: [&str; 10] = [
     "name",
     "value",
@@ -34,23 +34,23 @@ const AS_THEY_ARE: [&str; 10] = [
     "partitionKey",
 ];
 
-/// Pages that a browser was asked for and may not show yet, by their targets.
+/// Pages that a browser was asked for and may not show yet: the URLs by target id.
 pub(super) type Opening = HashMap<String, String>;
 
-/// Tabs and cookies.
+/// The tabs and cookies of a browser.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Memory {
-    /// The addresses of the pages, in the order in which they were opened.
+    /// The URLs of the pages, in the order in which they were opened.
     pub(super) tabs: Vec<String>,
-    /// As `Storage.getCookies` gave them.
+    /// The cookies in the format of `Storage.getCookies`.
     pub(super) cookies: Vec<Value>,
-    /// The process of the browser that had them; none after they were put back into another browser.
+    /// The network process that had the cookies; none after they were restored into another browser.
     #[serde(default)]
     pub(super) network: Option<ProcessIdentity>,
 }
 
 impl Memory {
-    /// What was kept in `file`, if it can be read; the log says why it cannot be opened.
+    /// Reads `file`; none if it cannot be read. The log has the reason if it cannot be unsealed.
     pub(super) fn read(file: &Kept) -> Option<Self> {
         let text = match file.read() {
             Ok(text) => text?,
@@ -63,13 +63,13 @@ impl Memory {
         (!memory.tabs.is_empty()).then_some(memory)
     }
 
-    /// Keeps it in `file`, which is sealed and for its owner only.
+    /// Writes to `file`, which is sealed and readable for its owner only.
     pub(super) fn write(&self, file: &Kept) -> std::io::Result<()> {
         file.write(&serde_json::to_string(self)?)
     }
 
-    /// Puts everything back into a browser that shows an empty page. Resolves with the pages that
-    /// it opens now, and with what could not be put back, in words.
+    /// Restores tabs and cookies into a browser that shows an empty page. Resolves with the pages
+    /// that it is opening, and with a text that names the losses.
     pub(super) async fn restore(&self, devtools: &Devtools) -> (Opening, String) {
         let mut lost = vec!["what was typed into pages".to_owned()];
         let mut opening = Opening::new();
@@ -88,7 +88,7 @@ impl Memory {
         lost: &mut Vec<String>,
     ) -> Result<(), CdpError> {
         let connection = Connection::open(devtools).await?;
-        // Before the pages, which would load without a login otherwise.
+        // Cookies first, because pages would load without a login otherwise.
         self.put_cookies_back(&connection, lost).await;
         let targets = connection.call(None, "Target.getTargets", json!({})).await?;
         let mut empty: Vec<Value> = targets
@@ -116,12 +116,12 @@ impl Memory {
         Ok(())
     }
 
-    /// Puts the cookies back, and adds to `lost` those that it does not take.
+    /// Restores the cookies, and adds the ones that the browser rejects to `lost`.
     pub(super) async fn put_cookies_back(&self, connection: &Connection, lost: &mut Vec<String>) {
         let cookies: Vec<Value> = self.cookies.iter().filter_map(to_set).collect();
         let all = json!({ "cookies": cookies });
         if connection.call(None, "Storage.setCookies", all).await.is_err() {
-            // One that it does not take spoils all others of the same call.
+            // One rejected cookie makes the call fail for all others.
             for cookie in cookies {
                 let one = json!({ "cookies": [cookie] });
                 if connection.call(None, "Storage.setCookies", one).await.is_err() {
@@ -134,8 +134,8 @@ impl Memory {
     }
 }
 
-/// Closes pages, and resolves when they are gone: whoever drives the browser next, or remembers its
-/// pages, must not take one of them for a page of the session.
+/// Closes pages, and resolves when they are gone. The next driver or keeper must not mistake one of
+/// them for a page of the session.
 async fn close(connection: &Connection, targets: &mut Vec<Value>) -> Result<(), CdpError> {
     let mut events = connection.events();
     let discover = json!({ "discover": true, "filter": [{ "type": "page" }] });
@@ -154,12 +154,12 @@ async fn close(connection: &Connection, targets: &mut Vec<Value>) -> Result<(), 
     Ok(())
 }
 
-/// Whether a page of this address is worth opening again.
+/// True if a page with this URL is worth opening again.
 pub(super) fn is_worth_keeping(url: &str) -> bool {
     !url.is_empty() && url.len() <= LONGEST_URL
 }
 
-/// A cookie that was read, as one that can be set.
+/// Converts a cookie that was read to one that can be set.
 fn to_set(cookie: &Value) -> Option<Value> {
     let read = cookie.as_object()?;
     let mut set = Map::new();
@@ -172,7 +172,7 @@ fn to_set(cookie: &Value) -> Option<Value> {
     if domain.starts_with('.') {
         set.insert("domain".to_owned(), domain.into());
     } else {
-        // With a domain it would be sent to the hosts below as well.
+        // A cookie with a domain would be sent to subdomains as well.
         let scheme = if read.get("secure") == Some(&Value::Bool(true)) { "https" } else { "http" };
         let path = read.get("path").and_then(Value::as_str).unwrap_or("/");
         set.insert("url".to_owned(), format!("{scheme}://{domain}{path}").into());

@@ -1,4 +1,4 @@
-//! Parts that were brought back while their desktop went on, on their way to the record.
+//! Reports of parts that were restarted while their desktop stayed up, on their way to the record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::Mended;
 
-/// How many may wait to be told. Each comes after a wait that grows, so more is a fault elsewhere.
+/// The most reports that may wait. Each follows a growing delay, so more indicate a bug elsewhere.
 const UNTOLD: usize = 64;
 
-/// Where parts tell that they were brought back. Clones are the same.
+/// The channel for reports of restarted parts. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Mending {
     tell: mpsc::Sender<Mended>,
@@ -24,14 +24,14 @@ impl Mending {
         Self { tell, told: Arc::new(Mutex::new(told)) }
     }
 
-    /// A part was brought back.
+    /// Reports that a part was restarted.
     pub(super) fn tell(&self, mended: Mended) {
         if let Err(cause) = self.tell.try_send(mended) {
             tracing::warn!("a recovery is not told: {cause}");
         }
     }
 
-    /// The next one that was not told before.
+    /// Resolves with the next report. Each is delivered once.
     pub(super) fn next(&self) -> BoxFuture<'static, Mended> {
         let told = Arc::clone(&self.told);
         Box::pin(async move {
@@ -44,7 +44,7 @@ impl Mending {
 }
 
 impl Mended {
-    /// One that took `took` from `cause` until it was there again.
+    /// A report of a part that was down for `took` because of `cause`.
     pub(in crate::system) fn new(cause: String, lost: &str, tries: u32, took: Duration) -> Self {
         Self { cause, lost: lost.to_owned(), tries, took }
     }

@@ -1,8 +1,8 @@
 //! A session's desktop: Xvfb, a VNC server, Chromium, and their directory.
 //!
-//! Two traits are the seam to the actors, so that these can be tested without a single process:
-//! [`Launch`] brings a desktop up or takes over one that is, [`Desktop`] is one that is up.
-//! [`Desktops`] is the real thing.
+//! Two traits are the interface to the actors, so that actors can be tested without real processes.
+//! [`Launch`] starts or adopts a desktop; [`Desktop`] is one that is up. [`Desktops`] is the real
+//! implementation.
 
 mod adopting;
 mod closing;
@@ -55,49 +55,49 @@ use crate::domain::session::{DesktopIdentity, Failure, SessionSpec, Size};
 use crate::system::input::Devices;
 pub use crate::system::limits::{NoRoom, Usage};
 
-/// What kind of desktop to bring up, and for whom.
+/// The session and specification of a desktop to start.
 #[derive(Debug, Clone)]
 pub struct Order {
-    /// The session it belongs to: names its directory and marks its processes.
+    /// The session of the desktop, which names its directory and marks its processes.
     pub session: SessionId,
-    /// What was asked for.
+    /// The specification that the client requested.
     pub spec: SessionSpec,
     /// The organization has used up its network traffic of the day.
     pub is_exhausted: bool,
 }
 
-/// Why no desktop came up. Whatever had begun has been undone.
+/// The reasons for which no desktop came up. All parts that were started have been ended.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LaunchError {
-    /// It was asked to give up.
+    /// The launch was cancelled.
     #[error("the launch was called off")]
     CalledOff,
-    /// A stage failed.
+    /// A stage of the launch failed.
     #[error("{}", .0.message)]
     Failed(Box<Failure>),
 }
 
-/// Brings desktops up.
+/// Starts and adopts desktops.
 pub trait Launch: fmt::Debug + Send + Sync + 'static {
-    /// Resolves when the browser can be driven, or when everything that had begun is undone.
-    /// The work runs on its own and is not ended by dropping the future, only by `call_off`.
+    /// Starts a desktop. Resolves when the browser can be driven, or when all started parts are
+    /// ended. The work runs in a task of its own: only `call_off` ends it, not dropping the future.
     fn launch(
         &self,
         order: Order,
         call_off: CancellationToken,
     ) -> BoxFuture<'static, Result<Box<dyn Desktop>, LaunchError>>;
 
-    /// Takes over the desktop that a former server, or an actor that broke, left running. Nothing
-    /// is started, and nothing is ended but what that server had begun to start and not noted. A part that has ended meanwhile is what the desktop's
-    /// [`death`](Desktop::death) then tells at once, for [`revive`](Desktop::revive) to bring back.
+    /// Adopts the desktop that a previous server, or a failed actor, left running. Starts nothing,
+    /// and ends only processes that the server had started but not recorded. If a part has ended
+    /// meanwhile, [`death`](Desktop::death) resolves immediately, and [`revive`](Desktop::revive)
+    /// restores the part.
     fn adopt(&self, order: Order) -> BoxFuture<'static, Result<Box<dyn Desktop>, AdoptError>>;
 
-    /// Ends whatever runs for a session that nobody has a desktop of any more, found by its
-    /// directory and by the marker in the environment of its processes. Resolves as
-    /// [`Desktop::shut_down`] does.
+    /// Ends all processes of a session that has no desktop object any more, found by its directory and by
+    /// the marker in the environment of its processes. Resolves as [`Desktop::shut_down`] does.
     fn sweep(&self, session: SessionId, files: Files) -> BoxFuture<'static, Vec<String>>;
 
-    /// Whether the machine has room for `coming` more desktops.
+    /// Checks that the machine has room for `coming` more desktops.
     fn room(&self, _coming: u64) -> BoxFuture<'static, Result<(), NoRoom>> {
         Box::pin(async { Ok(()) })
     }
@@ -107,58 +107,58 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
         Downloads::none()
     }
 
-    /// Whether the disk of the data directory has the room that must be free.
+    /// Checks that the disk of the data directory has the room that must be free.
     fn disk(&self) -> BoxFuture<'static, Result<(), NoRoom>> {
         Box::pin(async { Ok(()) })
     }
 
-    /// What the programs of a session use, where the machine counts that.
+    /// The resources that the programs of a session use; none if the machine does not count them.
     fn usage(&self, _session: SessionId) -> Option<Usage> {
         None
     }
 }
 
-/// Why a desktop could not be taken over. Nothing has changed.
+/// The reasons for which a desktop could not be adopted. Nothing has changed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AdoptError {
-    /// It never came up: there is no `desktop.json`.
+    /// The desktop never came up: `desktop.json` does not exist.
     #[error("the desktop never came up")]
     NothingSaved,
-    /// The machine has been started since: none of its processes lives.
+    /// The machine was rebooted since: none of the desktop's processes is alive.
     #[error("the machine was restarted")]
     OtherBoot,
-    /// What is needed to take it over cannot be read.
+    /// The data that is needed to adopt the desktop cannot be read.
     #[error("the desktop cannot be taken over: {cause}")]
     Broken {
-        /// What the system said.
+        /// The error of the system.
         cause: String,
     },
 }
 
-/// What becomes of a session's directory.
+/// The treatment of a session's directory after its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Files {
-    /// The settings say.
+    /// The settings decide about the files.
     AsSet,
     /// The profile and the downloads are kept.
     Kept,
 }
 
-/// Why a desktop was not brought back.
+/// The failed recovery of a desktop.
 #[derive(Debug)]
 pub struct Unrevived {
-    /// The cause.
+    /// The cause of the failure.
     pub failure: Failure,
-    /// What there is of it, to be brought back again or shut down; none when the work broke off.
+    /// The remaining desktop, to be recovered again or shut down; none if the work was aborted.
     pub desktop: Option<Box<dyn Desktop>>,
 }
 
-/// The end of a desktop that was not asked to end.
+/// The unexpected end of a desktop's X server or browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Death {
     /// The program that ended, and how.
     pub failure: Failure,
-    /// The browser closed in good order: a person or a driver closed it. Nothing is broken.
+    /// True if a person or a driver closed the browser. Nothing is broken then.
     pub orderly: bool,
 }
 
@@ -168,16 +168,16 @@ impl From<Failure> for Death {
     }
 }
 
-/// A part that was brought back, and what it cost.
+/// A recovered desktop, and the losses.
 #[derive(Debug)]
 pub struct Revived {
-    /// The desktop, whole again.
+    /// The desktop with all parts running.
     pub desktop: Box<dyn Desktop>,
-    /// What could not be brought back, in words.
+    /// A text that names what could not be restored.
     pub lost: String,
 }
 
-/// A desktop without anything of its former occupants.
+/// A desktop that was cleared of its former occupants' traces.
 #[derive(Debug)]
 pub struct Sanitized {
     /// The desktop, with a new browser.
@@ -186,75 +186,75 @@ pub struct Sanitized {
     pub cleared: Cleared,
 }
 
-/// A part that was brought back while the desktop went on: a VNC server, or the process of a page.
+/// A part that was restarted while the desktop stayed up: a VNC server, or the process of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mended {
-    /// What had happened to it.
+    /// The cause of the restart.
     pub cause: String,
-    /// What was lost by it, in words.
+    /// A text that names the losses.
     pub lost: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub tries: u32,
-    /// From then until it was there again.
+    /// The time between the cause and the restart.
     pub took: Duration,
 }
 
 /// A desktop that is up. Dropping it leaves its processes running: they outlive the server on
 /// purpose, and only [`shut_down`](Self::shut_down) ends them.
 pub trait Desktop: fmt::Debug + Send + 'static {
-    /// Its processes, display and ports.
+    /// The processes, display and ports of the desktop.
     fn identity(&self) -> &DesktopIdentity;
 
-    /// Resolves when the X server or the browser has ended without having been asked to, with
-    /// the program, how it ended, and the end of its log. One that hangs while the desktop is
-    /// [used](Self::set_used) is ended, and told here. Never resolves after `shut_down`.
+    /// Resolves when the X server or the browser has ended unexpectedly, with the program, its exit
+    /// and the end of its log. A part that hangs while the desktop is [used](Self::set_used) is
+    /// ended and reported here as well. Never resolves after `shut_down`.
     fn death(&self) -> BoxFuture<'static, Death>;
 
-    /// Resolves with the next part that was brought back without the desktop having ended. Each is
-    /// told once, to the last that asked.
+    /// Resolves with the next part that was restarted while the desktop stayed up. Each is
+    /// delivered once, to the latest caller.
     fn mended(&self) -> BoxFuture<'static, Mended>;
 
-    /// Brings back what of it has ended: on the same display, port and profile, with the tabs and
-    /// cookies that it had. Asked to give up by `call_off`, it stops where it is.
+    /// Recovers the parts that have ended, on the same display, port and profile, with their tabs
+    /// and cookies. `call_off` stops the recovery where it is.
     fn revive(
         self: Box<Self>,
         call_off: CancellationToken,
     ) -> BoxFuture<'static, Result<Revived, Unrevived>>;
 
-    /// Clears what its occupants left: the browser starts again, on the same display and ports, with a new
-    /// profile and one empty tab. After a failure nothing brings the former state back: the next
-    /// [`revive`](Self::revive) or `sanitize` clears what is left of it first.
+    /// Clears the traces of its occupants. The browser restarts on the same display and ports, with
+    /// a new profile and one empty tab. After a failure the former state is not restored: the next
+    /// [`revive`](Self::revive) or `sanitize` clears the remaining traces first.
     fn sanitize(
         self: Box<Self>,
         call_off: CancellationToken,
     ) -> BoxFuture<'static, Result<Sanitized, Unrevived>>;
 
-    /// Resolves when the kernel has ended one of its processes for want of memory, with how often
-    /// that has happened to it; never where it has no limits. The browser may well live on, with a
-    /// page that has crashed.
+    /// Resolves when the kernel has killed one of its processes because of its memory limit, with
+    /// the total number of such kills. Never resolves without limits. The browser may survive with
+    /// a crashed page.
     fn out_of_memory(&self) -> BoxFuture<'static, u64> {
         Box::pin(std::future::pending())
     }
 
-    /// Whether somebody drives or watches it. While that is so, its parts are looked after more
-    /// closely; otherwise it costs nothing.
+    /// Sets whether a client drives or watches the desktop. While it is used, its parts are checked
+    /// more closely; otherwise it costs nothing.
     fn set_used(&self, used: bool);
 
-    /// The pictures of its display.
+    /// The picture source of its display.
     fn screen(&self) -> Arc<dyn Screen>;
 
-    /// What its browser copies, from now on and for as long as that browser runs.
+    /// The texts that its browser copies, from now on and as long as that browser runs.
     fn copies(&self) -> Copies;
 
-    /// Its keyboard and pointer.
+    /// The keyboard and pointer of its display.
     fn devices(&self) -> Devices;
 
-    /// What its browser downloads.
+    /// The files that its browser downloads.
     fn downloads(&self) -> Downloads {
         Downloads::none()
     }
 
-    /// Its way to the network; none where that is the server's own.
+    /// The desktop's egress program; none if it shares the server's network.
     fn egress(&self) -> Option<Arc<dyn Egress>> {
         None
     }
@@ -269,17 +269,17 @@ pub trait Desktop: fmt::Debug + Send + 'static {
     /// Its VNC server.
     fn vnc(&self) -> Arc<dyn VncServer>;
 
-    /// Ends it: the browser by `Browser.close`, so that logins are kept, then the VNC server,
-    /// then the X server. Resolves when the process groups are gone, the display's lock and
-    /// socket are gone, the shared memory segments are gone and the port is free, with a line
-    /// for each thing that could not be removed.
+    /// Ends the desktop: the browser by `Browser.close`, so that logins are kept, then the VNC
+    /// server, then the X server. Resolves when the process groups, the display's lock and socket
+    /// and the shared memory segments are gone and the port is free. The result has a line for each
+    /// thing that could not be removed.
     fn shut_down(self: Box<Self>) -> BoxFuture<'static, Vec<String>>;
 }
 
-/// The way of a desktop's programs to the network.
+/// The network access of a desktop's programs.
 pub trait Egress: fmt::Debug + Send + Sync + 'static {
-    /// Puts a policy in force on the running programs. Resolves when it is: connections that it does
-    /// not allow are cut by then. On failure the former policy stays.
+    /// Applies a policy to the running programs. Resolves when it is in force: connections that it
+    /// denies are closed by then. On failure the previous policy stays.
     fn apply(&self, asked: EgressAsked) -> BoxFuture<'static, Result<(), EgressError>>;
 
     /// Tries to reach `url` as its programs would, under the policy in force or under another one.
@@ -289,14 +289,14 @@ pub trait Egress: fmt::Debug + Send + Sync + 'static {
         asked: Option<EgressAsked>,
     ) -> BoxFuture<'static, Result<EgressOutcome, EgressError>>;
 
-    /// The counters; none until the first are known. Each change is seen within about a second.
+    /// The counters; none until the first are known. Each change is published within about a second.
     fn status(&self) -> watch::Receiver<Option<EgressStatus>>;
 }
 
-/// A policy that was not put in force, or a trial that was not made.
+/// The reasons for which a policy was not applied, or a check was not made.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EgressError {
-    /// The lists or the upstream are wrong.
+    /// The lists or the upstream are invalid.
     #[error("{0}")]
     Invalid(String),
     /// The egress program does not answer.
@@ -304,105 +304,105 @@ pub enum EgressError {
     Unanswered(String),
 }
 
-/// How a picture is encoded.
+/// The encoding of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// Lossless.
+    /// Lossless encoding as PNG.
     Png,
-    /// Quality 80.
+    /// Lossy encoding as JPEG with quality 80.
     Jpeg,
 }
 
 /// One picture of a display.
 #[derive(Debug, Clone)]
 pub struct Picture {
-    /// Rises with every picture of the display.
+    /// The number of the picture, which rises with every picture of the display.
     pub number: u64,
-    /// When it was taken.
+    /// The time at which the picture was taken.
     pub taken_at: DateTime<Utc>,
-    /// In pixels.
+    /// The size in pixels.
     pub size: Size,
-    /// How `bytes` are encoded.
+    /// The encoding of `bytes`.
     pub format: Format,
-    /// The file.
+    /// The encoded image file.
     pub bytes: Bytes,
 }
 
-/// Why there is no picture.
+/// The reason for which there is no picture.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the display could not be captured: {cause}")]
 pub struct CaptureError {
-    /// What the X server or the encoder said.
+    /// The error of the X server or the encoder.
     pub cause: String,
 }
 
-/// The pictures of one display.
+/// The picture source of one display.
 pub trait Screen: fmt::Debug + Send + Sync + 'static {
-    /// The display as it is now.
+    /// Takes a picture of the current display.
     fn shot(&self, format: Format) -> BoxFuture<'static, Result<Picture, CaptureError>>;
 
-    /// Takes pictures while the answer lives: one at once, then one for each interval in which
-    /// something changed. Each is encoded as PNG; with `keep`, that file always holds the
-    /// latest one, replaced whole.
+    /// Takes pictures until the result is dropped: one immediately, then one for each interval with
+    /// a change. Each is encoded as PNG. With `keep`, that file always contains the latest one,
+    /// replaced atomically.
     fn follow(&self, keep: Option<PathBuf>) -> Following;
 
-    /// Takes frames while the answer lives: one at once, then at most one for each `interval` in
-    /// which something changed, encoded as JPEG. A frame that would have to wait for more than a
-    /// few others is dropped: whoever is slow has fewer, and holds nobody up.
+    /// Takes frames until the result is dropped: one immediately, then at most one per `interval`
+    /// with a change, encoded as JPEG. A frame is dropped if a few others are waiting, so a slow
+    /// receiver gets fewer frames and blocks no other.
     fn film(&self, interval: Duration) -> Reel;
 }
 
-/// Pictures that are being taken; the drop ends it.
+/// A running series of pictures, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Following {
-    /// The latest picture.
+    /// The latest picture, if one was taken.
     pub pictures: watch::Receiver<Option<Picture>>,
-    /// Ends the following when dropped.
+    /// Ends the series when dropped.
     pub guard: DropGuard,
 }
 
-/// Frames that are being taken; the drop ends it.
+/// A running series of frames, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Reel {
-    /// One after the other; ends with the display.
+    /// The frames in order; the channel closes with the display.
     pub frames: mpsc::Receiver<Picture>,
-    /// Ends the taking when dropped.
+    /// Ends the series when dropped.
     pub guard: DropGuard,
 }
 
-/// What is copied within a display; the drop ends it.
+/// A running watch of the texts that are copied on a display, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Copies {
-    /// The latest text, from the first change on; ends with the display.
+    /// The latest text, from the first change on; the channel closes with the display.
     pub texts: watch::Receiver<String>,
-    /// Ends the following when dropped.
+    /// Ends the watch when dropped.
     pub guard: DropGuard,
 }
 
-/// Where a VNC server listens, and what it wants to hear.
+/// The address of a VNC server, and the messages that it supports.
 #[derive(Debug, Clone)]
 pub struct VncEndpoint {
-    /// Loopback.
+    /// The loopback address of the server.
     pub address: SocketAddr,
-    /// For RFB's security type 2, VNC Authentication (RFC 6143, section 7.2.2).
+    /// The password for RFB's security type 2, VNC Authentication (RFC 6143, section 7.2.2).
     pub password: SecretString,
-    /// What may be sent to it.
+    /// The message types that the server understands.
     pub dialect: Dialect,
 }
 
-/// A place at a VNC server, which runs at least as long as somebody has one.
+/// A seat at a VNC server, which runs at least as long as it has a seat.
 #[derive(Debug)]
 pub struct VncSeat {
-    /// Where to connect.
+    /// The address and password of the server.
     pub endpoint: VncEndpoint,
-    /// To be notified when the server seems to hang: it is looked at then, and replaced if it does.
+    /// To be notified when the server seems to hang: it is then checked, and replaced if it does.
     pub doubts: Arc<Notify>,
-    /// Gives the place back when dropped.
+    /// Releases the seat when dropped.
     pub guard: DropGuard,
 }
 
-/// The VNC server of one desktop, as its viewers see it.
+/// The VNC server of one desktop, as its viewers use it.
 pub trait VncServer: fmt::Debug + Send + Sync + 'static {
-    /// Resolves when the server accepts connections, or with the reason why it will not.
+    /// Resolves when the server accepts connections, or with the reason for which it will not.
     fn take_seat(&self) -> BoxFuture<'static, Result<VncSeat, Failure>>;
 }

@@ -1,15 +1,15 @@
 //! The browser's network process, which has all cookies in its memory.
 //!
-//! A browser survives its end and starts another, which knows only what was written to the disk:
-//! logins of the last half minute are gone, and those of the session altogether. So its end is
-//! noticed, and the cookies are put back.
+//! A browser survives the end of that process and starts another, which knows only cookies on the
+//! disk. Logins of the last half minute and all session cookies are lost. Therefore the end is
+//! detected, and the cookies are restored.
 
 use futures_util::future::BoxFuture;
 
 use crate::domain::session::ProcessIdentity;
 use crate::system::process::{Member, Process};
 
-/// What Chromium calls it.
+/// The name of the network process in Chromium's command lines.
 const ROLE: &str = "network.mojom.NetworkService";
 
 /// The network process of one browser.
@@ -25,7 +25,7 @@ impl Network {
         network
     }
 
-    /// Looks for it, unless it is known.
+    /// Searches for the process, unless it is known.
     pub(super) fn find(&mut self) {
         if self.found.is_some() {
             return;
@@ -38,17 +38,17 @@ impl Network {
         });
     }
 
-    /// Which one it is; none while that is not known.
+    /// The identity of the process; none as long as it is not known.
     pub(super) fn identity(&self) -> Option<&ProcessIdentity> {
         self.found.as_ref().map(|(member, _)| member.identity())
     }
 
-    /// Whether what it says can be believed. One that has ended is not asked: another one is.
+    /// True if the process is alive, so that cookies read from it can be trusted.
     pub(super) fn is_alive(&self) -> bool {
         self.found.as_ref().is_some_and(|(member, _)| member.is_alive())
     }
 
-    /// Resolves when it has ended; it is not known any more then.
+    /// Resolves when the process has ended, and forgets it.
     pub(super) async fn ended(&mut self) {
         match &mut self.found {
             Some((_, ended)) => ended.await,

@@ -1,4 +1,4 @@
-//! A desktop's way to the network: made with it, found again with it.
+//! The egress program of a desktop: started with it, and adopted with it.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::system::browser;
 use crate::system::confine::spec::Network;
 use crate::system::egress::{Follower, Place, Told, Way, level};
 
-/// The network that a browser starts in.
+/// The network in which a browser starts.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) identity: EgressIdentity,
@@ -23,7 +23,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// What the browser is given of it.
+    /// The part of the network that the browser's start needs.
     pub(super) fn of_browser(&self) -> browser::Network<'_> {
         browser::Network { egress: &self.identity, namespace: self.namespace.as_ref() }
     }
@@ -40,7 +40,7 @@ pub(super) fn asked(order: &Order) -> EgressAsked {
     }
 }
 
-/// Resolves with the network, up; none where it is the server's.
+/// Resolves with the running network; none if the desktop shares the server's.
 pub(super) async fn up(way: Option<&Way>) -> Result<Option<Found>, Failure> {
     let Some(way) = way else { return Ok(None) };
     let identity = way.up().await?;
@@ -48,13 +48,13 @@ pub(super) async fn up(way: Option<&Way>) -> Result<Option<Found>, Failure> {
 }
 
 impl Desktops {
-    /// The way of a new desktop's programs to the network, not up yet; none where it is the server's.
+    /// The egress program of a new desktop, not started yet; none if it shares the server's network.
     pub(super) async fn way(&self, order: &Order) -> Option<Way> {
         let level = *self.0.network.get_or_init(|| level(self.settings())).await;
         (level != NetworkLevel::None).then(|| self.way_at(order, level))
     }
 
-    /// The way that a former server has made.
+    /// Adopts the egress program that a previous server has started.
     pub(super) fn way_again(
         &self,
         order: &Order,
@@ -86,7 +86,7 @@ impl Desktops {
     }
 }
 
-/// Follows a way, keeps `desktop.json` up to date and tells of what was brought back.
+/// Follows an egress program, updates `desktop.json` and reports restarts.
 pub(super) fn follow(
     way: &Way,
     record: &Arc<Record>,

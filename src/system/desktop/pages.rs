@@ -1,9 +1,9 @@
-//! Pages whose process has died: each is loaded again, after a wait that grows.
+//! Pages whose process has died. Each is reloaded after a delay that grows.
 //!
-//! A page that was ended because it kept its process busy again and again is emptied in its place.
+//! A page that was ended because it blocked its process repeatedly is replaced by an empty one.
 //!
-//! A browser lives on without its renderers; what it shows in their place stays until somebody
-//! reloads it. A page that kills its process each time must not cost a core for that.
+//! A browser survives the end of a renderer, and shows an error page until it is reloaded. The
+//! delay keeps a page that kills its process each time from using a whole core.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use tokio::time::Instant;
 use super::Mended;
 use crate::system::cdp::{CdpError, Connection};
 
-/// How long to wait before a page is loaded again; twice as long after each time that it crashed.
+/// The delay before a page is reloaded; it doubles after each crash.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// The longest wait.
+/// The longest delay before a reload.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
 
-/// What has not crashed for so long begins anew.
+/// The time without a crash after which the delay starts anew.
 const CALM: Duration = Duration::from_secs(120);
 
-/// The pages of one browser, by the names of their targets.
+/// The pages of one browser, by target id.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     crashed: HashMap<String, Crash>,
@@ -31,7 +31,7 @@ pub(super) struct Pages {
     expected: HashMap<String, Expected>,
 }
 
-/// The end of a page's process that is on its way.
+/// The expected end of a page's process.
 #[derive(Debug, Clone, Copy)]
 struct Expected {
     cause: &'static str,
@@ -43,20 +43,20 @@ struct Crash {
     times: u32,
     latest: Instant,
     cause: &'static str,
-    /// An empty page takes its place.
+    /// True if an empty page replaces it.
     empties: bool,
-    /// None once that was done.
+    /// The time of the reload; none after it was done.
     reload_at: Option<Instant>,
 }
 
 impl Pages {
-    /// The process of this page is about to be ended, because of `cause`; `empties` if the page is
-    /// not to be loaded again.
+    /// Records that the process of this page is about to be ended because of `cause`. With
+    /// `empties`, the page is not loaded again.
     pub(super) fn expect(&mut self, target: &str, cause: &'static str, empties: bool) {
         self.expected.insert(target.to_owned(), Expected { cause, empties });
     }
 
-    /// The process of this page has died.
+    /// Records that the process of this page has died.
     pub(super) fn crashed(&mut self, target: &str, now: Instant) {
         let before = self.crashed.get(target).filter(|crash| now - crash.latest < CALM);
         let times = before.map_or(0, |crash| crash.times).saturating_add(1);
@@ -67,25 +67,25 @@ impl Pages {
         self.crashed.insert(target.to_owned(), crash);
     }
 
-    /// This page was closed.
+    /// Forgets a page that was closed.
     pub(super) fn closed(&mut self, target: &str) {
         self.crashed.remove(target);
         self.expected.remove(target);
     }
 
-    /// This page shows another address: somebody has led it elsewhere, and a reload would undo that.
+    /// Cancels the reload of a page that was navigated elsewhere, because it would undo that.
     pub(super) fn moved(&mut self, target: &str) {
         if let Some(crash) = self.crashed.get_mut(target) {
             crash.reload_at = None;
         }
     }
 
-    /// When the next one is to be loaded again.
+    /// The time of the next reload.
     pub(super) fn next(&self) -> Option<Instant> {
         self.crashed.values().filter_map(|crash| crash.reload_at).min()
     }
 
-    /// Loads those again whose time has come, and tells what that was.
+    /// Reloads the pages that are due, and returns a report for each.
     pub(super) async fn reload(&mut self, connection: &Connection) -> Vec<Mended> {
         let now = Instant::now();
         let mut mended = Vec::new();
@@ -94,7 +94,7 @@ impl Pages {
                 continue;
             }
             crash.reload_at = None;
-            // One that was closed meanwhile is nobody's loss.
+            // A page that was closed meanwhile is no loss.
             if reload(connection, target, crash.empties).await.is_ok() {
                 let cause = crash.cause.to_owned();
                 let lost = if crash.empties { "the page" } else { "what was typed into the page" };

@@ -1,4 +1,4 @@
-//! What `desktop.json` says, as it changes.
+//! The changes of `desktop.json`.
 
 use std::io;
 
@@ -46,12 +46,12 @@ impl Record {
         Self { directory, state: Mutex::default() }
     }
 
-    /// A former server wrote this.
+    /// Records the state that a previous server saved.
     pub(super) fn adopted(&self, saved: Saved) {
         self.state.lock().saved = Some(saved);
     }
 
-    /// The VNC server has ended for good, with its display.
+    /// Records that the VNC server has ended for good, with its display.
     pub(super) fn vnc_gone(&self) {
         let mut state = self.state.lock();
         state.vnc = None;
@@ -60,7 +60,7 @@ impl Record {
         }
     }
 
-    /// The desktop is up. Answers with what was written.
+    /// Records that the desktop is up. Returns the identity that was written.
     pub(super) fn up(&self, saved: Saved) -> io::Result<DesktopIdentity> {
         let mut state = self.state.lock();
         state.saved = Some(saved);
@@ -69,7 +69,7 @@ impl Record {
         Ok(saved.identity.clone())
     }
 
-    /// A VNC server runs.
+    /// Records that a VNC server runs.
     pub(super) fn vnc_started(&self, process: &ProcessIdentity, port: u16) {
         self.change(|state| state.vnc = Some((process.clone(), port)));
     }

@@ -1,4 +1,4 @@
-//! How what has ended of a desktop is brought back.
+//! Recovery of the ended parts of a desktop.
 //!
 //! ```text
 //! X server gone:  end the browser --> X server, same number --> VNC server, if it has seats --+
@@ -26,12 +26,12 @@ use crate::system::process::{Process, sweep_leaders};
 use crate::system::settings::VncProgram;
 use crate::system::{vnc, windows};
 
-/// How long a browser may take to end by itself when its display has.
+/// The time for a browser to end by itself after its display has ended.
 const FOLLOWS: Duration = Duration::from_secs(1);
 
 impl LiveDesktop {
-    /// Resolves with what could not be brought back, in words. After a failure everything that
-    /// was started is among the parts, to be ended with them or by the next try.
+    /// Recovers the desktop. Resolves with a text that names the losses. After a failure all started
+    /// processes are among the parts, so that they are ended with them or by the next attempt.
     pub(super) async fn bring_back(
         &mut self,
         call_off: &CancellationToken,
@@ -54,9 +54,9 @@ impl LiveDesktop {
         outcome
     }
 
-    /// Ends what is marked as this session's and none of its parts: what a server had begun to
-    /// start, and had not noted when it was killed. Another one of it could not have the display,
-    /// the port or the profile.
+    /// Ends processes that carry this session's marker and are none of its parts: a previous server
+    /// had started but not recorded them when it was killed. They would block the display, the port
+    /// or the profile.
     pub(super) async fn end_strays(&self) {
         let made = &self.made;
         let known = made.parts.displays.iter().chain(&made.parts.chromium);
@@ -126,7 +126,7 @@ impl LiveDesktop {
 
     async fn browser(&mut self) -> Result<String, Failure> {
         let made = &mut self.made;
-        // What is left of its group ends before another one has the profile.
+        // The rest of its process group must end before another browser uses the profile.
         for chromium in made.parts.chromium.take().into_iter().chain([made.chromium.clone()]) {
             chromium.kill().await;
         }
@@ -152,7 +152,7 @@ impl LiveDesktop {
             .map_err(|cause| directory_failed(&profile, &cause))?;
         let memory = Memory::read(&directory.memory());
         let path = browser::locate(&settings)?;
-        // A desktop of a server before this version has none until now.
+        // A desktop of an older server has no egress program until now.
         if made.parts.way.is_none() {
             made.parts.way = made.desktops.way(&made.order).await;
         }

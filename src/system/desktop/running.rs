@@ -38,10 +38,10 @@ use crate::system::process::{Process, cut, is_alive};
 use crate::system::vnc::{Password, Server};
 use crate::system::windows::Fitting;
 
-/// How often the logs are looked at.
+/// The time between two checks of the log sizes.
 const LOGS: Duration = Duration::from_secs(15);
 
-/// What a desktop is made of, whoever started it.
+/// The parts of a running desktop, started or adopted.
 #[derive(Debug)]
 pub(super) struct Made {
     pub(super) desktops: Desktops,
@@ -57,11 +57,11 @@ pub(super) struct Made {
     pub(super) vnc: Arc<dyn Server>,
     pub(super) mending: Mending,
     pub(super) downloads: Downloads,
-    /// What the browser was started with, or given back.
+    /// The pages that the browser was started with, or that were restored.
     pub(super) opening: Opening,
 }
 
-/// Real programs.
+/// A desktop of real programs.
 #[derive(Debug)]
 pub(super) struct LiveDesktop {
     pub(super) made: Made,
@@ -69,13 +69,13 @@ pub(super) struct LiveDesktop {
     devices: Devices,
     pub(super) keeper: Keeper,
     watching: Watching,
-    /// The following of its egress program, where it has one.
+    /// The follower of its egress program, if it has one.
     following: Option<Follower>,
     used: watch::Sender<bool>,
-    /// How often the kernel had ended a process of it for want of memory when this was last told.
+    /// The number of out-of-memory kills that was last reported.
     memory_kills: Arc<AtomicU64>,
     runtime: Handle,
-    /// Cancelled by `shut_down`, and by the drop: nobody is left to be told of a death.
+    /// Cancelled by `shut_down` and on drop, when no death can be reported any more.
     closing: CancellationToken,
     _dropped: DropGuard,
     _let_go: LetGo,
@@ -101,7 +101,7 @@ impl LiveDesktop {
         runtime.spawn(async move {
             while tokio::time::timeout(LOGS, ended.cancelled()).await.is_err() {
                 for log in &logs {
-                    // One that is not there yet is no larger than allowed.
+                    // A missing log is not too large.
                     let _ = cut(log, limit);
                 }
             }
@@ -132,7 +132,7 @@ impl LiveDesktop {
         }
     }
 
-    /// After its parts have changed.
+    /// Restarts the helpers after parts have changed.
     pub(super) fn renew(&mut self, display_is_new: bool) {
         if display_is_new {
             self.screen = screen_of(&self.made, &self.runtime);
@@ -201,9 +201,9 @@ impl Desktop for LiveDesktop {
             let (stage, died) = tokio::select! {
                 biased;
                 () = closing.cancelled() => std::future::pending().await,
-                // First of the two: the browser ends when its display does.
+                // Checked first, because the browser ends when its display does.
                 exit = xvfb.exited() => (display, display.died(&xvfb, exit)),
-                // Which of the two ends is seen first is chance.
+                // Either of the two ends may be observed first.
                 exit = chromium.exited() => if is_alive(xvfb.identity()) {
                     orderly = browser::closed_in_order(exit, &profile);
                     let stage = browser::STAGE;

@@ -1,14 +1,13 @@
-//! The traces of an occupant, cleared while the browser is down.
+//! Removal of an occupant's traces while the browser is down.
 //!
 //! ```text
 //! count --> file `sanitizing` --> end the keeper --> end the browser --> remove its files, memory.json
 //!       --> empty the clipboard --> a new browser, one empty tab --> desktop.json --> no `sanitizing`
 //! ```
 //!
-//! History, autofill, passwords and IndexedDB have no command of DevTools that clears them for all
-//! origins, so the browser starts again with a new profile. From when the file `sanitizing` is there, no
-//! browser starts with the former files: whatever brings the browser back, another server too, removes
-//! them first.
+//! DevTools has no command that clears history, autofill, passwords and IndexedDB for all origins.
+//! So the browser restarts with a new profile. As long as the file `sanitizing` exists, no browser
+//! starts with the former files: any recovery, also by another server, removes them first.
 
 use std::io;
 use std::path::Path;
@@ -32,10 +31,10 @@ use crate::system::failure::{directory as directory_failed, failure};
 /// The longest wait for a browser's counts: a browser that hangs is sanitized as well.
 const COUNTING: Duration = Duration::from_secs(2);
 
-/// The ring of the last moments, below the films.
+/// The folder of the black box's ring, below the films.
 const BLACK_BOX: &str = "black-box";
 
-/// The longest wait for the display to empty its clipboard.
+/// The longest wait for the display to clear its clipboard.
 const CLIPBOARD: Duration = Duration::from_secs(5);
 
 impl LiveDesktop {
@@ -53,7 +52,7 @@ impl LiveDesktop {
         let directory = self.made.parts.directory.clone();
         let mark = directory.sanitizing();
         let cleared = match begun(&directory) {
-            // A former attempt has counted what it removed.
+            // A previous attempt has counted what it removed.
             Some(Some(cleared)) => cleared,
             Some(None) | None => self.count().await,
         };
@@ -79,7 +78,7 @@ impl LiveDesktop {
         Cleared::counted(cookies, tabs, downloads, uploads)
     }
 
-    /// Removes what occupants left, if the desktop is to be sanitized. Its browser has ended.
+    /// Removes the traces of occupants if the desktop is marked. The browser must have ended.
     pub(super) async fn clear_if_marked(&mut self) -> Result<bool, Failure> {
         let directory = self.made.parts.directory.clone();
         if begun(&directory).is_none() {
@@ -111,26 +110,26 @@ impl LiveDesktop {
         Ok(true)
     }
 
-    /// The desktop is clean, and so is what a later server takes over.
+    /// Removes the mark: the desktop is clean, also for a later server that adopts it.
     pub(super) fn unmark(&self) -> Result<(), Failure> {
         let mark = self.made.parts.directory.sanitizing();
         absent(std::fs::remove_file(&mark)).map_err(|cause| directory_failed(&mark, &cause))
     }
 }
 
-/// The counts of a sanitizing that has begun and is not complete; `Some(None)` if they are not known.
+/// The counts of a sanitizing in progress; none if there is none, `Some(None)` if they are not known.
 pub(super) fn begun(directory: &Directory) -> Option<Option<Cleared>> {
     match std::fs::read(directory.sanitizing()) {
         Ok(bytes) => Some(serde_json::from_slice(&bytes).ok()),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
-        // A file that cannot be read is there.
+        // A file that cannot be read still exists.
         Err(_) => Some(None),
     }
 }
 
 impl Directory {
-    /// Removes the folders in which programs of the session keep files, and what the server remembers of
-    /// the browser. [`make_folders`](Self::make_folders) makes the folders again.
+    /// Removes the folders in which programs of the session keep files, and the server's memory of
+    /// the browser. [`make_folders`](Self::make_folders) creates the folders again.
     fn remove_traces(&self) -> io::Result<()> {
         let folders = [
             self.profile(),

@@ -1,4 +1,4 @@
-//! Following an egress program: its counters while it runs, another one when it has ended.
+//! Supervision of an egress program: its counters while it runs, a restart after its end.
 
 use std::time::{Duration, Instant};
 
@@ -13,34 +13,34 @@ use crate::domain::egress::EgressIdentity;
 use crate::system::desktop::Mended;
 use crate::system::process::Process;
 
-/// The wait before one that died is started again; twice as long after each that died young.
+/// The delay before a restart; it doubles after each quick exit.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// The longest wait before one is started again.
+/// The longest delay before a restart.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
 
-/// One that lived for so long did not die young.
+/// The run time after which an exit does not count as quick.
 const GROWN_UP: Duration = Duration::from_secs(60);
 
-/// The wait before its counters are asked for again.
+/// The wait before its counters are requested again.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// Is told of what becomes of the program.
+/// The callbacks for events of the program.
 pub struct Told {
-    /// Of another one that runs.
+    /// Called when another process runs.
     pub on_started: Box<dyn Fn(&EgressIdentity) + Send + Sync>,
-    /// Of the death before, and of what it cost.
+    /// Called after a restart, with the cause and the losses.
     pub on_mended: Box<dyn Fn(Mended) + Send + Sync>,
 }
 
-/// The following; the drop ends it, and not the program.
+/// A running supervision. Dropping it ends the supervision, and not the program.
 #[derive(Debug)]
 pub struct Follower {
     _ended: DropGuard,
 }
 
 impl Follower {
-    /// Follows `way`. It is looked at more closely while it is `used`.
+    /// Starts to supervise `way`. It is checked more closely while it is `used`.
     pub fn start(way: &Way, used: watch::Receiver<bool>, told: Told) -> Self {
         let ended = CancellationToken::new();
         let (over, way) = (ended.clone(), way.clone());
@@ -91,7 +91,7 @@ impl Way {
         }
     }
 
-    /// Resolves with the cause of its end. One that stands still is ended.
+    /// Resolves with the cause of the program's end. A program that hangs is killed.
     async fn until_it_ends(&self, process: &Process, used: &mut watch::Receiver<bool>) -> String {
         let watched = async {
             loop {
@@ -132,7 +132,7 @@ impl Way {
         }
     }
 
-    /// Takes over each change of the counters until the connection ends.
+    /// Publishes each change of the counters until the connection ends.
     async fn watch(&self) -> std::io::Result<()> {
         let mut lines = self.connected("watch").await?;
         let mut line = String::new();

@@ -1,4 +1,4 @@
-//! A session's network, for a program that is started beside its desktop.
+//! A session's network, for a program that starts beside its desktop.
 
 use std::ffi::OsString;
 use std::io;
@@ -10,14 +10,14 @@ use crate::egress::files::READY;
 use crate::egress::launch::{GATEWAY_PORT, Ready};
 use crate::system::confine::spec::Network;
 
-/// The network of a session that has an egress program, and the way back to the server.
+/// The network of a session with an egress program, and the route to the server.
 #[derive(Debug, Clone)]
 pub struct Joined {
-    /// The namespace to join, where it is separate.
+    /// The namespace to join, if the network is separate.
     pub namespace: Option<Network>,
     /// The address of the server in that network.
     pub server: SocketAddr,
-    /// The ports that may be connected to: the proxy's and the server's.
+    /// The ports that the program may connect to: the proxy's and the server's.
     pub ports: [u16; 2],
     proxy: SocketAddr,
 }
@@ -27,7 +27,7 @@ impl Joined {
     ///
     /// # Errors
     ///
-    /// Fails while the egress program is started again.
+    /// Fails while the egress program is being restarted.
     pub fn find(egress: &EgressIdentity, server: SocketAddr) -> io::Result<Self> {
         let proxy = egress.proxy;
         let (namespace, server) = match egress.level {
@@ -43,7 +43,7 @@ impl Joined {
         Ok(Self { namespace, server, ports: [proxy.port(), server.port()], proxy })
     }
 
-    /// The variables by which most clients of HTTP find the proxy.
+    /// The environment variables by which most HTTP clients find the proxy.
     pub fn variables(&self) -> impl Iterator<Item = (OsString, OsString)> {
         let proxy = format!("http://{}", self.proxy);
         let past = self.server.to_string();

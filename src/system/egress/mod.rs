@@ -1,14 +1,15 @@
-//! The egress program of a desktop, from the server's side: started, followed, started again.
+//! The egress program of a desktop, from the server's side: its start, supervision and restart.
 //!
 //! ```text
-//! none --up--> running --ends or stands still--> (waits) --up, into the same network--> running
+//! none --up--> running --ends or hangs--> (waits) --up, into the same network--> running
 //!                 |
-//!                end, let go
+//!                end, detach
 //! ```
 //!
-//! The program (`crate::egress`) holds the session's network and passes on what its policy allows. It
-//! outlives the server. When it dies, the browser is without a network until it is started again, at
-//! the same address and, where a program of the session still lives in it, in the same namespace.
+//! The program (`crate::egress`) holds the session's network and forwards the traffic that its
+//! policy permits. It outlives the server. When it dies, the browser is without a network until the
+//! restart. The new process has the same address and, if a program of the session is still in the
+//! namespace, the same namespace.
 
 mod following;
 mod joined;
@@ -44,23 +45,23 @@ pub use settings::{Mode, Settings};
 
 pub(in crate::system) use following::{Follower, Told};
 
-/// The longest wait for an answer of the program. A trial may take as long as a connection.
+/// The longest wait for an answer of the program. A check may take as long as a connection.
 const ANSWERS: std::time::Duration = std::time::Duration::from_secs(45);
 
-/// Where an egress program belongs.
+/// The session and the files of an egress program.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// Whose it is.
+    /// The session that owns the program.
     pub session: SessionId,
-    /// The directory in which the server and the program meet.
+    /// The directory that the server and the program share.
     pub directory: PathBuf,
-    /// The file for its log.
+    /// The path of the log file.
     pub log: PathBuf,
-    /// The separation that a new one gives.
+    /// The network separation of a newly started program.
     pub level: NetworkLevel,
 }
 
-/// The egress program of one desktop. Clones are the same.
+/// The egress program of one desktop. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Way(Arc<Inner>);
 
@@ -71,11 +72,11 @@ struct Inner {
     runtime: Handle,
     asked: Mutex<EgressAsked>,
     running: Mutex<Option<Running>>,
-    /// A process that lives in the network, by which a new program finds it.
+    /// A process in the network's namespace, by which a new program finds the namespace.
     resident: Mutex<Option<ProcessIdentity>>,
-    /// Held while one is started.
+    /// Held during a start.
     starting: tokio::sync::Mutex<()>,
-    /// Held while a policy is put in force.
+    /// Held while a policy is applied.
     applying: tokio::sync::Mutex<()>,
     status: watch::Sender<Option<EgressStatus>>,
 }
@@ -86,12 +87,12 @@ struct Running {
     process: Process,
     identity: EgressIdentity,
     network: Option<Network>,
-    /// It opens sealed policies; those of a server of before do not.
+    /// True if it can unseal policies, unlike the program of an older server.
     opens: bool,
 }
 
 impl Way {
-    /// One that does not run yet.
+    /// A program that does not run yet.
     pub fn new(
         place: Place,
         asked: EgressAsked,
@@ -111,7 +112,7 @@ impl Way {
         }))
     }
 
-    /// Takes over the program that a former server left; `resident` lives in its network.
+    /// Adopts the program that a previous server left; `resident` lives in its network.
     pub fn adopt(&self, identity: EgressIdentity, resident: ProcessIdentity) {
         let Place { session, log, .. } = &self.0.place;
         let process =
@@ -124,12 +125,12 @@ impl Way {
         *self.0.resident.lock() = Some(resident);
     }
 
-    /// Names a process that lives in the network.
+    /// Records a process that lives in the network.
     pub fn set_resident(&self, process: &ProcessIdentity) {
         *self.0.resident.lock() = Some(process.clone());
     }
 
-    /// Resolves with the program that runs; starts one if none does.
+    /// Resolves with the running program, which is started if necessary.
     pub async fn up(&self) -> Result<EgressIdentity, Failure> {
         let _one_at_a_time = self.0.starting.lock().await;
         let running = self.0.running.lock().clone();
@@ -155,7 +156,7 @@ impl Way {
         Ok(identity)
     }
 
-    /// A program that is not ready yet is ended with the rest.
+    /// Records a program that is not ready yet, so that it is ended with the others.
     fn note(&self, process: &Process) {
         let Inner { place, running, .. } = &*self.0;
         let identity = EgressIdentity {
@@ -173,26 +174,26 @@ impl Way {
         self.0.running.lock().as_ref()?.network.clone()
     }
 
-    /// Ends it. Resolves with a line if it does not end.
+    /// Ends the program. Resolves with a line if it does not end.
     pub async fn end(&self) -> Option<String> {
         let process = self.0.running.lock().as_ref().map(|running| running.process.clone())?;
         let ended = process.stop(self.0.settings.stop_grace()).await;
         (!ended).then(|| format!("process {} (egress) does not end", process.identity().pid))
     }
 
-    /// Kills it and does not wait.
+    /// Kills the program without waiting.
     pub fn kill_now(&self) {
         if let Some(running) = &*self.0.running.lock() {
             running.process.kill_now();
         }
     }
 
-    /// The numbers of its processes.
+    /// The pid of the program.
     pub fn number(&self) -> Option<i32> {
         Some(self.0.running.lock().as_ref()?.process.identity().pid)
     }
 
-    /// Whether the program that runs opens sealed policies.
+    /// True if the running program can unseal policies.
     fn opens(&self) -> bool {
         self.0.running.lock().as_ref().is_none_or(|running| running.opens)
     }
@@ -213,7 +214,7 @@ impl Way {
         files::replace(&directory.join(files::POLICY), text.as_bytes()).map_err(wrong)
     }
 
-    /// Names the server's own address, to which the gateway of `code` blocks leads.
+    /// Writes the server's own address, to which the gateway of `code` blocks leads.
     pub fn name_server(directory: &Path, address: SocketAddr) -> io::Result<()> {
         files::replace(&directory.join(files::SERVER), address.to_string().as_bytes())
     }
@@ -228,7 +229,7 @@ impl Way {
         match self.command("reload").await {
             Ok(_state) => Ok(()),
             Err(cause) => {
-                // What is acknowledged holds, and what is not does not.
+                // Only an acknowledged policy stays in force.
                 *self.0.asked.lock() = former.clone();
                 self.write_policy(&former, self.opens()).map_err(written)?;
                 Err(EgressError::Unanswered(cause.to_string()))
@@ -266,7 +267,7 @@ impl Way {
         Ok(line)
     }
 
-    /// Sends a command; the answer follows.
+    /// Sends a command; the answer can be read from the result.
     async fn connected(&self, command: &str) -> io::Result<BufReader<tokio::net::UnixStream>> {
         let directory = &self.0.place.directory;
         let key = Key::read(directory)?;

@@ -1,4 +1,4 @@
-//! The policy of a session: what the server allows, narrowed by the organization and the session.
+//! The policy of a session: the server's permissions, narrowed by the organization and the session.
 
 use serde_json::{Value, json};
 
@@ -8,11 +8,11 @@ use crate::domain::sealing::{SealError, Vault, has_credentials, is_sealed};
 use crate::egress::files::UPSTREAM;
 use crate::egress::policy::Policy;
 
-/// The refusal of an upstream that the server cannot open.
+/// The error for an upstream that the server cannot unseal.
 pub(super) const SEALED_ELSEWHERE: &str = "the upstream proxy was sealed with another secret than that of this server: restore the file \
      `secret` of the data directory that sealed it, or give the proxy anew";
 
-/// The policy as the program reads it, see [`Policy::parse`].
+/// The policy in the format that the program reads, see [`Policy::parse`].
 pub(super) fn document(settings: &Settings, asked: &EgressAsked) -> Value {
     let EgressAsked { organization, session, upstream, is_exhausted } = asked;
     let deny: Vec<&String> =
@@ -33,7 +33,7 @@ pub(super) fn document(settings: &Settings, asked: &EgressAsked) -> Value {
     document
 }
 
-/// Seals the address of the upstream, if it has credentials in it.
+/// Seals the address of the upstream if it contains credentials.
 pub(super) fn seal(vault: &Vault, document: &mut Value) -> Result<(), SealError> {
     if let Some(Value::String(url)) = document.pointer_mut("/upstream/url")
         && has_credentials(url)
@@ -43,7 +43,7 @@ pub(super) fn seal(vault: &Vault, document: &mut Value) -> Result<(), SealError>
     Ok(())
 }
 
-/// Checks what is asked for, as the program would. The message names the entry.
+/// Checks the requested policy as the program would. The error names the invalid entry.
 pub(super) fn check(settings: &Settings, asked: &EgressAsked) -> Result<(), String> {
     if asked.upstream.as_ref().is_some_and(|url| is_sealed(url.as_str())) {
         return Err(SEALED_ELSEWHERE.to_owned());

@@ -20,10 +20,10 @@ use crate::system::settings::Settings;
 
 pub(super) const STAGE: Stage = Stage { name: "egress", package: "greenroom" };
 
-/// The longest trial of a namespace.
+/// The longest time for a trial of a namespace.
 const TRIAL: Duration = Duration::from_secs(10);
 
-/// The separation that this machine gives, as far as `settings` ask for it.
+/// The network separation that `settings` request and this machine supports.
 pub async fn level(settings: &Settings) -> NetworkLevel {
     let Some(launcher) = settings.confinement.launcher() else { return NetworkLevel::None };
     match settings.network.mode {
@@ -42,11 +42,11 @@ pub async fn level(settings: &Settings) -> NetworkLevel {
     }
 }
 
-/// Tries whether a network namespace can be had, by a process of its own.
+/// Tries in a separate process whether a network namespace can be created.
 ///
 /// # Errors
 ///
-/// Fails with the cause and the way out.
+/// Fails with the cause and how to resolve it.
 #[expect(clippy::disallowed_methods, reason = "a trial that ends at once, of no session")]
 pub async fn available(launcher: &Path) -> Result<(), String> {
     let mut command = tokio::process::Command::new(launcher);
@@ -62,7 +62,7 @@ pub async fn available(launcher: &Path) -> Result<(), String> {
     Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
 }
 
-/// Starts a program and resolves when it listens. It is handed to `started` before.
+/// Starts a program and resolves when it listens. `started` gets the process before that.
 pub(super) async fn start(
     inner: &Inner,
     resident: Option<ProcessIdentity>,
@@ -106,7 +106,7 @@ pub(super) async fn start(
     Ok(Running { process, identity, network: network(&ready), opens: ready.opens })
 }
 
-/// The secret of the vault that opens the policy of one session.
+/// The secret, derived from the vault, that unseals the policy of one session.
 pub(super) fn secret(vault: &Vault, place: &Place) -> [u8; 32] {
     vault.secret_of_program(&format!("egress\0{}", place.session))
 }

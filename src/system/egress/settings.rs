@@ -1,16 +1,16 @@
-//! What this floor is told of networks.
+//! Settings of this floor for networks.
 
 use serde::{Deserialize, Serialize};
 
-/// The separation of sessions' networks that is tried.
+/// The network separation that is tried for sessions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// A network namespace; a proxy where the machine allows none.
+    /// A network namespace; a proxy if the machine allows none.
     Namespace,
     /// A proxy on the machine's loopback.
     Proxy,
-    /// None.
+    /// No separation: the network of the server.
     #[default]
     Off,
 }
@@ -20,10 +20,10 @@ pub enum Mode {
 pub struct Settings {
     /// The separation that is tried.
     pub mode: Mode,
-    /// What every session may reach beyond the public addresses.
+    /// Targets that every session may reach in addition to public addresses.
     pub allow: Vec<String>,
-    /// What no session may reach.
+    /// Targets that no session may reach.
     pub deny: Vec<String>,
-    /// Whether an upstream proxy may be at any address.
+    /// True if an upstream proxy may be at any address.
     pub any_upstream: bool,
 }

@@ -1,6 +1,6 @@
-//! A ZIP of files that are compressed already, for black boxes where there is no ffmpeg.
+//! A ZIP archive of files that are compressed already, for black boxes without ffmpeg.
 //!
-//! Stored and not deflated, below 4 GiB: APPNOTE.TXT 6.3.3, sections 4.3.7, 4.3.12 and 4.3.16.
+//! Files are stored and not deflated, below 4 GiB: APPNOTE.TXT 6.3.3, sections 4.3.7, 4.3.12 and 4.3.16.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -9,10 +9,10 @@ use std::path::Path;
 const LOCAL: u32 = 0x0403_4b50;
 const CENTRAL: u32 = 0x0201_4b50;
 const END: u32 = 0x0605_4b50;
-/// What one must know to unpack it: 1.0.
+/// The ZIP version that is needed to extract: 1.0.
 const VERSION: u16 = 10;
 
-/// Writes a file with these entries, each a name and its content.
+/// Writes an archive with these entries, each a name and its content.
 pub(super) fn write(
     file: &Path,
     entries: impl Iterator<Item = io::Result<(String, Vec<u8>)>>,
@@ -33,7 +33,7 @@ pub(super) fn write(
         central.extend(VERSION.to_le_bytes());
         central.extend(VERSION.to_le_bytes());
         central.extend(&known);
-        // No comment, the first disk, no attributes.
+        // The comment, the number of the disk and the attributes, all empty.
         central.extend([0; 10]);
         central.extend(offset.to_le_bytes());
         central.extend(name.as_bytes());
@@ -53,9 +53,9 @@ pub(super) fn write(
     out.flush()
 }
 
-/// What both headers say of an entry: from the flags to the length of the extra field.
+/// The fields that both headers of an entry share: from the flags to the length of the extra field.
 fn known(name: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
-    /// The first of January 1980, midnight: names tell the time.
+    /// The first of January 1980, because the names contain the time.
     const DATE: u16 = 0x21;
     let size = u32::try_from(bytes.len()).map_err(io::Error::other)?;
     let mut known = vec![0; 6]; // No flags, stored, at midnight.

@@ -1,7 +1,7 @@
-//! The black box: the last moments of a session that somebody uses.
+//! The black box: a recording of the last moments of a session that is in use.
 //!
 //! ```text
-//! films/black-box/ <-- a frame for each interval in which something changed; old ones go
+//! films/black-box/ <-- a frame for each interval in which something changed; old ones are removed
 //!        |
 //!        | something breaks: renamed
 //!        v
@@ -23,37 +23,37 @@ use crate::domain::film::{Container, slots};
 use crate::domain::ids::SessionId;
 use crate::system::desktop::{Picture, Reel, Screen};
 
-/// How long the last frame is shown, at most.
+/// The longest time in milliseconds for which the last frame is shown.
 const LAST: u64 = 5_000;
 
-/// Frames a second of the film: a moment is told to a fifth of a second.
+/// Frames per second of the film: times are exact to a fifth of a second.
 const RATE: u8 = 5;
 
-/// How long the making of one film may take.
+/// The longest time for making one film.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The ring that is being filled; the drop ends that, and leaves what is in it.
+/// The ring of frames that is being filled. Dropping it stops the filling, and keeps its content.
 #[derive(Debug)]
 pub struct BlackBox {
     _ended: DropGuard,
 }
 
-/// The frames before something broke.
+/// The frames before a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frozen {
-    /// When it broke, in milliseconds since 1970.
+    /// The time of the failure, in milliseconds since 1970.
     at: u64,
     folder: PathBuf,
 }
 
 impl Films {
-    /// Keeps the last moments of what `screen` shows until the answer is dropped.
+    /// Keeps the last moments of `screen` until the result is dropped.
     pub fn keep_box(&self, session: SessionId, screen: &Arc<dyn Screen>) -> BlackBox {
         let settings = &self.0.settings;
         let folder = self.folder(session).join("black-box");
         let bytes = settings.black_box_megabytes.saturating_mul(1024 * 1024);
         let seconds = settings.black_box_seconds;
-        // Both by name: what a block does not name, it does not keep.
+        // Both fields are bound by name, because an unbound field would be dropped at once.
         let Reel { mut frames, guard } = screen.film(settings.black_box_interval());
         let ended = CancellationToken::new();
         let over = ended.clone();
@@ -84,8 +84,8 @@ impl Films {
         BlackBox { _ended: ended.drop_guard() }
     }
 
-    /// Freezes what is in the ring; none when that is empty. The ring begins anew. Short: a
-    /// rename.
+    /// Freezes the content of the ring; none if it is empty. The ring starts anew. Fast: it renames
+    /// a folder.
     pub fn freeze(&self, session: SessionId) -> Option<Frozen> {
         let films = self.folder(session);
         let at = now();
@@ -94,7 +94,7 @@ impl Films {
         Some(Frozen { at, folder })
     }
 
-    /// What was frozen and not made into a film, because the server was killed.
+    /// The frozen frames that were not made into a film, because the server was killed.
     pub fn frozen(&self, session: SessionId) -> Vec<Frozen> {
         let entries = fs::read_dir(self.folder(session)).into_iter().flatten();
         let frozen = entries.filter_map(|entry| {
@@ -105,8 +105,8 @@ impl Films {
         frozen.collect()
     }
 
-    /// Makes a film of what was frozen: a ZIP of the frames where there is no ffmpeg. It goes on
-    /// when the answer is dropped.
+    /// Makes a film of frozen frames, or a ZIP archive without ffmpeg. The work continues if the
+    /// result is dropped.
     pub fn develop(
         &self,
         session: SessionId,
@@ -132,8 +132,7 @@ impl Films {
         let (Some(first), Some(last)) = (times.first(), times.last()) else {
             return Err(failed("there are no frames"));
         };
-        // Of a page that has stood still for long, what it did last is worth more than that it
-        // stood still.
+        // For a page that has not changed for long, its last changes are worth more than the still picture.
         let to = last.saturating_add(LAST).min(*at).max(last.saturating_add(1_000));
         let length = self.0.settings.black_box_seconds.saturating_mul(1_000);
         let from = to.saturating_sub(length).max(*first);

@@ -1,7 +1,8 @@
-//! ffmpeg, which makes films of frames and one film of parts. It reads files and writes files.
+//! ffmpeg, which encodes frames as films and joins parts. It reads and writes files.
 //!
-//! It writes into a folder of its own, from which the result is taken by the rules for files that programs
-//! wrote. Where sessions have users it cannot read the server's directory, and has copies of its sources.
+//! It writes into a separate folder. The result is read from there by the rules for files of
+//! untrusted programs. If sessions have users, it cannot read the server's directory, and gets
+//! copies of its sources.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -22,11 +23,11 @@ use crate::system::confine::spec::{Kind, Landlock, User};
 use crate::system::desktop::Directories;
 use crate::system::process::{BESIDE, Exit, Process, Program};
 
-/// The program, found.
+/// The ffmpeg program and its environment.
 #[derive(Debug, Clone)]
 pub(super) struct Ffmpeg {
     pub(super) program: PathBuf,
-    /// What makes it give way to browsers, if that is there.
+    /// The path of `nice`, which gives it a lower priority than browsers, if it exists.
     pub(super) nice: Option<PathBuf>,
     pub(super) path: String,
     /// The directories of the sessions.
@@ -39,17 +40,17 @@ pub(super) struct Ffmpeg {
 #[derive(Debug, Clone)]
 pub(super) struct Take {
     pub(super) session: SessionId,
-    /// The files, and for how many slots each is shown.
+    /// The files, each with the number of slots for which it is shown.
     pub(super) frames: Vec<(PathBuf, u64)>,
-    /// Slots a second.
+    /// The number of slots per second.
     pub(super) rate: u8,
     pub(super) width: Option<u16>,
     pub(super) container: Container,
-    /// Replaced whole; its name ends as the container's files do.
+    /// The target, replaced atomically; it has the container's file extension.
     pub(super) to: PathBuf,
 }
 
-/// Ends a program when it is dropped, unless that has ended.
+/// Kills a process on drop, unless it has ended.
 #[derive(Debug)]
 struct Running(Process);
 
@@ -71,7 +72,7 @@ impl Ffmpeg {
                 take.frames.iter().map(|(file, slots)| (place.source(file), *slots)).collect();
             listed(&frames, take.rate)
         };
-        // Both encodings want even sides.
+        // Both codecs need even dimensions.
         let scale = match take.width {
             Some(width) => format!("scale={}:-2", width / 2 * 2),
             None => "scale=trunc(iw/2)*2:trunc(ih/2)*2".to_owned(),
@@ -80,7 +81,7 @@ impl Ffmpeg {
         let filter = format!("fps={rate},tpad=stop_mode=clone:stop=-1,{scale},format=yuv420p");
         let slots = slots.to_string();
         let codec: &[&str] = match take.container {
-            // No frame of the future, so that parts follow one another without a gap.
+            // Without B-frames, parts can be joined without a gap.
             Container::Mp4 => &["libx264", "-preset", "superfast", "-crf", "26", "-bf", "0"],
             Container::Webm => &["libvpx", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "2M"],
             Container::Zip => return Err(failed("a ZIP is not made by ffmpeg")),
@@ -91,7 +92,7 @@ impl Ffmpeg {
         self.join(job, take.session, &take.to).await
     }
 
-    /// Makes one film of parts, without touching their pictures.
+    /// Joins parts to one film, without encoding them again.
     pub(super) async fn splice(
         &self,
         parts: &[PathBuf],
@@ -119,7 +120,7 @@ impl Ffmpeg {
         let place = tokio::task::spawn_blocking(move || Place::make(&parent, user, &sources));
         let place = place.await.map_err(failed)?.map_err(failed)?;
         let (listing, part) = (place.folder.join(LIST), place.folder.join(FILM));
-        // A name of its own: ffmpeg of a server that was killed may still be at the same film.
+        // A unique name, because ffmpeg of a killed server may still write the same film.
         let log = to.with_extension(format!("{:08x}.log", rand::random::<u32>()));
         place.write(LIST, &format!("ffconcat version 1.0\n{}", list(&place))).map_err(failed)?;
         let text = |path: &Path| path.to_string_lossy().into_owned();
@@ -130,7 +131,7 @@ impl Ffmpeg {
         arguments.extend(["-i".to_owned(), text(&listing)]);
         arguments.extend(how);
         if container == Container::Mp4 {
-            // So that it can be watched while it is being fetched.
+            // The film can be played while it is being downloaded.
             arguments.extend(["-movflags", "+faststart"].map(str::to_owned));
         }
         arguments.extend(["-f".to_owned(), container.to_string(), text(&part)]);
@@ -184,10 +185,10 @@ impl Ffmpeg {
     }
 }
 
-/// Sources that become one file.
+/// Sources that are joined into one file.
 struct Joining<'a> {
     sources: Vec<PathBuf>,
-    /// The list of them, for a place.
+    /// Makes the list of sources with the paths in a place.
     list: &'a (dyn Fn(&Place) -> String + Sync),
     how: Vec<String>,
     container: Container,
@@ -199,17 +200,17 @@ const LIST: &str = "list";
 /// The name of the result in a place.
 const FILM: &str = "film";
 
-/// A folder of ffmpeg's for one file; the drop removes it.
+/// A folder in which ffmpeg makes one file, removed on drop.
 #[derive(Debug)]
 struct Place {
     folder: PathBuf,
     tree: Tree,
-    /// The copies of the sources, where ffmpeg cannot read these.
+    /// The copies of the sources, if ffmpeg cannot read the originals.
     copies: Option<HashMap<PathBuf, PathBuf>>,
 }
 
 impl Place {
-    /// Makes a folder for the user of the session's programs. It blocks.
+    /// Creates a folder for the user of the session's programs. This blocks.
     fn make(parent: &Path, user: Option<User>, sources: &[PathBuf]) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o711).create(parent)?;
         let name = format!("{:016x}", rand::random::<u64>());
@@ -228,7 +229,7 @@ impl Place {
         Ok(place)
     }
 
-    /// The path of a source for ffmpeg.
+    /// The path of a source, as ffmpeg can read it.
     fn source(&self, source: &Path) -> PathBuf {
         let copy = self.copies.as_ref().and_then(|copies| copies.get(source));
         copy.map_or_else(|| source.to_owned(), Clone::clone)
@@ -238,7 +239,7 @@ impl Place {
         self.tree.create(Path::new(name))?.write_all(text.as_bytes())
     }
 
-    /// Makes the result the server's own file `to`, replaced whole. It blocks.
+    /// Copies the result to the server's own file `to`, replaced atomically. This blocks.
     fn take(&self, to: &Path) -> io::Result<()> {
         let mut film = self.tree.file(Path::new(FILM))?;
         let part = to.with_extension(format!("{:08x}.part", rand::random::<u32>()));
@@ -260,7 +261,8 @@ impl Drop for Place {
     }
 }
 
-/// Frames for ffmpeg's demuxer `concat`. The last one stands twice, or its time would not count.
+/// The list of frames for ffmpeg's demuxer `concat`. The last one is repeated, or its duration
+/// would be ignored.
 fn listed(frames: &[(PathBuf, u64)], rate: u8) -> String {
     let mut list = String::new();
     for (file, slots) in frames {
@@ -274,12 +276,12 @@ fn listed(frames: &[(PathBuf, u64)], rate: u8) -> String {
     list
 }
 
-/// Microseconds as seconds.
+/// Formats microseconds as seconds with six decimals.
 fn as_seconds(microseconds: u64) -> String {
     format!("{}.{:06}", microseconds / 1_000_000, microseconds % 1_000_000)
 }
 
-/// As ffmpeg's `Quoting and escaping` has it.
+/// Quotes a path by ffmpeg's rules in `Quoting and escaping`.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.to_string_lossy().replace('\'', "'\\''"))
 }

@@ -1,6 +1,6 @@
-//! Frames on the disk, `<milliseconds>.jpg` each: what a film is made of.
+//! Frames on the disk, as `<milliseconds>.jpg` files: the source of films.
 //!
-//! They are written whole, so that those of a server that was killed are good to the last one.
+//! They are written atomically, so that after a kill of the server even the last one is valid.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -13,17 +13,17 @@ use super::super::desktop::Picture;
 #[derive(Debug, Clone)]
 pub(super) struct Frames {
     folder: PathBuf,
-    /// When each was taken, in milliseconds since 1970, and its size in bytes.
+    /// The time of each frame, in milliseconds since 1970, and its size in bytes.
     kept: VecDeque<(u64, u64)>,
 }
 
-/// When a picture was taken, in milliseconds since 1970.
+/// The time at which a picture was taken, in milliseconds since 1970.
 pub(super) fn taken_at(picture: &Picture) -> u64 {
     u64::try_from(picture.taken_at.timestamp_millis()).unwrap_or(0)
 }
 
 impl Frames {
-    /// Those that `folder` has; none when there is no such folder.
+    /// The frames in `folder`; empty if it does not exist.
     pub(super) fn of(folder: &Path) -> Self {
         let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
         let mut kept: Vec<(u64, u64)> = entries
@@ -37,23 +37,23 @@ impl Frames {
         Self { folder: folder.to_owned(), kept: kept.into() }
     }
 
-    /// When each was taken.
+    /// The times of all frames, in milliseconds since 1970.
     pub(super) fn times(&self) -> Vec<u64> {
         self.kept.iter().map(|(time, _)| *time).collect()
     }
 
-    /// Of all of them, in bytes.
+    /// The total size of all frames, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.kept.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// The file of the frame of this time.
+    /// The file of the frame with this time.
     pub(super) fn file(&self, time: u64) -> PathBuf {
         self.folder.join(format!("{time}.jpg"))
     }
 
-    /// Adds one. Its folder is made when it is missing; one that is not newer than all others,
-    /// because the clock was set back, is left out.
+    /// Adds a frame, and creates its folder if necessary. A frame that is not newer than all
+    /// others, because the clock was set back, is skipped.
     pub(super) fn add(&mut self, picture: &Picture) -> io::Result<()> {
         let time = taken_at(picture);
         if self.kept.back().is_some_and(|(last, _)| *last >= time) {
@@ -78,15 +78,15 @@ impl Frames {
         fs::rename(&part, self.file(time))
     }
 
-    /// Removes the oldest ones until nothing is older than `since`, but for the one that was
-    /// shown then.
+    /// Removes the oldest frames until none is older than `since`, except the one that was shown at
+    /// that time.
     pub(super) fn forget_before(&mut self, since: u64) {
         while self.kept.get(1).is_some_and(|(next, _)| *next <= since) {
             self.forget_first();
         }
     }
 
-    /// Removes the oldest ones until all have at most so many bytes together; the newest stays.
+    /// Removes the oldest frames until the total size is at most `bytes`; the newest stays.
     pub(super) fn shrink_to(&mut self, bytes: u64) {
         while self.kept.len() > 1 && self.bytes() > bytes {
             self.forget_first();
@@ -95,7 +95,7 @@ impl Frames {
 
     fn forget_first(&mut self) {
         if let Some((time, _)) = self.kept.pop_front() {
-            // One that cannot be removed goes with its folder.
+            // A frame that cannot be removed is removed with its folder.
             let _ = fs::remove_file(self.file(time));
         }
     }
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!((frames.times(), frames.bytes()), (vec![3_000, 4_000], 20));
         assert_eq!(Frames::of(&folder).times(), [3_000, 4_000], "as on the disk");
 
-        // Its folder may be taken away at any time.
+        // Its folder may be removed at any time.
         fs::remove_dir_all(&folder).unwrap();
         frames.add(&picture(5_000, 10)).unwrap();
         assert_eq!(frames.times(), [5_000]);

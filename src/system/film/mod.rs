@@ -1,25 +1,23 @@
-//! Films of a session: recordings that were asked for, and the black box that was not.
+//! Films of a session: requested recordings, and the automatic black box.
 //!
 //! ```text
 //! capture thread --a few frames may wait, others are dropped--> frames on the disk, by their time
 //!                                                                  |
-//!                              a part at a time, while it goes on  v
+//!                              a part at a time, during recording  v
 //!                                                 ffmpeg --> parts --> one film
 //! ```
 //!
-//! Frames are JPEGs that the capture has encoded because something changed. They go to the disk and
-//! not to ffmpeg: no pipe can hold the capture up, a server that is killed loses none, and the next
-//! one goes on with the same recording. ffmpeg reads files and writes files, a few seconds each
-//! time, so that what is left to do at the end of a long recording is little. The film has a
-//! constant frame rate, whatever the frames had.
+//! Frames are JPEGs that the capture encodes after changes. They are written to the disk and not to ffmpeg.
+//! So no pipe can block the capture, a killed server loses none, and the next server continues the same
+//! recording. ffmpeg encodes files of a few seconds each, so that little remains to do at the end of a long
+//! recording. The film has a constant frame rate, independent of the frames.
 //!
-//! The black box is a ring of such frames, bounded in time and bytes, while somebody uses the
-//! session. When something breaks, its folder is renamed, which freezes it, and made into a film
-//! beside the recovery.
+//! The black box is a ring of such frames, bounded in time and bytes, while the session is used. When
+//! something breaks, its folder is renamed, which freezes it. The film is made in parallel to the recovery.
 //!
-//! All of it is in the server's directory of the session, in `films/`, and goes with it: the end of a
-//! session waits for its films. ffmpeg has a folder of its own among the programs' directories for each
-//! part that it makes.
+//! All files are in the server's directory of the session, in `films/`, and are removed with it:
+//! the end of a session waits for its films. For each part, ffmpeg has a separate folder among the
+//! programs' directories.
 
 mod archive;
 mod black_box;
@@ -51,30 +49,30 @@ use crate::domain::checksum::Checksum;
 use crate::domain::film::Container;
 use crate::domain::ids::SessionId;
 
-/// How many films are made at once on a machine that has better things to do.
+/// The number of films that are made at once, which leaves CPU time to other work.
 const AT_ONCE: usize = 2;
 
-/// Why there is no film.
+/// The reasons for which there is no film.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilmError {
-    /// The program that makes films is not there.
+    /// The program that makes films is not installed.
     #[error("the program {} is missing; install the Debian package `ffmpeg`, or run `scripts/setup`", .program.display())]
     NoFfmpeg {
-        /// What was looked for.
+        /// The program that was searched for.
         program: PathBuf,
     },
-    /// There is too little room for one.
+    /// The disk has too little room for a film.
     #[error("{free} MB are free on the disk, and `recording.min_free_megabytes` is {least}")]
     DiskFull {
-        /// How much room there is, in megabytes.
+        /// The free room, in megabytes.
         free: u64,
-        /// How much there must be.
+        /// The room that is required, in megabytes.
         least: u64,
     },
-    /// The frames could not be kept, or made into a film.
+    /// The frames could not be stored, or made into a film.
     #[error("the film could not be made: {cause}")]
     Failed {
-        /// What the system or ffmpeg said.
+        /// The error of the system or ffmpeg.
         cause: String,
     },
 }
@@ -86,21 +84,21 @@ fn failed(cause: impl ToString) -> FilmError {
 /// A film that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Film {
-    /// Where it is, until it is moved away.
+    /// The location of the film, until it is moved away.
     pub file: PathBuf,
-    /// What kind of file it is.
+    /// The container format of the file.
     pub container: Container,
-    /// How long it is.
+    /// The length of the film.
     pub length: Duration,
-    /// Why it is not as long as it should be.
+    /// The reason for which the film is shorter than requested.
     pub cut_short: Option<String>,
-    /// What it was made of, and is no longer needed.
+    /// The folder with the film's sources, which are no longer needed.
     folder: PathBuf,
 }
 
 impl Film {
-    /// Moves the file to `target`, whose folder is made when it is missing, and removes what it
-    /// was made of. Gives its size and the hash of its content. It blocks.
+    /// Moves the file to `target`, whose folder is created if necessary, and removes the sources.
+    /// Returns its size and the hash of its content. This blocks.
     pub fn move_to(&self, target: &Path) -> io::Result<(u64, String)> {
         let mut checksum = Checksum::default();
         io::copy(&mut File::open(&self.file)?, &mut checksum)?;
@@ -109,14 +107,14 @@ impl Film {
             fs::create_dir_all(folder)?;
         }
         if fs::rename(&self.file, target).is_err() {
-            // Another file system.
+            // The target is on another file system.
             fs::copy(&self.file, target)?;
         }
         self.forget();
         Ok((size, checksum.finish()))
     }
 
-    /// Removes it, and what it was made of. It blocks.
+    /// Removes the film and its sources. This blocks.
     pub fn forget(&self) {
         if let Err(cause) = fs::remove_dir_all(&self.folder) {
             tracing::warn!(error = %cause, "{} was not removed", self.folder.display());
@@ -124,7 +122,7 @@ impl Film {
     }
 }
 
-/// Makes films. Clones are the same.
+/// The maker of films. Clones share its state.
 #[derive(Debug, Clone)]
 pub struct Films(Arc<Inner>);
 
@@ -139,8 +137,8 @@ struct Inner {
 }
 
 impl Films {
-    /// Films of the sessions that have these directories. Programs are looked for in `path` and started
-    /// confined, and all work is done on `runtime`.
+    /// Films of the sessions that have these directories. Programs are searched for in `path` and
+    /// started confined, and all work is done on `runtime`.
     pub fn new(
         directories: Directories,
         settings: Settings,
@@ -152,18 +150,18 @@ impl Films {
         Self(Arc::new(Inner { directories, settings, path, confinement, runtime, making }))
     }
 
-    /// What is set.
+    /// The settings of films.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
-    /// Whether there is what a recording needs: ffmpeg, and room.
+    /// Checks the requirements of a recording: ffmpeg, and room on the disk.
     pub fn ready(&self) -> Result<(), FilmError> {
         self.ffmpeg()?;
         self.room()
     }
 
-    /// Where those of a session are in the making.
+    /// The folder for a session's films that are in production.
     fn folder(&self, session: SessionId) -> PathBuf {
         self.0.directories.of(session).films()
     }
@@ -181,18 +179,18 @@ impl Films {
         })
     }
 
-    /// Whether there is room for frames.
+    /// Checks that there is room for frames.
     fn room(&self) -> Result<(), FilmError> {
         const MEGABYTE: u64 = 1024 * 1024;
         let least = self.0.settings.min_free_megabytes;
-        // Who cannot be asked about its room may have some.
+        // A file system that does not report its room counts as having enough.
         let Ok(disk) = rustix::fs::statvfs(self.0.directories.data()) else { return Ok(()) };
         let free = disk.f_bavail.saturating_mul(disk.f_frsize) / MEGABYTE;
         if free < least { Err(FilmError::DiskFull { free, least }) } else { Ok(()) }
     }
 }
 
-/// Now, in milliseconds since 1970, as frames have it.
+/// The current time in milliseconds since 1970, as in frames.
 fn now() -> u64 {
     u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0)
 }

@@ -1,14 +1,14 @@
 //! One recording, from its first frame to the film.
 //!
 //! ```text
-//! films/<id>/slate.json                    what it is, for a later server
-//!           /frames/<milliseconds>.jpg     what ffmpeg has not had yet
-//!           /part-<from>-<to>.mp4          what it has, milliseconds since the beginning
+//! films/<id>/slate.json                    the metadata, for a later server
+//!           /frames/<milliseconds>.jpg     frames that ffmpeg has not encoded yet
+//!           /part-<from>-<to>.mp4          encoded parts, in milliseconds since the beginning
 //!           /recording.mp4                 the film
 //! ```
 //!
-//! A frame is dropped when it would have to wait: in the channel from the capture, or here, when
-//! ffmpeg is far behind.
+//! A frame that would have to wait is dropped: in the channel from the capture, or here if ffmpeg
+//! is far behind.
 
 use std::fs;
 use std::io;
@@ -31,35 +31,35 @@ use crate::domain::film::{Container, slots};
 use crate::domain::ids::{ArtifactId, RunId, SessionId};
 use crate::system::desktop::{Picture, Reel, Screen};
 
-/// What part of the allowed size may wait for ffmpeg before frames are dropped: an eighth.
+/// The fraction of the allowed size that may wait for ffmpeg before frames are dropped: an eighth.
 const WAITING: u64 = 8;
 
-/// How long the first frame may take when a recording ends before it has any.
+/// The longest wait for the first frame if a recording ends before it has any.
 const FIRST: Duration = Duration::from_secs(2);
 
-/// How long the parts that there are may take to become a film when the time is over.
+/// The longest time for joining the existing parts after the deadline.
 const LAST_RESORT: Duration = Duration::from_secs(5);
 
-/// What is filmed, and how.
+/// The metadata of a recording: its subject and format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slate {
-    /// The recording, and the artifact that it becomes.
+    /// The id of the recording, and of the artifact that it becomes.
     pub id: ArtifactId,
     /// The session that is filmed.
     pub session: SessionId,
-    /// The run for which it is filmed.
+    /// The run for which it is filmed, if any.
     pub run: Option<RunId>,
-    /// When it began.
+    /// The time at which it began.
     pub began_at: DateTime<Utc>,
-    /// Frames a second.
+    /// The number of frames per second.
     pub frame_rate: u8,
-    /// In pixels; the display's own without.
+    /// The width in pixels; the display's own if none.
     pub width: Option<u16>,
-    /// What kind of file it becomes.
+    /// The container format of the film.
     pub format: Container,
 }
 
-/// A recording under way. The drop leaves everything as it is on the disk, for a later server.
+/// A recording in progress. Dropping it leaves its files on the disk, for a later server.
 #[derive(Debug)]
 pub struct Recording {
     stop: CancellationToken,
@@ -67,29 +67,29 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Ends it: the film is made of what there is.
+    /// Ends the recording: the film is made of the existing frames.
     pub fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Goes on with another display, because the former one has ended.
+    /// Continues with another display, because the previous one has ended.
     pub fn show(&self, screen: Arc<dyn Screen>) {
         self.screen.send_replace(Some(screen));
     }
 }
 
-/// Resolves with the film, when it was stopped, has reached a limit, or cannot go on.
+/// Resolves with the film, once the recording was stopped, has reached a limit, or cannot continue.
 pub type Filmed = BoxFuture<'static, Result<Film, FilmError>>;
 
 impl Films {
-    /// Begins a recording, of nothing until it is [shown](Recording::show) a display.
+    /// Begins a recording, without frames until it is [shown](Recording::show) a display.
     pub fn record(&self, slate: Slate) -> Result<(Recording, Filmed), FilmError> {
         let ffmpeg = self.ffmpeg()?;
         self.room()?;
         Ok(self.go_on(slate, ffmpeg, true))
     }
 
-    /// The recordings of a session that a former server had under way.
+    /// The recordings of a session that were in progress under a previous server.
     pub fn recordings(&self, session: SessionId) -> Vec<Slate> {
         let entries = fs::read_dir(self.folder(session)).into_iter().flatten();
         let slates = entries.filter_map(|entry| {
@@ -99,20 +99,20 @@ impl Films {
         slates.collect()
     }
 
-    /// Goes on with a recording that a former server had under way. Without a display and stopped
-    /// at once, it is the film of what that server had.
+    /// Continues a recording of a previous server. Without a display and stopped at once, it
+    /// becomes the film of that server's frames.
     pub fn resume(&self, slate: Slate) -> Result<(Recording, Filmed), FilmError> {
         let ffmpeg = self.ffmpeg()?;
         Ok(self.go_on(slate, ffmpeg, false))
     }
 
-    /// Removes what a former server left of a recording that nobody can finish.
+    /// Removes the files of a previous server's recording that cannot be finished.
     pub fn drop_recording(&self, slate: &Slate) -> io::Result<()> {
         fs::remove_dir_all(self.folder(slate.session).join(slate.id.to_string()))
     }
 
-    /// Works on the disk in a thread for that: an actor asks, and a slow disk would hold up every
-    /// actor of its thread.
+    /// Prepares the folder on a blocking thread: an actor calls this, and a slow disk would block
+    /// every actor of its thread.
     fn go_on(&self, slate: Slate, ffmpeg: Ffmpeg, is_new: bool) -> (Recording, Filmed) {
         let folder = self.folder(slate.session).join(slate.id.to_string());
         let (screen, screens) = watch::channel(None);
@@ -148,13 +148,13 @@ impl Films {
     }
 }
 
-/// Makes the folder of a new recording, so that a later server can go on with it.
+/// Creates the folder of a new recording, so that a later server can continue it.
 fn save(slate: &Slate, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder.join("frames"))?;
     fs::write(folder.join("slate.json"), serde_json::to_vec_pretty(slate)?)
 }
 
-/// A part of the film that is done, from when to when since the beginning.
+/// A finished part of the film, with its start and end in milliseconds since the beginning.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Part {
     from: u64,
@@ -182,7 +182,7 @@ struct Recorder {
     ffmpeg: Ffmpeg,
     slate: Slate,
     folder: PathBuf,
-    /// In milliseconds since 1970, as frames have it.
+    /// The beginning in milliseconds since 1970, as in frames.
     began: u64,
     frames: Frames,
     parts: Vec<Part>,
@@ -206,7 +206,7 @@ impl Recorder {
             }
             outcome = self.record(&mut screens, &mut making) => outcome,
         };
-        // One may have come to the disk in the moment in which it was stopped.
+        // A frame may have been written at the moment of the stop.
         self.frames = Frames::of(&self.folder.join("frames"));
         let why = match outcome {
             Err(cause) if self.parts.is_empty() => return Err(cause),
@@ -217,7 +217,7 @@ impl Recorder {
         if let Some(screen) = &screen {
             self.at_least_one_frame(screen).await?;
         }
-        // What a former server had ends with its last frame.
+        // The recording of a previous server ends with its last frame.
         let last = self.frames.times().last().copied().unwrap_or(self.began);
         let is_live = screen.is_some();
         let end =
@@ -225,7 +225,7 @@ impl Recorder {
         self.finish(making, end, why).await
     }
 
-    /// One that is stopped at once shows how the display was then.
+    /// Takes a frame if there is none, so that an immediately stopped recording shows the display.
     async fn at_least_one_frame(&mut self, screen: &Arc<dyn Screen>) -> Result<(), FilmError> {
         if !self.parts.is_empty() || !self.frames.times().is_empty() {
             return Ok(());
@@ -237,7 +237,7 @@ impl Recorder {
         }
     }
 
-    /// Takes frames until a limit is reached, which it names.
+    /// Takes frames until a limit is reached, and returns its name.
     async fn record(
         &mut self,
         screens: &mut watch::Receiver<Option<Arc<dyn Screen>>>,
@@ -256,7 +256,7 @@ impl Recorder {
             tokio::select! {
                 changed = screens.changed() => {
                     if changed.is_err() {
-                        // Nobody holds it any more: a later server goes on.
+                        // The handle was dropped: a later server continues.
                         std::future::pending::<()>().await;
                     }
                     let screen = screens.borrow_and_update().clone();
@@ -302,7 +302,7 @@ impl Recorder {
         outcome.map_err(failed)
     }
 
-    /// Up to when the film is done, since the beginning.
+    /// The time up to which the film is done, in milliseconds since the beginning.
     fn done(&self) -> u64 {
         self.parts.last().map_or(0, |part| part.to)
     }
@@ -312,7 +312,7 @@ impl Recorder {
         self.frames.bytes() + self.parts.iter().map(bytes).sum::<u64>()
     }
 
-    /// The next part, up to `to`; none when that would be empty.
+    /// The next part, up to `to`; none if that would be empty.
     fn make(&self, to: u64) -> Option<(Take, Part)> {
         let from = self.done();
         let times = self.frames.times();
@@ -346,8 +346,8 @@ impl Recorder {
         self.parts.push(part);
     }
 
-    /// Makes the film, up to `end`, in milliseconds since 1970. What is not done in time is left
-    /// out, and said.
+    /// Makes the film up to `end`, in milliseconds since 1970. Parts that are not done in time are
+    /// left out, which the film's `cut_short` reports.
     async fn finish(
         mut self,
         mut making: Option<Making>,
@@ -387,7 +387,7 @@ impl Recorder {
         Ok(Film { file, container, length, cut_short, folder: self.folder })
     }
 
-    /// What is still to be made, up to `to`.
+    /// Makes the remaining part, up to `to`.
     async fn rest(&mut self, making: &mut Option<Making>, to: u64) -> Result<(), FilmError> {
         if making.is_some() {
             let part = made(making).await?;
@@ -403,15 +403,15 @@ impl Recorder {
         Ok(())
     }
 
-    /// The next time, in milliseconds since the beginning, that begins a slot; a film has at
-    /// least one.
+    /// The next time, in milliseconds since the beginning, that begins a slot. A film has at least
+    /// one slot.
     fn whole(&self, time: u64) -> u64 {
         let rate = u64::from(self.slate.frame_rate.max(1));
         time.saturating_mul(rate).div_ceil(1_000).max(1).saturating_mul(1_000).div_ceil(rate)
     }
 }
 
-/// The next frame; never while there is no display.
+/// Resolves with the next frame; never without a display.
 async fn frame(reel: &mut Option<Reel>) -> Option<Picture> {
     match reel {
         Some(reel) => reel.frames.recv().await,
@@ -419,7 +419,7 @@ async fn frame(reel: &mut Option<Reel>) -> Option<Picture> {
     }
 }
 
-/// What becomes of the part that is being made; never while none is.
+/// Resolves with the part that is being made; never if there is none.
 async fn made(making: &mut Option<Making>) -> Result<Part, FilmError> {
     match making {
         Some(making) => making.await.unwrap_or_else(|cause| Err(failed(cause))),

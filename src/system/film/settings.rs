@@ -1,4 +1,4 @@
-//! What can be set of films.
+//! Settings of recordings and black boxes.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,35 +11,35 @@ use crate::domain::film::{Container, Wish};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The program that makes films of frames: a name in `desktop.path`, or a path.
+    /// The program that encodes films: a name in `desktop.path`, or a path.
     pub ffmpeg: PathBuf,
-    /// Frames a second of a recording that asks for nothing else.
+    /// The frames per second of a recording that requests no other rate.
     pub frame_rate: u8,
-    /// `mp4` or `webm`, for a recording that asks for nothing else.
+    /// The format of a recording that requests no other one: `mp4` or `webm`.
     pub format: Container,
-    /// How many recordings of one session may be under way at once.
+    /// The most recordings of one session at once.
     pub max_at_once: usize,
-    /// After how long a recording ends by itself.
+    /// The length after which a recording ends by itself, in seconds.
     pub max_seconds: u64,
-    /// At which size a recording ends by itself, its frames that wait for ffmpeg included.
+    /// The size at which a recording ends by itself, in megabytes, including frames that wait for ffmpeg.
     pub max_megabytes: u64,
-    /// With less room on the disk, nothing is recorded.
+    /// The free disk space below which nothing is recorded, in megabytes.
     pub min_free_megabytes: u64,
-    /// How much of a film ffmpeg is given at a time, while it goes on.
+    /// The length of the parts in which ffmpeg encodes a film during the recording, in seconds.
     pub part_seconds: u64,
-    /// How long the end of a session, or of a run, waits for its films.
+    /// The longest time that the end of a session or of a run waits for its films, in seconds.
     pub finish_seconds: u64,
-    /// Whether the last moments before a crash or a failure are kept without being asked for.
+    /// True if the last moments before a crash or a failure are recorded automatically.
     pub black_box: bool,
-    /// How many seconds those are.
+    /// The length of a black box in seconds.
     pub black_box_seconds: u64,
-    /// How many bytes their frames may have.
+    /// The total size of a black box's frames, in megabytes.
     pub black_box_megabytes: u64,
-    /// The least time between two frames of the black box.
+    /// The least time between two frames of the black box, in milliseconds.
     pub black_box_interval_milliseconds: u64,
-    /// How many black boxes of one organization are kept, the newest.
+    /// The number of black boxes that are kept for one organization, the newest.
     pub black_box_keep: u32,
-    /// How long they are kept.
+    /// The time for which black boxes are kept, in days.
     pub black_box_keep_days: u32,
 }
 
@@ -66,7 +66,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What is wrong with them, one line each, which begins with the key.
+    /// The problems of these settings, one line each, which begins with the key.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let rates = Wish::RATES;
@@ -89,7 +89,7 @@ impl Settings {
         problems
     }
 
-    /// [`finish_seconds`](Self::finish_seconds).
+    /// The value of [`finish_seconds`](Self::finish_seconds) as a duration.
     pub fn finish(&self) -> Duration {
         Duration::from_secs(self.finish_seconds)
     }

@@ -1,4 +1,4 @@
-//! With the real ffmpeg, and a screen that is none.
+//! Tests with the real ffmpeg, and with a simulated screen.
 
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::system::desktop::{CaptureError, Following, Format, Picture, Reel, Scr
 
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// A data directory of its own, and the films in it. The drop removes it.
+/// A separate data directory with its films, removed on drop.
 struct World {
     data: PathBuf,
     films: Films,
@@ -56,12 +56,12 @@ impl Drop for World {
     }
 }
 
-/// A screen that shows what a test hands it.
+/// A screen that shows the pictures of a test.
 #[derive(Debug, Default)]
 struct Shown(Mutex<Vec<mpsc::Sender<Picture>>>);
 
 impl Shown {
-    /// A picture of one colour, taken so many milliseconds after `since`.
+    /// Shows a picture of one color, taken `after` milliseconds after `since`.
     async fn show(&self, since: chrono::DateTime<Utc>, after: i64, colour: [u8; 3]) {
         let size = Size::new(320, 240).unwrap();
         let pixels = colour.repeat(320 * 240);
@@ -77,7 +77,7 @@ impl Shown {
         }
     }
 
-    /// Waits until somebody films.
+    /// Waits until the screen is filmed.
     async fn filmed(&self) {
         while self.0.lock().is_empty() {
             tokio::task::yield_now().await;
@@ -146,7 +146,7 @@ const RED: [u8; 3] = [220, 20, 20];
 const GREEN: [u8; 3] = [20, 160, 20];
 const BLUE: [u8; 3] = [20, 20, 220];
 
-/// Waits until so many frames of a recording are on the disk.
+/// Waits until this number of frames of a recording is on the disk.
 async fn kept(world: &World, slate: &Slate, count: usize) {
     let folder = world.films.folder(world.session).join(slate.id.to_string()).join("frames");
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -160,7 +160,7 @@ async fn kept(world: &World, slate: &Slate, count: usize) {
 async fn a_film_has_a_constant_rate_though_its_frames_come_when_something_changes() {
     for format in [Container::Mp4, Container::Webm] {
         let world = World::new(Settings::default());
-        // It began a while ago, so that nothing has to be waited for.
+        // It began in the past, so that the test need not wait.
         let began_at = Utc::now() - TimeDelta::milliseconds(3_000);
         let slate = Slate { began_at, ..world.slate(format) };
         let (recording, filmed) = world.films.record(slate.clone()).unwrap();
@@ -219,7 +219,7 @@ async fn parts_and_a_change_of_server_leave_no_gap() {
         assert!(Instant::now() < deadline, "no parts are made");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // The server is gone; what it had is on the disk.
+    // The server has ended; its files are on the disk.
     drop((recording, filmed));
     let others = world.films.recordings(world.session);
     assert_eq!(others, std::slice::from_ref(&slate));
@@ -262,7 +262,7 @@ async fn a_black_box_has_the_last_moments_and_begins_anew_when_it_is_frozen() {
     }
     let ring = world.films.folder(world.session).join("black-box");
     let deadline = Instant::now() + Duration::from_secs(10);
-    // What was shown when the last ten seconds began is one of them.
+    // One of them is the frame that was shown when the last ten seconds began.
     while frames::Frames::of(&ring).times().len() != 3 {
         assert!(Instant::now() < deadline, "{:?}", frames::Frames::of(&ring).times());
         tokio::time::sleep(Duration::from_millis(5)).await;

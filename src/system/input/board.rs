@@ -1,4 +1,4 @@
-//! The connection by which keys and buttons are pressed.
+//! The connection that presses keys and buttons on a display.
 
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -21,22 +21,22 @@ use super::hands::{Hands, Plan, Step};
 use super::keymap::Keymap;
 use crate::system::display::{Cookie, client, socket};
 
-/// How long the programs of a display may take to read their events. A browser that takes longer is busy
-/// or hangs; what is typed meanwhile may be lost in it.
+/// The longest time for the programs of a display to read their events. A browser that takes longer
+/// is busy or hangs, and may lose what is typed meanwhile.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long a VNC server may take to put a clipboard on the display. One that has put the former one
-/// there may replace it without a sign.
+/// The longest time for a VNC server to put a clipboard on the display. A server that has put the
+/// previous one there may replace it without an event.
 const CLIPBOARD_TIMEOUT: Duration = Duration::from_millis(200);
-/// The keycodes of X.
+/// The range of keycodes in X.
 const FIRST_KEYCODE: u8 = 8;
 const LAST_KEYCODE: u8 = 255;
-/// More windows than a browser has.
+/// The most windows that are examined, more than a browser has.
 const MOST_WINDOWS: usize = 256;
 
-/// Why a connection to a display is of no more use.
+/// An error after which a connection to a display is unusable.
 pub(super) type Broken = Box<dyn std::error::Error + Send + Sync>;
 
-/// A display whose keys are pressed.
+/// A display on which keys are pressed.
 pub(super) struct Board {
     connection: RustConnection,
     root: Window,
@@ -45,7 +45,7 @@ pub(super) struct Board {
     ping: Atom,
     clipboard: Atom,
     pings: u32,
-    /// Keycodes that were pressed since all programs had read their events.
+    /// The keycodes that were pressed since all programs had last read their events.
     unread: Vec<u8>,
 }
 
@@ -58,7 +58,7 @@ impl Board {
         };
         let (protocols, ping) = (atom("WM_PROTOCOLS")?, atom("_NET_WM_PING")?);
         let clipboard = atom("CLIPBOARD")?;
-        // Servers have to be asked for their versions before they take anything else.
+        // The extensions accept no other request before their versions are queried.
         connection.xfixes_query_version(5, 0)?.reply()?;
         connection.xtest_get_version(2, 2)?.reply()?;
         connection.xkb_use_extension(1, 0)?.reply()?;
@@ -81,12 +81,12 @@ impl Board {
         Ok(board)
     }
 
-    /// Does what viewers have done, in its order.
+    /// Performs the actions of viewers, in their order.
     pub fn perform(&mut self, mut actions: &[(u64, Action)]) -> Result<(), Broken> {
         if actions.is_empty() {
             return Ok(());
         }
-        // Others may have left a lock or a group on.
+        // Other clients may have set a lock or a keyboard group.
         self.lock(ModMask::LOCK, false, true)?;
         self.hands.forget_locks();
         while !actions.is_empty() {
@@ -104,13 +104,13 @@ impl Board {
             actions = later;
         }
         self.connection.flush()?;
-        // What the server sends unasked is not kept.
+        // Unsolicited events of the server are discarded.
         while self.connection.poll_for_event()?.is_some() {}
         Ok(())
     }
 
-    /// Resolves when the X server has done all that it was sent. Viewers that are connected to the VNC
-    /// server itself have it repeat keys again.
+    /// Returns when the X server has processed all requests. Key repeat is enabled again for
+    /// viewers that are connected to the VNC server directly.
     pub fn close(self) -> Result<(), Broken> {
         self.repeat(AutoRepeatMode::ON)?;
         self.connection.get_input_focus()?.reply()?;
@@ -152,27 +152,27 @@ impl Board {
         Ok(())
     }
 
-    /// Has the X server repeat keys that are held, or not. Viewers repeat by themselves, and what the server
-    /// repeats while a release is on its way was never typed.
+    /// Sets whether the X server repeats held keys. Viewers repeat keys themselves, and the server
+    /// would repeat a key while its release is in transit.
     fn repeat(&self, mode: AutoRepeatMode) -> Result<(), Broken> {
         let wanted = ChangeKeyboardControlAux::new().auto_repeat_mode(mode);
         self.connection.change_keyboard_control(&wanted)?;
         Ok(())
     }
 
-    /// Gives signs to spare keys. When this returns, the programs of the display know of it.
+    /// Assigns signs to spare keys. When this returns, the programs of the display know them.
     fn assign(&mut self, assigned: &[(u8, u32)]) -> Result<(), Broken> {
         if assigned.is_empty() {
             return Ok(());
         }
-        // A program that has yet to read a key press must not read another sign out of it.
+        // A program that has yet to read a key press must not see another sign for it.
         if assigned.iter().any(|(keycode, _)| self.unread.contains(keycode)) {
             self.settle()?;
         }
-        // Chromium reads the map again only when the keyboard is a new one, as it is with fewer keys.
+        // Chromium reloads the map only for a new keyboard, which a changed number of keys indicates.
         self.keys_up_to(LAST_KEYCODE)?;
         for (keycode, keysym) in assigned {
-            // With Shift, too: it may be held.
+            // The same sign with Shift, which may be held.
             self.connection.change_keyboard_mapping(1, *keycode, 2, &[*keysym, *keysym])?;
         }
         self.keys_up_to(LAST_KEYCODE - 1)?;
@@ -214,7 +214,7 @@ impl Board {
         Ok(())
     }
 
-    /// Resolves when the programs of the display have read all events so far, or do not.
+    /// Returns when the programs of the display have read all events so far, or after a timeout.
     fn settle(&mut self) -> Result<(), Broken> {
         self.hear_of_windows(EventMask::SUBSTRUCTURE_NOTIFY)?;
         self.pings = self.pings.wrapping_add(1);
@@ -245,7 +245,7 @@ impl Board {
         Ok(())
     }
 
-    /// Answers to pings come as events for the root window.
+    /// Selects events of the root window, where answers to pings arrive.
     fn hear_of_windows(&self, mask: EventMask) -> Result<(), Broken> {
         let wanted = ChangeWindowAttributesAux::new().event_mask(mask);
         self.connection.change_window_attributes(self.root, &wanted)?;
@@ -253,7 +253,7 @@ impl Board {
     }
 
     /// Returns for each connection to the display one window that answers pings. A browser has two
-    /// connections: GTK, which makes text of its keys, has its own.
+    /// connections, because GTK, which turns its keys into text, has its own.
     fn who_answers(&self) -> Result<Vec<Window>, Broken> {
         let windows = self.connection.query_tree(self.root)?.reply()?.children;
         let asked: Vec<_> = windows
@@ -270,7 +270,7 @@ impl Board {
         let connection_of = |window: Window| window & !self.connection.setup().resource_id_mask;
         let mut found: Vec<Window> = Vec::new();
         for (window, asked) in asked {
-            // A window may have gone meanwhile.
+            // The window may have been destroyed meanwhile.
             let Ok(answer) = asked.reply() else { continue };
             let answers = answer.value32().is_some_and(|mut all| all.any(|it| it == self.ping));
             let is_known = found.iter().any(|it| connection_of(*it) == connection_of(window));
@@ -281,7 +281,7 @@ impl Board {
         Ok(found)
     }
 
-    /// Waits until a VNC server has put a clipboard on the display.
+    /// Waits until a VNC server has put a clipboard on the display, or until a timeout.
     fn await_clipboard(&mut self) -> Result<(), Broken> {
         let follow = |mask| -> Result<(), Broken> {
             self.connection.xfixes_select_selection_input(self.root, self.clipboard, mask)?;
@@ -294,8 +294,8 @@ impl Board {
         follow(SelectionEventMask::from(0_u32))
     }
 
-    /// Reads events until `is_enough` says so, which is asked once before the first, or `timeout` is over.
-    /// Returns whether it said so.
+    /// Reads events until `is_enough` returns true or `timeout` is over. `is_enough` is called once
+    /// before the first event. Returns true if it was enough.
     fn wait(
         &self,
         timeout: Duration,

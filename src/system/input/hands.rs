@@ -1,4 +1,4 @@
-//! What viewers hold down, and what has to be pressed for what they do.
+//! The keys and buttons that viewers hold, and the steps that their actions require.
 
 use super::Action;
 use super::keymap::{Keymap, Stroke, With, keycode_of};
@@ -7,27 +7,27 @@ use crate::domain::rfb::keysym::{canonical, character, place};
 
 const SHIFT_LEFT: u8 = 50;
 const SHIFTS: [u8; 2] = [SHIFT_LEFT, 62];
-/// The keycodes of Control, Alt and Super: with one of them, a key is a command.
+/// The keycodes of Control, Alt and Super, with which a key is a command.
 const COMMANDS: [u8; 6] = [37, 105, 64, 108, 133, 134];
 /// The keycodes of Caps Lock and Num Lock.
 const LOCKS: [u8; 2] = [66, 77];
-/// The buttons of RFB: bit 0 is the left one.
+/// The buttons of RFB; bit 0 is the left one.
 const BUTTONS: std::ops::Range<u8> = 0..9;
 
-/// One thing that is done to the display.
+/// A single change of the display's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A key goes down or up.
+    /// Presses or releases a key.
     Key(u8, bool),
-    /// A button goes down or up.
+    /// Presses or releases a button.
     Button(u8, bool),
-    /// The pointer moves.
+    /// Moves the pointer to a position.
     Move(u16, u16),
-    /// NumLock is on, or off.
+    /// Switches NumLock on or off.
     NumLock(bool),
 }
 
-/// A key that is down.
+/// A key that a viewer holds.
 #[derive(Debug, Clone, Copy)]
 struct Held {
     viewer: u64,
@@ -35,7 +35,7 @@ struct Held {
     keycode: u8,
 }
 
-/// What is down, by viewer.
+/// The held keys and buttons, by viewer.
 #[derive(Debug)]
 pub(super) struct Hands {
     keymap: Keymap,
@@ -44,12 +44,12 @@ pub(super) struct Hands {
     num_lock: Option<bool>,
 }
 
-/// The first actions of some that can be done with the same signs on the spare keys.
+/// A prefix of actions that can be done with one assignment of the spare keys.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// How many.
+    /// The number of actions in the prefix.
     pub count: usize,
-    /// The spare keys that are to be given signs first.
+    /// The spare keys that must be assigned signs first.
     pub assigned: Vec<(u8, u32)>,
 }
 
@@ -58,12 +58,12 @@ impl Hands {
         Self { keymap, held: Vec::new(), buttons: Vec::new(), num_lock: None }
     }
 
-    /// Forgets what NumLock was set to: others may have set it since.
+    /// Forgets the state of NumLock, because other clients may have changed it.
     pub fn forget_locks(&mut self) {
         self.num_lock = None;
     }
 
-    /// Gives spare keys the signs of as many of `actions` as possible, at least of one.
+    /// Assigns spare keys to the signs of as many of `actions` as possible, but at least one.
     pub fn plan(&mut self, actions: &[(u64, Action)]) -> Plan {
         let is_command = COMMANDS.iter().any(|it| self.is_down(*it));
         let mut kept: Vec<u8> = self.held.iter().map(|held| held.keycode).collect();
@@ -90,14 +90,14 @@ impl Hands {
                     kept.push(keycode);
                     assigned.push((keycode, keysym));
                 }
-                // Each spare key is down, or needed for what comes before.
+                // Every spare key is held, or needed for an earlier action.
                 None => return Plan { count: at.max(1), assigned },
             }
         }
         Plan { count: actions.len(), assigned }
     }
 
-    /// Returns what has to be done for an action.
+    /// Returns the steps that an action requires.
     pub fn act(&mut self, viewer: u64, action: Action) -> Vec<Step> {
         match action {
             Action::Key { down: true, key } => self.press(viewer, key),
@@ -116,7 +116,7 @@ impl Hands {
         self.stroke(key).is_some_and(|stroke| COMMANDS.contains(&stroke.keycode))
     }
 
-    /// Returns how to press a key.
+    /// Returns the stroke that produces a key; none if no key does.
     fn stroke(&mut self, key: Key) -> Option<Stroke> {
         let keysym = canonical(key.keysym);
         if is_lock(keysym) {
@@ -124,7 +124,7 @@ impl Hands {
         }
         let is_command = COMMANDS.iter().any(|it| self.is_down(*it));
         if is_command && !self.keymap.is_standard(keysym)
-            // A letter of another script is the command of the key on which it stands.
+            // A letter of another script triggers the command of the physical key that it is on.
             && let Some(keycode) = by_place(key)
         {
             return Some(Stroke::any(keycode));
@@ -145,7 +145,7 @@ impl Hands {
     fn press(&mut self, viewer: u64, key: Key) -> Vec<Step> {
         let Some(Stroke { keycode, with }) = self.stroke(key) else { return Vec::new() };
         let mut steps = Vec::new();
-        // One that gives another sign than before is another one, in its place.
+        // A held key that now gives another sign is released and replaced.
         let is_other =
             |held: &Held| held.viewer == viewer && held.key.same(key) && held.keycode != keycode;
         if let Some(at) = self.held.iter().position(is_other) {
@@ -162,7 +162,7 @@ impl Hands {
             if SHIFTS.contains(&keycode) || COMMANDS.contains(&keycode) {
                 return steps;
             }
-            // It repeats. An X server takes no key press of a key that is down.
+            // The key repeats. An X server ignores a press of a key that is down.
             steps.push(Step::Key(keycode, false));
         }
         let down = Step::Key(keycode, true);
@@ -176,7 +176,7 @@ impl Hands {
                 steps.extend(shifts.iter().map(|it| Step::Key(*it, true)));
             }
             With::Digits(digits) => {
-                // Shift turns NumLock round.
+                // Shift inverts NumLock.
                 let num_lock = digits == shifts.is_empty();
                 if self.num_lock.replace(num_lock) != Some(num_lock) {
                     steps.push(Step::NumLock(num_lock));
@@ -191,7 +191,7 @@ impl Hands {
     fn release(&mut self, viewer: u64, key: Key) -> Vec<Step> {
         let is_of = |held: &Held| held.viewer == viewer;
         let is_same = |held: &Held| is_of(held) && held.key.same(key);
-        // Some viewers let `A` go as `a`.
+        // Some viewers press `A` and release `a`.
         let lower = |key: Key| character(key.keysym).map(|char| char.to_lowercase().to_string());
         let is_other_case = |held: &Held| {
             is_of(held) && lower(key).is_some_and(|char| lower(held.key) == Some(char))
@@ -204,7 +204,7 @@ impl Hands {
         self.up(keycode).into_iter().collect()
     }
 
-    /// Lets a key go that nothing holds any more.
+    /// Releases a key if no viewer holds it any more.
     fn up(&self, keycode: u8) -> Option<Step> {
         (!self.is_down(keycode)).then_some(Step::Key(keycode, false))
     }
@@ -227,7 +227,7 @@ impl Hands {
         changed.map(|bit| Step::Button(bit + 1, after & (1 << bit) != 0)).collect()
     }
 
-    /// Lets go of everything that a viewer holds, the newest first, so that modifiers go last.
+    /// Releases everything that a viewer holds, the newest first, so that modifiers are released last.
     fn leave(&mut self, viewer: u64) -> Vec<Step> {
         let mut steps = Vec::new();
         while let Some(at) = self.held.iter().rposition(|held| held.viewer == viewer) {
@@ -239,15 +239,15 @@ impl Hands {
     }
 }
 
-/// Returns the keycode of the key on which a letter of another script stands: as the viewer says, or as
-/// keyboards of its language have it.
+/// Returns the keycode of the key for a letter of another script: the key that the viewer reports,
+/// or the key that keyboards of its language have.
 fn by_place(key: Key) -> Option<u8> {
     character(key.keysym)?;
     key.scancode.or_else(|| place(key.keysym)).and_then(keycode_of)
 }
 
-/// True for keysyms that a key may be given: characters, dead keys, named keys and those of multimedia
-/// keyboards. Others make an X server do something by themselves, such as to end.
+/// True for keysyms that may be assigned to a key: characters, dead keys, named keys and those of
+/// multimedia keyboards. Others trigger actions of the X server, such as its termination.
 fn is_sign(keysym: u32) -> bool {
     character(keysym).is_some()
         || matches!(
@@ -256,8 +256,8 @@ fn is_sign(keysym: u32) -> bool {
         )
 }
 
-/// True for keys that only decide what others give: Caps Lock, Num Lock and AltGr. A viewer sends what
-/// its keys give with them, so that they are its own affair.
+/// True for keys that only change what other keys produce: Caps Lock, Num Lock and AltGr. They are
+/// ignored, because a viewer sends the resulting signs.
 fn is_lock(keysym: u32) -> bool {
     matches!(keysym, 0xffe5 | 0xffe6 | 0xff7e | 0xff7f | 0xfe01..=0xfe13)
 }

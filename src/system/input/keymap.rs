@@ -1,48 +1,48 @@
-//! The keyboard of a display: which key gives which sign, and the keys to which signs are given on demand.
+//! The keyboard of a display: the sign of each key, and spare keys whose signs are assigned on demand.
 //!
-//! An X keyboard has at most 248 keys. Those of a PC give what they always give (`standard`); those that
-//! only multimedia keyboards have (`SPARE`) are given the signs that are typed and stand on no other key.
-//! The one that was unused for longest is taken next. Keys to which the X server's own map gives nothing
-//! are left to VNC servers, which take them for the viewers that connect to them directly.
+//! An X keyboard has at most 248 keys. The keys of a PC have fixed signs (`standard`). Keys that
+//! only multimedia keyboards have (`SPARE`) are assigned typed signs that no other key has. The
+//! least recently used one is reassigned next. Keys without a sign in the X server's own map are
+//! reserved for VNC servers, which assign them for viewers that connect to them directly.
 
 use std::collections::HashMap;
 
 use crate::domain::rfb::keysym::{canonical, character};
 
-/// X keycodes of keys that have no `KeyboardEvent.code` and are no modifiers, so that a page and the
-/// browser take them for nothing but the sign that they give.
+/// X keycodes of keys that have no `KeyboardEvent.code` and are not modifiers. Pages and the
+/// browser react to nothing but their sign.
 const SPARE: [u8; 48] = [
     138, 147, 153, 155, 156, 157, 158, 159, 160, 161, 162, 165, 170, 177, 182, 185, 186, 189, 190,
     208, 210, 211, 213, 214, 218, 220, 221, 223, 224, 226, 227, 228, 229, 231, 234, 236, 237, 238,
     242, 243, 244, 245, 246, 247, 251, 252, 253, 254,
 ];
 
-/// X keycodes of the keys of a PC with the American layout: all but the one beside the left Shift, whose
-/// signs stand elsewhere too.
+/// True for X keycodes of a PC keyboard with the American layout, except the key beside the left
+/// Shift, whose signs other keys have too.
 fn is_standard(keycode: u8) -> bool {
     matches!(keycode, 9..=91 | 95 | 96 | 104..=119 | 121..=123 | 125 | 127 | 133..=135)
 }
 
-/// How a key has to be pressed to give a sign.
+/// A key, and the modifiers with which it produces a sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stroke {
     pub keycode: u8,
     pub with: With,
 }
 
-/// What decides which of its signs a key gives.
+/// The modifiers that select one of a key's signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum With {
-    /// Nothing: it gives one only.
+    /// None: the key has one sign only.
     Any,
-    /// Whether Shift is down.
+    /// Shift must be down if true, and up if false.
     Shift(bool),
-    /// Whether the keypad's second signs, digits, are wanted: NumLock and Shift decide.
+    /// The keypad's second signs, digits, are wanted if true: NumLock and Shift select them.
     Digits(bool),
 }
 
 impl Stroke {
-    /// Presses the key itself.
+    /// Presses the key without a required modifier.
     pub fn any(keycode: u8) -> Self {
         Self { keycode, with: With::Any }
     }
@@ -52,11 +52,11 @@ impl Stroke {
 struct Spare {
     keycode: u8,
     keysym: u32,
-    /// Rises with every use of any of them.
+    /// The time of its last use, as a count of uses.
     used: u64,
 }
 
-/// Which key gives which sign.
+/// The sign of each key.
 #[derive(Debug)]
 pub(super) struct Keymap {
     standard: HashMap<u32, Stroke>,
@@ -65,7 +65,7 @@ pub(super) struct Keymap {
 }
 
 impl Keymap {
-    /// Reads what `GetKeyboardMapping` answers: `per_key` keysyms for each key from keycode `first` on.
+    /// Parses the answer of `GetKeyboardMapping`: `per_key` keysyms for each key from keycode `first` on.
     pub fn read(first: u8, per_key: u8, keysyms: &[u32]) -> Self {
         let mut standard = HashMap::new();
         let mut spare = Vec::new();
@@ -96,12 +96,12 @@ impl Keymap {
         Self { standard, spare, uses: 0 }
     }
 
-    /// True if the sign stands on a key of a PC.
+    /// True if a key of a PC has the sign.
     pub fn is_standard(&self, keysym: u32) -> bool {
         self.standard.contains_key(&keysym)
     }
 
-    /// Returns how to press the key that gives a sign, if there is one.
+    /// Returns the stroke that produces a sign, if a key has it.
     pub fn find(&mut self, keysym: u32) -> Option<Stroke> {
         if let Some(stroke) = self.standard.get(&keysym) {
             return Some(*stroke);
@@ -112,7 +112,7 @@ impl Keymap {
         Some(Stroke::any(spare.keycode))
     }
 
-    /// Gives a sign to a spare key that is not among `kept`, and returns its keycode; none if all are.
+    /// Assigns a sign to a spare key outside of `kept` and returns its keycode; none if all are kept.
     pub fn assign(&mut self, keysym: u32, kept: &[u8]) -> Option<u8> {
         self.uses += 1;
         let free = self.spare.iter_mut().filter(|spare| !kept.contains(&spare.keycode));
@@ -122,12 +122,12 @@ impl Keymap {
     }
 }
 
-/// What Tab gives with Shift.
+/// The keysym that Tab produces with Shift.
 const LEFT_TAB: u32 = 0xfe20;
 
 /// Returns the keycode of the key with this XT scancode, in the form of QEMU's extended key event.
 pub(super) fn keycode_of(scancode: u32) -> Option<u8> {
-    /// Keys with the prefix e0, which is written as the highest bit.
+    /// Keys with the prefix e0, which is encoded as the highest bit.
     const PREFIXED: [(u8, u8); 18] = [
         (0x9c, 104),
         (0x9d, 105),

@@ -6,15 +6,16 @@
 //!   viewer's bridge --+
 //! ```
 //!
-//! What viewers do goes one way, in one order, past the VNC servers: their keyboards have room for 18 signs
-//! that are not on an American one. Here every sign can be typed, whatever its script (`keymap.rs`).
+//! The input of all viewers takes one path, in one order, and bypasses the VNC servers: their
+//! keyboards have room for only 18 signs that an American one lacks. Here every sign can be typed,
+//! in any script (`keymap.rs`).
 //!
-//! A key that is given another sign must not be pressed before the programs of the display know of it, and
-//! must not be given one before they have read what was pressed on it. Both are known, not guessed: each
+//! A key with a new sign must not be pressed before the programs of the display know the sign. And
+//! it must not get a new sign before they have read earlier presses. Both are verified: each
 //! program answers `_NET_WM_PING` in the order of its events (`board.rs`).
 //!
-//! The thread starts with the first action of a viewer and ends with the last viewer. What a viewer holds
-//! is let go when it leaves, whatever way.
+//! The thread starts with the first action of a viewer and ends with the last viewer. Everything
+//! that a viewer holds is released when it leaves for any reason.
 
 mod board;
 mod hands;
@@ -32,31 +33,31 @@ use self::board::Board;
 use super::display::Cookie;
 use crate::domain::rfb::Key;
 
-/// How many actions may wait for the display; whoever sends more waits.
+/// The most actions that may wait for the display; further senders wait.
 const QUEUE: usize = 256;
 
-/// What a viewer does.
+/// An input action of a viewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// A key goes down or up. One that is down and goes down again repeats.
+    /// A key goes down or up. A repeated down is a key repeat.
     Key { down: bool, key: Key },
-    /// The pointer is there, with these buttons down; bit 0 is the left one.
+    /// The pointer moves to a position, with these buttons down; bit 0 is the left one.
     Pointer { buttons: u16, x: u16, y: u16 },
-    /// A VNC server is given a clipboard just now: what is pressed next waits until it has put it on the
-    /// display, or the key that pastes would paste the former one.
+    /// A VNC server is receiving a clipboard: the next key waits until the clipboard is on the
+    /// display. Otherwise a paste would insert the previous one.
     Clipboard,
-    /// The viewer has left, or has no control any more: nothing stays down.
+    /// The viewer has left or lost control: everything it holds is released.
     Leave,
 }
 
-/// The display takes nothing any more: it has ended, or cannot be reached.
+/// The display accepts no input: it has ended, or cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the display takes no input")]
 pub struct Gone;
 
 type Actions = mpsc::Receiver<(u64, Action)>;
 
-/// The keyboard and the pointer of one display. Clones are the same.
+/// The keyboard and the pointer of one display. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Devices(Arc<Inner>);
 
@@ -64,9 +65,9 @@ pub struct Devices(Arc<Inner>);
 struct Inner {
     way: Way,
     viewers: AtomicU64,
-    /// Of the thread, while it runs.
+    /// The queue of the thread, while it runs.
     queue: Mutex<Option<mpsc::WeakSender<(u64, Action)>>>,
-    /// Held by the thread: the next one begins when the last one has ended.
+    /// Held by the thread: the next one begins after the previous one has ended.
     turn: Arc<Mutex<()>>,
     /// Viewers that left while the queue was full.
     left: Arc<Mutex<Vec<u64>>>,
@@ -80,12 +81,12 @@ enum Way {
 }
 
 impl Devices {
-    /// Those of the display with this number. It is not connected to before the first action.
+    /// The devices of the display with this number. The first action opens the connection.
     pub fn new(number: u16, cookie: Cookie) -> Self {
         Self::by(Way::Display(number, cookie))
     }
 
-    /// Devices that do nothing; what viewers do comes out at the other end.
+    /// Devices without a display, whose actions are received at the other end of the channel.
     #[cfg(test)]
     pub fn recorded() -> (Self, Actions) {
         let (sender, actions) = mpsc::channel(QUEUE);
@@ -102,13 +103,13 @@ impl Devices {
         }))
     }
 
-    /// A viewer's hands on them.
+    /// The input of a new viewer.
     pub fn viewer(&self) -> Input {
         let viewer = self.0.viewers.fetch_add(1, Ordering::Relaxed);
         Input { devices: self.clone(), viewer, queue: None }
     }
 
-    /// The queue of the thread, which is started when it does not run.
+    /// The queue of the thread, which is started if it does not run.
     fn queue(&self) -> Result<mpsc::Sender<(u64, Action)>, Gone> {
         let (number, cookie) = match &self.0.way {
             Way::Display(number, cookie) => (*number, *cookie),
@@ -139,7 +140,7 @@ impl Devices {
     }
 }
 
-/// Does what is in the queue, until all viewers have left or the display has ended.
+/// Performs queued actions until all viewers have left or the display has ended.
 fn serve(
     number: u16,
     cookie: &Cookie,
@@ -161,21 +162,21 @@ fn serve(
     board.close()
 }
 
-/// One viewer's hands on the devices. Dropping it lets go of all that it holds.
+/// One viewer's access to the devices. Dropping it releases everything that the viewer holds.
 #[derive(Debug)]
 pub struct Input {
     devices: Devices,
     viewer: u64,
-    /// None until it does something.
+    /// The queue; none before the first action.
     queue: Option<mpsc::Sender<(u64, Action)>>,
 }
 
 impl Input {
-    /// Puts an action behind all that were sent before, by any viewer. Resolves when there is room; an
-    /// action whose sending is dropped before that is not done.
+    /// Queues an action behind all earlier ones of any viewer. Resolves when there is room. An
+    /// action whose future is dropped before that is not done.
     pub async fn send(&mut self, action: Action) -> Result<(), Gone> {
         if self.queue.is_none() {
-            // Whoever has done nothing has nothing to let go.
+            // A viewer without actions holds nothing.
             if action == Action::Leave {
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! What is pressed for what viewers do.
+//! Tests of the steps that viewers' actions require.
 
 use super::Action;
 use super::hands::{Hands, Plan, Step};
@@ -13,7 +13,7 @@ fn key(down: bool, keysym: u32) -> Action {
     Action::Key { down, key: Key { keysym, scancode: None } }
 }
 
-/// The letters a and c, 1, the 7 of the keypad, modifiers, and two spare keys.
+/// A keyboard with the letters a and c, 1, the 7 of the keypad, modifiers, and two spare keys.
 fn hands() -> Hands {
     let mut keysyms = vec![0; 248 * 2];
     for (keycode, pair) in [
@@ -31,7 +31,7 @@ fn hands() -> Hands {
     Hands::new(Keymap::read(8, 2, &keysyms))
 }
 
-/// What is pressed for `actions`, and with it what spare keys are given.
+/// The steps for `actions`, and the signs that spare keys are assigned.
 fn steps(hands: &mut Hands, actions: &[(u64, Action)]) -> (Vec<Step>, Vec<(u8, u32)>) {
     let (mut steps, mut given) = (Vec::new(), Vec::new());
     let mut rest = actions;
@@ -62,14 +62,14 @@ fn shift_is_as_the_sign_needs_it() {
         &[(50, true), (38, true), (50, false), (38, false)],
     );
     pressed(&[key(true, SHIFT), key(true, 0x41)], &[(50, true), (38, true)]);
-    // Caps Lock and Shift.
+    // Caps Lock is on, and Shift is down.
     pressed(
         &[key(true, SHIFT), key(true, 0x61)],
         &[(50, true), (50, false), (38, true), (50, true)],
     );
-    // Arrows, with Shift, select.
+    // Arrow keys with Shift select text.
     pressed(&[key(true, SHIFT), key(true, 0xff51)], &[(50, true), (113, true)]);
-    // What decides on the viewer's side what its keys give is its own affair.
+    // Keys that only change the viewer's own signs are ignored.
     pressed(&[key(true, 0xffe5), key(true, ALTGR), key(true, 0x61)], &[(38, true)]);
 }
 
@@ -83,7 +83,7 @@ fn a_key_that_is_held_repeats_and_a_modifier_does_not() {
         &[key(true, SHIFT), key(true, SHIFT), key(true, 0x41), key(true, 0x41)],
         &[(50, true), (38, true), (38, false), (38, true)],
     );
-    // A key that gives another sign than before, as it is held.
+    // A held key that produces another sign than before.
     let place = |down, keysym| Action::Key { down, key: Key { keysym, scancode: Some(0x2d) } };
     pressed(
         &[place(true, 0x61), place(true, 0x63), place(false, 0x63), place(false, 0x61)],
@@ -121,7 +121,7 @@ fn every_other_sign_is_given_a_key_before_it_is_pressed() {
     assert_eq!(first, [Step::Key(138, true), Step::Key(138, false)]);
     let (_, given) = steps(&mut hands, &[(1, key(true, 0x6ca))]);
     assert_eq!(given, [], "it has one");
-    // More signs at once than there are keys, each let go: in as many parts as it takes.
+    // More signs than keys, each released: they take several plans.
     let signs = (0x0100_4e00..).take(100);
     let all: Vec<_> =
         signs.clone().flat_map(|it| [(1, key(true, it)), (1, key(false, it))]).collect();
@@ -129,13 +129,13 @@ fn every_other_sign_is_given_a_key_before_it_is_pressed() {
     let order: Vec<u32> = given.iter().map(|(_, keysym)| *keysym).collect();
     assert_eq!(order, signs.collect::<Vec<_>>());
     assert_eq!(pressed.len(), 200);
-    // The one that is held keeps its sign.
+    // The key that is held keeps its sign.
     assert!(given.iter().all(|(keycode, _)| *keycode != 138));
 }
 
 #[test]
 fn what_is_no_sign_is_given_no_key() {
-    // Terminate_Server, Pointer_Left, a switch of consoles, and what is no keysym.
+    // Terminate_Server, Pointer_Left, a console switch, and invalid keysyms.
     for keysym in [0xfed5, 0xfee0, 0x1008_fe01, 0xffff_ffff, 0x0100_0001, 0] {
         let (steps, given) = steps(&mut hands(), &[(1, key(true, keysym))]);
         assert_eq!((steps, given), (Vec::new(), Vec::new()), "{keysym:x}");
@@ -179,7 +179,7 @@ fn a_viewer_lets_go_of_its_own_and_of_nothing_else() {
     assert_eq!(hands.act(2, Action::Leave), [Step::Key(38, false), Step::Button(1, false)]);
     assert_eq!(hands.act(2, Action::Leave), []);
     assert_eq!(hands.act(2, key(false, 0x61)), [], "nothing is let go that was not pressed");
-    // Pressed as `A` and let go as `a`.
+    // Pressed as `A` and released as `a`.
     hands.act(1, key(true, 0x41));
     assert_eq!(hands.act(1, key(false, 0x61)), [Step::Key(38, false)]);
 }

@@ -1,4 +1,4 @@
-//! Files that runs have made, beside the rows that name them.
+//! Files that runs have made, compared with the rows that name them.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,36 +9,36 @@ use super::{LEFT_ALONE, made, modified};
 use crate::domain::ids::{ArtifactId, RunId, SessionId};
 use crate::domain::leak::{Leak, LeakKind};
 
-/// A file is stored before its row is: for so long it may be without one.
+/// The age below which a file needs no row, because it is stored before its row.
 const UNDER_WAY: Duration = Duration::from_secs(60);
 
-/// A row, as far as it matters here.
+/// The columns of an artifact's row that matter here.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// Its id.
+    /// The id of the artifact.
     pub id: ArtifactId,
-    /// The file, relative to the directory of all artifacts.
+    /// The path of the file, relative to the directory of all artifacts.
     pub path: String,
-    /// The run that made it.
+    /// The run that made the artifact.
     pub run: Option<RunId>,
-    /// The session in which it was made.
+    /// The session in which the artifact was made.
     pub session: Option<SessionId>,
 }
 
-/// What the database says of the artifacts of this node.
+/// The database's records of the artifacts of this node.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
     /// The rows of sessions of this node.
     pub rows: Vec<Stored>,
-    /// Which of the files that are here have a row, of whatever node.
+    /// The artifacts with a file here that have a row, of any node.
     pub named: HashSet<ArtifactId>,
-    /// Which of their runs have a row.
+    /// The runs of these files that have a row.
     pub runs: HashSet<RunId>,
-    /// Which of their sessions have a row, where they are in the folder of one.
+    /// The sessions of these files that have a row, if the file is in a session's folder.
     pub sessions: HashSet<SessionId>,
 }
 
-/// The artifacts of which there is a file, by the id in the file's name.
+/// The artifacts that have a file, by the id in the file's name.
 pub fn files(folder: &Path) -> Vec<(ArtifactId, PathBuf)> {
     let below = |folder: PathBuf| {
         let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
@@ -56,17 +56,17 @@ fn id_of(file: &Path) -> Option<ArtifactId> {
     name.get(..end)?.parse().ok()
 }
 
-/// The run in whose folder a file is.
+/// The run whose folder contains a file.
 pub fn run_of(file: &Path) -> Option<RunId> {
     file.parent()?.file_name()?.to_str()?.parse().ok()
 }
 
-/// The session in whose folder a file is.
+/// The session whose folder contains a file.
 pub fn session_of(file: &Path) -> Option<SessionId> {
     file.parent()?.file_name()?.to_str()?.parse().ok()
 }
 
-/// The files that no row names, and the rows whose file is gone.
+/// The files without a row, and the rows without a file.
 pub fn artifacts(folder: &Path, table: &Table) -> Vec<Leak> {
     let is_old = |file: &Path| {
         made(file).is_some_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed > UNDER_WAY))
@@ -74,7 +74,7 @@ pub fn artifacts(folder: &Path, table: &Table) -> Vec<Leak> {
     let unnamed = files(folder).into_iter().filter(|(id, _)| !table.named.contains(id));
     let unnamed = unnamed.filter(|(_, file)| is_old(file)).map(|(id, file)| {
         let (run, session) = (run_of(&file), session_of(&file));
-        // A database that knows not even who made it is perhaps another's.
+        // If the database does not know the owner either, the file may belong to another database.
         let fixable = run.is_some_and(|run| table.runs.contains(&run))
             || session.is_some_and(|session| table.sessions.contains(&session));
         let remedy = if fixable { "the file is removed" } else { LEFT_ALONE };
@@ -103,7 +103,7 @@ pub fn artifacts(folder: &Path, table: &Table) -> Vec<Leak> {
     unnamed.chain(lost).collect()
 }
 
-/// Removes a file that no row names, as it was found a moment ago.
+/// Removes a file without a row that was found a moment ago.
 pub fn remove_artifact(folder: &Path, leak: &Leak) {
     let file = Path::new(&leak.what);
     if file.starts_with(folder)

@@ -13,16 +13,16 @@ use crate::domain::leak::{Leak, LeakKind};
 use crate::system::display::{self, LOCKS, SOCKETS};
 use crate::system::process;
 
-/// How much earlier or later than a session a file of it may have been made: clocks are rounded,
-/// and rows are stored a moment after.
+/// The tolerance between a session's times and those of its files: clocks are rounded, and rows are
+/// stored a moment later.
 const ROUNDED: Duration = Duration::from_secs(5);
 
-/// The locks that name a process of a session that has ended, which has ended too.
+/// The locks that name an ended process of an ended session.
 pub(super) fn locks(evidence: &[Evidence<'_>]) -> Vec<Leak> {
     let mut leaks = Vec::new();
     for (display, path) in numbered(Path::new(LOCKS), ".X", "-lock") {
         let Some((pid, at)) = display::holder(display) else { continue };
-        // Whoever has that number now may have made it.
+        // The process that has this pid now may have made the lock.
         if process::may_have_made(pid, at) {
             continue;
         }
@@ -45,8 +45,8 @@ pub(super) fn locks(evidence: &[Evidence<'_>]) -> Vec<Leak> {
     leaks
 }
 
-/// The sockets without a lock and without a listener, made while a session had that display that
-/// has ended.
+/// The sockets without a lock and without a listener that were made while an ended session had that
+/// display.
 pub(super) fn sockets(evidence: &[Evidence<'_>], known: &Known) -> Vec<Leak> {
     let live = |display: u16| {
         let desktops = known.values().filter(|row| !row.status.is_final());
@@ -63,7 +63,7 @@ pub(super) fn sockets(evidence: &[Evidence<'_>], known: &Known) -> Vec<Leak> {
             let record = of.record;
             let desktop = record.desktop.as_ref();
             let until = record.completed_at.unwrap_or(record.modified_at);
-            // With a process of this boot on record, the number is one of this boot.
+            // With a recorded process of this boot, the display number is of this boot too.
             !of.processes.is_empty()
                 && desktop.is_some_and(|desktop| desktop.display_number == display)
                 && (record.created_at - ROUNDED..=until + ROUNDED).contains(&at)

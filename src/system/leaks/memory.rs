@@ -1,4 +1,4 @@
-//! Segments of System V's shared memory, which outlive the process that made them.
+//! Segments of System V shared memory, which outlive the process that made them.
 
 use chrono::{DateTime, Utc};
 
@@ -7,14 +7,14 @@ use crate::domain::leak::{Leak, LeakKind};
 use crate::system::process;
 use crate::system::vnc::{remove_segment, segments as in_table};
 
-/// The segments whose maker is a process of a session that has ended, which has ended too.
+/// The segments whose creator is an ended process of an ended session.
 pub(super) fn segments(evidence: &[Evidence<'_>]) -> Vec<Leak> {
     let mut leaks = Vec::new();
     for segment in in_table() {
         let at = DateTime::<Utc>::from_timestamp(segment.changed_at, 0);
         let whose = evidence.iter().find(|of| {
             let until = of.record.completed_at.unwrap_or(of.record.modified_at);
-            // What was made after the end was made by another of the same number.
+            // A segment from after the end was made by another process with the same pid.
             let within = at.is_some_and(|at| {
                 at >= of.record.created_at - chrono::Duration::seconds(1)
                     && at <= until + chrono::Duration::seconds(1)

@@ -1,14 +1,14 @@
-//! The machine's side of the leak ledger: what there is of sessions that have ended.
+//! The machine's side of the leak ledger: the remains of ended sessions.
 //!
-//! What is ours is told by evidence, never by likeness:
+//! Ownership is established by evidence, never by similarity:
 //!
 //! 1. A process, by its marker, and by the row of the session that the marker names.
-//! 2. The lock of a display and a segment of shared memory, by the number of the process that made
-//!    it: one that this session is on record to have started, in this boot, which has ended. A
-//!    number that is another's by now counts for that other where it may have made the thing.
+//! 2. The lock of a display and a segment of shared memory, by the pid of their creator. It must be
+//!    on record as a process that this session started in this boot, and must have ended. If another
+//!    process has that pid now and may have made the thing, that process counts as the creator.
 //! 3. The socket of a display, by the number of the display and the time at which it was made.
 //!
-//! A session without a row may be that of another database: it is told, and left alone.
+//! A session without a row may belong to another database: it is reported, and left alone.
 
 mod artifacts;
 mod displays;
@@ -29,25 +29,25 @@ use crate::domain::ids::SessionId;
 use crate::domain::leak::{Leak, LeakKind};
 use crate::domain::session::{ProcessIdentity, SessionRecord, SessionStatus};
 
-/// The rows of the sessions that are looked at. Only those of this node.
+/// The rows of the examined sessions. Only those of this node.
 pub type Known = HashMap<SessionId, SessionRecord>;
 
 const NO_ROW: &str = "there is no such session in this database; perhaps it is another's";
 const LEFT_ALONE: &str = "left alone: it may belong to another database";
 
-/// Where the sessions of one data directory are.
+/// The locations in which sessions of one data directory leave traces.
 #[derive(Debug, Clone)]
 pub struct Place {
     /// The directories of the sessions.
     pub directories: Directories,
-    /// The directories in which the control groups of sessions are, if there are any.
+    /// The parent directories of sessions' control groups, if there are any.
     pub groups: Vec<PathBuf>,
 }
 
-/// What a session that has ended is on record to have had.
+/// The recorded processes of an ended session.
 struct Evidence<'a> {
     record: &'a SessionRecord,
-    /// Every process that is known to have been started for it, in this boot of the machine.
+    /// Every process that is known to have been started for the session, in this boot.
     processes: Vec<ProcessIdentity>,
 }
 
@@ -60,7 +60,7 @@ impl Place {
         process::marked(&self.directories.roots())
     }
 
-    /// The sessions of which there is anything here, ended or not: those whose rows are wanted.
+    /// The sessions with any trace here, ended or not, whose rows are needed.
     pub fn suspects(&self) -> Vec<SessionId> {
         let mut found = self.directories.named();
         found.extend(self.marked().into_iter().map(|marked| marked.session));
@@ -70,8 +70,7 @@ impl Place {
         found
     }
 
-    /// What there is of sessions that have ended. Reads `/proc`, `/tmp` and the directories: not
-    /// for a thread that has other work.
+    /// The remains of ended sessions. Reads `/proc`, `/tmp` and the directories, and therefore blocks.
     pub fn leaks(&self, known: &Known) -> Vec<Leak> {
         let marked = self.marked();
         let ended: Vec<_> = known.values().filter(|row| row.status.is_final()).collect();
@@ -105,7 +104,7 @@ impl Place {
                 Some(row) if !row.status.is_final() => continue,
                 Some(row) => (ended(row), true),
                 None if self.directory(*session).path().exists() => (NO_ROW.to_owned(), false),
-                // Another server's, which has its own ledger.
+                // The process of another server, which has its own ledger.
                 None => continue,
             };
             let what = format!("process {} ({name})", identity.pid);
@@ -184,8 +183,8 @@ impl Place {
         leaks
     }
 
-    /// Removes what [`leaks`](Self::leaks) found and the end of its session has not removed.
-    /// Everything is looked at again before.
+    /// Removes the remains that [`leaks`](Self::leaks) finds and the end of their session has not
+    /// removed. Each is checked again before.
     pub async fn remove(&self, known: &Known, path: &str) {
         for leak in self.leaks(known).into_iter().filter(|leak| leak.fixable) {
             match leak.kind {
@@ -194,24 +193,24 @@ impl Place {
                 LeakKind::ControlGroup => {
                     let _ = super::limits::Group::at(leak.what.into()).remove().await;
                 }
-                // The end of the session has done what can be done.
+                // The end of the session has tried to remove these.
                 LeakKind::Process | LeakKind::Port | LeakKind::Directory => {}
-                // Not found here.
+                // These kinds are not found here.
                 LeakKind::Row | LeakKind::Artifact => {}
             }
         }
     }
 }
 
-/// The ports that are kept for no session: none of `live` has them, and every one of `live` is known
-/// to have its own.
+/// The ports that are reserved for no session: no session of `live` has them, and the port of each
+/// session of `live` is known.
 pub fn ports(ports: &Ports, live: &[SessionRecord], place: &Place) -> Vec<Leak> {
     let mut theirs = Vec::new();
     for row in live {
         let saved = place.directory(row.id).saved().ok().flatten();
         match (saved, row.status) {
             (Some(saved), SessionStatus::Running) => theirs.push(saved.identity.vnc_port),
-            // It is coming up, or being brought back: whose port is whose is not known.
+            // The session is starting or being recovered, so the owners of ports are not known.
             _ => return Vec::new(),
         }
     }
@@ -229,10 +228,10 @@ pub fn ports(ports: &Ports, live: &[SessionRecord], place: &Place) -> Vec<Leak> 
     .collect()
 }
 
-/// What the name of a session's control group begins with.
+/// The name prefix of a session's control group.
 pub(super) const GROUP: &str = "session-";
 
-/// The sessions that name something in a folder.
+/// The sessions that are named by entries of a folder.
 fn named(folder: &Path, prefix: &str) -> Vec<SessionId> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let session = |entry: std::io::Result<std::fs::DirEntry>| {

@@ -1,4 +1,4 @@
-//! The control group of one session: its limits, what it uses, its end. See the kernel's
+//! The control group of one session: its limits, its usage and its removal. See the kernel's
 //! `Documentation/admin-guide/cgroup-v2.rst`.
 
 use std::fs;
@@ -12,52 +12,52 @@ use tokio::time::{Instant, sleep};
 use super::{MIB, Settings};
 use crate::system::readiness::changes_until;
 
-/// How long processes that were killed may stay in a group.
+/// The longest time for killed processes to leave a group.
 const EMPTIED: Duration = Duration::from_secs(5);
 
 /// The length of a period of `cpu.max`, in microseconds.
 const PERIOD: u64 = 100_000;
 
-/// A control group, there or not.
+/// A control group, whether it exists or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     path: PathBuf,
 }
 
-/// What a session uses. What the machine does not count is none.
+/// The resources that a session uses; none for those that the machine does not count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Usage {
-    /// Now, its files in memory included.
+    /// The memory in use, including its cached files.
     pub memory_bytes: Option<u64>,
-    /// The most that it may use.
+    /// The most memory that it may use.
     pub memory_limit_bytes: Option<u64>,
-    /// Of one processor, since it began.
+    /// The processor time since it began, in seconds of one processor.
     pub cpu_seconds: Option<f64>,
-    /// Threads and processes.
+    /// The number of threads and processes.
     pub tasks: Option<u64>,
-    /// How often the kernel has ended one of its processes for want of memory.
+    /// The number of out-of-memory kills of its processes by the kernel.
     pub out_of_memory_kills: Option<u64>,
 }
 
 impl Group {
-    /// The group of this directory.
+    /// The group with this directory.
     pub fn at(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// The group that `file` names, if it names one that is there.
+    /// The group whose path is in `file`, if it exists.
     pub fn named_in(file: &Path) -> Option<Self> {
         let text = fs::read_to_string(file).ok()?;
         let path = PathBuf::from(text.trim_end_matches('\n'));
         (path.is_absolute() && path.is_dir()).then_some(Self { path })
     }
 
-    /// The directory.
+    /// The directory of the group.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes it, with these limits; where it is there already it is given them.
+    /// Creates the group with these limits, or applies them if it exists already.
     pub(super) fn make(&self, settings: &Settings) -> io::Result<()> {
         match fs::create_dir(&self.path) {
             Err(cause) if cause.kind() != ErrorKind::AlreadyExists => return Err(cause),
@@ -72,13 +72,13 @@ impl Group {
             percent => (percent.saturating_mul(PERIOD) / 100).to_string(),
         };
         self.set("memory.max", &limit(settings.session_memory_mib, MIB))?;
-        // Swapped out, a browser would be within its limit and of no use.
+        // A swapped-out browser would be within its limit but unusable.
         self.set("memory.swap.max", if settings.session_memory_mib == 0 { "max" } else { "0" })?;
         self.set("cpu.max", &format!("{cpu} {PERIOD}"))?;
         self.set("pids.max", &limit(settings.session_tasks, 1))
     }
 
-    /// Sets a limit where the machine has that controller.
+    /// Sets a limit if the machine has that controller.
     fn set(&self, name: &str, value: &str) -> io::Result<()> {
         let file = self.path.join(name);
         if file.exists() { fs::write(file, value) } else { Ok(()) }
@@ -92,7 +92,7 @@ impl Group {
         self.read(name)?.trim().parse().ok()
     }
 
-    /// What it uses now: a few short reads of files that are none.
+    /// The current usage: a few short reads of virtual files.
     pub fn usage(&self) -> Usage {
         let used = self.read("cpu.stat").and_then(|text| field(&text, "usage_usec"));
         Usage {
@@ -104,13 +104,13 @@ impl Group {
         }
     }
 
-    /// How often the kernel has ended one of its processes for want of memory.
+    /// The number of its processes that the kernel has killed for lack of memory.
     pub fn out_of_memory_kills(&self) -> Option<u64> {
         field(&self.read("memory.events")?, "oom_kill")
     }
 
-    /// Resolves when that has happened more than `before` times, with how often; never where the
-    /// machine does not tell.
+    /// Resolves when that number exceeds `before`, with the number. Never resolves if the machine
+    /// does not report it.
     pub async fn more_out_of_memory_kills(&self, before: u64) -> u64 {
         let file = self.path.join("memory.events");
         let more = |text: &str| field(text, "oom_kill").filter(|count| *count > before);
@@ -124,8 +124,8 @@ impl Group {
         self.read("cgroup.procs").is_none_or(|text| text.trim().is_empty())
     }
 
-    /// Ends whatever is in it, and removes it. Resolves with what stands in the way. It may be
-    /// repeated.
+    /// Kills the processes in the group, and removes it. Resolves with the obstacle if it stays.
+    /// Idempotent.
     pub async fn remove(&self) -> Option<String> {
         if !self.path.exists() {
             return None;
@@ -141,7 +141,7 @@ impl Group {
             match fs::remove_dir(&self.path) {
                 Ok(()) => return None,
                 Err(cause) if cause.kind() == ErrorKind::NotFound => return None,
-                // A process that has just ended is in it until it is reaped.
+                // A process that has just ended is in the group until it is reaped.
                 Err(_) if Instant::now() < end => sleep(Duration::from_millis(10)).await,
                 Err(cause) => {
                     return Some(format!("{} is not removed: {cause}", self.path.display()));
@@ -151,7 +151,7 @@ impl Group {
     }
 }
 
-/// A line `name value`.
+/// The value of a line `name value`.
 fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
     line.trim().parse().ok()

@@ -1,17 +1,17 @@
-//! What a session may use of the machine, and whether there is room for another.
+//! Limits on the resources of a session, and the check of room for another session.
 //!
 //! ```text
-//! server's control group --+-- server          the server itself, where it must make room
+//! server's control group --+-- server          the server itself, if it has to move out of the group
 //!                          +-- session-pbs_1   Xvfb, VNC server and Chromium of one session
 //!                          +-- session-pbs_2
 //! ```
 //!
-//! [`Subtree`] is the place for the groups of all sessions, found once; [`Group`] is that of one. A
-//! program is put into the group of its session before it is executed, so that none of its children
-//! escapes. A group outlives the server as its programs do: the file `group` beside their logs names
-//! it, and the next server finds it there.
+//! [`Subtree`] is the parent of all sessions' groups, located once; [`Group`] is that of one
+//! session. A program joins the group of its session before it is executed, so that none of its
+//! children escapes. A group outlives the server like its programs: the file `group` beside their
+//! logs names it, and the next server finds it there.
 //!
-//! [`room()`] is about the machine as a whole: it is measured before a session is made.
+//! [`room()`] concerns the machine as a whole: it is measured before a session is created.
 
 mod group;
 mod room;
@@ -27,36 +27,37 @@ pub use group::{Group, Usage};
 pub use room::{NoRoom, disk, room};
 pub use subtree::{Subtree, Unlimited};
 
-/// The file in the data directory that names the control group below which those of sessions are.
+/// The file in the data directory that names the parent of sessions' control groups.
 pub const BASE: &str = "control_group";
 
 const MIB: u64 = 1024 * 1024;
 
-/// Limits of each session, and what must be free for another one. 0 is no limit.
+/// Limits of each session, and the resources that must be free for another one. 0 is no limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Whether sessions are put into control groups where the machine allows it.
+    /// True if sessions are put into control groups, provided that the machine allows it.
     pub enabled: bool,
-    /// The control group below which those of sessions are made, as a directory. Looked for when it
+    /// The directory of the control group below which those of sessions are created. Detected if it
     /// is not set: the server's own.
     pub control_group: Option<PathBuf>,
-    /// How much memory a session may use. When it has used that up, the kernel ends one of its
-    /// processes.
+    /// The memory that a session may use, in MiB. When it is used up, the kernel kills one of the
+    /// session's processes.
     pub session_memory_mib: u64,
-    /// How much processor time a session may use, in percent of one processor.
+    /// The processor time that a session may use, in percent of one processor.
     pub session_cpu_percent: u64,
-    /// How many threads and processes a session may have.
+    /// The number of threads and processes that a session may have.
     pub session_tasks: u64,
-    /// How much memory one more session is taken to need when it is asked for.
+    /// The memory that one more session is assumed to need when it is requested, in MiB.
     pub new_session_memory_mib: u64,
-    /// How much memory must be available beside that.
+    /// The memory that must be available in addition, in MiB.
     pub spare_memory_mib: u64,
-    /// How much of `/dev/shm` must be free, where it is large enough for browsers to use it.
+    /// The free part of `/dev/shm` that is required, in MiB, if it is large enough for browsers to use it.
     pub spare_shared_memory_mib: u64,
-    /// How much of the file system of the data directory must be free.
+    /// The free space that the file system of the data directory must have, in MiB.
     pub spare_disk_mib: u64,
-    /// How many more files the server must be allowed to open: for viewers, clients, the database.
+    /// The number of further files that the server must be able to open: for viewers, clients, the
+    /// database.
     pub spare_open_files: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Whether the machine has room for another session.
+//! Measurement of the machine's room for another session.
 
 use std::fs;
 use std::path::Path;
@@ -8,30 +8,29 @@ use rustix::process::{Resource, getrlimit};
 use super::{MIB, Settings};
 use crate::system::proc;
 
-/// Below this size, browsers do not use `/dev/shm`: they are told to use files.
+/// The size in bytes below which browsers are configured to use files instead of `/dev/shm`.
 const USED_SHARED_MEMORY: u64 = 1024 * MIB;
 
-/// How many files the server has open for a session while it comes up.
+/// The number of files that the server has open for a session during its start.
 const OPEN_FILES: u64 = 16;
 
-/// What there is too little of.
+/// The resource that is insufficient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{available} {unit} of {what} are free, and {needed} are needed for another session")]
 pub struct NoRoom {
-    /// `memory`, `/dev/shm`, the path of the data directory, `open files`.
+    /// The resource: `memory`, `/dev/shm`, the path of the data directory, or `open files`.
     pub what: String,
-    /// How much there is.
+    /// The amount that is available.
     pub available: u64,
-    /// How much there must be.
+    /// The amount that is required.
     pub needed: u64,
-    /// Of what both are numbers.
+    /// The unit of both amounts.
     pub unit: &'static str,
-    /// Which setting says so.
+    /// The setting that requires the amount.
     pub setting: &'static str,
 }
 
-/// Measures whether there is room for `coming` more sessions, those that are coming up already
-/// among them.
+/// Checks that there is room for `coming` more sessions, including those that are starting already.
 pub fn room(settings: &Settings, data: &Path, coming: u64) -> Result<(), NoRoom> {
     let needed = settings.new_session_memory_mib.saturating_mul(coming);
     let needed = needed.saturating_add(settings.spare_memory_mib);
@@ -57,14 +56,14 @@ pub fn room(settings: &Settings, data: &Path, coming: u64) -> Result<(), NoRoom>
     }
 }
 
-/// Measures whether the file system of the data directory has the room that must be free.
+/// Checks that the file system of the data directory has the free space that is required.
 pub fn disk(settings: &Settings, data: &Path) -> Result<(), NoRoom> {
     let free = space(data).map(|space| space.free);
     let what = data.display().to_string();
     mebibytes(&what, free, settings.spare_disk_mib, "limits.spare_disk_mib")
 }
 
-/// What cannot be measured is taken to suffice.
+/// Compares amounts in MiB. An amount that cannot be measured counts as sufficient.
 fn mebibytes(
     what: &str,
     available: Option<u64>,
@@ -79,7 +78,7 @@ fn mebibytes(
     }
 }
 
-/// How many more files this process may open; none when there is no limit.
+/// The number of further files that this process may open; none if there is no limit.
 fn free_descriptors() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile).current?;
     let open = fs::read_dir("/proc/self/fd").ok()?.count();
@@ -97,8 +96,8 @@ fn space(path: &Path) -> Option<Space> {
     Some(Space { size: bytes(statistics.f_blocks), free: bytes(statistics.f_bavail) })
 }
 
-/// The memory that programs can still be given: the machine's, or less where a control group that
-/// this process is in has a limit.
+/// The memory that programs can still be given: the machine's, or less if a control group of this
+/// process has a limit.
 fn available_memory() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.as_deref().and_then(proc::available_memory);
@@ -108,7 +107,7 @@ fn available_memory() -> Option<u64> {
     machine.into_iter().chain(within.filter_map(left_in)).min()
 }
 
-/// What the limit of a control group leaves. Files that are in memory for nobody can be let go.
+/// The memory that a control group's limit leaves. Unused cached files can be evicted and do not count.
 pub(super) fn left_in(group: &Path) -> Option<u64> {
     let read = |name: &str| fs::read_to_string(group.join(name)).ok();
     let most: u64 = read("memory.max")?.trim().parse().ok()?;

@@ -1,4 +1,4 @@
-//! Where the control groups of sessions may be made.
+//! The location of sessions' control groups.
 
 use std::fmt;
 use std::fs;
@@ -10,16 +10,16 @@ use crate::domain::ids::SessionId;
 use crate::system::leaks::GROUP;
 use crate::system::proc::control_group;
 
-/// What limits are made of, where the machine has them.
+/// The controllers that implement the limits, if the machine has them.
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
-/// The group of the server itself, where that must not be in the one that it divides.
+/// The name of the server's own group, into which it moves out of the divided group.
 const OWN: &str = "server";
 
-/// The group that is divided where the server is in the root group.
+/// The name of the group that is divided if the server is in the root group.
 const BELOW_ROOT: &str = "greenroom";
 
-/// Why sessions have no limits.
+/// The reason for which sessions have no limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unlimited(String);
 
@@ -29,17 +29,17 @@ impl fmt::Display for Unlimited {
     }
 }
 
-/// The control group below which each session has its own.
+/// The control group that contains the group of each session.
 #[derive(Debug, Clone)]
 pub struct Subtree {
     base: PathBuf,
     settings: Settings,
-    /// Those of [`CONTROLLERS`] that are in force.
+    /// The controllers of [`CONTROLLERS`] that are in force.
     controllers: Vec<&'static str>,
 }
 
 impl Subtree {
-    /// Finds the place and makes it ready: the server may move itself into a group of its own.
+    /// Locates the group and prepares it. The server may move itself into a separate group.
     pub fn open(settings: &Settings) -> Result<Self, Unlimited> {
         if !settings.enabled {
             return Err(Unlimited("`limits.enabled` is off".to_owned()));
@@ -51,7 +51,7 @@ impl Subtree {
         Self::of(base, settings)
     }
 
-    /// Whether there would be a place, without any change. For `greenroom doctor`.
+    /// Checks whether there is a usable group, without any change. For `greenroom doctor`.
     pub fn look(settings: &Settings) -> Result<String, Unlimited> {
         if !settings.enabled {
             return Err(Unlimited("`limits.enabled` is off".to_owned()));
@@ -81,25 +81,25 @@ impl Subtree {
         Ok(Self { base, settings: settings.clone(), controllers })
     }
 
-    /// The directory.
+    /// The directory of the group.
     pub fn base(&self) -> &Path {
         &self.base
     }
 
-    /// What is limited here: `memory`, `cpu`, `pids`. Without any, sessions have groups that count
-    /// processor time and end them whole, and no limits.
+    /// The controllers in force: `memory`, `cpu`, `pids`. Without any, sessions have no limits;
+    /// their groups only count processor time and end them as a whole.
     pub fn controllers(&self) -> &[&'static str] {
         &self.controllers
     }
 
-    /// The group of a session, with its limits; made if it is not there.
+    /// The group of a session with its limits, created if it does not exist.
     pub fn group(&self, session: SessionId) -> io::Result<Group> {
         let group = Group::at(self.base.join(format!("{GROUP}{session}")));
         group.make(&self.settings)?;
         Ok(group)
     }
 
-    /// Gives a group that a former server has made the limits of this one.
+    /// Applies the limits to a group that a previous server has created.
     pub fn limit_again(&self, group: &Group) -> io::Result<()> {
         group.make(&self.settings)
     }
@@ -109,14 +109,14 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// Of [`CONTROLLERS`], those that a file of a group lists.
+/// The controllers of [`CONTROLLERS`] that a file of a group lists.
 fn controllers(group: &Path, file: &str) -> Vec<&'static str> {
     let text = fs::read_to_string(group.join(file)).unwrap_or_default();
     CONTROLLERS.into_iter().filter(|name| text.split_whitespace().any(|has| has == *name)).collect()
 }
 
-/// A group in which something can be limited. Entering one takes a program some 10 ms, which nothing
-/// else is worth unless somebody has asked for it.
+/// Returns a group only if it can limit something. Joining a group costs a program some 10 ms,
+/// which is not worth it otherwise, unless a group is configured.
 fn limiting(group: PathBuf) -> Result<PathBuf, Unlimited> {
     if controllers(&group, "cgroup.controllers").is_empty() {
         return Err(no_controllers(&group));
@@ -129,7 +129,7 @@ fn no_controllers(group: &Path) -> Unlimited {
     Unlimited(format!("none of {} is delegated to {group}", CONTROLLERS.join(", ")))
 }
 
-/// The directory of the group in which this process is.
+/// The directory of this process's control group.
 pub(super) fn own() -> Result<PathBuf, Unlimited> {
     control_group(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
         .ok_or_else(|| Unlimited("the machine has no cgroup2 file system".to_owned()))
@@ -147,15 +147,15 @@ fn writable(group: &Path) -> Result<(), Unlimited> {
     Ok(())
 }
 
-/// The group that can be divided: no process may be in it, unless it is the root of all.
+/// Returns the group that can be divided. It must contain no process, unless it is the root group.
 fn divided(own: &Path) -> Result<PathBuf, Unlimited> {
     let failed =
         |what: &str, cause: io::Error| Unlimited(format!("{what} {}: {cause}", own.display()));
-    // Only the root group has no type.
+    // Only the root group has no file `cgroup.type`.
     if !own.join("cgroup.type").exists() {
         let base = own.join(BELOW_ROOT);
         for controller in controllers(own, "cgroup.controllers") {
-            // Another system's, perhaps: what is not enabled below is not limited.
+            // The root may belong to another system. Controllers that cannot be enabled do not limit.
             let _ = fs::write(own.join("cgroup.subtree_control"), format!("+{controller}"));
         }
         fs::create_dir_all(&base).map_err(|cause| failed("cannot make a group in", cause))?;

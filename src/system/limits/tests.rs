@@ -1,5 +1,5 @@
-//! Against directories that imitate control groups: the files are those of the kernel, and whoever
-//! writes to them finds what was written.
+//! Tests with directories that imitate control groups: the files have the kernel's names, and
+//! writes to them can be read back.
 
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,13 +9,13 @@ use super::*;
 use crate::domain::ids::SessionId;
 use crate::system::proc;
 
-/// A tree that goes away with the test.
+/// A directory tree that is removed on drop.
 struct Tree(PathBuf);
 
 static LAST: AtomicU32 = AtomicU32::new(0);
 
 impl Tree {
-    /// One to which these controllers are delegated, with `inside` in it.
+    /// A tree with these delegated controllers, with the processes `inside` in it.
     fn new(controllers: &str, inside: &str) -> Self {
         let number = LAST.fetch_add(1, Ordering::Relaxed);
         let name = format!("greenroom-groups-{}-{number}", std::process::id());
@@ -36,7 +36,7 @@ impl Tree {
         fs::read_to_string(self.0.join(file)).unwrap()
     }
 
-    /// Makes a group as the kernel does, with the files of all controllers.
+    /// Creates a group as the kernel does, with the files of all controllers.
     fn group(&self, session: SessionId) -> String {
         let name = format!("session-{session}");
         fs::create_dir_all(self.0.join(&name)).unwrap();
@@ -143,7 +143,7 @@ fn a_server_that_is_alone_in_its_group_moves_into_one_of_its_own_below() {
     assert_eq!(subtree.base(), tree.0);
     assert_eq!(tree.read("server/cgroup.procs"), own.trim());
 
-    // The next one is started there, where systemd is told to.
+    // The next server is started in that group, as systemd can be configured.
     let subtree = Subtree::of(tree.0.join("server"), &settings());
     assert!(subtree.is_err(), "it may not write there yet");
     tree.write("server/cgroup.type", "domain\n");
@@ -223,7 +223,7 @@ async fn a_program_is_in_the_group_of_its_session_before_it_is_executed() {
     };
     let process = Process::spawn(&program, &tokio::runtime::Handle::current()).unwrap();
     let pid = process.identity().pid.to_string();
-    // The shell does it before it becomes the program.
+    // The shell writes it before it becomes the program.
     let procs = tree.0.join(&name).join("cgroup.procs");
     let written =
         crate::system::readiness::file_says(&procs, |text| (text.trim() == pid).then_some(()));

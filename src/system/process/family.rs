@@ -1,4 +1,4 @@
-//! The processes below one of ours: a browser's renderers, its zygotes, its network process.
+//! The descendants of a program: a browser's renderers, its zygotes, its network process.
 
 use std::fs;
 use std::os::fd::AsFd as _;
@@ -11,15 +11,14 @@ use super::identity::{self, is_alive, stat};
 use crate::domain::session::ProcessIdentity;
 use crate::system::proc;
 
-/// How deep a family is looked through: a browser's zygote has renderers, which have nobody.
+/// The depth to which descendants are listed: a browser's zygote has renderers, which have no children.
 const DEPTH: usize = 4;
 
-/// One of the processes below a program.
+/// A descendant of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     identity: ProcessIdentity,
-    /// What a browser calls it, such as `renderer` or `network.mojom.NetworkService`; empty if it has
-    /// no such name.
+    /// The role in a browser, such as `renderer` or `network.mojom.NetworkService`; empty if it has none.
     pub role: String,
 }
 
@@ -28,21 +27,21 @@ impl Member {
         Some(Self { identity: identity::of(pid).ok()?, role: role(pid) })
     }
 
-    /// Which process it is.
+    /// The identity of the process.
     pub fn identity(&self) -> &ProcessIdentity {
         &self.identity
     }
 
-    /// Whether that very process lives.
+    /// True if this very process is alive.
     pub fn is_alive(&self) -> bool {
         is_alive(&self.identity)
     }
 
-    /// Resolves when it has ended.
+    /// Resolves when the process has ended.
     pub async fn ended(&self) {
         let flags = PidfdFlags::empty();
         let pidfd = Pid::from_raw(self.identity.pid).and_then(|pid| pidfd_open(pid, flags).ok());
-        // Looked at with the descriptor in hand, which no other process can take over.
+        // Checked after the descriptor is open, because no other process can take over the descriptor.
         if let Some(pidfd) = pidfd.filter(|_pidfd| self.is_alive()) {
             group::wait(pidfd).await;
         }
@@ -50,7 +49,7 @@ impl Member {
 }
 
 impl Process {
-    /// Those below it. Costs one small file for each of its threads and two for each that is found.
+    /// The descendants. Costs one small file for each thread and two for each descendant.
     pub fn members(&self) -> Vec<Member> {
         let mut members = Vec::new();
         let mut generation = vec![self.identity().pid];
@@ -61,22 +60,22 @@ impl Process {
         members
     }
 
-    /// Those that it has started itself.
+    /// The direct children of the process.
     pub fn children(&self) -> Vec<Member> {
         children(self.identity().pid).into_iter().filter_map(Member::of).collect()
     }
 
-    /// Those below it that were stopped by a signal such as `SIGSTOP`.
+    /// The descendants that a signal such as `SIGSTOP` has stopped.
     pub fn stopped_members(&self) -> Vec<Member> {
         let members = self.members().into_iter();
         members.filter(|member| identity::is_stopped(&member.identity)).collect()
     }
 
-    /// Ends one of those below it, and no other process that has its number by now.
+    /// Kills a descendant, and never another process that has reused its pid.
     pub fn kill_member(&self, member: &Member) {
         let pid = member.identity.pid;
         let pidfd = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        // Looked at with the descriptor in hand, which no other process can take over.
+        // Checked after the descriptor is open, because no other process can take over the descriptor.
         if let Some(pidfd) = pidfd
             && is_alive(&member.identity)
             && stat(pid).is_some_and(|stat| stat.group == self.identity().pid)
@@ -86,7 +85,7 @@ impl Process {
     }
 }
 
-/// The children that each thread of a process has, see `proc_pid_task(5)`.
+/// The children of each thread of a process, see `proc_pid_task(5)`.
 fn children(pid: i32) -> Vec<i32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let lists =

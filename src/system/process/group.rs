@@ -1,4 +1,4 @@
-//! Watching a process group to its end, and finding what left it.
+//! Supervision of a process group to its end, and search for processes that left it.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -19,10 +19,10 @@ use crate::domain::ids::SessionId;
 use crate::domain::session::ProcessIdentity;
 use crate::system::readiness::observed;
 
-/// How many times a group is looked through for processes that it made meanwhile.
+/// The most passes over a group to find processes that it starts meanwhile.
 const ROUNDS: usize = 100;
 
-/// Tells how the leader ended, sees the rest of its group out, and reaps.
+/// Reports the exit of the leader, waits for or kills the rest of its group, and reaps.
 pub(super) async fn watch(
     process: Arc<Inner>,
     pidfd: OwnedFd,
@@ -34,7 +34,7 @@ pub(super) async fn watch(
     let group = process.identity.pid;
     if !emptied(|| living(group), LINGER).await {
         process.signal(Signal::KILL);
-        // The number of a group whose leader others have reaped may be used again.
+        // If others have reaped the leader, another group may have its pid.
         let is_child = process.leader.is_some();
         let ours = |pid: &i32| is_child || is_marked(*pid, process.session);
         if !emptied(|| living(group).into_iter().filter(ours).collect(), KILLED).await {
@@ -49,14 +49,14 @@ pub(super) async fn watch(
     {
         let mut reaped = process.reaped.lock();
         let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
-        // Those whose parent ended are ours when this process is the reaper of its container.
+        // Orphans belong to this process if it is the reaper of its container.
         while let Ok(Some(_orphan)) = rustix::process::waitpgid(leader, WaitOptions::NOHANG) {}
         *reaped = true;
     }
     process.gone.cancel();
 }
 
-/// Resolves when the process behind `pidfd` has ended, reaped or not.
+/// Resolves when the process of `pidfd` has ended, reaped or not.
 pub(super) async fn wait(pidfd: OwnedFd) -> OwnedFd {
     match observed(pidfd) {
         Ok(pidfd) => {
@@ -74,14 +74,14 @@ pub(super) async fn wait(pidfd: OwnedFd) -> OwnedFd {
     }
 }
 
-/// Whether the process behind `pidfd` has ended; it need not be our child.
+/// True if the process of `pidfd` has ended; it need not be our child.
 fn has_ended(pidfd: &OwnedFd) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 fn how_without_hang(pidfd: &OwnedFd) -> io::Result<Option<Exit>> {
-    // Not reaped: its number must stay taken while its group is signalled.
+    // Not reaped: its pid must stay reserved while its group is signalled.
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
     let status = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options)?;
     Ok(status.map(|status| match (status.exit_status(), status.terminating_signal()) {
@@ -95,14 +95,14 @@ fn how(pidfd: &OwnedFd) -> Exit {
     how_without_hang(pidfd).ok().flatten().unwrap_or(Exit::Unknown)
 }
 
-/// The living processes of a group.
+/// The pids of a group's living processes.
 pub fn living(group: i32) -> Vec<i32> {
     let members = all().into_iter().filter(|(_, stat)| stat.group == group && stat.is_living());
     members.map(|(pid, _)| pid).collect()
 }
 
-/// Signals the group of a leader that is not our child, one member after the other: all of it
-/// while the leader lives, and afterwards what carries the marker of `session`.
+/// Signals the group of a leader that is not our child, one member at a time. As long as the leader
+/// lives, all members are signalled; afterwards, those that carry the marker of `session`.
 pub(super) fn signal_each(leader: &ProcessIdentity, session: SessionId, signal: Signal) {
     let leads = is_alive(leader);
     for pid in living(leader.pid) {
@@ -116,7 +116,7 @@ pub(super) fn signal_each(leader: &ProcessIdentity, session: SessionId, signal: 
     }
 }
 
-/// Resolves with `true` when `members` finds none any more, with `false` after `limit`.
+/// Resolves with `true` when `members` returns none, or with `false` after `limit`.
 pub(super) async fn emptied(members: impl Fn() -> Vec<i32>, limit: Duration) -> bool {
     let end = Instant::now() + limit;
     for _ in 0..ROUNDS {
@@ -133,8 +133,8 @@ pub(super) async fn emptied(members: impl Fn() -> Vec<i32>, limit: Duration) -> 
     members().is_empty()
 }
 
-/// Ends what is marked and `meant`. Gives the numbers of those that it found, and what could not be
-/// ended in words.
+/// Kills the marked processes that are `meant`. Returns their pids, and a text for each that could
+/// not be ended.
 pub(super) async fn sweep(
     session: SessionId,
     meant: impl Fn(i32, Stat) -> bool,
@@ -147,7 +147,8 @@ pub(super) async fn sweep(
     let found = marked();
     for pid in found.iter().copied() {
         let pidfd = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        // Looked at again with the descriptor in hand, which no other process can take over.
+        // Checked again after the descriptor is open, because no other process can take over the
+        // descriptor.
         if let Some(pidfd) = pidfd
             && is_marked(pid, session)
         {

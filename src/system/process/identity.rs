@@ -1,4 +1,4 @@
-//! Which process is which: what `/proc` says.
+//! The identity of processes, from `/proc`.
 
 use std::fs;
 use std::io;
@@ -12,16 +12,16 @@ use crate::domain::session::ProcessIdentity;
 pub(super) use crate::system::proc::Stat;
 use crate::system::proc::{entry_below, is_wiped, variable};
 
-/// `USER_HZ`, in which `/proc` counts: the same on every architecture that Chromium runs on.
+/// The ticks per second in `/proc` (`USER_HZ`), which is the same on every architecture of Chromium.
 const TICKS_PER_SECOND: u64 = 100;
 
 pub(super) fn stat(pid: i32) -> Option<Stat> {
-    // A program names itself, in any bytes.
+    // A program sets its own name, in arbitrary bytes.
     let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
     Stat::parse(&String::from_utf8_lossy(&text))
 }
 
-/// Every process that `/proc` lists, zombies among them.
+/// Every process that `/proc` lists, including zombies.
 pub(super) fn all() -> Vec<(i32, Stat)> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
@@ -30,7 +30,7 @@ pub(super) fn all() -> Vec<(i32, Stat)> {
         .collect()
 }
 
-/// What tells this boot of the machine from any other.
+/// The id that distinguishes this boot of the machine from any other.
 pub fn boot_id() -> io::Result<&'static str> {
     static ID: OnceLock<String> = OnceLock::new();
     if let Some(id) = ID.get() {
@@ -45,26 +45,25 @@ pub(super) fn of(pid: i32) -> io::Result<ProcessIdentity> {
     Ok(ProcessIdentity { pid, start_time: stat.start_time, boot_id: boot_id()?.to_owned() })
 }
 
-/// Whether that very process lives, and not another one with its number.
+/// True if this very process is alive, and not another one with its pid.
 pub fn is_alive(identity: &ProcessIdentity) -> bool {
     boot_id().is_ok_and(|boot| boot == identity.boot_id)
         && stat(identity.pid)
             .is_some_and(|stat| stat.is_living() && stat.start_time == identity.start_time)
 }
 
-/// Whether that very process was stopped by a signal.
+/// True if this very process was stopped by a signal.
 pub(super) fn is_stopped(identity: &ProcessIdentity) -> bool {
     is_alive(identity) && stat(identity.pid).is_some_and(Stat::is_stopped)
 }
 
-/// Whether that very process lives and carries the marker of `session`.
+/// True if this very process is alive and carries the marker of `session`.
 pub fn is_ours(identity: &ProcessIdentity, session: SessionId) -> bool {
     is_alive(identity) && is_marked(identity.pid, session)
 }
 
-/// Whether a process carries the marker of `session`: in its environment, or, where a program has
-/// wiped that (Chromium does, to make room for a title), as the directory `<session>` in the path of
-/// an argument.
+/// True if a process carries the marker of `session` in its environment. Chromium erases its environment to
+/// make room for a title; then the directory `<session>` must be in the path of an argument.
 pub(super) fn is_marked(pid: i32, session: SessionId) -> bool {
     is_marked_with(pid, &session.to_string())
 }
@@ -78,13 +77,13 @@ fn is_marked_with(pid: i32, session: &str) -> bool {
     is_wiped(&environment) && entry_below(&read("cmdline"), &format!("/{session}/")).is_some()
 }
 
-/// Whether a process works beside a desktop, see [`BESIDE`].
+/// True if a process works beside a desktop, see [`BESIDE`].
 pub(super) fn is_beside(pid: i32) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     variable(&environment, BESIDE).is_some()
 }
 
-/// Those of `sessions` of which a process lives.
+/// The sessions of `sessions` that have a living process.
 pub fn living_among(sessions: &[SessionId]) -> Vec<SessionId> {
     let names: Vec<_> = sessions.iter().map(|session| (*session, session.to_string())).collect();
     let living: Vec<i32> =
@@ -95,19 +94,19 @@ pub fn living_among(sessions: &[SessionId]) -> Vec<SessionId> {
     found.map(|(session, _name)| session).collect()
 }
 
-/// A process that lives and carries the marker of some session.
+/// A living process that carries the marker of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marked {
-    /// Whose it is.
+    /// The session of the marker.
     pub session: SessionId,
-    /// Which process.
+    /// The identity of the process.
     pub identity: ProcessIdentity,
-    /// The name of its program, for people.
+    /// The name of its program, as a text for people.
     pub name: String,
 }
 
-/// Every process that carries the marker of a session, whichever: in its environment or, where that
-/// is wiped, as the path of a session's directory below one of `roots`.
+/// Every process that carries the marker of any session. The marker is in its environment or, if
+/// that is erased, the path of a session's directory below one of `roots` is in its arguments.
 pub fn marked(roots: &[PathBuf]) -> Vec<Marked> {
     let Ok(boot) = boot_id() else { return Vec::new() };
     let folders: Vec<_> = roots.iter().map(|root| format!("{}/", root.display())).collect();
@@ -134,8 +133,7 @@ pub fn marked(roots: &[PathBuf]) -> Vec<Marked> {
         .collect()
 }
 
-/// When a process started that was started `ticks` after the boot, by the machine's clock as it
-/// is now.
+/// The time at which a process started, given as `ticks` after the boot, by the machine's current clock.
 pub fn started_at(ticks: u64) -> Option<SystemTime> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let booted = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
@@ -143,10 +141,10 @@ pub fn started_at(ticks: u64) -> Option<SystemTime> {
     Some(UNIX_EPOCH + Duration::from_secs(booted) + Duration::from_secs(seconds))
 }
 
-/// Whether the process that has this number now, if one has, may have made a file at `made`: it
+/// True if the process that has this pid now, if any, may have made a file at `made`, because it
 /// had started by then.
 pub fn may_have_made(pid: i32, made: SystemTime) -> bool {
-    /// Both times are rounded, and a file's is that of the last tick.
+    /// The tolerance: both times are rounded, and a file has the time of the last tick.
     const ROUNDED: Duration = Duration::from_secs(2);
     let Some(stat) = stat(pid).filter(|stat| stat.is_living()) else { return false };
     started_at(stat.start_time).is_none_or(|started| started <= made + ROUNDED)

@@ -1,5 +1,5 @@
-//! The files that programs write to, and beside them the record of all that was started: what tells
-//! later whose a lock or a segment of memory was.
+//! The files that programs write to, and the record of all started processes. The record later
+//! identifies the owner of a lock or a segment of memory.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -9,19 +9,19 @@ use std::path::Path;
 use crate::domain::session::ProcessIdentity;
 use crate::system::confine::spec::User;
 
-/// The file beside the logs that names every process that was started, one JSON object a line.
+/// The file beside the logs that names every started process, one JSON object per line.
 pub const STARTED: &str = "started";
 
-/// The file beside the logs that names the control group into which programs are put.
+/// The file beside the logs that names the control group of the programs.
 pub const GROUP: &str = "group";
 
-/// The file beside the logs that has the number of the user that confined programs run as.
+/// The file beside the logs that contains the uid of confined programs.
 pub const USER: &str = "user";
 
 const TAIL_BYTES: u64 = 8 * 1024;
 const TAIL_LINES: usize = 20;
 
-/// The last lines of a log, or none when it cannot be read.
+/// The last lines of a log; empty if it cannot be read.
 pub fn tail(path: &Path) -> Vec<String> {
     let Ok(bytes) = end_of(path, TAIL_BYTES) else { return Vec::new() };
     let text = String::from_utf8_lossy(&bytes);
@@ -30,8 +30,8 @@ pub fn tail(path: &Path) -> Vec<String> {
     lines.into_iter().skip(skipped).map(str::to_owned).collect()
 }
 
-/// Cuts away the older part of a log that is larger than `limit`. Its writer has opened it for
-/// append and goes on behind what is left; lines that it writes meanwhile may be lost.
+/// Removes the older part of a log that is larger than `limit` bytes. Its writer has opened it for
+/// append and continues after the rest. Lines that it writes meanwhile may be lost.
 pub fn cut(path: &Path, limit: u64) -> io::Result<()> {
     if std::fs::metadata(path)?.len() <= limit {
         return Ok(());
@@ -43,7 +43,7 @@ pub fn cut(path: &Path, limit: u64) -> io::Result<()> {
     file.write_all(&kept)
 }
 
-/// Adds a process to the record in this directory.
+/// Appends a process to the record in this directory.
 pub(super) fn note(records: &Path, process: &ProcessIdentity) -> io::Result<()> {
     let mut line = serde_json::to_vec(process)?;
     line.push(b'\n');
@@ -52,13 +52,13 @@ pub(super) fn note(records: &Path, process: &ProcessIdentity) -> io::Result<()> 
     file?.write_all(&line)
 }
 
-/// The processes that such a record names. A line that was cut off is passed over.
+/// The processes in such a record. A truncated line is skipped.
 pub fn started(record: &Path) -> Vec<ProcessIdentity> {
     let text = std::fs::read_to_string(record).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// The user that the file in these records names; none where programs run as the server's.
+/// The user in the record of this directory; none if programs run as the server's user.
 pub fn user_in(records: &Path) -> Option<User> {
     let text = std::fs::read_to_string(records.join(USER)).ok()?;
     let uid = text.trim().parse().ok()?;

@@ -1,4 +1,4 @@
-//! The only place that starts programs, and the only one that signals them.
+//! The only module that starts programs and signals them.
 //!
 //! ```text
 //! spawn --> living --its leader ends--> lingering --its group is empty--> gone (reaped)
@@ -8,10 +8,10 @@
 //!
 //! 1. A program leads its own process group, has no standard input and no inherited environment,
 //!    and writes to files. It is marked with `GREENROOM_SESSION`.
-//! 2. The leader of what was started here is reaped last, when nothing of its group lives any
-//!    more. Until then its number cannot be used again, so a signal to the group reaches nobody
-//!    else. What was adopted is reaped by others: it is signalled one by one through descriptors,
-//!    each looked at again with the descriptor in hand.
+//! 2. The leader of a started program is reaped last, when no process of its group is alive. Until
+//!    then its pid cannot be reused, so a signal to the group reaches no other process. An adopted
+//!    program is reaped by others: its processes are signalled one at a time through descriptors, and
+//!    each is checked again after its descriptor is open.
 //! 3. Dropping a [`Process`] ends nothing: programs outlive the server on purpose.
 
 mod family;
@@ -54,72 +54,72 @@ use crate::system::confine::{self, Confined};
 use crate::system::executable;
 use crate::system::limits::Group;
 
-/// The variable that marks the processes of a session.
+/// The environment variable that marks the processes of a session.
 pub const MARKER: &str = "GREENROOM_SESSION";
 
-/// The variable of what works for a session beside its desktop, such as what makes its films: no
-/// part of the desktop, and no stray of it either.
+/// The environment variable of helpers that work beside a desktop, such as the encoder of its
+/// films. They are not part of the desktop, and not strays of it either.
 pub const BESIDE: &str = "GREENROOM_BESIDE";
 
-/// How long what is left of a group may live on after its leader has ended.
+/// The longest time for the rest of a group to end after its leader.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How long the kernel may take to end what was killed.
+/// The longest time for the kernel to end killed processes.
 const KILLED: Duration = Duration::from_secs(10);
 
-/// A program to start.
+/// A program to start, with its environment and files.
 #[derive(Debug, Clone)]
 pub struct Program {
-    /// The path of the file.
+    /// The path of the program's file.
     pub path: PathBuf,
-    /// Its arguments, without its name.
+    /// The arguments, without the program's name.
     pub arguments: Vec<OsString>,
-    /// All of its environment, but for the marker.
+    /// The complete environment, without the marker.
     pub environment: Vec<(OsString, OsString)>,
-    /// Whose it is.
+    /// The session that owns the program.
     pub session: SessionId,
-    /// The directory of its session's logs: the file [`GROUP`] in it names the control group that
-    /// the program runs in, the file [`USER`] the user that it runs as where it is confined, and the
-    /// file [`STARTED`] records it.
+    /// The directory of the session's logs. The file [`GROUP`] in it names the control group of the
+    /// program. The file [`USER`] contains the user of confined programs, and the file [`STARTED`]
+    /// records the start.
     pub records: PathBuf,
-    /// The file for what it writes to standard error, and to standard output without `output`.
+    /// The file for standard error, and also for standard output without `output`.
     pub log: PathBuf,
-    /// The file for what it writes to standard output.
+    /// The file for standard output, if it is separate.
     pub output: Option<PathBuf>,
-    /// The most files it may have open.
+    /// The most files that it may have open.
     pub open_files: Option<u32>,
-    /// The confinement that it is started in; none where programs are not confined.
+    /// The confinement of the program; none if programs are not confined.
     pub confined: Option<Confined>,
 }
 
-/// Why a program did not start. Nothing is left of it.
+/// The reasons for which a program did not start. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// There is no such program.
+    /// The program does not exist.
     #[error("the program {} is missing", .program.display())]
     Missing {
-        /// What was looked for.
+        /// The path of the missing program.
         program: PathBuf,
     },
-    /// It is there, but could not be started.
+    /// The program exists, but could not be started.
     #[error("{} could not be started", .program.display())]
     Failed {
-        /// What was to be started.
+        /// The path of the program.
         program: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         cause: io::Error,
     },
 }
 
-/// How a process ended.
+/// The exit of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// By itself, with this status.
+    /// The process exited with this status.
     Status(i32),
-    /// By a signal.
+    /// The process was ended by this signal.
     Signal(i32),
-    /// Somebody else was told.
+    /// Another process has received the status.
     Unknown,
 }
 
@@ -157,7 +157,7 @@ fn signal_name(number: i32) -> Option<&'static str> {
     })
 }
 
-/// A program that was started here, or by a former server. Clones are the same process.
+/// A program that was started here, or by a previous server. Clones share the process.
 #[derive(Debug, Clone)]
 pub struct Process(Arc<Inner>);
 
@@ -165,7 +165,7 @@ pub struct Process(Arc<Inner>);
 struct Inner {
     identity: ProcessIdentity,
     session: SessionId,
-    /// None when it was adopted: then it is not our child.
+    /// The pid of our child; none if it was adopted.
     leader: Option<Pid>,
     log: PathBuf,
     exit: watch::Receiver<Option<Exit>>,
@@ -175,8 +175,8 @@ struct Inner {
 }
 
 impl Process {
-    /// Starts a program; its end is watched on `runtime`. A missing or broken one is an error here,
-    /// also where a shell prepares its execution, which could report that only by its exit.
+    /// Starts a program and watches its end on `runtime`. A missing or broken program is an error
+    /// here, even if a shell or launcher starts it, which could report that only by its exit.
     pub fn spawn(program: &Program, runtime: &Handle) -> Result<Self, SpawnError> {
         let failed = |cause: io::Error| SpawnError::Failed { program: program.path.clone(), cause };
         if !program.path.exists() {
@@ -192,7 +192,7 @@ impl Process {
         command.stdout(stdout.map_err(failed)?).stderr(stderr);
         let child = command.spawn().map_err(failed)?;
 
-        // From here on the child is ended rather than lost.
+        // From here on a failure ends the child instead of losing it.
         let mut child = Unwatched(Some(child));
         let watched = child.watched().map_err(failed)?;
         if let (Some(specification), Some(child)) = (specification, &mut child.0) {
@@ -217,9 +217,9 @@ impl Process {
         Ok(process)
     }
 
-    /// Takes over a program that a former server started for `session`; its end is watched on
-    /// `runtime`. One that has ended meanwhile, or whose number is another's by now, is a process
-    /// that has exited, and is never signalled. How it ends is not told: it is not our child.
+    /// Adopts a program that a previous server started for `session`, and watches its end on
+    /// `runtime`. If it has ended meanwhile, or another process has its pid, it counts as exited
+    /// and is never signalled. Its exit status is unknown, because it is not our child.
     pub fn adopt(
         identity: ProcessIdentity,
         session: SessionId,
@@ -229,7 +229,7 @@ impl Process {
         let flags = rustix::process::PidfdFlags::empty();
         let pidfd = Pid::from_raw(identity.pid)
             .and_then(|pid| rustix::process::pidfd_open(pid, flags).ok())
-            // Looked at with the descriptor in hand, which no other process can take over.
+            // Checked after the descriptor is open, because no other process can take over the descriptor.
             .filter(|_pidfd| is_ours(&identity, session));
         let (exited, exit) = watch::channel(None);
         let process = Self(Arc::new(Inner {
@@ -251,60 +251,60 @@ impl Process {
         process
     }
 
-    /// Whether it was stopped by a signal such as `SIGSTOP`, and does nothing.
+    /// True if a signal such as `SIGSTOP` has stopped it.
     pub fn is_stopped(&self) -> bool {
         identity::is_stopped(&self.0.identity)
     }
 
-    /// Which process it is.
+    /// The identity of the leader.
     pub fn identity(&self) -> &ProcessIdentity {
         &self.0.identity
     }
 
-    /// The last lines of its log.
+    /// The last lines of the log.
     pub fn log_tail(&self) -> Vec<String> {
         tail(&self.0.log)
     }
 
-    /// Whether its leader has ended.
+    /// True if its leader has ended.
     pub fn has_exited(&self) -> bool {
         self.0.exit.borrow().is_some()
     }
 
-    /// Resolves when its leader has ended.
+    /// Resolves with the exit of its leader.
     pub async fn exited(&self) -> Exit {
         let mut exit = self.0.exit.clone();
         let ended = exit.wait_for(Option::is_some).await.map(|exit| *exit);
         match ended {
             Ok(exit) => exit.unwrap_or(Exit::Unknown),
-            // The runtime that watched it is gone, so nobody knows; it may well live on.
+            // The watching runtime is gone, so the exit is unknown. The process may still be alive.
             Err(_unwatched) => std::future::pending().await,
         }
     }
 
-    /// Resolves when nothing of its group is left, or with `false` after `limit`.
+    /// Resolves with `true` when no process of its group is left, or with `false` after `limit`.
     pub async fn gone_within(&self, limit: Duration) -> bool {
         timeout(limit, self.0.gone.cancelled()).await.is_ok()
     }
 
-    /// Ends it: `SIGTERM` to its group, `SIGKILL` after `grace`. Resolves when nothing of the
-    /// group is left, or with `false` when even the kernel could not end it.
+    /// Ends it with `SIGTERM` to its group, and `SIGKILL` after `grace`. Resolves with `true` when
+    /// no process of the group is left, or with `false` if even the kernel could not end it.
     pub async fn stop(&self, grace: Duration) -> bool {
         self.0.signal(Signal::TERM);
         self.gone_within(grace).await || self.kill().await
     }
 
-    /// Sends `SIGWINCH` to its group, which only those notice that wait for it.
+    /// Sends `SIGWINCH` to its group, which processes ignore unless they handle it.
     pub fn tell(&self) {
         self.0.signal(Signal::WINCH);
     }
 
-    /// Sends `SIGKILL` to its group and does not wait.
+    /// Sends `SIGKILL` to its group without waiting.
     pub fn kill_now(&self) {
         self.0.signal(Signal::KILL);
     }
 
-    /// Ends it by `SIGKILL` to its group. Resolves as [`stop`](Self::stop) does.
+    /// Ends it with `SIGKILL` to its group. Resolves as [`stop`](Self::stop) does.
     pub async fn kill(&self) -> bool {
         self.0.signal(Signal::KILL);
         self.gone_within(KILLED).await
@@ -318,8 +318,8 @@ impl Inner {
             return;
         }
         match self.leader {
-            // It fails when nothing is left to be signalled, or when a launcher is between the group
-            // in which it was started and its own. Both signals are the leader's end, or nothing to it.
+            // This fails if no process is left, or if a launcher is moving to its own group. In
+            // both cases the signal may go to the leader alone.
             Some(leader) => {
                 if rustix::process::kill_process_group(leader, signal).is_err() {
                     let _ = rustix::process::kill_process(leader, signal);
@@ -330,27 +330,27 @@ impl Inner {
     }
 }
 
-/// Ends whatever carries the marker of `session`, in whichever group it is, and resolves when it
-/// has ended. Says what could not be ended.
+/// Kills all processes that carry the marker of `session`, in any group, and resolves when they
+/// have ended. Returns a line for each that could not be ended.
 pub async fn sweep(session: SessionId) -> Vec<String> {
     group::sweep(session, |_pid, _stat| true).await.1
 }
 
-/// Ends what leads a process group and carries the marker of `session`, but for `spared` and what
-/// works [beside](BESIDE) the desktop; what is below it follows. Gives the numbers of those that were ended, and says what could not be.
+/// Kills the process group leaders that carry the marker of `session`, except `spared` and those
+/// that work [beside](BESIDE) the desktop; their descendants follow. Returns their pids, and a line
+/// for each that could not be ended.
 pub async fn sweep_leaders(session: SessionId, spared: &[i32]) -> (Vec<i32>, Vec<String>) {
-    // A browser's crash handlers are in groups of their own, which they do not lead.
+    // A browser's crash handlers are in separate groups, which they do not lead.
     let leads = |pid: i32, stat: identity::Stat| stat.group == pid && !spared.contains(&pid);
     group::sweep(session, |pid, stat| leads(pid, stat) && !identity::is_beside(pid)).await
 }
 
-/// Resolves when a process that was perhaps not started here has ended, or with `false` after
-/// `limit`.
+/// Resolves with `true` when a process, whoever started it, has ended, or with `false` after `limit`.
 pub async fn ended_within(identity: &ProcessIdentity, limit: Duration) -> bool {
     group::emptied(|| is_alive(identity).then_some(identity.pid).into_iter().collect(), limit).await
 }
 
-/// The directory of a log, which is that of its session's [records](Program::records) where the log
+/// The directory of a log. It is also that of the session's [records](Program::records) if the log
 /// is among the others.
 pub fn beside(log: &Path) -> PathBuf {
     log.parent().unwrap_or(Path::new("/")).to_owned()
@@ -360,15 +360,15 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
-/// What a shell does before it becomes the program: it goes into a control group, so that no child
-/// is ever outside of it, and lowers the limit of open files. What is refused, the log says.
+/// The script by which a shell prepares a start. It joins a control group, so that every child is
+/// inside it, and lowers the limit of open files. A refusal is printed to the log.
 const BEFORE: &str = r#"
 [ "$1" = /dev ] || echo "$$" >> "$1/cgroup.procs"
 [ -z "$2" ] || ulimit -n "$2"
 shift 2
 exec "$@""#;
 
-/// The command that starts a program, and the specification that its launcher reads, if it has one.
+/// The command that starts a program, and the specification for its launcher, if it has one.
 #[expect(clippy::disallowed_methods, reason = "this is the module that starts programs")]
 fn command(program: &Program) -> io::Result<(std::process::Command, Option<Vec<u8>>)> {
     let group = Group::named_in(&program.records.join(GROUP));
@@ -383,7 +383,7 @@ fn command(program: &Program) -> io::Result<(std::process::Command, Option<Vec<u
     }
     let mut command = match (&group, program.open_files) {
         (None, None) => std::process::Command::new(&program.path),
-        // Both must be set between `fork` and `exec`, where only unsafe code can act.
+        // Both must be set between `fork` and `exec`, where only unsafe code can run.
         (group, limit) => {
             let mut shell = std::process::Command::new("/bin/sh");
             shell.args(["-c", BEFORE, "sh"]);
@@ -410,7 +410,7 @@ struct Watched {
     pidfd: std::os::fd::OwnedFd,
 }
 
-/// A child that nobody watches yet; the drop ends it.
+/// A child that is not watched yet. Dropping it ends the child.
 struct Unwatched(Option<std::process::Child>);
 
 impl Unwatched {

@@ -1,4 +1,4 @@
-//! Finding programs, and asking short questions of them.
+//! Lookup of programs, and short runs of them.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-/// The file that `name` stands for, as an absolute path: itself when it has a slash, else the first
-/// in `path` that can be executed. A program is started in another directory than the server's.
+/// The absolute path of the program `name`: itself if it contains a slash, otherwise the first
+/// executable in `path`. Absolute, because a program starts in another directory than the server's.
 pub fn find(name: &Path, path: &str) -> Option<PathBuf> {
     let executable = |file: &Path| {
         file.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
@@ -22,8 +22,8 @@ pub fn find(name: &Path, path: &str) -> Option<PathBuf> {
     std::path::absolute(file?).ok()
 }
 
-/// Runs a program that ends soon, with only `PATH` in its environment, and gives its standard
-/// output; an error says why there is none. It is killed at the deadline.
+/// Runs a short program with only `PATH` in its environment, and returns its standard output. The
+/// error is a text with the cause. The program is killed at the deadline.
 pub async fn output(
     program: &Path,
     arguments: &[String],

@@ -6,7 +6,7 @@ fn session(number: u64) -> SessionId {
     SessionId::from(u64::from(std::process::id()) * 1_000 + number)
 }
 
-/// A shell that runs `script`; the log is in a directory of its own.
+/// A shell that runs `script`, whose log is in a separate directory.
 fn shell(session: SessionId, script: &str) -> Program {
     let directory = std::env::temp_dir().join(format!("greenroom-process-{session}"));
     std::fs::create_dir_all(&directory).unwrap();
@@ -146,7 +146,7 @@ async fn what_left_its_group_is_found_by_the_marker() {
     let program = shell(session(6), "setsid sleep 600 & echo up; wait");
     let process = Process::spawn(&program, &Handle::current()).unwrap();
     says(&program, "up").await;
-    // Until `setsid` has made the new group, the kill of the old one would catch it.
+    // Before `setsid` has made the new group, the kill of the old one would include it.
     let left = || {
         identity::all().into_iter().any(|(pid, stat)| {
             stat.group != process.identity().pid && identity::is_marked(pid, program.session)

@@ -1,5 +1,5 @@
-//! An installation of Python: its interpreter and the directories that hold its modules, as it names
-//! them itself. They are read and executed by confined code.
+//! A Python installation: its interpreter and the directories of its modules, as the interpreter
+//! reports them. Confined code reads and executes them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,27 +9,27 @@ use serde::Deserialize;
 use crate::system::confine::place::closed_above;
 use crate::system::process::output;
 
-/// The question; `-I` leaves out what the environment and the user add.
+/// The script that reports them; `-I` excludes additions by the environment and the user.
 const QUESTION: &str = "import json, sys; print(json.dumps({'executable': sys.executable, \
                         'roots': [sys.prefix, sys.base_prefix, *sys.path]}))";
 
-/// The time that the answer may take.
+/// The longest time for the answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The answer of an interpreter.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct Installed {
-    /// The interpreter, where `python3` may be a script that finds it.
+    /// The path of the interpreter, while `python3` may be a script that finds it.
     pub(super) executable: PathBuf,
     /// The directories of the installation and of its modules.
     pub(super) roots: Vec<PathBuf>,
-    /// True if only the server's user reaches it: sessions' users cannot run it.
+    /// True if only the server's user can access it, so that sessions' users cannot run it.
     #[serde(skip)]
     pub(super) is_closed: bool,
 }
 
 impl Installed {
-    /// Asks an interpreter. The error says why there is no answer.
+    /// Queries an interpreter. The error is a text with the cause.
     pub(super) async fn ask(interpreter: &Path, path: &str) -> Result<Self, String> {
         let arguments = ["-I".to_owned(), "-c".to_owned(), QUESTION.to_owned()];
         let answer = output(interpreter, &arguments, path, PATIENCE).await;
@@ -37,7 +37,7 @@ impl Installed {
         let answer = answer.map_err(|cause| format!("{name} does not say what it is: {cause}"))?;
         let mut installed: Self = serde_json::from_str(answer.trim())
             .map_err(|cause| format!("{name} is no Python: {cause}"))?;
-        // Of the whole machine nothing is opened to code, whatever an interpreter calls its root.
+        // The root directory `/` is never opened to code, even if an interpreter reports it.
         installed
             .roots
             .retain(|root| root.is_absolute() && root.parent().is_some() && root.exists());

@@ -1,12 +1,11 @@
 //! The Python of `code` blocks, each in a child process of its own with limits.
 //!
-//! The child is `runner.py`: it connects Playwright to the session's DevTools, gives the code its
-//! page and its values, and writes what comes of it to a file. It has a folder of its own, which
-//! goes away with it. Dropping the work ends the child's whole group at once; [`Python::quiet`]
-//! resolves when none is left.
+//! The child is `runner.py`. It connects Playwright to the session's DevTools, runs the code with its page
+//! and its values, and writes the result to a file. Its folder is removed with it. Dropping the work ends
+//! the child's whole group immediately; [`Python::quiet`] resolves when none is left.
 //!
-//! The limits keep a mistake from harming others. They are no sandbox: who may store a workflow
-//! may run a program as the user that the server runs as.
+//! The limits protect others from mistakes. They are not a sandbox: a user who may store a workflow
+//! may run a program as the server's user.
 
 mod installed;
 
@@ -32,120 +31,120 @@ use crate::domain::ids::SessionId;
 use crate::system::egress::Joined;
 use installed::Installed;
 
-/// The program that the child is.
+/// The script that the child runs.
 const RUNNER: &str = include_str!("runner.py");
 
-/// What its driver of the browser loads first.
+/// The module that Playwright's driver loads first.
 const CLOCK: &str = include_str!("clock.js");
 
-/// The file that is there while the clocks of the child stand still.
+/// The file that exists while the clocks of the child are stopped.
 const HELD: &str = "held";
 
 /// The file with the result of the code.
 const RESULT: &str = "result.json";
 
-/// The most bytes that one byte of output takes in the result: `\u00ff`.
+/// The most bytes in the result for one byte of output: `\u00ff`.
 const ESCAPED: u64 = 6;
 
-/// The bytes that the result may have besides its output.
+/// The bytes that the result may have in addition to its output.
 const AROUND_OUTPUT: u64 = 64 * 1024;
 
-/// How much longer than its code the child may take: to start, to connect and to write.
+/// The additional time for the child: to start, to connect and to write.
 const AROUND: Duration = Duration::from_secs(45);
 
-/// How many lines of what was printed are kept of a failure.
+/// The number of printed lines that are kept for a failure.
 const LINES: usize = 20;
 
-/// What to run, and for whom.
+/// The code to run, with its session and limits.
 #[derive(Debug)]
 pub struct Task {
-    /// The session whose page it drives.
+    /// The session whose page the code drives.
     pub session: SessionId,
-    /// A folder that is not there yet.
+    /// The path of a folder that does not exist yet.
     pub folder: PathBuf,
     /// The directory of the session's logs, see [`Program::records`].
     pub records: PathBuf,
     /// The body of an async function.
     pub code: String,
-    /// Its variables.
+    /// The variables of the code.
     pub values: Map<String, Value>,
     /// The address of the session's DevTools.
     pub devtools: String,
-    /// The network of the session; that of the server without.
+    /// The network of the session; the server's own if none.
     pub network: Option<Joined>,
-    /// The tab to work in, if that is known.
+    /// The target id of the tab to work in, if it is known.
     pub target: Option<String>,
-    /// Within which limits.
+    /// The limits for time, memory and output.
     pub limits: Limits,
-    /// Whether a person has control of the browser: the time of the code and of what it waits for in
-    /// the browser stands still then.
+    /// True while a person has control of the browser: the time of the code and of its waits in the
+    /// browser is stopped then.
     pub held: watch::Receiver<bool>,
 }
 
-/// How far code may go.
+/// The limits of code.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How long it may take.
+    /// The longest run time of the code.
     pub time: Duration,
-    /// How much memory it may take, in bytes.
+    /// The most memory in bytes.
     pub memory: u64,
-    /// How large its output may be and how much it may print, in bytes each.
+    /// The most bytes of the output, and of the printed text.
     pub output: u64,
 }
 
-/// What came of a task.
+/// The result of a task.
 #[derive(Debug)]
 pub struct Ran {
-    /// What the code gave.
+    /// The value that the code returned, or its failure.
     pub gave: Result<Value, Fault>,
-    /// What it printed.
+    /// The text that the code printed.
     pub printed: String,
 }
 
-/// Why the code gave nothing.
+/// The reasons for which the code returned no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// There is no such program.
+    /// The Python interpreter does not exist.
     #[error("there is no Python at {interpreter}")]
     NoPython {
-        /// What was looked for.
+        /// The interpreter that was searched for.
         interpreter: String,
     },
-    /// That Python has no Playwright.
+    /// This Python installation has no Playwright.
     #[error("Python has no Playwright: {cause}")]
     NoPlaywright {
-        /// What it said.
+        /// The error of the import.
         cause: String,
     },
-    /// The code itself failed, or went beyond a limit.
+    /// The code itself failed, or exceeded a limit.
     #[error("{message}")]
     Code {
-        /// `code_failed`, `timeout`, `code_out_of_memory`, `code_output_too_large`,
-        /// `browser_unreachable`.
+        /// The error code: `code_failed`, `timeout`, `code_out_of_memory`, `code_output_too_large`
+        /// or `browser_unreachable`.
         code: String,
-        /// Why, without the place.
+        /// The cause, without the position.
         message: String,
-        /// The line of the code, from 1.
+        /// The line in the code, counted from 1.
         line: Option<u64>,
-        /// What stands there.
+        /// The text of that line.
         text: Option<String>,
     },
-    /// The child ended without a word.
+    /// The child ended without a result.
     #[error("Python ended by {exit} without a result")]
     Ended {
-        /// How.
+        /// The exit of the child.
         exit: Exit,
     },
-    /// The child had to be ended.
+    /// The child exceeded its time and was killed.
     #[error("the code did not end within {} s", .after.as_secs_f64())]
     Late {
-        /// How long it could have taken.
+        /// The time that was allowed.
         after: Duration,
     },
     /// The child could not be started.
     #[error("Python could not be started: {cause}")]
     Broken {
-        /// What the system said.
+        /// The error of the system.
         cause: String,
     },
 }
@@ -172,19 +171,19 @@ struct Told {
     source: Option<String>,
 }
 
-/// Runs code.
+/// The runner of `code` blocks.
 #[derive(Debug, Clone)]
 pub struct Python {
     interpreter: PathBuf,
     path: String,
     confinement: Confinement,
-    /// The answer of the interpreter, once it was asked.
+    /// The answer of the interpreter, once it was queried.
     installed: Arc<OnceCell<Installed>>,
     runtime: Handle,
     running: watch::Sender<usize>,
 }
 
-/// A child, its folder and its log, which end with this.
+/// A child, its folder and its log. Dropping this ends the child and removes the others.
 struct Child {
     process: Option<Process>,
     folder: PathBuf,
@@ -221,7 +220,7 @@ impl Drop for Child {
 }
 
 impl Python {
-    /// With this interpreter, or the `python3` of `path`, which is also the `PATH` of the code.
+    /// A runner with this interpreter, or the `python3` in `path`. `path` is also the `PATH` of the code.
     pub fn new(
         interpreter: Option<&Path>,
         path: &str,
@@ -234,7 +233,7 @@ impl Python {
         Self { interpreter, path: path.to_owned(), confinement, installed, runtime, running }
     }
 
-    /// The same, of which only its own children count as running.
+    /// Returns the same runner, in which only its own children count as running.
     #[must_use]
     pub fn apart(&self) -> Self {
         let (running, _) = watch::channel(0);
@@ -255,7 +254,7 @@ impl Python {
         Ran { gave, printed: text.unwrap_or_default() }
     }
 
-    /// Resolves when no child is left of those that were ended.
+    /// Resolves when no ended child is left.
     pub async fn quiet(&self) {
         let mut running = self.running.subscribe();
         let _ = running.wait_for(|running| *running == 0).await;
@@ -328,8 +327,8 @@ impl Python {
         Ok((gave, child))
     }
 
-    /// The confinement of a task, and the program that is started in it: where a script stands for the
-    /// interpreter, as in the folders of version managers, it is the interpreter itself.
+    /// The confinement of a task, and the program to start in it. If a script stands for the
+    /// interpreter, as in version managers, that program is the interpreter itself.
     async fn confined(
         &self,
         interpreter: PathBuf,
@@ -346,7 +345,7 @@ impl Python {
             write: vec![task.folder.clone()],
             signals: true,
             abstract_sockets: true,
-            // The proxy and the server; not the browser, which would pass its rules by.
+            // The proxy and the server, but not the browser, because that would bypass the DevTools rules.
             connect: task.network.as_ref().map(|network| network.ports.to_vec()),
             ..Landlock::default()
         };
@@ -375,7 +374,7 @@ impl Python {
         }
         Program {
             path: interpreter,
-            // Isolated, so that nothing of the folder is taken for a module.
+            // Isolated mode, so that no file in the folder is imported as a module.
             arguments: vec!["-I".into(), task.folder.join("runner.py").into(), folder],
             environment,
             session: task.session,
@@ -389,14 +388,14 @@ impl Python {
 }
 
 impl Task {
-    /// The file for what the code prints, among the server's own.
+    /// The file for the code's printed text, among the server's own logs.
     fn log(&self) -> PathBuf {
         let name = self.folder.file_name().unwrap_or_default();
         self.records.join(format!("python-{}.log", name.display()))
     }
 }
 
-/// Makes the folder of a task, for the user that it runs as.
+/// Creates the folder of a task, for the user that it runs as.
 fn prepare(task: &Task, user: Option<User>) -> io::Result<Tree> {
     let (Some(parent), Some(name)) = (task.folder.parent(), task.folder.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -421,7 +420,7 @@ fn prepare(task: &Task, user: Option<User>) -> io::Result<Tree> {
     Ok(folder)
 }
 
-/// Stops the clocks of the child, or lets them go on.
+/// Stops the clocks of the child, or lets them continue.
 fn hold(process: &Process, folder: &Tree, is_held: bool) -> io::Result<()> {
     if is_held {
         match folder.create(Path::new(HELD)) {
@@ -447,7 +446,7 @@ fn told(bytes: &[u8], exit: Exit) -> Result<Value, Fault> {
     }
 }
 
-/// The beginning of a file.
+/// The beginning of a file, as text.
 fn head(path: &Path, limit: u64) -> String {
     use std::io::Read as _;
     let mut bytes = Vec::new();
@@ -459,7 +458,7 @@ fn head(path: &Path, limit: u64) -> String {
 }
 
 impl Ran {
-    /// The last lines of what was printed.
+    /// The last lines of the printed text.
     pub fn last_lines(&self) -> Vec<String> {
         let lines: Vec<&str> = self.printed.lines().collect();
         let skipped = lines.len().saturating_sub(LINES);

@@ -1,5 +1,5 @@
-//! What needs no browser: a missing Python, one without Playwright, code that is none, and an end
-//! from outside. The rest is in `tests/it/world`.
+//! Tests without a browser: a missing Python, one without Playwright, invalid code, and an end from
+//! outside. The others are in `tests/it/world`.
 
 use std::time::Instant;
 
@@ -38,7 +38,7 @@ fn records(session: SessionId) -> PathBuf {
     records
 }
 
-/// Asserts that nothing of a task is left, and removes what stands for the session.
+/// Asserts that nothing of a task is left, and removes the session's directory.
 fn nothing_is_left(session: SessionId) {
     assert!(!task(session, "").folder.exists());
     let logs = fs::read_dir(records(session)).unwrap().filter_map(Result::ok);
@@ -68,7 +68,7 @@ async fn a_missing_python_and_one_without_playwright_are_told_apart() {
     let gave = python.run(task(session, "return 1")).await.gave;
     assert_eq!(gave, Err(Fault::NoPython { interpreter: "no-such-python".to_owned() }));
 
-    // `-S` leaves out every package that was installed beside Python's own.
+    // `-S` excludes every package outside of Python's own library.
     let script = fake(session, "shift; exec python3 -I -S \"$@\"");
     let python = Python::new(Some(&script), PATH, Confinement::default(), runtime);
     let gave = python.run(task(session, "return 1")).await.gave;

@@ -1,11 +1,11 @@
-//! Who is connected to a VNC server without us: clients of their own, which only the system knows of.
+//! Clients that are connected to a VNC server directly and are known only to the system.
 
 use std::fs;
 use std::io;
 
 use crate::system::proc::{clients, established, socket_inode};
 
-/// How many connections to this port of the loopback address are established.
+/// The number of established connections to this port of the loopback address.
 pub fn connections(port: u16) -> io::Result<usize> {
     Ok(established(&fs::read_to_string("/proc/net/tcp")?, port))
 }

@@ -1,4 +1,4 @@
-//! The VNC server of a desktop: on a loopback port of its own, with a password of its own.
+//! The VNC server of a desktop, on its own loopback port and with its own password.
 //!
 //! ```text
 //!   actors, bridge                desktop
@@ -7,10 +7,10 @@
 //!     (its viewers)              (its life)  Within    the X server itself, Xtigervnc
 //! ```
 //!
-//! `Server` is the seam: everything that a desktop needs of its VNC server, whatever it is. A server
-//! of our own, fed by the capture, would be a third implementation: its seats are what tell it
-//! whether anybody watches, its port is a [`Reservation`], and what it starts and ends are tasks
-//! instead of processes.
+//! `Server` is the interface between a desktop and any kind of VNC server. A built-in server that
+//! uses the capture would be a third implementation. Its seats would report whether there are
+//! viewers, and its port would be a [`Reservation`]. It would start and end tasks instead of
+//! processes.
 
 mod direct;
 pub(super) mod password;
@@ -36,18 +36,17 @@ use crate::domain::session::Failure;
 
 pub(super) const STAGE: Stage = Stage { name: "vnc", package: "x11vnc" };
 
-/// The VNC server of one desktop, as the desktop that owns it sees it; what viewers see of it is
-/// [`VncServer`]. Each of these may be called at any time, and more than once.
+/// The VNC server of one desktop, as its owner uses it; viewers use it as [`VncServer`]. Each
+/// method may be called at any time, and more than once.
 pub(super) trait Server: VncServer {
-    /// Whether the X server itself is the VNC server: then the one lives and dies with the other,
-    /// and nothing here starts or ends a process.
+    /// True if the X server itself is the VNC server. Then both share one process, and this trait
+    /// starts and ends none.
     fn is_the_display(&self) -> bool;
 
-    /// Resolves when it accepts connections, without anybody watching.
+    /// Resolves when the server accepts connections, even without viewers.
     fn start(&self) -> BoxFuture<'_, Result<(), Failure>>;
 
-    /// Its display has died and is there again. Resolves when whoever watched can come back, on
-    /// the same port.
+    /// Handles a restart of the display. Resolves when viewers can reconnect, on the same port.
     fn reset(&self) -> BoxFuture<'_, ()>;
 
     /// Its password was replaced: disconnects those that came with the former one. Resolves when they are
@@ -57,17 +56,18 @@ pub(super) trait Server: VncServer {
     /// Looks after its health: one that was stopped by a signal is ended, and comes back.
     fn kill_if_stopped(&self);
 
-    /// The numbers of its own processes.
+    /// The pids of its own processes.
     fn numbers(&self) -> Vec<i32>;
 
-    /// From now on nothing ends it but [`close`](Self::close): a later server takes it over.
+    /// Detaches from the processes: from now on only [`close`](Self::close) ends them, and a later
+    /// server can adopt them.
     fn let_go(&self);
 
-    /// Ends every process of its own, at once and without waiting.
+    /// Kills every process of its own without waiting.
     fn kill_now(&self);
 
-    /// Ends it for good; whoever asks for a seat is refused from now on. Resolves when its
-    /// processes and their remains are gone and its port is free, and says what is not. If it is
-    /// the display, then after that has ended.
+    /// Ends the server for good; requests for a seat are refused from now on. Resolves when its
+    /// processes and their remains are gone and its port is free, with a line for each exception.
+    /// If the server is the display, this is called after that has ended.
     fn close(&self) -> BoxFuture<'_, Vec<String>>;
 }

@@ -1,7 +1,7 @@
-//! Which port belongs to which VNC server.
+//! Allocation of ports to VNC servers.
 //!
-//! A port is held by a socket that is bound to it and does not listen: nobody else is given the
-//! port, and the VNC server, which asks for the reuse of addresses as we do, can still take it.
+//! A bound socket that does not listen reserves a port: no other program is given the port. The VNC
+//! server can still bind it, because both set the reuse of addresses.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,36 +16,36 @@ use tokio::net::TcpSocket;
 #[derive(Debug)]
 pub struct Ports {
     range: RangeInclusive<u16>,
-    /// How many reservations there are of each: more than one only while a desktop changes hands.
+    /// The number of reservations of each port: more than one only while a desktop changes its owner.
     taken: Mutex<BTreeMap<u16, usize>>,
 }
 
-/// A port that is nobody else's; the drop gives it back.
+/// A reserved port, which is released on drop.
 #[derive(Debug)]
 pub struct Reservation {
     port: u16,
     ports: Arc<Ports>,
-    /// None while somebody listens there already.
+    /// The bound socket; none while another process listens on the port.
     socket: Option<TcpSocket>,
 }
 
 impl Ports {
-    /// All of `range`.
+    /// All ports of `range`, none of them reserved.
     pub fn new(range: RangeInclusive<u16>) -> Arc<Self> {
         Arc::new(Self { range, taken: Mutex::default() })
     }
 
-    /// The first and the last of them.
+    /// The first and the last port.
     pub fn range(&self) -> &RangeInclusive<u16> {
         &self.range
     }
 
-    /// Those that are kept for somebody.
+    /// The ports that are reserved.
     pub fn taken(&self) -> Vec<u16> {
         self.taken.lock().keys().copied().collect()
     }
 
-    /// Takes the first port behind `after` that is free; none when none is.
+    /// Reserves the first free port after `after`; none if there is none.
     pub fn reserve(self: &Arc<Self>, after: Option<u16>) -> Option<Reservation> {
         let mut taken = self.taken.lock();
         let free: Vec<u16> = self
@@ -53,8 +53,8 @@ impl Ports {
             .clone()
             .filter(|port| after.is_none_or(|after| *port > after) && !taken.contains_key(port))
             .collect();
-        // First as a stranger, whom the reservation of another server keeps out; then one for
-        // which only connections that have ended stand in the way.
+        // First without reuse, which the reservations of other servers block. Then with reuse, for
+        // ports that are blocked only by ended connections.
         let found = [false, true]
             .into_iter()
             .find_map(|reuse| free.iter().find_map(|port| Some((*port, bind(*port, reuse).ok()?))));
@@ -63,7 +63,7 @@ impl Ports {
         Some(Reservation { port, ports: Arc::clone(self), socket: Some(socket) })
     }
 
-    /// Takes `port` for a VNC server that had it under a former server, and may listen there now.
+    /// Reserves `port` for a VNC server of a previous server, which may be listening there.
     pub fn claim(self: &Arc<Self>, port: u16) -> Reservation {
         *self.taken.lock().entry(port).or_default() += 1;
         Reservation { port, ports: Arc::clone(self), socket: bind(port, true).ok() }
@@ -79,24 +79,24 @@ fn bind(port: u16, reuse: bool) -> io::Result<TcpSocket> {
 }
 
 impl Reservation {
-    /// The port.
+    /// The number of the port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Whether the port is kept by a socket of ours; otherwise somebody listens there.
+    /// True if a socket of this server holds the port; otherwise another process listens there.
     pub fn is_held(&self) -> bool {
         self.socket.is_some()
     }
 
-    /// Keeps others away when nobody listens any more. May be repeated.
+    /// Binds the port if no process listens there any more. Idempotent.
     pub fn hold(&mut self) {
         if self.socket.is_none() {
             self.socket = bind(self.port, true).ok();
         }
     }
 
-    /// The ports of which it is one.
+    /// The ports to which the reserved one belongs.
     pub fn ports(&self) -> Arc<Ports> {
         Arc::clone(&self.ports)
     }
@@ -131,7 +131,7 @@ mod tests {
         let reservation = ports.reserve(None).unwrap();
         assert_eq!(reservation.port(), port);
         assert!(ports.reserve(None).is_none());
-        // Its owner listens; the standard library asks for reuse as x11vnc does.
+        // Its owner listens; the standard library sets reuse as x11vnc does.
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         drop((listener, reservation));
         assert!(ports.reserve(Some(port)).is_none(), "nothing comes behind the last one");

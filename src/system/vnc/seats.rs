@@ -1,16 +1,16 @@
-//! When the VNC server of a desktop runs.
+//! The lifetime of a desktop's VNC server, controlled by its seats.
 //!
 //! ```text
-//! idle --a seat is taken--> running --the last seat is given back--> lingering --> idle
+//! idle --a seat is taken--> running --the last seat is released----> lingering --> idle
 //!                            |   ^                                      |
 //!                  it dies --+   +----------- a seat is taken ----------+
 //! ```
 //!
-//! One that dies while somebody has a seat is started again on the same port. Viewers whose
-//! connections broke with it may have left before that is seen: then the next of them starts it.
+//! A server that dies while it has seats is restarted on the same port. Viewers whose connections
+//! broke may have left before the death is noticed: then the next viewer starts it.
 //!
-//! One that hangs is noticed by those whose connections stand still. It is looked at only when they
-//! say so: a connection that does nothing but look takes x11vnc 0.2 s, in which all its viewers wait.
+//! A hang is noticed by viewers whose connections stall, and the server is checked only on their
+//! request. Each check is a connection that takes x11vnc 0.2 s, during which all its viewers wait.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -40,25 +40,24 @@ use crate::system::failure::failure;
 use crate::system::process::{Process, is_alive};
 use crate::system::settings::Settings;
 
-/// How long x11vnc may take to end when it is told to; now and then it never does.
+/// The longest time for x11vnc to end on request; occasionally it never does.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long to wait before one that died is started again; twice as long after each that died
-/// young.
+/// The delay before a restart; it doubles after each quick exit.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// The longest wait before one is started again.
+/// The longest delay before a restart.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
 
-/// One that lived for so long did not die young.
+/// The run time after which an exit does not count as quick.
 const GROWN_UP: Duration = Duration::from_secs(60);
 
-/// Where a VNC server belongs.
+/// The session and the files of a VNC server.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// Whose it is.
+    /// The session that owns the server.
     pub session: SessionId,
-    /// The display that it shows.
+    /// The display that the server shows.
     pub display: u16,
     /// The password.
     pub password: Password,
@@ -67,23 +66,23 @@ pub struct Place {
 }
 
 impl Place {
-    /// The file for its log.
+    /// The file for the server's log.
     pub(super) fn log(&self) -> PathBuf {
         self.directory.log("x11vnc")
     }
 }
 
-/// Is told of each VNC server that runs, and on which port.
+/// A callback for each VNC server that runs, with its process and port.
 pub type OnStarted = Box<dyn Fn(&ProcessIdentity, u16) + Send + Sync>;
 
-/// Is told of each VNC server that died and was started again.
+/// A callback for each VNC server that died and was restarted.
 pub type OnMended = Box<dyn Fn(Mended) + Send + Sync>;
 
-/// Who is told of what.
+/// The callbacks for events of the server.
 pub struct Told {
-    /// Of one that runs.
+    /// Called when a server runs.
     pub on_started: OnStarted,
-    /// Of one that runs again.
+    /// Called when a server was restarted.
     pub on_mended: OnMended,
 }
 
@@ -93,7 +92,7 @@ impl std::fmt::Debug for Told {
     }
 }
 
-/// The VNC server of one desktop. Clones are the same.
+/// The VNC server of one desktop. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Seats(Arc<Inner>);
 
@@ -102,15 +101,15 @@ struct Inner {
     settings: Arc<Settings>,
     runtime: Handle,
     closing: CancellationToken,
-    /// Nobody here looks after it any more; it runs on.
+    /// Cancelled when this side detaches and the server keeps running.
     let_go: CancellationToken,
     told: Told,
-    /// How the last one hung, if it was ended for that.
+    /// The kind of hang for which the last server was ended, if it was.
     hung: parking_lot::Mutex<Option<&'static str>>,
-    /// Somebody with a seat believes that the server hangs.
+    /// Notified by the holder of a seat that suspects a hang.
     doubts: Arc<Notify>,
     state: Mutex<State>,
-    /// The processes that were started, for their remains; the last one may live.
+    /// The started processes, whose remains must be removed; the last one may be alive.
     started: parking_lot::Mutex<Vec<Process>>,
 }
 
@@ -125,25 +124,25 @@ struct State {
     reservation: Option<Reservation>,
     running: Option<Process>,
     seats: usize,
-    /// How many in a row died young.
+    /// The number of consecutive quick exits.
     died_young: u32,
-    /// Rises with every seat, so that an older timer sees that it is out of date.
+    /// Rises with every seat, so that an older timer detects that it is out of date.
     taken: u64,
-    /// Why it does not run, though it should.
+    /// The cause and duration of an outage.
     trouble: Option<Trouble>,
 }
 
-/// A death that nobody here wanted.
+/// An unexpected death of the server.
 #[derive(Debug)]
 struct Trouble {
     cause: String,
-    /// Since when somebody has missed it.
+    /// The time at which the death was noticed.
     since: Instant,
     tries: u32,
 }
 
 impl Seats {
-    /// One that does not run yet and will listen where `reservation` says.
+    /// A server that does not run yet and will listen on the port of `reservation`.
     pub fn new(
         place: Place,
         reservation: Reservation,
@@ -173,12 +172,12 @@ impl Seats {
         }))
     }
 
-    /// Takes over one that runs already, as one that has just lost its last seat. Not after a
-    /// seat was taken.
+    /// Adopts a running server, in the state after its last seat was released. Not to be called
+    /// after a seat was taken.
     pub fn adopt(&self, process: Process) {
         let Ok(mut state) = self.0.state.try_lock() else { return };
         self.0.started.lock().push(process.clone());
-        // One that was started to tell what it shall not tell now: the next seat starts another.
+        // The server's clipboard setting differs from the current one: the next seat starts another.
         if !x11vnc::is_as_set(&process, &self.0.settings) {
             process.kill_now();
             return;
@@ -190,7 +189,7 @@ impl Seats {
         self.0.runtime.spawn(async move { seats.linger(0).await });
     }
 
-    /// The files that its processes write to.
+    /// The log file of its processes.
     pub fn log(&self) -> PathBuf {
         self.0.place.log()
     }
@@ -315,7 +314,7 @@ impl Inner {
         self.linger(taken).await;
     }
 
-    /// Ends it when no seat has been taken since `taken` was counted.
+    /// Ends the server if no seat has been taken since the count was `taken`.
     async fn linger(&self, taken: u64) {
         if self.settings.vnc_eager {
             return;
@@ -334,7 +333,7 @@ impl Inner {
         }
     }
 
-    /// Starts it again when `process` dies while somebody has a seat.
+    /// Restarts the server when `process` dies while there are seats.
     fn keep(self: Arc<Self>, process: Process) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let began = Instant::now();
@@ -379,7 +378,7 @@ impl Inner {
         })
     }
 
-    /// Ends the server when somebody says that it hangs, and it does.
+    /// Ends the server when a viewer suspects a hang and a check confirms it.
     async fn end_when_hung(&self, process: &Process) {
         loop {
             self.doubts.notified().await;
@@ -388,7 +387,7 @@ impl Inner {
             if timeout(Duration::from_secs(limit), greets(port)).await.is_err() {
                 *self.hung.lock() = Some("did not answer, and was ended");
                 process.kill_now();
-                // The others were of the same process.
+                // Other pending doubts concern the same process.
                 let _stale = self.doubts.notified().now_or_never();
                 process.exited().await;
                 return;
@@ -396,8 +395,8 @@ impl Inner {
         }
     }
 
-    /// Notes that it has died, if it has and that was not noted. One that was ended here is not
-    /// said to run.
+    /// Records a death that was not recorded yet. A server that was ended on purpose is not
+    /// recorded as running.
     async fn note_death(&self, state: &mut State) {
         let Some(process) = state.running.as_ref().filter(|process| process.has_exited()) else {
             return;
@@ -410,13 +409,13 @@ impl Inner {
         }
     }
 
-    /// The port on which it listens, once it does. Starts it when it does not run, or died.
+    /// Returns the port once the server listens on it. Starts it if it does not run or has died.
     async fn run(self: &Arc<Self>, state: &mut State) -> Result<u16, Failure> {
         let closing = || failure(STAGE.name, "vnc_closing", "the desktop is closing".to_owned());
         if self.closing.is_cancelled() {
             return Err(closing());
         }
-        // That it is gone may be seen a moment before it is told.
+        // The process may be dead a moment before its exit is reported.
         if let Some(process) = state.running.as_ref().filter(|it| !is_alive(it.identity())) {
             let _told = timeout(GRACE, process.exited()).await;
         }
@@ -474,7 +473,7 @@ impl Inner {
         }
     }
 
-    /// Ends what runs, and removes what all that ever ran left behind.
+    /// Ends the server, and removes the remains of all its processes.
     async fn stop(&self, state: &mut State) -> Vec<String> {
         state.running = None;
         let started = self.started.lock().clone();
@@ -486,26 +485,26 @@ impl Inner {
         }
         let creators: Vec<i32> = started.iter().map(|process| process.identity().pid).collect();
         left.extend(segments::sweep(&creators, &self.settings.path).await);
-        // Forgotten only now: who is cut off in the middle of this leaves it to the next.
+        // Removed from the list last: if this future is dropped, the next call continues.
         self.started.lock().retain(|process| !creators.contains(&process.identity().pid));
         if let Some(reservation) = &mut state.reservation {
             reservation.hold();
         }
         if !started.is_empty() {
-            // It removes it itself, unless killed.
+            // x11vnc removes the flag itself, unless it is killed.
             let _ = x11vnc::remove_flag(&self.place.directory.vnc_flag());
         }
         left
     }
 }
 
-/// Resolves when the server on `port` has told its version (RFC 6143, section 7.1.1), or refuses.
+/// Resolves when the server on `port` has sent its version (RFC 6143, section 7.1.1), or refuses.
 async fn greets(port: u16) -> io::Result<()> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     stream.read_exact(&mut [0; 12]).await.map(drop)
 }
 
-/// Every port of the range is in use.
+/// The failure that every port of the range is in use.
 pub(crate) fn no_port_free(ports: &super::Ports) -> Failure {
     let (first, last) = (ports.range().start(), ports.range().end());
     let message = format!("none of the ports {first} to {last} is free for a VNC server");

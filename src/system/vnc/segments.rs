@@ -1,7 +1,7 @@
-//! The shared memory of System V that x11vnc leaves behind when it is killed.
+//! The System V shared memory that x11vnc leaves behind when it is killed.
 //!
-//! The machine has 4,096 segments for everybody; they are found by the number of the process that
-//! made them, and only those of processes that were ours and have ended are removed.
+//! The machine has 4,096 segments in total. Segments are found by the pid of their creator, and
+//! only those of ended processes of this server are removed.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,28 +9,28 @@ use std::time::Duration;
 use crate::system::proc::{self, Segment};
 use crate::system::process::{find, output};
 
-/// Where the kernel lists them.
+/// The kernel's list of segments.
 const TABLE: &str = "/proc/sysvipc/shm";
 
-/// Every segment of the machine that was not removed.
+/// Every segment of the machine that is not marked for removal.
 pub(in crate::system) fn all() -> Vec<Segment> {
     proc::segments(&std::fs::read_to_string(TABLE).unwrap_or_default())
 }
 
-/// The identifiers of the segments that one of `creators` made.
+/// The ids of the segments that one of `creators` made.
 fn made_by(table: &str, creators: &[i32]) -> Vec<String> {
     let segments = proc::segments(table).into_iter();
     segments.filter(|one| creators.contains(&one.creator)).map(|one| one.id).collect()
 }
 
-/// Removes one segment.
+/// Removes one segment by its id.
 pub(in crate::system) async fn remove(id: &str, path: &str) -> Result<(), String> {
     let ipcrm = find(Path::new("ipcrm"), path).ok_or("`ipcrm` is missing")?;
     let arguments = ["-m".to_owned(), id.to_owned()];
     output(&ipcrm, &arguments, path, Duration::from_secs(5)).await.map(drop)
 }
 
-/// Removes the segments of processes that have ended. Says what could not be removed.
+/// Removes the segments of ended processes. Returns a line for each that could not be removed.
 pub(in crate::system) async fn sweep(creators: &[i32], path: &str) -> Vec<String> {
     let left = || {
         let table = std::fs::read_to_string(TABLE).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! A VNC server that is the X server itself: Xtigervnc.
 //!
-//! It listens from when its display is there until that ends, so there is nothing to start on
-//! demand, and its death is the death of the display. What is left to do is to keep its port.
+//! It listens as long as its display lives, so there is nothing to start on demand, and its death
+//! is the death of the display. This module only holds its port.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::system::desktop::{VncEndpoint, VncSeat, VncServer};
 use crate::system::failure::failure;
 use crate::system::process::{find, output_with};
 
-/// What the version in Debian 12 understands: buttons beyond the eighth came later.
+/// The dialect of the version in Debian 12: buttons beyond the eighth came later.
 const DIALECT: Dialect = Dialect { extended_mouse_buttons: false, qemu_keys: true };
 
 /// The longest wait for `vncconfig`.
@@ -48,7 +48,7 @@ struct Inner {
     password: Password,
     reach: Reach,
     port: u16,
-    /// None once it is closed.
+    /// The reserved port; none once the server is closed.
     reservation: Mutex<Option<Reservation>>,
 }
 
@@ -73,8 +73,8 @@ impl Within {
             password: self.0.password.text(),
             dialect: DIALECT,
         };
-        // Nothing counts its seats: it serves nobody at no cost. Nor does anybody listen to doubts: the
-        // display is looked at regularly, and is the same process.
+        // Seats are not counted, because an idle server costs nothing. Doubts are ignored: the
+        // display is the same process, and is checked periodically.
         let guard = CancellationToken::new().drop_guard();
         Ok(VncSeat { endpoint, doubts: Arc::default(), guard })
     }

@@ -1,4 +1,4 @@
-//! x11vnc: a VNC server for a display that is there already.
+//! x11vnc: a VNC server for an existing display.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,45 +17,46 @@ use crate::system::process::{Process, Program, find};
 use crate::system::readiness::file_says;
 use crate::system::settings::Settings;
 
-/// It closes every descriptor that it could have: with a large limit that takes minutes.
+/// The limit of open files: x11vnc closes every possible descriptor, which takes minutes with a
+/// large limit.
 const OPEN_FILES: u32 = 1_024;
 
 const FLAGS: &[&str] = &[
     "-norc",
     "-localhost",
-    // Without it, and with the IPv4 port busy, it serves IPv6 alone and says nothing.
+    // Without it, and with the IPv4 port in use, x11vnc serves IPv6 only, without an error.
     "-no6",
     "-noipv6",
     "-shared",
     "-forever",
     "-repeat",
-    // What is merely selected is nobody's clipboard.
+    // The PRIMARY selection, which is only marked text, is not sent.
     "-noprimary",
-    // It would look for windows that are dragged and for scrolling by copies within the display, of
-    // which a browser does neither: a key was seen 26 ms after it was pressed, and is after 13.
+    // Detection of dragged windows and of scrolling by copies within the display, which browsers do
+    // not use. Without it, a key press is visible after 13 ms instead of 26 ms.
     "-noscr",
     "-nowf",
-    // Three segments of shared memory in place of 62.
+    // Three segments of shared memory instead of 62.
     "-onetile",
     // Without it, the first picture and the first click after a pause are late.
     "-nonap",
-    // Without it x11vnc measures its first viewer's connection, and paints nothing meanwhile: a
-    // page that moves was black for 5 s.
+    // Without it, x11vnc measures the connection of its first viewer and paints nothing meanwhile:
+    // a moving page was black for 5 s.
     "-speeds",
     "1000,10000,1",
     "-wait",
     "5",
     "-defer",
     "5",
-    // One viewer that does not read holds up all others for as long.
+    // The time for which a viewer that does not read can block all others.
     "-readtimeout",
     "5",
 ];
 
-/// What keeps it from telling everybody what is copied.
+/// The arguments that keep x11vnc from sending copied texts to its viewers.
 const KEEPS_TO_ITSELF: [&str; 2] = ["-seldir", "recv"];
 
-/// Whether one that a former server has started tells what it is set to tell.
+/// True if the clipboard setting of an adopted server matches the current settings.
 pub(super) fn is_as_set(process: &Process, settings: &Settings) -> bool {
     let line = fs::read(format!("/proc/{}/cmdline", process.identity().pid)).unwrap_or_default();
     let [flag, _] = KEEPS_TO_ITSELF;
@@ -74,14 +75,14 @@ pub(super) fn reads_password_again(process: &Process) -> bool {
 
 /// Why it did not come up.
 pub(super) enum NotStarted {
-    /// Another program has the port.
+    /// Another program uses the port.
     Busy,
-    /// Anything else.
+    /// Any other failure of the start.
     Failed(Failure),
 }
 
-/// Starts it on `port` and resolves when it accepts connections. It is handed to `started`
-/// before it is waited for.
+/// Starts x11vnc on `port` and resolves when it accepts connections. `started` gets the process
+/// before it is awaited.
 pub(super) async fn start(
     place: &Place,
     port: u16,
@@ -93,7 +94,7 @@ pub(super) async fn start(
     let path = find(&settings.x11vnc, &settings.path)
         .ok_or_else(|| failed(STAGE.missing(&settings.x11vnc)))?;
     let flag = place.directory.vnc_flag();
-    // The folder is missing where a server before this version made the desktop.
+    // The folder is missing if an older server made the desktop.
     let made = flag.parent().map_or(Ok(()), fs::create_dir_all);
     made.and_then(|()| remove_flag(&flag)).map_err(|cause| failed(directory(&flag, &cause)))?;
     let (authority, password_file) = (place.directory.authority(), place.directory.vnc_password());
@@ -140,7 +141,7 @@ pub(super) async fn start(
     }
 }
 
-/// Removes the sign of readiness, which is in a folder of the program's.
+/// Removes the readiness flag, which is in a folder of the program.
 pub(super) fn remove_flag(flag: &Path) -> io::Result<()> {
     match (flag.parent(), flag.file_name()) {
         (Some(folder), Some(name)) => match Tree::open(folder) {

@@ -1,4 +1,4 @@
-//! Tries over displays: the handshake of X11 by hand, with a stolen cookie and without.
+//! Tests of displays: the X11 handshake done manually, with and without a stolen cookie.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::linux::net::SocketAddrExt as _;
@@ -11,7 +11,7 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 const COOKIE_NAME: &[u8] = b"MIT-MAGIC-COOKIE-1";
 
-/// A number that no display has.
+/// A display number that does not exist.
 const FREE: u16 = 64_321;
 
 pub(super) fn run(targets: &Targets) -> Vec<Try> {
@@ -50,7 +50,7 @@ fn by_path(number: u16) -> io::Result<UnixStream> {
     UnixStream::connect(format!("/tmp/.X11-unix/X{number}"))
 }
 
-/// The first exchange of X11's protocol; a server that takes the client answers with 1.
+/// Does the first exchange of the X11 protocol. A server that accepts the client answers with 1.
 fn shake(mut stream: UnixStream, cookie: Option<&[u8]>) -> io::Result<String> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     let (name, data) = cookie.map_or((&[][..], &[][..]), |cookie| (COOKIE_NAME, cookie));

@@ -1,4 +1,4 @@
-//! Tries over files: reading, writing, executing, terminals.
+//! Tests of files: reading, writing, executing, terminals.
 
 use std::fs;
 use std::fs::OpenOptions;
@@ -23,7 +23,7 @@ const SECRETS: [&str; 8] = [
 /// Directories in which a program without a ruleset may write.
 const WRITABLE: [&str; 4] = ["/tmp", "/var/tmp", "/run", "/"];
 
-/// Devices that people type into.
+/// Devices that receive keyboard input.
 const TERMINALS: [&str; 5] = ["/dev/tty", "/dev/console", "/dev/tty1", "/dev/pts", "/dev/ptmx"];
 
 pub(super) fn run(targets: &Targets) -> Vec<Try> {
@@ -83,7 +83,7 @@ fn descriptors() -> io::Result<String> {
         let entry = entry.ok()?;
         let number: i32 = entry.file_name().to_str()?.parse().ok()?;
         let target = fs::read_link(entry.path()).ok()?;
-        // The listing itself is one.
+        // One of the descriptors is that of the listing itself.
         let is_listing = target.to_string_lossy().ends_with("/fd");
         (number > 2 && !is_listing).then(|| format!("{number}: {}", target.display()))
     });
@@ -91,7 +91,7 @@ fn descriptors() -> io::Result<String> {
     found(!open.is_empty(), &open.join(", "))
 }
 
-/// The outcome of a try that reads a state.
+/// The outcome of a test that reads a state.
 pub(super) fn found(is: bool, what: &str) -> io::Result<String> {
     if is { Ok(what.to_owned()) } else { Err(io::Error::other("none")) }
 }

@@ -1,7 +1,7 @@
-//! The probe: run as a kind of program under its ruleset, it tries what a hostile program would, and
-//! prints what came of each try as a line of JSON. It harms nothing that it reaches.
+//! The probe runs as a kind of program under its ruleset and tests what a hostile program would
+//! try. It prints each outcome as a line of JSON, and harms nothing that it reaches.
 //!
-//! What belongs to nobody of the session must be `refused`; a test compares the lines.
+//! Everything outside of the session must be `refused`; an integration test compares the lines.
 
 mod display;
 mod files;
@@ -15,29 +15,29 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-/// The targets of a probe.
+/// The targets that a probe tests.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Targets {
-    /// The server's process.
+    /// The pid of the server.
     pub server: Option<i32>,
-    /// Files and directories of others, to be read.
+    /// Files and directories of others, which the probe reads.
     pub read: Vec<PathBuf>,
-    /// Directories of others, to make a file in.
+    /// Directories of others, in which the probe creates a file.
     pub write: Vec<PathBuf>,
-    /// A directory of its own, to make a program in and execute that.
+    /// A directory of the session, in which the probe creates a program and executes it.
     pub execute: Option<PathBuf>,
-    /// Sockets by path: PostgreSQL, an ssh-agent, a session bus.
+    /// Unix sockets by path, such as those of PostgreSQL, an ssh-agent or a session bus.
     pub sockets: Vec<PathBuf>,
-    /// Abstract sockets, by name.
+    /// Abstract Unix sockets, by name.
     pub abstracts: Vec<String>,
-    /// Displays of others.
+    /// X displays of other sessions.
     pub displays: Vec<Display>,
-    /// TCP services.
+    /// TCP services, to which the probe connects.
     pub tcp: Vec<SocketAddr>,
-    /// UDP services.
+    /// UDP services, to which the probe sends.
     pub udp: Vec<SocketAddr>,
-    /// TCP ports to listen on.
+    /// TCP addresses to listen on.
     pub listen: Vec<SocketAddr>,
 }
 
@@ -45,30 +45,30 @@ pub struct Targets {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Display {
-    /// Its number.
+    /// The number of the display.
     pub number: u16,
-    /// Its cookie, in hexadecimal, as a thief would have it.
+    /// The cookie in hexadecimal, for a test with stolen credentials.
     pub cookie: Option<String>,
 }
 
-/// The outcome of a try.
+/// The outcome of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It was not possible.
+    /// The access was not possible.
     Refused,
-    /// It was.
+    /// The access was possible.
     Reached,
 }
 
-/// One line of the probe.
+/// One line of the probe's output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Try {
-    /// The name of the try.
+    /// The name of the test.
     pub r#try: String,
-    /// The outcome of the try.
+    /// The outcome of the test.
     pub outcome: Outcome,
-    /// The system's error, or the finding.
+    /// The error of the system, or the finding.
     pub detail: String,
 }
 
@@ -82,7 +82,7 @@ impl Try {
     }
 }
 
-/// Tries everything.
+/// Runs all tests against the targets.
 pub fn run(targets: &Targets) -> Vec<Try> {
     let mut tries = files::run(targets);
     tries.extend(processes::run(targets));
@@ -91,7 +91,7 @@ pub fn run(targets: &Targets) -> Vec<Try> {
     tries
 }
 
-/// Tries everything that the JSON `text` names, and prints the outcomes to standard output.
+/// Runs all tests with the targets in the JSON `text`, and prints the outcomes to standard output.
 pub fn main(text: &str) -> ExitCode {
     let targets: Targets = match serde_json::from_str(text) {
         Ok(targets) => targets,

@@ -1,4 +1,4 @@
-//! Tries over sockets: services by path, by name, by port.
+//! Tests of sockets: services by path, by abstract name, by port.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};

@@ -1,4 +1,4 @@
-//! Tries over processes: those of others, and what this one may still become.
+//! Tests of processes: access to those of others, and privileges that this one may gain.
 
 use std::fs;
 use std::fs::OpenOptions;
@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Resource, Rlimit};
 use super::files::found;
 use super::{Targets, Try};
 
-/// The number of process numbers that are tried, from 1 on.
+/// The number of pids that are tested, from 1 on.
 const NUMBERS: i32 = 200_000;
 
 pub(super) fn run(targets: &Targets) -> Vec<Try> {
@@ -52,7 +52,7 @@ fn read(path: &str) -> io::Result<String> {
     Ok(format!("{} bytes", bytes.len()))
 }
 
-/// Goes through a directory's entries, and through links among them: a list of numbers is no harm.
+/// Resolves a directory's entries, and links among them: a mere list of numbers is harmless.
 fn through(folder: &str) -> io::Result<String> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for entry in fs::read_dir(folder)? {
@@ -64,13 +64,13 @@ fn through(folder: &str) -> io::Result<String> {
     Err(last)
 }
 
-/// Opens the file that attaching as a debugger needs.
+/// Opens the file that a debugger needs for attaching.
 fn open_memory(pid: i32) -> io::Result<String> {
     let path = format!("/proc/{pid}/mem");
     OpenOptions::new().read(true).write(true).open(path).map(|_| "opened".to_owned())
 }
 
-/// Writes what it says: a greater number would make the server the first to be killed.
+/// Writes the value that the file has already: a higher one would make the server the first to be killed.
 fn write_back(pid: i32) -> io::Result<String> {
     let path = format!("/proc/{pid}/oom_score_adj");
     let value = fs::read_to_string(&path)?;
@@ -83,7 +83,7 @@ fn signal(pid: Pid) -> io::Result<String> {
     Ok("permitted".to_owned())
 }
 
-/// Takes core dumps from it, which harms nobody.
+/// Disables core dumps of the process, which is harmless.
 fn limit(pid: Pid) -> io::Result<String> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::prlimit(Some(pid), Resource::Core, none)?;
@@ -96,7 +96,7 @@ fn steal(pid: Pid) -> io::Result<String> {
     Ok("duplicated".to_owned())
 }
 
-/// The processes that would get a signal that is sent to all.
+/// The processes that a signal to all processes would reach.
 fn anybody() -> io::Result<String> {
     let own = rustix::process::getpid();
     let all = (1..NUMBERS).filter_map(Pid::from_raw).filter(|pid| *pid != own);

@@ -1,4 +1,4 @@
-//! The server's ability to run programs as other users, found by its capabilities and not by its name.
+//! The server's ability to run programs as other users. Capabilities decide, not the user's name.
 
 use std::fmt;
 use std::fs;
@@ -7,26 +7,25 @@ use rustix::thread::CapabilitySet;
 
 use super::Range;
 
-/// The capabilities by which programs run as users of their own, and by which the server handles these
-/// programs and their files.
+/// The capabilities needed to run programs as other users, and to manage these programs and their files.
 const NEEDED: [(CapabilitySet, &str); 7] = [
     (CapabilitySet::SETUID, "CAP_SETUID"),
     (CapabilitySet::SETGID, "CAP_SETGID"),
     (CapabilitySet::CHOWN, "CAP_CHOWN"),
     (CapabilitySet::FOWNER, "CAP_FOWNER"),
-    // Their files are read, written, listed and removed.
+    // The server reads, writes, lists and removes their files.
     (CapabilitySet::DAC_OVERRIDE, "CAP_DAC_OVERRIDE"),
     (CapabilitySet::KILL, "CAP_KILL"),
-    // The marker of a session is in the environment of its processes.
+    // The server reads the session's marker in the environment of its processes.
     (CapabilitySet::SYS_PTRACE, "CAP_SYS_PTRACE"),
 ];
 
-/// The reason for which programs cannot have a user of their own.
+/// The reason for which programs cannot run as other users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missing {
     /// The server lacks these capabilities.
     Capabilities(Vec<&'static str>),
-    /// The numbers do not exist in the user namespace of the server, as in most containers.
+    /// The uids do not exist in the server's user namespace, as in most containers.
     Unmapped(Range),
 }
 
@@ -39,15 +38,15 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Proof that programs can have a user of their own.
+/// Proof that programs can run as other users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ability {
-    /// True if network namespaces can be made without a user namespace (`CAP_SYS_ADMIN`).
+    /// True if network namespaces can be created without a user namespace (`CAP_SYS_ADMIN`).
     pub makes_namespaces: bool,
 }
 
 impl Ability {
-    /// Returns the ability of this process.
+    /// Determines the ability of this process.
     pub fn find(range: Range) -> Result<Self, Missing> {
         let sets = rustix::thread::capabilities(None).map(|sets| sets.effective);
         let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
@@ -67,7 +66,7 @@ impl Ability {
     }
 }
 
-/// True if one line of a `uid_map` (`inside outside count`) holds the whole range.
+/// True if one line of a `uid_map` (`inside outside count`) contains the whole range.
 fn is_mapped(map: &str, range: Range) -> bool {
     map.lines().any(|line| {
         let mut numbers = line.split_ascii_whitespace().filter_map(|text| text.parse::<u64>().ok());

@@ -8,8 +8,9 @@ use rustix::fs::{AtFlags, FileType, Gid, Uid};
 use crate::system::beneath::{Tree, Walk};
 use crate::system::confine::spec::User;
 
-/// Makes a directory and all that is in it the user's. No symbolic link is followed, but itself given; a
-/// file with a second name, which may be a file of another, is removed. It may be repeated.
+/// Changes the owner of a directory and its content to `user`. Symbolic links are not followed but
+/// change their owner themselves. A file with several hard links is removed, because it may be
+/// another user's file. Idempotent.
 pub fn give(tree: &Tree, user: User) -> io::Result<()> {
     let (uid, gid) = (Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
     let own = |descriptor: BorrowedFd<'_>| {
@@ -47,7 +48,7 @@ mod tests {
         fs::write(root.join("secret"), "secret").unwrap();
         symlink("../secret", root.join("own/link")).unwrap();
         let before = fs::metadata(root.join("secret")).unwrap().uid();
-        // Only root can give to another; an ordinary user gives to itself.
+        // Only root can give files to another user; an ordinary user gives them to itself.
         let uid = if before == 0 { 2_100_000_000 } else { before };
         let user = User { uid, gid: fs::metadata(root.join("secret")).unwrap().gid() };
         let own = Tree::open(&root.join("own")).unwrap().owned_by(Some(user));

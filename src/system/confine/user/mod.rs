@@ -1,5 +1,5 @@
-//! A user for each session: the numbers, the record of the sessions that have one, and the change of
-//! a process to it.
+//! A user for each session: the range of uids, the record of assigned users, and the change of a
+//! process to its user.
 
 mod ability;
 mod give;
@@ -20,9 +20,10 @@ pub use users::{InUse, UserError, Users};
 use super::spec::User;
 use super::status::{ConfineError, Step, failed};
 
-/// Makes this thread, the only one, run as `user`, and gives up every capability: also those of root,
-/// and those that a service manager gave to an ordinary user, which no change of the user takes away.
-/// With one of them a program could read the memory of processes that Landlock keeps from it.
+/// Makes this thread, the only one, run as `user` and drops every capability. That includes those
+/// of root, and ambient ones that a service manager granted to an ordinary user, which survive a
+/// change of the user. With such a capability a program could read the memory of processes that
+/// Landlock protects.
 pub(super) fn change(user: Option<User>) -> Result<(), ConfineError> {
     if let Some(User { uid, gid }) = user {
         let subject = || format!("the user {uid} cannot be had");
@@ -38,7 +39,7 @@ pub(super) fn change(user: Option<User>) -> Result<(), ConfineError> {
     }
     let given_up = || failed::<Errno>(Step::User, "capabilities cannot be given up");
     match rustix::thread::clear_ambient_capability_set() {
-        // Kernels before 4.3 have none.
+        // Kernels before 4.3 have no ambient capabilities.
         Ok(()) | Err(Errno::INVAL) => (),
         Err(cause) => return Err(given_up()(cause)),
     }

@@ -1,19 +1,19 @@
-//! The numbers of sessions' users.
+//! The range of uids for sessions' users.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The numbers that are used unless others are set.
+/// The range that is used unless another one is set.
 ///
-/// They collide with nothing that is usual: people and services are below 65536, systemd's dynamic
-/// users are 61184 to 65519, subordinate users begin at 100000 (`SUB_UID_MIN`) and containers of
-/// systemd end at 1879048191; SSSD and FreeIPA give numbers up to 2000200000, and systemd's foreign
-/// users begin at 2147352576.
+/// It collides with no usual range. People and services are below 65536, and systemd's dynamic users
+/// are 61184 to 65519. Subordinate users begin at 100000 (`SUB_UID_MIN`), and containers of systemd
+/// end at 1879048191. SSSD and FreeIPA assign up to 2000200000, and systemd's foreign users begin at
+/// 2147352576.
 pub const DEFAULT: Range = Range { first: 2_100_000_000, count: 65_536 };
 
-/// A range of user numbers, which are group numbers as well.
+/// A range of uids, which are also gids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Range {
@@ -27,19 +27,19 @@ impl Default for Range {
     }
 }
 
-/// The reason for which a range is refused.
+/// The reason for which a range is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
-    /// The text is no range.
+    /// The text is not a range.
     #[error("`{0}` is no range of users: `first-last`, such as 2100000000-2100065535")]
     Unreadable(String),
-    /// It has numbers that belong to others.
+    /// The range contains reserved numbers.
     #[error("the users {0} are not for sessions: below 1000, 61184 to 65535 or above 4294967293")]
     Reserved(Range),
 }
 
 impl Range {
-    /// From `first` to `last`, both included.
+    /// Makes the range from `first` to `last`, both included.
     pub fn new(first: u32, last: u32) -> Result<Self, RangeError> {
         let unreadable = || RangeError::Unreadable(format!("{first}-{last}"));
         let count = last.checked_sub(first).and_then(|more| more.checked_add(1));
@@ -51,27 +51,27 @@ impl Range {
         Ok(range)
     }
 
-    /// The first number.
+    /// The first uid of the range.
     pub fn first(self) -> u32 {
         self.first
     }
 
-    /// The last number.
+    /// The last uid of the range.
     pub fn last(self) -> u32 {
         self.first.saturating_add(self.count.saturating_sub(1))
     }
 
-    /// How many there are.
+    /// The number of uids in the range.
     pub fn count(self) -> u32 {
         self.count
     }
 
-    /// True if a number is one of them.
+    /// True if the range contains `uid`.
     pub fn contains(self, uid: u32) -> bool {
         (self.first..=self.last()).contains(&uid)
     }
 
-    /// All numbers, from `offset` on and around.
+    /// All uids of the range, starting at `offset` and wrapping around.
     pub(super) fn from(self, offset: u32) -> impl Iterator<Item = u32> {
         let count = self.count.max(1);
         let offset = offset % count;

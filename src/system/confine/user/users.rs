@@ -1,5 +1,5 @@
-//! The record of sessions' users: one file for each user, made before the first program of its
-//! session starts, and removed when nothing of that user is left.
+//! The record of sessions' users: one file for each user. It is created before the first program of
+//! the session starts, and removed when nothing of that user is left.
 
 use std::fs::{self, OpenOptions};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -12,56 +12,56 @@ use crate::domain::ids::SessionId;
 use crate::system::beneath::Tree;
 use crate::system::confine::spec::User;
 
-/// The directories in which programs of any user may leave files beside their own.
+/// The directories in which programs of any user may leave files in addition to their own.
 const SHARED: [&str; 4] = ["/dev/shm", "/tmp", "/tmp/.X11-unix", "/var/tmp"];
 
-/// System V objects, and the column that is their owner's number.
+/// The kernel's lists of System V objects, with the name of each kind.
 const OBJECTS: [(&str, &str); 3] = [
     ("/proc/sysvipc/shm", "shared memory"),
     ("/proc/sysvipc/sem", "semaphores"),
     ("/proc/sysvipc/msg", "messages"),
 ];
 
-/// The users of sessions, on record in a directory of the server.
+/// The users of sessions, recorded in a directory of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Users {
     folder: PathBuf,
     range: Range,
 }
 
-/// The remains of a user, in words.
+/// The remains of a user, described for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InUse(pub Vec<String>);
 
 /// The reason for which a session gets no user.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
-    /// All are given.
+    /// All users of the range are assigned.
     #[error("each of the users {0} (isolation.user_range) has a session")]
     Exhausted(Range),
-    /// The record failed.
+    /// The record could not be read or written.
     #[error("the record {} of users failed", .path.display())]
     Record {
-        /// The file.
+        /// The file of the record.
         path: PathBuf,
-        /// The answer of the system.
+        /// The error of the system.
         #[source]
         cause: io::Error,
     },
 }
 
 impl Users {
-    /// The record in this directory, which is made when it is needed.
+    /// The record in this directory, which is created when it is needed.
     pub fn new(folder: PathBuf, range: Range) -> Self {
         Self { folder, range }
     }
 
-    /// The user of a session, if it has one. One of a former range counts as well.
+    /// The user of a session, if it has one. A user outside of the current range counts as well.
     pub fn of(&self, session: SessionId) -> Option<User> {
         self.all().into_iter().find(|(_, owner)| *owner == session).map(|(user, _)| user)
     }
 
-    /// Every user that is given, with its session.
+    /// All assigned users, with their sessions.
     pub fn all(&self) -> Vec<(User, SessionId)> {
         let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
         let known = entries.filter_map(|entry| {
@@ -73,15 +73,15 @@ impl Users {
         known.collect()
     }
 
-    /// The user of a session, which gets one where it has none: one that nothing belongs to. It may be
-    /// repeated.
+    /// Returns the user of a session. A session without one is assigned a user that owns nothing on
+    /// the machine. Idempotent.
     pub fn assign(&self, session: SessionId) -> Result<User, UserError> {
         if let Some(user) = self.of(session) {
             return Ok(user);
         }
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
         made.map_err(|cause| UserError::Record { path: self.folder.clone(), cause })?;
-        // Spread, so that a number that has just become free is not the next one that is given.
+        // Spread by a hash, so that a number that has just become free is not assigned next.
         let mut hasher = DefaultHasher::new();
         session.hash(&mut hasher);
         let offset = u32::try_from(hasher.finish() % u64::from(u32::MAX)).unwrap_or_default();
@@ -110,9 +110,9 @@ impl Users {
         Err(UserError::Exhausted(self.range))
     }
 
-    /// Frees the user of a session whose programs have ended and whose directories are removed, and
-    /// removes the files that it has left in the machine's shared directories. It stays given while a
-    /// process or a file of it is left, also directly in one of `roots`. It may be repeated.
+    /// Frees the user of a session whose programs have ended and whose directories are removed.
+    /// Also removes its files in the machine's shared directories. The user stays assigned while a
+    /// process or a file of it is left, including files directly in one of `roots`. Idempotent.
     pub fn release(&self, session: SessionId, roots: &[&Path]) -> Result<(), InUse> {
         let Some(User { uid, .. }) = self.of(session) else { return Ok(()) };
         let left = processes(uid);
@@ -138,8 +138,8 @@ impl Users {
     }
 }
 
-/// The remains of a user on this machine: processes, files directly in directories that programs of any
-/// user share and in `roots`, System V objects.
+/// The remains of a user on this machine: its processes, System V objects, and files directly in
+/// the shared directories and in `roots`.
 fn remains(uid: u32, roots: &[&Path]) -> Vec<String> {
     let mut left = processes(uid);
     let folders = SHARED.iter().map(Path::new).chain(roots.iter().copied());
@@ -152,14 +152,14 @@ fn remains(uid: u32, roots: &[&Path]) -> Vec<String> {
     left
 }
 
-/// The entries of a directory that belong to a user; a link belongs to its maker.
+/// The entries of a directory that belong to a user; a symbolic link belongs to its creator.
 fn owned(folder: &Path, uid: u32) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     paths.filter(|path| path.symlink_metadata().is_ok_and(|entry| entry.uid() == uid)).collect()
 }
 
-/// The processes of a user, whichever of its numbers it is.
+/// The processes that have this uid as any of their uids.
 fn processes(uid: u32) -> Vec<String> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let is_of = |status: &str| {
@@ -172,14 +172,14 @@ fn processes(uid: u32) -> Vec<String> {
         let name = entry.ok()?.file_name();
         let pid: i32 = name.to_str()?.parse().ok()?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        // A zombie has nothing any more, and is its parent's to reap.
+        // A zombie holds no resources, and is its parent's to reap.
         let is_zombie = status.lines().any(|line| line.starts_with("State:\tZ"));
         (is_of(&status) && !is_zombie).then(|| format!("process {pid}"))
     });
     found.collect()
 }
 
-/// True if a listing of `/proc/sysvipc` has an object whose owner or maker is this user.
+/// True if a listing of `/proc/sysvipc` has an object whose owner or creator is this user.
 fn owns(listing: &str, uid: u32) -> bool {
     let mut lines = listing.lines();
     let Some(header) = lines.next() else { return false };

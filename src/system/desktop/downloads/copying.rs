@@ -13,13 +13,13 @@ use crate::domain::checksum::Checksum;
 use crate::system::beneath::Tree;
 use crate::system::desktop::Directory;
 
-/// How often a file is read that changes while it is read.
+/// The number of attempts to read a file that changes meanwhile.
 const TRIES: usize = 3;
 
-/// How much is read at a time.
+/// The bytes that are read at a time.
 const PIECE: usize = 256 * 1024;
 
-/// Why a file is not kept.
+/// The reason for which a file is not kept.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum CopyError {
     #[error("{reason}")]
@@ -40,7 +40,7 @@ pub(super) enum CopyError {
     DiskFull { free: u64, least: u64 },
 }
 
-/// A copy.
+/// A copied file, with its size in bytes and its checksum.
 #[derive(Debug)]
 pub(super) struct Copy {
     pub(super) file: PathBuf,
@@ -48,9 +48,9 @@ pub(super) struct Copy {
     pub(super) checksum: String,
 }
 
-/// Opens a plain file that the browser names: below a directory of the session's programs or, where
-/// programs are not confined and `is_anywhere`, in a folder of a driver. No link is followed, nothing but a
-/// file with one name is opened, and opening waits for nobody, as opening a pipe would.
+/// Opens a regular file that the browser reports. It must be below a directory of the session's
+/// programs. If programs are not confined and `is_anywhere`, a driver's own folder is allowed too.
+/// No symbolic link is followed, the file must have one link, and opening does not block on a pipe.
 pub(super) fn open(
     path: &Path,
     directory: &Directory,
@@ -75,7 +75,7 @@ pub(super) fn open(
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(CopyError::NoFile);
     };
-    // A driver's own folder may be reached by links, and leads to nothing of the server's.
+    // A driver's folder may be reached by links, but must not be in the server's data directory.
     let real = folder.canonicalize().map_err(unreadable)?;
     let data = directory.path().parent().and_then(Path::parent);
     if data.and_then(|data| data.canonicalize().ok()).is_some_and(|data| real.starts_with(data)) {
@@ -88,7 +88,7 @@ fn metadata(file: &File) -> Result<Metadata, CopyError> {
     file.metadata().map_err(|cause| CopyError::Unreadable { cause: cause.to_string() })
 }
 
-/// Copies an open file into `folder`. It blocks.
+/// Copies an open file into `folder`. This blocks.
 pub(super) fn copy(file: &File, folder: &Path, settings: &Settings) -> Result<Copy, CopyError> {
     room(folder, settings.min_free_megabytes)?;
     let target = folder.join(format!("{:016x}", rand::random::<u64>()));
@@ -143,7 +143,7 @@ fn copy_once(file: &File, target: &Path, settings: &Settings) -> Result<Copy, Co
 fn room(folder: &Path, least: u64) -> Result<(), CopyError> {
     const MEGABYTE: u64 = 1024 * 1024;
     let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);
-    // A file system that does not report its room may have some.
+    // A file system that does not report its free space counts as having enough.
     let Ok(disk) = rustix::fs::statvfs(there) else { return Ok(()) };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize) / MEGABYTE;
     if free < least { Err(CopyError::DiskFull { free, least }) } else { Ok(()) }

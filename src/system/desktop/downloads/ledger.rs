@@ -1,4 +1,4 @@
-//! The record of the files of a session that have been stored.
+//! The record of a session's files that have been stored.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata, OpenOptions};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Stat;
 
-/// A file, in the state in which it was complete.
+/// The identity of a file in its complete state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FileKey {
     device: u64,
@@ -28,7 +28,7 @@ impl FileKey {
         }
     }
 
-    /// That of an entry of a directory.
+    /// The key of a directory entry.
     pub(super) fn of_entry(stat: &Stat) -> Self {
         let modified = i128::from(stat.st_mtime) * 1_000_000_000;
         Self {
@@ -57,7 +57,7 @@ impl FileKey {
     }
 }
 
-/// The files that are stored, in a file with one line for each; and those that are on their way.
+/// The files that are stored, one line each in a file; and those that are being copied or stored.
 #[derive(Debug)]
 pub(super) struct Ledger {
     path: PathBuf,
@@ -67,7 +67,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// The ledger in `path`, empty when there is none.
+    /// Reads the ledger in `path`; it is empty if the file does not exist.
     pub(super) fn read(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap_or_default();
         let stored: BTreeSet<FileKey> = text.lines().filter_map(FileKey::parse).collect();
@@ -79,17 +79,17 @@ impl Ledger {
         self.stored.contains(&key) || self.coming.contains(&key)
     }
 
-    /// Admits a file once.
+    /// Adds a file to those being stored. Returns false if it is already known.
     pub(super) fn admit(&mut self, key: FileKey) -> bool {
         !self.stored.contains(&key) && self.coming.insert(key)
     }
 
-    /// Forgets a file that is not kept after all.
+    /// Removes a file that will not be kept.
     pub(super) fn forget(&mut self, key: FileKey) {
         self.coming.remove(&key);
     }
 
-    /// Notes that a file is stored.
+    /// Records that a file is stored.
     pub(super) fn note(&mut self, key: FileKey, size: u64) {
         self.coming.remove(&key);
         if !self.stored.insert(key) {
@@ -104,7 +104,7 @@ impl Ledger {
         }
     }
 
-    /// How many files there are, and their bytes.
+    /// The number of files, stored or coming, and their total bytes.
     pub(super) fn totals(&self) -> (usize, u64) {
         let coming: u64 = self.coming.iter().map(|key| key.size).sum();
         (self.stored.len() + self.coming.len(), self.bytes.saturating_add(coming))

@@ -10,7 +10,7 @@ pub(super) fn too_large(max_megabytes: u64) -> String {
     format!("the file has more than {max_megabytes} MB (desktop.downloads.max_megabytes)")
 }
 
-/// The reason for a file with which all of them are too large.
+/// The reason for a file that makes the total size too large.
 pub(super) fn too_much(max_total_megabytes: u64) -> String {
     format!(
         "the session's downloads have more than {max_total_megabytes} MB \

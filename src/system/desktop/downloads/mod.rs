@@ -1,11 +1,10 @@
-//! Files that a session's browser downloads, whoever makes it download: a person, an outside driver,
-//! a block of a run.
+//! Files that a session's browser downloads on behalf of a person, an external driver or a block of a run.
 //!
-//! `watching` follows the browser's downloads over DevTools, wherever it puts them. Each file that
-//! is complete is copied at once to a folder of ours (`copying`), because its driver may remove it
-//! in the next moment, and waits there as an [`Arrival`] for the one who stores it. What was missed,
-//! because the server or the connection was away, is found in the session's own folder for downloads.
-//! `tending` bounds that folder, and takes up what the browser writes there without a report.
+//! `watching` follows the browser's downloads over DevTools, whatever their folder. Each complete
+//! file is copied immediately to a folder of the server (`copying`), because its driver may remove
+//! it. The copy waits there as an [`Arrival`] until it is stored. Downloads that were missed while
+//! the server or the connection was down are found in the session's own folder for downloads.
+//! `tending` bounds that folder, and collects files that the browser writes there without a report.
 //! `ledger` remembers which files have been stored or refused.
 
 mod copying;
@@ -38,25 +37,25 @@ use super::directory::Directory;
 use crate::domain::file_name::file_name;
 use crate::system::beneath::Tree;
 
-/// How many files may wait to be stored; the copying of further ones waits.
+/// The most files that may wait to be stored; copying further ones is delayed.
 const MOST_WAITING: usize = 16;
 
-/// How many files are copied at once.
+/// The number of files that are copied at once.
 const AT_ONCE: usize = 2;
 
-/// How many files without a record a look into the folder takes up.
+/// The most unrecorded files that one scan of the folder collects.
 const MOST_FOUND: usize = 1_000;
 
-/// How many refusals of one session are reported; a page can cause any number.
+/// The most refusals of one session that are reported, because a page can cause any number.
 const MOST_REFUSALS: u64 = 20;
 
-/// How long the browser may take to report what has happened so far.
+/// The longest wait for the browser to report the events so far.
 const REPORTS: Duration = Duration::from_secs(1);
 
-/// How long the storing of complete files is waited for.
+/// The longest wait for complete files to be stored.
 const STORING: Duration = Duration::from_secs(20);
 
-/// The downloads of one session. Clones are the same.
+/// The downloads of one session. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Downloads(Option<Arc<Shared>>);
 
@@ -64,7 +63,7 @@ pub struct Downloads(Option<Arc<Shared>>);
 struct Shared {
     directory: Directory,
     settings: Settings,
-    /// True if the browser may have folders of its drivers for downloads.
+    /// True if drivers may set other folders for the browser's downloads.
     is_anywhere: bool,
     runtime: Handle,
     report: mpsc::Sender<Notice>,
@@ -72,16 +71,16 @@ struct Shared {
     copies: Semaphore,
     ledger: Mutex<Ledger>,
     state: watch::Sender<State>,
-    /// Where the watching is asked for an answer of the browser.
+    /// The channel by which the watching task is asked for a round trip to the browser.
     barriers: Mutex<Option<mpsc::Sender<oneshot::Sender<()>>>>,
 }
 
-/// What is not done yet.
+/// The downloads in progress.
 #[derive(Debug, Default)]
 struct State {
-    /// Downloads under way, by the browser's ids for them.
+    /// Downloads in progress, by the browser's ids for them.
     pending: BTreeMap<String, Begun>,
-    /// Complete files that are not stored yet.
+    /// The number of complete files that are not stored yet.
     unstored: usize,
     refusals: u64,
 }
@@ -93,30 +92,30 @@ struct Begun {
     url: String,
 }
 
-/// The news of a download.
+/// The outcome of a download.
 #[derive(Debug)]
 pub enum Notice {
-    /// It is complete, and its content is here.
+    /// The download is complete, and its content is copied.
     Arrived(Arrival),
-    /// It is not kept.
+    /// The download is not kept.
     Refused {
-        /// The file's name.
+        /// The name of the file.
         name: String,
-        /// Why, and what would help.
+        /// The reason, and how to resolve it.
         reason: String,
     },
 }
 
-/// A complete file, in a folder where nothing else changes it. The drop removes it.
+/// A complete file, in a folder where no program changes it. It is removed on drop.
 #[derive(Debug)]
 pub struct Arrival {
-    /// The copy.
+    /// The path of the copy.
     pub file: PathBuf,
-    /// Its name, without what could lead elsewhere.
+    /// The name of the file, without parts that could lead to another folder.
     pub name: String,
-    /// The address that it came from, empty if that is not known.
+    /// The URL of the download, empty if it is not known.
     pub url: String,
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
     /// The hash of the content.
     pub checksum: String,
@@ -125,7 +124,7 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// Notes that the file is stored, so that no later server stores it again.
+    /// Records that the file is stored, so that no later server stores it again.
     pub fn stored(self) {
         self.unstored.0.ledger.lock().note(self.key, self.size);
     }
@@ -133,12 +132,12 @@ impl Arrival {
 
 impl Drop for Arrival {
     fn drop(&mut self) {
-        // Moved away where it was stored.
+        // The file is gone already if it was moved to its final place.
         let _ = fs::remove_file(&self.file);
     }
 }
 
-/// Counts a file until it is stored.
+/// Counts a file as unstored until this is dropped.
 #[derive(Debug)]
 struct Unstored(Arc<Shared>);
 
@@ -156,20 +155,20 @@ impl Drop for Unstored {
 }
 
 impl Downloads {
-    /// Downloads of a desktop that has none.
+    /// The downloads of a desktop without downloads.
     pub fn none() -> Self {
         Self(None)
     }
 
-    /// Those of the session whose directory this is. With `is_anywhere`, its browser may put them into
-    /// folders of drivers.
+    /// The downloads of the session with this directory. `is_anywhere` is true if the browser may
+    /// put them into folders of drivers.
     pub(super) fn of(
         directory: &Directory,
         settings: Settings,
         is_anywhere: bool,
         runtime: &Handle,
     ) -> Self {
-        // Copies that a former server had not stored: the files themselves are found again.
+        // Copies that a previous server had not stored are removed, because the files are found again.
         let _ = fs::remove_dir_all(directory.arrivals());
         let (report, notices) = mpsc::channel(MOST_WAITING);
         Self(Some(Arc::new(Shared {
@@ -186,7 +185,7 @@ impl Downloads {
         })))
     }
 
-    /// Resolves with the next news. Each is given to one caller only.
+    /// Resolves with the next outcome. Each is delivered to one caller only.
     pub fn next(&self) -> BoxFuture<'static, Notice> {
         let notices = self.0.as_ref().map(|shared| Arc::clone(&shared.notices));
         Box::pin(async move {
@@ -201,8 +200,8 @@ impl Downloads {
         })
     }
 
-    /// Resolves when the downloads that have begun are complete, within `downloads.wait_seconds`, and
-    /// the complete ones are stored. Somebody has to take the [`next`](Self::next) ones meanwhile.
+    /// Resolves when the downloads in progress are complete, within `downloads.wait_seconds`, and
+    /// the complete ones are stored. A caller must take the [`next`](Self::next) ones meanwhile.
     pub fn settled(&self) -> BoxFuture<'static, ()> {
         let wait = self.0.as_ref().map(|shared| shared.settings.wait()).unwrap_or_default();
         self.settled_within(wait)
@@ -222,8 +221,8 @@ impl Downloads {
         })
     }
 
-    /// Stores everything that is complete, also what nobody has reported. For a session whose browser
-    /// is about to end, or has ended.
+    /// Stores every complete file, including unreported ones. For a session whose browser is about
+    /// to end, or has ended.
     pub fn finish(&self) -> BoxFuture<'static, ()> {
         let this = self.clone();
         Box::pin(async move {
@@ -236,7 +235,7 @@ impl Downloads {
 }
 
 impl Shared {
-    /// Resolves when the browser has reported everything that has happened so far.
+    /// Resolves when the browser has reported all events so far, or after a timeout.
     async fn reported(&self) {
         let asked = self.barriers.lock().clone();
         let (answer, answered) = oneshot::channel();
@@ -247,7 +246,7 @@ impl Shared {
         }
     }
 
-    /// Why one more file of `size` bytes is not kept, if it is not.
+    /// The reason for which another file of `size` bytes is not kept; none if it is.
     fn refusal(&self, size: u64) -> Option<String> {
         let Settings { max_files, max_megabytes, max_total_megabytes, .. } = self.settings;
         let pending = self.state.borrow().pending.len();
@@ -264,7 +263,7 @@ impl Shared {
         None
     }
 
-    /// Reports that a file is not kept. Of many, the first ones.
+    /// Reports that a file is not kept, for a limited number of files.
     fn refuse(&self, name: &str, reason: String) {
         let mut count = 0;
         self.state.send_modify(|state| {
@@ -280,7 +279,7 @@ impl Shared {
         }
     }
 
-    /// Copies a complete file and hands it on, in a task of its own.
+    /// Copies a complete file and delivers it, in a separate task.
     fn take(self: &Arc<Self>, path: PathBuf, begun: Begun) {
         let unstored = Unstored::new(self);
         let shared = Arc::clone(self);
@@ -320,7 +319,7 @@ impl Shared {
         });
     }
 
-    /// The copy of a file, unless the file was taken before. It blocks.
+    /// Copies a file; none if the file is already known. This blocks.
     fn copied(&self, path: &Path) -> Option<Result<(copying::Copy, FileKey), CopyError>> {
         let file = match copying::open(path, &self.directory, self.is_anywhere) {
             Ok(file) => file,
@@ -346,19 +345,19 @@ impl Shared {
         Some(copied.map(|copy| (copy, key)))
     }
 
-    /// Removes a file that is not kept from the session's folder, so that the folder does not fill
-    /// the disk. A driver's own folder is left alone.
+    /// Removes a refused file from the session's folder, so that the folder does not fill the disk.
+    /// A driver's own folder is left alone.
     fn drop_refused(&self, path: &Path) {
         let folder = self.directory.downloads();
         if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
             && parent == folder
         {
-            // Gone is what it should be.
+            // A file that is gone already is no error.
             let _ = Tree::open(&folder).and_then(|folder| folder.remove_file(Path::new(name)));
         }
     }
 
-    /// Takes up the files of the session's folder that are complete and not known.
+    /// Collects the complete and unknown files of the session's folder.
     async fn take_up_missed(self: &Arc<Self>) {
         let folder = self.directory.downloads();
         let found = tokio::task::spawn_blocking(move || complete_in(&folder)).await;
@@ -373,19 +372,19 @@ impl Shared {
     }
 }
 
-/// True if there are complete files in the session's folder that are neither stored nor refused.
+/// True if the session's folder has complete files that are neither stored nor refused.
 pub(super) fn any_left(directory: &Directory) -> bool {
     let ledger = Ledger::read(&directory.downloaded());
     let found = complete_in(&directory.downloads()).unwrap_or_default();
     found.iter().any(|(_, key)| !ledger.knows(*key))
 }
 
-/// False for the name of a file that the browser still writes.
+/// False for the name of a file that the browser is still writing.
 fn is_complete(name: &str) -> bool {
     !name.ends_with(".crdownload") && !name.starts_with('.')
 }
 
-/// The complete files of a folder: plain files with one name, none that the browser still writes.
+/// The complete regular files with one link in a folder, except those that are still being written.
 fn complete_in(folder: &Path) -> io::Result<Vec<(PathBuf, FileKey)>> {
     let mut found = Vec::new();
     for entry in Tree::open(folder)?.entries()? {

@@ -1,4 +1,4 @@
-//! Limits of downloads.
+//! Limits of a session's downloads.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// How many files of one session are kept. Further downloads are canceled.
+    /// The number of files that are kept for one session. Further downloads are canceled.
     pub max_files: usize,
-    /// The largest file that is kept. A larger download is canceled.
+    /// The largest file that is kept, in megabytes. A larger download is canceled.
     pub max_megabytes: u64,
-    /// How much the kept files of one session may have together.
+    /// The total size of the kept files of one session, in megabytes.
     pub max_total_megabytes: u64,
-    /// With less room on the disk, no download is kept.
+    /// The free disk space below which no download is kept, in megabytes.
     pub min_free_megabytes: u64,
-    /// How long the end of a run waits for downloads that have begun in it.
+    /// The longest time that the end of a run waits for downloads that have begun in it.
     pub wait_seconds: u64,
 }
 
@@ -33,7 +33,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// [`wait_seconds`](Self::wait_seconds).
+    /// The value of [`wait_seconds`](Self::wait_seconds) as a duration.
     pub(super) fn wait(&self) -> Duration {
         Duration::from_secs(self.wait_seconds)
     }

@@ -1,8 +1,8 @@
-//! Looks through the session's folder for downloads at intervals.
+//! Periodic scans of the session's folder for downloads.
 //!
-//! The browser reports no files that it writes itself, such as the PDF of a page that is printed. A page may
-//! print itself in a loop: the files are taken up as downloads while the limits allow it, and removed beyond
-//! them, so that the folder is bounded on the disk as well.
+//! The browser does not report files that it writes itself, such as the PDF of a printed page, and
+//! a page may print itself in a loop. Such files are collected as downloads within the limits, and
+//! removed beyond them, so that the folder's size on the disk is bounded as well.
 
 use std::convert::Infallible;
 use std::io;
@@ -20,11 +20,11 @@ use crate::system::beneath::Tree;
 /// The time between two scans of the folder.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long a file has to be unchanged before it is taken up: it may still be written, or be about to be
-/// reported.
+/// The time for which a file must be unchanged before it is collected, because it may still be
+/// written or be reported soon.
 const UNCHANGED: Duration = Duration::from_secs(3);
 
-/// A file of the folder that is neither stored nor on its way.
+/// A file of the folder that is neither stored nor being stored.
 #[derive(Debug)]
 struct Found {
     path: PathBuf,
@@ -33,15 +33,15 @@ struct Found {
     is_settled: bool,
 }
 
-/// Tends the folder until this is dropped.
+/// Tends the folder until this future is dropped.
 pub(super) async fn tend(shared: &Arc<Shared>) -> Infallible {
     loop {
         sleep(INTERVAL).await;
         let looking = Arc::clone(shared);
         let look = tokio::task::spawn_blocking(move || looking.tidy(UNCHANGED)).await;
-        // A folder that cannot be read now is read at the next look.
+        // A folder that cannot be read now is read at the next scan.
         let settled = look.ok().and_then(Result::ok).unwrap_or_default();
-        // Files that are on their way to a copy are not known yet.
+        // Files that are queued for copying are not in the ledger yet.
         if shared.state.borrow().unstored > 0 {
             continue;
         }
@@ -52,8 +52,8 @@ pub(super) async fn tend(shared: &Arc<Shared>) -> Infallible {
 }
 
 impl Shared {
-    /// Removes unknown files beyond the limits, and returns the others that have not changed for `unchanged`. It
-    /// blocks.
+    /// Removes unknown files beyond the limits, and returns the others that have not changed for
+    /// `unchanged`. This blocks.
     pub(super) fn tidy(&self, unchanged: Duration) -> io::Result<Vec<(PathBuf, String)>> {
         let Settings { max_files, max_total_megabytes, .. } = self.settings;
         let (mut files, mut bytes, mut unknown) = (0_usize, 0_u64, Vec::new());
@@ -99,7 +99,7 @@ impl Shared {
     }
 }
 
-/// Returns for how long a file has neither changed nor been renamed.
+/// The time since a file was last changed or renamed.
 fn age(stat: &Stat) -> Duration {
     let seconds = u64::try_from(stat.st_ctime).unwrap_or_default();
     let nanoseconds = u32::try_from(stat.st_ctime_nsec).unwrap_or_default();

@@ -42,7 +42,7 @@ impl Drop for Folder {
     }
 }
 
-/// Stores everything, and gives the names and what was refused.
+/// Stores everything, and returns the names and the refusals.
 async fn collected(downloads: &Downloads) -> (Vec<String>, Vec<String>) {
     let (mut names, mut refused) = (Vec::new(), Vec::new());
     let mut take = |notice| match notice {
@@ -81,7 +81,7 @@ async fn complete_files_are_taken_once_and_links_and_halves_never() {
     let (names, refused) = collected(&folder.downloads(Settings::default())).await;
     assert_eq!((names, refused.len()), (vec!["a.csv".to_owned(), "b.csv".to_owned()], 0));
     assert!(!any_left(&folder.directory));
-    // A later server knows them, and takes what came meanwhile.
+    // A later server knows the stored files, and collects those that came meanwhile.
     folder.put("d.csv", "5");
     assert!(any_left(&folder.directory));
     let (names, _) = collected(&folder.downloads(Settings::default())).await;
@@ -202,7 +202,7 @@ async fn files_that_nobody_reports_are_taken_up_and_are_bounded_on_the_disk() {
     let folder = Folder::new();
     let there = || fs::read_dir(folder.directory.downloads()).unwrap().count();
     let small = Settings { max_files: 5, ..Settings::default() };
-    // On a full disk nothing is stored, and the folder is bounded all the same.
+    // On a full disk nothing is stored, but the folder is bounded all the same.
     for settings in [small, Settings { min_free_megabytes: u64::MAX, ..small }] {
         let downloads = folder.downloads(settings);
         let shared = downloads.0.clone().unwrap();

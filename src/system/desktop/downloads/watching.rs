@@ -1,8 +1,8 @@
 //! Follows the downloads of a browser over DevTools.
 //!
-//! On a connection of its own: neither a look for hangs nor the reading of cookies holds up a file
-//! that its driver is about to remove. Where files go is left as the browser, or a driver on another
-//! connection, has it; only events are asked for.
+//! It uses a separate connection, so that neither hang detection nor the reading of cookies delays
+//! the copy of a file that its driver is about to remove. The download folder stays as the browser,
+//! or a driver on another connection, has set it; only events are requested.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -20,23 +20,23 @@ use crate::domain::file_name::BLOCK_FOLDER;
 use crate::system::cdp::{CdpEvent, Connection, Devtools};
 use crate::system::process::Process;
 
-/// How long to wait before DevTools is connected to again.
+/// The wait before DevTools is connected to again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// How long the browser may take to accept a connection.
+/// The longest time for the browser to accept a connection.
 const CONNECTING: Duration = Duration::from_secs(5);
 
-/// How many callers may wait for the browser to report.
+/// The most callers that may wait for the browser to report.
 const MOST_BARRIERS: usize = 64;
 
-/// The watching; the drop ends it.
+/// A running watch, which ends when this is dropped.
 #[derive(Debug)]
 pub(in crate::system::desktop) struct Watching {
     _ended: DropGuard,
 }
 
 impl Watching {
-    /// Follows the downloads of `chromium`.
+    /// Starts to follow the downloads of `chromium`.
     pub(in crate::system::desktop) fn start(
         downloads: &Downloads,
         devtools: Devtools,
@@ -52,7 +52,7 @@ impl Watching {
                     () = watch(&shared, &devtools) => {}
                     never = tend(&shared) => match never {},
                 }
-                // What was under way has ended with the browser.
+                // Downloads in progress have ended with the browser.
                 shared.barriers.lock().take();
                 shared.state.send_modify(|state| state.pending.clear());
             });
@@ -72,12 +72,12 @@ async fn watch(shared: &Arc<Shared>, devtools: &Devtools) {
     }
 }
 
-/// Returns when the connection has ended.
+/// Follows the events, and returns when the connection has ended.
 async fn follow(shared: &Arc<Shared>, connection: &Connection) {
     let mut events = connection.events();
     let params = json!({ "behavior": "default", "eventsEnabled": true });
     let enabled = connection.call(None, "Browser.setDownloadBehavior", params);
-    // Without it, files are found when the session ends.
+    // Without the events, files are found when the session ends.
     match timeout(CONNECTING, enabled).await {
         Ok(Ok(_enabled)) => {}
         Ok(Err(cause)) => tracing::warn!(error = %cause, "the browser does not report downloads"),
@@ -166,13 +166,13 @@ fn forget(shared: &Shared, guid: &str) -> Option<Begun> {
 }
 
 fn cancel(connection: &Connection, guid: &str) {
-    // Its answer matters to nobody: the download has ended, or ends with its session.
+    // The answer is not needed: the download has ended, or ends with its session.
     drop(connection.call(None, "Browser.cancelDownload", json!({ "guid": guid })));
 }
 
-/// True for the files that a block takes itself, by its own name for them.
+/// True for files that a block collects itself, in its folder of downloads.
 fn is_of_a_block(shared: &Shared, path: &Path) -> bool {
-    // A server of before gave blocks a folder among the files of their run.
+    // An older server gave blocks a folder among the files of their run.
     let former = |path: &Path| {
         path.starts_with(shared.directory.uploads())
             && path.parent().and_then(Path::file_name).is_some_and(|name| name == BLOCK_FOLDER)

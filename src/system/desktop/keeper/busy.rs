@@ -1,4 +1,4 @@
-//! Pages whose script never pauses: nothing else of them answers, to nobody.
+//! Detection of pages whose script never pauses, which makes them unresponsive for every client.
 //!
 //! ```text
 //! asked, no answer for the limit --interrupt is answered--> a script runs:  1. it is ended
@@ -7,13 +7,13 @@
 //!                               since before it was attached to
 //! ```
 //!
-//! Each page is attached to when it opens, because a page that is busy takes no new client. What asks
-//! is a command that the page's main thread answers; the interrupt is one that V8 answers while it
-//! executes JavaScript, and only then. So a page that waits for a person, in a dialog or a print
-//! preview, is not taken for a busy one.
+//! The keeper attaches to each page when it opens, because a busy page accepts no new client. The
+//! question is a command that the page's main thread answers. The interrupt is a command that V8
+//! answers only while it executes JavaScript. Therefore a page that waits for a person, in a dialog
+//! or a print preview, does not count as busy.
 //!
-//! A page that was busy already when it was attached to, such as after a server's restart, answers
-//! neither. There the use of the processor decides which process is ended.
+//! A page that was already busy when the keeper attached, such as after a server's restart, answers
+//! neither. In that case CPU usage decides which process is ended.
 
 use std::collections::HashMap;
 use std::fs;
@@ -31,54 +31,54 @@ use crate::system::desktop::pages::Pages;
 use crate::system::proc::Stat;
 use crate::system::process::{Member, Process};
 
-/// How long V8 may take to answer an interrupt.
+/// The longest time for V8 to answer an interrupt.
 const INTERRUPT: Duration = Duration::from_millis(500);
 
-/// A page that has not been busy for so long begins anew.
+/// The time without a busy script after which a page's count starts anew.
 const CALM: Duration = Duration::from_secs(120);
 
-/// The part of the limit that a page gets which was busy a moment ago.
+/// The divisor of the limit for a page that was busy recently.
 const AGAIN: u32 = 3;
 
-/// The least time that such a page gets: on a full machine, a page that is well takes a second to answer.
+/// The least limit for such a page: on a loaded machine, a healthy page takes a second to answer.
 const AGAIN_AT_LEAST: Duration = Duration::from_secs(2);
 
-/// The least share of a processor, in percent, that a busy renderer uses for as long as a page may be
-/// silent. One that starts uses as much for a moment.
+/// The least CPU share, in percent, of a busy renderer over the whole limit. A starting renderer
+/// uses as much for a moment only.
 const BUSY: u128 = 25;
 
-/// How long a process may take to crash when it is asked to; it writes down its state before.
+/// The longest time for a process to crash on request; it writes a dump first.
 const CRASHES: Duration = Duration::from_secs(5);
 
-/// How often a process is ended because of one page that has never answered. It may have been the
-/// process of another.
+/// The number of processes that are ended because of one page that has never answered. Each may
+/// have been the process of another page.
 const GUESSES: u32 = 2;
 
-/// Clock ticks a second, as `proc(5)` counts them on every Linux.
+/// Clock ticks per second, the unit of `proc(5)` on every Linux.
 const TICKS: u128 = 100;
 
-/// The cause of what is done about a busy page.
+/// The cause that is reported for a busy page.
 const CAUSE: &str = "a script of a page did not pause";
 
-/// The pages of one browser, by the names of their targets.
+/// The pages of one browser, by target id.
 #[derive(Debug, Default)]
 pub(super) struct Busy {
     pages: HashMap<String, Page>,
-    /// The renderers' use of the processor when it was last read.
+    /// The CPU usage of the renderers at its last reading.
     used: Option<(Instant, HashMap<i32, u128>)>,
 }
 
-/// A question under way. Never locked: the mutex makes a page that is asked shareable.
+/// A pending question. The mutex is never locked: it only makes `Page` shareable between threads.
 type Question = Mutex<BoxFuture<'static, Result<Value, CdpError>>>;
 
 #[derive(Default)]
 struct Page {
     session: Option<String>,
-    /// A question under way.
+    /// The pending question, and the time at which it was sent.
     asked: Option<(Instant, Question)>,
     has_answered: bool,
     guesses: u32,
-    /// It is not looked at before this.
+    /// The time before which the page is not checked.
     rests_until: Option<Instant>,
     times: u32,
     latest: Option<Instant>,
@@ -90,17 +90,17 @@ impl std::fmt::Debug for Page {
     }
 }
 
-/// The state of a page.
+/// The responsiveness of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// It answers, or has not had the time to.
+    /// The page answers, or the limit has not passed.
     Fine,
-    /// It has not answered in time.
+    /// The page has not answered in time.
     Silent,
 }
 
 impl Page {
-    /// Takes up an answer, and asks again if there was one.
+    /// Processes an answer, and asks again if there was one.
     fn look(&mut self, connection: &Connection, limit: Duration, now: Instant) -> State {
         let Some(session) = &self.session else { return State::Fine };
         if self.rests_until.is_some_and(|until| now < until) {
@@ -123,7 +123,7 @@ impl Page {
         State::Fine
     }
 
-    /// Counts one more time that it was busy.
+    /// Counts another busy script of the page.
     fn was_busy(&mut self, now: Instant) -> u32 {
         let is_calm = self.latest.is_none_or(|latest| now - latest > CALM);
         self.times = if is_calm { 1 } else { self.times.saturating_add(1) };
@@ -133,7 +133,7 @@ impl Page {
 }
 
 impl Busy {
-    /// A page was opened: attaches to it. The browser answers with [`attached`](Self::attached).
+    /// Attaches to a page that has opened. The browser answers with [`attached`](Self::attached).
     pub(super) fn opened(&mut self, target: &str, connection: &Connection) {
         if self.pages.contains_key(target) {
             return;
@@ -143,19 +143,19 @@ impl Busy {
         drop(connection.call(None, "Target.attachToTarget", attach));
     }
 
-    /// A page was attached to. Of several sessions the first is used.
+    /// Records the session of an attached page. Of several sessions the first is used.
     pub(super) fn attached(&mut self, target: &str, session: &str) {
         if let Some(page) = self.pages.get_mut(target) {
             page.session.get_or_insert_with(|| session.to_owned());
         }
     }
 
-    /// A page was closed.
+    /// Forgets a page that has closed.
     pub(super) fn closed(&mut self, target: &str) {
         self.pages.remove(target);
     }
 
-    /// Looks at every page, and ends what keeps one from answering for longer than `limit`.
+    /// Checks every page, and ends scripts or processes that block a page for longer than `limit`.
     pub(super) async fn look(
         &mut self,
         connection: &Connection,
@@ -191,12 +191,12 @@ impl Busy {
                 } else {
                     crashes.expect(target, CAUSE, times > 2);
                     page.rests_until = Some(now + CRASHES);
-                    // Its process ends, and does not answer.
+                    // The process ends without an answer.
                     drop(connection.call(Some(&session), "Page.crash", json!({})));
                 }
                 page.asked = None;
             } else if page.has_answered {
-                // It waits, in a dialog for example. Looked at again after the same time.
+                // The page waits, in a dialog for example. It is checked again after the same time.
                 if let Some((since, _answer)) = &mut page.asked {
                     *since = now;
                 }
@@ -222,8 +222,8 @@ impl Busy {
         mended
     }
 
-    /// The renderer whose main thread has used most of the processor for as long as `limit`, if that
-    /// was much; none before.
+    /// The renderer whose main thread has used the most CPU time over at least `limit`, if its
+    /// share is at least `BUSY`; none before that time has passed.
     fn busiest(&mut self, chromium: &Process, limit: Duration) -> Option<Member> {
         if self.used.as_ref().is_some_and(|(since, _used)| since.elapsed() < limit) {
             return None;
@@ -243,7 +243,7 @@ impl Busy {
         let share = |member: &Member| {
             let pid = member.identity().pid;
             let ticks = used.get(&pid)?.checked_sub(*was_used.get(&pid)?)?;
-            // Milliseconds of the processor, for each hundred that have passed.
+            // Milliseconds of CPU time per hundred milliseconds of real time.
             ticks.saturating_mul(1_000 / TICKS * 100).checked_div(elapsed)
         };
         let shares = renderers.iter().filter_map(|member| Some((share(member)?, member)));
@@ -254,7 +254,7 @@ impl Busy {
 
 /// The clock ticks that the main thread of a process has used.
 fn main_thread_ticks(pid: i32) -> Option<u128> {
-    // A program names itself, in any bytes.
+    // A program sets its own name, in arbitrary bytes.
     let text = fs::read(format!("/proc/{pid}/task/{pid}/stat")).ok()?;
     Some(Stat::parse(&String::from_utf8_lossy(&text))?.used)
 }

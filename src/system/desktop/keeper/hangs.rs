@@ -1,4 +1,4 @@
-//! What hangs: a display or a browser that does not answer, a process that a signal has stopped.
+//! Detection of hangs: a display or browser that does not answer, a process that a signal has stopped.
 
 use std::io;
 use std::time::Duration;
@@ -17,17 +17,17 @@ use crate::system::display::{self, COOKIE_NAME, Cookie};
 use crate::system::process::{Member, Process};
 use crate::system::settings::Settings;
 
-/// What a signal has stopped.
+/// A part that a signal has stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stopped {
     Display,
     Browser,
-    /// A process below the browser. The browser starts another one, but for that of a page.
+    /// A process below the browser. The browser replaces it, except the process of a page.
     Member(Member),
 }
 
 impl Watch {
-    /// Looks whether everything answers, and ends what does not.
+    /// Checks that everything answers, and ends the parts that do not.
     pub(super) async fn look(
         &mut self,
         connection: Option<&Connection>,
@@ -35,7 +35,7 @@ impl Watch {
     ) {
         let Some(hang) = self.hang().filter(|_limit| *used.borrow()) else { return };
         self.kept.vnc.kill_if_stopped();
-        // What was stopped for a moment only goes on before the next look.
+        // A process that was stopped only briefly continues before the next check.
         let stopped = self.stopped();
         let (still, new): (Vec<_>, Vec<_>) =
             stopped.into_iter().partition(|stopped| self.suspects.contains(stopped));
@@ -55,11 +55,11 @@ impl Watch {
                         let asked = connection.call(None, "Browser.getVersion", json!({}));
                         timeout(hang, asked).await.is_ok()
                     }
-                    // It could not be connected to, which its end may explain.
+                    // No connection could be made. The end of the browser may explain that.
                     None => true,
                 }
             });
-        // A display that refuses has ended, which its process tells.
+        // A display that refuses the connection has ended, which its process reports.
         if display.is_err() {
             self.end(xvfb, display::stage(vnc.is_the_display()).hung(xvfb, hang));
         } else if !devtools {
@@ -96,7 +96,7 @@ impl Watch {
         match stopped {
             Stopped::Display => self.end(xvfb, display.hung(xvfb, every(settings))),
             Stopped::Browser => self.end(chromium, browser::STAGE.hung(chromium, every(settings))),
-            // A browser without it shows nothing new, and starts no other.
+            // A browser without zygotes shows no new page, and starts no other zygote.
             Stopped::Member(member) if member.role == zygotes::ROLE => {
                 self.end(chromium, browser::STAGE.hung(chromium, every(settings)));
             }
@@ -110,7 +110,7 @@ impl Watch {
         }
     }
 
-    /// Ends a browser that can start no more processes, which is how pages come about.
+    /// Ends a browser that can start no more processes and therefore no pages.
     pub(super) fn end_barren(&self) {
         let chromium = &self.kept.chromium;
         let part = "the process that starts its pages";
@@ -125,13 +125,13 @@ impl Watch {
     }
 }
 
-/// The time between two looks.
+/// The time between two checks.
 pub(super) fn every(settings: &Settings) -> Duration {
     Duration::from_secs(settings.probe_seconds.max(1))
 }
 
-/// Resolves when the X server has answered a connection's first bytes, as section 8 of the X11
-/// protocol describes them.
+/// Resolves when the X server has answered a client's first bytes, as described in section 8 of the
+/// X11 protocol.
 async fn answers(display: u16, cookie: &Cookie) -> io::Result<()> {
     const LITTLE_ENDIAN_VERSION_11_0: [u8; 6] = [b'l', 0, 11, 0, 0, 0];
     const NAME_AND_COOKIE_LENGTH: [u8; 6] = [18, 0, 16, 0, 0, 0];

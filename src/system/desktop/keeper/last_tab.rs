@@ -1,8 +1,8 @@
-//! The successor of a browser's last tab.
+//! The replacement of a browser's last tab.
 //!
-//! The browser is started so that it outlives its last window, but without a window it has no page
-//! to drive and nothing to show, and Chromium drops the profile with the cookies of the session. So
-//! the next tab is opened at once, unless a driver opens one itself, and those cookies are put back.
+//! The browser outlives its last window. But without a window it has no page to drive and nothing
+//! to show, and Chromium drops the profile with the session cookies. Therefore a new tab is opened
+//! immediately, unless a driver opens one itself, and those cookies are restored.
 
 use std::time::Duration;
 
@@ -14,39 +14,39 @@ use crate::system::cdp::Connection;
 use crate::system::desktop::Mended;
 use crate::system::desktop::memory::Memory;
 
-/// How long a driver that closes its last page has to open the next one itself.
+/// The time for a driver that closes its last page to open the next one itself.
 const DRIVERS_TURN: Duration = Duration::from_millis(50);
 
-/// How long a browser may take to report the tabs that it has.
+/// The time for a browser to report its tabs.
 const REPORTS: Duration = Duration::from_secs(1);
 
-/// The longest wait for a successor.
+/// The longest wait before a replacement is opened.
 const WAIT_AT_MOST: Duration = Duration::from_secs(5);
 
-/// How often within [`CALM`] the last tab may be closed before its successors wait longer.
+/// The number of closes within [`CALM`] before the wait for a replacement grows.
 const FREE: u32 = 5;
 
-/// Last tabs that are closed so far apart have nothing to do with each other.
+/// The time after which closing the last tab again counts from zero.
 const CALM: Duration = Duration::from_secs(60);
 
 /// The state of a browser's last tab.
 #[derive(Debug)]
 pub(super) struct LastTab {
-    /// When it was closed, or the connection was made; none while there is a tab and nothing to do.
+    /// The time at which it was closed, or the connection was made. None while there is a tab.
     closed: Option<Instant>,
-    /// When to look after it.
+    /// The time of the next check.
     due: Option<Instant>,
     times: u32,
     latest: Option<Instant>,
 }
 
 impl LastTab {
-    /// Over a new connection no tab is known yet.
+    /// The state over a new connection, where the tabs are not known yet.
     pub(super) fn unknown(now: Instant) -> Self {
         Self { closed: None, due: Some(now + REPORTS), times: 0, latest: None }
     }
 
-    /// The last tab was closed.
+    /// Records that the last tab was closed.
     pub(super) fn closed(&mut self, now: Instant) {
         let is_calm = self.latest.is_none_or(|latest| now - latest > CALM);
         self.times = if is_calm { 0 } else { self.times.saturating_add(1) };
@@ -57,20 +57,20 @@ impl LastTab {
         self.due = Some(now + wait);
     }
 
-    /// When [`Watch::succeed`] is to be called.
+    /// The time at which [`Watch::succeed`] must be called.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// True from the end of the last tab until its cookies are back.
+    /// True from the end of the last tab until its cookies are restored.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.is_some()
     }
 }
 
 impl Watch {
-    /// Opens the successor of the last tab, unless there is one, and puts back the cookies that went
-    /// with the last window.
+    /// Opens a replacement for the last tab, unless there is a tab, and restores the cookies that
+    /// were lost with the last window.
     pub(super) async fn succeed(&mut self, connection: &Connection) {
         self.last_tab.due = None;
         let closed = self.last_tab.closed;
@@ -79,7 +79,7 @@ impl Watch {
         }
         if self.tabs.is_empty() {
             let has_pages = match has_pages(connection).await {
-                // They are reported late.
+                // The pages are reported late.
                 Some(true) if closed.is_none() => return,
                 Some(has_pages) => has_pages,
                 None => false,
@@ -113,7 +113,7 @@ async fn has_pages(connection: &Connection) -> Option<bool> {
     Some(targets.any(|target| target.get("type").is_some_and(|kind| kind == "page")))
 }
 
-/// Opens an empty tab; false if the browser does not.
+/// Opens an empty tab. Returns false if the browser does not.
 async fn opens(connection: &Connection) -> bool {
     let blank = json!({ "url": "about:blank" });
     let opened = connection.call(None, "Target.createTarget", blank);

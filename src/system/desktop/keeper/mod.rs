@@ -1,13 +1,12 @@
-//! Looks after a browser and its display: remembers tabs and cookies, and notices what hangs.
+//! The keeper of a browser and its display. It remembers tabs and cookies, and detects hangs.
 //!
-//! Tabs are told by events, and what they imply for cookies is read shortly after. Only while
-//! somebody uses the desktop is it looked at regularly, and from the moment that this begins;
-//! otherwise cookies are read now and then, and nothing else happens here until the browser says
-//! something.
+//! Events report the tabs, and the cookies are read shortly after each. While the desktop is used,
+//! it is also checked periodically. Otherwise cookies are read occasionally, and the keeper is idle
+//! until the browser sends an event.
 //!
-//! What that costs while the desktop is used: two calls of `Storage.getCookies` a second, one of
-//! `Browser.getVersion`, one connection to the X server and some seventy small files of `/proc` every
-//! `probe_seconds`.
+//! While the desktop is used, the keeper calls `Storage.getCookies` twice a second. Every
+//! `probe_seconds` it calls `Browser.getVersion`, connects to the X server, and reads some seventy
+//! small files of `/proc`.
 
 mod busy;
 mod hangs;
@@ -44,27 +43,28 @@ use crate::system::process::Process;
 use crate::system::settings::Settings;
 use crate::system::vnc::Server;
 
-/// How long after a page has moved its cookies are read: longer than a redirection takes.
+/// The time between a navigation and the reading of cookies, which is longer than a redirection takes.
 const SETTLED: Duration = Duration::from_millis(300);
 
-/// How often cookies are read while somebody uses the desktop: no event tells of one that a script
-/// or an answer without a page has set. A login of a second ago outlives a browser that is killed.
+/// The time between two reads of cookies while the desktop is used, because no event reports a
+/// cookie that a script or a response without a page has set. So a login of a second ago survives a
+/// killed browser.
 const FRESH: Duration = Duration::from_millis(500);
 
-/// The same while nobody uses it: its pages may still move. Chromium itself writes cookies every 30 s,
-/// and must not have written any that are newer than those that would be put over them.
+/// The same time while the desktop is unused, because its pages may still act. It must be shorter than the
+/// 30 s after which Chromium stores cookies, so that older ones never overwrite newer ones.
 const SLOW: Duration = Duration::from_secs(20);
 
-/// How long a browser takes to start another network process.
+/// The time for a browser to start another network process.
 const STARTS: Duration = Duration::from_millis(50);
 
-/// How long it may take to put cookies back.
+/// The longest time for cookies to be restored.
 const PUT_BACK: Duration = Duration::from_secs(5);
 
-/// How long to wait before DevTools is connected to again.
+/// The wait before DevTools is connected to again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What is looked after.
+/// The parts that a keeper looks after.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) session: SessionId,
@@ -76,14 +76,14 @@ pub(super) struct Kept {
     pub(super) display: u16,
     pub(super) cookie: Cookie,
     pub(super) memory: super::directory::Kept,
-    /// What its pages are to show, until they do.
+    /// The pages that were requested and have not loaded yet.
     pub(super) opening: Opening,
     pub(super) settings: Arc<Settings>,
 }
 
 type Hung = Arc<Mutex<Option<Failure>>>;
 
-/// The looking after; the drop ends it.
+/// A running keeper, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Keeper {
     hung: Hung,
@@ -119,7 +119,7 @@ impl Keeper {
         Self { hung, ended, work, _dropped: dropped }
     }
 
-    /// Ends it, and resolves when it writes nothing any more.
+    /// Ends the keeper, and resolves when it writes nothing any more.
     pub(super) async fn stop(&mut self) {
         self.ended.cancel();
         if let Some(work) = self.work.take() {
@@ -127,7 +127,7 @@ impl Keeper {
         }
     }
 
-    /// Why a part was ended by the keeper, if one was.
+    /// The reason for which the keeper ended a part, if it did.
     pub(super) fn hung(&self) -> Hung {
         Arc::clone(&self.hung)
     }
@@ -136,14 +136,14 @@ impl Keeper {
 struct Watch {
     kept: Kept,
     hung: Hung,
-    /// Targets and their addresses, in the order in which they were opened.
+    /// The target ids and URLs of the tabs, in the order in which they were opened.
     tabs: Vec<(String, String)>,
     pages: Pages,
     busy: Busy,
     last_tab: LastTab,
-    /// What the last look found stopped.
+    /// The parts that were stopped at the last check.
     suspects: Vec<Stopped>,
-    /// What the file says.
+    /// The content of the memory file.
     known: Option<Memory>,
 }
 
@@ -151,7 +151,8 @@ impl Watch {
     async fn run(mut self, mut used: watch::Receiver<bool>) {
         self.known = Memory::read(&self.kept.memory);
         loop {
-            // Not longer than between two looks: one that was stopped accepts nobody, and two tell.
+            // At most the time between two checks: a stopped browser accepts no connection, and two
+            // checks detect it.
             let limit = self.hang().map(|hang| hang.min(every(&self.kept.settings)));
             let connection = match limit {
                 Some(limit) => timeout(limit, self.connect()).await.unwrap_or(None),
@@ -177,7 +178,7 @@ impl Watch {
         Connection::open(&self.kept.devtools).await.ok()
     }
 
-    /// Returns when the connection has ended.
+    /// Follows the browser's events, and returns when the connection has ended.
     async fn follow(&mut self, connection: &Connection, used: &mut watch::Receiver<bool>) {
         let mut events = connection.events();
         self.tabs.clear();
@@ -185,13 +186,13 @@ impl Watch {
         self.busy = Busy::default();
         self.last_tab = LastTab::unknown(Instant::now());
         let discover = json!({ "discover": true, "filter": [{ "type": "page" }] });
-        // Its answer matters to nobody: the events come, or the connection ends.
+        // The answer is not needed: the events come, or the connection ends.
         drop(connection.call(None, "Target.setDiscoverTargets", discover));
         let mut settled: Option<Instant> = None;
         let (mut next, mut fresh) = (Instant::now(), Instant::now());
         let every = every(&self.kept.settings);
         let mut was_used = false;
-        // Not awaited in place: a browser that hangs is for the next look to notice.
+        // Not awaited in place, because the next check must detect a browser that hangs.
         let mut reading: Option<Reading> = None;
         let mut network = Network::of(&self.kept.chromium);
         let now = network.identity().cloned();
@@ -200,7 +201,7 @@ impl Watch {
         loop {
             let is_used = *used.borrow_and_update();
             if is_used != was_used {
-                // At the end as well: what was done last is not yet known.
+                // Also when use ends, because the last changes are not known yet.
                 (next, fresh, was_used) = (Instant::now(), Instant::now(), is_used);
             }
             let settles = until(settled);
@@ -221,12 +222,12 @@ impl Watch {
                     None => return,
                 },
                 () = settles => {
-                    // What is being read already may be older than what has just happened.
+                    // A read in progress may be older than the latest event.
                     settled = reading.is_some().then(|| Instant::now() + SETTLED);
                     reading.get_or_insert_with(|| read_cookies(connection));
                 }
                 () = succeeds => {
-                    // What is being read may be without the cookies that are put back.
+                    // A read in progress may miss the cookies that are being restored.
                     reading = None;
                     self.succeed(connection).await;
                     fresh = Instant::now();
@@ -236,7 +237,7 @@ impl Watch {
                     next = Instant::now() + every;
                 }
                 () = freshens => {
-                    // One that is on its way may be older than what this one is for.
+                    // A read in progress may be older than the change that this one is for.
                     let every = if is_used || reading.is_some() { FRESH } else { SLOW };
                     reading.get_or_insert_with(|| read_cookies(connection));
                     fresh = Instant::now() + every;
@@ -271,7 +272,7 @@ impl Watch {
         }
     }
 
-    /// Takes an event over. Whether a page has come, gone, or moved.
+    /// Processes an event. Returns true if a page was opened, closed, or navigated.
     fn moved(
         &mut self,
         CdpEvent { method, params, .. }: &CdpEvent,
@@ -289,7 +290,7 @@ impl Watch {
                     self.kept.opening.remove(&id);
                 }
                 match self.tabs.iter_mut().find(|(tab, _)| *tab == id) {
-                    // A title that changes is no reason to do anything.
+                    // A changed title needs no action.
                     Some((_, known)) if *known == url => return false,
                     Some((_, known)) => {
                         self.pages.moved(&id);
@@ -326,7 +327,7 @@ impl Watch {
         }
     }
 
-    /// Puts the cookies back if another process has to know them now than the one they were read from.
+    /// Restores the cookies if the browser has another network process than the one they were read from.
     async fn check_network(&mut self, now: Option<ProcessIdentity>, connection: &Connection) {
         let Some(known) = &mut self.known else { return };
         if now.is_none() || known.network == now {
@@ -336,7 +337,7 @@ impl Watch {
         if is_other {
             let (began, mut lost) = (Instant::now(), vec!["requests under way".to_owned()]);
             let put_back = known.put_cookies_back(connection, &mut lost);
-            // Tried again by the next read.
+            // The next read tries again.
             if timeout(PUT_BACK, put_back).await.is_err() {
                 return;
             }
@@ -349,8 +350,8 @@ impl Watch {
         }
     }
 
-    /// Whether what was read came from the process that has the cookies. One that was never found is
-    /// believed: not every browser has it.
+    /// True if the cookies were read from the process that had them. A process that was never found
+    /// is trusted, because not every browser has it.
     fn believes(&self, network: &Network) -> bool {
         let known = self.known.as_ref().and_then(|known| known.network.as_ref());
         match network.identity() {
@@ -361,7 +362,7 @@ impl Watch {
 
     fn remember(&mut self, read: &Value, network: &Network) {
         let tabs = self.tabs.iter().map(|(target, url)| {
-            // Remembered as empty, a page that is slow to come would be lost with the browser.
+            // Stored as empty, a slow page would be lost if the browser ended.
             let opening = self.kept.opening.get(target).filter(|_opening| is_blank(url));
             opening.unwrap_or(url).clone()
         });
@@ -369,8 +370,8 @@ impl Watch {
         if !tabs.iter().all(|url| is_blank(url)) {
             tabs.retain(|url| !is_blank(url));
         }
-        // A browser that is ending closes its tabs first. Without a tab, it has no cookies of the
-        // session any more.
+        // A browser that is ending closes its tabs first. Without a tab, it has no session cookies
+        // any more.
         if tabs.is_empty() || self.last_tab.is_closed() {
             return;
         }
@@ -386,19 +387,19 @@ impl Watch {
     }
 }
 
-/// Whether this is where a page is before it has come anywhere.
+/// True if this is the URL of a page before its first navigation.
 fn is_blank(url: &str) -> bool {
     url.is_empty() || url == "about:blank"
 }
 
-/// All cookies, on their way.
+/// A pending read of all cookies.
 type Reading = BoxFuture<'static, Result<Value, CdpError>>;
 
 fn read_cookies(connection: &Connection) -> Reading {
     Box::pin(connection.call(None, "Storage.getCookies", json!({})))
 }
 
-/// Resolves at `at`, or never.
+/// Resolves at `at`, or never if it is none.
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,

@@ -1,8 +1,8 @@
-//! The processes from which a browser starts its others.
+//! The zygotes: the processes from which a browser forks its others.
 //!
-//! A browser survives the end of a zygote and starts no other. With the browser's own sandbox a
-//! zygote is the first process of the pages' namespace, and all pages end with it: the browser then
-//! answers for them and shows nothing. So the end of a zygote counts as that of the browser.
+//! A browser survives the end of a zygote and starts no other. With the browser's own sandbox, a zygote is
+//! the first process of the pages' namespace, and all pages end with it. The browser then answers for them
+//! and shows nothing. Therefore the end of a zygote counts as the end of the browser.
 
 use std::future::pending;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio::time::sleep;
 
 use crate::system::process::{Member, Process};
 
-/// Chromium's name for them.
+/// The name of zygotes in Chromium's command lines.
 pub(super) const ROLE: &str = "zygote";
 
-/// Their number: one for processes with the sandbox, one for those without.
+/// The number of zygotes: one for sandboxed processes, one for the others.
 const ALL: usize = 2;
 
 /// The longest time that a browser may be without a process for its pages.
@@ -30,8 +30,8 @@ pub(super) struct Zygotes {
 }
 
 impl Zygotes {
-    /// Those that a browser has started itself. What a zygote forks goes by its name for a moment,
-    /// and may end.
+    /// The zygotes that a browser has started itself. A fork of a zygote has the same name for a
+    /// moment, and may end.
     pub(super) fn of(browser: &Process) -> Self {
         let zygotes = browser.children().into_iter().filter(|child| child.role == ROLE);
         let mut ends: Vec<_> = zygotes.map(ended).collect();
@@ -52,7 +52,7 @@ fn ended(zygote: Member) -> BoxFuture<'static, ()> {
     async move { zygote.ended().await }.boxed()
 }
 
-/// Resolves if a zygote has ended while nobody looked. A browser may be without it for another reason,
+/// Resolves if a zygote ended before it was watched. A browser may lack zygotes for another reason,
 /// such as an argument, and then has processes for its pages all the same.
 async fn found_without_pages(browser: Process) {
     sleep(FIRST_PAGE).await;

@@ -1,5 +1,5 @@
-//! What stands in the way of a display, with real X servers: the remains of dead ones never do, and
-//! those that live, whosever they are, are left alone.
+//! Obstacles to a display, with real X servers. Remains of dead servers never block it, and living
+//! servers are left alone, no matter who owns them.
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixListener;
@@ -13,7 +13,7 @@ use crate::domain::leak::LeakKind;
 use crate::domain::occupancy::Occupancy;
 use crate::domain::session::{SessionRecord, SessionStatus};
 
-/// Two numbers of this test process alone.
+/// Two display numbers that only this test process uses.
 fn numbers() -> (u16, u16) {
     let one = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap() * 3;
     (one, one + 1)
@@ -24,7 +24,7 @@ fn on(first: u16, last: u16) -> Settings {
     Settings { display_first, display_last, start_deadline_seconds: 60, ..Settings::default() }
 }
 
-/// The number of a process that has ended and was waited for.
+/// The pid of a process that has ended and was waited for.
 async fn dead() -> i32 {
     let world = World::new(quick());
     let desktop = world.up(small(None)).await;
@@ -44,11 +44,11 @@ async fn locks_and_sockets_of_dead_servers_never_stand_in_the_way() {
     assert_eq!(desktop.identity().display_number, number);
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     assert!(!socket(number).exists());
-    // The lock was never ours.
+    // The lock was never the server's.
     fs::remove_file(lock(number)).unwrap();
 }
 
-/// An X server that nobody here has started, with a lock, ended with the test.
+/// An X server with a lock that the desktop code did not start, ended with the test.
 struct Foreign(std::process::Child);
 
 impl Foreign {
@@ -84,7 +84,7 @@ async fn a_server_of_another_is_passed_over_and_its_files_are_left_alone() {
     let desktop = world.up(small(None)).await;
     assert_eq!(desktop.identity().display_number, second);
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
-    // Even where its number is taken for one of ours that has ended.
+    // Even if its pid is mistaken for one of ours that has ended.
     let number = i32::try_from(foreign.0.id()).unwrap();
     assert_eq!(crate::system::display::remove_remains(&[number]), Vec::<String>::new());
     assert!(lock(first).exists() && socket(first).exists());
@@ -95,7 +95,7 @@ async fn a_server_of_another_is_passed_over_and_its_files_are_left_alone() {
 async fn what_a_launch_that_was_cut_off_left_of_its_display_is_removed() {
     let (number, _) = numbers();
     let settings = on(number, number);
-    // The number is on record, its server was killed as well; or the server had not written it yet.
+    // First its number is on record and its server was killed; then the server had not recorded it yet.
     for is_killed in [true, false] {
         let world = World::new(quick());
         let directory = world.desktops.directory(world.session);
@@ -157,7 +157,7 @@ async fn the_ledger_finds_what_a_killed_display_left_and_removes_that_alone() {
     let mut known = HashMap::from([(world.session, row.clone())]);
     assert_eq!(place.leaks(&known), [], "it lives");
 
-    // As if the server had ended, and its session, and nobody had seen to the desktop.
+    // As if the server and its session had ended without a cleanup of the desktop.
     drop(desktop);
     let status = SessionStatus::Completed;
     known.insert(world.session, SessionRecord { status, completed_at: Some(Utc::now()), ..row });

@@ -1,4 +1,4 @@
-//! With real programs, and with shell scripts that misbehave in their place.
+//! Tests with real programs, and with misbehaving shell scripts in their place.
 
 mod displays;
 mod recovery;
@@ -22,19 +22,19 @@ use crate::system::Settings;
 use crate::system::cdp::{Connection, Devtools};
 use crate::system::display::{lock, socket};
 
-/// A data directory of its own, and the desktops in it. The drop removes it.
+/// A separate data directory with its desktops, removed on drop.
 struct World {
     data: PathBuf,
     desktops: Desktops,
     session: SessionId,
 }
 
-/// With a vault, as a server has it.
+/// The settings with a vault, as a server has it.
 fn sealed(settings: Settings) -> Settings {
     Settings { vault: Some(Vault::new([7; 32])), ..settings }
 }
 
-/// What is remembered.
+/// The text that the memory file holds.
 fn known(memory: &Kept) -> String {
     memory.read().unwrap_or_default().unwrap_or_default()
 }
@@ -52,7 +52,7 @@ impl World {
         Self { data, desktops, session }
     }
 
-    /// A script that stands in for a program.
+    /// Makes a script that stands in for a program.
     fn fake(name: &str, script: &str) -> Fake {
         let number = LAST.fetch_add(1, Ordering::Relaxed);
         let file = format!("gr-fake-{}-{number}-{name}", std::process::id());
@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    /// What carries the marker of the session, or its directory among its arguments.
+    /// The processes that carry the session's marker, or its directory in their arguments.
     fn processes(&self) -> Vec<String> {
         let marker = format!("GREENROOM_SESSION={}", self.session);
         let folder = format!("/{}/", self.session);
@@ -104,7 +104,7 @@ impl World {
     }
 }
 
-/// The path of a script; the drop removes it.
+/// The path of a script, which is removed on drop.
 struct Fake(PathBuf);
 
 impl Drop for Fake {
@@ -135,7 +135,7 @@ fn quick() -> Settings {
     Settings { stop_grace_seconds: 1, start_deadline_seconds: 4, ..Settings::default() }
 }
 
-/// The middle of the lower half, away from the browser's bars.
+/// The pixel in the middle of the lower half, away from the browser's bars.
 fn pixel(picture: &Picture) -> [u8; 3] {
     let file = std::io::Cursor::new(picture.bytes.to_vec());
     let mut reader = png::Decoder::new(file).read_info().unwrap();
@@ -146,7 +146,7 @@ fn pixel(picture: &Picture) -> [u8; 3] {
     [pixels[at], pixels[at + 1], pixels[at + 2]]
 }
 
-/// Follows the display until it shows `expected`.
+/// Follows the display until its middle shows the color `expected`.
 async fn shows(desktop: &dyn Desktop, expected: [u8; 3]) {
     let mut following = desktop.screen().follow(None);
     let shown = following
@@ -182,19 +182,19 @@ fn segments_of(pid: i32) -> usize {
     let table = fs::read_to_string("/proc/sysvipc/shm").unwrap();
     let creator = pid.to_string();
     let columns = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
-    // Of mode 1600 are those that are removed already, until the X server lets go of them.
+    // Mode 1600 marks segments that are removed already, until the X server detaches them.
     columns
         .filter(|row| row[4] == creator && !(row[2].len() == 4 && row[2].starts_with('1')))
         .count()
 }
 
-/// The number may be another's by now: then the lock names another process.
+/// Asserts that no display is left. Its number may be reused: then the lock names another process.
 #[track_caller]
 fn no_display_is_left(identity: &DesktopIdentity) {
     match fs::read_to_string(lock(identity.display_number)) {
         Ok(holder) => assert_ne!(holder.trim(), identity.xvfb.pid.to_string()),
         Err(_none) => {
-            // A socket without a lock is one that was left, or one of a server that ends now.
+            // A socket without a lock is a leftover, or one of a server that is just ending.
             let stream = std::os::unix::net::UnixStream::connect(socket(identity.display_number));
             let refused = std::io::ErrorKind::ConnectionRefused;
             assert!(!stream.is_err_and(|cause| cause.kind() == refused), "a dead socket is left");
@@ -317,7 +317,7 @@ async fn loaded(connection: &Connection, site: &str) {
     }
 }
 
-/// A site that answers everything with an empty page, until the test ends.
+/// Serves a site that answers every request with an empty page, until the test ends.
 async fn site() -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -366,7 +366,7 @@ async fn a_killed_display_is_reported_and_leaves_nothing() {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     let failure = timeout(Duration::from_secs(5), death).await.unwrap().failure;
     assert_eq!(failure.code, "xvfb_died");
-    // Pictures end, and fail; they do not hang.
+    // Pictures end or fail, but do not hang.
     let ended = timeout(Duration::from_secs(5), following.pictures.wait_for(|_| false)).await;
     assert!(ended.unwrap().is_err());
     let shot = timeout(Duration::from_secs(5), desktop.screen().shot(Format::Png)).await.unwrap();
@@ -474,7 +474,7 @@ async fn a_port_that_another_took_is_passed_over() {
     world.nothing_is_left();
     drop(busy);
 
-    // The port is reserved; a program that asks for reuse takes it all the same.
+    // The port is reserved, but a program that asks for reuse can bind it nevertheless.
     let last = port.saturating_add(20);
     let world = World::new(Settings { vnc_port_last: last, start_deadline_seconds: 30, ..only });
     let desktop = world.up(small(None)).await;
@@ -487,7 +487,7 @@ async fn a_port_that_another_took_is_passed_over() {
     world.nothing_is_left();
 }
 
-/// Launches with `settings`, and expects a failure of that code and nothing left.
+/// Launches with `settings`; expects a failure with this code, and nothing left.
 async fn fails_as(settings: Settings, code: &str, exit: Option<&str>, tail: &[&str]) -> Failure {
     let world = World::new(settings);
     let failure = world.fails().await;
@@ -586,7 +586,7 @@ async fn the_latest_picture_is_kept_in_a_file_and_nothing_is_taken_of_a_still_di
         .pictures
         .wait_for(|picture| picture.as_ref().is_some_and(|picture| pixel(picture) == [9, 8, 7]));
     timeout(Duration::from_secs(20), shown).await.unwrap().unwrap();
-    // The caret and the bars settle; then a second goes by without a picture.
+    // After the caret and the bars have settled, a second passes without a picture.
     let deadline = Instant::now() + Duration::from_secs(20);
     while timeout(Duration::from_secs(1), following.pictures.changed()).await.is_ok() {
         assert!(Instant::now() < deadline, "a still display is taken again and again");
@@ -639,7 +639,7 @@ async fn a_dropped_desktop_lives_on_and_its_remains_can_be_ended() {
     assert_eq!(world.desktops.end_remains(world.session, Files::AsSet).await, Vec::<String>::new());
 }
 
-/// Copies so many characters of three bytes each.
+/// Copies this number of characters of three bytes each.
 async fn copy(connection: &Connection, count: usize) -> Value {
     let script = format!(
         "(() => {{ const it = document.body.appendChild(document.createElement('textarea')); \
@@ -659,7 +659,7 @@ async fn what_the_browser_copies_is_told_in_one_piece_unless_it_is_too_long() {
         timeout(Duration::from_secs(20), texts.changed()).await.expect("no text").expect("the end");
         texts.borrow_and_update().chars().count()
     };
-    // The first may come before anybody listens: a follower is told of what is copied from then on.
+    // The first copy may precede the follower, which only sees later copies.
     let first = async {
         loop {
             assert_eq!(copy(&connection, 3).await, true);
@@ -670,8 +670,8 @@ async fn what_the_browser_copies_is_told_in_one_piece_unless_it_is_too_long() {
         count = next() => assert_eq!(count, 3),
         () = first => {}
     }
-    // Longer than one request to the X server may be, so that it comes in pieces; one that is too
-    // long, which is left out; and one after it.
+    // A text longer than one request to the X server, which arrives in pieces; then one that is too
+    // long and left out; then a short one.
     copy(&connection, 300_000).await;
     while next().await != 300_000 {}
     copy(&connection, 400_000).await;

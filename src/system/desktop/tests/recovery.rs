@@ -1,4 +1,4 @@
-//! Taking over what another server has started, and bringing back what has died.
+//! Adoption of desktops that another server has started, and recovery of dead parts.
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -10,7 +10,7 @@ fn signal(pid: i32, signal: Signal) {
 }
 
 impl World {
-    /// Another server's view of the same directory.
+    /// The desktops of another server on the same directory.
     fn another(&self) -> Desktops {
         Desktops::new(&self.data, sealed(Settings::default()), tokio::runtime::Handle::current())
     }
@@ -46,7 +46,7 @@ async fn a_desktop_is_taken_over_and_shows_the_same_page() {
     let world = World::new(Settings::default());
     let desktop = world.up(colour("rgb(200,30,90)")).await;
     let identity = desktop.identity().clone();
-    // What is set before the page has come is lost with the empty one.
+    // A variable that is set before the page has loaded is lost with the empty page.
     shows(&*desktop, [200, 30, 90]).await;
     let connection = devtools(&*desktop).await;
     assert_eq!(evaluate(&connection, "window.kept = 'half filled'; 1").await, 1);
@@ -87,7 +87,7 @@ async fn what_never_came_up_or_is_of_another_boot_is_not_taken_over() {
     directory.save(&other).unwrap();
     assert!(matches!(world.adopt().await, Err(AdoptError::OtherBoot)));
 
-    // The number of a process is not enough: this one is not ours.
+    // A matching pid is not enough: this process is not the session's browser.
     let mut other = saved.clone();
     other.identity.chromium.pid = i32::try_from(std::process::id()).unwrap();
     directory.save(&other).unwrap();
@@ -193,7 +193,7 @@ async fn a_vnc_server_that_dies_while_somebody_watches_comes_back_on_its_port() 
     world.nothing_is_left();
 }
 
-/// Listens and never says anything; the second time it is a real one.
+/// Listens silently at first; the second start runs the real program.
 const MUTE_AT_FIRST: &str = r#"
 if [ -e "$0.was-mute" ]; then rm "$0.was-mute"; exec x11vnc "$@"; fi
 : > "$0.was-mute"
@@ -218,7 +218,7 @@ async fn a_vnc_server_that_hangs_is_replaced_when_somebody_says_so() {
     assert!(mended.cause.contains("did not answer, and was ended"), "{}", mended.cause);
     assert_eq!(banner(&seat.endpoint).await, b"RFB 003.008\n");
 
-    // One that answers is left alone.
+    // A server that answers is left alone.
     let process =
         || world.desktops.directory(world.session).saved().unwrap().unwrap().identity.vnc.unwrap();
     let second = process();
@@ -237,7 +237,7 @@ async fn who_films_a_display_that_was_late_has_frames_again() {
     let screen = desktop.screen();
     let mut reel = screen.film(Duration::from_millis(50));
     assert!(reel.frames.recv().await.is_some());
-    // A picture takes longer than it may, which cuts the connection, and another cuts the next one.
+    // A late picture cuts the connection, and another one cuts the next connection.
     let xvfb = desktop.identity().xvfb.pid;
     signal(xvfb, Signal::STOP);
     let (one, another) = tokio::join!(screen.shot(Format::Jpeg), async {
@@ -316,7 +316,7 @@ async fn a_page_whose_process_is_killed_or_stopped_is_loaded_again() {
     world.nothing_is_left();
 }
 
-/// Returns when what is kept of tabs and cookies has a text.
+/// Waits until the remembered tabs and cookies contain a text.
 async fn remembers(memory: &Kept, text: &str) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !known(memory).contains(text) {
@@ -325,7 +325,7 @@ async fn remembers(memory: &Kept, text: &str) {
     }
 }
 
-/// The processes from which a browser starts its others, in the order of their start.
+/// The zygotes of a browser, in the order of their start.
 fn zygotes(desktop: &dyn Desktop) -> Vec<i32> {
     let browser = desktop.identity().chromium.pid;
     let threads = fs::read_dir(format!("/proc/{browser}/task")).unwrap();
@@ -352,7 +352,7 @@ async fn a_browser_that_can_start_no_more_pages_is_brought_back() {
         let connection = devtools(&*desktop).await;
         loaded(&connection, &site).await;
         desktop.set_used(true);
-        // The end of one before anybody looks after the browser is another case: below.
+        // The end of a zygote before the keeper runs is tested separately, below.
         let login = format!("time{which}");
         evaluate(&connection, &format!("document.cookie = '{login}=1'; 1")).await;
         remembers(&memory, &login).await;
@@ -364,7 +364,7 @@ async fn a_browser_that_can_start_no_more_pages_is_brought_back() {
         assert!(failure.message.contains("starts its pages"), "{failure:?}");
         desktop = revived(desktop).await;
     }
-    // While no server looks, and with the pages, as a browser with its sandbox loses them.
+    // A zygote ends while no server runs, together with the pages, as in a browser with its sandbox.
     let last = zygotes(&*desktop)[1];
     let connection = devtools(&*desktop).await;
     drop(desktop);
@@ -383,7 +383,7 @@ async fn what_a_killed_server_had_begun_to_start_is_ended_before_it_is_started_a
     let world = World::new(Settings::default());
     let desktop = world.up(small(None)).await;
     let log = world.desktops.directory(world.session).log("stray");
-    // The number of the display would be taken, were this an X server.
+    // It would take the display's number, if it were an X server.
     let stray = Program {
         path: "/bin/sleep".into(),
         arguments: vec!["1000".into()],
@@ -418,7 +418,7 @@ async fn a_login_outlives_the_network_process_of_its_browser() {
     remembers(&memory, "bob").await;
     let processes = connection.call(None, "SystemInfo.getProcessInfo", json!({})).await.unwrap();
     let processes = processes["processInfo"].as_array().unwrap();
-    // The name that people see, of which there is one.
+    // The name that people see, which is unique.
     let network =
         processes.iter().find(|process| process["type"] == "network.mojom.NetworkService");
     let network = network.unwrap_or_else(|| panic!("{processes:#?}"));
@@ -437,7 +437,7 @@ async fn a_session_of_before_is_adopted_as_it_is_and_moved_when_its_browser_star
     let desktop = world.up(colour("rgb(200,30,90)")).await;
     shows(&*desktop, [200, 30, 90]).await;
     drop(desktop);
-    // As a server of before has it: one directory, no cookie and no level in `desktop.json`.
+    // The layout of an older server: one directory, no cookie and no level in `desktop.json`.
     let directory = world.desktops.directory(world.session);
     let (root, own) = (directory.path().to_owned(), directory.own().to_owned());
     for (now, before) in [
@@ -449,7 +449,7 @@ async fn a_session_of_before_is_adopted_as_it_is_and_moved_when_its_browser_star
     ] {
         fs::rename(own.join(now), root.join(before)).unwrap();
     }
-    // The browser that runs was started with this path.
+    // The running browser was started with this path.
     std::os::unix::fs::symlink(root.join("profile"), own.join("profile")).unwrap();
     fs::remove_file(root.join("programs")).unwrap();
     fs::write(root.join("downloads/kept.txt"), "kept").unwrap();

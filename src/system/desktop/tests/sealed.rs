@@ -1,4 +1,4 @@
-//! The files of sessions at rest.
+//! Sealing of sessions' files at rest.
 
 use super::*;
 use crate::domain::egress::EgressAsked;
@@ -22,7 +22,7 @@ fn saved(world: &World) -> Saved {
     .unwrap()
 }
 
-/// Every byte below a directory.
+/// The content of all files below a directory.
 fn bytes_below(folder: &std::path::Path) -> String {
     let mut all = String::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -63,7 +63,7 @@ async fn neither_cookies_nor_passwords_are_in_the_files_of_a_session() {
         log: directory.path().join("egress.log"),
         level: crate::domain::egress::NetworkLevel::Proxied,
     };
-    // Nothing can be started, and the policy has been written.
+    // The program cannot be started, but its policy has been written.
     let way = Way::new(place, asked, settings, tokio::runtime::Handle::current());
     way.up().await.unwrap_err();
     assert!(directory.path().join("egress/policy.json").exists());
@@ -114,13 +114,13 @@ async fn files_of_another_secret_cost_the_logins_and_nothing_else() {
     assert_eq!(found.identity, saved(&world).identity);
     let cause = other.opened(&mut found).unwrap_err().to_string();
     assert!(cause.contains("desktop.json") && cause.contains("`secret`"), "{cause}");
-    // The VNC server's own file has the password, and the display's has the cookie.
+    // The VNC server's own file has the password, and the display's file has the cookie.
     let file = other.vnc_password();
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(file, "hunter2!\n").unwrap();
     other.opened(&mut found).unwrap();
     assert_eq!((found.vnc_password.as_str(), found.cookie), ("hunter2!", None));
-    // A file of another session does not open.
+    // A file of another session cannot be unsealed.
     let moved = world.desktops.directory(1.into());
     fs::create_dir_all(moved.path()).unwrap();
     fs::copy(directory.memory().path(), moved.memory().path()).unwrap();

@@ -1,4 +1,4 @@
-//! The same with Xtigervnc, which is the X server and the VNC server in one.
+//! The same tests with Xtigervnc, which is the X server and the VNC server in one.
 
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::ExposeSecret as _;
@@ -13,7 +13,7 @@ fn within() -> Settings {
     Settings { vnc_server: VncProgram::Tigervnc, ..Settings::default() }
 }
 
-/// Shakes hands with a password; the size of the display, if the server lets us in.
+/// Does the handshake with a password; returns the display's size if the server admits the client.
 async fn enter(endpoint: &VncEndpoint, password: &str) -> Option<(u16, u16)> {
     let mut stream = tokio::net::TcpStream::connect(endpoint.address).await.unwrap();
     stream.write_all(&crate::domain::rfb::VERSION).await.unwrap();
@@ -47,7 +47,7 @@ async fn a_display_that_serves_vnc_lets_in_who_has_the_password_and_leaves_nothi
 
     let seat = desktop.vnc().take_seat().await.unwrap();
     assert_eq!(seat.endpoint.address.port(), identity.vnc_port);
-    // A probe, and strangers; they keep nobody out.
+    // A probe and clients with a wrong password do not lock others out.
     for _ in 0..8 {
         assert_eq!(banner(&seat.endpoint).await, b"RFB 003.008\n");
         assert_eq!(enter(&seat.endpoint, "wrong").await, None);

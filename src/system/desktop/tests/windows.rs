@@ -1,8 +1,8 @@
-//! What a person and a driver do with tabs and windows, and pages that do with them as they like.
+//! Tabs and windows under the actions of a person, a driver and misbehaving pages.
 
 use super::*;
 
-/// What a script gives in the first page, if that answers.
+/// The result of a script in the first page, if that page answers.
 async fn try_evaluate(connection: &Connection, script: &str) -> Option<Value> {
     let target = pages(connection).await.first()?.0.clone();
     let attach = json!({ "targetId": target, "flatten": true });
@@ -13,7 +13,7 @@ async fn try_evaluate(connection: &Connection, script: &str) -> Option<Value> {
     result.pointer("/result/value").cloned()
 }
 
-/// Runs a script in the first page until it gives `expected`.
+/// Repeats a script in the first page until its result is `expected`.
 async fn becomes(desktop: &dyn Desktop, script: &str, expected: Value) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -27,13 +27,13 @@ async fn becomes(desktop: &dyn Desktop, script: &str, expected: Value) {
     }
 }
 
-/// Waits until the first page has loaded the site, and shows nothing of what was there before.
+/// Waits until the first page has loaded the site anew, without its former state.
 async fn shows_anew(desktop: &dyn Desktop, site: &str) {
     let state = "document.readyState + location.href + window.kept";
     becomes(desktop, state, json!(format!("complete{site}undefined"))).await;
 }
 
-/// The addresses of all pages.
+/// The target ids and URLs of all pages.
 async fn pages(connection: &Connection) -> Vec<(String, String)> {
     let targets = connection.call(None, "Target.getTargets", json!({})).await.unwrap();
     let targets = targets["targetInfos"].as_array().unwrap().clone();
@@ -62,7 +62,7 @@ async fn mended(desktop: &dyn Desktop, cause: &str) -> Mended {
     timeout(Duration::from_secs(60), found).await.unwrap_or_else(|_| panic!("never: {cause}"))
 }
 
-/// The lower right corner of a display.
+/// The pixel in the lower right corner of a display.
 async fn corner(desktop: &dyn Desktop) -> [u8; 3] {
     let shot = desktop.screen().shot(Format::Png).await.unwrap();
     let mut reader = png::Decoder::new(std::io::Cursor::new(shot.bytes)).read_info().unwrap();
@@ -92,7 +92,7 @@ async fn windows_have_the_size_asked_for_and_the_browser_outlives_its_last_tab_a
     // A popup has its own size; the window of a driver covers the display again.
     let open = "window.p = open('about:blank', 'p', 'width=400,height=300,left=50,top=60'); 1";
     assert_eq!(evaluate(&connection, open).await, 1);
-    // Chromium itself makes it a line lower than its parts.
+    // Chromium itself makes the popup a line lower than requested.
     let size = "[p.innerWidth, p.innerHeight > 297 && p.innerHeight < 302].join()";
     becomes(&*desktop, size, json!("400,true")).await;
     assert_eq!(evaluate(&connection, "p.close(); 1").await, 1);
@@ -105,7 +105,7 @@ async fn windows_have_the_size_asked_for_and_the_browser_outlives_its_last_tab_a
     }
     covers(&*desktop).await;
 
-    // A page prints itself: the PDF is among the downloads, and the page goes on.
+    // A page prints itself: the PDF is among the downloads, and the page continues.
     assert_eq!(evaluate(&connection, "document.title = 'receipt'; print(); 2").await, 2);
     let file = world.desktops.directory(world.session).downloads().join("receipt.pdf");
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -114,7 +114,7 @@ async fn windows_have_the_size_asked_for_and_the_browser_outlives_its_last_tab_a
         sleep(Duration::from_millis(20)).await;
     }
 
-    // The last tab gets a successor, and the login that lives with the browser stays.
+    // The last tab is replaced, and a login in a session cookie stays.
     let cookie = json!({ "name": "mine", "value": "bob", "url": "http://127.0.0.1/" });
     let cookies = json!({ "cookies": [cookie] });
     connection.call(None, "Storage.setCookies", cookies).await.unwrap();
@@ -134,7 +134,7 @@ async fn windows_have_the_size_asked_for_and_the_browser_outlives_its_last_tab_a
         assert_eq!(kept["cookies"][0]["value"], "bob", "{kept}");
     }
 
-    // A browser that was closed is started again; that is no crash.
+    // A browser that was closed is restarted, and that does not count as a crash.
     let _closing = connection.call(None, "Browser.close", json!({})).await;
     let death = timeout(Duration::from_secs(20), desktop.death()).await.unwrap();
     assert!(death.orderly, "{death:?}");
@@ -147,7 +147,7 @@ async fn windows_have_the_size_asked_for_and_the_browser_outlives_its_last_tab_a
     let kept = connection.call(None, "Storage.getCookies", json!({})).await.unwrap();
     assert_eq!(kept["cookies"][0]["value"], "bob", "{kept}");
 
-    // Another server takes it over, while a page is closed and after a quit that it has not seen.
+    // Another server adopts it, while a page is closed and after a quit that the server has not seen.
     drop(desktop);
     close_all_by(&connection).await;
     let desktop = world.adopt().await.unwrap();
@@ -179,7 +179,7 @@ async fn a_page_that_never_pauses_is_ended_and_one_that_waits_for_a_person_is_no
     let connection = devtools(&*desktop).await;
     loaded(&connection, &site).await;
 
-    // One loop: its script is ended, and the page stays.
+    // A single endless loop: its script is ended, and the page stays.
     let spin = "window.kept = 'half filled'; setTimeout(() => { for (;;); }, 0); 1";
     assert_eq!(evaluate(&connection, spin).await, 1);
     assert_eq!(mended(&*desktop, BUSY).await.tries, 1);
@@ -198,7 +198,7 @@ async fn a_page_that_never_pauses_is_ended_and_one_that_waits_for_a_person_is_no
     connection.call(session.as_deref(), "Page.navigate", navigate).await.unwrap();
     shows_anew(&*desktop, &site).await;
 
-    // It loops again and again: first it is loaded anew, then it is given up.
+    // Repeated endless loops: the page is first reloaded, then emptied.
     let spins = "window.kept = 1; setInterval(() => { for (;;); }, 0); 1";
     assert_eq!(evaluate(&connection, spins).await, 1);
     mended(&*desktop, BUSY).await;
@@ -207,7 +207,7 @@ async fn a_page_that_never_pauses_is_ended_and_one_that_waits_for_a_person_is_no
     assert_eq!(mended(&*desktop, BUSY).await.lost, "the page");
     becomes(&*desktop, "location.href", json!("about:blank")).await;
 
-    // Another server finds a page that was busy before it came.
+    // Another server finds a page that was busy before it adopted the desktop.
     let navigate = json!({ "url": site });
     connection.call(session.as_deref(), "Page.navigate", navigate).await.unwrap();
     shows_anew(&*desktop, &site).await;
