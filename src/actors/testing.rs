@@ -546,7 +546,7 @@ pub struct Desktops {
     pub sanitized: Arc<AtomicUsize>,
     /// The rotation that the VNC password of the desktop belongs to.
     pub rotation: Arc<AtomicI64>,
-    /// What was swept, and whether its files were kept.
+    /// The sessions that were swept, each with true if its files were kept.
     pub swept: Mutex<Vec<(SessionId, Files)>>,
     /// The egress program of every desktop; `None` where the network is not separated.
     pub egress: Mutex<Option<Arc<FakeEgress>>>,

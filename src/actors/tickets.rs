@@ -76,7 +76,7 @@ pub struct Ticket {
     pub used_at: Option<DateTime<Utc>>,
     /// The lease that was taken with it last, and ends with it.
     pub lease: Option<LeaseHash>,
-    /// When it was made.
+    /// The time at which it was made.
     pub created_at: DateTime<Utc>,
     /// The time at which it stops being valid.
     pub expires_at: DateTime<Utc>,
@@ -116,7 +116,7 @@ impl Ticket {
     }
 }
 
-/// Why a ticket is not used.
+/// The reason why a ticket cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unusable {
     /// It was for a single use, and that use was made.
@@ -240,7 +240,7 @@ impl Tickets {
         self.known.iter().find(|ticket| is_one(ticket)).map(|ticket| ticket.clone())
     }
 
-    /// Whether there was such a ticket of this session.
+    /// True if there was such a ticket of this session.
     pub(super) fn revoke(&self, session: SessionId, id: ViewerId) -> bool {
         self.remove(|ticket| ticket.session == session && ticket.id == id) > 0
     }

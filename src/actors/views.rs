@@ -179,7 +179,7 @@ impl Views {
         own.filter(|watched| !watched.view.borrow().record.status.is_final()).count()
     }
 
-    /// How many sessions' desktops are coming up.
+    /// The number of sessions whose desktops are starting.
     pub(super) fn coming_up(&self) -> usize {
         let comes_up = |view: &SessionView| {
             view.record.status == SessionStatus::Created && !view.record.is_dormant()

@@ -66,7 +66,7 @@ pub struct World {
     pub python: Python,
     /// The valid passes of programs that execute blocks.
     pub passes: Passes,
-    /// What organizations may have and use.
+    /// The quotas of organizations, and their use.
     pub quotas: Quotas,
     /// Runs that go one after the other.
     pub lanes: Lanes,

@@ -46,7 +46,7 @@ enum Command {
     Ticket(Ticket),
     /// End every ticket, lease, signed link and VNC password of a session, and show the new ones.
     Rotate {
-        /// `pbs_…`.
+        /// The id of the session, `pbs_…`.
         id: SessionId,
     },
     /// Close one session and wait until nothing of it is left.
@@ -74,12 +74,12 @@ struct Create {
 
 #[derive(Debug, Args)]
 struct Ticket {
-    /// `pbs_…`.
+    /// The id of the session, `pbs_…`.
     id: SessionId,
     /// `watch`, `control`, or `drive` for a program.
     #[arg(long, default_value = "watch")]
     role: String,
-    /// How long the ticket is valid, in seconds.
+    /// The life of the ticket, in seconds.
     #[arg(long, value_name = "SECONDS")]
     ttl: Option<u64>,
     /// Its owner, for people.

@@ -47,7 +47,7 @@ pub struct Settings {
     pub sessions: actors::Settings,
     /// The default limits of each organization.
     pub quotas: actors::quotas::Settings,
-    /// How the blocks of workflows are executed.
+    /// The execution of the blocks of workflows.
     pub workflow: workflow::Settings,
     /// The retention of stored events.
     pub events: actors::events::Settings,

@@ -20,9 +20,7 @@ use crate::schema::egress_usage as usage;
 /// All traffic of a session so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionTraffic {
-    /// The session.
     pub session: SessionId,
-    /// Its owner.
     pub organization: OrganizationId,
     /// The bytes that it has sent and received, as its egress program counts them.
     pub bytes: u64,

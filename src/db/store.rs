@@ -103,7 +103,6 @@ pub struct RunChange {
 pub struct Full {
     /// The quota whose limit is reached.
     pub quota: Quota,
-    /// The limit.
     pub limit: u64,
     /// The rows that count.
     pub used: u64,

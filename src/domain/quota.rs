@@ -20,7 +20,6 @@ pub const MINUTE: Duration = Duration::from_secs(60);
 /// The time after which a client may retry what frees its place at no known time.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The highest limit.
 const HIGHEST: u64 = 1_000_000_000;
 
 /// One thing that is counted for each organization.
@@ -37,7 +36,7 @@ pub enum Quota {
     Waiters,
     /// Live views: sockets with pictures of a session, and VNC ports that were asked for.
     Viewers,
-    /// Connections to DevTools.
+    /// Connections of programs to DevTools.
     DevtoolsConnections,
     /// Streams of events, and the message and input sockets of viewers.
     EventStreams,
@@ -190,7 +189,6 @@ pub const EXPECTED: &str = "expected a whole number from 0 to 1000000000, or nul
 /// The use of a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Use {
-    /// The quota.
     pub quota: Quota,
     /// The limit; none if there is none.
     pub limit: Option<u64>,
@@ -201,7 +199,7 @@ pub struct Use {
 }
 
 impl Use {
-    /// What may be used yet, if there is a limit.
+    /// The rest that may be used, if there is a limit.
     pub fn remaining(&self) -> Option<u64> {
         self.limit.map(|limit| limit.saturating_sub(self.used))
     }
@@ -210,11 +208,8 @@ impl Use {
 /// A refusal: the limit of an organization is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuotaExceeded {
-    /// The organization.
     pub organization: OrganizationId,
-    /// The quota.
     pub quota: Quota,
-    /// The limit.
     pub limit: u64,
     /// The use at the time of the refusal.
     pub used: u64,

@@ -16,7 +16,6 @@ pub enum TicketRole {
 }
 
 impl TicketRole {
-    /// Every role.
     pub const ALL: [Self; 3] = [Self::Watch, Self::Control, Self::Drive];
 
     /// As the API writes it.

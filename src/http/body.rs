@@ -45,7 +45,7 @@ const AHEAD: Duration = Duration::from_secs(2);
 /// The unit in which room for bodies is counted, in bytes.
 const UNIT: usize = 1024;
 
-/// How large a body may be, in bytes after decompression, how long it may take to arrive, and how
+/// The bounds of a body: its size in bytes after decompression, the time that it may take to arrive, and how
 /// much of all bodies together, and of those of one organization, may be held while they arrive. Kept as
 /// application data; clones share the room.
 #[derive(Debug, Clone)]

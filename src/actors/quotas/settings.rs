@@ -18,9 +18,9 @@ pub struct Settings {
     pub runs: Option<u64>,
     /// Runs and programs that wait for an occupied session.
     pub waiters: Option<u64>,
-    /// Live views.
+    /// Live views: sockets with pictures of a session, and VNC ports that were asked for.
     pub viewers: Option<u64>,
-    /// Connections to DevTools.
+    /// Connections of programs to DevTools.
     pub devtools_connections: Option<u64>,
     /// Streams of events, and the message and input sockets of viewers.
     pub event_streams: Option<u64>,
@@ -82,7 +82,7 @@ impl Settings {
         limits
     }
 
-    /// What is wrong with them: keys and messages.
+    /// The settings that cannot hold: keys and messages.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let wrong = |quota: Quota| {
             let given = self.of(quota)?;

@@ -300,7 +300,7 @@ impl Session {
         Ok(self.record.occupancy.clone())
     }
 
-    /// When the session will have been vacant for too long, if `next` makes it vacant.
+    /// The time at which the session will have been vacant for too long, if `next` makes it vacant.
     pub(super) fn idle_after(&self, next: &Occupancy) -> Option<DateTime<Utc>> {
         let vacated = self.record.occupancy.holder().is_some() && next.holder().is_none();
         if vacated { self.idle_from(self.world.clock.now()) } else { None }

@@ -265,7 +265,7 @@ impl Session {
         viewers
     }
 
-    /// Lets `event` happen, and tells everybody if that has changed who has control.
+    /// Applies `event`, and notifies viewers and drivers if another party has control after it.
     fn control(&mut self, event: Event, ctx: &mut Context<Self>) -> Result<(), Refusal> {
         let next = self.watchers.control.after(event)?;
         if next == self.watchers.control {

@@ -221,7 +221,7 @@ impl Session {
         self.world.quotas.check_egress(self.record.organization).is_err()
     }
 
-    /// What is wanted of the egress program now.
+    /// The policy that the egress program should follow now.
     fn wanted(&self, spec: &SessionSpec) -> EgressAsked {
         EgressAsked { is_exhausted: self.is_exhausted(), ..asked(spec) }
     }

@@ -202,7 +202,6 @@ pub struct Begin {
 pub enum Beginner {
     /// None: a run of this server, whose lease is given to nobody.
     Run,
-    /// An API key.
     Key,
     /// A ticket, with which the occupancy ends.
     Ticket(ViewerId),

@@ -54,11 +54,8 @@ pub struct RotateReport {
 /// A lease in place of another one.
 #[derive(Debug)]
 pub struct NewLease {
-    /// The holder.
     pub occupant: Occupant,
-    /// The fencing token.
     pub generation: Generation,
-    /// The secret.
     pub token: LeaseToken,
     /// The time at which it lapses without a heartbeat.
     pub expires_at: DateTime<Utc>,

@@ -266,7 +266,7 @@ pub(super) async fn rotate(db: &Db, id: SessionId, next: Rotated) -> Result<(), 
     if changed > 0 { Ok(()) } else { Err(conflict(db, id).await?) }
 }
 
-/// Why a change of the occupancy was not written.
+/// The reason why a change of the occupancy was not written.
 async fn conflict(db: &Db, id: SessionId) -> Result<StoreError, StoreError> {
     // Read where it was written: a reader of its own may be a moment behind.
     let row: Option<Row> = on!(db, write, |c| {

@@ -1,4 +1,4 @@
-//! What quotas rest on: counts in the transaction that adds a row, and traffic by day.
+//! The foundations of quotas: counts in the transaction that adds a row, and traffic by day.
 
 use chrono::{Days, NaiveDate, TimeDelta, Utc};
 use futures_util::future::join_all;

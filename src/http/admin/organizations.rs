@@ -84,7 +84,7 @@ impl OrganizationResource {
         }
     }
 
-    /// With its quotas.
+    /// The organization with its quotas and their use.
     async fn whole(organization: Organization, front: &Front) -> Result<Self, ApiError> {
         let quotas = quotas::uses(front, organization.id).await?;
         Ok(Self { quotas: Some(quotas), ..Self::of(organization, front) })

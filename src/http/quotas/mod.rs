@@ -30,7 +30,6 @@ use crate::db::{self, DbError};
 use crate::domain::ids::OrganizationId;
 use crate::domain::quota::{MIB, Quota, QuotaExceeded, Use};
 
-/// Adds the routes.
 pub fn routes(config: &mut ServiceConfig) {
     config.route("/v1/quotas", get().to(resource::own));
 }

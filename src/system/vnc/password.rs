@@ -25,7 +25,6 @@ impl Password {
         Self::new(random(), rotation)
     }
 
-    /// The text.
     pub fn text(&self) -> SecretString {
         self.0.lock().0.clone()
     }

@@ -59,7 +59,6 @@ pub struct Place {
     pub session: SessionId,
     /// The display that the server shows.
     pub display: u16,
-    /// The password.
     pub password: Password,
     /// The directories of the session, with its keys, its flag and its log.
     pub directory: Directory,

@@ -31,7 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The way to the display that is the VNC server.
 #[derive(Debug, Clone)]
 pub(in crate::system) struct Reach {
-    /// Its number.
     pub display: u16,
     /// The file with its cookie.
     pub authority: PathBuf,
