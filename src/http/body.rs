@@ -45,8 +45,8 @@ const AHEAD: Duration = Duration::from_secs(2);
 /// The unit in which room for bodies is counted, in bytes.
 const UNIT: usize = 1024;
 
-/// The bounds of a body: its size in bytes after decompression, the time that it may take to arrive, and how
-/// much of all bodies together, and of those of one organization, may be held while they arrive. Kept as
+/// The bounds of bodies: the size of one in bytes after decompression, the time in which it has to arrive, and
+/// the bytes of all bodies, and of those of one organization, that are held while they arrive. Kept as
 /// application data; clones share the room.
 #[derive(Debug, Clone)]
 pub struct Bodies {
@@ -58,8 +58,8 @@ pub struct Bodies {
     shares: Arc<DashMap<OrganizationId, Arc<Share>>>,
 }
 
-/// What the large bodies of one organization may take together: room, and bytes by the time. Reading JSON
-/// takes a processor, which others' requests wait for.
+/// The share of one organization in large bodies: room, and bytes by the time. Reading JSON takes a
+/// processor, for which the requests of other organizations wait.
 #[derive(Debug)]
 struct Share {
     room: Arc<Semaphore>,
@@ -246,8 +246,8 @@ pub async fn beside<T: Send + 'static>(
     })
 }
 
-/// What is wrong with a request, or that its caller may not ask at all: extractors run side by side,
-/// and who has no key is not to learn from the faster one what a body should look like.
+/// Returns `problem`, or the refusal of the caller if it may not ask at all: extractors run side by side, and
+/// a client without a key must not learn from the faster one what a body should look like.
 async fn unless_refused(request: &HttpRequest, problem: Problem) -> Problem {
     if request.app_data::<Data<Front>>().is_none() {
         return problem; // An application without callers.

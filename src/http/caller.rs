@@ -235,7 +235,7 @@ pub(super) fn unusable(cause: Unusable) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, code, detail)
 }
 
-/// Who comes to see one session: whoever has a key of its organization, or a ticket for it.
+/// A visitor of one session: a client with a key of its organization, or with a ticket for it.
 ///
 /// A ticket comes in the header `x-greenroom-ticket` or as `ticket` in the query; the page that
 /// brings it names itself in the header `x-greenroom-client` or as `client_id` in the query. A

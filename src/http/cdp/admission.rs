@@ -1,5 +1,5 @@
-//! Who may drive a session: whoever has a key of its organization, a ticket to drive, the lease of its holder,
-//! or a pass for a block that its run executes.
+//! The right of a client to drive a session: a key of the session's organization, a ticket to drive, the lease
+//! of its holder, or a pass for a block that its run executes.
 //!
 //! A lease comes in the query, as in the address in the answer to begin. It opens the session for
 //! as long as it is held, and needs no key beside it. In the same way, a pass opens the session for

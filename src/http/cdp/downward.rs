@@ -56,7 +56,7 @@ pub(super) struct Downward {
     pub over: mpsc::Receiver<Close>,
     /// Canceled when the driver has left, because its stream is dropped.
     pub _left: DropGuard,
-    /// Tells the session that one driver fewer is connected, and frees its place within the quota.
+    /// Notifies the session that one driver fewer is connected, and frees its place within the quota.
     pub _drives: (DropGuard, Place),
     /// Canceled when the driver has answered the close frame, or has had the time to.
     pub parted: CancellationToken,

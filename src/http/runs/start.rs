@@ -462,7 +462,7 @@ async fn read(body: Vec<u8>) -> Result<(Request, Value), Problem> {
     beside(body, |body| Ok((parse(body)?, parse(body)?))).await
 }
 
-/// Starts a run. It is answered at once; `GET /v1/runs/{run_id}?after=` tells what becomes of it.
+/// Starts a run. It is answered at once; `GET /v1/runs/{run_id}?after=` waits for its end.
 #[utoipa::path(
     post,
     path = "/v1/run/workflows",

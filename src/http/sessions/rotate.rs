@@ -23,7 +23,7 @@ use crate::http::front::Front;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RotateResponse)]
 pub struct Response {
-    /// The session, `pbs_…`.
+    /// The id of the session, `pbs_…`.
     browser_session_id: String,
     /// The number of times that the credentials of the session were replaced.
     rotation: i64,
@@ -60,10 +60,8 @@ struct LeaseResource {
     runnable_type: RunnableType,
     /// The name of the occupant.
     runnable_id: String,
-    /// The fencing token.
     #[schema(value_type = i64)]
     generation: Generation,
-    /// The secret.
     lease_token: String,
     /// The time at which the lease lapses without a heartbeat.
     expires_at: DateTime<Utc>,

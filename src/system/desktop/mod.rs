@@ -266,7 +266,6 @@ pub trait Desktop: fmt::Debug + Send + 'static {
     /// number is stored with it once that is done. Resolves with the new one.
     fn rotate_vnc(&self, rotation: i64) -> BoxFuture<'static, Result<SecretString, Failure>>;
 
-    /// Its VNC server.
     fn vnc(&self) -> Arc<dyn VncServer>;
 
     /// Ends the desktop: the browser by `Browser.close`, so that logins are kept, then the VNC

@@ -45,13 +45,13 @@ impl Password {
     }
 }
 
-/// A new password.
+/// Returns a new password of eight letters and digits.
 pub fn random() -> SecretString {
     let characters = rand::rng().sample_iter(Alphanumeric).take(8).map(char::from);
     SecretString::from(characters.collect::<String>())
 }
 
-/// What the file with the password holds: for x11vnc a line, for TigerVNC the eight bytes that
+/// The contents of the file with the password: for x11vnc a line, for TigerVNC the eight bytes that
 /// `vncpasswd` would write, which is DES with a key that everybody knows. Both read it again for each client.
 pub fn file(program: VncProgram, password: &SecretString) -> Vec<u8> {
     /// RealVNC's, as in TigerVNC's `Password.cxx`; there the bits of each byte are reversed.

@@ -73,7 +73,7 @@ pub(super) fn reads_password_again(process: &Process) -> bool {
     line.split(|byte| *byte == 0).any(|argument| argument.starts_with(READ_AGAIN))
 }
 
-/// Why it did not come up.
+/// The reason why it did not start.
 pub(super) enum NotStarted {
     /// Another program uses the port.
     Busy,
