@@ -42,6 +42,12 @@ async fn used(client: &Client, name: &str) -> u64 {
     quota(client, name).await["used"].as_u64().unwrap()
 }
 
+/// Waits until nothing of a quota is used: a client that has left is noticed when its connection is.
+async fn free(client: &Client, name: &str) {
+    eventually(&format!("{name} is free"), async || (used(client, name).await == 0).then_some(()))
+        .await;
+}
+
 fn header(answer: &Answer, name: &str) -> String {
     answer.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned()
 }
@@ -236,11 +242,7 @@ async fn sockets_beyond_a_limit_are_refused_before_the_upgrade_until_one_is_left
         (format!("/v1/stream/messages/browser_session/{id}?client_id=page"), "event_streams"),
         (format!("/v1/stream/cdp_input/browser_session/{id}?client_id=page"), "event_streams"),
     ] {
-        // A client that is gone is noticed when its connection is.
-        eventually(&format!("{name} is free"), async || {
-            (used(client, name).await == 0).then_some(())
-        })
-        .await;
+        free(client, name).await;
         let socket = dial(client, &path).await.unwrap_or_else(|answer| panic!("{}", answer.text()));
         assert_eq!(used(client, name).await, 1, "{path}");
         refused(*dial(client, &path).await.err().expect("a refusal"), name, 1);
@@ -253,13 +255,13 @@ async fn sockets_beyond_a_limit_are_refused_before_the_upgrade_until_one_is_left
         assert_eq!(used(&other, name).await, 0);
         drop(socket);
     }
+    for name in ["viewers", "devtools_connections", "event_streams"] {
+        free(client, name).await;
+    }
     let events = client.stream("/v1/events", None).await;
     refused(client.get("/v1/events").await, "event_streams", 1);
     drop(events);
-    eventually("the stream is free", async || {
-        (used(client, "event_streams").await == 0).then_some(())
-    })
-    .await;
+    free(client, "event_streams").await;
     // Tickets and leases are their organization's.
     let invited = client.post(&format!("/v1/browser_sessions/{id}/viewers"), json!({})).await.ok();
     let ticket = invited["ticket"].as_str().unwrap();
