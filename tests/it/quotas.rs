@@ -263,7 +263,10 @@ async fn sockets_beyond_a_limit_are_refused_before_the_upgrade_until_one_is_left
     drop(events);
     free(client, "event_streams").await;
     // Tickets and leases are their organization's.
-    let invited = client.post(&format!("/v1/browser_sessions/{id}/viewers"), json!({})).await.ok();
+    let invited = client
+        .post(&format!("/v1/browser_sessions/{id}/viewers"), json!({ "role": "watch" }))
+        .await
+        .ok();
     let ticket = invited["ticket"].as_str().unwrap();
     let path = format!("/v1/stream/vnc/browser_session/{id}?ticket={ticket}");
     let (ticket, _) = connect_async(client.socket_url(&path)).await.unwrap();
@@ -284,17 +287,17 @@ async fn requests_at_once_are_limited_and_an_operator_can_always_raise_the_limit
         quota(client, "requests").await,
         json!({ "limit": 1000, "used": 1, "resets_at": null })
     );
-    limit(&server, json!({ "requests": 1 })).await;
     let waiting = {
         let client = client.clone();
         let path = "/v1/events?after=latest&wait_seconds=30";
         tokio::spawn(async move { client.events(path).await })
     };
-    let answer = eventually("the poll is under way", async || {
-        Some(client.get("/v1/browser_sessions").await).filter(|answer| answer.status == 429)
+    eventually("the poll is under way", async || {
+        (quota(client, "requests").await["used"] == 2).then_some(())
     })
     .await;
-    refused(answer, "requests", 1);
+    limit(&server, json!({ "requests": 1 })).await;
+    refused(client.get("/v1/browser_sessions").await, "requests", 1);
     waiting.abort();
     eventually("the poll is over", async || {
         (client.get("/v1/browser_sessions").await.status == 200).then_some(())
