@@ -136,6 +136,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    leases (session_id) {
+        session_id -> Text,
+        organization_id -> Text,
+        lease_hash -> Text,
+        api_key_id -> Text,
+        ends_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
     nodes (id) {
         id -> Text,
         hostname -> Text,
@@ -283,6 +293,7 @@ diesel::table! {
 }
 
 diesel::joinable!(api_keys -> organizations (organization_id));
+diesel::joinable!(leases -> browser_sessions (session_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
@@ -293,6 +304,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     egress_usage,
     event_sequences,
     idempotency_keys,
+    leases,
     nodes,
     organizations,
     session_events,

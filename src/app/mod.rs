@@ -152,7 +152,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     let closing = CancellationToken::new();
     let ledger = Ledger::new(db.clone(), node, desktops.clone(), world.artifacts.clone())
         .of_server(registry.used_by("http"), Arc::clone(&world));
-    let (address, server) = listen(&settings, &world, &db, &registry, ledger, &closing)?;
+    let (address, server) = listen(&settings, &world, &db, &registry, ledger, &closing).await?;
     for line in announced {
         println!("{line}");
     }
@@ -220,7 +220,7 @@ fn reachable(listening: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listening.port())
 }
 
-fn listen(
+async fn listen(
     settings: &Settings,
     world: &Arc<World>,
     db: &Db,
@@ -270,6 +270,7 @@ fn listen(
         suspended: Arc::default(),
         closing: closing.clone(),
     });
+    front.keys.restore_leases().await.context("the leases cannot be read")?;
     actix::spawn(front.keys.clone().follow_revocations(closing.clone()));
     actix::spawn(quotas::follow(
         Arc::clone(world),

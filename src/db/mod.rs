@@ -34,6 +34,7 @@ pub mod debug_sessions;
 pub mod egress_usage;
 pub mod events;
 pub mod idempotency;
+pub mod leases;
 pub mod nodes;
 pub mod organizations;
 pub mod purging;

@@ -9,7 +9,7 @@ use super::values::now;
 use crate::domain::ids::OrganizationId;
 use crate::schema::{
     api_keys, artifacts, audit_events, browser_sessions, debug_sessions, egress_usage,
-    event_sequences, idempotency_keys, organizations, session_events, webhook_deliveries,
+    event_sequences, idempotency_keys, leases, organizations, session_events, webhook_deliveries,
     webhook_messages, webhooks, workflow_run_blocks, workflow_runs, workflows,
 };
 
@@ -61,7 +61,7 @@ macro_rules! delete_some {
 pub async fn purge_some(db: &Db, id: OrganizationId) -> Result<usize, DbError> {
     let id = id.to_string();
     let mut deleted = 0;
-    deleted += delete_some!(db, id, api_keys);
+    deleted += delete_keys(db, &id).await?;
     deleted += delete_some!(db, id, webhook_deliveries);
     deleted += delete_some!(db, id, webhook_messages);
     deleted += delete_some!(db, id, webhooks);
@@ -82,13 +82,39 @@ pub async fn purge_some(db: &Db, id: OrganizationId) -> Result<usize, DbError> {
     let rest: usize = on!(db, write, |c| {
         let keys = idempotency_keys::table.filter(idempotency_keys::organization_id.eq(id.clone()));
         let keys = diesel::delete(keys).execute(c).await?;
+        let taken = leases::table.filter(leases::organization_id.eq(id.clone()));
+        let taken = diesel::delete(taken).execute(c).await?;
         let usage = egress_usage::table.filter(egress_usage::organization_id.eq(id.clone()));
         let usage = diesel::delete(usage).execute(c).await?;
         let sequence = event_sequences::table.filter(event_sequences::organization_id.eq(id));
-        Ok(keys + usage + diesel::delete(sequence).execute(c).await?)
+        Ok(keys + taken + usage + diesel::delete(sequence).execute(c).await?)
     })
     .await?;
     Ok(deleted + rest)
+}
+
+/// Deletes the keys except those of the setting `keys.bootstrap`: their hashes stay, so that a start with the
+/// same setting does not give such a key to another organization.
+async fn delete_keys(db: &Db, id: &str) -> Result<usize, DbError> {
+    let (of, bootstrap) = (id.to_owned(), id.to_owned());
+    on!(db, write, |c| {
+        let all = api_keys::table.filter(api_keys::organization_id.eq(of));
+        let some = all.filter(api_keys::is_bootstrap.eq(false)).limit(BATCH);
+        let ids: Vec<String> = some.select(api_keys::id).load(c).await?;
+        let rows = api_keys::table.filter(api_keys::id.eq_any(ids));
+        let deleted = diesel::delete(rows).execute(c).await?;
+        let kept = api_keys::table
+            .filter(api_keys::organization_id.eq(bootstrap))
+            .filter(api_keys::is_bootstrap.eq(true))
+            .filter(api_keys::signer.is_not_null().or(api_keys::revoked_at.is_null()));
+        let bare = (
+            api_keys::revoked_at.eq(Some(now())),
+            api_keys::signer.eq(None::<String>),
+            api_keys::last_used_from.eq(None::<String>),
+        );
+        Ok(deleted + diesel::update(kept).set(bare).execute(c).await?)
+    })
+    .await
 }
 
 /// Records that an organization's deletion is complete. Only the id is kept of its row.

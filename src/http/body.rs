@@ -22,7 +22,7 @@ use serde_path_to_error::{Path, Segment};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::caller::{Bearer, Operator};
+use super::caller::{Bearer, Operator, key_of};
 use super::front::Front;
 use super::problem::Problem;
 use super::validation::{FieldError, Part, Step};
@@ -100,13 +100,17 @@ impl Bodies {
         given.unwrap_or_else(|| Self::new(&super::Settings::default()))
     }
 
-    /// The share of the organization whose key a request carries.
+    /// The share of the organization whose key a request carries; operators have none, and the whole room.
     async fn share_of(&self, request: &HttpRequest) -> Option<Arc<Share>> {
         request.app_data::<Data<Front>>()?;
         if Operator::comes_with(request) {
             return None;
         }
-        let owner = Bearer::extract(request).await.ok()?.caller.organization;
+        // Clients without a key, such as agents with a pass, share one share.
+        let owner = match Bearer::extract(request).await {
+            Ok(bearer) => bearer.caller.organization,
+            Err(_) => OrganizationId::from(0),
+        };
         let new = || {
             let room = Arc::new(Semaphore::new(self.share));
             Arc::new(Share { room, due: Mutex::new(Instant::now()) })
@@ -203,7 +207,7 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest for Body<T> {
                 Err(problem) => Err(problem),
             };
             match read {
-                Ok(body) => Ok(Self(body)),
+                Ok(body) => still_admitted(&request).await.map(|()| Self(body)),
                 Err(problem) => Err(unless_refused(&request, problem).await),
             }
         })
@@ -222,8 +226,40 @@ impl FromRequest for RawBody {
         let bodies = Bodies::of(request);
         let stream = Decompress::from_headers(payload.take(), request.headers());
         let request = request.clone();
+        Box::pin(async move {
+            let bytes = bodies.collect(stream, &request).await?;
+            still_admitted(&request).await?;
+            Ok(Self(bytes))
+        })
+    }
+}
+
+/// The raw bytes of a body for a route that takes no key, within the same limits.
+#[derive(Debug, Clone)]
+pub struct UnkeyedBody(pub Vec<u8>);
+
+impl FromRequest for UnkeyedBody {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bodies = Bodies::of(request);
+        let stream = Decompress::from_headers(payload.take(), request.headers());
+        let request = request.clone();
         Box::pin(async move { bodies.collect(stream, &request).await.map(Self) })
     }
+}
+
+/// Refuses a request whose key has ended while its body arrived: a client can delay the last byte until after
+/// the revocation.
+async fn still_admitted(request: &HttpRequest) -> Result<(), Problem> {
+    if request.app_data::<Data<Front>>().is_none()
+        || key_of(request).is_none()
+        || Operator::comes_with(request)
+    {
+        return Ok(());
+    }
+    Bearer::extract(request).await.map(drop)
 }
 
 /// Works on a body: on a large one on a thread for such work, so that other requests go on meanwhile.

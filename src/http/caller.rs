@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
-use actix_web::http::StatusCode;
+use actix_web::http::{Method, StatusCode};
 use actix_web::{FromRequest, HttpRequest, web};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use super::keys::hash_of;
 use super::outside::client_address;
 use super::problem::Problem;
 use super::quotas;
+use super::ui_session::is_one;
 use crate::actors::secrets::KeySigner;
 use crate::actors::session::Visit;
 use crate::actors::tickets::{Ticket, Unusable};
@@ -330,7 +331,7 @@ impl Visitor {
 }
 
 /// An operator: the request carries the operator key of the settings, or a key whose role is `operator`,
-/// in the header `x-api-key`.
+/// in the header `x-api-key`; for requests that change nothing, also a page's token of such a key.
 #[derive(Debug, Clone, Copy)]
 pub struct Operator;
 
@@ -355,6 +356,11 @@ impl FromRequest for Operator {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         if Self::comes_with(request) {
             return Box::pin(std::future::ready(Ok(Self)));
+        }
+        // A page's token looks, and changes nothing here: it could make a key that outlives it.
+        let is_token = key_of(request).is_some_and(|key| is_one(&key));
+        if is_token && request.method() != Method::GET {
+            return Box::pin(std::future::ready(Err(refused())));
         }
         let bearer = Bearer::from_request(request, payload);
         Box::pin(async move { bearer.await?.at_least(KeyRole::Operator).map(|()| Self) })

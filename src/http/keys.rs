@@ -26,7 +26,8 @@ use super::ui_session::{Token, is_one};
 use crate::actors::secrets::{KeySigner, Secrets};
 use crate::actors::world::World;
 use crate::db::api_keys::{self, SigningKey};
-use crate::db::{Db, DbError, organizations};
+use crate::db::leases::TakenLease;
+use crate::db::{Db, DbError, leases, organizations};
 use crate::domain::hmac::Signer;
 use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
 use crate::domain::lease::LeaseHash;
@@ -42,6 +43,9 @@ const MOST: usize = 10_000;
 /// The number of intervals of [`EVERY`] between two times at which the last uses of keys are
 /// stored.
 const ROUNDS_BETWEEN_NOTES: u32 = 30;
+
+/// The time in which a session of a former server is back.
+const COMES_BACK: Duration = Duration::from_secs(300);
 
 /// Returns the hash under which a key is stored: BLAKE3 in hexadecimal digits. A key is 256 random
 /// bits, so a fast hash is as safe as a slow one.
@@ -82,6 +86,10 @@ struct Taken {
     lease: LeaseHash,
     key: ApiKeyId,
     key_has_ended: bool,
+    /// The end of the ticket with which it was taken.
+    ends_at: Option<DateTime<Utc>>,
+    /// The time from which this server knows of it.
+    since: Instant,
 }
 
 /// The API keys, with a cache of those that were used lately.
@@ -221,9 +229,36 @@ impl Keys {
         self.in_use.watch(key)
     }
 
-    /// Remembers the key with which a lease was taken, so that the lease ends with the key.
-    pub fn lease_taken(&self, session: SessionId, lease: LeaseHash, key: ApiKeyId) {
-        self.leases.insert(session, Taken { lease, key, key_has_ended: false });
+    /// Remembers the credential with which a session was taken, so that the lease ends with it, also after a
+    /// restart.
+    pub async fn lease_taken(&self, taken: TakenLease) {
+        self.remember(taken);
+        if let Err(cause) = leases::keep(&self.db, taken).await {
+            warn!("a restart would not know with which key {} was taken: {cause}", taken.session);
+        }
+    }
+
+    fn remember(&self, taken: TakenLease) {
+        let TakenLease { session, lease, key, ends_at, .. } = taken;
+        let since = Instant::now();
+        self.leases.insert(session, Taken { lease, key, key_has_ended: false, ends_at, since });
+    }
+
+    /// Reads the leases that were granted by a former server, and ends those whose key has ended since. To be
+    /// called before the first request.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Unavailable`].
+    pub async fn restore_leases(&self) -> Result<(), DbError> {
+        let taken = leases::live(&self.db).await?;
+        taken.iter().for_each(|taken| self.remember(*taken));
+        let mut keys: Vec<ApiKeyId> = taken.iter().map(|taken| taken.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let ended = api_keys::revoked_among(&self.db, &keys).await?;
+        self.ended(&ended);
+        Ok(())
     }
 
     /// Returns the revocation of the key with which a lease was taken; `None` if that key is
@@ -240,6 +275,9 @@ impl Keys {
         let taken = self.leases.get(&session).filter(|taken| taken.lease == *lease);
         match taken.map(|taken| *taken) {
             Some(Taken { key_has_ended: true, .. }) => Err(refused()),
+            Some(Taken { ends_at: Some(end), .. }) if end <= self.world.clock.now() => {
+                Err(refused())
+            }
             Some(Taken { key, .. }) => Ok(Some(self.watch(key))),
             None => Ok(None),
         }
@@ -285,7 +323,11 @@ impl Keys {
                 () = tokio::time::sleep(EVERY) => {}
                 () = closing.cancelled() => break,
             }
-            self.leases.retain(|session, _| self.world.views.session_of_anyone(*session).is_some());
+            self.leases.retain(|session, taken| {
+                // The sessions of a former server come back after the start.
+                taken.since.elapsed() < COMES_BACK
+                    || self.world.views.session_of_anyone(*session).is_some()
+            });
             let mut keys = self.in_use.keys();
             let fresh = self.known.iter().filter(|known| known.since.elapsed() < REMEMBERED);
             keys.extend(fresh.map(|known| known.bearer.caller.key));

@@ -14,6 +14,9 @@ use serde::Deserialize;
 use crate::domain::ids::OrganizationId;
 use crate::domain::secret::Secret;
 
+/// The latest end of a key: the last second of the year 9999.
+const LATEST: i64 = 253_402_300_799;
+
 /// A verifier of the API keys that one secret has signed.
 pub struct SkyvernKeys {
     secret: DecodingKey,
@@ -51,6 +54,7 @@ impl SkyvernKeys {
     pub fn new(secret: &Secret) -> Result<Self, jsonwebtoken::errors::Error> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
+        validation.validate_nbf = true;
         let secret = DecodingKey::from_secret(secret.expose().as_bytes())?;
         Ok(Self { secret, validation })
     }
@@ -60,7 +64,9 @@ impl SkyvernKeys {
     pub(super) fn read(&self, key: &str) -> Option<SkyvernKey> {
         let claims = decode::<Claims>(key, &self.secret, &self.validation).ok()?.claims;
         let is_key = claims.token_type.is_none_or(|kind| kind == "api");
-        let expires_at = DateTime::from_timestamp(claims.exp, 0).filter(|_time| is_key)?;
+        // The databases compare times whose years have four digits.
+        let end = claims.exp.min(LATEST);
+        let expires_at = DateTime::from_timestamp(end, 0).filter(|_time| is_key)?;
         Some(SkyvernKey { organization: claims.sub, expires_at })
     }
 }
@@ -89,6 +95,10 @@ mod tests {
         assert_eq!(read.organization, OrganizationId::from(12));
         assert_eq!(read.expires_at.timestamp(), now + 60);
 
+        let far = json!({ "sub": "o_12", "exp": 400_000_000_000_i64 });
+        let far = keys.read(&signed(Algorithm::HS256, SECRET, &far)).unwrap();
+        assert_eq!(far.expires_at.timestamp(), LATEST);
+
         let none = right.split('.').nth(1).unwrap();
         let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{none}.");
         for wrong in [
@@ -96,6 +106,11 @@ mod tests {
             signed(Algorithm::HS512, SECRET, &claims),
             signed(Algorithm::HS256, SECRET, &json!({ "sub": "o_12", "exp": now - 1 })),
             signed(Algorithm::HS256, SECRET, &json!({ "sub": "o_12" })),
+            signed(
+                Algorithm::HS256,
+                SECRET,
+                &json!({ "sub": "o_12", "exp": now + 60, "nbf": now + 30 }),
+            ),
             signed(Algorithm::HS256, SECRET, &json!({ "sub": "ann", "exp": now + 60 })),
             signed(
                 Algorithm::HS256,

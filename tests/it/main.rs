@@ -14,6 +14,7 @@
 )]
 
 mod admin;
+mod after_the_end;
 mod architecture;
 mod bounds;
 mod commands;

@@ -86,12 +86,13 @@ impl Quotas {
     pub async fn refresh(&self, db: &Db) -> Result<(), DbError> {
         let revision = self.0.own.read().revision;
         let limits = db::organizations::all_quotas(db).await?;
-        let mut own = self.0.own.write();
-        // What was set meanwhile is newer, and is read by the next round.
-        if own.revision == revision {
-            own.limits = limits;
+        {
+            let mut own = self.0.own.write();
+            // What was set meanwhile is newer, and is read by the next round.
+            if own.revision == revision {
+                own.limits = limits;
+            }
         }
-        drop(own);
         let (traffic, ended) = self.read_meters();
         let day = self.0.clock.now().date_naive();
         db::egress_usage::note(db, traffic.clone(), day).await?;

@@ -79,7 +79,7 @@ pub use self::messages::{
 };
 use self::recovery::Recoveries;
 use self::rotating::Rotating;
-pub use self::rotating::{NewLease, Rotate, RotateReport};
+pub use self::rotating::{NewLease, ReplaceVncPassword, Rotate, RotateReport};
 use self::sanitizing::Sanitizing;
 pub use self::sanitizing::{Sanitize, SanitizeOnRelease, SanitizeReport, SanitizeWhenLeft};
 pub use self::viewing::{

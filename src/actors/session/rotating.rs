@@ -16,12 +16,12 @@ use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, SpawnHandle};
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use super::{Beginner, Phase, Session, SessionError};
-use crate::actors::ask::{Answering, Ask, Handle, Unanswered};
+use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered};
 use crate::db::store::Rotated;
 use crate::domain::event::EventKind;
 use crate::domain::ids::ViewerId;
@@ -90,6 +90,24 @@ pub(super) struct Rotating {
     begun: Option<(LeaseHash, Beginner)>,
     /// Ends the lease that was taken with a ticket.
     ticket_end: Option<SpawnHandle>,
+}
+
+/// Replaces the VNC password and disconnects native clients, as after the end of a key that has read it.
+#[derive(Debug)]
+pub struct ReplaceVncPassword;
+
+impl Ask for ReplaceVncPassword {
+    type Answer = Result<(), SessionError>;
+    const KIND: &'static str = "replace_vnc_password";
+    const AUDITED: bool = true;
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn summary(&self) -> Value {
+        Value::Null
+    }
 }
 
 impl Session {
@@ -294,5 +312,35 @@ impl Handle<Rotate> for Session {
         self.rotating.requests.push_back(answer);
         self.next_turn(ctx);
         Box::pin(async move { rotated.await.map_err(|_gone| Unanswered::Gone)? })
+    }
+}
+
+impl Handle<ReplaceVncPassword> for Session {
+    fn handle(
+        &mut self,
+        ReplaceVncPassword: ReplaceVncPassword,
+        ctx: &mut Context<Self>,
+    ) -> Answering<Result<(), SessionError>> {
+        let desktop = match &self.phase {
+            _ if self.rotating.settling => return answered(Ok(())), // A rotation replaces it.
+            Phase::Running { desktop } => desktop,
+            // None has been shown yet.
+            Phase::Dormant | Phase::Starting { .. } => return answered(Ok(())),
+            Phase::Recovering { .. } => return answered(Err(SessionError::Starting)),
+            Phase::Closing { .. } => return answered(Err(SessionError::Closing)),
+        };
+        let replaced = desktop.rotate_vnc(desktop.rotation());
+        self.rotating.settling = true;
+        let (answer, done) = oneshot::channel();
+        ctx.spawn(replaced.into_actor(self).map(|replaced, session, ctx| {
+            session.rotating.settling = false;
+            let outcome = replaced.map(drop);
+            // An asker that left hears nothing.
+            let _ = answer.send(outcome.map_err(|cause| SessionError::NotRotated(Box::new(cause))));
+            session.settle_vnc(ctx);
+            session.next_turn(ctx);
+            session.leave_if_told(ctx);
+        }));
+        Box::pin(async move { done.await.map_err(|_gone| Unanswered::Gone)? })
     }
 }

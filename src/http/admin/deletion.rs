@@ -8,6 +8,7 @@
 //! removes the files that it has. What is removed is looked for again until a pass finds nothing, as the end
 //! of a session may store a film after the session's row has ended.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
 use super::organizations::{OrganizationResource, find};
+use super::suspension::end_all_of;
 use crate::db::{self, DbError};
 use crate::domain::ids::OrganizationId;
 use crate::http::body::PathId;
@@ -76,6 +78,8 @@ pub async fn delete(
 pub(super) struct Deletions {
     /// The time of the last look for files of organizations that are gone.
     looked_at: Option<DateTime<Utc>>,
+    /// The organizations that are gone, and of which something was made after all.
+    revived: HashSet<OrganizationId>,
 }
 
 impl Deletions {
@@ -92,6 +96,13 @@ impl Deletions {
         let since = self.looked_at.map(|_before| front.world.clock.now() - LOOKED_FOR);
         for id in db::organizations::deleted_since(&front.db, since).await? {
             remove_files(front, id).await;
+            if has_live(front, id) {
+                warn!("something was made for organization {id} after its deletion, and is ended");
+                end_all_of(front, id).await;
+                self.revived.insert(id);
+            } else if self.revived.remove(&id) {
+                purge(front, id).await?;
+            }
         }
         self.looked_at = Some(front.world.clock.now());
         Ok(())

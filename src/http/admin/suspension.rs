@@ -50,7 +50,7 @@ async fn enforce_once(front: &Front, deletions: &mut Deletions) -> Result<(), Db
     deletions.proceed(front).await
 }
 
-async fn end_all_of(front: &Front, organization: OrganizationId) {
+pub(super) async fn end_all_of(front: &Front, organization: OrganizationId) {
     let runs = front.world.views.runs(organization).into_iter();
     let runs: Vec<_> = runs.filter(|run| !run.record.status.is_final()).collect();
     let canceled = runs.iter().map(|run| {

@@ -23,7 +23,11 @@ pub fn checked(given: &Map<String, Value>) -> Result<Vec<(Quota, Option<u64>)>, 
         let quota = fields.check(&place, value.clone(), name.parse::<Quota>());
         let limit = match value {
             Value::Null => Ok(None),
-            value => value.as_u64().ok_or(EXPECTED).and_then(checked_limit).map(Some),
+            Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_) => value.as_u64().ok_or(EXPECTED).and_then(checked_limit).map(Some),
         };
         let Some(quota) = quota else { continue };
         if let Some(limit) = fields.check(&place, value.clone(), limit) {

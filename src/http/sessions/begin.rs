@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Begin, Beginner, Wait};
 use crate::actors::tickets::Unusable;
+use crate::db::leases::TakenLease;
 use crate::domain::ids::SessionId;
 use crate::domain::lease::{LeaseToken, devtools_path};
 use crate::domain::occupancy::{Generation, Occupant, RunnableId, RunnableType};
@@ -100,6 +101,13 @@ async fn derived_lease(
         Some(ticket) => format!("{}\0{idempotency_key}", ticket.id),
         None => idempotency_key.to_owned(),
     };
+    // Nor a lease that a rotation has ended.
+    let view = front.world.views.session(driver.organization, session);
+    let record = view.map(|view| view.borrow().record.clone());
+    let named = match record.as_ref().map_or(0, |record| record.spec.rotation) {
+        0 => named,
+        rotation => format!("{named}\0rotation {rotation}"),
+    };
     let signer = match driver.signer {
         Some(signer) => signer,
         None => {
@@ -110,8 +118,7 @@ async fn derived_lease(
     let longest = i64::try_from(front.world.settings.max_lease_seconds).unwrap_or(i64::MAX).max(1);
     let period = front.world.clock.now().timestamp() / longest;
     let of = |period| signer.lease_for(session, runnable, &named, period);
-    let view = front.world.views.session(driver.organization, session);
-    let held = view.and_then(|view| Some(view.borrow().record.occupancy.holder()?.lease));
+    let held = record.and_then(|record| Some(record.occupancy.holder()?.lease));
     let former = of(period - 1);
     Ok(if held == Some(former.hash()) { former } else { of(period) })
 }
@@ -183,7 +190,14 @@ pub async fn begin(
     if let Some(taken) = taken {
         taken.keep();
     }
-    front.keys.lease_taken(id, lease.hash(), driver.key);
+    let taken = TakenLease {
+        session: id,
+        organization: driver.organization,
+        lease: lease.hash(),
+        key: driver.key,
+        ends_at: driver.ticket.as_ref().map(|ticket| ticket.expires_at),
+    };
+    front.keys.lease_taken(taken).await;
     let path = devtools_path(id, grant.generation, &lease);
     Ok(Json(Response {
         generation: grant.generation,

@@ -16,23 +16,22 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{Instrument as _, info_span};
+use tracing::{Instrument as _, info_span, warn};
 use url::Url;
 use utoipa::{IntoParams, ToSchema};
 
 use super::told;
 use crate::actors::quotas::Place;
-use crate::actors::registry::Route;
-use crate::actors::session::{Visit, Watch, Watching};
+use crate::actors::registry::{Route, RouteError};
+use crate::actors::session::{ReplaceVncPassword, SessionError, Visit, Watch, Watching};
 use crate::domain::control::Credential;
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
 use crate::domain::quota::Quota;
 use crate::domain::rfb::Role;
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::revocation::Revocation;
 use crate::http::validation::{Fields, Part};
 use crate::system::vnc;
 
@@ -41,6 +40,9 @@ const USUAL_WAIT: u64 = 300;
 const LONGEST_WAIT: u64 = 24 * 60 * 60;
 /// The interval between two checks that a client is still connected.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// The pause before a password that could not be replaced is replaced again.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -79,17 +81,28 @@ struct Held {
     until: watch::Sender<Instant>,
     /// Canceled when the seat is given up, whatever `until` says.
     given_up: CancellationToken,
+    /// The keys with which the password was read.
+    keys: Vec<ApiKeyId>,
+}
+
+/// A seat that was kept already, and is kept for longer.
+struct Extended {
+    given_up: CancellationToken,
+    /// True if the key has not read the password before.
+    is_new_key: bool,
 }
 
 impl Waiting {
-    /// Extends the time of a session's seat. Returns false if no seat is kept.
-    fn extend(&self, session: SessionId, until: Instant) -> bool {
+    /// Extends the time of a session's seat; none if no seat is kept.
+    fn extend(&self, session: SessionId, until: Instant, key: ApiKeyId) -> Option<Extended> {
         // The lock of the entry excludes its removal, so that an extended seat is kept.
-        let Some(held) = self.0.get(&session).filter(|held| !held.given_up.is_cancelled()) else {
-            return false;
-        };
+        let mut held = self.0.get_mut(&session).filter(|held| !held.given_up.is_cancelled())?;
         held.until.send_modify(|held| *held = until.max(*held));
-        true
+        let is_new_key = !held.keys.contains(&key);
+        if is_new_key {
+            held.keys.push(key);
+        }
+        Some(Extended { given_up: held.given_up.clone(), is_new_key })
     }
 
     /// Adds a seat that is kept until `until`.
@@ -97,10 +110,11 @@ impl Waiting {
         &self,
         session: SessionId,
         until: Instant,
+        key: ApiKeyId,
     ) -> (watch::Receiver<Instant>, CancellationToken) {
         let (until, follow) = watch::channel(until);
         let given_up = CancellationToken::new();
-        self.0.insert(session, Held { until, given_up: given_up.clone() });
+        self.0.insert(session, Held { until, given_up: given_up.clone(), keys: vec![key] });
         (follow, given_up)
     }
 
@@ -155,13 +169,20 @@ pub async fn native(
     let (until, now) = (Instant::now() + wait, front.world.clock.now());
     let endpoint = watching.seat.endpoint.clone();
     // One seat is enough for all native clients of a session.
-    if !front.waiting.extend(id, until) {
-        let (follow, given_up) = front.waiting.keep(id, until);
-        let key = front.keys.watch(caller.key);
-        let span = info_span!("native", session.id = %id);
-        let seat = (watching, place);
-        let holding = hold(front.clone(), id, seat, (follow, given_up.drop_guard()), key);
-        actix_web::rt::spawn(holding.instrument(span));
+    let reads = Reads { organization: caller.organization, session: id, key: caller.key };
+    match front.waiting.extend(id, until, caller.key) {
+        Some(Extended { given_up, is_new_key: true }) => {
+            actix_web::rt::spawn(replace_when_revoked(front.clone(), reads, given_up));
+        }
+        Some(Extended { is_new_key: false, .. }) => {}
+        None => {
+            let (follow, given_up) = front.waiting.keep(id, until, caller.key);
+            actix_web::rt::spawn(replace_when_revoked(front.clone(), reads, given_up.clone()));
+            let span = info_span!("native", session.id = %id);
+            let seat = (watching, place);
+            let holding = hold(front.clone(), id, seat, (follow, given_up.drop_guard()));
+            actix_web::rt::spawn(holding.instrument(span));
+        }
     }
     let port = endpoint.address.port();
     let host = Url::parse(&front.base_url()).ok();
@@ -176,13 +197,46 @@ pub async fn native(
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer))
 }
 
+/// A client that has read the VNC password of a session.
+#[derive(Debug, Clone, Copy)]
+struct Reads {
+    organization: OrganizationId,
+    session: SessionId,
+    key: ApiKeyId,
+}
+
+/// Replaces the password when the key with which it was read ends while native clients may use it.
+async fn replace_when_revoked(front: Data<Front>, reads: Reads, given_up: CancellationToken) {
+    let Reads { organization, session, key } = reads;
+    let revocation = front.keys.watch(key);
+    tokio::select! {
+        () = revocation.revoked() => {}
+        () = given_up.cancelled() => return,
+        () = front.closing.cancelled() => return,
+    }
+    loop {
+        let route = Route { organization, session, message: ReplaceVncPassword };
+        match front.registry.ask(route).await {
+            Ok(Ok(())) => return,
+            Ok(Err(RouteError::Unknown(_) | RouteError::Session(SessionError::Closing))) => return,
+            Ok(Err(cause)) => {
+                warn!("the VNC password of {session} is not replaced yet: {cause}");
+            }
+            Err(cause) => warn!("the VNC password of {session} is not replaced yet: {cause}"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_DELAY) => {}
+            () = front.closing.cancelled() => return,
+        }
+    }
+}
+
 /// Keeps the VNC server while it waits for a client, and while one is connected.
 async fn hold(
     front: Data<Front>,
     id: SessionId,
     (watching, place): (Watching, Place),
     (mut until, given_up): (watch::Receiver<Instant>, DropGuard),
-    key: Revocation,
 ) {
     let Watching { seat, connected, devices: _ } = watching;
     let port = seat.endpoint.address.port();
@@ -205,7 +259,6 @@ async fn hold(
         () = waits => {}
         () = connected.ended.cancelled() => {}
         () = connected.out.cancelled() => {}
-        () = key.revoked() => {}
         () = front.closing.cancelled() => {}
     }
     // From here on an extension finds no seat, and the request takes a new one.
@@ -222,19 +275,21 @@ mod tests {
     async fn a_seat_that_is_extended_as_its_time_ends_is_kept() {
         let (waiting, session) = (Waiting::default(), SessionId::from(1));
         let (soon, later) = (Instant::now(), Instant::now() + Duration::from_secs(60));
-        assert!(!waiting.extend(session, soon), "none is kept");
-        let (follow, given_up) = waiting.keep(session, soon);
+        let key = ApiKeyId::from(1);
+        assert!(waiting.extend(session, soon, key).is_none(), "none is kept");
+        let (follow, given_up) = waiting.keep(session, soon, key);
         // Its time is over, but another client comes before it is given up.
-        assert!(waiting.extend(session, later));
+        assert!(!waiting.extend(session, later, key).unwrap().is_new_key);
+        assert!(waiting.extend(session, later, ApiKeyId::from(2)).unwrap().is_new_key);
         assert!(!waiting.give_up(session, &follow), "it would be lost for that client");
         tokio::time::advance(Duration::from_secs(61)).await;
         assert!(waiting.give_up(session, &follow));
-        assert!(!waiting.extend(session, later), "nobody would keep it");
+        assert!(waiting.extend(session, later, key).is_none(), "nobody would keep it");
 
         // A seat that is given up for another reason cannot be extended either.
-        let (_follow, other) = waiting.keep(session, later);
+        let (_follow, other) = waiting.keep(session, later, key);
         other.cancel();
-        assert!(!waiting.extend(session, later));
+        assert!(waiting.extend(session, later, key).is_none());
         drop(given_up);
     }
 }

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::told;
 use crate::actors::registry::Route;
 use crate::actors::session::{NewLease, Rotate, RotateReport};
+use crate::db::leases::TakenLease;
 use crate::domain::ids::SessionId;
 use crate::domain::lease::devtools_path;
 use crate::domain::occupancy::{Generation, RunnableType};
@@ -101,7 +102,14 @@ pub async fn rotate(
         vnc_password: vnc_password.is_some(),
     };
     if let Some(lease) = &lease {
-        front.keys.lease_taken(id, lease.token.hash(), caller.key);
+        let taken = TakenLease {
+            session: id,
+            organization: caller.organization,
+            lease: lease.token.hash(),
+            key: caller.key,
+            ends_at: None,
+        };
+        front.keys.lease_taken(taken).await;
     }
     let lease = lease.map(|NewLease { occupant, generation, token, expires_at }| {
         let path = devtools_path(id, generation, &token);

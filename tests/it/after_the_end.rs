@@ -1,0 +1,164 @@
+//! Credentials that have ended, used in ways that went past a check.
+
+use reqwest::Method;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::client::{Client, Lease};
+use crate::support::{Setup, TestServer, eventually};
+
+async fn key(client: &Client, body: Value) -> (String, Client) {
+    let made = client.post("/v1/api_keys", body).await.ok();
+    let id = made["api_key_id"].as_str().unwrap().to_owned();
+    (id, client.with_key(made["key"].as_str()))
+}
+
+async fn revoke(client: &Client, id: &str) {
+    client.send(Method::DELETE, &format!("/v1/api_keys/{id}"), None).await.ok();
+}
+
+/// A request whose last byte is still to come.
+async fn begun(server: &TestServer, client: &Client, path: &str, body: &str) -> TcpStream {
+    let host = server.client.base.trim_start_matches("http://").to_owned();
+    let mut socket = TcpStream::connect(&host).await.unwrap();
+    let (most, _last) = body.split_at(body.len() - 1);
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {}\r\ncontent-length: {}\r\n\r\n{most}",
+        client.key(),
+        body.len(),
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket
+}
+
+/// Sends the last byte, and returns the status of the answer.
+async fn finished(mut socket: TcpStream) -> String {
+    socket.write_all(b"}").await.unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[9..]).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_ends_after_its_key_was_revoked_has_no_effect() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let session = client.session_id().await;
+    let (id, lost) = key(client, json!({ "label": "lost" })).await;
+    let viewers = format!("/v1/browser_sessions/{session}/viewers");
+    let mut open = Vec::new();
+    for (path, body) in [
+        ("/v1/api_keys", r#"{"label":"again"}"#),
+        (viewers.as_str(), r#"{"role":"control"}"#),
+        ("/v1/browser_sessions", r#"{"timeout":5}"#),
+        ("/v1/run/workflows", r#"{"workflow_id":"wpid_1"}"#),
+    ] {
+        open.push((path, begun(&server, &lost, path, body).await));
+    }
+    // Their keys have been looked up by now.
+    lost.get("/v1/browser_sessions").await.ok();
+    revoke(client, &id).await;
+    for (path, socket) in open {
+        assert_eq!(finished(socket).await, "403", "{path}");
+    }
+    assert_eq!(client.get("/v1/api_keys").await.ok().as_array().unwrap().len(), 2);
+    assert_eq!(client.list().await.len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_ends_with_its_key_also_after_a_restart() {
+    let mut server = Setup::fakes().start().await;
+    let client = server.client.clone();
+    let mut taken = Vec::new();
+    for label in ["before", "after"] {
+        let (id, holder) = key(&client, json!({ "label": label })).await;
+        let session = holder.session_id().await;
+        let begun = holder.begin(&session, "ann", 600).await.ok();
+        let address = begun["browser_address"].as_str().unwrap();
+        let path = address.splitn(4, '/').nth(3).unwrap().replace("/cdp?", "/cdp/json/version?");
+        taken.push((id, session, format!("/{path}")));
+    }
+    let looks = async |server: &TestServer, path: &str| server.stranger().get(path).await.status;
+    assert_eq!(looks(&server, &taken[0].2).await, 200);
+    revoke(&client, &taken[0].0).await;
+    assert_eq!(looks(&server, &taken[0].2).await, 403);
+    server.signal(Signal::KILL);
+    server.ended().await;
+    server.serve().await;
+    let client = server.client.clone();
+    for (_, session, _) in &taken {
+        client.once(session, "running").await;
+    }
+    assert_eq!(looks(&server, &taken[0].2).await, 403, "its key was revoked before");
+    assert_eq!(looks(&server, &taken[1].2).await, 200);
+    revoke(&client, &taken[1].0).await;
+    eventually("the lease has ended with its key", async || {
+        (looks(&server, &taken[1].2).await == 403).then_some(())
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pages_token_of_an_operator_looks_and_changes_nothing() {
+    let server = Setup::fakes().start().await;
+    let operator = server.operator();
+    let organization = server.client.session().await["organization_id"].clone();
+    let keys = format!("/admin/organizations/{}/api_keys", organization.as_str().unwrap());
+    let ann = json!({ "label": "ann", "role": "operator" });
+    let made = operator.post(&keys, ann.clone()).await.ok();
+    let ann_client = server.client.with_key(made["key"].as_str());
+    let token = ann_client.post("/v1/ui-session", json!({})).await.ok()["token"].clone();
+    let page = server.client.with_key(token.as_str());
+    page.get("/admin/organizations").await.ok();
+    page.post(&keys, ann).await.problem(403, "credentials_invalid");
+    let name = json!({ "name": "Red" });
+    page.post("/admin/organizations", name.clone()).await.problem(403, "credentials_invalid");
+    ann_client.post("/admin/organizations", name).await.ok();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_begin_does_not_bring_a_rotated_lease_back() {
+    let server = Setup::fakes().start().await;
+    let client = &server.client;
+    let session = client.session_id().await;
+    let begin = async || {
+        let path = format!("/v1/browser_sessions/{session}/begin");
+        let body = json!({ "runnable_id": "ann", "ttl_seconds": 600 });
+        let headers = [("idempotency-key", "job-1")];
+        client.send_with(Method::POST, &path, Some(body), &headers).await.unwrap().ok()
+    };
+    let first = begin().await;
+    assert_eq!(begin().await["lease_token"], first["lease_token"], "the same request again");
+    let path = format!("/v1/browser_sessions/{session}/rotate");
+    let rotated = client.post(&path, json!({})).await.ok();
+    client.release(&session, &Lease::of(&rotated["lease"])).await.ok();
+    assert_ne!(begin().await["lease_token"], first["lease_token"]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bootstrap_key_of_a_deleted_organization_opens_no_other_one() {
+    let mut server = Setup::fakes().start().await;
+    let operator = server.operator();
+    operator.post("/admin/organizations", json!({ "name": "Red" })).await.ok();
+    let keys = server.client.get("/v1/api_keys").await.ok();
+    let own = server.client.session().await["organization_id"].clone();
+    let path = format!("/admin/organizations/{}", own.as_str().unwrap());
+    revoke(&server.client, keys[0]["api_key_id"].as_str().unwrap()).await;
+    operator.send(Method::DELETE, &path, None).await.ok();
+    eventually("the organization is deleted", async || {
+        (operator.get(&path).await.status == 404).then_some(())
+    })
+    .await;
+    server.signal(Signal::TERM);
+    server.ended().await;
+    let refused = server.greenroom(&["serve"]).await;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("keys.bootstrap"), "{said}");
+    server.gone().await;
+}
