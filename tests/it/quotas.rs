@@ -245,10 +245,10 @@ async fn sockets_beyond_a_limit_are_refused_before_the_upgrade_until_one_is_left
         free(client, name).await;
         let socket = dial(client, &path).await.unwrap_or_else(|answer| panic!("{}", answer.text()));
         assert_eq!(used(client, name).await, 1, "{path}");
-        refused(*dial(client, &path).await.err().expect("a refusal"), name, 1);
+        refused(*dial(client, &path).await.expect_err("a refusal"), name, 1);
         // A foreign id and an unknown one differ in nothing at a limit either.
         let of = async |id_of: &str| {
-            let refused = dial(client, &path.replace(&id, id_of)).await.err().expect("a refusal");
+            let refused = dial(client, &path.replace(&id, id_of)).await.expect_err("a refusal");
             (refused.status, refused.json()["code"].clone())
         };
         assert_eq!(of(&theirs).await, of("pbs_1").await, "{path}");

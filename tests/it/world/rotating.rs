@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::automation::client_script;
 use super::{Site, installed};
 use crate::support::viewer::{Viewer, stream_url};
-use crate::support::{PATIENCE, Setup};
+use crate::support::{PATIENCE, Setup, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn playwright_drives_by_the_address_of_a_ticket_until_that_is_revoked() {
@@ -102,7 +102,23 @@ async fn vnc(server: &str, display: &str) {
     let second = second["vnc_password"].as_str().unwrap();
     client.get(&path("vnc")).await.ok();
     assert!(native(port, &first).await.is_none(), "the former password opens it");
-    native(port, second).await.expect("the new password is refused");
+    let mut connected = native(port, second).await.expect("the new password is refused");
+
+    // The end of a key that has read the password ends the password, too.
+    let made = client.post("/v1/api_keys", json!({ "label": "lost" })).await.ok();
+    let lost = client.with_key(made["key"].as_str());
+    assert_eq!(lost.get(&path("vnc")).await.ok()["password"], second);
+    let key = format!("/v1/api_keys/{}", made["api_key_id"].as_str().unwrap());
+    client.send(Method::DELETE, &key, None).await.ok();
+    let cut = timeout(Duration::from_secs(2), connected.read_to_end(&mut rest)).await;
+    assert!(cut.is_ok(), "it is not cut");
+    let third = eventually("the password is replaced", async || {
+        let told = client.get(&path("vnc")).await.ok();
+        (told["password"] != second).then(|| told["password"].as_str().unwrap().to_owned())
+    })
+    .await;
+    assert!(native(port, second).await.is_none(), "the former password opens it");
+    native(port, &third).await.expect("the new password is refused");
     // A viewer with a key comes again, and the browser has not noticed.
     let mut viewer = Viewer::at(&stream_url(client, &id, client.key())).await;
     viewer.look().await;
