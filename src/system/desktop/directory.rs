@@ -402,7 +402,7 @@ impl Directory {
     }
 
     /// Reads `desktop.json`; none if the file does not exist. A secret that cannot be unsealed
-    /// stays sealed in the result, see [`opened`](Self::opened).
+    /// stays sealed in the result, see `opened`.
     pub fn saved(&self) -> io::Result<Option<Saved>> {
         let mut saved: Saved = match fs::read(self.saved_at()) {
             Ok(bytes) => serde_json::from_slice(&bytes)?,
