@@ -141,7 +141,7 @@ fn origin(url: &str) -> String {
 /// Stores a downloaded file as an artifact.
 async fn store(world: &World, owner: Owner, arrival: Arrival) -> Result<ArtifactRecord, String> {
     let Owner { organization, session, run } = owner;
-    // What is not kept stays in the session's folder, and goes with it.
+    // A file that is not kept stays in the session's folder, and goes with it.
     let admitted = world.quotas.check_storage(world.store.as_ref(), organization).await;
     admitted.map_err(|refusal| refusal.to_string())?;
     let now = world.clock.now();

@@ -130,7 +130,7 @@ on_both_databases! {
         }
         let ask = || client.ask_for_session(json!({ "width": 640, "height": 480 }));
         refused(ask().await, "sessions", 3);
-        // What lives is not ended by a lower limit.
+        // A lower limit ends no live session.
         limit(&server, json!({ "sessions": 0 })).await;
         refused(ask().await, "sessions", 0);
         assert_eq!(client.list().await.len(), 3);

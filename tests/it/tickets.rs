@@ -142,7 +142,7 @@ async fn a_ticket_for_a_single_use_connects_once_or_begins_once() {
     let begun = begin(&server, &id, &made, 0).await.ok();
     begin(&server, &id, &made, 0).await.problem(403, "ticket_used");
     assert_eq!(Driver::refused(text(&made, "cdp_url")).await, used);
-    // What it has taken it may keep, drive and release.
+    // A ticket may keep, drive and release what it has taken.
     let proof = Lease::of(&begun).proof();
     let heartbeat = format!("{path}/heartbeat");
     with_ticket(&server, Method::POST, &heartbeat, &made, Some(proof.clone())).await.ok();

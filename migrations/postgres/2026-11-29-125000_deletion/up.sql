@@ -1,4 +1,4 @@
--- When an organization's deletion began, and when nothing was left of it but its row: that keeps its id
+-- The beginning of an organization's deletion, and the time from which only its row is left: that keeps its id
 -- from being used again, and lets every node remove the files that it has of it.
 ALTER TABLE organizations ADD COLUMN deleted_at TIMESTAMP;
 ALTER TABLE organizations ADD COLUMN purged_at TIMESTAMP;

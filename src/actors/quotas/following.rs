@@ -88,7 +88,7 @@ impl Quotas {
         let limits = db::organizations::all_quotas(db).await?;
         {
             let mut own = self.0.own.write();
-            // What was set meanwhile is newer, and is read by the next round.
+            // Limits that were set meanwhile are newer, and are read by the next round.
             if own.revision == revision {
                 own.limits = limits;
             }

@@ -322,7 +322,8 @@ impl Handle<ReplaceVncPassword> for Session {
         ctx: &mut Context<Self>,
     ) -> Answering<Result<(), SessionError>> {
         let desktop = match &self.phase {
-            _ if self.rotating.settling => return answered(Ok(())), // A rotation replaces it.
+            // The client of this key may have read the password that is being set now.
+            _ if self.rotating.settling => return answered(Err(SessionError::Starting)),
             Phase::Running { desktop } => desktop,
             // None has been shown yet.
             Phase::Dormant | Phase::Starting { .. } => return answered(Ok(())),

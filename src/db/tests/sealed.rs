@@ -139,7 +139,7 @@ fn rows_of_another_secret_are_listed_and_given_anew() {
         let session = sessions::by_id(&db, of, rows.session.id).await.unwrap().unwrap();
         assert_eq!(session.spec.proxy.unwrap().scheme(), "sealed");
         assert!(api_keys::signing(&db, of, None).await.unwrap().is_none());
-        // When the key is used again, its signer is stored again.
+        // The next use of the key stores its signer again.
         api_keys::keep_signer(&db, rows.key.id, &Signer::of(b"key")).await.unwrap();
         let signing = api_keys::signing(&db, of, None).await.unwrap().unwrap();
         assert_eq!(signing.signer, Signer::of(b"key"));

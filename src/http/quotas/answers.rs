@@ -136,7 +136,7 @@ async fn tightest(front: &Front, organization: OrganizationId, quotas: &[Quota])
                     tightest = Some(found);
                 }
             }
-            // What was asked for is done: it is answered without them.
+            // The request is done, and is answered without them.
             Err(cause) => warn!("the use of {quota} is not known: {cause}"),
         }
     }

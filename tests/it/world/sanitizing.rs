@@ -138,7 +138,7 @@ fn files_with_mark(server: &TestServer, id: &str) -> Vec<PathBuf> {
     found
 }
 
-/// What the server remembers of a browser: cookies and tabs, which lie sealed on the disk.
+/// The server's memory of a browser: cookies and tabs, which lie sealed on the disk.
 fn opened_memory(server: &TestServer, id: &str, memory: &Path) -> String {
     let Ok(sealed) = std::fs::read_to_string(memory) else { return String::new() };
     assert!(is_sealed(&sealed), "{sealed}");

@@ -7,7 +7,7 @@
 //! `role` is the highest that the viewer's credentials allow. In the same way it reports the run in
 //! the session, see `run`.
 //!
-//! When the server drains, it reports that and the deadline for work under way:
+//! A server that drains reports that, and the deadline for work under way:
 //! `{"kind":"server-draining","draining":bool,"stopping":bool,"deadline":str|null}`. Requests that
 //! the session's egress policy refuses are reported, see `refused`.
 //!
