@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Context, Handler, MailboxError, Message, ResponseFuture, WeakAddr};
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{BoxFuture, LocalBoxFuture};
 use serde_json::Value;
 use tokio::task_local;
 
@@ -360,5 +360,23 @@ impl<A: Actor<Context = Context<A>>> WeakAddress<A> {
                 None => Err(Unanswered::Gone),
             }
         }
+    }
+}
+
+/// A reference to an actor of any type that answers `M`. An actor that is given one per message
+/// does not depend on the type of the actor that it asks.
+pub trait Asks<M: Ask>: std::fmt::Debug + Send + Sync + 'static {
+    /// Sends a message as [`Address::ask`] does.
+    fn ask(&self, message: M) -> BoxFuture<'static, Result<M::Answer, Unanswered>>;
+}
+
+impl<A, M> Asks<M> for WeakAddress<A>
+where
+    M: Ask,
+    A: Actor<Context = Context<A>> + std::fmt::Debug + Handler<Envelope<M>>,
+    A::Context: ToEnvelope<A, Envelope<M>>,
+{
+    fn ask(&self, message: M) -> BoxFuture<'static, Result<M::Answer, Unanswered>> {
+        Box::pin(Self::ask(self, message))
     }
 }

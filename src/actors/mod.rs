@@ -27,6 +27,8 @@ mod settings;
 #[cfg(test)]
 mod testing;
 pub mod tickets;
+pub mod traffic;
+pub mod under_way;
 pub mod views;
 pub mod world;
 

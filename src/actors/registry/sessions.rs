@@ -15,7 +15,6 @@ use crate::actors::ask::{Address, Answering, Handle, Unanswered, answered, recei
 use crate::actors::downloads::finish_downloads;
 use crate::actors::journal::{About, Name};
 use crate::actors::receipt::Receipt;
-use crate::actors::registration::Registration;
 use crate::actors::session::{Close, Origin, Session};
 use crate::actors::views::SessionView;
 use crate::db::store::Ended;
@@ -174,7 +173,7 @@ impl Registry {
     ) -> watch::Receiver<SessionView> {
         let (id, organization) = (record.id, record.organization);
         let registry = self.address(&id.to_string(), ctx).downgrade();
-        let registration = Registration::new(registry, Resident::Session(id));
+        let registration = Self::registration(registry, Resident::Session(id));
         let (session, view) = Session::new(Arc::clone(&self.world), record, origin, registration);
 
         let inner = Session::start_in_arbiter(&self.next_arbiter(), |_| session);

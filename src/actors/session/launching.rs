@@ -154,6 +154,7 @@ impl Session {
         self.record_if_asked(ctx);
         self.settle_vnc(ctx);
         self.next_turn(ctx);
+        self.use_changed();
         self.publish();
         self.set_timer(ctx);
         self.leave_if_told(ctx);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, mpsc};
 
-use super::Mended;
+use crate::system::seam::Mended;
 
 /// The most reports that may wait. Each follows a growing delay, so more indicate a bug elsewhere.
 const UNTOLD: usize = 64;

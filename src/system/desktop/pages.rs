@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::Mended;
 use crate::system::cdp::{CdpError, Connection};
+use crate::system::seam::Mended;
 
 /// The delay before a page is reloaded; it doubles after each crash.
 const AGAIN: Duration = Duration::from_millis(50);

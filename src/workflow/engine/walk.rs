@@ -3,40 +3,15 @@
 use serde_json::{Map, Value, json};
 
 use super::Engine;
-use super::blocks::{Broken, End, Work};
+use super::ending::{Broken, End, Ending, Stop, Work, ended};
 use super::scope::Iteration;
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::domain::session::Failure;
 use crate::workflow::definition::block::{Conditional, Criteria, ForLoop, WhileLoop};
 use crate::workflow::definition::{Block, Definition, Kind, ParameterKind, graph, is_deeper};
-use crate::workflow::host::{BlockBegins, BlockEnded, HostError, failure};
+use crate::workflow::host::{BlockBegins, BlockEnded, failure};
 use crate::workflow::template::{TEMPLATE_INVALID, TemplateError, pure_expression, truth};
-
-/// The reason why a run stops at once.
-#[derive(Debug, Clone)]
-pub(super) enum Stop {
-    /// The run was canceled.
-    Canceled,
-    /// The time limit of the run has passed.
-    LimitReached,
-    /// The host cannot continue the run.
-    Host(Box<Failure>),
-}
-
-impl From<HostError> for Stop {
-    fn from(HostError(failure): HostError) -> Self {
-        Self::Host(failure)
-    }
-}
-
-/// The end of a level, or of a run.
-#[derive(Debug, Clone)]
-pub(super) enum Ending {
-    Done,
-    Failed(BlockStatus, Box<Failure>),
-    Stopped(Stop),
-}
 
 /// The end of a level, as seen by the enclosing loop.
 enum Level {
@@ -484,15 +459,6 @@ impl Engine {
 /// True if a condition is in natural language, which only a model can evaluate.
 fn in_words(criteria: &Criteria) -> bool {
     !criteria.expression.contains("{{") && !criteria.expression.contains("{%")
-}
-
-/// Converts the result of a block that was executed here.
-pub(super) fn ended(work: Work) -> Result<End, Stop> {
-    match work {
-        Ok(end) => Ok(end),
-        Err(Broken::Block(end)) => Ok(*end),
-        Err(Broken::Run(stop)) => Err(stop),
-    }
 }
 
 /// Returns the id of a branch that was given none.

@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::turn::{InTurn, Turn};
 use super::messages::Pause;
+use super::node::Node;
 use super::{Run, RunError};
 use crate::actors::ask::{Unanswered, WeakAddress};
 use crate::actors::passes::{Errand, Pass, Reach};
-use crate::actors::refusals::Refused;
-use crate::actors::registry::Registry;
+use crate::actors::traffic::Refused;
 use crate::actors::world::World;
 use crate::domain::checksum::Checksum;
 use crate::domain::file_name::file_name;
@@ -47,7 +47,7 @@ pub(super) struct RunHost {
     world: Arc<World>,
     turn: Turn,
     run: WeakAddress<Run>,
-    registry: WeakAddress<Registry>,
+    registry: Arc<dyn Node>,
     id: RunId,
     organization: OrganizationId,
     session: SessionId,
@@ -73,7 +73,7 @@ impl RunHost {
             world: Arc::clone(world),
             turn: Turn::new(world, address.clone(), run.record.organization, session),
             run: address,
-            registry: run.registry.clone(),
+            registry: Arc::clone(&run.registry),
             id: run.record.id,
             organization: run.record.organization,
             session,

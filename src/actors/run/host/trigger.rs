@@ -3,14 +3,15 @@
 //! A child run that is waited for and drives the parent's session does so under the parent's
 //! occupancy; it neither begins nor releases. Any other run begins its session like every run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::sync::{oneshot, watch};
 
 use super::{RunHost, host_error};
-use crate::actors::ask::WeakAddress;
-use crate::actors::registry::{NewRun, Registry, RegistryError, RouteRun, RunAccepted, StartRun};
+use crate::actors::registry::{NewRun, RegistryError, RouteRun, RunAccepted, StartRun};
+use crate::actors::run::node::Node;
 use crate::actors::run::planned::{Facts, Planned, egress_of, sanitizes};
 use crate::actors::run::{Assignment, Cancel};
 use crate::actors::views::RunView;
@@ -31,7 +32,7 @@ const SPARE: Duration = Duration::from_secs(5 * 60);
 
 /// A child run that is waited for; its drop cancels the run if it has not ended.
 struct Child {
-    registry: WeakAddress<Registry>,
+    registry: Arc<dyn Node>,
     organization: OrganizationId,
     run: Option<RunId>,
     runtime: tokio::runtime::Handle,
@@ -116,7 +117,7 @@ impl RunHost {
     ) -> Result<(Result<RunAccepted, RegistryError>, Child), HostError> {
         self.handed.send_modify(|handed| *handed += 1);
         let mut child = Child {
-            registry: self.registry.clone(),
+            registry: Arc::clone(&self.registry),
             organization: self.organization,
             run: None,
             runtime: self.world.runtime.clone(),

@@ -3,21 +3,24 @@
 //! The X server itself picks the number atomically and reports it. The cookie is written before the
 //! start. It is valid for every address and number, because the number is not known yet.
 
-use std::fs::{self, DirBuilder};
+mod cookie;
+mod files;
+
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
 
 use tokio::runtime::Handle;
-use x11rb::errors::ConnectError;
-use x11rb::rust_connection::{DefaultStream, RustConnection};
+
+pub(super) use cookie::{COOKIE_NAME, client};
+pub use cookie::{Cookie, authority, cookie_of};
+use files::is_heard;
+pub(super) use files::{LOCKS, SOCKETS, holder};
+pub use files::{lock, make_sockets, remove_dead_socket, remove_remains, served_by, socket};
 
 use super::confine::spec::{Kind, Landlock};
 use super::failure::{Stage, failure};
-use super::proc;
-use super::process::{Process, Program, beside, find, may_have_made};
+use super::process::{Process, Program, beside, find};
 use super::readiness::file_says;
 use super::settings::Settings;
 use crate::domain::ids::SessionId;
@@ -27,18 +30,12 @@ const XVFB: Stage = Stage { name: "xvfb", package: "xvfb" };
 const TIGERVNC: Stage = Stage { name: "tigervnc", package: "tigervnc-standalone-server" };
 
 /// The failure code of an X server with VNC whose port is in use.
-pub(super) const PORT_BUSY: &str = "vnc_port_busy";
+pub(in crate::system) const PORT_BUSY: &str = "vnc_port_busy";
 
 /// The stage of an X server; `is_vnc` is true if it is a VNC server as well.
-pub(super) fn stage(is_vnc: bool) -> Stage {
+pub(in crate::system) fn stage(is_vnc: bool) -> Stage {
     if is_vnc { TIGERVNC } else { XVFB }
 }
-
-/// The name of the only authorization protocol that is used.
-pub(super) const COOKIE_NAME: &[u8] = b"MIT-MAGIC-COOKIE-1";
-
-/// The secret that a client of a display presents.
-pub type Cookie = [u8; 16];
 
 /// The arguments by which an X server serves VNC: on loopback, with a password, to many clients at once.
 const SERVES_VNC: &[&str] = &[
@@ -59,38 +56,6 @@ const SERVES_VNC: &[&str] = &[
     // The PRIMARY selection, which is only marked text, is not sent.
     "-SendPrimary=0",
 ];
-
-/// The content of an authority file with one cookie for every address and every display. The format
-/// is described in `Xau(3)`: big-endian lengths before address, number, name and data.
-pub fn authority(cookie: &Cookie) -> Vec<u8> {
-    const FAMILY_WILD: [u8; 2] = [0xff, 0xff];
-    const NO_ADDRESS: [u8; 2] = [0, 0];
-    const NO_NUMBER: [u8; 2] = [0, 0];
-    const NAME_LENGTH: [u8; 2] = [0, 18];
-    const COOKIE_LENGTH: [u8; 2] = [0, 16];
-    [
-        FAMILY_WILD.as_slice(),
-        &NO_ADDRESS,
-        &NO_NUMBER,
-        &NAME_LENGTH,
-        COOKIE_NAME,
-        &COOKIE_LENGTH,
-        cookie,
-    ]
-    .concat()
-}
-
-/// The cookie in an authority file that [`authority`] made.
-pub fn cookie_of(authority: &[u8]) -> Option<Cookie> {
-    authority.last_chunk().copied().filter(|cookie| self::authority(cookie) == authority)
-}
-
-/// Connects to an X server over a socket, as a client of its display.
-pub(super) fn client(stream: UnixStream, cookie: &Cookie) -> Result<RustConnection, ConnectError> {
-    let (stream, _peer) = DefaultStream::from_unix_stream(stream)?;
-    let (name, cookie) = (COOKIE_NAME.to_vec(), cookie.to_vec());
-    RustConnection::connect_to_stream_with_auth_info(stream, 0, name, cookie)
-}
 
 /// The parameters for the start of an X server.
 #[derive(Debug)]
@@ -233,12 +198,9 @@ fn range(settings: &Settings) -> Option<std::ops::RangeInclusive<u16>> {
     }
 }
 
-/// True if a server may listen for clients of a display. A socket or lock of a dead server does not
-/// occupy a number, because the next server takes it over.
-fn is_heard(display: u16) -> bool {
-    use io::ErrorKind::{ConnectionRefused, NotFound};
-    let dead = |cause: io::Error| matches!(cause.kind(), ConnectionRefused | NotFound);
-    !UnixStream::connect(socket(display)).is_err_and(dead)
+/// The number in the file of an X server, once its line is complete.
+pub fn number_in(file: &Path) -> Option<u16> {
+    written(&fs::read_to_string(file).ok()?)
 }
 
 /// The number in the text, once its line is complete.
@@ -251,151 +213,14 @@ fn is_taken(process: &Process) -> bool {
     process.log_tail().iter().any(|line| signs.iter().any(|sign| line.contains(sign)))
 }
 
-/// The directory of displays' locks.
-pub(super) const LOCKS: &str = "/tmp";
-
-/// The directory of displays' sockets.
-pub(super) const SOCKETS: &str = "/tmp/.X11-unix";
-
-/// Creates the directory of displays' sockets, which X servers create only as root. The sticky bit
-/// keeps users from removing sockets of others. Fails if its mode cannot be set.
-pub fn make_sockets() -> io::Result<()> {
-    const MODE: u32 = 0o1777;
-    match DirBuilder::new().mode(MODE).create(SOCKETS) {
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
-            if fs::symlink_metadata(SOCKETS)?.mode() & MODE == MODE {
-                return Ok(());
-            }
-        }
-        made => made?,
-    }
-    fs::set_permissions(SOCKETS, fs::Permissions::from_mode(MODE))
-}
-
-/// The path of a display's socket.
-pub fn socket(display: u16) -> PathBuf {
-    Path::new(SOCKETS).join(format!("X{display}"))
-}
-
-/// The path of a display's lock.
-pub fn lock(display: u16) -> PathBuf {
-    Path::new(LOCKS).join(format!(".X{display}-lock"))
-}
-
-/// The pid that a display's lock names, and the time at which the lock was made.
-pub(super) fn holder(display: u16) -> Option<(i32, SystemTime)> {
-    let path = lock(display);
-    let pid = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
-    Some((pid, path.symlink_metadata().ok()?.modified().ok()?))
-}
-
-/// The displays on whose sockets a process listens. An X server has its socket well before it
-/// writes its number.
-pub fn served_by(pid: i32) -> Vec<u16> {
-    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    let served: Vec<_> = table.lines().filter_map(listener).collect();
-    let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
-    let sockets = open.filter_map(|entry| {
-        let target = fs::read_link(entry.ok()?.path()).ok()?;
-        proc::socket_inode(target.to_str()?)
-    });
-    let sockets: Vec<u64> = sockets.collect();
-    let mut displays: Vec<u16> = served
-        .into_iter()
-        .filter(|(inode, _display)| sockets.contains(inode))
-        .map(|(_inode, display)| display)
-        .collect();
-    displays.sort_unstable();
-    displays.dedup();
-    displays
-}
-
-/// The inode and the display of a row of `/proc/net/unix`, if a process listens on a display's
-/// socket there.
-fn listener(row: &str) -> Option<(u64, u16)> {
-    let (inode, path) = proc::unix_listener(row)?;
-    Some((inode, path.strip_prefix(SOCKETS)?.strip_prefix("/X")?.parse().ok()?))
-}
-
-/// The number in the file of an X server, once its line is complete.
-pub fn number_in(file: &Path) -> Option<u16> {
-    written(&fs::read_to_string(file).ok()?)
-}
-
-/// Removes the locks and sockets of X servers that have ended. Files of others are not touched,
-/// even if their server has been given the same pid since. Returns a line for each file that could
-/// not be removed.
-pub fn remove_remains(pids: &[i32]) -> Vec<String> {
-    let Ok(entries) = fs::read_dir("/tmp") else { return Vec::new() };
-    let displays = entries.filter_map(|entry| {
-        let name = entry.ok()?.file_name();
-        name.to_str()?.strip_prefix(".X")?.strip_suffix("-lock")?.parse::<u16>().ok()
-    });
-    let held = |display: &u16| {
-        holder(*display).is_some_and(|(by, at)| pids.contains(&by) && !may_have_made(by, at))
-    };
-    // The lock goes last: as long as it exists, most other servers leave the socket alone.
-    let ours: Vec<u16> = displays.filter(held).collect();
-    let removed = |display: u16| [remove_unheard(display), remove(&lock(display))];
-    ours.into_iter().flat_map(removed).flatten().collect()
-}
-
-/// Removes the socket of a display that has neither a lock nor a listener.
-pub fn remove_dead_socket(display: u16) -> Option<String> {
-    if lock(display).exists() { None } else { remove_unheard(display) }
-}
-
-/// Removes a socket that has no listener. A server that picks its number by itself takes over the
-/// socket of a dead server before it takes over the lock.
-fn remove_unheard(display: u16) -> Option<String> {
-    let socket = socket(display);
-    match UnixStream::connect(&socket) {
-        Err(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => remove(&socket),
-        Ok(_) | Err(_) => None,
-    }
-}
-
-fn remove(file: &Path) -> Option<String> {
-    match fs::remove_file(file) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            Some(format!("{} could not be removed: {cause}", file.display()))
-        }
-        Ok(()) | Err(_) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_authority_file_holds_one_cookie_for_everything() {
-        let cookie = [7; 16];
-        let bytes = authority(&cookie);
-        assert_eq!(&bytes[..8], b"\xff\xff\0\0\0\0\0\x12");
-        assert_eq!(&bytes[8..26], b"MIT-MAGIC-COOKIE-1");
-        assert_eq!(&bytes[26..], [&[0, 16][..], &cookie].concat());
-        assert_eq!(usize::from(bytes[7]), COOKIE_NAME.len());
-        assert_eq!(cookie_of(&bytes), Some(cookie));
-        assert_eq!(cookie_of(&bytes[1..]), None);
-    }
 
     #[test]
     fn a_number_counts_when_its_line_is_complete() {
         assert_eq!(written("1"), None);
         assert_eq!(written("12\n"), Some(12));
         assert_eq!(written("x\n"), None);
-    }
-
-    #[test]
-    fn a_display_is_found_by_the_process_that_listens_on_its_socket() {
-        let row = |flags: &str, path: &str| {
-            listener(&format!("0000000000000000: 00000002 00000000 {flags} 0001 01 4711 {path}"))
-        };
-        assert_eq!(row("00010000", "/tmp/.X11-unix/X99"), Some((4711, 99)));
-        assert_eq!(row("00000000", "/tmp/.X11-unix/X99"), None);
-        for other in ["@/tmp/.X11-unix/X99", "/tmp/.X11-unix/Xa", "/tmp/.X11-unix/X70000", ""] {
-            assert_eq!(row("00010000", other), None, "{other}");
-        }
     }
 }
