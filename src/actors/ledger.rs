@@ -238,14 +238,8 @@ impl Ledger {
     }
 
     async fn fail(&self, server: &Server, run: RunRecord) {
-        let failure = Failure {
-            code: "run_actor_ended".to_owned(),
-            stage: None,
-            message: "the run's actor was gone and its row did not say so".to_owned(),
-            exit: None,
-            log_tail: Vec::new(),
-            hint: None,
-        };
+        let failure =
+            Failure::new("run_actor_ended", "the run's actor was gone and its row did not say so");
         let change = RunChange {
             status: Some(RunStatus::Failed),
             failure: Some(failure),

@@ -24,6 +24,7 @@ pub mod run;
 pub mod secrets;
 pub mod session;
 mod settings;
+mod storing;
 #[cfg(test)]
 mod testing;
 pub mod tickets;

@@ -1,7 +1,6 @@
 //! The start of runs, and their removal from the registry.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
 use actix::{Actor as _, ActorFutureExt as _, AsyncContext as _, Context};
@@ -17,16 +16,14 @@ use crate::actors::journal::{About, Name};
 use crate::actors::receipt::Receipt;
 use crate::actors::run::{Assignment, Cancel, Run, RunError, close_own};
 use crate::actors::session::Evict;
+use crate::actors::storing::until_stored;
 use crate::actors::views::RunView;
-use crate::db::store::{RunChange, StoreError};
+use crate::db::store::RunChange;
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::ids::RunId;
 use crate::domain::occupancy::{Occupant, RunnableType};
 use crate::domain::run::{RunRecord, RunStatus};
 use crate::domain::session::Failure;
-
-/// The delay before the end of a run whose actor broke is written again.
-const STORE_AGAIN: Duration = Duration::from_secs(2);
 
 impl<T, M> Handle<RouteRun<M>> for Registry
 where
@@ -193,16 +190,11 @@ impl Registry {
             let registry = Arc::new(self.address(&id.to_string(), ctx).downgrade());
             close_own(&self.world, &registry, gone.organization, session);
         }
+        let failure = Failure::new("run_actor_ended", "the run's actor ended unexpectedly")
+            .hint("the server's log says where; start the run again");
         let change = RunChange {
             status: Some(RunStatus::Failed),
-            failure: Some(Failure {
-                code: "run_actor_ended".to_owned(),
-                stage: None,
-                message: "the run's actor ended unexpectedly".to_owned(),
-                exit: None,
-                log_tail: Vec::new(),
-                hint: Some("the server's log says where; start the run again".to_owned()),
-            }),
+            failure: Some(failure),
             finished_at: Some(self.world.clock.now()),
             ..RunChange::default()
         };
@@ -212,23 +204,19 @@ impl Registry {
 
     /// Stores the end of a run whose actor broke, and retries until it is stored.
     fn store_broken(
-        &mut self,
+        &self,
         id: RunId,
         change: RunChange,
         subject: Subject,
         ctx: &mut Context<Self>,
     ) {
-        let stored = self.world.store.change_run(id, change.clone());
-        ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| match stored {
+        let store = Arc::clone(&self.world.store);
+        let write = move || store.change_run(id, change.clone());
+        let stored = until_stored(format!("the end of run {id}"), u32::MAX, write);
+        ctx.spawn(stored.into_actor(self).map(move |stored, registry, _| match stored {
             Ok(()) => {
                 let data = json!({ "status": RunStatus::Failed });
                 registry.world.events.tell(subject, EventKind::RunEnded, data);
-            }
-            Err(StoreError::Unavailable(cause)) => {
-                warn!("the end of run {id} is not stored yet: {cause}");
-                ctx.run_later(STORE_AGAIN, move |registry, ctx| {
-                    registry.store_broken(id, change, subject, ctx);
-                });
             }
             Err(cause) => warn!("the end of run {id} is not stored: {cause}"),
         }));

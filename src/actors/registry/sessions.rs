@@ -242,14 +242,9 @@ impl Registry {
             for what in left {
                 error!("left behind by session {id}: {what}");
             }
-            let failure = Failure {
-                code: "session_actor_ended".to_owned(),
-                stage: None,
-                message: "the session's actor ended unexpectedly".to_owned(),
-                exit: None,
-                log_tail: Vec::new(),
-                hint: Some("the server's log says where; create another session".to_owned()),
-            };
+            let failure =
+                Failure::new("session_actor_ended", "the session's actor ended unexpectedly")
+                    .hint("the server's log says where; create another session");
             let at = world.clock.now();
             let ended = Ended { status: SessionStatus::Failed, failure: Some(failure), at };
             world.store.end_session(id, ended)

@@ -16,6 +16,7 @@ use super::{Cancel, Continue, Ending, Lease, Phase, Run, RunError};
 use crate::actors::ask::{Answering, Asks, Handle, Unanswered, answered};
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Close, Release, SessionError, Wrap};
+use crate::actors::storing::STORE_AGAIN;
 use crate::actors::views::RunView;
 use crate::actors::world::World;
 use crate::db::Rejection;
@@ -32,8 +33,6 @@ const STOPPING: Duration = CALL_OFF.saturating_add(Duration::from_millis(100));
 /// The time limit for programs and triggered runs that are being canceled. After it the run ends
 /// without them.
 const QUIET: Duration = Duration::from_secs(25);
-/// The delay before the end is written again.
-const STORE_AGAIN: Duration = Duration::from_secs(2);
 /// The number of times that the run's own session is asked to close.
 const CLOSE_TRIES: usize = 30;
 

@@ -44,7 +44,7 @@ pub(in crate::actors) use self::ending::close_own;
 use self::host::RunHost;
 pub use self::messages::{AgentSays, Cancel, Continue, RunError};
 use self::node::Node;
-pub use self::planned::{Facts, Planned, egress_of, sanitizes};
+pub use self::planned::{Facts, Planned};
 pub use self::work::{Finished, Job, Work};
 use super::ask::Address;
 use super::journal::{About, Name};
@@ -60,6 +60,7 @@ use crate::domain::ids::{BlockRunId, SessionId};
 use crate::domain::lease::LeaseToken;
 use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
 use crate::domain::session::Failure;
+pub use crate::domain::workflow_settings::{egress_of, sanitizes};
 use crate::workflow::agent::Said;
 
 /// The phase of a run's life cycle.
@@ -276,15 +277,7 @@ impl Run {
 
 /// An ending with the status `failed`, a code and a message.
 fn failed(code: &str, message: String) -> Ending {
-    let failure = Failure {
-        code: code.to_owned(),
-        stage: None,
-        message,
-        exit: None,
-        log_tail: Vec::new(),
-        hint: None,
-    };
-    Ending { status: RunStatus::Failed, failure: Some(failure) }
+    Ending { status: RunStatus::Failed, failure: Some(Failure::new(code, message)) }
 }
 
 impl Actor for Run {

@@ -139,20 +139,12 @@ impl Session {
     pub(super) fn lacks_egress(&self, desktop: &dyn Desktop) -> Option<Failure> {
         let lacks = desktop.egress().is_none() && needs_egress(&self.record.spec);
         lacks.then(|| {
-            Failure {
-            code: "egress_unavailable".to_owned(),
-            stage: Some("egress".to_owned()),
-            message: "lists of `egress` or an upstream proxy with credentials are asked for, and \
-                      this server does not separate the network of its sessions"
-                .to_owned(),
-            exit: None,
-            log_tail: Vec::new(),
-            hint: Some(
-                "set `isolation.network` to other than `off`, see `greenroom doctor`; or ask for a \
-                 session without `egress`, and clear the lists of the organization (PUT /v1/egress)"
-                    .to_owned(),
-            ),
-        }
+            let message = "lists of `egress` or an upstream proxy with credentials are asked for, and \
+                           this server does not separate the network of its sessions";
+            let hint = "set `isolation.network` to other than `off`, see `greenroom doctor`; or ask \
+                        for a session without `egress`, and clear the lists of the organization \
+                        (PUT /v1/egress)";
+            Failure::new("egress_unavailable", message).stage("egress").hint(hint)
         })
     }
 

@@ -19,13 +19,11 @@ use tracing::{Instrument as _, info, warn};
 use super::{Phase, Session};
 use crate::actors::ask::{Address, Answering, Ask, Handle, answered};
 use crate::actors::journal::About;
+use crate::actors::storing::STORE_AGAIN;
 use crate::db::store::{Ended, StoreError};
 use crate::domain::event::EventKind;
 use crate::domain::session::{Failure, SessionStatus};
 use crate::system::desktop::{Death, Desktop, Files, Mended, Revived, Unrevived};
-
-/// The delay before the restart is written again.
-const STORE_AGAIN: Duration = Duration::from_secs(2);
 
 /// A session's message to itself, for the journal: the kernel has killed one of its processes,
 /// because the session had used up its memory.

@@ -169,8 +169,8 @@ pub async fn start(
         }
     }
     let message = format!("none of the displays :{} to :{} is free", range.start(), range.end());
-    let hint = "close a session, or widen `display_first` to `display_last`".to_owned();
-    Err(Failure { hint: Some(hint), ..failure(stage.name, "no_display_free", message) })
+    let hint = "close a session, or widen `display_first` to `display_last`";
+    Err(failure(stage.name, "no_display_free", message).hint(hint))
 }
 
 /// Resolves with the number of the display, once the server reports it.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::domain::run::BlockStatus;
 use crate::domain::session::Failure;
-use crate::workflow::host::{BlockEnded, HostError, failure};
+use crate::workflow::host::{BlockEnded, HostError};
 use crate::workflow::page::PageError;
 
 /// The reason why a run stops at once.
@@ -56,7 +56,7 @@ impl End {
     }
 
     pub(super) fn failed(code: &str, message: impl Into<String>) -> Self {
-        Self::because(failure(code, message, None))
+        Self::because(Failure::new(code, message))
     }
 
     pub(super) fn because(failure: Failure) -> Self {
@@ -129,7 +129,7 @@ impl Broken {
             Self::Run(stop) => Ending::Stopped(stop),
             Self::Block(end) => {
                 let cause = end.failure.unwrap_or_else(|| {
-                    Box::new(failure("browser_unreachable", "the browser does not answer", None))
+                    Box::new(Failure::new("browser_unreachable", "the browser does not answer"))
                 });
                 Ending::Failed(end.status, cause)
             }

@@ -28,7 +28,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::host::{BlockEnded, Host, failure};
+use super::host::{BlockEnded, Host};
 use super::page::Browser;
 use super::template::Renderer;
 use crate::domain::ids::BlockRunId;
@@ -109,10 +109,10 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
             (status, Some(*failure))
         }
         Ending::Stopped(Stop::Canceled) => {
-            (RunStatus::Canceled, Some(failure("canceled", "the run was canceled", None)))
+            (RunStatus::Canceled, Some(Failure::new("canceled", "the run was canceled")))
         }
         Ending::Stopped(Stop::LimitReached) => {
-            (RunStatus::TimedOut, Some(failure("time_over", "the time of the run was over", None)))
+            (RunStatus::TimedOut, Some(Failure::new("time_over", "the time of the run was over")))
         }
         Ending::Stopped(Stop::Host(failure)) => (RunStatus::Failed, Some(*failure)),
     };
@@ -181,7 +181,7 @@ impl Engine {
         let (status, failure) = match stop {
             Stop::Canceled => (BlockStatus::Canceled, None),
             Stop::LimitReached => {
-                let failure = failure("time_over", "the time of the run was over", None);
+                let failure = Failure::new("time_over", "the time of the run was over");
                 (BlockStatus::TimedOut, Some(failure))
             }
             Stop::Host(failure) => (BlockStatus::Failed, Some((**failure).clone())),

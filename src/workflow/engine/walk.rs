@@ -10,7 +10,7 @@ use crate::domain::run::BlockStatus;
 use crate::domain::session::Failure;
 use crate::workflow::definition::block::{Conditional, Criteria, ForLoop, WhileLoop};
 use crate::workflow::definition::{Block, Definition, Kind, ParameterKind, graph, is_deeper};
-use crate::workflow::host::{BlockBegins, BlockEnded, failure};
+use crate::workflow::host::{BlockBegins, BlockEnded};
 use crate::workflow::template::{TEMPLATE_INVALID, TemplateError, pure_expression, truth};
 
 /// The end of a level, as seen by the enclosing loop.
@@ -96,7 +96,7 @@ impl Engine {
             if place.in_a_loop && steps > self.plan.settings.most_steps {
                 let message =
                     format!("more than {} blocks in one iteration", self.plan.settings.most_steps);
-                let failure = failure("too_many_steps", message, None);
+                let failure = Failure::new("too_many_steps", message);
                 return Ok(Level::Failed(BlockStatus::Failed, Box::new(failure)));
             }
             let end = self.block(block, version, place).await?;
@@ -261,7 +261,7 @@ impl Engine {
             if spec.complete_if_empty {
                 return Ok(End::completed(json!([])));
             }
-            let failure = failure("loop_empty", "No iterable value found for the loop block", None);
+            let failure = Failure::new("loop_empty", "No iterable value found for the loop block");
             return Ok(End {
                 status: BlockStatus::Terminated,
                 failure: Some(Box::new(failure)),
@@ -480,7 +480,7 @@ fn ending(level: Result<Level, Stop>) -> Ending {
 
 /// Words the failure of a run as the compatible API does, for a run that this block ended.
 fn reason(block: &Block, cause: Option<Box<Failure>>) -> Box<Failure> {
-    let unsaid = || Box::new(failure("block_failed", "the block did not say why", None));
+    let unsaid = || Box::new(Failure::new("block_failed", "the block did not say why"));
     let mut failure = cause.unwrap_or_else(unsaid);
     failure.message =
         format!("{} block failed. failure reason: {}", block.block_type, failure.message);

@@ -193,14 +193,7 @@ async fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn host_error(code: &str, message: &str) -> HostError {
-    HostError(Box::new(Failure {
-        code: code.to_owned(),
-        stage: None,
-        message: message.to_owned(),
-        exit: None,
-        log_tail: Vec::new(),
-        hint: None,
-    }))
+    HostError(Box::new(Failure::new(code, message)))
 }
 
 fn refused(cause: &RunError) -> HostError {

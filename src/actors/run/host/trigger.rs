@@ -12,23 +12,23 @@ use tokio::sync::{oneshot, watch};
 use super::{RunHost, host_error};
 use crate::actors::registry::{NewRun, RegistryError, RouteRun, RunAccepted, StartRun};
 use crate::actors::run::node::Node;
-use crate::actors::run::planned::{Facts, Planned, egress_of, sanitizes};
+use crate::actors::run::planned::{Facts, Planned};
 use crate::actors::run::{Assignment, Cancel};
 use crate::actors::views::RunView;
 use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::Generation;
 use crate::domain::run::{BlockStatus, RunStatus, WorkflowRecord};
 use crate::domain::session::{Failure, SessionSpec};
+use crate::domain::workflow_settings::{
+    egress_of, own_session_lifetime, run_limit, sanitizes, webhook_url,
+};
 use crate::workflow::definition::Definition;
 use crate::workflow::definition::block::WorkflowTrigger;
-use crate::workflow::host::{BlockEnded, HostError, Job, failure};
+use crate::workflow::host::{BlockEnded, HostError, Job};
 use crate::workflow::parameters::resolve;
 
 /// The maximum depth of nested runs.
 const DEEPEST: u8 = 10;
-
-/// The extra lifetime of a session that a run makes for itself, beyond the run's limit.
-const SPARE: Duration = Duration::from_secs(5 * 60);
 
 /// A child run that is waited for; its drop cancels the run if it has not ended.
 struct Child {
@@ -180,9 +180,8 @@ impl RunHost {
             Box::new(fails("missing_value_for_parameter", said.join("; ")))
         })?;
         let settings = &self.world.settings;
-        let minutes = workflow.settings.get("max_elapsed_time_minutes").and_then(Value::as_u64);
-        let seconds = minutes.map_or(settings.run_limit_seconds, |minutes| minutes * 60);
-        let limit = Duration::from_secs(seconds);
+        let usual = Duration::from_secs(settings.run_limit_seconds);
+        let limit = run_limit(None, &workflow.settings, usual);
         let facts = Facts { session, limit, ..Facts::new(&self.world, parameters.clone()) };
         let mut request = json!({
             "workflow_id": workflow.permanent_id,
@@ -192,16 +191,16 @@ impl RunHost {
         if let (Some(session), Some(members)) = (session, request.as_object_mut()) {
             members.insert("browser_session_id".to_owned(), json!(session));
         }
-        let usual = workflow.settings.get("webhook_callback_url").filter(|url| url.is_string());
+        let usual = webhook_url(&workflow.settings);
         if let (Some(url), Some(members)) = (usual, request.as_object_mut()) {
-            members.insert("webhook_url".to_owned(), url.clone());
+            members.insert("webhook_url".to_owned(), Value::from(url));
         }
         let (egress, proxy) = egress_of(&workflow.settings);
         let assignment = Assignment {
             record: None, // The outer run is, if anything is.
             work: Box::new(Planned::new(facts.plan(workflow, definition))),
             own_session: SessionSpec {
-                lifetime: limit + SPARE,
+                lifetime: own_session_lifetime(limit),
                 proxy,
                 egress,
                 ..SessionSpec::default()
@@ -257,7 +256,7 @@ fn end_of(view: &RunView) -> BlockEnded {
     let (id, how) = (view.record.id, view.record.status);
     let failure = (status != BlockStatus::Completed).then(|| {
         let cause = view.record.failure.clone();
-        let cause = cause.unwrap_or_else(|| failure("run_failed", "it did not say why", None));
+        let cause = cause.unwrap_or_else(|| Failure::new("run_failed", "it did not say why"));
         Failure { message: format!("run {id} is {how}: {}", cause.message), stage: None, ..cause }
     });
     BlockEnded { status, output: Some(told(view)), failure }
