@@ -29,7 +29,7 @@ pub(super) async fn prepare(
             let organization = Organization::new(mint.mint(now), "default".to_owned(), now);
             organizations::insert(db, &organization)
                 .await
-                .context("no organization can be made")?;
+                .context("the first organization cannot be created")?;
             (organization, true)
         }
     };
@@ -52,7 +52,7 @@ pub(super) async fn prepare(
         let (id, label) = (mint.mint(now), label.to_owned());
         let key =
             ApiKey { is_bootstrap, ..ApiKey::new(id, organization.id, hash.clone(), label, now) };
-        api_keys::insert(db, &key).await.context("no API key can be made")?;
+        api_keys::insert(db, &key).await.context("the first API key cannot be created")?;
     }
     if is_bootstrap {
         let revoked = api_keys::revoke_former_bootstrap(db, &hash).await;

@@ -102,7 +102,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         Desktops::limited(&settings.data, settings.desktop.clone(), limits, runtime.clone());
     let files = desktops.directories().seal_former();
     if files > 0 {
-        info!("the secrets in {files} files of sessions are sealed now");
+        info!("sealed the secrets in {files} files of sessions");
     }
     let world = Arc::new(World {
         node,
@@ -174,7 +174,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         arbiters,
     };
     stopping::until_told(signals, stop).await?;
-    let served = serving.await.context("the HTTP server broke");
+    let served = serving.await.context("the task of the HTTP server panicked");
     desktops.directories().tidy();
     served?.context("the HTTP server failed")
 }
@@ -185,7 +185,10 @@ pub async fn ledger(settings: &Settings) -> anyhow::Result<Ledger> {
     let mut desktop = settings.desktop.clone();
     desktop.placement = settings.placement();
     let node = data::node(data).with_context(|| {
-        format!("{} is not the data directory of a server that has run (data)", data.display())
+        format!(
+            "{} is not the data directory of a server that has run before (data)",
+            data.display()
+        )
     })?;
     let db = Db::open(&settings.database, data).await?;
     let desktops = Desktops::new(data, desktop, Handle::current());
@@ -205,7 +208,7 @@ fn connections(settings: &http::Settings) -> usize {
     let most = settings.max_connections.min(files / 4).max(8);
     if most < settings.max_connections {
         let set = settings.max_connections;
-        info!("{most} connections may be open and not {set}: the server may open {files} files");
+        info!("at most {most} connections, not {set}: the server may open {files} files");
     }
     most
 }
@@ -237,7 +240,7 @@ async fn listen(
     let _set_once =
         world.reach.set(Reach { public: base_url.clone(), local, address: reachable(address) });
     let webhooks = http::webhooks::Webhooks::new(settings.webhooks.clone());
-    let webhooks = webhooks.context("the client of webhooks cannot be made")?;
+    let webhooks = webhooks.context("the HTTP client of webhooks cannot be created")?;
     let skyvern_keys = settings.keys.skyvern_secret.as_ref().map(SkyvernKeys::new).transpose();
     let skyvern_keys = skyvern_keys.context("keys.skyvern_secret cannot be used")?;
     let front = Data::new(Front {

@@ -205,6 +205,6 @@ async fn an_event_that_the_database_refuses_is_dropped_alone_and_on_record() {
     let gap = page["events"].as_array().unwrap().iter().find(|it| it["kind"] == "gap").unwrap();
     let expected = json!({"lost": 1, "kind": "occupancy.begun", "reason": "refused_by_database"});
     assert_eq!(gap["data"], expected);
-    assert!(server.log().contains("is refused and dropped"));
+    assert!(server.log().contains("which is dropped"));
     server.stop().await;
 }
