@@ -64,7 +64,7 @@ pub enum OpenError {
         cause: String,
     },
     /// The server rejects the user or the password.
-    #[error("the database server refuses the user or the password: {cause}")]
+    #[error("the database server rejected the user or the password: {cause}")]
     Credentials {
         /// The message of the server.
         cause: String,

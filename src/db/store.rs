@@ -19,7 +19,7 @@ use crate::domain::session::{DesktopIdentity, Failure, SessionRecord, SessionSpe
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The row differs from the state on which the write was based.
-    #[error("another has changed the row")]
+    #[error("another writer has changed the row")]
     Conflict {
         /// The occupancy as stored now.
         stored: Occupancy,
@@ -36,7 +36,7 @@ pub enum StoreError {
     Unavailable(#[source] Outage),
     /// The database refuses the values in the write. Nothing was written, and a repetition fails
     /// too.
-    #[error("the database refuses this: {0}")]
+    #[error("the database rejected the statement: {0}")]
     Rejected(#[source] Rejection),
 }
 
