@@ -82,7 +82,7 @@ pub(super) async fn until_told(
 
     let grace = Duration::from_secs(settings.grace_seconds);
     info!(
-        "stopping; sessions and runs have {} s to end, a second signal skips it",
+        "stopping; occupants and runs have {} s to finish; a second signal ends them at once",
         grace.as_secs()
     );
     let drain = Drain { within: Some(grace), stopping: true };
@@ -95,9 +95,9 @@ pub(super) async fn until_told(
         }
     };
     tokio::select! {
-        () = quiet => info!("all sessions and runs have ended"),
+        () = quiet => info!("nothing is left to wait for"),
         () = tokio::time::sleep(grace) => warn!("the grace period is over"),
-        _ = signals.wait_for(|count| *count > 1) => warn!("second signal: the grace period is skipped"),
+        _ = signals.wait_for(|count| *count > 1) => warn!("second signal: the grace period ends"),
     }
 
     closing.cancel();
