@@ -20,7 +20,7 @@ const STORE_AGAIN: Duration = Duration::from_secs(2);
 pub(super) fn drop_recording(films: &Films, slate: &Slate, cause: &FilmError) {
     warn!("recording {} of a former server is lost: {cause}", slate.id);
     if let Err(cause) = films.drop_recording(slate) {
-        warn!("what is left of it stays: {cause}");
+        warn!("its remains cannot be removed: {cause}");
     }
 }
 
@@ -119,7 +119,7 @@ async fn retire(world: &World, organization: OrganizationId) {
                 remove(&world.artifacts.join(&artifact.path)).await;
             }
         }
-        Err(cause) => warn!("old black boxes stay: {cause}"),
+        Err(cause) => warn!("old black boxes cannot be removed: {cause}"),
     }
 }
 

@@ -260,8 +260,8 @@ impl Ledger {
 
 fn row_leak(row: &SessionRecord, why: &str, fixable: bool) -> Leak {
     let remedy = match fixable {
-        true => "it is taken over as from a former server, or stored as failed",
-        false => "left alone: the session's own recovery sees to it",
+        true => "it is adopted as after a restart, or stored as failed",
+        false => "left alone: the session recovers by itself",
     };
     Leak {
         kind: LeakKind::Row,

@@ -260,7 +260,7 @@ impl Registry {
         let address = address.downgrade();
         let cancels = async move {
             if !receipt.heard().await {
-                info!("run {id} was not heard of, and is called off");
+                info!("run {id} is canceled: its client left before the answer");
                 let why = "the client that asked for it went away before it was answered";
                 let _ = address.ask(Cancel { why: why.to_owned() }).await;
             }
@@ -287,7 +287,7 @@ impl Registry {
         let name = Name::from(id.to_string().as_str());
         let address = Address::new(inner, name, about, Arc::clone(&self.world.journal));
         self.runs.insert(id, Resides { organization, address });
-        info!("run {id} begins");
+        info!("run {id} starts");
         view
     }
 

@@ -158,7 +158,7 @@ impl Registry {
         let address = address.downgrade();
         let closes = async move {
             if !receipt.heard().await {
-                info!("session {id} was not heard of, and is closed");
+                info!("session {id} is closed: its client left before the answer");
                 let _ = address.ask(Close { status: SessionStatus::Completed }).await;
             }
         };
@@ -183,7 +183,7 @@ impl Registry {
         let address = Address::new(inner, name, about, Arc::clone(&self.world.journal));
         self.sessions.insert(id, Resides { organization, address });
         self.world.views.add_session(view.clone());
-        info!("session {id} begins");
+        info!("session {id} starts");
         view
     }
 

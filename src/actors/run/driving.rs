@@ -68,7 +68,7 @@ impl Run {
                 let _ = view.wait_for(|view| !lasts(view)).await; // One that is closed is over.
             };
             ctx.spawn(over.into_actor(self).map(|(), run, ctx| {
-                let message = "the run that lent its session does not hold it any more".to_owned();
+                let message = "the run that lent its session no longer holds it".to_owned();
                 run.end(failed("occupancy_lost", message), ctx);
             }));
         }
@@ -318,7 +318,7 @@ impl Run {
                 return self.end(failed("session_ended", cause.to_string()), ctx);
             }
             // Unanswered or not stored: the lease still lasts, and the next heartbeat may succeed.
-            Err(cause) => warn!(parent: &self.span, "a heartbeat was not heard: {cause}"),
+            Err(cause) => warn!(parent: &self.span, "a heartbeat failed: {cause}"),
         }
         if self.lease.is_some() {
             self.set_heartbeat(ctx);

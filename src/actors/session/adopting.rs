@@ -21,7 +21,7 @@ impl Session {
         self.with_lists(ctx, |session, read, ctx| {
             if let Err(cause) = read {
                 // The lists of the row apply until they change.
-                tracing::warn!(parent: &session.span, "the lists of `egress` are not read: {cause}");
+                tracing::warn!(parent: &session.span, "the organization's lists of `egress` cannot be read: {cause}");
             }
             session.adopt_desktop(ctx);
         });
@@ -52,7 +52,7 @@ impl Session {
             | Phase::Running { .. }
             | Phase::Recovering { .. } => {}
         }
-        info!(parent: &self.span, "session {} was taken over", self.record.id);
+        info!(parent: &self.span, "session {} was adopted", self.record.id);
         self.take_up_films(ctx);
         if self.record.status == SessionStatus::Created {
             // The former server ended between the last step of the launch and the write of the row.
@@ -143,7 +143,7 @@ fn failure(code: &str, cause: &AdoptError) -> Failure {
     Failure {
         code: code.to_owned(),
         stage: None,
-        message: format!("the session could not be taken over: {cause}"),
+        message: format!("the session could not be adopted: {cause}"),
         exit: None,
         log_tail: Vec::new(),
         hint: Some("create another session; the profile of this one is kept".to_owned()),

@@ -322,7 +322,7 @@ impl Session {
         if let Some(held) = after
             && before.is_none_or(|before| before.generation != held.generation)
         {
-            info!(parent: &self.span, "{} began on {}", held.occupant, self.record.id);
+            info!(parent: &self.span, "{} holds {}", held.occupant, self.record.id);
             self.tell(EventKind::OccupancyBegun, holding(held));
         }
         if idle.is_some() {
@@ -344,7 +344,7 @@ impl Session {
     /// Takes back an occupancy whose grant was not received, and which no client could therefore
     /// release. It goes ahead of all other waiting changes.
     fn take_back(&mut self, generation: Generation, lease: LeaseHash) {
-        info!(parent: &self.span, "generation {generation} of {} was not heard of", self.record.id);
+        info!(parent: &self.span, "generation {generation} of {} is released: its client left before the answer", self.record.id);
         self.end_lease(generation, lease);
     }
 

@@ -29,7 +29,7 @@ pub(super) fn not_stored(cause: &Rejection) -> Failure {
     Failure {
         code: NOT_STORED.to_owned(),
         stage: None,
-        message: format!("the database refuses what was to be stored: {cause}"),
+        message: format!("the database rejected the session's row: {cause}"),
         exit: None,
         log_tail: Vec::new(),
         hint: None,

@@ -279,7 +279,7 @@ impl Session {
                 self.tell(EventKind::ControlTaken, json!({ "label": user.label }));
             }
             (Some(user), None) => {
-                info!(parent: &self.span, "control of {id} is back with the agent");
+                info!(parent: &self.span, "the agent has control of {id} again");
                 self.tell(EventKind::ControlCeded, json!({ "label": user.label }));
             }
             (Some(_) | None, _) => {}

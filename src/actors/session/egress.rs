@@ -202,7 +202,7 @@ impl Session {
             Failure {
             code: "egress_unavailable".to_owned(),
             stage: Some("egress".to_owned()),
-            message: "lists of `egress` or an upstream proxy with credentials are asked for, and \
+            message: "lists of `egress` or an upstream proxy with credentials are requested, and \
                       this server does not separate the network of its sessions"
                 .to_owned(),
             exit: None,

@@ -278,7 +278,7 @@ impl Session {
         let limit = self.world.films.settings().finish() + STORING;
         async move {
             if timeout(limit, all(open)).await.is_err() {
-                error!("films are not stored in time, and lost");
+                error!("films were not stored in time and are lost");
             }
         }
     }

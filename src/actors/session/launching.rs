@@ -176,7 +176,7 @@ fn called_off() -> Failure {
     Failure {
         code: "launch_called_off".to_owned(),
         stage: None,
-        message: "the launch was called off".to_owned(),
+        message: "the launch was canceled".to_owned(),
         exit: None,
         log_tail: Vec::new(),
         hint: None,

@@ -52,7 +52,7 @@ pub enum SessionError {
         until: DateTime<Utc>,
     },
     /// The asker gave up its place in the queue.
-    #[error("the wait for the session was called off")]
+    #[error("the wait for the session was canceled")]
     WaitCalledOff,
     /// Another person has control, or this viewer may not have it.
     #[error(transparent)]
@@ -82,7 +82,7 @@ pub enum SessionError {
         limit: usize,
     },
     /// The single-use ticket is bound to another page, or the ticket has just been revoked.
-    #[error("this ticket is another page's, or was revoked")]
+    #[error("this ticket is in use by another page, or was revoked")]
     TicketUsed,
     /// A ticket to drive that was revoked, or has expired, before its begin had its turn.
     #[error("this ticket was revoked, or has expired; ask for another one")]

@@ -246,7 +246,7 @@ impl Session {
             None => {
                 let most = settings.max_recoveries;
                 let Failure { message, hint, .. } = &trouble.cause;
-                let message = format!("{message}; it was brought back {most} times before");
+                let message = format!("{message}; it was restarted {most} times before");
                 let failure = Failure { message, hint: hint.clone(), ..trouble.cause.clone() };
                 let failure = if most == 0 { trouble.cause } else { failure };
                 self.fail(failure, ctx);

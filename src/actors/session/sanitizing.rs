@@ -311,7 +311,7 @@ impl Session {
         };
         ctx.spawn(stored.into_actor(self).map(move |stored, session, ctx| {
             if let Err(cause) = stored {
-                warn!(parent: &session.span, "that nothing is owed is not stored: {cause}");
+                warn!(parent: &session.span, "the completed sanitizing is not stored: {cause}");
             }
             let spec = &mut session.record.spec;
             // It may have been switched off meanwhile.
@@ -360,8 +360,8 @@ async fn remove_picture(picture: &Path) {
 
 /// The failure of a session that cannot be sanitized: no other occupant may use it.
 fn not_sanitized(cause: Failure) -> Failure {
-    let message = format!("what its occupant left could not be cleared: {}", cause.message);
-    let hint = "create another session; this one is not given to anybody any more".to_owned();
+    let message = format!("the data of its occupant could not be cleared: {}", cause.message);
+    let hint = "create another session; this one admits no more occupants".to_owned();
     Failure { code: "sanitize_failed".to_owned(), message, hint: Some(hint), ..cause }
 }
 

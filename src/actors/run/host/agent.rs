@@ -30,7 +30,7 @@ impl Drop for Stopping {
         self.runtime.spawn(async move {
             if let Err(cause) = agent.send(&stop).await {
                 // The agent's pass is no longer valid, so the agent finds out by itself.
-                tracing::warn!("the agent was not told to stop: {cause}");
+                tracing::warn!("the agent did not receive the command to stop: {cause}");
             }
         });
     }
@@ -54,7 +54,7 @@ impl RunHost {
                 "a block of type `{}` needs an agent, and none is configured",
                 job.block_type
             );
-            let hint = "set `workflow.agent_url` to where an agent takes blocks, or use the blocks \
+            let hint = "set `workflow.agent_url` to the URL of an agent, or use the blocks \
                         that need none, such as click, fill and extract";
             return Ok(BlockEnded::failed("agent_not_configured", message, Some(hint)));
         };
@@ -122,7 +122,7 @@ async fn heard<F: Future<Output = bool>>(
                 let message = if until >= end {
                     format!("the agent did not end within {} s", most.as_secs())
                 } else {
-                    format!("the agent said nothing for {} s", silence.as_secs())
+                    format!("the agent reported nothing for {} s", silence.as_secs())
                 };
                 let failure = Some(failure("timeout", message, None));
                 return BlockEnded { status: BlockStatus::TimedOut, output: None, failure };

@@ -12,7 +12,7 @@ use crate::system::desktop::Directory;
 use crate::workflow::host::HostError;
 
 fn missing(cause: &io::Error) -> HostError {
-    host_error("scratch_missing", &format!("there is no folder for files: {cause}"))
+    host_error("scratch_missing", &format!("the folder for files cannot be opened: {cause}"))
 }
 
 /// Opens the folder `own` in `folder`, for the session's user. Creates both if they are missing.

@@ -102,7 +102,9 @@ impl RunHost {
         child.run = None;
         let ended = match ended {
             Ok(view) => view.clone(),
-            Err(_gone) => return Ok(fails("run_actor_ended", format!("run {id} broke"))),
+            Err(_gone) => {
+                return Ok(fails("run_actor_ended", format!("the server failed to start run {id}")));
+            }
         };
         Ok(end_of(&ended))
     }
