@@ -92,7 +92,7 @@ pub enum LaunchError {
     Running,
     #[error("the level `proxied` needs the user whose connections are accepted")]
     NoClientUser,
-    #[error("127.0.0.1:{port} was not taken: {cause}")]
+    #[error("127.0.0.1:{port} cannot be bound: {cause}")]
     Bind { port: u16, cause: io::Error },
     #[error("{what}: {cause}")]
     Io { what: &'static str, cause: io::Error },
@@ -127,7 +127,7 @@ pub fn run(
     let (listeners, inside) = listen(settings, directory)?;
     let own_user = user_namespace().map_err(doing("the user namespace"))?;
     raise_descriptors();
-    give_up_capabilities().map_err(doing("privileges were not given up"))?;
+    give_up_capabilities().map_err(doing("privileges were not dropped"))?;
     let sockets = Sockets::bind(directory, settings.level).map_err(doing("the sockets by path"))?;
     let mut ready = ready(settings, &listeners, inside.as_ref()).map_err(doing("addresses"))?;
     if own_user == server_user {

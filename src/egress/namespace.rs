@@ -58,7 +58,7 @@ pub enum NamespaceError {
     NotSeparate(u32),
     #[error("the loopback interface was not brought up: {0}")]
     Loopback(io::Error),
-    #[error("127.0.0.1:{port} in the session's network was not taken: {cause}")]
+    #[error("127.0.0.1:{port} in the session's network cannot be bound: {cause}")]
     Bind { port: u16, cause: io::Error },
     #[error("the thread of the namespace did not start: {0}")]
     Thread(io::Error),
