@@ -28,7 +28,7 @@ pub(super) fn run(shared: &Shared, requests: &Receiver<Request>) {
         if wanted.is_empty() || !(was_cut || began.elapsed() >= YOUNG) {
             break cause;
         }
-        tracing::warn!(display = shared.display, error = %cause, "pictures were interrupted");
+        tracing::warn!(display = shared.display, error = %cause, "the screenshot connection was lost and is restored");
     };
     tracing::warn!(display = shared.display, error = %cause, "pictures end");
     let mut running = shared.running.lock();
@@ -202,7 +202,7 @@ fn give(follower: &Follower, picture: &Picture) {
     if let Some(path) = &follower.keep
         && let Err(cause) = replace(path, &picture.bytes)
     {
-        tracing::warn!(path = %path.display(), error = %cause, "a picture was not kept");
+        tracing::warn!(path = %path.display(), error = %cause, "a screenshot was not stored");
     }
     follower.pictures.send_replace(Some(picture.clone()));
 }

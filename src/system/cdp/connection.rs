@@ -178,7 +178,7 @@ impl Connection {
 impl Shared {
     fn take(&self, text: &str) {
         let Ok(frame) = serde_json::from_str::<Frame>(text) else {
-            tracing::warn!(length = text.len(), "the browser sent something that is no message");
+            tracing::warn!(length = text.len(), "the browser sent an invalid message");
             return;
         };
         if let Some(id) = frame.id {

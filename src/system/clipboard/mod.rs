@@ -54,12 +54,12 @@ pub fn follow(number: u16, cookie: Cookie, owner: i32, runtime: &Handle) -> Copi
                 if let Err(cause) = serve(stream, &cookie, owner, &tell)
                     && !tell.is_closed()
                 {
-                    tracing::debug!(display = number, error = %cause, "what is copied is no longer seen");
+                    tracing::debug!(display = number, error = %cause, "the clipboard is no longer followed");
                 }
             };
             let thread = std::thread::Builder::new().name(format!("clipboard :{number}"));
             if let Err(cause) = thread.spawn(work) {
-                tracing::error!(error = %cause, "no thread for the clipboard");
+                tracing::error!(error = %cause, "the thread for the clipboard cannot be started");
             }
         }
         // The display has ended, which its session notices by itself.

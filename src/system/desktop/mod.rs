@@ -70,7 +70,7 @@ pub struct Order {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LaunchError {
     /// The launch was cancelled.
-    #[error("the launch was called off")]
+    #[error("the launch was canceled")]
     CalledOff,
     /// A stage of the launch failed.
     #[error("{}", .0.message)]

@@ -75,7 +75,7 @@ impl Films {
                 });
                 let Ok((kept, outcome)) = added.await else { return };
                 if let Err(cause) = outcome {
-                    tracing::warn!(session.id = %session, error = %cause, "the black box ends");
+                    tracing::warn!(session.id = %session, error = %cause, "the black box has stopped");
                     return;
                 }
                 ring = Some(kept);

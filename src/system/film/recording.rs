@@ -374,7 +374,7 @@ impl Recorder {
         let file = self.folder.join("recording").with_extension(container.extension());
         let parts: Vec<PathBuf> = self.parts.iter().map(|part| part.file.clone()).collect();
         match parts.as_slice() {
-            [] => return Err(failed("nothing was filmed in time")),
+            [] => return Err(failed("no picture was recorded in time")),
             [only] => fs::rename(only, &file).map_err(failed)?,
             several => {
                 let splice = self.ffmpeg.splice(several, container, self.slate.session, &file);

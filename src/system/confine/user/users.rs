@@ -37,7 +37,7 @@ pub struct InUse(pub Vec<String>);
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
     /// All users of the range are assigned.
-    #[error("each of the users {0} (isolation.user_range) has a session")]
+    #[error("all users {0} (isolation.user_range) have a session")]
     Exhausted(Range),
     /// The record could not be read or written.
     #[error("the record {} of users failed", .path.display())]
@@ -131,7 +131,7 @@ impl Users {
         let path = self.folder.join(uid.to_string());
         match fs::remove_file(&path) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                Err(InUse(vec![format!("{} stays: {cause}", path.display())]))
+                Err(InUse(vec![format!("{} cannot be removed: {cause}", path.display())]))
             }
             Ok(()) | Err(_) => Ok(()),
         }

@@ -24,9 +24,9 @@ const PIECE: usize = 256 * 1024;
 pub(super) enum CopyError {
     #[error("{reason}")]
     Refused { reason: String },
-    #[error("it is no regular file with one name")]
+    #[error("it is not a regular file with a single name")]
     NoFile,
-    #[error("the browser names a file that is not in a folder of the session")]
+    #[error("the browser reported a file outside of the session's folders")]
     Elsewhere,
     #[error("the file cannot be read: {cause}")]
     Unreadable { cause: String },

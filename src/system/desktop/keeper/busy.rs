@@ -179,13 +179,13 @@ impl Busy {
                 tracing::warn!(
                     page = target,
                     times,
-                    "a script of a page does not pause; it is ended"
+                    "a script of a page does not pause; it is terminated"
                 );
                 if times == 1 {
                     let end =
                         connection.call(Some(&session), "Runtime.terminateExecution", json!({}));
                     if timeout(INTERRUPT, end).await.is_ok() {
-                        let lost = "what the script had begun";
+                        let lost = "the unfinished work of the script";
                         mended.push(Mended::new(CAUSE.to_owned(), lost, times, since.elapsed()));
                     }
                 } else {

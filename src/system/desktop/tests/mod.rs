@@ -629,7 +629,7 @@ async fn a_dropped_desktop_lives_on_and_its_remains_can_be_ended() {
     let saved = world.desktops.directory(world.session).saved().unwrap().unwrap();
     drop((desktop, seat));
     assert!(crate::system::process::is_ours(&identity.chromium, world.session));
-    assert_eq!(world.fails().await.message, "a desktop of this session lives already");
+    assert_eq!(world.fails().await.message, "this session already has a desktop");
     assert!(crate::system::process::is_ours(&identity.xvfb, world.session));
 
     assert_eq!(world.desktops.end_remains(world.session, Files::AsSet).await, Vec::<String>::new());

@@ -215,7 +215,7 @@ async fn a_vnc_server_that_hangs_is_replaced_when_somebody_says_so() {
     let seat = desktop.vnc().take_seat().await.unwrap();
     seat.doubts.notify_one();
     let mended = timeout(Duration::from_secs(20), desktop.mended()).await.expect("not mended");
-    assert!(mended.cause.contains("did not answer, and was ended"), "{}", mended.cause);
+    assert!(mended.cause.contains("did not answer and was killed"), "{}", mended.cause);
     assert_eq!(banner(&seat.endpoint).await, b"RFB 003.008\n");
 
     // A server that answers is left alone.
