@@ -241,7 +241,7 @@ impl Engine {
                 && block.parameter_keys.contains(&parameter.key)
         })?;
         let message = format!(
-            "the value of parameter `{}` is in a vault that this server does not open",
+            "the value of parameter `{}` is in a vault, which this server cannot open",
             secret.key
         );
         Some(End::failed("secret_unavailable", message))
@@ -471,7 +471,9 @@ impl Engine {
         criteria: &Criteria,
     ) -> Result<(bool, String), Box<End>> {
         if in_words(criteria) {
-            let message = format!("`{field}`: write `{{{{ … }}}}`; words are for conditionals");
+            let message = format!(
+                "`{field}`: write `{{{{ … }}}}`; plain words are allowed in conditionals only"
+            );
             return Err(Box::new(End::failed("field_invalid", message)));
         }
         let names = self.scope.names();
@@ -514,7 +516,7 @@ fn ending(level: Result<Level, Stop>) -> Ending {
 
 /// Words the failure of a run as the compatible API does, for a run that this block ended.
 fn reason(block: &Block, cause: Option<Box<Failure>>) -> Box<Failure> {
-    let unsaid = || Box::new(failure("block_failed", "the block did not say why", None));
+    let unsaid = || Box::new(failure("block_failed", "the block reported no reason", None));
     let mut failure = cause.unwrap_or_else(unsaid);
     failure.message =
         format!("{} block failed. failure reason: {}", block.block_type, failure.message);

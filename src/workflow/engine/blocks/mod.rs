@@ -175,9 +175,10 @@ impl Engine {
                     format!("this server does not execute blocks of type `{}`", block.block_type);
                 Ok(End::failed("block_not_supported", message))
             }
-            Kind::ForLoop(_) | Kind::WhileLoop(_) | Kind::Conditional(_) => {
-                Ok(End::failed("block_not_supported", "a block with blocks in it is no leaf"))
-            }
+            Kind::ForLoop(_) | Kind::WhileLoop(_) | Kind::Conditional(_) => Ok(End::failed(
+                "block_not_supported",
+                "a block that contains blocks cannot be executed by itself",
+            )),
         };
         ended(work)
     }
@@ -199,8 +200,9 @@ impl Engine {
         }
         let result = end.output.as_ref().and_then(|output| output.get("result")?.as_bool());
         result.ok_or_else(|| {
-            let message =
-                format!("the agent did not say by `output.result` whether it is true: {words}");
+            let message = format!(
+                "the agent did not report in `output.result` whether the condition is true: {words}"
+            );
             End::failed("agent_answer_invalid", message).into()
         })
     }
