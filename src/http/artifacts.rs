@@ -145,7 +145,7 @@ async fn find(
     tag = "Artifacts",
     params(("artifact_id" = String, Path, description = "`a_…`")),
     responses(
-        (status = 200, description = "The file's record", body = ArtifactResource),
+        (status = 200, description = "The metadata of the file", body = ArtifactResource),
         (status = 404, description = "There is no such file"),
     ),
 )]
@@ -186,19 +186,19 @@ pub async fn sign(
     tag = "Artifacts",
     params(
         ("artifact_id" = String, Path, description = "`a_…`"),
-        ("organization" = Option<String>, Query, description = "Of a signed URL"),
-        ("key" = Option<String>, Query, description = "Of a signed URL"),
-        ("expires" = Option<i64>, Query, description = "Of a signed URL"),
-        ("rotation" = Option<i64>, Query, description = "Of a signed URL of a session whose credentials were replaced"),
-        ("signature" = Option<String>, Query, description = "Of a signed URL"),
+        ("organization" = Option<String>, Query, description = "The organization of a signed URL"),
+        ("key" = Option<String>, Query, description = "The key of a signed URL"),
+        ("expires" = Option<i64>, Query, description = "The end of a signed URL, in Unix seconds"),
+        ("rotation" = Option<i64>, Query, description = "The rotation of a signed URL"),
+        ("signature" = Option<String>, Query, description = "The signature of a signed URL"),
     ),
     responses(
         (status = 200, description = "The content", content_type = "*/*"),
-        (status = 206, description = "The part that `Range` names"),
-        (status = 304, description = "The client has it"),
-        (status = 412, description = "It is not what the client has"),
-        (status = 416, description = "The file has no such part; `Content-Range` has its length"),
-        (status = 403, description = "There is neither a key nor a signature that holds"),
+        (status = 206, description = "The part of the file that `Range` names"),
+        (status = 304, description = "The client has the current file"),
+        (status = 412, description = "The file differs from the client's (`If-Match`)"),
+        (status = 416, description = "The file has no such part; `Content-Range` has the file's length"),
+        (status = 403, description = "The request has no valid key and no valid signature"),
         (status = 404, description = "There is no such file"),
     ),
 )]
@@ -219,12 +219,12 @@ pub async fn content(
     let opened = web::block(move || NamedFile::open(path)).await;
     let lost = |cause: &dyn std::fmt::Display| {
         error!("the file of artifact {id} cannot be read: {cause}");
-        Problem::new(StatusCode::GONE, "artifact_lost", "the file is not there any more")
+        Problem::new(StatusCode::GONE, "artifact_lost", "the file no longer exists")
     };
     let file = opened.map_err(|cause| lost(&cause))?.map_err(|cause| lost(&cause))?;
     let media_type = record.media_type.parse().unwrap_or_else(|_odd| ContentType::octet_stream().0);
     let disposition = HeaderValue::from_str(&disposition(&record)).map_err(|cause| {
-        error!("the name of artifact {id} is no header: {cause}");
+        error!("the name of artifact {id} is not a valid header: {cause}");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the file cannot be named")
     })?;
     let mut response = if file.metadata().len() == 0 {

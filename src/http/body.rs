@@ -276,7 +276,7 @@ pub async fn beside<T: Send + 'static>(
     }
     let worked = tokio::task::spawn_blocking(move || work(&body)).await;
     worked.unwrap_or_else(|cause| {
-        tracing::error!("a body broke its reader: {cause}");
+        tracing::error!("the reader of a body panicked: {cause}");
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Err(Problem::new(status, "internal", "the body could not be read"))
     })

@@ -90,7 +90,7 @@ impl Bearer {
     }
 
     pub(super) fn insufficient(&self, why: &str) -> Problem {
-        let detail = format!("this key does not open that: {why}");
+        let detail = format!("this key does not permit the request: {why}");
         Problem::new(StatusCode::FORBIDDEN, "key_insufficient", detail)
             .with("role", self.role.as_str())
     }
@@ -219,7 +219,7 @@ fn ticket_of(request: &HttpRequest) -> Option<Ticket> {
 
 /// 403 for a ticket that opens less than what is asked for.
 fn insufficient_ticket(why: &str) -> Problem {
-    let detail = format!("this ticket does not open that: {why}");
+    let detail = format!("this ticket does not permit the request: {why}");
     Problem::new(StatusCode::FORBIDDEN, "ticket_insufficient", detail)
 }
 
@@ -227,10 +227,10 @@ fn insufficient_ticket(why: &str) -> Problem {
 pub(super) fn unusable(cause: Unusable) -> Problem {
     let (code, detail) = match cause {
         Unusable::Spent => {
-            ("ticket_used", "this ticket was for a single use, which was made; ask for another one")
+            ("ticket_used", "this single-use ticket was used already; request another ticket")
         }
         Unusable::Ended => {
-            ("ticket_ended", "this ticket was revoked, or has expired; ask for another one")
+            ("ticket_ended", "this ticket was revoked or has expired; request another ticket")
         }
     };
     Problem::new(StatusCode::FORBIDDEN, code, detail)

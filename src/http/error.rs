@@ -261,7 +261,7 @@ fn store(cause: &StoreError) -> Problem {
         StoreError::Final => gone("session_closed", "the session has ended"),
         StoreError::Missing => Problem::new(StatusCode::NOT_FOUND, "unknown", cause.to_string()),
         StoreError::Unavailable(outage) => {
-            outage_of(outage, "nothing was changed that is known of: try again")
+            outage_of(outage, "the change may not have been made: try again")
         }
         StoreError::Rejected(rejection) => rejected(rejection),
     }
@@ -269,7 +269,11 @@ fn store(cause: &StoreError) -> Problem {
 
 fn database(cause: &DbError) -> Problem {
     match cause {
-        DbError::Conflict => conflict("changed_by_another", "another was first").retryable(),
+        DbError::Conflict => conflict(
+            "changed_by_another",
+            "another request changed this at the same time: try again",
+        )
+        .retryable(),
         DbError::Unavailable(outage) => outage_of(outage, "the database is unavailable: try again"),
         DbError::Rejected(rejection) => rejected(rejection),
         DbError::Corrupt { .. } => {
@@ -293,7 +297,7 @@ fn outage_of(outage: &Outage, detail: &str) -> Problem {
 /// with a new id.
 fn rejected(rejection: &Rejection) -> Problem {
     let cause: &dyn Error = rejection;
-    warn!(error = cause, "the database refuses what a request holds");
+    warn!(error = cause, "the database rejected the content of a request");
     let status = StatusCode::UNPROCESSABLE_ENTITY;
     match rejection.reason() {
         Reason::Data => {
@@ -302,8 +306,8 @@ fn rejected(rejection: &Rejection) -> Problem {
             Problem::new(status, "data_refused", detail)
         }
         Reason::Constraint => {
-            let detail = "what this request refers to is not there any more, or contradicts what is \
-                          stored; nothing was stored. Change the request";
+            let detail = "this request refers to something that no longer exists, or contradicts \
+                          stored data; nothing was stored. Change the request";
             Problem::new(status, "data_refused", detail)
         }
         Reason::IdTaken => unavailable("id_taken", "nothing was stored: try again"),

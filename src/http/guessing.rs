@@ -64,7 +64,7 @@ impl Guesses {
         guessed.wrong = guessed.wrong.saturating_add(1);
         if guessed.wrong == FREE + 1 {
             warn!(
-                "{from} has sent {FREE} wrong keys within a minute: answers to it wait from now on"
+                "{from} has sent {FREE} wrong keys within a minute: answers to it are delayed from now on"
             );
         }
         guessed.wrong

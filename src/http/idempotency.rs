@@ -212,7 +212,7 @@ async fn take<I: Id>(front: &Front, key: &Key, request_hash: String) -> Result<T
 }
 
 fn under_way() -> Problem {
-    let detail = "a request with this Idempotency-Key is under way";
+    let detail = "a request with this Idempotency-Key is in progress";
     Problem::new(StatusCode::CONFLICT, "idempotency_in_progress", detail).retryable()
 }
 
@@ -235,7 +235,7 @@ async fn finish<T: Serialize>(
         Err(_) => Ok(()), // A retry finds out what became of it.
     };
     if let Err(cause) = kept {
-        warn!("what became of a request is not kept under its idempotency key: {cause}");
+        warn!("the outcome of a request cannot be stored under its idempotency key: {cause}");
     }
     worked
 }

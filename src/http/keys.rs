@@ -234,7 +234,10 @@ impl Keys {
     pub async fn lease_taken(&self, taken: TakenLease) {
         self.remember(taken);
         if let Err(cause) = leases::keep(&self.db, taken).await {
-            warn!("a restart would not know with which key {} was taken: {cause}", taken.session);
+            warn!(
+                "the key that holds session {} is not stored, and unknown after a restart: {cause}",
+                taken.session
+            );
         }
     }
 
@@ -342,7 +345,7 @@ impl Keys {
                 }
                 Err(cause) => {
                     if !std::mem::replace(&mut failing, true) {
-                        warn!("which keys were revoked is not known: {cause}");
+                        warn!("the revoked keys cannot be read, retrying: {cause}");
                     }
                 }
             }
@@ -367,7 +370,7 @@ impl Keys {
         let rows = uses.iter().map(|(key, last)| (*key, last.stored())).collect();
         match api_keys::note_uses(&self.db, rows).await {
             Ok(()) => self.uses.retain(|key, last| uses.get(key) != Some(last)),
-            Err(cause) => warn!("when keys were last used is stored later: {cause}"),
+            Err(cause) => warn!("the last use of keys cannot be stored, retrying: {cause}"),
         }
     }
 
@@ -400,7 +403,7 @@ impl Keys {
         if known.is_none()
             && let Err(cause) = api_keys::keep_signer(&self.db, key.id, &signer).await
         {
-            warn!("what signs webhooks is kept later: {cause}");
+            warn!("the signer of webhooks cannot be stored, retrying: {cause}");
             return Ok(Some(found)); // And not remembered, so that it is tried again.
         }
         if self.known.len() >= MOST {

@@ -122,7 +122,7 @@ impl Signature {
         }
         let now = front.world.clock.now();
         if expires <= now.timestamp() {
-            let why = "the URL has expired; ask for another at …/signed-url";
+            let why = "the URL has expired; get another at …/signed-url";
             return Err(refused(why.to_owned()).into());
         }
         if expires > (now + front.link_life + CLOCK_SKEW).timestamp() {

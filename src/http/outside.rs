@@ -83,7 +83,7 @@ pub(super) fn client_address(request: &HttpRequest) -> Option<IpAddr> {
 
 /// A text that is neither an address nor a range of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no range of addresses; expected one such as 10.0.0.0/8, or an address")]
+#[error("`{0}` is not a range of addresses; expected a network such as 10.0.0.0/8, or an address")]
 pub struct NotANetwork(String);
 
 /// The peers whose `X-Forwarded-*` headers are trusted.

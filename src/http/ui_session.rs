@@ -56,7 +56,7 @@ pub(super) struct Claims {
     tag = "Credentials",
     responses(
         (status = 200, description = "The token", body = UiSessionResource),
-        (status = 403, description = "This takes a key, and not such a token"),
+        (status = 403, description = "The caller needs an API key; a page token cannot create another"),
     ),
 )]
 pub async fn open(

@@ -85,7 +85,7 @@ pub enum SessionError {
     #[error("this ticket is in use by another page, or was revoked")]
     TicketUsed,
     /// A ticket to drive that was revoked, or has expired, before its begin had its turn.
-    #[error("this ticket was revoked, or has expired; ask for another one")]
+    #[error("this ticket was revoked or has expired; request another ticket")]
     TicketEnded,
     /// The VNC password was replaced, and its former clients could not all be cut.
     #[error("the credentials were replaced, but for the VNC server's: {}; rotate again", .0.message)]

@@ -39,10 +39,10 @@ const LOOKED_FOR: TimeDelta = TimeDelta::days(7);
     tag = "Operation",
     params(("organization_id" = String, Path, description = "`o_…`")),
     responses(
-        (status = 200, description = "The organization, whose deletion has begun", body = OrganizationResource),
+        (status = 200, description = "The organization; its deletion has begun", body = OrganizationResource),
         (status = 403, description = "This is not an operator key"),
         (status = 404, description = "There is no such organization"),
-        (status = 409, description = "The key of the setting `keys.bootstrap` is one of its keys"),
+        (status = 409, description = "The key of the setting `keys.bootstrap` belongs to it"),
     ),
 )]
 pub async fn delete(
@@ -97,7 +97,7 @@ impl Deletions {
         for id in db::organizations::deleted_since(&front.db, since).await? {
             remove_files(front, id).await;
             if has_live(front, id) {
-                warn!("something was made for organization {id} after its deletion, and is ended");
+                warn!("organization {id} got a session or run after its deletion; it is ended");
                 end_all_of(front, id).await;
                 self.revived.insert(id);
             } else if self.revived.remove(&id) {

@@ -57,7 +57,7 @@ fn progress(front: &Front, draining: Option<Draining>) -> Json<Value> {
     tag = "Operation",
     request_body = Option<Request>,
     responses(
-        (status = 200, description = "How far it is: `state`, `since`, `deadline`, `overdue`, \
+        (status = 200, description = "The progress: `state`, `since`, `deadline`, `overdue`, \
             `drained`, and as `left` the sessions, occupants, waiters, runs and viewers"),
         (status = 403, description = "This is not the operator key"),
     ),
@@ -84,7 +84,7 @@ pub async fn begin(
     path = "/admin/drain",
     tag = "Operation",
     responses(
-        (status = 200, description = "As the answer of `POST`; `state` may be `open`"),
+        (status = 200, description = "The same as the answer of `POST`; `state` may be `open`"),
         (status = 403, description = "This is not the operator key"),
     ),
 )]
@@ -99,7 +99,7 @@ pub async fn look(_: Operator, front: Data<Front>) -> Json<Value> {
     path = "/admin/drain",
     tag = "Operation",
     responses(
-        (status = 200, description = "As the answer of `POST`; `state` is `open`"),
+        (status = 200, description = "The same as the answer of `POST`; `state` is `open`"),
         (status = 403, description = "This is not the operator key"),
         (status = 503, description = "The server is stopping"),
     ),

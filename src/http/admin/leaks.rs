@@ -32,7 +32,7 @@ pub async fn look(_: Operator, front: Data<Front>) -> Result<Json<Value>, ApiErr
     path = "/admin/leaks/fix",
     tag = "Operation",
     responses(
-        (status = 200, description = "`removed`, and as `leaks` what is still there"),
+        (status = 200, description = "`removed`, and as `leaks` the leaks that remain"),
         (status = 403, description = "This is not the operator key"),
         (status = 503, description = "The database does not answer"),
     ),

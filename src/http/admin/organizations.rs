@@ -135,7 +135,7 @@ async fn check_id(front: &Front, id: OrganizationId) -> Result<(), ApiError> {
         (status = 200, description = "The organization", body = OrganizationResource),
         (status = 403, description = "This is not an operator key"),
         (status = 409, description = "Another organization has this name or id"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn create(
@@ -206,7 +206,7 @@ pub async fn look(
         (status = 403, description = "This is not an operator key"),
         (status = 404, description = "There is no such organization"),
         (status = 409, description = "Another organization has this name, or this one is being deleted"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn change(
@@ -251,7 +251,7 @@ pub async fn change(
         (status = 200, description = "The key, with `key`", body = ApiKeyResource),
         (status = 403, description = "This is not an operator key"),
         (status = 404, description = "There is no such organization"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn make_key(
@@ -296,7 +296,7 @@ pub async fn list_keys(
         ("api_key_id" = String, Path, description = "`oat_…`"),
     ),
     responses(
-        (status = 200, description = "The key, which opens nothing any more", body = ApiKeyResource),
+        (status = 200, description = "The revoked key", body = ApiKeyResource),
         (status = 403, description = "This is not an operator key"),
         (status = 404, description = "There is no such key"),
     ),
@@ -324,7 +324,7 @@ pub async fn revoke_key(
         (status = 403, description = "This is not an operator key"),
         (status = 404, description = "There is no such key"),
         (status = 409, description = "The key has ended"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn rotate_key(

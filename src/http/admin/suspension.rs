@@ -37,7 +37,7 @@ pub async fn enforce(front: Data<Front>) {
             Ok(()) => failing = false,
             Err(cause) => {
                 if !std::mem::replace(&mut failing, true) {
-                    warn!("which organizations are suspended or deleted is not known: {cause}");
+                    warn!("the suspended and deleted organizations cannot be read: {cause}");
                 }
             }
         }

@@ -183,7 +183,10 @@ fn permit(by: KeyRole, role: KeyRole) -> Result<(), Problem> {
     if role <= by {
         return Ok(());
     }
-    let detail = format!("a key whose role is `{}` takes an operator's key", role.as_str());
+    let detail = format!(
+        "only an operator key can create or change a key with the role `{}`",
+        role.as_str()
+    );
     Err(Problem::new(StatusCode::FORBIDDEN, "key_insufficient", detail).with("role", by.as_str()))
 }
 

@@ -99,8 +99,8 @@ pub fn answer_once(resource: &ApiKeyResource) -> HttpResponse {
     request_body = ApiKeyRequest,
     responses(
         (status = 200, description = "The key, with `key`", body = ApiKeyResource),
-        (status = 403, description = "The role is above that of the key that asks"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 403, description = "The role is above the role of the caller's key"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn create(
@@ -155,8 +155,8 @@ pub async fn look(
     tag = "Credentials",
     params(("api_key_id" = String, Path, description = "`oat_…`")),
     responses(
-        (status = 200, description = "The key, which opens nothing any more", body = ApiKeyResource),
-        (status = 403, description = "The role of the key is above that of the key that asks"),
+        (status = 200, description = "The revoked key", body = ApiKeyResource),
+        (status = 403, description = "The role of the key is above the role of the caller's key"),
         (status = 404, description = "There is no such key"),
     ),
 )]
@@ -177,10 +177,10 @@ pub async fn end(
     request_body = Option<Rotation>,
     responses(
         (status = 200, description = "The new key, with `key`", body = ApiKeyResource),
-        (status = 403, description = "The role of the key is above that of the key that asks"),
+        (status = 403, description = "The role of the key is above the role of the caller's key"),
         (status = 404, description = "There is no such key"),
         (status = 409, description = "The key has ended"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn renew(

@@ -33,7 +33,7 @@ pub fn remember(connection: &dyn Any, extensions: &mut Extensions) {
         Ok(socket) => {
             extensions.insert(Below(socket));
         }
-        Err(error) => tracing::warn!("a connection can carry no live view: {error}"),
+        Err(error) => tracing::warn!("a connection cannot carry a live view: {error}"),
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn version(
     front.awake(organization, id).await?;
     let desktop = running(&mut admitted.view).await?;
     let asked = timeout(PATIENCE, ask(&desktop)).await;
-    let said = asked.unwrap_or_else(|_| Err("it was asked for its version".to_owned()));
+    let said = asked.unwrap_or_else(|_| Err("the query of its version".to_owned()));
     let said = said.map_err(|cause| unreachable(&cause))?;
     let text = |key: &str| said.get(key).and_then(Value::as_str).unwrap_or_default();
     let mut address = format!("{}{}", front.socket_url(), admitted.path(id));

@@ -159,7 +159,7 @@ impl Handover {
         let other = |why: &'static str| std::io::Error::other(why);
         let Places { roots, private, code } = &self.places;
         let name = file.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| other("its name is no text"))?;
+        let name = name.ok_or_else(|| other("its name is not valid text"))?;
         let code = code.as_ref().filter(|(code, _)| folder.starts_with(code));
         let opened = if let Some((code, [user, server])) = code {
             let open = |user| Folder::open(folder, user, std::slice::from_ref(code), private);

@@ -118,7 +118,7 @@ async fn connect(
 ) -> Result<HttpResponse, ApiError> {
     let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok())
     else {
-        let detail = "this is a WebSocket: give it to connectOverCDP, or ask …/cdp/json/version";
+        let detail = "this is a WebSocket: pass it to connectOverCDP, or get …/cdp/json/version";
         return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "websocket_expected", detail).into());
     };
     let Admitted { mut view, ground } = admit(&front, driver, id, request.query_string()).await?;

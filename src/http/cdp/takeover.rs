@@ -53,11 +53,11 @@ const SHORT: u64 = 4096;
 /// The number of bytes for the browser that are gathered before they are written.
 const CHUNK: usize = 64 << 10;
 
-const REFUSED: &str = "a person has control of this session; ask again when it is handed back";
+const REFUSED: &str = "a person has control of this session; retry when the person has released it";
 const FULL: &str = "a person has control of this session, and 16 MiB of commands are held back \
                     already; ask again when it is handed back";
-const NO_ROOM: &str = "other drivers' unfinished commands take all memory that there is for them";
-const STALLED: &str = "a command of more than 1 MiB has begun, and does not go on";
+const NO_ROOM: &str = "other drivers' unfinished commands use all memory for such commands";
+const STALLED: &str = "a command of more than 1 MiB has begun and does not continue";
 
 /// The reason for the end of a driver's connection.
 #[derive(Debug)]

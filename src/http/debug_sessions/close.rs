@@ -19,11 +19,11 @@ use crate::http::problem::Problem;
     tag = "Debug sessions",
     params(
         ("workflow_permanent_id" = String, Path, description = "`wpid_…`"),
-        ("x-greenroom-user" = Option<String>, Header, description = "Which person of the organization"),
+        ("x-greenroom-user" = Option<String>, Header, description = "A name for the person, within the organization"),
     ),
     responses(
-        (status = 200, description = "It has ended"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "The session has ended"),
+        (status = 404, description = "There is no debug session"),
     ),
 )]
 pub async fn close(

@@ -140,7 +140,7 @@ pub async fn replace(front: &Front, owner: &Owner) -> Result<Opened, ApiError> {
 
 fn contended() -> Problem {
     let status = actix_web::http::StatusCode::CONFLICT;
-    let detail = "others are replacing this debug session at the same time";
+    let detail = "other requests are replacing this debug session at the same time: try again";
     Problem::new(status, "debug_session_contended", detail).retryable()
 }
 
@@ -285,7 +285,7 @@ pub async fn sweep(front: Data<Front>) {
             () = tokio::time::sleep(pause) => {}
         }
         if let Err(cause) = sweep_once(&front, pause).await {
-            warn!("debug sessions whose time is over are looked for later: {cause}");
+            warn!("expired debug sessions cannot be listed, retrying: {cause}");
         }
     }
 }

@@ -50,7 +50,7 @@ pub(super) async fn answer(
     tag = "Debug sessions",
     params(
         ("workflow_permanent_id" = String, Path, description = "`wpid_…`"),
-        ("x-greenroom-user" = Option<String>, Header, description = "Which person of the organization"),
+        ("x-greenroom-user" = Option<String>, Header, description = "A name for the person, within the organization"),
     ),
     responses(
         (status = 200, description = "The debug session", body = DebugSessionResource),

@@ -88,7 +88,7 @@ impl Place {
     get,
     path = "/v1/events",
     tag = "Events",
-    params(Wish, ("Last-Event-ID" = Option<i64>, Header, description = "Behind this event")),
+    params(Wish, ("Last-Event-ID" = Option<i64>, Header, description = "The last received event; the answer continues after it")),
     responses(
         (
             status = 200,
@@ -96,7 +96,7 @@ impl Place {
                 and its kind as `event`",
             content((EventsPage = "application/json"), (String = "text/event-stream")),
         ),
-        (status = 429, description = "As many streams are open as may be"),
+        (status = 429, description = "The limit of open streams is reached"),
     ),
 )]
 pub async fn of_organization(
@@ -116,16 +116,16 @@ pub async fn of_organization(
     params(
         ("browser_session_id" = String, Path, description = "`pbs_…`"),
         Wish,
-        ("Last-Event-ID" = Option<i64>, Header, description = "Behind this event"),
+        ("Last-Event-ID" = Option<i64>, Header, description = "The last received event; the answer continues after it"),
     ),
     responses(
         (
             status = 200,
-            description = "As of an organization",
+            description = "The same as for an organization, for one session",
             content((EventsPage = "application/json"), (String = "text/event-stream")),
         ),
         (status = 404, description = "There is no such session"),
-        (status = 429, description = "As many streams are open as may be"),
+        (status = 429, description = "The limit of open streams is reached"),
     ),
 )]
 pub async fn of_session(

@@ -52,7 +52,7 @@ pub(super) fn open(
     key: Revocation,
 ) -> Result<HttpResponse, ApiError> {
     let Ok(permit) = std::sync::Arc::clone(&front.streams).try_acquire_owned() else {
-        let detail = "as many streams of events are open as may be (http.max_event_streams)";
+        let detail = "the limit of open event streams is reached (http.max_event_streams)";
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail);
         return Err(problem.retry_after(Duration::from_secs(5)).into());
     };
@@ -93,7 +93,7 @@ impl Reader {
                     Ok(Some(chunk)) => return Some(chunk),
                     Ok(None) => {}
                     Err(cause) => {
-                        warn!("a stream of events waits for the database: {cause}");
+                        warn!("an event stream waits for the database: {cause}");
                         tokio::select! {
                             () = tokio::time::sleep(AGAIN) => {}
                             () = self.front.closing.cancelled() => return None,

@@ -24,10 +24,10 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// The headers, with what they say.
 pub const HEADERS: [(HeaderName, &str); 4] = [
-    (RESOURCE, "The quota that is counted, as in `GET /v1/quotas`"),
+    (RESOURCE, "The quota that applies, as in `GET /v1/quotas`"),
     (LIMIT, "Its limit"),
-    (REMAINING, "What is left of it; 0 in a refusal"),
-    (RESET, "The time to look at it again, in Unix seconds"),
+    (REMAINING, "The remaining amount; 0 in a rejection"),
+    (RESET, "The time of the next change, in Unix seconds"),
 ];
 
 /// The quotas of which a successful request takes something, or none.
@@ -137,7 +137,7 @@ async fn tightest(front: &Front, organization: OrganizationId, quotas: &[Quota])
                 }
             }
             // The request is done, and is answered without them.
-            Err(cause) => warn!("the use of {quota} is not known: {cause}"),
+            Err(cause) => warn!("the use of {quota} cannot be determined: {cause}"),
         }
     }
     tightest

@@ -78,7 +78,7 @@ impl Refusals {
         if known.refused == FREE + 1 {
             warn!(
                 "organization {organization} was refused {FREE} times within a minute for its quotas: \
-                 answers to it wait from now on"
+                 answers to it are delayed from now on"
             );
         }
         known.refused

@@ -467,16 +467,16 @@ async fn read(body: Vec<u8>) -> Result<(Request, Value), Problem> {
     post,
     path = "/v1/run/workflows",
     tag = "Runs",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key makes one run")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Requests with the same key start one run")),
     request_body = Request,
     responses(
         (status = 200, description = "The run", body = RunResource),
-        (status = 400, description = "A parameter is missing or does not fit"),
+        (status = 400, description = "A parameter is missing or has the wrong type"),
         (status = 404, description = "There is no such workflow, or no such session"),
-        (status = 409, description = "The key belongs to another request, or to one under way"),
+        (status = 409, description = "The key was used for another request, or for a request in progress"),
         (status = 410, description = "The session has ended"),
-        (status = 422, description = "Fields are at fault"),
-        (status = 429, description = "As many runs are under way as may be"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
+        (status = 429, description = "The limit of active runs is reached"),
     ),
 )]
 pub async fn start(
@@ -504,15 +504,15 @@ pub struct BlockRunResource {
     post,
     path = "/v1/run/workflows/blocks",
     tag = "Runs",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key makes one run")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Requests with the same key start one run")),
     request_body = Request,
     responses(
         (status = 200, description = "The run", body = BlockRunResource),
-        (status = 400, description = "A parameter is missing or does not fit"),
-        (status = 409, description = "The key belongs to another request, or to one under way"),
+        (status = 400, description = "A parameter is missing or has the wrong type"),
+        (status = 409, description = "The key was used for another request, or for a request in progress"),
         (status = 410, description = "The session has ended"),
         (status = 404, description = "There is no such workflow, or no such session"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn start_blocks(

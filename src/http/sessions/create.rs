@@ -74,14 +74,14 @@ const WAIT_SECONDS: u64 = 45;
     post,
     path = "/v1/browser_sessions",
     tag = "Browser sessions",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key makes one session")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Requests with the same key create one session")),
     request_body = Request,
     responses(
         (status = 200, description = "The session", body = SessionResource),
-        (status = 409, description = "The key belongs to another request, or to one under way"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 409, description = "The key was used for another request, or for a request in progress"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
         (status = 424, description = "The browser could not be started"),
-        (status = 429, description = "As many sessions live as may"),
+        (status = 429, description = "The limit of sessions is reached"),
     ),
 )]
 pub async fn create(
@@ -162,7 +162,7 @@ impl Unclaimed {
 impl Drop for Unclaimed {
     fn drop(&mut self) {
         let Some(session) = self.id.take() else { return };
-        tracing::info!("the client that asked for session {session} has gone, and it is closed");
+        tracing::info!("session {session} is closed: its client left before the answer");
         let message = Close { status: SessionStatus::Completed };
         let route = Route { organization: self.organization, session, message };
         drop(self.registry.ask(route)); // Its outcome is on record.

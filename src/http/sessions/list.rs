@@ -75,7 +75,7 @@ impl Paging {
     params(Paging),
     responses(
         (status = 200, description = "The sessions", body = Vec<SessionResource>),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn history(

@@ -138,8 +138,8 @@ impl Waiting {
     tag = "Browser sessions",
     params(("browser_session_id" = String, Path, description = "`pbs_…`"), Wish),
     responses(
-        (status = 200, description = "Where, and the password", body = NativeResource),
-        (status = 403, description = "This takes a key of the organization"),
+        (status = 200, description = "The address and the password", body = NativeResource),
+        (status = 403, description = "The caller needs a key of the organization"),
         (status = 404, description = "There is no such session"),
         (status = 410, description = "The session has ended"),
     ),

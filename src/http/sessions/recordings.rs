@@ -106,12 +106,12 @@ pub fn check(wish: &Wish, field: &str, front: &Front) -> Result<(), ApiError> {
     params(("browser_session_id" = String, Path, description = "`pbs_…`")),
     request_body = Request,
     responses(
-        (status = 200, description = "It is recorded", body = RecordingResource),
+        (status = 200, description = "The recording has started", body = RecordingResource),
         (status = 404, description = "There is no such session"),
         (status = 410, description = "The session has ended"),
-        (status = 422, description = "Fields are at fault"),
-        (status = 424, description = "There is no ffmpeg"),
-        (status = 429, description = "Too many recordings, or too little room"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
+        (status = 424, description = "ffmpeg is missing"),
+        (status = 429, description = "The limit of recordings is reached, or the disk is full"),
     ),
 )]
 pub async fn start(
@@ -141,7 +141,7 @@ pub async fn start(
         (status = 200, description = "The recording", body = RecordingResource),
         (status = 404, description = "There is no such session or recording"),
         (status = 410, description = "The session has ended"),
-        (status = 424, description = "The film could not be made"),
+        (status = 424, description = "The recording failed"),
     ),
 )]
 pub async fn stop(

@@ -79,11 +79,11 @@ struct LeaseResource {
     tag = "Browser sessions",
     params(("browser_session_id" = String, Path, description = "`pbs_…`")),
     responses(
-        (status = 200, description = "What was ended, and what is new", body = Response),
+        (status = 200, description = "The new credentials, and the number of connections that were ended", body = Response),
         (status = 404, description = "There is no such session"),
-        (status = 409, description = "Its occupancy was changed at the same time: try again"),
+        (status = 409, description = "The occupancy changed at the same time: try again"),
         (status = 410, description = "The session has ended"),
-        (status = 424, description = "All but the VNC password was replaced: try again"),
+        (status = 424, description = "The VNC password could not be replaced, everything else was: try again"),
     ),
 )]
 pub async fn rotate(

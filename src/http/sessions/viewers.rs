@@ -68,10 +68,10 @@ pub fn role_name(role: Role) -> &'static str {
     request_body = Request,
     responses(
         (status = 200, description = "The ticket, with its `ticket` and its `link` or `cdp_url`"),
-        (status = 403, description = "The key opens less than the ticket would"),
+        (status = 403, description = "The ticket would permit more than the key"),
         (status = 404, description = "There is no such session"),
         (status = 410, description = "The session has ended"),
-        (status = 429, description = "As many tickets are valid as may be"),
+        (status = 429, description = "The limit of valid tickets is reached"),
     ),
 )]
 pub async fn invite(
@@ -94,10 +94,16 @@ pub async fn invite(
     fields.require("label", label.as_deref(), fits, wrong);
     let asked = single_use.map(|single| if single { Uses::Single } else { Uses::Many });
     let agrees = uses.is_none() || asked.is_none() || uses == asked;
-    fields.require("single_use", single_use, agrees, "expected what `uses` says, or nothing");
+    fields.require(
+        "single_use",
+        single_use,
+        agrees,
+        "expected the value that `uses` implies, or no field",
+    );
     fields.finish()?;
     if !role.may_be_made_by(bearer.role) {
-        let why = format!("its role is `{}`, which makes no such ticket", bearer.role.as_str());
+        let why =
+            format!("its role is `{}`, which cannot create such a ticket", bearer.role.as_str());
         return Err(bearer.insufficient(&why).into());
     }
 
@@ -212,10 +218,10 @@ pub async fn revoke_all(
     tag = "Viewers",
     params(
         ("browser_session_id" = String, Path, description = "`pbs_…`"),
-        ("viewer_id" = String, Path, description = "A ticket's or a connection's"),
+        ("viewer_id" = String, Path, description = "The id of a ticket or of a connection"),
     ),
     responses(
-        (status = 204, description = "Nobody is there by this name any more"),
+        (status = 204, description = "The viewer is disconnected, or the ticket is revoked"),
         (status = 404, description = "There is no such session, or no such viewer"),
         (status = 410, description = "The session has ended"),
     ),

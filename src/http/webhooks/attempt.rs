@@ -73,7 +73,7 @@ impl Webhooks {
     ) -> Attempt {
         let url = match Url::parse(url.trim()) {
             Ok(url) => url,
-            Err(cause) => return Attempt::refused(format!("it is no URL: {cause}"), true),
+            Err(cause) => return Attempt::refused(format!("it is not a URL: {cause}"), true),
         };
         if let Err(refused) = self.guard.check(&url) {
             return Attempt::refused(refused, true);

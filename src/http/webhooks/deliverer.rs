@@ -54,7 +54,7 @@ pub async fn deliver(front: Data<Front>) {
             Ok(None) => None,
             Ok(Some(at)) => Some(front.world.clock.until(at)),
             Err(cause) => {
-                warn!("webhooks wait for the database: {cause}");
+                warn!("webhook deliveries wait for the database: {cause}");
                 Some(AGAIN)
             }
         };
@@ -73,7 +73,7 @@ pub async fn deliver(front: Data<Front>) {
                     Err(cause) => {
                         // The webhook of the broken task is unknown here, so all are freed. Rows
                         // distinguish the deliveries still in progress.
-                        warn!("an attempt to tell a webhook broke: {cause}");
+                        warn!("a webhook delivery panicked: {cause}");
                         busy.clear();
                     }
                 }
@@ -85,7 +85,7 @@ pub async fn deliver(front: Data<Front>) {
     }
     let rest = async { while work.join_next().await.is_some() {} };
     if timeout(LAST_WORDS, rest).await.is_err() {
-        info!("webhooks that were not told are told by the next server");
+        info!("the next server delivers the remaining webhook messages");
     }
 }
 
@@ -153,12 +153,16 @@ async fn tell(front: &Front, message: WebhookMessage) {
     let (id, tries) = (message.id, message.attempts);
     let why = attempt.error.as_deref().unwrap_or_default();
     match next.status {
-        MessageStatus::Delivered => debug!("webhook message {id} was told, try {tries}"),
-        MessageStatus::Pending => info!("webhook message {id} was not told, try {tries}: {why}"),
-        MessageStatus::Failed => warn!("webhook message {id} is given up, try {tries}: {why}"),
+        MessageStatus::Delivered => debug!("webhook message {id} was delivered, try {tries}"),
+        MessageStatus::Pending => {
+            info!("webhook message {id} was not delivered, try {tries}: {why}")
+        }
+        MessageStatus::Failed => warn!("webhook message {id} is abandoned, try {tries}: {why}"),
     }
     if let Err(cause) = messages::tried(&front.db, &next, Some(&delivery)).await {
-        warn!("what became of webhook message {id} is not stored, it is told again: {cause}");
+        warn!(
+            "the outcome of webhook message {id} is not stored, so it is delivered again: {cause}"
+        );
     }
 }
 
@@ -213,13 +217,13 @@ async fn letter(
         (Some(body), _, _) => body.clone(),
         (None, Some(seq), _) => match payload::of_event(front, message, seq).await? {
             Some(body) => body,
-            None => return hopeless("the event is not kept any more"),
+            None => return hopeless("the event is no longer stored"),
         },
         (None, None, Some(run)) => match &signing {
             Some((key, _)) => payload::of_run(front, *key, run).await?,
             None => return unsigned(),
         },
-        (None, None, None) => return hopeless("there is nothing to tell"),
+        (None, None, None) => return hopeless("the message has no event and no run"),
     };
     if message.body.is_none() {
         messages::keep_body(&front.db, message.id, body.clone()).await?;
@@ -245,7 +249,7 @@ async fn forget(front: &Front) {
     let keep = Duration::from_secs(front.webhooks.settings.keep_seconds);
     match messages::forget(&front.db, front.world.clock.now() - keep).await {
         Ok(0) => {}
-        Ok(count) => debug!("{count} old webhook messages are forgotten"),
-        Err(cause) => warn!("old webhook messages are not forgotten yet: {cause}"),
+        Ok(count) => debug!("{count} old webhook messages are deleted"),
+        Err(cause) => warn!("old webhook messages are not deleted yet: {cause}"),
     }
 }

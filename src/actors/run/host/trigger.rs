@@ -103,7 +103,10 @@ impl RunHost {
         let ended = match ended {
             Ok(view) => view.clone(),
             Err(_gone) => {
-                return Ok(fails("run_actor_ended", format!("the server failed to start run {id}")));
+                return Ok(fails(
+                    "run_actor_ended",
+                    format!("the server failed to start run {id}"),
+                ));
             }
         };
         Ok(end_of(&ended))

@@ -25,7 +25,9 @@ impl CommandPattern {
 
 /// A text that does not parse as a pattern of commands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no DevTools command; expected one such as Tracing.start, or Tracing.* for all")]
+#[error(
+    "`{0}` is not a DevTools command; expected a command such as Tracing.start, or Tracing.* for all"
+)]
 pub struct NoPattern(String);
 
 impl FromStr for CommandPattern {

@@ -193,7 +193,7 @@ impl Judge {
                     handover.note(folder);
                 }
                 let Some(downloads) = self.downloads.to_str() else {
-                    return Err(Refusal::of(method, "has no folder that a message can name"));
+                    return Err(Refusal::of(method, "has a folder whose name is not UTF-8"));
                 };
                 let path = Value::from(downloads).to_string();
                 let params = params.with("downloadPath", Some(&path));

@@ -76,7 +76,7 @@ pub async fn input(
                 serve(socket, front, visitor, subject).await;
             }
             Ok(_ended) => {
-                let close = Close::new(CloseCode::NotFound, "it has ended");
+                let close = Close::new(CloseCode::NotFound, "the session has ended");
                 bridge::turn_away(socket, None, close).await;
             }
             Err(Close { reason, .. }) => {

@@ -75,7 +75,7 @@ impl Channel {
     pub(super) fn copied(&self, text: String) -> Result<Value, String> {
         let clipboard = self.front.policy.clipboard;
         if !clipboard.outward {
-            return Err("this server keeps what is copied (http.clipboard)".to_owned());
+            return Err("this server does not send copied text (http.clipboard)".to_owned());
         }
         if text.is_empty() {
             return Err("nothing is selected in the page".to_owned());
@@ -91,7 +91,7 @@ impl Channel {
     pub(super) async fn paste(&self, text: String, is_answer: bool) -> Result<(), String> {
         let clipboard = self.front.policy.clipboard;
         if !clipboard.inward {
-            return Err("this server takes no text to paste (http.clipboard)".to_owned());
+            return Err("this server accepts no text to paste (http.clipboard)".to_owned());
         }
         if text.len() > clipboard.longest() {
             return Err(format!("the text is longer than {} bytes", clipboard.longest()));

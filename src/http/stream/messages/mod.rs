@@ -229,7 +229,7 @@ impl Channel {
             if self.lane.has_room(size) && act.try_send((said, size)).is_ok() {
                 self.lane.begins(size);
             } else {
-                let busy = "too many messages wait to be acted on";
+                let busy = "too many messages are waiting";
                 let _ = say.send(error(&kind, busy)).await;
             }
         }
@@ -327,7 +327,7 @@ impl Channel {
             let kind = said.kind.clone();
             let done = tokio::select! {
                 done = self.done(said) => done,
-                () = self.lane.called_off() => Err("control was handed back".to_owned()),
+                () = self.lane.called_off() => Err("control was released".to_owned()),
             };
             self.lane.ended(size);
             let answer = match done {
