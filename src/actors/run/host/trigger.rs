@@ -105,7 +105,7 @@ impl RunHost {
             Err(_gone) => {
                 return Ok(fails(
                     "run_actor_ended",
-                    format!("the server failed to start run {id}"),
+                    format!("the actor of run {id} ended unexpectedly"),
                 ));
             }
         };
