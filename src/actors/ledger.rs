@@ -169,7 +169,7 @@ impl Ledger {
         let views = &server.world.views;
         for row in live {
             let Some(view) = views.session(row.organization, row.id) else {
-                found.leaks.push(row_leak(row, "this server has no actor of it", true));
+                found.leaks.push(row_leak(row, "this server has no actor for it", true));
                 found.orphans.push(row.clone());
                 continue;
             };
@@ -178,7 +178,7 @@ impl Ledger {
             if says_running && let Some(desktop) = &view.record.desktop {
                 let parts = [("X server", &desktop.xvfb), ("browser", &desktop.chromium)];
                 for (part, _) in parts.iter().filter(|(_, part)| !process::is_alive(part)) {
-                    let why = format!("it says `running`, and its {part} has ended");
+                    let why = format!("its row has the status `running`, but its {part} has ended");
                     found.leaks.push(row_leak(row, &why, false));
                 }
             }
@@ -191,7 +191,10 @@ impl Ledger {
                     session: run.session,
                     run: Some(run.id),
                     since: Some(run.modified_at),
-                    why: format!("it says `{}`, and this server has no actor of it", run.status),
+                    why: format!(
+                        "its row has the status `{}`, but this server has no actor for it",
+                        run.status
+                    ),
                     fixable: true,
                     remedy: "it is stored as failed".to_owned(),
                 });
@@ -241,7 +244,7 @@ impl Ledger {
         let failure = Failure {
             code: "run_actor_ended".to_owned(),
             stage: None,
-            message: "the run's actor was gone and its row did not say so".to_owned(),
+            message: "the run's actor ended without storing the end of the run".to_owned(),
             exit: None,
             log_tail: Vec::new(),
             hint: None,

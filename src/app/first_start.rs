@@ -47,7 +47,7 @@ pub(super) async fn prepare(
             api_keys::is_known(db, &hash).await.context("the API keys cannot be read")?;
         anyhow::ensure!(
             !is_known,
-            "keys.bootstrap: this key was revoked or has expired; set another one, or none"
+            "keys.bootstrap: this key was revoked or has expired; set another key, or remove the setting"
         );
         let (id, label) = (mint.mint(now), label.to_owned());
         let key =

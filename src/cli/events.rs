@@ -12,8 +12,8 @@ use crate::domain::ids::SessionId;
 
 const EXAMPLES: &str = "\
 Examples:
-  greenroom events                              all that are kept
-  greenroom events --follow --session pbs_123   what happens to one session
+  greenroom events                              all stored events
+  greenroom events --follow --session pbs_123   the events of one session
   greenroom events --follow --json | jq .kind   one JSON object a line, for programs";
 
 /// The delay before a server that does not respond is asked again.

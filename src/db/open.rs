@@ -85,7 +85,7 @@ pub enum OpenError {
         migration: String,
     },
     /// The tables could not be created or changed.
-    #[error("the tables could not be brought up to date: {cause}")]
+    #[error("the migrations of the tables failed: {cause}")]
     Migrations {
         /// The message of the database.
         cause: String,

@@ -278,7 +278,7 @@ fn database(cause: &DbError) -> Problem {
         DbError::Rejected(rejection) => rejected(rejection),
         DbError::Corrupt { .. } => {
             error!("a row of the database is damaged: {cause}");
-            let detail = "what is stored of this cannot be read; the server's log names the row";
+            let detail = "the stored data cannot be read; the server's log names the row";
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "row_unreadable", detail)
         }
     }

@@ -324,7 +324,7 @@ impl Registry {
                 message: "the run's actor ended unexpectedly".to_owned(),
                 exit: None,
                 log_tail: Vec::new(),
-                hint: Some("the server's log says where; start the run again".to_owned()),
+                hint: Some("see the server's log for the cause; start the run again".to_owned()),
             }),
             finished_at: Some(self.world.clock.now()),
             ..RunChange::default()

@@ -249,7 +249,7 @@ impl Registry {
                 message: "the session's actor ended unexpectedly".to_owned(),
                 exit: None,
                 log_tail: Vec::new(),
-                hint: Some("the server's log says where; create another session".to_owned()),
+                hint: Some("see the server's log for the cause; create another session".to_owned()),
             };
             let at = world.clock.now();
             let ended = Ended { status: SessionStatus::Failed, failure: Some(failure), at };

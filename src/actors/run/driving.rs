@@ -267,8 +267,7 @@ impl Run {
             let (broke, failure): (bool, Option<Failure>) = ended.unwrap_or_default();
             if broke {
                 // The pages that it drove are gone, though the session goes on.
-                let message =
-                    format!("the browser of session {session} broke down and was restarted");
+                let message = format!("the browser of session {session} failed and was restarted");
                 return run.end(failed("browser_crashed", message), ctx);
             }
             let what = failure.map_or_else(|| "it was closed".to_owned(), |cause| cause.message);

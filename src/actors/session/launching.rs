@@ -168,7 +168,7 @@ pub(super) fn too_late(limit: u64) -> Failure {
         message: format!("the browser did not run within {limit} s (sessions.start_seconds)"),
         exit: None,
         log_tail: Vec::new(),
-        hint: Some("see whether the machine is overloaded, then create it again".to_owned()),
+        hint: Some("check the load of the machine, then create the session again".to_owned()),
     }
 }
 

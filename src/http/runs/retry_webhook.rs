@@ -86,8 +86,8 @@ pub async fn retry_webhook(
         return Err(not("no_webhook", format!("run {id} names no webhook")).into());
     };
     let signing = front.keys.of_webhook(organization, run.api_key).await?;
-    let (signing, signer) =
-        signing.ok_or_else(|| not("no_key", "there is no key to sign with".to_owned()))?;
+    let (signing, signer) = signing
+        .ok_or_else(|| not("no_key", "the organization has no key to sign with".to_owned()))?;
     let body = webhooks::body_of_run(&front, signing, id).await?;
     let now = front.world.clock.now();
     let headers = webhooks::headers_of_run(&signer, &body, now);

@@ -135,7 +135,7 @@ impl Request {
         }
         if let Some(address) = &self.browser_address {
             let named = session_in(address);
-            let wrong = "browsers that another server started are not driven; make a session \
+            let wrong = "browsers of other servers cannot be driven; create a session \
                          and give `browser_session_id`";
             fields.require("browser_address", Value::Null, named.is_some(), wrong);
             let differs = named.zip(self.browser_session_id.as_deref());
@@ -177,12 +177,12 @@ impl Request {
     fn warning(&self, has_session: bool) -> Option<String> {
         let mut warnings = Warnings::default();
         if has_session && !self.proxy_location.is_null() && self.proxy_location != "NONE" {
-            let why = "the session has its own proxy, or none, from its beginning";
+            let why = "the proxy of a session is set when it is created";
             warnings.no_effect("proxy_location", true, why);
         } else {
             warnings.add(proxy::warning(&self.proxy_location));
         }
-        let why = "the session has what it was made with, see PATCH /v1/browser_sessions/{id}";
+        let why = "it is set when the session is created, see PATCH /v1/browser_sessions/{id}";
         warnings.no_effect("egress", has_session && self.egress.is_some(), why);
         let is_some = |value: &Option<String>| value.as_ref().is_some_and(|it| !it.is_empty());
         let codes = "no codes are fetched; a person can type one";

@@ -268,7 +268,7 @@ impl Request {
 /// API retry.
 pub fn no_profiles() -> Problem {
     let status = actix_web::http::StatusCode::UNPROCESSABLE_ENTITY;
-    let detail = "browser profiles are not kept: the session's cookies and logins last as long as the \
+    let detail = "browser profiles are not stored: the session's cookies and logins last as long as the \
                   session does; extend it with `timeout_seconds`";
     Problem::new(status, "not_supported", detail)
 }

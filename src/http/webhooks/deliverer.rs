@@ -212,7 +212,7 @@ async fn letter(
         };
         front.keys.of_webhook(message.organization, run.and_then(|run| run.api_key)).await?
     };
-    let unsigned = || Ok(Err(Attempt::refused("there is no key to sign with", false)));
+    let unsigned = || Ok(Err(Attempt::refused("the organization has no key to sign with", false)));
     let body = match (&message.body, message.event, message.run) {
         (Some(body), _, _) => body.clone(),
         (None, Some(seq), _) => match payload::of_event(front, message, seq).await? {

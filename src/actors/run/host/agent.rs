@@ -136,7 +136,7 @@ async fn heard<F: Future<Output = bool>>(
         };
         let reason = said.failure_reason;
         let failure = (status != BlockStatus::Completed).then(|| {
-            let reason = reason.unwrap_or_else(|| "the agent did not say why".to_owned());
+            let reason = reason.unwrap_or_else(|| "the agent reported no reason".to_owned());
             failure("agent_failed", reason, None)
         });
         return BlockEnded { status, output: Some(output(said.output, status)), failure };

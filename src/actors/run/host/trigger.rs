@@ -261,7 +261,7 @@ fn end_of(view: &RunView) -> BlockEnded {
     let (id, how) = (view.record.id, view.record.status);
     let failure = (status != BlockStatus::Completed).then(|| {
         let cause = view.record.failure.clone();
-        let cause = cause.unwrap_or_else(|| failure("run_failed", "it did not say why", None));
+        let cause = cause.unwrap_or_else(|| failure("run_failed", "it reported no reason", None));
         Failure { message: format!("run {id} is {how}: {}", cause.message), stage: None, ..cause }
     });
     BlockEnded { status, output: Some(told(view)), failure }

@@ -27,7 +27,7 @@ const MOST_FILES: usize = 1000;
 /// The maximum length of a command's name that an answer repeats, in characters.
 const LONGEST_NAME: usize = 100;
 
-const UNREADABLE: &str = "this is no DevTools command that can be read in one way: expected one \
+const UNREADABLE: &str = "this is not an unambiguous DevTools command: expected one \
                           JSON object, no key twice, with the `method` as a text";
 
 const OUTSIDE: &str = "files of the server's machine are out of a driver's reach, but for those in \

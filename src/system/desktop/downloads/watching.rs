@@ -81,7 +81,7 @@ async fn follow(shared: &Arc<Shared>, connection: &Connection) {
     match timeout(CONNECTING, enabled).await {
         Ok(Ok(_enabled)) => {}
         Ok(Err(cause)) => tracing::warn!(error = %cause, "the browser does not report downloads"),
-        Err(_late) => tracing::warn!("the browser does not answer whether it reports downloads"),
+        Err(_late) => tracing::warn!("the browser did not confirm that it reports downloads"),
     }
     shared.take_up_missed().await;
     let (asked, mut barriers) = mpsc::channel::<oneshot::Sender<()>>(MOST_BARRIERS);

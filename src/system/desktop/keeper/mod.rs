@@ -335,7 +335,7 @@ impl Watch {
         }
         let is_other = known.network.is_some();
         if is_other {
-            let (began, mut lost) = (Instant::now(), vec!["requests under way".to_owned()]);
+            let (began, mut lost) = (Instant::now(), vec!["unfinished requests".to_owned()]);
             let put_back = known.put_cookies_back(connection, &mut lost);
             // The next read tries again.
             if timeout(PUT_BACK, put_back).await.is_err() {
@@ -346,7 +346,7 @@ impl Watch {
         }
         known.network = now;
         if let Err(cause) = known.write(&self.kept.memory) {
-            tracing::warn!(error = %cause, "tabs and cookies are not kept");
+            tracing::warn!(error = %cause, "tabs and cookies cannot be stored");
         }
     }
 
@@ -382,7 +382,7 @@ impl Watch {
         }
         match memory.write(&self.kept.memory) {
             Ok(()) => self.known = Some(memory),
-            Err(cause) => tracing::warn!(error = %cause, "tabs and cookies are not kept"),
+            Err(cause) => tracing::warn!(error = %cause, "tabs and cookies cannot be stored"),
         }
     }
 }

@@ -104,7 +104,7 @@ impl Engine {
         let taken = self.host.take_download(downloaded.file.clone(), limit).await;
         let bytes = taken.map_err(|error| {
             if error.kind() == ErrorKind::FileTooLarge {
-                let message = format!("the download has more bytes than the {most} that are kept");
+                let message = format!("the download is larger than the limit of {most} bytes");
                 return End::failed("file_too_large", message);
             }
             End::failed("file_failed", format!("the download could not be read: {error}"))
