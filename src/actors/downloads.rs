@@ -176,7 +176,7 @@ async fn store(world: &World, owner: Owner, arrival: Arrival) -> Result<Artifact
                 sleep(RETRY_DELAY).await;
             }
             Err(cause) => {
-                let _ = tokio::fs::remove_file(&file).await; // A file that nothing names is lost.
+                let _ = tokio::fs::remove_file(&file).await; // A file without a row is lost.
                 return Err(cause.to_string());
             }
         }

@@ -90,7 +90,7 @@ pub(super) async fn store(
                 sleep(STORE_AGAIN).await;
             }
             Err(cause) => {
-                let _ = tokio::fs::remove_file(&file).await; // A file that nothing names is lost.
+                let _ = tokio::fs::remove_file(&file).await; // A file without a row is lost.
                 return Err(failed(cause.to_string()));
             }
         }

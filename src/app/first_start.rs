@@ -61,7 +61,7 @@ pub(super) async fn prepare(
         }
     }
     let announced = match keys.bootstrap {
-        Some(_) => Vec::new(), // Whoever gave it knows it.
+        Some(_) => Vec::new(), // The operator has set this key and knows it.
         None => vec![format!("api key (shown this once): {key}")],
     };
     Ok((organization.id, announced))

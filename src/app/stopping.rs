@@ -86,10 +86,10 @@ pub(super) async fn until_told(
         grace.as_secs()
     );
     let drain = Drain { within: Some(grace), stopping: true };
-    let _ = registry.ask(drain).await; // If it is gone, there is nothing to drain.
+    let _ = registry.ask(drain).await; // Without a registry there is nothing to drain.
     let quiet = async {
         if keep_sessions {
-            world.views.runs_ended().await; // Other occupants go on with the next server.
+            world.views.runs_ended().await; // Other occupants continue with the next server.
         } else {
             world.views.quiet().await;
         }

@@ -131,7 +131,7 @@ impl Frames {
     ///
     /// Fails for a wanted message that is longer than [`LONGEST`]. The stream cannot continue.
     pub fn next(&mut self, input: &mut Bytes, wanted: Wanted) -> Result<Option<Part>, TooLong> {
-        let mut passes = 0; // That much of the input's front passes.
+        let mut passes = 0; // The number of leading bytes that pass.
         loop {
             let Some(frame) = &mut self.frame else {
                 let (earlier, begin) = (self.header.len(), passes);

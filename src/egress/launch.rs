@@ -131,7 +131,7 @@ pub fn run(
     let sockets = Sockets::bind(directory, settings.level).map_err(doing("the sockets by path"))?;
     let mut ready = ready(settings, &listeners, inside.as_ref()).map_err(doing("addresses"))?;
     if own_user == server_user {
-        ready.user_namespace = None; // Nobody can join a namespace in which it is already.
+        ready.user_namespace = None; // A process cannot join the namespace that it is in.
     }
     let own = std::env::current_dir().map_err(doing("the directory"))?;
     confine(&own).map_err(doing("the process was not confined"))?;

@@ -286,7 +286,7 @@ pub async fn beside<T: Send + 'static>(
 /// a client without a key must not learn from the faster one what a body should look like.
 async fn unless_refused(request: &HttpRequest, problem: Problem) -> Problem {
     if request.app_data::<Data<Front>>().is_none() {
-        return problem; // An application without callers.
+        return problem; // An application without authentication.
     }
     if Operator::comes_with(request) {
         return problem;

@@ -53,7 +53,7 @@ impl Guesses {
             self.known.retain(|_, guessed| guessed.since.elapsed() < WINDOW);
         }
         if self.known.len() >= MOST {
-            return FREE + 1; // More addresses than that are one who guesses.
+            return FREE + 1; // So many addresses are taken for one attacker.
         }
         let now = Instant::now();
         let mut guessed =

@@ -232,7 +232,7 @@ async fn finish<T: Serialize>(
     let kept = match &worked {
         Ok(body) => complete(db, key, Response { status: 200, body: body.clone() }).await,
         Err(cause) if cause.is_refusal() => forget(db, key, node).await,
-        Err(_) => Ok(()), // A retry finds out what became of it.
+        Err(_) => Ok(()), // The outcome is unknown; a retry finds it.
     };
     if let Err(cause) = kept {
         warn!("the outcome of a request cannot be stored under its idempotency key: {cause}");

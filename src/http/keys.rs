@@ -176,7 +176,7 @@ impl Keys {
         };
         let SkyvernKey { organization, expires_at } = read;
         if api_keys::is_known(&self.db, hash).await? {
-            return Ok(true); // By another request meanwhile, or it has ended.
+            return Ok(true); // Known by another request since, or expired.
         }
         if organizations::by_id(&self.db, organization).await?.is_none() {
             return Ok(false);
@@ -404,7 +404,7 @@ impl Keys {
             && let Err(cause) = api_keys::keep_signer(&self.db, key.id, &signer).await
         {
             warn!("the signer of webhooks cannot be stored, retrying: {cause}");
-            return Ok(Some(found)); // And not remembered, so that it is tried again.
+            return Ok(Some(found)); // Not cached, so that the next request tries again.
         }
         if self.known.len() >= MOST {
             self.known.retain(|_, known| known.since.elapsed() < REMEMBERED);

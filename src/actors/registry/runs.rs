@@ -247,7 +247,7 @@ impl Handle<StartRun> for Registry {
                 }
                 Err(cause) => Err(RegistryError::NotStored(cause)),
             };
-            let _ = answer.send(accepted); // Whether that was heard, the receipt says.
+            let _ = answer.send(accepted); // The receipt reports the delivery.
         }));
         Box::pin(async move { accepted.await.map_err(|_gone| Unanswered::Gone)? })
     }

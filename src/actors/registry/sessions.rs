@@ -113,7 +113,7 @@ impl Handle<Create> for Registry {
                 registry.close_if_unheard(id, receipt, ctx);
                 Created { id, view }
             });
-            let _ = answer.send(created); // Whether that was heard, the receipt says.
+            let _ = answer.send(created); // The receipt reports the delivery.
         }));
         Box::pin(async move { created.await.map_err(|_gone| Unanswered::Gone)? })
     }

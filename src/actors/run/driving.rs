@@ -65,7 +65,7 @@ impl Run {
                 let lasts = |view: &SessionView| {
                     view.record.occupancy.holder().is_some_and(|held| held.generation == lent)
                 };
-                let _ = view.wait_for(|view| !lasts(view)).await; // One that is closed is over.
+                let _ = view.wait_for(|view| !lasts(view)).await; // Or it has ended.
             };
             ctx.spawn(over.into_actor(self).map(|(), run, ctx| {
                 let message = "the run that lent its session no longer holds it".to_owned();
@@ -308,12 +308,12 @@ impl Run {
                 }
             }
             Err(cause @ RouteError::Session(SessionError::Refused(_))) => {
-                self.lease = None; // It is another's now; there is nothing to release.
+                self.lease = None; // Another occupant has the session; nothing to release.
                 let message = format!("the run lost its session: {cause}");
                 return self.end(failed("occupancy_lost", message), ctx);
             }
             Err(cause @ RouteError::Unknown(_)) => {
-                self.lease = None; // It went with the session.
+                self.lease = None; // The lease ended with the session.
                 return self.end(failed("session_ended", cause.to_string()), ctx);
             }
             // Unanswered or not stored: the lease still lasts, and the next heartbeat may succeed.

@@ -297,7 +297,7 @@ impl Run {
         self.publish();
         let view = self.view.borrow().clone();
         for waiting in self.waiting.drain(..) {
-            let _ = waiting.send(view.clone()); // An asker that left hears nothing.
+            let _ = waiting.send(view.clone()); // The caller may have left.
         }
         info!(parent: &self.span, "run {} has ended: {}", self.record.id, self.record.status);
         self.registration.in_order();

@@ -314,7 +314,7 @@ impl Actor for Run {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(0); // No bound: a full mailbox would cost us the order.
+        ctx.set_mailbox_capacity(0); // Unbounded: a full mailbox would lose the order.
         self.world.journal.enter(&self.name, "run");
         self.world.journal.phase(&self.name, self.phase.name());
         ctx.run_later(self.assignment.limit, Self::on_limit);

@@ -25,7 +25,7 @@ impl Session {
             }
             session.adopt_desktop(ctx);
         });
-        self.set_timer(ctx); // What has passed meanwhile is honoured at once.
+        self.set_timer(ctx); // A deadline that has passed takes effect at once.
     }
 
     fn adopt_desktop(&mut self, ctx: &mut Context<Self>) {

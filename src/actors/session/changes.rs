@@ -97,7 +97,7 @@ impl Session {
             let next = self.turn_of_a_waiter().or_else(|| self.turns.pop_front());
             let Some(turn) = next else { return };
             if turn.receipt.is_unheard() {
-                continue; // Its asker has gone.
+                continue; // The caller has left.
             }
             match self.decide(&turn.change) {
                 Ok(next) if next != self.record.occupancy || turn.change == Change::Confirm => {
@@ -109,7 +109,7 @@ impl Session {
                     self.join_queue(turn, ctx);
                 }
                 decided => {
-                    let _ = turn.answer.send(decided); // An asker that left hears nothing.
+                    let _ = turn.answer.send(decided); // The caller may have left.
                 }
             }
         }
@@ -246,7 +246,7 @@ impl Session {
         }
         let Turn { change, answer, receipt, .. } = turn;
         let granted = changed.is_ok();
-        let _ = answer.send(changed); // Whether that was heard, the receipt says.
+        let _ = answer.send(changed); // The receipt reports the delivery.
         // Whoever held it before with this lease knows the lease.
         let Change::Begin { lease, by, .. } = change else { return };
         if granted {

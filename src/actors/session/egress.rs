@@ -242,7 +242,7 @@ impl Session {
             match applied {
                 Ok(()) => {
                     session.egress.in_force = Some(wanted);
-                    session.refresh_egress(ctx); // It may have changed meanwhile.
+                    session.refresh_egress(ctx); // The policy may have changed in the meantime.
                 }
                 Err(cause) => {
                     let id = session.record.id;
@@ -278,7 +278,7 @@ impl Session {
             };
             match egress {
                 Ok(egress) => self.change_egress(change, egress, answer, ctx),
-                Err(refusal) => drop(answer.send(Err(refusal))), // An asker that left hears nothing.
+                Err(refusal) => drop(answer.send(Err(refusal))), // The caller may have left.
             }
         }
     }
@@ -348,7 +348,7 @@ impl Session {
                 session.publish();
             }
             let view = session.view.borrow().clone();
-            let _ = answer.send(applied.map(|()| view)); // An asker that left hears nothing.
+            let _ = answer.send(applied.map(|()| view)); // The caller may have left.
             session.refresh_egress(ctx);
             session.next_egress_change(ctx);
         }));

@@ -42,7 +42,7 @@ impl Handle<Launch> for Session {
                 self.enter(Phase::Starting { call_off: CancellationToken::new() });
                 self.launch(ctx);
             } else {
-                self.set_timer(ctx); // It is launched when it is known what a former server left.
+                self.set_timer(ctx); // Launched after the check for remains of a former server.
             }
             self.publish();
         }

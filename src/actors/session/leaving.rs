@@ -45,7 +45,7 @@ impl Session {
 
     pub(super) fn tell_left(&mut self) {
         for told in self.leaving.drain(..) {
-            let _ = told.send(()); // An asker that left hears nothing.
+            let _ = told.send(()); // The caller may have left.
         }
     }
 }

@@ -171,7 +171,7 @@ impl Session {
         let Some(answer) = self.rotating.requests.pop_front() else { return };
         let (occupancy, lease) = match self.with_new_lease() {
             Ok(changed) => changed,
-            Err(refusal) => return drop(answer.send(Err(refusal))), // An asker that left hears nothing.
+            Err(refusal) => return drop(answer.send(Err(refusal))), // The caller may have left.
         };
         let before = self.record.occupancy.clone();
         let rotation = self.record.spec.rotation.max(self.rotating.attempted).saturating_add(1);
@@ -191,7 +191,7 @@ impl Session {
                 }
                 Err(cause) => {
                     session.rotating.under_way = false;
-                    let _ = answer.send(Err(cause)); // An asker that left hears nothing.
+                    let _ = answer.send(Err(cause)); // The caller may have left.
                 }
             }
             session.publish();
@@ -240,7 +240,7 @@ impl Session {
         let rotation = self.record.spec.rotation;
         let report = RotateReport { rotation, tickets, viewers, leases, lease, vnc_password: None };
         self.rotating.stored = Some((report, answer));
-        self.publish(); // Before the answer: whoever hears it and looks finds what it says.
+        self.publish(); // Before the answer, so that a read after it sees the change.
         self.settle_vnc(ctx);
     }
 
@@ -297,7 +297,7 @@ impl Session {
     pub(super) fn dismiss_rotations(&mut self) {
         let stored = self.rotating.stored.take().map(|(_report, answer)| answer);
         for answer in self.rotating.requests.drain(..).chain(stored) {
-            let _ = answer.send(Err(SessionError::Closing)); // An asker that left hears nothing.
+            let _ = answer.send(Err(SessionError::Closing)); // The caller may have left.
         }
     }
 }

@@ -146,7 +146,7 @@ impl Session {
                     Some(under_way) => under_way.waiting.push(answer),
                     None => self.begin_sanitizing("request", vec![answer], ctx),
                 },
-                Err(refusal) => drop(answer.send(Err(refusal))), // An asker that left hears nothing.
+                Err(refusal) => drop(answer.send(Err(refusal))), // The caller may have left.
             }
         }
         if self.owes_sanitizing() && matches!(self.phase, Phase::Running { .. }) {
@@ -295,7 +295,7 @@ impl Session {
         let occupancy = &self.record.occupancy;
         let is_vacant = occupancy.holder().is_none();
         if !is_vacant {
-            return self.store_restart(desktop, None, ctx); // The holder's traces are yet to come.
+            return self.store_restart(desktop, None, ctx); // Cleared after the present holder.
         }
         let generation = occupancy.generation();
         let (store, id) = (Arc::clone(&self.world.store), self.record.id);
@@ -334,7 +334,7 @@ impl Session {
         self.tell(EventKind::SessionSanitized, data);
         let report = SanitizeReport { cleared, tries, took };
         for answer in waiting {
-            let _ = answer.send(Ok(report.clone())); // An asker that left hears nothing.
+            let _ = answer.send(Ok(report.clone())); // The caller may have left.
         }
     }
 
@@ -344,7 +344,7 @@ impl Session {
         let under_way = self.sanitizing.under_way.take();
         let waiting = under_way.into_iter().flat_map(|under_way| under_way.waiting);
         for answer in requests.into_iter().map(|request| request.answer).chain(waiting) {
-            let _ = answer.send(Err(SessionError::Closing)); // An asker that left hears nothing.
+            let _ = answer.send(Err(SessionError::Closing)); // The caller may have left.
         }
     }
 }
@@ -405,7 +405,7 @@ impl Handle<SanitizeOnRelease> for Session {
                     session.publish();
                     session.view.borrow().clone()
                 });
-                let _ = answer.send(outcome); // An asker that left hears nothing.
+                let _ = answer.send(outcome); // The caller may have left.
                 session.next_turn(ctx);
             },
         ));
@@ -435,7 +435,7 @@ impl Handle<SanitizeWhenLeft> for Session {
                     session.record.spec.sanitize_due = Some(generation);
                     session.publish();
                 }
-                let _ = answer.send(stored.map_err(SessionError::NotStored)); // It may have left.
+                let _ = answer.send(stored.map_err(SessionError::NotStored)); // Or has left.
                 session.next_turn(ctx);
             },
         ));

@@ -259,7 +259,7 @@ impl Gate {
             return Verdict::Pass;
         }
         if self.keys.contains(&key) {
-            return Verdict::Pass; // It repeats.
+            return Verdict::Pass; // The key repeats.
         }
         // A key that produces another keysym than before replaces its earlier state.
         let others = self.keys.iter().copied().filter(|held| !held.same(key));

@@ -123,7 +123,7 @@ async fn connect(
     };
     let Admitted { mut view, ground } = admit(&front, driver, id, request.query_string()).await?;
     let organization = view.borrow().record.organization;
-    quotas::admit(&request, organization).await?; // Also one that comes by a lease or a pass.
+    quotas::admit(&request, organization).await?; // Also for a client that has a lease or a pass.
     let place = front.place(organization, Quota::DevtoolsConnections)?;
     front.awake(organization, id).await?;
     let desktop = running(&mut view).await?;
@@ -321,7 +321,7 @@ impl<F: Future<Output = Close>> Passing<F> {
             close = passing => close,
         };
         if let Some(close) = close {
-            let _ = say_over.send(close).await; // A client that has just left hears nothing.
+            let _ = say_over.send(close).await; // The client may have left.
             let leaving = async { while let Some(Ok(_)) = payload.next().await {} };
             let _late = timeout(PARTING, leaving).await;
         }

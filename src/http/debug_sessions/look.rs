@@ -32,7 +32,7 @@ pub(super) async fn answer(
         let settled = view.wait_for(|view| {
             view.record.status != SessionStatus::Created || view.record.is_dormant()
         });
-        let _ = timeout(STARTING, settled).await; // Then it is still starting, and is watched.
+        let _ = timeout(STARTING, settled).await; // After a timeout the client watches the start.
         let failure = view.borrow().record.failure.clone();
         if let Some(failure) = failure {
             let problem = failed_start(&failure).with("browser_session_id", debug.session);

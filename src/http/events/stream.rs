@@ -86,7 +86,7 @@ impl Reader {
         }
         loop {
             if self.key.is_revoked() {
-                return None; // Also of one that has much to catch up on.
+                return None; // Checked before each page of missed events.
             }
             if self.behind {
                 match self.read().await {
@@ -142,13 +142,13 @@ fn written(reset: Option<Reset>, events: &[Event]) -> String {
     let mut text = String::new();
     if let Some(reset) = reset {
         let data = serde_json::to_string(&reset).unwrap_or_default();
-        let _ = write!(text, "event: reset\ndata: {data}\n\n"); // A text takes all.
+        let _ = write!(text, "event: reset\ndata: {data}\n\n"); // A `String` accepts all.
     }
     for event in events {
         let resource = EventResource::from(event);
         let data = serde_json::to_string(&resource).unwrap_or_default();
         let EventResource { seq, kind, .. } = resource;
-        let _ = write!(text, "id: {seq}\nevent: {kind}\ndata: {data}\n\n"); // The same.
+        let _ = write!(text, "id: {seq}\nevent: {kind}\ndata: {data}\n\n"); // As above.
     }
     text
 }

@@ -76,7 +76,7 @@ impl Wish {
             None => None,
             Some(text) => match text.parse() {
                 Ok(id) => Some(id),
-                Err(_) => return Ok(None), // No run is of a workflow that cannot be.
+                Err(_) => return Ok(None), // An invalid id matches no run.
             },
         };
         let filter = Filter {

@@ -53,7 +53,7 @@ pub async fn look(
     if let (Some(after), Some(mut view)) = (after, live) {
         let changed = view.wait_for(|view| view.version > after || view.record.status.is_final());
         let changed = timeout(LONGEST_WAIT, changed);
-        let _ = front.keys.unless_revoked(caller.key, changed).await?; // Then as it is.
+        let _ = front.keys.unless_revoked(caller.key, changed).await?; // On a timeout: unchanged.
     }
     let view = find(&front, caller.organization, id).await?;
     let artifacts = artifacts_of(&front, &view.record).await?;

@@ -361,7 +361,7 @@ pub(super) async fn begin(
             let id = text.parse().map_err(|_not_an_id| unknown())?;
             let found = db::debug_sessions::by_id(&front.db, organization, id).await?;
             let found = found.ok_or_else(unknown)?;
-            keeping::used(front, &found).await?; // One that has ended is told by its session.
+            keeping::used(front, &found).await?; // If it has ended, its session reports that.
             Some(found)
         }
     };
@@ -451,7 +451,7 @@ async fn made_before(
     let Some(row) = db::runs::by_id(&front.db, organization, id).await? else { return Ok(None) };
     let is_here = row.node == front.world.node && !row.status.is_final();
     if is_here && front.world.views.run(organization, id).is_none() {
-        return Ok(None); // It was stored, which nobody knew, and has not begun.
+        return Ok(None); // Stored by a request without an answer, and never begun.
     }
     let view = super::find(front, organization, id).await?;
     Ok(Some(RunResource::of(&view, &[], &Links { front, caller })))

@@ -180,7 +180,7 @@ pub async fn begin(
     let mut draining = front.world.views.draining();
     let revocation = front.keys.watch(driver.key);
     let grant = tokio::select! {
-        biased; // What was granted is not refused.
+        biased; // A grant takes precedence over a revocation.
         grant = told(&front, route) => grant?,
         // Clients that wait are sent away, so that they can go to another server.
         _ = draining.wait_for(Option::is_some) => return Err(RouteError::Draining.into()),

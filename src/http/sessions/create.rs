@@ -127,7 +127,7 @@ async fn make(
             let Created { id, mut view } = front.registry.ask(create).await??;
             let unclaimed = Unclaimed::of(front, organization, id, named.is_none());
             let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);
-            let _ = timeout(wait, settled).await; // Then the answer says `created`, and is watched.
+            let _ = timeout(wait, settled).await; // On a timeout: still `created`.
             unclaimed.claimed();
             view.borrow().clone()
         }
@@ -165,7 +165,7 @@ impl Drop for Unclaimed {
         tracing::info!("session {session} is closed: its client left before the answer");
         let message = Close { status: SessionStatus::Completed };
         let route = Route { organization: self.organization, session, message };
-        drop(self.registry.ask(route)); // Its outcome is on record.
+        drop(self.registry.ask(route)); // The outcome is stored.
     }
 }
 

@@ -98,7 +98,7 @@ impl Webhooks {
                 excerpt.extend(chunk.iter().take(left));
             }
         };
-        let _ = timeout(FOR_EXCERPT, read).await; // What has come by then is enough.
+        let _ = timeout(FOR_EXCERPT, read).await; // An incomplete excerpt is enough.
         let response = String::from_utf8_lossy(&excerpt).replace('\0', "");
         let error = if status.is_success() {
             None

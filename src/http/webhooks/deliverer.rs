@@ -97,7 +97,7 @@ async fn begin(
 ) -> Result<Option<DateTime<Utc>>, DbError> {
     loop {
         if work.len() >= MOST {
-            return Ok(None); // The end of one of them is waited for.
+            return Ok(None); // The caller waits until a delivery ends.
         }
         let now = front.world.clock.now();
         let lanes: Vec<WebhookId> = busy.iter().copied().collect();
@@ -109,7 +109,7 @@ async fn begin(
             }
             let until = now + front.webhooks.settings.timeout() + SPARE;
             if !messages::take(&front.db, &message, until).await? {
-                continue; // Another server was first.
+                continue; // Another server has taken it.
             }
             began = true;
             busy.extend(message.webhook);

@@ -266,7 +266,7 @@ async fn insert_next(
         let answer = warned(shown(&next)?, &next.settings);
         match db::workflows::insert(&front.db, &next).await {
             Ok(()) => return Ok(answer),
-            Err(DbError::Conflict) => {} // Another writer took the number.
+            Err(DbError::Conflict) => {} // Another writer has taken the number.
             Err(
                 cause @ (DbError::Unavailable(_) | DbError::Rejected(_) | DbError::Corrupt { .. }),
             ) => {

@@ -140,7 +140,7 @@ fn serve(
             Some(Request::Shot { format, answer }) => {
                 let outcome = picture(&mut at.link, shared, format);
                 let broken = outcome.as_ref().err().cloned();
-                let _ = answer.send(outcome); // Who asked may have left.
+                let _ = answer.send(outcome); // The caller may have left.
                 if let Some(cause) = broken {
                     return Err(cause);
                 }

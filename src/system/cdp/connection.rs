@@ -188,7 +188,7 @@ impl Shared {
                 Some(Refusal { code, message }) => Err(CdpError::Refused { method, code, message }),
                 None => Ok(frame.result),
             };
-            let _ = answer.send(result); // A caller that left hears nothing.
+            let _ = answer.send(result); // The caller may have left.
         } else if let Some(method) = frame.method {
             let event = CdpEvent { session: frame.session, method, params: frame.params };
             self.receivers.lock().retain(|receiver| receiver.try_send(event.clone()).is_ok());

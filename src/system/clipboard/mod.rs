@@ -221,7 +221,7 @@ impl Reader {
     /// Reads and deletes the delivered property; returns its type and value.
     fn property(&self) -> Result<(Atom, Vec<u8>), Broken> {
         let any = x11rb::NONE;
-        let most = u32::MAX / 4; // In words. The server has it all already.
+        let most = u32::MAX / 4; // In units of four bytes. The server has all data already.
         let name = self.property_name();
         let taken = self.connection.get_property(true, self.window, name, any, 0, most)?;
         let taken = taken.reply()?;

@@ -140,7 +140,7 @@ impl Films {
         let filmed = Box::pin(async move {
             let outcome = work.await.unwrap_or_else(|cause| Err(failed(cause)));
             if outcome.is_err() {
-                let _ = fs::remove_dir_all(&folder); // Nothing can be made of it.
+                let _ = fs::remove_dir_all(&folder); // It cannot be used.
             }
             outcome
         });
@@ -290,7 +290,7 @@ impl Recorder {
     async fn keep(&mut self, picture: Picture, megabytes: u64) -> Result<(), FilmError> {
         let allowed = megabytes.saturating_mul(1024 * 1024) / WAITING;
         if self.frames.bytes() > allowed {
-            return Ok(()); // ffmpeg is behind: fewer pictures, and not a later film.
+            return Ok(()); // ffmpeg is behind: pictures are dropped, the film is not delayed.
         }
         let mut frames = self.frames.clone();
         let added = tokio::task::spawn_blocking(move || {

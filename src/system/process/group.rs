@@ -111,7 +111,7 @@ pub(super) fn signal_each(leader: &ProcessIdentity, session: SessionId, signal: 
             && stat(pid).is_some_and(|stat| stat.group == leader.pid)
             && ((leads && is_alive(leader)) || is_marked(pid, session))
         {
-            let _ = pidfd_send_signal(pidfd, signal); // It has ended in between.
+            let _ = pidfd_send_signal(pidfd, signal); // The process has ended since.
         }
     }
 }

@@ -451,7 +451,7 @@ impl Inner {
                         let lost = "the connections of viewers";
                         (self.told.on_mended)(Mended::new(cause, lost, tries, since.elapsed()));
                     }
-                    self.hung.lock().take(); // How one went that nobody missed.
+                    self.hung.lock().take(); // An exit that affected no viewer.
                     state.running = Some(process.clone());
                     self.runtime.spawn(Arc::clone(self).keep(process));
                     return Ok(port);

@@ -92,7 +92,7 @@ impl RunHost {
         }
         let end = heard(&mut hears, silence, most, || self.turn.wait_within()).await;
         if end.failure.as_ref().is_none_or(|failure| failure.code == "agent_failed") {
-            stopping.stop = None; // It has ended by itself.
+            stopping.stop = None; // The agent has ended by itself.
         }
         drop(pass);
         Ok(end)

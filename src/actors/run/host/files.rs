@@ -47,7 +47,7 @@ impl RunHost {
             let uploads = Tree::open(&folder)?;
             for entry in uploads.entries()? {
                 if entry.name != run.as_str() {
-                    let _ = uploads.remove(&entry.name); // It has gone by itself.
+                    let _ = uploads.remove(&entry.name); // It may have been removed already.
                 }
             }
             Ok(())

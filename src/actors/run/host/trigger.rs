@@ -47,7 +47,7 @@ impl Drop for Child {
         let canceled = self.registry.ask(route);
         let handed = self.handed.clone();
         self.runtime.spawn(async move {
-            let _ = canceled.await; // It has ended by itself.
+            let _ = canceled.await; // The run may have ended by itself.
             handed.send_modify(done);
         });
     }
@@ -202,7 +202,7 @@ impl RunHost {
         }
         let (egress, proxy) = egress_of(&workflow.settings);
         let assignment = Assignment {
-            record: None, // The outer run is, if anything is.
+            record: None, // Only the outer run is recorded, if it asks for it.
             work: Box::new(Planned::new(facts.plan(workflow, definition))),
             own_session: SessionSpec {
                 lifetime: limit + SPARE,
@@ -215,7 +215,7 @@ impl RunHost {
             limit,
             depth: self.depth + 1,
             lent,
-            lane: None, // The run that waits for this one may hold it.
+            lane: None, // The waiting parent run may hold the session.
         };
         let run = NewRun {
             organization: self.organization,

@@ -44,7 +44,7 @@ impl Lane {
         let number = *self.ended.borrow() + 1;
         let mut called_off = self.called_off.subscribe();
         if called_off.wait_for(|upto| *upto >= number).await.is_err() {
-            std::future::pending().await // Never: the sender is here.
+            std::future::pending().await // Unreachable: `self` has the sender.
         }
     }
 

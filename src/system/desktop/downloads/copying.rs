@@ -100,7 +100,7 @@ pub(super) fn copy(file: &File, folder: &Path, settings: &Settings) -> Result<Co
             Ok(copy) if unchanged => return Ok(copy),
             Ok(_) => {}
             Err(cause) => {
-                let _ = fs::remove_file(&target); // Half of it is of no use.
+                let _ = fs::remove_file(&target); // A partial file is useless.
                 return Err(cause);
             }
         }

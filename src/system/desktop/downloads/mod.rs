@@ -242,7 +242,7 @@ impl Shared {
         if let Some(asked) = asked
             && asked.try_send(answer).is_ok()
         {
-            let _ = timeout(REPORTS, answered).await; // Then it is as if it had nothing to report.
+            let _ = timeout(REPORTS, answered).await; // As if it had nothing to report.
         }
     }
 
@@ -292,7 +292,7 @@ impl Shared {
             };
             let copied = match tokio::task::spawn_blocking(work).await {
                 Ok(Some(copied)) => copied,
-                Ok(None) => return, // It was taken before.
+                Ok(None) => return, // It was consumed before.
                 Err(cause) => Err(CopyError::Unreadable { cause: cause.to_string() }),
             };
             match copied {
@@ -306,7 +306,7 @@ impl Shared {
                         key,
                         unstored,
                     };
-                    let _ = shared.report.send(Notice::Arrived(arrival)).await; // We hold the other end.
+                    let _ = shared.report.send(Notice::Arrived(arrival)).await; // It is open.
                 }
                 Err(cause) => {
                     drop(unstored);

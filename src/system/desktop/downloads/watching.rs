@@ -96,7 +96,7 @@ async fn follow(shared: &Arc<Shared>, connection: &Connection) {
             }
         };
         tokio::select! {
-            biased; // What was reported before an answer is taken before it.
+            biased; // Reports that precede an answer are handled before it.
             event = events.recv() => match event {
                 Some(event) => on_event(shared, connection, &event).await,
                 None => return,
@@ -104,7 +104,7 @@ async fn follow(shared: &Arc<Shared>, connection: &Connection) {
             () = answered => {
                 if let Some((_, waiting)) = barrier.take() {
                     let waiting: oneshot::Sender<()> = waiting;
-                    let _ = waiting.send(()); // A caller that left hears nothing.
+                    let _ = waiting.send(()); // The caller may have left.
                 }
             }
             Some(waiting) = barriers.recv(), if is_idle => {

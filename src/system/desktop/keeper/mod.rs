@@ -123,7 +123,7 @@ impl Keeper {
     pub(super) async fn stop(&mut self) {
         self.ended.cancel();
         if let Some(work) = self.work.take() {
-            let _ = work.await; // If it has panicked, it has ended as well.
+            let _ = work.await; // A panic ends it as well.
         }
     }
 
@@ -253,7 +253,7 @@ impl Watch {
                     self.check_network(now, connection).await;
                 }
                 () = network.ended() => {
-                    reading = None; // It may have been answered by the next one, which knows nothing.
+                    reading = None; // The answer may come from its successor, which has no state.
                     fresh = Instant::now() + STARTS;
                     network.find();
                     let now = network.identity().cloned();

@@ -286,7 +286,7 @@ async fn a_login_of_half_a_second_ago_is_kept_for_the_next_desktop() {
     let set = "document.cookie = 'login=ann; max-age=9999'; localStorage.seen = 'yes'; 1";
     assert_eq!(evaluate(&connection, set).await, 1);
     drop(connection);
-    sleep(Duration::from_millis(500)).await; // The age of the cookie is what this is about.
+    sleep(Duration::from_millis(500)).await; // The test depends on the age of the cookie.
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     let directory = world.desktops.directory(world.session);
     assert!(directory.profile().join("Default").exists());
@@ -396,7 +396,7 @@ async fn a_launch_that_is_called_off_at_any_time_leaves_nothing() {
         let call_off = CancellationToken::new();
         let order = Order { session: world.session, spec: small(None), is_exhausted: false };
         let launch = world.desktops.launch(order, call_off.clone());
-        sleep(Duration::from_millis(after)).await; // The moment is what varies.
+        sleep(Duration::from_millis(after)).await; // The test varies the moment.
         call_off.cancel();
         match launch.await {
             Err(LaunchError::CalledOff) => (),

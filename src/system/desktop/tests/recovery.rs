@@ -241,7 +241,7 @@ async fn who_films_a_display_that_was_late_has_frames_again() {
     let xvfb = desktop.identity().xvfb.pid;
     signal(xvfb, Signal::STOP);
     let (one, another) = tokio::join!(screen.shot(Format::Jpeg), async {
-        sleep(Duration::from_millis(300)).await; // Later than the first is what this is about.
+        sleep(Duration::from_millis(300)).await; // The test needs a time after the first.
         screen.shot(Format::Jpeg).await
     });
     assert!(one.is_err() && another.is_err());
@@ -263,7 +263,7 @@ async fn a_recovery_that_fails_or_is_called_off_gives_the_desktop_back_to_be_end
     died(&*desktop).await;
     let call_off = CancellationToken::new();
     let revival = desktop.revive(call_off.clone());
-    sleep(Duration::from_millis(100)).await; // The moment is what this is about.
+    sleep(Duration::from_millis(100)).await; // The test depends on the moment.
     call_off.cancel();
     let Err(Unrevived { desktop: Some(desktop), failure }) = revival.await else {
         panic!("it was not called off");
@@ -335,7 +335,7 @@ fn zygotes(desktop: &dyn Desktop) -> Vec<i32> {
     });
     let is_zygote = |pid: &i32| {
         let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        arguments.contains("--type=zygote") // Parted by spaces, as it has set its own title.
+        arguments.contains("--type=zygote") // Spaces separate the arguments in its title.
     };
     let mut zygotes: Vec<i32> = children.filter(is_zygote).collect();
     zygotes.sort_unstable();

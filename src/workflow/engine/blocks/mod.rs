@@ -216,7 +216,7 @@ impl Engine {
         to: Executor,
     ) -> Work {
         if !self.plan.headers.is_empty() {
-            self.browser().await?; // It adds them to the pages of whatever drives them.
+            self.browser().await?; // The option adds them to the pages of each driver.
         }
         let job = Job {
             block: id,
