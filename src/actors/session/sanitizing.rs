@@ -435,7 +435,8 @@ impl Handle<SanitizeWhenLeft> for Session {
                     session.record.spec.sanitize_due = Some(generation);
                     session.publish();
                 }
-                let _ = answer.send(stored.map_err(SessionError::NotStored)); // Or has left.
+                // The caller may have left.
+                let _ = answer.send(stored.map_err(SessionError::NotStored));
                 session.next_turn(ctx);
             },
         ));
