@@ -1,15 +1,15 @@
-// Keys, clicks and the wheel on the screencast, which go to the page over DevTools: how whoever has
-// control goes on while the live picture cannot be had.
+// Keys, clicks and the wheel on the screencast, sent to the page over DevTools. With them the holder of
+// control can continue while the live picture is unavailable.
 
 import { Backoff, shutsOut } from "./backoff";
-import { isApple, letGoUnseen, placeOf } from "./keys";
+import { isApple, placeOf, releaseUnseen } from "./keys";
 
 export interface Size {
     readonly width: number;
     readonly height: number;
 }
 
-/** As `MouseEvent.button` counts them. */
+/** The names of buttons, by their number in `MouseEvent.button`. */
 const BUTTONS = ["left", "middle", "right", "back", "forward"];
 
 /** Keys that a phone's keyboard sends, by their X keysyms: `KeyboardEvent.key`, and a key code. */
@@ -24,13 +24,13 @@ const NAMED: Readonly<Record<number, readonly [name: string, code: number]>> = {
     0xff54: ["ArrowDown", 40],
 };
 
-/** A line of a wheel that counts lines, in pixels. */
+/** The pixels of a line, for wheels that count lines. */
 const LINE = 40;
-/** A finger that moves less than this is a tap. */
+/** The largest movement of a tap, in pixels. */
 const SLOP = 8;
-/** A connection that held this long was a success: the next failure starts small again. */
+/** The time after which an open connection resets the back-off. */
 const STEADY_MS = 5_000;
-/** The session is unknown or at its end. */
+/** The close code for a session that is unknown or has ended. */
 const NOT_FOUND = 4404;
 
 interface Key {
@@ -47,14 +47,14 @@ interface Finger {
     dragging: boolean;
 }
 
-export class Hand {
+export class PageInput {
     #active = false;
     #ready = false;
     #page: Size = { width: 0, height: 0 };
     #socket: WebSocket | null = null;
     #timer: number | undefined;
     #movement: MouseEvent | null = null;
-    /** What is down in the page, and must be let go there: keys by their place, and buttons. */
+    /** The pressed keys, by their place on the keyboard, and buttons. They must be released in the page. */
     readonly #keys = new Map<string, Key>();
     readonly #buttons = new Set<number>();
     #finger: Finger | null = null;
@@ -73,7 +73,7 @@ export class Hand {
             this.#buttons.add(event.button);
             this.#mouse("mousePressed", event);
         });
-        // What was pressed in the picture may be dragged and let go beside it.
+        // A button that was pressed on the picture may be released outside of it.
         window.addEventListener("mouseup", (event) => {
             if (this.#buttons.delete(event.button)) this.#mouse("mouseReleased", event);
         });
@@ -93,7 +93,7 @@ export class Hand {
             },
             { passive: false },
         );
-        // A tap comes as a click of the mouse as well; a finger that is dragged comes only here.
+        // A tap also causes mouse events; a drag of a finger causes pointer events only.
         surface.addEventListener("pointerdown", (event) => {
             if (event.pointerType !== "touch") return;
             const one = this.#ready && event.isPrimary;
@@ -113,13 +113,13 @@ export class Hand {
             event.preventDefault();
             if (this.#keys.delete(placeOf(event))) this.#key(false, event, null, keyModifiers(event));
         });
-        letGoUnseen(surface, false); // It lets go by itself when the focus leaves.
-        // Whatever goes up elsewhere is not seen here.
-        surface.addEventListener("blur", () => this.#letGo());
-        window.addEventListener("blur", () => this.#letGo());
+        releaseUnseen(surface, false); // The listeners below handle the loss of focus.
+        // A release outside of this element causes no event here.
+        surface.addEventListener("blur", () => this.#releaseKeys());
+        window.addEventListener("blur", () => this.#releaseKeys());
     }
 
-    /** Whether what is done to the picture reaches the page, of this size in its own pixels. */
+    /** Starts or stops the input to a page of the given size, in its own pixels. */
     use(active: boolean, page: Size = this.#page): void {
         this.#page = page;
         if (this.#active === active) return;
@@ -128,7 +128,7 @@ export class Hand {
         surface.tabIndex = active ? 0 : -1;
         if (active) {
             surface.removeAttribute("aria-hidden");
-            // Whoever is writing elsewhere goes on writing there; "Take control" is no such place.
+            // A focused text field keeps the focus; the button "Take control" does not.
             const focused = document.activeElement ?? document.body;
             const free =
                 focused === document.body ||
@@ -138,7 +138,7 @@ export class Hand {
             this.#backoff.reset();
             this.#dial();
         } else {
-            this.#letGo();
+            this.#releaseKeys();
             surface.blur();
             surface.setAttribute("aria-hidden", "true");
             window.clearTimeout(this.#timer);
@@ -147,12 +147,12 @@ export class Hand {
         }
     }
 
-    /** Whether it is used, and the server listens. */
+    /** True if the input is in use and the server accepts it. */
     get ready(): boolean {
         return this.#ready;
     }
 
-    /** Presses and lets go of one key. */
+    /** Presses and releases a key. */
     press(keysym: number): void {
         const [key, keyCode] = NAMED[keysym] ?? [String.fromCodePoint(keysym & 0xffffff), 0];
         const text = keysym in NAMED ? null : key;
@@ -167,7 +167,7 @@ export class Hand {
         socket.addEventListener("open", () => {
             steady = window.setTimeout(() => this.#backoff.reset(), STEADY_MS);
         });
-        // The first message says so; later ones are about addresses, which are not gone to from here.
+        // The first message reports readiness. Later messages are about addresses and are ignored.
         socket.addEventListener("message", () => {
             if (this.#socket !== socket || this.#ready) return;
             this.#ready = true;
@@ -183,7 +183,7 @@ export class Hand {
         });
     }
 
-    /** What was down is let go by the server, when the socket ends. */
+    /** Forgets the pressed keys and buttons: the server releases them when the socket ends. */
     #onGone(): void {
         this.#socket = null;
         this.#ready = false;
@@ -196,7 +196,7 @@ export class Hand {
         if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(event));
     }
 
-    /** Of many movements between two frames, the last one says all. */
+    /** Sends only the last of several movements between two frames. */
     #moved(event: MouseEvent): void {
         if (!this.#ready) return;
         if (!this.#movement) requestAnimationFrame(() => this.#flushMovement());
@@ -218,7 +218,7 @@ export class Hand {
         this.#send({ ...turned, ...this.#place(at), modifiers: modifiersOf(at) });
     }
 
-    /** The page follows the finger: it is scrolled where the drag began. */
+    /** Scrolls the page with the finger, at the place where the drag began. */
     #drag(event: PointerEvent): void {
         const finger = this.#finger;
         if (!this.#ready || finger?.id !== event.pointerId) return;
@@ -246,7 +246,7 @@ export class Hand {
         const shortcut = event.metaKey || (!isThird(event) && (event.ctrlKey || event.altKey));
         const text = key.length === 1 && !shortcut ? key : null;
         this.#key(true, event, text, keyModifiers(event));
-        // macOS tells of no key that goes up while Command is down.
+        // macOS reports no release of a key while Command is pressed.
         if (event.metaKey && key !== "Meta") {
             this.#key(false, event, null, keyModifiers(event));
             this.#keys.delete(placeOf(event));
@@ -255,7 +255,7 @@ export class Hand {
         }
     }
 
-    #letGo(): void {
+    #releaseKeys(): void {
         for (const key of this.#keys.values()) this.#key(false, key, null, 0);
         this.#keys.clear();
     }
@@ -268,7 +268,7 @@ export class Hand {
         this.#send({ ...named, ...more, modifiers });
     }
 
-    /** Where in the page it was: the picture is as large as fits, and in the middle. */
+    /** The place of an event in the page. The picture is scaled to fit, and centred. */
     #place(event: MouseEvent): { x: number; y: number } {
         const box = this.surface.getBoundingClientRect();
         const scale = Math.min(box.width / this.#page.width, box.height / this.#page.height);
@@ -281,7 +281,7 @@ export class Hand {
     }
 }
 
-/** As `Input.dispatchMouseEvent` counts them. */
+/** The modifiers as bits, as in `Input.dispatchMouseEvent`. */
 function modifiersOf(event: MouseEvent | KeyboardEvent): number {
     const bits = [event.altKey, event.ctrlKey, event.metaKey, event.shiftKey];
     return bits.reduce((sum, down, bit) => sum | (down ? 1 << bit : 0), 0);
@@ -291,7 +291,10 @@ function keyModifiers(event: KeyboardEvent): number {
     return isThird(event) ? 0 : modifiersOf(event);
 }
 
-/** AltGr is Control and Alt on some systems, and what it gives is a character; so does Option. */
+/**
+ * True if the modifiers select a character instead of a shortcut: AltGr, which is Control and Alt on some systems,
+ * and Option.
+ */
 function isThird(event: KeyboardEvent): boolean {
     const { key, altKey, ctrlKey, metaKey } = event;
     const option = isApple() && altKey && !ctrlKey && !metaKey && key.length === 1;
