@@ -1,4 +1,4 @@
-//! What operators see: every message, every actor, no secret.
+//! The operator's API: every message, every actor, no secret.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What has happened, for whoever follows it.
+//! Events.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ on_both_databases! {
         let none = client.events("/v1/events?after=latest").await;
         assert_eq!((kinds(&none), &none["next"], &none["reset"]), (vec![], &json!(last), &json!(null)));
 
-        // A page may wait for what comes.
+        // A page can wait for new events.
         let waiting = format!("/v1/browser_sessions/{other}/events?after={last}&wait_seconds=20");
         let (page, _) = tokio::join!(client.events(&waiting), client.begin(&other, "bob", 60));
         assert_eq!(kinds(&page), ["occupancy.begun"]);
@@ -105,7 +105,7 @@ async fn who_asks_for_what_is_forgotten_is_told_so_and_goes_on_with_what_there_i
     let mut server = setup.start().await;
     let id = server.client.session_id().await;
     server.client.close(&id).await.ok();
-    // Old ones are forgotten at a start, with the first that is new.
+    // Old events are deleted at a start, together with the first new event.
     server.signal(rustix::process::Signal::TERM);
     server.ended_clean().await;
     server.serve().await;
@@ -149,7 +149,7 @@ async fn a_session_is_renewed_and_changed_but_never_shortened() {
     assert!(capped["warning"].as_str().unwrap().contains("capped to 240 minutes"), "{capped:#}");
 
     let patch = async |body| client.send(Method::PATCH, &path, Some(body)).await;
-    // Whoever is told that profiles are kept closes the session, and has lost its login.
+    // A client that was promised a stored profile would close the session and lose its login.
     patch(json!({"generate_browser_profile": true})).await.problem(422, "not_supported");
     let changed = patch(json!({"generate_browser_profile": false})).await.ok();
     assert_eq!(end(&changed), end(&capped));

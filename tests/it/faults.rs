@@ -1,12 +1,12 @@
-//! Desktops that do not come up, or die: each time the session says why, and nothing is left.
+//! Desktops that fail to start, or crash: the session reports the cause, and nothing is left.
 
 use serde_json::{Value, json};
 
 use crate::support::client::id_of;
 use crate::support::{Setup, TestServer, left};
 
-/// Asks for a session that cannot start: the answer has this status and code, the session is failed
-/// with the same cause, and nothing of it runs. Gives the cause.
+/// Requests a session that cannot start. Asserts that the response has this status and code, the session has
+/// failed with the same cause, and none of its processes runs. Returns the cause.
 async fn fails(server: &TestServer, status: u16, code: &str) -> Value {
     let answer = server.client.ask_for_session(json!({"width": 640, "height": 480})).await;
     let expected = if status == 429 { "capacity_exceeded" } else { code };
@@ -142,7 +142,7 @@ async fn without_recoveries_a_killed_display_fails_its_session_and_leaves_no_loc
     begun.ok();
     TestServer::kill(server.program(&id, "Xvfb"));
     let session = server.client.once(&id, "failed").await;
-    // Its Chromium ends in the same moment; the cause is told, not the consequence.
+    // Its Chromium ends at the same time; the cause is reported, not the consequence.
     assert_eq!(session["failure"]["code"], "xvfb_died", "{session:#}");
     assert_eq!(session["occupancy"]["state"], "closed");
     server.nothing_runs_of(&id).await;

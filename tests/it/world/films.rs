@@ -16,7 +16,7 @@ use crate::support::{Client, Setup, TestServer, eventually};
 const RED: [u8; 3] = [200, 30, 30];
 const BLUE: [u8; 3] = [30, 30, 200];
 
-/// A session of 640x480 whose page is of one colour.
+/// A session of 640x480 with a page of a single colour.
 async fn coloured(client: &Client, site: &Site, record: Value, colour: [u8; 3]) -> String {
     let url = site.page("click.html");
     let body = json!({"width": 640, "height": 480, "start_url": url, "record": record});
@@ -35,7 +35,7 @@ async fn paint(page: &mut Page, client: &Client, id: &str, [r, g, b]: [u8; 3]) {
     screenshot_shows(client, id, [r, g, b]).await;
 }
 
-/// The content of a file, under its signed URL.
+/// The content of a file, from its signed URL.
 async fn fetch(url: &str, to: &Path) -> PathBuf {
     let answer = reqwest::get(url).await.unwrap();
     assert_eq!(answer.status(), 200, "{url}");
@@ -69,13 +69,13 @@ async fn pixel(film: &Path, at: f64) -> [u8; 3] {
     *bytes.last_chunk().unwrap()
 }
 
-/// Whether a frame is whole in this folder.
+/// True if this folder has a complete frame.
 fn has_frames(folder: &Path) -> bool {
     let mut files = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     files.any(|file| file.path().extension().is_some_and(|end| end == "jpg"))
 }
 
-/// Waits until the last frame of a session's black box is of this colour.
+/// Waits until the last frame of a session's black box has this colour.
 async fn seen(server: &TestServer, id: &str, colour: [u8; 3]) {
     let ring = server.directory.join(format!("d/sessions/{id}/films/black-box"));
     eventually("the black box has seen it", async || {
@@ -89,7 +89,7 @@ async fn seen(server: &TestServer, id: &str, colour: [u8; 3]) {
     .await;
 }
 
-/// A black box begins before what a test paints, and may end after a browser's death.
+/// A black box begins before the test paints, and may end after the browser has crashed.
 async fn shows(film: &Path, colour: [u8; 3]) {
     let length = number(&probe(film).await["duration"]);
     let mut shown = Vec::new();
@@ -206,7 +206,7 @@ async fn a_recording_ends_with_its_session_and_a_black_box_shows_what_was_before
     assert_eq!(recorded["media_type"], "video/webm");
     assert!(!ring.exists(), "films are left in the session's directory");
 
-    // Nobody is there when this one dies: the next server finds it dead.
+    // No server runs when this browser dies: the next server detects it.
     let id = coloured(&client, &site, json!(null), RED).await;
     client.begin(&id, "bob", 600).await.ok();
     seen(&server, &id, RED).await;
