@@ -1,4 +1,4 @@
-// What processes cost, from /proc.
+// The cost of processes, from /proc.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { execFileSync } from "node:child_process";

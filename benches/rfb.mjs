@@ -1,10 +1,10 @@
-// A viewer that reads RFB and shows nothing: over TCP, or over a WebSocket as noVNC does.
+// A viewer that reads RFB without showing it: over TCP, or over a WebSocket like noVNC.
 
 import { createCipheriv } from "node:crypto";
 import { createRequire } from "node:module";
 import { connect } from "node:net";
 
-// The pages' own development dependency.
+// A development dependency of the pages.
 export const WebSocket = createRequire(new URL("../web/", import.meta.url))("ws");
 
 /** Raw, or Tight with JPEG as noVNC asks for it. */

@@ -1,5 +1,5 @@
-// What it is like to watch: the first picture, a click's way to the screen, many viewers, a stalled one,
-// and what costs nothing. Real desktops. See scripts/bench-viewing.
+// Measures viewing with real desktops: the first picture, the latency of a click, many viewers, a stalled
+// viewer, and the idle load. See scripts/bench-viewing.
 
 import { createRequire } from "node:module";
 import { createServer } from "node:http";
@@ -22,7 +22,7 @@ const asked = async (path, body) => {
 const stream = (id) => `${url.replace("http", "ws")}/v1/stream/vnc/browser_session/${id}?apikey=${key}`;
 const close = (id) => asked(`/v1/browser_sessions/${id}/close`, {});
 
-// Pages: one that answers a click with another colour, one on which something always moves.
+// Pages: one that changes its colour on a click, and one with an animation.
 const PAGES = {
     "/click": `<title>click</title><body style="margin:0;background:#102030"><script>
         let on = false;
@@ -95,7 +95,7 @@ async function clicks() {
         direct: await new Viewer(port).greet({ password, encodings: RAW }),
         bridged: await new Viewer(stream(id)).greet({ encodings: RAW }),
     };
-    // Each is always asking, so that neither is behind when its turn comes.
+    // Both request pictures continuously, so that neither is behind at its turn.
     const shown = {};
     for (const [name, viewer] of Object.entries(ways)) {
         viewer.ask(false);
@@ -241,7 +241,7 @@ async function idle() {
         await sleep(20_000);
         return `${((wakeups(serverPid) - woken) / 20).toFixed(1)} wake-ups/s, ${(((cpu(serverPid) - spent) / 20) * 100).toFixed(2)} % CPU`;
     };
-    // A worker that has answered once keeps a clock of its own, whatever there is to do.
+    // A worker that has served a request keeps a timer, independent of its load.
     await Promise.all(Array.from({ length: 32 }, () => asked("/v1/browser_sessions")));
     console.log(`the server without a session: ${await during()}`);
     const id = await session("moving");
