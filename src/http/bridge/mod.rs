@@ -174,7 +174,7 @@ pub enum Why {
     #[error("the VNC server closed the connection")]
     UpstreamClosed,
     /// The owner of the bridge stopped it.
-    #[error("told to stop: {0}")]
+    #[error("the bridge was stopped: {0}")]
     Stopped(Close),
 }
 

@@ -151,7 +151,7 @@ async fn control_that_nobody_heard_of_is_ceded_unless_it_was_had_before() {
     assert!(!has_control(), "nobody knows that it has control");
     ask!(stage, id, TakeControl { viewer: ann.id }).unwrap();
     unheard(&stage, id, TakeControl { viewer: ann.id }, has_control).await;
-    assert!(has_control(), "it was told the first time");
+    assert!(has_control(), "the first answer was received");
 }
 
 /// A heartbeat whose write takes longer than the lease lasts.

@@ -603,12 +603,12 @@ async fn downloads_outlive_the_desktop() {
     let desktop = world.up(small(None)).await;
     let directory = world.desktops.directory(world.session);
     let connection = devtools(&*desktop).await;
-    let download = "const a = document.createElement('a'); a.download = 'told.txt'; \
-                    a.href = 'data:text/plain,told'; a.click(); 1";
+    let download = "const a = document.createElement('a'); a.download = 'note.txt'; \
+                    a.href = 'data:text/plain,note'; a.click(); 1";
     assert_eq!(evaluate(&connection, download).await, 1);
-    let file = directory.downloads().join("told.txt");
+    let file = directory.downloads().join("note.txt");
     let deadline = Instant::now() + Duration::from_secs(10);
-    while fs::read_to_string(&file).unwrap_or_default() != "told" {
+    while fs::read_to_string(&file).unwrap_or_default() != "note" {
         assert!(Instant::now() < deadline, "nothing is downloaded");
         sleep(Duration::from_millis(20)).await;
     }

@@ -400,7 +400,7 @@ async fn what_a_killed_server_had_begun_to_start_is_ended_before_it_is_started_a
     died(&*desktop).await;
     let desktop = revived(desktop).await;
     assert!(stray.has_exited());
-    assert!(is_alive(&desktop.identity().xvfb), "what is known lives on");
+    assert!(is_alive(&desktop.identity().xvfb), "the recorded processes live on");
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     world.nothing_is_left();
 }
