@@ -11,7 +11,7 @@ use actix_web::{App, HttpRequest, HttpServer, web};
 use anyhow::{Context as _, Result, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use greenroom::domain::rfb::{Dialect, Policy, Role};
-use greenroom::http::bridge::{Endpoint, Limits, accept, run};
+use greenroom::live::bridge::{Endpoint, Limits, accept, run};
 use greenroom::system::input::Devices;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use greenroom::actors::secrets::Secrets;
-use greenroom::http::keys::hash_of;
+use greenroom::service::keys::hash_of;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use greenroom::db::{Db, api_keys, organizations};
 use greenroom::domain::ids::{Mint, OrganizationId};
 use greenroom::domain::tenancy::{ApiKey, Organization};
-use greenroom::http::keys::hash_of;
+use greenroom::service::keys::hash_of;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
