@@ -53,7 +53,8 @@ mod tests {
         let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         assert_eq!(connections(port).unwrap(), 1);
         assert_eq!(direct(port).unwrap(), 0, "it is this process's");
-        let connected = || Ok(clients(&fs::read_to_string("/proc/net/tcp")?, port));
+        let table = || fs::read_to_string("/proc/net/tcp");
+        let connected = || table().map(|table| clients(&table, port));
         assert_eq!(foreign(connected, HashSet::new).unwrap(), 1, "it is another's");
         let leaves = move || {
             drop(client);
