@@ -76,7 +76,7 @@ async fn a_cancel_stops_a_run_at_once_and_releases_its_session() {
     let answer = server.client.post(&format!("/v1/runs/{}/cancel", pair.first), json!({})).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     server.client.run_once(&pair.first, "canceled").await;
-    // That it takes less than a second by itself is shown where the clock is paused.
+    // The actors' tests show on a paused clock that it takes less than a second.
     assert!(asked.elapsed().as_secs() < 5, "it took {:?}", asked.elapsed());
     pair.ends("canceled").await;
     server.stop().await;

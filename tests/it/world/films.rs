@@ -95,7 +95,7 @@ async fn seen(server: &TestServer, id: &str, colour: [u8; 3]) {
     let mut other = None;
     let deadline = Instant::now() + PATIENCE;
     loop {
-        // Each frame is looked at once: that takes a program, and leaves less for what is waited for.
+        // Each frame is looked at once: that takes a program, which the black box would wait for.
         let frame = latest().filter(|frame| other.as_ref() != Some(frame));
         // It may be taken away meanwhile.
         if let Some(frame) = frame.filter(|frame| std::fs::copy(frame, &copy).is_ok()) {
@@ -249,7 +249,7 @@ async fn a_recording_ends_with_its_session_and_a_black_box_shows_what_was_before
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_has_its_recording_when_it_ends_and_its_last_moments_when_it_fails() {
     let site = Site::start().await;
-    // Of a film that is not made in time, a run has nothing.
+    // A run has no recording if its film is not made in time.
     let server = Setup::real().set("recording.finish_seconds", "50").start().await;
     let client = &server.client;
     let block =

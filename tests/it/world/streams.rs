@@ -310,7 +310,7 @@ async fn a_vnc_server_tells_what_is_copied_to_nobody_unless_it_is_to_tell_everyb
         }
     };
     tokio::time::timeout(PATIENCE, copied).await.expect("a text that was copied");
-    // There it was copied earlier.
+    // The text of this one was copied earlier.
     deaf.look().await;
     assert_eq!(deaf.cut_texts, 0);
     for (server, _watcher) in watched {

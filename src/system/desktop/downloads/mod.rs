@@ -313,7 +313,7 @@ impl Shared {
                     if matches!(cause, CopyError::Refused { .. }) {
                         shared.drop_refused(&path);
                     }
-                    drop(unstored); // Last: whoever waits for all downloads is told of this one before.
+                    drop(unstored); // Last: a caller that waits for all downloads then finds the refusal.
                 }
             }
         });
