@@ -1,6 +1,6 @@
 //! Measures the bridge beside a plain TCP connection, against a VNC server that only sends.
 //!
-//! `cargo run --release --example bridge [megabytes]` prints, for each: megabytes a second towards
+//! `cargo run --profile dist --example bridge [megabytes]` prints, for each: megabytes a second towards
 //! the viewer, and the median and the 99th percentile of an update request and its answer.
 
 use std::net::SocketAddr;

@@ -118,16 +118,20 @@ target_directory() {
         python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])'
 }
 
-# find_greenroom [--release]: sets `greenroom` to the program: what GREENROOM_BINARY names, or what cargo
-# builds now.
+# find_greenroom [PROFILE]: sets `greenroom` to the program: what GREENROOM_BINARY names, or what cargo
+# builds now with this profile, `dev` unless given.
 find_greenroom() {
+    local profile=${1:-dev} directory
     greenroom=${GREENROOM_BINARY:-}
     # It is no setting of the server, which warns of what it does not know.
     export -n GREENROOM_BINARY
-    [ -z "$greenroom" ] || return 0
-    say "building${1:+ for release}"
-    cargo build --locked --quiet --bin greenroom "$@"
-    local profile=debug
-    [ -z "${1:-}" ] || profile=release
-    greenroom=$(target_directory)/$profile/greenroom
+    if [ -n "$greenroom" ]; then
+        say "the program is GREENROOM_BINARY: $greenroom"
+        return 0
+    fi
+    say "building with the profile $profile"
+    cargo build --locked --quiet --bin greenroom --profile "$profile"
+    directory=$profile
+    [ "$profile" != dev ] || directory=debug
+    greenroom=$(target_directory)/$directory/greenroom
 }

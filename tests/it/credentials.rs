@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::channel::Channel;
 use crate::support::client::Client;
-use crate::support::{PATIENCE, Setup, TestServer, on_both_databases};
+use crate::support::{PATIENCE, Setup, TestServer, eventually, on_both_databases};
 
 const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/browser_sessions"),
@@ -146,6 +146,14 @@ on_both_databases! {
         ] {
             closed.push(open(socket).await);
         }
+        // Events are stored after what they report, and a late one would answer the poll below.
+        eventually("the events of the viewers are stored", async || {
+            let page = client.events("/v1/events?after=0").await;
+            let events = page["events"].as_array().unwrap();
+            let joined = events.iter().filter(|event| event["kind"] == "viewer.joined");
+            (joined.count() == closed.len()).then_some(())
+        })
+        .await;
         let ended = async {
             let mut events = client.stream("/v1/events", Some(0)).await;
             while events.next().await.is_some() {}

@@ -68,16 +68,19 @@ pub fn segments_of(pids: &[i32]) -> usize {
 }
 
 /// The files that these processes have open in the machine's directories for temporary files, outside
-/// of `directory` and still there.
-pub fn stray_files(processes: &[i32], directory: &Path) -> Vec<PathBuf> {
+/// of `directory`. Those directories themselves are not counted: servers look for displays in them, and
+/// launchers open them to confine a program.
+pub fn open_outside(processes: &[i32], directory: &Path) -> Vec<PathBuf> {
+    const SHARED: [&str; 4] = ["/tmp", "/tmp/.X11-unix", "/dev/shm", "/var/tmp"];
     let mut found = Vec::new();
     for process in processes {
         // One that has ended in between has nothing open.
         let open = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten();
         let files = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         found.extend(files.filter(|file| {
-            let shared = ["/tmp", "/dev/shm", "/var/tmp"].iter().any(|at| file.starts_with(at));
-            shared && !file.starts_with(directory) && file.exists()
+            let is_shared = SHARED.iter().any(|at| file.as_path() == Path::new(at));
+            let is_below = SHARED.iter().any(|at| file.starts_with(at));
+            is_below && !is_shared && !file.starts_with(directory)
         }));
     }
     found
