@@ -1,6 +1,6 @@
 //! Measures the bridge, compared with a plain TCP connection, with a VNC server that only sends.
 //!
-//! `cargo run --release --example bridge [megabytes]` prints for both the megabytes per second towards
+//! `cargo run --profile dist --example bridge [megabytes]` prints for both the megabytes per second towards
 //! the viewer, and the median and 99th percentile of the time from an update request to its answer.
 
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use actix_web::{App, HttpRequest, HttpServer, web};
 use anyhow::{Context as _, Result, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use greenroom::domain::rfb::{Dialect, Policy, Role};
-use greenroom::http::bridge::{Endpoint, Limits, accept, run};
+use greenroom::live::bridge::{Endpoint, Limits, accept, run};
 use greenroom::system::input::Devices;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

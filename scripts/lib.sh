@@ -118,16 +118,20 @@ target_directory() {
         python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])'
 }
 
-# find_greenroom [--release]: sets `greenroom` to the program that GREENROOM_BINARY names, or that cargo
-# builds now.
+# find_greenroom [PROFILE]: sets `greenroom` to the program that GREENROOM_BINARY names, or that cargo
+# builds now with this profile, `dev` by default.
 find_greenroom() {
+    local profile=${1:-dev} directory
     greenroom=${GREENROOM_BINARY:-}
     # The variable is not a setting, and the server would warn about it.
     export -n GREENROOM_BINARY
-    [ -z "$greenroom" ] || return 0
-    say "building${1:+ for release}"
-    cargo build --locked --quiet --bin greenroom "$@"
-    local profile=debug
-    [ -z "${1:-}" ] || profile=release
-    greenroom=$(target_directory)/$profile/greenroom
+    if [ -n "$greenroom" ]; then
+        say "the program is GREENROOM_BINARY: $greenroom"
+        return 0
+    fi
+    say "building with the profile $profile"
+    cargo build --locked --quiet --bin greenroom --profile "$profile"
+    directory=$profile
+    [ "$profile" != dev ] || directory=debug
+    greenroom=$(target_directory)/$directory/greenroom
 }

@@ -11,7 +11,7 @@ use crate::config;
 use crate::db::{Db, api_keys, nodes, organizations};
 use crate::domain::ids::{Mint, NodeId, OrganizationId};
 use crate::domain::tenancy::{ApiKey, Node, Organization};
-use crate::http::keys::{fresh_key, hash_of};
+use crate::service::keys::{fresh_key, hash_of};
 
 /// Returns the first organization, created if there is none, with the lines to print. A new API key
 /// is printed only this once.

@@ -19,9 +19,12 @@ use crate::actors::session::{FilmError, SessionError};
 use crate::db::store::StoreError;
 use crate::db::{DbError, Outage, Reason, Rejection};
 use crate::domain::control;
+use crate::domain::ids::SessionId;
 use crate::domain::occupancy::Refusal;
 use crate::domain::quota::QuotaExceeded;
 use crate::domain::session::Failure;
+use crate::service::error::ServiceError;
+use crate::service::keys::KeyError;
 use crate::system::desktop::{EgressError, NoRoom};
 
 /// The reason why an endpoint failed or rejected a request.
@@ -60,6 +63,49 @@ impl ResponseError for ApiError {
 impl From<QuotaExceeded> for ApiError {
     fn from(refusal: QuotaExceeded) -> Self {
         Self::Problem(refusal.into())
+    }
+}
+
+impl From<ServiceError> for ApiError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Unknown { prefix, id } => Self::Problem(Problem::unknown_of(prefix, &id)),
+            ServiceError::Contended => {
+                conflict("debug_session_contended", error).retryable().into()
+            }
+            ServiceError::Route(cause) => Self::Route(cause),
+            ServiceError::Registry(cause) => Self::Registry(cause),
+            ServiceError::Unanswered(cause) => Self::Unanswered(cause),
+            ServiceError::Db(cause) => Self::Db(cause),
+        }
+    }
+}
+
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Invalid => Self::Problem(Problem::credentials()),
+            KeyError::Suspended => Self::Problem(Problem::suspended()),
+            KeyError::Insufficient { role, .. } => {
+                let problem =
+                    Problem::new(StatusCode::FORBIDDEN, "key_insufficient", error.to_string());
+                Self::Problem(problem.with("role", role.as_str()))
+            }
+            KeyError::OtherSession(id) => Self::Problem(Problem::unknown::<SessionId>(id)),
+            KeyError::Db(cause) => Self::Db(cause),
+        }
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        ApiError::from(error).problem()
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        ApiError::from(error).problem()
     }
 }
 

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::front::Front;
 use super::problem::Problem;
-use super::settings::Streaming;
+use crate::service::core::Streaming;
 use crate::system::desktop::NoRoom;
 
 pub fn routes(config: &mut ServiceConfig) {

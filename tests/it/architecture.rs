@@ -12,18 +12,35 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("workflow", &["domain", "egress"]),
     ("system", &["domain", "egress"]),
     ("actors", &["domain", "db", "egress", "workflow", "system"]),
+    ("service", &["domain", "db", "egress", "workflow", "system", "actors"]),
+    ("live", &["domain", "db", "egress", "workflow", "system", "actors", "service"]),
     // Endpoints read lists from the database, and check definitions before a request to an actor.
-    ("http", &["domain", "db", "egress", "workflow", "system", "actors"]),
-    ("config", &["domain", "db", "egress", "workflow", "system", "actors", "http"]),
-    ("app", &["domain", "db", "egress", "workflow", "system", "actors", "http", "config"]),
-    ("cli", &["domain", "db", "egress", "workflow", "system", "actors", "http", "config", "app"]),
+    ("http", &["domain", "db", "egress", "workflow", "system", "actors", "service", "live"]),
+    (
+        "config",
+        &["domain", "db", "egress", "workflow", "system", "actors", "service", "live", "http"],
+    ),
+    (
+        "app",
+        &[
+            "domain", "db", "egress", "workflow", "system", "actors", "service", "live", "http",
+            "config",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "domain", "db", "egress", "workflow", "system", "actors", "service", "live", "http",
+            "config", "app",
+        ],
+    ),
 ];
 
 /// Crates that only some floors may name.
 const CRATES: &[(&str, &[&str])] = &[
     ("actix", &["actors", "http", "app"]),
-    ("actix_web", &["http", "app"]),
-    ("actix_ws", &["http"]),
+    ("actix_web", &["live", "http", "app"]),
+    ("actix_ws", &["live", "http"]),
     ("diesel", &["schema", "db"]),
     ("diesel_async", &["db"]),
 ];

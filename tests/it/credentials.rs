@@ -5,13 +5,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use greenroom::actors::secrets::Secrets;
-use greenroom::http::keys::hash_of;
+use greenroom::service::keys::hash_of;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::channel::Channel;
 use crate::support::client::Client;
-use crate::support::{PATIENCE, Setup, TestServer, on_both_databases};
+use crate::support::{PATIENCE, Setup, TestServer, eventually, on_both_databases};
 
 const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/browser_sessions"),
@@ -146,6 +146,14 @@ on_both_databases! {
         ] {
             closed.push(open(socket).await);
         }
+        // Events are stored after what they report, and a late one would answer the poll below.
+        eventually("the events of the viewers are stored", async || {
+            let page = client.events("/v1/events?after=0").await;
+            let events = page["events"].as_array().unwrap();
+            let joined = events.iter().filter(|event| event["kind"] == "viewer.joined");
+            (joined.count() == closed.len()).then_some(())
+        })
+        .await;
         let ended = async {
             let mut events = client.stream("/v1/events", Some(0)).await;
             while events.next().await.is_some() {}

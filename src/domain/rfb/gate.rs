@@ -48,6 +48,16 @@ pub enum Role {
     Control,
 }
 
+impl Role {
+    /// Returns the name of the role in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Watch => "watch",
+            Self::Control => "control",
+        }
+    }
+}
+
 /// The directions and the size limit of the clipboard for a viewer in control. A watcher has no
 /// clipboard.
 ///

@@ -11,9 +11,9 @@ use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
 use crate::domain::tenancy::{ApiKey, KeyRole};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::keys::{fresh_key, hash_of};
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
+use crate::service::keys::{fresh_key, hash_of};
 
 /// The maximum length of a label, in characters.
 const LONGEST_LABEL: usize = 100;

@@ -17,10 +17,10 @@ use super::caller::{Bearer, Caller, key_of, refused};
 use super::error::ApiError;
 use super::front::Front;
 use super::problem::Problem;
-use super::ui_session::is_one;
 use crate::db;
 use crate::domain::ids::{ApiKeyId, OrganizationId};
 use crate::domain::tenancy::{ApiKey, KeyRole};
+use crate::service::keys::is_page_token;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -46,7 +46,7 @@ impl FromRequest for Manager {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let is_token = key_of(request).is_some_and(|key| is_one(&key));
+        let is_token = key_of(request).is_some_and(|key| is_page_token(&key));
         let bearer = Bearer::from_request(request, payload);
         Box::pin(async move {
             if is_token {

@@ -5,7 +5,6 @@ use actix_web::web::{Data, Json};
 use serde_json::{Map, Value};
 
 use super::Person;
-use super::keeping::live;
 use crate::db::{self, Page};
 use crate::domain::ids::WorkflowPermanentId;
 use crate::domain::run::{BlockRecord, BlockStatus};
@@ -14,6 +13,7 @@ use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::workflows;
+use crate::service::debug_sessions::live;
 
 /// The latest runs, whose outputs are collected.
 const RUNS: Page = Page { number: 1, size: 20 };

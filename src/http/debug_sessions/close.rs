@@ -4,13 +4,13 @@ use actix_web::web::{Data, Json};
 use serde_json::{Value, json};
 
 use super::Person;
-use super::keeping::{Reason, end, live};
 use crate::domain::ids::{DebugSessionId, WorkflowPermanentId};
 use crate::http::body::PathId;
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
+use crate::service::debug_sessions::{Reason, end, live};
 
 /// Ends a person's debug session for a workflow, and closes the browser session behind it.
 #[utoipa::path(

@@ -5,7 +5,6 @@
 //! after a position may be forgotten, or the position may belong to another numbering. The client
 //! then receives `reset`, and continues with the events that are kept.
 
-mod resource;
 mod stream;
 
 use std::time::Duration;
@@ -17,7 +16,6 @@ use serde::Deserialize;
 use tokio::time::timeout;
 use utoipa::IntoParams;
 
-pub use self::resource::{EventResource, EventsPage, Reset};
 use super::body::{PathId, Query};
 use super::caller::Caller;
 use super::error::ApiError;
@@ -29,6 +27,7 @@ use crate::db;
 use crate::db::events::Extent;
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::quota::Quota;
+use crate::service::resources::event::{EventsPage, Reset};
 
 /// The longest time that a page of JSON waits for an event, in seconds.
 const LONGEST_WAIT: u64 = 25;

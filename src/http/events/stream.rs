@@ -15,13 +15,13 @@ use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::warn;
 
-use super::resource::{EventResource, Reset};
 use super::{Front, Place, Problem};
 use crate::actors::quotas;
 use crate::db;
 use crate::domain::event::Event;
 use crate::http::error::ApiError;
-use crate::http::revocation::Revocation;
+use crate::service::keys::Revocation;
+use crate::service::resources::event::{EventResource, Reset};
 
 /// The interval of heartbeats on an idle stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);

@@ -4,55 +4,14 @@
 //! at once and the others wait in order, so that another organization's request finds at most those few
 //! before it. A turn ends after [`LONGEST_TURN`], because a request that lasts longer waits for something.
 
-use std::sync::Arc;
-use std::thread::available_parallelism;
-use std::time::Duration;
-
 use actix_web::{HttpMessage as _, HttpRequest, web};
-use dashmap::DashMap;
-use tokio::sync::Semaphore;
-use tokio::time::sleep;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 use crate::actors::quotas::Place;
 use crate::domain::ids::OrganizationId;
 use crate::domain::quota::Quota;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
-
-/// The longest turn of a request.
-const LONGEST_TURN: Duration = Duration::from_millis(20);
-
-/// The requests of one organization that are worked on at once, for each processor.
-const FOR_EACH: usize = 4;
-
-/// The turns of each organization's requests.
-#[derive(Debug, Clone, Default)]
-pub struct Turns(Arc<DashMap<OrganizationId, Arc<Semaphore>>>);
-
-impl Turns {
-    fn of(&self, organization: OrganizationId) -> Arc<Semaphore> {
-        let cores = available_parallelism().map_or(1, usize::from);
-        let new = || Arc::new(Semaphore::new(FOR_EACH * cores));
-        Arc::clone(&self.0.entry(organization).or_insert_with(new))
-    }
-
-    /// Resolves when it is the request's turn. The drop of the answer ends the turn.
-    async fn next(&self, organization: OrganizationId) -> Option<DropGuard> {
-        // The semaphore is never closed.
-        let turn = self.of(organization).acquire_owned().await.ok()?;
-        let over = CancellationToken::new();
-        let ended = over.clone();
-        actix_web::rt::spawn(async move {
-            tokio::select! {
-                () = ended.cancelled() => {}
-                () = sleep(LONGEST_TURN) => {}
-            }
-            drop(turn);
-        });
-        Some(over.drop_guard())
-    }
-}
 
 /// A request that was admitted; kept with the request until it is answered.
 #[derive(Debug)]

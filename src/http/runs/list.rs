@@ -5,7 +5,6 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::resource::{RunItem, RunSummary};
 use crate::db::runs::Filter;
 use crate::db::{self, Page};
 use crate::domain::ids::{OrganizationId, SessionId, WorkflowPermanentId};
@@ -17,6 +16,7 @@ use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::sessions;
 use crate::http::validation::{Fields, Part};
+use crate::service::resources::run::{RunItem, RunSummary};
 
 /// The query of the request.
 #[derive(Debug, Deserialize, IntoParams)]

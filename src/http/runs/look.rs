@@ -7,18 +7,18 @@ use serde::Deserialize;
 use tokio::time::timeout;
 use utoipa::IntoParams;
 
-use super::resource::{RunBaseResource, RunResource};
 use super::{artifacts_of, find, untold};
 use crate::db;
 use crate::domain::ids::{RunId, WorkflowPermanentId};
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
 use crate::http::dialect::Dialect;
-use crate::http::egress::refused_of_run;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::links::Links;
 use crate::http::workflows;
+use crate::service::resources::egress::refused_of_run;
+use crate::service::resources::links::Links;
+use crate::service::resources::run::{RunBaseResource, RunResource};
 
 /// The longest time to wait for a change of the run.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
@@ -58,7 +58,7 @@ pub async fn look(
     let view = find(&front, caller.organization, id).await?;
     let artifacts = artifacts_of(&front, &view.record).await?;
     let egress_refused = refused_of_run(&front, &view.record).await?;
-    let links = Links { front: &front, caller };
+    let links = Links { core: &front, caller };
     Ok(Json(RunResource { egress_refused, ..RunResource::of(&view, &artifacts, &links) }))
 }
 
@@ -86,7 +86,7 @@ pub async fn look_with_workflow(
     let workflow = workflow.and_then(|workflow| workflows::shown(&workflow).ok());
     let workflow = workflow.map(|workflow| dialect.show(workflow));
     let webhook_failure_reason = untold(&front, &view.record).await?;
-    let base = RunBaseResource::of(&view, &artifacts, &Links { front: &front, caller });
+    let base = RunBaseResource::of(&view, &artifacts, &Links { core: &front, caller });
     Ok(Json(RunBaseResource { workflow, webhook_failure_reason, ..base }))
 }
 
@@ -99,6 +99,6 @@ pub async fn look_in_workflow(
     let view = find(&front, caller.organization, id).await?;
     let artifacts = artifacts_of(&front, &view.record).await?;
     let webhook_failure_reason = untold(&front, &view.record).await?;
-    let base = RunBaseResource::of(&view, &artifacts, &Links { front: &front, caller });
+    let base = RunBaseResource::of(&view, &artifacts, &Links { core: &front, caller });
     Ok(Json(RunBaseResource { webhook_failure_reason, ..base }))
 }

@@ -5,7 +5,6 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
-use super::resource::RunResource;
 use super::start::{Request, begin};
 use crate::db;
 use crate::domain::ids::{RunId, WorkflowPermanentId};
@@ -15,6 +14,7 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::idempotency::Once;
 use crate::http::problem::Problem;
+use crate::service::resources::run::RunResource;
 
 /// The member of a stored request with the id of the run that it repeats.
 const RETRIED_FROM: &str = "retried_from_workflow_run_id";

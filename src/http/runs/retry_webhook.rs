@@ -19,7 +19,7 @@ use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
-use crate::http::webhooks;
+use crate::service::webhooks;
 
 /// The body of the request.
 #[derive(Debug, Default, Deserialize, ToSchema)]

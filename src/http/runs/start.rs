@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use url::Url;
 use utoipa::ToSchema;
 
-use super::resource::RunResource;
 use crate::actors::lanes::Lane;
 use crate::actors::registry::{NewRun, RouteError, RunAccepted, StartRun};
 use crate::actors::run::{Assignment, Facts, Planned, egress_of, sanitizes};
@@ -22,16 +21,17 @@ use crate::domain::run::WorkflowRecord;
 use crate::domain::session::SessionSpec;
 use crate::http::body::{RawBody, beside, parse};
 use crate::http::caller::Caller;
-use crate::http::debug_sessions::keeping;
 use crate::http::egress::EgressRequest;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::idempotency::{Named, Once};
-use crate::http::links::Links;
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 use crate::http::warnings::Warnings;
 use crate::http::{headers, proxy, sessions, workflows};
+use crate::service::debug_sessions;
+use crate::service::resources::links::Links;
+use crate::service::resources::run::RunResource;
 use crate::workflow::definition::Definition;
 use crate::workflow::engine::Records;
 use crate::workflow::parameters::{ParameterError, resolve};
@@ -361,7 +361,7 @@ pub(super) async fn begin(
             let id = text.parse().map_err(|_not_an_id| unknown())?;
             let found = db::debug_sessions::by_id(&front.db, organization, id).await?;
             let found = found.ok_or_else(unknown)?;
-            keeping::used(front, &found).await?; // If it has ended, its session reports that.
+            debug_sessions::used(front, &found).await?; // If it has ended, its session reports that.
             Some(found)
         }
     };
@@ -420,7 +420,7 @@ pub(super) async fn begin(
     let RunAccepted { view, .. } = front.registry.ask(StartRun { run, assignment }).await??;
     let view = view.borrow().clone();
     let warning = request.warning(session.is_some());
-    Ok(RunResource { warning, ..RunResource::of(&view, &[], &Links { front, caller }) })
+    Ok(RunResource { warning, ..RunResource::of(&view, &[], &Links { core: front, caller }) })
 }
 
 /// Starts a run of the latest version of the workflow that the request names.
@@ -454,7 +454,7 @@ async fn made_before(
         return Ok(None); // Stored by a request without an answer, and never begun.
     }
     let view = super::find(front, organization, id).await?;
-    Ok(Some(RunResource::of(&view, &[], &Links { front, caller })))
+    Ok(Some(RunResource::of(&view, &[], &Links { core: front, caller })))
 }
 
 /// Reads a request, and as it was given.

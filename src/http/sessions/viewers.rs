@@ -16,11 +16,10 @@ use crate::actors::session::{
 use crate::actors::tickets::{Ticket, Uses};
 use crate::domain::control::Credential;
 use crate::domain::ids::{SessionId, ViewerId};
-use crate::domain::rfb::Role;
 use crate::domain::tenancy::KeyRole;
 use crate::domain::ticket::TicketRole;
 use crate::http::body::{Body, PathId};
-use crate::http::caller::{Bearer, Caller};
+use crate::http::caller::{Bearer, Caller, opened};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::validation::Fields;
@@ -49,14 +48,6 @@ pub struct Request {
     single_use: Option<bool>,
 }
 
-/// Returns the name of a role in the API.
-pub fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Watch => "watch",
-        Role::Control => "control",
-    }
-}
-
 /// Makes a ticket. Its secret is in this answer and nowhere else: in the `link` of a viewer, or in the `cdp_url`
 /// of a driver, which any DevTools client can be given. A ticket ends with the key that makes it, and opens no
 /// more than that key: one whose role is `drive` makes tickets to watch and to drive.
@@ -81,7 +72,7 @@ pub async fn invite(
     request: HttpRequest,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
-    let caller = bearer.of_path(KeyRole::Drive, &request)?;
+    let caller = opened(&bearer, KeyRole::Drive, &request)?;
     let Body(Request { role, label, ttl_seconds, uses, single_use }) = body;
     let settings = &front.world.settings;
     let (ttl, longest) =
@@ -176,7 +167,7 @@ pub async fn list(
                 "viewer_id": viewer.id,
                 "ticket_viewer_id": ticket,
                 "kind": viewer.kind.as_str(),
-                "role": role_name(viewer.visit.role),
+                "role": viewer.visit.role.as_str(),
                 "label": viewer.visit.label,
                 "client_id": viewer.visit.client.as_ref().map(ToString::to_string),
                 "in_control": viewer.in_control,
@@ -232,7 +223,7 @@ pub async fn put_out(
     request: HttpRequest,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = bearer.of_path(KeyRole::Drive, &request)?;
+    let caller = opened(&bearer, KeyRole::Drive, &request)?;
     let world = &front.world;
     let is_own = || {
         let ticket = world.views.tickets.get(viewer, world.clock.now());

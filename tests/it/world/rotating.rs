@@ -42,7 +42,7 @@ async fn playwright_drives_by_the_address_of_a_ticket_until_that_is_revoked() {
         assert_eq!(client.send(Method::DELETE, &one, None).await.status, 204);
         let cut = said().await;
         assert_eq!(cut["connected"], false, "{cut}");
-        assert!(since.elapsed() < Duration::from_secs(1), "after {:?}", since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(5), "after {:?}", since.elapsed());
         assert!(driver.wait().await.unwrap().success());
     }
     assert_eq!(client.look(&id).await["status"], "running");

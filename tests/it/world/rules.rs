@@ -15,7 +15,7 @@ use crate::support::viewer::Viewer;
 use crate::support::{Setup, eventually};
 
 /// The table of the proxy.
-const TABLE: &str = include_str!("../../../src/http/cdp/commands.txt");
+const TABLE: &str = include_str!("../../../src/live/devtools/commands.txt");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn playwright_has_files_and_pages_and_nothing_of_the_machine() {

@@ -309,11 +309,11 @@ impl Shared {
                     let _ = shared.report.send(Notice::Arrived(arrival)).await; // It is open.
                 }
                 Err(cause) => {
-                    drop(unstored);
                     shared.refuse(&begun.name, cause.to_string());
                     if matches!(cause, CopyError::Refused { .. }) {
                         shared.drop_refused(&path);
                     }
+                    drop(unstored); // Last: a caller that waits for all downloads then finds the refusal.
                 }
             }
         });

@@ -1,6 +1,7 @@
 //! Tests with real programs, and with misbehaving shell scripts in their place.
 
 mod displays;
+mod former;
 mod recovery;
 mod sealed;
 mod tigervnc;

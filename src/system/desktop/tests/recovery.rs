@@ -56,7 +56,7 @@ async fn a_desktop_is_taken_over_and_shows_the_same_page() {
 
     let began = Instant::now();
     let desktop = world.adopt().await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let taken = desktop.identity().clone();
     assert_eq!(DesktopIdentity { vnc: None, ..taken }, identity);
     let connection = devtools(&*desktop).await;
