@@ -47,7 +47,8 @@ fn lease_of(query: Query) -> Result<Option<Lease>, Problem> {
     }
     let mut fields = Fields::of(Part::Query);
     let given = generation.unwrap_or_default();
-    let number = given.parse::<i64>().map_err(|_no_number| "expected the generation that begin returned");
+    let number =
+        given.parse::<i64>().map_err(|_no_number| "expected the generation that begin returned");
     let generation = fields.check("generation", given.as_str(), number);
     // The error does not repeat a secret, not even a wrong one.
     let token = lease_token.unwrap_or_default().parse::<LeaseToken>();

@@ -159,7 +159,9 @@ async fn tell(core: &Core, message: WebhookMessage) {
         MessageStatus::Failed => warn!("webhook message {id} is abandoned, try {tries}: {why}"),
     }
     if let Err(cause) = messages::tried(&core.db, &next, Some(&delivery)).await {
-        warn!("the outcome of webhook message {id} is not stored, so it is delivered again: {cause}");
+        warn!(
+            "the outcome of webhook message {id} is not stored, so it is delivered again: {cause}"
+        );
     }
 }
 
