@@ -66,7 +66,7 @@ pub struct Ticket {
     pub key: ApiKeyId,
     /// The most that it gives.
     pub role: TicketRole,
-    /// For people: whose it is.
+    /// The owner or purpose, for people.
     pub label: Option<String>,
     /// The number of pages that may use it.
     pub uses: Uses,
@@ -76,7 +76,7 @@ pub struct Ticket {
     pub used_at: Option<DateTime<Utc>>,
     /// The lease that was taken with it last, and ends with it.
     pub lease: Option<LeaseHash>,
-    /// The time at which it was made.
+    /// The time at which it was created.
     pub created_at: DateTime<Utc>,
     /// The time at which it stops being valid.
     pub expires_at: DateTime<Utc>,

@@ -3,7 +3,7 @@
 //! Both keep the database's message as their source. Diesel reports neither the result codes of
 //! SQLite nor any SQLSTATE beyond those of constraints, so the rest is classified by the message.
 //! The messages of SQLite are constants of its library; those of PostgreSQL are the English ones.
-//! An unknown message counts as an outage, after which no data is given up.
+//! An unknown message counts as an outage, after which no data is discarded.
 
 use std::error::Error;
 use std::fmt;

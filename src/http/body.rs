@@ -262,7 +262,7 @@ async fn still_admitted(request: &HttpRequest) -> Result<(), Problem> {
     Bearer::extract(request).await.map(drop)
 }
 
-/// Works on a body: on a large one on a thread for such work, so that other requests go on meanwhile.
+/// Processes a body. A large body is processed on a separate thread, so that other requests are not blocked.
 ///
 /// # Errors
 ///

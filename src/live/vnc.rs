@@ -72,7 +72,7 @@ fn on_input(connected: &Connected, live: &Live) -> OnInput {
         activity.note(clock.now());
         let pastes_now = keys.paste_with(message) && inward;
         let Some(party) = party.as_ref().filter(|_party| pastes_now) else { return true };
-        // Without a message channel there is no receiver, and the key goes on.
+        // Without a message channel there is no receiver, and the key is forwarded.
         pastes.send(party.clone()).is_err()
     })
 }

@@ -266,7 +266,7 @@ impl Run {
         ctx.spawn(ends.into_actor(self).map(move |ended: Option<(bool, _)>, run, ctx| {
             let (broke, failure): (bool, Option<Failure>) = ended.unwrap_or_default();
             if broke {
-                // The pages that it drove are gone, though the session goes on.
+                // The session continues, but without the pages that the run drove.
                 let message = format!("the browser of session {session} failed and was restarted");
                 return run.end(failed("browser_crashed", message), ctx);
             }

@@ -134,8 +134,8 @@ impl Handle<AgentSays> for Run {
         }
         let goes_on = said.status == SaidStatus::Running;
         let said = super::Said { progress: Value::Null, ..said };
-        // The waiting messages already show that the agent goes on: the last place in the channel
-        // is kept for the end.
+        // The waiting messages already show that the agent is active: the last place in the channel
+        // is reserved for the end.
         let heard = if goes_on && !hears.is_closed() && hears.capacity() <= 1 {
             Ok(())
         } else {

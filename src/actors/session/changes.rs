@@ -247,7 +247,7 @@ impl Session {
         let Turn { change, answer, receipt, .. } = turn;
         let granted = changed.is_ok();
         let _ = answer.send(changed); // The receipt reports the delivery.
-        // Whoever held it before with this lease knows the lease.
+        // A former holder with this lease knows the lease.
         let Change::Begin { lease, by, .. } = change else { return };
         if granted {
             self.note_beginner(by, next.generation(), lease, ctx);

@@ -165,7 +165,7 @@ impl Session {
         let SessionRecord { status, failure, .. } = &self.record;
         self.tell(EventKind::SessionEnded, json!({ "status": status, "failure": failure }));
         self.publish();
-        // Whoever hears of the end finds no view that says otherwise.
+        // A client that is notified of the end finds no contradicting view.
         for done in waiting {
             let _ = done.send(Ok(()));
         }

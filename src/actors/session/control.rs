@@ -247,7 +247,7 @@ impl Session {
         found
     }
 
-    /// Revokes every ticket of the session and puts out the viewers that came with one. Returns their number.
+    /// Revokes every ticket of the session and disconnects the viewers that used one. Returns their number.
     pub(super) fn end_tickets(&mut self, ctx: &mut Context<Self>) -> usize {
         self.world.views.tickets.forget(self.record.id);
         let mut viewers = 0;

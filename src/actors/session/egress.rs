@@ -135,8 +135,8 @@ pub(super) struct EgressChanges {
     in_force: Option<EgressAsked>,
 }
 
-/// Puts the policy in force again if it is not what is wanted now: the organization has used up its network
-/// traffic of the day, or may go on.
+/// Replaces the policy if it differs from the wanted one: the organization has used up its network traffic of
+/// the day, or may use the network again.
 #[derive(Debug)]
 pub struct RefreshEgress;
 

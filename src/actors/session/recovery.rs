@@ -107,7 +107,7 @@ struct Trouble {
 #[derive(Debug)]
 pub(super) struct Recovered {
     /// The kind of recovery: `adopted`, `brought_back`, or `mended` for a single part while the
-    /// rest of the desktop went on.
+    /// rest of the desktop kept running.
     pub what: &'static str,
     /// The cause of the recovery.
     pub cause: String,
@@ -321,7 +321,7 @@ impl Session {
                         }
                     });
                 }
-                // The same write would be refused again: the session cannot go on.
+                // The same write would be refused again: the session cannot continue.
                 Err(StoreError::Rejected(rejection)) => {
                     session.hold(desktop);
                     session.fail(super::closing::not_stored(&rejection), ctx);

@@ -203,7 +203,7 @@ pub enum Event {
     },
     /// The holder releases the session.
     Release { generation: Generation, lease: LeaseHash },
-    /// The holder's lease is replaced, and the holder goes on under a new generation.
+    /// The holder's lease is replaced, and the holder continues with a new generation.
     Replace { lease: LeaseHash },
     /// The clock has reached `now`.
     Lapse { now: DateTime<Utc> },

@@ -1,7 +1,7 @@
-//! `/admin/drain`: nothing new is taken, what is under way goes on; how far that is.
+//! `/admin/drain`: rejects new work, lets active work finish, and reports the progress.
 //!
-//! Draining ends nothing by itself. Who wants to stop the server drains it, waits until `drained`,
-//! and stops it then; or stops it, which drains it for `stop.grace_seconds` first.
+//! Draining ends nothing by itself. To stop the server, an operator drains it, waits until `drained`, and
+//! stops it; or stops it at once, which first drains it for `stop.grace_seconds`.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::validation::Fields;
 
-/// The longest time that may be given to what is under way.
+/// The longest time that can be set for active work.
 const MOST: u64 = 7 * 24 * 60 * 60;
 
 /// The deadline of a drain.
@@ -26,7 +26,7 @@ const MOST: u64 = 7 * 24 * 60 * 60;
 #[schema(as = DrainRequest)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
-    /// The time that work under way should take at most, in seconds. Viewers are notified of it,
+    /// The time in which active work should finish, in seconds. Viewers are notified of it,
     /// and nothing is ended.
     deadline_seconds: Option<u64>,
 }
@@ -50,7 +50,7 @@ fn progress(front: &Front, draining: Option<Draining>) -> Json<Value> {
     }))
 }
 
-/// Takes nothing new from now on. May be repeated, with another deadline.
+/// Starts draining: new work is rejected. May be repeated with another deadline.
 #[utoipa::path(
     post,
     path = "/admin/drain",
@@ -78,7 +78,7 @@ pub async fn begin(
     Ok(progress(&front, Some(draining)))
 }
 
-/// Returns the state of a drain, and the work that is left.
+/// Returns the state of a drain, and the remaining work.
 #[utoipa::path(
     get,
     path = "/admin/drain",
@@ -93,7 +93,7 @@ pub async fn look(_: Operator, front: Data<Front>) -> Json<Value> {
     progress(&front, draining)
 }
 
-/// Takes new work again.
+/// Ends draining: new work is accepted again.
 #[utoipa::path(
     delete,
     path = "/admin/drain",

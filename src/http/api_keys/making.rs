@@ -124,7 +124,7 @@ pub async fn make(
     store(front, key).await
 }
 
-/// Replaces a key by a new one with the same label, role, sessions and end.
+/// Replaces a key by a new key with the same label, role, sessions and end.
 ///
 /// # Errors
 ///

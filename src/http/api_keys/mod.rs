@@ -91,7 +91,7 @@ pub fn answer_once(resource: &ApiKeyResource) -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(resource)
 }
 
-/// Makes a key. Only this answer shows it, as `key`.
+/// Creates a key. Only this response shows it, as `key`.
 #[utoipa::path(
     post,
     path = "/v1/api_keys",
@@ -168,7 +168,7 @@ pub async fn end(
     revoke(&front, manager.caller.organization, manager.role, id).await.map(Json)
 }
 
-/// Makes a key like an existing one, which stays valid for a while and then ends.
+/// Replaces a key by a new one. The former key stays valid for a while and then ends.
 #[utoipa::path(
     post,
     path = "/v1/api_keys/{api_key_id}/rotate",

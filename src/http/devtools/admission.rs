@@ -3,7 +3,7 @@
 //!
 //! A lease comes in the query, as in the address in the answer to begin. It opens the session for
 //! as long as it is held, and needs no key beside it. In the same way, a pass opens the session for
-//! as long as its block goes on.
+//! as long as its block runs.
 
 use actix_web::http::StatusCode;
 use serde::Deserialize;

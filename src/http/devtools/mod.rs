@@ -1,7 +1,7 @@
 //! `/v1/browser_sessions/{id}/cdp`: a session's DevTools, for drivers.
 //!
 //! This module admits drivers; [`live::devtools`](crate::live::devtools) connects them. A block's
-//! executor connects with a pass, `?pass=`, for as long as the block goes on.
+//! executor connects with a pass, `?pass=`, for as long as the block runs.
 
 mod admission;
 mod discovery;

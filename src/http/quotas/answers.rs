@@ -17,7 +17,7 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::quota::{Quota, Use};
 use crate::http::front::Front;
 
-/// The quotas of which a successful request takes something, or none.
+/// The quotas that a successful request uses.
 fn counted(method: &Method, pattern: &str) -> &'static [Quota] {
     let path = pattern.strip_prefix("/api").unwrap_or(pattern);
     let path = path.strip_prefix("/v1").unwrap_or(path);
@@ -47,7 +47,7 @@ fn counted(method: &Method, pattern: &str) -> &'static [Quota] {
     }
 }
 
-/// A middleware: holds refusals of those who go on asking, and adds headers to what was done.
+/// A middleware that delays repeated refusals, and adds the headers of quotas to other responses.
 pub async fn answers(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -96,7 +96,7 @@ async fn tightest(front: &Front, organization: OrganizationId, quotas: &[Quota])
                     tightest = Some(found);
                 }
             }
-            // The request is done, and is answered without them.
+            // The request has succeeded; its response is sent without these headers.
             Err(cause) => warn!("the use of {quota} cannot be determined: {cause}"),
         }
     }

@@ -12,7 +12,7 @@ const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// The headers, with what they say.
+/// The headers, with their values.
 pub const HEADERS: [(HeaderName, &str); 4] = [
     (RESOURCE, "The quota that applies, as in `GET /v1/quotas`"),
     (LIMIT, "Its limit"),
@@ -20,7 +20,7 @@ pub const HEADERS: [(HeaderName, &str); 4] = [
     (RESET, "The time of the next change, in Unix seconds"),
 ];
 
-/// A refusal that an answer was made of, kept with the answer.
+/// The refusal of a response, kept with the response.
 #[derive(Debug, Clone)]
 pub(in crate::http) struct Refused(pub(in crate::http) OrganizationId);
 

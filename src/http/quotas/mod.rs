@@ -1,8 +1,8 @@
 //! Quotas of organizations over HTTP: admission of requests, answers with their headers, and the use.
 //!
 //! The decisions are those of `actors/quotas`. Whatever is refused becomes 429 `quota_exceeded` with
-//! `Retry-After` and `X-RateLimit-*`, a WebSocket's handshake as well. An organization that goes on asking
-//! waits for its answers, see [`Refusals`]; many requests at once take turns, see `admission.rs`.
+//! `Retry-After` and `X-RateLimit-*`, also for a WebSocket's handshake. The responses to an organization with
+//! many refusals are delayed, see [`Refusals`]; many requests at once take turns, see `admission.rs`.
 
 mod admission;
 mod answers;

@@ -1,4 +1,4 @@
-//! Turns of the requests of one organization, so that many at once do not delay those of others.
+//! The scheduling of requests of an organization, so that many at once do not delay those of others.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -14,7 +14,7 @@ use crate::domain::ids::OrganizationId;
 /// The longest turn of a request.
 const LONGEST_TURN: Duration = Duration::from_millis(20);
 
-/// The requests of one organization that are worked on at once, for each processor.
+/// The number of requests of an organization that are processed at once, for each processor.
 const FOR_EACH: usize = 4;
 
 /// The turns of each organization's requests.

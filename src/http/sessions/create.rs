@@ -139,7 +139,7 @@ async fn make(
     Ok(SessionResource { warning, ..SessionResource::of(&view, front) })
 }
 
-/// A session whose client waits for the answer with its id. If the client disconnects first, nobody
+/// A session whose client waits for the response with its id. If the client disconnects first, no client
 /// knows the session, and it is closed.
 struct Unclaimed {
     registry: Address<Registry>,

@@ -95,7 +95,7 @@ pub async fn native(
     fields.finish()?;
 
     let place = front.place(caller.organization, Quota::Viewers)?;
-    // Also where one waits already: whose session this is, is checked by asking it.
+    // Also if a VNC server waits already, because the session checks its organization.
     let credential = Credential::Key(caller.key);
     let label = Some("native VNC client".to_owned());
     let visit = Visit { credential, role: Role::Control, label, client: None };

@@ -18,7 +18,7 @@ pub struct Waiting(Arc<DashMap<SessionId, Held>>);
 struct Held {
     /// The time until which the seat is kept; the task that keeps the seat has the receiver.
     until: watch::Sender<Instant>,
-    /// Canceled when the seat is given up, whatever `until` says.
+    /// Canceled when the seat is released, also before `until`.
     given_up: CancellationToken,
     /// The keys with which the password was read.
     keys: Vec<ApiKeyId>,
@@ -26,7 +26,7 @@ struct Held {
 
 /// A seat that was kept already, and is kept for longer.
 pub(super) struct Extended {
-    /// Canceled when the seat is given up.
+    /// Canceled when the seat is released.
     pub given_up: CancellationToken,
     /// True if the key has not read the password before.
     pub is_new_key: bool,
@@ -63,7 +63,7 @@ impl Waiting {
         (follow, given_up)
     }
 
-    /// Gives a seat up if its time is over. Returns false if it was extended meanwhile.
+    /// Releases a seat if its time is over. Returns false if it was extended in the meantime.
     pub(super) fn give_up(&self, session: SessionId, follow: &watch::Receiver<Instant>) -> bool {
         if *follow.borrow() > Instant::now() {
             return false;
@@ -71,11 +71,11 @@ impl Waiting {
         let removed = self.0.remove_if(&session, |_, held| {
             held.until.subscribe().same_channel(follow) && *held.until.borrow() <= Instant::now()
         });
-        // Another seat may have replaced one that was given up.
+        // Another seat may have replaced a released one.
         removed.is_some() || *follow.borrow() <= Instant::now()
     }
 
-    /// Removes a session's seat that was given up.
+    /// Removes a session's released seat.
     pub(super) fn forget_given_up(&self, session: SessionId) {
         self.0.remove_if(&session, |_, held| held.given_up.is_cancelled());
     }
@@ -94,7 +94,7 @@ mod tests {
         let key = ApiKeyId::from(1);
         assert!(waiting.extend(session, soon, key).is_none(), "none is kept");
         let (follow, given_up) = waiting.keep(session, soon, key);
-        // Its time is over, but another client comes before it is given up.
+        // Its time is over, but another client comes before its release.
         assert!(!waiting.extend(session, later, key).unwrap().is_new_key);
         assert!(waiting.extend(session, later, ApiKeyId::from(2)).unwrap().is_new_key);
         assert!(!waiting.give_up(session, &follow), "it would be lost for that client");
@@ -102,7 +102,7 @@ mod tests {
         assert!(waiting.give_up(session, &follow));
         assert!(waiting.extend(session, later, key).is_none(), "nobody would keep it");
 
-        // A seat that is given up for another reason cannot be extended either.
+        // A seat that is released for another reason cannot be extended either.
         let (_follow, other) = waiting.keep(session, later, key);
         other.cancel();
         assert!(waiting.extend(session, later, key).is_none());

@@ -35,22 +35,22 @@ pub struct Request {
     /// `watch`, `control`, or `drive` for a program: DevTools and the occupancy of the session.
     #[schema(value_type = String)]
     role: TicketRole,
-    /// For people: whose it is.
+    /// The owner or purpose, for people.
     label: Option<String>,
     /// The life of the ticket in seconds; 3600 by default.
     ttl_seconds: Option<u64>,
-    /// `single` or `many`, which holds unless given. A single use is, of a ticket to watch or control, the first
-    /// page that comes with it; of one to drive, one DevTools connection or one begin, whose occupancy it may keep
-    /// and release.
+    /// `single` or `many`, the default. For a ticket to watch or control, the single use is the first page with it.
+    /// For a ticket to drive, it is one DevTools connection or one begin, whose occupancy the ticket can renew and
+    /// release.
     #[schema(value_type = Option<String>)]
     uses: Option<Uses>,
     /// True for `uses` of `single`.
     single_use: Option<bool>,
 }
 
-/// Makes a ticket. Its secret is in this answer and nowhere else: in the `link` of a viewer, or in the `cdp_url`
-/// of a driver, which any DevTools client can be given. A ticket ends with the key that makes it, and opens no
-/// more than that key: one whose role is `drive` makes tickets to watch and to drive.
+/// Creates a ticket. Only this response shows its secret: in the `link` of a viewer, or in the `cdp_url` of a
+/// driver, which every DevTools client accepts. A ticket ends with the key that creates it, and permits no more
+/// than that key: a key with the role `drive` creates tickets to watch and to drive.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/viewers",
@@ -178,7 +178,7 @@ pub async fn list(
     Ok(Json(json!({ "tickets": tickets, "connected": connected })))
 }
 
-/// Revokes every ticket. What was opened with one ends: live views, DevTools connections, occupancies.
+/// Revokes every ticket, and ends everything that was opened with one: live views, DevTools connections, occupancies.
 #[utoipa::path(
     delete,
     path = "/v1/browser_sessions/{browser_session_id}/viewers",
@@ -201,8 +201,8 @@ pub async fn revoke_all(
     Ok(Json(json!({ "revoked": revoked })))
 }
 
-/// Revokes a ticket and puts out whoever came with it, or puts out one page by the name of one of
-/// its connections. Whoever has a key may come again. A key whose role is `drive` revokes the tickets that it made.
+/// Revokes a ticket and disconnects its viewers, or disconnects a page by the name of one of its
+/// connections. A viewer with a key can reconnect. A key with the role `drive` revokes only tickets that it created.
 #[utoipa::path(
     delete,
     path = "/v1/browser_sessions/{browser_session_id}/viewers/{viewer_id}",

@@ -320,7 +320,7 @@ async fn replace(
     Ok(WebhookResource::of(&webhook, now))
 }
 
-/// Deletes a webhook. Its pending messages are given up; its deliveries are kept on record.
+/// Deletes a webhook. Its pending messages are abandoned; its deliveries are kept on record.
 #[utoipa::path(
     delete,
     path = "/v1/webhooks/{webhook_id}",

@@ -45,7 +45,7 @@ pub struct Limits {
     pub backlog: usize,
     /// The number of queued bytes above which requests for pictures are held back.
     pub hold_updates_over: usize,
-    /// A VNC server that accepts no input for this time is given up.
+    /// The time after which a VNC server that accepts no input is disconnected.
     pub upstream_stall: Duration,
     /// A VNC server that has sent nothing for this time, although its viewer types and clicks, may
     /// hang.
@@ -70,8 +70,8 @@ impl Default for Limits {
     }
 }
 
-/// Called with a viewer's keys, clicks and clipboards before the VNC server gets them; returns true
-/// if they may go on to it.
+/// Called with a viewer's keys, clicks and clipboards before the VNC server receives them; returns true
+/// if they are forwarded.
 pub type OnInput = Box<dyn FnMut(&ClientMessage) -> bool>;
 
 /// The viewer's role and policy, by which its messages are judged, and the callback for its input.

@@ -131,7 +131,7 @@ impl Upward {
     }
 
     fn follow_role(&mut self) {
-        // If the sender of roles is gone, nobody could revoke control, so it is revoked here.
+        // Without the sender of roles, control could not be revoked later, so it is revoked here.
         let gone = self.role.has_changed().is_err();
         let role = if gone { Role::Watch } else { *self.role.borrow_and_update() };
         for message in self.gate.set_role(role) {

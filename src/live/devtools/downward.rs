@@ -3,8 +3,8 @@
 //! The event of a finished download waits for its copy, see [`handover`](super::handover). The
 //! browser's short messages are read only while a driver has a folder for downloads.
 //!
-//! A driver's admission may end while the browser goes on. Then the current message is finished and
-//! the WebSocket is closed with a code and a reason, so that the driver knows why.
+//! A driver's admission may end while the browser continues. Then the current message is finished and
+//! the WebSocket is closed with a code and a reason.
 
 use std::io;
 use std::sync::Arc;

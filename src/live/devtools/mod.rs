@@ -166,7 +166,7 @@ pub async fn connect(
         }
     };
 
-    // Last, so that the use counts only if the driver is let in: of several at once, the first.
+    // Last, so that the use counts only if the driver is admitted: of several at once, the first.
     if let Ground::Ticket(ticket) = &ground {
         let taken = live.world.views.tickets.take(ticket.id, live.world.clock.now());
         taken.map_err(ConnectError::Ticket)?.keep();

@@ -5,7 +5,7 @@
 //!
 //! While a person has control, commands that act on the browser are refused, or held back in their
 //! order until the person releases control, see [`judging`](super::judging). Commands that read or
-//! attach go on. A driver that clicks by a script of its own goes undetected, because drivers also
+//! attach are forwarded. A driver that clicks by its own script is not detected, because drivers also
 //! read by scripts. Such scripts run without the rights that a click gives to a page.
 //!
 //! `Browser.close` never reaches the browser, which is not the driver's to end: the driver gets its
@@ -77,8 +77,8 @@ impl From<io::Error> for Ended {
 /// Passes a driver's messages on to the browser, except for those that are refused or held back.
 pub(super) struct Upward {
     to_browser: OwnedWriteHalf,
-    /// The judge of commands at all times; `None` without rules, when every command passes while
-    /// nobody has control.
+    /// The filter of commands at all times; `None` without rules, when every command passes while
+    /// no person has control.
     host: Option<Judge>,
     share: Share,
     rule: OnTakeover,
@@ -109,7 +109,7 @@ impl Upward {
         self.rule != OnTakeover::Share && self.view.borrow().control.user().is_some()
     }
 
-    /// Reads a driver's bytes. Fails if the connection cannot go on.
+    /// Reads a driver's bytes. Fails if the connection cannot continue.
     pub async fn take(&mut self, mut bytes: Bytes) -> Result<(), Ended> {
         let gathered = self.frames.gathered().saturating_add(bytes.len());
         let grown = self.share.grow(gathered).await;

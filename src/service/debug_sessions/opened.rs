@@ -20,7 +20,7 @@ pub enum Reason {
     SessionTimedOut,
     /// The replacement was requested.
     Requested,
-    /// Nobody had watched it, driven it or run a block in it for too long.
+    /// No client had watched it, driven it or run a block in it for too long.
     Unused,
 }
 

@@ -12,13 +12,13 @@ use crate::workflow::guard;
 pub struct Settings {
     /// The time limit for a client's server to respond.
     pub timeout_seconds: u64,
-    /// The number of attempts to deliver an event, after which it is given up.
+    /// The number of attempts to deliver an event, after which the delivery is abandoned.
     pub attempts: u32,
     /// The delay between the first attempt and the second; each further delay is twice as long.
     pub first_wait_milliseconds: u64,
     /// The longest delay between two attempts.
     pub longest_wait_seconds: u64,
-    /// The age at which the delivery of an event is given up.
+    /// The age at which the delivery of an event is abandoned.
     pub give_up_seconds: u64,
     /// The number of attempts to deliver the end of a run.
     pub run_attempts: u32,

@@ -135,7 +135,7 @@ fn serve(
             }
         };
         match request {
-            // The requester has given up.
+            // The requester has stopped waiting.
             Some(Request::Shot { answer, .. }) if answer.is_closed() => (),
             Some(Request::Shot { format, answer }) => {
                 let outcome = picture(&mut at.link, shared, format);

@@ -56,7 +56,7 @@ async fn an_occupancy_that_was_taken_with_a_ticket_ends_with_it_and_another_hold
     let refused = ask!(stage, id, by(&ticket, "ann"));
     assert!(matches!(refused, Err(RouteError::Session(SessionError::TicketEnded))));
 
-    // It lasts no longer than its ticket, though it is heard of.
+    // Despite heartbeats, it lasts no longer than its ticket.
     let ticket = invited(&stage, id).await;
     let long = Begin { ttl: Duration::from_secs(3600), ..by(&ticket, "ann") };
     ask!(stage, id, long).unwrap();
