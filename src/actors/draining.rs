@@ -16,7 +16,7 @@ pub struct Draining {
     pub stopping: bool,
 }
 
-/// The counts of what is under way.
+/// The counts of active work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct UnderWay {
     /// The number of live sessions.

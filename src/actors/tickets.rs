@@ -260,7 +260,7 @@ impl Tickets {
         self.remove(|ticket| ticket.session == session)
     }
 
-    /// Ends these tickets and what was opened with them. Returns their number.
+    /// Ends these tickets and everything that was opened with them. Returns their number.
     fn remove(&self, is_one: impl Fn(&Ticket) -> bool) -> usize {
         let mut ended = Vec::new();
         self.known.retain(|_, ticket| {
@@ -270,7 +270,7 @@ impl Tickets {
             }
             !goes
         });
-        // Outside of the locks, because those that wait for it may look here.
+        // Outside of the locks, because woken tasks may take the same locks.
         ended.iter().for_each(CancellationToken::cancel);
         ended.len()
     }

@@ -86,8 +86,8 @@ enum Command {
         #[arg(long)]
         no_wait: bool,
     },
-    /// Show the quotas of an organization and their use, or change limits. A new limit holds at once for what is
-    /// new; what runs is not ended.
+    /// Show the quotas of an organization and their use, or change limits. A new limit applies at once to new
+    /// requests; nothing that runs is ended.
     Quotas {
         /// The id of the organization, `o_…`.
         id: OrganizationId,

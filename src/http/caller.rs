@@ -86,7 +86,7 @@ pub(super) fn opened(
     Ok(bearer.of_session(role, named)?)
 }
 
-/// 403, as the compatible API has it; never 401.
+/// Returns 403, as in the compatible API, not 401.
 pub fn refused() -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "credentials_invalid", "Invalid credentials")
 }
@@ -101,9 +101,9 @@ impl FromRequest for Caller {
     }
 }
 
-/// A caller that may occupy and drive the session that the path of the request names as `id`: with a key of its
-/// organization whose role is `drive` at least, or a ticket for it whose role is `drive`. A key comes before a
-/// ticket.
+/// A caller that may occupy and drive the session that the path of the request names as `id`. It has a key of
+/// the session's organization with at least the role `drive`, or a ticket for the session with the role `drive`.
+/// A key comes before a ticket.
 #[derive(Debug, Clone)]
 pub struct Driver {
     /// The organization of the session.
@@ -156,7 +156,7 @@ fn ticket_of(request: &HttpRequest) -> Option<Ticket> {
     world.views.tickets.opened(session, &secret, world.clock.now())
 }
 
-/// 403 for a ticket that opens less than what is asked for.
+/// 403 for a ticket that does not permit the request.
 fn insufficient_ticket(why: &str) -> Problem {
     let detail = format!("this ticket does not permit the request: {why}");
     Problem::new(StatusCode::FORBIDDEN, "ticket_insufficient", detail)
@@ -179,7 +179,7 @@ pub(super) fn unusable(cause: Unusable) -> Problem {
 ///
 /// A ticket comes in the header `x-greenroom-ticket` or as `ticket` in the query; the page that
 /// brings it names itself in the header `x-greenroom-client` or as `client_id` in the query. A
-/// key comes before a ticket; one whose role is less than `organization` opens what a ticket to watch does, and
+/// key comes before a ticket. A key with a role below `organization` permits the same as a ticket to watch, and
 /// so does a ticket to drive, unless it is for a single use.
 /// The path of the request must name the session as `id`.
 #[derive(Debug, Clone)]

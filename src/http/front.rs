@@ -66,7 +66,7 @@ impl Front {
     ///
     /// # Errors
     ///
-    /// 429 when it has stored as much as it may; those of the database.
+    /// 429 if the quota of stored files is reached; those of the database.
     pub async fn check_storage(&self, organization: OrganizationId) -> Result<(), Problem> {
         let store = self.world.store.as_ref();
         Ok(self.world.quotas.check_storage(store, organization).await?)

@@ -68,7 +68,7 @@ struct DayTraffic {
     bytes: HashMap<OrganizationId, u64>,
 }
 
-/// The counters of a session's network, and what is stored of them.
+/// The counters of a session's network, and their stored values.
 #[derive(Debug)]
 struct Metered {
     organization: OrganizationId,
@@ -266,8 +266,8 @@ impl Quotas {
         refusal
     }
 
-    /// The use of a quota. `stored` is the use of what is counted in the database, and the time of the oldest
-    /// row that counts.
+    /// The use of a quota. `stored` is the use that is counted in the database, and the time of the oldest
+    /// counted row.
     pub fn use_of(
         &self,
         organization: OrganizationId,

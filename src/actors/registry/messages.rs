@@ -42,7 +42,7 @@ pub enum RegistryError {
         /// The limit, which `sessions.max_runs` sets.
         limit: usize,
     },
-    /// The organization has as much as it may.
+    /// A quota of the organization is reached.
     #[error("{0}")]
     Quota(Box<QuotaExceeded>),
     /// It is being made, as an earlier request with the same name asked.

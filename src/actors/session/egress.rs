@@ -226,8 +226,8 @@ impl Session {
         EgressAsked { is_exhausted: self.is_exhausted(), ..asked(spec) }
     }
 
-    /// Gives the desktop the policy that is wanted now: what was stored while it came up, and whether the
-    /// organization may use the network.
+    /// Sends the desktop the present policy: the changes that were stored while it started, and the network
+    /// quota of the organization.
     pub(super) fn refresh_egress(&mut self, ctx: &mut Context<Self>) {
         let Phase::Running { desktop } = &self.phase else { return };
         let wanted = self.wanted(&self.record.spec);

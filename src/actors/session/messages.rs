@@ -40,7 +40,7 @@ pub enum SessionError {
         /// The limit, which `sessions.max_waiters` sets.
         limit: usize,
     },
-    /// The organization has as much as it may.
+    /// A quota of the organization is reached.
     #[error("{0}")]
     Quota(Box<QuotaExceeded>),
     /// It was not vacated while the asker was willing to wait.

@@ -34,7 +34,7 @@ use crate::domain::session::Failure;
 #[derive(Debug)]
 pub struct Rotate;
 
-/// The credentials that were ended, counted, and those that are new.
+/// The number of revoked credentials, and the new credentials.
 #[derive(Debug)]
 pub struct RotateReport {
     /// The number of the rotation.
@@ -227,7 +227,7 @@ impl Session {
         }
     }
 
-    /// Ends what was opened with the former credentials.
+    /// Ends everything that was opened with the former credentials.
     fn end_former(
         &mut self,
         lease: Option<NewLease>,

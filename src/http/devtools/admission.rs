@@ -95,8 +95,8 @@ async fn live(
 ///
 /// # Errors
 ///
-/// 403 without any, and with a ticket that is spent; 409 with a lease that does not hold the session; 404 and 410 for who has a
-/// key and asks for a session that is not there, or not any more.
+/// 403 without credentials, and with a used ticket; 409 with a lease that does not hold the session; with a key,
+/// 404 for an unknown session and 410 for an ended one.
 pub(super) async fn admit(
     front: &Front,
     driver: Result<Driver, Problem>,

@@ -1,8 +1,8 @@
-//! Admission of requests: as many at once as the quota `requests` allows, and in turns.
+//! Admission of requests: the quota `requests`, and turns.
 //!
-//! Requests share the database's connections and the processors. Of one organization a few are worked on
-//! at once and the others wait in order, so that another organization's request finds at most those few
-//! before it. A turn ends after [`LONGEST_TURN`], because a request that lasts longer waits for something.
+//! Requests share the database's connections and the processors. A few requests of an organization are
+//! processed at once and the others wait in order, so that another organization's request waits for at most
+//! those few. A turn ends after [`LONGEST_TURN`], because a longer request waits for something else.
 
 use actix_web::{HttpMessage as _, HttpRequest, web};
 use tokio_util::sync::DropGuard;
@@ -26,7 +26,7 @@ pub(super) struct Admitted {
 ///
 /// # Errors
 ///
-/// 429 when as many requests of the organization are being answered as may be.
+/// 429 if the organization's limit of simultaneous requests is reached.
 pub(in crate::http) async fn admit(
     request: &HttpRequest,
     organization: OrganizationId,

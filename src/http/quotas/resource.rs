@@ -42,7 +42,7 @@ pub async fn uses(front: &Front, organization: OrganizationId) -> Result<Uses, A
     Ok(uses)
 }
 
-/// The limits of the organization and what it uses of them: sessions, creates per minute, runs, waiters,
+/// Returns the limits of the organization and their use: sessions, creates per minute, runs, waiters,
 /// viewers, DevTools connections, event streams, stored MiB, MiB of network traffic of the UTC day, and
 /// requests at once.
 #[utoipa::path(

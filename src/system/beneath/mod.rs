@@ -109,7 +109,7 @@ impl Tree {
         plain(self.resolve(path, flags, 0)?, path)?.write_all(bytes)
     }
 
-    /// Makes a directory, for its owner only, and opens it; one that is there is opened.
+    /// Creates a directory, for its owner only, and opens it. An existing directory is opened.
     pub fn make_folder(&self, path: &Path) -> io::Result<Self> {
         let (folder, name) = self.parent(path)?;
         match rustix::fs::mkdirat(&folder.descriptor, &name, Mode::RWXU) {

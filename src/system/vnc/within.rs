@@ -52,7 +52,7 @@ struct Inner {
 }
 
 impl Within {
-    /// The one that listens where `reservation` says while its display lives.
+    /// The built-in server that listens on the port of `reservation` while its display lives.
     pub(in crate::system) fn new(
         password: Password,
         reservation: Reservation,

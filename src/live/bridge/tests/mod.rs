@@ -84,8 +84,8 @@ async fn nothing_that_a_watcher_sends_reaches_the_display_however_it_is_cut() {
 }
 
 /// Returns the bytes that the VNC server receives and the actions that the display gets, when a
-/// viewer in `role` sends `attack` in pieces of `length`. Waits for as many actions as are expected: they take
-/// another way than the bytes.
+/// viewer in `role` sends `attack` in pieces of `length`. Waits for the expected number of actions, because they
+/// take another path than the bytes.
 async fn heard(role: Role, length: usize, expected: usize) -> (Vec<u8>, Vec<Action>) {
     let mut recorder = Recorder::new().await;
     let server = serve(recorder.endpoint.clone(), Limits::default()).await;
