@@ -15,7 +15,7 @@ use crate::system::settings::VncProgram;
 pub struct Password(Arc<Mutex<(SecretString, i64)>>);
 
 impl Password {
-    /// A known password.
+    /// A password that exists already.
     pub fn new(text: SecretString, rotation: i64) -> Self {
         Self(Arc::new(Mutex::new((text, rotation))))
     }
