@@ -30,9 +30,6 @@ use crate::domain::given::{Fault, Given, nearest};
 use crate::domain::ids::{Id, OrganizationId};
 use crate::domain::objects::Objects;
 
-/// The highest page number of a list that a client may request.
-pub const LAST_PAGE: u32 = 1_000_000;
-
 /// Bodies up to this size, in bytes, are read without reserving memory.
 const SMALL: usize = 64 * 1024;
 

@@ -1,19 +1,11 @@
 //! A viewer's WebSocket that carries JSON, one message in each text frame.
 
-use std::time::Duration;
-
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, ProtocolError, Session};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::bridge::{Close, CloseCode, Socket};
-
-/// The interval between two pings.
-pub(super) const PING_EVERY: Duration = Duration::from_secs(20);
-/// A viewer that was silent for this time is disconnected.
-pub(super) const DEAD_AFTER: Duration = Duration::from_secs(45);
-/// A viewer that takes nothing for this time is disconnected.
-pub(super) const STALL: Duration = Duration::from_secs(20);
+use super::keepalive::{DEAD_AFTER, PING_EVERY, STALL};
 
 /// An accepted WebSocket. It sends pings while [`hear`](Self::hear) waits.
 pub(super) struct Line {

@@ -8,6 +8,7 @@
 pub mod bridge;
 pub mod devtools;
 pub mod input;
+mod keepalive;
 mod line;
 pub mod messages;
 mod pages;

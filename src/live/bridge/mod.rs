@@ -54,7 +54,7 @@ use actix_ws::{MessageStream, Session};
 use bytes::Bytes;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::domain::rfb::{Policy, Role};
 
@@ -68,6 +68,8 @@ use incoming::Incoming;
 use terms::Judging;
 use upward::Upward;
 use wire::Wire;
+
+use super::keepalive::Keepalive;
 
 /// The outcome of a bridge.
 #[derive(Debug)]
@@ -144,10 +146,12 @@ pub async fn run(
     let viewer = Viewer { session: &session, below, outbox: &outbox };
     let talking = talk(&mut upstream, &mut incoming, viewer, (&endpoint, judging, &limits));
 
+    let Limits { ping_every, dead_after, .. } = limits;
+    let keepalive = Keepalive { ping_every, dead_after };
     let why = tokio::select! {
         biased;
         close = stop => Why::Stopped(close),
-        why = keep(&outbox, &heard, &limits) => why,
+        () = keepalive.until_silent(&heard, async || outbox.ping()) => Why::ViewerSilent,
         why = talking => why,
     };
 
@@ -225,21 +229,5 @@ async fn talk(
         why = outbox.send(wire, limits.stall) => why,
         why = downward::pass(read, outbox, wire) => why,
         why = upward.run(incoming, outbox, pipelined) => why,
-    }
-}
-
-/// Sends pings, and resolves when the viewer has been silent for too long.
-async fn keep(outbox: &Outbox, heard: &Cell<Instant>, limits: &Limits) -> Why {
-    let mut ping_at = Instant::now() + limits.ping_every;
-    loop {
-        sleep_until(ping_at.min(heard.get() + limits.dead_after)).await;
-        let now = Instant::now();
-        if now >= heard.get() + limits.dead_after {
-            return Why::ViewerSilent;
-        }
-        if now >= ping_at {
-            outbox.ping();
-            ping_at = now + limits.ping_every;
-        }
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use super::close::{Close, CloseCode};
 use crate::domain::rfb::{ClientMessage, Dialect, HandshakeError, ParseError, Policy, Role};
+use crate::live::keepalive::{DEAD_AFTER, PING_EVERY, STALL};
 use crate::system::input::Devices;
 
 /// The address of a VNC server, its password, and the messages that it accepts.
@@ -58,9 +59,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(15),
-            ping_every: Duration::from_secs(20),
-            dead_after: Duration::from_secs(45),
-            stall: Duration::from_secs(20),
+            ping_every: PING_EVERY,
+            dead_after: DEAD_AFTER,
+            stall: STALL,
             backlog: 48 << 20,
             hold_updates_over: 1 << 20,
             upstream_stall: Duration::from_secs(20),

@@ -18,6 +18,8 @@ use rustix::pipe::{PipeFlags, SpliceFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::domain::websocket::server_head;
+
 /// The maximum number of bytes to splice at once; the largest pipe that an unprivileged process may
 /// have.
 const MOST: usize = 1 << 20;
@@ -68,25 +70,7 @@ impl Opcode {
 
 /// Returns a whole unmasked message as one frame.
 pub(super) fn frame(opcode: Opcode, payload: Bytes) -> Frame {
-    head(opcode, payload.len()).chain(payload)
-}
-
-/// Returns the header of a frame with `length` bytes (RFC 6455, section 5.2).
-fn head(opcode: Opcode, length: usize) -> Bytes {
-    let mut head = Vec::with_capacity(10);
-    head.push(0x80 | opcode.bits());
-    match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(length @ ..126), _) => head.push(length),
-        (_, Ok(length)) => {
-            head.push(126);
-            head.extend_from_slice(&length.to_be_bytes());
-        }
-        (_, Err(_)) => {
-            head.push(127);
-            head.extend_from_slice(&u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes());
-        }
-    }
-    head.into()
+    Bytes::from(server_head(opcode.bits(), payload.len())).chain(payload)
 }
 
 fn would_block(error: &io::Error) -> bool {
@@ -145,7 +129,7 @@ impl Wire {
     /// Splices `length` bytes from a pipe to the viewer, behind the header of a frame. Bytes that
     /// the socket does not accept are read into memory.
     fn pass_on(&self, pipe: &Pipe, length: usize) -> io::Result<Moved> {
-        let mut head = head(Opcode::Binary, length);
+        let mut head = Bytes::from(server_head(Opcode::Binary.bits(), length));
         let wrote = self.0.try_io(Interest::WRITABLE, || {
             Ok(rustix::net::send(&self.0, &head, SendFlags::MORE | SendFlags::NOSIGNAL)?)
         });
@@ -219,20 +203,5 @@ impl Pipe {
             }
         }
         Ok(bytes.freeze())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_head_says_how_long_its_frame_is() {
-        let head = |length| head(Opcode::Binary, length).to_vec();
-        assert_eq!(head(0), [0x82, 0]);
-        assert_eq!(head(125), [0x82, 125]);
-        assert_eq!(head(126), [0x82, 126, 0, 126]);
-        assert_eq!(head(65_535), [0x82, 126, 0xff, 0xff]);
-        assert_eq!(head(65_536), [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
     }
 }

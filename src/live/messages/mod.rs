@@ -28,13 +28,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 use url::Url;
 
 use self::lane::Lane;
 use super::bridge::{Close, CloseCode, Socket};
-use super::line::{DEAD_AFTER, PING_EVERY, STALL};
+use super::keepalive::{Keepalive, STALL};
 use super::pages::{Pages, Tab};
 use super::run;
 use super::viewer::Viewer;
@@ -104,11 +104,15 @@ impl Channel {
             }
             Close::new(CloseCode::Normal, "viewer-left")
         };
+        // Null stands for a ping.
+        let ping = async || drop(say.send(Value::Null).await);
         let close = tokio::select! {
             close = self.viewer.over(&self.connected.ended, &self.connected.out) => close,
             close = sending => close,
             close = self.listen(incoming, &act, &say, &heard) => close,
-            close = keep(&heard, &say) => close,
+            () = Keepalive::default().until_silent(&heard, ping) => {
+                Close::new(CloseCode::Policy, "viewer-silent")
+            }
             close = self.tell_control(&say) => close,
             close = self.tell_tabs(&say) => close,
             close = self.tell_draining(&say) => close,
@@ -385,17 +389,6 @@ impl Channel {
         }
         let data = STANDARD.encode(&picture.bytes);
         Ok(json!({ "kind": "screenshot", "data": data, "mime_type": "image/png" }))
-    }
-}
-
-/// Sends pings, and resolves when the viewer has been silent for too long.
-async fn keep(heard: &Cell<Instant>, say: &mpsc::Sender<Value>) -> Close {
-    loop {
-        sleep_until((Instant::now() + PING_EVERY).min(heard.get() + DEAD_AFTER)).await;
-        if heard.get().elapsed() >= DEAD_AFTER {
-            return Close::new(CloseCode::Policy, "viewer-silent");
-        }
-        let _ = say.send(Value::Null).await;
     }
 }
 
