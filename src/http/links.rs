@@ -53,7 +53,7 @@ impl Signature {
         let signer = front.keys.signer(organization, key).await?;
         let claim = claim(id, organization, key, expires, self.rotation);
         if !signer.is_some_and(|signer| signer.has_signed(&claim, signature)) {
-            let why = "the URL was not signed by this server, or the key that it was made with is revoked";
+            let why = "the URL was not signed by this server, or its key is revoked";
             return Err(refused(why.to_owned()).into());
         }
         let now = front.world.clock.now();
@@ -64,7 +64,7 @@ impl Signature {
         if expires > (now + front.link_life + CLOCK_SKEW).timestamp() {
             let longest = front.link_life.num_seconds();
             let why = format!(
-                "the URL would live for more than {longest} s (http.signed_link_seconds); ask for another \
+                "the URL would be valid for more than {longest} s (http.signed_link_seconds); get another \
                  at …/signed-url"
             );
             return Err(refused(why).into());
@@ -81,7 +81,7 @@ impl Signature {
         if !self.is_given() || self.rotation == record.rotation {
             return Ok(());
         }
-        let why = "the credentials of the file's session were replaced after this URL was made; ask for \
+        let why = "the credentials of the file's session were replaced after this URL was signed; get \
                    another at …/signed-url";
         Err(Problem::new(StatusCode::FORBIDDEN, "signature_invalid", why))
     }

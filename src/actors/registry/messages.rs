@@ -46,7 +46,7 @@ pub enum RegistryError {
     #[error("{0}")]
     Quota(Box<QuotaExceeded>),
     /// It is being made, as an earlier request with the same name asked.
-    #[error("it is being made already")]
+    #[error("it is being created already")]
     UnderWay,
     /// The machine has no room for another session.
     #[error("{0}")]

@@ -261,7 +261,7 @@ impl Registry {
         let cancels = async move {
             if !receipt.heard().await {
                 info!("run {id} is canceled: its client left before the answer");
-                let why = "the client that asked for it went away before it was answered";
+                let why = "its client left before the answer";
                 let _ = address.ask(Cancel { why: why.to_owned() }).await;
             }
         };

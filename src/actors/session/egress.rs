@@ -208,7 +208,7 @@ impl Session {
             exit: None,
             log_tail: Vec::new(),
             hint: Some(
-                "set `isolation.network` to other than `off`, see `greenroom doctor`; or ask for a \
+                "set `isolation.network` to other than `off`, see `greenroom doctor`; or request a \
                  session without `egress`, and clear the lists of the organization (PUT /v1/egress)"
                     .to_owned(),
             ),

@@ -151,7 +151,7 @@ pub async fn create(
     let id = request.organization_id.unwrap_or_else(|| front.world.mint.mint(now));
     let organization = Organization::new(id, name, now);
     db::organizations::insert(&front.db, &organization).await?;
-    tracing::info!("organization {id} is made");
+    tracing::info!("organization {id} is created");
     Ok(Json(OrganizationResource::of(organization, &front)))
 }
 

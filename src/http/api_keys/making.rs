@@ -201,6 +201,6 @@ async fn store(front: &Front, key: ApiKey) -> Result<ApiKeyResource, ApiError> {
     let text = fresh_key();
     let key = ApiKey { hash: hash_of(&text), ..key };
     db::api_keys::insert(&front.db, &key).await?;
-    tracing::info!("API key {} of organization {} is made", key.id, key.organization);
+    tracing::info!("API key {} of organization {} is created", key.id, key.organization);
     Ok(ApiKeyResource { key: Some(text), ..ApiKeyResource::of(key, front) })
 }
