@@ -7,7 +7,7 @@ const [, , url, key, serverPid, sidePort, sidePid, gigabytes = "1"] = process.ar
 const BLOCKS = 4;
 const PIECES = Math.round((Number(gigabytes) * 1e9) / (BLOCKS * 65536));
 const ROUNDS = 3000;
-/** Asked for at once: less than a megabyte, or the bridge takes the viewer to be slow. */
+/** The blocks of a request: less than a megabyte, so that the viewer does not count as slow. */
 const WINDOW = 3;
 const IDLE = 50;
 
@@ -48,7 +48,7 @@ async function latency(kind) {
     return [50, 99].map((part) => `${percentile(times, part).toFixed(0)} us`);
 }
 
-/** Seconds of processor time for a gigabyte, and megabytes a second. */
+/** Seconds of processor time per gigabyte, and megabytes per second. */
 async function pull(kind) {
     const viewer = await greeted(kind);
     const [spent, began] = [kinds[kind].spent(), performance.now()];
@@ -89,7 +89,7 @@ function ended(kind, viewer, spent, began, bytes) {
     return { perGigabyte: used / (bytes / 1e9), rate: bytes / 1e6 / took };
 }
 
-/** Kilobytes for each of many viewers that only stay. */
+/** Kilobytes per viewer, for many idle viewers. */
 async function stay(kind) {
     const whole = () => kind === "bridge" ? memory(serverPid) : [Number(sidePid), ...children(sidePid)].reduce((sum, pid) => sum + memory(pid), 0);
     const before = whole();

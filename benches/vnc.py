@@ -184,31 +184,31 @@ def idle(pids, seconds):
     return (cpu(pids) - before) / seconds * 100
 
 
-def one(url, data, site, told):
+def one(url, data, site, figures):
     began = time.monotonic()
     session = api(url, "POST", "/v1/browser_sessions", {"start_url": site})
-    told["start"].append((time.monotonic() - began) * 1000)
+    figures["start"].append((time.monotonic() - began) * 1000)
     name = session["browser_session_id"]
     try:
         saved = json.load(open(f"{data}/sessions/{name}/desktop.json"))
         port, password, pids = saved["vnc_port"], saved["vnc_password"], processes(saved)
         time.sleep(1.5)
-        told["idle_alone"].append(idle(pids, IDLE))
+        figures["idle_alone"].append(idle(pids, IDLE))
         began = time.monotonic()
         viewer = Viewer(port, password)
         viewer.ask(0, 0, 0, viewer.width, viewer.height)
         viewer.update()
-        told["first"].append((time.monotonic() - began - viewer.spared) * 1000)
-        told["key"] += [took * 1000 for took in viewer.keys(KEYS)]
+        figures["first"].append((time.monotonic() - began - viewer.spared) * 1000)
+        figures["key"] += [took * 1000 for took in viewer.keys(KEYS)]
         viewer.ask(1, 0, 0, viewer.width, viewer.height)
-        told["idle_watched"].append(idle(pids, IDLE))
-        told["memory"].append(memory(pids))
+        figures["idle_watched"].append(idle(pids, IDLE))
+        figures["memory"].append(memory(pids))
         viewer.close()
     finally:
         api(url, "POST", f"/v1/browser_sessions/{name}/close", {})
 
 
-def stalled(url, data, site, told):
+def stalled(url, data, site, figures):
     session = api(url, "POST", "/v1/browser_sessions", {"start_url": site + "?moves"})
     name = session["browser_session_id"]
     try:
@@ -216,14 +216,14 @@ def stalled(url, data, site, told):
         port, password, pids = saved["vnc_port"], saved["vnc_password"], processes(saved)
         time.sleep(1.5)
         viewer = Viewer(port, password)
-        told["key_moving"] += [took * 1000 for took in viewer.keys(KEYS // 2)]
-        told["cpu_moving"].append(busy(pids, viewer))
+        figures["key_moving"] += [took * 1000 for took in viewer.keys(KEYS // 2)]
+        figures["cpu_moving"].append(busy(pids, viewer))
         stuck = Viewer(port, password)
         stuck.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         for _ in range(20):
             stuck.ask(0, 0, 0, stuck.width, stuck.height)
         time.sleep(0.5)
-        told["key_stalled"] += [took * 1000 for took in viewer.keys(KEYS // 2)]
+        figures["key_stalled"] += [took * 1000 for took in viewer.keys(KEYS // 2)]
         viewer.close()
         stuck.close()
     finally:
@@ -248,12 +248,12 @@ site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site)
 threading.Thread(target=site.serve_forever, daemon=True).start()
 address = f"http://127.0.0.1:{site.server_port}/"
 kinds = "start first key idle_alone idle_watched memory key_moving cpu_moving key_stalled".split()
-told = {kind: {what: [] for what in kinds} for kind, _, _ in servers}
+figures = {kind: {what: [] for what in kinds} for kind, _, _ in servers}
 for round in range(rounds):
     for kind, url, data in servers:
-        one(url, data, address, told[kind])
+        one(url, data, address, figures[kind])
         if round < STALLED:
-            stalled(url, data, address, told[kind])
+            stalled(url, data, address, figures[kind])
 
 median = statistics.median
 ROWS = [
@@ -267,11 +267,11 @@ ROWS = [
     ("... and another viewer does not read", "ms",
      lambda t: f"{median(t['key_stalled']):.1f} / {percentile(t['key_stalled'], .99):.1f}"),
     ("memory of display and VNC, one viewer", "MB", lambda t: f"{median(t['memory']):.0f}"),
-    ("CPU of both, nobody watches", "%", lambda t: f"{median(t['idle_alone']):.2f}"),
+    ("CPU of both, no viewer", "%", lambda t: f"{median(t['idle_alone']):.2f}"),
     ("CPU of both, one viewer, nothing moves", "%", lambda t: f"{median(t['idle_watched']):.2f}"),
     ("CPU of both, one viewer, much moves", "%", lambda t: f"{median(t['cpu_moving']):.0f}"),
 ]
 names = [kind for kind, _, _ in servers]
 print(f"{'':42} {'':3} " + " ".join(f"{name:>18}" for name in names))
 for name, unit, show in ROWS:
-    print(f"{name:42} {unit:3} " + " ".join(f"{show(told[kind]):>18}" for kind in names))
+    print(f"{name:42} {unit:3} " + " ".join(f"{show(figures[kind]):>18}" for kind in names))

@@ -86,7 +86,7 @@ async function protocol(program, options) {
     return { tool, close: () => peer.close() };
 }
 
-/** The reference by which a snapshot names the line with this text. */
+/** The reference of the line with this text in a snapshot. */
 function reference(snapshot, text) {
     const line = snapshot.split("\n").find((line) => text.test(line));
     const named = line?.match(/\[ref=(\w+)\]|uid=(\w+)/);

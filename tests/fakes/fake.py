@@ -26,7 +26,7 @@ def misbehave(arguments):
     if arguments and arguments[0].startswith("--fake="):
         way = arguments.pop(0).removeprefix("--fake=")
     if way == "exit":
-        print("the stand-in was told to fail", file=sys.stderr, flush=True)
+        print("the fake failed as configured", file=sys.stderr, flush=True)
         os._exit(3)
     if way == "segfault":
         print("the stand-in was told to crash", file=sys.stderr, flush=True)

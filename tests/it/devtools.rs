@@ -128,7 +128,7 @@ async fn a_driver_that_closes_the_browser_is_answered_and_disconnected_and_the_b
         assert_eq!((u16::from(end.code), end.reason.as_str()), (1000, "detached"));
 
         let version = other.asks(&json!({ "id": 1, "method": "Browser.getVersion" })).await;
-        assert_eq!(version["result"]["product"], "Stand-in/0", "the other driver goes on");
+        assert_eq!(version["result"]["product"], "Stand-in/0", "the other driver stays connected");
         assert_eq!(server.program(&id, "chromium"), browser, "the same browser");
         assert_eq!(client.look(&id).await["status"], "running");
     }
@@ -142,7 +142,7 @@ async fn more_drivers_than_the_setting_allows_are_refused_until_one_leaves() {
     let id = client.session_id().await;
     let first = Driver::connect(client, &id).await;
     let _second = Driver::connect(client, &id).await;
-    let refused = Driver::dial(client, &id).await.err().expect("it was let in");
+    let refused = Driver::dial(client, &id).await.err().expect("it was admitted");
     let Error::Http(answer) = *refused else { panic!("{refused}") };
     assert_eq!(answer.status(), 429);
     let body: Value = serde_json::from_slice(answer.body().as_deref().unwrap()).unwrap();
@@ -153,7 +153,7 @@ async fn more_drivers_than_the_setting_allows_are_refused_until_one_leaves() {
     let other = client.session_id().await;
     let _third = Driver::connect(client, &other).await;
     drop(first);
-    eventually("the next one is let in", async || Driver::dial(client, &id).await.ok()).await;
+    eventually("the next driver is admitted", async || Driver::dial(client, &id).await.ok()).await;
     server.stop().await;
 }
 
@@ -249,7 +249,7 @@ async fn a_driver_that_does_not_read_its_refusals_is_not_read_either() {
         }
         None
     };
-    let sent = timeout(PATIENCE * 2, flood).await.expect("it goes on for ever");
+    let sent = timeout(PATIENCE * 2, flood).await.expect("it never ends");
     assert!(sent.is_some(), "256 MiB of commands were taken from a driver that does not read");
     let grown = memory(&server).saturating_sub(before);
     assert!(grown < 64 << 20, "{} MiB more for refusals that nobody reads", grown >> 20);

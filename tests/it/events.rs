@@ -24,7 +24,7 @@ on_both_databases! {
         client.close(&one).await.ok();
 
         let path = format!("/v1/browser_sessions/{one}/events");
-        let page = eventually("the end is told", async || {
+        let page = eventually("the end is reported", async || {
             let page = client.events(&path).await;
             kinds(&page).contains(&"session.ended").then_some(page)
         })
@@ -67,7 +67,7 @@ async fn collect(server: &TestServer, after: Option<i64>, until: &str) -> Vec<(i
     let mut stream = server.client.stream("/v1/events", after).await;
     let mut found = Vec::new();
     loop {
-        let (id, kind, data) = stream.next().await.expect("the stream goes on");
+        let (id, kind, data) = stream.next().await.expect("the stream continues");
         assert_eq!(data["kind"], json!(kind));
         let done = kind == until;
         found.push((id.unwrap(), kind));

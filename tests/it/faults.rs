@@ -74,7 +74,7 @@ async fn a_chromium_that_exits_at_once_is_told_with_its_status_and_its_last_word
     let failure = fails(&server, 424, "chromium_exited").await;
     assert_eq!(failure["stage"], "chromium");
     assert_eq!(failure["exit"], "exit status 3");
-    assert_eq!(failure["log_tail"], json!(["the stand-in was told to fail"]));
+    assert_eq!(failure["log_tail"], json!(["the fake failed as configured"]));
     server.stop().await;
 }
 
@@ -104,7 +104,7 @@ async fn a_display_that_exits_at_once_is_told_with_its_last_words() {
     let server = Setup::fakes().fake("Xvfb", "exit").start().await;
     let failure = fails(&server, 424, "xvfb_exited").await;
     assert_eq!(failure["stage"], "xvfb");
-    assert_eq!(failure["log_tail"], json!(["the stand-in was told to fail"]));
+    assert_eq!(failure["log_tail"], json!(["the fake failed as configured"]));
     server.stop().await;
 }
 

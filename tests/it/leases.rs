@@ -23,7 +23,7 @@ async fn dial(address: &str) -> Socket {
 /// Status and code of the refusal of a connection.
 async fn refused(address: &str) -> (u16, String) {
     let Err(Error::Http(answer)) = connect_async(address).await else {
-        panic!("{address}: let in")
+        panic!("{address}: admitted")
     };
     let body: Value = serde_json::from_slice(answer.body().as_deref().unwrap()).unwrap();
     (answer.status().as_u16(), body["code"].as_str().unwrap().to_owned())

@@ -108,7 +108,7 @@ async fn a_server_that_stops_sends_its_waiters_away_at_once() {
     server.signal(Signal::TERM);
     bob.await.unwrap().problem(503, "server_stopping");
     assert!(began.elapsed().as_secs() < 5, "it was kept waiting: {:?}", began.elapsed());
-    assert_eq!(client.look(&id).await["runnable_id"], "ann", "who holds it goes on");
+    assert_eq!(client.look(&id).await["runnable_id"], "ann", "the holder keeps it");
     client.release(&id, &ann).await.ok();
     server.ended_clean().await;
     server.gone().await;

@@ -70,7 +70,7 @@ on_both_databases! {
         assert!(last.headers["x-skyvern-timestamp"].parse::<i64>().is_ok());
         assert!(last.is_signed_with(KEY).await);
         assert!(!last.is_signed_with("another key").await);
-        assert_eq!(received[0].body, last.body, "what is told again is the same");
+        assert_eq!(received[0].body, last.body, "the repeated message is the same");
         assert!(last.body.contains("Wait – 待つ") && !last.body.contains("\": "), "{}", last.body);
         let told = last.json();
         for (name, value) in [

@@ -159,7 +159,7 @@ impl Handle<Drain> for Registry {
     ) -> Answering<Result<Draining, RegistryError>> {
         let draining = self.drain(within, stopping);
         let (sessions, runs) = (self.sessions.len(), self.runs.len());
-        info!("draining: {sessions} sessions and {runs} runs go on until they end");
+        info!("draining: {sessions} sessions and {runs} runs may still finish");
         answered(Ok(draining))
     }
 }
@@ -176,7 +176,7 @@ impl Handle<Undrain> for Registry {
         self.draining = None;
         self.show_phase();
         self.world.views.set_draining(None);
-        info!("new work is taken again");
+        info!("draining has ended; new work is accepted again");
         answered(Ok(()))
     }
 }

@@ -285,7 +285,7 @@ impl Run {
                 self.queue(id, ctx);
             }
             Err(cause) => {
-                let message = format!("no session could be made for the run: {cause}");
+                let message = format!("the session of the run could not be created: {cause}");
                 self.end_now(failed("session_not_made", message), ctx);
             }
         }

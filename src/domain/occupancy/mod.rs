@@ -231,7 +231,7 @@ pub enum Refusal {
         latest: Generation,
     },
     /// The generation is right, but the lease token is not.
-    #[error("the lease token is not the one that begin gave for generation {generation}")]
+    #[error("the lease token is not that of generation {generation}")]
     WrongLease {
         /// The generation that the event presented.
         generation: Generation,

@@ -100,7 +100,7 @@ mod tests {
         assert!(!waiting.give_up(session, &follow), "it would be lost for that client");
         tokio::time::advance(Duration::from_secs(61)).await;
         assert!(waiting.give_up(session, &follow));
-        assert!(waiting.extend(session, later, key).is_none(), "nobody would keep it");
+        assert!(waiting.extend(session, later, key).is_none(), "no task would keep it");
 
         // A seat that is released for another reason cannot be extended either.
         let (_follow, other) = waiting.keep(session, later, key);

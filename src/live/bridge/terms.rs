@@ -112,7 +112,7 @@ pub enum Why {
     #[error("the VNC server does not respond")]
     Unresponsive,
     /// The display accepts no keys and clicks.
-    #[error("the display takes no input")]
+    #[error("the display accepts no input")]
     NoInput,
     /// The VNC server closed the connection.
     #[error("the VNC server closed the connection")]

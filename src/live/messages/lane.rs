@@ -78,7 +78,7 @@ mod tests {
         let began = tokio::time::Instant::now();
         lane.clear().await;
         assert_eq!(began.elapsed(), LAST_WORDS, "it is waited for");
-        timeout(LAST_WORDS, lane.called_off()).await.expect("the first is called off");
+        timeout(LAST_WORDS, lane.called_off()).await.expect("the first is canceled");
         // The first message ended by itself just then: its cancellation does not affect others.
         lane.ended(10);
         timeout(LAST_WORDS, lane.called_off()).await.expect("so is the second");

@@ -173,7 +173,7 @@ impl Tree {
                 Ok(opened) => return Ok(opened),
             }
         }
-        Err(named(io::ErrorKind::ResourceBusy, path, "changes all the time"))
+        Err(named(io::ErrorKind::ResourceBusy, path, "changes continuously"))
     }
 }
 
@@ -181,10 +181,10 @@ impl Tree {
 fn plain(opened: OwnedFd, path: &Path) -> io::Result<File> {
     let stat = rustix::fs::fstat(&opened)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(named(io::ErrorKind::PermissionDenied, path, "is no plain file"));
+        return Err(named(io::ErrorKind::PermissionDenied, path, "is not a plain file"));
     }
     if stat.st_nlink > 1 {
-        return Err(named(io::ErrorKind::PermissionDenied, path, "has a second name"));
+        return Err(named(io::ErrorKind::PermissionDenied, path, "has a second link"));
     }
     Ok(opened.into())
 }

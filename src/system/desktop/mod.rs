@@ -122,13 +122,13 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AdoptError {
     /// The desktop never came up: `desktop.json` does not exist.
-    #[error("the desktop never came up")]
+    #[error("the desktop never became ready")]
     NothingSaved,
     /// The machine was rebooted since: none of the desktop's processes is alive.
     #[error("the machine was restarted")]
     OtherBoot,
     /// The data that is needed to adopt the desktop cannot be read.
-    #[error("the desktop cannot be taken over: {cause}")]
+    #[error("the desktop cannot be adopted: {cause}")]
     Broken {
         /// The error of the system.
         cause: String,

@@ -205,9 +205,10 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
         Ending::Stopped(Stop::Canceled) => {
             (RunStatus::Canceled, Some(failure("canceled", "the run was canceled", None)))
         }
-        Ending::Stopped(Stop::LimitReached) => {
-            (RunStatus::TimedOut, Some(failure("time_over", "the time of the run was over", None)))
-        }
+        Ending::Stopped(Stop::LimitReached) => (
+            RunStatus::TimedOut,
+            Some(failure("time_over", "the time limit of the run was reached", None)),
+        ),
         Ending::Stopped(Stop::Host(failure)) => (RunStatus::Failed, Some(*failure)),
     };
     Outcome { status, outputs: engine.scope.run_outputs(), failure }
@@ -275,7 +276,7 @@ impl Engine {
         let (status, failure) = match stop {
             Stop::Canceled => (BlockStatus::Canceled, None),
             Stop::LimitReached => {
-                let failure = failure("time_over", "the time of the run was over", None);
+                let failure = failure("time_over", "the time limit of the run was reached", None);
                 (BlockStatus::TimedOut, Some(failure))
             }
             Stop::Host(failure) => (BlockStatus::Failed, Some((**failure).clone())),

@@ -33,7 +33,7 @@ impl Driver {
 
     /// The status and the code with which a client at this address is refused.
     pub async fn refused(url: &str) -> (u16, String) {
-        Self::dial(url).await.err().unwrap_or_else(|| panic!("{url}: it was let in"))
+        Self::dial(url).await.err().unwrap_or_else(|| panic!("{url}: it was admitted"))
     }
 
     /// Sends a command to the browser, and asserts that it answers.

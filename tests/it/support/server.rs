@@ -484,7 +484,7 @@ impl TestServer {
         assert_eq!(left::processes_of(&self.directory), [], "processes are left");
         assert_eq!(left::display_files(&self.displays), Vec::<PathBuf>::new());
         let ports = self.ports.clone().chain([port]);
-        assert_eq!(left::busy_ports(ports), Vec::<u16>::new(), "somebody listens");
+        assert_eq!(left::busy_ports(ports), Vec::<u16>::new(), "a process listens");
         assert_eq!(left::segments_of(&vnc), 0, "shared memory is left");
         let stray: Vec<_> = outside.into_iter().filter(|file| file.exists()).collect();
         assert_eq!(stray, Vec::<PathBuf>::new(), "files outside its directory");

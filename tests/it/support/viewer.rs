@@ -52,7 +52,7 @@ impl Viewer {
         };
         assert_eq!(viewer.read(12).await, b"RFB 003.008\n");
         viewer.send(b"RFB 003.008\n").await;
-        assert_eq!(viewer.read(2).await, [1, 1], "who is let in needs no password");
+        assert_eq!(viewer.read(2).await, [1, 1], "an admitted viewer needs no password");
         viewer.send(&[1]).await;
         assert_eq!(viewer.read(4).await, [0; 4]);
         viewer.send(&[1]).await;
@@ -75,7 +75,7 @@ impl Viewer {
     async fn read(&mut self, count: usize) -> Vec<u8> {
         while self.unread.len() < count {
             let message = timeout(PATIENCE, self.socket.next()).await.expect("silence");
-            match message.expect("the viewer was told to go").unwrap() {
+            match message.expect("the viewer was disconnected").unwrap() {
                 Message::Binary(bytes) => self.unread.extend_from_slice(&bytes),
                 Message::Ping(_) | Message::Pong(_) => {}
                 other @ (Message::Text(_) | Message::Close(_) | Message::Frame(_)) => {

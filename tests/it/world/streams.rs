@@ -37,7 +37,7 @@ async fn a_screencast_shows_the_page_and_input_over_devtools_takes_control() {
     let key = client.key();
     let of_page = format!("/v1/stream/browser_sessions/{id}?apikey={key}");
     let by_vnc = client.socket_url(&of_page);
-    assert_eq!(refusal(&by_vnc).await, 4001, "who can have VNC is told so");
+    assert_eq!(refusal(&by_vnc).await, 4001, "a client that can use VNC is informed");
     let mut cast = Channel::open(client, &format!("{of_page}&force_cdp=true")).await;
     let word = cast.next().await.unwrap();
     assert_eq!(word, json!({ "browser_session_id": id, "status": "running" }));

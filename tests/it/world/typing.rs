@@ -145,7 +145,7 @@ async fn typing(vnc_server: &str) {
 
     // The next browser has another connection to the display.
     TestServer::kill(server.program(&id, "/chromium"));
-    eventually("it is brought back", async || {
+    eventually("it recovers", async || {
         let session = client.look(&id).await;
         (session["version"] != before["version"] && session["status"] == "running").then_some(())
     })

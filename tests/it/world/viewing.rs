@@ -21,7 +21,7 @@ async fn so_it_is_where_the_display_itself_serves_vnc_and_it_comes_back_when_it_
     let before = client.session().await;
     let id = id_of(&before);
     TestServer::kill(server.program(&id, "Xtigervnc"));
-    let after = eventually("it is brought back", async || {
+    let after = eventually("it recovers", async || {
         let session = client.look(&id).await;
         (session["version"] != before["version"] && session["status"] == "running")
             .then_some(session)

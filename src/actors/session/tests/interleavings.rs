@@ -176,7 +176,7 @@ proptest! {
             prop_assert!(before.until <= after.from, "two held it at once: {:?}", pair);
             prop_assert!(before.arrival < after.arrival, "out of order: {:?}", pair);
         }
-        prop_assert_eq!(*waiting, 0, "somebody still waits");
+        prop_assert_eq!(*waiting, 0, "a waiter is left");
         prop_assert!(shown.holder().is_none(), "it stays occupied: {:?}", shown);
         prop_assert_eq!(shown, stored, "the row says otherwise");
     }

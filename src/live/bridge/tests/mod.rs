@@ -198,7 +198,7 @@ async fn a_viewer_that_answers_no_ping_is_gone_at_its_deadline() {
         alive.ask(false).await;
         alive.picture().await;
     }
-    assert!(server.ended.try_recv().is_err(), "a living viewer was put out");
+    assert!(server.ended.try_recv().is_err(), "a live viewer was disconnected");
 }
 
 #[actix_web::test]

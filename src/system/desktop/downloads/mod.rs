@@ -216,7 +216,7 @@ impl Downloads {
             let _ = timeout(wait, state.wait_for(|state| state.pending.is_empty())).await;
             let stored = state.wait_for(|state| state.unstored == 0);
             if timeout(STORING, stored).await.is_err() {
-                tracing::error!("downloads are not stored in time");
+                tracing::error!("some downloads were not stored in time");
             }
         })
     }
@@ -275,7 +275,7 @@ impl Shared {
         }
         let notice = Notice::Refused { name: file_name(name), reason };
         if let Err(cause) = self.report.try_send(notice) {
-            tracing::warn!("a download that is not kept is not reported: {cause}");
+            tracing::warn!("a rejected download is not reported: {cause}");
         }
     }
 

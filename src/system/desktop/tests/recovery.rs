@@ -266,7 +266,7 @@ async fn a_recovery_that_fails_or_is_called_off_gives_the_desktop_back_to_be_end
     sleep(Duration::from_millis(100)).await; // The test depends on the moment.
     call_off.cancel();
     let Err(Unrevived { desktop: Some(desktop), failure }) = revival.await else {
-        panic!("it was not called off");
+        panic!("it was not canceled");
     };
     assert_eq!(failure.code, "recovery_called_off");
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
