@@ -1,10 +1,10 @@
-//! Checks that the pages to embed have been built, and from their present sources.
+//! Checks that the embedded pages are built from their present sources.
 
 use std::path::Path;
 use std::process::exit;
 use std::time::SystemTime;
 
-/// The files that the pages are built from.
+/// The sources of the pages.
 const SOURCES: [&str; 5] =
     ["web/src", "web/build.mjs", "web/package.json", "web/package-lock.json", "web/tsconfig.json"];
 

@@ -1,4 +1,4 @@
-"""Times making a session beside a bare Xvfb and Chromium, in turns. See scripts/bench-create."""
+"""Measures the start of a session and of a plain Xvfb and Chromium, alternating. See scripts/bench-create."""
 
 import json
 import os
@@ -18,7 +18,7 @@ CHROMIUM = next(
     for path in ("/usr/lib/chromium/chromium", shutil.which("chromium"), shutil.which("google-chrome"))
     if path and os.path.exists(path)
 )
-# The server's own flags, less what only names places.
+# The server's flags, without those that only name paths.
 FLAGS = """--remote-debugging-port=0 --ozone-platform=x11 --force-device-scale-factor=1 --disable-gpu
 --no-first-run --no-default-browser-check --disable-search-engine-choice-screen --password-store=basic
 --disable-background-networking --disable-component-update --disable-default-apps --disable-sync
@@ -37,7 +37,7 @@ def api(method, path, body=None):
 
 
 def ours():
-    """Seconds from asking for a session until the answer, and the session is closed."""
+    """Creates and closes a session; returns the seconds from the request to the response."""
     began = time.monotonic()
     session = api("POST", "/v1/browser_sessions", {})
     took = time.monotonic() - began
@@ -63,7 +63,7 @@ def until(what):
 
 
 def bare():
-    """Seconds from starting Xvfb until Chromium lists a page, and both are ended."""
+    """Starts and ends Xvfb and Chromium; returns the seconds until Chromium lists a page."""
     profile = os.path.join(scratch, "profile")
     os.makedirs(profile)
     environment = {"PATH": os.environ["PATH"], "HOME": profile, "TMPDIR": scratch, "GOOGLE_API_KEY": "no",
@@ -101,7 +101,7 @@ def bare():
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-# One of each that does not count: what is read from the disk for the first time.
+# A warm-up of each: the first reads come from the disk.
 ours(), bare()
 times = {"session": [], "bare": []}
 for number in range(rounds):

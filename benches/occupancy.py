@@ -1,4 +1,4 @@
-"""Measures what becomes of sessions and who holds them. See scripts/bench-occupancy."""
+"""Measures sessions and their occupancies. See scripts/bench-occupancy."""
 
 import http.client
 import json
@@ -21,7 +21,7 @@ here = threading.local()
 
 
 def ask(method, path, body=None):
-    """Status and body of the answer, over one connection for each thread while it is in use."""
+    """Returns status and body of a response. Each thread has its own connection."""
     now = time.monotonic()
     if now - getattr(here, "used", -60) > 2:
         here.connection = http.client.HTTPConnection(address, timeout=120)
@@ -57,8 +57,8 @@ def until(what, seconds=60):
     return value
 
 
-# A client that holds a session, as a program of its own: it begins, and is heard of three times in
-# each lease.
+# A client that holds a session, as a separate program: it begins, and sends three heartbeats in each
+# lease.
 HOLDER = """
 import json, sys, time, urllib.request
 url, key, session, ttl = sys.argv[1:]
@@ -86,7 +86,7 @@ def lease():
                 body = {"runnable_id": f"next-{number}", "ttl_seconds": 60, "wait_seconds": 60}
                 waiting = pool.submit(api, "POST", f"{path}/begin", body)
                 until(lambda: api("GET", path)["occupancy"]["waiters"])
-                time.sleep(random.uniform(0, ttl))  # Somewhere between two heartbeats.
+                time.sleep(random.uniform(0, ttl))  # At a random time between two heartbeats.
                 holder.send_signal(signal.SIGKILL)
                 killed = time.monotonic()
                 begun = waiting.result()
@@ -99,7 +99,7 @@ def lease():
 
 
 def runs():
-    # The shortest that a run can be: a loop over nothing.
+    # The shortest possible run: a loop without values.
     inner = {"block_type": "wait", "label": "never", "wait_sec": 1}
     workflow = make_workflow({
         "block_type": "for_loop", "label": "none", "loop_variable_reference": "nothing",
@@ -123,7 +123,7 @@ def runs():
             version = seen["version"]
 
     def feed(session):
-        """Keeps one run driving and two waiting, until all have ended; they come in this order."""
+        """Keeps one run active and two waiting, until all have ended; they drive in this order."""
         under_way, ended = [], []
         for number in range(each):
             under_way.append(start(session))
@@ -143,10 +143,10 @@ def runs():
             states[run["status"]] = states.get(run["status"], 0) + 1
         for before, after in zip(of_session, of_session[1:]):
             out_of_order += before["started_at"] > after["started_at"]
-            # A run gives its session back before it is known to have ended: its blocks tell.
+            # A run releases its session before its end is known, so its blocks are read.
             overlapping += before["blocks"][-1]["finished_at"] > after["blocks"][0]["started_at"]
         occupancy = api("GET", f"/v1/browser_sessions/{session}")["occupancy"]
-        # Each begin gives a generation: as many as runs, so nobody began twice and nobody in between.
+        # Each begin raises the generation: as many as runs, so no run began twice and no other client began.
         assert (occupancy["state"], occupancy["generation"]) == ("vacant", each), occupancy
     lost = count - sum(states.values())
     print(f"{count} runs over {len(sessions)} sessions, two waiting for each: {states}, {lost} lost, "
@@ -155,7 +155,7 @@ def runs():
 
 
 def processes_of(session):
-    """Those that have the session's mark: `GREENROOM_SESSION`, or its directory in their arguments."""
+    """The processes with the session's mark: `GREENROOM_SESSION`, or its directory in their arguments."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             texts = [open(f"/proc/{pid}/{name}", "rb").read() for name in ("environ", "cmdline")]

@@ -1,4 +1,4 @@
-// What processes cost, from /proc.
+// The cost of processes, from /proc.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { execFileSync } from "node:child_process";
@@ -18,7 +18,7 @@ export function memory(pid) {
     return Number(/^Pss:\s+(\d+)/m.exec(rollup)[1]);
 }
 
-/** How often its threads have gone to sleep and been woken. */
+/** The number of voluntary context switches of its threads. */
 export function wakeups(pid) {
     let count = 0;
     for (const thread of readdirSync(`/proc/${pid}/task`)) {

@@ -1,13 +1,13 @@
-// A viewer that reads RFB and shows nothing: over TCP, or over a WebSocket as noVNC does.
+// A viewer that reads RFB without showing it: over TCP, or over a WebSocket like noVNC.
 
 import { createCipheriv } from "node:crypto";
 import { createRequire } from "node:module";
 import { connect } from "node:net";
 
-// The pages' own development dependency.
+// A development dependency of the pages.
 export const WebSocket = createRequire(new URL("../web/", import.meta.url))("ws");
 
-/** Raw, or Tight with JPEG as noVNC asks for it. */
+/** Raw, or Tight with JPEG as requested by noVNC. */
 export const RAW = [0];
 export const TIGHT = [7, -26, -254];
 
@@ -16,7 +16,7 @@ export class Viewer {
     #length = 0;
     #wake = null;
     #closed = null;
-    /** Bytes that came. */
+    /** The number of received bytes. */
     received = 0;
 
     constructor(target) {
@@ -74,7 +74,7 @@ export class Viewer {
         return taken.length === 1 ? taken[0] : Buffer.concat(taken);
     }
 
-    /** Reads on without keeping anything. */
+    /** Continues to read, and discards the data. */
     async skip(count) {
         let missing = count;
         while (missing > 0) {
@@ -85,7 +85,7 @@ export class Viewer {
         }
     }
 
-    /** Shakes hands, as RFB 3.8 has it. */
+    /** Completes the handshake of RFB 3.8. */
     async greet({ password = "", encodings = TIGHT } = {}) {
         await this.read(12);
         this.send(Buffer.from("RFB 003.008\n"));
@@ -121,7 +121,7 @@ export class Viewer {
         this.send(event);
     }
 
-    /** The rectangles of the next picture that was asked for. */
+    /** The rectangles of the next requested picture. */
     async update() {
         for (;;) {
             const [kind] = await this.read(1);
@@ -171,7 +171,7 @@ export class Viewer {
     }
 }
 
-/** VNC Authentication: DES, which three times the same key makes of what is left of it in OpenSSL. */
+/** VNC Authentication: DES, as triple DES with three equal keys, because OpenSSL has no single DES. */
 function proof(challenge, password) {
     const key = Buffer.alloc(8);
     Buffer.from(password).copy(key);
@@ -184,7 +184,7 @@ function proof(challenge, password) {
     return Buffer.concat([cipher.update(challenge), cipher.final()]);
 }
 
-/** The part of sorted numbers below which `part` of 100 are. */
+/** The percentile `part` of sorted numbers. */
 export function percentile(numbers, part) {
     const sorted = [...numbers].sort((one, other) => one - other);
     return sorted[Math.min(sorted.length - 1, Math.floor((sorted.length * part) / 100))];

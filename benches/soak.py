@@ -1,4 +1,4 @@
-"""Makes and closes sessions in cycles, and counts what there is of them. See scripts/soak."""
+"""Creates and closes sessions in cycles, and counts their resources. See scripts/soak."""
 
 import glob
 import json
@@ -41,7 +41,7 @@ def close(session):
 
 
 def processes():
-    """Those with the marker of a session of this server, or its data directory, but not itself."""
+    """The processes with the marker of a session of this server, or with its data directory, without the server."""
     found = 0
     for path in glob.glob("/proc/[0-9]*"):
         if int(path.rsplit("/", 1)[1]) in (server, os.getpid()):
@@ -85,7 +85,7 @@ def memory():
 
 
 def open_files():
-    """How many there are of each kind: what a descriptor leads to, without its number."""
+    """The number of descriptors of each kind: the target of a descriptor, without its number."""
     kinds = {}
     for descriptor in glob.glob(f"/proc/{server}/fd/*"):
         try:
@@ -125,10 +125,10 @@ def cycle(pool, size):
 
 
 with ThreadPoolExecutor(batch) as pool:
-    # The first two do not count: the pool of connections to the database is filled, pages are touched.
+    # The first two are warm-ups: they fill the connection pool of the database and touch memory pages.
     cycle(pool, batch), cycle(pool, batch)
     list(pool.map(lambda _: api("GET", "/v1/browser_sessions/history"), range(20 * batch)))
-    time.sleep(6)  # As long as connections to the API are kept that nobody uses.
+    time.sleep(6)  # The time for which the server keeps unused connections of its API.
     before, files, curve, done = count(), open_files(), [memory()], 0
     print(f"after two cycles that do not count: memory of the server {curve[0]:.1f} MiB", flush=True)
     while done < sessions:
@@ -141,7 +141,7 @@ with ThreadPoolExecutor(batch) as pool:
             f"memory of the server {curve[-1]:5.1f} MiB",
             flush=True,
         )
-# Connections to the API that nobody uses are let go.
+# Unused connections of the API are closed by then.
 deadline = time.monotonic() + 20
 while (after := count()) != before and time.monotonic() < deadline:
     time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""Stops a server that is in use, and says how it went. See scripts/stop-under-load."""
+"""Stops a server in use, and reports the outcome. See scripts/stop-under-load."""
 
 import glob
 import json
@@ -25,11 +25,11 @@ environment = {
     "HOME": scratch,
     "GREENROOM_BOOTSTRAP_KEY": key,
     "GREENROOM_LOG": "info",
-    # The sites are on this machine.
+    # The site is on this machine.
     "GREENROOM_ISOLATION__PROGRAMS": f"{scratch}/programs",
     "GREENROOM_EGRESS__ALLOW": "127.0.0.0/8,localhost",
     "GREENROOM_STOP__GRACE_SECONDS": str(grace),
-    # So that the profiles can be looked at afterwards.
+    # So that the profiles can be read afterwards.
     "GREENROOM_DESKTOP__KEEP_DIRECTORIES": "true",
     "GREENROOM_DESKTOP__START_DEADLINE_SECONDS": "120",
 }
@@ -95,7 +95,7 @@ try:
     started = [pid for leaders in watched.values() for pid in leaders]
     assert all(len(leaders) >= 2 for leaders in watched.values()), watched
 
-    # The load: every session is heard of ten times a second; a part of them is released on the way.
+    # The load: ten heartbeats a second for every session; some sessions are released meanwhile.
     released, refused, stop = {}, [], threading.Event()
 
     def hold(session, until):
@@ -123,7 +123,7 @@ try:
     began = time.monotonic()
     holders = []
     for number, session in enumerate(ids):
-        # The last one never lets go, so the grace period is used up.
+        # The last holder never releases its session, so the grace period is used up.
         until = began + grace / 3 if number < count // 2 else began + 3600
         holders.append(threading.Thread(target=hold, args=(session, until), daemon=True))
     began = time.monotonic()

@@ -1,4 +1,4 @@
-// The bridge beside websockify, against a VNC server that only moves bytes. See scripts/bench-streams.
+// Compares the bridge with websockify, with a VNC server that only moves bytes. See scripts/bench-streams.
 
 import { cpu, children, memory } from "./processes.mjs";
 import { percentile, Viewer } from "./rfb.mjs";
@@ -7,7 +7,7 @@ const [, , url, key, serverPid, sidePort, sidePid, gigabytes = "1"] = process.ar
 const BLOCKS = 4;
 const PIECES = Math.round((Number(gigabytes) * 1e9) / (BLOCKS * 65536));
 const ROUNDS = 3000;
-/** Asked for at once: less than a megabyte, or the bridge takes the viewer to be slow. */
+/** The blocks of a request: less than a megabyte, so that the viewer does not count as slow. */
 const WINDOW = 3;
 const IDLE = 50;
 
@@ -24,7 +24,7 @@ const bridge = `${url.replace("http", "ws")}/v1/stream/vnc/browser_session/${ses
 const kinds = {
     direct: { target: port, spent: () => 0 },
     bridge: { target: bridge, spent: () => cpu(serverPid) },
-    // Of a process that it has started for a connection, the time counts once that has ended.
+    // The time of a process that it has started for a connection counts when that process has ended.
     websockify: { target: `ws://127.0.0.1:${sidePort}/`, spent: () => cpu(sidePid) + children(sidePid).reduce((sum, pid) => sum + cpu(pid), 0) },
 };
 const greeted = (kind) => new Viewer(kinds[kind].target).greet({ password, encodings: [] });
@@ -48,7 +48,7 @@ async function latency(kind) {
     return [50, 99].map((part) => `${percentile(times, part).toFixed(0)} us`);
 }
 
-/** Seconds of processor time for a gigabyte, and megabytes a second. */
+/** Seconds of processor time per gigabyte, and megabytes per second. */
 async function pull(kind) {
     const viewer = await greeted(kind);
     const [spent, began] = [kinds[kind].spent(), performance.now()];
@@ -70,7 +70,7 @@ async function push(kind) {
     let bells = 0;
     for (let sent = 0; sent < most; sent += 1) {
         viewer.send(text);
-        // A bell for each megabyte, so that no more than a few wait in any buffer.
+        // A bell for each megabyte, so that few of them wait in a buffer.
         if (sent % 16 === 15) {
             viewer.send(request(0));
             bells += 1;
@@ -89,7 +89,7 @@ function ended(kind, viewer, spent, began, bytes) {
     return { perGigabyte: used / (bytes / 1e9), rate: bytes / 1e6 / took };
 }
 
-/** Kilobytes for each of many viewers that only stay. */
+/** Kilobytes per viewer, for many idle viewers. */
 async function stay(kind) {
     const whole = () => kind === "bridge" ? memory(serverPid) : [Number(sidePid), ...children(sidePid)].reduce((sum, pid) => sum + memory(pid), 0);
     const before = whole();
@@ -112,7 +112,7 @@ for (const [name, measure] of Object.entries({ "towards the viewer": pull, "from
         console.log(`${kind.padEnd(11)} ${name.padEnd(19)} ${perGigabyte.toFixed(2)} CPU-s/GB   ${rate.toFixed(0)} MB/s`);
     }
     const part = figures[`bridge ${name}`] / figures[`websockify ${name}`];
-    console.log(`            ${name.padEnd(19)} the bridge takes ${(part * 100).toFixed(0)} % of what websockify does`);
+    console.log(`            ${name.padEnd(19)} the bridge needs ${(part * 100).toFixed(0)} % of websockify's time`);
 }
 for (const kind of ["bridge", "websockify"]) {
     console.log(`${kind.padEnd(11)} memory of a viewer   ${(await stay(kind)).toFixed(0)} kB`);

@@ -1,7 +1,7 @@
-"""Latencies of one organization, alone and beside another that is at all its quotas and misbehaves.
+"""Latencies of an organization, alone and beside another that exhausts its quotas and misbehaves.
 
-Run it by `scripts/bench-tenants`. The misbehaving clients are a process of their own, of the least priority, so
-that what they use of the processors themselves is not measured as the server's.
+Run it by `scripts/bench-tenants`. The misbehaving clients are a separate process with the lowest priority, so
+that their own processor time has little effect on the server.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def request(address, key, method, path, body=b""):
 
 
 async def answer(reader):
-    """The status of an answer, and whether the connection goes on."""
+    """Returns the status of a response, and true if the connection stays open."""
     head = await reader.readuntil(b"\r\n\r\n")
     lines = head.decode().lower().split("\r\n")
     status = int(lines[0].split(" ")[1])
@@ -166,7 +166,7 @@ async def flood(address, text, until):
 
 
 def misbehave(address, key, session, seconds, results):
-    """Takes every place, and asks on for `seconds`."""
+    """Exhausts all quotas, and continues to send requests for `seconds`."""
     os.nice(19)
     until = time.time() + seconds
     path = f"/v1/browser_sessions/{session}"
@@ -225,7 +225,7 @@ class Measure:
         self.client.must("POST", f"/v1/browser_sessions/{made['browser_session_id']}/close", {})
 
     def run(self, seconds):
-        """Measures in turns until the time is over; gives the figures of this time alone."""
+        """Measures alternately until the time is over; returns the figures of this time only."""
         self.figures = {}
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -269,7 +269,7 @@ def main():
               {"runnable_id": "holder", "ttl_seconds": 3600})
     own = calm.must("POST", "/v1/browser_sessions", {"width": 640, "height": 480})
     measure = Measure(calm, own["browser_session_id"])
-    measure.run(2)  # Warm.
+    measure.run(2)  # Warm-up.
 
     alone, beside, used, counts = [], [], {"alone": 0.0, "beside": 0.0}, {}
     for _ in range(given.rounds):
@@ -281,7 +281,7 @@ def main():
         others = multiprocessing.Process(target=misbehave, args=(
             loud.address, loud.key, sessions[0]["browser_session_id"], given.seconds + 3, results))
         others.start()
-        time.sleep(1.5)  # Until every place is taken.
+        time.sleep(1.5)  # Until all quotas are exhausted.
         between = processor(given.pid)
         beside.append(measure.run(given.seconds))
         used["beside"] += processor(given.pid) - between

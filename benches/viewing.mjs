@@ -1,5 +1,5 @@
-// What it is like to watch: the first picture, a click's way to the screen, many viewers, a stalled one,
-// and what costs nothing. Real desktops. See scripts/bench-viewing.
+// Measures viewing with real desktops: the first picture, the latency of a click, many viewers, a stalled
+// viewer, and the idle load. See scripts/bench-viewing.
 
 import { createRequire } from "node:module";
 import { createServer } from "node:http";
@@ -22,7 +22,7 @@ const asked = async (path, body) => {
 const stream = (id) => `${url.replace("http", "ws")}/v1/stream/vnc/browser_session/${id}?apikey=${key}`;
 const close = (id) => asked(`/v1/browser_sessions/${id}/close`, {});
 
-// Pages: one that answers a click with another colour, one on which something always moves.
+// Pages: one that changes its colour on a click, and one with an animation.
 const PAGES = {
     "/click": `<title>click</title><body style="margin:0;background:#102030"><script>
         let on = false;
@@ -42,14 +42,14 @@ const PAGES = {
         setInterval(() => navigator.sendBeacon("/drawn" + location.search, JSON.stringify([drawn, performance.now()])), 500);
         </script>`,
 };
-/** How many pictures each page had drawn when it last told of it, and at which millisecond of its own. */
+/** The number of pictures that each page had drawn at its last report, and the page's time of it. */
 const drawn = new Map();
 const site = createServer(async (request, response) => {
     const { pathname, search } = new URL(request.url, "http://site");
     if (pathname === "/drawn") {
-        let told = "";
-        for await (const part of request) told += part;
-        drawn.set(search, JSON.parse(told));
+        let body = "";
+        for await (const part of request) body += part;
+        drawn.set(search, JSON.parse(body));
     }
     response.writeHead(200, { "content-type": "text/html" });
     response.end(`<!doctype html>${PAGES[pathname] ?? "<title>empty</title>"}`);
@@ -59,7 +59,7 @@ const page = (name) => `http://127.0.0.1:${site.address().port}/${name}`;
 const session = async (name) =>
     (await asked("/v1/browser_sessions", { ...SIZE, start_url: page(name) })).browser_session_id;
 
-/** From opening the view until the colour of the session's page is on its canvas. */
+/** The time from opening the view to the colour of the session's page on its canvas. */
 async function firstPixels() {
     const id = await session("click");
     const args = process.getuid() === 0 ? ["--no-sandbox"] : [];
@@ -87,7 +87,7 @@ async function firstPixels() {
     console.log(`first pixels after opening the view: ${cold.toFixed(0)} ms with the VNC server to start, then p50 ${percentile(warm, 50).toFixed(0)} ms`);
 }
 
-/** From sending a click until the picture that shows it has come, over both ways in turns. */
+/** The time from a click to the picture that shows it, over both ways, alternating. */
 async function clicks() {
     const id = await session("click");
     const { port, password } = await asked(`/v1/browser_sessions/${id}/vnc`);
@@ -95,7 +95,7 @@ async function clicks() {
         direct: await new Viewer(port).greet({ password, encodings: RAW }),
         bridged: await new Viewer(stream(id)).greet({ encodings: RAW }),
     };
-    // Each is always asking, so that neither is behind when its turn comes.
+    // Both request pictures continuously, so that neither is behind at its turn.
     const shown = {};
     for (const [name, viewer] of Object.entries(ways)) {
         viewer.ask(false);
@@ -128,7 +128,7 @@ async function clicks() {
     await close(id);
 }
 
-/** Pictures that came in a while, and the longest time without one. */
+/** The pictures that arrived in a period, and the longest gap. */
 function watching(viewer) {
     const state = { count: 0, gap: 0, last: performance.now() };
     const note = () => {
@@ -156,7 +156,7 @@ function watching(viewer) {
 
 const span = (numbers, digits = 1) => `${Math.min(...numbers).toFixed(digits)} to ${Math.max(...numbers).toFixed(digits)}`;
 
-/** What viewers see for a while, beside what the pages draw, and what it costs which programs. */
+/** The pictures that viewers receive in a period, compared with those drawn, and the cost for each program. */
 async function measured(label, viewers, programs) {
     const spent = () => programs.map(([, pids]) => pids.reduce((sum, pid) => sum + cpu(pid), 0));
     const pages = new Map(drawn);
@@ -175,14 +175,14 @@ async function measured(label, viewers, programs) {
     console.log(`${label}: ${span(states.map(({ count }) => count / took))} pictures/s for each, of ${span(own)} that the pages draw; longest gap ${Math.max(...states.map(({ gap }) => gap)).toFixed(0)} ms; CPU: ${cost.join(", ")}`);
 }
 
-/** Whose processes there are, of these sessions. Looking takes a while, in which nothing is measured. */
+/** The processes of these sessions. The search takes time, so nothing is measured during it. */
 const programs = (ids) => [
     ["server", [Number(serverPid)]],
     ["VNC servers", ids.flatMap((id) => named("x11vnc", id))],
     ["browsers", ids.flatMap((id) => named("chromium", id))],
 ];
 
-/** How much memory of the server each further viewer takes, once each session has one. */
+/** The memory of the server per further viewer, beyond one for each session. */
 async function greeted(ids, each) {
     const viewers = [];
     const watch = async (id) => viewers.push(watching(await new Viewer(stream(id)).greet()));
@@ -208,7 +208,7 @@ async function many() {
     drawn.clear();
 }
 
-/** Over the bridge and over plain TCP in turns, since ten browsers leave a small machine little. */
+/** Over the bridge and over plain TCP, alternating, because ten browsers use most of a small machine. */
 async function ten() {
     const ids = [];
     for (let count = 0; count < 10; count += 1) ids.push(await session(`moving?${count}`));
@@ -234,14 +234,14 @@ async function ten() {
     drawn.clear();
 }
 
-/** How often the server is woken when nobody watches. */
+/** The wake-ups of the server without viewers. */
 async function idle() {
     const during = async () => {
         const [woken, spent] = [wakeups(serverPid), cpu(serverPid)];
         await sleep(20_000);
         return `${((wakeups(serverPid) - woken) / 20).toFixed(1)} wake-ups/s, ${(((cpu(serverPid) - spent) / 20) * 100).toFixed(2)} % CPU`;
     };
-    // A worker that has answered once keeps a clock of its own, whatever there is to do.
+    // A worker that has served a request keeps a timer, independent of its load.
     await Promise.all(Array.from({ length: 32 }, () => asked("/v1/browser_sessions")));
     console.log(`the server without a session: ${await during()}`);
     const id = await session("moving");

@@ -1,7 +1,7 @@
-"""Times two VNC servers behind the same server program, in turns. See scripts/bench-vnc.
+"""Measures two VNC servers behind the same server program, alternating. See scripts/bench-vnc.
 
 The viewer is a bare RFB client (RFC 6143) on the VNC server's own port: raw pixels of a small area
-for keys, of everything for the first frame.
+for keys, of the whole picture for the first frame.
 """
 
 import http.server
@@ -22,14 +22,14 @@ opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 KEYS = 60
 IDLE = 5.0
-# Where the pixel is looked at, and where the page is clicked: apart, as a server paints the cursor
-# into the picture of a viewer that does not say that it can.
+# The place of the measured pixel, and of the click. They differ, because a server paints the cursor
+# into the picture of a viewer without a cursor of its own.
 LOOKED_AT = (240, 500, 8, 8)
 CLICKED = (42, 502)
 STALLED = 2
 TICKS = os.sysconf("SC_CLK_TCK")
 
-# Each key changes the colour of everything; `#moves` moves without end, too.
+# Each key changes the colour of the whole page; `#moves` is also animated.
 PAGE = b"""<!doctype html><title>bench</title><body style="margin:0;background:#204060">
 <canvas id=c width=900 height=500 style="position:absolute;right:0;bottom:0"></canvas><script>
 let on = false;
@@ -73,7 +73,7 @@ def des(challenge, password):
 
 
 class Viewer:
-    """One that has shaken hands. `spared` is the time that openssl took, which no viewer needs."""
+    """A client after its handshake. `spared` is the time of openssl, which real viewers do not need."""
 
     def __init__(self, port, password):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
@@ -93,7 +93,7 @@ class Viewer:
         self.width, self.height = struct.unpack(">HH", self.read(4))
         self.read(16)
         self.read(struct.unpack(">I", self.read(4))[0])
-        # 32 bits a pixel, blue first; raw.
+        # 32 bits per pixel, blue first; raw.
         self.socket.sendall(b"\0\0\0\0" + struct.pack(">BBBBHHHBBBxxx", 32, 24, 0, 1, 255, 255, 255, 16, 8, 0))
         self.socket.sendall(struct.pack(">BxHi", 2, 1, 0))
 
@@ -131,7 +131,7 @@ class Viewer:
         self.socket.sendall(struct.pack(">BBxxI", 4, down, ord("a")))
 
     def pixel_after_key(self, before):
-        """Seconds from a key to the pixel that it changes, and the pixel."""
+        """Returns the seconds from a key to the changed pixel, and the pixel."""
         self.ask(1, *LOOKED_AT)
         began = time.monotonic()
         self.key(1)
@@ -142,7 +142,7 @@ class Viewer:
         return took, pixel
 
     def keys(self, count):
-        for buttons in (0, 1, 0):  # A click, so that the page has the keyboard.
+        for buttons in (0, 1, 0):  # A click, so that the page has the focus.
             self.socket.sendall(struct.pack(">BBHH", 5, buttons, *CLICKED))
         time.sleep(0.3)
         self.ask(0, *LOOKED_AT)
@@ -184,31 +184,31 @@ def idle(pids, seconds):
     return (cpu(pids) - before) / seconds * 100
 
 
-def one(url, data, site, told):
+def one(url, data, site, figures):
     began = time.monotonic()
     session = api(url, "POST", "/v1/browser_sessions", {"start_url": site})
-    told["start"].append((time.monotonic() - began) * 1000)
+    figures["start"].append((time.monotonic() - began) * 1000)
     name = session["browser_session_id"]
     try:
         saved = json.load(open(f"{data}/sessions/{name}/desktop.json"))
         port, password, pids = saved["vnc_port"], saved["vnc_password"], processes(saved)
         time.sleep(1.5)
-        told["idle_alone"].append(idle(pids, IDLE))
+        figures["idle_alone"].append(idle(pids, IDLE))
         began = time.monotonic()
         viewer = Viewer(port, password)
         viewer.ask(0, 0, 0, viewer.width, viewer.height)
         viewer.update()
-        told["first"].append((time.monotonic() - began - viewer.spared) * 1000)
-        told["key"] += [took * 1000 for took in viewer.keys(KEYS)]
+        figures["first"].append((time.monotonic() - began - viewer.spared) * 1000)
+        figures["key"] += [took * 1000 for took in viewer.keys(KEYS)]
         viewer.ask(1, 0, 0, viewer.width, viewer.height)
-        told["idle_watched"].append(idle(pids, IDLE))
-        told["memory"].append(memory(pids))
+        figures["idle_watched"].append(idle(pids, IDLE))
+        figures["memory"].append(memory(pids))
         viewer.close()
     finally:
         api(url, "POST", f"/v1/browser_sessions/{name}/close", {})
 
 
-def stalled(url, data, site, told):
+def stalled(url, data, site, figures):
     session = api(url, "POST", "/v1/browser_sessions", {"start_url": site + "?moves"})
     name = session["browser_session_id"]
     try:
@@ -216,14 +216,14 @@ def stalled(url, data, site, told):
         port, password, pids = saved["vnc_port"], saved["vnc_password"], processes(saved)
         time.sleep(1.5)
         viewer = Viewer(port, password)
-        told["key_moving"] += [took * 1000 for took in viewer.keys(KEYS // 2)]
-        told["cpu_moving"].append(busy(pids, viewer))
+        figures["key_moving"] += [took * 1000 for took in viewer.keys(KEYS // 2)]
+        figures["cpu_moving"].append(busy(pids, viewer))
         stuck = Viewer(port, password)
         stuck.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         for _ in range(20):
             stuck.ask(0, 0, 0, stuck.width, stuck.height)
         time.sleep(0.5)
-        told["key_stalled"] += [took * 1000 for took in viewer.keys(KEYS // 2)]
+        figures["key_stalled"] += [took * 1000 for took in viewer.keys(KEYS // 2)]
         viewer.close()
         stuck.close()
     finally:
@@ -231,7 +231,7 @@ def stalled(url, data, site, told):
 
 
 def busy(pids, viewer):
-    """CPU while one viewer takes everything that moves."""
+    """Returns the CPU time while a viewer receives an animation."""
     before, began = cpu(pids), time.monotonic()
     while time.monotonic() - began < IDLE:
         viewer.ask(1, 0, 0, viewer.width, viewer.height)
@@ -248,12 +248,12 @@ site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site)
 threading.Thread(target=site.serve_forever, daemon=True).start()
 address = f"http://127.0.0.1:{site.server_port}/"
 kinds = "start first key idle_alone idle_watched memory key_moving cpu_moving key_stalled".split()
-told = {kind: {what: [] for what in kinds} for kind, _, _ in servers}
+figures = {kind: {what: [] for what in kinds} for kind, _, _ in servers}
 for round in range(rounds):
     for kind, url, data in servers:
-        one(url, data, address, told[kind])
+        one(url, data, address, figures[kind])
         if round < STALLED:
-            stalled(url, data, address, told[kind])
+            stalled(url, data, address, figures[kind])
 
 median = statistics.median
 ROWS = [
@@ -267,11 +267,11 @@ ROWS = [
     ("... and another viewer does not read", "ms",
      lambda t: f"{median(t['key_stalled']):.1f} / {percentile(t['key_stalled'], .99):.1f}"),
     ("memory of display and VNC, one viewer", "MB", lambda t: f"{median(t['memory']):.0f}"),
-    ("CPU of both, nobody watches", "%", lambda t: f"{median(t['idle_alone']):.2f}"),
+    ("CPU of both, no viewer", "%", lambda t: f"{median(t['idle_alone']):.2f}"),
     ("CPU of both, one viewer, nothing moves", "%", lambda t: f"{median(t['idle_watched']):.2f}"),
     ("CPU of both, one viewer, much moves", "%", lambda t: f"{median(t['cpu_moving']):.0f}"),
 ]
 names = [kind for kind, _, _ in servers]
 print(f"{'':42} {'':3} " + " ".join(f"{name:>18}" for name in names))
 for name, unit, show in ROWS:
-    print(f"{name:42} {unit:3} " + " ".join(f"{show(told[kind]):>18}" for kind in names))
+    print(f"{name:42} {unit:3} " + " ".join(f"{show(figures[kind]):>18}" for kind in names))

@@ -1,4 +1,4 @@
-"""Times the blocks of a workflow beside the same steps in Playwright, in turns, on the same browser. See
+"""Measures the blocks of a workflow and the same steps in Playwright, alternating, on the same browser. See
 scripts/bench-workflow."""
 
 import json
@@ -36,7 +36,7 @@ def products(page):
     return page.eval_on_selector_all(".product", read)
 
 
-# Each block, and what says the same to Playwright.
+# Each block, and the equivalent in Playwright.
 STEPS = [
     (
         block("goto_url", "open_sign_in", url=f"{site}/login.html"),
@@ -135,7 +135,7 @@ with sync_playwright() as playwright:
     results = {"greenroom": [], "playwright": []}
     for round in range(rounds):
         results["greenroom"].append(ours(workflow, id))
-        # A client that stays connected would take part in the run after it.
+        # A connected client would affect the next run.
         browser = playwright.chromium.connect_over_cdp(
             session["browser_address"], headers={"x-api-key": key}
         )

@@ -1,7 +1,7 @@
-//! Measures the bridge beside a plain TCP connection, against a VNC server that only sends.
+//! Measures the bridge, compared with a plain TCP connection, with a VNC server that only sends.
 //!
-//! `cargo run --release --example bridge [megabytes]` prints, for each: megabytes a second towards
-//! the viewer, and the median and the 99th percentile of an update request and its answer.
+//! `cargo run --profile dist --example bridge [megabytes]` prints for both the megabytes per second towards
+//! the viewer, and the median and 99th percentile of the time from an update request to its answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use actix_web::{App, HttpRequest, HttpServer, web};
 use anyhow::{Context as _, Result, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use greenroom::domain::rfb::{Dialect, Policy, Role};
-use greenroom::http::bridge::{Endpoint, Limits, accept, run};
+use greenroom::live::bridge::{Endpoint, Limits, accept, run};
 use greenroom::system::input::Devices;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,7 +21,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 const ROUNDS: usize = 2000;
 const REQUEST: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 1, 0, 1];
-/// A bell: the shortest message that a server has.
+/// A bell, the shortest message of a server.
 const ANSWER: [u8; 1] = [2];
 
 /// Shakes hands, answers `ROUNDS` requests with a bell, and then sends `megabytes`.
@@ -40,20 +40,20 @@ async fn serve_one(mut peer: TcpStream, megabytes: usize) -> Result<()> {
     }
     let block = vec![7; 1 << 20];
     for _ in 0..megabytes {
-        // As a real server: a picture for a request.
+        // Like a real server: a picture for each request.
         peer.read_exact(&mut request).await?;
         peer.write_all(&block).await?;
     }
     Ok(())
 }
 
-/// A viewer, with the bytes that have come beyond those that were taken.
+/// A viewer, with received bytes that were not read yet.
 struct Viewer {
     link: Link,
     ahead: usize,
 }
 
-/// Either way to the server.
+/// One of the two ways to the server.
 enum Link {
     Direct(TcpStream),
     Bridged(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
@@ -129,7 +129,7 @@ async fn bridge(
     actix_web::rt::spawn(async move {
         let (_control, role) = watch::channel(Role::Watch);
         let (address, dialect) = (**vnc, Dialect::X11VNC);
-        // The viewer only watches: no display is connected to.
+        // The viewer only watches, so there is no connection to a display.
         let devices = Devices::new(0, [0; 16]);
         let doubts = Arc::default();
         let endpoint = Endpoint { address, password: "".into(), dialect, doubts, devices };
@@ -145,7 +145,7 @@ async fn main() -> Result<()> {
     let megabytes = std::env::args().nth(1).map_or(Ok(1000), |it| it.parse())?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let vnc = listener.local_addr()?;
-    // On a thread of its own, as another process is.
+    // On a separate thread, like a separate process.
     std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
             while let Ok((peer, _)) = listener.accept().await {

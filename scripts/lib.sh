@@ -1,4 +1,4 @@
-# What the scripts here share. To be sourced, after `set -euo pipefail`.
+# Shared functions of the scripts. To be sourced, after `set -euo pipefail`.
 # shellcheck shell=bash
 
 # shellcheck disable=SC2034  # The scripts that source this file use it.
@@ -15,7 +15,7 @@ say() {
     printf '%4ds  %s\n' "$((SECONDS - began))" "$*" >&2
 }
 
-# fail <text…>: says what went wrong, and ends the script.
+# fail <text…>: prints an error, and ends the script.
 fail() {
     printf 'error: %s\n' "$*" >&2
     exit 1
@@ -25,7 +25,7 @@ have() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# as_root <command…>: through sudo for everybody but root.
+# as_root <command…>: runs a command as root, with sudo for other users.
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         "$@"
@@ -36,7 +36,7 @@ as_root() {
     fi
 }
 
-# step <text> <command…>: runs a command whose output matters only when it fails.
+# step <text> <command…>: runs a command, and prints its output only if it fails.
 step() {
     local text=$1 log status=0
     shift
@@ -51,13 +51,13 @@ step() {
     rm -f "$log"
 }
 
-# scratch_directory: sets `scratch` to a directory that goes away with the script.
+# scratch_directory: sets `scratch` to a directory that is removed at the end of the script.
 scratch_directory() {
     [ -n "$scratch" ] || scratch=$(mktemp -d)
 }
 
-# start <log> <command…>: runs a command in the background; `child` is its process. It is
-# ended with the script if it has not ended by itself.
+# start <log> <command…>: runs a command in the background and sets `child` to its process, which is
+# ended with the script at the latest.
 start() {
     local log=$1
     shift
@@ -66,8 +66,8 @@ start() {
     children+=("$child")
 }
 
-# finish <process> [<seconds>]: ends one that `start` began, politely at first, and waits for
-# it. Only children are signalled: until they are waited for, their numbers are not used again.
+# finish <process> [<seconds>]: ends a process of `start`, with SIGTERM and then SIGKILL, and waits for
+# it. Only children are signalled: the number of a child is not reused until it is waited for.
 finish() {
     local process=$1 patience=${2:-15} deadline
     deadline=$((SECONDS + patience))
@@ -78,7 +78,7 @@ finish() {
             kill -KILL "$process" 2>/dev/null || true
             break
         fi
-        # A child that has ended is still there to `kill -0`, as a zombie.
+        # `kill -0` also succeeds for a zombie.
         [ "$(ps -o stat= -p "$process" 2>/dev/null | cut -c1)" != Z ] || break
         sleep 0.1
     done
@@ -90,7 +90,7 @@ finish() {
     children=(${left[@]+"${left[@]}"})
 }
 
-# clean_up: what `trap clean_up EXIT` calls. The last started ends first.
+# clean_up: for `trap clean_up EXIT`. Ends the processes, the latest first.
 clean_up() {
     local status=$? index
     trap - EXIT INT TERM
@@ -101,7 +101,7 @@ clean_up() {
     exit "$status"
 }
 
-# wait_for <seconds> <text> <command…>: until the command succeeds.
+# wait_for <seconds> <text> <command…>: waits until the command succeeds.
 wait_for() {
     local patience=$1 text=$2 deadline
     shift 2
@@ -112,22 +112,26 @@ wait_for() {
     done
 }
 
-# target_directory: prints where cargo builds.
+# target_directory: prints the target directory of cargo.
 target_directory() {
     cargo metadata --format-version 1 --no-deps --offline |
         python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])'
 }
 
-# find_greenroom [--release]: sets `greenroom` to the program: what GREENROOM_BINARY names, or what cargo
-# builds now.
+# find_greenroom [PROFILE]: sets `greenroom` to the program that GREENROOM_BINARY names, or that cargo
+# builds now with this profile, `dev` by default.
 find_greenroom() {
+    local profile=${1:-dev} directory
     greenroom=${GREENROOM_BINARY:-}
-    # It is no setting of the server, which warns of what it does not know.
+    # The variable is not a setting, and the server would warn about it.
     export -n GREENROOM_BINARY
-    [ -z "$greenroom" ] || return 0
-    say "building${1:+ for release}"
-    cargo build --locked --quiet --bin greenroom "$@"
-    local profile=debug
-    [ -z "${1:-}" ] || profile=release
-    greenroom=$(target_directory)/$profile/greenroom
+    if [ -n "$greenroom" ]; then
+        say "the program is GREENROOM_BINARY: $greenroom"
+        return 0
+    fi
+    say "building with the profile $profile"
+    cargo build --locked --quiet --bin greenroom --profile "$profile"
+    directory=$profile
+    [ "$profile" != dev ] || directory=debug
+    greenroom=$(target_directory)/$directory/greenroom
 }

@@ -13,6 +13,10 @@ pub mod workflow;
 
 pub mod actors;
 
+pub mod service;
+
+pub mod live;
+
 pub mod http;
 
 pub mod config;

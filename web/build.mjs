@@ -1,6 +1,6 @@
 // Bundles the pages into dist/: `view.html`, `wall.html`, `assets/<name>-<hash>.{js,css}` and the
-// licence of the one library that they contain. Asset names change with their content, so a server
-// may let browsers keep them for ever; the HTML files must be asked for anew.
+// licence of the one library that they contain. The names of assets contain their hash, so browsers
+// may cache them for ever; the HTML files must be revalidated.
 
 import { build } from "esbuild";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const dist = join(here, "dist");
-/** Each page, and the way from its address to the root of the server. */
+/** The pages, with the relative path from each to the root of the server. */
 const roots = { view: "../", wall: "" };
 const pages = Object.keys(roots);
 
@@ -30,7 +30,7 @@ const { metafile } = await build({
     logLevel: "warning",
 });
 
-/** The built file of an entry point, as the HTML names it. */
+/** The built file of each entry point, by the name in the HTML. */
 const built = new Map(
     Object.entries(metafile.outputs)
         .filter(([, output]) => output.entryPoint)

@@ -1,4 +1,4 @@
-//! A copied text in any pieces: it is the text that comes whole, and memory stays bounded.
+//! A copied text in any pieces is the same as the whole text, within bounded memory.
 #![no_main]
 
 use greenroom_fuzz::pieces::{LONGEST, Pieces};

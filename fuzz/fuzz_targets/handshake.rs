@@ -4,7 +4,7 @@
 use greenroom_fuzz::rfb::{Connecting, HandshakeError, Step, Viewing};
 use libfuzzer_sys::fuzz_target;
 
-/// All that is sent, how it ends, and how many bytes are left behind the handshake.
+/// All output, the outcome, and the number of bytes after the handshake.
 type Outcome<T> = (Vec<u8>, Option<Result<T, HandshakeError>>, usize);
 
 fn shaken<T>(
@@ -23,7 +23,7 @@ fn shaken<T>(
                 Ok(Step::More) => break,
                 Ok(Step::Send(bytes)) => sent.extend(bytes),
                 Ok(Step::Done(done)) => return (sent, Some(Ok(done)), piece.len() + rest.len()),
-                // What is left behind an error is nobody's.
+                // Bytes after an error are unused.
                 Err(error) => return (sent, Some(Err(error)), 0),
             }
         }

@@ -1,4 +1,4 @@
-//! Whatever a viewer sends: read in any pieces, judged in either role, and written again.
+//! Any input of a viewer: parsed in any pieces, filtered in either role, and written again.
 #![no_main]
 
 use greenroom_fuzz::rfb::{
@@ -7,10 +7,10 @@ use greenroom_fuzz::rfb::{
 use libfuzzer_sys::fuzz_target;
 
 const LONGEST_TEXT: u32 = 4096;
-/// The largest message, and what a vector takes beyond what it was asked for.
+/// The largest message, and the excess capacity of a vector.
 const MOST_HELD: usize = 20_000;
 
-/// What the parser makes of `stream`, given in pieces of these lengths over and over.
+/// The result of the parser for `stream`, in pieces of these lengths in turn.
 fn parse(
     dialect: Dialect,
     stream: &[u8],
@@ -69,7 +69,7 @@ fuzz_target!(|data: (bool, [u8; 4], [bool; 8], &[u8])| {
     let (messages, error) = parse(dialect, stream, &[]);
     assert_eq!(parse(dialect, stream, &pieces), (messages.clone(), error), "cut differently");
 
-    // What was skipped cannot be written; everything else reads the same again.
+    // Skipped messages cannot be written; all others are parsed again to the same value.
     let kept: Vec<_> = messages
         .iter()
         .filter(|it| !matches!(it, ClientMessage::LongCutText { .. } | ClientMessage::Gii { .. }))
@@ -82,7 +82,7 @@ fuzz_target!(|data: (bool, [u8; 4], [bool; 8], &[u8])| {
         assert!(judged(&mut watcher, message).iter().all(is_harmless), "{message:?} passed");
     }
 
-    // However control comes and goes, the server reads exactly the messages that were let through.
+    // With any changes of control, the server reads exactly the messages that were passed on.
     let mut gate = Gate::new(Policy::default(), dialect);
     let mut passed = Vec::new();
     for (message, control) in messages.iter().zip(turns.iter().cycle()) {

@@ -16,7 +16,7 @@ fn follow(stream: &[u8], pieces: &[u8], wanted: &[Wanted]) -> (Vec<u8>, Vec<Mess
         let (piece, after) = rest.split_at(length);
         rest = after;
         let mut input = Bytes::copy_from_slice(piece);
-        // The wish changes between messages only where the stream is cut: once for each piece.
+        // The wanted kind changes only at a cut of the stream: once for each piece.
         let wish = wishes.next().unwrap_or(Wanted::Nothing);
         loop {
             match frames.next(&mut input, wish) {
@@ -35,10 +35,10 @@ fn follow(stream: &[u8], pieces: &[u8], wanted: &[Wanted]) -> (Vec<u8>, Vec<Mess
 
 fuzz_target!(|data: ([u8; 4], [u8; 4], &[u8])| {
     let (pieces, wanted, stream) = data;
-    // What is not wanted passes as it came, but for the incomplete header at the end.
+    // Unwanted messages pass unchanged, except an incomplete header at the end.
     let (passed, aside) = follow(stream, &pieces, &[Wanted::Nothing]);
     assert!(stream.starts_with(&passed) && stream.len() - passed.len() < 14 && aside.is_empty());
-    // What is wanted is the same however it is cut.
+    // The wanted messages are the same for all cuts.
     for wish in [Wanted::All, Wanted::UpTo(u64::from(wanted[0]))] {
         assert_eq!(follow(stream, &pieces, &[wish]), follow(stream, &[], &[wish]));
     }

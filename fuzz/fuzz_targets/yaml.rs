@@ -8,10 +8,10 @@ fuzz_target!(|text: &str| {
     match yaml::parse(text) {
         Ok(document) => {
             let written = document.value.to_string();
-            // Its numbers may differ in their last digit: JSON is read without rounding exactly.
+            // Numbers may differ in the last digit, because JSON is parsed without exact rounding.
             let again: serde_json::Value = serde_json::from_str(&written).expect("JSON");
             assert_eq!(again.is_object(), document.value.is_object());
-            // A carriage return ends a line of YAML, too.
+            // A carriage return also ends a line of YAML.
             let last = text.matches(['\n', '\r']).count() + 1;
             assert!(document.lines.values().all(|line| (1..=last).contains(line)));
         }

@@ -1,4 +1,4 @@
-//! The readers alone: the server around them would take minutes to build, and has no part in this.
+//! Only the parsers, because the server would take minutes to build.
 
 #[path = "../../src/domain/rfb/mod.rs"]
 pub mod rfb;

@@ -117,7 +117,7 @@ async fn take(world: &World, owner: Owner, notice: Notice) {
             }
         }
         Notice::Refused { name, reason } => {
-            warn!("a download is not kept: {reason}");
+            warn!("a download is rejected: {reason}");
             (name, reason)
         }
     };

@@ -90,7 +90,7 @@ impl Events {
         let event = NewEvent { id: self.mint.mint(at), subject, kind, data, at };
         for event in gaps.into_iter().chain([event]) {
             self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-            let _ = self.told.send(event); // At the very end of the server nobody listens.
+            let _ = self.told.send(event); // At the end of the server there is no receiver.
         }
     }
 

@@ -15,7 +15,7 @@ use crate::system::film::{Film, FilmError, Films, Slate};
 pub(super) fn drop_recording(films: &Films, slate: &Slate, cause: &FilmError) {
     warn!("recording {} of a former server is lost: {cause}", slate.id);
     if let Err(cause) = films.drop_recording(slate) {
-        warn!("what is left of it stays: {cause}");
+        warn!("its remains cannot be removed: {cause}");
     }
 }
 
@@ -100,7 +100,7 @@ async fn retire(world: &World, organization: OrganizationId) {
                 remove(&world.artifacts.join(&artifact.path)).await;
             }
         }
-        Err(cause) => warn!("old black boxes stay: {cause}"),
+        Err(cause) => warn!("old black boxes cannot be removed: {cause}"),
     }
 }
 

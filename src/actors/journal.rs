@@ -449,7 +449,9 @@ impl Journal {
             Err(TrySendError::Full(_)) => {
                 let lost = self.unaudited.fetch_add(1, Ordering::Relaxed) + 1;
                 if lost.is_power_of_two() {
-                    error!("{lost} audit events are lost: the database does not take them");
+                    error!(
+                        "{lost} audit events are lost: the database does not store them fast enough"
+                    );
                 }
             }
         }

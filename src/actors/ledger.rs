@@ -169,7 +169,7 @@ impl Ledger {
         let views = &server.world.views;
         for row in live {
             let Some(view) = views.session(row.organization, row.id) else {
-                found.leaks.push(row_leak(row, "this server has no actor of it", true));
+                found.leaks.push(row_leak(row, "this server has no actor for it", true));
                 found.orphans.push(row.clone());
                 continue;
             };
@@ -178,7 +178,7 @@ impl Ledger {
             if says_running && let Some(desktop) = &view.record.desktop {
                 let parts = [("X server", &desktop.xvfb), ("browser", &desktop.chromium)];
                 for (part, _) in parts.iter().filter(|(_, part)| !process::is_alive(part)) {
-                    let why = format!("it says `running`, and its {part} has ended");
+                    let why = format!("its row has the status `running`, but its {part} has ended");
                     found.leaks.push(row_leak(row, &why, false));
                 }
             }
@@ -191,7 +191,10 @@ impl Ledger {
                     session: run.session,
                     run: Some(run.id),
                     since: Some(run.modified_at),
-                    why: format!("it says `{}`, and this server has no actor of it", run.status),
+                    why: format!(
+                        "its row has the status `{}`, but this server has no actor for it",
+                        run.status
+                    ),
                     fixable: true,
                     remedy: "it is stored as failed".to_owned(),
                 });
@@ -238,8 +241,10 @@ impl Ledger {
     }
 
     async fn fail(&self, server: &Server, run: RunRecord) {
-        let failure =
-            Failure::new("run_actor_ended", "the run's actor was gone and its row did not say so");
+        let failure = Failure::new(
+            "run_actor_ended",
+            "the run's actor ended without storing the end of the run",
+        );
         let change = RunChange {
             status: Some(RunStatus::Failed),
             failure: Some(failure),
@@ -254,8 +259,8 @@ impl Ledger {
 
 fn row_leak(row: &SessionRecord, why: &str, fixable: bool) -> Leak {
     let remedy = match fixable {
-        true => "it is taken over as from a former server, or stored as failed",
-        false => "left alone: the session's own recovery sees to it",
+        true => "it is adopted as after a restart, or stored as failed",
+        false => "left alone: the session recovers by itself",
     };
     Leak {
         kind: LeakKind::Row,

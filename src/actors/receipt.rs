@@ -76,6 +76,6 @@ mod tests {
         assert!(!receipt.clone().heard().await);
         registry.heard();
         assert!(!receipt.heard().await);
-        assert!(Receipt::default().heard().await, "nobody waits for it");
+        assert!(Receipt::default().heard().await, "no caller waits for it");
     }
 }

@@ -37,8 +37,8 @@ pub(super) async fn until_stored<T>(
     }
 }
 
-/// Stores the record of `file`, which has its final place. If that fails, the file is removed, because
-/// nothing names it.
+/// Stores the record of `file`, which has its final place. If that fails, the file is removed: a
+/// file without a row is lost.
 pub(super) async fn store_artifact(
     world: &World,
     record: &ArtifactRecord,

@@ -64,7 +64,7 @@ pub struct Ticket {
     pub key: ApiKeyId,
     /// The most that it gives.
     pub role: TicketRole,
-    /// For people: whose it is.
+    /// The owner or purpose, for people.
     pub label: Option<String>,
     /// The number of pages that may use it.
     pub uses: Uses,
@@ -74,7 +74,7 @@ pub struct Ticket {
     pub used_at: Option<DateTime<Utc>>,
     /// The lease that was taken with it last, and ends with it.
     pub lease: Option<LeaseHash>,
-    /// The time at which it was made.
+    /// The time at which it was created.
     pub created_at: DateTime<Utc>,
     /// The time at which it stops being valid.
     pub expires_at: DateTime<Utc>,
@@ -258,7 +258,7 @@ impl Tickets {
         self.remove(|ticket| ticket.session == session)
     }
 
-    /// Ends these tickets and what was opened with them. Returns their number.
+    /// Ends these tickets and everything that was opened with them. Returns their number.
     fn remove(&self, is_one: impl Fn(&Ticket) -> bool) -> usize {
         let mut ended = Vec::new();
         self.known.retain(|_, ticket| {
@@ -268,7 +268,7 @@ impl Tickets {
             }
             !goes
         });
-        // Outside of the locks, because those that wait for it may look here.
+        // Outside of the locks, because woken tasks may take the same locks.
         ended.iter().for_each(CancellationToken::cancel);
         ended.len()
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::views::Views;
 
-/// The counts of what is under way.
+/// The counts of active work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct UnderWay {
     /// The number of live sessions.

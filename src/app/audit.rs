@@ -31,7 +31,9 @@ pub(super) fn start(store: Arc<dyn Store>, mut trail: Receiver<AuditEvent>) -> T
                 for event in batch {
                     let (id, kind) = (event.id, event.kind.clone());
                     if let Err(StoreError::Rejected(cause)) = insert(&*store, vec![event]).await {
-                        error!("audit event {id} ({kind}) is refused and dropped: {cause}");
+                        error!(
+                            "the database rejected audit event {id} ({kind}), which is dropped: {cause}"
+                        );
                     }
                 }
             }
@@ -50,7 +52,7 @@ async fn insert(store: &dyn Store, batch: Vec<AuditEvent>) -> Result<(), StoreEr
             return Err(cause);
         }
         if tries >= TRIES {
-            error!("{} audit events are given up: {cause}", batch.len());
+            error!("{} audit events are dropped: {cause}", batch.len());
             return Err(cause);
         }
         warn!("{} audit events are not stored yet: {cause}", batch.len());

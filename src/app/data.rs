@@ -26,7 +26,7 @@ pub(super) fn open(path: &Path) -> anyhow::Result<DataDirectory> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .with_context(|| format!("cannot make the data directory {} (data)", path.display()))?;
+        .with_context(|| format!("cannot create the data directory {} (data)", path.display()))?;
     let lock = path.join("lock");
     let file = OpenOptions::new()
         .create(true)

@@ -84,10 +84,13 @@ async fn store_each(db: &Db, batch: Vec<NewEvent>, untold: &Untold) -> Latest {
         let stored = match append(db, vec![event.clone()]).await {
             Ok(stored) => stored,
             Err(cause) => {
-                error!("event {} ({}) is refused and dropped: {cause}", event.id, event.kind);
+                error!(
+                    "the database rejected event {} ({}), which is dropped: {cause}",
+                    event.id, event.kind
+                );
                 let gap = untold.refused(&event);
                 append(db, vec![gap]).await.unwrap_or_else(|cause| {
-                    error!("the gap in its place is refused as well: {cause}");
+                    error!("the database rejected the gap event in its place too: {cause}");
                     Latest::new()
                 })
             }
@@ -101,12 +104,12 @@ async fn forget(db: &Db, clock: Clock, settings: Settings) {
     let before = clock.now() - Duration::from_secs(settings.keep_seconds);
     match events::forget(db, before, settings.keep_most).await {
         Ok(0) => {}
-        Ok(count) => debug!("{count} old events are forgotten"),
-        Err(cause) => warn!("old events are not forgotten yet: {cause}"),
+        Ok(count) => debug!("{count} old events are deleted"),
+        Err(cause) => warn!("old events are not deleted yet: {cause}"),
     }
     match idempotency::expire(db, clock.now() - KEYS).await {
         Ok(0) => {}
-        Ok(count) => debug!("{count} old idempotency keys are forgotten"),
-        Err(cause) => warn!("old idempotency keys are not forgotten yet: {cause}"),
+        Ok(count) => debug!("{count} old idempotency keys are deleted"),
+        Err(cause) => warn!("old idempotency keys are not deleted yet: {cause}"),
     }
 }

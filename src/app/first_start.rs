@@ -11,7 +11,7 @@ use crate::config;
 use crate::db::{Db, api_keys, nodes, organizations};
 use crate::domain::ids::{Mint, NodeId, OrganizationId};
 use crate::domain::tenancy::{ApiKey, Node, Organization};
-use crate::http::keys::{fresh_key, hash_of};
+use crate::service::keys::{fresh_key, hash_of};
 
 /// Returns the first organization, created if there is none, with the lines to print. A new API key
 /// is printed only this once.
@@ -29,7 +29,7 @@ pub(super) async fn prepare(
             let organization = Organization::new(mint.mint(now), "default".to_owned(), now);
             organizations::insert(db, &organization)
                 .await
-                .context("no organization can be made")?;
+                .context("the first organization cannot be created")?;
             (organization, true)
         }
     };
@@ -47,12 +47,12 @@ pub(super) async fn prepare(
             api_keys::is_known(db, &hash).await.context("the API keys cannot be read")?;
         anyhow::ensure!(
             !is_known,
-            "keys.bootstrap: this key was revoked or has expired; set another one, or none"
+            "keys.bootstrap: this key was revoked or has expired; set another key, or remove the setting"
         );
         let (id, label) = (mint.mint(now), label.to_owned());
         let key =
             ApiKey { is_bootstrap, ..ApiKey::new(id, organization.id, hash.clone(), label, now) };
-        api_keys::insert(db, &key).await.context("no API key can be made")?;
+        api_keys::insert(db, &key).await.context("the first API key cannot be created")?;
     }
     if is_bootstrap {
         let revoked = api_keys::revoke_former_bootstrap(db, &hash).await;
@@ -61,7 +61,7 @@ pub(super) async fn prepare(
         }
     }
     let announced = match keys.bootstrap {
-        Some(_) => Vec::new(), // Whoever gave it knows it.
+        Some(_) => Vec::new(), // The operator has set this key and knows it.
         None => vec![format!("api key (shown this once): {key}")],
     };
     Ok((organization.id, announced))

@@ -21,8 +21,8 @@ pub(super) async fn confine(settings: &mut Settings) -> anyhow::Result<()> {
     let is_on = settings.desktop.confinement.is_on();
     match if is_on { landlock::abi() } else { 0 } {
         0 if settings.isolation.require => anyhow::bail!(
-            "programs cannot be kept from files that are not their session's, as \
-             `isolation.require` wants it: {}",
+            "`isolation.require` is on, and programs cannot be confined to the files of \
+             their session: {}",
             if is_on { "the kernel has no Landlock" } else { "`isolation.files` is off" }
         ),
         0 if is_on => warn!("isolation: files none, because the kernel has no Landlock"),
@@ -33,8 +33,8 @@ pub(super) async fn confine(settings: &mut Settings) -> anyhow::Result<()> {
     match level {
         NetworkLevel::Enforced => info!("isolation: network enforced, by a namespace"),
         NetworkLevel::Proxied | NetworkLevel::None if settings.isolation.require => anyhow::bail!(
-            "sessions have no network of their own (level {}), as `isolation.require` wants it; \
-             `greenroom doctor` says why",
+            "`isolation.require` is on, and sessions have no network of their own (level {}); \
+             see `greenroom doctor` for the cause",
             level.as_str()
         ),
         NetworkLevel::Proxied => warn!("isolation: network proxied, see `greenroom doctor`"),
@@ -60,10 +60,14 @@ fn place(settings: &mut Settings) -> anyhow::Result<()> {
         Some(_) => {}
     }
     if placement.assigns {
-        display::make_sockets().context("/tmp/.X11-unix is not for every user (mode 1777)")?;
+        display::make_sockets()
+            .context("/tmp/.X11-unix is not open to every user: set its mode to 1777")?;
     }
     let programs = placement.programs(&settings.data);
     placement.make(&settings.data).map(drop).with_context(|| {
-        format!("cannot make {} for programs (isolation.programs)", programs.display())
+        format!(
+            "cannot create the directory {} for programs (isolation.programs)",
+            programs.display()
+        )
     })
 }

@@ -47,10 +47,14 @@ use crate::actors::world::World;
 use crate::config::Settings;
 use crate::db::Db;
 use crate::domain::ids::Mint;
+use crate::http;
 use crate::http::front::Front;
-use crate::http::keys::Keys;
-use crate::http::skyvern_keys::SkyvernKeys;
-use crate::http::{self};
+use crate::live::bridge;
+use crate::live::state::Live;
+use crate::service::core::Core;
+use crate::service::keys::{Keys, SkyvernKeys};
+use crate::service::pictures::PictureTurns;
+use crate::service::{debug_sessions, webhooks};
 use crate::system::desktop::Desktops;
 use crate::system::film::Films;
 use crate::system::python::Python;
@@ -102,7 +106,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         Desktops::limited(&settings.data, settings.desktop.clone(), limits, runtime.clone());
     let files = desktops.directories().seal_former();
     if files > 0 {
-        info!("the secrets in {files} files of sessions are sealed now");
+        info!("sealed the secrets in {files} files of sessions");
     }
     let world = Arc::new(World {
         node,
@@ -174,7 +178,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         arbiters,
     };
     stopping::until_told(signals, stop).await?;
-    let served = serving.await.context("the HTTP server broke");
+    let served = serving.await.context("the task of the HTTP server panicked");
     desktops.directories().tidy();
     served?.context("the HTTP server failed")
 }
@@ -185,7 +189,10 @@ pub async fn ledger(settings: &Settings) -> anyhow::Result<Ledger> {
     let mut desktop = settings.desktop.clone();
     desktop.placement = settings.placement();
     let node = data::node(data).with_context(|| {
-        format!("{} is not the data directory of a server that has run (data)", data.display())
+        format!(
+            "{} is not the data directory of a server that has run before (data)",
+            data.display()
+        )
     })?;
     let db = Db::open(&settings.database, data).await?;
     let desktops = Desktops::new(data, desktop, Handle::current());
@@ -205,7 +212,7 @@ fn connections(settings: &http::Settings) -> usize {
     let most = settings.max_connections.min(files / 4).max(8);
     if most < settings.max_connections {
         let set = settings.max_connections;
-        info!("{most} connections may be open and not {set}: the server may open {files} files");
+        info!("at most {most} connections, not {set}: the server may open {files} files");
     }
     most
 }
@@ -236,39 +243,42 @@ async fn listen(
     let local = http::Settings { public_url: None, ..settings.http.clone() }.base_url(address);
     let _set_once =
         world.reach.set(Reach { public: base_url.clone(), local, address: reachable(address) });
-    let webhooks = http::webhooks::Webhooks::new(settings.webhooks.clone());
-    let webhooks = webhooks.context("the client of webhooks cannot be made")?;
+    let webhooks = webhooks::Webhooks::new(settings.webhooks.clone())
+        .context("the HTTP client of webhooks cannot be created")?;
     let skyvern_keys = settings.keys.skyvern_secret.as_ref().map(SkyvernKeys::new).transpose();
     let skyvern_keys = skyvern_keys.context("keys.skyvern_secret cannot be used")?;
-    let front = Data::new(Front {
+    let keys =
+        Keys::new(db.clone(), Arc::clone(world), settings.keys.wrong_key_delay(), skyvern_keys);
+    let core = Core {
         registry: registry.used_by("http"),
         world: Arc::clone(world),
         db: db.clone(),
-        keys: Keys::new(
-            db.clone(),
-            Arc::clone(world),
-            settings.keys.wrong_key_delay(),
-            skyvern_keys,
-        ),
+        keys,
         link_life: settings.http.link_life(),
-        operator_key: settings.keys.operator.clone(),
         own_url: base_url,
         is_public: settings.http.public_url.is_some(),
-        address,
-        ledger,
         streaming: settings.http.streaming,
+        turns: debug_sessions::Turns::default(),
+        pictures: PictureTurns::default(),
+        webhooks: Arc::new(webhooks),
+        closing: closing.clone(),
+    };
+    let live = Live {
+        core: Arc::new(core),
         policy: settings.http.policy(),
         devtools: settings.isolation.devtools(),
-        waiting: http::sessions::native::Waiting::default(),
+        address,
+    };
+    let front = Data::new(Front {
+        live: Arc::new(live),
+        operator_key: settings.keys.operator.clone(),
+        ledger,
+        waiting: http::sessions::native_seats::Waiting::default(),
         under_way: http::idempotency::UnderWay::default(),
-        turns: http::debug_sessions::Turns::default(),
-        webhooks: Arc::new(webhooks),
         streams: Arc::new(Semaphore::new(settings.http.max_event_streams)),
         refusals: http::quotas::Refusals::new(settings.quotas.refusal_delay()),
         request_turns: http::quotas::Turns::default(),
-        pictures: http::quotas::Pictures::default(),
         suspended: Arc::default(),
-        closing: closing.clone(),
     });
     front.keys.restore_leases().await.context("the leases cannot be read")?;
     actix::spawn(front.keys.clone().follow_revocations(closing.clone()));
@@ -279,8 +289,8 @@ async fn listen(
         closing.clone(),
     ));
     actix::spawn(http::admin::suspension::enforce(front.clone()));
-    actix::spawn(http::debug_sessions::sweep(front.clone()));
-    actix::spawn(http::webhooks::deliver(front.clone()));
+    actix::spawn(debug_sessions::sweep(Arc::clone(&front.core)));
+    actix::spawn(webhooks::deliver(Arc::clone(&front.core)));
     let shared = settings.http.clone();
     let bodies = http::body::Bodies::new(&shared);
     // Each worker has an equal share of the connections.
@@ -294,7 +304,7 @@ async fn listen(
     .max_connections(connections.div_ceil(workers))
     .client_request_timeout(HEADERS)
     .client_disconnect_timeout(DISCONNECT)
-    .on_connect(http::bridge::remember)
+    .on_connect(bridge::remember)
     .shutdown_timeout(5)
     .tcp_nodelay(true)
     // A request is dropped when its client disconnects, and loses its place in a queue.

@@ -55,7 +55,7 @@ pub(super) async fn settle(db: &Db, world: &Arc<World>) -> anyhow::Result<Vec<Se
         stored.with_context(|| format!("the end of run {} cannot be stored", run.id))?;
         let data = json!({ "status": RunStatus::Failed, "failure": restarted("run") });
         world.events.tell(run, EventKind::RunEnded, data);
-        info!("run {} of a former server has failed", run.id);
+        info!("run {} of the former server is marked as failed", run.id);
     }
     Ok(left)
 }
@@ -75,7 +75,7 @@ async fn end(world: &Arc<World>, session: &SessionRecord) -> anyhow::Result<()> 
     let stored = world.store.end_session(id, ended).await;
     stored.with_context(|| format!("the end of session {id} cannot be stored"))?;
     world.events.tell(session, EventKind::SessionEnded, data);
-    info!("session {id} of a run of a former server has been ended");
+    info!("session {id}, which a run of the former server used, is marked as ended");
     Ok(())
 }
 
@@ -117,15 +117,15 @@ pub(super) async fn take_over(
     let live: Vec<SessionId> = left.iter().map(|session| session.id).collect();
     let orphans = desktops.orphans(&live);
     if !left.is_empty() {
-        info!("{} sessions of a former server go on", left.len());
+        info!("{} sessions of the former server are adopted", left.len());
         if let Err(cause) = registry.ask(Adopt { records: left }).await {
-            error!("the sessions of a former server are not taken over: {cause}");
+            error!("the sessions of the former server cannot be adopted: {cause}");
         }
     }
     for id in orphans {
         let swept = desktops.end_remains(id, Files::AsSet);
         tokio::spawn(async move {
-            warn!("what is left of session {id}, which has ended, is removed");
+            warn!("removing the remains of session {id}, which has ended");
             for what in swept.await {
                 error!("left behind by session {id}: {what}");
             }

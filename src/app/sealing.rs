@@ -15,7 +15,7 @@ pub(super) async fn seal_former(db: &Db, data: &DataDirectory) -> anyhow::Result
     if data.read(NOTED).is_none() {
         let done = db.seal_former().await.context("the secrets in the database were not sealed")?;
         if done.rows > 0 {
-            info!("the secrets in {} rows of the database are sealed now", done.rows);
+            info!("sealed the secrets in {} rows of the database", done.rows);
         }
         if done.missed == 0 {
             data.write(NOTED, "1")?;

@@ -62,7 +62,7 @@ pub(super) struct Stop {
 async fn end_what_is_left(world: &World) {
     let left = world.views.all_sessions().into_iter().map(|view| view.record.id);
     let ended = left.map(|session| async move {
-        warn!("session {session} did not close in time; what runs of it is ended");
+        warn!("session {session} did not close in time; its processes are killed");
         for what in world.launcher.sweep(session, Files::AsSet).await {
             error!("left behind by session {session}: {what}");
         }
@@ -76,25 +76,28 @@ pub(super) async fn until_told(
     stop: Stop,
 ) -> anyhow::Result<()> {
     let told = signals.wait_for(|count| *count > 0).await;
-    told.context("the signals are not handled any more")?;
+    told.context("signals are no longer handled")?;
     let Stop { settings, keep_sessions, registry, world, closing, .. } = stop;
     let Stop { server, auditing, telling, db, arbiters, .. } = stop;
 
     let grace = Duration::from_secs(settings.grace_seconds);
-    info!("stopping; what is under way has {} s, and a second signal ends it", grace.as_secs());
+    info!(
+        "stopping; occupants and runs have {} s to finish; a second signal ends them at once",
+        grace.as_secs()
+    );
     let drain = Drain { within: Some(grace), stopping: true };
-    let _ = registry.ask(drain).await; // If it is gone, there is nothing to drain.
+    let _ = registry.ask(drain).await; // Without a registry there is nothing to drain.
     let quiet = async {
         if keep_sessions {
-            world.views.runs_ended().await; // Other occupants go on with the next server.
+            world.views.runs_ended().await; // Other occupants continue with the next server.
         } else {
             world.views.quiet().await;
         }
     };
     tokio::select! {
-        () = quiet => info!("nothing is under way"),
+        () = quiet => info!("nothing is left to wait for"),
         () = tokio::time::sleep(grace) => warn!("the grace period is over"),
-        _ = signals.wait_for(|count| *count > 1) => warn!("told again: not waiting"),
+        _ = signals.wait_for(|count| *count > 1) => warn!("second signal: the grace period ends"),
     }
 
     closing.cancel();
@@ -114,7 +117,7 @@ pub(super) async fn until_told(
     }
     let last_words = async { tokio::join!(auditing, telling) };
     if timeout(LAST_WORDS, last_words).await.is_err() {
-        warn!("the last audit events, or those of sessions, are not stored");
+        warn!("the last events are not stored");
     }
     db.close();
     info!("stopped");

@@ -64,7 +64,7 @@ pub(super) enum RequestError {
         retryable: bool,
     },
     /// The response is not one of this API.
-    #[error("{url} answers, but not as a Greenroom server does ({what}); see --url")]
+    #[error("the answer of {url} is not that of a Greenroom server ({what}); see --url")]
     Strange {
         url: String,
         /// A description of the response.

@@ -9,11 +9,11 @@ use crate::config::{Environment, show};
 
 const EXAMPLES: &str = "\
 Examples:
-  greenroom config > greenroom.toml         a file to begin with
+  greenroom config > greenroom.toml         a file to start from
   GREENROOM_HTTP__LISTEN=127.0.0.1:9000 greenroom config
 
-Defaults are laid under the file, that under variables GREENROOM_SECTION__KEY (two underscores
-between levels), those under flags. Short names: GREENROOM_LISTEN, GREENROOM_DATA,
+Flags override variables GREENROOM_SECTION__KEY (two underscores between levels); these override the
+file, and the file overrides the defaults. Short names of variables: GREENROOM_LISTEN, GREENROOM_DATA,
 GREENROOM_DATABASE_URL, GREENROOM_BOOTSTRAP_KEY, GREENROOM_OPERATOR_KEY.";
 
 #[derive(Debug, Args)]

@@ -20,10 +20,10 @@ Examples:
   greenroom drain --deadline 600
   greenroom drain --undo
 
-Takes nothing new, and lets occupants and runs go on. Nothing is ended: at the deadline --wait gives
-up, and whoever stops the server then ends what is left.
+Admits no new occupants and runs, and lets the present ones finish. The deadline ends nothing: --wait
+returns, and a stop of the server then ends what is left.
 
-Exit codes: 0 done, and with --wait nothing is under way; 1 the deadline has passed.";
+Exit codes: 0 done, and with --wait everything has finished; 1 the deadline has passed.";
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]

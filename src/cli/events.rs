@@ -12,8 +12,8 @@ use crate::domain::ids::SessionId;
 
 const EXAMPLES: &str = "\
 Examples:
-  greenroom events                              all that are kept
-  greenroom events --follow --session pbs_123   what happens to one session
+  greenroom events                              all stored events
+  greenroom events --follow --session pbs_123   the events of one session
   greenroom events --follow --json | jq .kind   one JSON object a line, for programs";
 
 /// The delay before a server that does not respond is asked again.
@@ -50,14 +50,14 @@ pub(super) async fn events(arguments: Arguments) -> anyhow::Result<Ending> {
         let page = match client.get(&query).await {
             Ok(page) => page,
             Err(cause) if arguments.follow && cause.is_passing() => {
-                note(format_args!("{cause}; asking again"));
+                note(format_args!("{cause}; retrying"));
                 tokio::time::sleep(AGAIN).await;
                 continue;
             }
             Err(cause) => return Err(cause.into()),
         };
         if page.get("reset").is_some_and(|reset| !reset.is_null()) {
-            note("some events between are not kept any more");
+            note("some events in between are no longer stored");
         }
         let events = page.get("events").and_then(Value::as_array).map(Vec::as_slice);
         let events = events.unwrap_or_default();

@@ -20,8 +20,8 @@ Examples:
   greenroom keys revoke oat_123
   greenroom keys create ann --organization o_123 --operator-key …
 
-A key is printed once, alone on standard output. What was opened with a key that is revoked ends at once:
-requests, DevTools, streams, tickets, leases, links and pages' tokens.";
+A key is printed once, alone on standard output. Revoking a key ends at once
+whatever the key has opened: requests, DevTools, streams, tickets, leases, links and pages' tokens.";
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]

@@ -16,9 +16,9 @@ Examples:
   greenroom leaks --fix --json
 
 Reads the data directory, its database and the machine itself, whether or not a server runs there.
-A server that runs also answers GET /admin/leaks, which compares its actors as well.
+A running server also answers GET /admin/leaks, which compares its actors as well.
 
-Exit codes: 0 nothing was left behind, or nothing is any more; 1 something is.";
+Exit codes: 0 there are no leaks, or none after --fix; 1 there are leaks.";
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
@@ -77,6 +77,6 @@ fn tell(removed: &[Leak], left: &[Leak], fix: bool) {
     }
     table.print();
     if !fix && left.iter().any(|leak| leak.fixable) {
-        say("\n`greenroom leaks --fix` removes what is provably ours");
+        say("\n`greenroom leaks --fix` removes what provably belongs to this server");
     }
 }

@@ -35,11 +35,11 @@ pub use doctor::{Check, State};
 
 const EXAMPLES: &str = "\
 Examples:
-  greenroom doctor                            what this machine still needs
+  greenroom doctor                            programs and settings that are missing
   greenroom serve                             serve on http://127.0.0.1:8787
   greenroom run flow.yaml --param city=Bonn   run a workflow and follow it
-  greenroom sessions list --json              what runs, for programs
-  greenroom events --follow                   what happens to sessions and runs
+  greenroom sessions list --json              live sessions, as JSON for programs
+  greenroom events --follow                   events of sessions and runs
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 130 interrupted.
 Settings are described by `greenroom config`.";

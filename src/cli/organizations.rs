@@ -22,7 +22,7 @@ Examples:
   greenroom organizations delete o_123 --yes
   greenroom organizations quotas o_123 sessions=5 viewers=20 egress_mib_per_day=default
 
-Takes an operator key: that of the server's settings (keys.operator), or one whose role is `operator`.";
+Needs an operator key: that of the server's settings (keys.operator), or a key whose role is `operator`.";
 
 /// The delay between two polls of an organization that is being deleted.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -86,8 +86,8 @@ enum Command {
         #[arg(long)]
         no_wait: bool,
     },
-    /// Show the quotas of an organization and their use, or change limits. A new limit holds at once for what is
-    /// new; what runs is not ended.
+    /// Show the quotas of an organization and their use, or change limits. A new limit applies at once to new
+    /// requests; nothing that runs is ended.
     Quotas {
         /// The id of the organization, `o_…`.
         id: OrganizationId,
@@ -146,7 +146,7 @@ pub(super) async fn organizations(arguments: Arguments) -> anyhow::Result<Ending
             anyhow::ensure!(
                 yes,
                 "this deletes organization {id} ({name}) with its {sessions} live sessions and all keys, \
-                 workflows, runs, files and webhooks for good; say --yes to do it"
+                 workflows, runs, files and webhooks for good; repeat with --yes to confirm"
             );
             let deleted = client.delete(&path).await?;
             if !no_wait {

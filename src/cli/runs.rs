@@ -68,7 +68,7 @@ pub(super) async fn runs(arguments: Arguments) -> anyhow::Result<Ending> {
         }
         Command::Cancel { id } => {
             let answer = client.post(&format!("/v1/runs/{id}/cancel"), &json!({})).await?;
-            if as_json { say_json(&answer) } else { say(format_args!("{id} is called off")) }
+            if as_json { say_json(&answer) } else { say(format_args!("{id} is canceled")) }
         }
     }
     Ok(Ending::Done)

@@ -17,7 +17,7 @@ Examples:
   greenroom serve --listen 127.0.0.1:0 --data /srv/greenroom
   greenroom serve --config greenroom.toml --keep-sessions --log-format json
 
-Prints `listening on http://ADDRESS:PORT` on standard output once it serves. GREENROOM_LOG says
+Prints `listening on http://ADDRESS:PORT` on standard output once it serves. GREENROOM_LOG selects
 which log lines are written (default: info).";
 
 #[derive(Debug, Args)]

@@ -158,7 +158,7 @@ pub(super) async fn sessions(arguments: Arguments) -> anyhow::Result<Ending> {
 fn list(sessions: &Value) {
     let sessions = sessions.as_array().map(Vec::as_slice).unwrap_or_default();
     if sessions.is_empty() {
-        say("no sessions; `greenroom sessions create` makes one");
+        say("no sessions; `greenroom sessions create` creates one");
         return;
     }
     let mut table = Table::new(&["SESSION", "STATUS", "OCCUPANT", "DISPLAY", "VNC", "EXPIRES"]);

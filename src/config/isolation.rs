@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::egress::rule::Rule;
-use crate::http::cdp::{CommandPattern, DevTools, Room, Rules};
+use crate::live::devtools::{CommandPattern, DevTools, Room, Rules};
 use crate::system::confine::Confinement;
 use crate::system::confine::place::{Placement, UserSetting, Wanted};
 use crate::system::confine::user::Range;

@@ -20,6 +20,7 @@ pub use isolation::{Egress, Isolation};
 pub use layers::{Checked, ConfigError, Flag, Loaded, Origin, WrongValue};
 
 use crate::domain::secret::Secret;
+use crate::service::webhooks;
 use crate::{actors, db, http, system, workflow};
 use layers::Layers;
 
@@ -52,7 +53,7 @@ pub struct Settings {
     /// The retention of stored events.
     pub events: actors::events::Settings,
     /// The delivery of webhooks to clients' servers.
-    pub webhooks: http::webhooks::Settings,
+    pub webhooks: webhooks::Settings,
     /// The files and commands that a session's programs and drivers may use.
     pub isolation: Isolation,
     /// The targets that browsers and blocks may reach.
@@ -75,7 +76,7 @@ impl Default for Settings {
             quotas: actors::quotas::Settings::default(),
             workflow: workflow::Settings::default(),
             events: actors::events::Settings::default(),
-            webhooks: http::webhooks::Settings::default(),
+            webhooks: webhooks::Settings::default(),
             isolation: Isolation::default(),
             egress: Egress::default(),
             stop: Stop::default(),

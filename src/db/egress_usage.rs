@@ -1,7 +1,7 @@
 //! The network traffic of sessions, by UTC day.
 //!
-//! A row has all traffic of a session, and all of it before the day of its last traffic, so that what
-//! flows while no server looks is counted by the next one.
+//! A row has the total traffic of a session, and the total before the day of its last traffic, so that the next
+//! server counts the traffic that flows while no server runs.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use super::values::{Reader, counted};
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::schema::egress_usage as usage;
 
-/// All traffic of a session so far.
+/// The total traffic of a session so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionTraffic {
     pub session: SessionId,
@@ -38,12 +38,12 @@ struct Row {
 }
 
 impl Row {
-    /// The row after `stored`, when the session has had `bytes` in all.
+    /// The row that follows `stored` if the session's total is `bytes`.
     fn next(stored: Option<Self>, traffic: SessionTraffic, today: &str) -> Self {
         let bytes = i64::try_from(traffic.bytes).unwrap_or(i64::MAX);
         let bytes_before = match stored {
             None => 0,
-            // Fewer than before: the program has begun to count anew.
+            // Fewer than before: the program has restarted its counters.
             Some(stored) if bytes < stored.bytes => {
                 let before = if stored.day == today { stored.bytes_before } else { stored.bytes };
                 before.saturating_sub(stored.bytes)
@@ -61,7 +61,7 @@ impl Row {
     }
 }
 
-/// Stores what sessions have sent and received so far. What is new counts for `today`.
+/// Stores the traffic of sessions so far. The difference counts for `today`.
 ///
 /// # Errors
 ///

@@ -3,7 +3,7 @@
 //! Both keep the database's message as their source. Diesel reports neither the result codes of
 //! SQLite nor any SQLSTATE beyond those of constraints, so the rest is classified by the message.
 //! The messages of SQLite are constants of its library; those of PostgreSQL are the English ones.
-//! An unknown message counts as an outage, after which no data is given up.
+//! An unknown message counts as an outage, after which no data is discarded.
 
 use std::error::Error;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::domain::sealing::SealError;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DbError {
     /// A row with the same unique columns exists. Nothing was written.
-    #[error("there is such a row already")]
+    #[error("the row exists already")]
     Conflict,
     /// The database did not respond, so it is unknown whether a write took effect. The same query
     /// may succeed later.
@@ -28,7 +28,7 @@ pub enum DbError {
     Unavailable(#[source] Outage),
     /// The database refuses the values in the query. Nothing was written, and a repetition fails
     /// too.
-    #[error("the database refuses this: {0}")]
+    #[error("the database rejected the statement: {0}")]
     Rejected(#[source] Rejection),
     /// A row contains values that this program never writes, and cannot be read.
     #[error("column {column} of row {row} cannot be read")]

@@ -64,7 +64,7 @@ pub enum OpenError {
         cause: String,
     },
     /// The server rejects the user or the password.
-    #[error("the database server refuses the user or the password: {cause}")]
+    #[error("the database server rejected the user or the password: {cause}")]
     Credentials {
         /// The message of the server.
         cause: String,
@@ -85,7 +85,7 @@ pub enum OpenError {
         migration: String,
     },
     /// The tables could not be created or changed.
-    #[error("the tables could not be brought up to date: {cause}")]
+    #[error("the migrations of the tables failed: {cause}")]
     Migrations {
         /// The message of the database.
         cause: String,

@@ -242,7 +242,7 @@ pub async fn set_suspended(
 
 /// Takes the lock of an organization's row until the end of the transaction.
 ///
-/// A write, so that SQLite takes its lock as well before anything is read.
+/// This is a write, so that SQLite also takes its lock before anything is read.
 macro_rules! locked {
     ($c:ident, $organization:expr) => {{
         use $crate::schema::organizations as locked;
@@ -253,7 +253,7 @@ macro_rules! locked {
 
 pub(super) use locked;
 
-/// The limits that an operator has set for one; empty ones if there are none.
+/// The limits that an operator has set for an organization; empty by default.
 ///
 /// # Errors
 ///
@@ -288,8 +288,7 @@ pub async fn all_quotas(db: &Db) -> Result<HashMap<OrganizationId, Limits>, DbEr
     rows.into_iter().map(read).collect()
 }
 
-/// Changes some limits of one and leaves the others; with none, the default holds again. The answer is
-/// all of them.
+/// Changes some limits of an organization; a limit of `None` restores the default. Returns all limits.
 ///
 /// # Errors
 ///
@@ -320,7 +319,7 @@ pub async fn change_quotas(
     .await
 }
 
-/// The lists that narrow what all sessions of an organization reach.
+/// The lists that narrow the egress of all sessions of an organization.
 ///
 /// # Errors
 ///

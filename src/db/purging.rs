@@ -71,7 +71,7 @@ pub async fn purge_some(db: &Db, id: OrganizationId) -> Result<usize, DbError> {
     deleted += delete_some!(db, id, session_events);
     deleted += delete_some!(db, id, audit_events);
     if deleted > 0 {
-        return Ok(deleted); // Other tables' rows are referred to by these.
+        return Ok(deleted); // These rows refer to rows of the tables below.
     }
     deleted += delete_some!(db, id, workflow_runs);
     if deleted > 0 {

@@ -19,7 +19,7 @@ use crate::domain::session::{DesktopIdentity, Failure, SessionRecord, SessionSpe
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The row differs from the state on which the write was based.
-    #[error("another has changed the row")]
+    #[error("another writer has changed the row")]
     Conflict {
         /// The occupancy as stored now.
         stored: Occupancy,
@@ -36,7 +36,7 @@ pub enum StoreError {
     Unavailable(#[source] Outage),
     /// The database refuses the values in the write. Nothing was written, and a repetition fails
     /// too.
-    #[error("the database refuses this: {0}")]
+    #[error("the database rejected the statement: {0}")]
     Rejected(#[source] Rejection),
 }
 
@@ -98,7 +98,7 @@ pub struct RunChange {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// A row that was not added: its organization has as many as it may.
+/// A row that was not added, because a limit of its organization is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full {
     /// The quota whose limit is reached.
@@ -112,8 +112,8 @@ pub struct Full {
 
 /// The database as actors see it. Every write resolves when it is durable.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Adds a session unless its organization has as many as `limits` allow, in one transaction. The
-    /// answer is the limit that is reached; none if the row is stored.
+    /// Adds a session unless its organization has reached one of `limits`, in one transaction. Returns the
+    /// limit that is reached; none if the row is stored.
     fn insert_session(&self, session: SessionRecord, limits: Limits) -> Stored<Option<Full>>;
 
     /// Returns the session of this organization as stored; none if it does not exist.
@@ -168,7 +168,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`StoreError::Final`].
     fn end_session(&self, id: SessionId, ended: Ended) -> Stored;
 
-    /// Adds a run unless its organization has as many as `limits` allow, as for sessions.
+    /// Adds a run unless its organization has reached one of `limits`, as for sessions.
     fn insert_run(&self, run: RunRecord, limits: Limits) -> Stored<Option<Full>>;
 
     /// Changes a run that has not ended; for an ended one, fails with [`StoreError::Final`]. The

@@ -304,7 +304,7 @@ pub async fn list(
     all(rows)
 }
 
-/// Deletes the messages delivered or given up before `before`. Returns their number.
+/// Deletes the messages delivered or abandoned before `before`. Returns their number.
 ///
 /// # Errors
 ///

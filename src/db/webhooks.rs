@@ -187,7 +187,7 @@ pub async fn replace(db: &Db, webhook: &Webhook, before: DateTime<Utc>) -> Resul
 }
 
 /// Deletes a webhook. Returns true if it existed. Delivered messages stay on record, pending ones
-/// are given up.
+/// are abandoned.
 ///
 /// # Errors
 ///

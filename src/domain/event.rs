@@ -117,7 +117,7 @@ impl Serialize for EventKind {
 
 /// A text that names no kind of event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such kind of event")]
+#[error("unknown kind of event")]
 pub struct NotAKind;
 
 impl FromStr for EventKind {

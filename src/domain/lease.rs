@@ -30,7 +30,7 @@ pub struct LeaseHash([u8; 32]);
 
 /// A text that is not a lease token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected a lease token as begin gave it, `lt_` and 43 characters")]
+#[error("expected the lease token from begin, `lt_` and 43 characters")]
 pub struct NotALeaseToken;
 
 impl LeaseToken {

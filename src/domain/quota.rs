@@ -17,24 +17,24 @@ pub const MIB: u64 = 1 << 20;
 /// The window of [`Quota::CreatesPerMinute`].
 pub const MINUTE: Duration = Duration::from_secs(60);
 
-/// The time after which a client may retry what frees its place at no known time.
+/// The time after which a client may retry if the time of a free place is unknown.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 const HIGHEST: u64 = 1_000_000_000;
 
-/// One thing that is counted for each organization.
+/// A quantity that is counted for each organization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quota {
     /// Sessions that have not ended, on all servers.
     Sessions,
-    /// Sessions made within the last 60 seconds, on all servers.
+    /// Sessions created within the last 60 seconds, on all servers.
     CreatesPerMinute,
     /// Workflow runs that have not ended, on all servers.
     Runs,
     /// Runs and programs that wait for an occupied session.
     Waiters,
-    /// Live views: sockets with pictures of a session, and VNC ports that were asked for.
+    /// Live views: sockets with pictures of a session, and requested VNC ports.
     Viewers,
     /// Connections of programs to DevTools.
     DevtoolsConnections,
@@ -95,7 +95,7 @@ impl Quota {
         }
     }
 
-    /// The way out that a client has itself.
+    /// The remedy that a client has itself.
     const fn remedy(self) -> &'static str {
         match self {
             Self::Sessions => "close a session",

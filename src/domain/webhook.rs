@@ -41,7 +41,7 @@ pub enum MessageStatus {
     Pending,
     /// The message was delivered.
     Delivered,
-    /// Delivery was given up.
+    /// The delivery was abandoned after its last attempt.
     Failed,
 }
 
@@ -98,7 +98,7 @@ pub struct WebhookMessage {
     pub due_at: DateTime<Utc>,
     /// The time at which the message was created.
     pub created_at: DateTime<Utc>,
-    /// The time at which it was delivered or given up.
+    /// The time at which it was delivered or abandoned.
     pub finished_at: Option<DateTime<Utc>>,
 }
 

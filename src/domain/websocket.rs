@@ -131,7 +131,7 @@ impl Frames {
     ///
     /// Fails for a wanted message that is longer than [`LONGEST`]. The stream cannot continue.
     pub fn next(&mut self, input: &mut Bytes, wanted: Wanted) -> Result<Option<Part>, TooLong> {
-        let mut passes = 0; // That much of the input's front passes.
+        let mut passes = 0; // The number of leading bytes that pass.
         loop {
             let Some(frame) = &mut self.frame else {
                 let (earlier, begin) = (self.header.len(), passes);
@@ -264,11 +264,17 @@ pub fn text_frame(text: &str) -> Vec<u8> {
 
 /// Returns a message as a server sends it: one frame, not masked.
 pub fn server_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(10 + payload.len());
-    frame.push(0x80 | opcode);
-    put_length(&mut frame, payload.len(), 0);
+    let mut frame = server_head(opcode, payload.len());
     frame.extend_from_slice(payload);
     frame
+}
+
+/// Returns the head of a frame as a server sends it before a payload of this length.
+pub fn server_head(opcode: u8, length: usize) -> Vec<u8> {
+    let mut head = Vec::with_capacity(10);
+    head.push(0x80 | opcode);
+    put_length(&mut head, length, 0);
+    head
 }
 
 /// Returns the head of a frame as a client sends it before a payload of this length. Its mask is
@@ -453,6 +459,16 @@ mod tests {
             Frames::default().next(&mut input, Wanted::UpTo(9)),
             Ok(Some(Part::Pass(passed)))
         );
+    }
+
+    #[test]
+    fn a_head_says_how_long_its_frame_is() {
+        let head = |length| server_head(2, length);
+        assert_eq!(head(0), [0x82, 0]);
+        assert_eq!(head(125), [0x82, 125]);
+        assert_eq!(head(126), [0x82, 126, 0, 126]);
+        assert_eq!(head(65_535), [0x82, 126, 0xff, 0xff]);
+        assert_eq!(head(65_536), [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
     }
 
     #[test]

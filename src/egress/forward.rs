@@ -167,8 +167,8 @@ const UNFRAMED: &str = "the length of the request's body is ambiguous";
 fn failure(cause: Unanswered, target: &Target, is_upstream: bool) -> Failure {
     let upstream = |text: &str| Failure::UpstreamProtocol(text.to_owned());
     match (cause, is_upstream) {
-        (Unanswered::Closed, true) => upstream("it closed the connection"),
-        (Unanswered::Invalid, true) => upstream("no HTTP"),
+        (Unanswered::Closed, true) => upstream("the server closed the connection"),
+        (Unanswered::Invalid, true) => upstream("the answer is not HTTP"),
         (Unanswered::TimedOut, true) => Failure::UpstreamTimeout,
         (Unanswered::Credentials, _) => Failure::UpstreamCredentials,
         (Unanswered::Closed, false) => Failure::NoResponse(target.clone()),

@@ -93,7 +93,7 @@ pub enum LaunchError {
     Running,
     #[error("the level `proxied` needs the user whose connections are accepted")]
     NoClientUser,
-    #[error("127.0.0.1:{port} was not taken: {cause}")]
+    #[error("127.0.0.1:{port} cannot be bound: {cause}")]
     Bind { port: u16, cause: io::Error },
     #[error("{what}: {cause}")]
     Io { what: &'static str, cause: io::Error },
@@ -128,11 +128,11 @@ pub fn run(
     let (listeners, inside) = listen(settings, directory)?;
     let own_user = user_namespace().map_err(doing("the user namespace"))?;
     raise_descriptors();
-    give_up_capabilities().map_err(doing("privileges were not given up"))?;
+    give_up_capabilities().map_err(doing("privileges were not dropped"))?;
     let sockets = Sockets::bind(directory, settings.level).map_err(doing("the sockets by path"))?;
     let mut ready = ready(settings, &listeners, inside.as_ref()).map_err(doing("addresses"))?;
     if own_user == server_user {
-        ready.user_namespace = None; // Nobody can join a namespace in which it is already.
+        ready.user_namespace = None; // A process cannot join the namespace that it is in.
     }
     let own = std::env::current_dir().map_err(doing("the directory"))?;
     confine(&own).map_err(doing("the process was not confined"))?;

@@ -56,9 +56,9 @@ pub enum NamespaceError {
     Join { pid: u32, cause: io::Error },
     #[error("process {0} is in the machine's network namespace, not in a session's")]
     NotSeparate(u32),
-    #[error("the loopback interface was not brought up: {0}")]
+    #[error("the loopback interface was not enabled: {0}")]
     Loopback(io::Error),
-    #[error("127.0.0.1:{port} in the session's network was not taken: {cause}")]
+    #[error("127.0.0.1:{port} in the session's network cannot be bound: {cause}")]
     Bind { port: u16, cause: io::Error },
     #[error("the thread of the namespace did not start: {0}")]
     Thread(io::Error),

@@ -77,7 +77,9 @@ impl PolicyFile {
                 read.error = None;
             }
             Ok(Err(error)) => {
-                tracing::warn!("the new egress policy is invalid, the former one stays: {error}");
+                tracing::warn!(
+                    "the new egress policy is invalid, and the former policy stays in force: {error}"
+                );
                 read.error = Some(error);
             }
             Err(error) => {

@@ -49,7 +49,9 @@ fn failure(error: Error) -> Failure {
         | Error::InvalidTargetAddress(_) => Failure::UpstreamRefused(error.to_string()),
         Error::ProxyServerUnreachable => Failure::UpstreamUnreachable(error.to_string()),
         // The upstream had accepted the TCP connection.
-        Error::Io(_) => Failure::UpstreamProtocol("it closed the connection".to_owned()),
+        Error::Io(_) => {
+            Failure::UpstreamProtocol("the upstream proxy closed the connection".to_owned())
+        }
         Error::ParseError(_)
         | Error::InvalidResponseVersion
         | Error::UnknownAuthMethod

@@ -206,8 +206,9 @@ impl Upstream {
         }
         request.push_str("\r\n");
         // The upstream had accepted the TCP connection.
-        let closed =
-            |_: std::io::Error| Failure::UpstreamProtocol("it closed the connection".to_owned());
+        let closed = |_: std::io::Error| {
+            Failure::UpstreamProtocol("the upstream proxy closed the connection".to_owned())
+        };
         stream.write_all(request.as_bytes()).await.map_err(closed)?;
         let mut buffer = BytesMut::new();
         let head = read_head::<ResponseHead, _>(&mut stream, &mut buffer).await;

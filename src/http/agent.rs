@@ -40,9 +40,9 @@ pub struct Credential {
                        failure_reason}`",
     ),
     responses(
-        (status = 200, description = "It was heard"),
-        (status = 410, description = "The block does not go on: stop"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 200, description = "The report was received"),
+        (status = 410, description = "The block has ended: stop"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn said(
@@ -51,7 +51,7 @@ pub async fn said(
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
     let over = || {
-        let detail = "the block does not go on, or never did: stop";
+        let detail = "the block has ended, or never began: stop";
         Problem::new(StatusCode::GONE, "agent_block_over", detail)
     };
     let errand = front.world.passes.errand(&pass).ok_or_else(over)?;

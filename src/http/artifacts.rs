@@ -7,126 +7,25 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, ContentType, HeaderValue};
 use actix_web::web::{self, Data, Json, ServiceConfig, get};
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse};
-use chrono::{DateTime, Utc};
-use serde::Serialize;
 use tracing::error;
-use utoipa::ToSchema;
 
 use super::body::{PathId, Query};
 use super::caller::Caller;
 use super::error::ApiError;
 use super::front::Front;
-use super::links::{Links, Signature, SignedUrl};
+use super::links::Signature;
 use super::problem::Problem;
 use crate::db;
 use crate::domain::ids::{ArtifactId, OrganizationId};
 use crate::domain::run::ArtifactRecord;
+use crate::service::resources::artifact::{ArtifactResource, file_name};
+use crate::service::resources::links::{Links, SignedUrl};
 
 pub fn routes(config: &mut ServiceConfig) {
     config
         .route("/v1/artifacts/{id}", get().to(look))
         .route("/v1/artifacts/{id}/content", get().to(content))
         .route("/v1/artifacts/{id}/signed-url", get().to(sign));
-}
-
-/// A file that a run made.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ArtifactResource {
-    /// The file's id, `a_…`.
-    pub artifact_id: String,
-    /// The type: `screenshot`, `screenshot_final`, `download`, `pdf`, `recording`, `black_box`, …
-    pub artifact_type: String,
-    /// The address of the content, for clients with the organization's key.
-    pub uri: String,
-    /// The address of the content that needs no key; it expires.
-    pub signed_url: String,
-    /// The id of the file's organization, `o_…`.
-    pub organization_id: String,
-    /// The id of the run that made it.
-    pub workflow_run_id: Option<String>,
-    /// The id of the run that made it, as `workflow_run_id`.
-    pub run_id: Option<String>,
-    /// The id of the block that made it.
-    pub workflow_run_block_id: Option<String>,
-    /// The id of the session that it came from.
-    pub browser_session_id: Option<String>,
-    /// The name of the file, without directories.
-    pub file_name: String,
-    /// The media type, such as `image/png`.
-    pub media_type: String,
-    /// The size in bytes.
-    pub file_size: i64,
-    /// The SHA-256 hash of the content.
-    pub checksum: Option<String>,
-    /// Always false: files are not archived.
-    pub archived: bool,
-    /// The time at which it was stored.
-    pub created_at: DateTime<Utc>,
-    /// The time at which it was stored, as `created_at`: files do not change.
-    pub modified_at: DateTime<Utc>,
-}
-
-impl ArtifactResource {
-    /// Returns a file's record as the API shows it.
-    pub fn of(record: &ArtifactRecord, links: &Links<'_>) -> Self {
-        let run = record.run.map(|run| run.to_string());
-        Self {
-            artifact_id: record.id.to_string(),
-            artifact_type: record.artifact_type.clone(),
-            uri: format!("{}/v1/artifacts/{}/content", links.front.base_url(), record.id),
-            signed_url: links.of(record).signed_url,
-            organization_id: record.organization.to_string(),
-            workflow_run_id: run.clone(),
-            run_id: run,
-            workflow_run_block_id: record.block.map(|block| block.to_string()),
-            browser_session_id: record.session.map(|session| session.to_string()),
-            file_name: file_name(record).to_owned(),
-            media_type: record.media_type.clone(),
-            file_size: record.size,
-            checksum: record.checksum.clone(),
-            archived: false,
-            created_at: record.created_at,
-            modified_at: record.created_at,
-        }
-    }
-}
-
-/// A file in the lists of the compatible API.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct FileResource {
-    /// The address of the content that needs no key; it expires.
-    pub url: String,
-    /// The SHA-256 hash of the content.
-    pub checksum: Option<String>,
-    /// The name of the file, without directories.
-    pub filename: String,
-    /// The size in bytes.
-    pub file_size: i64,
-    /// The time at which it was stored.
-    pub modified_at: DateTime<Utc>,
-    /// The file's id, `a_…`.
-    pub artifact_id: String,
-}
-
-impl FileResource {
-    /// Returns a file's record as the compatible API lists it.
-    pub fn of(record: &ArtifactRecord, links: &Links<'_>) -> Self {
-        let shown = ArtifactResource::of(record, links);
-        Self {
-            url: shown.signed_url,
-            checksum: shown.checksum,
-            filename: shown.file_name,
-            file_size: shown.file_size,
-            modified_at: shown.modified_at,
-            artifact_id: shown.artifact_id,
-        }
-    }
-}
-
-/// Returns the file's name as the run gave it: on disk the artifact's id precedes the name.
-fn file_name(record: &ArtifactRecord) -> &str {
-    let last = record.path.rsplit('/').next().unwrap_or_default();
-    last.strip_prefix(&format!("{}_", record.id)).unwrap_or(last)
 }
 
 async fn find(
@@ -145,7 +44,7 @@ async fn find(
     tag = "Artifacts",
     params(("artifact_id" = String, Path, description = "`a_…`")),
     responses(
-        (status = 200, description = "The file's record", body = ArtifactResource),
+        (status = 200, description = "The metadata of the file", body = ArtifactResource),
         (status = 404, description = "There is no such file"),
     ),
 )]
@@ -155,7 +54,7 @@ pub async fn look(
     front: Data<Front>,
 ) -> Result<Json<ArtifactResource>, ApiError> {
     let record = find(&front, caller.organization, id).await?;
-    Ok(Json(ArtifactResource::of(&record, &Links { front: &front, caller })))
+    Ok(Json(ArtifactResource::of(&record, &Links { core: &front, caller })))
 }
 
 /// Returns a URL of a file that needs no key until it expires.
@@ -175,7 +74,7 @@ pub async fn sign(
     front: Data<Front>,
 ) -> Result<Json<SignedUrl>, ApiError> {
     let record = find(&front, caller.organization, id).await?;
-    Ok(Json(Links { front: &front, caller }.of(&record)))
+    Ok(Json(Links { core: &front, caller }.of(&record)))
 }
 
 /// Returns the content of a file. Range requests work as in RFC 9110 (section 14), so that players
@@ -186,19 +85,19 @@ pub async fn sign(
     tag = "Artifacts",
     params(
         ("artifact_id" = String, Path, description = "`a_…`"),
-        ("organization" = Option<String>, Query, description = "Of a signed URL"),
-        ("key" = Option<String>, Query, description = "Of a signed URL"),
-        ("expires" = Option<i64>, Query, description = "Of a signed URL"),
-        ("rotation" = Option<i64>, Query, description = "Of a signed URL of a session whose credentials were replaced"),
-        ("signature" = Option<String>, Query, description = "Of a signed URL"),
+        ("organization" = Option<String>, Query, description = "The organization of a signed URL"),
+        ("key" = Option<String>, Query, description = "The key of a signed URL"),
+        ("expires" = Option<i64>, Query, description = "The end of a signed URL, in Unix seconds"),
+        ("rotation" = Option<i64>, Query, description = "The rotation of a signed URL"),
+        ("signature" = Option<String>, Query, description = "The signature of a signed URL"),
     ),
     responses(
         (status = 200, description = "The content", content_type = "*/*"),
-        (status = 206, description = "The part that `Range` names"),
-        (status = 304, description = "The client has it"),
-        (status = 412, description = "It is not what the client has"),
-        (status = 416, description = "The file has no such part; `Content-Range` has its length"),
-        (status = 403, description = "There is neither a key nor a signature that holds"),
+        (status = 206, description = "The part of the file that `Range` names"),
+        (status = 304, description = "The client has the current file"),
+        (status = 412, description = "The file differs from the client's (`If-Match`)"),
+        (status = 416, description = "The file has no such part; `Content-Range` has the file's length"),
+        (status = 403, description = "The request has no valid key and no valid signature"),
         (status = 404, description = "There is no such file"),
     ),
 )]
@@ -219,12 +118,12 @@ pub async fn content(
     let opened = web::block(move || NamedFile::open(path)).await;
     let lost = |cause: &dyn std::fmt::Display| {
         error!("the file of artifact {id} cannot be read: {cause}");
-        Problem::new(StatusCode::GONE, "artifact_lost", "the file is not there any more")
+        Problem::new(StatusCode::GONE, "artifact_lost", "the file no longer exists")
     };
     let file = opened.map_err(|cause| lost(&cause))?.map_err(|cause| lost(&cause))?;
     let media_type = record.media_type.parse().unwrap_or_else(|_odd| ContentType::octet_stream().0);
     let disposition = HeaderValue::from_str(&disposition(&record)).map_err(|cause| {
-        error!("the name of artifact {id} is no header: {cause}");
+        error!("the name of artifact {id} is not a valid header: {cause}");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the file cannot be named")
     })?;
     let mut response = if file.metadata().len() == 0 {
@@ -268,6 +167,8 @@ fn disposition(record: &ArtifactRecord) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+
     use super::*;
 
     fn record(name: &str, media_type: &str) -> ArtifactRecord {

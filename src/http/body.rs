@@ -30,9 +30,6 @@ use crate::domain::given::{Fault, Given, nearest};
 use crate::domain::ids::{Id, OrganizationId};
 use crate::domain::objects::Objects;
 
-/// The highest page number of a list that a client may request.
-pub const LAST_PAGE: u32 = 1_000_000;
-
 /// Bodies up to this size, in bytes, are read without reserving memory.
 const SMALL: usize = 64 * 1024;
 
@@ -262,7 +259,7 @@ async fn still_admitted(request: &HttpRequest) -> Result<(), Problem> {
     Bearer::extract(request).await.map(drop)
 }
 
-/// Works on a body: on a large one on a thread for such work, so that other requests go on meanwhile.
+/// Processes a body. A large body is processed on a separate thread, so that other requests are not blocked.
 ///
 /// # Errors
 ///
@@ -276,7 +273,7 @@ pub async fn beside<T: Send + 'static>(
     }
     let worked = tokio::task::spawn_blocking(move || work(&body)).await;
     worked.unwrap_or_else(|cause| {
-        tracing::error!("a body broke its reader: {cause}");
+        tracing::error!("the reader of a body panicked: {cause}");
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Err(Problem::new(status, "internal", "the body could not be read"))
     })
@@ -286,7 +283,7 @@ pub async fn beside<T: Send + 'static>(
 /// a client without a key must not learn from the faster one what a body should look like.
 async fn unless_refused(request: &HttpRequest, problem: Problem) -> Problem {
     if request.app_data::<Data<Front>>().is_none() {
-        return problem; // An application without callers.
+        return problem; // An application without authentication.
     }
     if Operator::comes_with(request) {
         return problem;

@@ -1,7 +1,6 @@
 //! The caller of a request, proven by a key.
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::http::{Method, StatusCode};
@@ -12,94 +11,19 @@ use subtle::ConstantTimeEq as _;
 
 use super::body::parse_query;
 use super::front::Front;
-use super::keys::hash_of;
 use super::outside::client_address;
 use super::problem::Problem;
 use super::quotas;
-use super::ui_session::is_one;
 use crate::actors::secrets::KeySigner;
 use crate::actors::session::Visit;
 use crate::actors::tickets::{Ticket, Unusable};
 use crate::domain::control::{ClientId, Credential};
-use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
+use crate::domain::ids::{ApiKeyId, OrganizationId};
 use crate::domain::rfb::Role;
 use crate::domain::tenancy::KeyRole;
 use crate::domain::ticket::TicketRole;
-
-/// The caller: the organization whose key the request carries.
-///
-/// The key comes in the header `x-api-key`. WebSockets and pictures cannot set headers, and may
-/// send it as `apikey` in the query. A page's token may also come as `Authorization: Bearer …`, and
-/// as `token` in the query.
-#[derive(Debug, Clone, Copy)]
-pub struct Caller {
-    /// The organization that the key belongs to.
-    pub organization: OrganizationId,
-    /// The id of the key.
-    pub key: ApiKeyId,
-    /// Signs on behalf of the key.
-    pub signer: KeySigner,
-}
-
-/// A key that came with a request, and what it opens.
-#[derive(Debug, Clone)]
-pub struct Bearer {
-    /// The caller that the key belongs to.
-    pub caller: Caller,
-    /// The extent of its power.
-    pub role: KeyRole,
-    /// The sessions that it is limited to.
-    pub sessions: Option<Arc<[SessionId]>>,
-}
-
-impl Bearer {
-    /// The caller, if the key opens everything of its organization.
-    ///
-    /// # Errors
-    ///
-    /// 403 if it does not.
-    pub(super) fn whole(self) -> Result<Caller, Problem> {
-        self.at_least(KeyRole::Organization)?;
-        if self.sessions.is_some() {
-            return Err(self.insufficient("it is limited to some sessions"));
-        }
-        Ok(self.caller)
-    }
-
-    /// The caller, if the key opens this much of what the path of the request names as `id`.
-    ///
-    /// # Errors
-    ///
-    /// 403 if its role does not suffice; 404 for a session that it is not for, as for one that is not there.
-    pub(super) fn of_path(&self, role: KeyRole, request: &HttpRequest) -> Result<Caller, Problem> {
-        self.at_least(role)?;
-        let Some(sessions) = &self.sessions else { return Ok(self.caller) };
-        let named = request.match_info().get("id").unwrap_or_default();
-        match named.parse::<SessionId>() {
-            Ok(session) if sessions.contains(&session) => Ok(self.caller),
-            Ok(session) => Err(Problem::unknown::<SessionId>(session)),
-            Err(_) => Err(self.insufficient("it is limited to some sessions")),
-        }
-    }
-
-    fn at_least(&self, role: KeyRole) -> Result<(), Problem> {
-        if self.role >= role {
-            return Ok(());
-        }
-        Err(self.insufficient(&format!("its role is `{}`", self.role.as_str())))
-    }
-
-    pub(super) fn insufficient(&self, why: &str) -> Problem {
-        let detail = format!("this key does not open that: {why}");
-        Problem::new(StatusCode::FORBIDDEN, "key_insufficient", detail)
-            .with("role", self.role.as_str())
-    }
-
-    /// True if the key opens this session.
-    pub fn sees(&self, session: SessionId) -> bool {
-        self.sessions.as_ref().is_none_or(|sessions| sessions.contains(&session))
-    }
-}
+pub use crate::service::keys::{Bearer, Caller};
+use crate::service::keys::{hash_of, is_page_token};
 
 impl FromRequest for Bearer {
     type Error = Problem;
@@ -147,7 +71,22 @@ pub(super) fn key_of(request: &HttpRequest) -> Option<String> {
         .or_else(|| given(request, "authorization", |query| query.token).map(|it| bearer(&it)))
 }
 
-/// 403, as the compatible API has it; never 401.
+/// Returns the caller of a key that opens this much of the session that the path of the request
+/// names as `id`.
+///
+/// # Errors
+///
+/// 403 if its role does not suffice; 404 for a session that it is not for.
+pub(super) fn opened(
+    bearer: &Bearer,
+    role: KeyRole,
+    request: &HttpRequest,
+) -> Result<Caller, Problem> {
+    let named = request.match_info().get("id").unwrap_or_default();
+    Ok(bearer.of_session(role, named)?)
+}
+
+/// Returns 403, as in the compatible API, not 401.
 pub fn refused() -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "credentials_invalid", "Invalid credentials")
 }
@@ -158,13 +97,13 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let bearer = Bearer::from_request(request, payload);
-        Box::pin(async move { bearer.await?.whole() })
+        Box::pin(async move { Ok(bearer.await?.whole()?) })
     }
 }
 
-/// A caller that may occupy and drive the session that the path of the request names as `id`: with a key of its
-/// organization whose role is `drive` at least, or a ticket for it whose role is `drive`. A key comes before a
-/// ticket.
+/// A caller that may occupy and drive the session that the path of the request names as `id`. It has a key of
+/// the session's organization with at least the role `drive`, or a ticket for the session with the role `drive`.
+/// A key comes before a ticket.
 #[derive(Debug, Clone)]
 pub struct Driver {
     /// The organization of the session.
@@ -193,7 +132,7 @@ impl FromRequest for Driver {
         let (bearer, request) = (Bearer::from_request(request, payload), request.clone());
         Box::pin(async move {
             let Caller { organization, key, signer } =
-                bearer.await?.of_path(KeyRole::Drive, &request)?;
+                opened(&bearer.await?, KeyRole::Drive, &request)?;
             Ok(Self { organization, key, signer: Some(signer), ticket: None })
         })
     }
@@ -217,9 +156,9 @@ fn ticket_of(request: &HttpRequest) -> Option<Ticket> {
     world.views.tickets.opened(session, &secret, world.clock.now())
 }
 
-/// 403 for a ticket that opens less than what is asked for.
+/// 403 for a ticket that does not permit the request.
 fn insufficient_ticket(why: &str) -> Problem {
-    let detail = format!("this ticket does not open that: {why}");
+    let detail = format!("this ticket does not permit the request: {why}");
     Problem::new(StatusCode::FORBIDDEN, "ticket_insufficient", detail)
 }
 
@@ -227,10 +166,10 @@ fn insufficient_ticket(why: &str) -> Problem {
 pub(super) fn unusable(cause: Unusable) -> Problem {
     let (code, detail) = match cause {
         Unusable::Spent => {
-            ("ticket_used", "this ticket was for a single use, which was made; ask for another one")
+            ("ticket_used", "this single-use ticket was used already; request another ticket")
         }
         Unusable::Ended => {
-            ("ticket_ended", "this ticket was revoked, or has expired; ask for another one")
+            ("ticket_ended", "this ticket was revoked or has expired; request another ticket")
         }
     };
     Problem::new(StatusCode::FORBIDDEN, code, detail)
@@ -240,7 +179,7 @@ pub(super) fn unusable(cause: Unusable) -> Problem {
 ///
 /// A ticket comes in the header `x-greenroom-ticket` or as `ticket` in the query; the page that
 /// brings it names itself in the header `x-greenroom-client` or as `client_id` in the query. A
-/// key comes before a ticket; one whose role is less than `organization` opens what a ticket to watch does, and
+/// key comes before a ticket. A key with a role below `organization` permits the same as a ticket to watch, and
 /// so does a ticket to drive, unless it is for a single use.
 /// The path of the request must name the session as `id`.
 #[derive(Debug, Clone)]
@@ -277,7 +216,7 @@ impl FromRequest for Visitor {
         let (bearer, request) = (Bearer::from_request(request, payload), request.clone());
         Box::pin(async move {
             let bearer = bearer.await?;
-            let Caller { organization, key, .. } = bearer.of_path(KeyRole::Watch, &request)?;
+            let Caller { organization, key, .. } = opened(&bearer, KeyRole::Watch, &request)?;
             let caller = bearer.whole().ok();
             let role = if caller.is_some() { Role::Control } else { Role::Watch };
             let visit = Visit { credential: Credential::Key(key), role, label: None, client };
@@ -324,7 +263,7 @@ impl Visitor {
         };
         tokio::select! {
             biased;
-            done = front.keys.unless_revoked(self.key, work) => done,
+            done = front.keys.unless_revoked(self.key, work) => Ok(done?),
             _has_expired = ended => Err(refused()),
         }
     }
@@ -358,11 +297,14 @@ impl FromRequest for Operator {
             return Box::pin(std::future::ready(Ok(Self)));
         }
         // A page's token looks, and changes nothing here: it could make a key that outlives it.
-        let is_token = key_of(request).is_some_and(|key| is_one(&key));
+        let is_token = key_of(request).is_some_and(|key| is_page_token(&key));
         if is_token && request.method() != Method::GET {
             return Box::pin(std::future::ready(Err(refused())));
         }
         let bearer = Bearer::from_request(request, payload);
-        Box::pin(async move { bearer.await?.at_least(KeyRole::Operator).map(|()| Self) })
+        Box::pin(async move {
+            bearer.await?.at_least(KeyRole::Operator)?;
+            Ok(Self)
+        })
     }
 }

@@ -19,9 +19,12 @@ use crate::actors::session::{FilmError, SessionError};
 use crate::db::store::StoreError;
 use crate::db::{DbError, Outage, Reason, Rejection};
 use crate::domain::control;
+use crate::domain::ids::SessionId;
 use crate::domain::occupancy::Refusal;
 use crate::domain::quota::QuotaExceeded;
 use crate::domain::session::Failure;
+use crate::service::error::ServiceError;
+use crate::service::keys::KeyError;
 use crate::system::desktop::{EgressError, NoRoom};
 
 /// The reason why an endpoint failed or rejected a request.
@@ -60,6 +63,49 @@ impl ResponseError for ApiError {
 impl From<QuotaExceeded> for ApiError {
     fn from(refusal: QuotaExceeded) -> Self {
         Self::Problem(refusal.into())
+    }
+}
+
+impl From<ServiceError> for ApiError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Unknown { prefix, id } => Self::Problem(Problem::unknown_of(prefix, &id)),
+            ServiceError::Contended => {
+                conflict("debug_session_contended", error).retryable().into()
+            }
+            ServiceError::Route(cause) => Self::Route(cause),
+            ServiceError::Registry(cause) => Self::Registry(cause),
+            ServiceError::Unanswered(cause) => Self::Unanswered(cause),
+            ServiceError::Db(cause) => Self::Db(cause),
+        }
+    }
+}
+
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Invalid => Self::Problem(Problem::credentials()),
+            KeyError::Suspended => Self::Problem(Problem::suspended()),
+            KeyError::Insufficient { role, .. } => {
+                let problem =
+                    Problem::new(StatusCode::FORBIDDEN, "key_insufficient", error.to_string());
+                Self::Problem(problem.with("role", role.as_str()))
+            }
+            KeyError::OtherSession(id) => Self::Problem(Problem::unknown::<SessionId>(id)),
+            KeyError::Db(cause) => Self::Db(cause),
+        }
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        ApiError::from(error).problem()
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        ApiError::from(error).problem()
     }
 }
 
@@ -261,7 +307,7 @@ fn store(cause: &StoreError) -> Problem {
         StoreError::Final => gone("session_closed", "the session has ended"),
         StoreError::Missing => Problem::new(StatusCode::NOT_FOUND, "unknown", cause.to_string()),
         StoreError::Unavailable(outage) => {
-            outage_of(outage, "nothing was changed that is known of: try again")
+            outage_of(outage, "the change may not have been made: try again")
         }
         StoreError::Rejected(rejection) => rejected(rejection),
     }
@@ -269,12 +315,16 @@ fn store(cause: &StoreError) -> Problem {
 
 fn database(cause: &DbError) -> Problem {
     match cause {
-        DbError::Conflict => conflict("changed_by_another", "another was first").retryable(),
+        DbError::Conflict => conflict(
+            "changed_by_another",
+            "another request changed this at the same time: try again",
+        )
+        .retryable(),
         DbError::Unavailable(outage) => outage_of(outage, "the database is unavailable: try again"),
         DbError::Rejected(rejection) => rejected(rejection),
         DbError::Corrupt { .. } => {
             error!("a row of the database is damaged: {cause}");
-            let detail = "what is stored of this cannot be read; the server's log names the row";
+            let detail = "the stored data cannot be read; the server's log names the row";
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "row_unreadable", detail)
         }
     }
@@ -293,7 +343,7 @@ fn outage_of(outage: &Outage, detail: &str) -> Problem {
 /// with a new id.
 fn rejected(rejection: &Rejection) -> Problem {
     let cause: &dyn Error = rejection;
-    warn!(error = cause, "the database refuses what a request holds");
+    warn!(error = cause, "the database rejected the content of a request");
     let status = StatusCode::UNPROCESSABLE_ENTITY;
     match rejection.reason() {
         Reason::Data => {
@@ -302,8 +352,8 @@ fn rejected(rejection: &Rejection) -> Problem {
             Problem::new(status, "data_refused", detail)
         }
         Reason::Constraint => {
-            let detail = "what this request refers to is not there any more, or contradicts what is \
-                          stored; nothing was stored. Change the request";
+            let detail = "this request refers to something that no longer exists, or contradicts \
+                          stored data; nothing was stored. Change the request";
             Problem::new(status, "data_refused", detail)
         }
         Reason::IdTaken => unavailable("id_taken", "nothing was stored: try again"),

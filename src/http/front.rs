@@ -1,109 +1,74 @@
 //! The state that every endpoint shares.
 
-use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use chrono::TimeDelta;
 use tokio::sync::{Notify, Semaphore};
-use tokio_util::sync::CancellationToken;
 
-use super::cdp::DevTools;
-use super::debug_sessions::Turns;
-use super::idempotency::UnderWay;
-use super::keys::Keys;
-use super::outside;
-use super::quotas::{self, Pictures, Refusals};
-use super::sessions::native::Waiting;
-use super::settings::Streaming;
-use super::webhooks::Webhooks;
-use crate::actors::ask::Address;
+use super::problem::Problem;
+use super::quotas::{Refusals, Turns};
+use super::sessions::native_seats::Waiting;
+use super::under_way::UnderWay;
 use crate::actors::ledger::Ledger;
-use crate::actors::registry::{self, Registry, RegistryError};
-use crate::actors::world::World;
-use crate::db::Db;
-use crate::domain::ids::{OrganizationId, SessionId};
-use crate::domain::rfb::Policy;
+use crate::actors::quotas::Place;
+use crate::domain::ids::OrganizationId;
+use crate::domain::quota::{Quota, QuotaExceeded};
 use crate::domain::secret::Secret;
+use crate::live::state::Live;
 
-/// The server as its endpoints see it: its actors, its state, and its address outside.
+/// The server as its endpoints see it: what streams and services share ([`Live`], to which it
+/// dereferences), and the state of requests.
 #[derive(Debug, Clone)]
 pub struct Front {
-    /// The registry, which gets every message that changes a session or a run.
-    pub registry: Address<Registry>,
-    /// The views, the journal, the clock and the limits.
-    pub world: Arc<World>,
-    /// The database. Endpoints read from it, and write only rows that no actor owns.
-    pub db: Db,
-    /// The API keys that may call.
-    pub keys: Keys,
-    /// The longest life of a link that needs no key.
-    pub link_life: TimeDelta,
+    /// The state that streams share.
+    pub live: Arc<Live>,
     /// The key that opens `/admin`; without it, only keys with the role `operator` do.
     pub operator_key: Option<Secret>,
-    /// `http.public_url`, or the address that the server listens on: the start of links for clients
-    /// of whose way to the server nothing else is known. Without a slash at the end.
-    pub own_url: String,
-    /// Set if the operator has set `http.public_url`, which then holds for every client.
-    pub is_public: bool,
-    /// The address that the server listens on.
-    pub address: SocketAddr,
     /// The list of all leaks.
     pub ledger: Ledger,
-    /// The transport that the compatible API's viewers should use.
-    pub streaming: Streaming,
-    /// The restrictions of viewers in control.
-    pub policy: Policy,
-    /// The rules for drivers' commands, and their memory.
-    pub devtools: DevTools,
     /// The seats that are kept for native VNC clients.
     pub waiting: Waiting,
     /// The requests with an `Idempotency-Key` that are being handled.
     pub under_way: UnderWay,
-    /// One at a time for each owner of a debug session.
-    pub turns: Turns,
-    /// The webhooks' sender of messages to clients' servers.
-    pub webhooks: Arc<Webhooks>,
     /// A permit for each further stream of events that may be opened.
     pub streams: Arc<Semaphore>,
     /// The refusals for quotas, to which answers wait.
     pub refusals: Refusals,
     /// The turns of each organization's requests.
-    pub request_turns: quotas::Turns,
-    /// The pictures that are being taken.
-    pub pictures: Pictures,
+    pub request_turns: Turns,
     /// Notified when an organization was suspended here.
     pub suspended: Arc<Notify>,
-    /// Canceled when the server stops, which ends streams and other long requests.
-    pub closing: CancellationToken,
+}
+
+impl Deref for Front {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.live
+    }
 }
 
 impl Front {
-    /// The start of links in the answer to the request that is being handled, without a slash at
-    /// the end.
-    pub fn base_url(&self) -> String {
-        let named = if self.is_public { None } else { outside::base_url() };
-        named.unwrap_or_else(|| self.own_url.clone())
-    }
-
-    /// Starts the browser of a session if it waits for its first use, and waits until it runs or has failed.
+    /// Takes a place within a quota that is counted in memory, until it is dropped.
     ///
     /// # Errors
     ///
-    /// Those of a session that is made.
-    pub async fn awake(
+    /// [`QuotaExceeded`] when the limit is reached.
+    pub fn place(
         &self,
         organization: OrganizationId,
-        session: SessionId,
-    ) -> Result<(), RegistryError> {
-        registry::awake(&self.registry.downgrade(), &self.world.views, organization, session).await
+        quota: Quota,
+    ) -> Result<Place, QuotaExceeded> {
+        self.world.quotas.take(organization, quota)
     }
 
-    /// The start of links to sockets: [`Self::base_url`] with `ws` in place of `http`.
-    pub fn socket_url(&self) -> String {
-        let base = self.base_url();
-        match base.strip_prefix("http") {
-            Some(rest) => format!("ws{rest}"),
-            None => base,
-        }
+    /// Checks that the organization may store further files.
+    ///
+    /// # Errors
+    ///
+    /// 429 if the quota of stored files is reached; those of the database.
+    pub async fn check_storage(&self, organization: OrganizationId) -> Result<(), Problem> {
+        let store = self.world.store.as_ref();
+        Ok(self.world.quotas.check_storage(store, organization).await?)
     }
 }

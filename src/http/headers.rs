@@ -28,11 +28,15 @@ pub fn check(headers: &Value, field: &str, fields: &mut Fields) {
         let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         let place = format!("{field}.{name}");
         if name.is_empty() || !name.chars().all(is_token) {
-            fields.refuse(field, Value::Null, format!("{name:?} is no name of a header"));
+            fields.refuse(field, Value::Null, format!("{name:?} is not a header name"));
         } else if !value.is_string() && !value.is_number() && !value.is_boolean() {
             fields.refuse(&place, Value::Null, "expected a text");
         } else if text(value).chars().any(char::is_control) {
-            fields.refuse(&place, Value::Null, "the value of a header has no control characters");
+            fields.refuse(
+                &place,
+                Value::Null,
+                "the value of a header must not have control characters",
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::front::Front;
 use super::problem::Problem;
-use super::settings::Streaming;
+use crate::service::core::Streaming;
 use crate::system::desktop::NoRoom;
 
 pub fn routes(config: &mut ServiceConfig) {
@@ -38,7 +38,7 @@ async fn ready(front: Data<Front>) -> Result<Json<Value>, Problem> {
     let reason = match front.db.ping().await {
         Err(cause) => {
             warn!("not ready: {cause}");
-            "the database does not answer, or is not where it was: see the log".to_owned()
+            "the database does not answer, or its file was replaced: see the log".to_owned()
         }
         Ok(()) if stopping => "the server is stopping".to_owned(),
         Ok(()) => match timeout(DISK, front.world.launcher.disk()).await {

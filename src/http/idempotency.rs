@@ -8,15 +8,12 @@
 //! retry then finds out whether the resource was made, and otherwise does the work under the same
 //! id. The key is freed only by a rejection, which is certain to have changed nothing.
 
-use std::collections::HashSet;
 use std::future::Future;
-use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use chrono::TimeDelta;
-use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
 use tracing::warn;
@@ -26,6 +23,7 @@ use super::error::ApiError;
 use super::front::Front;
 use super::lasting::lasting;
 use super::problem::Problem;
+pub use super::under_way::UnderWay;
 use super::validation::{Fields, Part};
 use crate::db::idempotency::{
     self, Claim, Entry, Key, Reservation, Response, complete, forget, reserve,
@@ -61,29 +59,6 @@ pub fn key_of(request: &HttpRequest) -> Result<Option<String>, Problem> {
     fields.require(HEADER, text.as_str(), fits, wrong);
     fields.finish()?;
     Ok(Some(text))
-}
-
-/// The keys of the requests that this server is handling.
-#[derive(Debug, Clone, Default)]
-pub struct UnderWay(Arc<Mutex<HashSet<Key>>>);
-
-impl UnderWay {
-    /// Marks a key as in use until the guard is dropped; returns `None` if it is marked already.
-    fn enter(&self, key: &Key) -> Option<Entered> {
-        self.0.lock().insert(key.clone()).then(|| Entered { all: self.clone(), key: key.clone() })
-    }
-}
-
-/// The mark of a request that this server is handling.
-struct Entered {
-    all: UnderWay,
-    key: Key,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.all.0.lock().remove(&self.key);
-    }
 }
 
 /// The resource that a request with a key makes.
@@ -212,7 +187,7 @@ async fn take<I: Id>(front: &Front, key: &Key, request_hash: String) -> Result<T
 }
 
 fn under_way() -> Problem {
-    let detail = "a request with this Idempotency-Key is under way";
+    let detail = "a request with this Idempotency-Key is in progress";
     Problem::new(StatusCode::CONFLICT, "idempotency_in_progress", detail).retryable()
 }
 
@@ -232,10 +207,10 @@ async fn finish<T: Serialize>(
     let kept = match &worked {
         Ok(body) => complete(db, key, Response { status: 200, body: body.clone() }).await,
         Err(cause) if cause.is_refusal() => forget(db, key, node).await,
-        Err(_) => Ok(()), // A retry finds out what became of it.
+        Err(_) => Ok(()), // The outcome is unknown; a retry finds it.
     };
     if let Err(cause) = kept {
-        warn!("what became of a request is not kept under its idempotency key: {cause}");
+        warn!("the outcome of a request cannot be stored under its idempotency key: {cause}");
     }
     worked
 }

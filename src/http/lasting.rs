@@ -16,7 +16,7 @@ pub async fn lasting<T: 'static>(
 ) -> Result<T, ApiError> {
     let worked = actix_web::rt::spawn(work).await;
     worked.map_err(|cause| {
-        tracing::error!("a request broke: {cause}");
+        tracing::error!("a request panicked: {cause}");
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Problem::new(status, "internal", "the request could not be finished")
     })?

@@ -10,39 +10,39 @@ pub mod agent;
 pub mod api_keys;
 pub mod artifacts;
 pub mod body;
-pub mod bridge;
 pub mod caller;
-pub mod cdp;
+mod changes;
 pub mod debug_sessions;
+pub mod devtools;
 mod dialect;
 pub mod egress;
 pub mod error;
 pub mod events;
+mod fallback;
+mod field_error;
 pub mod front;
-mod guessing;
 mod headers;
 pub mod health;
 pub mod idempotency;
-pub mod keys;
 mod lasting;
 pub mod links;
 pub mod openapi;
 pub mod outside;
 pub mod pages;
+mod paging;
 pub mod picture;
 pub mod problem;
 mod proxy;
 pub mod quotas;
 pub mod request_id;
-pub mod revocation;
 pub mod runs;
 pub mod security;
 pub mod sessions;
 mod settings;
-pub mod skyvern_keys;
 pub mod static_site;
 pub mod stream;
 pub mod ui_session;
+mod under_way;
 pub mod validation;
 mod warnings;
 pub mod webhooks;
@@ -66,7 +66,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     workflows::routes(config);
     artifacts::routes(config);
     debug_sessions::routes(config);
-    cdp::routes(config);
+    devtools::routes(config);
     agent::routes(config);
     stream::routes(config);
     ui_session::routes(config);
@@ -100,11 +100,11 @@ pub fn application(
         .app_data(bodies.clone())
         .app_data(web::PayloadConfig::new(settings.max_body_bytes))
         .configure(pages::routes(settings))
-        .default_service(web::to(problem::no_route))
+        .default_service(web::to(fallback::no_route))
         .wrap(NormalizePath::trim())
         .wrap(from_fn(pages::without_slash))
         .wrap(security::cors(settings))
-        .wrap(from_fn(problem::answers))
+        .wrap(from_fn(fallback::answers))
         .wrap(from_fn(quotas::answers))
         .wrap(from_fn(security::headers))
         .wrap(from_fn(outside::resolve))

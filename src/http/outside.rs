@@ -20,14 +20,12 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::service::address::with_base_url;
+
 const FOR: &str = "x-forwarded-for";
 const PROTO: &str = "x-forwarded-proto";
 const FORWARDED_HOST: &str = "x-forwarded-host";
 const PREFIX: &str = "x-forwarded-prefix";
-
-tokio::task_local! {
-    static BASE_URL: Option<String>;
-}
 
 /// A range of addresses: `10.0.0.0/8`, or a single address such as `127.0.0.1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +81,7 @@ pub(super) fn client_address(request: &HttpRequest) -> Option<IpAddr> {
 
 /// A text that is neither an address nor a range of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no range of addresses; expected one such as 10.0.0.0/8, or an address")]
+#[error("`{0}` is not a range of addresses; expected a network such as 10.0.0.0/8, or an address")]
 pub struct NotANetwork(String);
 
 /// The peers whose `X-Forwarded-*` headers are trusted.
@@ -156,13 +154,7 @@ pub async fn resolve(
     let base_url = trusted
         .zip(request.peer_addr())
         .and_then(|(trusted, peer)| trusted.base_url(peer.ip(), request.headers()));
-    BASE_URL.scope(base_url, next.call(request)).await
-}
-
-/// Returns the base URL that a trusted proxy named for the current request. Spawned tasks are not
-/// part of a request.
-pub fn base_url() -> Option<String> {
-    BASE_URL.try_with(Clone::clone).ok().flatten()
+    with_base_url(base_url, next.call(request)).await
 }
 
 #[cfg(test)]

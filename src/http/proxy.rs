@@ -49,7 +49,7 @@ pub fn upstream(text: &str, known: Option<&Url>, field: &str, fields: &mut Field
     };
     if url.password() == Some(MASKED) {
         return refuse(format!(
-            "`{MASKED}` stands for a password that is not shown; give the password"
+            "`{MASKED}` is the placeholder of a hidden password; give the password"
         ));
     }
     match Policy::parse(json!({ "upstream": { "url": text } }).to_string().as_bytes()) {

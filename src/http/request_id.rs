@@ -1,5 +1,6 @@
 //! Ids of requests: in a header of the answer, in log lines, and in error bodies.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Instant;
 
@@ -12,7 +13,10 @@ use actix_web::middleware::Next;
 use tracing::{Instrument as _, debug, field, info, info_span, warn};
 
 use super::outside::client_address;
-use super::problem::Code;
+
+/// The code of a problem, kept with its answer for the access log.
+#[derive(Debug, Clone)]
+pub(super) struct Code(pub(super) Cow<'static, str>);
 
 /// The header that carries the id, in requests and in answers.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::outside::Network;
 use crate::domain::rfb::{Chord, Clipboard, Policy, RIGHT_BUTTON};
+use crate::service::core::Streaming;
 
 /// The permitted values of `signed_link_seconds`.
 const LINK_SECONDS: RangeInclusive<u32> = 60..=7 * 24 * 60 * 60;
@@ -75,27 +76,6 @@ pub enum ClipboardWay {
     Out,
     /// Neither direction is allowed.
     None,
-}
-
-/// The transport for the compatible API's viewers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Streaming {
-    /// The whole display, over RFB.
-    #[default]
-    Vnc,
-    /// The page in view, over DevTools.
-    Cdp,
-}
-
-impl Streaming {
-    /// Returns the name of the transport in the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Vnc => "vnc",
-            Self::Cdp => "cdp",
-        }
-    }
 }
 
 impl Default for Settings {

@@ -10,7 +10,8 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 
-use super::problem::{Problem, no_route};
+use super::fallback::no_route;
+use super::problem::Problem;
 
 /// The root directory of the site.
 #[derive(Debug, Clone)]

@@ -7,24 +7,13 @@
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::{Data, ServiceConfig, post};
 use actix_web::{HttpRequest, HttpResponse};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caller::{Caller, key_of, refused};
 use super::error::ApiError;
 use super::front::Front;
-use crate::actors::secrets::KeySigner;
-use crate::domain::ids::{ApiKeyId, OrganizationId};
-
-/// The prefix that distinguishes a token from a key.
-const PREFIX: &str = "ui_";
-/// The maximum life of a token.
-const LIFETIME: chrono::Duration = chrono::Duration::minutes(60);
-/// The maximum by which the clock that signed may be ahead of the clock that checks.
-pub(super) const CLOCK_SKEW: chrono::Duration = chrono::Duration::minutes(1);
+use crate::service::keys::{Claims, LIFETIME, is_page_token};
 
 pub fn routes(config: &mut ServiceConfig) {
     for prefix in ["/v1", "/api/v1"] {
@@ -41,14 +30,6 @@ pub struct UiSessionResource {
     pub expires_at: i64,
 }
 
-/// The signed contents of a token: the key that made it, and its end.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Claims {
-    pub organization: OrganizationId,
-    pub key: ApiKeyId,
-    expires_at: i64,
-}
-
 /// Makes a token for a page, in place of the caller's key.
 #[utoipa::path(
     post,
@@ -56,7 +37,7 @@ pub(super) struct Claims {
     tag = "Credentials",
     responses(
         (status = 200, description = "The token", body = UiSessionResource),
-        (status = 403, description = "This takes a key, and not such a token"),
+        (status = 403, description = "The caller needs an API key; a page token cannot create another"),
     ),
 )]
 pub async fn open(
@@ -65,7 +46,7 @@ pub async fn open(
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     // A token that could renew itself would never end.
-    if key_of(&request).is_none_or(|key| is_one(&key)) {
+    if key_of(&request).is_none_or(|key| is_page_token(&key)) {
         return Err(refused().into());
     }
     let Caller { organization, key, signer } = caller;
@@ -73,70 +54,4 @@ pub async fn open(
     let token = Claims { organization, key, expires_at }.signed(&signer);
     let answer = UiSessionResource { token, expires_at };
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer))
-}
-
-/// True if the text has the form of a token; its signature is not checked.
-pub(super) fn is_one(text: &str) -> bool {
-    text.starts_with(PREFIX) && text.contains('.')
-}
-
-impl Claims {
-    fn signed(&self, signer: &KeySigner) -> String {
-        let claims = serde_json::to_vec(self).unwrap_or_default();
-        let claims = URL_SAFE_NO_PAD.encode(claims);
-        let signature = signer.sign(&format!("ui-session {claims}"));
-        format!("{PREFIX}{claims}.{signature}")
-    }
-}
-
-/// A parsed token. Its claims are trusted only if [`holds`](Self::holds) is true.
-pub(super) struct Token<'a> {
-    pub claims: Claims,
-    signed: &'a str,
-    signature: &'a str,
-}
-
-impl<'a> Token<'a> {
-    /// Splits a token into its parts; `None` if it is malformed.
-    pub fn read(token: &'a str) -> Option<Self> {
-        let (signed, signature) = token.strip_prefix(PREFIX)?.split_once('.')?;
-        let claims = URL_SAFE_NO_PAD.decode(signed).ok()?;
-        let claims = serde_json::from_slice(&claims).ok()?;
-        Some(Self { claims, signed, signature })
-    }
-
-    /// True if the signer of the token's key has signed it, and it is valid at `now`.
-    pub fn holds(&self, signer: &KeySigner, now: DateTime<Utc>) -> bool {
-        let longest = (now + LIFETIME + CLOCK_SKEW).timestamp();
-        let is_signed = signer.has_signed(&format!("ui-session {}", self.signed), self.signature);
-        is_signed && self.claims.expires_at > now.timestamp() && self.claims.expires_at <= longest
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::actors::secrets::Secrets;
-
-    #[test]
-    fn a_token_is_valid_until_its_time_for_an_hour_at_most_and_only_with_its_key() {
-        let (ours, theirs) = (Secrets::new([1; 32]), Secrets::new([2; 32]));
-        let signer = ours.for_key("ab");
-        let (organization, key) = (OrganizationId::from(1), ApiKeyId::from(2));
-        let token = Claims { organization, key, expires_at: 10_000 }.signed(&signer);
-        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
-        let holds = |token: &str, signer: &KeySigner, seconds| {
-            Token::read(token).is_some_and(|token| token.holds(signer, at(seconds)))
-        };
-        assert!(is_one(&token));
-        assert_eq!(Token::read(&token).unwrap().claims.key, key);
-        assert!(holds(&token, &signer, 9_999));
-        assert!(!holds(&token, &signer, 10_000));
-        assert!(holds(&token, &signer, 10_000 - 3_600));
-        assert!(!holds(&token, &signer, 10_000 - 3_661));
-        assert!(!holds(&token, &ours.for_key("cd"), 9_999));
-        assert!(!holds(&token, &theirs.for_key("ab"), 9_999));
-        let (head, signature) = token.split_once('.').unwrap();
-        assert!(!holds(&format!("{head}x.{signature}"), &signer, 9_999));
-    }
 }

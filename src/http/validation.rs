@@ -2,117 +2,11 @@
 
 use std::fmt::Display;
 
-use serde::Serialize;
 use serde_json::Value;
 
+use super::field_error::steps;
+pub use super::field_error::{FieldError, Part, Step};
 use super::problem::Problem;
-
-/// The maximum length of a value that an error repeats, in bytes of JSON.
-const LONGEST_INPUT: usize = 1024;
-
-/// The part of a request that a field belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    Body,
-    Query,
-    Header,
-}
-
-impl Part {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Body => "body",
-            Self::Query => "query",
-            Self::Header => "header",
-        }
-    }
-}
-
-/// One step on the path to a field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Step {
-    /// A member of an object.
-    Name(String),
-    /// An item of a list, from 0.
-    Index(usize),
-}
-
-/// One invalid field of a request.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct FieldError {
-    /// A stable code for programs: `missing`, `extra_forbidden`, `type_error`, `value_error`,
-    /// `json_invalid`.
-    #[serde(rename = "type")]
-    pub kind: &'static str,
-    /// The path to the field, which begins with the part of the request.
-    pub loc: Vec<Step>,
-    /// The error, for people.
-    pub msg: String,
-    /// The rejected value; null if it is too large to repeat.
-    pub input: Value,
-    /// Further members, such as line and column of broken JSON.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ctx: Option<Value>,
-}
-
-impl FieldError {
-    /// Makes an error about the field at `steps` within `part`.
-    pub fn new(
-        part: Part,
-        steps: impl IntoIterator<Item = Step>,
-        kind: &'static str,
-        msg: impl Into<String>,
-    ) -> Self {
-        let mut loc = vec![Step::Name(part.as_str().to_owned())];
-        loc.extend(steps);
-        Self { kind, loc, msg: msg.into(), input: Value::Null, ctx: None }
-    }
-
-    /// Adds the rejected value, if it is small.
-    #[must_use]
-    pub fn given(mut self, input: Value) -> Self {
-        if input.to_string().len() <= LONGEST_INPUT {
-            self.input = input;
-        }
-        self
-    }
-
-    /// Adds further members to the error.
-    #[must_use]
-    pub fn context(mut self, ctx: Value) -> Self {
-        self.ctx = Some(ctx);
-        self
-    }
-
-    /// Returns the path to the field as one text: `body.blocks[2].url`.
-    pub fn place(&self) -> String {
-        let mut place = String::new();
-        for step in &self.loc {
-            match step {
-                Step::Name(name) if place.is_empty() => place.push_str(name),
-                Step::Name(name) => {
-                    place.push('.');
-                    place.push_str(name);
-                }
-                Step::Index(index) => place.push_str(&format!("[{index}]")),
-            }
-        }
-        place
-    }
-}
-
-/// Parses a path such as `blocks[2].url`, as [`FieldError::place`] writes it.
-pub fn steps(place: &str) -> Vec<Step> {
-    place
-        .split(['.', '['])
-        .filter(|step| !step.is_empty())
-        .map(|step| match step.strip_suffix(']').and_then(|index| index.parse().ok()) {
-            Some(index) => Step::Index(index),
-            None => Step::Name(step.to_owned()),
-        })
-        .collect()
-}
 
 /// Collects the errors of several fields of a request, to report all at once.
 ///

@@ -177,7 +177,7 @@ fn users(settings: &Settings) -> Check {
             Check::new("users", format!("none for sessions: {why}"), None)
         }
         Some(why @ NoUsers::Closed(_)) => {
-            let hint = "let others pass through it, or set `isolation.programs` to a directory \
+            let hint = "let other users pass through it, or set `isolation.programs` to a directory \
                         through whose parents they can";
             let found = format!("none for sessions: {why}");
             Check::new("users", found, Some((Verdict::Warning, hint)))
@@ -212,7 +212,7 @@ async fn xvfb(settings: &Settings) -> Check {
 async fn x11vnc(settings: &Settings) -> Check {
     let Some(path) = find(&settings.x11vnc, &settings.path) else {
         let bad = Some((Verdict::Warning, X11VNC));
-        return Check::new("x11vnc", "missing: nobody can watch".to_owned(), bad);
+        return Check::new("x11vnc", "missing: sessions cannot be watched".to_owned(), bad);
     };
     version("x11vnc", &path, "-version", settings, (Verdict::Warning, X11VNC)).await
 }

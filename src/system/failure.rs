@@ -122,7 +122,9 @@ impl Stage {
         Failure {
             code: format!("{}_out_of_memory", self.name),
             message,
-            hint: Some("raise `limits.session_memory_mib`, or ask less of one browser".to_owned()),
+            hint: Some(
+                "raise `limits.session_memory_mib`, or open fewer pages in a browser".to_owned(),
+            ),
             ..died
         }
     }
@@ -135,7 +137,7 @@ impl Stage {
 
     /// The failure of a program that lost a part which it cannot restart, and is ended.
     pub(super) fn broken(self, process: &Process, part: &str) -> Failure {
-        let message = format!("{} lost {part}, and starts none again", self.name);
+        let message = format!("{} lost {part}, and cannot start another", self.name);
         Failure { log_tail: process.log_tail(), ..self.failed("died", message) }
     }
 

@@ -87,7 +87,7 @@ impl Folder {
         if !roots.any(|root| {
             real.starts_with(&root) && real != root && (is_private(&root) || !is_private(&real))
         }) {
-            let why = "it is below none of isolation.handover_directories";
+            let why = "it is not in any of isolation.handover_directories";
             return Err(io::Error::other(why));
         }
         Ok(Self { directory, owner: stat.st_uid, group: stat.st_gid })
@@ -105,7 +105,7 @@ impl Folder {
         };
         let mut source = Tree::open(parent)?.file(Path::new(file))?;
         if name.contains('/') || matches!(name, "" | "." | "..") {
-            return Err(io::Error::other("its name is none of a file"));
+            return Err(io::Error::other("its name is not a valid file name"));
         }
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

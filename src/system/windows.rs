@@ -52,7 +52,7 @@ pub fn fit(number: u16, cookie: Cookie) -> Fitting {
         }
     };
     if let Err(cause) = std::thread::Builder::new().name(format!("windows :{number}")).spawn(work) {
-        tracing::error!(error = %cause, "no thread for the windows of a display");
+        tracing::error!(error = %cause, "the thread for the windows of a display cannot be started");
     }
     Fitting(Some(handle))
 }

@@ -194,7 +194,7 @@ const SPECIAL_V4: &[([u8; 4], u32)] = &[
     ([192, 0, 2, 0], 24),    // Documentation.
     ([192, 31, 196, 0], 24), // AS112.
     ([192, 52, 193, 0], 24), // AMT.
-    ([192, 88, 99, 0], 24),  // 6to4 relays, which are no more.
+    ([192, 88, 99, 0], 24),  // 6to4 relays (deprecated).
     ([192, 168, 0, 0], 16),  // Private.
     ([192, 175, 48, 0], 24), // AS112.
     ([198, 18, 0, 0], 15),   // Benchmarks.
@@ -210,7 +210,7 @@ const SPECIAL_V6: &[([u16; 8], u32)] = &[
     ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), // Protocol assignments, Teredo, ORCHID among them.
     ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), // Documentation.
     ([0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0], 48), // AS112.
-    ([0x3ffe, 0, 0, 0, 0, 0, 0, 0], 16), // The 6bone, which is no more.
+    ([0x3ffe, 0, 0, 0, 0, 0, 0, 0], 16), // 6bone (returned).
     ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), // Documentation.
 ];
 

@@ -196,7 +196,7 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
 
     /// Runs another workflow, as a `workflow_trigger` block requests. The host limits the depth.
     fn trigger(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
-        let message = format!("this server does not run what `{}` triggers", job.label);
+        let message = format!("this server cannot run the workflow that `{}` triggers", job.label);
         let end = BlockEnded::failed("trigger_not_configured", message, None);
         Box::pin(async { Ok(end) })
     }

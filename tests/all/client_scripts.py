@@ -8,7 +8,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "tests/clients"
-LIMIT = 120  # Seconds for one script.
+LIMIT = 120  # The timeout of a script, in seconds.
 
 
 def install(home):
@@ -45,7 +45,7 @@ class Scripts:
         )
 
     def driving(self, session):
-        """Yields what to check, and how, of the scripts that drive a session."""
+        """Yields the checks of the scripts that drive a session."""
         id, address = session["browser_session_id"], session["browser_address"]
         of = f"/v1/browser_sessions/{id}"
         begin = lambda: self.server.call("POST", f"{of}/begin", {"runnable_id": "scripts", "ttl_seconds": 600})
@@ -94,7 +94,7 @@ class Scripts:
         yield "playwright_click.py by lease, ws", clicks
 
     def compatible(self):
-        """Yields what to check of the scripts that use the compatible API; no session is open."""
-        # The SDK's script expects titles that no other workflow has: it runs first.
+        """Yields the checks of the scripts that use the compatible API, without an open session."""
+        # The SDK's script expects unique titles of workflows, so it runs first.
         yield "skyvern_sdk.py", lambda: self.run("skyvern_sdk.py", self.server.url, self.key, self.site) and None
         yield "compatible.mjs", lambda: self.run("compatible.mjs", self.server.url, self.key, self.site) and None

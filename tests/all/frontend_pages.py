@@ -12,7 +12,7 @@ import time
 import urllib.request
 
 KEY = "key-of-the-front-end-test"
-WAIT = 60  # Seconds until a check has failed; a page has this long to show a thing.
+WAIT = 60  # The timeout of a check, in seconds.
 
 failures = []
 # Waits some seconds. Playwright serves its pages' requests only while it is called, so it waits itself.
@@ -20,7 +20,7 @@ pause = time.sleep
 
 
 def wait_by(function):
-    """Sets what waits."""
+    """Sets the function that waits."""
     global pause
     pause = function
 
@@ -32,7 +32,7 @@ def check(holds, what, told=""):
 
 
 def eventually(what, value, wait=WAIT):
-    """The value as soon as it is true; the last one when the time is over."""
+    """Returns the value as soon as it is true, or the last value at the timeout."""
     until = time.monotonic() + wait
     while True:
         with contextlib.suppress(AssertionError):
@@ -45,7 +45,7 @@ def eventually(what, value, wait=WAIT):
 
 
 class Api:
-    """The server, asked as `curl` would ask it."""
+    """A client of the server that sends requests like `curl`."""
 
     def __init__(self, base):
         self.base = base
@@ -73,7 +73,7 @@ class Api:
 
 @contextlib.contextmanager
 def driven(api, playwright, session):
-    """The first page of a session, by DevTools."""
+    """The first page of a session, over DevTools."""
     address = api.ask("GET", f"/v1/browser_sessions/{session}")["browser_address"]
     driver = playwright.chromium.connect_over_cdp(f"{address}?apikey={KEY}")
     try:
@@ -95,7 +95,7 @@ def programs_of(data):
 
 @contextlib.contextmanager
 def started(command, environment=None):
-    """A program, and the address that it says it listens on."""
+    """A program, and the address that it prints."""
     program = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -170,7 +170,7 @@ class Pages:
     """The front end in a browser."""
 
     def __init__(self, browser, base, api, shots):
-        # Nothing but loopback is asked: the front end reports to services elsewhere.
+        # Only loopback is reachable: the front end would report to other services.
         self.context = browser.new_context(viewport={"width": 1600, "height": 1000})
         self.context.route(
             lambda url: not url.startswith(("http://127.0.0.1:", "data:", "blob:")),
@@ -208,7 +208,7 @@ class Pages:
         canvas = self.page.locator("canvas").first
         painted = """canvas => canvas.width > 100 && new Set(new Uint32Array(
             canvas.getContext("2d").getImageData(0, 0, canvas.width, 60).data.buffer)).size > 3"""
-        # Until the picture is there, a notice such as "Reaching out to your browser" lies over it.
+        # Until the picture has arrived, a notice such as "Reaching out to your browser" covers it.
         waits = lambda: "your browser" in self.text()
         shown = eventually(what, lambda: canvas.count() and canvas.evaluate(painted) and not waits())
         check(shown, what, self.text()[-400:])
@@ -223,7 +223,7 @@ class Pages:
 
 
 def place_of(field, canvas):
-    """Where the middle of a session's field is, on the page that shows the session's screen."""
+    """The centre of a session's field, on the page with the session's screen."""
     x, y = field.evaluate("""field => {
         const at = field.getBoundingClientRect();
         const top = screenY + outerHeight - innerHeight;

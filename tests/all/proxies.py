@@ -108,7 +108,7 @@ def call(url: str, method: str = "GET", body=None, accept: str = "application/js
 
 
 def links(name: str, base: str, session: str) -> dict:
-    """The addresses in answers, which are those of the proxy. Returns those that a driver takes."""
+    """Asserts that the addresses in responses are those of the proxy. Returns those for a driver."""
     shown = json.load(call(f"{base}/v1/browser_sessions/{session}"))
     sockets = "ws" + base.removeprefix("http")
     of_session = f"/v1/browser_sessions/{session}"
@@ -162,7 +162,7 @@ async def pages(name: str, base: str, session: str, link: str, browser) -> None:
 
 
 async def through(name: str, base: str, session: str, browser, playwright) -> None:
-    """Everything that a person and a program do, by the proxy's address `base`."""
+    """Tests the actions of people and programs at the proxy's address `base`."""
     known = links(name, base, session)
     await pages(name, base, session, known["link"], browser)
 

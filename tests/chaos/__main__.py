@@ -1,12 +1,12 @@
-"""Kills and stops random parts of a server that is in use, and checks what must hold all the same.
+"""Kills and stops random parts of a server in use, and checks its guarantees.
 
-Run it by `scripts/chaos`, which builds what it needs. What must hold:
+Run it by `scripts/chaos`, which builds the program. The guarantees:
 
-1. No session is lost: each that was acknowledged is there, and one that failed says why.
-2. Never two holders: a lease lapses or is released before the next one is granted, generations rise.
+1. No session is lost: each acknowledged session exists, and a failed one has a cause.
+2. Never two holders: a lease expires or is released before the next is granted, and generations rise.
 3. No acknowledged write is missing: sessions, closes, generations, runs, logins.
-4. What was hit comes back, or its session ends with the cause, within `PATIENCE`.
-5. In the end nothing is left: no process, and so no port; no display, segment of shared memory, directory.
+4. What was hit recovers, or its session ends with the cause, within `PATIENCE`.
+5. At the end nothing is left: no process or port, no display, segment of shared memory or directory.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from devtools import Browser, Ended
 from ledger import Ledger
 from server import Postgres, Server, Unreachable
 
-# How long what was hit may take to be back or ended.
+# The longest recovery, or end, of what was hit, in seconds.
 PATIENCE = 90
 
 LIVING = ("created", "running", "retry")
@@ -37,7 +37,7 @@ class World:
     def __init__(self, given):
         self.given = given
         self.began = time.monotonic()
-        self.random = random.Random(given.seed + 1)  # Moments within a fault; the plan has its own.
+        self.random = random.Random(given.seed + 1)  # Random times within a fault; the plan has its own generator.
         self.directory = tempfile.mkdtemp(prefix="greenroom-chaos-")
         self.ledger = Ledger(self.say)
         self.site = Site()
@@ -45,7 +45,7 @@ class World:
         self.starts, self.recoveries, self.injected = [], {}, {}
         self.holders, self.clients = [], []
         self.logins = 0
-        # Faults that came alone and must therefore be on record as recoveries.
+        # Single faults, which must be recorded as recoveries.
         self.brought_back = 0
         self.database = None
         self.server = None
@@ -57,11 +57,11 @@ class World:
         self.starts.append(took)
 
     def up(self):
-        os.chmod(self.directory, 0o755)  # PostgreSQL's own user passes through.
+        os.chmod(self.directory, 0o755)  # PostgreSQL's user needs access.
         if self.given.postgres:
             self.database = Postgres(self.given.root, os.path.join(self.directory, "postgres"))
         url = self.database.url if self.database else None
-        # Display numbers of its own: another server of the machine would take one that is free for a
+        # Separate display numbers: another server of the machine could take a number that is free for a
         # moment because its X server was killed.
         first = 200 + os.getpid() % 90 * 100
         settings = {"sessions.max_waiters": 20, "desktop.display_first": first,
@@ -81,10 +81,10 @@ class World:
             client.start()
 
     def fill(self, slot):
-        """Another session for one that has ended."""
+        """Replaces a session that has ended."""
         body = {"start_url": self.site.url, "width": 1024, "height": 768}
         until = time.monotonic() + PATIENCE
-        # Repeated under the same key it makes one session, whichever answers were cut off.
+        # Repeated with the same key, so that lost responses create one session only.
         key = {"idempotency-key": os.urandom(8).hex()}
         while True:
             try:
@@ -102,7 +102,7 @@ class World:
         self.note(session)
 
     def note(self, session):
-        """Remembers what a session may leave behind."""
+        """Records the resources that a session may leave behind."""
         try:
             _, found = self.server.ask("GET", f"/v1/browser_sessions/{session}", patience=5)
         except Unreachable:
@@ -111,7 +111,7 @@ class World:
         self.vnc_servers.update(pid for pid, kind in machine.programs(session).items() if kind == "x11vnc")
 
     def sign_in(self, session):
-        """Sets a cookie that ends with the browser and one that does not; gives their value."""
+        """Sets a session cookie and a persistent cookie; returns their value."""
         self.logins += 1
         name = f"chaos-{self.logins}"
         try:
@@ -125,7 +125,7 @@ class World:
             return None
 
     def settled(self, slot, login):
-        """Waits until a session is whole again, or has ended with its cause. Which of the two."""
+        """Waits until a session has recovered, or has ended with a cause. Returns the outcome."""
         session, until, last = self.slots[slot], time.monotonic() + PATIENCE, "nothing was answered"
         while time.monotonic() < until:
             try:
@@ -148,7 +148,7 @@ class World:
         return "not back"
 
     def noticed(self, kind, session, pid):
-        """Waits until what was stopped has been ended, because somebody would like to drive it."""
+        """Waits until a stopped process is ended, because a client tries to drive it."""
         driver, until = None, time.monotonic() + PATIENCE
         while pid in machine.programs(session):
             if time.monotonic() > until:
@@ -166,7 +166,7 @@ class World:
     def check_login(self, session, browser, login):
         if login is None:
             return
-        # A network process that died takes them with it, and they are put back a moment later.
+        # They are lost with a killed network process, and restored a moment later.
         until = time.monotonic() + 3
         while (cookies := browser.cookies()).get("session") != login and time.monotonic() < until:
             time.sleep(0.05)
@@ -206,7 +206,7 @@ class World:
         self.say(f"  settled after {took:.2f} s")
 
     def sweep(self):
-        """Ends everything at once, after a fault of this program's own."""
+        """Ends everything at once, after an error of this program."""
         for client in self.clients:
             client.over.set()
         if self.server and self.server.process.poll() is None:
@@ -216,7 +216,7 @@ class World:
                 machine.send(session, pid, signal.SIGKILL)
 
     def down(self):
-        """Ends everything in order, and checks all that was acknowledged."""
+        """Ends everything in order, and checks all acknowledged changes."""
         for client in self.clients:
             client.over.set()
         for client in self.clients:
@@ -257,7 +257,7 @@ class World:
                 time.sleep(0.2)
 
     def recorded(self):
-        """What the server itself has on record: how often it took over, brought back, mended."""
+        """The server's records: the numbers of adoptions, recoveries and repairs."""
         if not self.database:
             return {}
         rows = self.database.rows(
@@ -267,7 +267,7 @@ class World:
         return {what: {"times": int(times), "median_ms": round(float(median))} for what, times, median in rows}
 
     def check_ledger_of_leaks(self):
-        """A server that keeps a ledger of what is left must find it empty."""
+        """Asserts that the server's list of leaks is empty."""
         status, found = self.server.ask("GET", "/admin/leaks", operator=True)
         if status == 200 and found.get("leaks"):
             self.ledger.breach(f"/admin/leaks: {json.dumps(found['leaks'])}")

@@ -1,4 +1,4 @@
-"""Who uses the server meanwhile: holders of occupancies, runs of workflows, a viewer, the page's site."""
+"""The users of the server: holders of occupancies, runs of workflows, a viewer, and the page's site."""
 
 import http.server
 import os
@@ -18,7 +18,7 @@ PAGE = b"""<!doctype html><title>Chaos</title>
 
 
 class Site(http.server.ThreadingHTTPServer):
-    """A page with a form, and a sign-in that sets a cookie without a page of its own."""
+    """A page with a form, and a sign-in that sets a cookie without another page."""
 
     daemon_threads = True
 
@@ -47,7 +47,7 @@ class Site(http.server.ThreadingHTTPServer):
 
 
 class Client(threading.Thread):
-    """Does one thing after the other until it is told to stop. What breaks it is a breach."""
+    """Repeats its actions until it is stopped. An exception counts as a breach."""
 
     def __init__(self, name, server, ledger, slots, seed):
         super().__init__(name=name, daemon=True)
@@ -61,12 +61,12 @@ class Client(threading.Thread):
                 self.step()
             except (Unreachable, Ended):
                 self.over.wait(0.2)
-            except Exception as cause:  # Said rather than lost with its thread.
+            except Exception as cause:  # Reported, because it would be lost with its thread.
                 self.ledger.breach(f"{self.name} broke: {cause!r}")
                 self.over.wait(1)
 
     def again(self, method, path, body, headers=None, patience=30):
-        """Asks until somebody knows the outcome: safe where a request may be repeated."""
+        """Repeats a request until its outcome is known. Safe for repeatable requests only."""
         until = time.monotonic() + 90
         while True:
             try:
@@ -79,7 +79,7 @@ class Client(threading.Thread):
 
 
 class Holder(Client):
-    """Takes an occupancy, keeps it for a while, gives it back; or is gone, when `vanish` is set."""
+    """Begins an occupancy, renews it for a while and releases it; or disappears, if `vanish` is set."""
 
     vanish = False
 
@@ -96,7 +96,7 @@ class Holder(Client):
             self.over.wait(0.2)
             return
         grant = Grant(session, self.name, answer)
-        # An answer that was cut off is given again, when the lease may have lapsed meanwhile.
+        # A lost response is repeated; the lease may have expired since.
         if grant.expires_at < time.time():
             return
         self.ledger.granted(grant)
@@ -168,7 +168,7 @@ class Runner(Client):
 
 
 class Watcher(Client):
-    """A viewer that connects again whenever it is cut off."""
+    """A viewer that reconnects after each disconnection."""
 
     def step(self):
         viewer = Viewer(self.server.stream(self.slots[0]), self.server.key)

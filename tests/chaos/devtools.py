@@ -1,6 +1,6 @@
-"""A WebSocket, and over it a browser's DevTools and a viewer's RFB: as much of each as is needed here.
+"""Small clients of WebSocket, DevTools and RFB.
 
-Written out so that nothing but Python itself is between what was sent and what is concluded from it.
+They use the standard library only, so that no other code affects the observations.
 """
 
 import base64
@@ -15,11 +15,11 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
 class Ended(Exception):
-    """The other side is gone, or does not answer."""
+    """The peer has left, or does not answer."""
 
 
 class Socket:
-    """A client's side of RFC 6455. Every wait has an end."""
+    """The client's side of RFC 6455. Every wait has a timeout."""
 
     def __init__(self, url, key, patience=10):
         parts = urllib.parse.urlsplit(url)
@@ -74,7 +74,7 @@ class Socket:
             raise Ended(str(cause)) from cause
 
     def receive(self, until):
-        """The next message, whole; `until` is a time of `time.monotonic`."""
+        """The next complete message; `until` is a time of `time.monotonic`."""
         message = b""
         try:
             while True:
@@ -137,7 +137,7 @@ class Browser:
         self.session = self.call("Target.attachToTarget", attach)["sessionId"]
 
     def evaluate(self, script):
-        """What a script gives in the first page."""
+        """The result of a script in the first page."""
         asked = {"expression": script, "returnByValue": True, "awaitPromise": True}
         answer = self.call("Runtime.evaluate", asked, on_page=True)
         if "exceptionDetails" in answer:
@@ -145,7 +145,7 @@ class Browser:
         return answer["result"].get("value")
 
     def cookies(self):
-        """Names and values of everything that it keeps."""
+        """The names and values of all its cookies."""
         return {cookie["name"]: cookie["value"] for cookie in self.call("Storage.getCookies")["cookies"]}
 
     def close(self):
@@ -159,7 +159,7 @@ class Browser:
 
 
 class Viewer:
-    """Watches a session: RFB 3.8, nothing compressed."""
+    """Watches a session: RFB 3.8, without compression."""
 
     def __init__(self, url, key, patience=15):
         self.socket = Socket(url, key, patience)
@@ -183,7 +183,7 @@ class Viewer:
         return taken
 
     def look(self, patience=15):
-        """Asks for the whole picture; resolves when a part of it has come."""
+        """Requests the whole picture; returns when a part of it has arrived."""
         self.unread = b""
         self.socket.send(b"\3\0\0\0\0\0" + self.size, BINARY)
         self._read(1, time.monotonic() + patience)

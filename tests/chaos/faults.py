@@ -1,4 +1,4 @@
-"""What is done to the server and its programs. The seed decides what, to which session, in which order."""
+"""The faults of the server and its programs. The seed determines them, their sessions and their order."""
 
 import random
 import signal
@@ -6,7 +6,7 @@ import time
 
 import machine
 
-# Kind, how often in proportion.
+# Kind and weight.
 WEIGHTS = [
     ("kill chromium", 4), ("stop chromium", 2),
     ("kill renderer", 3), ("stop renderer", 2),
@@ -19,7 +19,7 @@ WEIGHTS = [
 
 
 class Plan:
-    """The same seed gives the same faults in the same order, whatever they lead to."""
+    """Yields the faults of a seed. Their order does not depend on their effects."""
 
     def __init__(self, seed, slots, database):
         self.random = random.Random(seed)
@@ -27,7 +27,7 @@ class Plan:
         self.kinds = [kind for kind in WEIGHTS if database or kind[0] != "crash database"]
 
     def round(self):
-        """One or two faults, and for each: which session, and how long to wait before it."""
+        """One or two faults, each with its session and the delay before it."""
         kinds, weights = zip(*self.kinds)
         number = 2 if self.random.random() < 0.3 else 1
         chosen = self.random.choices(kinds, weights, k=number)
@@ -35,7 +35,7 @@ class Plan:
 
 
 def inject(kind, session, world):
-    """Does it. Gives the process that was hit, if it was one; none when there was nothing to hit."""
+    """Executes a fault. Returns the process that was hit, or None if there was nothing to hit."""
     verb, _, part = kind.partition(" ")
     if kind == "kill server":
         with world.server.changing:
@@ -63,7 +63,7 @@ def inject(kind, session, world):
 
 
 def go_on(sessions):
-    """Lets everything go on that is still stopped, so that it can be ended."""
+    """Continues all stopped processes, so that they can be ended."""
     for session in sessions:
         for pid in machine.programs(session):
             try:

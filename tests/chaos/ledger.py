@@ -1,15 +1,15 @@
-"""What the server has acknowledged, and what must therefore hold."""
+"""The acknowledged changes, and the checks that follow from them."""
 
 import datetime
 import threading
 import time
 
-# Clocks of this machine are read by two programs; a wait may end a moment late.
+# Two programs read the clocks of this machine; a wait may end a moment late.
 SKEW = 0.25
 
 
 def seconds(text):
-    """A time of the API, as `time.time` has it."""
+    """A time of the API, in the form of `time.time`."""
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
@@ -20,9 +20,9 @@ class Grant:
         self.session, self.who = session, who
         self.generation, self.token = answer["generation"], answer["lease_token"]
         self.told_at = time.time()
-        # Until when nobody else can have it: moved by each heartbeat that was acknowledged.
+        # The time until which no other client can hold it; each acknowledged heartbeat extends it.
         self.expires_at = seconds(answer["expires_at"])
-        # From when on somebody else may have it, whatever became of the request.
+        # The time from which another client may hold it, for any outcome of the request.
         self.let_go_at = None
 
     @property
@@ -31,7 +31,7 @@ class Grant:
 
 
 class Ledger:
-    """Written by the clients, read at the end."""
+    """The record that clients write, and that is checked at the end."""
 
     def __init__(self, log):
         self.lock = threading.Lock()
@@ -61,7 +61,7 @@ class Ledger:
             self.grants.append(grant)
 
     def check_holders(self):
-        """Never two at once, and generations only rise."""
+        """Checks that there were never two holders, and that generations only rise."""
         by_session = {}
         for grant in self.grants:
             by_session.setdefault(grant.session, []).append(grant)
@@ -77,7 +77,7 @@ class Ledger:
                                 f" {before.who} had lost it")
 
     def check_sessions(self, server):
-        """None lost, none ended without a cause on record, none behind what was acknowledged."""
+        """Checks that no session is lost, ended without a cause, or older than an acknowledged change."""
         causes = {}
         last = {}
         for grant in self.grants:
@@ -101,7 +101,7 @@ class Ledger:
         return causes
 
     def check_runs(self, server):
-        """Each that was acknowledged is there and has ended, with a reason if not well."""
+        """Checks that each acknowledged run exists and has ended, with a reason if it did not complete."""
         outcomes = {}
         for run in self.runs:
             status, found = server.ask("GET", f"/v1/runs/{run}")

@@ -1,7 +1,7 @@
-"""What runs on this machine, and what was left on it: `/proc`, X locks, ports, shared memory.
+"""Processes of this machine, and leftovers: `/proc`, X locks, ports, shared memory.
 
-Nothing is signalled on its number alone: only what carries the mark of a session that was made here,
-looked at again through a descriptor in hand.
+No process is signalled by its number alone. It must have the mark of a session that was created here,
+which is checked again after a descriptor of the process is open.
 """
 
 import os
@@ -33,13 +33,13 @@ def programs(session):
             found[int(entry)] = _kind(arguments)
         else:
             others[int(entry)] = arguments
-    # A browser's children lose both marks, and stay in its process group.
+    # A browser's children lose both marks, but stay in its process group.
     for pid, arguments in others.items():
         try:
             if os.getpgid(pid) in found:
                 found[pid] = _kind(arguments)
         except OSError:
-            pass  # It has ended in between.
+            pass  # The process has ended since.
     return found
 
 
@@ -56,7 +56,7 @@ def _kind(arguments):
 
 
 def send(session, pid, what):
-    """Signals a process if it still is one of this session. Whether it was there."""
+    """Signals a process if it still belongs to this session. Returns True if it did."""
     try:
         descriptor = os.pidfd_open(pid)
     except OSError:
@@ -83,20 +83,20 @@ def dead_display_files(number):
 
 
 def listens(port):
-    """Whether somebody accepts connections there."""
+    """True if a process accepts connections there."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def segments(creators):
-    """How many segments of shared memory these processes have made and left, attached to by nobody."""
+    """The number of shared memory segments of these processes that no process is attached to."""
     rows = [row.split() for row in _read("/proc/sysvipc/shm").decode().splitlines()[1:]]
     return sum(1 for row in rows if int(row[4]) in creators and row[6] == "0")
 
 
 def cpu_seconds(pid):
-    """What a process has used so far, without its children."""
+    """The processor time of a process so far, without its children."""
     fields = _read(f"/proc/{pid}/stat").decode().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 

@@ -1,4 +1,4 @@
-"""Times what is lost, and for how long, when a server or a part of a desktop is killed or stopped.
+"""Measures losses and recovery times after a server or a part of a desktop is killed or stopped.
 
 Run it by `scripts/bench-recovery`. Every round sets a login a second before the fault: by a request of
 the page's own script, whose answer sets one cookie that ends with the browser and one that does not.
@@ -57,7 +57,7 @@ class Trial:
         return Browser(self.server.devtools(session), self.server.key, patience)
 
     def recorded(self, session):
-        """What the server has on record of this session's recoveries, as it wrote it."""
+        """The server's records of this session's recoveries."""
         uri = f"file:{self.server.data}/greenroom.db?mode=ro"
         database = sqlite3.connect(uri, uri=True, timeout=10)
         try:
@@ -99,7 +99,7 @@ def until(what, patience=PATIENCE):
 
 
 def takeover(trial, playwright, rounds):
-    """The server is killed under five sessions: one in the middle of a Playwright script, one watched."""
+    """Kills the server with five sessions: one during a Playwright script, one with a viewer."""
     sessions = [trial.session() for _ in range(5)]
     held, watched = sessions[0], sessions[1]
     grant = trial.begin(held)
@@ -153,7 +153,7 @@ def takeover(trial, playwright, rounds):
 
 
 def renderer_of(trial, session):
-    """The process of the first page: the one that works when the page does."""
+    """The process of the first page: the one that uses processor time when the page does."""
     with trial.browser(session) as browser:
         found = {pid for pid, kind in machine.programs(session).items() if kind == "renderer"}
         while True:
@@ -169,7 +169,7 @@ def only(session, part):
 
 
 def hit(trial, session, part, what, login):
-    """One fault. Gives the seconds until the session was whole, and which logins it still has."""
+    """Causes a fault. Returns the seconds until the session had recovered, and its remaining logins."""
     with trial.browser(session) as browser:
         browser.evaluate(f"fetch('/login?trial={login}').then(answer => answer.status)")
     time.sleep(1)
@@ -185,7 +185,7 @@ def hit(trial, session, part, what, login):
         if part in ("xvfb", "chromium") and part not in programs.values():
             return False
         if part == "x11vnc":
-            # Whoever watches connects again, which starts it if nobody was left to do so.
+            # A viewer reconnects, which restarts the VNC server if nothing else did.
             viewer = Viewer(trial.server.stream(session), trial.server.key)
             viewer.look()
             viewer.close()
@@ -211,7 +211,7 @@ def parts(trial, rounds, chosen):
     for part in chosen:
         for what in (signal.SIGKILL, signal.SIGSTOP):
             took, kept, recorded = [], [], []
-            # What crashes again and again is made to wait longer each time, so each session is hit once.
+            # Repeated crashes are restarted with a longer delay each time, so each session is hit once.
             for number in range(rounds):
                 session = trial.session()
                 trial.begin(session)

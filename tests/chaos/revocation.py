@@ -1,4 +1,4 @@
-"""Times how soon everything that was opened with an API key ends when the key is revoked.
+"""Measures the time from the revocation of an API key to the end of everything that was opened with it.
 
 Run it by `scripts/bench-revocation`. Every round opens, with one key: a Playwright connection, a viewer, a
 stream of events, a wait for an occupancy, a viewer by a ticket, and a page token that is used again and
@@ -32,7 +32,7 @@ def say(text):
 
 
 class Stream:
-    """A request whose answer goes on."""
+    """A request with a response that continues."""
 
     def __init__(self, server, path, key, body=None):
         self.connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=PATIENCE * 2)
@@ -42,7 +42,7 @@ class Stream:
         self.answer = None
 
     def ends(self):
-        """Returns once nothing more comes."""
+        """Returns when the response has ended."""
         answer = self.connection.getresponse()
         while answer.read1(65536):
             pass
@@ -82,7 +82,7 @@ def token_ends(server, token):
 
 
 def revoke(server, way, key_id):
-    """Revokes the key, and returns the time at which that was asked for."""
+    """Revokes the key, and returns the time of the request."""
     if way == "api":
         asked = time.monotonic()
         server.must("DELETE", f"/v1/api_keys/{key_id}")

@@ -1,4 +1,4 @@
-"""The server under trial: started, killed, replaced and asked."""
+"""The server under test: start, kill, replacement and requests."""
 
 import json
 import os
@@ -15,7 +15,7 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Unreachable(Exception):
-    """Nobody knows what became of a request."""
+    """The outcome of a request is unknown."""
 
 
 class Server:
@@ -29,7 +29,7 @@ class Server:
         self.url = f"http://127.0.0.1:{machine.free_port()}"
         self.process = None
         self.starts = 0
-        # A server that is being replaced is asked nothing that must be answered.
+        # During a replacement of the server, no request is sent that needs a response.
         self.changing = threading.Lock()
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -50,7 +50,7 @@ class Server:
         return os.path.join(self.directory, "server.log")
 
     def start(self, patience=60):
-        """Starts one, and gives the seconds until it listened."""
+        """Starts a server, and returns the seconds until it listened."""
         began = time.monotonic()
         self.starts += 1
         said = os.path.join(self.directory, f"said-{self.starts}")
@@ -75,7 +75,7 @@ class Server:
         self.process.wait()
 
     def leave(self, patience=60):
-        """SIGTERM to a server that keeps its sessions for the next one. Gives its exit code."""
+        """Sends SIGTERM to a server that keeps its sessions for the next one. Returns its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(patience)
 
@@ -94,11 +94,11 @@ class Server:
                 return refusal.code, _json(refusal.read())
         except (OSError, EOFError, ValueError) as cause:
             raise Unreachable(str(cause)) from cause
-        except Exception as cause:  # http.client has its own: cut off in the middle of an answer.
+        except Exception as cause:  # http.client has a separate exception for a truncated response.
             raise Unreachable(str(cause)) from cause
 
     def must(self, method, path, body=None, patience=60):
-        """The body of an answer that is a good one."""
+        """The body of a successful response."""
         status, answer = self.ask(method, path, body, patience)
         if status >= 300:
             raise RuntimeError(f"{method} {path}: {status} {answer}")
@@ -119,7 +119,7 @@ def _json(bytes_):
 
 
 class Postgres:
-    """A private one, that can be crashed."""
+    """A private PostgreSQL server that can be crashed."""
 
     def __init__(self, root, directory):
         self.script, self.directory = os.path.join(root, "scripts/postgres"), directory
@@ -142,7 +142,7 @@ class Postgres:
         self._run("stop")
 
     def rows(self, query):
-        """What a query gives, as rows of text."""
+        """The result of a query, as rows of text."""
         done = subprocess.run(["psql", self.url, "-X", "-At", "-F", "\t", "-c", query], check=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         return [line.split("\t") for line in done.stdout.splitlines()]

@@ -1,10 +1,10 @@
-"""A small agent: takes blocks over HTTP, drives their page over CDP, and says how it goes.
+"""A small agent: receives blocks over HTTP, drives their page over CDP, and reports its progress.
 
     python agent.py TOKEN
 
 It understands goals such as `sign in as Ann`, `read #who`, `fail` and `wait`, and conditions such as
-`Signed in is shown`. `GET /` tells what it was told, and what became of the pages that it was told to
-leave.
+`Signed in is shown`. `GET /` returns the received messages, and the outcome of the blocks that it was
+to stop.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ ENDS = {}
 
 
 def say(start, **said):
-    """Posts to the callback, and gives the status of the answer."""
+    """Posts to the callback, and returns the status of the response."""
     body = json.dumps(said).encode()
     headers = {"content-type": "application/json"}
     request = urllib.request.Request(start["callback_url"], body, headers)

@@ -1,5 +1,5 @@
-// Does with the requests of the compatible API's TypeScript client what a team does with a session
-// and its workflows: the same paths, names of headers and way of trying again.
+// Uses sessions and workflows with the requests of the compatible API's TypeScript client: the same paths,
+// header names and retries.
 //
 //     compatible.mjs SERVER KEY SITE
 
@@ -16,7 +16,7 @@ const headers = {
     "X-Fern-Runtime-Version": process.version,
 };
 
-// What is answered by 408, 429 and 500 and above is asked again, whatever the method.
+// After 408, 429, and 500 and above, a request is repeated, with any method.
 async function ask(method, path, { body, query, tries = 3 } = {}) {
     const url = new URL(`/v1/${path}`, server);
     for (const [name, value] of Object.entries(query ?? {})) url.searchParams.append(name, value);

@@ -1,4 +1,4 @@
-// Drives a session by one of the clients of Node, and says what it saw.
+// Drives a session with one of the Node clients, and prints what it observed.
 //
 //     drive.mjs CLIENT ADDRESS KEY SITE [look]
 //
@@ -57,7 +57,7 @@ async function puppeteer() {
         await page.waitForSelector("body[data-found]");
         seen.typed = await page.$eval("#query", (field) => field.value);
         seen.title = await page.title();
-        // As most scripts end, which is not to end the session.
+        // The end of most scripts, which must not end the session.
         await browser.close();
     } else {
         await browser.disconnect();
@@ -86,7 +86,7 @@ async function protocol(program, options) {
     return { tool, close: () => peer.close() };
 }
 
-/** The reference by which a snapshot names the line with this text. */
+/** The reference of the line with this text in a snapshot. */
 function reference(snapshot, text) {
     const line = snapshot.split("\n").find((line) => text.test(line));
     const named = line?.match(/\[ref=(\w+)\]|uid=(\w+)/);

@@ -1,4 +1,4 @@
-"""Drives a session by one of the clients of Python, and says what it saw.
+"""Drives a session with one of the Python clients, and prints what it observed.
 
     drive.py CLIENT ADDRESS KEY SITE [look]
 

@@ -1,7 +1,7 @@
 """Renders templates with the real Jinja2, as Skyvern does: in its sandbox.
 
-    jinja_forms.py FILE            exits 1 and names each form whose stored text is another one
-    jinja_forms.py FILE --write    stores what Jinja2 makes of each form
+    jinja_forms.py FILE            exits 1 and names each form whose stored text differs
+    jinja_forms.py FILE --write    stores the result of Jinja2 for each form
 
 FILE has `context` and `forms`, pairs of a template and its text; null stands for an error."""
 

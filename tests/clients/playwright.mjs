@@ -1,4 +1,4 @@
-// Searches the sample site's shop through a session.
+// Searches the sample site's shop in a session.
 
 import { createRequire } from "node:module";
 

@@ -1,4 +1,4 @@
-"""Clicks when it is told to, and says what came of it and what could be read meanwhile."""
+"""Clicks on a signal, and prints the outcome and what could be read meanwhile."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ async def main():
         await page.evaluate("window.clicks = 0; addEventListener('click', () => { window.clicks += 1 })")
         say(ready=True)
         await asyncio.to_thread(sys.stdin.readline)
-        # Not `page.click`, which tries again for 30 s when it is refused.
+        # Not `page.click`, which retries for 30 s after a refusal.
         click = asyncio.ensure_future(page.mouse.click(5, 5))
         await asyncio.wait({click}, timeout=1)
         say(waits=not click.done(), clicks=await page.evaluate("window.clicks"))

@@ -1,4 +1,4 @@
-// Files of the machine, as the browser itself can open them where no rule of the proxy is in the way.
+// The access of the browser to files of the machine, without the rules of the DevTools proxy.
 
 import { createRequire } from "node:module";
 
@@ -9,7 +9,7 @@ const [address, key, ...addresses] = process.argv.slice(2);
 const browser = await chromium.connectOverCDP(address, { headers: { "x-api-key": key } });
 const result = {};
 for (const address of addresses) {
-  // Its own page for each: an error page that still loads would end the next navigation.
+  // A separate page for each: an error page that still loads would end the next navigation.
   const page = await browser.contexts()[0].newPage();
   try {
     await page.goto(address);

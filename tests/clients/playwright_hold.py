@@ -1,4 +1,4 @@
-"""Drives a session by the address of its lease alone, until that is taken away; says what it saw."""
+"""Drives a session with only the address of its lease, until the lease ends; prints what it observed."""
 
 import json
 import sys

@@ -1,5 +1,5 @@
-// The network of a session's browser, where no rule of the DevTools proxy is in the way: each address
-// in a page of its own, in contexts with proxies of their own, and by WebRTC.
+// The network access of a session's browser, without the rules of the DevTools proxy: each address in a
+// separate page, in contexts with their own proxies, and over WebRTC.
 
 import { createRequire } from "node:module";
 
@@ -31,7 +31,7 @@ if (mode === "contexts") {
   const cdp = await browser.newBrowserCDPSession();
   for (const proxyServer of ["direct://", "http://127.0.0.1:9222", "http://203.0.113.9:3128"]) {
     const { browserContextId } = await cdp.send("Target.createBrowserContext", { proxyServer });
-    // Playwright takes only contexts that it has made itself.
+    // Playwright accepts only contexts that it has created itself.
     const { targetId } = await cdp.send("Target.createTarget", { url: "about:blank", browserContextId });
     const { sessionId } = await cdp.send("Target.attachToTarget", { targetId, flatten: false });
     const answered = new Promise((resolve) => {
@@ -55,7 +55,7 @@ result.candidates = await page.evaluate(async () => {
   const gathered = new Promise((resolve) => {
     connection.onicegatheringstatechange = () =>
       connection.iceGatheringState === "complete" && resolve();
-    // Where nothing can be sent, some versions never say that they are done.
+    // If nothing can be sent, some versions never report the end.
     setTimeout(resolve, 3000);
   });
   await connection.setLocalDescription();

@@ -1,4 +1,4 @@
-"""Opens the sample site through a session, and says what it is known by there."""
+"""Opens the sample site in a session, and prints the name that the site shows."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-// Files and addresses, as Playwright deals with them through a session: what works, and what is refused.
+// Files and addresses with Playwright in a session: permitted and refused operations.
 
 import { createRequire } from "node:module";
 import { readFileSync, rmSync } from "node:fs";
@@ -37,7 +37,7 @@ result.buffer = await chosen();
 const large = { name: "large.bin", mimeType: "application/octet-stream", buffer: Buffer.alloc(2 << 20, "x") };
 await page.setInputFiles("#plan", large, { timeout: 60_000 });
 result.large = await chosen();
-// Playwright sends the content of a file that it is given by its path.
+// For a path, Playwright sends the content of the file.
 await page.setInputFiles("#plan", target);
 result.path = await chosen();
 
@@ -64,7 +64,7 @@ await context.close();
 await page.close();
 await browser.close();
 
-// A client of another machine finds its files among the session's, and not in a folder of its own.
+// A client on another machine finds its files among the session's, not in its own folder.
 const headers = { "x-api-key": key, "x-forwarded-for": "198.51.100.7" };
 const remote = await chromium.connectOverCDP(address, { headers });
 const far = await remote.contexts()[0].newPage();

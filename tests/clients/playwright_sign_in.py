@@ -1,4 +1,4 @@
-"""Signs in at the sample site through a session, and says what it is known by there."""
+"""Signs in at the sample site in a session, and prints the name that the site shows."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Says which page of a session is open, and what was typed into its search."""
+"""Prints the open page of a session, and the text in its search field."""
 
 import json
 import sys

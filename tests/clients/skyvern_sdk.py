@@ -1,8 +1,8 @@
-"""Does with the public Python SDK what a team does with a session and its workflows.
+"""Uses sessions and workflows with the public Python SDK.
 
     skyvern_sdk.py SERVER KEY SITE
 
-Prints what it saw, as JSON.
+Prints its observations as JSON.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ seen = {"version": client.get_version()["version"]}
 
 
 def refused(kind, call, *arguments, **named):
-    """The body of the refusal, which must be of this kind and never empty."""
+    """The body of the refusal. Asserts its kind, and that it is not empty."""
     try:
         call(*arguments, **named)
     except kind as refusal:
@@ -88,7 +88,7 @@ timeline = client.get_run_timeline(run.run_id)
 seen["blocks"] = [entry.block.label for entry in reversed(timeline)]
 seen["artifacts"] = sorted({artifact.artifact_type for artifact in client.get_run_artifacts(run.run_id)})
 
-# Of two runs, one holds the session and the other waits; both are called off.
+# One of two runs holds the session and the other waits; both are canceled.
 holder = until(client.run_workflow(agent_id=long, browser_session_id=identity).run_id, "running")
 waiter = until(client.run_workflow(agent_id=long, browser_session_id=identity).run_id, "queued")
 assert client.get_browser_session(identity).runnable_id == holder.run_id
@@ -107,7 +107,7 @@ retried = client.retry_workflow_run(run.run_id)
 assert until(retried.run_id, "completed", "failed").status == "completed", retried
 
 
-# The layer on top: it waits by itself, and is strict about statuses and types.
+# The upper layer: it waits by itself, and is strict about statuses and types.
 async def wait_for_completion():
     library.DEFAULT_AGENT_HEARTBEAT_INTERVAL = 0.1
     async with asyncio.timeout(60):
@@ -119,7 +119,7 @@ async def wait_for_completion():
 
 seen["waited"] = asyncio.run(wait_for_completion())
 
-# What is refused says why.
+# Refusals have a reason.
 seen["refused"] = [
     refused(ForbiddenError, Client(base_url=server, api_key="wrong").get_browser_sessions),
     refused(NotFoundError, client.get_browser_session, "pbs_1"),
@@ -130,7 +130,7 @@ seen["refused"] = [
     refused(ApiError, client.run_task, prompt="buy a lamp", url=site),
     refused(ApiError, client.create_browser_profile, name="p", browser_session_id=identity),
 ]
-# There are none, which is an answer and no refusal.
+# An empty list, not a refusal.
 assert client.list_browser_profiles() == []
 
 # The end.

@@ -1,4 +1,4 @@
-"""Verifies what a webhook has sent, with nothing but the standard library.
+"""Verifies the message of a webhook, with the standard library only.
 
 Reads {"secret": …, "headers": {…}, "body": …} from standard input, and exits with 0 if it is
 genuine: by an event's secret (`whsec_…`), or by the API key with which a run was started.
@@ -13,7 +13,7 @@ import time
 
 
 def is_genuine(secret: str, headers: dict, body: bytes, tolerance: float = 300) -> bool:
-    """Whether an event was sent by who has the secret, and just now."""
+    """True if the sender of an event has the secret, and the message is recent."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     moment = headers["webhook-timestamp"]
     if abs(time.time() - int(moment)) > tolerance:
@@ -24,7 +24,7 @@ def is_genuine(secret: str, headers: dict, body: bytes, tolerance: float = 300) 
 
 
 def is_genuine_run(api_key: str, headers: dict, body: bytes) -> bool:
-    """Whether the end of a run was sent by who has the key."""
+    """True if the sender of a run's end has the key."""
     expected = hmac.new(api_key.encode(), body, hashlib.sha256).hexdigest()
     return hmac.compare_digest(expected, headers["x-skyvern-signature"])
 

@@ -1,14 +1,14 @@
-"""What the stand-ins for Xvfb, x11vnc and Chromium share.
+"""Shared functions of the fakes of Xvfb, x11vnc and Chromium.
 
-Each keeps to the part of its original's behaviour that the server relies on: the sign of readiness, the
-files it leaves, how it ends. A way to misbehave is given by the first argument, `--fake=WAY`:
+Each has the part of the real program's behaviour that the server relies on: the sign of readiness, the
+files that it leaves, its end. A way to misbehave is given by the first argument, `--fake=WAY`:
 
-    exit        says why on its error output, and ends at once with status 3
+    exit        prints a reason on its error output, and ends at once with status 3
     segfault    ends at once by a signal
-    never       never shows its sign of readiness, and is deaf to SIGTERM
-    deaf        works, and is deaf to SIGTERM and to requests to close
-    fork        works, and leaves a child in a session of its own
-    flood       works, and writes without end
+    never       never shows its sign of readiness, and ignores SIGTERM
+    deaf        works, but ignores SIGTERM and requests to close
+    fork        works, and leaves a child in a separate session
+    flood       works, and writes endless output
 """
 
 import os
@@ -21,12 +21,12 @@ import time
 
 
 def misbehave(arguments):
-    """Removes the way to misbehave from the arguments, and does what comes before the start."""
+    """Removes the way to misbehave from the arguments, and does its part before the start."""
     way = None
     if arguments and arguments[0].startswith("--fake="):
         way = arguments.pop(0).removeprefix("--fake=")
     if way == "exit":
-        print("the stand-in was told to fail", file=sys.stderr, flush=True)
+        print("the fake failed as configured", file=sys.stderr, flush=True)
         os._exit(3)
     if way == "segfault":
         print("the stand-in was told to crash", file=sys.stderr, flush=True)
@@ -51,7 +51,7 @@ def flood():
 
 
 def value_of(arguments, name):
-    """What follows an option."""
+    """The value of an option."""
     return arguments[arguments.index(name) + 1]
 
 

@@ -1,4 +1,4 @@
-//! What operators see: every message, every actor, no secret.
+//! The operator's API: every message, every actor, no secret.
 
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ async fn every_message_about_a_session_is_in_the_journal_with_its_times_and_its_
     let text = server.operator().get("/admin/messages?limit=1000").await.text();
     let actors = server.operator().get("/admin/actors").await.text();
     for secret in [lease.token.as_str(), client.key(), crate::support::OPERATOR] {
-        assert!(!text.contains(secret) && !actors.contains(secret), "a secret is told");
+        assert!(!text.contains(secret) && !actors.contains(secret), "a secret is shown");
         assert!(!server.log().contains(secret), "a secret is logged");
     }
     server.stop().await;

@@ -1,4 +1,4 @@
-//! Credentials that have ended, used in ways that went past a check.
+//! Attempts to use credentials after their end.
 
 use reqwest::Method;
 use rustix::process::Signal;
@@ -19,7 +19,7 @@ async fn revoke(client: &Client, id: &str) {
     client.send(Method::DELETE, &format!("/v1/api_keys/{id}"), None).await.ok();
 }
 
-/// A request whose last byte is still to come.
+/// A request without its last byte.
 async fn begun(server: &TestServer, client: &Client, path: &str, body: &str) -> TcpStream {
     let host = server.client.base.trim_start_matches("http://").to_owned();
     let mut socket = TcpStream::connect(&host).await.unwrap();
@@ -33,7 +33,7 @@ async fn begun(server: &TestServer, client: &Client, path: &str, body: &str) -> 
     socket
 }
 
-/// Sends the last byte, and returns the status of the answer.
+/// Sends the last byte, and returns the status of the response.
 async fn finished(mut socket: TcpStream) -> String {
     socket.write_all(b"}").await.unwrap();
     let mut answer = [0; 12];
@@ -57,7 +57,7 @@ async fn a_body_that_ends_after_its_key_was_revoked_has_no_effect() {
     ] {
         open.push((path, begun(&server, &lost, path, body).await));
     }
-    // Their keys have been looked up by now.
+    // At this time the server has looked up their keys.
     lost.get("/v1/browser_sessions").await.ok();
     revoke(client, &id).await;
     for (path, socket) in open {

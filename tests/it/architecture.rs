@@ -5,7 +5,7 @@ mod cycles;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each floor, and those below it that it may name.
+/// The floors, with the lower floors that each may name.
 const FLOORS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("schema", &[]),
@@ -14,25 +14,42 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("workflow", &["domain", "egress"]),
     ("system", &["domain", "egress"]),
     ("actors", &["domain", "db", "egress", "workflow", "system"]),
-    // Endpoints read lists from the database themselves, and check definitions before they ask.
-    ("http", &["domain", "db", "egress", "workflow", "system", "actors"]),
-    ("config", &["domain", "db", "egress", "workflow", "system", "actors", "http"]),
-    ("app", &["domain", "db", "egress", "workflow", "system", "actors", "http", "config"]),
-    ("cli", &["domain", "db", "egress", "workflow", "system", "actors", "http", "config", "app"]),
+    ("service", &["domain", "db", "egress", "workflow", "system", "actors"]),
+    ("live", &["domain", "db", "egress", "workflow", "system", "actors", "service"]),
+    // Endpoints read lists from the database, and check definitions before a request to an actor.
+    ("http", &["domain", "db", "egress", "workflow", "system", "actors", "service", "live"]),
+    (
+        "config",
+        &["domain", "db", "egress", "workflow", "system", "actors", "service", "live", "http"],
+    ),
+    (
+        "app",
+        &[
+            "domain", "db", "egress", "workflow", "system", "actors", "service", "live", "http",
+            "config",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "domain", "db", "egress", "workflow", "system", "actors", "service", "live", "http",
+            "config", "app",
+        ],
+    ),
 ];
 
 /// Crates that only some floors may name.
 const CRATES: &[(&str, &[&str])] = &[
     ("actix", &["actors", "http", "app"]),
-    ("actix_web", &["http", "app"]),
-    ("actix_ws", &["http"]),
+    ("actix_web", &["live", "http", "app"]),
+    ("actix_ws", &["live", "http"]),
     ("diesel", &["schema", "db"]),
     ("diesel_async", &["db"]),
 ];
 
-/// What a floor may name besides, and why.
+/// Further names that a floor may use, with the reason.
 ///
-/// `config` holds the settings of how the server is stopped, which `app` defines.
+/// `config` has the settings of the server's stop, which `app` defines.
 const EXCEPTIONS: &[(&str, &str)] = &[("config", "app")];
 
 fn rust_files(directory: &Path) -> Vec<PathBuf> {
@@ -70,7 +87,7 @@ fn word(text: &str) -> &str {
     &text[..end]
 }
 
-/// The floors that a file names: behind `crate::`, or at the head of an item of `use crate::{…}`.
+/// The floors that a file names: after `crate::`, or at the start of an item of `use crate::{…}`.
 fn used_floors(text: &str) -> Vec<&str> {
     let code = |line: &&str| !line.trim_start().starts_with("//");
     let lines: Vec<&str> = text.lines().filter(code).collect();

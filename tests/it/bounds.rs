@@ -1,5 +1,5 @@
-//! What clients cause is bounded: each bound is exceeded from outside, while the memory and the
-//! descriptors of the server are read.
+//! Bounds of the resources that clients use: each bound is exceeded from outside, while the memory and the
+//! descriptors of the server are measured.
 
 use std::fs;
 use std::time::Duration;
@@ -60,12 +60,12 @@ async fn bodies_that_do_not_come_to_their_end_hold_neither_memory_nor_connection
             server.client.key()
         );
         socket.write_all(head.as_bytes()).await.unwrap();
-        // All but the end. One that is refused meanwhile takes no more.
+        // All but the end. A request that is refused meanwhile accepts no more.
         let _ = timeout(Duration::from_secs(1), socket.write_all(&vec![b' '; EACH - 1])).await;
         socket
     });
     let sockets = futures_util::future::join_all(sends).await;
-    // A short one is read all the same.
+    // A short body is read in any case.
     server.client.post("/v1/browser_sessions", json!({"widht": 1})).await.wrong_fields();
     let held = memory(&server).saturating_sub(memory_before);
     assert!(held < 40 * 1024, "{held} KiB are held by bodies");
@@ -100,7 +100,7 @@ async fn connections_are_bounded_and_heads_that_do_not_come_end() {
     let most = before + 2 * (MOST + 8);
     let accepted = descriptors(&server);
     assert!(accepted <= most, "{accepted} descriptors, {before} before");
-    // Those that are accepted are ended for want of a head, and make room for the others.
+    // Accepted connections without a head are closed, which makes room for others.
     let first = sockets.remove(0);
     let answer = rest(first).await;
     assert!(answer.is_empty() || answer.contains(" 408 "), "{answer}");
@@ -152,7 +152,7 @@ async fn what_clients_leave_behind_is_refused_beyond_its_bound() {
         client.post(&viewers, json!({"role": "watch"})).await.problem(429, "too_many_tickets");
         client.post("/v1/webhooks", hook.clone()).await.problem(429, "too_many_webhooks");
     }
-    // A message that is too long closes its channel, one after the other.
+    // A message that is too long closes its channel. The channels are tried one after the other.
     for page in 0..5 {
         let who = format!("apikey={}&client_id=page{page}", client.key());
         let path = format!("/v1/stream/messages/browser_session/{id}?{who}");
@@ -168,7 +168,7 @@ async fn what_clients_leave_behind_is_refused_beyond_its_bound() {
                 }
             }
         };
-        // It is closed while it is being sent: whether the code arrives is up to the system.
+        // It is closed during the send, so the code may not arrive.
         let both = async { tokio::join!(out.send(Message::text(long)), closed).1 };
         let code = timeout(PATIENCE, both).await.expect("it stays open");
         assert!(code.is_none_or(|code| code == 1009), "{code:?}");

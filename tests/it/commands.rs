@@ -1,4 +1,4 @@
-//! The command line, as people type it.
+//! The command line.
 
 use std::process::{Command, Output};
 
@@ -108,7 +108,7 @@ async fn the_first_key_is_printed_once() {
     server.stop().await;
 }
 
-/// A file of a workflow with these blocks, in a server's directory.
+/// Writes a workflow with these blocks to a file in a server's directory.
 fn workflow_file(server: &TestServer, blocks: &str) -> String {
     let file = server.directory.join("flow.yaml");
     let text = format!("title: From a file\nworkflow_definition:\n  blocks:\n{blocks}");
@@ -168,7 +168,7 @@ async fn a_run_that_waits_says_so_and_one_that_cannot_be_says_why() {
         (waiters == 1).then_some(())
     })
     .await;
-    // The command looks three times a second; it has to see the wait.
+    // The command polls three times a second and must see the wait.
     let log = || server.log();
     crate::support::eventually("it looked", async || {
         (log().matches("/timeline 200").count() >= 3).then_some(())

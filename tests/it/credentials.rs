@@ -1,17 +1,17 @@
-//! Who may call, and whose sessions exist for whom.
+//! Authentication, and the visibility of sessions to other organizations.
 
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use greenroom::actors::secrets::Secrets;
-use greenroom::http::keys::hash_of;
+use greenroom::service::keys::hash_of;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::channel::Channel;
 use crate::support::client::Client;
-use crate::support::{PATIENCE, Setup, TestServer, on_both_databases};
+use crate::support::{PATIENCE, Setup, TestServer, eventually, on_both_databases};
 
 const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/browser_sessions"),
@@ -45,7 +45,7 @@ async fn a_missing_or_wrong_key_is_refused_everywhere_and_nowhere_said_to_be_clo
             assert_eq!(body["detail"], "Invalid credentials", "{path} with {key:?}");
         }
     }
-    // The two kinds of keys do not open each other's doors.
+    // The two kinds of keys are not interchangeable.
     server.client.get("/admin/actors").await.problem(403, "key_insufficient");
     server.operator().get("/v1/browser_sessions").await.problem(403, "credentials_invalid");
     server.stop().await;
@@ -106,7 +106,7 @@ on_both_databases! {
     }
 }
 
-/// A socket, and the code with which it is closed, whatever it carries before.
+/// Opens a socket, and returns the code with which it is closed.
 async fn open(url: String) -> impl Future<Output = u16> {
     use futures_util::StreamExt as _;
     use tokio_tungstenite::tungstenite::Message;
@@ -146,6 +146,14 @@ on_both_databases! {
         ] {
             closed.push(open(socket).await);
         }
+        // Events are stored after what they report, and a late one would answer the poll below.
+        eventually("the events of the viewers are stored", async || {
+            let page = client.events("/v1/events?after=0").await;
+            let events = page["events"].as_array().unwrap();
+            let joined = events.iter().filter(|event| event["kind"] == "viewer.joined");
+            (joined.count() == closed.len()).then_some(())
+        })
+        .await;
         let ended = async {
             let mut events = client.stream("/v1/events", Some(0)).await;
             while events.next().await.is_some() {}
@@ -176,10 +184,10 @@ on_both_databases! {
         assert_eq!(codes, [1008; 3]);
         client.get("/v1/browser_sessions").await.problem(403, "credentials_invalid");
         page.get("/v1/browser_sessions").await.problem(403, "credentials_invalid");
-        // Another key is not touched.
+        // Other keys are unaffected.
         untouched.say(json!({"kind": "ping"})).await;
         untouched.hears(|said| said["kind"] == "pong").await;
-        // The lease that was taken with the key ends with it.
+        // The lease that was begun with the key ends with it.
         let lease = begun["browser_address"].as_str().unwrap().split_once("/v1/").unwrap().1;
         let (path, query) = lease.split_once('?').unwrap();
         let discovery = format!("/v1/{path}/json/version?{query}");
@@ -188,7 +196,7 @@ on_both_databases! {
     }
 }
 
-/// The secret of a server, as somebody has it who has read its file.
+/// The secret of a server, read from its file by an attacker.
 fn secrets_of(server: &TestServer) -> [u8; 32] {
     std::fs::read(server.directory.join("d/secret")).unwrap().try_into().unwrap()
 }
@@ -219,7 +227,7 @@ async fn the_servers_secret_alone_makes_no_pages_token_and_no_token_outlives_the
         let page = server.client.with_key(Some(token));
         page.get("/v1/browser_sessions").await
     };
-    // With the secret, by what else a thief may know: nothing, the key's id, the organization's.
+    // Signed with the secret and further knowledge of a thief: nothing, the key's id, the organization's id.
     let signers = Secrets::new(secret);
     for known in ["", claims["key"].as_str().unwrap(), claims["organization"].as_str().unwrap()] {
         let token = token_of(&claims, |what| signers.for_key(known).sign(what));
@@ -229,12 +237,12 @@ async fn the_servers_secret_alone_makes_no_pages_token_and_no_token_outlives_the
         blake3::keyed_hash(&secret, format!("signature\0{what}").as_bytes()).to_hex().to_string()
     };
     tries(&token_of(&claims, plain)).await.problem(403, "credentials_invalid");
-    // Another key's signature is none of this one's.
+    // The signature of another key is not valid for this key.
     let own = hash_of(server.client.key());
     let foreign = token_of(&claims, |what| signers.for_key(&own).sign(what));
     tries(&foreign).await.problem(403, "credentials_invalid");
 
-    // With all that the server signs with, a long life is refused all the same.
+    // A long lifetime is refused even with a valid signature.
     let hash = hash_of(other.key());
     let right = token_of(&claims, |what| signers.for_key(&hash).sign(what));
     assert_eq!(tries(&right).await.ok(), json!([]));
@@ -268,7 +276,7 @@ async fn a_link_is_of_the_key_that_it_was_made_with_and_ends_with_it() {
     let stranger = server.stranger();
     let now = chrono::Utc::now().timestamp();
     let hash = hash_of(other.key());
-    // A link that holds leads to the artifact, and there is none.
+    // A valid link reaches the artifact, which does not exist.
     let right = link(&hash, now + 500);
     stranger.get(&right).await.problem(404, "artifact_unknown");
     for (wrong, why) in [
@@ -306,12 +314,12 @@ async fn a_lease_that_is_made_again_is_of_the_key_that_began() {
     for again in [client, &client.with_key(token.as_str())] {
         assert_eq!(begin(again).await.ok()["lease_token"], first["lease_token"]);
     }
-    // The secret alone does not make it.
+    // The secret alone is not enough for the signature.
     let what = format!("lease\0{id}\0ann\0k");
     let plain = blake3::keyed_hash(&secrets_of(&server), what.as_bytes());
     let plain = format!("lt_{}", URL_SAFE_NO_PAD.encode(plain.as_bytes()));
     assert_ne!(first["lease_token"], plain);
-    // Another key of the organization does not, either: it finds the session occupied.
+    // Another key of the organization is not enough either: the session is occupied.
     let second = server.another_key().await;
     begin(&second).await.problem(409, "session_occupied");
     server.stop().await;

@@ -1,4 +1,4 @@
-//! Sessions whose time is over.
+//! Sessions at the end of their lifetime.
 
 use serde_json::json;
 

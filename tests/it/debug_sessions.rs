@@ -25,7 +25,7 @@ fn session_of(debug: &Value) -> String {
     debug["browser_session_id"].as_str().unwrap().to_owned()
 }
 
-/// Asserts that this is another one than before, which works, and that it says what it replaced.
+/// Asserts that this is a new, working debug session that names the one that it replaced.
 async fn replaces(client: &Client, before: &Value, after: &Value, reason: &str) {
     assert_ne!(after["debug_session_id"], before["debug_session_id"], "{after:#}");
     assert_eq!(after["replaced"], true, "{after:#}");
@@ -239,11 +239,11 @@ async fn a_browser_starts_at_the_first_use_of_its_debug_session() {
     for session in &unused {
         let shown = client.look(session).await;
         assert_eq!(shown["status"], "created", "{shown:#}");
-        // By this, pages know that they may open their streams.
+        // This informs pages that they may open their streams.
         assert!(shown["browser_address"].is_string(), "{shown:#}");
         assert_eq!(server.programs_of(session), []);
     }
-    // What only reads or invites is no use.
+    // Reads and new tickets do not count as use.
     let path = |session: &str, what: &str| format!("/v1/browser_sessions/{session}/{what}");
     client.get(&path(&unused[0], "viewers")).await.ok();
     client.post(&path(&unused[0], "viewers"), json!({ "role": "watch" })).await.ok();
@@ -252,7 +252,7 @@ async fn a_browser_starts_at_the_first_use_of_its_debug_session() {
     for (at, session) in unused.iter().enumerate() {
         match at {
             0 => drop(client.begin(session, "somebody", 60).await.ok()),
-            // A stand-in has no picture; its display runs.
+            // A fake has no picture; its display runs.
             1 => drop(client.get(&path(session, "screenshot")).await),
             2 => drop(client.get(&path(session, "cdp/json/version")).await),
             3 => drop(Viewer::of(client, session).await),

@@ -1,4 +1,4 @@
-//! Workflows and runs that cannot be: what is wrong is named, and nothing is stored.
+//! Invalid workflows and runs: the error is named, and nothing is stored.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -163,7 +163,7 @@ async fn no_stored_template_ends_the_server() {
         assert_eq!(fault["loc"].as_array().unwrap().last().unwrap(), "url");
         assert_eq!(fault["ctx"]["block"], "open");
     }
-    // What becomes deep only when it is rendered fails its run.
+    // A value that becomes too deep by rendering fails its run.
     let nested = "{% set s = namespace(a=1) %}{% for i in range(9999) %}{% set s.a = [s.a] %}\
                   {% endfor %}{{ s.a }}";
     let blocks = json!([{"block_type": "assert", "label": "deep", "condition": nested}]);
@@ -198,7 +198,7 @@ async fn clients_that_know_only_the_compatible_blocks_can_read_ours_and_send_the
     assert_eq!((&block["block_type"], &block["selector"]), (&json!("click"), &json!("#go")));
     assert_eq!(block.get("code"), None);
 
-    // The compatible API's own pages send YAML, and of a block that is code to them only its code.
+    // The compatible API's pages send YAML, and for a block that they show as code only its code.
     let pages = [("x-user-agent", "skyvern-ui")];
     let path = format!("/api/v1/workflows/{workflow}");
     let shown = client.send_with(Method::GET, &path, None, &pages).await.unwrap().ok();
@@ -222,7 +222,7 @@ async fn clients_that_know_only_the_compatible_blocks_can_read_ours_and_send_the
     let refused = client.send(Method::PUT, &path, Some(body)).await.problem(422, "invalid_request");
     assert_eq!(refused["detail"][0]["ctx"], json!({"block": "a", "line": 1}), "{refused:#}");
 
-    // All workflows of the organization are its own: none is a template for everybody.
+    // The organization lists its own workflows only; there are no shared templates.
     assert_eq!(client.get("/api/v1/workflows?template=true").await.ok(), json!([]));
     server.stop().await;
 }
@@ -240,7 +240,7 @@ async fn what_this_server_does_not_do_is_refused_with_what_to_do_instead() {
         assert_eq!(client.get(path).await.ok(), json!([]), "{path}");
         stranger.get(path).await.problem(403, "credentials_invalid");
     }
-    // The routes of sessions that the compatible API once had.
+    // Former routes of sessions in the compatible API.
     let id = id_of(&client.post("/api/v1/browser_sessions", json!({})).await.ok());
     assert_eq!(
         client.get(&format!("/api/v1/browser_sessions/{id}")).await.ok()["status"],
@@ -249,7 +249,7 @@ async fn what_this_server_does_not_do_is_refused_with_what_to_do_instead() {
     let closed = client.post("/api/v1/browser_sessions/close", json!({})).await.ok();
     assert_eq!(closed["closed"], 1);
     assert_eq!(client.get("/api/v1/browser_sessions").await.ok(), json!([]));
-    // Every route that the compatible API has, by its own list.
+    // Every route of the compatible API, by its own list.
     for line in include_str!("../clients/routes.txt").lines() {
         let (method, pattern) = line.split_once(' ').unwrap();
         let path = pattern.replace("{entity_type}", "step").replace(['{', '}'], "");

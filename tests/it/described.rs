@@ -1,7 +1,8 @@
-//! The OpenAPI document against the server: what it rules out is refused, and what it allows is not.
+//! Compares the OpenAPI document with the server: it refuses what the document excludes and accepts what
+//! the document permits.
 //!
-//! Every rule of a parameter or a field is broken once, whatever the document has, so that a new field
-//! with a bound is tested without a line here.
+//! Every rule of a parameter or a field in the document is broken once, so that a new field with a bound is
+//! tested without a change here.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,14 +13,14 @@ use serde_json::{Map, Value, json};
 use crate::support::client::{Answer, id_of};
 use crate::support::{Setup, TestServer};
 
-/// An address of the document, and what stands there.
+/// An address in the document, with its value.
 struct Operation {
     method: Method,
     path: String,
     item: Value,
 }
 
-/// A server with one thing of each kind, and its document.
+/// A server with a resource of each kind, and its document.
 struct Described {
     server: TestServer,
     api: Value,
@@ -55,7 +56,7 @@ impl Described {
         Self { server, api, ids, last: AtomicU32::new(0) }
     }
 
-    /// A number that was not given before, for names of which there may be one.
+    /// Returns a new number, for names that must be unique.
     fn next(&self) -> u32 {
         self.last.fetch_add(1, Ordering::Relaxed)
     }
@@ -77,7 +78,7 @@ impl Described {
         all.collect()
     }
 
-    /// A body's schema, and whether it may be `null`.
+    /// A body's schema, and true if it may be `null`.
     fn body(&self, operation: &Operation) -> Option<(String, Value, bool)> {
         let schema = operation.item.pointer("/requestBody/content/application~1json/schema")?;
         let nullable = schema["oneOf"].as_array().is_some_and(|any| any.len() == 2);
@@ -97,7 +98,7 @@ impl Described {
         client.send(operation.method.clone(), &path, body).await
     }
 
-    /// A body that nothing is wrong with.
+    /// A valid body.
     fn fit(&self, schema: &str) -> Value {
         let id = |name: &str| &self.ids.iter().find(|(known, _)| *known == name).unwrap().1;
         let lease = format!("lt_{}", "A".repeat(43));
@@ -123,7 +124,7 @@ impl Described {
     }
 }
 
-/// Values that break one rule of a schema each.
+/// Values that each break one rule of a schema.
 fn broken(schema: &Value) -> Vec<Value> {
     let mut values = Vec::new();
     let types = match &schema["type"] {
@@ -209,7 +210,7 @@ async fn a_body_is_an_object_and_null_only_where_the_document_says_so() {
     }
     assert!(seen > 20, "{seen} bodies");
     let server = described.server;
-    // One that may be null makes what an empty object makes.
+    // A null body has the effect of an empty object.
     let session = server.client.ask_for_session(json!("null")).await.ok();
     server.client.close(&id_of(&session)).await.ok();
     server.stop().await;
@@ -279,7 +280,7 @@ async fn every_rule_of_a_parameter_is_kept() {
                             .send_with(operation.method.clone(), &operation.path, body, &headers)
                             .await
                             .unwrap();
-                        // The run that is to be retried is looked for first.
+                        // The server looks up the run for the retry first.
                         let is_unknown = answer.status == 404 && operation.path.contains("wr_1");
                         if !is_unknown {
                             let place = format!("header.{}", name.to_ascii_lowercase());
@@ -296,7 +297,7 @@ async fn every_rule_of_a_parameter_is_kept() {
     described.server.stop().await;
 }
 
-/// A value as a query has it; none for what a query cannot say.
+/// The form of a value in a query; none for values that a query cannot express.
 fn as_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -322,7 +323,7 @@ async fn what_is_one_of_a_few_and_the_bounds_themselves_are_accepted() {
     assert_eq!(of("SessionRequest", "timeout")["minimum"], 2);
     for operation in described.operations() {
         let Some((name, schema, _)) = described.body(&operation) else { continue };
-        // These begin something. Their fields are sent in the test of all fields.
+        // These have effects. Their fields are sent in the test of all fields.
         let begins = ["SessionRequest", "RunRequest", "DrainRequest", "RecordingRequest"];
         if begins.contains(&&*name) {
             continue;

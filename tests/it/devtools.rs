@@ -1,5 +1,5 @@
-//! The DevTools proxy: what a driver is answered, what it cannot do, and the bounds of all that it
-//! makes the server keep.
+//! The DevTools proxy: the answers to a driver, its restrictions, and the bounds of the memory that it can
+//! make the server use.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::support::channel::Channel;
 use crate::support::client::id_of;
 use crate::support::{Client, PATIENCE, Setup, TestServer, eventually};
 
-/// A driver of a session, by the key in a header.
+/// A driver of a session that sends the key in a header.
 struct Driver(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Driver {
@@ -35,7 +35,7 @@ impl Driver {
         self.0.send(Message::text(command.to_string())).await.unwrap();
     }
 
-    /// The next message that is not a ping of the server's own.
+    /// The next message that is not a ping of the server.
     async fn hears(&mut self) -> Message {
         loop {
             let message = timeout(PATIENCE, self.0.next()).await.expect("silence");
@@ -46,7 +46,7 @@ impl Driver {
         }
     }
 
-    /// The next answer, or none if a pong comes first.
+    /// The next answer; none if a pong arrives first.
     async fn answer(&mut self) -> Option<Value> {
         match self.hears().await {
             Message::Text(text) => Some(serde_json::from_str(&text).unwrap()),
@@ -68,7 +68,7 @@ impl Driver {
     }
 }
 
-/// A driver that speaks in bytes, after the handshake.
+/// A driver that sends raw bytes after the handshake.
 async fn raw(client: &Client, id: &str) -> TcpStream {
     let address = client.base.strip_prefix("http://").unwrap();
     let mut socket = TcpStream::connect(address).await.unwrap();
@@ -128,7 +128,7 @@ async fn a_driver_that_closes_the_browser_is_answered_and_disconnected_and_the_b
         assert_eq!((u16::from(end.code), end.reason.as_str()), (1000, "detached"));
 
         let version = other.asks(&json!({ "id": 1, "method": "Browser.getVersion" })).await;
-        assert_eq!(version["result"]["product"], "Stand-in/0", "the other driver goes on");
+        assert_eq!(version["result"]["product"], "Stand-in/0", "the other driver stays connected");
         assert_eq!(server.program(&id, "chromium"), browser, "the same browser");
         assert_eq!(client.look(&id).await["status"], "running");
     }
@@ -142,18 +142,18 @@ async fn more_drivers_than_the_setting_allows_are_refused_until_one_leaves() {
     let id = client.session_id().await;
     let first = Driver::connect(client, &id).await;
     let _second = Driver::connect(client, &id).await;
-    let refused = Driver::dial(client, &id).await.err().expect("it was let in");
+    let refused = Driver::dial(client, &id).await.err().expect("it was admitted");
     let Error::Http(answer) = *refused else { panic!("{refused}") };
     assert_eq!(answer.status(), 429);
     let body: Value = serde_json::from_slice(answer.body().as_deref().unwrap()).unwrap();
     assert_eq!(body["code"], "too_many_drivers", "{body}");
     assert!(body["detail"].to_string().contains("sessions.max_drivers"), "{body}");
 
-    // Another session has a limit of its own.
+    // Each session has its own limit.
     let other = client.session_id().await;
     let _third = Driver::connect(client, &other).await;
     drop(first);
-    eventually("the next one is let in", async || Driver::dial(client, &id).await.ok()).await;
+    eventually("the next driver is admitted", async || Driver::dial(client, &id).await.ok()).await;
     server.stop().await;
 }
 
@@ -167,7 +167,7 @@ async fn what_acts_waits_for_the_person_and_what_reads_goes_on_without_a_gesture
         let params = json!({ "functionDeclaration": "f", "userGesture": true });
         json!({ "id": id, "method": "Runtime.callFunctionOn", "params": params })
     };
-    // The stand-in answers with the parameters that it was sent.
+    // The fake answers with the parameters that it received.
     let params = |answer: &Value| answer["result"]["result"]["value"].clone();
     let before = driver.asks(&call(1)).await;
     assert_eq!(params(&before)["userGesture"], true, "{before}");
@@ -211,7 +211,7 @@ async fn a_driver_with_more_than_may_be_held_back_is_refused_the_rest_and_its_pi
         assert!(answer["error"]["message"].to_string().contains("16 MiB"), "{answer}");
         refused.push(answer["id"].as_i64().unwrap());
     }
-    // A pong may come before the last refusals, which are another's to send.
+    // A pong may precede the last refusals, which another task sends.
     assert!(refused.iter().all(|id| *id >= 15), "{refused:?}");
     let grown = memory(&server).saturating_sub(before);
     assert!(grown < 64 << 20, "{} MiB more for 24 MiB of commands", grown >> 20);
@@ -242,14 +242,14 @@ async fn a_driver_that_does_not_read_its_refusals_is_not_read_either() {
     let most = (256 << 20) / commands.len();
     let flood = async {
         for sent in 0..most {
-            // A second without a byte taken: nobody reads.
+            // A second without a byte accepted: the peer does not read.
             if timeout(Duration::from_secs(1), driver.write_all(&commands)).await.is_err() {
                 return Some(sent);
             }
         }
         None
     };
-    let sent = timeout(PATIENCE * 2, flood).await.expect("it goes on for ever");
+    let sent = timeout(PATIENCE * 2, flood).await.expect("it never ends");
     assert!(sent.is_some(), "256 MiB of commands were taken from a driver that does not read");
     let grown = memory(&server).saturating_sub(before);
     assert!(grown < 64 << 20, "{} MiB more for refusals that nobody reads", grown >> 20);
@@ -272,7 +272,7 @@ async fn half_a_ping_keeps_what_is_held_back_waiting_without_work() {
     person.say(json!({ "kind": "cede-control" })).await;
     person.hears(|said| said["kind"] == "control" && said["by"] == "agent").await;
 
-    // What is measured is the work of a while.
+    // The measured work is that of a period.
     let before = processor(&server);
     sleep(Duration::from_secs(2)).await;
     let used = processor(&server) - before;
@@ -329,7 +329,7 @@ async fn discovery_names_the_version_and_an_address_that_opens_by_itself() {
     }
     server.stop().await;
 }
-/// A frame that is not the last one of its message, or not the first.
+/// A frame that is not the last of its message, or not the first.
 fn fragment(first: u8, text: &str) -> Vec<u8> {
     let mut frame = frame(text);
     frame[0] = first;
@@ -419,7 +419,7 @@ async fn unfinished_commands_of_all_drivers_together_take_no_more_than_their_bou
         let mut driver = raw(client, &id).await;
         driver.write_all(&head).await.unwrap();
         for _ in 0..90 {
-            // A second without a byte taken: nobody reads.
+            // A second without a byte accepted: the peer does not read.
             if timeout(Duration::from_secs(1), driver.write_all(&piece)).await.is_err() {
                 break;
             }
@@ -427,7 +427,7 @@ async fn unfinished_commands_of_all_drivers_together_take_no_more_than_their_bou
         }
         drivers.push(driver);
     }
-    let most = (256 << 20) + (4 << 20) + (32 << 20); // And what sockets hold.
+    let most = (256 << 20) + (4 << 20) + (32 << 20); // And the buffers of sockets.
     assert!(taken < most, "{} MiB were taken", taken >> 20);
     let grown = memory(&server).saturating_sub(before);
     assert!(grown < 512 << 20, "{} MiB more", grown >> 20);

@@ -1,5 +1,5 @@
-//! What the server does when what it stands on gives way: the database, the disk, descriptors,
-//! inotify. Each time it says so, sessions run on, and all is as it should be afterwards.
+//! Outages of the database, the disk, descriptors and inotify: the server reports each, sessions continue, and
+//! afterwards the state is correct.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::support::client::{Lease, id_of};
 use crate::support::{PATIENCE, Setup, TestServer, eventually};
 
-/// A session that is held, and one that is closed while the database is away.
+/// An occupied session, and a session that is closed during an outage of the database.
 struct Play {
     held: String,
     closed: String,
@@ -32,8 +32,8 @@ impl Play {
         Self { held, closed, lease, programs }
     }
 
-    /// While the database is away: what is not stored is not so, and the answer says that asking
-    /// again may help.
+    /// During an outage of the database: changes that are not stored have no effect, and the response permits a
+    /// retry.
     async fn is_refused(&self, server: &TestServer) {
         let client = &server.client;
         for answer in [
@@ -48,7 +48,7 @@ impl Play {
         assert_eq!(server.programs_of(&self.held), self.programs, "the session runs on");
     }
 
-    /// When it is back, everything is as it was said to be.
+    /// After the outage, all acknowledged changes are in effect.
     async fn goes_on(&self, server: &TestServer) {
         let client = &server.client;
         eventually("it is ready", async || {
@@ -59,7 +59,7 @@ impl Play {
         assert_eq!(session["runnable_id"], "ann", "{session:#}");
         assert_eq!(session["occupancy"]["generation"], 1);
         client.heartbeat(&self.held, &self.lease).await.ok();
-        // The end of the other one is written until it is stored.
+        // The end of the other session is written again until it is stored.
         client.once(&self.closed, "completed").await;
         let live: Vec<String> = client.list().await.iter().map(id_of).collect();
         assert_eq!(live, std::slice::from_ref(&self.held), "no half-made session");
@@ -71,7 +71,7 @@ impl Play {
     }
 }
 
-/// A process that holds the only right to write of an SQLite file.
+/// A process that holds the write lock of an SQLite file.
 struct Locker {
     _process: Child,
     input: ChildStdin,
@@ -117,7 +117,7 @@ async fn sessions_outlive_an_sqlite_file_that_another_process_has_locked() {
     server.stop().await;
 }
 
-/// A PostgreSQL server of one test, which can be stopped and started.
+/// A PostgreSQL server for a single test, which can be stopped and started.
 struct OwnPostgres {
     directory: PathBuf,
     url: String,
@@ -197,7 +197,7 @@ async fn with_too_few_descriptors_a_session_is_refused_by_name_and_those_that_ru
     for id in &running {
         assert_eq!(client.look(id).await["status"], "running");
     }
-    // With one less there is room again, as soon as the server has closed what belonged to it.
+    // One session less makes room again, as soon as the server has closed its descriptors.
     client.close(&running.remove(0)).await.ok();
     eventually("there is room again", async || {
         let answer = client.ask_for_session(json!({"width": 640, "height": 480})).await;

@@ -1,4 +1,4 @@
-//! What sessions may reach: asked for, changed, shown, and refused where it cannot be kept.
+//! The egress policy of sessions in the API: set, changed, shown, and refused where it cannot be enforced.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ on_both_databases! {
         assert_eq!(shown["egress"]["upstream"], "http://ann:***@proxy.example:3128/");
         assert_eq!(shown["isolation"], Value::Null, "nothing of it runs");
 
-        // A mask that is sent back keeps the password, and what is not sent stays.
+        // A mask that is sent back keeps the password, and missing fields stay unchanged.
         let same = json!({ "deny": ["evil.example"], "upstream": shown["egress"]["upstream"] });
         let changed = patch(client, &id, same).await.ok();
         assert_eq!(changed["egress"]["allow"], asked["allow"]);
@@ -97,7 +97,7 @@ on_both_databases! {
         let empty = json!({ "allow": [], "deny": [] });
         assert_eq!(other.look(&theirs).await["egress"]["organization"], empty);
 
-        // A session that cannot be kept to them is not made.
+        // A session for which they cannot be enforced is not created.
         let refused = client.ask_for_session(json!({})).await;
         refused.problem(424, "egress_unavailable");
         put(client, empty).await.ok();

@@ -1,4 +1,4 @@
-//! What has happened, for whoever follows it.
+//! Events.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ on_both_databases! {
         client.close(&one).await.ok();
 
         let path = format!("/v1/browser_sessions/{one}/events");
-        let page = eventually("the end is told", async || {
+        let page = eventually("the end is reported", async || {
             let page = client.events(&path).await;
             kinds(&page).contains(&"session.ended").then_some(page)
         })
@@ -49,7 +49,7 @@ on_both_databases! {
         let none = client.events("/v1/events?after=latest").await;
         assert_eq!((kinds(&none), &none["next"], &none["reset"]), (vec![], &json!(last), &json!(null)));
 
-        // A page may wait for what comes.
+        // A page can wait for new events.
         let waiting = format!("/v1/browser_sessions/{other}/events?after={last}&wait_seconds=20");
         let (page, _) = tokio::join!(client.events(&waiting), client.begin(&other, "bob", 60));
         assert_eq!(kinds(&page), ["occupancy.begun"]);
@@ -67,7 +67,7 @@ async fn collect(server: &TestServer, after: Option<i64>, until: &str) -> Vec<(i
     let mut stream = server.client.stream("/v1/events", after).await;
     let mut found = Vec::new();
     loop {
-        let (id, kind, data) = stream.next().await.expect("the stream goes on");
+        let (id, kind, data) = stream.next().await.expect("the stream continues");
         assert_eq!(data["kind"], json!(kind));
         let done = kind == until;
         found.push((id.unwrap(), kind));
@@ -105,7 +105,7 @@ async fn who_asks_for_what_is_forgotten_is_told_so_and_goes_on_with_what_there_i
     let mut server = setup.start().await;
     let id = server.client.session_id().await;
     server.client.close(&id).await.ok();
-    // Old ones are forgotten at a start, with the first that is new.
+    // Old events are deleted at a start, together with the first new event.
     server.signal(rustix::process::Signal::TERM);
     server.ended_clean().await;
     server.serve().await;
@@ -149,7 +149,7 @@ async fn a_session_is_renewed_and_changed_but_never_shortened() {
     assert!(capped["warning"].as_str().unwrap().contains("capped to 240 minutes"), "{capped:#}");
 
     let patch = async |body| client.send(Method::PATCH, &path, Some(body)).await;
-    // Whoever is told that profiles are kept closes the session, and has lost its login.
+    // A client that was promised a stored profile would close the session and lose its login.
     patch(json!({"generate_browser_profile": true})).await.problem(422, "not_supported");
     let changed = patch(json!({"generate_browser_profile": false})).await.ok();
     assert_eq!(end(&changed), end(&capped));
@@ -205,6 +205,6 @@ async fn an_event_that_the_database_refuses_is_dropped_alone_and_on_record() {
     let gap = page["events"].as_array().unwrap().iter().find(|it| it["kind"] == "gap").unwrap();
     let expected = json!({"lost": 1, "kind": "occupancy.begun", "reason": "refused_by_database"});
     assert_eq!(gap["data"], expected);
-    assert!(server.log().contains("is refused and dropped"));
+    assert!(server.log().contains("which is dropped"));
     server.stop().await;
 }

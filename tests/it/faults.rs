@@ -1,12 +1,12 @@
-//! Desktops that do not come up, or die: each time the session says why, and nothing is left.
+//! Desktops that fail to start, or crash: the session reports the cause, and nothing is left.
 
 use serde_json::{Value, json};
 
 use crate::support::client::id_of;
 use crate::support::{Setup, TestServer, left};
 
-/// Asks for a session that cannot start: the answer has this status and code, the session is failed
-/// with the same cause, and nothing of it runs. Gives the cause.
+/// Requests a session that cannot start. Asserts that the response has this status and code, the session has
+/// failed with the same cause, and none of its processes runs. Returns the cause.
 async fn fails(server: &TestServer, status: u16, code: &str) -> Value {
     let answer = server.client.ask_for_session(json!({"width": 640, "height": 480})).await;
     let expected = if status == 429 { "capacity_exceeded" } else { code };
@@ -74,7 +74,7 @@ async fn a_chromium_that_exits_at_once_is_told_with_its_status_and_its_last_word
     let failure = fails(&server, 424, "chromium_exited").await;
     assert_eq!(failure["stage"], "chromium");
     assert_eq!(failure["exit"], "exit status 3");
-    assert_eq!(failure["log_tail"], json!(["the stand-in was told to fail"]));
+    assert_eq!(failure["log_tail"], json!(["the fake failed as configured"]));
     server.stop().await;
 }
 
@@ -104,7 +104,7 @@ async fn a_display_that_exits_at_once_is_told_with_its_last_words() {
     let server = Setup::fakes().fake("Xvfb", "exit").start().await;
     let failure = fails(&server, 424, "xvfb_exited").await;
     assert_eq!(failure["stage"], "xvfb");
-    assert_eq!(failure["log_tail"], json!(["the stand-in was told to fail"]));
+    assert_eq!(failure["log_tail"], json!(["the fake failed as configured"]));
     server.stop().await;
 }
 
@@ -142,7 +142,7 @@ async fn without_recoveries_a_killed_display_fails_its_session_and_leaves_no_loc
     begun.ok();
     TestServer::kill(server.program(&id, "Xvfb"));
     let session = server.client.once(&id, "failed").await;
-    // Its Chromium ends in the same moment; the cause is told, not the consequence.
+    // Its Chromium ends at the same time; the cause is reported, not the consequence.
     assert_eq!(session["failure"]["code"], "xvfb_died", "{session:#}");
     assert_eq!(session["occupancy"]["state"], "closed");
     server.nothing_runs_of(&id).await;

@@ -1,7 +1,7 @@
-//! Every field of every request and every setting: what comes of it stands in a table, and is so.
+//! Every field of every request and every setting: a table has its effect, which is tested.
 //!
-//! The fields are those of the OpenAPI document and of the settings as they serialize, so that a new
-//! one without a row fails here. Its row goes into `tests/it/fields/`.
+//! The fields are those of the OpenAPI document and of the serialized settings, so that a new field without
+//! a row fails here. Its row goes into `tests/it/fields/`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -83,7 +83,7 @@ async fn workflow_with(client: &Client, field: &str, value: &Value) -> Answer {
     client.post("/v1/workflows", json!({ "json_definition": definition })).await
 }
 
-/// Ends what an answer has begun, so that there are displays for what comes next.
+/// Ends the session of a response, so that displays are free for the next requests.
 async fn release(client: &Client, answer: &Answer) {
     if answer.status != 200 {
         return;
@@ -106,7 +106,7 @@ async fn every_field_of_every_request_has_an_effect_a_warning_or_a_refusal() {
     let client = &server.client;
     let table = table();
     let mut described = described(&client.get("/openapi.json").await.ok());
-    // A definition is one object there; its settings are listed where it is shown.
+    // A definition is one object in the document; its settings are listed in the response.
     let plain = workflow_with(client, "title", &json!("Fields")).await.ok();
     let settings = greenroom::workflow::response::setting_names();
     assert!(settings.iter().all(|name| plain.get(name).is_some()), "{plain:#}");
@@ -149,7 +149,7 @@ async fn every_field_of_every_request_has_an_effect_a_warning_or_a_refusal() {
             other => panic!("{field}: there is no outcome {other}"),
         }
     }
-    // Nothing is warned of that was not asked for.
+    // Fields that were not sent cause no warning.
     assert_eq!(plain.get("warning"), None);
     assert_eq!(client.session().await["warning"], Value::Null);
     let run = client.post("/v1/run/workflows", json!({ "workflow_id": workflow })).await.ok();
@@ -207,7 +207,7 @@ fn every_setting_is_taken_from_the_environment_and_read_somewhere() {
             text.contains(&format!(".{name}")) || text.contains(&format!("{name},"))
         };
         assert!(texts.iter().any(is_read), "{key} is read nowhere");
-        // A table of its own has any keys: one of them stands for all.
+        // This table accepts any key; one key is tested for all.
         let (variable, value) = match key.as_str() {
             "desktop.chromium_environment" => (format!("{key}.LANG"), "de_DE.UTF-8"),
             _ => (key.clone(), value.as_str()),

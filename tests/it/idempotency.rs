@@ -1,4 +1,4 @@
-//! Requests that may be repeated: the same `Idempotency-Key` does the work once.
+//! Repeated requests: with the same `Idempotency-Key` the work is done once.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn ask(client: &Client, path: &str, key: &str, body: Value) -> Answer {
     client.send_with(Method::POST, path, Some(body), &[("idempotency-key", key)]).await.unwrap()
 }
 
-/// The same request twice gives one answer; another request under its key is refused.
+/// Asserts that a repeated request has the same response, and another request with its key is refused.
 async fn once(client: &Client, path: &str, id: &str, body: Value, other: Value) -> Value {
     let first = ask(client, path, "k-1", body.clone()).await;
     assert!(!first.headers.contains_key("idempotent-replayed"));
@@ -44,7 +44,7 @@ on_both_databases! {
         let workflow = once(
             client, "/v1/workflows", "workflow_permanent_id", titled("one"), titled("two")
         ).await;
-        // A key is of its kind of request: the same one elsewhere is another.
+        // Keys are separate for each kind of request.
         let run = |title: &str| {
             json!({"workflow_id": workflow["workflow_permanent_id"], "title": title})
         };
@@ -73,7 +73,7 @@ async fn of_twenty_requests_at_once_under_one_key_one_does_the_work() {
     server.stop().await;
 }
 
-/// A server whose browsers never run, so that a request for a session waits.
+/// A server with browsers that never become ready, so that a request for a session waits.
 fn never_ready() -> Setup {
     Setup::fakes().fake("chromium", "never").set("desktop.stop_grace_seconds", "1")
 }
@@ -95,7 +95,7 @@ async fn a_retry_finds_the_session_of_a_request_whose_server_was_killed() {
         client.list().await.first().map(|session| session["browser_session_id"].clone())
     })
     .await;
-    // With a display, whose lock and socket outlive the server: the next one is to remove them.
+    // With a display, whose lock and socket outlive the server: the next server must remove them.
     eventually("a display is there", async || {
         (left::display_files(&server.displays).len() == 2).then_some(())
     })
@@ -123,7 +123,7 @@ async fn a_session_whose_client_goes_away_before_it_is_named_is_closed() {
     let gone = timeout(Duration::from_secs(2), asked).await;
     assert!(gone.is_err(), "it was answered");
     eventually("no session lives", async || client.list().await.is_empty().then_some(())).await;
-    // With a key its client can come back for it.
+    // With a key, its client can retry.
     let asked = ask(client, path, "k", json!({"wait_seconds": 3}));
     let gone = timeout(Duration::from_secs(1), asked).await;
     assert!(gone.is_err(), "it was answered");
@@ -159,7 +159,7 @@ async fn an_error_is_not_kept_and_a_key_that_is_none_is_refused() {
     let two = [("idempotency-key", "one"), ("idempotency-key", "two")];
     let wrong = client.send_with(Method::POST, path, Some(json!({})), &two).await.unwrap();
     assert!(wrong.wrong_fields().contains_key("header.idempotency-key"));
-    // Another organization's key is another key.
+    // The same key of another organization is a separate key.
     let other = server.another_organization().await;
     let made = ask(&other, path, "k", json!({"width": 640, "height": 480})).await;
     assert!(!made.headers.contains_key("idempotent-replayed"));

@@ -52,7 +52,7 @@ on_both_databases! {
         assert_eq!(revoked["status"], "revoked");
         ci.get("/v1/browser_sessions").await.problem(403, "credentials_invalid");
         client.post(&rotate, json!({})).await.problem(409, "api_key_ended");
-        // One that is replaced without an overlap ends at once.
+        // A key that is replaced without an overlap ends at once.
         let at_once = format!("/v1/api_keys/{}/rotate", new["api_key_id"].as_str().unwrap());
         let last = client.post(&at_once, json!({ "overlap_seconds": 0 })).await.ok();
         renewed.get("/v1/browser_sessions").await.problem(403, "credentials_invalid");
@@ -87,7 +87,7 @@ async fn a_request_for_a_key_that_is_at_fault_says_where() {
         assert_eq!(wrong.keys().collect::<Vec<_>>(), [field], "{body}");
     }
     client.get("/v1/api_keys/oat_1").await.problem(404, "api_key_unknown");
-    // A key makes none that opens more than itself, and a page's token makes none at all.
+    // A key cannot create a key with more rights, and a page's token cannot create a key.
     let operator = json!({ "label": "x", "role": "operator" });
     client.post("/v1/api_keys", operator).await.problem(403, "key_insufficient");
     let token = client.post("/v1/ui-session", json!({})).await.ok()["token"].clone();
@@ -125,7 +125,7 @@ async fn a_key_to_drive_or_to_watch_opens_its_sessions_and_nothing_else() {
         }
     }
     driver.begin(&other, "ann", 60).await.problem(404, "session_unknown");
-    // Both see the picture; neither may take over.
+    // Both receive the picture; neither may take control.
     for key in [&driver, &watcher] {
         let viewer = Viewer::at(&stream_url(client, &own, key.key())).await;
         assert!(viewer.width > 0);
@@ -219,7 +219,7 @@ async fn an_operators_key_can_be_made_and_revoked_like_any_other() {
     let ann = server.client.with_key(made["key"].as_str());
     ann.get("/admin/actors").await.ok();
     assert_eq!(ann.list().await, Vec::<Value>::new());
-    // No organization's key touches it.
+    // Keys of organizations cannot change it.
     let key = made["api_key_id"].as_str().unwrap();
     let own = format!("/v1/api_keys/{key}");
     server.client.send(Method::DELETE, &own, None).await.problem(403, "key_insufficient");

@@ -1,4 +1,4 @@
-//! What was left behind: told, removed where it is ours, and nothing else touched.
+//! Leaks: they are reported, and removed if they belong to this server. Nothing else is touched.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -30,7 +30,7 @@ fn stray(session: &str) -> Child {
     command.kill_on_drop(true).spawn().unwrap()
 }
 
-/// The number of a process that has ended: none has it now.
+/// The number of a process that has ended, which no process has now.
 fn dead(server: &TestServer, session: &str) -> i32 {
     server.program(session, "Xvfb")
 }
@@ -73,12 +73,12 @@ async fn what_a_session_left_is_told_with_its_owner_and_removed_and_what_is_not_
     let directory = server.directory.join("d/sessions").join(&id);
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("xauthority"), "secret").unwrap();
-    // Its display's number is the other session's by now: another one of the same test has it not.
+    // The other session has the number of its display now, so the test uses a number that no session has.
     let other = server.displays.end();
     assert_ne!(display, u64::from(*other));
     let lock = PathBuf::from(format!("/tmp/.X{other}-lock"));
     fs::write(&lock, format!("{xvfb:>10}\n")).unwrap();
-    // Of nobody that is known here: a process, a lock of a process that lives, a socket.
+    // Without a known owner: a process, a lock of a live process, a socket.
     let foreign = stray("pbs_1");
     let number = other - 1;
     let foreign_lock = PathBuf::from(format!("/tmp/.X{number}-lock"));
@@ -95,7 +95,7 @@ async fn what_a_session_left_is_told_with_its_owner_and_removed_and_what_is_not_
     }
     assert_eq!(told[0]["what"], format!("process {} (sleep)", process.id().unwrap()));
 
-    // The command says the same, beside the server that runs.
+    // The command reports the same while the server runs.
     let output = server.greenroom(&["leaks", "--json"]).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let by_command: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -1,4 +1,4 @@
-//! DevTools by a lease: open for as long as it is held.
+//! DevTools connections with a lease last as long as the lease.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ async fn dial(address: &str) -> Socket {
 /// Status and code of the refusal of a connection.
 async fn refused(address: &str) -> (u16, String) {
     let Err(Error::Http(answer)) = connect_async(address).await else {
-        panic!("{address}: let in")
+        panic!("{address}: admitted")
     };
     let body: Value = serde_json::from_slice(answer.body().as_deref().unwrap()).unwrap();
     (answer.status().as_u16(), body["code"].as_str().unwrap().to_owned())
@@ -74,7 +74,7 @@ async fn the_address_of_a_lease_needs_no_key_and_is_closed_with_a_reason_when_it
     assert_eq!(client.look(&id).await["status"], "running", "the browser stays");
     assert!(!server.log().contains(&lease.token), "the secret is logged");
 
-    // Late comers under the old lease, with a key beside it and without.
+    // Late connections with the old lease, with and without a key.
     assert_eq!(refused(address(&begun)).await, (409, "occupancy_lost".to_owned()));
     let keyed = format!("{}&apikey={}", address(&begun), client.key());
     assert_eq!(refused(&keyed).await, (409, "occupancy_lost".to_owned()));
@@ -95,7 +95,7 @@ async fn a_driver_whose_lease_lapses_is_cut_off_and_the_next_one_drives() {
     let bob = client.begin(&id, "bob", 60).await.ok();
     let mut next = dial(address(&bob)).await;
     asks(&mut next).await;
-    // Who begins again has another lease: that of before is over.
+    // A second begin gives a new lease, and the former lease has ended.
     let body = json!({"runnable_id": "bob", "lease_token": bob["lease_token"]});
     let again = client.post(&format!("/v1/browser_sessions/{id}/begin"), body).await.ok();
     assert_eq!(closed(&mut next).await, (4412, "occupancy-lost".to_owned()));
@@ -122,7 +122,7 @@ async fn a_lease_opens_its_own_session_and_only_with_its_own_secret() {
     let bare = half.split('?').next().unwrap().to_owned();
     assert_eq!(refused(&bare).await, (403, "credentials_invalid".to_owned()));
 
-    // An `http` address, which Playwright asks for the other one first.
+    // An `http` address, from which Playwright first requests the WebSocket's address.
     let http = address(&begun).replacen("ws", "http", 1).replace("/cdp?", "/cdp/json/version/?");
     let path = http.strip_prefix(&client.base).unwrap();
     let version = server.stranger().get(path).await.ok();

@@ -1,9 +1,9 @@
-//! What the server does, asked over HTTP, with the real program `greenroom serve`.
+//! Integration tests of the real program `greenroom serve`, over HTTP.
 //!
-//! Two rings are here. In the server ring, all but [`world`], the desktops' programs are stand-ins
-//! that start in a blink and misbehave on request (`tests/fakes`); in the world ring they are Xvfb,
-//! x11vnc and Chromium. Either way each test has a server of its own, with its own data directory,
-//! database, displays and ports, and its end asserts that nothing of it is left.
+//! There are two rings. In the server ring, all but [`world`], the desktops' programs are fakes that start
+//! quickly and misbehave on request (`tests/fakes`). In the world ring they are Xvfb, x11vnc and Chromium.
+//! Each test has its own server with its own data directory, database, displays and ports. The end of the
+//! server asserts that nothing of it is left.
 
 #![expect(
     clippy::unwrap_used,

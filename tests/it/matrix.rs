@@ -12,7 +12,7 @@ use crate::support::{Setup, TestServer, eventually};
 const ROUTES: &str = include_str!("matrix/routes.txt");
 const SOCKETS: &str = include_str!("matrix/sockets.txt");
 
-/// A line of a table: what is asked for, and the outcome for each kind of caller.
+/// A row of a table: a request, and the outcome for each kind of caller.
 struct Row {
     method: Method,
     path: &'static str,
@@ -34,7 +34,7 @@ fn rows(table: &'static str) -> Vec<Row> {
         .collect()
 }
 
-/// Who calls, and how a request of theirs is written.
+/// A caller, with the form of its credentials.
 struct Caller {
     /// The column of the table.
     column: usize,
@@ -120,7 +120,7 @@ impl World {
             ticket: Some(ticket),
             ..caller(column, name, &stranger)
         };
-        // Its own come last: some of them end what the others ask for.
+        // The organization's own requests come last, because some of them end the resources of the others.
         let callers = vec![
             caller(1, "foreign", &foreign),
             caller(2, "watch", &with(&watch)),
@@ -155,18 +155,18 @@ impl Caller {
     }
 }
 
-/// A cell of the table by an answer.
+/// The cell of the table for a response.
 fn cell(answer: &Answer) -> &'static str {
     let code = |answer: &Answer| answer.json()["code"].as_str().unwrap_or_default().to_owned();
     match answer.status {
-        // Who is let in may have another's lease.
+        // An admitted caller may have the lease of another.
         403 if code(answer) != "lease_token_wrong" => "403",
         404 if code(answer).ends_with("_unknown") => "404",
         _ => "in",
     }
 }
 
-/// The path and the body with ids that nobody has.
+/// The path and the body with unknown ids.
 fn unknown(text: &str) -> String {
     let kinds = [
         ("browser_session_id", "pbs_1"),
@@ -205,12 +205,12 @@ async fn every_route_lets_in_whom_the_table_says_and_nobody_else() {
                     caller.name, row.method, row.path, answer.status
                 );
             }
-            // The route of the compatible API's other prefix refuses the same callers, if it is there.
+            // The same route below the other prefix of the compatible API, if it exists, refuses the same callers.
             if expected != "in" && row.path.starts_with("/v1/") {
                 let path = format!("/api{path}");
                 let twin = caller.ask(&row.method, &path, body(&world.filled(row.body))).await;
                 cells += 1;
-                // `/api/v1/browser_sessions/history` has an id there that none can have.
+                // `/api/v1/browser_sessions/history` matches an id there that cannot exist.
                 let is_no_id = twin.status == 404 && !row.path.contains('{');
                 let is_absent =
                     twin.status == 405 || is_no_id || twin.json()["code"] == "route_unknown";
@@ -222,7 +222,7 @@ async fn every_route_lets_in_whom_the_table_says_and_nobody_else() {
                     );
                 }
             }
-            // What is foreign differs from what is not there by the id alone.
+            // The responses for a foreign and for an unknown id differ by the id only.
             if caller.name == "foreign" && is == "404" {
                 let path = unknown(row.path);
                 let other = caller.ask(&row.method, &path, body(&unknown(row.body))).await;
@@ -259,7 +259,7 @@ async fn every_route_lets_in_whom_the_table_says_and_nobody_else() {
     world.server.stop().await;
 }
 
-/// A cell of the table by a socket: `in` if it says something, or the code with
+/// The cell of the table for a socket: `in` if a message arrives, or the code with
 /// which it is closed or refused.
 async fn socket_cell(url: &str) -> String {
     use futures_util::{SinkExt as _, StreamExt as _};
@@ -269,7 +269,7 @@ async fn socket_cell(url: &str) -> String {
         Err(Error::Http(refused)) => return refused.status().as_u16().to_string(),
         Err(cause) => panic!("{url}: {cause}"),
     };
-    // DevTools speaks when it is spoken to, and so does the socket for input; the others ignore it.
+    // DevTools and the socket for input only answer; the other sockets ignore this message.
     let asked = json!({ "id": 1, "method": "Browser.getVersion", "kind": "ping", "type": "ping" });
     let _ = socket.send(Message::text(asked.to_string())).await; // It may be closed already.
     let said = tokio::time::timeout(crate::support::PATIENCE, socket.next()).await;

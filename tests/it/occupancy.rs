@@ -1,4 +1,4 @@
-//! Who may drive a session: begin, heartbeat, release.
+//! The occupancy of a session: begin, heartbeat, release.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -54,7 +54,7 @@ on_both_databases! {
         let released = client.release(&id, &lease).await.ok();
         assert_eq!(released, json!({"released": true, "generation": 1}));
         assert_eq!(client.look(&id).await["occupancy"]["state"], "vacant");
-        // The answer may have been lost: the release may be repeated, a heartbeat may not.
+        // The response may have been lost: a release can be repeated, a heartbeat cannot.
         client.release(&id, &lease).await.ok();
         client.heartbeat(&id, &lease).await.problem(409, "occupancy_lost");
 
@@ -78,7 +78,7 @@ async fn of_two_that_begin_one_wins_and_the_other_is_told_who_and_until_when() {
     );
     let detail = refused["detail"].as_str().unwrap();
     assert!(detail.contains("ann"), "{detail}");
-    // Knowing the name of the occupant is not being it.
+    // The name of the occupant is not enough to act for it.
     server.client.begin(&id, "ann", 60).await.problem(409, "session_occupied");
     server.stop().await;
 }

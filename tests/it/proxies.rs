@@ -14,8 +14,8 @@ const FORWARDED: [(&str, &str); 3] = [
     ("x-forwarded-prefix", "/green/"),
 ];
 
-/// The address of a session's view and of its DevTools, as a client behind a proxy is given them by a
-/// server with these settings.
+/// The addresses of a session's view and of its DevTools that a server with these settings returns to a
+/// client behind a proxy.
 async fn links(settings: &[(&str, &str)]) -> (String, String) {
     let setup = settings.iter().fold(Setup::fakes(), |setup, (key, value)| setup.set(key, *value));
     let server = setup.start().await;

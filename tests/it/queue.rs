@@ -1,4 +1,4 @@
-//! Who waits for an occupied session.
+//! The queue of an occupied session.
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -8,14 +8,14 @@ use tokio::time::Instant;
 use crate::support::client::{Answer, Lease};
 use crate::support::{Client, Setup, eventually};
 
-/// A begin that waits, under way.
+/// A begin that waits.
 fn waits(client: &Client, id: &str, who: &str) -> JoinHandle<Answer> {
     let (client, path) = (client.clone(), format!("/v1/browser_sessions/{id}/begin"));
     let body = json!({"runnable_id": who, "ttl_seconds": 60, "wait_seconds": 600});
     tokio::spawn(async move { client.post(&path, body).await })
 }
 
-/// Waits until these wait, in this order.
+/// Waits until these clients are in the queue, in this order.
 async fn queue_is(client: &Client, id: &str, expected: &[&str]) {
     let names = |session: &Value| -> Vec<(u64, String)> {
         let waiters = session["occupancy"]["waiters"].as_array().unwrap();
@@ -63,7 +63,7 @@ async fn a_client_that_goes_away_gives_its_place_up() {
     let cyd = waits(client, &id, "cyd");
     queue_is(client, &id, &["bob", "cyd"]).await;
 
-    bob.abort(); // Its connection is cut, as when its process dies.
+    bob.abort(); // Its connection is cut, as after a crash.
     queue_is(client, &id, &["cyd"]).await;
     client.release(&id, &ann).await.ok();
     assert_eq!(cyd.await.unwrap().ok()["generation"], 2);
@@ -108,7 +108,7 @@ async fn a_server_that_stops_sends_its_waiters_away_at_once() {
     server.signal(Signal::TERM);
     bob.await.unwrap().problem(503, "server_stopping");
     assert!(began.elapsed().as_secs() < 5, "it was kept waiting: {:?}", began.elapsed());
-    assert_eq!(client.look(&id).await["runnable_id"], "ann", "who holds it goes on");
+    assert_eq!(client.look(&id).await["runnable_id"], "ann", "the holder keeps it");
     client.release(&id, &ann).await.ok();
     server.ended_clean().await;
     server.gone().await;
@@ -134,7 +134,7 @@ async fn a_run_that_waits_says_for_whom_and_can_be_called_off() {
             "expires_at": begun["expires_at"], "place": 2,
         })
     );
-    // As many wait as may.
+    // The queue is full.
     waits(client, &id, "cyd").await.unwrap().problem(429, "queue_full");
 
     client.post(&format!("/v1/runs/{run}/cancel"), json!({})).await.ok();

@@ -1,4 +1,4 @@
-//! Requests that cannot be meant.
+//! Invalid requests.
 
 use std::collections::BTreeMap;
 
@@ -160,7 +160,7 @@ on_both_databases! {
         check(client, &viewers, json!({"label": "\0"}), &[("body.label", nul)]).await;
         let wrong = client.get("/v1/runs?search_key=a%00b").await.wrong_fields();
         assert_eq!(wrong.get("query.search_key").map(String::as_str), Some(nul), "{wrong:?}");
-        // Six characters that only look like it, and the character in YAML's own writing.
+        // Six characters that only look like it, and the character as a YAML escape.
         let looks = json!({"json_definition": {"title": "a\\u0000b", "workflow_definition": definition}});
         client.post("/v1/workflows", looks).await.ok();
         let yaml = "title: \"a\\0b\"\nworkflow_definition: {parameters: [], blocks: []}\n";

@@ -1,5 +1,5 @@
-//! Rotation of a session: the former credentials end, new ones take their place, and a killed server leaves
-//! one kind of them.
+//! Rotation of a session: new credentials replace the former, and after a kill of the server either the former
+//! or the new are valid, not both.
 
 use greenroom::db;
 use greenroom::db::store::{Rotated, Store as _};
@@ -35,7 +35,7 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_else(|| panic!("no {name}: {value}"))
 }
 
-/// The stored row of a file of a session. There is no such file.
+/// Stores the row of a file of a session, without a file.
 async fn artifact(server: &TestServer, id: &str) -> String {
     let session = server.client.look(id).await;
     let now = chrono::Utc::now();
@@ -65,7 +65,7 @@ async fn link(client: &Client, artifact: &str) -> String {
     text(&signed, "signed_url").strip_prefix(&client.base).unwrap().to_owned()
 }
 
-/// The same address at the server as it runs now, which has another port after each start.
+/// The same address at the present port of the server, which changes with each start.
 fn at(client: &Client, address: &str) -> String {
     let (_former, path) = address.split_once("/v1/").unwrap();
     client.socket_url(&format!("/v1/{path}"))
@@ -88,7 +88,7 @@ on_both_databases! {
         let stranger = server.stranger();
         let file = artifact(&server, &id).await;
         let before = link(&client, &file).await;
-        // A link that holds leads to the file, which is not there.
+        // A valid link reaches the file, which does not exist.
         stranger.get(&before).await.problem(410, "artifact_lost");
         let former_password = password(&client, &id).await;
         let drive = ticket(&client, &id, "drive").await;
@@ -123,7 +123,7 @@ on_both_databases! {
         eventually("the viewers with tickets have left, and those with keys have not", async || {
             let listed = client.get(&path(&id, "viewers")).await.ok();
             let connected = listed["connected"].as_array().unwrap();
-            // The seat for native clients is one of them.
+            // The seat for native clients counts.
             let of_keys = connected.iter().filter(|it| it["ticket_viewer_id"].is_null());
             ((connected.len(), of_keys.count()) == (2, 2)).then_some(())
         })
@@ -148,7 +148,7 @@ on_both_databases! {
             assert!(text(&refused, "detail").contains("replaced"), "{refused}");
             let now = link(client, &file).await;
             stranger.get(&now).await.problem(410, "artifact_lost");
-            // The number is signed with the rest.
+            // The signature includes the number.
             let older = now.replace("&rotation=1", "");
             stranger.get(&older).await.problem(403, "signature_invalid");
             let newer = now.replace("&rotation=1", "&rotation=2");
@@ -209,12 +209,12 @@ async fn a_server_killed_in_the_middle_of_a_rotation_leaves_the_former_or_the_ne
     let organization: OrganizationId = organization.as_str().unwrap().parse().unwrap();
     let session: SessionId = id.parse().unwrap();
 
-    // Before the row is written, all of the former ones hold.
+    // Before the row is written, all former credentials are valid.
     let client = restart(&mut server, &id).await;
     client.heartbeat(&id, &lease).await.ok();
     assert_eq!(password(&client, &id).await, former_password);
 
-    // Right after it, none of them does, and another server ends the rest.
+    // Right after it, none of them is valid, and the next server completes the rotation.
     server.signal(Signal::KILL);
     server.ended().await;
     let db = server.database().await;
@@ -235,11 +235,11 @@ async fn a_server_killed_in_the_middle_of_a_rotation_leaves_the_former_or_the_ne
     let lost = Driver::refused(&at(&client, text(&begun, "browser_address"))).await;
     assert_eq!(lost, (409, "occupancy_lost".to_owned()));
 
-    // Once ended, it stays so.
+    // An ended credential stays invalid.
     let now = password(&client, &id).await;
     let client = restart(&mut server, &id).await;
     assert_eq!(password(&client, &id).await, now);
-    // A password that was replaced by a write of unknown outcome does not keep a rotation from the next.
+    // A replacement of the password with an unknown outcome does not block the next rotation.
     let next = rotate(&client, &id).await;
     assert_eq!(next["rotation"], 2);
     client.heartbeat(&id, &Lease::of(&next["lease"])).await.ok();

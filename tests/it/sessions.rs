@@ -1,4 +1,4 @@
-//! Sessions: made, looked at, listed, closed.
+//! Sessions: creation, reads, lists, close.
 
 use std::collections::BTreeSet;
 
@@ -136,7 +136,7 @@ on_both_databases! {
         let history = client.get("/v1/browser_sessions/history").await.ok();
         assert_eq!(history, json!([after]));
 
-        // Closing may be repeated; nothing else may.
+        // Only the close can be repeated.
         client.close(&id).await.ok();
         client.begin(&id, "ann", 30).await.problem(410, "session_closed");
         let screenshot = client.get(&format!("/v1/browser_sessions/{id}/screenshot")).await;

@@ -1,4 +1,4 @@
-//! How the server ends.
+//! The end of the server.
 
 use reqwest::Method;
 use rustix::process::Signal;
@@ -33,9 +33,9 @@ on_both_databases! {
         client.release(&id, &lease).await.ok();
 
         server.ended_clean().await;
-        assert!(began.elapsed().as_secs() < 20, "it waited for nobody");
+        assert!(began.elapsed().as_secs() < 20, "it waited without a reason");
 
-        // What ended with it is stored.
+        // The ends that it caused are stored.
         server.serve().await;
         for id in [&id, &idle] {
             assert_eq!(server.client.look(id).await["status"], "completed");
@@ -99,7 +99,7 @@ async fn draining_takes_nothing_new_tells_what_is_left_and_can_be_undone() {
     let waiting = server.greenroom(&["drain", "--wait"]);
     let releasing = async {
         eventually("the command drains", async || {
-            // It has no deadline of its own.
+            // It has no own deadline.
             let drain = operator.get("/admin/drain").await.ok();
             drain["deadline"].is_null().then_some(())
         })

@@ -1,4 +1,4 @@
-//! Organizations from their making to their deletion, and keys that another server has signed.
+//! Organizations from creation to deletion, and keys of a Skyvern server.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,7 +33,7 @@ async fn gone(server: &TestServer, path: &str) {
     .await;
 }
 
-/// A file of each kind of folder that an organization has.
+/// Creates a file in each kind of folder of an organization.
 fn leave_files(server: &TestServer, organization: &str) -> Vec<PathBuf> {
     let data = server.directory.join("d");
     let paths = [
@@ -92,7 +92,7 @@ async fn a_deletion_that_is_cut_short_is_completed_by_the_next_server() {
     operator.send(Method::DELETE, &path, None).await.ok();
     server.signal(Signal::KILL);
     server.ended().await;
-    // As a film that is stored at the end of a session.
+    // Like a film that is stored at the end of a session.
     let files = leave_files(&server, &id);
     server.serve().await;
     let suspended = json!({ "suspended": false });
@@ -100,7 +100,7 @@ async fn a_deletion_that_is_cut_short_is_completed_by_the_next_server() {
     assert!(changed.status == 409 || changed.status == 404, "{}", changed.text());
     gone(&server, &path).await;
     assert!(files.iter().all(|folder| !folder.exists()), "{files:?}");
-    // Also files that come, or come back, later.
+    // Also files that appear later.
     let files = leave_files(&server, &id);
     eventually("the files are removed", async || {
         files.iter().all(|folder| !folder.exists()).then_some(())

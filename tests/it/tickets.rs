@@ -1,4 +1,4 @@
-//! Tickets to drive: what they open, how often, who makes them, and what ends with them.
+//! Tickets to drive: their rights, number of uses, creators, and the resources that end with them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::client::{Answer, Client, Lease};
 use crate::support::driver::Driver;
 use crate::support::{Setup, TestServer, eventually};
 
-/// The time within which everything that a ticket opened must have ended.
+/// The time within which everything that was opened with a ticket must end.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 fn viewers(id: &str) -> String {
@@ -120,7 +120,7 @@ async fn a_ticket_for_a_single_use_connects_once_or_begins_once() {
 
     let made = ticket(client, &id, single.clone()).await;
     assert_eq!((&made["uses"], &made["single_use"]), (&json!("single"), &json!(true)));
-    // To ask where DevTools is uses nothing up.
+    // Discovery of DevTools does not count as a use.
     with_ticket(&server, Method::GET, &version, &made, None).await.ok();
     let shown = with_ticket(&server, Method::GET, &path, &made, None).await;
     shown.problem(403, "ticket_insufficient");
@@ -136,13 +136,13 @@ async fn a_ticket_for_a_single_use_connects_once_or_begins_once() {
 
     let made = ticket(client, &id, json!({ "role": "drive", "uses": "single" })).await;
     let held = Lease::of(&client.begin(&id, "ann", 60).await.ok());
-    // A begin that fails uses nothing up.
+    // A failed begin does not count as a use.
     begin(&server, &id, &made, 0).await.problem(409, "session_occupied");
     client.release(&id, &held).await.ok();
     let begun = begin(&server, &id, &made, 0).await.ok();
     begin(&server, &id, &made, 0).await.problem(403, "ticket_used");
     assert_eq!(Driver::refused(text(&made, "cdp_url")).await, used);
-    // A ticket may keep, drive and release what it has taken.
+    // A ticket can renew, drive and release the occupancy that it began.
     let proof = Lease::of(&begun).proof();
     let heartbeat = format!("{path}/heartbeat");
     with_ticket(&server, Method::POST, &heartbeat, &made, Some(proof.clone())).await.ok();
@@ -199,7 +199,7 @@ async fn no_key_makes_a_ticket_that_opens_more_than_itself() {
     let (_, drive) = key(client, limited("drive")).await;
     let (_, organization) = key(client, json!({ "label": "organization" })).await;
 
-    // maker: of its own session watch, control, drive; of another session the same.
+    // Creator: of its own session watch, control, drive; of another session the same.
     for (maker, name, expected) in [
         (&watch, "watch", [403, 403, 403, 403, 403, 403]),
         (&drive, "drive", [200, 403, 200, 404, 404, 404]),
@@ -217,7 +217,7 @@ async fn no_key_makes_a_ticket_that_opens_more_than_itself() {
     let control = drive.post(&viewers(&own), json!({ "role": "control" })).await;
     control.problem(403, "key_insufficient");
 
-    // It takes back what it made, and nothing else.
+    // It can revoke the tickets that it created, and no others.
     let (theirs, ours) = (
         ticket(&drive, &own, json!({ "role": "drive" })).await,
         ticket(client, &own, json!({ "role": "drive" })).await,
@@ -313,7 +313,7 @@ async fn a_begin_that_waits_with_a_ticket_ends_with_it() {
             (session["occupancy"]["waiters"].as_array().unwrap().len() == 1).then_some(())
         })
         .await;
-        // One that waits is at its use, and another one is refused meanwhile.
+        // A waiting begin counts as the use, and another begin is refused meanwhile.
         let used = (403, "ticket_used".to_owned());
         assert_eq!(Driver::refused(text(&made, "cdp_url")).await, used);
         let one = format!("{}/{}", viewers(&id), text(&made, "viewer_id"));

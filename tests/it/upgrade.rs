@@ -1,4 +1,4 @@
-//! A server that finds what a former version has left: its database and its key.
+//! A server on the data of a former version: its database and its key.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::support::Setup;
 /// The last migration of the version that had neither roles of keys nor sealed secrets.
 const LAST: &str = "2026-11-29-000000_egress";
 
-/// The statements that make the database of that version, with an organization and its bootstrap key.
+/// The statements that create the database of that version, with an organization and its bootstrap key.
 fn former_database(key: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite");
     let names = std::fs::read_dir(&folder).unwrap();

@@ -1,4 +1,4 @@
-//! Who may watch: tickets, limits, being shown out, and credentials that stand in for a key.
+//! Viewers: tickets, limits, disconnection, and credentials in place of a key.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -64,7 +64,7 @@ async fn viewers_are_shown_out_one_by_one_or_with_their_ticket() {
     assert_eq!(connected.len(), 3, "{listed:#}");
     let first = connected.iter().find(|it| it["client_id"] == "one" && it["kind"] == "vnc");
     show_out(client, &id, &first.expect("the first page")["viewer_id"]).await;
-    // All that the page has, and its control with it.
+    // All sockets of the page, and its control.
     assert_eq!((one.closed().await, channel.closed().await), (1008, 1008));
     assert_eq!(client.look(&id).await["control"]["by"], "agent");
 
@@ -116,7 +116,7 @@ async fn a_client_of_ones_own_is_told_where_the_vnc_server_is_and_a_ticket_does_
     assert!(told["tunnel"].as_str().unwrap().starts_with("ssh -N -L "), "{told}");
     let port = u16::try_from(told["port"].as_u64().unwrap()).unwrap();
     std::net::TcpStream::connect(("127.0.0.1", port)).expect("the VNC server waits");
-    // Asking again is free.
+    // A repeated request has no effect.
     client.get(&path).await.ok();
     eventually("one seat is enough", async || {
         (client.look(&id).await["viewers"] == 1).then_some(())

@@ -1,4 +1,4 @@
-//! Clients' servers are told what has happened, at least once, by whom they can verify.
+//! Webhooks: delivery at least once, with a signature.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::receiver::{Receiver, Reply};
 use crate::support::server::KEY;
 use crate::support::{Client, Setup, TestServer, eventually, on_both_databases};
 
-/// A server that may tell those on loopback, and tells again at once.
+/// A server that delivers to loopback addresses, and retries at once.
 fn setup() -> Setup {
     Setup::fakes()
         .set("webhooks.allowed_hosts", "127.0.0.1")
@@ -18,7 +18,7 @@ fn setup() -> Setup {
         .set("webhooks.timeout_seconds", "2")
 }
 
-/// A run that waits until it is canceled, and the workflow's own webhook if it has one.
+/// A run that waits until it is canceled, with the workflow's own webhook if there is one.
 async fn run(client: &Client, session: &str, body: Value, of_workflow: Option<&str>) -> String {
     let workflow = client
         .post(
@@ -43,7 +43,7 @@ async fn cancel(client: &Client, run: &str) {
     client.post(&format!("/v1/runs/{run}/cancel"), json!({})).await.ok();
 }
 
-/// The latest message of a list, once its status is this one.
+/// Waits until the latest message of a list has this status, and returns it.
 async fn message(client: &Client, path: &str, status: &str) -> Value {
     eventually(&format!("a message is {status}"), async || {
         let messages = client.get(path).await.ok();
@@ -70,7 +70,7 @@ on_both_databases! {
         assert!(last.headers["x-skyvern-timestamp"].parse::<i64>().is_ok());
         assert!(last.is_signed_with(KEY).await);
         assert!(!last.is_signed_with("another key").await);
-        assert_eq!(received[0].body, last.body, "what is told again is the same");
+        assert_eq!(received[0].body, last.body, "the repeated message is the same");
         assert!(last.body.contains("Wait – 待つ") && !last.body.contains("\": "), "{}", last.body);
         let told = last.json();
         for (name, value) in [
@@ -130,7 +130,7 @@ async fn a_run_that_could_not_be_told_says_why_and_is_told_again_when_asked() {
     let shown = client.get(&format!("/v1/workflows/runs/{run}")).await.ok();
     assert_eq!(shown["webhook_failure_reason"], json!(null));
 
-    // Nobody is told who is not on the public internet, but for whom the operator has named.
+    // Private addresses receive no webhooks, unless the operator has named them.
     for url in ["http://localhost:9/", "http://10.0.0.1/", "http://[::1]/"] {
         let refused = client.post(&retry, json!({"webhook_url": url})).await.ok();
         assert_eq!(refused["status_code"], json!(null));
@@ -176,7 +176,7 @@ async fn events_are_told_in_order_and_signed_with_both_secrets_while_one_is_repl
     let secrets = [&first, &second, &third];
     assert!(secrets.iter().all(|secret| !server.log().contains(secret.as_str())));
 
-    // What was told can be told once more.
+    // A delivered message can be delivered again.
     let message = message(client, &format!("{path}/messages"), "delivered").await;
     let id = message["message_id"].as_str().unwrap();
     assert_eq!(ended.headers["webhook-id"], id);
@@ -232,7 +232,7 @@ async fn a_server_that_hangs_holds_up_no_other_and_a_paused_webhook_waits() {
     assert_eq!(late["deliveries"][0]["error"], "it did not answer in time", "{late:#}");
     pause(false).await;
     let told = message(client, &log, "delivered").await;
-    // What happened during the pause is not told.
+    // Events during the pause are not delivered.
     assert_eq!(told["kind"], "session.created", "{told:#}");
     server.stop().await;
 }
@@ -246,7 +246,7 @@ async fn what_was_not_told_when_the_server_was_killed_the_next_one_tells() {
     let session = server.client.session_id().await;
     let body = json!({"webhook_url": receiver.url});
     let run = run(&server.client, &session, body, None).await;
-    // The run is under way when the server is killed; the next one ends it, and tells.
+    // The server is killed during the run; the next server ends the run and delivers the message.
     TestServer::kill(server.pid());
     server.ended().await;
     server.serve().await;

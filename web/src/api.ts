@@ -24,7 +24,7 @@ export interface Failure {
     readonly hint?: string | null;
 }
 
-/** A session as the server tells of it. Servers differ in what they leave out. */
+/** A session, as the API returns it. Servers differ in the fields that they omit. */
 export interface Session {
     readonly browser_session_id: string;
     readonly status?: SessionStatus | null;
@@ -52,7 +52,7 @@ export interface Run {
     readonly blocks?: readonly RunBlock[] | null;
 }
 
-/** An answer that is not what was asked for; status 0 when there was none. */
+/** A failed request. The status is 0 if there was no response. */
 export class ApiError extends Error {
     constructor(
         readonly status: number,
@@ -63,7 +63,7 @@ export class ApiError extends Error {
         this.name = "ApiError";
     }
 
-    /** Whether other credentials would help. */
+    /** True if other credentials may help. */
     get refused(): boolean {
         return this.status === 401 || this.status === 403;
     }
@@ -71,17 +71,17 @@ export class ApiError extends Error {
 
 const ROOT = root(location.href);
 
-/** Longer than any answer that a page still has a use for. */
+/** The timeout of a request. A page has no use for a later response. */
 const PATIENCE_MS = 15_000;
 
 export class Api {
-    /** How far the server's clock is ahead of ours, in milliseconds. */
+    /** The milliseconds by which the server's clock is ahead of the browser's. */
     #ahead = 0;
 
-    /** They may be replaced, after the server refused them. */
+    /** `credentials` may be replaced after the server has rejected them. */
     constructor(public credentials: Credentials) {}
 
-    /** The server's time: deadlines are its own, and clocks differ. */
+    /** The server's time. Deadlines refer to it, and clocks differ. */
     now(): number {
         return Date.now() + this.#ahead;
     }
@@ -90,7 +90,7 @@ export class Api {
         return this.#json<Session>(`v1/browser_sessions/${encodeURIComponent(id)}`);
     }
 
-    /** Keeps a session open for as long again as it was made for. */
+    /** Extends a session by its original lifetime. */
     async renew(id: string): Promise<Session> {
         const path = `v1/browser_sessions/${encodeURIComponent(id)}/renew`;
         const answer = await this.#send("POST", path, "application/json");
@@ -99,7 +99,7 @@ export class Api {
 
     async sessions(): Promise<Session[]> {
         const answer = await this.#json<unknown>("v1/browser_sessions");
-        if (!Array.isArray(answer)) throw new ApiError(200, null, "The server sent no list.");
+        if (!Array.isArray(answer)) throw new ApiError(200, null, "The server did not send a list of sessions.");
         return answer as Session[];
     }
 
@@ -119,14 +119,14 @@ export class Api {
         return this.#socket(`${kind}/browser_session/${encodeURIComponent(id)}`, client).toString();
     }
 
-    /** Where the page is cast, also while its display can be had. */
+    /** The address of the screencast, forced even if the display is available. */
     screencast(id: string, client: string): string {
         const url = this.#socket(`browser_sessions/${encodeURIComponent(id)}`, client);
         url.searchParams.set("force_cdp", "true");
         return url.toString();
     }
 
-    /** Where keys and clicks go while the page is cast. */
+    /** The address that accepts keys and clicks during a screencast. */
     input(id: string, client: string): string {
         return this.#socket(`cdp_input/browser_session/${encodeURIComponent(id)}`, client).toString();
     }
@@ -153,7 +153,7 @@ export class Api {
         try {
             answer = await fetch(new URL(path, ROOT), {
                 method,
-                // A ticket for one page is known by the page's name.
+                // A single-use ticket is bound to this name of the page.
                 headers: { accept, "x-greenroom-client": clientId(), ...header(this.credentials) },
                 cache: "no-cache",
                 credentials: "omit",
@@ -171,7 +171,7 @@ export class Api {
         const date = Date.parse(answer.headers.get("date") ?? "");
         if (Number.isNaN(date)) return;
         const ahead = date - Date.now();
-        // The header is in whole seconds: less than two is noise.
+        // The header has whole seconds: a difference below two is noise.
         this.#ahead = Math.abs(ahead) < 2000 ? 0 : ahead;
     }
 }
@@ -184,7 +184,7 @@ async function refusal(answer: Response): Promise<ApiError> {
         if (typeof body.code === "string") code = body.code;
         if (typeof body.detail === "string") message = body.detail;
     } catch {
-        // Not every refusal is ours; a proxy's has no such body.
+        // A proxy's error has no such body.
     }
     return new ApiError(answer.status, code, message);
 }

@@ -1,5 +1,5 @@
-// When to try again: soon at first, then ever later, and not all viewers at the same moment. And when
-// not to.
+// The exponential back-off of reconnects, with jitter, and the close codes after which a viewer must not
+// reconnect.
 
 export interface BackoffOptions {
     readonly first: number;
@@ -24,7 +24,7 @@ export class Backoff {
         return this.#tries;
     }
 
-    /** How long to wait, in milliseconds, after one more failure. */
+    /** Counts a failure, and returns the delay before the next try, in milliseconds. */
     next(): number {
         const full = Math.min(this.#most, this.#first * 2 ** this.#tries);
         this.#tries += 1;
@@ -37,14 +37,14 @@ export class Backoff {
 }
 
 /**
- * What befell one connection and says nothing against its viewer, although the code is the same: a
- * machine that slept reads it when it wakes, and a slow network may be late to shake hands.
+* Close reasons of a failed connection, with the same codes as a rejected viewer. A machine that slept
+ * receives them when it wakes, and a slow network may exceed the handshake timeout.
  */
 const PASSING: readonly string[] = ["viewer-silent", "rfb-error", "websocket-error"];
 
 /**
- * Whether the server shut this viewer out, and would do so again: for its credentials or its missing
- * name (1002), or because it was put out or its ticket is over (1008).
+* True if the server rejected this viewer and would do so again: for its credentials or its missing
+ * name (1002), or because it was disconnected or its ticket has ended (1008).
  */
 export function shutsOut({ code, reason }: { readonly code: number; readonly reason: string }): boolean {
     return (code === 1002 || code === 1008) && !PASSING.includes(reason);

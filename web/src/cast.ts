@@ -1,18 +1,18 @@
-// The screencast: the page itself, as pictures over a socket, for as long as the live picture cannot
-// be had. Where that cannot be had either, it says so, and goes on trying.
+// The screencast: pictures of the page over a WebSocket, in place of an unavailable live picture. Reports
+// its own failures, and retries.
 
 import { Backoff } from "./backoff";
-import type { Size } from "./hand";
+import type { Size } from "./input";
 import { copyFrame } from "./screen";
 
 export interface CastEvents {
-    /** A picture of a page came, which is of this size in its own pixels. */
+    /** A picture of a page arrived. `page` is the size of the page in its own pixels. */
     onCast(picture: Size, page: Size): void;
-    /** No picture came, or none comes any more. */
+    /** The screencast could not start, or has ended. */
     onCastFailed(): void;
 }
 
-/** A socket over which no picture has come by then is given up. */
+/** The timeout for the first picture. */
 const PATIENCE_MS = 6_000;
 
 export class Cast {
@@ -48,7 +48,7 @@ export class Cast {
         const patience = window.setTimeout(() => {
             if (!shown) socket.close();
         }, PATIENCE_MS);
-        // One picture after the other, in the order in which they came.
+        // Pictures are decoded one by one, in the order of arrival.
         let drawn = Promise.resolve();
         socket.addEventListener("message", ({ data }) => {
             drawn = drawn.then(async () => {
@@ -73,7 +73,7 @@ export class Cast {
     }
 }
 
-/** The picture in a frame; none in one that only tells how the session stands. */
+/** The picture in a frame. Null for a frame that only has the session's status. */
 async function decoded(data: unknown): Promise<{ picture: ImageBitmap; page: Size } | null> {
     const frame: unknown = typeof data === "string" ? JSON.parse(data) : null;
     if (typeof frame !== "object" || frame === null || !("screenshot" in frame)) return null;

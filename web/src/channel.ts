@@ -12,39 +12,39 @@ export interface Incoming {
 }
 
 export interface ChannelEvents {
-    /** `away` is for how long nothing had come, in milliseconds; 0 at the first time. */
+    /** `away` is the time since the last message, in milliseconds; 0 for the first connection. */
     onOpen(away: number): void;
-    /** It was open, and is being dialled again. */
+    /** The channel was open and is reconnecting. */
     onLost(): void;
-    /** It has never opened so far: the server may have none. It is dialled all the same. */
+    /** The channel has never opened, so the server may have none. It continues to reconnect. */
     onAbsent(): void;
-    /** The server wants no more of this viewer. It is not dialled again. */
+    /** The server rejected this viewer. The channel does not reconnect. */
     onShutOut(): void;
-    /** An open socket was dead, and the page's other sockets may be as well. `onLost` came before. */
+    /** An open socket was dead, and the page's other sockets may be dead too. Follows `onLost`. */
     onSilent(): void;
     onMessage(message: Incoming): void;
 }
 
-/** Failures from the page's beginning, after which a server is taken to have no such channel. */
+/** The number of failures since the start of the page, after which the channel counts as absent. */
 const TRIES_BEFORE_ABSENT = 4;
-/** A socket that has not opened by then never will. */
+/** The timeout for opening a socket. */
 const PATIENCE_MS = 12_000;
-/** A connection that held this long was a success: the next failure starts small again. */
+/** The time after which an open connection resets the back-off. */
 const STEADY_MS = 5_000;
-/** Between two questions that the server has to answer. */
+/** The delay between two pings, which the server answers. */
 const BEAT_MS = 20_000;
-/** A socket over which nothing comes for so long after a question is dead. */
+/** The timeout for any message after a ping. */
 const ANSWER_MS = 10_000;
 
 export class Channel {
     #socket: WebSocket | null = null;
-    /** Whether it ever opened: then the server has one. */
+    /** True if it has ever opened, so the server has a channel. */
     #opened = false;
     #heardAt: number | null = null;
-    /** The next dial, while one is waited for. */
+    /** The timer of the next connection attempt, if one is scheduled. */
     #timer: number | undefined;
     #beat: number | undefined;
-    /** Runs out when a question stays without any answer. */
+    /** Expires if no message follows a ping. */
     #doubt: number | undefined;
     readonly #backoff = new Backoff({ first: 500, most: 15_000 });
 
@@ -52,7 +52,7 @@ export class Channel {
         private readonly address: () => string,
         private readonly events: ChannelEvents,
     ) {
-        // A network that changed, or a machine that slept, kills sockets without a word.
+        // A change of network, or a sleeping machine, breaks sockets without an event.
         window.addEventListener("online", () => this.#check());
         document.addEventListener("visibilitychange", () => {
             if (!document.hidden) this.#check();
@@ -71,7 +71,7 @@ export class Channel {
         this.#drop();
     }
 
-    /** Whether it went out. */
+    /** Sends a message. Returns false if the channel is not open. */
     send(message: Outgoing): boolean {
         if (this.#socket?.readyState !== WebSocket.OPEN) return false;
         this.#socket.send(JSON.stringify(message));
@@ -116,7 +116,7 @@ export class Channel {
         });
     }
 
-    /** Asks for a sign of life; where a dial is waited for, that is made now. */
+    /** Sends a ping, or makes a scheduled connection attempt at once. */
     #check(): void {
         if (this.#timer !== undefined) {
             window.clearTimeout(this.#timer);
@@ -133,7 +133,7 @@ export class Channel {
         this.#dial();
     }
 
-    /** Lets go of the socket without waiting for its end: a dead one takes long to close. */
+    /** Closes the socket without waiting for its end: a dead socket takes long to close. */
     #drop(): void {
         window.clearInterval(this.#beat);
         window.clearTimeout(this.#doubt);
@@ -149,7 +149,7 @@ export class Channel {
         try {
             message = JSON.parse(data);
         } catch {
-            return; // Not ours to repair; the next message stands by itself.
+            return; // An invalid message is ignored.
         }
         if (typeof message === "object" && message !== null && "kind" in message) {
             if (typeof message.kind === "string") this.events.onMessage(message as Incoming);
@@ -158,8 +158,8 @@ export class Channel {
 }
 
 /**
- * A name for this tab, the same on all of its sockets and after a reload. What stands before the dot is
- * the same in all tabs of this browser, so that one that was closed and opened again is known.
+* A name for this tab, the same on all of its sockets and after a reload. The part before the dot is
+ * the same in all tabs of this browser, so that a closed and reopened tab is recognized.
  */
 export function clientId(): string {
     client ??= named();
@@ -173,7 +173,7 @@ function named(): string {
     const [entry] = performance.getEntriesByType("navigation");
     const reloaded = (entry as PerformanceNavigationTiming | undefined)?.type === "reload";
     try {
-        // A duplicated tab is born with a copy of the storage, and must not take the name over.
+        // A duplicated tab starts with a copy of the storage, and must not use the same name.
         const kept = reloaded ? sessionStorage.getItem(name) : null;
         if (kept) return kept;
         const made = `${person()}.${uuid()}`;
@@ -184,7 +184,7 @@ function named(): string {
     }
 }
 
-/** Only who may put viewers out is told of it. */
+/** Shown only to clients that may disconnect viewers. */
 function person(): string {
     const name = "greenroom.person";
     const kept = localStorage.getItem(name);
@@ -194,7 +194,7 @@ function person(): string {
     return made;
 }
 
-/** `crypto.randomUUID` is missing where the page came over plain HTTP from another machine. */
+/** `crypto.randomUUID` is missing in pages over plain HTTP from another machine. */
 function uuid(): string {
     const bytes = crypto.getRandomValues(new Uint8Array(16));
     bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;

@@ -1,11 +1,11 @@
-// The clipboard panel. Browsers let a page touch the real clipboard only sometimes; the panel's
-// text field works always.
+// The clipboard panel. Browsers restrict a page's access to the real clipboard; the panel's text field
+// always works.
 
 import type { Channel, Incoming } from "./channel";
 import { element, setText, show } from "./dom";
 import type { Screen } from "./screen";
 
-/** The most that the message channel takes. */
+/** The largest text that the message channel accepts. */
 const MOST_BYTES = 1024 * 1024;
 
 export class Clipboard {
@@ -27,11 +27,11 @@ export class Clipboard {
         });
         this.#paste.addEventListener("click", () => this.#send());
         this.#copy.addEventListener("click", () => {
-            if (this.channel.send({ kind: "clipboard-copy" })) this.#say("Asked for the selection.");
+            if (this.channel.send({ kind: "clipboard-copy" })) this.#say("Requested the selection.");
         });
     }
 
-    /** Whether this viewer may paste, and whether the server can be asked for the selection. */
+    /** Sets if this viewer may paste, and if the server can send the selection. */
     allow(input: boolean, channel: boolean): void {
         this.#paste.disabled = !input;
         this.#copy.disabled = !input;
@@ -42,22 +42,22 @@ export class Clipboard {
     received(text: string): void {
         this.#text.value = text;
         this.#button.dataset["fresh"] = String(this.#panel.hidden);
-        const told = "Copied in the remote browser.";
-        this.#say(told);
-        // Missing over plain HTTP, refused without the focus; then it waits in the panel.
+        const notice = "Copied in the remote browser.";
+        this.#say(notice);
+        // Missing over plain HTTP, and refused without the focus. The panel has the text in any case.
         navigator.clipboard?.writeText(text).then(
-            () => this.#say(`${told} It is on your clipboard.`),
+            () => this.#say(`${notice} It is on your clipboard.`),
             () => undefined,
         );
     }
 
-    /** The remote page is pasting, and the server asks for the text. */
+    /** Sends the text of the clipboard, which the server requests for a paste of the remote page. */
     async answer(): Promise<void> {
         let text = this.#text.value;
         try {
             text = await navigator.clipboard.readText();
         } catch {
-            // Not allowed here: what was typed into the panel is what there is.
+            // Without permission, the text of the panel is sent.
         }
         this.channel.send({ kind: "ask-for-clipboard-response", text });
     }
@@ -65,7 +65,7 @@ export class Clipboard {
     failed(message: Incoming): void {
         const about = String(message["failed_kind"] ?? "");
         if (about.includes("clipboard")) {
-            this.#say(String(message["message"] ?? "The server refused."));
+            this.#say(String(message["message"] ?? "The server refused the request."));
         }
     }
 
@@ -76,7 +76,7 @@ export class Clipboard {
             return;
         }
         if (new TextEncoder().encode(text).length > MOST_BYTES) {
-            this.#say("That is more than 1 MiB, which is the most.");
+            this.#say("The text is longer than 1 MiB, which is the limit.");
             return;
         }
         if (!this.channel.send({ kind: "clipboard-paste", text })) this.screen.paste(text);

@@ -1,20 +1,21 @@
-// Whose input reaches the browser, as far as this viewer knows. The server decides; this only
-// keeps what it said. A server that has no message channel lets everybody's input through.
+// The control of the session, as this viewer knows it: the holder's input reaches the browser. The server
+// decides, and this module keeps its last message. A server without a message channel accepts the input of
+// every viewer.
 
 export type Role = "watch" | "control";
 
 export interface Control {
-    /** The message channel: not known yet, there, gone for now, not offered so far, or shut. */
+    /** The message channel: not known yet, open, reconnecting, not offered so far, or rejected. */
     readonly channel: "unknown" | "open" | "lost" | "absent" | "shut";
-    /** Whether this server tells who has control. Others do as asked and say nothing. */
+    /** True if this server reports the holder of control. Other servers obey without a report. */
     readonly announced: boolean;
-    /** What this viewer asked for, and asks for again after a reconnect. */
+    /** True if this viewer has requested control. The request is repeated after a reconnect. */
     readonly wanted: boolean;
     readonly holder: "agent" | "you" | "other";
-    /** How the other one goes by. */
+    /** The name of another holder. */
     readonly name: string | null;
     readonly role: Role | null;
-    /** Why the last request was turned down. */
+    /** The reason for which the last request was refused. */
     readonly refused: string | null;
 }
 
@@ -28,7 +29,7 @@ export const initial: Control = {
     refused: null,
 };
 
-/** The server's word on control. */
+/** The server's report of the holder of control. */
 export interface ControlMessage {
     readonly by?: string | null;
     readonly you?: boolean | null;
@@ -38,7 +39,7 @@ export interface ControlMessage {
 
 export type ControlEvent =
     | { readonly kind: "opened" | "lost" | "absent" | "shut" | "take" | "cede" | "forget" }
-    | { readonly kind: "said"; readonly message: ControlMessage }
+    | { readonly kind: "reported"; readonly message: ControlMessage }
     | { readonly kind: "refused"; readonly why: string };
 
 export function after(control: Control, event: ControlEvent): Control {
@@ -50,10 +51,10 @@ export function after(control: Control, event: ControlEvent): Control {
         case "absent":
             return { ...control, channel: "absent", wanted: false };
         case "shut":
-            // Who has control is told here no more.
+            // A rejected viewer receives no more reports.
             return { ...control, channel: "shut", wanted: false, holder: "agent", name: null, refused: null };
         case "forget": {
-            // The server has given it to the agent by now, which must not be interrupted unasked.
+            // The server has returned control to the agent, which must not be interrupted without a request.
             const holder = control.holder === "you" ? "agent" : control.holder;
             return { ...control, wanted: false, holder };
         }
@@ -72,14 +73,14 @@ export function after(control: Control, event: ControlEvent): Control {
                 holder: control.holder === "you" ? "agent" : control.holder,
                 refused: event.why,
             };
-        case "said":
-            return said(control, event.message);
+        case "reported":
+            return reported(control, event.message);
     }
 }
 
-function said(control: Control, message: ControlMessage): Control {
+function reported(control: Control, message: ControlMessage): Control {
     const holder = message.you ? "you" : message.by === "user" ? "other" : "agent";
-    // What was held and is taken away is not asked for again, and another person is not overruled.
+    // Lost control is not requested again, and another person is not overruled.
     const lost = control.holder === "you" && holder !== "you" && control.announced;
     const wanted = control.wanted && !lost && holder !== "other";
     const role = message.role === "watch" || message.role === "control" ? message.role : control.role;
@@ -90,17 +91,17 @@ function said(control: Control, message: ControlMessage): Control {
         holder,
         role,
         name: holder === "other" ? (message.label ?? null) : null,
-        refused: control.wanted && holder === "other" ? "Somebody else has control." : null,
+        refused: control.wanted && holder === "other" ? "Another person has control." : null,
     };
 }
 
-/** Whether to send this viewer's input at all. The server filters it in any case. */
+/** True if this viewer's input is sent. The server filters it in any case. */
 export function mayType(control: Control): boolean {
     if (control.role === "watch") return false;
     return control.channel === "absent" || control.holder === "you";
 }
 
-/** Whether there is a button to take control or hand it back. */
+/** True if there is a button to take or release control. */
 export function mayAsk(control: Control): boolean {
     return control.role !== "watch" && ["open", "lost", "shut"].includes(control.channel);
 }

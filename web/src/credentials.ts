@@ -1,5 +1,5 @@
-// Who the page acts for. A key or ticket arrives in the address, best in its fragment, which no
-// server and no log ever sees; it is taken out of the address at once and kept for this tab only.
+// The credentials of the page. A key or ticket arrives in the address, preferably in its fragment, which
+// no server and no log receives. It is removed from the address at once and stored for this tab only.
 
 export type Credentials =
     | { readonly kind: "ticket"; readonly value: string }
@@ -8,7 +8,7 @@ export type Credentials =
 const KEY = "greenroom.key";
 const TICKET = "greenroom.ticket:";
 
-/** Embedded in a page that may not store anything, a tab remembers in here instead. */
+/** The store of a page without `sessionStorage`, such as an embedded page. */
 const memory = new Map<string, string>();
 
 function remember(name: string, value: string): boolean {
@@ -36,13 +36,13 @@ function forgetOne(name: string): void {
     try {
         sessionStorage.removeItem(name);
     } catch {
-        // Nothing was stored there either.
+        // Without a store there is nothing to remove.
     }
 }
 
 interface Found {
     readonly credentials: Credentials;
-    /** The address without them. */
+    /** The address without the credentials. */
     readonly rest: string;
 }
 
@@ -67,12 +67,12 @@ export function inAddress(address: string): Found | null {
     return null;
 }
 
-/** What this page may show itself with; a ticket is good for one session only. */
+/** The credentials of this page. A ticket is valid for one session only. */
 export function load(session: string | null): Credentials | null {
     const found = inAddress(location.href);
     if (found && (found.credentials.kind === "key" || session !== null)) {
         const stored = keep(found.credentials, session);
-        // Where nothing can be stored, a reload finds them in the address only.
+        // Without a store, a reload finds the credentials in the address only.
         if (stored) history.replaceState(history.state, "", found.rest);
         return found.credentials;
     }
@@ -88,7 +88,7 @@ export function keep(credentials: Credentials, session: string | null): boolean 
         : remember(TICKET + (session ?? ""), credentials.value);
 }
 
-/** After the server refused them. */
+/** Removes credentials that the server has rejected. */
 export function forget(credentials: Credentials, session: string | null): void {
     forgetOne(credentials.kind === "key" ? KEY : TICKET + (session ?? ""));
 }

@@ -1,4 +1,4 @@
-// Small dealings with the document.
+// Helpers for the document.
 
 /** The element with this id; the HTML and the script are built together. */
 export function element<T extends HTMLElement = HTMLElement>(id: string): T {
@@ -7,7 +7,7 @@ export function element<T extends HTMLElement = HTMLElement>(id: string): T {
     return found as T;
 }
 
-/** Writes only what changed: a screen reader speaks each write to a live region. */
+/** Writes a text only if it has changed: a screen reader speaks each write to a live region. */
 export function setText(target: HTMLElement, text: string): void {
     if (target.textContent !== text) target.textContent = text;
 }

@@ -1,8 +1,8 @@
-// The warning that the server takes no new work and is going to stop.
+// The warning that the server rejects new work and is about to stop.
 
 import type { Incoming } from "./channel";
 
-/** Shows the warning, changes it, or takes it away. */
+/** Shows, updates or removes the warning. */
 export function renderDraining(message: Incoming): void {
     const shown = document.getElementById("draining");
     if (message["draining"] !== true) {
@@ -16,11 +16,11 @@ export function renderDraining(message: Incoming): void {
     banner.textContent = warning(message["stopping"] === true, message["deadline"]);
 }
 
-/** One sentence; the deadline is in the reader's own time. */
+/** The text of the warning, with the deadline in the reader's time zone. */
 export function warning(stopping: boolean, deadline: unknown): string {
     const what = stopping ? "The server is stopping" : "The server is about to be stopped";
     const at = typeof deadline === "string" ? new Date(deadline) : null;
     if (at === null || Number.isNaN(at.getTime())) return `${what}.`;
     const time = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-    return `${what}: what is under way has until ${time}.`;
+    return `${what}: sessions and runs can finish until ${time}.`;
 }

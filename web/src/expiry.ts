@@ -1,11 +1,11 @@
-// A session that is about to end by itself says so, and offers whoever may to keep it open.
+// The warning that a session ends soon, with a button for viewers that may extend it.
 
 import type { Api, Session } from "./api";
 import { ApiError } from "./api";
 import { element, setText, show } from "./dom";
 import { endOf, isFinal, remaining } from "./text";
 
-/** From when on the end is announced, and from when on it is urgent; as the server's warnings. */
+/** The remaining times at which the warning appears and becomes urgent, as in the server's warnings. */
 const SOON_MS = 5 * 60_000;
 const URGENT_MS = 60_000;
 
@@ -14,13 +14,13 @@ export class Expiry {
     readonly #word = element("expiry-word");
     readonly #button = element<HTMLButtonElement>("expiry-keep");
     #failed: string | null = null;
-    /** The word that was spoken last: a region that changes every second would be spoken so. */
+    /** The last spoken text. A live region that changes every second would be spoken every second. */
     #spoken: string | null = null;
 
     constructor(
         private readonly api: Api,
         private readonly id: string,
-        /** Whether this viewer may keep the session open, as far as it knows. */
+        /** True if this viewer may extend the session, as far as it knows. */
         private readonly mayKeep: () => boolean,
         private readonly onKept: (session: Session) => void,
     ) {
@@ -59,7 +59,7 @@ export class Expiry {
             this.#failed = null;
             this.onKept(session);
         } catch (cause) {
-            this.#failed = cause instanceof ApiError ? cause.message : "It could not be extended.";
+            this.#failed = cause instanceof ApiError ? cause.message : "The session could not be extended.";
         } finally {
             this.#button.disabled = false;
         }

@@ -1,9 +1,9 @@
-// The form that asks for an API key, on a page that was opened without one or with a wrong one.
+// The form for an API key, on a page that was opened without a valid key.
 
 import type { Credentials } from "./credentials";
 import { element, setText, show } from "./dom";
 
-/** Resolves with what the person typed. */
+/** Shows the form. Resolves with the key that was entered. */
 export function askForKey(reason: string | null): Promise<Credentials> {
     const gate = element("gate");
     const form = element<HTMLFormElement>("gate-form");

@@ -1,5 +1,5 @@
-// Typing without a keyboard: a phone shows its own for a text field, and what it writes there is
-// sent on as key presses.
+// Input from on-screen keyboards. A phone shows its keyboard for a text field; the text that is entered
+// there is sent as key presses.
 
 const BACKSPACE = 0xff08;
 const RETURN = 0xff0d;
@@ -21,7 +21,7 @@ export function keysymOf(character: string): number {
     return latin ? point : 0x01000000 | point;
 }
 
-/** Sends what is written into `field` as keys. It always holds a little text to delete from. */
+/** Sends the text that is entered into `field` as keys. The field always has some text to delete. */
 export function relay(field: HTMLTextAreaElement, press: (keysym: number) => void): void {
     const filler = "\u00b7".repeat(32);
     let before = filler;
@@ -41,7 +41,7 @@ export function relay(field: HTMLTextAreaElement, press: (keysym: number) => voi
             press(character === "\n" ? RETURN : keysymOf(character));
         }
         before = now;
-        // A composition under way loses its place when the field changes beneath it.
+        // A change of the field would break an active composition.
         const composing = event instanceof InputEvent && event.isComposing;
         if (!composing && (now.length < 8 || now.length > 96)) refill();
     });

@@ -1,6 +1,6 @@
-// Keys that go up where nobody is told.
+// Key releases without an event.
 
-/** Modifiers: that these go up is told whatever else is down. */
+/** Modifiers, whose releases are always reported. */
 const MODIFIERS: readonly string[] = ["Alt", "CapsLock", "Control", "Fn", "Meta", "Shift"];
 
 export function isApple(): boolean {
@@ -8,37 +8,36 @@ export function isApple(): boolean {
 }
 
 /**
- * Tells `target` of keys that went down in it and up unseen, as if each had gone up just then: the one
- * that listens, ours or noVNC, lets go of those that it takes to be down. A key that is held after all
- * goes down again when it repeats.
+* Dispatches `keyup` to `target` for pressed keys whose release causes no event, so that its listener, ours
+ * or noVNC's, releases them. A key that is still held is pressed again when it repeats.
  *
- * Apple's systems tell of no key that goes up while Command is down: that is made up for when Command
- * goes up. With `onBlur`, all keys go up when the focus leaves.
+* Apple's systems report no release while Command is pressed; the events follow when Command is released.
+ * With `onBlur`, all keys are released when the focus leaves.
  */
-export function letGoUnseen(target: HTMLElement, onBlur: boolean): void {
+export function releaseUnseen(target: HTMLElement, onBlur: boolean): void {
     const down = new Map<string, KeyboardEvent>();
-    const letGo = (at: EventTarget | null, wanted: (key: string) => boolean) => {
+    const release = (at: EventTarget | null, wanted: (key: string) => boolean) => {
         for (const { key, code, keyCode } of [...down.values()]) {
             if (!wanted(key)) continue;
             at?.dispatchEvent(new KeyboardEvent("keyup", { key, code, keyCode, cancelable: true }));
         }
     };
-    // On the way down to whoever listens: noVNC lets no key come back up from its canvas.
+    // In the capture phase, because noVNC stops the events at its canvas.
     const capture = true;
     target.addEventListener("keydown", (event) => down.set(placeOf(event), event), { capture });
     target.addEventListener(
         "keyup",
         (event) => {
             down.delete(placeOf(event));
-            if (event.key === "Meta" && isApple()) letGo(event.target, (key) => !MODIFIERS.includes(key));
+            if (event.key === "Meta" && isApple()) release(event.target, (key) => !MODIFIERS.includes(key));
         },
         { capture },
     );
-    // Caps Lock goes up when it is switched off, and would be.
-    if (onBlur) target.addEventListener("focusout", (event) => letGo(event.target, (key) => key !== "CapsLock"));
+    // A release of Caps Lock would switch it off.
+    if (onBlur) target.addEventListener("focusout", (event) => release(event.target, (key) => key !== "CapsLock"));
 }
 
-/** The same when a key goes down and up, although what it writes may differ. */
+/** An identifier that is equal for the press and the release of a key, whose character may differ. */
 export function placeOf({ code, key }: KeyboardEvent): string {
     return code || key;
 }

@@ -1,10 +1,10 @@
-// Fetches the pictures of the tiles that can be seen, a few at a time.
+// Fetches the pictures of the visible tiles, a few at a time.
 
 import type { Api } from "./api";
 import type { Tile } from "./tile";
 
 const EVERY_MS = 2_000;
-/** Browsers open six connections to a server: two stay free for the list and the next page. */
+/** The number of simultaneous requests. Of a browser's six connections to a server, two stay free. */
 const AT_ONCE = 4;
 
 export class Pictures {
@@ -50,7 +50,7 @@ export class Pictures {
             .filter(([tile]) => !this.#underWay.has(tile))
             .sort(([, one], [, other]) => one - other);
         for (const [tile, due] of waiting) {
-            if (this.#underWay.size >= AT_ONCE) return; // The end of one of them pumps again.
+            if (this.#underWay.size >= AT_ONCE) return; // The end of a request calls this again.
             if (due > now) {
                 this.#timer = window.setTimeout(() => this.#pump(), due - now);
                 return;
@@ -68,7 +68,7 @@ export class Pictures {
                 picture.close();
             }
         } catch {
-            // The last picture stays; the lamp and the list tell how the session stands.
+            // The last picture stays; the lamp and the list show the session's status.
         } finally {
             this.#underWay.delete(tile);
             if (this.#due.has(tile)) this.#due.set(tile, Date.now() + EVERY_MS);

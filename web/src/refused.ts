@@ -1,8 +1,8 @@
-// The line about a request that the session's egress policy refused: pages of `https` cannot show it.
+// The notice of a request that the session's egress policy refused. Pages of `https` cannot show it.
 
 import type { Incoming } from "./channel";
 
-/** Long enough to read it and to copy the setting. */
+/** The time for which a notice is shown: long enough to copy the setting. */
 const SHOWN_MS = 20_000;
 
 let timer: number | undefined;
@@ -20,7 +20,7 @@ export function renderRefused(message: Incoming): void {
     timer = window.setTimeout(() => banner.remove(), SHOWN_MS);
 }
 
-/** One sentence with the way out; nothing for a message that says none. */
+/** The text of the notice; null for a message without a text. */
 export function sentence(message: unknown, count: unknown): string | null {
     if (typeof message !== "string" || message === "") return null;
     const times = typeof count === "number" && count > 1 ? ` (${count} times)` : "";

@@ -1,4 +1,4 @@
-// How the view page shows what it knows.
+// The rendering of the view page.
 
 import type { Run, Session, SessionStatus } from "./api";
 import type { Incoming } from "./channel";
@@ -7,7 +7,7 @@ import { element, setText, show } from "./dom";
 import type { Link } from "./screen";
 import { type Ending, ending, endOf, occupant, remaining, standing } from "./text";
 
-/** Less time than this is shown in amber. */
+/** The remaining time below which the time is shown in amber. */
 const SHORT_MS = 5 * 60_000;
 
 export function renderSession(session: Session, run: Run | null): void {
@@ -34,7 +34,7 @@ export function renderTime(session: Session, now: number): void {
     setText(element("time-left"), remaining(left));
 }
 
-/** `pictures` are those in place of the live one; `driven` is whether they take this viewer's input. */
+/** `pictures` replace the live picture; `driven` is true if they accept this viewer's input. */
 export function renderLink(
     link: Link,
     pictures: "none" | "cast" | "stills",
@@ -55,16 +55,16 @@ export function renderLink(
     const refused = link.state === "refused";
     const waiting = link.state === "waiting";
     const first = link.state === "connecting" && link.tries === 0;
-    let title = "The picture was lost";
-    let text = "Connecting again";
+    let title = "The live picture was interrupted";
+    let text = "Reconnecting";
     if (refused) {
-        title = "The server turned you away";
-        text = "You were put out, or your access is over. You can ask to be let in again.";
+        title = "The server disconnected you";
+        text = "Another person disconnected you, or your access has ended. You can connect again.";
     } else if (status === "created") {
-        title = "The browser is getting ready";
-        text = "The picture comes as soon as it is on its feet.";
+        title = "The browser is starting";
+        text = "The picture appears when the browser runs.";
     } else if (status === "retry") {
-        title = "The browser is being brought back";
+        title = "The browser is recovering";
         text = "A part of it crashed. The session stays the same.";
     } else if (first) {
         title = "Connecting";
@@ -76,11 +76,11 @@ export function renderLink(
     setText(element("veil-title"), title);
     setText(element("veil-text"), text);
     show(element("veil-spinner"), !refused);
-    setText(element("veil-retry"), refused ? "Ask again" : "Try now");
+    setText(element("veil-retry"), refused ? "Connect again" : "Try now");
     show(element("veil-retry"), refused || (waiting && link.until - Date.now() > 1500));
 }
 
-/** `driven` is whether the session is held by a run or a client; null when that is not known yet. */
+/** `driven` is true if a run or a client holds the session; null if that is not known yet. */
 export function renderControl(control: Control, driven: boolean | null): void {
     const asking = isAsking(control);
     const everybody = control.channel === "absent" && control.role !== "watch";
@@ -89,13 +89,13 @@ export function renderControl(control: Control, driven: boolean | null): void {
     const badge = element("control");
     badge.dataset["holder"] = holder;
 
-    let word = driven ? "The agent is driving" : "Nobody is driving";
-    if (everybody) word = "Everybody here can type";
+    let word = driven ? "The agent is driving" : "No agent is driving";
+    if (everybody) word = "Every viewer can type";
     else if (control.holder === "you") word = "You have control";
-    else if (control.holder === "other") word = `${control.name ?? "Somebody else"} has control`;
+    else if (control.holder === "other") word = `${control.name ?? "Another person"} has control`;
     else if (control.channel === "unknown" || driven === null) word = "Watching";
-    else if (control.channel === "shut") word = "Turned away";
-    if (asking) word = "Asking for control";
+    else if (control.channel === "shut") word = "Disconnected";
+    if (asking) word = "Requesting control";
     else if (control.refused) word = control.refused;
     setText(element("control-word"), word);
 
@@ -109,7 +109,7 @@ export function renderControl(control: Control, driven: boolean | null): void {
     take.disabled = control.channel !== "open";
     take.classList.toggle("button-main", !yours);
     take.classList.toggle("button-warm", yours);
-    setText(element("take-word"), yours ? (asking ? "Never mind" : "Hand back") : "Take control");
+    setText(element("take-word"), yours ? (asking ? "Cancel" : "Release control") : "Take control");
 }
 
 interface Tab {
@@ -118,7 +118,7 @@ interface Tab {
     readonly active: boolean;
 }
 
-/** The page in front, and the tabs behind it where there are any. */
+/** Shows the active page, and the list of tabs if there are several. */
 export function renderPage(message: Incoming): void {
     if (message.kind === "browser-url") {
         if (typeof message["url"] === "string") showPage(null, message["url"]);
@@ -159,14 +159,14 @@ function showPage(title: string | null, url: string): void {
     show(element("page"), true);
 }
 
-export function renderEnd(id: string, told: Ending | null, session: Session | null): void {
-    const words = told ?? ending(session ?? { browser_session_id: id });
+export function renderEnd(id: string, known: Ending | null, session: Session | null): void {
+    const words = known ?? ending(session ?? { browser_session_id: id });
     document.body.dataset["link"] = "ended";
     document.body.dataset["ending"] = session?.status ?? "unknown";
     for (const part of ["frame", "dock", "tabs", "page", "occupant", "time", "clipboard"]) {
         show(element(part), false);
     }
-    const status = session ? standing(session) : { tone: "over", word: "Gone" };
+    const status = session ? standing(session) : { tone: "over", word: "Not found" };
     element("status").dataset["tone"] = status.tone;
     setText(element("status-word"), status.word);
 

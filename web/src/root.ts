@@ -1,8 +1,8 @@
-// The address below which everything of the server stands.
+// The base address of the server.
 
 /**
- * The root of the server, by the address of one of its pages: `…/view/<id>` or `…/wall`. A proxy may
- * have put it below a path of its own.
+* The base address of the server, from the address of one of its pages: `…/view/<id>` or `…/wall`. A proxy
+ * may add a path prefix.
  */
 export function root(page: string): URL {
     return new URL(new URL(page).pathname.endsWith("/wall") ? "." : "..", page);

@@ -1,29 +1,29 @@
-// The live picture: noVNC on a socket that comes back by itself.
+// The live picture: noVNC on a WebSocket that reconnects.
 
 import RFB from "@novnc/novnc";
 
 import { Backoff, shutsOut } from "./backoff";
-import { letGoUnseen } from "./keys";
+import { releaseUnseen } from "./keys";
 
 export type Link =
     | { readonly state: "idle" }
     | { readonly state: "connecting"; readonly tries: number }
     | { readonly state: "live" }
     | { readonly state: "waiting"; readonly tries: number; readonly until: number }
-    /** The server wants no more of this viewer. It is dialled when a person asks, and not before. */
+    /** The server rejected this viewer. It reconnects only on a person's request. */
     | { readonly state: "refused" };
 
 export interface ScreenEvents {
     onLink(link: Link): void;
-    /** The remote picture's size is known. */
+    /** The size of the remote picture is known or has changed. */
     onSize(width: number, height: number): void;
-    /** The server ended the connection, and said why. */
+    /** The server ended the connection, with a reason. */
     onClosed(code: number, reason: string): void;
 }
 
-/** A socket that has not opened by then never will. */
+/** The timeout for opening a socket. */
 const PATIENCE_MS = 12_000;
-/** A connection that held this long was a success: the next failure starts small again. */
+/** The time after which an open connection resets the back-off. */
 const STEADY_MS = 5_000;
 
 const KEY_CONTROL = 0xffe3;
@@ -31,9 +31,9 @@ const KEY_V = 0x76;
 
 export class Screen {
     #rfb: RFB | null = null;
-    /** The latest one that was dialled. */
+    /** The latest socket. */
     #socket: WebSocket | null = null;
-    /** noVNC takes its canvas out of the page when a connection ends; the last frame is on it. */
+    /** noVNC's canvas, with the last frame. noVNC removes it from the page when a connection ends. */
     #canvas: HTMLCanvasElement | null = null;
     #link: Link = { state: "idle" };
     #viewOnly = true;
@@ -43,7 +43,7 @@ export class Screen {
 
     constructor(
         private readonly target: HTMLElement,
-        /** Keeps the last frame while the connection is away. */
+        /** Shows the last frame while there is no connection. */
         private readonly still: HTMLCanvasElement,
         private readonly address: () => string,
         private readonly events: ScreenEvents,
@@ -52,7 +52,7 @@ export class Screen {
         document.addEventListener("visibilitychange", () => {
             if (!document.hidden) this.retry();
         });
-        letGoUnseen(target, true);
+        releaseUnseen(target, true);
     }
 
     get link(): Link {
@@ -70,21 +70,21 @@ export class Screen {
         this.#dial();
     }
 
-    /** Dials at once where a wait is under way. */
+    /** Connects at once if it is waiting to reconnect. */
     retry(): void {
         if (this.#link.state !== "waiting") return;
         window.clearTimeout(this.#timer);
         this.#dial();
     }
 
-    /** Drops a connection that may be dead without knowing, and dials at once. */
+    /** Replaces a connection that may be dead. */
     redial(): void {
         if (this.#atRest()) return;
         this.#drop();
         this.#dial();
     }
 
-    /** The server shut this viewer out, here or by another socket. Stands still until `start`. */
+    /** Stops until `start`, because the server rejected this viewer, here or on another socket. */
     refuse(): void {
         if (this.#atRest()) return;
         this.#drop();
@@ -104,12 +104,12 @@ export class Screen {
         this.#rfb?.blur();
     }
 
-    /** Presses and lets go of one key. */
+    /** Presses and releases a key. */
     press(keysym: number): void {
         this.#rfb?.sendKey(keysym, null);
     }
 
-    /** Puts a text on the remote clipboard, and pastes it there. */
+    /** Writes a text to the remote clipboard, and pastes it. */
     paste(text: string): void {
         const rfb = this.#rfb;
         if (!rfb) return;
@@ -119,7 +119,7 @@ export class Screen {
         rfb.sendKey(KEY_CONTROL, "ControlLeft", false);
     }
 
-    /** Whether nothing is dialled but by `start`. */
+    /** True if only `start` connects. */
     #atRest(): boolean {
         return this.#link.state === "idle" || this.#link.state === "refused";
     }
@@ -134,7 +134,7 @@ export class Screen {
         const socket = new WebSocket(this.address(), ["binary"]);
         const patience = window.setTimeout(() => socket.close(), PATIENCE_MS);
         socket.addEventListener("open", () => window.clearTimeout(patience));
-        // noVNC tells of the end as well, but not of its code.
+        // noVNC reports the end too, but without its code.
         socket.addEventListener("close", (close) => {
             window.clearTimeout(patience);
             if (this.#socket === socket && shutsOut(close)) this.refuse();
@@ -200,7 +200,7 @@ export class Screen {
     }
 }
 
-/** Draws a whole picture, at its own size. */
+/** Copies a picture, at its own size. */
 export function copyFrame(from: HTMLCanvasElement | ImageBitmap, to: HTMLCanvasElement): void {
     if (from.width === 0 || from.height === 0) return;
     to.width = from.width;

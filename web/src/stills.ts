@@ -1,4 +1,4 @@
-// Screenshots in place of the live picture, for as long as that cannot be had.
+// Screenshots in place of an unavailable live picture.
 
 import { type Api, ApiError } from "./api";
 import { copyFrame } from "./screen";
@@ -57,7 +57,7 @@ export class Stills {
             if (!this.#running) return;
             this.#wait = Math.min(MOST_MS, this.#wait * 2);
             this.events.onStillFailed(
-                cause instanceof ApiError ? cause : new ApiError(0, null, "No picture came."),
+                cause instanceof ApiError ? cause : new ApiError(0, null, "No screenshot could be loaded."),
             );
         }
         this.#again(this.#wait);

@@ -1,8 +1,8 @@
-// What people read: durations, names of states, short ids.
+// Visible texts: durations, names of states, short ids.
 
 import type { Failure, Session } from "./api";
 
-/** `2 h 05 min`, `41:09`, `0:07`. */
+/** A duration as text: `2 h 05 min`, `41:09`, `0:07`. */
 export function remaining(milliseconds: number): string {
     const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
     const minutes = Math.floor(seconds / 60);
@@ -22,8 +22,8 @@ export function endOf(session: Session): number | null {
 }
 
 /**
- * The tail of one of the server's ids, which differs where the heads of time-ordered ids are alike.
- * What a client calls itself stays as it is.
+* The end of one of the server's ids. Ids are ordered by time, so their beginnings are alike. Names that
+ * clients have chosen are not shortened.
  */
 export function shortId(id: string): string {
     return /^[a-z]{1,6}_[0-9A-Za-z]{10,}$/.test(id) ? `…${id.slice(-6)}` : id;
@@ -40,7 +40,7 @@ export function isOccupied(session: Session): boolean {
     return Boolean(occupancy?.runnable_id) && occupancy?.state !== "vacant";
 }
 
-/** `workflow run …4f2a9c`. */
+/** The occupant as text: `workflow run …4f2a9c`. */
 export function occupant(session: Session): string | null {
     const { occupancy } = session;
     if (!occupancy?.runnable_id || !isOccupied(session)) return null;
@@ -55,7 +55,7 @@ export interface Standing {
     readonly word: string;
 }
 
-/** A session's state as a lamp and a word. */
+/** A session's state as a colour and a word. */
 export function standing(session: Session): Standing {
     switch (session.status) {
         case "failed":
@@ -70,7 +70,7 @@ export function standing(session: Session): Standing {
     if (session.completed_at) return { tone: "over", word: "Closed" };
     if (session.status === "retry") return { tone: "wait", word: "Recovering" };
     if (session.status === "created") return { tone: "wait", word: "Starting" };
-    return isOccupied(session) ? { tone: "busy", word: "On stage" } : { tone: "live", word: "Ready" };
+    return isOccupied(session) ? { tone: "busy", word: "In use" } : { tone: "live", word: "Ready" };
 }
 
 export interface Ending {
@@ -80,7 +80,7 @@ export interface Ending {
     readonly log: readonly string[];
 }
 
-/** What the end screen says. */
+/** The texts of the end screen. */
 export function ending(session: Session): Ending {
     const failure: Failure | null = session.failure ?? null;
     const log = failure?.log_tail ?? [];
@@ -89,13 +89,13 @@ export function ending(session: Session): Ending {
         const exit = failure?.exit ? `: ${failure.exit}` : "";
         const text = failure?.message
             ? `${failure.message.replace(/\.$/, "")}${exit}.`
-            : "The browser could not go on. No cause was recorded.";
+            : "The browser stopped working. No cause was recorded.";
         return { title: "The session failed", text, hint, log };
     }
     if (session.status === "timeout") {
-        const text = failure?.message ?? "Its time was over, and nobody renewed it.";
+        const text = failure?.message ?? "It reached the end of its lifetime.";
         return { title: "The session timed out", text, hint, log };
     }
-    const text = failure?.message ?? "It was closed, and its browser has left the stage.";
+    const text = failure?.message ?? "It was closed, and its browser has stopped.";
     return { title: "The session has ended", text, hint, log };
 }

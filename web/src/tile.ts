@@ -1,4 +1,4 @@
-// One session on the wall.
+// The tile of a session on the wall.
 
 import type { Session } from "./api";
 import { icon, setText, show } from "./dom";
@@ -45,7 +45,7 @@ export class Tile {
         this.root.append(this.#link);
     }
 
-    /** Whether there can be a picture of it. */
+    /** True if the session may have a picture. */
     get running(): boolean {
         return this.#session?.status === "running" || this.#session?.status === "retry";
     }
@@ -56,7 +56,7 @@ export class Tile {
         this.root.dataset["tone"] = tone;
         this.#lamp.dataset["tone"] = tone;
         setText(this.#word, word);
-        setText(this.#who, occupant(session) ?? "Nobody drives it");
+        setText(this.#who, occupant(session) ?? "No occupant");
         this.#who.classList.toggle("quiet", occupant(session) === null);
         this.#link.setAttribute("aria-label", `Watch session ${this.id}: ${word}`);
         this.renderTime(now);
@@ -69,7 +69,7 @@ export class Tile {
     }
 
     draw(picture: ImageBitmap): void {
-        // Kept no larger than it is shown: many full frames would cost a phone its memory.
+        // Scaled down to the size of the tile: many full frames would exhaust a phone's memory.
         const width = Math.min(picture.width, 640);
         const height = Math.round((picture.height * width) / picture.width);
         if (this.#picture.width !== width || this.#picture.height !== height) {

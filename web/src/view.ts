@@ -1,5 +1,5 @@
-// The view page: one session, live. This file ties the parts together; what they show is in
-// `render.ts`, whose input reaches the browser in `control.ts`.
+// The view page: one session, live. This file connects the parts. `render.ts` has the rendering, and
+// `control.ts` the state of control.
 
 import { Api, ApiError, type Run, type RunBlock, type Session } from "./api";
 import { Cast } from "./cast";
@@ -20,25 +20,25 @@ import { Expiry } from "./expiry";
 import { renderDraining } from "./draining";
 import { renderRefused } from "./refused";
 import { askForKey } from "./gate";
-import { Hand, type Size } from "./hand";
+import { PageInput, type Size } from "./input";
 import { KEYS, relay } from "./keyboard";
 import { type Link, Screen } from "./screen";
 import { Stills } from "./stills";
 import { renderControl, renderEnd, renderLink, renderPage, renderSession, renderTime } from "./render";
 import { isFinal, occupant } from "./text";
 
-/** Failures to connect after which other pictures take the live one's place. */
+/** The number of failed connections after which other pictures replace the live picture. */
 const TRIES_BEFORE_STILLS = 2;
-/** A connection that is not live by then has other pictures in its place as well. */
+/** The time after which other pictures replace a connection that is not live yet. */
 const SLOW_MS = 4_000;
-/** For so long the server keeps control for a viewer that is away. */
+/** The time for which the server reserves control for a disconnected viewer. */
 const GRACE_MS = 30_000;
 
 class View {
     readonly #api: Api;
     readonly #screen: Screen;
     readonly #cast: Cast;
-    readonly #hand: Hand;
+    readonly #input: PageInput;
     readonly #stills: Stills;
     readonly #channel: Channel;
     readonly #clipboard: Clipboard;
@@ -46,12 +46,12 @@ class View {
     #control: Control = initial;
     #session: Session | null = null;
     #run: Run | null = null;
-    /** Whether the server tells of the run by itself. */
-    #runTold = false;
-    /** Runs that this viewer may not read are asked for once. */
+    /** True if the server sends the run by itself. */
+    #runPushed = false;
+    /** The run that this viewer may not read; it is requested only once. */
     #runRefused: string | null = null;
     #stillShown = false;
-    /** The size of the page that is cast, while one is. */
+    /** The size of the page in the screencast; null without a screencast. */
     #casting: Size | null = null;
     #ended = false;
     #timer: number | undefined;
@@ -60,7 +60,7 @@ class View {
     constructor(
         private readonly id: string,
         credentials: Credentials,
-        /** The server refused the credentials. Everything stands still until `start`. */
+        /** The server rejected the credentials. The page is stopped until `start`. */
         private readonly onRefused: (refused: Credentials, cause: ApiError) => void,
     ) {
         const client = clientId();
@@ -73,7 +73,7 @@ class View {
             {
                 onLink: (link) => this.#onLink(link),
                 onSize: setRatio,
-                // Why it closed is in the session: asking now shows an end without delay.
+                // The session has the reason: it is loaded now, so that an end is shown without a delay.
                 onClosed: () => this.#ask(0),
             },
         );
@@ -94,7 +94,7 @@ class View {
                 this.#stills.start();
             },
         });
-        this.#hand = new Hand(() => this.#api.input(id, client), still, () => this.#renderLink());
+        this.#input = new PageInput(() => this.#api.input(id, client), still, () => this.#renderLink());
         this.#stills = new Stills(this.#api, id, still, {
             onStill,
             onStillFailed: () => {
@@ -162,7 +162,7 @@ class View {
                 this.#end({ title: "No such session", text: cause.message, hint: null, log: [] });
                 return;
             }
-            // Not reachable, or broken for a moment: what is shown stays, and is asked for again.
+            // A temporary failure: the page stays as it is, and the request is repeated.
         }
         if (this.#ended) return;
         if (this.#session) {
@@ -177,7 +177,7 @@ class View {
     }
 
     async #lookAtRun(session: Session): Promise<void> {
-        if (this.#runTold) return;
+        if (this.#runPushed) return;
         const { occupancy } = session;
         const run = occupancy?.runnable_type === "workflow_run" ? occupancy.runnable_id : null;
         if (!run || run === this.#runRefused) {
@@ -208,7 +208,7 @@ class View {
         if (this.#screen.link.state === "waiting") this.#renderLink();
     }
 
-    /** Whoever has a key may, and whose ticket is good for more than watching. */
+    /** True for viewers with a key, or with a ticket that permits control. */
     #mayKeep(): boolean {
         return this.#api.credentials.kind === "key" || this.#control.role === "control";
     }
@@ -233,7 +233,7 @@ class View {
         this.#renderLink();
     }
 
-    /** It is the viewer that is refused, and not one socket: whichever was told speaks for all. */
+    /** Stops all sockets: the server rejects the viewer, not a single socket. */
     #onShutOut(): void {
         this.#stopCast();
         this.#stills.stop();
@@ -242,7 +242,7 @@ class View {
         this.#change({ kind: "shut" });
     }
 
-    /** At once, as somebody asks for it. */
+    /** Connects at once, on a person's request. */
     #retry(): void {
         if (this.#screen.link.state === "refused") this.start(this.#api.credentials);
         else this.#screen.retry();
@@ -251,27 +251,27 @@ class View {
     #stopCast(): void {
         this.#cast.stop();
         this.#casting = null;
-        this.#hand.use(false);
+        this.#input.use(false);
     }
 
     #renderLink(): void {
         const casting = this.#casting !== null;
-        this.#hand.use(casting && this.#control.holder === "you", this.#casting ?? undefined);
+        this.#input.use(casting && this.#control.holder === "you", this.#casting ?? undefined);
         const pictures = !this.#stillShown ? "none" : casting ? "cast" : "stills";
-        renderLink(this.#screen.link, pictures, this.#hand.ready, this.#session?.status ?? null);
+        renderLink(this.#screen.link, pictures, this.#input.ready, this.#session?.status ?? null);
     }
 
     #renderControl(): void {
         renderControl(this.#control, this.#session && occupant(this.#session) !== null);
     }
 
-    /** Presses and lets go of one key, by its X keysym. */
+    /** Presses and releases a key, by its X keysym. */
     #press(keysym: number): void {
-        if (this.#hand.ready) this.#hand.press(keysym);
+        if (this.#input.ready) this.#input.press(keysym);
         else this.#screen.press(keysym);
     }
 
-    // Control, and what comes over the message channel.
+    // Control, and messages of the channel.
 
     #change(event: ControlEvent): void {
         const before = this.#control;
@@ -287,7 +287,7 @@ class View {
     #onChannelOpen(away: number): void {
         this.#change({ kind: "opened" });
         if (away > GRACE_MS) this.#change({ kind: "forget" });
-        // The server may have forgotten, or be another one: what was asked for is asked for again.
+        // The server may have restarted, so the request for control is repeated.
         if (this.#control.wanted) this.#channel.send({ kind: "take-control" });
         this.#channel.send({ kind: "get-browser-url" });
     }
@@ -295,14 +295,14 @@ class View {
     #onMessage(message: Incoming): void {
         switch (message.kind) {
             case "control":
-                this.#change({ kind: "said", message: controlFrom(message) });
+                this.#change({ kind: "reported", message: controlFrom(message) });
                 break;
             case "error":
                 if (message["failed_kind"] === "take-control") {
                     const why = message["message"];
                     this.#change({
                         kind: "refused",
-                        why: typeof why === "string" ? why : "The server did not give control.",
+                        why: typeof why === "string" ? why : "The server refused control.",
                     });
                 } else {
                     this.#clipboard.failed(message);
@@ -317,10 +317,10 @@ class View {
                 }
                 break;
             case "run":
-                this.#runTold = true;
+                this.#runPushed = true;
                 this.#run = runFrom(message["run"]);
                 if (this.#session) renderSession(this.#session, this.#run);
-                // Who is in the session has changed as well.
+                // The occupant of the session has changed too.
                 this.#ask(0);
                 break;
             case "browser-url":
@@ -334,7 +334,7 @@ class View {
                 renderRefused(message);
                 break;
             default:
-                break; // Newer servers may say more than this page knows.
+                break; // A newer server may send unknown messages.
         }
     }
 
@@ -354,13 +354,13 @@ class View {
             const done = document.fullscreenElement
                 ? document.exitFullscreen()
                 : element("app").requestFullscreen();
-            done.catch(() => undefined); // The browser says no, and has told the person why.
+            done.catch(() => undefined); // The browser has shown the reason.
         });
         document.addEventListener("fullscreenchange", () => {
             full.setAttribute("aria-pressed", String(document.fullscreenElement !== null));
         });
 
-        // noVNC keeps every key that is pressed in the picture; one must lead out of it.
+        // noVNC captures every key that is pressed in the picture; one shortcut must leave it.
         window.addEventListener(
             "keydown",
             (event) => {
@@ -378,7 +378,7 @@ class View {
         const keyboard = element("keyboard-button");
         const keys = element("keys");
         relay(typing, (keysym) => this.#press(keysym));
-        // On press and not on click: a click would first take the focus, and the keyboard away.
+        // On press, not on click: a click would first move the focus and close the keyboard.
         keyboard.addEventListener("pointerdown", (event) => event.preventDefault());
         keyboard.addEventListener("click", () => {
             if (document.activeElement === typing) typing.blur();
@@ -400,10 +400,10 @@ class View {
     }
 }
 
-/** A run as the channel tells of it: of its blocks, the one that it is at. */
-function runFrom(told: unknown): Run | null {
-    if (typeof told !== "object" || told === null) return null;
-    const { run_id, title, status, block } = told as Partial<Run> & { readonly block?: RunBlock | null };
+/** A run from a message of the channel, with its current block only. */
+function runFrom(value: unknown): Run | null {
+    if (typeof value !== "object" || value === null) return null;
+    const { run_id, title, status, block } = value as Partial<Run> & { readonly block?: RunBlock | null };
     const blocks = block ? [{ ...block, status: "running" }] : [];
     return { run_id: run_id ?? "", title: title ?? null, status: status ?? null, blocks };
 }

@@ -1,4 +1,4 @@
-// The wall: every session of the organization as a small picture that stays fresh.
+// The wall: every session of the organization, as a small picture that is refreshed.
 
 import { Api, ApiError, type Session } from "./api";
 import { forget, keep, load } from "./credentials";
@@ -38,7 +38,7 @@ class Wall {
     }
 
     async #look(): Promise<void> {
-        if (document.hidden) return; // It is asked for when somebody looks again.
+        if (document.hidden) return; // The list is loaded when the page is visible again.
         try {
             this.#render(await this.api.sessions());
             show(element("stale"), false);
@@ -50,7 +50,7 @@ class Wall {
                 this.onRefused(cause);
                 return;
             }
-            setText(element("stale"), cause instanceof ApiError ? cause.message : "No answer.");
+            setText(element("stale"), cause instanceof ApiError ? cause.message : "The server did not answer.");
             show(element("stale"), true);
         }
         this.#again(LIST_EVERY_MS);
@@ -76,7 +76,7 @@ class Wall {
                 this.#pictures.add(tile);
             }
             tile.render(session, this.api.now());
-            // Moving an element that is in its place already would take the focus from it.
+            // Moving an element to its present place would remove its focus.
             if (list.children[index] !== tile.root) {
                 list.insertBefore(tile.root, list.children[index] ?? null);
             }
@@ -85,7 +85,7 @@ class Wall {
         show(element("empty"), sessions.length === 0);
         const occupied = sessions.filter(isOccupied).length;
         const word = sessions.length === 1 ? "session" : "sessions";
-        setText(element("summary"), `${sessions.length} ${word}, ${occupied} on stage`);
+        setText(element("summary"), `${sessions.length} ${word}, ${occupied} in use`);
     }
 }
 

@@ -1,6 +1,6 @@
-// A stand-in for the server, for building and testing the pages without one: the pages' files, the
-// few routes that they ask for, an RFB 3.8 server that shows a picture and keeps what it is sent,
-// and the message channel. The pages are served under the strictest content policy they allow.
+// A fake of the server, for developing and testing the pages: the pages' files, the routes that they use,
+// an RFB 3.8 server that shows a picture and records its input, and the message channel. The pages are
+// served with the strictest content policy that they permit.
 
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
@@ -24,7 +24,7 @@ const POLICY = [
 export const KEY = "key-of-the-tests";
 export const TICKET = "ticket-of-the-tests";
 
-/** Three fields of colour; a click leaves a white square where it was. */
+/** A picture with three areas of colour. A click leaves a white square. */
 export function testPicture(width = 800, height = 500) {
     const rgb = new Uint8Array(width * height * 3);
     const colours = [
@@ -68,7 +68,7 @@ function png({ width, height, rgb }) {
     ]);
 }
 
-/** The server's side of one RFB connection. What the client sends is kept in `seen`. */
+/** The server's side of an RFB connection. The client's messages are recorded in `seen`. */
 class Rfb {
     #buffer = Buffer.alloc(0);
     #stage = "version";
@@ -94,7 +94,7 @@ class Rfb {
         return taken;
     }
 
-    /** Handles one message, if a whole one is there. */
+    /** Handles a message, if a complete message is there. */
     #step() {
         switch (this.#stage) {
             case "version":
@@ -191,7 +191,7 @@ class Rfb {
         this.#update();
     }
 
-    /** The whole picture, raw, once something changed and the client asked. */
+    /** Sends the whole picture, raw, after a change and a request of the client. */
     #update() {
         if (!this.#asked || !this.#dirty) return;
         this.#asked = false;
@@ -211,9 +211,9 @@ class Rfb {
 }
 
 /**
- * Starts one on a free loopback port. What it offers is changed by writing to the result:
+* Starts a fake server on a free loopback port. Writing to the result changes its behaviour:
  * `sessions`, `vnc` and `messages` (`"on"` or `"refused"`), `announces`, `held`. Every kind of socket
- * may also be a close, such as `[1013, "not ready"]`, which follows its acceptance at once.
+ * may also be a close, such as `[1013, "not ready"]`, which is sent after the handshake.
  */
 export async function startFake({ picture = testPicture() } = {}) {
     const fake = {
@@ -222,14 +222,14 @@ export async function startFake({ picture = testPicture() } = {}) {
         /** A real VNC server without a password, on loopback, to show instead of the picture. */
         vncPort: null,
         messages: "on",
-        /** The screencast: only where the display cannot be had. */
+        /** The screencast: off while the display is available. */
         cast: "refused",
-        /** The input of those who see it; and what came that way, with whether its sender had control. */
+        /** The input for the screencast; and the input that was received, with the sender's control. */
         cdp_input: "on",
         driven: [],
-        /** Whether the server tells who has control. */
+        /** True if the server reports the holder of control. */
         announces: true,
-        /** Who has it: null is the agent, else the `client_id` of a viewer. */
+        /** The holder of control: null is the agent, otherwise the `client_id` of a viewer. */
         held: null,
         role: "control",
         tabs: [
@@ -239,7 +239,7 @@ export async function startFake({ picture = testPicture() } = {}) {
         seen: [],
         said: [],
         shots: 0,
-        /** How often each kind of socket was asked for. */
+        /** The number of requests for each kind of socket. */
         dials: {},
         runs: new Map(),
         sockets: new Set(),
@@ -272,12 +272,12 @@ export async function startFake({ picture = testPicture() } = {}) {
             fake.sockets.add(ws);
             ws.on("close", () => fake.sockets.delete(ws));
             if (fake[kind] === "silent") {
-                // Accepted, and never spoken to.
+                // Accepted, without any message.
             } else if (kind === "cast") {
                 ws.send(JSON.stringify({ status: "running" }));
                 const screenshot = png(fake.picture).toString("base64");
                 const { width, height } = fake.picture;
-                // Cast at half of the page's size.
+                // The picture has half of the page's size.
                 const page = { viewport_width: width * 2, viewport_height: height * 2 };
                 ws.send(JSON.stringify({ status: "running", screenshot, format: "png", ...page }));
             } else if (kind === "cdp_input") {
@@ -296,15 +296,15 @@ export async function startFake({ picture = testPicture() } = {}) {
     });
     await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
     fake.base = `http://127.0.0.1:${server.address().port}`;
-    /** Cuts the connections of one kind, as a broken network would. */
+    /** Cuts the connections of a kind, like a broken network. */
     fake.cut = (kind) => {
         for (const ws of fake.sockets) if (ws.kind === kind) ws.terminate();
     };
-    /** Closes them, as the server does. */
+    /** Closes the connections, as the server does. */
     fake.close = (kind, ...close) => {
         for (const ws of fake.sockets) if (ws.kind === kind) ws.close(...close);
     };
-    /** Lets them stay open and dead, as a network does that has forgotten them. */
+    /** Leaves the connections open but dead, as after a loss of network state. */
     fake.silence = () => {
         for (const ws of fake.sockets) ws.dead = true;
     };
@@ -328,7 +328,7 @@ function bridge(ws, port) {
     ws.on("close", () => tcp.destroy());
 }
 
-/** A session as the API tells of it. */
+/** A session, as the API returns it. */
 export function session(id, fields = {}) {
     const now = Date.now();
     const at = (minutes) => new Date(now + minutes * 60_000).toISOString();
@@ -384,7 +384,7 @@ async function answer(fake, request, response) {
         return json(200, found);
     }
     fake.shots += 1;
-    // A PNG whatever was asked for: Node has no JPEG encoder, and browsers look at the bytes.
+    // Always a PNG: Node has no JPEG encoder, and browsers detect the format.
     response.writeHead(200, { "content-type": "image/png" });
     response.end(png(fake.pictures?.get(id) ?? fake.picture));
 }

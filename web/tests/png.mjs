@@ -1,4 +1,4 @@
-// What writing a PNG takes. `zlib.crc32` is younger than the oldest Node that the pages build with.
+// A PNG encoder. The oldest supported Node has no `zlib.crc32`.
 
 export { deflateSync } from "node:zlib";
 

@@ -1,4 +1,4 @@
-// The pages against a running server, named by the environment: see `scripts/test-pages`.
+// Tests of the pages with a running server, which environment variables name: see `scripts/test-pages`.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -31,7 +31,7 @@ test("the view shows the session's page and follows a click made through it", as
     });
     const box = await page.locator("#frame").boundingBox();
     await page.mouse.click(box.x + box.width * place[0], box.y + box.height * place[1]);
-    // The first press on that page leaves pure red; lossy encodings come near it.
+    // The first press makes that page pure red. Lossy encodings are close to it.
     await eventually(async () => near(await colourAt(page, ...place), [255, 0, 0], 40), 15_000);
     if (await page.isVisible("#take")) {
         await page.click("#take");
@@ -43,8 +43,8 @@ test("the view shows the session's page and follows a click made through it", as
 test("without the display, the page is cast and takes the input of who has control", async () => {
     const page = await open(browser);
     await page.addInitScript(() => {
-        // Where the server has nothing, the display cannot be had. noVNC looks at what makes a socket:
-        // it must be a true one.
+        // A path without a route makes the display unavailable. noVNC checks the type of a socket, so
+        // that it must be a real WebSocket.
         window.WebSocket = new Proxy(WebSocket, {
             construct: (Real, [url, ...more]) => new Real(url.replace("/stream/vnc/", "/stream/nothing/"), ...more),
         });
@@ -57,7 +57,7 @@ test("without the display, the page is cast and takes the input of who has contr
     near(await colourAt(page, ...place), [16, 24, 40]);
     const box = await page.locator("#still").boundingBox();
     await page.mouse.click(box.x + box.width * place[0], box.y + box.height * place[1]);
-    // The second press on that page.
+    // The result of the second press on that page.
     await eventually(async () => near(await colourAt(page, ...place), [0, 255, 0], 40), 15_000);
     await page.click("#take");
     await page.waitForSelector('body[data-driven="false"]');

@@ -1,5 +1,5 @@
-// The sample site: that its pages do what the demo and the other tests rely on, and that nothing of
-// it comes from outside.
+// Tests of the sample site: its pages work as the demo and the other tests expect, and load nothing from
+// other origins.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";

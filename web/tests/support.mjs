@@ -1,4 +1,4 @@
-// What the page tests share: one Chromium for a file, a page with its complaints, pixels.
+// Shared helpers of the page tests: a Chromium for each file, a page with its complaints, pixels.
 
 import assert from "node:assert/strict";
 import { chromium } from "playwright-core";
@@ -11,10 +11,10 @@ export function launch() {
     return chromium.launch({ executablePath: CHROMIUM, args });
 }
 
-/** Network failures are what some tests make; everything else that a page complains of is a fault. */
+/** Network failures, which some tests cause. Every other complaint of a page is a failure. */
 const EXPECTED = /WebSocket|Failed to load resource|Failed when connecting/;
 
-/** A new tab. `complaints` holds its exceptions, its errors and every breach of its content policy. */
+/** Opens a tab. `complaints` has its exceptions, its errors and violations of its content policy. */
 export async function open(browser, options = {}) {
     const context = await browser.newContext({
         viewport: { width: 1280, height: 800 },
@@ -37,7 +37,7 @@ export async function leave(page) {
     await page.context().close();
 }
 
-/** Resolves when the page's own account of its connection is this one. */
+/** Resolves when the page reports this state of its connection. */
 export function link(page, state) {
     return page.waitForSelector(`body[data-link="${state}"]`);
 }
@@ -47,8 +47,8 @@ export function holder(page, who) {
 }
 
 /**
- * The colour of the picture at a point of it, from 0 to 1 in both directions, as it is on screen:
- * from a screenshot of the page, not from any canvas.
+* Returns the visible colour of the picture at a point, from 0 to 1 in both directions. It is read from a
+ * screenshot of the page, not from a canvas.
  */
 export async function colourAt(page, x, y, selector = "#frame") {
     const box = await page.locator(selector).boundingBox();
@@ -68,7 +68,7 @@ export async function colourAt(page, x, y, selector = "#frame") {
     }, png.toString("base64"));
 }
 
-/** Asks again until it holds; the last failure is the test's. */
+/** Repeats a check until it passes, or fails with its last failure. */
 export async function eventually(check, patience = 8_000) {
     const deadline = Date.now() + patience;
     for (;;) {

@@ -1,4 +1,4 @@
-// The rules of the pages that need no browser.
+// Tests of the pages' rules, without a browser.
 
 import assert from "node:assert/strict";
 import { build } from "esbuild";
@@ -62,7 +62,7 @@ function play(...events) {
     return events.reduce((control, event) => after(control, typeof event === "string" ? { kind: event } : event), initial);
 }
 
-const said = (by, you = false, role = "control") => ({ kind: "said", message: { by, you, role, label: "Ann" } });
+const said = (by, you = false, role = "control") => ({ kind: "reported", message: { by, you, role, label: "Ann" } });
 
 test("the server's word on control stands above what was asked for", () => {
     assert.equal(mayType(play()), false);
@@ -110,7 +110,7 @@ test("time, names and ends read as they should", () => {
     assert.equal(held("nightly-check-of-all"), "workflow run nightly-check-of-all");
     assert.equal(occupant({ occupancy: { state: "vacant" } }), null);
     assert.equal(standing({ status: "running", completed_at: at }).word, "Closed");
-    assert.equal(ending({ status: "failed" }).text, "The browser could not go on. No cause was recorded.");
+    assert.equal(ending({ status: "failed" }).text, "The browser stopped working. No cause was recorded.");
     assert.equal(ending({ status: "timeout" }).title, "The session timed out");
 });
 
@@ -123,7 +123,7 @@ test("characters become keysyms", () => {
 test("a server that is to stop says until when, if it is known", () => {
     assert.equal(warning(false, null), "The server is about to be stopped.");
     assert.equal(warning(true, "nonsense"), "The server is stopping.");
-    assert.match(warning(true, "2026-01-01T00:00:00Z"), /^The server is stopping: .* has until \S.*\.$/);
+    assert.match(warning(true, "2026-01-01T00:00:00Z"), /^The server is stopping: .* can finish until \S.*\.$/);
 });
 
 test("a refused request is one sentence with the way out", () => {

@@ -1,4 +1,4 @@
-// The view page against the stand-in: the picture, input, control, loss and return, the end.
+// Tests of the view page with the fake server: the picture, input, control, reconnects, the end.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
@@ -58,7 +58,7 @@ test("it draws what the server shows, and leaves no key in the address", async (
     assert.match(vnc.client, new RegExp(`^${uuid}\\.${uuid}$`));
     assert.equal(vnc.client, messages.client);
 
-    // Another tab of the same browser is another page, of the same person.
+    // Another tab of the same browser is a separate page of the same person.
     const other = await page.context().newPage();
     await other.goto(address());
     await link(other, "live");
@@ -98,7 +98,7 @@ test("control is taken, used, and handed back", async () => {
     const page = await watching();
     await holder(page, "agent");
     await eventually(async () =>
-        assert.equal(await page.textContent("#control-word"), "Nobody is driving"),
+        assert.equal(await page.textContent("#control-word"), "No agent is driving"),
     );
     await clickPicture(page, 0.5, 0.5);
     assert.equal(pointers().length, 0, "a click went out without control");
@@ -113,7 +113,7 @@ test("control is taken, used, and handed back", async () => {
     await page.keyboard.press("a");
     await eventually(() => assert.ok(fake.seen.some(({ keysym }) => keysym === 0x61)));
 
-    // Keys stay in the picture; this one leads out of it.
+    // The picture captures all keys but this shortcut, which leaves it.
     await page.keyboard.press("Shift+F6");
     assert.equal(await page.evaluate(() => document.activeElement.id), "take");
     await page.keyboard.press("Enter");
@@ -186,7 +186,7 @@ test("after the sockets dropped it is back, with the control it had", async () =
     const [red, green] = await colourAt(page, 1 / 6, 0.2);
     assert.ok(red > green && red < RED[0], `the last frame is gone: ${red}, ${green}`);
 
-    // The server forgets, as after a restart.
+    // The server loses its state, as after a restart.
     fake.held = null;
     fake.cut("messages");
     fake.vnc = "on";
@@ -253,7 +253,7 @@ test("who was put out does not come back, and who was only silent does", async (
     await leave(page);
 });
 
-/** A page that is watched and under control, whose clock is ours; and the sockets that it dials. */
+/** Opens a page that has control, with a clock that the test sets. Also returns the sockets that it opens. */
 async function underControl() {
     const page = await open(browser);
     const dialled = [];
@@ -267,7 +267,7 @@ async function underControl() {
     return { page, dialled };
 }
 
-/** Lets a page do by itself whatever it would in a minute, and when it is looked at again. */
+/** Advances a page's clock by a minute, and makes the page visible again. */
 async function tempt(page) {
     await page.clock.fastForward(60_000);
     await page.evaluate(() => {
@@ -285,8 +285,8 @@ test("who is put out by either socket is told so, and is back only by asking", a
         await link(page, "refused");
         await eventually(() => assert.equal(fake.sockets.size, 0));
         await page.waitForSelector("#veil:not([hidden])");
-        assert.equal(await page.textContent("#veil-title"), "The server turned you away");
-        assert.equal(await page.textContent("#control-word"), "Turned away");
+        assert.equal(await page.textContent("#veil-title"), "The server disconnected you");
+        assert.equal(await page.textContent("#control-word"), "Disconnected");
         assert.equal(await page.isVisible("#veil-spinner"), false);
         assert.equal(await page.isEnabled("#take"), false);
         const before = dialled.length;
@@ -295,10 +295,10 @@ test("who is put out by either socket is told so, and is back only by asking", a
         assert.equal(await page.isVisible("#still-note"), false);
 
         fake.said.length = 0;
-        await page.click('button:text("Ask again")');
+        await page.click('button:text("Connect again")');
         await link(page, "live");
         await page.waitForSelector("#take:enabled");
-        // Control would have been asked for before that.
+        // A request for control would precede this message.
         await eventually(() => assert.deepEqual(fake.said, [{ kind: "get-browser-url" }]));
         await holder(page, "agent");
         await leave(page);
@@ -314,7 +314,7 @@ test("who is turned away at the door gets no other picture, and is let in by ask
     await link(page, "refused");
     await tempt(page);
     fake.vnc = "on";
-    await page.click('button:text("Ask again")');
+    await page.click('button:text("Connect again")');
     await link(page, "live");
     assert.deepEqual([fake.dials.vnc, fake.dials.cast, fake.shots], [2, undefined, 0]);
     await page.waitForSelector("#take:enabled");
@@ -382,7 +382,7 @@ test("it falls back to screenshots, and returns to the live picture", async () =
     fake.vnc = "on";
     await link(page, "live");
     assert.equal(await page.isVisible("#still-note"), false);
-    // The one under way may still come, but no further one.
+    // The request in progress may still finish, but no other starts.
     const counted = fake.shots;
     await page.waitForTimeout(3_500);
     assert.ok(fake.shots <= counted + 1, `${fake.shots - counted} screenshots beside the live picture`);
@@ -432,15 +432,15 @@ test("whoever has control drives the page by its screencast while the display ca
     const { width, height } = fake.picture;
     const press = fake.driven.find(({ eventType }) => eventType === "mousePressed");
     assert.deepEqual([press.button, press.clickCount, press.modifiers], ["left", 1, 0]);
-    // The page is twice as large as its picture.
+    // The page has twice the size of its picture.
     assert.ok(Math.abs(press.x - width / 2) < 2 && Math.abs(press.y - height) < 2, JSON.stringify(press));
     assert.ok(fake.driven.some(({ eventType }) => eventType === "mouseReleased"));
-    assert.ok(fake.driven.every(({ held }) => held), "it sent without control");
+    assert.ok(fake.driven.every(({ held }) => held), "input was sent without control");
     const keys = fake.driven.filter(({ eventType }) => eventType === "keyDown");
     assert.deepEqual(keys.map(({ key, text, modifiers }) => [key, text, modifiers]), [["A", "A", 8], ["Enter", "\r", 0]]);
     assert.equal(fake.driven.find(({ type }) => type === "wheelEvent").deltaY, 120);
 
-    // The keyboard leads out of the picture here as well.
+    // The shortcut leaves the picture here too.
     await page.keyboard.press("Shift+F6");
     assert.equal(await page.evaluate(() => document.activeElement.id), "take");
     fake.vnc = "on";
@@ -450,7 +450,7 @@ test("whoever has control drives the page by its screencast while the display ca
     await leave(page);
 });
 
-/** A page that is cast, and driven by whoever looks at it. `at` gives a point of the picture. */
+/** Opens a page with a screencast, which the viewer controls. `at` returns a point of the picture. */
 async function driving(options, prepare) {
     fake.vnc = "refused";
     fake.cast = "on";
@@ -495,7 +495,7 @@ test("no key stays down in a page that is driven", async () => {
 const onMac = (page) =>
     page.addInitScript(() => Object.defineProperty(navigator, "platform", { value: "MacIntel" }));
 
-/** Presses Command and lets go of it, with two keys down, as where no key is told to go up meanwhile. */
+/** Presses and releases Command with two keys pressed, as on a system without other key releases meanwhile. */
 async function command(page) {
     for (const key of ["Shift", "b", "Meta"]) await page.keyboard.down(key);
     await page.keyboard.up("Meta");
@@ -509,13 +509,13 @@ test("no key stays down that went up while Command was down", async () => {
     await page.click("#take");
     await holder(page, "you");
     await page.click("#screen canvas");
-    // noVNC takes Command for Alt.
+    // noVNC maps Command to Alt.
     const [SHIFT, B, ALT] = [0xffe1, 0x62, 0xffe9];
     const sent = () => fake.seen.filter(({ kind }) => kind === "key").map(({ down, keysym }) => [down, keysym]);
     await command(page);
     const expected = [[true, SHIFT], [true, B], [true, ALT], [false, B], [false, ALT]];
     await eventually(() => assert.deepEqual(sent(), expected));
-    // Of this one a Mac tells; and what was let go is not let go again.
+    // macOS reports this release; a released key is not released again.
     await page.keyboard.up("b");
     await page.keyboard.up("Shift");
     await eventually(() => assert.deepEqual(sent(), [...expected, [false, SHIFT]]));
@@ -539,7 +539,7 @@ test("no key stays down when the focus leaves the picture", async () => {
 
 test("no key stays down in a page that is driven, that went up while Command was down", async () => {
     const ups = [
-        // Other systems tell of each key when it goes up.
+        // Other systems report each release.
         [undefined, ["keyUp Meta", "keyUp b", "keyUp Shift"]],
         [onMac, ["keyUp b", "keyUp Meta", "keyUp Shift"]],
     ];
@@ -558,7 +558,7 @@ test("no key stays down in a page that is driven, that went up while Command was
         await eventually(() => assert.deepEqual(keys(), [...downs, ...expected]));
     }
 
-    // One that repeats under Command is let go by that, and not once more.
+    // A key that repeats under Command is released once.
     fake.driven.length = 0;
     for (const key of ["b", "Meta", "b"]) await page.keyboard.down(key);
     await page.keyboard.up("Meta");
@@ -734,12 +734,12 @@ test("it shows the page, the tabs, the occupant, the block and the time", async 
     });
     fake.tabs.push({ id: "2", title: "<b>Second</b>", url: "http://127.0.0.1/2", active: false });
     const page = await watching();
-    // They come by different ways: the run and its blocks over HTTP, the tabs by message.
+    // The run and its blocks come over HTTP, the tabs by messages.
     const shows = (selector, text) =>
         eventually(async () => assert.equal(await page.textContent(selector), text));
     await shows("#occupant", "Lamps · search");
     await shows("#control-word", "The agent is driving");
-    await shows("#status-word", "On stage");
+    await shows("#status-word", "In use");
     await shows("#page-title", "Footlights");
     await shows("#page-url", "127.0.0.1:9000/products.html");
     await eventually(async () =>

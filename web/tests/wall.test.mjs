@@ -1,4 +1,4 @@
-// The wall against the stand-in.
+// Tests of the wall with the fake server.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
@@ -37,7 +37,7 @@ test("it shows each session's picture, follows the list, and leads to the view",
     fake.sessions.set(id(2), session(id(2)));
     const page = await wall();
     await page.waitForSelector(".tile[data-picture] >> nth=1");
-    assert.equal(await page.textContent("#summary"), "2 sessions, 1 on stage");
+    assert.equal(await page.textContent("#summary"), "2 sessions, 1 in use");
     near(await colourAt(page, 0.5, 0.5, `.tile:has(a[href$="${id(1)}"]) .tile-frame`), [60, 170, 90]);
     assert.equal(
         await page.textContent(`.tile:has(a[href$="${id(1)}"]) .tile-who`),

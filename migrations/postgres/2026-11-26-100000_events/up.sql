@@ -1,11 +1,11 @@
--- Where the numbering of an organization's events stands, and up to where they are forgotten.
+-- The last number of an organization's events, and the last number that was deleted.
 CREATE TABLE event_sequences (
     organization_id TEXT NOT NULL PRIMARY KEY,
     last_seq BIGINT NOT NULL,
     forgotten_seq BIGINT NOT NULL
 );
 
--- Refers to nothing, so that nothing keeps an event from being stored.
+-- Without foreign keys, so that none prevents the storage of an event.
 CREATE TABLE session_events (
     organization_id TEXT NOT NULL,
     seq BIGINT NOT NULL,

@@ -1,2 +1,2 @@
--- When a session's browser has to run, until it does.
+-- The deadline of a session's start; null once the browser has run.
 ALTER TABLE browser_sessions ADD COLUMN start_by TIMESTAMP;

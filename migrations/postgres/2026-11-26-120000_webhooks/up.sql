@@ -1,10 +1,10 @@
--- What of a key has to be known to sign with it, from when the key was first used.
+-- The material to sign with a key, stored at the first use of the key.
 ALTER TABLE api_keys ADD COLUMN signer TEXT;
 
--- The key with which the run was asked for: it signs the run's webhook.
+-- The key that started the run: it signs the run's webhook.
 ALTER TABLE workflow_runs ADD COLUMN api_key_id TEXT;
 
--- Where an organization is told of events. Of its secrets only what signs is kept.
+-- The webhooks of an organization. Only the signers of their secrets are stored.
 CREATE TABLE webhooks (
     id TEXT NOT NULL PRIMARY KEY,
     organization_id TEXT NOT NULL REFERENCES organizations (id),
@@ -20,7 +20,7 @@ CREATE TABLE webhooks (
 );
 CREATE INDEX webhooks_organization ON webhooks (organization_id, created_at);
 
--- What is to be told, until it was told or given up, and then for the record.
+-- The messages of webhooks: pending, and then as the log of deliveries.
 CREATE TABLE webhook_messages (
     id TEXT NOT NULL PRIMARY KEY,
     organization_id TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- The lists of targets that a session's programs may and may not reach: of the session and of its
--- organization as they were when the session was made or last changed; and those of an organization.
+-- The lists of allowed and denied targets: those of the session and its organization, as of the creation
+-- or the last change of the session; and those of an organization.
 ALTER TABLE browser_sessions ADD COLUMN egress JSON;
 ALTER TABLE organizations ADD COLUMN egress JSON;

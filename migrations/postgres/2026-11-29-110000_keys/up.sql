@@ -1,8 +1,8 @@
--- Roles and ends of keys, their last use, and organizations that may be suspended.
+-- Roles, expiry and last use of keys, and the suspension of organizations.
 ALTER TABLE organizations ADD COLUMN suspended_at TIMESTAMP;
 ALTER TABLE api_keys ADD COLUMN role TEXT NOT NULL DEFAULT 'organization'
     CHECK (role IN ('operator', 'organization', 'drive', 'watch'));
--- The sessions that a key is limited to; all of its organization without.
+-- The sessions that a key is limited to; null for all sessions of its organization.
 ALTER TABLE api_keys ADD COLUMN sessions JSON;
 ALTER TABLE api_keys ADD COLUMN expires_at TIMESTAMP;
 ALTER TABLE api_keys ADD COLUMN last_used_at TIMESTAMP;

@@ -1,11 +1,11 @@
--- Tenants. Everything belongs to exactly one.
+-- Tenants. Every resource belongs to exactly one.
 CREATE TABLE organizations (
     id TEXT NOT NULL PRIMARY KEY,
     name TEXT NOT NULL,
     created_at TIMESTAMP NOT NULL
 );
 
--- Of a key only its hash is kept.
+-- Only the hash of a key is stored.
 CREATE TABLE api_keys (
     id TEXT NOT NULL PRIMARY KEY,
     organization_id TEXT NOT NULL REFERENCES organizations (id),
@@ -158,7 +158,7 @@ CREATE TABLE artifacts (
 CREATE INDEX artifacts_run ON artifacts (run_id, created_at);
 CREATE INDEX artifacts_session ON artifacts (session_id, created_at);
 
--- Refers to nothing, so that nothing keeps an event from being recorded.
+-- Without foreign keys, so that none prevents the record of an event.
 CREATE TABLE audit_events (
     id TEXT NOT NULL PRIMARY KEY,
     message_id BIGINT NOT NULL,

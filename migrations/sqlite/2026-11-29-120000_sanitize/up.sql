@@ -1,3 +1,2 @@
--- A session is sanitized when an occupant of a generation above this one has left it; null where
--- occupants leave it as it is.
+-- A session is sanitized after an occupant with a generation above this one; null if it is not sanitized.
 ALTER TABLE browser_sessions ADD COLUMN sanitize_after BIGINT;

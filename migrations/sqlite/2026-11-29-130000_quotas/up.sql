@@ -1,6 +1,6 @@
--- The limits that an operator has set for an organization, by quota; null where the defaults hold.
+-- The limits that an operator has set for an organization, by quota; null for the defaults.
 ALTER TABLE organizations ADD COLUMN quotas TEXT CHECK (json_valid(quotas));
--- The network traffic of each session: all of it, and all of it before `day`, the UTC day of its last
+-- The network traffic of each session: the total, and the total before `day`, the UTC day of its last
 -- traffic. The difference is the traffic of that day.
 CREATE TABLE egress_usage (
     session_id TEXT NOT NULL PRIMARY KEY REFERENCES browser_sessions (id) ON DELETE CASCADE,

@@ -1,4 +1,4 @@
-//! The task that keeps quotas up to date: limits that other servers have changed, and network traffic.
+//! The task that updates quotas: limits that other servers have changed, and network traffic.
 //!
 //! It reads the counters of each session's egress program and stores them. When an organization has used
 //! up its traffic of the day, the egress of its sessions is closed, until midnight, UTC, or a higher limit.
@@ -24,7 +24,7 @@ use crate::domain::ids::SessionId;
 /// The time between two rounds.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Keeps quotas up to date until `closing`, and notes the last traffic then.
+/// Updates quotas until `closing`, and then stores the last traffic.
 pub async fn follow(
     world: Arc<World>,
     db: Db,
@@ -32,7 +32,7 @@ pub async fn follow(
     closing: CancellationToken,
 ) {
     let mut failing = false;
-    // The sessions whose egress is closed for want of traffic.
+    // The sessions whose egress is closed because the traffic is used up.
     let mut closed: HashMap<SessionId, bool> = HashMap::new();
     loop {
         match world.quotas.refresh(&db).await {
@@ -55,7 +55,7 @@ pub async fn follow(
     }
 }
 
-/// Has sessions change their egress whose organization has used up its traffic, or may go on.
+/// Closes the egress of sessions whose organization has used up its traffic, and opens it again later.
 async fn refresh_egress(
     world: &World,
     registry: &Address<Registry>,
@@ -88,7 +88,7 @@ impl Quotas {
         let limits = db::organizations::all_quotas(db).await?;
         {
             let mut own = self.0.own.write();
-            // Limits that were set meanwhile are newer, and are read by the next round.
+            // Limits that were set in the meantime are newer; the next round reads them.
             if own.revision == revision {
                 own.limits = limits;
             }
@@ -106,7 +106,7 @@ impl Quotas {
             }
         }
         for session in ended {
-            // Unless its actor was started again meanwhile.
+            // Unless its actor was restarted in the meantime.
             let has_ended =
                 metered.get(&session).is_some_and(|it| it.traffic.status.has_changed().is_err());
             if has_ended {
@@ -120,7 +120,7 @@ impl Quotas {
     fn read_meters(&self) -> (Vec<SessionTraffic>, Vec<SessionId>) {
         let (mut changed, mut ended) = (Vec::new(), Vec::new());
         for (session, meter) in self.0.metered.lock().iter() {
-            // Asked first: a session that has ended says nothing more.
+            // Read first: a session that has ended sends no more counters.
             if meter.traffic.status.has_changed().is_err() {
                 ended.push(*session);
             }

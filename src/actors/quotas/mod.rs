@@ -1,4 +1,4 @@
-//! Quotas of organizations: the limits, what is counted in memory, and the decision.
+//! Quotas of organizations: the limits, the counters in memory, and the decision.
 //!
 //! Sessions and runs are counted in the database, in the transaction that adds one, so that limits hold
 //! over restarts and over several nodes. Connections, waiters and requests are counted in memory, for
@@ -30,7 +30,7 @@ use crate::domain::quota::{Limits, MIB, MINUTE, Quota, QuotaExceeded, Use, next_
 /// The time after which stored files are added up again.
 const ADD_UP_AFTER: Duration = Duration::from_secs(10);
 
-/// The quotas of all organizations. Clones are the same.
+/// The quotas of all organizations. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Quotas(Arc<Inner>);
 
@@ -68,7 +68,7 @@ struct DayTraffic {
     bytes: HashMap<OrganizationId, u64>,
 }
 
-/// The counters of a session's network, and what is stored of them.
+/// The counters of a session's network, and their stored values.
 #[derive(Debug)]
 struct Metered {
     organization: OrganizationId,
@@ -122,8 +122,7 @@ impl Quotas {
         own.or_else(|| self.0.defaults.get(quota))
     }
 
-    /// Takes over the limits that an operator has set for one organization. They hold at once for what
-    /// is new.
+    /// Applies the limits that an operator has set for an organization. They hold at once for new work.
     pub fn set_limits(&self, organization: OrganizationId, own: Limits) {
         let mut all = self.0.own.write();
         all.limits.insert(organization, own);
@@ -151,7 +150,7 @@ impl Quotas {
         Ok(Place { places: Arc::clone(&self.0.places), of })
     }
 
-    /// Refuses another session as far as is known in memory. The database decides; this spares its work.
+    /// Refuses another session, based on the state in memory. The database decides; this check saves queries.
     ///
     /// # Errors
     ///
@@ -173,7 +172,7 @@ impl Quotas {
         refusal.map_or(Ok(()), |refusal| Err(QuotaExceeded { at: now, ..refusal }))
     }
 
-    /// Refuses another run as far as is known in memory, as for sessions.
+    /// Refuses another run, based on the state in memory, as for sessions.
     ///
     /// # Errors
     ///
@@ -267,8 +266,8 @@ impl Quotas {
         refusal
     }
 
-    /// The use of a quota. `stored` is the use of what is counted in the database, and the time of the oldest
-    /// row that counts.
+    /// The use of a quota. `stored` is the use that is counted in the database, and the time of the oldest
+    /// counted row.
     pub fn use_of(
         &self,
         organization: OrganizationId,
@@ -376,7 +375,7 @@ mod tests {
         assert_eq!(take(blue).unwrap_err().limit, 0);
         quotas.set_limits(blue, Limits::default());
         assert!(take(blue).is_ok());
-        // Nothing is kept of what is not taken.
+        // Entries without a place are removed.
         assert_eq!(quotas.0.places.len(), 2);
     }
 

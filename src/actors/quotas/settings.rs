@@ -1,4 +1,4 @@
-//! The limits of organizations for which an operator has set no other.
+//! The default limits of organizations.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::domain::quota::{EXPECTED, Limits, Quota, checked_limit};
 pub struct Settings {
     /// Sessions that have not ended.
     pub sessions: Option<u64>,
-    /// Sessions made within 60 seconds.
+    /// Sessions created within 60 seconds.
     pub creates_per_minute: Option<u64>,
     /// Workflow runs that have not ended.
     pub runs: Option<u64>,
     /// Runs and programs that wait for an occupied session.
     pub waiters: Option<u64>,
-    /// Live views: sockets with pictures of a session, and VNC ports that were asked for.
+    /// Live views: sockets with pictures of a session, and requested VNC ports.
     pub viewers: Option<u64>,
     /// Connections of programs to DevTools.
     pub devtools_connections: Option<u64>,
@@ -30,7 +30,7 @@ pub struct Settings {
     pub egress_mib_per_day: Option<u64>,
     /// Requests that are being answered.
     pub requests: Option<u64>,
-    /// The delay of the answer to an organization that is refused again and again, in milliseconds.
+    /// The delay of responses to an organization with many refused requests, in milliseconds.
     pub refusal_delay_milliseconds: u64,
 }
 
@@ -53,7 +53,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Returns the delay of answers to an organization that is refused again and again.
+    /// Returns the delay of responses to an organization with many refused requests.
     pub fn refusal_delay(&self) -> Duration {
         Duration::from_millis(self.refusal_delay_milliseconds)
     }

@@ -20,7 +20,7 @@ use crate::system::desktop::NoRoom;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RegistryError {
     /// The server drains, and accepts no new work.
-    #[error("the server is stopping and takes nothing new")]
+    #[error("the server is stopping and rejects new work")]
     Draining,
     /// The limit on live sessions is reached.
     #[error("{limit} sessions live on this node, which is its limit")]
@@ -42,11 +42,11 @@ pub enum RegistryError {
         /// The limit, which `sessions.max_runs` sets.
         limit: usize,
     },
-    /// The organization has as much as it may.
+    /// A quota of the organization is reached.
     #[error("{0}")]
     Quota(Box<QuotaExceeded>),
     /// It is being made, as an earlier request with the same name asked.
-    #[error("it is being made already")]
+    #[error("it is being created already")]
     UnderWay,
     /// The machine has no room for another session.
     #[error("{0}")]
@@ -157,7 +157,7 @@ pub enum RouteError {
     #[error("session {0} does not exist or has ended")]
     Unknown(SessionId),
     /// The server is stopping, and accepts no new work.
-    #[error("the server is stopping and takes nothing new")]
+    #[error("the server is stopping and rejects new work")]
     Draining,
     /// The session refused the message or failed.
     #[error(transparent)]

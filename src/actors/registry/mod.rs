@@ -151,7 +151,7 @@ impl Actor for Registry {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(0); // No bound: a full mailbox would cost us the order.
+        ctx.set_mailbox_capacity(0); // Unbounded: a full mailbox would lose the order.
         self.world.journal.enter(&self.name, "registry");
         self.show_phase();
     }
@@ -171,7 +171,7 @@ impl Handle<Drain> for Registry {
     ) -> Answering<Result<Draining, RegistryError>> {
         let draining = self.drain(within, stopping);
         let (sessions, runs) = (self.sessions.len(), self.runs.len());
-        info!("draining: {sessions} sessions and {runs} runs go on until they end");
+        info!("draining: {sessions} sessions and {runs} runs may still finish");
         answered(Ok(draining))
     }
 }
@@ -188,7 +188,7 @@ impl Handle<Undrain> for Registry {
         self.draining = None;
         self.show_phase();
         self.world.views.set_draining(None);
-        info!("new work is taken again");
+        info!("draining has ended; new work is accepted again");
         answered(Ok(()))
     }
 }

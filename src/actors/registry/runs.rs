@@ -121,7 +121,7 @@ impl Handle<StartRun> for Registry {
                 }
                 Err(cause) => Err(RegistryError::NotStored(cause)),
             };
-            let _ = answer.send(accepted); // Whether that was heard, the receipt says.
+            let _ = answer.send(accepted); // The receipt reports the delivery.
         }));
         Box::pin(async move { accepted.await.map_err(|_gone| Unanswered::Gone)? })
     }
@@ -134,8 +134,8 @@ impl Registry {
         let address = address.downgrade();
         let cancels = async move {
             if !receipt.heard().await {
-                info!("run {id} was not heard of, and is called off");
-                let why = "the client that asked for it went away before it was answered";
+                info!("run {id} is canceled: its client left before the answer");
+                let why = "its client left before the answer";
                 let _ = address.ask(Cancel { why: why.to_owned() }).await;
             }
         };
@@ -161,7 +161,7 @@ impl Registry {
         let name = Name::from(id.to_string().as_str());
         let address = Address::new(inner, name, about, Arc::clone(&self.world.journal));
         self.runs.insert(id, Resides { organization, address });
-        info!("run {id} begins");
+        info!("run {id} starts");
         view
     }
 
@@ -191,7 +191,7 @@ impl Registry {
             close_own(&self.world, &registry, gone.organization, session);
         }
         let failure = Failure::new("run_actor_ended", "the run's actor ended unexpectedly")
-            .hint("the server's log says where; start the run again");
+            .hint("see the server's log for the cause; start the run again");
         let change = RunChange {
             status: Some(RunStatus::Failed),
             failure: Some(failure),

@@ -112,7 +112,7 @@ impl Handle<Create> for Registry {
                 registry.close_if_unheard(id, receipt, ctx);
                 Created { id, view }
             });
-            let _ = answer.send(created); // Whether that was heard, the receipt says.
+            let _ = answer.send(created); // The receipt reports the delivery.
         }));
         Box::pin(async move { created.await.map_err(|_gone| Unanswered::Gone)? })
     }
@@ -157,7 +157,7 @@ impl Registry {
         let address = address.downgrade();
         let closes = async move {
             if !receipt.heard().await {
-                info!("session {id} was not heard of, and is closed");
+                info!("session {id} is closed: its client left before the answer");
                 let _ = address.ask(Close { status: SessionStatus::Completed }).await;
             }
         };
@@ -182,7 +182,7 @@ impl Registry {
         let address = Address::new(inner, name, about, Arc::clone(&self.world.journal));
         self.sessions.insert(id, Resides { organization, address });
         self.world.views.add_session(view.clone());
-        info!("session {id} begins");
+        info!("session {id} starts");
         view
     }
 
@@ -244,7 +244,7 @@ impl Registry {
             }
             let failure =
                 Failure::new("session_actor_ended", "the session's actor ended unexpectedly")
-                    .hint("the server's log says where; create another session");
+                    .hint("see the server's log for the cause; create another session");
             let at = world.clock.now();
             let ended = Ended { status: SessionStatus::Failed, failure: Some(failure), at };
             world.store.end_session(id, ended)

@@ -58,7 +58,7 @@ async fn a_session_whose_actor_breaks_goes_on_from_its_row_under_its_name_with_i
         let held = view.borrow().record.occupancy.holder().cloned().expect("as its row says");
         assert_eq!(held.lease, hash);
         sleep(Duration::from_secs(40)).await;
-        let view = stage.world.views.session(Stage::organization(), id).expect("it goes on");
+        let view = stage.world.views.session(Stage::organization(), id).expect("it continues");
         assert!(view.borrow().record.occupancy.holder().is_none(), "the lease lapses");
     }
     let now = stage.world.clock.now();

@@ -35,7 +35,7 @@ pub async fn awake(
     // Also if another request has started it: all first uses wait for the same start.
     let settled =
         view.wait_for(|view| view.closing || view.record.status != SessionStatus::Created);
-    let _ = timeout(STARTING, settled).await; // Then it answers that it is still starting.
+    let _ = timeout(STARTING, settled).await; // On a timeout it is still starting.
     Ok(())
 }
 

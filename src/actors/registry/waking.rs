@@ -24,7 +24,7 @@ impl Handle<Wake> for Registry {
         let address = resides.address.downgrade();
         let view = self.world.views.session(organization, session);
         if !view.is_some_and(|view| view.borrow().record.is_dormant()) {
-            return answered(Ok(())); // It has been started meanwhile.
+            return answered(Ok(())); // Another request has started it.
         }
         let (answer, woken) = oneshot::channel();
         let answering: Answering<Result<(), RegistryError>> =
@@ -48,7 +48,7 @@ impl Handle<Wake> for Registry {
         ctx.spawn(wakes.into_actor(self).map(move |woken, registry, _| {
             registry.sessions_coming.remove(&session);
             for asker in registry.waking.remove(&session).unwrap_or_default() {
-                let _ = asker.send(woken.clone()); // An asker that left hears nothing.
+                let _ = asker.send(woken.clone()); // The caller may have left.
             }
         }));
         answering

@@ -65,10 +65,10 @@ impl Run {
                 let lasts = |view: &SessionView| {
                     view.record.occupancy.holder().is_some_and(|held| held.generation == lent)
                 };
-                let _ = view.wait_for(|view| !lasts(view)).await; // One that is closed is over.
+                let _ = view.wait_for(|view| !lasts(view)).await; // Or it has ended.
             };
             ctx.spawn(over.into_actor(self).map(|(), run, ctx| {
-                let message = "the run that lent its session does not hold it any more".to_owned();
+                let message = "the run that lent its session no longer holds it".to_owned();
                 run.end(failed("occupancy_lost", message), ctx);
             }));
         }
@@ -266,9 +266,8 @@ impl Run {
         ctx.spawn(ends.into_actor(self).map(move |ended: Option<(bool, _)>, run, ctx| {
             let (broke, failure): (bool, Option<Failure>) = ended.unwrap_or_default();
             if broke {
-                // The pages that it drove are gone, though the session goes on.
-                let message =
-                    format!("the browser of session {session} broke down and was restarted");
+                // The session continues, but without the pages that the run drove.
+                let message = format!("the browser of session {session} failed and was restarted");
                 return run.end(failed("browser_crashed", message), ctx);
             }
             let what = failure.map_or_else(|| "it was closed".to_owned(), |cause| cause.message);
@@ -309,16 +308,16 @@ impl Run {
                 }
             }
             Err(cause @ RouteError::Session(SessionError::Refused(_))) => {
-                self.lease = None; // It is another's now; there is nothing to release.
+                self.lease = None; // Another occupant has the session; nothing to release.
                 let message = format!("the run lost its session: {cause}");
                 return self.end(failed("occupancy_lost", message), ctx);
             }
             Err(cause @ RouteError::Unknown(_)) => {
-                self.lease = None; // It went with the session.
+                self.lease = None; // The lease ended with the session.
                 return self.end(failed("session_ended", cause.to_string()), ctx);
             }
             // Unanswered or not stored: the lease still lasts, and the next heartbeat may succeed.
-            Err(cause) => warn!(parent: &self.span, "a heartbeat was not heard: {cause}"),
+            Err(cause) => warn!(parent: &self.span, "a heartbeat failed: {cause}"),
         }
         if self.lease.is_some() {
             self.set_heartbeat(ctx);

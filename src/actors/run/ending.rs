@@ -71,7 +71,7 @@ pub(in crate::actors) fn close_own(
             }
             asked = close();
         }
-        error!("a run's own session {session} is not known to be closed");
+        error!("the session {session} of a run may still be open");
     });
 }
 
@@ -129,7 +129,7 @@ impl Run {
         };
         ctx.spawn(quiet.into_actor(self).map(|quiet, run, ctx| {
             if !quiet {
-                error!(parent: &run.span, "what executed a block has not ended in time");
+                error!(parent: &run.span, "the executor of a block has not ended in time");
             }
             run.wrap_films(ctx);
         }));
@@ -139,7 +139,7 @@ impl Run {
         let wrapped = self.wrap();
         ctx.spawn(wrapped.into_actor(self).map(|wrapped, run, ctx| {
             if let Err(cause) = wrapped {
-                warn!(parent: &run.span, "the run's films and downloads are not known to be stored: {cause}");
+                warn!(parent: &run.span, "the run's films and downloads may not be stored: {cause}");
             }
             run.give_back(ctx);
         }));
@@ -276,7 +276,7 @@ impl Run {
     /// until the next server ends it.
     fn on_end_refused(&mut self, cause: &Rejection, ctx: &mut Context<Self>) {
         let id = self.record.id;
-        let bare = super::failed(NOT_STORED, format!("the database refuses its outputs: {cause}"));
+        let bare = super::failed(NOT_STORED, format!("the database rejected its outputs: {cause}"));
         let ending = self.ending.as_ref().and_then(|ending| ending.failure.as_ref());
         if ending.is_none_or(|failure| failure.code != NOT_STORED) {
             warn!(parent: &self.span, "the outputs of {id} are left out of its row: {cause}");
@@ -297,7 +297,7 @@ impl Run {
         self.publish();
         let view = self.view.borrow().clone();
         for waiting in self.waiting.drain(..) {
-            let _ = waiting.send(view.clone()); // An asker that left hears nothing.
+            let _ = waiting.send(view.clone()); // The caller may have left.
         }
         info!(parent: &self.span, "run {} has ended: {}", self.record.id, self.record.status);
         self.registration.in_order();

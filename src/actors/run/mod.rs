@@ -263,7 +263,7 @@ impl Run {
                 self.queue(id, ctx);
             }
             Err(cause) => {
-                let message = format!("no session could be made for the run: {cause}");
+                let message = format!("the session of the run could not be created: {cause}");
                 self.end_now(failed("session_not_made", message), ctx);
             }
         }
@@ -284,7 +284,7 @@ impl Actor for Run {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(0); // No bound: a full mailbox would cost us the order.
+        ctx.set_mailbox_capacity(0); // Unbounded: a full mailbox would lose the order.
         self.world.journal.enter(&self.name, "run");
         self.world.journal.phase(&self.name, self.phase.name());
         ctx.run_later(self.assignment.limit, Self::on_limit);

@@ -77,7 +77,7 @@ impl Facts {
             workflow_title: workflow.title.clone(),
             workflow: workflow.id,
             workflow_permanent: workflow.permanent_id,
-            run: RunId::from(0), // Known when the run has been stored, as its session is.
+            run: RunId::from(0), // Set when the run is stored, like its session.
             session: self.session,
             date: self.date,
             headers: headers(&self.headers, &workflow.settings),

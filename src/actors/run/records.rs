@@ -67,7 +67,7 @@ impl Handle<BeginBlock> for Run {
                 run.publish();
                 id
             });
-            let _ = answer.send(begun); // A cut-off execution hears nothing.
+            let _ = answer.send(begun); // A canceled execution does not receive it.
             run.wrote(ctx);
         }));
         Box::pin(async move { begun.await.map_err(|_gone| Unanswered::Gone)? })
@@ -83,7 +83,7 @@ impl Handle<EndBlock> for Run {
         let BlockEnded { status, output, failure } = end;
         let known = self.blocks.iter().find(|block| block.id == id).cloned();
         let Some(known) = known.filter(|block| block.status == BlockStatus::Running) else {
-            return answered(Ok(())); // It has ended before: a repeated message.
+            return answered(Ok(())); // The block has ended already: a repeated message.
         };
         let finished_at = Some(self.world.clock.now());
         let record = BlockRecord { status, output, failure, finished_at, ..known };
@@ -98,7 +98,7 @@ impl Handle<EndBlock> for Run {
                 }
                 run.publish();
             });
-            let _ = answer.send(ended); // A cut-off execution hears nothing.
+            let _ = answer.send(ended); // A canceled execution does not receive it.
             run.wrote(ctx);
         }));
         Box::pin(async move { ended.await.map_err(|_gone| Unanswered::Gone)? })
@@ -134,8 +134,8 @@ impl Handle<AgentSays> for Run {
         }
         let goes_on = said.status == SaidStatus::Running;
         let said = super::Said { progress: Value::Null, ..said };
-        // The waiting messages already show that the agent goes on: the last place in the channel
-        // is kept for the end.
+        // The waiting messages already show that the agent is active: the last place in the channel
+        // is reserved for the end.
         let heard = if goes_on && !hears.is_closed() && hears.capacity() <= 1 {
             Ok(())
         } else {
@@ -162,7 +162,7 @@ impl Run {
                 run.record.status = status;
                 run.publish();
             }
-            let _ = answer.send(stored); // A cut-off execution hears nothing.
+            let _ = answer.send(stored); // A canceled execution does not receive it.
         }));
         shown
     }
@@ -194,7 +194,7 @@ impl Handle<Pause> for Run {
         ctx.spawn(waits.into_actor(self).map(|went_on: Result<(), RunError>, run, ctx| {
             run.paused = None;
             if run.ending.is_none() {
-                drop(run.show(RunStatus::Running, ctx)); // The next status is stored in order.
+                drop(run.show(RunStatus::Running, ctx)); // Updates of a run are stored in order.
             }
             let _ = answer.send(went_on);
         }));

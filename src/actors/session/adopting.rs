@@ -21,11 +21,11 @@ impl Session {
         self.with_lists(ctx, |session, read, ctx| {
             if let Err(cause) = read {
                 // The lists of the row apply until they change.
-                tracing::warn!(parent: &session.span, "the lists of `egress` are not read: {cause}");
+                tracing::warn!(parent: &session.span, "the organization's lists of `egress` cannot be read: {cause}");
             }
             session.adopt_desktop(ctx);
         });
-        self.set_timer(ctx); // What has passed meanwhile is honoured at once.
+        self.set_timer(ctx); // A deadline that has passed takes effect at once.
     }
 
     fn adopt_desktop(&mut self, ctx: &mut Context<Self>) {
@@ -52,7 +52,7 @@ impl Session {
             | Phase::Running { .. }
             | Phase::Recovering { .. } => {}
         }
-        info!(parent: &self.span, "session {} was taken over", self.record.id);
+        info!(parent: &self.span, "session {} was adopted", self.record.id);
         self.take_up_films(ctx);
         if self.record.status == SessionStatus::Created {
             // The former server ended between the last step of the launch and the write of the row.
@@ -140,6 +140,6 @@ impl Session {
 }
 
 fn failure(code: &str, cause: &AdoptError) -> Failure {
-    Failure::new(code, format!("the session could not be taken over: {cause}"))
+    Failure::new(code, format!("the session could not be adopted: {cause}"))
         .hint("create another session; the profile of this one is kept")
 }

@@ -51,7 +51,7 @@ impl Session {
             let next = self.turn_of_a_waiter().or_else(|| self.turns.pop_front());
             let Some(turn) = next else { return };
             if turn.receipt.is_unheard() {
-                continue; // Its asker has gone.
+                continue; // The caller has left.
             }
             match self.decide(&turn.change) {
                 Ok(next) if next != self.record.occupancy || turn.change == Change::Confirm => {
@@ -63,7 +63,7 @@ impl Session {
                     self.join_queue(turn, ctx);
                 }
                 decided => {
-                    let _ = turn.answer.send(decided); // An asker that left hears nothing.
+                    let _ = turn.answer.send(decided); // The caller may have left.
                 }
             }
         }
@@ -200,8 +200,8 @@ impl Session {
         }
         let Turn { change, answer, receipt, .. } = turn;
         let granted = changed.is_ok();
-        let _ = answer.send(changed); // Whether that was heard, the receipt says.
-        // Whoever held it before with this lease knows the lease.
+        let _ = answer.send(changed); // The receipt reports the delivery.
+        // A former holder with this lease knows the lease.
         let Change::Begin { lease, by, .. } = change else { return };
         if granted {
             self.note_beginner(by, next.generation(), lease, ctx);
@@ -276,7 +276,7 @@ impl Session {
         if let Some(held) = after
             && before.is_none_or(|before| before.generation != held.generation)
         {
-            info!(parent: &self.span, "{} began on {}", held.occupant, self.record.id);
+            info!(parent: &self.span, "{} holds {}", held.occupant, self.record.id);
             self.tell(EventKind::OccupancyBegun, holding(held));
         }
         if idle.is_some() {
@@ -299,7 +299,7 @@ impl Session {
     /// Takes back an occupancy whose grant was not received, and which no client could therefore
     /// release. It goes ahead of all other waiting changes.
     fn take_back(&mut self, generation: Generation, lease: LeaseHash) {
-        info!(parent: &self.span, "generation {generation} of {} was not heard of", self.record.id);
+        info!(parent: &self.span, "generation {generation} of {} is released: its client left before the answer", self.record.id);
         self.end_lease(generation, lease);
     }
 

@@ -22,7 +22,7 @@ const NOT_STORED: &str = "not_stored";
 
 /// The failure of a session whose row the database refuses to write.
 pub(super) fn not_stored(cause: &Rejection) -> Failure {
-    Failure::new(NOT_STORED, format!("the database refuses what was to be stored: {cause}"))
+    Failure::new(NOT_STORED, format!("the database rejected the session's row: {cause}"))
 }
 
 impl Session {
@@ -154,7 +154,7 @@ impl Session {
         let SessionRecord { status, failure, .. } = &self.record;
         self.tell(EventKind::SessionEnded, json!({ "status": status, "failure": failure }));
         self.publish();
-        // Whoever hears of the end finds no view that says otherwise.
+        // A client that is notified of the end finds no contradicting view.
         for done in waiting {
             let _ = done.send(Ok(()));
         }

@@ -133,7 +133,7 @@ impl Session {
         found
     }
 
-    /// Revokes every ticket of the session and puts out the viewers that came with one. Returns their number.
+    /// Revokes every ticket of the session and disconnects the viewers that used one. Returns their number.
     pub(super) fn end_tickets(&mut self, ctx: &mut Context<Self>) -> usize {
         self.world.views.tickets.forget(self.record.id);
         let mut viewers = 0;
@@ -165,7 +165,7 @@ impl Session {
                 self.tell(EventKind::ControlTaken, json!({ "label": user.label }));
             }
             (Some(user), None) => {
-                info!(parent: &self.span, "control of {id} is back with the agent");
+                info!(parent: &self.span, "the agent has control of {id} again");
                 self.tell(EventKind::ControlCeded, json!({ "label": user.label }));
             }
             (Some(_) | None, _) => {}

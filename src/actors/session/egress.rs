@@ -75,8 +75,8 @@ impl Ask for CheckEgress {
     }
 }
 
-/// Puts the policy in force again if it is not what is wanted now: the organization has used up its network
-/// traffic of the day, or may go on.
+/// Replaces the policy if it differs from the wanted one: the organization has used up its network traffic of
+/// the day, or may use the network again.
 #[derive(Debug)]
 pub struct RefreshEgress;
 
@@ -139,10 +139,10 @@ impl Session {
     pub(super) fn lacks_egress(&self, desktop: &dyn Desktop) -> Option<Failure> {
         let lacks = desktop.egress().is_none() && needs_egress(&self.record.spec);
         lacks.then(|| {
-            let message = "lists of `egress` or an upstream proxy with credentials are asked for, and \
+            let message = "lists of `egress` or an upstream proxy with credentials are requested, and \
                            this server does not separate the network of its sessions";
-            let hint = "set `isolation.network` to other than `off`, see `greenroom doctor`; or ask \
-                        for a session without `egress`, and clear the lists of the organization \
+            let hint = "set `isolation.network` to other than `off`, see `greenroom doctor`; or request \
+                        a session without `egress`, and clear the lists of the organization \
                         (PUT /v1/egress)";
             Failure::new("egress_unavailable", message).stage("egress").hint(hint)
         })
@@ -158,8 +158,8 @@ impl Session {
         EgressAsked { is_exhausted: self.is_exhausted(), ..asked(spec) }
     }
 
-    /// Gives the desktop the policy that is wanted now: what was stored while it came up, and whether the
-    /// organization may use the network.
+    /// Sends the desktop the present policy: the changes that were stored while it started, and the network
+    /// quota of the organization.
     pub(super) fn refresh_egress(&mut self, ctx: &mut Context<Self>) {
         let Phase::Running { desktop } = &self.phase else { return };
         let wanted = self.wanted(&self.record.spec);
@@ -174,7 +174,7 @@ impl Session {
             match applied {
                 Ok(()) => {
                     session.egress.in_force = Some(wanted);
-                    session.refresh_egress(ctx); // It may have changed meanwhile.
+                    session.refresh_egress(ctx); // The policy may have changed in the meantime.
                 }
                 Err(cause) => {
                     let id = session.record.id;
@@ -210,7 +210,7 @@ impl Session {
             };
             match egress {
                 Ok(egress) => self.change_egress(change, egress, answer, ctx),
-                Err(refusal) => drop(answer.send(Err(refusal))), // An asker that left hears nothing.
+                Err(refusal) => drop(answer.send(Err(refusal))), // The caller may have left.
             }
         }
     }
@@ -280,7 +280,7 @@ impl Session {
                 session.publish();
             }
             let view = session.view.borrow().clone();
-            let _ = answer.send(applied.map(|()| view)); // An asker that left hears nothing.
+            let _ = answer.send(applied.map(|()| view)); // The caller may have left.
             session.refresh_egress(ctx);
             session.next_egress_change(ctx);
         }));

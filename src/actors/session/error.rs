@@ -31,7 +31,7 @@ pub enum SessionError {
         /// The limit, which `sessions.max_waiters` sets.
         limit: usize,
     },
-    /// The organization has as much as it may.
+    /// A quota of the organization is reached.
     #[error("{0}")]
     Quota(Box<QuotaExceeded>),
     /// It was not vacated while the asker was willing to wait.
@@ -43,7 +43,7 @@ pub enum SessionError {
         until: DateTime<Utc>,
     },
     /// The asker gave up its place in the queue.
-    #[error("the wait for the session was called off")]
+    #[error("the wait for the session was canceled")]
     WaitCalledOff,
     /// Another person has control, or this viewer may not have it.
     #[error(transparent)]
@@ -73,10 +73,10 @@ pub enum SessionError {
         limit: usize,
     },
     /// The single-use ticket is bound to another page, or the ticket has just been revoked.
-    #[error("this ticket is another page's, or was revoked")]
+    #[error("this ticket is in use by another page, or was revoked")]
     TicketUsed,
     /// A ticket to drive that was revoked, or has expired, before its begin had its turn.
-    #[error("this ticket was revoked, or has expired; ask for another one")]
+    #[error("this ticket was revoked or has expired; request another ticket")]
     TicketEnded,
     /// The VNC password was replaced, and its former clients could not all be cut.
     #[error("the credentials were replaced, but for the VNC server's: {}; rotate again", .0.message)]

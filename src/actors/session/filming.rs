@@ -216,7 +216,7 @@ impl Session {
         drop(self.store_film(Kind { id, run, artifact_type: BLACK_BOX }, film));
     }
 
-    /// Continues the films of a former server. Recordings go on once a display is
+    /// Continues the films of a former server. Recordings continue when a display is
     /// [filmed](Self::film).
     pub(super) fn take_up_films(&mut self, ctx: &mut Context<Self>) {
         let films = self.world.films.clone();
@@ -240,7 +240,7 @@ impl Session {
         let limit = self.world.films.settings().finish() + STORING;
         async move {
             if timeout(limit, all(open)).await.is_err() {
-                error!("films are not stored in time, and lost");
+                error!("films were not stored in time and are lost");
             }
         }
     }

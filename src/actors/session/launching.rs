@@ -46,7 +46,7 @@ impl Handle<Launch> for Session {
                 self.enter(Phase::Starting { call_off: CancellationToken::new() });
                 self.launch(ctx);
             } else {
-                self.set_timer(ctx); // It is launched when it is known what a former server left.
+                self.set_timer(ctx); // Launched after the check for remains of a former server.
             }
             self.publish();
         }
@@ -169,11 +169,11 @@ impl Session {
 pub(super) fn too_late(limit: u64) -> Failure {
     let message = format!("the browser did not run within {limit} s (sessions.start_seconds)");
     Failure::new("start_timed_out", message)
-        .hint("see whether the machine is overloaded, then create it again")
+        .hint("check the load of the machine, then create the session again")
 }
 
 fn called_off() -> Failure {
-    Failure::new("launch_called_off", "the launch was called off")
+    Failure::new("launch_called_off", "the launch was canceled")
 }
 
 /// The failure of a session whose organization's lists cannot be read: the session must not reach

@@ -37,7 +37,7 @@ impl Session {
         self.dismiss_waiters();
         self.ended.cancel();
         self.following = None;
-        info!(parent: &self.span, "session {} is left to the next server", self.record.id);
+        info!(parent: &self.span, "session {} is detached for the next server", self.record.id);
         self.tell_left();
         self.registration.in_order();
         ctx.stop();
@@ -45,7 +45,7 @@ impl Session {
 
     pub(super) fn tell_left(&mut self) {
         for told in self.leaving.drain(..) {
-            let _ = told.send(()); // An asker that left hears nothing.
+            let _ = told.send(()); // The caller may have left.
         }
     }
 }

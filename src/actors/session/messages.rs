@@ -41,14 +41,14 @@ pub struct Begin {
     pub ttl: Duration,
     /// The wait that is wanted if another occupant holds the session.
     pub wait: Option<Wait>,
-    /// The credential of whoever begins.
+    /// The credential of the caller of begin.
     pub by: Beginner,
 }
 
 /// The credential with which an occupancy is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beginner {
-    /// None: a run of this server, whose lease is given to nobody.
+    /// None: a run of this server, whose lease no client receives.
     Run,
     Key,
     /// A ticket, with which the occupancy ends.
@@ -60,8 +60,8 @@ pub enum Beginner {
 pub struct Wait {
     /// The longest time to wait.
     pub patience: Duration,
-    /// A token to call off the wait: the place in the queue is given up, and the begin is answered.
-    /// The place of an asker that has gone is given up without this.
+    /// A token to cancel the wait: the place in the queue is freed, and the begin is answered.
+    /// The place of a caller that has left is freed without this token.
     pub gone: CancellationToken,
 }
 

@@ -306,7 +306,7 @@ impl Actor for Session {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(0); // No bound: a full mailbox would cost us the order.
+        ctx.set_mailbox_capacity(0); // Unbounded: a full mailbox would lose the order.
         self.world.journal.enter(&self.name, "session");
         self.world.journal.phase(&self.name, self.phase.name());
         match self.phase {

@@ -63,7 +63,7 @@ struct Trouble {
 #[derive(Debug)]
 pub(super) struct Recovered {
     /// The kind of recovery: `adopted`, `brought_back`, or `mended` for a single part while the
-    /// rest of the desktop went on.
+    /// rest of the desktop kept running.
     pub what: &'static str,
     /// The cause of the recovery.
     pub cause: String,
@@ -202,7 +202,7 @@ impl Session {
             None => {
                 let most = settings.max_recoveries;
                 let Failure { message, hint, .. } = &trouble.cause;
-                let message = format!("{message}; it was brought back {most} times before");
+                let message = format!("{message}; it was restarted {most} times before");
                 let failure = Failure { message, hint: hint.clone(), ..trouble.cause.clone() };
                 let failure = if most == 0 { trouble.cause } else { failure };
                 self.fail(failure, ctx);
@@ -277,7 +277,7 @@ impl Session {
                         }
                     });
                 }
-                // The same write would be refused again: the session cannot go on.
+                // The same write would be refused again: the session cannot continue.
                 Err(StoreError::Rejected(rejection)) => {
                     session.hold(desktop);
                     session.fail(super::closing::not_stored(&rejection), ctx);

@@ -46,7 +46,7 @@ impl Handle<Renew> for Session {
                 session.set_timer(ctx);
                 session.view.borrow().clone()
             });
-            let _ = answer.send(answered); // An asker that left hears nothing.
+            let _ = answer.send(answered); // The caller may have left.
         }));
         Box::pin(async move { renewed.await.map_err(|_gone| Unanswered::Gone)? })
     }
@@ -77,7 +77,7 @@ impl Handle<Amend> for Session {
                 session.publish();
                 session.view.borrow().clone()
             });
-            let _ = answer.send(answered); // An asker that left hears nothing.
+            let _ = answer.send(answered); // The caller may have left.
         }));
         Box::pin(async move { amended.await.map_err(|_gone| Unanswered::Gone)? })
     }

@@ -1,12 +1,12 @@
 //! Rotation: the credentials of a session are replaced.
 //!
 //! ```text
-//! asked for --> row: number of the rotation, new lease of the holder --> tickets end --> VNC password --> answered
+//! request --> row: number of the rotation, new lease of the holder --> tickets end --> VNC password --> response
 //! ```
 //!
 //! The row decides, in one write. Links carry the number of the rotation. Tickets live in memory and end with
 //! the server. `desktop.json` has the number of the rotation that its VNC password belongs to: a server that
-//! takes over a desktop with an earlier number replaces the password. So a server killed in the middle leaves
+//! adopts a desktop with an earlier number replaces the password. So a kill of the server in the middle leaves
 //! either the former credentials or the new ones.
 
 use std::time::Duration;
@@ -28,8 +28,8 @@ use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::{Event, Generation, Occupancy};
 use crate::domain::session::Failure;
 
-/// Ends every ticket, lease, signed link and VNC password of the session, and makes new ones where the session
-/// has them.
+/// Revokes every ticket, lease, signed link and VNC password of the session, and creates new ones for those that
+/// exist.
 #[derive(Debug)]
 pub struct Rotate;
 
@@ -80,7 +80,7 @@ impl Session {
         }
     }
 
-    /// The same for a holder that began on a former actor of the session.
+    /// The same for a holder whose occupancy began on a former actor of the session.
     pub(super) fn note_former_beginner(&mut self, ctx: &mut Context<Self>) {
         let Some(held) = self.record.occupancy.holder() else { return };
         let (generation, lease) = (held.generation, held.lease);
@@ -109,8 +109,8 @@ impl Session {
         self.rotating.ticket_end = Some(ctx.spawn(ends));
     }
 
-    /// Begins a rotation that was asked for. Called while no change is being stored. One waits for a desktop
-    /// that is being brought back.
+    /// Begins a requested rotation. Called while no change is being stored. A rotation waits for the end of a
+    /// recovery of the desktop.
     pub(super) fn rotate_if_due(&mut self, ctx: &mut Context<Self>) {
         match &self.phase {
             Phase::Dormant | Phase::Starting { .. } | Phase::Running { .. } => {}
@@ -123,7 +123,7 @@ impl Session {
         let Some(answer) = self.rotating.requests.pop_front() else { return };
         let (occupancy, lease) = match self.with_new_lease() {
             Ok(changed) => changed,
-            Err(refusal) => return drop(answer.send(Err(refusal))), // An asker that left hears nothing.
+            Err(refusal) => return drop(answer.send(Err(refusal))), // The caller may have left.
         };
         let before = self.record.occupancy.clone();
         let rotation = self.record.spec.rotation.max(self.rotating.attempted).saturating_add(1);
@@ -143,7 +143,7 @@ impl Session {
                 }
                 Err(cause) => {
                     session.rotating.under_way = false;
-                    let _ = answer.send(Err(cause)); // An asker that left hears nothing.
+                    let _ = answer.send(Err(cause)); // The caller may have left.
                 }
             }
             session.publish();
@@ -154,7 +154,7 @@ impl Session {
     }
 
     /// The occupancy without the lease of the present holder. A holder with a key gets another lease; one with a
-    /// ticket loses the session with it; a run, whose lease nobody else has, keeps it.
+    /// ticket loses the session with it; a run, whose lease no client has, keeps it.
     fn with_new_lease(&self) -> Result<(Occupancy, Option<NewLease>), SessionError> {
         let occupancy = &self.record.occupancy;
         let Some(held) = occupancy.holder() else { return Ok((occupancy.clone(), None)) };
@@ -179,7 +179,7 @@ impl Session {
         }
     }
 
-    /// Ends what was opened with the former credentials.
+    /// Ends everything that was opened with the former credentials.
     fn end_former(
         &mut self,
         lease: Option<NewLease>,
@@ -192,7 +192,7 @@ impl Session {
         let rotation = self.record.spec.rotation;
         let report = RotateReport { rotation, tickets, viewers, leases, lease, vnc_password: None };
         self.rotating.stored = Some((report, answer));
-        self.publish(); // Before the answer: whoever hears it and looks finds what it says.
+        self.publish(); // Before the answer, so that a read after it sees the change.
         self.settle_vnc(ctx);
     }
 
@@ -206,11 +206,11 @@ impl Session {
             Phase::Running { desktop } if desktop.rotation() != rotation => {
                 desktop.rotate_vnc(rotation)
             }
-            // None has been shown yet.
+            // No password has been shown yet.
             Phase::Running { .. } | Phase::Dormant | Phase::Starting { .. } => {
                 return self.on_vnc_settled(Ok(None));
             }
-            // Called again when it runs, or dismissed.
+            // Called again when the desktop runs, or dismissed.
             Phase::Recovering { .. } | Phase::Closing { .. } => return,
         };
         (self.rotating.under_way, self.rotating.settling) = (true, true);
@@ -241,15 +241,15 @@ impl Session {
         });
         self.tell(EventKind::SessionRotated, data);
         let report = outcome.map(|vnc_password| RotateReport { vnc_password, ..report });
-        // An asker that left hears nothing.
+        // The caller may have left.
         let _ = answer.send(report.map_err(|cause| SessionError::NotRotated(Box::new(cause))));
     }
 
-    /// Answers those that wait for a rotation: the session is ending, and its credentials with it.
+    /// Answers waiting requests for a rotation: the session is ending, and its credentials with it.
     pub(super) fn dismiss_rotations(&mut self) {
         let stored = self.rotating.stored.take().map(|(_report, answer)| answer);
         for answer in self.rotating.requests.drain(..).chain(stored) {
-            let _ = answer.send(Err(SessionError::Closing)); // An asker that left hears nothing.
+            let _ = answer.send(Err(SessionError::Closing)); // The caller may have left.
         }
     }
 }
@@ -277,7 +277,7 @@ impl Handle<ReplaceVncPassword> for Session {
             // The client of this key may have read the password that is being set now.
             _ if self.rotating.settling => return answered(Err(SessionError::Starting)),
             Phase::Running { desktop } => desktop,
-            // None has been shown yet.
+            // No password has been shown yet.
             Phase::Dormant | Phase::Starting { .. } => return answered(Ok(())),
             Phase::Recovering { .. } => return answered(Err(SessionError::Starting)),
             Phase::Closing { .. } => return answered(Err(SessionError::Closing)),
@@ -288,7 +288,7 @@ impl Handle<ReplaceVncPassword> for Session {
         ctx.spawn(replaced.into_actor(self).map(|replaced, session, ctx| {
             session.rotating.settling = false;
             let outcome = replaced.map(drop);
-            // An asker that left hears nothing.
+            // The caller may have left.
             let _ = answer.send(outcome.map_err(|cause| SessionError::NotRotated(Box::new(cause))));
             session.settle_vnc(ctx);
             session.next_turn(ctx);

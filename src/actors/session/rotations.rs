@@ -11,7 +11,7 @@ use super::{Beginner, SessionError};
 use crate::domain::lease::{LeaseHash, LeaseToken};
 use crate::domain::occupancy::{Generation, Occupant};
 
-/// The credentials that were ended, counted, and those that are new.
+/// The number of revoked credentials, and the new credentials.
 #[derive(Debug)]
 pub struct RotateReport {
     /// The number of the rotation.
@@ -22,7 +22,7 @@ pub struct RotateReport {
     pub viewers: usize,
     /// The number of leases that were ended.
     pub leases: usize,
-    /// The new lease of the holder, which goes on.
+    /// The new lease of the holder, which keeps the session.
     pub lease: Option<NewLease>,
     /// The new password of the VNC server; none if none has been shown yet.
     pub vnc_password: Option<SecretString>,

@@ -106,7 +106,7 @@ impl Session {
                     Some(under_way) => under_way.waiting.push(answer),
                     None => self.begin_sanitizing("request", vec![answer], ctx),
                 },
-                Err(refusal) => drop(answer.send(Err(refusal))), // An asker that left hears nothing.
+                Err(refusal) => drop(answer.send(Err(refusal))), // The caller may have left.
             }
         }
         if self.owes_sanitizing() && matches!(self.phase, Phase::Running { .. }) {
@@ -255,7 +255,7 @@ impl Session {
         let occupancy = &self.record.occupancy;
         let is_vacant = occupancy.holder().is_none();
         if !is_vacant {
-            return self.store_restart(desktop, None, ctx); // The holder's traces are yet to come.
+            return self.store_restart(desktop, None, ctx); // Cleared after the present holder.
         }
         let generation = occupancy.generation();
         let (store, id) = (Arc::clone(&self.world.store), self.record.id);
@@ -271,7 +271,7 @@ impl Session {
         };
         ctx.spawn(stored.into_actor(self).map(move |stored, session, ctx| {
             if let Err(cause) = stored {
-                warn!(parent: &session.span, "that nothing is owed is not stored: {cause}");
+                warn!(parent: &session.span, "the completed sanitizing is not stored: {cause}");
             }
             let spec = &mut session.record.spec;
             // It may have been switched off meanwhile.
@@ -294,7 +294,7 @@ impl Session {
         self.tell(EventKind::SessionSanitized, data);
         let report = SanitizeReport { cleared, tries, took };
         for answer in waiting {
-            let _ = answer.send(Ok(report.clone())); // An asker that left hears nothing.
+            let _ = answer.send(Ok(report.clone())); // The caller may have left.
         }
     }
 
@@ -304,7 +304,7 @@ impl Session {
         let under_way = self.sanitizing.under_way.take();
         let waiting = under_way.into_iter().flat_map(|under_way| under_way.waiting);
         for answer in requests.into_iter().map(|request| request.answer).chain(waiting) {
-            let _ = answer.send(Err(SessionError::Closing)); // An asker that left hears nothing.
+            let _ = answer.send(Err(SessionError::Closing)); // The caller may have left.
         }
     }
 }
@@ -320,8 +320,8 @@ async fn remove_picture(picture: &Path) {
 
 /// The failure of a session that cannot be sanitized: no other occupant may use it.
 fn not_sanitized(cause: Failure) -> Failure {
-    let message = format!("what its occupant left could not be cleared: {}", cause.message);
-    let hint = "create another session; this one is not given to anybody any more".to_owned();
+    let message = format!("the data of its occupant could not be cleared: {}", cause.message);
+    let hint = "create another session; this one admits no more occupants".to_owned();
     Failure { code: "sanitize_failed".to_owned(), message, hint: Some(hint), ..cause }
 }
 
@@ -365,7 +365,7 @@ impl Handle<SanitizeOnRelease> for Session {
                     session.publish();
                     session.view.borrow().clone()
                 });
-                let _ = answer.send(outcome); // An asker that left hears nothing.
+                let _ = answer.send(outcome); // The caller may have left.
                 session.next_turn(ctx);
             },
         ));
@@ -395,7 +395,8 @@ impl Handle<SanitizeWhenLeft> for Session {
                     session.record.spec.sanitize_due = Some(generation);
                     session.publish();
                 }
-                let _ = answer.send(stored.map_err(SessionError::NotStored)); // It may have left.
+                // The caller may have left.
+                let _ = answer.send(stored.map_err(SessionError::NotStored));
                 session.next_turn(ctx);
             },
         ));

@@ -94,7 +94,7 @@ impl Session {
         self.warn(now);
         self.expire_waiters();
         if passed(self.record.occupancy.holder().map(|held| held.expires_at)) && !self.storing {
-            drop(self.change(Change::Lapse, None, ctx)); // Its outcome is the session's own.
+            drop(self.change(Change::Lapse, None, ctx)); // No caller waits for the outcome.
         } else {
             self.set_timer(ctx);
         }

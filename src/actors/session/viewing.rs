@@ -136,7 +136,7 @@ pub struct Invite {
     pub key: ApiKeyId,
     /// The most that it gives.
     pub role: TicketRole,
-    /// For people: whose it is.
+    /// The owner or purpose, for people.
     pub label: Option<String>,
     /// The duration of its validity.
     pub ttl: Duration,
@@ -281,7 +281,7 @@ impl Ask for PutOut {
     }
 }
 
-/// Revokes every ticket, and puts out who came with them.
+/// Revokes every ticket, and disconnects the viewers that used one.
 #[derive(Debug)]
 pub struct RevokeTickets;
 

@@ -22,7 +22,7 @@ impl Session {
             Ok(place) => place,
             Err(refusal) => {
                 let refusal = SessionError::Quota(Box::new(refusal));
-                drop(answer.send(Err(refusal))); // An asker that left hears nothing.
+                drop(answer.send(Err(refusal))); // The caller may have left.
                 return;
             }
         };

@@ -135,7 +135,7 @@ fn definition(file: &Path) -> anyhow::Result<Value> {
         std::fs::read_to_string(file)
     };
     let text = read.with_context(|| format!("cannot read the workflow in {}", file.display()))?;
-    body_of(&text).with_context(|| format!("{} is no JSON", file.display()))
+    body_of(&text).with_context(|| format!("{} is not JSON", file.display()))
 }
 
 fn body_of(text: &str) -> anyhow::Result<Value> {
@@ -206,7 +206,7 @@ impl Follower {
                 Err(cause) => {
                     let id = &self.id;
                     return Err(anyhow::Error::new(cause).context(format!(
-                        "{id} is followed no longer and may go on; see `greenroom runs show {id}`"
+                        "{id} is no longer followed and may still run; see `greenroom runs show {id}`"
                     )));
                 }
             }
@@ -234,12 +234,14 @@ impl Follower {
 
     async fn cancel(&self) -> anyhow::Result<Ending> {
         self.screen.clear();
-        note(format_args!("interrupted; {} is being called off (again to leave it)", self.id));
+        note(format_args!(
+            "interrupted; canceling {} (interrupt again to leave it running)",
+            self.id
+        ));
         let path = format!("/v1/runs/{}/cancel", self.id);
-        self.client
-            .post(&path, &json!({}))
-            .await
-            .with_context(|| format!("the run goes on; try `greenroom runs cancel {}`", self.id))?;
+        self.client.post(&path, &json!({})).await.with_context(|| {
+            format!("the run continues; try `greenroom runs cancel {}`", self.id)
+        })?;
         Ok(Ending::Interrupted)
     }
 

@@ -74,7 +74,7 @@ impl Screen {
             // The server reports the holder of the session slightly later than the status.
             "queued" if run.get("waiting_for").is_none_or(Value::is_null) => return,
             "queued" => waits_line(run),
-            "paused" => "paused; a person has to go on".to_owned(),
+            "paused" => "paused; a person has to continue it".to_owned(),
             _ => String::new(),
         };
         let mut told = self.status.lock();
@@ -86,7 +86,7 @@ impl Screen {
 
     /// Shows that the server does not respond at present.
     pub(super) fn silence(&self, cause: &str) {
-        self.bar.set_message(format!("asking again: {cause}"));
+        self.bar.set_message(format!("retrying: {cause}"));
     }
 
     /// Prints the end of the run.

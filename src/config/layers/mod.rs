@@ -239,7 +239,7 @@ impl Layers {
             let Some((_, key)) = short_names.iter().find(|(short, _)| short == name) else {
                 let near = nearest(name, short_names.iter().map(|(short, _)| *short));
                 let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-                self.warnings.push(format!("the variable {name} is no setting{near}"));
+                self.warnings.push(format!("the variable {name} is not a setting{near}"));
                 continue;
             };
             let origin = Origin::Environment { name: name.clone() };

@@ -185,8 +185,8 @@ fn a_variable_that_may_be_somebody_elses_is_only_warned_of() {
     assert_eq!(
         loaded.warnings,
         [
-            "the variable GR_DATABASE_URI is no setting; did you mean GR_DATABASE_URL?",
-            "the variable GR_PORT is no setting"
+            "the variable GR_DATABASE_URI is not a setting; did you mean GR_DATABASE_URL?",
+            "the variable GR_PORT is not a setting"
         ]
     );
     assert_eq!(loaded.settings, Settings::default());

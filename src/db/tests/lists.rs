@@ -93,7 +93,7 @@ fn runs_are_filtered_searched_and_paged() {
         check(search("BUY"), page(1, 10), &[3, 2]).await;
         check(search("100%"), page(1, 10), &[2]).await;
         check(search("r_s"), page(1, 10), &[4]).await;
-        check(search("_"), page(1, 10), &[4, 3, 2, 1]).await; // Every id has one.
+        check(search("_"), page(1, 10), &[4, 3, 2, 1]).await; // Every id has such a row.
         check(search("\\"), page(1, 10), &[]).await;
         check(search("WR_"), page(1, 10), &[4, 3, 2, 1]).await;
 
@@ -176,7 +176,7 @@ fn audit_events_are_read_in_parts_without_a_gap_or_a_double() {
                 run: None,
                 outcome: "done".to_owned(),
                 summary: json!({}),
-                at: time(number / 3), // Several at the same time.
+                at: time(number / 3), // Several events have the same time.
             })
             .collect();
         db.insert_audit(events).await.unwrap();

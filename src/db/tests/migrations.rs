@@ -89,7 +89,7 @@ fn declared() -> Tables {
     for line in include_str!("../../schema.rs").lines().map(str::trim) {
         if let Some((column, of)) = line.trim_end_matches(',').split_once(" -> ") {
             if of.contains('(') {
-                continue; // What may be joined.
+                continue; // Tables that may be joined.
             }
             let inner = of.strip_prefix("Nullable<").and_then(|of| of.strip_suffix('>'));
             let nullable = inner.is_some();

@@ -54,7 +54,7 @@ fn an_organization_is_deleted_once_nothing_runs_and_another_keeps_its_rows() {
         let id = red.organization;
         assert_eq!(purging::still_running(db, id).await.unwrap(), 1, "its run");
         purging::purged(db, id).await.unwrap();
-        assert!(organizations::by_id(db, id).await.unwrap().is_some(), "nobody has deleted it");
+        assert!(organizations::by_id(db, id).await.unwrap().is_some(), "it was not deleted");
 
         assert!(organizations::delete(db, id, time(5)).await.unwrap());
         assert!(!organizations::delete(db, id, time(6)).await.unwrap(), "it began before");

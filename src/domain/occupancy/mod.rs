@@ -203,7 +203,7 @@ pub enum Event {
     },
     /// The holder releases the session.
     Release { generation: Generation, lease: LeaseHash },
-    /// The holder's lease is replaced, and the holder goes on under a new generation.
+    /// The holder's lease is replaced, and the holder continues with a new generation.
     Replace { lease: LeaseHash },
     /// The clock has reached `now`.
     Lapse { now: DateTime<Utc> },
@@ -231,7 +231,7 @@ pub enum Refusal {
         latest: Generation,
     },
     /// The generation is right, but the lease token is not.
-    #[error("the lease token is not the one that begin gave for generation {generation}")]
+    #[error("the lease token is not that of generation {generation}")]
     WrongLease {
         /// The generation that the event presented.
         generation: Generation,

@@ -67,7 +67,7 @@ enum Cap {
 
 /// A text that is not a chord.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no chord; expected one such as ctrl+o, ctrl+shift+t, alt+left or f12")]
+#[error("`{0}` is not a chord; expected a chord such as ctrl+o, ctrl+shift+t, alt+left or f12")]
 pub struct NoChord(String);
 
 /// A key as a viewer names it: by keysym, by XT scancode, or by both.

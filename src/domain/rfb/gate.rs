@@ -48,6 +48,16 @@ pub enum Role {
     Control,
 }
 
+impl Role {
+    /// Returns the name of the role in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Watch => "watch",
+            Self::Control => "control",
+        }
+    }
+}
+
 /// The directions and the size limit of the clipboard for a viewer in control. A watcher has no
 /// clipboard.
 ///
@@ -259,7 +269,7 @@ impl Gate {
             return Verdict::Pass;
         }
         if self.keys.contains(&key) {
-            return Verdict::Pass; // It repeats.
+            return Verdict::Pass; // The key repeats.
         }
         // A key that produces another keysym than before replaces its earlier state.
         let others = self.keys.iter().copied().filter(|held| !held.same(key));

@@ -31,20 +31,20 @@ pub enum Step<T> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
     /// The other side does not speak RFB, or speaks another version than 3.8.
-    #[error("the other side does not speak RFB 3.8")]
+    #[error("the peer does not speak RFB 3.8")]
     Version,
     /// The server requires another security type than None or VNC Authentication, or the viewer
     /// chose a type that was not offered.
     #[error("no security type in common")]
     Security,
     /// The server refuses connections, or this password.
-    #[error("the VNC server refused: {reason}")]
+    #[error("the VNC server rejected the connection: {reason}")]
     Refused {
         /// The reason, as the server gave it.
         reason: String,
     },
     /// The server announced a text longer than any valid reason or name.
-    #[error("the VNC server announced a text of {0} bytes")]
+    #[error("the VNC server announced a text of {0} bytes, which is too long")]
     LongText(u32),
 }
 

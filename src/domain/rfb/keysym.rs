@@ -136,7 +136,7 @@ mod tests {
             ('c', 'c'),
             ('C', 'c'),
             ('+', '='),
-            ('с', 'c'), // Cyrillic from here on.
+            ('с', 'c'), // Cyrillic from here.
             ('Щ', 'o'),
             ('і', 's'),
             ('ψ', 'c'),

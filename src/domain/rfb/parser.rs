@@ -12,19 +12,19 @@ const MOST_FENCE_BYTES: u8 = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// The message has an unknown type, and therefore an unknown length.
-    #[error("no viewer's message has the type {0}")]
+    #[error("unknown message type {0}")]
     UnknownType(u8),
     /// A message of QEMU's other than the extended key event.
-    #[error("no message of QEMU's has the subtype {0}")]
+    #[error("unknown QEMU message subtype {0}")]
     UnknownQemuType(u8),
     /// The negative length leaves no room for the flags at the start of an action.
-    #[error("an extended clipboard message of {0} bytes")]
+    #[error("an extended clipboard message of {0} bytes is too short")]
     ShortClipboard(u32),
     /// The viewer announces more encodings than the parser accepts.
-    #[error("{0} encodings at once")]
+    #[error("{0} encodings are too many")]
     TooManyEncodings(u16),
     /// The fence exceeds the 64 bytes that it may have.
-    #[error("a fence with {0} bytes")]
+    #[error("a fence with {0} bytes is too long")]
     LongFence(u8),
 }
 

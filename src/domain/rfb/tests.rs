@@ -493,7 +493,7 @@ fn what_a_watcher_said_of_its_clipboard_is_told_when_it_gets_control() {
     assert_eq!(gate.judge(&caps), Verdict::Drop(Dropped::Watching));
     assert_eq!(gate.set_role(Role::Control), [caps]);
     assert_eq!(gate.set_role(Role::Watch), []);
-    assert_eq!(gate.set_role(Role::Control), [], "it was told");
+    assert_eq!(gate.set_role(Role::Control), [], "it was sent before");
 }
 
 #[test]

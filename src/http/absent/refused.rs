@@ -7,16 +7,15 @@ const TASKS: &str = "this server has no model of its own: run a workflow; its bl
 const MODEL: &str = "this server has no model of its own";
 const TAGS: &str =
     "there are no tags: give a run `run_metadata`, and find workflows by `search_key`";
-const CREDENTIALS: &str = "credentials are not kept: give them to a run as parameters";
-const PROFILES: &str =
-    "profiles are not kept: a session has one of its own for as long as it lives";
-const SCHEDULES: &str = "runs are not scheduled: start them when they are due";
-const SCRIPTS: &str = "scripts are not made from runs: write a workflow";
+const CREDENTIALS: &str = "credentials are not stored: pass them to a run as parameters";
+const PROFILES: &str = "profiles are not stored: each session has its own profile until it ends";
+const SCHEDULES: &str = "runs are not scheduled: start each run at its time";
+const SCRIPTS: &str = "scripts are not generated from runs: write a workflow";
 const FOLDERS: &str = "workflows have no folders: find them by `search_key`";
 const RECORDED: &str = "tasks are not recorded: write the blocks of a workflow";
-const ACCOUNTS: &str = "accounts of other services are not kept: send requests to them by \
+const ACCOUNTS: &str = "accounts of other services are not stored: send requests to them by \
                         `http_request` blocks";
-const CODES: &str = "one-time codes are not received: ask a person by a `human_interaction` block";
+const CODES: &str = "one-time codes are not received: use a `human_interaction` block, and a person enters the code";
 const HOOKS: &str = "register a webhook by POST /v1/webhooks, and see its deliveries by \
                      GET /v1/webhooks/{webhook_id}/messages";
 
@@ -24,13 +23,10 @@ const HOOKS: &str = "register a webhook by POST /v1/webhooks, and see its delive
 const ENTRIES: &[(&str, &str)] = &[
     ("browser_profiles", PROFILES),
     ("browser_recordings", RECORDED),
-    (
-        "browser_sessions/external",
-        "browsers that another server started are not driven: make a session",
-    ),
+    ("browser_sessions/external", "browsers of other servers cannot be driven: create a session"),
     (
         "browser_sessions/*/action_logs",
-        "what a person does is not logged: record the session's film",
+        "the input of a person is not logged: make a recording of the session",
     ),
     (
         "browser_sessions/*/metadata",
@@ -41,19 +37,19 @@ const ENTRIES: &[(&str, &str)] = &[
     ("credentials", CREDENTIALS),
     ("cruise", TASKS),
     ("custom-llms", MODEL),
-    ("debug-session/prewarm", "debug sessions are made when they are asked for"),
-    ("feedback", "feedback on runs is not kept"),
-    ("files", "files are not kept: a workflow's `upload` block takes a URL"),
+    ("debug-session/prewarm", "debug sessions are created on request"),
+    ("feedback", "feedback on runs is not stored"),
+    ("files", "files are not stored: a workflow's `upload` block takes a URL"),
     ("folders", FOLDERS),
     ("generate", MODEL),
     ("google", ACCOUNTS),
     ("integrations", ACCOUNTS),
-    ("internal/auth", "GET /readyz says whether the server is ready"),
+    ("internal/auth", "GET /readyz reports the readiness of the server"),
     ("internal/llms", MODEL),
     ("internal/runs", HOOKS),
     ("internal/test-webhook", HOOKS),
     ("microsoft", ACCOUNTS),
-    ("organizations", "organizations are kept by whoever operates the server, and are not shown"),
+    ("organizations", "the operator of the server manages organizations; they are not listed here"),
     ("prompts", MODEL),
     ("run-tag-suggestions", TAGS),
     ("run-tags", TAGS),
@@ -74,7 +70,7 @@ const ENTRIES: &[(&str, &str)] = &[
     ("tag-values", TAGS),
     ("tasks", TASKS),
     ("totp", CODES),
-    ("upload_file", "files are not kept: a workflow's `upload` block takes a URL"),
+    ("upload_file", "files are not stored: a workflow's `upload` block takes a URL"),
     ("utilities", "write the request as an `http_request` block"),
     ("webhook", HOOKS),
     ("workflow-tags", TAGS),

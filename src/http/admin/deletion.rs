@@ -1,12 +1,12 @@
-//! Deletion of organizations, with what belongs to them.
+//! Deletion of organizations, with all their data.
 //!
 //! ```text
 //! DELETE: marked and suspended --its runs and sessions have ended--> files and rows removed --> id kept
 //! ```
 //!
-//! The mark is in the database: a server that ends in between goes on at its next start, and each node
-//! removes the files that it has. What is removed is looked for again until a pass finds nothing, as the end
-//! of a session may store a film after the session's row has ended.
+//! The mark is in the database, so a server that ends in between continues at its next start, and each node
+//! removes its own files. The removal is repeated until a pass finds nothing, because the end of a session may
+//! store a film after the session's row has ended.
 
 use std::collections::HashSet;
 use std::io;
@@ -26,23 +26,23 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
 
-/// The time for which a node that was away at the end of a deletion looks for files of that organization
-/// without a restart.
+/// The time after a deletion for which each node continues to search for files of the organization, for nodes
+/// that were unreachable at its end.
 const LOOKED_FOR: TimeDelta = TimeDelta::days(7);
 
-/// Deletes an organization with all that belongs to it: its keys open nothing from now on, its runs and
-/// sessions are ended in order, and then its files and rows are removed. Until that is done it is shown with
-/// `deleted_at`; afterwards it is unknown, and its id is not given again.
+/// Deletes an organization with all its data. Its keys are invalid from now on, its runs and sessions are
+/// ended in order, and then its files and rows are removed. Until that is complete it is shown with
+/// `deleted_at`; afterwards it is unknown, and its id is not used again.
 #[utoipa::path(
     delete,
     path = "/admin/organizations/{organization_id}",
     tag = "Operation",
     params(("organization_id" = String, Path, description = "`o_…`")),
     responses(
-        (status = 200, description = "The organization, whose deletion has begun", body = OrganizationResource),
+        (status = 200, description = "The organization; its deletion has begun", body = OrganizationResource),
         (status = 403, description = "This is not an operator key"),
         (status = 404, description = "There is no such organization"),
-        (status = 409, description = "The key of the setting `keys.bootstrap` is one of its keys"),
+        (status = 409, description = "The key of the setting `keys.bootstrap` belongs to it"),
     ),
 )]
 pub async fn delete(
@@ -73,17 +73,17 @@ pub async fn delete(
     Ok(Json(OrganizationResource::of(find(&front, id).await?, &front)))
 }
 
-/// The deletions that this server has a part in.
+/// The state of deletions on this server.
 #[derive(Debug, Default)]
 pub(super) struct Deletions {
-    /// The time of the last look for files of organizations that are gone.
+    /// The time of the last search for files of deleted organizations.
     looked_at: Option<DateTime<Utc>>,
-    /// The organizations that are gone, and of which something was made after all.
+    /// Deleted organizations for which a session or run was created after their deletion.
     revived: HashSet<OrganizationId>,
 }
 
 impl Deletions {
-    /// Removes what can be removed by now.
+    /// Removes the data that can be removed now.
     pub(super) async fn proceed(&mut self, front: &Front) -> Result<(), DbError> {
         for id in db::organizations::being_deleted(&front.db).await? {
             if has_live(front, id) || !remove_files(front, id).await {
@@ -97,7 +97,7 @@ impl Deletions {
         for id in db::organizations::deleted_since(&front.db, since).await? {
             remove_files(front, id).await;
             if has_live(front, id) {
-                warn!("something was made for organization {id} after its deletion, and is ended");
+                warn!("organization {id} got a session or run after its deletion; it is ended");
                 end_all_of(front, id).await;
                 self.revived.insert(id);
             } else if self.revived.remove(&id) {
@@ -109,14 +109,14 @@ impl Deletions {
     }
 }
 
-/// True while something of the organization runs on this server.
+/// True while a session or run of the organization is active on this server.
 fn has_live(front: &Front, id: OrganizationId) -> bool {
     let runs = front.world.views.runs(id);
     runs.iter().any(|run| !run.record.status.is_final())
         || !front.world.views.sessions(id).is_empty()
 }
 
-/// Removes rows until none is left. The deletion is complete once a later look finds none at all.
+/// Removes rows until none is left. The deletion is complete when a later pass finds none at all.
 async fn purge(front: &Front, id: OrganizationId) -> Result<(), DbError> {
     let mut deleted = 0;
     while !front.closing.is_cancelled() {

@@ -1,7 +1,7 @@
-//! `/admin/drain`: nothing new is taken, what is under way goes on; how far that is.
+//! `/admin/drain`: rejects new work, lets active work finish, and reports the progress.
 //!
-//! Draining ends nothing by itself. Who wants to stop the server drains it, waits until `drained`,
-//! and stops it then; or stops it, which drains it for `stop.grace_seconds` first.
+//! Draining ends nothing by itself. To stop the server, an operator drains it, waits until `drained`, and
+//! stops it; or stops it at once, which first drains it for `stop.grace_seconds`.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::validation::Fields;
 
-/// The longest time that may be given to what is under way.
+/// The longest time that can be set for active work.
 const MOST: u64 = 7 * 24 * 60 * 60;
 
 /// The deadline of a drain.
@@ -27,7 +27,7 @@ const MOST: u64 = 7 * 24 * 60 * 60;
 #[schema(as = DrainRequest)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
-    /// The time that work under way should take at most, in seconds. Viewers are notified of it,
+    /// The time in which active work should finish, in seconds. Viewers are notified of it,
     /// and nothing is ended.
     deadline_seconds: Option<u64>,
 }
@@ -51,14 +51,14 @@ fn progress(front: &Front, draining: Option<Draining>) -> Json<Value> {
     }))
 }
 
-/// Takes nothing new from now on. May be repeated, with another deadline.
+/// Starts draining: new work is rejected. May be repeated with another deadline.
 #[utoipa::path(
     post,
     path = "/admin/drain",
     tag = "Operation",
     request_body = Option<Request>,
     responses(
-        (status = 200, description = "How far it is: `state`, `since`, `deadline`, `overdue`, \
+        (status = 200, description = "The progress: `state`, `since`, `deadline`, `overdue`, \
             `drained`, and as `left` the sessions, occupants, waiters, runs and viewers"),
         (status = 403, description = "This is not the operator key"),
     ),
@@ -79,13 +79,13 @@ pub async fn begin(
     Ok(progress(&front, Some(draining)))
 }
 
-/// Returns the state of a drain, and the work that is left.
+/// Returns the state of a drain, and the remaining work.
 #[utoipa::path(
     get,
     path = "/admin/drain",
     tag = "Operation",
     responses(
-        (status = 200, description = "As the answer of `POST`; `state` may be `open`"),
+        (status = 200, description = "The same as the answer of `POST`; `state` may be `open`"),
         (status = 403, description = "This is not the operator key"),
     ),
 )]
@@ -94,13 +94,13 @@ pub async fn look(_: Operator, front: Data<Front>) -> Json<Value> {
     progress(&front, draining)
 }
 
-/// Takes new work again.
+/// Ends draining: new work is accepted again.
 #[utoipa::path(
     delete,
     path = "/admin/drain",
     tag = "Operation",
     responses(
-        (status = 200, description = "As the answer of `POST`; `state` is `open`"),
+        (status = 200, description = "The same as the answer of `POST`; `state` is `open`"),
         (status = 403, description = "This is not the operator key"),
         (status = 503, description = "The server is stopping"),
     ),

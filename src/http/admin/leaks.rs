@@ -1,4 +1,4 @@
-//! `/admin/leaks`: what was left behind, and its removal.
+//! `/admin/leaks`: leaked resources, and their removal.
 
 use actix_web::web::{Data, Json};
 use serde_json::{Value, json};
@@ -8,8 +8,8 @@ use crate::http::caller::Operator;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 
-/// Lists leaks: what is left of sessions and runs that have ended, and records of live ones that
-/// are not true. A healthy server has none.
+/// Lists leaks: resources of sessions and runs that have ended, and wrong records of live ones. A healthy
+/// server has none.
 #[utoipa::path(
     get,
     path = "/admin/leaks",
@@ -26,13 +26,13 @@ pub async fn look(_: Operator, front: Data<Front>) -> Result<Json<Value>, ApiErr
     Ok(Json(json!({ "healthy": leaks.is_empty(), "leaks": leaks })))
 }
 
-/// Removes what is provably this server's, and looks again.
+/// Removes the leaks that provably belong to this server, and searches again.
 #[utoipa::path(
     post,
     path = "/admin/leaks/fix",
     tag = "Operation",
     responses(
-        (status = 200, description = "`removed`, and as `leaks` what is still there"),
+        (status = 200, description = "`removed`, and as `leaks` the leaks that remain"),
         (status = 403, description = "This is not the operator key"),
         (status = 503, description = "The database does not answer"),
     ),

@@ -1,5 +1,5 @@
-//! `/admin`: what operators see and do. It answers to the operator key of the settings, and to keys whose
-//! role is `operator`.
+//! `/admin`: the API of operators. It needs the operator key of the settings, or a key with the role
+//! `operator`.
 
 pub mod deletion;
 pub mod drain;
@@ -58,7 +58,7 @@ pub fn routes(config: &mut ServiceConfig) {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Wish {
-    /// Sent by this actor or to it: `registry`, or the id of a session or run.
+    /// The sender or receiver: `registry`, or the id of a session or run.
     actor: Option<String>,
     session: Option<String>,
     run: Option<String>,
@@ -66,7 +66,7 @@ struct Wish {
     /// `done`, `refused`, `failed`, `unanswered`, `pending`.
     outcome: Option<String>,
     since: Option<DateTime<Utc>>,
-    /// As `next_cursor` gave it.
+    /// The cursor from `next_cursor`.
     cursor: Option<i64>,
     limit: Option<usize>,
 }
@@ -74,7 +74,7 @@ struct Wish {
 /// The maximum number of messages on a page.
 const MOST: usize = 1000;
 
-/// `GET /admin/messages`: newest first.
+/// Lists the messages between actors, newest first.
 async fn messages(
     _: Operator,
     Query(wish): Query<Wish>,
@@ -101,7 +101,7 @@ async fn messages(
     Ok(Json(json!({ "messages": messages, "next_cursor": next })))
 }
 
-/// `GET /admin/actors`: who lives, and what each is at.
+/// Lists the live actors, with the current work of each.
 async fn actors(_: Operator, front: Data<Front>) -> Json<Value> {
     Json(json!({ "actors": front.world.journal.actors() }))
 }

@@ -27,9 +27,9 @@ const LONGEST_NAME: usize = 100;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrganizationRequest {
-    /// Its name for people; no other organization has it.
+    /// The name for people, which is unique.
     name: String,
-    /// Its id, `o_` and a number, where keys of another server name it; a new one without.
+    /// The id, `o_` and a number, for organizations of another server whose keys name it; a new id by default.
     #[schema(value_type = Option<String>)]
     organization_id: Option<OrganizationId>,
 }
@@ -39,31 +39,31 @@ pub struct OrganizationRequest {
 #[schema(as = OrganizationChange)]
 #[serde(default, deny_unknown_fields)]
 pub struct Change {
-    /// Its name for people; no other organization has it.
+    /// The name for people, which is unique.
     name: Option<String>,
-    /// True to put its keys out of force and to end its sessions and runs; false to let its keys in again.
+    /// True to suspend its keys and to end its sessions and runs; false to accept its keys again.
     suspended: Option<bool>,
     /// Limits by quota, 0 to 1000000000, or null for the default of the settings: `{"sessions": 5, "viewers":
-    /// null}`. Those that are not named stay. They hold at once for what is new; nothing that runs is ended. The
+    /// null}`. Other limits are unchanged. They apply at once to new requests; nothing that runs is ended. The
     /// names are those of `GET /v1/quotas`.
     #[schema(value_type = Option<Object>)]
     quotas: Option<Map<String, Value>>,
 }
 
-/// An organization as the API shows it.
+/// An organization, as the API returns it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OrganizationResource {
     /// The organization's id, `o_…`.
     organization_id: String,
     /// Its name for people.
     name: String,
-    /// The time at which it was made.
+    /// The time at which it was created.
     created_at: DateTime<Utc>,
-    /// The time at which its keys were put out of force; null while they are in force.
+    /// The time at which its keys were suspended; null while they are accepted.
     suspended_at: Option<DateTime<Utc>>,
-    /// The time from which it is being deleted; null otherwise.
+    /// The time at which its deletion started; null otherwise.
     deleted_at: Option<DateTime<Utc>>,
-    /// Its sessions that live on this server.
+    /// Its live sessions on this server.
     live_sessions: usize,
     /// Its quotas by name: limits and their use. Not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +125,7 @@ async fn check_id(front: &Front, id: OrganizationId) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Makes an organization, which has no key yet.
+/// Creates an organization, which has no key yet.
 #[utoipa::path(
     post,
     path = "/admin/organizations",
@@ -135,7 +135,7 @@ async fn check_id(front: &Front, id: OrganizationId) -> Result<(), ApiError> {
         (status = 200, description = "The organization", body = OrganizationResource),
         (status = 403, description = "This is not an operator key"),
         (status = 409, description = "Another organization has this name or id"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn create(
@@ -151,7 +151,7 @@ pub async fn create(
     let id = request.organization_id.unwrap_or_else(|| front.world.mint.mint(now));
     let organization = Organization::new(id, name, now);
     db::organizations::insert(&front.db, &organization).await?;
-    tracing::info!("organization {id} is made");
+    tracing::info!("organization {id} is created");
     Ok(Json(OrganizationResource::of(organization, &front)))
 }
 
@@ -193,8 +193,8 @@ pub async fn look(
     Ok(Json(OrganizationResource::whole(find(&front, id).await?, &front).await?))
 }
 
-/// Renames an organization, changes its quotas, suspends it, or lets it go on. A suspended one keeps all that
-/// is stored of it; its keys open nothing, and its runs and sessions are ended in order.
+/// Renames an organization, changes its quotas, suspends it, or resumes it. A suspended organization keeps its
+/// stored data; its keys are not accepted, and its runs and sessions are ended in order.
 #[utoipa::path(
     patch,
     path = "/admin/organizations/{organization_id}",
@@ -206,7 +206,7 @@ pub async fn look(
         (status = 403, description = "This is not an operator key"),
         (status = 404, description = "There is no such organization"),
         (status = 409, description = "Another organization has this name, or this one is being deleted"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn change(
@@ -240,7 +240,7 @@ pub async fn change(
     Ok(Json(OrganizationResource::whole(find(&front, id).await?, &front).await?))
 }
 
-/// Makes a key of an organization. It is in this answer as `key` and nowhere else.
+/// Creates a key of an organization. Only this response shows it, as `key`.
 #[utoipa::path(
     post,
     path = "/admin/organizations/{organization_id}/api_keys",
@@ -251,7 +251,7 @@ pub async fn change(
         (status = 200, description = "The key, with `key`", body = ApiKeyResource),
         (status = 403, description = "This is not an operator key"),
         (status = 404, description = "There is no such organization"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn make_key(
@@ -265,7 +265,7 @@ pub async fn make_key(
     Ok(api_keys::answer_once(&made))
 }
 
-/// The keys of an organization, also those that have ended, the newest first.
+/// Lists the keys of an organization, including those that have ended, newest first.
 #[utoipa::path(
     get,
     path = "/admin/organizations/{organization_id}/api_keys",
@@ -286,7 +286,7 @@ pub async fn list_keys(
     api_keys::shown(&front, id).await
 }
 
-/// Revokes a key of an organization, and ends at once what was opened with it.
+/// Revokes a key of an organization, and ends at once everything that was opened with it.
 #[utoipa::path(
     delete,
     path = "/admin/organizations/{organization_id}/api_keys/{api_key_id}",
@@ -296,7 +296,7 @@ pub async fn list_keys(
         ("api_key_id" = String, Path, description = "`oat_…`"),
     ),
     responses(
-        (status = 200, description = "The key, which opens nothing any more", body = ApiKeyResource),
+        (status = 200, description = "The revoked key", body = ApiKeyResource),
         (status = 403, description = "This is not an operator key"),
         (status = 404, description = "There is no such key"),
     ),
@@ -309,7 +309,7 @@ pub async fn revoke_key(
     api_keys::revoke(&front, id, KeyRole::Operator, key).await.map(Json)
 }
 
-/// Makes a key like another one of the organization, which goes on for a while and then ends.
+/// Replaces a key of the organization by a new one. The former key stays valid for a while and then ends.
 #[utoipa::path(
     post,
     path = "/admin/organizations/{organization_id}/api_keys/{api_key_id}/rotate",
@@ -324,7 +324,7 @@ pub async fn revoke_key(
         (status = 403, description = "This is not an operator key"),
         (status = 404, description = "There is no such key"),
         (status = 409, description = "The key has ended"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn rotate_key(

@@ -1,7 +1,7 @@
-//! The end of what runs for organizations that are suspended or being deleted.
+//! The end of sessions and runs of organizations that are suspended or being deleted.
 //!
-//! An organization is suspended in the database, by this server or another. Each server ends what it runs
-//! for such an organization, also what it has taken over at its start: runs first, and then sessions.
+//! An organization is suspended in the database, by this server or another. Each server ends its runs and then
+//! its sessions of such an organization, including those that it adopted at its start.
 
 use std::time::Duration;
 
@@ -19,11 +19,10 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::session::SessionStatus;
 use crate::http::front::Front;
 
-/// Between two looks, unless this server suspends one.
+/// The time between two checks, unless this server suspends an organization.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Ends what runs for organizations that are suspended, and deletes those that are to be, until the server
-/// stops.
+/// Ends the runs and sessions of suspended organizations, and continues deletions, until the server stops.
 pub async fn enforce(front: Data<Front>) {
     let mut failing = false;
     let mut deletions = Deletions::default();
@@ -37,7 +36,7 @@ pub async fn enforce(front: Data<Front>) {
             Ok(()) => failing = false,
             Err(cause) => {
                 if !std::mem::replace(&mut failing, true) {
-                    warn!("which organizations are suspended or deleted is not known: {cause}");
+                    warn!("the suspended and deleted organizations cannot be read: {cause}");
                 }
             }
         }
@@ -57,7 +56,7 @@ pub(super) async fn end_all_of(front: &Front, organization: OrganizationId) {
         let message = Cancel { why: "the organization is suspended".to_owned() };
         front.registry.ask(CancelRun { organization, run: run.record.id, message })
     });
-    // One that has ended in between is as it should be; any other is found by the next look.
+    // A session that has ended since is fine; the next check finds any other.
     drop(join_all(canceled).await);
     let sessions = front.world.views.sessions(organization).into_iter();
     let sessions: Vec<_> = sessions.filter(|session| !session.closing).collect();

@@ -11,9 +11,9 @@ use crate::domain::ids::{ApiKeyId, OrganizationId, SessionId};
 use crate::domain::tenancy::{ApiKey, KeyRole};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::keys::{fresh_key, hash_of};
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
+use crate::service::keys::{fresh_key, hash_of};
 
 /// The maximum length of a label, in characters.
 const LONGEST_LABEL: usize = 100;
@@ -124,7 +124,7 @@ pub async fn make(
     store(front, key).await
 }
 
-/// Replaces a key by a new one with the same label, role, sessions and end.
+/// Replaces a key by a new key with the same label, role, sessions and end.
 ///
 /// # Errors
 ///
@@ -183,7 +183,10 @@ fn permit(by: KeyRole, role: KeyRole) -> Result<(), Problem> {
     if role <= by {
         return Ok(());
     }
-    let detail = format!("a key whose role is `{}` takes an operator's key", role.as_str());
+    let detail = format!(
+        "only an operator key can create or change a key with the role `{}`",
+        role.as_str()
+    );
     Err(Problem::new(StatusCode::FORBIDDEN, "key_insufficient", detail).with("role", by.as_str()))
 }
 
@@ -198,6 +201,6 @@ async fn store(front: &Front, key: ApiKey) -> Result<ApiKeyResource, ApiError> {
     let text = fresh_key();
     let key = ApiKey { hash: hash_of(&text), ..key };
     db::api_keys::insert(&front.db, &key).await?;
-    tracing::info!("API key {} of organization {} is made", key.id, key.organization);
+    tracing::info!("API key {} of organization {} is created", key.id, key.organization);
     Ok(ApiKeyResource { key: Some(text), ..ApiKeyResource::of(key, front) })
 }

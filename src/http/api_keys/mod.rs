@@ -17,10 +17,10 @@ use super::caller::{Bearer, Caller, key_of, refused};
 use super::error::ApiError;
 use super::front::Front;
 use super::problem::Problem;
-use super::ui_session::is_one;
 use crate::db;
 use crate::domain::ids::{ApiKeyId, OrganizationId};
 use crate::domain::tenancy::{ApiKey, KeyRole};
+use crate::service::keys::is_page_token;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -46,7 +46,7 @@ impl FromRequest for Manager {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let is_token = key_of(request).is_some_and(|key| is_one(&key));
+        let is_token = key_of(request).is_some_and(|key| is_page_token(&key));
         let bearer = Bearer::from_request(request, payload);
         Box::pin(async move {
             if is_token {
@@ -91,7 +91,7 @@ pub fn answer_once(resource: &ApiKeyResource) -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(resource)
 }
 
-/// Makes a key. Only this answer shows it, as `key`.
+/// Creates a key. Only this response shows it, as `key`.
 #[utoipa::path(
     post,
     path = "/v1/api_keys",
@@ -99,8 +99,8 @@ pub fn answer_once(resource: &ApiKeyResource) -> HttpResponse {
     request_body = ApiKeyRequest,
     responses(
         (status = 200, description = "The key, with `key`", body = ApiKeyResource),
-        (status = 403, description = "The role is above that of the key that asks"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 403, description = "The role is above the role of the caller's key"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn create(
@@ -155,8 +155,8 @@ pub async fn look(
     tag = "Credentials",
     params(("api_key_id" = String, Path, description = "`oat_…`")),
     responses(
-        (status = 200, description = "The key, which opens nothing any more", body = ApiKeyResource),
-        (status = 403, description = "The role of the key is above that of the key that asks"),
+        (status = 200, description = "The revoked key", body = ApiKeyResource),
+        (status = 403, description = "The role of the key is above the role of the caller's key"),
         (status = 404, description = "There is no such key"),
     ),
 )]
@@ -168,7 +168,7 @@ pub async fn end(
     revoke(&front, manager.caller.organization, manager.role, id).await.map(Json)
 }
 
-/// Makes a key like an existing one, which stays valid for a while and then ends.
+/// Replaces a key by a new one. The former key stays valid for a while and then ends.
 #[utoipa::path(
     post,
     path = "/v1/api_keys/{api_key_id}/rotate",
@@ -177,10 +177,10 @@ pub async fn end(
     request_body = Option<Rotation>,
     responses(
         (status = 200, description = "The new key, with `key`", body = ApiKeyResource),
-        (status = 403, description = "The role of the key is above that of the key that asks"),
+        (status = 403, description = "The role of the key is above the role of the caller's key"),
         (status = 404, description = "There is no such key"),
         (status = 409, description = "The key has ended"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn renew(

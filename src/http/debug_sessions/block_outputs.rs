@@ -5,7 +5,6 @@ use actix_web::web::{Data, Json};
 use serde_json::{Map, Value};
 
 use super::Person;
-use super::keeping::live;
 use crate::db::{self, Page};
 use crate::domain::ids::WorkflowPermanentId;
 use crate::domain::run::{BlockRecord, BlockStatus};
@@ -14,6 +13,7 @@ use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::workflows;
+use crate::service::debug_sessions::live;
 
 /// The latest runs, whose outputs are collected.
 const RUNS: Page = Page { number: 1, size: 20 };
@@ -43,7 +43,7 @@ fn add(outputs: &mut Map<String, Value>, blocks: Vec<BlockRecord>) {
     tag = "Debug sessions",
     params(
         ("workflow_permanent_id" = String, Path, description = "`wpid_…`"),
-        ("x-greenroom-user" = Option<String>, Header, description = "Which person of the organization"),
+        ("x-greenroom-user" = Option<String>, Header, description = "A name for the person, within the organization"),
     ),
     responses(
         (status = 200, description = "The outputs by label", body = Object),

@@ -4,13 +4,13 @@ use actix_web::web::{Data, Json};
 use serde_json::{Value, json};
 
 use super::Person;
-use super::keeping::{Reason, end, live};
 use crate::domain::ids::{DebugSessionId, WorkflowPermanentId};
 use crate::http::body::PathId;
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
+use crate::service::debug_sessions::{Reason, end, live};
 
 /// Ends a person's debug session for a workflow, and closes the browser session behind it.
 #[utoipa::path(
@@ -19,11 +19,11 @@ use crate::http::problem::Problem;
     tag = "Debug sessions",
     params(
         ("workflow_permanent_id" = String, Path, description = "`wpid_…`"),
-        ("x-greenroom-user" = Option<String>, Header, description = "Which person of the organization"),
+        ("x-greenroom-user" = Option<String>, Header, description = "A name for the person, within the organization"),
     ),
     responses(
-        (status = 200, description = "It has ended"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "The session has ended"),
+        (status = 404, description = "There is no debug session"),
     ),
 )]
 pub async fn close(

@@ -7,8 +7,6 @@ use actix_web::web::{Data, Json};
 use tokio::time::timeout;
 
 use super::Person;
-use super::keeping::{Opened, open};
-use super::resource::DebugSessionResource;
 use crate::domain::ids::WorkflowPermanentId;
 use crate::domain::session::SessionStatus;
 use crate::http::body::PathId;
@@ -17,22 +15,48 @@ use crate::http::error::{ApiError, failed_start};
 use crate::http::front::Front;
 use crate::http::lasting::lasting;
 use crate::http::workflows;
+use crate::service::debug_sessions::{Opened, open, replace};
+use crate::service::resources::debug_session::DebugSessionResource;
 
 /// The longest time that the response waits for the browser.
 const STARTING: Duration = Duration::from_secs(45);
 
+/// The debug session that a request uses.
+pub(super) enum Used {
+    /// The present one; a new one only if that cannot be used.
+    AsItIs,
+    /// A new one in place of the present one.
+    Replaced,
+}
+
+/// Opens a person's debug session for a workflow, and responds with it.
+pub(super) async fn used(
+    front: Data<Front>,
+    caller: Caller,
+    person: Person,
+    id: WorkflowPermanentId,
+    used: Used,
+) -> Result<Json<DebugSessionResource>, ApiError> {
+    workflows::latest(&front, caller.organization, id).await?;
+    let (owner, made) = (person.owner(caller, id), front.clone());
+    let opened = lasting(async move {
+        Ok(match used {
+            Used::AsItIs => open(&made, &owner).await?,
+            Used::Replaced => replace(&made, &owner).await?,
+        })
+    });
+    answer(&front, &opened.await?).await
+}
+
 /// Responds once the browser is running, or waits for its first use. A session that failed to start
 /// is reported as failed; the next call replaces it.
-pub(super) async fn answer(
-    front: &Front,
-    opened: &Opened,
-) -> Result<Json<DebugSessionResource>, ApiError> {
+async fn answer(front: &Front, opened: &Opened) -> Result<Json<DebugSessionResource>, ApiError> {
     let debug = &opened.debug;
     if let Some(mut view) = front.world.views.session(debug.organization, debug.session) {
         let settled = view.wait_for(|view| {
             view.record.status != SessionStatus::Created || view.record.is_dormant()
         });
-        let _ = timeout(STARTING, settled).await; // Then it is still starting, and is watched.
+        let _ = timeout(STARTING, settled).await; // After a timeout the client watches the start.
         let failure = view.borrow().record.failure.clone();
         if let Some(failure) = failure {
             let problem = failed_start(&failure).with("browser_session_id", debug.session);
@@ -50,7 +74,7 @@ pub(super) async fn answer(
     tag = "Debug sessions",
     params(
         ("workflow_permanent_id" = String, Path, description = "`wpid_…`"),
-        ("x-greenroom-user" = Option<String>, Header, description = "Which person of the organization"),
+        ("x-greenroom-user" = Option<String>, Header, description = "A name for the person, within the organization"),
     ),
     responses(
         (status = 200, description = "The debug session", body = DebugSessionResource),
@@ -64,8 +88,5 @@ pub async fn look(
     PathId(id): PathId<WorkflowPermanentId>,
     front: Data<Front>,
 ) -> Result<Json<DebugSessionResource>, ApiError> {
-    workflows::latest(&front, caller.organization, id).await?;
-    let (owner, made) = (person.owner(caller, id), front.clone());
-    let opened = lasting(async move { open(&made, &owner).await }).await?;
-    answer(&front, &opened).await
+    used(front, caller, person, id, Used::AsItIs).await
 }

@@ -11,12 +11,9 @@
 
 pub mod block_outputs;
 pub mod close;
-pub mod keeping;
 pub mod look;
 pub mod renew;
-pub mod resource;
 pub mod runs;
-mod turns;
 pub mod viewer;
 
 use std::future::{Ready, ready};
@@ -25,12 +22,11 @@ use actix_web::dev::Payload;
 use actix_web::web::{ServiceConfig, delete, get, post, resource as at};
 use actix_web::{FromRequest, HttpRequest};
 
-pub use self::keeping::sweep;
-pub use self::turns::Turns;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::validation::{Fields, Part};
 use crate::domain::ids::WorkflowPermanentId;
+use crate::service::debug_sessions::Owner;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -60,10 +56,10 @@ pub struct Person(Option<String>);
 impl Person {
     /// Returns the owner of the debug session for a workflow. Requests without a name share one
     /// person, like the compatible API's own pages.
-    pub fn owner(self, caller: Caller, workflow: WorkflowPermanentId) -> keeping::Owner {
+    pub fn owner(self, caller: Caller, workflow: WorkflowPermanentId) -> Owner {
         let organization = caller.organization;
         let user = self.0.unwrap_or_else(|| format!("{organization}_user"));
-        keeping::Owner { organization, user, workflow }
+        Owner { organization, user, workflow }
     }
 }
 

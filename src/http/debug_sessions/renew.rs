@@ -3,16 +3,13 @@
 use actix_web::web::{Data, Json};
 
 use super::Person;
-use super::keeping::replace;
-use super::look::answer;
-use super::resource::DebugSessionResource;
+use super::look::{Used, used};
 use crate::domain::ids::WorkflowPermanentId;
 use crate::http::body::PathId;
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::lasting::lasting;
-use crate::http::workflows;
+use crate::service::resources::debug_session::DebugSessionResource;
 
 /// Replaces a person's debug session for a workflow, unless it was created within the last 30 s.
 #[utoipa::path(
@@ -21,7 +18,7 @@ use crate::http::workflows;
     tag = "Debug sessions",
     params(
         ("workflow_permanent_id" = String, Path, description = "`wpid_…`"),
-        ("x-greenroom-user" = Option<String>, Header, description = "Which person of the organization"),
+        ("x-greenroom-user" = Option<String>, Header, description = "A name for the person, within the organization"),
     ),
     responses(
         (status = 200, description = "The debug session", body = DebugSessionResource),
@@ -35,8 +32,5 @@ pub async fn renew(
     PathId(id): PathId<WorkflowPermanentId>,
     front: Data<Front>,
 ) -> Result<Json<DebugSessionResource>, ApiError> {
-    workflows::latest(&front, caller.organization, id).await?;
-    let (owner, made) = (person.owner(caller, id), front.clone());
-    let opened = lasting(async move { replace(&made, &owner).await }).await?;
-    answer(&front, &opened).await
+    used(front, caller, person, id, Used::Replaced).await
 }

@@ -9,7 +9,6 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::resource::DebugSessionResource;
 use crate::db::{self, Page};
 use crate::domain::debug_session::DebugSession;
 use crate::domain::ids::{DebugSessionId, WorkflowId};
@@ -20,6 +19,7 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
 use crate::http::workflows;
+use crate::service::resources::debug_session::DebugSessionResource;
 
 /// The maximum number of runs in the response; the latest are listed.
 const RUNS: Page = Page { number: 1, size: 100 };

@@ -66,11 +66,11 @@ impl From<EgressOutcome> for EgressCheckResource {
     params(("browser_session_id" = String, Path, description = "`pbs_…`")),
     request_body = Request,
     responses(
-        (status = 200, description = "The outcome, reached or not", body = EgressCheckResource),
+        (status = 200, description = "The outcome: reached or not", body = EgressCheckResource),
         (status = 404, description = "There is no such session"),
-        (status = 409, description = "`egress_unavailable`: its network is not separate; or it is still starting"),
-        (status = 410, description = "It has ended"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 409, description = "The network of the session is not separate (`egress_unavailable`), or the session is still starting"),
+        (status = 410, description = "The session has ended"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn check(

@@ -4,12 +4,10 @@
 pub mod check;
 pub mod organization;
 mod request;
-mod resource;
 
 use actix_web::web::{ServiceConfig, get, post, put, resource as at};
 
 pub use self::request::{EgressRequest, MOST_RULES};
-pub use self::resource::{EgressResource, IsolationResource, RefusedTarget, refused_of_run, usage};
 
 pub fn routes(config: &mut ServiceConfig) {
     let lists =

@@ -83,7 +83,7 @@ pub async fn show(
     request_body = Request,
     responses(
         (status = 200, description = "The lists are stored", body = OrganizationEgressResource),
-        (status = 422, description = "Entries are no rules, each with its place"),
+        (status = 422, description = "Some entries are not rules; `detail` lists them by position"),
     ),
 )]
 pub async fn change(

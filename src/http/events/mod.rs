@@ -5,7 +5,6 @@
 //! after a position may be forgotten, or the position may belong to another numbering. The client
 //! then receives `reset`, and continues with the events that are kept.
 
-mod resource;
 mod stream;
 
 use std::time::Duration;
@@ -17,7 +16,6 @@ use serde::Deserialize;
 use tokio::time::timeout;
 use utoipa::IntoParams;
 
-pub use self::resource::{EventResource, EventsPage, Reset};
 use super::body::{PathId, Query};
 use super::caller::Caller;
 use super::error::ApiError;
@@ -29,6 +27,7 @@ use crate::db;
 use crate::db::events::Extent;
 use crate::domain::ids::{OrganizationId, SessionId};
 use crate::domain::quota::Quota;
+use crate::service::resources::event::{EventsPage, Reset};
 
 /// The longest time that a page of JSON waits for an event, in seconds.
 const LONGEST_WAIT: u64 = 25;
@@ -88,7 +87,7 @@ impl Place {
     get,
     path = "/v1/events",
     tag = "Events",
-    params(Wish, ("Last-Event-ID" = Option<i64>, Header, description = "Behind this event")),
+    params(Wish, ("Last-Event-ID" = Option<i64>, Header, description = "The last received event; the answer continues after it")),
     responses(
         (
             status = 200,
@@ -96,7 +95,7 @@ impl Place {
                 and its kind as `event`",
             content((EventsPage = "application/json"), (String = "text/event-stream")),
         ),
-        (status = 429, description = "As many streams are open as may be"),
+        (status = 429, description = "The limit of open streams is reached"),
     ),
 )]
 pub async fn of_organization(
@@ -116,16 +115,16 @@ pub async fn of_organization(
     params(
         ("browser_session_id" = String, Path, description = "`pbs_…`"),
         Wish,
-        ("Last-Event-ID" = Option<i64>, Header, description = "Behind this event"),
+        ("Last-Event-ID" = Option<i64>, Header, description = "The last received event; the answer continues after it"),
     ),
     responses(
         (
             status = 200,
-            description = "As of an organization",
+            description = "The same as for an organization, for one session",
             content((EventsPage = "application/json"), (String = "text/event-stream")),
         ),
         (status = 404, description = "There is no such session"),
-        (status = 429, description = "As many streams are open as may be"),
+        (status = 429, description = "The limit of open streams is reached"),
     ),
 )]
 pub async fn of_session(

@@ -15,13 +15,13 @@ use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::warn;
 
-use super::resource::{EventResource, Reset};
 use super::{Front, Place, Problem};
 use crate::actors::quotas;
 use crate::db;
 use crate::domain::event::Event;
 use crate::http::error::ApiError;
-use crate::http::revocation::Revocation;
+use crate::service::keys::Revocation;
+use crate::service::resources::event::{EventResource, Reset};
 
 /// The interval of heartbeats on an idle stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -52,7 +52,7 @@ pub(super) fn open(
     key: Revocation,
 ) -> Result<HttpResponse, ApiError> {
     let Ok(permit) = std::sync::Arc::clone(&front.streams).try_acquire_owned() else {
-        let detail = "as many streams of events are open as may be (http.max_event_streams)";
+        let detail = "the limit of open event streams is reached (http.max_event_streams)";
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail);
         return Err(problem.retry_after(Duration::from_secs(5)).into());
     };
@@ -86,14 +86,14 @@ impl Reader {
         }
         loop {
             if self.key.is_revoked() {
-                return None; // Also of one that has much to catch up on.
+                return None; // Checked before each page of missed events.
             }
             if self.behind {
                 match self.read().await {
                     Ok(Some(chunk)) => return Some(chunk),
                     Ok(None) => {}
                     Err(cause) => {
-                        warn!("a stream of events waits for the database: {cause}");
+                        warn!("an event stream waits for the database: {cause}");
                         tokio::select! {
                             () = tokio::time::sleep(AGAIN) => {}
                             () = self.front.closing.cancelled() => return None,
@@ -142,13 +142,13 @@ fn written(reset: Option<Reset>, events: &[Event]) -> String {
     let mut text = String::new();
     if let Some(reset) = reset {
         let data = serde_json::to_string(&reset).unwrap_or_default();
-        let _ = write!(text, "event: reset\ndata: {data}\n\n"); // A text takes all.
+        let _ = write!(text, "event: reset\ndata: {data}\n\n"); // A `String` accepts all.
     }
     for event in events {
         let resource = EventResource::from(event);
         let data = serde_json::to_string(&resource).unwrap_or_default();
         let EventResource { seq, kind, .. } = resource;
-        let _ = write!(text, "id: {seq}\nevent: {kind}\ndata: {data}\n\n"); // The same.
+        let _ = write!(text, "id: {seq}\nevent: {kind}\ndata: {data}\n\n"); // As above.
     }
     text
 }

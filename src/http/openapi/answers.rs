@@ -60,15 +60,15 @@ fn common(path: &str, operation: &Operation) -> Vec<(&'static str, &'static str)
     };
     let has_body = operation.request_body.is_some();
     let mut answers = vec![
-        ("403", "There is no key, or it is not good for this"),
+        ("403", "The request has no valid key, or the key does not permit this"),
         ("429", "A quota of the organization or a limit of the server is reached: try again later"),
         (
             "503",
-            "The server is stopping or draining, or something that it needs is away: try again",
+            "The server is stopping or draining, or a part that it needs is unavailable: try again",
         ),
     ];
     if path.contains('{') {
-        answers.push(("404", "There is nothing of this id"));
+        answers.push(("404", "There is no resource with this id"));
     }
     if has_body {
         answers.push(("400", "The body could not be read"));
@@ -76,7 +76,7 @@ fn common(path: &str, operation: &Operation) -> Vec<(&'static str, &'static str)
         answers.push(("413", "The body is larger than `http.max_body_bytes`"));
     }
     if has_body || reads(&ParameterIn::Query) || reads(&ParameterIn::Header) {
-        answers.push(("422", "Fields are at fault; `detail` lists them"));
+        answers.push(("422", "Fields are invalid; `detail` lists them"));
     }
     answers
 }

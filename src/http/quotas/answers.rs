@@ -5,32 +5,19 @@
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage as _, HttpResponse, web};
-use chrono::{DateTime, Utc};
+use actix_web::{Error, HttpMessage as _, web};
 use tracing::warn;
 
 use super::admission::Admitted;
+use super::headers::{Refused, set};
+use super::usage::use_of;
 use crate::domain::ids::OrganizationId;
-use crate::domain::quota::{Quota, QuotaExceeded, Use};
+use crate::domain::quota::{Quota, Use};
 use crate::http::front::Front;
 
-const RESOURCE: HeaderName = HeaderName::from_static("x-ratelimit-resource");
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-
-/// The headers, with what they say.
-pub const HEADERS: [(HeaderName, &str); 4] = [
-    (RESOURCE, "The quota that is counted, as in `GET /v1/quotas`"),
-    (LIMIT, "Its limit"),
-    (REMAINING, "What is left of it; 0 in a refusal"),
-    (RESET, "The time to look at it again, in Unix seconds"),
-];
-
-/// The quotas of which a successful request takes something, or none.
+/// The quotas that a successful request uses.
 fn counted(method: &Method, pattern: &str) -> &'static [Quota] {
     let path = pattern.strip_prefix("/api").unwrap_or(pattern);
     let path = path.strip_prefix("/v1").unwrap_or(path);
@@ -60,34 +47,7 @@ fn counted(method: &Method, pattern: &str) -> &'static [Quota] {
     }
 }
 
-/// A refusal that an answer was made of, kept with the answer.
-#[derive(Debug, Clone)]
-pub(in crate::http) struct Refused(pub(in crate::http) OrganizationId);
-
-impl Refused {
-    /// Adds the headers of a refusal to its answer.
-    pub(in crate::http) fn mark(refusal: &QuotaExceeded, answer: &mut HttpResponse) {
-        let QuotaExceeded { organization, quota, limit, .. } = refusal;
-        set(answer.headers_mut(), *quota, *limit, 0, refusal.retry_at());
-        answer.extensions_mut().insert(Self(*organization));
-    }
-}
-
-fn set(
-    headers: &mut HeaderMap,
-    quota: Quota,
-    limit: u64,
-    remaining: u64,
-    resets_at: DateTime<Utc>,
-) {
-    headers.insert(RESOURCE, HeaderValue::from_static(quota.as_str()));
-    headers.insert(LIMIT, limit.into());
-    headers.insert(REMAINING, remaining.into());
-    // Rounded up: at that second it has happened.
-    headers.insert(RESET, (resets_at.timestamp() + 1).into());
-}
-
-/// A middleware: holds refusals of those who go on asking, and adds headers to what was done.
+/// A middleware that delays repeated refusals, and adds the headers of quotas to other responses.
 pub async fn answers(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -130,14 +90,14 @@ async fn tightest(front: &Front, organization: OrganizationId, quotas: &[Quota])
         if front.world.quotas.limit(organization, *quota).is_none() {
             continue;
         }
-        match front.use_of(organization, *quota).await {
+        match use_of(front, organization, *quota).await {
             Ok(found) => {
                 if tightest.is_none_or(|least| found.remaining() < least.remaining()) {
                     tightest = Some(found);
                 }
             }
-            // The request is done, and is answered without them.
-            Err(cause) => warn!("the use of {quota} is not known: {cause}"),
+            // The request has succeeded; its response is sent without these headers.
+            Err(cause) => warn!("the use of {quota} cannot be determined: {cause}"),
         }
     }
     tightest

@@ -14,7 +14,7 @@ use crate::http::validation::Fields;
 ///
 /// # Errors
 ///
-/// 422 that names every unknown quota and every value that is no limit.
+/// 422 that names every unknown quota and every invalid limit.
 pub fn checked(given: &Map<String, Value>) -> Result<Vec<(Quota, Option<u64>)>, Problem> {
     let mut fields = Fields::new();
     let mut changes = Vec::new();

@@ -1,4 +1,4 @@
-//! Refusals of organizations that go on asking: the answers wait, so that a loop of refused requests
+//! Delayed refusals: the responses to an organization with many refused requests wait, so that a loop of them
 //! costs little.
 
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use tracing::warn;
 
 use crate::domain::ids::OrganizationId;
 
-/// The refusals within [`WINDOW`] that are answered at once.
+/// The number of refusals within [`WINDOW`] without a delay.
 const FREE: u32 = 10;
 
 /// The time for which refusals are counted, from the first one.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The most answers of one organization that wait. Further ones are given at once, and their connections
+/// The most delayed responses of an organization. Further ones are sent at once, and their connections are
 /// closed.
 const MOST_HELD: u32 = 64;
 
@@ -34,7 +34,7 @@ struct Known {
     held: u32,
 }
 
-/// An answer that waits, until it is dropped.
+/// A delayed response, until it is dropped.
 #[derive(Debug)]
 struct Held {
     known: Arc<DashMap<OrganizationId, Known>>,
@@ -50,13 +50,13 @@ impl Drop for Held {
 }
 
 impl Refusals {
-    /// Answers wait for the delay; not at all for none.
+    /// Creates the counters. Without a delay, responses do not wait.
     pub fn new(delay: Duration) -> Self {
         Self { delay, known: Arc::default() }
     }
 
-    /// Counts a refusal, and waits if there were too many. False if too many answers wait already: the
-    /// connection is to be closed.
+    /// Counts a refusal, and waits if there were too many. Returns false if too many responses wait already: the
+    /// connection must be closed.
     pub(super) async fn hold(&self, organization: OrganizationId) -> bool {
         if self.delay.is_zero() || self.count(organization) <= FREE {
             return true;
@@ -78,7 +78,7 @@ impl Refusals {
         if known.refused == FREE + 1 {
             warn!(
                 "organization {organization} was refused {FREE} times within a minute for its quotas: \
-                 answers to it wait from now on"
+                 answers to it are delayed from now on"
             );
         }
         known.refused
@@ -114,7 +114,7 @@ mod tests {
         let held = join_all((0..MOST_HELD + 5).map(|_| refusals.hold(red))).await;
         let at_once = held.iter().filter(|held| !**held).count();
         assert_eq!((at_once, began.elapsed()), (5, Duration::from_secs(2)));
-        // One whose client leaves frees its place.
+        // A client that leaves frees its place.
         let left = tokio::time::timeout(Duration::from_millis(1), refusals.hold(red)).await;
         assert!(left.is_err());
         assert_eq!(refusals.known.get(&red).unwrap().held, 0);

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::usage::use_of;
 use crate::domain::ids::OrganizationId;
 use crate::domain::quota::{Quota, Use};
 use crate::http::caller::Caller;
@@ -35,13 +36,13 @@ pub type Uses = BTreeMap<&'static str, QuotaUse>;
 pub async fn uses(front: &Front, organization: OrganizationId) -> Result<Uses, ApiError> {
     let mut uses = Uses::new();
     for quota in Quota::ALL {
-        let Use { limit, used, resets_at, .. } = front.use_of(organization, quota).await?;
+        let Use { limit, used, resets_at, .. } = use_of(front, organization, quota).await?;
         uses.insert(quota.as_str(), QuotaUse { limit, used, resets_at });
     }
     Ok(uses)
 }
 
-/// The limits of the organization and what it uses of them: sessions, creates per minute, runs, waiters,
+/// Returns the limits of the organization and their use: sessions, creates per minute, runs, waiters,
 /// viewers, DevTools connections, event streams, stored MiB, MiB of network traffic of the UTC day, and
 /// requests at once.
 #[utoipa::path(

@@ -6,12 +6,12 @@ use utoipa::IntoParams;
 
 use crate::db;
 use crate::domain::ids::{BlockRunId, RunId};
-use crate::http::artifacts::ArtifactResource;
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::links::Links;
+use crate::service::resources::artifact::ArtifactResource;
+use crate::service::resources::links::Links;
 
 /// The query of the request.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -41,7 +41,7 @@ pub async fn artifacts(
 ) -> Result<Json<Vec<ArtifactResource>>, ApiError> {
     super::find(&front, caller.organization, id).await?;
     let records = db::artifacts::of_run(&front.db, caller.organization, id, artifact_type).await?;
-    let links = Links { front: &front, caller };
+    let links = Links { core: &front, caller };
     Ok(Json(records.iter().map(|record| ArtifactResource::of(record, &links)).collect()))
 }
 
@@ -52,6 +52,6 @@ pub async fn artifacts_of_block(
     front: Data<Front>,
 ) -> Result<Json<Vec<ArtifactResource>>, ApiError> {
     let records = db::artifacts::of_block(&front.db, caller.organization, id).await?;
-    let links = Links { front: &front, caller };
+    let links = Links { core: &front, caller };
     Ok(Json(records.iter().map(|record| ArtifactResource::of(record, &links)).collect()))
 }

@@ -93,8 +93,8 @@ pub struct Called {
     tag = "Runs",
     request_body = Several,
     responses(
-        (status = 200, description = "What became of each", body = Called),
-        (status = 422, description = "There are too many"),
+        (status = 200, description = "The outcome for each run", body = Called),
+        (status = 422, description = "The list has too many runs"),
     ),
 )]
 pub async fn cancel_several(

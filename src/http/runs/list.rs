@@ -5,18 +5,18 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::resource::{RunItem, RunSummary};
 use crate::db::runs::Filter;
 use crate::db::{self, Page};
 use crate::domain::ids::{OrganizationId, SessionId, WorkflowPermanentId};
 use crate::domain::run::{RunRecord, RunStatus};
-use crate::http::body::{LAST_PAGE, PathId, Query};
+use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::paging;
 use crate::http::problem::Problem;
 use crate::http::sessions;
-use crate::http::validation::{Fields, Part};
+use crate::service::resources::run::{RunItem, RunSummary};
 
 /// The query of the request.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -62,12 +62,7 @@ impl Default for Wish {
 impl Wish {
     /// Converts the query to a filter and a page; none if no run can match.
     fn check(&self) -> Result<Option<(Filter, Page)>, Problem> {
-        let mut fields = Fields::of(Part::Query);
-        let is_page = (1..=LAST_PAGE).contains(&self.page);
-        fields.require("page", self.page, is_page, "expected 1 to 1000000");
-        let within = (1..=100).contains(&self.page_size);
-        fields.require("page_size", self.page_size, within, "expected 1 to 100");
-        fields.finish()?;
+        let page = paging::page(self.page, self.page_size, 100)?;
         let other = |run_type: &String| run_type != "workflow_run";
         if !self.run_type.is_empty() && self.run_type.iter().all(other) {
             return Ok(None);
@@ -76,7 +71,7 @@ impl Wish {
             None => None,
             Some(text) => match text.parse() {
                 Ok(id) => Some(id),
-                Err(_) => return Ok(None), // No run is of a workflow that cannot be.
+                Err(_) => return Ok(None), // An invalid id matches no run.
             },
         };
         let filter = Filter {
@@ -87,7 +82,7 @@ impl Wish {
             created_until: self.created_at_end,
             ..Filter::default()
         };
-        Ok(Some((filter, Page { number: self.page, size: self.page_size })))
+        Ok(Some((filter, page)))
     }
 
     async fn records(

@@ -1,43 +1,27 @@
 //! `GET /v1/runs/{id}`: returns the state of a run; with `after`, once it has changed.
 
-use std::time::Duration;
-
 use actix_web::web::{Data, Json};
-use serde::Deserialize;
-use tokio::time::timeout;
-use utoipa::IntoParams;
 
-use super::resource::{RunBaseResource, RunResource};
 use super::{artifacts_of, find, untold};
 use crate::db;
 use crate::domain::ids::{RunId, WorkflowPermanentId};
 use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
+use crate::http::changes::{After, changed};
 use crate::http::dialect::Dialect;
-use crate::http::egress::refused_of_run;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::links::Links;
 use crate::http::workflows;
-
-/// The longest time to wait for a change of the run.
-const LONGEST_WAIT: Duration = Duration::from_secs(25);
-
-/// The query of the request.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(default)]
-pub struct Wish {
-    /// Respond when the run's version is greater than this, when the run has ended, or after 25 s.
-    after: Option<u64>,
-}
+use crate::service::resources::egress::refused_of_run;
+use crate::service::resources::links::Links;
+use crate::service::resources::run::{RunBaseResource, RunResource};
 
 /// Returns the state of a run.
 #[utoipa::path(
     get,
     path = "/v1/runs/{run_id}",
     tag = "Runs",
-    params(("run_id" = String, Path, description = "`wr_…`"), Wish),
+    params(("run_id" = String, Path, description = "`wr_…`"), After),
     responses(
         (status = 200, description = "The run", body = RunResource),
         (status = 404, description = "There is no such run"),
@@ -46,19 +30,18 @@ pub struct Wish {
 pub async fn look(
     caller: Caller,
     PathId(id): PathId<RunId>,
-    Query(Wish { after }): Query<Wish>,
+    Query(After { after }): Query<After>,
     front: Data<Front>,
 ) -> Result<Json<RunResource>, ApiError> {
     let live = front.world.views.run(caller.organization, id);
-    if let (Some(after), Some(mut view)) = (after, live) {
-        let changed = view.wait_for(|view| view.version > after || view.record.status.is_final());
-        let changed = timeout(LONGEST_WAIT, changed);
-        let _ = front.keys.unless_revoked(caller.key, changed).await?; // Then as it is.
+    if let (Some(after), Some(view)) = (after, live) {
+        let risen = changed(view, |view| view.version > after || view.record.status.is_final());
+        front.keys.unless_revoked(caller.key, risen).await?;
     }
     let view = find(&front, caller.organization, id).await?;
     let artifacts = artifacts_of(&front, &view.record).await?;
     let egress_refused = refused_of_run(&front, &view.record).await?;
-    let links = Links { front: &front, caller };
+    let links = Links { core: &front, caller };
     Ok(Json(RunResource { egress_refused, ..RunResource::of(&view, &artifacts, &links) }))
 }
 
@@ -86,7 +69,7 @@ pub async fn look_with_workflow(
     let workflow = workflow.and_then(|workflow| workflows::shown(&workflow).ok());
     let workflow = workflow.map(|workflow| dialect.show(workflow));
     let webhook_failure_reason = untold(&front, &view.record).await?;
-    let base = RunBaseResource::of(&view, &artifacts, &Links { front: &front, caller });
+    let base = RunBaseResource::of(&view, &artifacts, &Links { core: &front, caller });
     Ok(Json(RunBaseResource { workflow, webhook_failure_reason, ..base }))
 }
 
@@ -99,6 +82,6 @@ pub async fn look_in_workflow(
     let view = find(&front, caller.organization, id).await?;
     let artifacts = artifacts_of(&front, &view.record).await?;
     let webhook_failure_reason = untold(&front, &view.record).await?;
-    let base = RunBaseResource::of(&view, &artifacts, &Links { front: &front, caller });
+    let base = RunBaseResource::of(&view, &artifacts, &Links { core: &front, caller });
     Ok(Json(RunBaseResource { webhook_failure_reason, ..base }))
 }

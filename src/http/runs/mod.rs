@@ -8,7 +8,6 @@ pub mod cancel;
 pub mod legacy;
 pub mod list;
 pub mod look;
-pub mod resource;
 pub mod resume;
 pub mod retry;
 pub mod retry_webhook;
@@ -17,19 +16,14 @@ pub mod timeline;
 
 use actix_web::web::{ServiceConfig, get, post};
 
-use self::resource::{RunBaseResource, RunResource};
-use super::caller::Caller;
 use super::error::ApiError;
 use super::front::Front;
-use super::links::Links;
-use super::problem::Problem;
 use super::workflows::NAMES;
-use crate::actors::views::RunView;
 use crate::db;
 use crate::db::webhook_messages::Of;
-use crate::domain::ids::{OrganizationId, RunId};
-use crate::domain::run::{ArtifactRecord, RunRecord};
+use crate::domain::run::RunRecord;
 use crate::domain::webhook::MessageStatus;
+pub(super) use crate::service::lookup::{artifacts_of, run as find};
 
 /// Adds the routes. They must come before those of `/v1/workflows/{id}`.
 pub fn routes(config: &mut ServiceConfig) {
@@ -56,39 +50,6 @@ pub fn routes(config: &mut ServiceConfig) {
     legacy::routes(config);
 }
 
-/// Returns the state of a run: the published state while it runs, the stored one afterwards.
-///
-/// # Errors
-///
-/// 404 if the organization has no such run.
-pub async fn find(
-    front: &Front,
-    organization: OrganizationId,
-    id: RunId,
-) -> Result<RunView, ApiError> {
-    if let Some(view) = front.world.views.run(organization, id) {
-        return Ok(view.borrow().clone());
-    }
-    let record = db::runs::by_id(&front.db, organization, id).await?;
-    let record = record.ok_or_else(|| Problem::unknown::<RunId>(id))?;
-    let blocks = db::blocks::of_run(&front.db, organization, id).await?;
-    Ok(RunView { version: 0, record, blocks })
-}
-
-/// Returns a run in its older and its newer form, as its webhook reports it. Links are signed with
-/// the caller's key.
-pub(in crate::http) async fn both_forms(
-    front: &Front,
-    caller: Caller,
-    id: RunId,
-) -> Result<(RunBaseResource, RunResource), ApiError> {
-    let view = find(front, caller.organization, id).await?;
-    let artifacts = artifacts_of(front, &view.record).await?;
-    let links = Links { front, caller };
-    let older = RunBaseResource::of(&view, &artifacts, &links);
-    Ok((older, RunResource::of(&view, &artifacts, &links)))
-}
-
 /// Returns the reason why the end of a run could not be delivered to its webhook, if the delivery
 /// failed.
 pub(super) async fn untold(front: &Front, run: &RunRecord) -> Result<Option<String>, ApiError> {
@@ -104,9 +65,4 @@ pub(super) async fn untold(front: &Front, run: &RunRecord) -> Result<Option<Stri
 /// Returns the URL of the run's webhook.
 pub(super) fn asked_webhook(run: &RunRecord) -> Option<&str> {
     run.request.get("webhook_url")?.as_str().map(str::trim).filter(|url| !url.is_empty())
-}
-
-/// Returns the files that a run produced, oldest first.
-async fn artifacts_of(front: &Front, run: &RunRecord) -> Result<Vec<ArtifactRecord>, ApiError> {
-    Ok(db::artifacts::of_run(&front.db, run.organization, run.id, Vec::new()).await?)
 }

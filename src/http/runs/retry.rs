@@ -5,7 +5,6 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
-use super::resource::RunResource;
 use super::start::{Request, begin};
 use crate::db;
 use crate::domain::ids::{RunId, WorkflowPermanentId};
@@ -15,6 +14,7 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::idempotency::Once;
 use crate::http::problem::Problem;
+use crate::service::resources::run::RunResource;
 
 /// The member of a stored request with the id of the run that it repeats.
 const RETRIED_FROM: &str = "retried_from_workflow_run_id";
@@ -29,13 +29,13 @@ const TRIGGERED_BY: &str = "parent_workflow_run_id";
     tag = "Runs",
     params(
         ("run_id" = String, Path, description = "`wr_…`"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key makes one run"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Requests with the same key start one run"),
     ),
     responses(
         (status = 200, description = "The new run", body = RunResource),
-        (status = 400, description = "The run has not ended, or was one of some blocks"),
+        (status = 400, description = "The run has not ended, or ran selected blocks only"),
         (status = 404, description = "There is no such run"),
-        (status = 409, description = "The key belongs to another request, or to one under way"),
+        (status = 409, description = "The key was used for another request, or for a request in progress"),
         (status = 410, description = "The run's session has ended"),
     ),
 )]
@@ -60,7 +60,7 @@ pub async fn retry(
     }
     let asked: Request = parse_value(&echo)?;
     if asked.block_labels.is_some() {
-        let why = format!("run {id} was one of some blocks, which is not retried");
+        let why = format!("run {id} ran selected blocks only and cannot be retried");
         return Err(not("run_of_blocks", why).into());
     }
     let workflow = db::workflows::by_id(&front.db, organization, record.workflow).await?;

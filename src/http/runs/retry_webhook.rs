@@ -19,7 +19,7 @@ use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
-use crate::http::webhooks;
+use crate::service::webhooks;
 
 /// The body of the request.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -63,7 +63,7 @@ pub struct RetriedWebhook {
     params(("run_id" = String, Path, description = "`wr_…`")),
     request_body = Request,
     responses(
-        (status = 200, description = "It was tried, see `error`", body = RetriedWebhook),
+        (status = 200, description = "The delivery was tried; `error` has the cause of a failure", body = RetriedWebhook),
         (status = 400, description = "The run has not ended, or names no webhook"),
         (status = 404, description = "There is no such run"),
     ),
@@ -79,15 +79,15 @@ pub async fn retry_webhook(
     let usual = asked_webhook(&run).map(str::to_owned);
     let not = |code: &'static str, why: String| Problem::new(StatusCode::BAD_REQUEST, code, why);
     if !run.status.is_final() {
-        let why = format!("run {id} is {}; its webhook tells of its end", run.status);
+        let why = format!("run {id} is {}; its webhook is called when it ends", run.status);
         return Err(not("run_not_ended", why).into());
     }
     let Some(url) = webhook_url.or_else(|| usual.clone()) else {
         return Err(not("no_webhook", format!("run {id} names no webhook")).into());
     };
     let signing = front.keys.of_webhook(organization, run.api_key).await?;
-    let (signing, signer) =
-        signing.ok_or_else(|| not("no_key", "there is no key to sign with".to_owned()))?;
+    let (signing, signer) = signing
+        .ok_or_else(|| not("no_key", "the organization has no key to sign with".to_owned()))?;
     let body = webhooks::body_of_run(&front, signing, id).await?;
     let now = front.world.clock.now();
     let headers = webhooks::headers_of_run(&signer, &body, now);

@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use url::Url;
 use utoipa::ToSchema;
 
-use super::resource::RunResource;
 use crate::actors::lanes::Lane;
 use crate::actors::registry::{NewRun, RouteError, RunAccepted, StartRun};
 use crate::actors::run::{Assignment, Facts, Planned, egress_of, sanitizes};
@@ -22,16 +21,17 @@ use crate::domain::run::WorkflowRecord;
 use crate::domain::session::SessionSpec;
 use crate::http::body::{RawBody, beside, parse};
 use crate::http::caller::Caller;
-use crate::http::debug_sessions::keeping;
 use crate::http::egress::EgressRequest;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::idempotency::{Named, Once};
-use crate::http::links::Links;
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
 use crate::http::warnings::Warnings;
 use crate::http::{headers, proxy, sessions, workflows};
+use crate::service::debug_sessions;
+use crate::service::resources::links::Links;
+use crate::service::resources::run::RunResource;
 use crate::workflow::definition::Definition;
 use crate::workflow::engine::Records;
 use crate::workflow::parameters::{ParameterError, resolve};
@@ -135,7 +135,7 @@ impl Request {
         }
         if let Some(address) = &self.browser_address {
             let named = session_in(address);
-            let wrong = "browsers that another server started are not driven; make a session \
+            let wrong = "browsers of other servers cannot be driven; create a session \
                          and give `browser_session_id`";
             fields.require("browser_address", Value::Null, named.is_some(), wrong);
             let differs = named.zip(self.browser_session_id.as_deref());
@@ -177,12 +177,12 @@ impl Request {
     fn warning(&self, has_session: bool) -> Option<String> {
         let mut warnings = Warnings::default();
         if has_session && !self.proxy_location.is_null() && self.proxy_location != "NONE" {
-            let why = "the session has its own proxy, or none, from its beginning";
+            let why = "the proxy of a session is set when it is created";
             warnings.no_effect("proxy_location", true, why);
         } else {
             warnings.add(proxy::warning(&self.proxy_location));
         }
-        let why = "the session has what it was made with, see PATCH /v1/browser_sessions/{id}";
+        let why = "it is set when the session is created, see PATCH /v1/browser_sessions/{id}";
         warnings.no_effect("egress", has_session && self.egress.is_some(), why);
         let is_some = |value: &Option<String>| value.as_ref().is_some_and(|it| !it.is_empty());
         let codes = "no codes are fetched; a person can type one";
@@ -361,7 +361,7 @@ pub(super) async fn begin(
             let id = text.parse().map_err(|_not_an_id| unknown())?;
             let found = db::debug_sessions::by_id(&front.db, organization, id).await?;
             let found = found.ok_or_else(unknown)?;
-            keeping::used(front, &found).await?; // One that has ended is told by its session.
+            debug_sessions::used(front, &found).await?; // If it has ended, its session reports that.
             Some(found)
         }
     };
@@ -420,7 +420,7 @@ pub(super) async fn begin(
     let RunAccepted { view, .. } = front.registry.ask(StartRun { run, assignment }).await??;
     let view = view.borrow().clone();
     let warning = request.warning(session.is_some());
-    Ok(RunResource { warning, ..RunResource::of(&view, &[], &Links { front, caller }) })
+    Ok(RunResource { warning, ..RunResource::of(&view, &[], &Links { core: front, caller }) })
 }
 
 /// Starts a run of the latest version of the workflow that the request names.
@@ -451,10 +451,10 @@ async fn made_before(
     let Some(row) = db::runs::by_id(&front.db, organization, id).await? else { return Ok(None) };
     let is_here = row.node == front.world.node && !row.status.is_final();
     if is_here && front.world.views.run(organization, id).is_none() {
-        return Ok(None); // It was stored, which nobody knew, and has not begun.
+        return Ok(None); // Stored by a request without an answer, and never begun.
     }
     let view = super::find(front, organization, id).await?;
-    Ok(Some(RunResource::of(&view, &[], &Links { front, caller })))
+    Ok(Some(RunResource::of(&view, &[], &Links { core: front, caller })))
 }
 
 /// Reads a request, and as it was given.
@@ -467,16 +467,16 @@ async fn read(body: Vec<u8>) -> Result<(Request, Value), Problem> {
     post,
     path = "/v1/run/workflows",
     tag = "Runs",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key makes one run")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Requests with the same key start one run")),
     request_body = Request,
     responses(
         (status = 200, description = "The run", body = RunResource),
-        (status = 400, description = "A parameter is missing or does not fit"),
+        (status = 400, description = "A parameter is missing or has the wrong type"),
         (status = 404, description = "There is no such workflow, or no such session"),
-        (status = 409, description = "The key belongs to another request, or to one under way"),
+        (status = 409, description = "The key was used for another request, or for a request in progress"),
         (status = 410, description = "The session has ended"),
-        (status = 422, description = "Fields are at fault"),
-        (status = 429, description = "As many runs are under way as may be"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
+        (status = 429, description = "The limit of active runs is reached"),
     ),
 )]
 pub async fn start(
@@ -504,15 +504,15 @@ pub struct BlockRunResource {
     post,
     path = "/v1/run/workflows/blocks",
     tag = "Runs",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key makes one run")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Requests with the same key start one run")),
     request_body = Request,
     responses(
         (status = 200, description = "The run", body = BlockRunResource),
-        (status = 400, description = "A parameter is missing or does not fit"),
-        (status = 409, description = "The key belongs to another request, or to one under way"),
+        (status = 400, description = "A parameter is missing or has the wrong type"),
+        (status = 409, description = "The key was used for another request, or for a request in progress"),
         (status = 410, description = "The session has ended"),
         (status = 404, description = "There is no such workflow, or no such session"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn start_blocks(

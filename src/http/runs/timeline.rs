@@ -6,7 +6,6 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::resource::seconds;
 use crate::domain::ids::{BlockRunId, OrganizationId, RunId, WorkflowPermanentId};
 use crate::domain::run::BlockRecord;
 use crate::http::body::PathId;
@@ -14,6 +13,7 @@ use crate::http::caller::Caller;
 use crate::http::dialect::Dialect;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::service::resources::run::seconds;
 
 /// An entry of a timeline.
 #[derive(Debug, Serialize, ToSchema)]
@@ -166,8 +166,8 @@ pub async fn timeline_in_workflow(
 mod tests {
     use serde_json::json;
 
-    use super::super::resource::tests::block;
     use super::*;
+    use crate::service::resources::run::tests::block;
 
     #[test]
     fn blocks_of_a_loop_stand_within_it_and_the_newest_comes_first() {

@@ -131,15 +131,15 @@ async fn derived_lease(
     tag = "Browser sessions",
     params(
         ("browser_session_id" = String, Path, description = "`pbs_…`"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key, with the same API key, gets the same lease"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Requests with the same key, and the same API key, get the same lease"),
     ),
     request_body = Request,
     responses(
         (status = 200, description = "The occupancy", body = Response),
         (status = 404, description = "There is no such session"),
-        (status = 409, description = "Another occupies the session; the body says who and until when"),
+        (status = 409, description = "Another client occupies the session; the body names it and the end of its occupancy"),
         (status = 410, description = "The session has ended"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn begin(
@@ -180,7 +180,7 @@ pub async fn begin(
     let mut draining = front.world.views.draining();
     let revocation = front.keys.watch(driver.key);
     let grant = tokio::select! {
-        biased; // What was granted is not refused.
+        biased; // A grant takes precedence over a revocation.
         grant = told(&front, route) => grant?,
         // Clients that wait are sent away, so that they can go to another server.
         _ = draining.wait_for(Option::is_some) => return Err(RouteError::Draining.into()),

@@ -22,7 +22,7 @@ use crate::http::front::Front;
     tag = "Browser sessions",
     params(("browser_session_id" = String, Path, description = "`pbs_…`")),
     responses(
-        (status = 200, description = "Nothing of it runs any more"),
+        (status = 200, description = "The session is closed, and none of its processes runs"),
         (status = 404, description = "There is no such session"),
     ),
 )]

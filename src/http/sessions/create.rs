@@ -74,14 +74,14 @@ const WAIT_SECONDS: u64 = 45;
     post,
     path = "/v1/browser_sessions",
     tag = "Browser sessions",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key makes one session")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Requests with the same key create one session")),
     request_body = Request,
     responses(
         (status = 200, description = "The session", body = SessionResource),
-        (status = 409, description = "The key belongs to another request, or to one under way"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 409, description = "The key was used for another request, or for a request in progress"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
         (status = 424, description = "The browser could not be started"),
-        (status = 429, description = "As many sessions live as may"),
+        (status = 429, description = "The limit of sessions is reached"),
     ),
 )]
 pub async fn create(
@@ -127,7 +127,7 @@ async fn make(
             let Created { id, mut view } = front.registry.ask(create).await??;
             let unclaimed = Unclaimed::of(front, organization, id, named.is_none());
             let settled = view.wait_for(|view| view.record.status != SessionStatus::Created);
-            let _ = timeout(wait, settled).await; // Then the answer says `created`, and is watched.
+            let _ = timeout(wait, settled).await; // On a timeout: still `created`.
             unclaimed.claimed();
             view.borrow().clone()
         }
@@ -139,7 +139,7 @@ async fn make(
     Ok(SessionResource { warning, ..SessionResource::of(&view, front) })
 }
 
-/// A session whose client waits for the answer with its id. If the client disconnects first, nobody
+/// A session whose client waits for the response with its id. If the client disconnects first, no client
 /// knows the session, and it is closed.
 struct Unclaimed {
     registry: Address<Registry>,
@@ -162,10 +162,10 @@ impl Unclaimed {
 impl Drop for Unclaimed {
     fn drop(&mut self) {
         let Some(session) = self.id.take() else { return };
-        tracing::info!("the client that asked for session {session} has gone, and it is closed");
+        tracing::info!("session {session} is closed: its client left before the answer");
         let message = Close { status: SessionStatus::Completed };
         let route = Route { organization: self.organization, session, message };
-        drop(self.registry.ask(route)); // Its outcome is on record.
+        drop(self.registry.ask(route)); // The outcome is stored.
     }
 }
 
@@ -268,7 +268,7 @@ impl Request {
 /// API retry.
 pub fn no_profiles() -> Problem {
     let status = actix_web::http::StatusCode::UNPROCESSABLE_ENTITY;
-    let detail = "browser profiles are not kept: the session's cookies and logins last as long as the \
+    let detail = "browser profiles are not stored: the session's cookies and logins last as long as the \
                   session does; extend it with `timeout_seconds`";
     Problem::new(status, "not_supported", detail)
 }

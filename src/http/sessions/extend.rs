@@ -32,11 +32,11 @@ pub struct Request {
     params(("browser_session_id" = String, Path, description = "`pbs_…`")),
     request_body = Request,
     responses(
-        (status = 200, description = "The session; a warning says what was not granted", body = SessionResource),
+        (status = 200, description = "The session, with a warning if the extension was capped", body = SessionResource),
         (status = 404, description = "There is no such session"),
-        (status = 409, description = "It is still starting; its lifetime counts from when it runs"),
-        (status = 410, description = "It has ended"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 409, description = "The session is still starting; its lifetime begins when it runs"),
+        (status = 410, description = "The session has ended"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn extend(

@@ -46,11 +46,11 @@ pub struct Response {
     params(("browser_session_id" = String, Path, description = "`pbs_…`")),
     request_body = Request,
     responses(
-        (status = 200, description = "How long the occupancy lasts now", body = Response),
+        (status = 200, description = "The new end of the occupancy", body = Response),
         (status = 404, description = "There is no such session"),
-        (status = 409, description = "The occupancy is lost"),
+        (status = 409, description = "The caller no longer holds the session"),
         (status = 410, description = "The session has ended"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn heartbeat(

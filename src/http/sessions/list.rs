@@ -8,11 +8,11 @@ use super::SessionResource;
 use crate::actors::views::SessionView;
 use crate::db::{self, Page};
 use crate::domain::session::SessionRecord;
-use crate::http::body::{LAST_PAGE, Query};
+use crate::http::body::Query;
 use crate::http::caller::{Bearer, Caller};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::validation::{Fields, Part};
+use crate::http::paging;
 
 /// Lists the live sessions that the key may see, newest first.
 #[utoipa::path(
@@ -57,13 +57,7 @@ impl Default for Paging {
 impl Paging {
     /// Returns the page, if it is within the limits of the compatible API.
     pub fn page(&self) -> Result<Page, ApiError> {
-        let mut fields = Fields::of(Part::Query);
-        let is_page = (1..=LAST_PAGE).contains(&self.page);
-        fields.require("page", self.page, is_page, "expected 1 to 1000000");
-        let within = (1..=100).contains(&self.page_size);
-        fields.require("page_size", self.page_size, within, "expected 1 to 100");
-        fields.finish()?;
-        Ok(Page { number: self.page, size: self.page_size })
+        Ok(paging::page(self.page, self.page_size, 100)?)
     }
 }
 
@@ -75,7 +69,7 @@ impl Paging {
     params(Paging),
     responses(
         (status = 200, description = "The sessions", body = Vec<SessionResource>),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn history(

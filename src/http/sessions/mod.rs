@@ -10,10 +10,10 @@ pub mod heartbeat;
 pub mod list;
 pub mod look;
 pub mod native;
+pub mod native_seats;
 pub mod recordings;
 pub mod release;
 pub mod renew;
-pub mod resource;
 pub mod rotate;
 pub mod sanitize;
 pub mod screenshot;
@@ -21,17 +21,13 @@ pub mod viewers;
 
 use actix_web::web::{ServiceConfig, delete, get, patch, post, resource as at};
 
-pub use self::resource::{SessionResource, on_takeover};
-pub use self::viewers::role_name;
 use super::error::ApiError;
 use super::front::Front;
-use super::problem::Problem;
 use crate::actors::ask::{Ask, Handle};
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Session, SessionError};
-use crate::actors::views::SessionView;
-use crate::db;
-use crate::domain::ids::{OrganizationId, SessionId};
+pub use crate::service::lookup::session as find;
+pub use crate::service::resources::session::{SessionResource, on_takeover};
 
 /// Adds the routes. `history` must precede `{id}`.
 pub fn routes(config: &mut ServiceConfig) {
@@ -100,20 +96,5 @@ where
             Err(RouteError::Session(SessionError::Closing).into())
         }
         Err(cause) => Err(cause.into()),
-    }
-}
-
-/// Returns the view of a session: the last published one if it lives, else the stored one.
-pub async fn find(
-    front: &Front,
-    organization: OrganizationId,
-    id: SessionId,
-) -> Result<SessionView, ApiError> {
-    if let Some(view) = front.world.views.session(organization, id) {
-        return Ok(view.borrow().clone());
-    }
-    match db::sessions::by_id(&front.db, organization, id).await? {
-        Some(record) => Ok(SessionView::of_stored(record)),
-        None => Err(Problem::unknown::<SessionId>(id).into()),
     }
 }

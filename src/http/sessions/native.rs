@@ -3,14 +3,12 @@
 //! The input of such a client is not judged: anyone with the password can type, even while another
 //! person has control. So the route takes a key of the organization, and no ticket.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
 use chrono::{DateTime, Utc};
-use dashmap::DashMap;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -20,6 +18,7 @@ use tracing::{Instrument as _, info_span, warn};
 use url::Url;
 use utoipa::{IntoParams, ToSchema};
 
+use super::native_seats::Extended;
 use super::told;
 use crate::actors::quotas::Place;
 use crate::actors::registry::{Route, RouteError};
@@ -70,67 +69,6 @@ pub struct NativeResource {
     pub tunnel: String,
 }
 
-/// The seats that are kept for native clients, by session.
-#[derive(Debug, Clone, Default)]
-pub struct Waiting(Arc<DashMap<SessionId, Held>>);
-
-/// A seat that is kept for native clients.
-#[derive(Debug)]
-struct Held {
-    /// The time until which the seat is kept; the task that keeps the seat has the receiver.
-    until: watch::Sender<Instant>,
-    /// Canceled when the seat is given up, whatever `until` says.
-    given_up: CancellationToken,
-    /// The keys with which the password was read.
-    keys: Vec<ApiKeyId>,
-}
-
-/// A seat that was kept already, and is kept for longer.
-struct Extended {
-    given_up: CancellationToken,
-    /// True if the key has not read the password before.
-    is_new_key: bool,
-}
-
-impl Waiting {
-    /// Extends the time of a session's seat; none if no seat is kept.
-    fn extend(&self, session: SessionId, until: Instant, key: ApiKeyId) -> Option<Extended> {
-        // The lock of the entry excludes its removal, so that an extended seat is kept.
-        let mut held = self.0.get_mut(&session).filter(|held| !held.given_up.is_cancelled())?;
-        held.until.send_modify(|held| *held = until.max(*held));
-        let is_new_key = !held.keys.contains(&key);
-        if is_new_key {
-            held.keys.push(key);
-        }
-        Some(Extended { given_up: held.given_up.clone(), is_new_key })
-    }
-
-    /// Adds a seat that is kept until `until`.
-    fn keep(
-        &self,
-        session: SessionId,
-        until: Instant,
-        key: ApiKeyId,
-    ) -> (watch::Receiver<Instant>, CancellationToken) {
-        let (until, follow) = watch::channel(until);
-        let given_up = CancellationToken::new();
-        self.0.insert(session, Held { until, given_up: given_up.clone(), keys: vec![key] });
-        (follow, given_up)
-    }
-
-    /// Gives a seat up if its time is over. Returns false if it was extended meanwhile.
-    fn give_up(&self, session: SessionId, follow: &watch::Receiver<Instant>) -> bool {
-        if *follow.borrow() > Instant::now() {
-            return false;
-        }
-        let removed = self.0.remove_if(&session, |_, held| {
-            held.until.subscribe().same_channel(follow) && *held.until.borrow() <= Instant::now()
-        });
-        // Another seat may have replaced one that was given up.
-        removed.is_some() || *follow.borrow() <= Instant::now()
-    }
-}
-
 /// Returns the address and the password of the session's VNC server, for a native VNC client.
 #[utoipa::path(
     get,
@@ -138,8 +76,8 @@ impl Waiting {
     tag = "Browser sessions",
     params(("browser_session_id" = String, Path, description = "`pbs_…`"), Wish),
     responses(
-        (status = 200, description = "Where, and the password", body = NativeResource),
-        (status = 403, description = "This takes a key of the organization"),
+        (status = 200, description = "The address and the password", body = NativeResource),
+        (status = 403, description = "The caller needs a key of the organization"),
         (status = 404, description = "There is no such session"),
         (status = 410, description = "The session has ended"),
     ),
@@ -157,7 +95,7 @@ pub async fn native(
     fields.finish()?;
 
     let place = front.place(caller.organization, Quota::Viewers)?;
-    // Also where one waits already: whose session this is, is checked by asking it.
+    // Also if a VNC server waits already, because the session checks its organization.
     let credential = Credential::Key(caller.key);
     let label = Some("native VNC client".to_owned());
     let visit = Visit { credential, role: Role::Control, label, client: None };
@@ -263,33 +201,6 @@ async fn hold(
     }
     // From here on an extension finds no seat, and the request takes a new one.
     drop(given_up);
-    front.waiting.0.remove_if(&id, |_, held| held.given_up.is_cancelled());
+    front.waiting.forget_given_up(id);
     drop((seat, connected, place));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_seat_that_is_extended_as_its_time_ends_is_kept() {
-        let (waiting, session) = (Waiting::default(), SessionId::from(1));
-        let (soon, later) = (Instant::now(), Instant::now() + Duration::from_secs(60));
-        let key = ApiKeyId::from(1);
-        assert!(waiting.extend(session, soon, key).is_none(), "none is kept");
-        let (follow, given_up) = waiting.keep(session, soon, key);
-        // Its time is over, but another client comes before it is given up.
-        assert!(!waiting.extend(session, later, key).unwrap().is_new_key);
-        assert!(waiting.extend(session, later, ApiKeyId::from(2)).unwrap().is_new_key);
-        assert!(!waiting.give_up(session, &follow), "it would be lost for that client");
-        tokio::time::advance(Duration::from_secs(61)).await;
-        assert!(waiting.give_up(session, &follow));
-        assert!(waiting.extend(session, later, key).is_none(), "nobody would keep it");
-
-        // A seat that is given up for another reason cannot be extended either.
-        let (_follow, other) = waiting.keep(session, later, key);
-        other.cancel();
-        assert!(waiting.extend(session, later, key).is_none());
-        drop(given_up);
-    }
 }

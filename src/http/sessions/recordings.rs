@@ -12,14 +12,14 @@ use crate::db;
 use crate::domain::film::{RECORDING, Wish};
 use crate::domain::ids::{ArtifactId, OrganizationId, SessionId};
 use crate::domain::run::{ArtifactRecord, DOWNLOAD};
-use crate::http::artifacts::{ArtifactResource, FileResource};
 use crate::http::body::{Body, PathId};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::links::Links;
 use crate::http::problem::Problem;
 use crate::http::validation::Fields;
+use crate::service::resources::artifact::{ArtifactResource, FileResource};
+use crate::service::resources::links::Links;
 
 /// The options of a recording; missing ones come from the server's settings.
 #[derive(Debug, ToSchema)]
@@ -106,12 +106,12 @@ pub fn check(wish: &Wish, field: &str, front: &Front) -> Result<(), ApiError> {
     params(("browser_session_id" = String, Path, description = "`pbs_…`")),
     request_body = Request,
     responses(
-        (status = 200, description = "It is recorded", body = RecordingResource),
+        (status = 200, description = "The recording has started", body = RecordingResource),
         (status = 404, description = "There is no such session"),
         (status = 410, description = "The session has ended"),
-        (status = 422, description = "Fields are at fault"),
-        (status = 424, description = "There is no ffmpeg"),
-        (status = 429, description = "Too many recordings, or too little room"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
+        (status = 424, description = "ffmpeg is missing"),
+        (status = 429, description = "The limit of recordings is reached, or the disk is full"),
     ),
 )]
 pub async fn start(
@@ -141,7 +141,7 @@ pub async fn start(
         (status = 200, description = "The recording", body = RecordingResource),
         (status = 404, description = "There is no such session or recording"),
         (status = 410, description = "The session has ended"),
-        (status = 424, description = "The film could not be made"),
+        (status = 424, description = "The recording failed"),
     ),
 )]
 pub async fn stop(
@@ -164,7 +164,7 @@ pub async fn stop(
             }
         },
     };
-    Ok(Json(RecordingResource::done(&record, session, &Links { front: &front, caller })))
+    Ok(Json(RecordingResource::done(&record, session, &Links { core: &front, caller })))
 }
 
 async fn finished(
@@ -196,7 +196,7 @@ pub async fn list(
     let view = find(&front, caller.organization, id).await?;
     let records = db::artifacts::of_session(&front.db, caller.organization, id).await?;
     let done = records.iter().rev().filter(|record| record.artifact_type == RECORDING);
-    let links = Links { front: &front, caller };
+    let links = Links { core: &front, caller };
     let done = done.map(|record| RecordingResource::done(record, id, &links));
     // A recording that was stored in between is completed.
     let is_stored = |slate: &&Slate| !records.iter().any(|record| record.id == slate.id);
@@ -212,7 +212,7 @@ pub async fn files(
     session: SessionId,
 ) -> Result<(Vec<FileResource>, Vec<FileResource>), ApiError> {
     let records = db::artifacts::of_session(&front.db, caller.organization, session).await?;
-    let links = Links { front, caller };
+    let links = Links { core: front, caller };
     let of_type = |artifact_type: &str| {
         let files = records.iter().rev().filter(|record| record.artifact_type == artifact_type);
         files.map(|record| FileResource::of(record, &links)).collect()
@@ -239,6 +239,6 @@ pub async fn artifacts(
 ) -> Result<Json<Vec<ArtifactResource>>, ApiError> {
     find(&front, caller.organization, id).await?;
     let records = db::artifacts::of_session(&front.db, caller.organization, id).await?;
-    let links = Links { front: &front, caller };
+    let links = Links { core: &front, caller };
     Ok(Json(records.iter().map(|record| ArtifactResource::of(record, &links)).collect()))
 }

@@ -61,11 +61,11 @@ impl Request {
     params(("browser_session_id" = String, Path, description = "`pbs_…`")),
     request_body = Request,
     responses(
-        (status = 200, description = "It is vacant, or the next one's"),
+        (status = 200, description = "The session is vacant, or the next waiter holds it"),
         (status = 404, description = "There is no such session"),
-        (status = 409, description = "The occupancy is lost"),
+        (status = 409, description = "The caller no longer holds the session"),
         (status = 410, description = "The session has ended"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn release(

@@ -98,10 +98,10 @@ async fn renewed(
     request_body = Renewal,
     responses(
         (status = 200, description = "The session", body = SessionResource),
-        (status = 403, description = "The ticket is only good for watching"),
+        (status = 403, description = "The ticket is for watching only"),
         (status = 404, description = "There is no such session"),
-        (status = 409, description = "It is still starting; its lifetime counts from when it runs"),
-        (status = 410, description = "It has ended"),
+        (status = 409, description = "The session is still starting; its lifetime begins when it runs"),
+        (status = 410, description = "The session has ended"),
     ),
 )]
 pub async fn renew(
@@ -111,7 +111,7 @@ pub async fn renew(
     front: Data<Front>,
 ) -> Result<Json<SessionResource>, ApiError> {
     if visitor.visit.role == Role::Watch {
-        let detail = "this ticket is only good for watching";
+        let detail = "this ticket is for watching only";
         return Err(Problem::new(StatusCode::FORBIDDEN, "watch_only", detail).into());
     }
     let view = super::find(&front, visitor.organization, id).await?;
@@ -137,8 +137,8 @@ pub async fn renew(
     responses(
         (status = 200, description = "The session", body = SessionResource),
         (status = 404, description = "There is no such session"),
-        (status = 409, description = "It has ended, is still starting, or its network is not separate"),
-        (status = 422, description = "Nothing is to be changed, an entry of `egress` is wrong, or `generate_browser_profile`: profiles are not kept"),
+        (status = 409, description = "The session has ended, is still starting, or has no separate network"),
+        (status = 422, description = "No field is given, an entry of `egress` is invalid, or `generate_browser_profile` is set: profiles are not stored"),
     ),
 )]
 pub async fn change(

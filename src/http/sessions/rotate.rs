@@ -30,7 +30,7 @@ pub struct Response {
     rotation: i64,
     /// The credentials that were ended.
     ended: Ended,
-    /// The new lease of the present holder; null without a holder, and for a run, whose lease nobody else has.
+    /// The new lease of the present holder; null without a holder, and for a run, whose lease no client has.
     lease: Option<LeaseResource>,
     /// The new VNC password; null if the browser does not run yet.
     vnc_password: Option<String>,
@@ -52,7 +52,7 @@ struct Ended {
     vnc_password: bool,
 }
 
-/// A lease in place of the former one of the holder.
+/// The lease that replaces the holder's former lease.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RotatedLease)]
 struct LeaseResource {
@@ -70,20 +70,20 @@ struct LeaseResource {
     browser_address: String,
 }
 
-/// Ends every ticket, lease, signed link and VNC password of a session, and cuts what was opened with them.
-/// Returns the new ones that its clients need. Connections that were made with keys stay. Links to files are
-/// made anew at each reading. A run that holds the session goes on.
+/// Revokes every ticket, lease, signed link and VNC password of a session, and closes the connections that were
+/// opened with them. Returns the new credentials for its clients. Connections made with keys stay. Links to files
+/// are created at each read. A run that holds the session continues.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/rotate",
     tag = "Browser sessions",
     params(("browser_session_id" = String, Path, description = "`pbs_…`")),
     responses(
-        (status = 200, description = "What was ended, and what is new", body = Response),
+        (status = 200, description = "The new credentials, and the number of connections that were ended", body = Response),
         (status = 404, description = "There is no such session"),
-        (status = 409, description = "Its occupancy was changed at the same time: try again"),
+        (status = 409, description = "The occupancy changed at the same time: try again"),
         (status = 410, description = "The session has ended"),
-        (status = 424, description = "All but the VNC password was replaced: try again"),
+        (status = 424, description = "The VNC password could not be replaced, everything else was: try again"),
     ),
 )]
 pub async fn rotate(

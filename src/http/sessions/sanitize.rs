@@ -84,7 +84,7 @@ impl Request {
             }
             (None, Some(_token)) => {
                 let mut fields = Fields::new();
-                let wrong = "expected the generation that begin gave with the `lease_token`";
+                let wrong = "expected the generation that begin returned with the `lease_token`";
                 fields.require("generation", Value::Null, false, wrong);
                 fields.finish()?;
                 Ok(None)
@@ -104,11 +104,11 @@ impl Request {
     params(("browser_session_id" = String, Path, description = "`pbs_…`")),
     request_body = Request,
     responses(
-        (status = 200, description = "What was cleared", body = Response),
+        (status = 200, description = "The data that was cleared", body = Response),
         (status = 404, description = "There is no such session"),
-        (status = 409, description = "Somebody holds it, the occupancy is lost, or its browser does not run"),
-        (status = 410, description = "The session has ended, or failed because it could not be cleared"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 409, description = "The session is occupied, the caller no longer holds it, or its browser does not run"),
+        (status = 410, description = "The session has ended, or its sanitizing failed"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn sanitize(

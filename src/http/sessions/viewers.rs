@@ -16,11 +16,10 @@ use crate::actors::session::{
 use crate::actors::tickets::{Ticket, Uses};
 use crate::domain::control::Credential;
 use crate::domain::ids::{SessionId, ViewerId};
-use crate::domain::rfb::Role;
 use crate::domain::tenancy::KeyRole;
 use crate::domain::ticket::TicketRole;
 use crate::http::body::{Body, PathId};
-use crate::http::caller::{Bearer, Caller};
+use crate::http::caller::{Bearer, Caller, opened};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::validation::Fields;
@@ -36,30 +35,22 @@ pub struct Request {
     /// `watch`, `control`, or `drive` for a program: DevTools and the occupancy of the session.
     #[schema(value_type = String)]
     role: TicketRole,
-    /// For people: whose it is.
+    /// The owner or purpose, for people.
     label: Option<String>,
     /// The life of the ticket in seconds; 3600 by default.
     ttl_seconds: Option<u64>,
-    /// `single` or `many`, which holds unless given. A single use is, of a ticket to watch or control, the first
-    /// page that comes with it; of one to drive, one DevTools connection or one begin, whose occupancy it may keep
-    /// and release.
+    /// `single` or `many`, the default. For a ticket to watch or control, the single use is the first page with it.
+    /// For a ticket to drive, it is one DevTools connection or one begin, whose occupancy the ticket can renew and
+    /// release.
     #[schema(value_type = Option<String>)]
     uses: Option<Uses>,
     /// True for `uses` of `single`.
     single_use: Option<bool>,
 }
 
-/// Returns the name of a role in the API.
-pub fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Watch => "watch",
-        Role::Control => "control",
-    }
-}
-
-/// Makes a ticket. Its secret is in this answer and nowhere else: in the `link` of a viewer, or in the `cdp_url`
-/// of a driver, which any DevTools client can be given. A ticket ends with the key that makes it, and opens no
-/// more than that key: one whose role is `drive` makes tickets to watch and to drive.
+/// Creates a ticket. Only this response shows its secret: in the `link` of a viewer, or in the `cdp_url` of a
+/// driver, which every DevTools client accepts. A ticket ends with the key that creates it, and permits no more
+/// than that key: a key with the role `drive` creates tickets to watch and to drive.
 #[utoipa::path(
     post,
     path = "/v1/browser_sessions/{browser_session_id}/viewers",
@@ -68,10 +59,10 @@ pub fn role_name(role: Role) -> &'static str {
     request_body = Request,
     responses(
         (status = 200, description = "The ticket, with its `ticket` and its `link` or `cdp_url`"),
-        (status = 403, description = "The key opens less than the ticket would"),
+        (status = 403, description = "The ticket would permit more than the key"),
         (status = 404, description = "There is no such session"),
         (status = 410, description = "The session has ended"),
-        (status = 429, description = "As many tickets are valid as may be"),
+        (status = 429, description = "The limit of valid tickets is reached"),
     ),
 )]
 pub async fn invite(
@@ -81,7 +72,7 @@ pub async fn invite(
     request: HttpRequest,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
-    let caller = bearer.of_path(KeyRole::Drive, &request)?;
+    let caller = opened(&bearer, KeyRole::Drive, &request)?;
     let Body(Request { role, label, ttl_seconds, uses, single_use }) = body;
     let settings = &front.world.settings;
     let (ttl, longest) =
@@ -94,10 +85,16 @@ pub async fn invite(
     fields.require("label", label.as_deref(), fits, wrong);
     let asked = single_use.map(|single| if single { Uses::Single } else { Uses::Many });
     let agrees = uses.is_none() || asked.is_none() || uses == asked;
-    fields.require("single_use", single_use, agrees, "expected what `uses` says, or nothing");
+    fields.require(
+        "single_use",
+        single_use,
+        agrees,
+        "expected the value that `uses` implies, or no field",
+    );
     fields.finish()?;
     if !role.may_be_made_by(bearer.role) {
-        let why = format!("its role is `{}`, which makes no such ticket", bearer.role.as_str());
+        let why =
+            format!("its role is `{}`, which cannot create such a ticket", bearer.role.as_str());
         return Err(bearer.insufficient(&why).into());
     }
 
@@ -170,7 +167,7 @@ pub async fn list(
                 "viewer_id": viewer.id,
                 "ticket_viewer_id": ticket,
                 "kind": viewer.kind.as_str(),
-                "role": role_name(viewer.visit.role),
+                "role": viewer.visit.role.as_str(),
                 "label": viewer.visit.label,
                 "client_id": viewer.visit.client.as_ref().map(ToString::to_string),
                 "in_control": viewer.in_control,
@@ -181,7 +178,7 @@ pub async fn list(
     Ok(Json(json!({ "tickets": tickets, "connected": connected })))
 }
 
-/// Revokes every ticket. What was opened with one ends: live views, DevTools connections, occupancies.
+/// Revokes every ticket, and ends everything that was opened with one: live views, DevTools connections, occupancies.
 #[utoipa::path(
     delete,
     path = "/v1/browser_sessions/{browser_session_id}/viewers",
@@ -204,18 +201,18 @@ pub async fn revoke_all(
     Ok(Json(json!({ "revoked": revoked })))
 }
 
-/// Revokes a ticket and puts out whoever came with it, or puts out one page by the name of one of
-/// its connections. Whoever has a key may come again. A key whose role is `drive` revokes the tickets that it made.
+/// Revokes a ticket and disconnects its viewers, or disconnects a page by the name of one of its
+/// connections. A viewer with a key can reconnect. A key with the role `drive` revokes only tickets that it created.
 #[utoipa::path(
     delete,
     path = "/v1/browser_sessions/{browser_session_id}/viewers/{viewer_id}",
     tag = "Viewers",
     params(
         ("browser_session_id" = String, Path, description = "`pbs_…`"),
-        ("viewer_id" = String, Path, description = "A ticket's or a connection's"),
+        ("viewer_id" = String, Path, description = "The id of a ticket or of a connection"),
     ),
     responses(
-        (status = 204, description = "Nobody is there by this name any more"),
+        (status = 204, description = "The viewer is disconnected, or the ticket is revoked"),
         (status = 404, description = "There is no such session, or no such viewer"),
         (status = 410, description = "The session has ended"),
     ),
@@ -226,7 +223,7 @@ pub async fn put_out(
     request: HttpRequest,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = bearer.of_path(KeyRole::Drive, &request)?;
+    let caller = opened(&bearer, KeyRole::Drive, &request)?;
     let world = &front.world;
     let is_own = || {
         let ticket = world.views.tickets.get(viewer, world.clock.now());

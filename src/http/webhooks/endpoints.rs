@@ -158,8 +158,8 @@ pub(super) async fn find(
     request_body = WebhookRequest,
     responses(
         (status = 200, description = "The webhook, with its secret", body = WebhookResource),
-        (status = 422, description = "The URL is not one that may be told, or a kind is not known"),
-        (status = 429, description = "The organization has as many as it may"),
+        (status = 422, description = "The URL is not allowed, or an event kind is unknown"),
+        (status = 429, description = "The organization's limit of webhooks is reached"),
     ),
 )]
 pub async fn create(
@@ -241,8 +241,8 @@ pub async fn look(
     responses(
         (status = 200, description = "The webhook", body = WebhookResource),
         (status = 404, description = "There is no such webhook"),
-        (status = 409, description = "Another has changed it at the same time"),
-        (status = 422, description = "Fields are at fault"),
+        (status = 409, description = "Another request changed it at the same time: try again"),
+        (status = 422, description = "Fields are invalid; `detail` lists them"),
     ),
 )]
 pub async fn change(
@@ -279,7 +279,7 @@ pub async fn change(
     responses(
         (status = 200, description = "The webhook, with its new secret", body = WebhookResource),
         (status = 404, description = "There is no such webhook"),
-        (status = 409, description = "Another has changed it at the same time"),
+        (status = 409, description = "Another request changed it at the same time: try again"),
     ),
 )]
 pub async fn rotate(
@@ -312,7 +312,7 @@ async fn replace(
     let now = front.world.clock.now().max(least);
     let webhook = Webhook { modified_at: now, ..webhook };
     if !db::webhooks::replace(&front.db, &webhook, before.modified_at).await? {
-        let detail = "another has changed this webhook at the same time";
+        let detail = "another request changed this webhook at the same time: try again";
         let problem = Problem::new(StatusCode::CONFLICT, "changed_by_another", detail);
         return Err(problem.retryable().into());
     }
@@ -320,14 +320,14 @@ async fn replace(
     Ok(WebhookResource::of(&webhook, now))
 }
 
-/// Deletes a webhook. Its pending messages are given up; its deliveries are kept on record.
+/// Deletes a webhook. Its pending messages are abandoned; its deliveries are kept on record.
 #[utoipa::path(
     delete,
     path = "/v1/webhooks/{webhook_id}",
     tag = "Webhooks",
     params(("webhook_id" = String, Path, description = "`wh_…`")),
     responses(
-        (status = 204, description = "It is gone"),
+        (status = 204, description = "The webhook is removed"),
         (status = 404, description = "There is no such webhook"),
     ),
 )]

@@ -61,7 +61,7 @@ pub struct MessageResource {
     pub next_attempt_at: Option<DateTime<Utc>>,
     /// The time at which the message was created.
     pub created_at: DateTime<Utc>,
-    /// The time at which the message was delivered or given up.
+    /// The time at which the message was delivered or abandoned.
     pub finished_at: Option<DateTime<Utc>>,
     /// The attempts, oldest first.
     pub deliveries: Vec<DeliveryResource>,

@@ -70,12 +70,12 @@ fn read_text(bytes: &[u8]) -> Result<Workflow, Problem> {
     post,
     path = "/v1/workflows",
     tag = "Workflows",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key makes one workflow")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Requests with the same key create one workflow")),
     request_body = Request,
     responses(
         (status = 200, description = "The workflow", body = Object),
-        (status = 409, description = "The key belongs to another request, or to one under way"),
-        (status = 422, description = "Every fault of the definition, with block, field and line"),
+        (status = 409, description = "The key was used for another request, or for a request in progress"),
+        (status = 422, description = "All errors of the definition, with block, field and line"),
     ),
 )]
 pub async fn create(
@@ -119,7 +119,7 @@ pub async fn create_from_text(
     responses(
         (status = 200, description = "The workflow in its new version", body = Object),
         (status = 404, description = "There is no such workflow"),
-        (status = 422, description = "Every fault of the definition, with block, field and line"),
+        (status = 422, description = "All errors of the definition, with block, field and line"),
     ),
 )]
 pub async fn update(
@@ -252,7 +252,7 @@ async fn insert_next(
         let latest = super::latest(front, caller.organization, id).await?;
         if let Some(expected) = expected.filter(|expected| *expected != latest.version) {
             let detail = format!(
-                "version {expected} was edited, and the workflow is in version {} by now: read it again",
+                "version {expected} was edited, and the workflow has version {} now: read it again",
                 latest.version,
             );
             let problem = Problem::new(StatusCode::CONFLICT, "workflow_version_conflict", detail);
@@ -266,7 +266,7 @@ async fn insert_next(
         let answer = warned(shown(&next)?, &next.settings);
         match db::workflows::insert(&front.db, &next).await {
             Ok(()) => return Ok(answer),
-            Err(DbError::Conflict) => {} // Another writer took the number.
+            Err(DbError::Conflict) => {} // Another writer has taken the number.
             Err(
                 cause @ (DbError::Unavailable(_) | DbError::Rejected(_) | DbError::Corrupt { .. }),
             ) => {
@@ -274,7 +274,7 @@ async fn insert_next(
             }
         }
     }
-    let detail = "others are storing versions of this workflow at the same time";
+    let detail = "other requests are storing versions of this workflow at the same time: try again";
     Err(Problem::new(StatusCode::CONFLICT, "workflow_version_conflict", detail).retryable().into())
 }
 

@@ -10,13 +10,13 @@ use super::shown;
 use crate::db::workflows::Filter;
 use crate::db::{self, Page};
 use crate::domain::run::WorkflowRecord;
-use crate::http::body::{LAST_PAGE, Query};
+use crate::http::body::Query;
 use crate::http::caller::Caller;
 use crate::http::dialect::Dialect;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
+use crate::http::paging;
 use crate::http::problem::Problem;
-use crate::http::validation::{Fields, Part};
 
 /// The maximum number of workflows on a page.
 const LARGEST_PAGE: u32 = 1000;
@@ -66,13 +66,7 @@ impl Default for Wish {
 
 impl Wish {
     fn page(&self) -> Result<Page, Problem> {
-        let mut fields = Fields::of(Part::Query);
-        let is_page = (1..=LAST_PAGE).contains(&self.page);
-        fields.require("page", self.page, is_page, "expected 1 to 1000000");
-        let within = (1..=LARGEST_PAGE).contains(&self.page_size);
-        fields.require("page_size", self.page_size, within, "expected 1 to 1000");
-        fields.finish()?;
-        Ok(Page { number: self.page, size: self.page_size })
+        Ok(paging::page(self.page, self.page_size, LARGEST_PAGE)?)
     }
 }
 

@@ -13,13 +13,10 @@ use actix_web::web::{ServiceConfig, delete as remove, get, post, put, resource a
 use serde_json::{Value, json};
 use tracing::error;
 
-use super::error::ApiError;
-use super::front::Front;
 use super::problem::Problem;
 use super::validation::{FieldError, Part, Step};
-use crate::db;
-use crate::domain::ids::{OrganizationId, WorkflowPermanentId};
 use crate::domain::run::WorkflowRecord;
+pub use crate::service::lookup::workflow as latest;
 use crate::workflow::definition::{Definition, DefinitionErrors, PathPart};
 use crate::workflow::response;
 
@@ -52,20 +49,6 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(get().to(look::look)),
         )
         .route("/api/v1/workflows/{workflow}/versions", get().to(look::versions));
-}
-
-/// Returns the latest version of a workflow.
-///
-/// # Errors
-///
-/// 404 if the workflow does not exist, or was deleted.
-pub async fn latest(
-    front: &Front,
-    organization: OrganizationId,
-    id: WorkflowPermanentId,
-) -> Result<WorkflowRecord, ApiError> {
-    let found = db::workflows::latest(&front.db, organization, id).await?;
-    found.ok_or_else(|| Problem::unknown::<WorkflowPermanentId>(id).into())
 }
 
 /// Reads the definition of a stored version.

@@ -109,7 +109,7 @@ impl Tree {
         plain(self.resolve(path, flags, 0)?, path)?.write_all(bytes)
     }
 
-    /// Makes a directory, for its owner only, and opens it; one that is there is opened.
+    /// Creates a directory, for its owner only, and opens it. An existing directory is opened.
     pub fn make_folder(&self, path: &Path) -> io::Result<Self> {
         let (folder, name) = self.parent(path)?;
         match rustix::fs::mkdirat(&folder.descriptor, &name, Mode::RWXU) {
@@ -173,7 +173,7 @@ impl Tree {
                 Ok(opened) => return Ok(opened),
             }
         }
-        Err(named(io::ErrorKind::ResourceBusy, path, "changes all the time"))
+        Err(named(io::ErrorKind::ResourceBusy, path, "changes continuously"))
     }
 }
 
@@ -181,10 +181,10 @@ impl Tree {
 fn plain(opened: OwnedFd, path: &Path) -> io::Result<File> {
     let stat = rustix::fs::fstat(&opened)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(named(io::ErrorKind::PermissionDenied, path, "is no plain file"));
+        return Err(named(io::ErrorKind::PermissionDenied, path, "is not a plain file"));
     }
     if stat.st_nlink > 1 {
-        return Err(named(io::ErrorKind::PermissionDenied, path, "has a second name"));
+        return Err(named(io::ErrorKind::PermissionDenied, path, "has a second link"));
     }
     Ok(opened.into())
 }

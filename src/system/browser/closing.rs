@@ -25,7 +25,7 @@ pub async fn close(process: &Process, devtools: &Devtools, grace: Duration) -> b
     if timeout(grace, ended).await.unwrap_or(false) {
         return true;
     }
-    tracing::warn!("the browser did not close when asked; it is ended by signals");
+    tracing::warn!("the browser did not close on request; it is ended by signals");
     process.stop(grace).await
 }
 

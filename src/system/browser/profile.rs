@@ -144,7 +144,7 @@ pub fn remove_remains(directory: &Directory) -> io::Result<()> {
         && name.to_str().is_some_and(|name| name.trim_start_matches('.').starts_with(SOCKETS))
         && let Ok(temporary) = Tree::open(&directory.temporary())
     {
-        let _ = temporary.remove(name); // Of another boot: perhaps long gone.
+        let _ = temporary.remove(name); // From another boot: the process may have ended.
     }
     for name in ["SingletonLock", "SingletonCookie", "SingletonSocket", PORT_FILE] {
         profile.remove_file(Path::new(name))?;

@@ -36,10 +36,14 @@ pub(super) fn connect(display: u16) -> Result<UnixStream, CaptureError> {
 impl Link {
     pub(super) fn new(stream: UnixStream, cookie: &Cookie) -> Result<Self, CaptureError> {
         let connection = client(stream, cookie).map_err(error)?;
-        let screen = connection.setup().roots.first().ok_or_else(|| error("no screen"))?;
+        let screen =
+            connection.setup().roots.first().ok_or_else(|| error("the display has no screen"))?;
         let root = screen.root;
         if screen.root_depth != 24 {
-            return Err(error(format!("a depth of {} bits, not 24", screen.root_depth)));
+            return Err(error(format!(
+                "the screen has a depth of {} bits, not 24",
+                screen.root_depth
+            )));
         }
         let size = Size::new(screen.width_in_pixels.into(), screen.height_in_pixels.into())
             .map_err(error)?;

@@ -141,7 +141,7 @@ impl Shared {
         let name = format!("capture :{}", self.display);
         let thread = std::thread::Builder::new().name(name);
         if let Err(cause) = thread.spawn(move || thread::run(&shared, &received)) {
-            tracing::error!(error = %cause, "no thread for pictures");
+            tracing::error!(error = %cause, "the thread for screenshots cannot be started");
             *running = None;
         }
     }

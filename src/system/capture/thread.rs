@@ -28,7 +28,7 @@ pub(super) fn run(shared: &Shared, requests: &Receiver<Request>) {
         if wanted.is_empty() || !(was_cut || began.elapsed() >= YOUNG) {
             break cause;
         }
-        tracing::warn!(display = shared.display, error = %cause, "pictures were interrupted");
+        tracing::warn!(display = shared.display, error = %cause, "the screenshot connection was lost and is restored");
     };
     tracing::warn!(display = shared.display, error = %cause, "pictures end");
     let mut running = shared.running.lock();
@@ -135,12 +135,12 @@ fn serve(
             }
         };
         match request {
-            // The requester has given up.
+            // The requester has stopped waiting.
             Some(Request::Shot { answer, .. }) if answer.is_closed() => (),
             Some(Request::Shot { format, answer }) => {
                 let outcome = picture(&mut at.link, shared, format);
                 let broken = outcome.as_ref().err().cloned();
-                let _ = answer.send(outcome); // Who asked may have left.
+                let _ = answer.send(outcome); // The caller may have left.
                 if let Some(cause) = broken {
                     return Err(cause);
                 }
@@ -202,7 +202,7 @@ fn give(follower: &Follower, picture: &Picture) {
     if let Some(path) = &follower.keep
         && let Err(cause) = replace(path, &picture.bytes)
     {
-        tracing::warn!(path = %path.display(), error = %cause, "a picture was not kept");
+        tracing::warn!(path = %path.display(), error = %cause, "a screenshot was not stored");
     }
     follower.pictures.send_replace(Some(picture.clone()));
 }

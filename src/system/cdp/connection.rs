@@ -178,7 +178,7 @@ impl Connection {
 impl Shared {
     fn take(&self, text: &str) {
         let Ok(frame) = serde_json::from_str::<Frame>(text) else {
-            tracing::warn!(length = text.len(), "the browser sent something that is no message");
+            tracing::warn!(length = text.len(), "the browser sent an invalid message");
             return;
         };
         if let Some(id) = frame.id {
@@ -188,7 +188,7 @@ impl Shared {
                 Some(Refusal { code, message }) => Err(CdpError::Refused { method, code, message }),
                 None => Ok(frame.result),
             };
-            let _ = answer.send(result); // A caller that left hears nothing.
+            let _ = answer.send(result); // The caller may have left.
         } else if let Some(method) = frame.method {
             let event = CdpEvent { session: frame.session, method, params: frame.params };
             self.receivers.lock().retain(|receiver| receiver.try_send(event.clone()).is_ok());

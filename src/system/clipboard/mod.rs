@@ -54,12 +54,12 @@ pub fn follow(number: u16, cookie: Cookie, owner: i32, runtime: &Handle) -> Copi
                 if let Err(cause) = serve(stream, &cookie, owner, &tell)
                     && !tell.is_closed()
                 {
-                    tracing::debug!(display = number, error = %cause, "what is copied is no longer seen");
+                    tracing::debug!(display = number, error = %cause, "the clipboard is no longer followed");
                 }
             };
             let thread = std::thread::Builder::new().name(format!("clipboard :{number}"));
             if let Err(cause) = thread.spawn(work) {
-                tracing::error!(error = %cause, "no thread for the clipboard");
+                tracing::error!(error = %cause, "the thread for the clipboard cannot be started");
             }
         }
         // The display has ended, which its session notices by itself.
@@ -221,7 +221,7 @@ impl Reader {
     /// Reads and deletes the delivered property; returns its type and value.
     fn property(&self) -> Result<(Atom, Vec<u8>), Broken> {
         let any = x11rb::NONE;
-        let most = u32::MAX / 4; // In words. The server has it all already.
+        let most = u32::MAX / 4; // In units of four bytes. The server has all data already.
         let name = self.property_name();
         let taken = self.connection.get_property(true, self.window, name, any, 0, most)?;
         let taken = taken.reply()?;

@@ -65,7 +65,7 @@ fn read(input: impl Read) -> Result<Spec, ConfineError> {
     let read = input.take(spec::LARGEST).read_to_end(&mut text);
     read.map_err(failed(Step::Spec, "standard input"))?;
     serde_json::from_slice(&text).map_err(|cause| {
-        failed(Step::Spec, "standard input is no specification")(io::Error::other(cause))
+        failed(Step::Spec, "standard input is not a launch specification")(io::Error::other(cause))
     })
 }
 

@@ -92,7 +92,7 @@ impl Confined {
     ) -> io::Result<(Command, Vec<u8>)> {
         let text = |value: &std::ffi::OsStr| {
             let text = value.to_str().map(str::to_owned);
-            text.ok_or_else(|| io::Error::other(format!("{} is no UTF-8", value.display())))
+            text.ok_or_else(|| io::Error::other(format!("{} is not UTF-8", value.display())))
         };
         let mut environment = std::collections::BTreeMap::new();
         for (name, value) in &program.environment {

@@ -22,7 +22,8 @@ pub(super) fn join(group: &Path) -> Option<String> {
 /// Makes the process the leader of a new session and process group. It then has no terminal into
 /// which input could be injected.
 pub(super) fn lead_session() -> Result<(), ConfineError> {
-    let failed = || failed::<Errno>(Step::Session, "no session of its own");
+    let failed =
+        || failed::<Errno>(Step::Session, "the program has no session (setsid) of its own");
     match rustix::process::setsid() {
         Ok(_session) => return Ok(()),
         // The process leads a process group already, because the server or a shell made it do so.

@@ -203,7 +203,7 @@ async fn ungroup(directory: &Directory) -> Option<String> {
 async fn clear(directory: Directory, keep: bool, mut left: Vec<String>) -> Vec<String> {
     let path = directory.path().to_owned();
     if !left.is_empty() {
-        left.push(format!("{} is kept, which says whose all this is", path.display()));
+        left.push(format!("{} is kept, because it names the owner of the rest", path.display()));
         return left;
     }
     let cleared = tokio::task::spawn_blocking(move || {

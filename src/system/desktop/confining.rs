@@ -31,7 +31,7 @@ impl Desktops {
         let line = format!("{base}\n");
         let record = self.0.directories.data().join(limits::BASE);
         if let Err(cause) = std::fs::write(record, line) {
-            tracing::warn!(error = %cause, "where the control groups are is not on record");
+            tracing::warn!(error = %cause, "the place of the control groups is not recorded");
         }
     }
 

@@ -98,7 +98,7 @@ impl Directories {
 
     /// Removes the programs' parent directory if it is empty.
     pub fn tidy(&self) {
-        let _ = fs::remove_dir(&self.programs); // Sessions are kept in it, or it is gone.
+        let _ = fs::remove_dir(&self.programs); // It contains sessions, or does not exist.
     }
 }
 

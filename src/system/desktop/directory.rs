@@ -436,7 +436,7 @@ impl Directory {
         }
         tracing::warn!(
             "desktop.json was sealed with another secret than that of this data directory's file \
-             `secret`: the keys of the session's programs are taken in its place"
+             `secret`: the keys of the session's programs are used instead"
         );
         let text = fs::read_to_string(self.vnc_password());
         // TigerVNC's password file is not text.

@@ -126,7 +126,8 @@ impl Desktops {
         let remains = end_remains(session, self.directory(session), settings, files);
         let work = self.0.runtime.spawn(remains);
         Box::pin(async move {
-            work.await.unwrap_or_else(|cause| vec![format!("the end broke off: {cause}")])
+            work.await
+                .unwrap_or_else(|cause| vec![format!("the end of the desktop failed: {cause}")])
         })
     }
 
@@ -199,7 +200,7 @@ impl Launch for Desktops {
         self.0.runtime.spawn(work.instrument(span));
         Box::pin(async move {
             answered.await.unwrap_or_else(|_gone| {
-                let message = "the launch broke off; the log of the server says why".to_owned();
+                let message = "the launch failed; see the server's log for the cause".to_owned();
                 Err(failed(failure("directory", "launch_broke_off", message)))
             })
         })
@@ -271,7 +272,7 @@ impl Desktops {
         if let Ok(Some(saved)) = directory.saved()
             && crate::system::process::is_ours(&saved.identity.xvfb, order.session)
         {
-            let message = "a desktop of this session lives already".to_owned();
+            let message = "this session already has a desktop".to_owned();
             return Err(failed(failure("directory", "directory_failed", message)));
         }
         let parts = Parts::new(order.session, directory, Arc::clone(self.settings()));
@@ -447,7 +448,11 @@ impl Desktops {
                 Err(failure) if failure.code == display::PORT_BUSY => {
                     let next = self.ports().reserve(Some(port));
                     let next = next.ok_or_else(|| vnc::no_port_free(self.ports()))?;
-                    tracing::warn!(port, next = next.port(), "a VNC port was taken by another");
+                    tracing::warn!(
+                        port,
+                        next = next.port(),
+                        "another program has taken a VNC port"
+                    );
                     *vnc_port = next.port();
                     undo.lock().note(|parts| parts.reservation = Some(next));
                 }

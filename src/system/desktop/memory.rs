@@ -55,7 +55,7 @@ impl Memory {
         let text = match file.read() {
             Ok(text) => text?,
             Err(cause) => {
-                tracing::warn!("tabs and logins of the session are not brought back: {cause}");
+                tracing::warn!("tabs and logins of the session are not restored: {cause}");
                 return None;
             }
         };
@@ -71,7 +71,7 @@ impl Memory {
     /// Restores tabs and cookies into a browser that shows an empty page. Resolves with the pages
     /// that it is opening, and with a text that names the losses.
     pub(super) async fn restore(&self, devtools: &Devtools) -> (Opening, String) {
-        let mut lost = vec!["what was typed into pages".to_owned()];
+        let mut lost = vec!["text typed into pages".to_owned()];
         let mut opening = Opening::new();
         match timeout(DEADLINE, self.put_back(devtools, &mut opening, &mut lost)).await {
             Ok(Ok(())) => {}
@@ -125,8 +125,7 @@ impl Memory {
             for cookie in cookies {
                 let one = json!({ "cookies": [cookie] });
                 if connection.call(None, "Storage.setCookies", one).await.is_err() {
-                    let name =
-                        cookie.get("name").and_then(Value::as_str).unwrap_or("without a name");
+                    let name = cookie.get("name").and_then(Value::as_str).unwrap_or("(unnamed)");
                     lost.push(format!("the cookie {name}"));
                 }
             }

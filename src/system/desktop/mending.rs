@@ -27,7 +27,7 @@ impl Mending {
     /// Reports that a part was restarted.
     pub(super) fn tell(&self, mended: Mended) {
         if let Err(cause) = self.tell.try_send(mended) {
-            tracing::warn!("a recovery is not told: {cause}");
+            tracing::warn!("a recovery is not reported: {cause}");
         }
     }
 

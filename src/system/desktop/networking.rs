@@ -67,7 +67,7 @@ impl Desktops {
         let (again, asked) = (way.clone(), asked(order));
         self.runtime().spawn(async move {
             if let Err(cause) = crate::system::desktop::Egress::apply(&again, asked).await {
-                tracing::warn!("the former egress policy stays: {cause}");
+                tracing::warn!("the former egress policy stays in force: {cause}");
             }
         });
         way

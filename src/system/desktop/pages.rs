@@ -97,7 +97,7 @@ impl Pages {
             // A page that was closed meanwhile is no loss.
             if reload(connection, target, crash.empties).await.is_ok() {
                 let cause = crash.cause.to_owned();
-                let lost = if crash.empties { "the page" } else { "what was typed into the page" };
+                let lost = if crash.empties { "the page" } else { "text typed into the page" };
                 mended.push(Mended::new(cause, lost, crash.times, crash.latest.elapsed()));
             }
         }

@@ -40,7 +40,7 @@ impl LiveDesktop {
         let outcome = tokio::select! {
             biased;
             () = call_off.cancelled() => {
-                Err(failure("desktop", "recovery_called_off", "it was called off".to_owned()))
+                Err(failure("desktop", "recovery_called_off", "the recovery was canceled".to_owned()))
             }
             outcome = self.rebuild(&displays) => outcome,
         };
@@ -192,11 +192,11 @@ impl LiveDesktop {
             }
             None if is_clean => {
                 made.opening.clear();
-                "everything that its former occupant left".to_owned()
+                "all data of its former occupant".to_owned()
             }
             None => {
                 made.opening.clear();
-                "what its profile had not stored".to_owned()
+                "changes that its profile had not stored".to_owned()
             }
         };
 

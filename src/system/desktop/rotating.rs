@@ -39,7 +39,7 @@ impl Rotating {
         directory
             .replace_vnc_password(&vnc::password::file(program, &text))
             .map_err(|cause| directory_failed(&path, &cause))?;
-        // Of the former rotation until nobody is connected with the former password.
+        // The former rotation, until no client is connected with the former password.
         password.replace(text.clone(), password.rotation());
         let left = vnc.disconnect_direct().await;
         if !left.is_empty() {

@@ -257,7 +257,7 @@ impl Desktop for LiveDesktop {
         let work = runtime.spawn(work.instrument(span));
         Box::pin(async move {
             work.await.unwrap_or_else(|cause| {
-                let message = format!("the recovery broke off: {cause}");
+                let message = format!("the recovery failed: {cause}");
                 let failure = failure("desktop", "recovery_broke_off", message);
                 Err(Unrevived { failure, desktop: None })
             })
@@ -273,7 +273,7 @@ impl Desktop for LiveDesktop {
         let work = runtime.spawn(self.sanitize_now(call_off).instrument(span));
         Box::pin(async move {
             work.await.unwrap_or_else(|cause| {
-                let message = format!("the sanitizing broke off: {cause}");
+                let message = format!("the sanitizing failed: {cause}");
                 let failure = failure("desktop", "sanitizing_broke_off", message);
                 Err(Unrevived { failure, desktop: None })
             })
@@ -321,7 +321,7 @@ impl Desktop for LiveDesktop {
         let work = self.runtime.spawn(rotating.rotate(rotation).instrument(span));
         Box::pin(async move {
             work.await.unwrap_or_else(|cause| {
-                let message = format!("the change of the VNC password broke off: {cause}");
+                let message = format!("the change of the VNC password failed: {cause}");
                 Err(failure("vnc", "rotation_broke_off", message))
             })
         })
@@ -338,7 +338,8 @@ impl Desktop for LiveDesktop {
         drop((keeper, watching, following));
         let work = runtime.spawn(made.parts.end().instrument(span));
         Box::pin(async move {
-            work.await.unwrap_or_else(|cause| vec![format!("the end broke off: {cause}")])
+            work.await
+                .unwrap_or_else(|cause| vec![format!("the end of the desktop failed: {cause}")])
         })
     }
 }

@@ -84,7 +84,7 @@ impl Way {
                     }
                     Err(failure) => {
                         died_young = died_young.saturating_add(1);
-                        tracing::warn!("the egress program does not start: {}", failure.message);
+                        tracing::warn!("the egress program cannot be started: {}", failure.message);
                     }
                 }
             }

@@ -10,7 +10,7 @@ use crate::egress::policy::Policy;
 
 /// The error for an upstream that the server cannot unseal.
 pub(super) const SEALED_ELSEWHERE: &str = "the upstream proxy was sealed with another secret than that of this server: restore the file \
-     `secret` of the data directory that sealed it, or give the proxy anew";
+     `secret` of the data directory that sealed it, or set the proxy again";
 
 /// The policy in the format that the program reads, see [`Policy::parse`].
 pub(super) fn document(settings: &Settings, asked: &EgressAsked) -> Value {

@@ -75,7 +75,7 @@ impl Films {
                 });
                 let Ok((kept, outcome)) = added.await else { return };
                 if let Err(cause) = outcome {
-                    tracing::warn!(session.id = %session, error = %cause, "the black box ends");
+                    tracing::warn!(session.id = %session, error = %cause, "the black box has stopped");
                     return;
                 }
                 ring = Some(kept);
@@ -117,7 +117,7 @@ impl Films {
             let _turn = films.0.making.acquire().await.map_err(failed)?;
             let outcome = films.develop_now(session, &frozen).await;
             if outcome.is_err() {
-                let _ = fs::remove_dir_all(&frozen.folder); // Nothing can be made of it.
+                let _ = fs::remove_dir_all(&frozen.folder); // It cannot be used.
             }
             outcome
         };

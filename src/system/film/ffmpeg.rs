@@ -178,7 +178,7 @@ impl Ffmpeg {
             let said = process.log_tail().pop().unwrap_or_default();
             return Err(failed(format!("ffmpeg ended with {exit}: {said}")));
         }
-        let _ = fs::remove_file(&program.log); // It goes with its folder.
+        let _ = fs::remove_file(&program.log); // It is removed with its folder.
         let to = to.to_owned();
         let taken = tokio::task::spawn_blocking(move || place.take(&to));
         taken.await.map_err(failed)?.map_err(failed)
@@ -246,7 +246,7 @@ impl Place {
         let copied =
             fs::File::create_new(&part).and_then(|mut part| io::copy(&mut film, &mut part));
         if let Err(cause) = copied.and_then(|_bytes| fs::rename(&part, to)) {
-            let _ = fs::remove_file(&part); // Half of it is of no use.
+            let _ = fs::remove_file(&part); // A partial file is useless.
             return Err(cause);
         }
         Ok(())

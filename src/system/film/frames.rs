@@ -62,7 +62,7 @@ impl Frames {
         let written = match self.write(time, picture) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(&self.folder)?;
-                self.kept.clear(); // They went with their folder.
+                self.kept.clear(); // They were removed with their folder.
                 self.write(time, picture)
             }
             written => written,

@@ -70,7 +70,7 @@ pub enum FilmError {
         least: u64,
     },
     /// The frames could not be stored, or made into a film.
-    #[error("the film could not be made: {cause}")]
+    #[error("the recording failed: {cause}")]
     Failed {
         /// The error of the system or ffmpeg.
         cause: String,

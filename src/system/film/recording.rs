@@ -34,8 +34,9 @@ use crate::system::seam::{Picture, Reel, Screen};
 /// The fraction of the allowed size that may wait for ffmpeg before frames are dropped: an eighth.
 const WAITING: u64 = 8;
 
-/// The longest wait for the first frame if a recording ends before it has any.
-const FIRST: Duration = Duration::from_secs(2);
+/// The longest wait for the first frame if a recording ends before it has any. A display that takes
+/// longer for a picture counts as hung.
+const FIRST: Duration = Duration::from_secs(10);
 
 /// The longest time for joining the existing parts after the deadline.
 const LAST_RESORT: Duration = Duration::from_secs(5);
@@ -140,7 +141,7 @@ impl Films {
         let filmed = Box::pin(async move {
             let outcome = work.await.unwrap_or_else(|cause| Err(failed(cause)));
             if outcome.is_err() {
-                let _ = fs::remove_dir_all(&folder); // Nothing can be made of it.
+                let _ = fs::remove_dir_all(&folder); // It cannot be used.
             }
             outcome
         });
@@ -290,7 +291,7 @@ impl Recorder {
     async fn keep(&mut self, picture: Picture, megabytes: u64) -> Result<(), FilmError> {
         let allowed = megabytes.saturating_mul(1024 * 1024) / WAITING;
         if self.frames.bytes() > allowed {
-            return Ok(()); // ffmpeg is behind: fewer pictures, and not a later film.
+            return Ok(()); // ffmpeg is behind: pictures are dropped, the film is not delayed.
         }
         let mut frames = self.frames.clone();
         let added = tokio::task::spawn_blocking(move || {
@@ -374,7 +375,7 @@ impl Recorder {
         let file = self.folder.join("recording").with_extension(container.extension());
         let parts: Vec<PathBuf> = self.parts.iter().map(|part| part.file.clone()).collect();
         match parts.as_slice() {
-            [] => return Err(failed("nothing was filmed in time")),
+            [] => return Err(failed("no picture was recorded in time")),
             [only] => fs::rename(only, &file).map_err(failed)?,
             several => {
                 let splice = self.ffmpeg.splice(several, container, self.slate.session, &file);

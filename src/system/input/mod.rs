@@ -39,7 +39,7 @@ const QUEUE: usize = 256;
 
 /// The display accepts no input: it has ended, or cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the display takes no input")]
+#[error("the display accepts no input")]
 pub struct Gone;
 
 type Actions = mpsc::Receiver<(u64, Action)>;
@@ -114,12 +114,12 @@ impl Devices {
         let work = move || {
             let _turn = turn.lock();
             if let Err(cause) = serve(number, &cookie, actions, &left) {
-                tracing::debug!(display = number, error = %cause, "the display takes no input");
+                tracing::debug!(display = number, error = %cause, "the display accepts no input");
             }
         };
         if let Err(cause) = std::thread::Builder::new().name(format!("input :{number}")).spawn(work)
         {
-            tracing::error!(error = %cause, "no thread for what viewers type");
+            tracing::error!(error = %cause, "the thread for viewers' input cannot be started");
             return Err(Gone);
         }
         *known = Some(sender.downgrade());

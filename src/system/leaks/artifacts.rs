@@ -98,7 +98,7 @@ pub fn artifacts(folder: &Path, table: &Table) -> Vec<Leak> {
         since: None,
         why: "its file is gone".to_owned(),
         fixable: false,
-        remedy: "left alone: the row says what there was".to_owned(),
+        remedy: "left alone: the row documents the lost file".to_owned(),
     });
     unnamed.chain(lost).collect()
 }

@@ -75,7 +75,7 @@ pub(super) fn sockets(evidence: &[Evidence<'_>], known: &Known) -> Vec<Leak> {
                 session: Some(record.id),
                 run: None,
                 since: Some(at),
-                why: format!("{}, and nobody listens", ended(record)),
+                why: format!("{}, and no process listens", ended(record)),
                 fixable: true,
                 remedy: "the file is removed".to_owned(),
             });

@@ -32,7 +32,7 @@ use crate::domain::session::{ProcessIdentity, SessionRecord, SessionStatus};
 /// The rows of the examined sessions. Only those of this node.
 pub type Known = HashMap<SessionId, SessionRecord>;
 
-const NO_ROW: &str = "there is no such session in this database; perhaps it is another's";
+const NO_ROW: &str = "this database has no such session; another database may have it";
 const LEFT_ALONE: &str = "left alone: it may belong to another database";
 
 /// The locations in which sessions of one data directory leave traces.
@@ -176,7 +176,7 @@ impl Place {
                     since: modified(&path),
                     why: ended(row),
                     fixable: true,
-                    remedy: "what runs in it is killed, and it is removed".to_owned(),
+                    remedy: "its processes are killed, and it is removed".to_owned(),
                 });
             }
         }

@@ -131,7 +131,7 @@ impl Group {
             return None;
         }
         if !self.is_empty() {
-            tracing::warn!("{} is not empty; what is in it is killed", self.path.display());
+            tracing::warn!("{} is not empty; its processes are killed", self.path.display());
             if let Err(cause) = fs::write(self.path.join("cgroup.kill"), "1") {
                 tracing::warn!(error = %cause, "{} cannot be killed", self.path.display());
             }

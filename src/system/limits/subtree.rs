@@ -158,7 +158,7 @@ fn divided(own: &Path) -> Result<PathBuf, Unlimited> {
             // The root may belong to another system. Controllers that cannot be enabled do not limit.
             let _ = fs::write(own.join("cgroup.subtree_control"), format!("+{controller}"));
         }
-        fs::create_dir_all(&base).map_err(|cause| failed("cannot make a group in", cause))?;
+        fs::create_dir_all(&base).map_err(|cause| failed("cannot create a group in", cause))?;
         return Ok(base);
     }
     if own.file_name().is_some_and(|name| name == OWN)
@@ -174,13 +174,13 @@ fn divided(own: &Path) -> Result<PathBuf, Unlimited> {
     if others > 0 {
         let group = own.display();
         return Err(Unlimited(format!(
-            "the server is not alone in its control group {group}: it needs one of its own, as \
-             `Delegate=yes` in its unit gives it"
+            "the server shares its control group {group}, and needs one of its own: set \
+             `Delegate=yes` in its unit"
         )));
     }
     if inside.lines().any(|pid| pid == mine) {
         let room = own.join(OWN);
-        fs::create_dir_all(&room).map_err(|cause| failed("cannot make a group in", cause))?;
+        fs::create_dir_all(&room).map_err(|cause| failed("cannot create a group in", cause))?;
         fs::write(room.join("cgroup.procs"), &mine)
             .map_err(|cause| failed("the server cannot move within", cause))?;
     }

@@ -80,7 +80,7 @@ impl Process {
             && is_alive(&member.identity)
             && stat(pid).is_some_and(|stat| stat.group == self.identity().pid)
         {
-            let _ = pidfd_send_signal(pidfd.as_fd(), Signal::KILL); // It has ended in between.
+            let _ = pidfd_send_signal(pidfd.as_fd(), Signal::KILL); // The process has ended since.
         }
     }
 }

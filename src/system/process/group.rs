@@ -65,7 +65,7 @@ pub(super) async fn wait(pidfd: OwnedFd) -> OwnedFd {
         }
         Err(refused) => {
             let (pidfd, cause) = refused.into_parts();
-            tracing::error!(error = %cause, "a process cannot be watched: looking again and again");
+            tracing::error!(error = %cause, "the end of a process cannot be awaited: polling instead");
             while !has_ended(&pidfd) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -111,7 +111,7 @@ pub(super) fn signal_each(leader: &ProcessIdentity, session: SessionId, signal: 
             && stat(pid).is_some_and(|stat| stat.group == leader.pid)
             && ((leads && is_alive(leader)) || is_marked(pid, session))
         {
-            let _ = pidfd_send_signal(pidfd, signal); // It has ended in between.
+            let _ = pidfd_send_signal(pidfd, signal); // The process has ended since.
         }
     }
 }
@@ -152,7 +152,7 @@ pub(super) async fn sweep(
         if let Some(pidfd) = pidfd
             && is_marked(pid, session)
         {
-            tracing::warn!(pid, "a process is in no group that is known; it is killed");
+            tracing::warn!(pid, "a process is in an unknown group; it is killed");
             let _ = pidfd_send_signal(pidfd, Signal::KILL);
         }
     }

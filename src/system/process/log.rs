@@ -39,7 +39,7 @@ pub fn cut(path: &Path, limit: u64) -> io::Result<()> {
     let kept = end_of(path, limit / 4)?;
     let mut file = OpenOptions::new().append(true).open(path)?;
     file.set_len(0)?;
-    file.write_all(b"(older lines were cut away)\n")?;
+    file.write_all(b"(older lines were removed)\n")?;
     file.write_all(&kept)
 }
 

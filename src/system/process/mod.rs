@@ -345,7 +345,7 @@ pub async fn sweep_leaders(session: SessionId, spared: &[i32]) -> (Vec<i32>, Vec
     group::sweep(session, |pid, stat| leads(pid, stat) && !identity::is_beside(pid)).await
 }
 
-/// Resolves with `true` when a process, whoever started it, has ended, or with `false` after `limit`.
+/// Resolves with `true` when a process, started by any program, has ended, or with `false` after `limit`.
 pub async fn ended_within(identity: &ProcessIdentity, limit: Duration) -> bool {
     group::emptied(|| is_alive(identity).then_some(identity.pid).into_iter().collect(), limit).await
 }

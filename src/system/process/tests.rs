@@ -127,7 +127,7 @@ async fn one_that_ignores_sigterm_and_forks_is_gone_after_its_grace() {
 
     let began = Instant::now();
     assert!(process.stop(Duration::from_millis(200)).await);
-    assert!(began.elapsed() < Duration::from_secs(3), "took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "took {:?} of 600 s", began.elapsed());
     assert_eq!(process.exited().await, Exit::Signal(9));
     nothing_is_left_of(&program);
 }

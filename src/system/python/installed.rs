@@ -34,9 +34,11 @@ impl Installed {
         let arguments = ["-I".to_owned(), "-c".to_owned(), QUESTION.to_owned()];
         let answer = output(interpreter, &arguments, path, PATIENCE).await;
         let name = interpreter.display();
-        let answer = answer.map_err(|cause| format!("{name} does not say what it is: {cause}"))?;
+        let answer = answer.map_err(|cause| {
+            format!("the answer of {name} about its version is invalid: {cause}")
+        })?;
         let mut installed: Self = serde_json::from_str(answer.trim())
-            .map_err(|cause| format!("{name} is no Python: {cause}"))?;
+            .map_err(|cause| format!("{name} is not a Python interpreter: {cause}"))?;
         // The root directory `/` is never opened to code, even if an interpreter reports it.
         installed
             .roots
@@ -46,7 +48,7 @@ impl Installed {
         let closed = installed.roots.iter().find_map(|root| closed_above(root));
         if let Some(folder) = closed.or_else(|| closed_above(&installed.executable)) {
             tracing::warn!(
-                "`code` blocks run as the server's user: others cannot pass through {} to {name}",
+                "`code` blocks run as the server's user: other users cannot pass through {} to {name}",
                 folder.display()
             );
             installed.is_closed = true;

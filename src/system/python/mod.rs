@@ -207,7 +207,7 @@ impl Drop for Child {
                 tracing::error!("the Python of a code block does not end");
             }
             let removed = tokio::task::spawn_blocking(move || {
-                let _ = fs::remove_file(log); // It goes with the session.
+                let _ = fs::remove_file(log); // It is removed with the session.
                 Tree::remove_all(&folder)
                     .map_err(|cause| format!("{} cannot be removed: {cause}", folder.display()))
             });
@@ -250,7 +250,7 @@ impl Python {
             Err(fault) => (Err(fault), None),
         };
         let text = tokio::task::spawn_blocking(move || head(&printed, limit)).await;
-        drop(child); // And with it the folder, now that it has been read.
+        drop(child); // Also drops the folder, which has been read.
         Ran { gave, printed: text.unwrap_or_default() }
     }
 
@@ -452,7 +452,7 @@ fn head(path: &Path, limit: u64) -> String {
     let mut bytes = Vec::new();
     let read = fs::File::open(path).and_then(|file| file.take(limit + 200).read_to_end(&mut bytes));
     if read.is_err() {
-        return String::new(); // It never started.
+        return String::new(); // The program never started.
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -1,8 +1,6 @@
 //! Tests without a browser: a missing Python, one without Playwright, invalid code, and an end from
 //! outside. The others are in `tests/it/world`.
 
-use std::time::Instant;
-
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -110,11 +108,9 @@ async fn dropping_the_work_ends_the_whole_group_and_removes_the_folder() {
     timeout(Duration::from_secs(20), started).await.unwrap();
     assert_eq!(living_among(&[session]), [session]);
 
-    let began = Instant::now();
     work.abort();
     let _ = work.await;
-    timeout(Duration::from_secs(5), python.quiet()).await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    timeout(Duration::from_secs(20), python.quiet()).await.unwrap();
     assert_eq!(living_among(&[session]), []);
     nothing_is_left(session);
     fs::remove_file(script).unwrap();

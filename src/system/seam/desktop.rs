@@ -33,7 +33,7 @@ pub struct Order {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LaunchError {
     /// The launch was cancelled.
-    #[error("the launch was called off")]
+    #[error("the launch was canceled")]
     CalledOff,
     /// A stage of the launch failed.
     #[error("{}", .0.message)]
@@ -85,13 +85,13 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AdoptError {
     /// The desktop never came up: `desktop.json` does not exist.
-    #[error("the desktop never came up")]
+    #[error("the desktop never became ready")]
     NothingSaved,
     /// The machine was rebooted since: none of the desktop's processes is alive.
     #[error("the machine was restarted")]
     OtherBoot,
     /// The data that is needed to adopt the desktop cannot be read.
-    #[error("the desktop cannot be taken over: {cause}")]
+    #[error("the desktop cannot be adopted: {cause}")]
     Broken {
         /// The error of the system.
         cause: String,

@@ -49,11 +49,11 @@ pub(super) trait Server: VncServer {
     /// Handles a restart of the display. Resolves when viewers can reconnect, on the same port.
     fn reset(&self) -> BoxFuture<'_, ()>;
 
-    /// Its password was replaced: disconnects those that came with the former one. Resolves when they are
-    /// disconnected, with a line for each thing that did not succeed.
+    /// Handles a replacement of the password: disconnects the clients that used the former one. Resolves when they
+    /// are disconnected, with a line for each failure.
     fn disconnect_direct(&self) -> BoxFuture<'_, Vec<String>>;
 
-    /// Looks after its health: one that was stopped by a signal is ended, and comes back.
+    /// Checks the server's health: a server that was stopped by a signal is killed and restarted.
     fn kill_if_stopped(&self);
 
     /// The pids of its own processes.

@@ -15,12 +15,12 @@ use crate::system::settings::VncProgram;
 pub struct Password(Arc<Mutex<(SecretString, i64)>>);
 
 impl Password {
-    /// One that is known.
+    /// A password that exists already.
     pub fn new(text: SecretString, rotation: i64) -> Self {
         Self(Arc::new(Mutex::new((text, rotation))))
     }
 
-    /// A new one: eight characters, which is all that the protocol can use.
+    /// A new password of eight characters, the most that the protocol can use.
     pub fn fresh(rotation: i64) -> Self {
         Self::new(random(), rotation)
     }

@@ -246,7 +246,7 @@ impl Server for Seats {
 
     fn kill_if_stopped(&self) {
         for process in self.0.started.lock().iter().filter(|process| process.is_stopped()) {
-            *self.0.hung.lock() = Some("was stopped, and ended");
+            *self.0.hung.lock() = Some("was stopped and is killed");
             process.kill_now();
         }
     }
@@ -275,7 +275,7 @@ impl Server for Seats {
                 let port = reservation.port();
                 drop(reservation);
                 if std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                    left.push(format!("somebody still listens on port {port}"));
+                    left.push(format!("a process still listens on port {port}"));
                 }
             }
             left
@@ -385,7 +385,7 @@ impl Inner {
             let port = self.state.lock().await.reservation.as_ref().map(Reservation::port);
             let (Some(port), limit @ 1..) = (port, self.settings.hang_seconds) else { continue };
             if timeout(Duration::from_secs(limit), greets(port)).await.is_err() {
-                *self.hung.lock() = Some("did not answer, and was ended");
+                *self.hung.lock() = Some("did not answer and was killed");
                 process.kill_now();
                 // Other pending doubts concern the same process.
                 let _stale = self.doubts.notified().now_or_never();
@@ -452,14 +452,18 @@ impl Inner {
                         let lost = "the connections of viewers";
                         (self.told.on_mended)(Mended::new(cause, lost, tries, since.elapsed()));
                     }
-                    self.hung.lock().take(); // How one went that nobody missed.
+                    self.hung.lock().take(); // An exit that affected no viewer.
                     state.running = Some(process.clone());
                     self.runtime.spawn(Arc::clone(self).keep(process));
                     return Ok(port);
                 }
                 (Err(NotStarted::Busy), _) => {
                     let next = ports.reserve(Some(port)).ok_or_else(|| no_port_free(&ports))?;
-                    tracing::warn!(port, next = next.port(), "a VNC port was taken by another");
+                    tracing::warn!(
+                        port,
+                        next = next.port(),
+                        "another program has taken a VNC port"
+                    );
                     state.reservation = Some(next);
                 }
                 (Err(NotStarted::Failed(cause)), _) => {
@@ -517,7 +521,7 @@ impl VncServer for Seats {
         let work = self.0.runtime.spawn(Arc::clone(&self.0).take());
         Box::pin(async move {
             work.await.unwrap_or_else(|cause| {
-                Err(failure(STAGE.name, "vnc_not_ready", format!("its start broke off: {cause}")))
+                Err(failure(STAGE.name, "vnc_not_ready", format!("its start failed: {cause}")))
             })
         })
     }

@@ -41,13 +41,15 @@ pub(in crate::system) async fn sweep(creators: &[i32], path: &str) -> Vec<String
         return Vec::new();
     }
     let Some(ipcrm) = find(Path::new("ipcrm"), path) else {
-        return vec![format!("shared memory segments {segments:?} stay: `ipcrm` is missing")];
+        return vec![format!(
+            "shared memory segments {segments:?} are not removed: `ipcrm` is missing"
+        )];
     };
     let arguments: Vec<_> = segments.iter().flat_map(|id| ["-m".to_owned(), id.clone()]).collect();
     if let Err(cause) = output(&ipcrm, &arguments, path, Duration::from_secs(5)).await {
-        tracing::warn!(cause, "ipcrm refused");
+        tracing::warn!(cause, "ipcrm failed");
     }
-    left().into_iter().map(|id| format!("shared memory segment {id} stays")).collect()
+    left().into_iter().map(|id| format!("shared memory segment {id} is not removed")).collect()
 }
 
 #[cfg(test)]

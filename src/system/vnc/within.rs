@@ -52,7 +52,7 @@ struct Inner {
 }
 
 impl Within {
-    /// The one that listens where `reservation` says while its display lives.
+    /// The built-in server that listens on the port of `reservation` while its display lives.
     pub(in crate::system) fn new(
         password: Password,
         reservation: Reservation,
@@ -131,7 +131,7 @@ impl Server for Within {
     fn close(&self) -> BoxFuture<'_, Vec<String>> {
         drop(self.0.reservation.lock().take());
         let listens = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.0.port)).is_ok();
-        let left = listens.then(|| format!("somebody still listens on port {}", self.0.port));
+        let left = listens.then(|| format!("a process still listens on port {}", self.0.port));
         Box::pin(std::future::ready(left.into_iter().collect()))
     }
 }

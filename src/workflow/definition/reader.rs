@@ -186,7 +186,7 @@ impl Reader {
             }
         };
         if !self.errors.is_empty() {
-            return None; // What refers to a block that could not be read cannot be judged.
+            return None; // References to an invalid block cannot be checked.
         }
 
         let placed = place(&blocks, &at("blocks"));

@@ -202,7 +202,7 @@ impl<'a> Composer<'a> {
             if plain && key == "<<" {
                 merge(&mut merged, value).map_err(|message| refused(value_span, message))?;
             } else if own.insert(key.clone(), value).is_some() {
-                return Err(refused(span, &format!("the key `{key}` stands here twice")));
+                return Err(refused(span, &format!("the key `{key}` occurs twice")));
             }
             self.lines.insert(child, key_line);
         }

@@ -111,9 +111,10 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
         Ending::Stopped(Stop::Canceled) => {
             (RunStatus::Canceled, Some(Failure::new("canceled", "the run was canceled")))
         }
-        Ending::Stopped(Stop::LimitReached) => {
-            (RunStatus::TimedOut, Some(Failure::new("time_over", "the time of the run was over")))
-        }
+        Ending::Stopped(Stop::LimitReached) => (
+            RunStatus::TimedOut,
+            Some(Failure::new("time_over", "the time limit of the run was reached")),
+        ),
         Ending::Stopped(Stop::Host(failure)) => (RunStatus::Failed, Some(*failure)),
     };
     Outcome { status, outputs: engine.scope.run_outputs(), failure }
@@ -181,7 +182,7 @@ impl Engine {
         let (status, failure) = match stop {
             Stop::Canceled => (BlockStatus::Canceled, None),
             Stop::LimitReached => {
-                let failure = Failure::new("time_over", "the time of the run was over");
+                let failure = Failure::new("time_over", "the time limit of the run was reached");
                 (BlockStatus::TimedOut, Some(failure))
             }
             Stop::Host(failure) => (BlockStatus::Failed, Some((**failure).clone())),

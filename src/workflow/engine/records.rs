@@ -91,7 +91,7 @@ impl Engine {
                     bytes,
                 };
                 if let Err(cause) = host.store(artifact).await {
-                    tracing::warn!("a picture was not kept: {cause}");
+                    tracing::warn!("a screenshot was not stored: {cause}");
                 }
             });
         }
@@ -115,7 +115,7 @@ impl Engine {
             while storing.join_next().await.is_some() {}
         };
         if timeout_at(limit, work).await.is_err() {
-            tracing::warn!("not all records of run {} were kept in time", self.plan.run);
+            tracing::warn!("not all records of run {} were stored in time", self.plan.run);
         }
     }
 
@@ -144,7 +144,7 @@ impl Engine {
             bytes,
         };
         if let Err(cause) = self.host.store(artifact).await {
-            tracing::warn!("{name} was not kept: {cause}");
+            tracing::warn!("{name} was not stored: {cause}");
         }
     }
 }

@@ -168,7 +168,7 @@ fn size(value: &Value) -> usize {
     let mut counter = Counter(0);
     match serde_json::to_writer(&mut counter, value) {
         Ok(()) => counter.0,
-        Err(_) => usize::MAX, // Not a value of JSON.
+        Err(_) => usize::MAX, // Not a JSON value.
     }
 }
 

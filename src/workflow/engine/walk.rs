@@ -216,7 +216,7 @@ impl Engine {
                 && block.parameter_keys.contains(&parameter.key)
         })?;
         let message = format!(
-            "the value of parameter `{}` is in a vault that this server does not open",
+            "the value of parameter `{}` is in a vault, which this server cannot open",
             secret.key
         );
         Some(End::failed("secret_unavailable", message))
@@ -446,7 +446,9 @@ impl Engine {
         criteria: &Criteria,
     ) -> Result<(bool, String), Box<End>> {
         if in_words(criteria) {
-            let message = format!("`{field}`: write `{{{{ … }}}}`; words are for conditionals");
+            let message = format!(
+                "`{field}`: write `{{{{ … }}}}`; plain words are allowed in conditionals only"
+            );
             return Err(Box::new(End::failed("field_invalid", message)));
         }
         let names = self.scope.names();
@@ -480,7 +482,7 @@ fn ending(level: Result<Level, Stop>) -> Ending {
 
 /// Words the failure of a run as the compatible API does, for a run that this block ended.
 fn reason(block: &Block, cause: Option<Box<Failure>>) -> Box<Failure> {
-    let unsaid = || Box::new(Failure::new("block_failed", "the block did not say why"));
+    let unsaid = || Box::new(Failure::new("block_failed", "the block reported no reason"));
     let mut failure = cause.unwrap_or_else(unsaid);
     failure.message =
         format!("{} block failed. failure reason: {}", block.block_type, failure.message);

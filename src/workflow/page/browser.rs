@@ -283,7 +283,7 @@ impl Browser {
         for target in extra.into_iter().take(all.saturating_sub(1)) {
             let params = json!({ "targetId": target });
             if self.browser_call("Target.closeTarget", params).await.is_err() {
-                continue; // It has gone by itself.
+                continue; // The tab may be closed already.
             }
             let deadline = Instant::now() + Duration::from_secs(2);
             self.until(deadline, |tabs| {

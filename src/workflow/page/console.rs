@@ -27,7 +27,7 @@ impl Console {
     pub(super) fn text(&self) -> String {
         match self.left_out {
             0 => self.text.clone(),
-            count => format!("{}({count} more lines are not kept)\n", self.text),
+            count => format!("{}({count} more lines were dropped)\n", self.text),
         }
     }
 

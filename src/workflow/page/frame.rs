@@ -114,7 +114,8 @@ fn thrown(details: &Value) -> PageError {
     let class = details.pointer("/exception/className").and_then(Value::as_str);
     let description = details.pointer("/exception/description").and_then(Value::as_str);
     let value = details.pointer("/exception/value").map(Value::to_string);
-    let text = details.get("text").and_then(Value::as_str).unwrap_or("it threw");
+    let text =
+        details.get("text").and_then(Value::as_str).unwrap_or("the script threw an exception");
     let message = description.map(str::to_owned).or(value).unwrap_or_else(|| text.to_owned());
     let message: String = message.lines().next().unwrap_or_default().chars().take(500).collect();
     let selector = class == Some("DOMException")
@@ -322,7 +323,7 @@ impl Browser {
             Ok(value) => value,
             Err(Miss::Failed(error)) => return Err(error),
             Err(Miss::Gone) => {
-                let reason = "the page was left while it was being worked in".to_owned();
+                let reason = "the page was left during an action".to_owned();
                 return Err(PageError::Unfit { selector: selector.to_owned(), reason });
             }
         };

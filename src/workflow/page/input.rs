@@ -130,7 +130,7 @@ impl Browser {
                 Some(()) => Ok(()),
                 None => {
                     self.working()?;
-                    let what = "the page did not take the input".to_owned();
+                    let what = "the page did not accept the input".to_owned();
                     Err(PageError::Timeout { what, after: ACKNOWLEDGED })
                 }
             },

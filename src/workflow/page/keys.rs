@@ -128,7 +128,7 @@ fn lettered(text: &str) -> Option<Stroke> {
     {
         ((*code).to_owned(), *key_code, *plain != letter)
     } else {
-        (String::new(), 0, false) // Not on this keyboard; it is typed all the same.
+        (String::new(), 0, false) // Not on this keyboard; the text is inserted instead.
     };
     let modifiers = if shift { 8 } else { 0 };
     let key = letter.to_string();

@@ -141,7 +141,7 @@ fn step(text: &str) -> Result<Step, NotALocator> {
     let Some((name, body)) = prefix else { return Ok(plain("css", text, false)) };
     let name = if name == "data-testid" { "testid" } else { name };
     let engine = ENGINES.iter().find(|engine| **engine == name);
-    let Some(engine) = engine.copied() else { return Err(refused("its engine is not known")) };
+    let Some(engine) = engine.copied() else { return Err(refused("its engine is unknown")) };
     let body = body.trim();
     if body.is_empty() {
         return Err(refused("nothing follows the engine"));
@@ -289,7 +289,7 @@ mod tests {
     fn what_is_no_locator_is_refused() {
         check("", "refused: it is empty");
         check("form >> ", "refused: it is empty");
-        check("react=App", "refused: its engine is not known");
+        check("react=App", "refused: its engine is unknown");
         check("nth=first", "refused: expected a whole number");
     }
 

@@ -189,7 +189,7 @@ impl Tabs {
         match text(info, "type") {
             "page" => {
                 if self.tabs.values().any(|tab| tab.target == target) {
-                    return None; // Attached twice; the first is the one in use.
+                    return None; // Attached twice; the first attachment is in use.
                 }
                 let document =
                     Document { url: text(info, "url").to_owned(), ..Document::default() };

@@ -310,7 +310,7 @@ async fn what_does_not_happen_fails_in_time_with_its_reason() {
         let (found, said) = world.fails(case.clone()).await;
         assert_eq!(found, code, "{case}: {said}");
         assert!(said.contains(message), "{case}: {said}");
-        assert!(began.elapsed() < Duration::from_secs(4), "{case}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(10), "{case}: {:?}", began.elapsed());
     }
     let gone = block("goto_url", "a", json!({ "url": world.site.url("/gone") }));
     assert_eq!(world.completes(vec![gone]).await["a_output"]["http_status"], 404);
@@ -431,7 +431,8 @@ async fn canceling_stops_whatever_block_is_under_way() {
         cancel.cancel();
         let outcome = running.await.unwrap();
         assert_eq!(outcome.status, RunStatus::Canceled, "{waiting}");
-        assert!(began.elapsed() < Duration::from_millis(500), "{waiting}: {:?}", began.elapsed());
+        // By itself it would take a minute.
+        assert!(began.elapsed() < Duration::from_secs(10), "{waiting}: {:?}", began.elapsed());
     }
 }
 

@@ -169,7 +169,7 @@ impl Traffic {
             "entries": entries.collect::<Vec<_>>(),
         });
         if let (true, Some(log)) = (self.left_out > 0, log.as_object_mut()) {
-            let comment = format!("{} more requests are not kept", self.left_out);
+            let comment = format!("{} more requests were dropped", self.left_out);
             log.insert("comment".to_owned(), comment.into());
         }
         json!({ "log": log })

@@ -102,7 +102,7 @@ pub fn workflow(record: &WorkflowRecord, definition: &Definition) -> Value {
 fn number(workflow: WorkflowId, key: &str) -> u64 {
     let hash = blake3::hash(format!("{workflow} {key}").as_bytes());
     let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
-    u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1 // Within what signed columns hold.
+    u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1 // Within the range of signed columns.
 }
 
 fn shown(record: &WorkflowRecord, definition: &Definition) -> Value {

@@ -273,7 +273,7 @@ fn int(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let default = args.value("default")?.unwrap_or_else(|| Value::from(0));
     let base = u32::try_from(args.size("base")?.unwrap_or(10)).unwrap_or(0);
     if !(2..=36).contains(&base) {
-        return Err(invalid("`base` is between 2 and 36"));
+        return Err(invalid("`base` must be between 2 and 36"));
     }
     let Some(text) = value.as_str() else {
         if value.kind() == ValueKind::Bool {

@@ -222,7 +222,7 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Er
             match name.as_str() {
                 "utf-8" | "utf8" => Value::from_object(Encoded(text.as_bytes().to_vec())),
                 "ascii" if text.is_ascii() => Value::from_object(Encoded(text.as_bytes().to_vec())),
-                other => return Err(invalid(format!("texts are not encoded as `{other}` here"))),
+                other => return Err(invalid(format!("the encoding `{other}` is not supported"))),
             }
         }
         "split" | "rsplit" => split(text, method == "rsplit", args)?,

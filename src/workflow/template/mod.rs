@@ -197,8 +197,7 @@ impl Renderer {
     pub fn text(&self, field: &str, text: &str, names: &Names) -> Result<String, TemplateError> {
         let rendered = self.render(field, text, names)?;
         if rendered.contains(JSON_MARK) {
-            let message =
-                "the filter `json` gives a value: it stands alone in a field of an object";
+            let message = "the filter `json` returns a value: it must be the only content of an object's field";
             return Err(failure(field, text, text.find("json"), message.to_owned()));
         }
         Ok(rendered)
@@ -266,7 +265,8 @@ impl Renderer {
                 .map_err(|error| failure(field, text, None, error.to_string()));
         }
         if rendered.contains(JSON_MARK) {
-            let message = "the filter `json` gives a value: nothing else stands beside it";
+            let message =
+                "the filter `json` returns a value: it must be the only content of its field";
             return Err(failure(field, text, text.find("json"), message.to_owned()));
         }
         Ok(Value::String(rendered))

@@ -106,7 +106,7 @@ async fn many_refused_targets_stay_within_the_bound_of_the_status() {
     assert_eq!(status["refused_unlisted"], 100);
     assert_eq!(status["connections"]["accepted"], 200);
     assert!(status.to_string().len() < 40_000);
-    // The next program goes on within the same bound.
+    // The next program continues within the same bound.
     assert!(egress.end(rustix::process::Signal::TERM));
     egress.start_again(&[]).await;
     egress.get("http://another.denied.example/");

@@ -1,7 +1,7 @@
 //! The egress program as a process, `greenroom egress`: loopback origins, real namespaces, real
 //! signals. No server takes part.
 //!
-//! As root, the program runs as root and as an ordinary user; otherwise as the user of the tests.
+//! Run as root, the tests start the program as root and as an ordinary user; otherwise as the user of the tests.
 
 mod files;
 mod names;

@@ -13,7 +13,7 @@ use super::origins::{mirror, origin_at};
 use super::support::{Egress, allow, is_root, own_user};
 use crate::support::eventually;
 
-/// The names of the machine's loopback addresses, its own among them.
+/// The names of the machine's loopback addresses, including its own name.
 fn loopback_names() -> Vec<String> {
     let hosts = fs::read_to_string("/etc/hosts").unwrap();
     let lines = hosts.lines().map(|line| line.split('#').next().unwrap_or_default());
@@ -40,7 +40,7 @@ async fn a_name_of_the_machine_is_refused_unless_its_address_is_allowed() {
             assert!(refusal.contains("address_not_public"), "{name}: {refusal}");
         }
     }
-    // A rule for the name opens the name, and one for its addresses every name of them.
+    // A rule for the name permits the name; a rule for its addresses permits every name of them.
     egress.policy(&format!(r#"{{"allow": ["localhost:{port}"]}}"#));
     let by_name = egress.get(&format!("http://localhost:{port}/"));
     assert!(by_name.starts_with("HTTP/1.1 200"), "{by_name}");
@@ -106,7 +106,7 @@ fn question(packet: &[u8]) -> Option<(String, usize, u8)> {
     Some((labels.join("."), at + 5, *packet.get(at + 2)?))
 }
 
-/// An answer with addresses that nobody is to remember; without a list, there is no such name.
+/// An answer with addresses that must not be cached; without a list, the name does not exist.
 fn answer(question: &[u8], found: Option<Vec<Ipv4Addr>>) -> Vec<u8> {
     let code = if found.is_some() { 0 } else { 3 };
     let addresses = found.unwrap_or_default();
@@ -151,8 +151,8 @@ async fn asking(dns: &Dns, policy: &str) -> Egress {
 
 #[tokio::test]
 async fn a_name_of_the_dns_that_leads_here_or_changes_reaches_only_checked_addresses() {
-    // Only root has a DNS server for itself. What a name that changes reaches is a unit test of
-    // `egress::connect` as well.
+    // Only root can run its own DNS server. `egress::connect` also has a unit test of names with changing
+    // addresses.
     if !is_root() {
         return;
     }
@@ -167,11 +167,11 @@ async fn a_name_of_the_dns_that_leads_here_or_changes_reaches_only_checked_addre
     let egress = asking(&dns, &allow(port)).await;
     let get = |name: &str| egress.get(&format!("http://{name}:{port}/"));
 
-    // One question for the check and the connection: it goes to the address that was checked.
+    // A single query for the check and the connection: it connects to the checked address.
     let page = get("changes.test");
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("GET / HTTP/1.1"), "{page}");
     assert_eq!(dns.asked("changes.test"), 1);
-    // As soon as the name is looked up again, its new address is checked and refused.
+    // When the name is resolved again, its new address is checked and refused.
     let page = eventually("the name changes", async || {
         let page = get("changes.test");
         (!page.starts_with("HTTP/1.1 200")).then_some(page)
@@ -190,12 +190,12 @@ async fn a_name_of_the_dns_that_leads_here_or_changes_reaches_only_checked_addre
         assert!(get(name).contains("X-Greenroom-Refused: address_not_public"), "{name}");
         assert!(egress.tunnel(&format!("{name}:443")).unwrap_err().contains("address_not_public"));
     }
-    // No such name: a failure, and no refusal.
+    // An unknown name is a failure, not a refusal.
     let page = get("name.invalid");
     assert!(page.starts_with("HTTP/1.1 502"), "{page}");
     assert!(page.contains("X-Greenroom-Failed: name_not_resolved"), "{page}");
 
-    // What the lists of names leave out is not even looked up: a question can carry data away.
+    // Names outside of the lists are not resolved: a query could leak data.
     egress.policy(r#"{"deny": ["denied.test"], "within": [["listed.test", "*.listed.test"]]}"#);
     for (name, code) in
         [("secret.unlisted.test", "host_not_listed"), ("denied.test", "host_denied")]

@@ -20,7 +20,7 @@ async fn enforced(user: u32) {
     let outside = mirror();
     let egress = Egress::enforced(user, &allow(outside)).await;
 
-    // Through the proxy what the policy allows, and nothing beside it.
+    // The policy's targets through the proxy, and nothing without it.
     let url = format!("http://127.0.0.1:{outside}/page");
     let page = egress.curl(&["-x", PROXY, &url]);
     assert!(page.contains("GET /page HTTP/1.1"), "{page}");
@@ -54,7 +54,7 @@ async fn enforced(user: u32) {
     let page = egress.curl(&spoofed);
     assert!(page.contains("GET /s/1/json HTTP/1.1"), "{page}");
     assert!(!page.contains("X-Forwarded-For"), "{page}");
-    // The server's next start has another address, or none yet.
+    // After its next start the server has another address, or none yet.
     egress.write("server", "127.0.0.1:1");
     assert!(gateway("/s/1/json").contains("server_absent"));
 }
@@ -96,7 +96,7 @@ async fn at_the_level_proxied_other_users_are_rejected() {
         assert!(!page.starts_with("HTTP/1.1 200"), "{page}");
         assert_eq!(own.control("status").await["connections"]["rejected"], 1);
     }
-    // The other way round: the session is another user's.
+    // The reverse: the session belongs to another user.
     let other = (own_user() + 1).to_string();
     let foreign = Egress::new(own_user());
     foreign.policy(policy);

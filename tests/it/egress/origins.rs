@@ -1,4 +1,4 @@
-//! Servers: those of a target in the machine's network, and one in a session's.
+//! Origin servers in the machine's network, and one in a session's network.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -43,7 +43,7 @@ pub fn mirror() -> u16 {
     })
 }
 
-/// Sends back whatever comes; ends its half when the other side has.
+/// Echoes its input, and closes its half after the peer.
 pub fn echo() -> u16 {
     origin(|mut stream| {
         let mut reader = stream.try_clone().unwrap();
@@ -75,7 +75,7 @@ while True:
     threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
 "#;
 
-/// A program of the session that sends back what comes, as a browser's DevTools listen.
+/// A program in the session's network that echoes its input, in place of a browser's DevTools.
 pub struct Resident(Child);
 
 impl Resident {

@@ -27,7 +27,7 @@ async fn without_a_policy_everything_is_refused() {
     assert_eq!(egress.control("state").await["state"], "missing");
     egress.policy(&allow(port));
     assert!(egress.get(&url).starts_with("HTTP/1.1 200"));
-    // Neither does a removed file leave anything open, nor one that is no file.
+    // A removed file, and a path that is not a file, permit nothing either.
     let mut tunnel = egress.tunnel(&format!("127.0.0.1:{port}")).unwrap();
     fs::remove_file(egress.directory.join(POLICY)).unwrap();
     assert_eq!(egress.control("reload").await["state"], "missing");
@@ -69,7 +69,7 @@ async fn a_policy_that_does_not_parse_leaves_the_former_in_force() {
     write!(tunnel, "GET /kept HTTP/1.1\r\n\r\n").unwrap();
     let mut byte = [0];
     assert_eq!(tunnel.read(&mut byte).unwrap(), 1, "the tunnel is still open");
-    // The next program has no former policy: it fails closed, and says why.
+    // The next program has no former policy: it refuses everything, and reports the reason.
     egress.policy(secret);
     egress.end(Signal::KILL);
     egress.start_again(&[]).await;
@@ -170,7 +170,7 @@ async fn a_watcher_gets_the_status_after_each_change_and_nothing_otherwise() {
         is_last(&status).then_some(status)
     });
     assert_eq!(last.unwrap()["refused"][0]["code"], "host_denied");
-    // Longer than the interval of the status; one more line may have been under way.
+    // Longer than the interval of the status; one more line may have been in progress.
     socket.set_read_timeout(Some(Duration::from_millis(1500))).unwrap();
     let quiet = lines.by_ref().take(2).find_map(Result::err).unwrap();
     assert_eq!(quiet.kind(), ErrorKind::WouldBlock);

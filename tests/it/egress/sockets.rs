@@ -1,4 +1,4 @@
-//! The sockets of the directory: keys, requests that are none, and ports.
+//! The sockets of the directory: keys, invalid requests, and ports.
 
 use std::io::ErrorKind;
 
@@ -49,7 +49,7 @@ async fn the_client_of_the_door_names_the_cause() {
     std::os::unix::fs::symlink(egress.directory.join(DOOR), stranger.directory.join(DOOR)).unwrap();
     let refused = door::connect(&stranger.directory, 9222).await.unwrap_err();
     assert!(refused.to_string().contains("the key is wrong"), "{refused}");
-    // Nobody is behind the socket, or there is none.
+    // The socket has no listener, or does not exist.
     let empty = Egress::new(own_user());
     assert_eq!(
         door::connect(&empty.directory, 9222).await.unwrap_err().kind(),
@@ -104,7 +104,7 @@ async fn commands_are_answered_only_to_the_key() {
     assert_eq!(egress.control("reload").await["revision"], 2);
     let unknown = egress.control("frobnicate").await;
     assert!(unknown["error"].as_str().unwrap().contains("reload, state, status"), "{unknown}");
-    // A key in one line does not open the next.
+    // A key in one line does not authenticate the next line.
     let mut lines = egress.keyed("state");
     lines.extend(b"status\n");
     assert_eq!(egress.raw(CONTROL, &lines).await.lines().count(), 1);

@@ -30,7 +30,7 @@ async fn killed(user: u32) {
 
     egress.end(Signal::KILL);
     assert!(door::connect(&egress.directory, 9222).await.is_err());
-    // A connection that was handed over outlives the program.
+    // A connection that was handed to the session outlives the program.
     echoes(&mut stream).await;
 
     egress.start_again(&["--join", &resident.pid()]).await;
@@ -63,7 +63,7 @@ async fn after_a_kill_at_the_level_proxied_the_next_program_has_the_same_port() 
     let mut egress = Egress::proxied(&allow(port), &[]).await;
     let before = egress.ready();
     egress.end(Signal::KILL);
-    // Nobody answers at its address meanwhile.
+    // No process answers at its address meanwhile.
     let address = before["proxy"].as_str().unwrap();
     assert!(std::net::TcpStream::connect(address).is_err());
     egress.start_again(&[]).await;
@@ -80,7 +80,7 @@ async fn a_start_that_cannot_have_its_port_leaves_the_former_address_known() {
     let squatter = std::net::TcpListener::bind(address).unwrap();
     let failed = egress.rival(&[]);
     let text = String::from_utf8_lossy(&failed.stderr).into_owned();
-    assert!(!failed.status.success() && text.contains("was not taken"), "{text}");
+    assert!(!failed.status.success() && text.contains("cannot be bound"), "{text}");
     drop(squatter);
     egress.start_again(&[]).await;
     assert_eq!(egress.ready()["proxy"], before["proxy"]);
@@ -95,7 +95,7 @@ async fn a_stopped_program_holds_everything_back_and_goes_on() {
     let mut stream = door::connect(&egress.directory, 9222).await.unwrap();
 
     egress.signal(Signal::STOP);
-    // What was handed over does not depend on it; what is new waits, with a bound.
+    // Established connections do not depend on it; new connections wait, with a timeout.
     echoes(&mut stream).await;
     let refused = door::connect(&egress.directory, 9222).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TimedOut);
@@ -140,7 +140,7 @@ async fn a_signal_ends_it_at_once_and_leaves_the_status() {
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(names, ["egress.lock", "key", "log", "policy.json", "port", "status.json"]);
-    // The next program goes on counting, on the same port.
+    // The next program continues the counters, on the same port.
     egress.start_again(&[]).await;
     assert_eq!(egress.ready()["proxy"], before["proxy"]);
     assert_eq!(egress.control("status").await["bytes_sent"], 1000);

@@ -1,4 +1,4 @@
-//! A program under test in a directory of its own, and its clients.
+//! A program under test in its own directory, and its clients.
 
 use std::fs;
 use std::io::{Read, Write as _};
@@ -32,7 +32,7 @@ pub fn is_root() -> bool {
     own_user() == 0
 }
 
-/// An ordinary user: another one than root, or that of the tests.
+/// An ordinary user: the user of the tests, or another user if that is root.
 pub fn ordinary_user() -> u32 {
     if is_root() { USER } else { own_user() }
 }
@@ -56,7 +56,7 @@ impl Egress {
         Self::at(user, std::env::temp_dir().join(name))
     }
 
-    /// The same in a directory that is to be made.
+    /// The same in a directory that is created.
     pub fn at(user: u32, directory: PathBuf) -> Self {
         fs::create_dir(&directory).unwrap();
         let id = user.to_string();
@@ -139,7 +139,7 @@ impl Egress {
         serde_json::from_slice::<Value>(&text).is_ok_and(|ready| ready["pid"] == pid)
     }
 
-    /// The output of another program in the directory, which is to end by itself.
+    /// The output of another program in the directory, which must end by itself.
     pub fn rival(&self, more: &[&str]) -> Output {
         self.command(more).stderr(Stdio::piped()).output().unwrap()
     }

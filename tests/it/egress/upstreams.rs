@@ -25,13 +25,13 @@ async fn an_http_upstream_gets_credentials_and_names_only_where_it_may() {
     let (port, upstream) = (mirror(), http_upstream());
     let url = format!("http://user:hunter2@127.0.0.1:{upstream}");
     let egress = Egress::proxied(&policy(&url, port, ""), &[]).await;
-    // An upstream of the own machine gets checked addresses, by CONNECT.
+    // An upstream on the same machine receives checked addresses, with CONNECT.
     let page = through(&egress, port);
     assert!(page.contains("GET /path HTTP/1.1"), "{page}");
     assert!(!page.contains("hunter2") && !page.contains("Proxy-"), "{page}");
     let page = egress.get("http://localhost:1/");
     assert!(page.contains("address_not_public"), "{page}");
-    // One that looks names up itself gets requests in absolute form.
+    // An upstream that resolves names receives requests in absolute form.
     egress.policy(&policy(&url, port, r#", "resolve": "remote""#));
     let page = egress.get("http://name.invalid/x?y");
     assert!(page.ends_with("upstream got http://name.invalid/x?y"), "{page}");
@@ -92,7 +92,7 @@ async fn faults_of_an_upstream_are_distinguished() {
         egress.policy(&policy(&url, port, ""));
         let page = through(&egress, port);
         assert!(page.contains(&format!("X-Greenroom-Failed: {expected}")), "{url}: {page}");
-        // The browser is not to ask a person for the upstream's password.
+        // The browser must not prompt a person for the upstream's password.
         assert!(!page.contains(" 407 ") && !page.contains("Proxy-Authenticate"), "{page}");
         let refusal = egress.tunnel(&format!("127.0.0.1:{port}")).unwrap_err();
         assert!(refusal.contains(expected), "{url}: {refusal}");
@@ -101,7 +101,7 @@ async fn faults_of_an_upstream_are_distinguished() {
         assert_eq!(status["upstream_error"]["recovered"], false, "{url}");
         assert!(!status.to_string().contains("wr0ng"));
     }
-    // A failure of the upstream is no refusal of the policy.
+    // A failure of the upstream is not a refusal by the policy.
     assert_eq!(egress.control("status").await["refused"].as_array().unwrap().len(), 0);
     let remote =
         policy(&format!("http://a:wr0ng@127.0.0.1:{upstream}"), port, r#", "resolve": "remote""#);

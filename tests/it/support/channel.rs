@@ -1,4 +1,4 @@
-//! A socket that carries JSON, one message in each text frame.
+//! A WebSocket with JSON messages in text frames.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use super::PATIENCE;
 use super::client::Client;
 
-/// One that is open.
+/// An open socket.
 #[derive(Debug)]
 pub struct Channel(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
@@ -21,13 +21,13 @@ impl Channel {
         Self(socket)
     }
 
-    /// The message channel of a page that calls itself `page` and shows the key.
+    /// Opens the message channel of the page named `page`, with the key.
     pub async fn of(client: &Client, id: &str, page: &str) -> Self {
         let who = format!("apikey={}&client_id={page}", client.key());
         Self::open(client, &format!("/v1/stream/messages/browser_session/{id}?{who}")).await
     }
 
-    /// Takes control, which nobody has.
+    /// Takes control, which no other viewer has.
     pub async fn take_control(&mut self) {
         self.say(json!({ "kind": "take-control" })).await;
         self.hears(|said| said["kind"] == "control" && said["you"] == true).await;
@@ -37,7 +37,7 @@ impl Channel {
         self.0.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    /// The next message, or the code with which there will be none.
+    /// The next message, or the code with which the socket is closed.
     pub async fn next(&mut self) -> Result<Value, u16> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -51,7 +51,7 @@ impl Channel {
         }
     }
 
-    /// The next message of which this holds.
+    /// The next message that satisfies a condition.
     pub async fn hears(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let message = self.next().await.unwrap_or_else(|code| panic!("closed with {code}"));
@@ -61,7 +61,7 @@ impl Channel {
         }
     }
 
-    /// The code with which it is closed, after whatever is still said.
+    /// The code with which it is closed, after further messages.
     pub async fn closed(&mut self) -> u16 {
         loop {
             if let Err(code) = self.next().await {

@@ -1,4 +1,4 @@
-//! The API as the tests speak of it.
+//! A client of the API for tests.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::eventually;
 
-/// A client of one server, with one key or none.
+/// A client of a server, with or without a key.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -16,7 +16,7 @@ pub struct Client {
     key: Option<String>,
 }
 
-/// An answer, whatever it is.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -43,7 +43,7 @@ impl Answer {
         self.json()
     }
 
-    /// The body of an error, which must have this status and code and the shape of all errors.
+    /// The body of an error. Asserts its status, its code and the shape of errors.
     #[track_caller]
     pub fn problem(self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
@@ -55,7 +55,7 @@ impl Answer {
         body
     }
 
-    /// The fields that a 422 names, with its messages.
+    /// The invalid fields of a 422, with their messages.
     #[track_caller]
     pub fn wrong_fields(self) -> BTreeMap<String, String> {
         let body = self.problem(422, "invalid_request");
@@ -70,7 +70,7 @@ impl Answer {
     }
 }
 
-/// What begin gave.
+/// The response of begin.
 #[derive(Debug, Clone)]
 pub struct Lease {
     pub generation: i64,
@@ -90,7 +90,7 @@ impl Lease {
     }
 }
 
-/// Server-sent events, as they come.
+/// A stream of server-sent events.
 #[derive(Debug)]
 pub struct Stream {
     answer: reqwest::Response,
@@ -135,12 +135,12 @@ impl Client {
         self.key.as_deref().expect("this client has no key")
     }
 
-    /// Any request. A text is sent as it is.
+    /// Sends a request. A text is sent unchanged.
     pub async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         self.send_with(method, path, body, &[]).await.unwrap()
     }
 
-    /// Any request with headers; fails where no server answers.
+    /// Sends a request with headers. Fails if no server answers.
     pub async fn send_with(
         &self,
         method: Method,
@@ -167,7 +167,7 @@ impl Client {
         Ok(Answer { status, headers, bytes: answer.bytes().await?.to_vec() })
     }
 
-    /// A stream of events, behind the event `after`.
+    /// A stream of events after the event `after`.
     pub async fn stream(&self, path: &str, after: Option<i64>) -> Stream {
         let mut request = self.http.get(format!("{}{path}", self.base));
         request = request.header("x-api-key", self.key());
@@ -193,24 +193,24 @@ impl Client {
         self.send(Method::POST, path, Some(body)).await
     }
 
-    /// Asks for a session.
+    /// Requests a session.
     pub async fn ask_for_session(&self, body: Value) -> Answer {
         self.post("/v1/browser_sessions", body).await
     }
 
-    /// A session that runs.
+    /// Creates a session and waits until it runs.
     pub async fn session(&self) -> Value {
         self.session_of(json!({"width": 640, "height": 480})).await
     }
 
-    /// A session that runs, made as asked.
+    /// Creates a session with these options and waits until it runs.
     pub async fn session_of(&self, body: Value) -> Value {
         let session = self.ask_for_session(body).await.ok();
         assert_eq!(session["status"], "running", "{session:#}");
         session
     }
 
-    /// The id of a session that runs.
+    /// Creates a session, waits until it runs, and returns its id.
     pub async fn session_id(&self) -> String {
         id_of(&self.session().await)
     }
@@ -241,7 +241,7 @@ impl Client {
         self.post(&format!("/v1/browser_sessions/{id}/release"), lease.proof()).await
     }
 
-    /// The session once its status is this one.
+    /// Waits until the session has this status, and returns it.
     pub async fn once(&self, id: &str, status: &str) -> Value {
         eventually(&format!("{id} is {status}"), async || {
             Some(self.look(id).await).filter(|session| session["status"] == status)
@@ -249,14 +249,14 @@ impl Client {
         .await
     }
 
-    /// Stores a workflow of these blocks; gives its permanent id.
+    /// Stores a workflow of these blocks, and returns its permanent id.
     pub async fn workflow(&self, blocks: Value) -> String {
         let definition = json!({"title": "t", "workflow_definition": {"blocks": blocks}});
         let stored = self.post("/v1/workflows", json!({"json_definition": definition})).await.ok();
         stored["workflow_permanent_id"].as_str().unwrap().to_owned()
     }
 
-    /// Starts a run of a workflow, with these members of the request beside; gives its id.
+    /// Starts a run of a workflow, with these further members of the request, and returns its id.
     pub async fn run(&self, workflow: &str, mut request: Value) -> String {
         request["workflow_id"] = workflow.into();
         let run = self.post("/v1/run/workflows", request).await.ok();
@@ -267,7 +267,7 @@ impl Client {
         self.get(&format!("/v1/runs/{id}")).await.ok()
     }
 
-    /// The run once its status is this one.
+    /// Waits until the run has this status, and returns it.
     pub async fn run_once(&self, id: &str, status: &str) -> Value {
         eventually(&format!("{id} is {status}"), async || {
             Some(self.run_of(id).await).filter(|run| run["status"] == status)
@@ -275,7 +275,7 @@ impl Client {
         .await
     }
 
-    /// Where its WebSockets are.
+    /// The base address of its WebSockets.
     pub fn socket_url(&self, path: &str) -> String {
         format!("{}{path}", self.base.replacen("http", "ws", 1))
     }

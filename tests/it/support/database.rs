@@ -2,12 +2,12 @@
 
 use tokio_postgres::NoTls;
 
-/// Which database a server has.
+/// The database of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Database {
     /// A file in its data directory.
     Sqlite,
-    /// One of its own on the PostgreSQL server for tests.
+    /// A separate database on the PostgreSQL server for tests.
     Postgres,
 }
 
@@ -19,7 +19,7 @@ pub struct PostgresDatabase {
 }
 
 impl PostgresDatabase {
-    /// A new one of this name.
+    /// Creates a database with this name.
     pub async fn create(name: &str) -> Self {
         let server = std::env::var("GREENROOM_TEST_POSTGRES_URL").unwrap_or_else(|_| {
             panic!(
@@ -32,13 +32,13 @@ impl PostgresDatabase {
         database
     }
 
-    /// Where it is.
+    /// The URL of the database.
     pub fn url(&self) -> String {
         let (server, _) = self.server.rsplit_once('/').expect("a URL with a database");
         format!("{server}/{}", self.name)
     }
 
-    /// Removes it. Whoever is still connected is cut off; the server's end has been waited for.
+    /// Removes it, and disconnects remaining clients. The server has ended before.
     pub async fn remove(&self) {
         self.execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
     }

@@ -1,4 +1,4 @@
-//! A DevTools client that connects by an address alone.
+//! A DevTools client that needs only an address.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -9,11 +9,11 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::PATIENCE;
 
-/// One that is connected.
+/// A connected client.
 pub struct Driver(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Driver {
-    /// Connects, or says with which status and code that was refused.
+    /// Connects, or returns the status and code of the refusal.
     pub async fn dial(url: &str) -> Result<Self, (u16, String)> {
         match connect_async(url).await {
             Ok((socket, _)) => Ok(Self(socket)),
@@ -33,10 +33,10 @@ impl Driver {
 
     /// The status and the code with which a client at this address is refused.
     pub async fn refused(url: &str) -> (u16, String) {
-        Self::dial(url).await.err().unwrap_or_else(|| panic!("{url}: it was let in"))
+        Self::dial(url).await.err().unwrap_or_else(|| panic!("{url}: it was admitted"))
     }
 
-    /// Asks the browser, which answers.
+    /// Sends a command to the browser, and asserts that it answers.
     pub async fn asks(&mut self) {
         let asked = json!({ "id": 1, "method": "Browser.getVersion" });
         self.0.send(Message::text(asked.to_string())).await.unwrap();
@@ -54,7 +54,7 @@ impl Driver {
         }
     }
 
-    /// The word with which the server closes.
+    /// The reason with which the server closes the connection.
     pub async fn closed(&mut self) -> String {
         loop {
             let message = timeout(PATIENCE, self.0.next()).await.expect("it is not closed");

@@ -1,4 +1,4 @@
-//! What a server leaves behind: processes, locks and sockets of displays, shared memory, files.
+//! Leftovers of a server: processes, locks and sockets of displays, shared memory, files.
 
 use std::fs;
 use std::net::TcpListener;
@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The processes that have anything to do with a directory, or anything else that is named: by
-/// their arguments, or by their environment. Of a directory of a server that is the server itself,
-/// its programs, and what these have started.
+/// The processes that name a directory, or another text, in their arguments or their environment. For the
+/// directory of a server these are the server, its programs, and their children.
 pub fn processes_of(directory: &Path) -> Vec<(i32, String)> {
     processes_naming(&[directory.to_str().unwrap()])
 }
@@ -34,7 +33,7 @@ pub fn processes_naming(names: &[&str]) -> Vec<(i32, String)> {
     found
 }
 
-/// Ends whatever is left of a directory's programs, after a test that failed.
+/// Kills the remaining programs of a directory after a failed test.
 pub fn kill_all(directory: &Path) {
     for _ in 0..5 {
         let processes = processes_of(directory);
@@ -55,29 +54,32 @@ pub fn display_files(displays: &RangeInclusive<u16>) -> Vec<PathBuf> {
     displays.clone().flat_map(of).map(PathBuf::from).filter(|path| path.exists()).collect()
 }
 
-/// The ports of these on which somebody listens.
+/// The ports among these that have a listener.
 pub fn busy_ports(ports: impl IntoIterator<Item = u16>) -> Vec<u16> {
     ports.into_iter().filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_err()).collect()
 }
 
-/// How many segments of shared memory these processes have made, living or not.
+/// The number of shared memory segments that these processes, live or ended, have created.
 pub fn segments_of(pids: &[i32]) -> usize {
     let table = fs::read_to_string("/proc/sysvipc/shm").unwrap();
     let creator = |row: &str| row.split_whitespace().nth(4).and_then(|pid| pid.parse().ok());
     table.lines().filter_map(creator).filter(|pid: &i32| pids.contains(pid)).count()
 }
 
-/// The files that these processes have open in the machine's directories for temporary files, outside
-/// of `directory` and still there.
-pub fn stray_files(processes: &[i32], directory: &Path) -> Vec<PathBuf> {
+/// The files that these processes have open in the machine's temporary directories, outside of `directory`.
+/// The temporary directories are not counted: servers search them for displays, and launchers open them to
+/// confine a program.
+pub fn open_outside(processes: &[i32], directory: &Path) -> Vec<PathBuf> {
+    const SHARED: [&str; 4] = ["/tmp", "/tmp/.X11-unix", "/dev/shm", "/var/tmp"];
     let mut found = Vec::new();
     for process in processes {
-        // One that has ended in between has nothing open.
+        // A process that has ended since has no open files.
         let open = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten();
         let files = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         found.extend(files.filter(|file| {
-            let shared = ["/tmp", "/dev/shm", "/var/tmp"].iter().any(|at| file.starts_with(at));
-            shared && !file.starts_with(directory) && file.exists()
+            let is_shared = SHARED.iter().any(|at| file.as_path() == Path::new(at));
+            let is_below = SHARED.iter().any(|at| file.starts_with(at));
+            is_below && !is_shared && !file.starts_with(directory)
         }));
     }
     found

@@ -1,4 +1,4 @@
-//! What stands between the tests and the server.
+//! Helpers between the tests and the server.
 
 pub mod channel;
 pub mod client;
@@ -17,18 +17,28 @@ pub use client::Client;
 pub use database::Database;
 pub use server::{OPERATOR, Setup, TestServer};
 
-/// Until the slowest of the things that are waited for must have happened.
+/// The timeout for the slowest awaited event.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks again until there is a value. Panics with `what` when there is none in time.
+/// Polls until there is a value. Panics with `what` on a timeout.
 #[track_caller]
 pub fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    ask: impl FnMut() -> F,
+) -> impl Future<Output = T> {
+    eventually_within(PATIENCE, what, ask)
+}
+
+/// The same with a time of its own, for what the server itself may take longer to do.
+#[track_caller]
+pub fn eventually_within<T, F: Future<Output = Option<T>>>(
+    patience: Duration,
     what: &str,
     mut ask: impl FnMut() -> F,
 ) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(value) = ask().await {
                 return value;
@@ -39,7 +49,7 @@ pub fn eventually<T, F: Future<Output = Option<T>>>(
     }
 }
 
-/// Makes two tests of one: on SQLite, and on PostgreSQL.
+/// Defines a test for SQLite and for PostgreSQL.
 macro_rules! on_both_databases {
     ($(#[$attribute:meta])* async fn $name:ident($database:ident) $body:block) => {
         mod $name {

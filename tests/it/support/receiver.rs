@@ -1,4 +1,4 @@
-//! A client's server, which webhooks tell what has happened.
+//! A client's server that receives webhooks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -14,20 +14,20 @@ use tokio::time::sleep;
 
 use super::eventually;
 
-/// How it answers.
+/// The response of the server.
 #[derive(Debug, Clone)]
 pub enum Reply {
-    /// With this status.
+    /// A response with this status.
     Status(u16),
-    /// With this status, this late.
+    /// A response with this status, after this delay.
     Late(Duration, u16),
-    /// With a redirect to this place.
+    /// A redirect to this address.
     Redirect(String),
-    /// Not at all; the connection stays open.
+    /// No response; the connection stays open.
     Hang,
 }
 
-/// What it was sent.
+/// A request that it received.
 #[derive(Debug, Clone)]
 pub struct Received {
     pub path: String,
@@ -40,7 +40,7 @@ impl Received {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// Whether Python finds that it was signed with this secret.
+    /// True if the verification in Python accepts the signature with this secret.
     pub async fn is_signed_with(&self, secret: &str) -> bool {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/verify_webhook.py");
         let mut python = tokio::process::Command::new("python3")
@@ -62,7 +62,7 @@ struct State {
     received: Vec<Received>,
 }
 
-/// A server on loopback, until it is dropped. It answers 200 unless it is told otherwise.
+/// A server on loopback, until it is dropped. The default response has the status 200.
 #[derive(Debug)]
 pub struct Receiver {
     pub url: String,
@@ -84,17 +84,17 @@ impl Receiver {
         Self { url, state, task }
     }
 
-    /// How it answers next, in this order.
+    /// Sets the next responses, in this order.
     pub fn will(&self, replies: impl IntoIterator<Item = Reply>) {
         self.state.lock().replies.extend(replies);
     }
 
-    /// All that it was sent.
+    /// All requests that it received.
     pub fn received(&self) -> Vec<Received> {
         self.state.lock().received.clone()
     }
 
-    /// All that it was sent, once that is so much.
+    /// Waits for this number of requests, and returns all.
     pub async fn once(&self, count: usize) -> Vec<Received> {
         eventually(&format!("{count} webhooks come"), async || {
             Some(self.received()).filter(|received| received.len() >= count)

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use greenroom::db::{Db, api_keys, organizations};
 use greenroom::domain::ids::{Mint, OrganizationId};
 use greenroom::domain::tenancy::{ApiKey, Organization};
-use greenroom::http::keys::hash_of;
+use greenroom::service::keys::hash_of;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -30,16 +30,16 @@ pub const GREENROOM: &str = env!("CARGO_BIN_EXE_greenroom");
 /// The key of the first organization.
 pub const KEY: &str = "key-of-the-tests";
 
-/// What opens `/admin`.
+/// The operator key, for `/admin`.
 pub const OPERATOR: &str = "operator-key-of-the-tests";
 
-/// A user and a group that nobody is.
+/// An unused user and group.
 const ORDINARY: u32 = 23_456;
 
-/// Tells the tests of one process apart.
+/// The counter that distinguishes the tests of a process.
 static LAST: AtomicU32 = AtomicU32::new(0);
 
-/// How a server is to be.
+/// The options of a server.
 #[derive(Debug)]
 pub struct Setup {
     directory: PathBuf,
@@ -55,10 +55,10 @@ pub struct Setup {
     claim: File,
 }
 
-/// How many servers may be under test at once, each with displays and ports of its own.
+/// The number of servers that can be under test at once, each with its own displays and ports.
 const SLOTS: u16 = 900;
 
-/// A slot that no other test has, in whatever process, and the lock that keeps it.
+/// A slot that no other test of any process has, and its lock.
 fn claim_slot() -> (u16, File) {
     let locks = std::env::temp_dir().join("greenroom-test-slots");
     fs::create_dir_all(&locks).unwrap();
@@ -69,12 +69,12 @@ fn claim_slot() -> (u16, File) {
     (0..SLOTS).find_map(claim).expect("as many servers are under test as may be")
 }
 
-/// A server that runs, and where everything of it is.
+/// A running server, and its paths.
 #[derive(Debug)]
 pub struct TestServer {
     /// With the key of the first organization.
     pub client: Client,
-    /// All that it may write to.
+    /// The directory that it writes to.
     pub directory: PathBuf,
     /// The numbers of its displays.
     pub displays: RangeInclusive<u16>,
@@ -91,7 +91,7 @@ pub struct TestServer {
 }
 
 impl Setup {
-    /// With stand-ins for the programs of desktops.
+    /// Options with fakes of the desktops' programs.
     pub fn fakes() -> Self {
         let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fakes");
         let program = |name: &str| fakes.join(name).to_str().unwrap().to_owned();
@@ -100,9 +100,9 @@ impl Setup {
             .set("desktop.xvfb", program("Xvfb"))
             .set("desktop.x11vnc", program("x11vnc"))
             .set("desktop.chromium", program("chromium"))
-            // What control groups tell depends on the machine.
+            // The figures of control groups depend on the machine.
             .set("limits.enabled", "false")
-            // Stand-ins are scripts that read and execute what programs may not.
+            // The fakes are scripts that read and execute files that Landlock denies.
             .set("isolation.files", "off")
             .set("isolation.network", "off")
             .set("desktop.start_deadline_seconds", "15")
@@ -110,7 +110,7 @@ impl Setup {
             .set("keys.wrong_key_delay_milliseconds", "0")
     }
 
-    /// With the real programs.
+    /// Options with the real programs.
     pub fn real() -> Self {
         let number = LAST.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
@@ -142,14 +142,14 @@ impl Setup {
             .set("egress.allow", "127.0.0.0/8,::1,localhost")
     }
 
-    /// With a setting, named with its section: `sessions.max_sessions`.
+    /// Adds a setting, with its section: `sessions.max_sessions`.
     pub fn set(mut self, key: &str, value: impl Into<String>) -> Self {
         self.settings.retain(|(set, _)| set != key);
         self.settings.push((key.to_owned(), value.into()));
         self
     }
 
-    /// With a flag of `serve`.
+    /// Adds a flag of `serve`.
     pub fn argument(mut self, flag: &'static str) -> Self {
         self.arguments.push(flag);
         self
@@ -165,28 +165,28 @@ impl Setup {
         self.ports.clone()
     }
 
-    /// With a first key that the server makes itself.
+    /// Makes the server create the first key.
     pub fn without_bootstrap_key(mut self) -> Self {
         self.bootstrap = false;
         self
     }
 
-    /// With so few files that it may have open.
+    /// Sets the limit of open files.
     pub fn open_files(self, most: u32) -> Self {
         Self { open_files: Some(most), ..self }
     }
 
-    /// As an ordinary user, whoever runs the tests.
+    /// Runs the server as an ordinary user, also if the tests run as root.
     pub fn ordinary(self) -> Self {
         Self { ordinary: true, ..self }
     }
 
-    /// On this database.
+    /// Sets the database.
     pub fn on(self, database: Database) -> Self {
         Self { database, ..self }
     }
 
-    /// With a stand-in that misbehaves: `Xvfb`, `x11vnc` or `chromium`, in a way that
+    /// Makes a fake misbehave: `Xvfb`, `x11vnc` or `chromium`, in a way that
     /// `tests/fakes/fake.py` describes.
     pub fn fake(self, program: &str, way: &str) -> Self {
         assert!(self.fakes, "the real programs do not misbehave on request");
@@ -217,7 +217,7 @@ impl Setup {
         fs::create_dir_all(&directory).unwrap();
         let ordinary = ordinary && rustix::process::geteuid().is_root();
         if ordinary {
-            // A copy that such a user may execute, wherever the program lies.
+            // A copy that such a user can execute, independent of the program's directory.
             fs::copy(GREENROOM, directory.join("greenroom")).unwrap();
             std::os::unix::fs::chown(&directory, Some(ORDINARY), Some(ORDINARY)).unwrap();
         }
@@ -267,13 +267,13 @@ impl Setup {
 }
 
 impl TestServer {
-    /// Sets a variable for what is started next.
+    /// Sets a variable for the next start.
     pub fn set_variable(&mut self, name: &str, value: &str) {
         self.environment.retain(|(set, _)| set != name);
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Starts the program on what the directory holds.
+    /// Starts the program on the existing directory.
     pub async fn serve(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file()).unwrap();
@@ -323,7 +323,7 @@ impl TestServer {
         });
     }
 
-    /// Runs a command on its data directory, whether it runs or not.
+    /// Runs a command on its data directory, with or without a running server.
     pub async fn greenroom(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = Command::new(GREENROOM);
         command.args(arguments).env_clear().envs(self.environment.iter().cloned());
@@ -335,12 +335,12 @@ impl TestServer {
         self.directory.join("server.log")
     }
 
-    /// What it has logged.
+    /// The log of the server.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    /// What it has printed.
+    /// The output of the server.
     pub fn output(&self) -> Vec<String> {
         self.output.lock().clone()
     }
@@ -355,7 +355,7 @@ impl TestServer {
         self.client.with_key(None)
     }
 
-    /// A client of another organization, which is made by writing to the database.
+    /// A client of another organization, which is written to the database.
     pub async fn another_organization(&self) -> Client {
         let url = self.postgres.as_ref().map(PostgresDatabase::url);
         let settings = serde_json::from_value(json!({"url": url})).unwrap();
@@ -368,7 +368,7 @@ impl TestServer {
         self.client.with_key(Some(&key))
     }
 
-    /// A client with another key of the first organization, which is made by writing to the database.
+    /// A client with another key of the first organization, which is written to the database.
     pub async fn another_key(&self) -> Client {
         let url = self.postgres.as_ref().map(PostgresDatabase::url);
         let settings = serde_json::from_value(json!({"url": url})).unwrap();
@@ -389,7 +389,7 @@ impl TestServer {
         key
     }
 
-    /// The database, past the server.
+    /// The database, without the server in between.
     pub async fn database(&self) -> Db {
         let url = self.postgres.as_ref().map(PostgresDatabase::url);
         let settings = serde_json::from_value(json!({"url": url})).unwrap();
@@ -419,7 +419,7 @@ impl TestServer {
         self.directory.join("p").join(session)
     }
 
-    /// The process of a session's program that leads its group: what `kill -9` is aimed at.
+    /// The process of a session's program that leads its group, for `kill -9`.
     pub fn program(&self, session: &str, name: &str) -> i32 {
         let leads = |pid: i32| {
             let group = Pid::from_raw(pid).and_then(|pid| rustix::process::getpgid(Some(pid)).ok());
@@ -431,12 +431,12 @@ impl TestServer {
         found.unwrap_or_else(|| panic!("no {name}: {:?}", self.programs_of(session))).0
     }
 
-    /// `kill -9`.
+    /// Kills a process with SIGKILL.
     pub fn kill(pid: i32) {
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     }
 
-    /// Waits until nothing of a session runs.
+    /// Waits until no process of a session runs.
     pub async fn nothing_runs_of(&self, session: &str) {
         eventually(&format!("nothing of {session} runs"), async || {
             self.programs_of(session).is_empty().then_some(())
@@ -469,27 +469,28 @@ impl TestServer {
         self.gone().await;
     }
 
-    /// Waits for its end after a signal, and asserts that it went well and left nothing running.
+    /// Waits for its end after a signal, and asserts success and that no process is left.
     pub async fn ended_clean(&mut self) {
         let running = left::processes_of(&self.directory);
         let programs: Vec<i32> = running.iter().map(|(pid, _)| *pid).collect();
-        // Nobody else makes segments: one of another program's number is from before that number
-        // was given again.
+        // Only these programs create segments: a segment with the pid of another program is older than that
+        // program.
         let vnc = running.iter().filter(|(_, name)| name.contains("x11vnc"));
         let vnc: Vec<i32> = vnc.map(|(pid, _)| *pid).collect();
-        let stray = left::stray_files(&programs, &self.directory);
+        let outside = left::open_outside(&programs, &self.directory);
         let port: u16 = self.client.base.rsplit(':').next().unwrap().parse().unwrap();
         let status = self.ended().await;
         assert!(status.success(), "{status}:\n{}", self.log());
         assert_eq!(left::processes_of(&self.directory), [], "processes are left");
         assert_eq!(left::display_files(&self.displays), Vec::<PathBuf>::new());
         let ports = self.ports.clone().chain([port]);
-        assert_eq!(left::busy_ports(ports), Vec::<u16>::new(), "somebody listens");
+        assert_eq!(left::busy_ports(ports), Vec::<u16>::new(), "a process listens");
         assert_eq!(left::segments_of(&vnc), 0, "shared memory is left");
+        let stray: Vec<_> = outside.into_iter().filter(|file| file.exists()).collect();
         assert_eq!(stray, Vec::<PathBuf>::new(), "files outside its directory");
         let below = |folder: &str| left::files_below(&self.directory.join(folder));
         let sessions = [below("d/sessions"), below("p"), below("d/users")].concat();
-        // Downloads that were not stored, and the record of their place.
+        // Downloads that were not stored, and the record of their folder.
         let kept = |file: &&String| !file.contains("/downloads/") && !file.ends_with("/programs");
         let left: Vec<_> = sessions.iter().filter(kept).collect();
         assert_eq!(left, Vec::<&String>::new(), "files of sessions are left");
@@ -513,7 +514,7 @@ impl Drop for TestServer {
         if self.directory == Path::new("") {
             return;
         }
-        // The test did not come to its end. What it started is ended, and its log is shown.
+        // The test failed. Its processes are killed, and the log is printed.
         let log = self.log();
         left::kill_all(&self.directory);
         for file in left::display_files(&self.displays) {

@@ -1,4 +1,4 @@
-//! A viewer of a session: RFB 3.8 over a WebSocket, as noVNC speaks it, and nothing compressed.
+//! A viewer of a session: RFB 3.8 over a WebSocket, like noVNC, without compression.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
@@ -9,20 +9,20 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use super::client::Client;
 use super::{PATIENCE, eventually};
 
-/// One that has shaken hands.
+/// A viewer after its handshake.
 #[derive(Debug)]
 pub struct Viewer {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     unread: Vec<u8>,
     pub width: u16,
     pub height: u16,
-    /// All that it has been shown, four bytes for each pixel: blue, green, red, nothing.
+    /// The present picture, four bytes for each pixel: blue, green, red, unused.
     pixels: Vec<u8>,
-    /// How many texts it was told that somebody has copied.
+    /// The number of copied texts that it received.
     pub cut_texts: usize,
 }
 
-/// Where a session is seen.
+/// The address of a session's stream.
 pub fn stream_url(client: &Client, id: &str, key: &str) -> String {
     client.socket_url(&format!("/v1/stream/vnc/browser_session/{id}?apikey={key}"))
 }
@@ -33,13 +33,13 @@ impl Viewer {
         Self::at(&stream_url(client, id, client.key())).await
     }
 
-    /// Watches a session in a page that calls itself `page`.
+    /// Watches a session as the page named `page`.
     pub async fn of_page(client: &Client, id: &str, page: &str) -> Self {
         let url = stream_url(client, id, client.key());
         Self::at(&format!("{url}&client_id={page}")).await
     }
 
-    /// Watches what is shown at this address.
+    /// Watches the stream at this address.
     pub async fn at(url: &str) -> Self {
         let (socket, _) = connect_async(url).await.unwrap();
         let mut viewer = Self {
@@ -52,7 +52,7 @@ impl Viewer {
         };
         assert_eq!(viewer.read(12).await, b"RFB 003.008\n");
         viewer.send(b"RFB 003.008\n").await;
-        assert_eq!(viewer.read(2).await, [1, 1], "who is let in needs no password");
+        assert_eq!(viewer.read(2).await, [1, 1], "an admitted viewer needs no password");
         viewer.send(&[1]).await;
         assert_eq!(viewer.read(4).await, [0; 4]);
         viewer.send(&[1]).await;
@@ -75,7 +75,7 @@ impl Viewer {
     async fn read(&mut self, count: usize) -> Vec<u8> {
         while self.unread.len() < count {
             let message = timeout(PATIENCE, self.socket.next()).await.expect("silence");
-            match message.expect("the viewer was told to go").unwrap() {
+            match message.expect("the viewer was disconnected").unwrap() {
                 Message::Binary(bytes) => self.unread.extend_from_slice(&bytes),
                 Message::Ping(_) | Message::Pong(_) => {}
                 other @ (Message::Text(_) | Message::Close(_) | Message::Frame(_)) => {
@@ -87,7 +87,7 @@ impl Viewer {
         std::mem::replace(&mut self.unread, rest)
     }
 
-    /// Asks for the whole picture, and takes in what comes until a picture has come.
+    /// Requests the whole picture, and handles messages until it has arrived.
     pub async fn look(&mut self) {
         let [w, h] = [self.width.to_be_bytes(), self.height.to_be_bytes()];
         self.send(&[3, 0, 0, 0, 0, 0, w[0], w[1], h[0], h[1]]).await;
@@ -124,7 +124,7 @@ impl Viewer {
         [self.pixels[at + 2], self.pixels[at + 1], self.pixels[at]]
     }
 
-    /// How many pixels have this colour.
+    /// The number of pixels with this colour.
     pub fn count(&self, colour: [u8; 3]) -> usize {
         let [red, green, blue] = colour;
         self.pixels.chunks_exact(4).filter(|pixel| pixel[..3] == [blue, green, red]).count()
@@ -136,7 +136,7 @@ impl Viewer {
         f64::from(u32::try_from(self.count(colour)).unwrap()) / f64::from(whole)
     }
 
-    /// Looks until more than half of the picture has this colour.
+    /// Waits until more than half of the picture has this colour.
     pub async fn sees(&mut self, colour: [u8; 3]) {
         let deadline = Instant::now() + PATIENCE;
         while self.share(colour) < 0.5 {
@@ -145,19 +145,19 @@ impl Viewer {
         }
     }
 
-    /// Presses and lets go of a key.
+    /// Presses and releases a key.
     pub async fn press(&mut self, keysym: u32) {
         for down in [true, false] {
             self.key(keysym, down).await;
         }
     }
 
-    /// Presses a key, or lets it go.
+    /// Presses or releases a key.
     pub async fn key(&mut self, keysym: u32, down: bool) {
         self.send(&[&[4, down.into(), 0, 0][..], &keysym.to_be_bytes()].concat()).await;
     }
 
-    /// Presses and lets go of a letter, with Control.
+    /// Presses and releases a letter, with Control.
     pub async fn press_with_control(&mut self, letter: char) {
         const CONTROL: [u8; 4] = 0xffe3_u32.to_be_bytes();
         self.send(&[&[4, 1, 0, 0][..], &CONTROL].concat()).await;
@@ -165,7 +165,7 @@ impl Viewer {
         self.send(&[&[4, 0, 0, 0][..], &CONTROL].concat()).await;
     }
 
-    /// Presses and lets go of the left button.
+    /// Presses and releases the left button.
     pub async fn click(&mut self, x: u16, y: u16) {
         let ([a, b], [c, d]) = (x.to_be_bytes(), y.to_be_bytes());
         for buttons in [0, 1, 0] {
@@ -173,7 +173,7 @@ impl Viewer {
         }
     }
 
-    /// The code with which the server closes, after whatever it still sends.
+    /// The code with which the server closes the stream, after further messages.
     pub async fn closed(&mut self) -> u16 {
         loop {
             let message = timeout(PATIENCE, self.socket.next()).await.expect("it is not closed");
@@ -193,7 +193,7 @@ fn number(bytes: &[u8]) -> u16 {
     u16::from_be_bytes(bytes.try_into().unwrap())
 }
 
-/// The code with which a stream that shows nothing is closed, or the status that refuses it.
+/// The code with which a stream without a picture is closed, or the status of its refusal.
 pub async fn refusal(url: &str) -> u16 {
     let mut socket = match connect_async(url).await {
         Ok((socket, _)) => socket,
@@ -230,7 +230,7 @@ pub async fn screenshot_shows(client: &Client, id: &str, colour: [u8; 3]) {
     .await;
 }
 
-/// The message channel of a session, as its page has it.
+/// The message channel of a session's page.
 pub struct Messages {
     socket: WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>,
 }

@@ -1,5 +1,5 @@
-//! Nothing is lost: a server that is killed or replaced, and parts that die, under a client that
-//! is in the middle of a form.
+//! Recovery without loss: the server is killed or replaced, and parts are killed, while a client fills in a
+//! form.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl Page {
         page.expect("there is no page")
     }
 
-    /// The first target of which this holds.
+    /// The first target that satisfies a condition.
     pub(super) async fn find(
         client: &Client,
         id: &str,
@@ -51,7 +51,7 @@ impl Page {
         Some(page)
     }
 
-    /// The answer of the browser itself, and not of the page.
+    /// The answer of the browser, not of the page.
     pub(super) async fn browser_call(&mut self, method: &str, params: Value) -> Value {
         let session = self.session.take();
         let answer = self.call(method, params).await;
@@ -94,7 +94,7 @@ impl Page {
         }
     }
 
-    /// The value of a script, or of what it promises.
+    /// The value of a script, or of its promise.
     pub(super) async fn resolve(&mut self, script: &str) -> Value {
         let script = json!({ "expression": script, "awaitPromise": true, "returnByValue": true });
         self.call("Runtime.evaluate", script).await["result"]["value"].clone()
@@ -106,7 +106,7 @@ impl Page {
     }
 }
 
-/// A session whose first page has something typed into it, and who holds it.
+/// A session with text in its first page, and its holder's lease.
 async fn half_filled(server: &TestServer, site: &Site) -> (String, Lease) {
     let client = &server.client;
     let url = site.page("login.html");

@@ -1,4 +1,4 @@
-//! The libraries that people automate browsers with, against a session's `browser_address`.
+//! Common automation libraries with a session's `browser_address`.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ pub fn client_script(name: &str) -> PathBuf {
     root().join("tests/clients").join(name)
 }
 
-/// A run of a client's script in a session: it begins, drives, and gives back.
+/// Runs a client's script in a session: it begins, drives and releases.
 pub async fn drive(client: &Client, id: &str, script: &str, arguments: &[&str]) -> Value {
     let begun = client.begin(id, script, 120).await.ok();
     let address = begun["browser_address"].as_str().unwrap();
@@ -49,7 +49,7 @@ async fn playwright_drives_a_session_and_logins_survive_between_two_runs() {
     assert_eq!(node["who"], "Signed in as Ann");
     assert_eq!(node["products"], 3);
 
-    // Another session knows nothing of it.
+    // Another session is unaffected.
     let other = client.session_id().await;
     let fresh = drive(client, &other, "playwright_read.py", &[&site.url]).await;
     assert_eq!((&fresh["cookie"], &fresh["storage"]), (&json!(""), &json!({})));

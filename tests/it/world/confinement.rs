@@ -1,4 +1,4 @@
-//! What the programs of a session can reach of the machine, by the kernel alone.
+//! The access of a session's programs to the machine, as enforced by the kernel.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,12 +19,12 @@ use crate::support::{Setup, eventually};
 
 const KINDS: [&str; 6] = ["xvfb", "x11vnc", "xtigervnc", "chromium", "python", "ffmpeg"];
 
-/// A tree that goes away with the test: the server's directory, and that of one program.
+/// A temporary tree: the server's directory, and that of a program.
 struct Tree(PathBuf);
 
 impl Tree {
     fn new(kind: &str) -> Self {
-        // Not below `/tmp`, in which an X server has to make files.
+        // Not below `/tmp`, where an X server creates files.
         let name = format!("greenroom-confined-{kind}-{}", std::process::id());
         let tree = Self(PathBuf::from("/var/tmp").join(name));
         fs::create_dir_all(tree.0.join("data/sessions/other")).unwrap();
@@ -46,10 +46,10 @@ impl Drop for Tree {
     }
 }
 
-/// A number that sessions' users do not have.
+/// A user id outside of the range for sessions.
 const USER: u32 = 2_100_080_001;
 
-/// The users that a probe can run as here: the test's own, and one that owns nothing but its folder.
+/// The users for a probe: the test's own, and a user that owns only its folder.
 fn users() -> Vec<Option<u32>> {
     let changes = rustix::process::geteuid().is_root();
     [Some(None), changes.then_some(Some(USER))].into_iter().flatten().collect()
@@ -92,7 +92,7 @@ async fn launched(spec: &Value) -> Child {
     launched
 }
 
-/// Runs the probe as a program of `kind`. Gives the outcome of each try, and the launcher's report.
+/// Runs the probe as a program of `kind`. Returns the outcome of each try, and the launcher's report.
 async fn probed(
     kind: &str,
     tree: &Tree,
@@ -194,7 +194,7 @@ async fn no_kind_of_program_reaches_the_server_or_another_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_neighbours_processes_and_files_are_out_of_reach_by_its_user_alone() {
     if !rustix::process::geteuid().is_root() {
-        // The launcher says so, and starts nothing.
+        // The launcher reports it, and starts nothing.
         let tree = Tree::new("refused");
         let own = json!({ "kind": "python", "program": "/bin/true", "user": { "uid": USER, "gid": USER } });
         let output = launched(&own).await.wait_with_output().await.unwrap();
@@ -219,7 +219,7 @@ async fn a_neighbours_processes_and_files_are_out_of_reach_by_its_user_alone() {
     std::os::unix::fs::chown(&shared, Some(USER), Some(USER)).unwrap();
 
     let targets = json!({ "server": pid, "read": [shared, neighbour.path("own")] });
-    // Where the kernel has no Landlock, the user is all that there is.
+    // Without Landlock in the kernel, only the user separates programs.
     for simulated in [None, Some(0)] {
         for kind in KINDS {
             let other = USER + 1;
@@ -380,7 +380,7 @@ async fn a_browser_shows_no_file_that_is_not_its_sessions() {
     addresses.push(&own);
     let shown = drive(client, &id, "playwright_confined.mjs", &addresses).await;
     for address in &refused {
-        // All of them are there. Where a folder above is shut to its user, Chromium cannot see that.
+        // All of them exist. Chromium cannot see that if its user has no access to a parent folder.
         let file = address.strip_prefix("file://").unwrap();
         assert!(std::path::Path::new(file).exists(), "{file}");
         let said = shown[address].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! Files that browsers really download, whoever makes them: they are listed, had, and kept.
+//! Downloads of real browsers, by drivers, people and blocks: they are listed, served and stored.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn download(names: &[&str]) -> String {
     )
 }
 
-/// The names of the files of a session or a run, each of which its URL gives without a key.
+/// The names of the files of a session or a run. Asserts that each URL works without a key.
 async fn names(client: &Client, of: &Value) -> Vec<String> {
     let stranger = Client::new(&client.base, None);
     let mut names = Vec::new();
@@ -55,7 +55,7 @@ async fn what_a_driver_or_a_person_downloads_is_listed_and_outlives_the_session(
     assert_eq!(listed.iter().filter(|name| name.ends_with(".csv")).count(), 3, "{listed:?}");
     assert!(listed.contains(&"a b.csv".to_owned()), "{listed:?}");
 
-    // A ticket sees the session, and no links that would outlive it.
+    // A ticket can read the session, without links that would outlive the ticket.
     let viewers = format!("/v1/browser_sessions/{id}/viewers");
     let ticket = client.post(&viewers, json!({ "role": "control" })).await.ok();
     let stranger = Client::new(&client.base, None);

@@ -1,4 +1,4 @@
-//! What a real browser reaches, changed while it runs, and what becomes of a refusal.
+//! The egress of a real browser: changes while it runs, and refusals.
 
 use std::time::Instant;
 
@@ -63,7 +63,7 @@ async fn a_live_session_is_narrowed_and_widened_without_a_restart() {
     assert_eq!(seen["egress"]["refused"][0]["code"], "host_denied");
     assert_eq!(server.program(&id, "chromium"), browser, "the browser was not restarted");
 
-    // A program that dies is started again under the same policy, and so is a browser.
+    // A killed egress program is restarted with the same policy, and so is a browser.
     crate::support::TestServer::kill(browser);
     client.once(&id, "running").await;
     let trial = eventually("it can be tried again", async || {
@@ -120,7 +120,7 @@ async fn an_organization_that_has_used_up_its_traffic_is_cut_off_until_the_limit
     let reaches = format!("fetch('{url}?' + Math.random()).then(it => it.status, () => 0)");
     assert_eq!(page.evaluate(&reaches).await, 200);
 
-    // Short bodies, which are sent whatever is answered.
+    // Short bodies, which are sent before the response.
     let sends = format!(
         "Promise.all(Array.from({{ length: 10 }}, () => fetch('{url}', {{ method: 'POST', \
          body: 'x'.repeat(60000) }}).then(() => 1, () => 0))).then(() => 1)"
@@ -141,7 +141,7 @@ async fn an_organization_that_has_used_up_its_traffic_is_cut_off_until_the_limit
     assert!(used["used"].as_u64().unwrap() >= 2 && used["resets_at"].is_string(), "{used:#}");
     drop(page);
 
-    // The next server knows what was used.
+    // The next server has the former usage.
     server.signal(rustix::process::Signal::KILL);
     server.ended().await;
     server.serve().await;

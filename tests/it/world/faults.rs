@@ -1,4 +1,4 @@
-//! Real programs that die.
+//! Crashes of real programs.
 
 use serde_json::json;
 

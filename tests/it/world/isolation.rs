@@ -1,4 +1,4 @@
-//! Sessions side by side: each has its own display, its own port and its own picture.
+//! Parallel sessions: each has its own display, port and picture.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ async fn of_three_sessions_at_once_each_viewer_sees_its_own_page_and_never_anoth
     for (viewer, (_, colour)) in viewers.iter_mut().zip(COLOURS) {
         viewer.sees(colour).await;
     }
-    // All of them are up and show their pages; whatever is seen now is seen at the same time.
+    // All sessions show their pages; the pictures are taken at the same time.
     for _ in 0..5 {
         for (seen, viewer) in viewers.iter_mut().enumerate() {
             viewer.look().await;

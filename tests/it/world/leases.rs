@@ -1,4 +1,4 @@
-//! What a driver loses with its lease, what stays, and what it can do while a person has control.
+//! The end of a driver's lease: lost and remaining state; and the driver's rights while a person has control.
 
 use std::process::Stdio;
 
@@ -38,7 +38,7 @@ async fn playwright_is_cut_off_when_its_lease_ends_and_the_browser_stays_as_it_w
     assert_eq!(cut["connected"], false, "{cut}");
     assert!(driver.wait().await.unwrap().success());
 
-    // The page that it left is there for the next one.
+    // The next driver finds the page of the former.
     let next = drive(client, &id, "playwright_typed.py", &[]).await;
     assert_eq!(next, json!({"url": site.page("products.html"), "typed": "lamp"}));
     server.stop().await;
@@ -69,7 +69,7 @@ async fn what_playwright_does_while_a_person_has_control_waits_is_refused_or_sha
         driver.stdin.take().unwrap().write_all(b"click\n").await.unwrap();
         match rule {
             "hold" => {
-                // It is read on, and the click comes with the control.
+                // Reading continues; the click waits for the end of the person's control.
                 assert_eq!(said().await, json!({ "waits": true, "clicks": 0 }));
                 channel.say(json!({ "kind": "cede-control" })).await;
                 assert_eq!(said().await, json!({ "clicks": 1 }));

@@ -1,5 +1,4 @@
-//! The same, for real: Xvfb, x11vnc, Chromium, PostgreSQL, the sample site, the clients' own
-//! libraries.
+//! Tests with the real Xvfb, x11vnc, Chromium, PostgreSQL, sample site and client libraries.
 //!
 //! A program that is missing fails a test, which names the script that installs it.
 
@@ -68,14 +67,14 @@ impl Site {
     }
 }
 
-/// What `scripts/setup --test` has installed.
+/// The Python that `scripts/setup --test` has installed.
 fn installed(path: &str) -> PathBuf {
     let path = root().join(path);
     assert!(path.exists(), "{} is missing; run `scripts/setup --test`", path.display());
     path
 }
 
-/// Runs a client's program to its end, which must be a good one, and gives what it printed.
+/// Runs a client's program, asserts its success, and returns its output.
 async fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
     let output = timeout(PATIENCE * 3, output).await.expect("it does not end").unwrap();

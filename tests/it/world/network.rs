@@ -1,4 +1,4 @@
-//! What the programs of a session reach over the network, from within and with the real programs.
+//! The network access of a session's programs, tested from within, with the real programs.
 
 use std::fs;
 use std::net::TcpListener;
@@ -18,7 +18,7 @@ use crate::support::client::id_of;
 use crate::support::server::TestServer;
 use crate::support::{Setup, eventually};
 
-/// What `desktop.json` of a session says.
+/// The content of `desktop.json` of a session.
 fn desktop(server: &TestServer, id: &str) -> Value {
     let file = server.directory.join("d/sessions").join(id).join("desktop.json");
     serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
@@ -29,8 +29,8 @@ fn egress(server: &TestServer, id: &str) -> i32 {
     i32::try_from(pid).unwrap()
 }
 
-/// Addresses of what listens on this machine, in all the ways of writing them, and of networks that
-/// are nobody's to reach.
+/// Addresses of listeners on this machine, in every notation, and of networks that must not be
+/// reachable.
 fn inner_addresses(server: &TestServer, id: &str, other: &str) -> Vec<String> {
     let port = server.client.base.rsplit_once(':').unwrap().1;
     let devtools = |id: &str| desktop(server, id)["devtools"].as_str().unwrap().to_owned();
@@ -103,7 +103,7 @@ async fn is_separate(setup: Setup, ordinary: bool) {
     let own = mounts.lines().rfind(|line| line.contains(" /dev/shm ")).unwrap();
     assert!(own.contains("size=1048576k"), "{own}");
     assert_ne!(shared(&format!("/proc/{chromium}/root")), shared(""));
-    // From the machine, too, the port is nobody's.
+    // The port is not reachable from the machine either.
     let devtools = desktop(&server, &id)["devtools"].as_str().unwrap().to_owned();
     assert!(std::net::TcpStream::connect(devtools).is_err());
     let isolation = &client.look(&id).await["isolation"];
@@ -123,7 +123,7 @@ async fn a_browser_of_an_ordinary_user_reaches_nothing_of_the_machine() {
     is_separate(Setup::real().ordinary(), true).await;
 }
 
-/// The machine has namespaces: that it had none is simulated by the setting.
+/// The machine has namespaces; the setting simulates a machine without them.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_namespaces_the_proxy_refuses_the_same() {
     let server = Setup::real()
@@ -173,7 +173,7 @@ async fn an_egress_program_that_is_killed_or_stopped_comes_back_to_the_same_page
             (egress(&server, &id) != former).then_some(())
         })
         .await;
-        // The connection to DevTools did not pass it, and the page goes on.
+        // The connection to DevTools does not go through it, and the page continues.
         assert_eq!(page.evaluate("window.kept").await, "here");
         let fetched = format!(
             "(async () => {{ for (;;) {{ try {{ return (await fetch('{url}')).status; }} \
@@ -221,7 +221,7 @@ async fn an_open_websocket_of_a_page_outlives_the_server() {
     served.abort();
 }
 
-/// Code in its session's network: tries that are refused, and the ways that it has.
+/// Code in its session's network: refused attempts, and the permitted ways.
 const CODE: &str = r#"
 import socket, urllib.request, urllib.error
 

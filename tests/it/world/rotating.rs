@@ -42,14 +42,14 @@ async fn playwright_drives_by_the_address_of_a_ticket_until_that_is_revoked() {
         assert_eq!(client.send(Method::DELETE, &one, None).await.status, 204);
         let cut = said().await;
         assert_eq!(cut["connected"], false, "{cut}");
-        assert!(since.elapsed() < Duration::from_secs(1), "after {:?}", since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(5), "after {:?}", since.elapsed());
         assert!(driver.wait().await.unwrap().success());
     }
     assert_eq!(client.look(&id).await["status"], "running");
     server.stop().await;
 }
 
-/// A VNC client of its own, past the bridge. None if the password is wrong.
+/// A native VNC client, without the bridge. None if the password is wrong.
 async fn native(port: u16, password: &str) -> Option<TcpStream> {
     let shaking = async {
         let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -83,7 +83,7 @@ async fn vnc(server: &str, display: &str) {
     let programs = || (server.program(&id, display), server.program(&id, "/chromium"));
     let before = programs();
 
-    // With viewers by the bridge alone, none is cut.
+    // Viewers of the bridge are not disconnected.
     let mut viewer = Viewer::at(&stream_url(client, &id, client.key())).await;
     viewer.look().await;
     let first = client.post(&path("rotate"), json!({})).await.ok();
@@ -92,7 +92,7 @@ async fn vnc(server: &str, display: &str) {
     assert!(native(port, &former).await.is_none(), "the former password opens it");
     let mut connected = native(port, &first).await.expect("the new password is refused");
 
-    // A client of its own is cut.
+    // A native client is disconnected.
     let since = Instant::now();
     let second = client.post(&path("rotate"), json!({})).await.ok();
     let mut rest = Vec::new();
@@ -104,7 +104,7 @@ async fn vnc(server: &str, display: &str) {
     assert!(native(port, &first).await.is_none(), "the former password opens it");
     let mut connected = native(port, second).await.expect("the new password is refused");
 
-    // The end of a key that has read the password ends the password, too.
+    // The revocation of a key that has read the password also replaces the password.
     let made = client.post("/v1/api_keys", json!({ "label": "lost" })).await.ok();
     let lost = client.with_key(made["key"].as_str());
     assert_eq!(lost.get(&path("vnc")).await.ok()["password"], second);
@@ -119,7 +119,7 @@ async fn vnc(server: &str, display: &str) {
     .await;
     assert!(native(port, second).await.is_none(), "the former password opens it");
     native(port, &third).await.expect("the new password is refused");
-    // A viewer with a key comes again, and the browser has not noticed.
+    // A viewer with a key reconnects, and the browser is unaffected.
     let mut viewer = Viewer::at(&stream_url(client, &id, client.key())).await;
     viewer.look().await;
     assert_eq!(programs(), before);

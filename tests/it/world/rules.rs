@@ -1,4 +1,4 @@
-//! What a driver cannot reach, with real clients and the real browser.
+//! Restrictions of drivers, with real clients and the real browser.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::support::viewer::Viewer;
 use crate::support::{Setup, eventually};
 
 /// The table of the proxy.
-const TABLE: &str = include_str!("../../../src/http/cdp/commands.txt");
+const TABLE: &str = include_str!("../../../src/live/devtools/commands.txt");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn playwright_has_files_and_pages_and_nothing_of_the_machine() {
@@ -63,7 +63,7 @@ async fn playwright_has_files_and_pages_and_nothing_of_the_machine() {
     server.stop().await;
 }
 
-/// From the browser's own page for new tabs, a script could go on to its settings.
+/// From the browser's page for new tabs, a script could open the settings.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tab_that_a_person_opens_is_blank() {
     let site = Site::start().await;

@@ -1,4 +1,4 @@
-//! What one occupant leaves in a real browser, and what the next one finds of it after a sanitizing.
+//! Sanitizing: the traces of an occupant in a real browser that the next occupant finds.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::adoption::Page;
 use crate::support::client::{Lease, id_of};
 use crate::support::{Client, Setup, TestServer, eventually};
 
-/// A word that an occupant leaves everywhere.
+/// A word that an occupant stores in every place.
 const MARK: &str = "ann7f3acafe";
 
-/// A site with a service worker, and with a page that is cached and says how often it was asked for.
+/// A site with a service worker, and with a cached page that shows the number of its requests.
 async fn site() -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -60,7 +60,7 @@ async fn site() -> (String, JoinHandle<()>) {
     (url, serving)
 }
 
-/// Leaves everything that a page can leave.
+/// Stores data in every place that a page can use.
 const LEAVE: &str = "(async () => {
     document.cookie = 'login=MARK; max-age=9999'; document.cookie = 'passing=MARK';
     localStorage.who = 'MARK'; sessionStorage.who = 'MARK';
@@ -78,7 +78,7 @@ const LEAVE: &str = "(async () => {
     return 'left';
 })()";
 
-/// What a page finds, one line for each place.
+/// The data that a page finds, one line for each place.
 const PROBE: &str = "(async () => ({
     cookie: document.cookie,
     local_storage: { ...localStorage },
@@ -91,13 +91,13 @@ const PROBE: &str = "(async () => ({
     history: history.length > 2,
 }))()";
 
-/// Gives a page the focus, which the clipboard wants.
+/// Gives a page the focus, which the clipboard requires.
 async fn to_front(page: &mut Page) {
     page.call("Page.bringToFront", json!({})).await;
     page.call("Emulation.setFocusEmulationEnabled", json!({ "enabled": true })).await;
 }
 
-/// What a driver finds beside.
+/// The further data that a driver finds.
 async fn clipboard(page: &mut Page, origin: &str) -> Value {
     let wanted = ["clipboardReadWrite", "clipboardSanitizedWrite"];
     let grant = json!({ "origin": origin, "permissions": wanted });
@@ -109,7 +109,7 @@ async fn clipboard(page: &mut Page, origin: &str) -> Value {
     text
 }
 
-/// The files below `folder` that hold `mark`, in their names or their content.
+/// The files below `folder` with `mark` in their names or their content.
 fn with_mark(folder: &Path, mark: &str, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -127,7 +127,7 @@ fn with_mark(folder: &Path, mark: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The files of the browser and what the server remembers of it. Logs and films are the organization's.
+/// The files of the browser and the server's memory of it. Logs and films belong to the organization.
 fn files_with_mark(server: &TestServer, id: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     with_mark(&server.programs(id), MARK, &mut found);
@@ -138,7 +138,7 @@ fn files_with_mark(server: &TestServer, id: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The server's memory of a browser: cookies and tabs, which lie sealed on the disk.
+/// The server's memory of a browser: cookies and tabs, which are sealed on disk.
 fn opened_memory(server: &TestServer, id: &str, memory: &Path) -> String {
     let Ok(sealed) = std::fs::read_to_string(memory) else { return String::new() };
     assert!(is_sealed(&sealed), "{sealed}");
@@ -159,7 +159,7 @@ async fn opened(client: &Client, id: &str, url: &str) -> Page {
     page
 }
 
-/// What the next occupant finds in the browser, by a page and by DevTools.
+/// The data that the next occupant finds in the browser, from a page and over DevTools.
 async fn probe(client: &Client, id: &str, url: &str) -> Value {
     let mut page = opened(client, id, url).await;
     let mut found = page.evaluate(PROBE).await;
@@ -188,7 +188,7 @@ async fn leave_everything(client: &Client, server: &TestServer, id: &str, url: &
          a.href = 'data:text/csv,{MARK}'; a.click(); 1"
     );
     assert_eq!(page.evaluate(&download).await, 1);
-    // Typed as a person types it, and sent, which autofill remembers.
+    // Typed like a person's input and submitted, which autofill records.
     to_front(&mut page).await;
     page.evaluate("document.querySelector('input').focus(); 1").await;
     page.call("Input.insertText", json!({ "text": MARK })).await;
@@ -246,7 +246,7 @@ async fn the_next_occupant_finds_nothing_of_the_former_one() {
     println!("bob finds: {found:#}");
     assert_eq!(found, expected("1"));
 
-    // Nothing comes back with a browser that crashes.
+    // The recovery of a crashed browser restores none of it.
     let killed = server.program(&id, "/chromium");
     TestServer::kill(killed);
     eventually("another browser runs", async || {
@@ -273,7 +273,7 @@ async fn the_next_occupant_finds_nothing_of_the_former_one() {
     .await;
     assert_eq!(events["data"]["cleared"], answer["cleared"]);
 
-    // From now on unasked, before the next one begins.
+    // From here without a request, before the next occupant begins.
     let change = json!({ "sanitize_on_release": true });
     let path = format!("/v1/browser_sessions/{id}");
     let changed = client.send(Method::PATCH, &path, Some(change)).await.ok();

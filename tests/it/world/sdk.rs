@@ -1,4 +1,4 @@
-//! The clients of the compatible API, against the real server: they work as they are.
+//! Unmodified clients of the compatible API with the real server.
 
 use serde_json::{Value, json};
 use tokio::process::Command;

@@ -1,4 +1,4 @@
-//! Templates beside the real Jinja2.
+//! Templates, compared with the real Jinja2.
 
 use std::path::Path;
 use std::process::Stdio;

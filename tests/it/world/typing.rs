@@ -1,4 +1,4 @@
-//! What a person types reaches the page, in whatever script.
+//! Typed text of every script reaches the page.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::client::id_of;
 use crate::support::viewer::Viewer;
 use crate::support::{PATIENCE, Setup, TestServer, eventually};
 
-/// Eight scripts and more; each has more signs than a keyboard has unused keys.
+/// Text in more than eight scripts; each has more characters than a keyboard has unused keys.
 const TEXTS: [&str; 10] = [
     "Cr\u{e8}me br\u{fb}l\u{e9}e, \u{d6}l, \u{151}, \u{141}\u{f3}d\u{17a}, 20 \u{20ac} (\u{df}) @#!?",
     "Съешь же ещё этих мягких французских булок, да выпей чаю",
@@ -25,10 +25,10 @@ const TEXTS: [&str; 10] = [
     "😀🎭👩🚀",
 ];
 
-/// Between two keys of somebody, or something, that types very fast.
+/// The delay between two keys of very fast input.
 const GAP: Duration = Duration::from_millis(5);
 
-/// The keysym that a viewer sends for a character: a letter of Russian or Greek has one of old.
+/// The keysym that a viewer sends for a character: Russian and Greek letters have legacy keysyms.
 fn keysym_of(char: char) -> u32 {
     const CYRILLIC: &str = "юабцдефгхийклмнопярстужвьызшэщчъ";
     const GREEK: &str = "αβγδεζηθικλμνξοπρσςτυφχψω";
@@ -49,7 +49,7 @@ async fn type_text(viewer: &mut Viewer, text: &str, gap: Duration) {
     }
 }
 
-/// A page that is one field, which has the focus, and notes which keys it hears of.
+/// A page with a single focused field that records key events.
 async fn field(page: &mut Page, viewer: &mut Viewer) {
     let script = "document.body.innerHTML = '<textarea id=field \
          style=\"position:fixed;inset:0;width:100vw;height:100vh\"></textarea>'; \
@@ -59,7 +59,7 @@ async fn field(page: &mut Page, viewer: &mut Viewer) {
     until(page, "document.activeElement.id", |it| it == "field").await;
 }
 
-/// What a script gives, once that is enough.
+/// Waits until the value of a script is sufficient, and returns it.
 async fn until(page: &mut Page, script: &str, is_enough: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -78,7 +78,7 @@ async fn holds(page: &mut Page, text: &str) {
     assert_eq!(until(page, "field.value", is_as_long).await, text);
 }
 
-/// What the page was told of the keys, and forgets them and what was typed.
+/// Returns the recorded key events, and clears them and the text.
 async fn keys(page: &mut Page, of: &str) -> String {
     let script = format!(
         "(() => {{ const said = keys.filter(it => it.key !== 'Shift' && it.keyCode !== 229)\
@@ -91,7 +91,7 @@ async fn every_script(page: &mut Page, viewer: &mut Viewer) {
     for text in TEXTS {
         type_text(viewer, text, GAP).await;
         holds(page, text).await;
-        // Of signs beyond the first 65,536 a page hears as of those of an input method.
+        // Characters beyond the first 65,536 reach a page like those of an input method.
         let heard: String = text.chars().filter(|it| u32::from(*it) <= 0xffff).collect();
         assert_eq!(keys(page, "key").await, heard);
     }
@@ -123,20 +123,20 @@ async fn typing(vnc_server: &str) {
     holds(&mut page, "0123456789").await;
     assert!(keys(&mut page, "code").await.starts_with("Numpad0Numpad1Numpad2"));
 
-    // A letter is on its own key.
+    // A letter has its own key.
     type_text(&mut viewer, "aZ1", GAP).await;
     holds(&mut page, "aZ1").await;
     assert_eq!(keys(&mut page, "code").await, "KeyAKeyZDigit1");
 
-    // What is clicked comes after what was typed, and before what is typed next: the click goes to the end
-    // of the only line, and Home to its beginning.
+    // A click is handled after the text before it and before the text after it: the click moves to the end of
+    // the only line, and Home to its start.
     type_text(&mut viewer, "один", Duration::ZERO).await;
     viewer.press(0xff50).await;
     viewer.click(300, 200).await;
     type_text(&mut viewer, "два", Duration::ZERO).await;
     holds(&mut page, "одиндва").await;
 
-    // Ctrl+A with a Russian keyboard, then a key in place of all.
+    // Ctrl+A with a Russian keyboard, then a key that replaces the text.
     viewer.key(CONTROL, true).await;
     viewer.press(keysym_of('ф')).await;
     viewer.key(CONTROL, false).await;
@@ -145,7 +145,7 @@ async fn typing(vnc_server: &str) {
 
     // The next browser has another connection to the display.
     TestServer::kill(server.program(&id, "/chromium"));
-    eventually("it is brought back", async || {
+    eventually("it recovers", async || {
         let session = client.look(&id).await;
         (session["version"] != before["version"] && session["status"] == "running").then_some(())
     })

@@ -1,4 +1,4 @@
-//! The live view: who is let in, and what a viewer's input does.
+//! The live view: admission, and the effect of a viewer's input.
 
 use serde_json::json;
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ async fn so_it_is_where_the_display_itself_serves_vnc_and_it_comes_back_when_it_
     let before = client.session().await;
     let id = id_of(&before);
     TestServer::kill(server.program(&id, "Xtigervnc"));
-    let after = eventually("it is brought back", async || {
+    let after = eventually("it recovers", async || {
         let session = client.look(&id).await;
         (session["version"] != before["version"] && session["status"] == "running")
             .then_some(session)
@@ -38,7 +38,7 @@ async fn so_it_is_where_the_display_itself_serves_vnc_and_it_comes_back_when_it_
     server.stop().await;
 }
 
-/// A viewer's click through a VNC server of this kind.
+/// Tests a viewer's click with a VNC server of this kind.
 async fn click_and_see(vnc_server: &str) {
     let site = Site::start().await;
     let server = Setup::real().set("desktop.vnc_server", vnc_server).start().await;
@@ -67,7 +67,7 @@ async fn strangers_see_nothing() {
     let client = &server.client;
     let id = client.session_id().await;
     let other = server.another_organization().await;
-    // The compatible API accepts a socket and closes it; 1000 would be a good end.
+    // The compatible API accepts a socket and closes it; 1000 would mean a regular end.
     let refused = |code: u16| matches!(code, 400..500 | 1002..=1013 | 4000..5000);
     for (url, why) in [
         (stream_url(client, &id, "wrong"), "a wrong key"),
@@ -78,7 +78,7 @@ async fn strangers_see_nothing() {
         let code = refusal(&url).await;
         assert!(refused(code), "{why}: {code}");
     }
-    // The VNC server itself answers on loopback only, and to its password only.
+    // The VNC server listens on loopback only, and requires its password.
     client.close(&id).await.ok();
     let code = refusal(&stream_url(client, &id, client.key())).await;
     assert!(refused(code), "a session that has ended: {code}");

@@ -31,7 +31,7 @@ impl Drop for Stopping {
         self.runtime.spawn(async move {
             if let Err(cause) = agent.send(&stop).await {
                 // The agent's pass is no longer valid, so the agent finds out by itself.
-                tracing::warn!("the agent was not told to stop: {cause}");
+                tracing::warn!("the agent did not receive the command to stop: {cause}");
             }
         });
     }
@@ -55,7 +55,7 @@ impl RunHost {
                 "a block of type `{}` needs an agent, and none is configured",
                 job.block_type
             );
-            let hint = "set `workflow.agent_url` to where an agent takes blocks, or use the blocks \
+            let hint = "set `workflow.agent_url` to the URL of an agent, or use the blocks \
                         that need none, such as click, fill and extract";
             return Ok(BlockEnded::failed("agent_not_configured", message, Some(hint)));
         };
@@ -93,7 +93,7 @@ impl RunHost {
         }
         let end = heard(&mut hears, silence, most, || self.turn.wait_within()).await;
         if end.failure.as_ref().is_none_or(|failure| failure.code == "agent_failed") {
-            stopping.stop = None; // It has ended by itself.
+            stopping.stop = None; // The agent has ended by itself.
         }
         drop(pass);
         Ok(end)
@@ -123,7 +123,7 @@ async fn heard<F: Future<Output = bool>>(
                 let message = if until >= end {
                     format!("the agent did not end within {} s", most.as_secs())
                 } else {
-                    format!("the agent said nothing for {} s", silence.as_secs())
+                    format!("the agent reported nothing for {} s", silence.as_secs())
                 };
                 let failure = Some(Failure::new("timeout", message));
                 return BlockEnded { status: BlockStatus::TimedOut, output: None, failure };
@@ -137,7 +137,7 @@ async fn heard<F: Future<Output = bool>>(
         };
         let reason = said.failure_reason;
         let failure = (status != BlockStatus::Completed).then(|| {
-            let reason = reason.unwrap_or_else(|| "the agent did not say why".to_owned());
+            let reason = reason.unwrap_or_else(|| "the agent reported no reason".to_owned());
             Failure::new("agent_failed", reason)
         });
         return BlockEnded { status, output: Some(output(said.output, status)), failure };

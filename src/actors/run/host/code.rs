@@ -66,7 +66,7 @@ impl RunHost {
             });
             match kept.await {
                 Err(cause) if cause.0.code == "quota_exceeded" => {
-                    tracing::warn!("what a block has printed was not kept: {cause}");
+                    tracing::warn!("the printed output of a block was not stored: {cause}");
                 }
                 kept => drop(kept?),
             }

@@ -12,7 +12,7 @@ use crate::system::desktop::Directory;
 use crate::workflow::host::HostError;
 
 fn missing(cause: &io::Error) -> HostError {
-    host_error("scratch_missing", &format!("there is no folder for files: {cause}"))
+    host_error("scratch_missing", &format!("the folder for files cannot be opened: {cause}"))
 }
 
 /// Opens the folder `own` in `folder`, for the session's user. Creates both if they are missing.
@@ -47,7 +47,7 @@ impl RunHost {
             let uploads = Tree::open(&folder)?;
             for entry in uploads.entries()? {
                 if entry.name != run.as_str() {
-                    let _ = uploads.remove(&entry.name); // It has gone by itself.
+                    let _ = uploads.remove(&entry.name); // It may have been removed already.
                 }
             }
             Ok(())

@@ -173,7 +173,7 @@ impl RunHost {
         };
         self.world.quotas.add_stored(self.organization, size);
         if let Err(cause) = self.world.store.insert_artifact(record).await {
-            let _ = tokio::fs::remove_file(&file).await; // A file that nothing names is lost.
+            let _ = tokio::fs::remove_file(&file).await; // A file without a row is lost.
             return Err(host_error("artifact_not_stored", &cause.to_string()));
         }
         Ok(id)

@@ -48,7 +48,7 @@ impl Drop for Child {
         let canceled = self.registry.ask(route);
         let handed = self.handed.clone();
         self.runtime.spawn(async move {
-            let _ = canceled.await; // It has ended by itself.
+            let _ = canceled.await; // The run may have ended by itself.
             handed.send_modify(done);
         });
     }
@@ -103,7 +103,12 @@ impl RunHost {
         child.run = None;
         let ended = match ended {
             Ok(view) => view.clone(),
-            Err(_gone) => return Ok(fails("run_actor_ended", format!("run {id} broke"))),
+            Err(_gone) => {
+                return Ok(fails(
+                    "run_actor_ended",
+                    format!("the actor of run {id} ended unexpectedly"),
+                ));
+            }
         };
         Ok(end_of(&ended))
     }
@@ -197,7 +202,7 @@ impl RunHost {
         }
         let (egress, proxy) = egress_of(&workflow.settings);
         let assignment = Assignment {
-            record: None, // The outer run is, if anything is.
+            record: None, // Only the outer run is recorded, if it asks for it.
             work: Box::new(Planned::new(facts.plan(workflow, definition))),
             own_session: SessionSpec {
                 lifetime: own_session_lifetime(limit),
@@ -210,7 +215,7 @@ impl RunHost {
             limit,
             depth: self.depth + 1,
             lent,
-            lane: None, // The run that waits for this one may hold it.
+            lane: None, // The waiting parent run may hold the session.
         };
         let run = NewRun {
             organization: self.organization,
@@ -256,7 +261,7 @@ fn end_of(view: &RunView) -> BlockEnded {
     let (id, how) = (view.record.id, view.record.status);
     let failure = (status != BlockStatus::Completed).then(|| {
         let cause = view.record.failure.clone();
-        let cause = cause.unwrap_or_else(|| Failure::new("run_failed", "it did not say why"));
+        let cause = cause.unwrap_or_else(|| Failure::new("run_failed", "it reported no reason"));
         Failure { message: format!("run {id} is {how}: {}", cause.message), stage: None, ..cause }
     });
     BlockEnded { status, output: Some(told(view)), failure }

@@ -107,7 +107,7 @@ impl Turn {
         over: &CancellationToken,
     ) -> Result<bool, HostError> {
         let Some(mut view) = self.world.views.session(self.organization, self.session) else {
-            return Ok(false); // The session has ended, which the block will find out.
+            return Ok(false); // The session has ended; the block fails by itself.
         };
         let mut waited = false;
         loop {

@@ -242,7 +242,7 @@ async fn a_run_that_is_canceled_while_it_waits_gives_its_place_up() {
     let canceled = stage.registry.ask(cancel(second.id)).await.unwrap().unwrap();
     assert_eq!(canceled.record.status, RunStatus::Canceled);
     assert!(view.borrow().waiters.is_empty());
-    assert!(!first.view.borrow().record.status.is_final(), "the holder goes on");
+    assert!(!first.view.borrow().record.status.is_final(), "the holder keeps the session");
 }
 
 #[actix::test]

@@ -121,7 +121,7 @@ async fn play(plans: Vec<Plan>, outage: Option<(u64, u64)>, close_at: Option<u64
         let closed = ask!(stage, id, Close { status: SessionStatus::Completed });
         match closed {
             Ok(()) => {}
-            // The session goes on closing, and its end is written when that is possible; the last
+            // The session continues to close, and its end is written when that is possible; the last
             // check decides.
             Err(RouteError::Session(SessionError::NotStored(_))) => assert!(outage.is_some()),
             Err(cause) => panic!("it does not close: {cause}"),
@@ -176,7 +176,7 @@ proptest! {
             prop_assert!(before.until <= after.from, "two held it at once: {:?}", pair);
             prop_assert!(before.arrival < after.arrival, "out of order: {:?}", pair);
         }
-        prop_assert_eq!(*waiting, 0, "somebody still waits");
+        prop_assert_eq!(*waiting, 0, "a waiter is left");
         prop_assert!(shown.holder().is_none(), "it stays occupied: {:?}", shown);
         prop_assert_eq!(shown, stored, "the row says otherwise");
     }

@@ -140,7 +140,7 @@ async fn waiters_are_served_in_order_of_arrival_before_who_comes_later() {
         stage.registry.ask(route(id, begin("dan")))
     );
     released.unwrap().unwrap();
-    assert!(late.unwrap().is_err(), "who came later began before the waiters");
+    assert!(late.unwrap().is_err(), "a later request began before the waiters");
     assert_eq!(bob.await.unwrap().unwrap().unwrap().generation, Generation::new(2));
     ask!(stage, id, release("bob", 2)).unwrap();
     assert_eq!(cyd.await.unwrap().unwrap().unwrap().generation, Generation::new(3));

@@ -28,7 +28,7 @@ async fn a_begin_whose_client_goes_away_while_it_is_stored_is_given_back() {
     sleep(Duration::from_secs(1)).await;
     *stage.rows.slow.lock() = Duration::ZERO;
     sleep(Duration::from_secs(3)).await;
-    assert!(stage.rows.session(id).occupancy.holder().is_none(), "nobody knows its lease");
+    assert!(stage.rows.session(id).occupancy.holder().is_none(), "no client knows its lease");
     ask!(stage, id, begin("next")).unwrap();
 }
 
@@ -42,7 +42,7 @@ async fn a_begin_whose_asker_does_not_wait_so_long_is_given_back() {
     assert!(matches!(late, Err(RouteError::Unanswered(Unanswered::Late))), "{late:?}");
     *stage.rows.slow.lock() = Duration::ZERO;
     sleep(Duration::from_secs(6)).await;
-    assert!(stage.rows.session(id).occupancy.holder().is_none(), "nobody knows its lease");
+    assert!(stage.rows.session(id).occupancy.holder().is_none(), "no client knows its lease");
 }
 
 #[actix::test]
@@ -131,7 +131,7 @@ async fn a_ticket_that_nobody_heard_of_is_revoked() {
         Invite { key: 1.into(), role: TicketRole::Watch, label: None, ttl: hour, uses: Uses::Many };
     let tickets = || stage.world.views.tickets.of(id, stage.world.clock.now()).len();
     unheard(&stage, id, invite, || tickets() == 1).await;
-    assert_eq!(tickets(), 0, "nobody has its secret");
+    assert_eq!(tickets(), 0, "no client has its secret");
 }
 
 #[actix::test]
@@ -148,10 +148,10 @@ async fn control_that_nobody_heard_of_is_ceded_unless_it_was_had_before() {
     let ann = ask!(stage, id, Join { visit, kind: Kind::Messages }).unwrap();
     let has_control = || view.borrow().control.user().is_some();
     unheard(&stage, id, TakeControl { viewer: ann.id }, has_control).await;
-    assert!(!has_control(), "nobody knows that it has control");
+    assert!(!has_control(), "no viewer knows that it has control");
     ask!(stage, id, TakeControl { viewer: ann.id }).unwrap();
     unheard(&stage, id, TakeControl { viewer: ann.id }, has_control).await;
-    assert!(has_control(), "it was told the first time");
+    assert!(has_control(), "the first answer was received");
 }
 
 /// A heartbeat whose write takes longer than the lease lasts.

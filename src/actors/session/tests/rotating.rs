@@ -56,7 +56,7 @@ async fn an_occupancy_that_was_taken_with_a_ticket_ends_with_it_and_another_hold
     let refused = ask!(stage, id, by(&ticket, "ann"));
     assert!(matches!(refused, Err(RouteError::Session(SessionError::TicketEnded))));
 
-    // It lasts no longer than its ticket, though it is heard of.
+    // Despite heartbeats, it lasts no longer than its ticket.
     let ticket = invited(&stage, id).await;
     let long = Begin { ttl: Duration::from_secs(3600), ..by(&ticket, "ann") };
     ask!(stage, id, long).unwrap();
@@ -120,7 +120,7 @@ async fn a_rotation_that_is_not_stored_ends_nothing_and_the_next_one_counts_on()
     ask!(stage, id, heartbeat("ann", grant.generation.number())).unwrap();
     assert_eq!(rotation(&stage), 0);
 
-    // One that was stored without an answer is found out, and the next one comes after it.
+    // A rotation that was stored without an answer is detected, and the next one follows it.
     *stage.rows.mute.lock() = true;
     assert!(ask!(stage, id, Rotate).is_err());
     *stage.rows.mute.lock() = false;

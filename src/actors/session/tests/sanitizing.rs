@@ -106,7 +106,7 @@ async fn after_each_release_and_each_lapse_the_session_is_clean_before_the_next_
     let mut stage = Stage::new(Outside::default());
     let (id, _) = cleaned(&stage).await;
     assert_eq!(grant(&stage, id, "ann").await.generation, Generation::new(1));
-    assert_eq!(sanitized(&stage), 0, "nobody has left anything");
+    assert_eq!(sanitized(&stage), 0, "no occupant has left data");
     let next = async {
         let bob = grant(&stage, id, "bob").await;
         (bob.generation, sanitized(&stage))

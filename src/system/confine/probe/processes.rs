@@ -32,7 +32,7 @@ pub(super) fn run(targets: &Targets) -> Vec<Try> {
             tries.push(Try::new("descriptor of the server", steal(pid)));
         }
     }
-    tries.push(Try::new("signal anybody (kill -1)", anybody()));
+    tries.push(Try::new("signal all processes (kill -1)", anybody()));
     let core = rustix::process::getrlimit(Resource::Core).maximum;
     tries.push(Try::new("core dumps", found(core != Some(0), &format!("{core:?}"))));
     let sets = rustix::thread::capabilities(None);

@@ -26,7 +26,7 @@ use super::status::{ConfineError, Step, failed};
 /// Landlock protects.
 pub(super) fn change(user: Option<User>) -> Result<(), ConfineError> {
     if let Some(User { uid, gid }) = user {
-        let subject = || format!("the user {uid} cannot be had");
+        let subject = || format!("the program cannot become user {uid}");
         if uid == 0 || gid == 0 {
             return Err(failed(Step::User, subject())(io::Error::from(
                 io::ErrorKind::InvalidInput,
@@ -37,7 +37,7 @@ pub(super) fn change(user: Option<User>) -> Result<(), ConfineError> {
         rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed(Step::User, subject()))?;
         rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed(Step::User, subject()))?;
     }
-    let given_up = || failed::<Errno>(Step::User, "capabilities cannot be given up");
+    let given_up = || failed::<Errno>(Step::User, "capabilities cannot be dropped");
     match rustix::thread::clear_ambient_capability_set() {
         // Kernels before 4.3 have no ambient capabilities.
         Ok(()) | Err(Errno::INVAL) => (),

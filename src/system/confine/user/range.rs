@@ -31,7 +31,7 @@ impl Default for Range {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
     /// The text is not a range.
-    #[error("`{0}` is no range of users: `first-last`, such as 2100000000-2100065535")]
+    #[error("`{0}` is not a range of users: expected `first-last`, such as 2100000000-2100065535")]
     Unreadable(String),
     /// The range contains reserved numbers.
     #[error("the users {0} are not for sessions: below 1000, 61184 to 65535 or above 4294967293")]

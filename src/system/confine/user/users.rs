@@ -37,7 +37,7 @@ pub struct InUse(pub Vec<String>);
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
     /// All users of the range are assigned.
-    #[error("each of the users {0} (isolation.user_range) has a session")]
+    #[error("all users {0} (isolation.user_range) have a session")]
     Exhausted(Range),
     /// The record could not be read or written.
     #[error("the record {} of users failed", .path.display())]
@@ -94,7 +94,7 @@ impl Users {
                 Err(cause) => return Err(UserError::Record { path, cause }),
             };
             if !remains(uid, &[]).is_empty() {
-                let _ = fs::remove_file(&path); // It was made a moment ago.
+                let _ = fs::remove_file(&path); // The file was created just before.
                 continue;
             }
             let written =
@@ -102,7 +102,7 @@ impl Users {
             return match written {
                 Ok(()) => Ok(User { uid, gid: uid }),
                 Err(cause) => {
-                    let _ = fs::remove_file(&path); // A file without a session would be kept for ever.
+                    let _ = fs::remove_file(&path); // It names no session.
                     Err(UserError::Record { path, cause })
                 }
             };
@@ -121,7 +121,7 @@ impl Users {
         }
         for folder in SHARED.map(Path::new) {
             for path in owned(folder, uid) {
-                let _ = Tree::remove_all(&path); // It is among the remains then.
+                let _ = Tree::remove_all(&path); // It is then listed among the remains.
             }
         }
         let left = remains(uid, roots);
@@ -131,7 +131,7 @@ impl Users {
         let path = self.folder.join(uid.to_string());
         match fs::remove_file(&path) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                Err(InUse(vec![format!("{} stays: {cause}", path.display())]))
+                Err(InUse(vec![format!("{} cannot be removed: {cause}", path.display())]))
             }
             Ok(()) | Err(_) => Ok(()),
         }

@@ -24,9 +24,9 @@ const PIECE: usize = 256 * 1024;
 pub(super) enum CopyError {
     #[error("{reason}")]
     Refused { reason: String },
-    #[error("it is no regular file with one name")]
+    #[error("it is not a regular file with a single name")]
     NoFile,
-    #[error("the browser names a file that is not in a folder of the session")]
+    #[error("the browser reported a file outside of the session's folders")]
     Elsewhere,
     #[error("the file cannot be read: {cause}")]
     Unreadable { cause: String },
@@ -100,7 +100,7 @@ pub(super) fn copy(file: &File, folder: &Path, settings: &Settings) -> Result<Co
             Ok(copy) if unchanged => return Ok(copy),
             Ok(_) => {}
             Err(cause) => {
-                let _ = fs::remove_file(&target); // Half of it is of no use.
+                let _ = fs::remove_file(&target); // A partial file is useless.
                 return Err(cause);
             }
         }

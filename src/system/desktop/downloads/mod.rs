@@ -215,7 +215,7 @@ impl Downloads {
             let _ = timeout(wait, state.wait_for(|state| state.pending.is_empty())).await;
             let stored = state.wait_for(|state| state.unstored == 0);
             if timeout(STORING, stored).await.is_err() {
-                tracing::error!("downloads are not stored in time");
+                tracing::error!("some downloads were not stored in time");
             }
         })
     }
@@ -241,7 +241,7 @@ impl Shared {
         if let Some(asked) = asked
             && asked.try_send(answer).is_ok()
         {
-            let _ = timeout(REPORTS, answered).await; // Then it is as if it had nothing to report.
+            let _ = timeout(REPORTS, answered).await; // As if it had nothing to report.
         }
     }
 
@@ -274,7 +274,7 @@ impl Shared {
         }
         let notice = Notice::Refused { name: file_name(name), reason };
         if let Err(cause) = self.report.try_send(notice) {
-            tracing::warn!("a download that is not kept is not reported: {cause}");
+            tracing::warn!("a rejected download is not reported: {cause}");
         }
     }
 
@@ -291,7 +291,7 @@ impl Shared {
             };
             let copied = match tokio::task::spawn_blocking(work).await {
                 Ok(Some(copied)) => copied,
-                Ok(None) => return, // It was taken before.
+                Ok(None) => return, // It was consumed before.
                 Err(cause) => Err(CopyError::Unreadable { cause: cause.to_string() }),
             };
             match copied {
@@ -305,14 +305,14 @@ impl Shared {
                         key,
                         unstored,
                     };
-                    let _ = shared.report.send(Notice::Arrived(arrival)).await; // We hold the other end.
+                    let _ = shared.report.send(Notice::Arrived(arrival)).await; // It is open.
                 }
                 Err(cause) => {
-                    drop(unstored);
                     shared.refuse(&begun.name, cause.to_string());
                     if matches!(cause, CopyError::Refused { .. }) {
                         shared.drop_refused(&path);
                     }
+                    drop(unstored); // Last: a caller that waits for all downloads then finds the refusal.
                 }
             }
         });

@@ -87,7 +87,7 @@ impl Shared {
             if let Some(reason) = reason {
                 self.refuse(&name, reason);
                 if let Some(name) = path.file_name() {
-                    let _ = folder.remove_file(Path::new(name)); // Gone is what it should be.
+                    let _ = folder.remove_file(Path::new(name)); // A missing file is fine.
                 }
                 continue;
             }

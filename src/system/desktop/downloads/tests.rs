@@ -194,7 +194,7 @@ async fn a_file_that_nobody_stores_is_still_on_the_disk() {
         notice = downloads.next() => notice,
         () = &mut finished => panic!("it is not stored"),
     };
-    drop(arrival); // The database refused it.
+    drop(arrival); // The database rejected it.
     timeout(Duration::from_secs(5), finished).await.unwrap();
     assert!(any_left(&folder.directory.downloads(), &folder.directory.downloaded()));
 }

@@ -81,7 +81,7 @@ async fn follow(shared: &Arc<Shared>, connection: &Connection) {
     match timeout(CONNECTING, enabled).await {
         Ok(Ok(_enabled)) => {}
         Ok(Err(cause)) => tracing::warn!(error = %cause, "the browser does not report downloads"),
-        Err(_late) => tracing::warn!("the browser does not answer whether it reports downloads"),
+        Err(_late) => tracing::warn!("the browser did not confirm that it reports downloads"),
     }
     shared.take_up_missed().await;
     let (asked, mut barriers) = mpsc::channel::<oneshot::Sender<()>>(MOST_BARRIERS);
@@ -96,7 +96,7 @@ async fn follow(shared: &Arc<Shared>, connection: &Connection) {
             }
         };
         tokio::select! {
-            biased; // What was reported before an answer is taken before it.
+            biased; // Reports that precede an answer are handled before it.
             event = events.recv() => match event {
                 Some(event) => on_event(shared, connection, &event).await,
                 None => return,
@@ -104,7 +104,7 @@ async fn follow(shared: &Arc<Shared>, connection: &Connection) {
             () = answered => {
                 if let Some((_, waiting)) = barrier.take() {
                     let waiting: oneshot::Sender<()> = waiting;
-                    let _ = waiting.send(()); // A caller that left hears nothing.
+                    let _ = waiting.send(()); // The caller may have left.
                 }
             }
             Some(waiting) = barriers.recv(), if is_idle => {

@@ -123,6 +123,18 @@ impl Page {
         State::Fine
     }
 
+    /// True if the pending question has been answered by now. A page that is only late answers it before the
+    /// interrupt, because it receives both in order.
+    fn is_answered(&mut self) -> bool {
+        let asked = self.asked.as_mut();
+        let answer = asked.and_then(|(_since, answer)| answer.get_mut().now_or_never());
+        if let Some(answer) = &answer {
+            self.has_answered |= answer.is_ok();
+            self.asked = None;
+        }
+        answer.is_some()
+    }
+
     /// Counts another busy script of the page.
     fn was_busy(&mut self, now: Instant) -> u32 {
         let is_calm = self.latest.is_none_or(|latest| now - latest > CALM);
@@ -172,20 +184,24 @@ impl Busy {
             }
             let Some(session) = page.session.clone() else { continue };
             let interrupt = connection.call(Some(&session), "Performance.getMetrics", json!({}));
-            if timeout(INTERRUPT, interrupt).await.is_ok_and(|answer| answer.is_ok()) {
+            let is_interrupted = timeout(INTERRUPT, interrupt).await.is_ok_and(|it| it.is_ok());
+            if page.is_answered() {
+                continue;
+            }
+            if is_interrupted {
                 let since = page.asked.as_ref().map_or(now, |(since, _answer)| *since);
                 page.has_answered = true;
                 let times = page.was_busy(now);
                 tracing::warn!(
                     page = target,
                     times,
-                    "a script of a page does not pause; it is ended"
+                    "a script of a page does not pause; it is terminated"
                 );
                 if times == 1 {
                     let end =
                         connection.call(Some(&session), "Runtime.terminateExecution", json!({}));
                     if timeout(INTERRUPT, end).await.is_ok() {
-                        let lost = "what the script had begun";
+                        let lost = "the unfinished work of the script";
                         mended.push(Mended::new(CAUSE.to_owned(), lost, times, since.elapsed()));
                     }
                 } else {
@@ -268,6 +284,24 @@ mod tests {
         let own = i32::try_from(std::process::id()).unwrap();
         assert!(main_thread_ticks(own).is_some());
         assert_eq!(main_thread_ticks(-1), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_answers_late_is_not_busy() {
+        let asked = |after| {
+            let answer = async move {
+                tokio::time::sleep(Duration::from_secs(after)).await;
+                Ok(Value::Null)
+            };
+            let question: BoxFuture<'static, _> = Box::pin(answer);
+            Page { asked: Some((Instant::now(), Mutex::new(question))), ..Page::default() }
+        };
+        let (mut late, mut silent) = (asked(2), asked(60));
+        assert!(!late.is_answered() && !late.has_answered);
+        assert!(!silent.is_answered());
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(late.is_answered() && late.has_answered && late.asked.is_none());
+        assert!(!silent.is_answered() && silent.asked.is_some());
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Watch {
                 return;
             }
         }
-        let mut lost = vec!["the page, and what was typed into it".to_owned()];
+        let mut lost = vec!["the page, and text typed into it".to_owned()];
         if let Some(known) = &self.known {
             let of_the_session = known.of_the_session();
             let put_back = of_the_session.put_cookies_back(connection, &mut lost);

@@ -123,7 +123,7 @@ impl Keeper {
     pub(super) async fn stop(&mut self) {
         self.ended.cancel();
         if let Some(work) = self.work.take() {
-            let _ = work.await; // If it has panicked, it has ended as well.
+            let _ = work.await; // A panic ends it as well.
         }
     }
 
@@ -253,7 +253,7 @@ impl Watch {
                     self.check_network(now, connection).await;
                 }
                 () = network.ended() => {
-                    reading = None; // It may have been answered by the next one, which knows nothing.
+                    reading = None; // The answer may come from its successor, which has no state.
                     fresh = Instant::now() + STARTS;
                     network.find();
                     let now = network.identity().cloned();
@@ -335,7 +335,7 @@ impl Watch {
         }
         let is_other = known.network.is_some();
         if is_other {
-            let (began, mut lost) = (Instant::now(), vec!["requests under way".to_owned()]);
+            let (began, mut lost) = (Instant::now(), vec!["unfinished requests".to_owned()]);
             let put_back = known.put_cookies_back(connection, &mut lost);
             // The next read tries again.
             if timeout(PUT_BACK, put_back).await.is_err() {
@@ -346,7 +346,7 @@ impl Watch {
         }
         known.network = now;
         if let Err(cause) = known.write(&self.kept.memory) {
-            tracing::warn!(error = %cause, "tabs and cookies are not kept");
+            tracing::warn!(error = %cause, "tabs and cookies cannot be stored");
         }
     }
 
@@ -382,7 +382,7 @@ impl Watch {
         }
         match memory.write(&self.kept.memory) {
             Ok(()) => self.known = Some(memory),
-            Err(cause) => tracing::warn!(error = %cause, "tabs and cookies are not kept"),
+            Err(cause) => tracing::warn!(error = %cause, "tabs and cookies cannot be stored"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Tests with real programs, and with misbehaving shell scripts in their place.
 
 mod displays;
+mod former;
 mod recovery;
 mod sealed;
 mod tigervnc;
@@ -291,7 +292,7 @@ async fn a_login_of_half_a_second_ago_is_kept_for_the_next_desktop() {
     let set = "document.cookie = 'login=ann; max-age=9999'; localStorage.seen = 'yes'; 1";
     assert_eq!(evaluate(&connection, set).await, 1);
     drop(connection);
-    sleep(Duration::from_millis(500)).await; // The age of the cookie is what this is about.
+    sleep(Duration::from_millis(500)).await; // The test depends on the age of the cookie.
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     let directory = world.desktops.directory(world.session);
     assert!(directory.profile().join("Default").exists());
@@ -401,7 +402,7 @@ async fn a_launch_that_is_called_off_at_any_time_leaves_nothing() {
         let call_off = CancellationToken::new();
         let order = Order { session: world.session, spec: small(None), is_exhausted: false };
         let launch = world.desktops.launch(order, call_off.clone());
-        sleep(Duration::from_millis(after)).await; // The moment is what varies.
+        sleep(Duration::from_millis(after)).await; // The test varies the moment.
         call_off.cancel();
         match launch.await {
             Err(LaunchError::CalledOff) => (),
@@ -608,12 +609,12 @@ async fn downloads_outlive_the_desktop() {
     let desktop = world.up(small(None)).await;
     let directory = world.desktops.directory(world.session);
     let connection = devtools(&*desktop).await;
-    let download = "const a = document.createElement('a'); a.download = 'told.txt'; \
-                    a.href = 'data:text/plain,told'; a.click(); 1";
+    let download = "const a = document.createElement('a'); a.download = 'note.txt'; \
+                    a.href = 'data:text/plain,note'; a.click(); 1";
     assert_eq!(evaluate(&connection, download).await, 1);
-    let file = directory.downloads().join("told.txt");
+    let file = directory.downloads().join("note.txt");
     let deadline = Instant::now() + Duration::from_secs(10);
-    while fs::read_to_string(&file).unwrap_or_default() != "told" {
+    while fs::read_to_string(&file).unwrap_or_default() != "note" {
         assert!(Instant::now() < deadline, "nothing is downloaded");
         sleep(Duration::from_millis(20)).await;
     }
@@ -634,7 +635,7 @@ async fn a_dropped_desktop_lives_on_and_its_remains_can_be_ended() {
     let saved = world.desktops.directory(world.session).saved().unwrap().unwrap();
     drop((desktop, seat));
     assert!(crate::system::process::is_ours(&identity.chromium, world.session));
-    assert_eq!(world.fails().await.message, "a desktop of this session lives already");
+    assert_eq!(world.fails().await.message, "this session already has a desktop");
     assert!(crate::system::process::is_ours(&identity.xvfb, world.session));
 
     assert_eq!(world.desktops.end_remains(world.session, Files::AsSet).await, Vec::<String>::new());

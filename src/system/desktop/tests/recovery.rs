@@ -56,7 +56,7 @@ async fn a_desktop_is_taken_over_and_shows_the_same_page() {
 
     let began = Instant::now();
     let desktop = world.adopt().await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let taken = desktop.identity().clone();
     assert_eq!(DesktopIdentity { vnc: None, ..taken }, identity);
     let connection = devtools(&*desktop).await;
@@ -215,7 +215,7 @@ async fn a_vnc_server_that_hangs_is_replaced_when_somebody_says_so() {
     let seat = desktop.vnc().take_seat().await.unwrap();
     seat.doubts.notify_one();
     let mended = timeout(Duration::from_secs(20), desktop.mended()).await.expect("not mended");
-    assert!(mended.cause.contains("did not answer, and was ended"), "{}", mended.cause);
+    assert!(mended.cause.contains("did not answer and was killed"), "{}", mended.cause);
     assert_eq!(banner(&seat.endpoint).await, b"RFB 003.008\n");
 
     // A server that answers is left alone.
@@ -241,7 +241,7 @@ async fn who_films_a_display_that_was_late_has_frames_again() {
     let xvfb = desktop.identity().xvfb.pid;
     signal(xvfb, Signal::STOP);
     let (one, another) = tokio::join!(screen.shot(Format::Jpeg), async {
-        sleep(Duration::from_millis(300)).await; // Later than the first is what this is about.
+        sleep(Duration::from_millis(300)).await; // The test needs a time after the first.
         screen.shot(Format::Jpeg).await
     });
     assert!(one.is_err() && another.is_err());
@@ -263,10 +263,10 @@ async fn a_recovery_that_fails_or_is_called_off_gives_the_desktop_back_to_be_end
     died(&*desktop).await;
     let call_off = CancellationToken::new();
     let revival = desktop.revive(call_off.clone());
-    sleep(Duration::from_millis(100)).await; // The moment is what this is about.
+    sleep(Duration::from_millis(100)).await; // The test depends on the moment.
     call_off.cancel();
     let Err(Unrevived { desktop: Some(desktop), failure }) = revival.await else {
-        panic!("it was not called off");
+        panic!("it was not canceled");
     };
     assert_eq!(failure.code, "recovery_called_off");
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
@@ -335,7 +335,7 @@ fn zygotes(desktop: &dyn Desktop) -> Vec<i32> {
     });
     let is_zygote = |pid: &i32| {
         let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        arguments.contains("--type=zygote") // Parted by spaces, as it has set its own title.
+        arguments.contains("--type=zygote") // Spaces separate the arguments in its title.
     };
     let mut zygotes: Vec<i32> = children.filter(is_zygote).collect();
     zygotes.sort_unstable();
@@ -400,7 +400,7 @@ async fn what_a_killed_server_had_begun_to_start_is_ended_before_it_is_started_a
     died(&*desktop).await;
     let desktop = revived(desktop).await;
     assert!(stray.has_exited());
-    assert!(is_alive(&desktop.identity().xvfb), "what is known lives on");
+    assert!(is_alive(&desktop.identity().xvfb), "the recorded processes live on");
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     world.nothing_is_left();
 }

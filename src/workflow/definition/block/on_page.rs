@@ -53,7 +53,7 @@ fn wait_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
 
     let value = Value::deserialize(deserializer)?;
     if value.as_str().is_some_and(|text| text.contains("{{")) {
-        return Ok(1); // A template, which is rendered before the block is read again.
+        return Ok(1); // A template: it is rendered before the block is parsed again.
     }
     let number =
         value.as_u64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));

@@ -159,13 +159,13 @@ fn http_request(request: &HttpRequest, raw: &Map<String, Value>) -> Vec<Misfit> 
     let url = request.url.as_deref().unwrap_or_default().trim();
     let curl = raw.get("curl_command").and_then(Value::as_str).unwrap_or_default().trim();
     if !curl.is_empty() {
-        let message = "a curl command is not read: give `method`, `url`, `headers` and `body`";
+        let message = "curl commands are not supported: give `method`, `url`, `headers` and `body`";
         note("curl_command", "field_not_supported", message);
     } else if url.is_empty() {
         note("url", "missing", "the field is required");
     }
     if request.files.as_ref().is_some_and(|files| !files.is_empty()) {
-        note("files", "field_not_supported", "files are not sent by this server");
+        note("files", "field_not_supported", "this server does not send files");
     }
     let method = request.method.trim();
     if !is_template(method) && reqwest::Method::from_bytes(method.as_bytes()).is_err() {
@@ -185,7 +185,7 @@ fn http_request(request: &HttpRequest, raw: &Map<String, Value>) -> Vec<Misfit> 
         } else if reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_err() {
             refuse("header_invalid", format!("`{name}` is not the name of a header"));
         } else if !is_template(value) && reqwest::header::HeaderValue::from_str(value).is_err() {
-            let message = format!("the header `{name}` has signs that no header may have");
+            let message = format!("the header `{name}` has characters that a header must not have");
             refuse("header_invalid", message);
         }
     }

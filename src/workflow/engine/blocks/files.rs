@@ -104,7 +104,7 @@ impl Engine {
         let taken = self.host.take_download(downloaded.file.clone(), limit).await;
         let bytes = taken.map_err(|error| {
             if error.kind() == ErrorKind::FileTooLarge {
-                let message = format!("the download has more bytes than the {most} that are kept");
+                let message = format!("the download is larger than the limit of {most} bytes");
                 return End::failed("file_too_large", message);
             }
             End::failed("file_failed", format!("the download could not be read: {error}"))
@@ -115,7 +115,7 @@ impl Engine {
 
     pub(super) async fn file_url_parser(&mut self, spec: &FileUrlParser) -> Work {
         if spec.json_schema.as_ref().is_some_and(|schema| !schema.is_null()) {
-            let message = "reading a file by a `json_schema` needs an agent, and none reads files";
+            let message = "reading a file by a `json_schema` needs an agent, and agents cannot read files yet";
             return Err(End::failed("agent_not_configured", message).into());
         }
         let (media_type, bytes) = self.fetch(&spec.file_url).await?;
@@ -153,7 +153,7 @@ impl Engine {
 fn data_url(url: &Url) -> Result<(String, Bytes), End> {
     let invalid = |message: &str| End::failed("url_invalid", message.to_owned());
     let (head, data) =
-        url.path().split_once(',').ok_or_else(|| invalid("a data URL has a comma"))?;
+        url.path().split_once(',').ok_or_else(|| invalid("the data URL has no comma"))?;
     let plain: Vec<u8> = percent_decoded(data);
     match head.strip_suffix(";base64") {
         Some(media_type) => {

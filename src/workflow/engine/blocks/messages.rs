@@ -66,7 +66,10 @@ impl Engine {
         let server = self.server(spec)?;
         let message = self.message(spec).await?;
         let failed = |error: &dyn std::fmt::Display| {
-            End::failed("email_failed", format!("{} did not take the email: {error}", server.host))
+            End::failed(
+                "email_failed",
+                format!("{} did not accept the email: {error}", server.host),
+            )
         };
         let builder = if server.plain {
             AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&server.host)
@@ -133,7 +136,7 @@ impl Engine {
             any = true;
         }
         if !any {
-            return Err(End::failed("field_invalid", "`recipients` names nobody").into());
+            return Err(End::failed("field_invalid", "`recipients` is empty").into());
         }
         let mut parts = MultiPart::mixed().singlepart(SinglePart::plain(spec.body.clone()));
         for url in spec.file_attachments.iter().flatten().filter(|url| !url.trim().is_empty()) {

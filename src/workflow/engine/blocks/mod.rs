@@ -66,9 +66,10 @@ impl Engine {
                     format!("this server does not execute blocks of type `{}`", block.block_type);
                 Ok(End::failed("block_not_supported", message))
             }
-            Kind::ForLoop(_) | Kind::WhileLoop(_) | Kind::Conditional(_) => {
-                Ok(End::failed("block_not_supported", "a block with blocks in it is no leaf"))
-            }
+            Kind::ForLoop(_) | Kind::WhileLoop(_) | Kind::Conditional(_) => Ok(End::failed(
+                "block_not_supported",
+                "a block that contains blocks cannot be executed by itself",
+            )),
         };
         ended(work)
     }
@@ -90,8 +91,9 @@ impl Engine {
         }
         let result = end.output.as_ref().and_then(|output| output.get("result")?.as_bool());
         result.ok_or_else(|| {
-            let message =
-                format!("the agent did not say by `output.result` whether it is true: {words}");
+            let message = format!(
+                "the agent did not report in `output.result` whether the condition is true: {words}"
+            );
             End::failed("agent_answer_invalid", message).into()
         })
     }
@@ -105,7 +107,7 @@ impl Engine {
         to: Executor,
     ) -> Work {
         if !self.plan.headers.is_empty() {
-            self.browser().await?; // It adds them to the pages of whatever drives them.
+            self.browser().await?; // The option adds them to the pages of each driver.
         }
         let job = Job {
             block: id,

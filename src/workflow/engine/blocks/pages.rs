@@ -406,7 +406,7 @@ fn unmet(spec: &Assert, facts: &Value, url: &str) -> Option<String> {
         return Some(format!("the title is `{}` and does not contain `{title}`", text("title")));
     }
     if let Some(expected) = spec.count.filter(|expected| *expected != count) {
-        return Some(format!("`{selector}` has {count} elements and not {expected}"));
+        return Some(format!("`{selector}` matches {count} elements, not {expected}"));
     }
     let implied = spec.selector.is_some()
         && spec.count.is_none()
@@ -431,13 +431,13 @@ fn unmet(spec: &Assert, facts: &Value, url: &str) -> Option<String> {
         let found = text("text").to_lowercase();
         if !found.contains(&expected.to_lowercase()) {
             let short: String = text("text").chars().take(200).collect();
-            return Some(format!("`{selector}` says `{short}` and not `{expected}`"));
+            return Some(format!("`{selector}` has the text `{short}`, not `{expected}`"));
         }
     }
     if let Some(expected) =
         spec.value.as_ref().filter(|expected| text("value") != expected.as_str())
     {
-        return Some(format!("`{selector}` holds `{}` and not `{expected}`", text("value")));
+        return Some(format!("`{selector}` has the value `{}`, not `{expected}`", text("value")));
     }
     None
 }

@@ -79,7 +79,7 @@ impl NoAnswer {
                 };
                 End::failed("url_refused", format!("{refused}{way_out}"))
             }
-            Self::TooLong => End::failed("answer_too_large", "the answer is too large"),
+            Self::TooLong => End::failed("answer_too_large", "the response is too large"),
             Self::Failed(message) => End::failed("request_failed", message),
             Self::Late => {
                 let message = format!("Request timed out after {} seconds", timeout.as_secs_f64());
@@ -165,7 +165,7 @@ impl Engine {
         })?;
         if spec.files.as_ref().is_some_and(|files| !files.is_empty()) {
             return Err(
-                End::failed("block_not_supported", "`files` are not sent by this server").into()
+                End::failed("block_not_supported", "this server does not send `files`").into()
             );
         }
         let method = Method::from_bytes(spec.method.to_uppercase().as_bytes())
