@@ -26,6 +26,6 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let Some(registry) = self.registry.upgrade() else { return };
-        registry.tell(Gone { resident: self.resident, in_order: self.in_order });
+        registry.notify(Gone { resident: self.resident, in_order: self.in_order });
     }
 }

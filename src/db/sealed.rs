@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use super::query::{DbError, on};
 use super::{Db, Pools};
-use crate::domain::sealing::{Place, SealError, Vault, each_proxy, has_credentials, is_sealed};
+use crate::domain::sealing::{
+    SealError, SecretLocation, Vault, each_proxy, has_credentials, is_sealed,
+};
 use crate::schema::{api_keys, browser_sessions, webhooks, workflow_runs, workflows};
 
 pub(super) const PROXY: &str = "browser_sessions.proxy";
@@ -39,7 +41,7 @@ pub(super) trait Secrets {
 
 /// Opens a text of this location. A text that cannot be opened is unchanged, and the reason is
 /// logged.
-pub(super) fn opened(vault: &Vault, place: Place<'_>, text: &mut String) {
+pub(super) fn opened(vault: &Vault, place: SecretLocation<'_>, text: &mut String) {
     match vault.open(place, text) {
         Ok(plain) => *text = plain,
         Err(cause) => tracing::warn!("{cause}"),
@@ -49,7 +51,7 @@ pub(super) fn opened(vault: &Vault, place: Place<'_>, text: &mut String) {
 /// Seals the address of a proxy, if it contains credentials.
 pub(super) fn seal_proxy(
     vault: &Vault,
-    place: Place<'_>,
+    place: SecretLocation<'_>,
     text: &mut String,
 ) -> Result<(), SealError> {
     if has_credentials(text) {
@@ -61,14 +63,14 @@ pub(super) fn seal_proxy(
 /// Seals the proxy addresses among the members of a request.
 pub(super) fn seal_proxies(
     vault: &Vault,
-    place: Place<'_>,
+    place: SecretLocation<'_>,
     members: &mut Value,
 ) -> Result<(), SealError> {
     each_proxy(members, &mut |text| seal_proxy(vault, place, text))
 }
 
 /// Opens the proxy addresses among the members of a request.
-pub(super) fn open_proxies(vault: &Vault, place: Place<'_>, members: &mut Value) {
+pub(super) fn open_proxies(vault: &Vault, place: SecretLocation<'_>, members: &mut Value) {
     let opening = each_proxy(members, &mut |text: &mut String| {
         opened(vault, place, text);
         Ok::<_, std::convert::Infallible>(())
@@ -189,7 +191,7 @@ impl Db {
             last.clone_from(newest);
             for (id, signer) in page {
                 let Some(signer) = signer else { continue };
-                let place = Place { kind: KEY_SIGNER, of: &id };
+                let place = SecretLocation { kind: KEY_SIGNER, of: &id };
                 let sealed = vault.seal(place, &signer).map_err(DbError::not_sealed)?;
                 let changed = on!(self, write, |c| {
                     let key = api_keys::table
@@ -225,10 +227,10 @@ impl Db {
             let Some((newest, ..)) = page.last() else { return Ok(()) };
             last.clone_from(newest);
             for (id, mut signer, mut former, modified_at) in page {
-                let place = Place { kind: SIGNER, of: &id };
+                let place = SecretLocation { kind: SIGNER, of: &id };
                 seal_plain(vault, place, &mut signer)?;
                 if let Some(former) = &mut former {
-                    seal_plain(vault, Place { kind: FORMER_SIGNER, of: &id }, former)?;
+                    seal_plain(vault, SecretLocation { kind: FORMER_SIGNER, of: &id }, former)?;
                 }
                 let changed = on!(self, write, |c| {
                     let webhook = webhooks::table
@@ -261,10 +263,10 @@ impl Db {
             for (id, proxy, echo, modified_at) in page {
                 let (mut sealed, mut members) = (proxy.clone(), echo.clone());
                 if let Some(proxy) = &mut sealed {
-                    let place = Place { kind: PROXY, of: &id };
+                    let place = SecretLocation { kind: PROXY, of: &id };
                     seal_proxy(vault, place, proxy).map_err(DbError::not_sealed)?;
                 }
-                let place = Place { kind: ECHO, of: &id };
+                let place = SecretLocation { kind: ECHO, of: &id };
                 seal_proxies(vault, place, &mut members).map_err(DbError::not_sealed)?;
                 if (&sealed, &members) == (&proxy, &echo) {
                     continue;
@@ -299,7 +301,7 @@ impl Db {
             last.clone_from(newest);
             for (id, settings) in page {
                 let mut sealed = settings.clone();
-                let place = Place { kind: SETTINGS, of: &id };
+                let place = SecretLocation { kind: SETTINGS, of: &id };
                 seal_proxies(vault, place, &mut sealed).map_err(DbError::not_sealed)?;
                 if sealed == settings {
                     continue;
@@ -333,7 +335,7 @@ impl Db {
             last.clone_from(newest);
             for (id, request) in page {
                 let mut sealed = request.clone();
-                let place = Place { kind: REQUEST, of: &id };
+                let place = SecretLocation { kind: REQUEST, of: &id };
                 seal_proxies(vault, place, &mut sealed).map_err(DbError::not_sealed)?;
                 if sealed == request {
                     continue;
@@ -363,7 +365,7 @@ impl Db {
     }
 }
 
-fn seal_plain(vault: &Vault, place: Place<'_>, text: &mut String) -> Result<(), DbError> {
+fn seal_plain(vault: &Vault, place: SecretLocation<'_>, text: &mut String) -> Result<(), DbError> {
     if !is_sealed(text) {
         *text = vault.seal(place, text).map_err(DbError::not_sealed)?;
     }

@@ -14,8 +14,8 @@ use tokio::runtime::Handle;
 use x11rb::errors::ConnectError;
 use x11rb::rust_connection::{DefaultStream, RustConnection};
 
-use super::confine::spec::{Kind, Landlock};
-use super::failure::{Stage, failure};
+use super::confine::spec::{Landlock, ProgramKind};
+use super::failure::{LaunchStage, failure};
 use super::proc;
 use super::process::{Process, Program, beside, find, may_have_made};
 use super::readiness::file_says;
@@ -23,14 +23,15 @@ use super::settings::Settings;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{Failure, Size};
 
-const XVFB: Stage = Stage { name: "xvfb", package: "xvfb" };
-const TIGERVNC: Stage = Stage { name: "tigervnc", package: "tigervnc-standalone-server" };
+const XVFB: LaunchStage = LaunchStage { name: "xvfb", package: "xvfb" };
+const TIGERVNC: LaunchStage =
+    LaunchStage { name: "tigervnc", package: "tigervnc-standalone-server" };
 
 /// The failure code of an X server with VNC whose port is in use.
 pub(super) const PORT_BUSY: &str = "vnc_port_busy";
 
 /// The stage of an X server; `is_vnc` is true if it is a VNC server as well.
-pub(super) fn stage(is_vnc: bool) -> Stage {
+pub(super) fn stage(is_vnc: bool) -> LaunchStage {
     if is_vnc { TIGERVNC } else { XVFB }
 }
 
@@ -161,9 +162,9 @@ pub async fn start(
             arguments.extend(["-extension", "GLX"].map(Into::into));
         }
         let (kind, read) = match vnc {
-            None => (Kind::Xvfb, vec![authority.into()]),
+            None => (ProgramKind::Xvfb, vec![authority.into()]),
             Some(Rfb { password_file, .. }) => {
-                (Kind::Xtigervnc, vec![authority.into(), password_file.into()])
+                (ProgramKind::Xtigervnc, vec![authority.into(), password_file.into()])
             }
         };
         let landlock =
@@ -210,7 +211,7 @@ pub async fn start(
 
 /// Resolves with the number of the display, once the server reports it.
 async fn ready(
-    stage: Stage,
+    stage: LaunchStage,
     process: &Process,
     deadline: std::time::Duration,
     number: &Path,

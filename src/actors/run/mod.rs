@@ -42,7 +42,7 @@ pub(in crate::actors) use self::ending::close_own;
 use self::host::RunHost;
 pub use self::messages::{AgentSays, Cancel, Continue, RunError};
 pub use self::planned::{Facts, Planned, egress_of, sanitizes};
-pub use self::work::{Finished, Job, Work};
+pub use self::work::{Finished, Work, WorkContext};
 use super::ask::{Address, WeakAddress};
 use super::journal::{About, Name};
 use super::lanes::{Lane, LaneTurn};
@@ -53,13 +53,13 @@ use super::session::Grant;
 use super::views::{RunView, SessionView};
 use super::world::World;
 use crate::domain::event::EventKind;
-use crate::domain::film::Wish;
+use crate::domain::film::FilmOptions;
 use crate::domain::ids::{BlockRunId, SessionId};
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::Generation;
 use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
 use crate::domain::session::{Failure, SessionSpec};
-use crate::workflow::agent::Said;
+use crate::workflow::agent::AgentReport;
 
 /// The phase of a run's life cycle.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ pub struct Assignment {
     /// The session that it makes for itself when its record names none.
     pub own_session: SessionSpec,
     /// The options of its recording, if it is recorded.
-    pub record: Option<Wish>,
+    pub record: Option<FilmOptions>,
     /// True if a session that the run did not make is sanitized once the run has ended.
     pub sanitize: bool,
     /// The time that it waits for its session.
@@ -152,7 +152,7 @@ pub struct Run {
     /// The sender that reports that a person continues the paused run.
     paused: Option<oneshot::Sender<()>>,
     /// The block that an agent executes, and the channel for the agent's messages.
-    agent: Option<(BlockRunId, mpsc::Sender<Said>)>,
+    agent: Option<(BlockRunId, mpsc::Sender<AgentReport>)>,
     heartbeat: Option<SpawnHandle>,
     /// Its turn in its lane, until it has ended.
     turn: Option<LaneTurn>,
@@ -217,8 +217,8 @@ impl Run {
     }
 
     /// Records an event of the run, for followers of the run and of its session.
-    fn tell(&self, kind: EventKind, data: Value) {
-        self.world.events.tell(&self.record, kind, data);
+    fn record_event(&self, kind: EventKind, data: Value) {
+        self.world.events.record(&self.record, kind, data);
     }
 
     /// The address of this run with itself as the user, for the execution of its blocks.

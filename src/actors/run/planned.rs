@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::work::{Finished, Job, Work};
+use super::work::{Finished, Work, WorkContext};
 use crate::actors::world::World;
 use crate::domain::egress::EgressLists;
 use crate::domain::ids::{RunId, SessionId};
@@ -133,7 +133,7 @@ impl Planned {
 impl Work for Planned {
     fn execute(
         self: Box<Self>,
-        job: Job,
+        job: WorkContext,
         host: Arc<dyn Host>,
         cancel: CancellationToken,
     ) -> BoxFuture<'static, Finished> {

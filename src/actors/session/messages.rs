@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::control::Kind;
+use super::control::ViewerKind;
 use super::viewing::{Connected, Visit};
 use crate::actors::ask::{Ask, Classified, Unanswered};
 use crate::actors::journal::{About, Outcome};
@@ -434,6 +434,6 @@ impl Ask for Watch {
     }
 
     fn summary(&self) -> Value {
-        self.visit.summary(Kind::Vnc)
+        self.visit.summary(ViewerKind::Vnc)
     }
 }

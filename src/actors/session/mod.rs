@@ -26,7 +26,7 @@
 //!    answered: one at a time, in the order of arrival.
 //! 4. Queued waiters are served before new arrivals.
 //! 5. The actor stops in `on_ended`, when no program of the desktop is left and the row says that
-//!    the session has ended; or in `leave_if_told`, when the row holds the current state.
+//!    the session has ended; or in `leave_if_asked`, when the row holds the current state.
 //! 6. An occupancy outlives a recovery: its holder is served all the while, but no new occupant can
 //!    begin.
 
@@ -62,9 +62,9 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-use self::changes::Turn;
+use self::changes::QueuedChange;
 use self::control::Watchers;
-pub use self::control::{Activity, Kind};
+pub use self::control::{Activity, ViewerKind};
 pub use self::driving::Drive;
 use self::egress::EgressChanges;
 pub use self::egress::{ChangeEgress, CheckEgress, EgressChange, EgressPatch, RefreshEgress};
@@ -103,7 +103,7 @@ use crate::domain::occupancy::Queue;
 use crate::domain::session::SessionRecord;
 use crate::system::desktop::{Desktop, Following};
 pub use crate::system::desktop::{Format, Picture, VncEndpoint};
-pub use crate::system::film::{FilmError, Slate};
+pub use crate::system::film::{FilmError, RecordingMetadata};
 
 /// The phase of a session's life cycle.
 #[derive(Debug)]
@@ -143,7 +143,7 @@ pub struct Session {
     /// The session's row as it is stored.
     record: SessionRecord,
     /// Changes of the occupancy that wait to be decided, stored and answered.
-    turns: VecDeque<Turn>,
+    turns: VecDeque<QueuedChange>,
     /// True if a change is being stored.
     storing: bool,
     /// The lease of the latest begin whose write has an unknown outcome.
@@ -170,7 +170,7 @@ pub struct Session {
     warnings: Warnings,
     recoveries: Recoveries,
     /// The task that waits for the repair of a single part.
-    mending: Option<SpawnHandle>,
+    repairs: Option<SpawnHandle>,
     /// The number of connections to DevTools.
     drivers: usize,
     /// The askers that wait for the detachment; any entry means that it is requested.
@@ -231,7 +231,7 @@ impl Session {
                 Origin::Former => Warnings::inherited(),
             },
             recoveries: Recoveries::default(),
-            mending: None,
+            repairs: None,
             drivers: 0,
             leaving: Vec::new(),
             registration,
@@ -249,8 +249,8 @@ impl Session {
     }
 
     /// Records an event of the session for its followers.
-    fn tell(&self, kind: EventKind, data: Value) {
-        self.world.events.tell(&self.record, kind, data);
+    fn record_event(&self, kind: EventKind, data: Value) {
+        self.world.events.record(&self.record, kind, data);
     }
 
     /// Publishes the state of the session if it has changed.
@@ -283,7 +283,7 @@ impl Session {
             let version = next.version.saturating_add(1);
             self.view.send_replace(SessionView { version, ..next });
         }
-        self.tell_use();
+        self.notify_use();
     }
 }
 

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::directory::{Directory, absent, replace};
 use super::running::LiveDesktop;
-use super::{Sanitized, Unrevived};
+use super::{RestartFailed, Sanitized};
 use crate::domain::sanitizing::Cleared;
 use crate::domain::session::Failure;
 use crate::system::beneath::Tree;
@@ -41,10 +41,10 @@ impl LiveDesktop {
     pub(super) async fn sanitize_now(
         mut self: Box<Self>,
         call_off: CancellationToken,
-    ) -> Result<Sanitized, Unrevived> {
+    ) -> Result<Sanitized, RestartFailed> {
         match self.restart_clean(&call_off).await {
             Ok(cleared) => Ok(Sanitized { desktop: self, cleared }),
-            Err(failure) => Err(Unrevived { failure, desktop: Some(self) }),
+            Err(failure) => Err(RestartFailed { failure, desktop: Some(self) }),
         }
     }
 
@@ -59,7 +59,7 @@ impl LiveDesktop {
         let bytes = serde_json::to_vec(&cleared).unwrap_or_default();
         replace(&mark, &bytes).map_err(|cause| directory_failed(&mark, &cause))?;
         self.keeper.stop().await;
-        self.bring_back(call_off).await?;
+        self.restart_parts(call_off).await?;
         Ok(cleared)
     }
 

@@ -20,14 +20,14 @@ use crate::domain::run::{BlockStatus, RunStatus, WorkflowRecord};
 use crate::domain::session::{Failure, SessionSpec};
 use crate::workflow::definition::Definition;
 use crate::workflow::definition::block::WorkflowTrigger;
-use crate::workflow::host::{BlockEnded, HostError, Job, failure};
+use crate::workflow::host::{BlockEnded, ExternalBlock, HostError, failure};
 use crate::workflow::parameters::resolve;
 
 /// The maximum depth of nested runs.
 const DEEPEST: u8 = 10;
 
 /// The extra lifetime of a session that a run makes for itself, beyond the run's limit.
-const SPARE: Duration = Duration::from_secs(5 * 60);
+const SESSION_MARGIN: Duration = Duration::from_secs(5 * 60);
 
 /// A child run that is waited for; its drop cancels the run if it has not ended.
 struct Child {
@@ -58,7 +58,7 @@ fn fails(code: &str, message: impl Into<String>) -> BlockEnded {
 }
 
 impl RunHost {
-    pub(super) async fn triggered(&self, job: Job) -> Result<BlockEnded, HostError> {
+    pub(super) async fn triggered(&self, job: ExternalBlock) -> Result<BlockEnded, HostError> {
         let read = serde_json::from_value(Value::Object(job.definition));
         let spec: WorkflowTrigger = match read {
             Ok(spec) => spec,
@@ -91,7 +91,7 @@ impl RunHost {
         };
         if !waits {
             child.run = None;
-            let output = told(&view.borrow());
+            let output = outcome_of(&view.borrow());
             return Ok(BlockEnded {
                 status: BlockStatus::Completed,
                 output: Some(output),
@@ -128,11 +128,11 @@ impl RunHost {
             handed: self.handed.clone(),
         };
         let asked = self.registry.ask(start);
-        let (tell, started) = oneshot::channel();
+        let (report, started) = oneshot::channel();
         self.world.runtime.spawn(async move {
             let accepted = asked.await.map_err(RegistryError::from).flatten();
             child.run = accepted.as_ref().ok().map(|accepted| accepted.id);
-            let _dropped_unheard = tell.send((accepted, child));
+            let _dropped_unheard = report.send((accepted, child));
         });
         started.await.map_err(|_gone| host_error("server_stopping", "the server has stopped"))
     }
@@ -205,7 +205,7 @@ impl RunHost {
             record: None, // Only the outer run is recorded, if it asks for it.
             work: Box::new(Planned::new(facts.plan(workflow, definition))),
             own_session: SessionSpec {
-                lifetime: limit + SPARE,
+                lifetime: limit + SESSION_MARGIN,
                 proxy,
                 egress,
                 ..SessionSpec::default()
@@ -234,7 +234,7 @@ impl RunHost {
 }
 
 /// The output of the block that describes the run.
-fn told(view: &RunView) -> Value {
+fn outcome_of(view: &RunView) -> Value {
     let record = &view.record;
     json!({
         "workflow_run_id": record.id,
@@ -264,5 +264,5 @@ fn end_of(view: &RunView) -> BlockEnded {
         let cause = cause.unwrap_or_else(|| failure("run_failed", "it reported no reason", None));
         Failure { message: format!("run {id} is {how}: {}", cause.message), stage: None, ..cause }
     });
-    BlockEnded { status, output: Some(told(view)), failure }
+    BlockEnded { status, output: Some(outcome_of(view)), failure }
 }

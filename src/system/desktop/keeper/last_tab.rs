@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{PUT_BACK, Watch};
 use crate::system::cdp::Connection;
-use crate::system::desktop::Mended;
+use crate::system::desktop::Repair;
 use crate::system::desktop::memory::Memory;
 
 /// The time for a driver that closes its last page to open the next one itself.
@@ -100,7 +100,7 @@ impl Watch {
         }
         let began = closed.unwrap_or_else(Instant::now);
         let cause = "the last tab was closed".to_owned();
-        self.kept.mending.tell(Mended::new(cause, &lost.join("; "), 1, began.elapsed()));
+        self.kept.repairs.report(Repair::new(cause, &lost.join("; "), 1, began.elapsed()));
         self.last_tab.closed = None;
     }
 }

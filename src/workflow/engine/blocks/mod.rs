@@ -15,7 +15,7 @@ use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::domain::session::Failure;
 use crate::workflow::definition::{Block, Kind};
-use crate::workflow::host::{BlockEnded, Job, failure};
+use crate::workflow::host::{BlockEnded, ExternalBlock, failure};
 use crate::workflow::page::{Browser, PageError};
 
 /// The end of a block, with its results.
@@ -218,7 +218,7 @@ impl Engine {
         if !self.plan.headers.is_empty() {
             self.browser().await?; // The option adds them to the pages of each driver.
         }
-        let job = Job {
+        let job = ExternalBlock {
             block: id,
             label: block.label.clone(),
             block_type: block.block_type.clone(),
