@@ -9,7 +9,7 @@ use crate::domain::run::ArtifactRecord;
 use crate::system::film::{BlackBox, FilmError, Recording, RecordingMetadata};
 
 /// The result of a film; `None` until it is known.
-pub(super) type Told = watch::Receiver<Option<Result<ArtifactRecord, FilmError>>>;
+pub(super) type FilmResult = watch::Receiver<Option<Result<ArtifactRecord, FilmError>>>;
 
 /// The films of one session.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(super) struct Filming {
     /// The black box, while the session is used.
     pub(super) black_box: Option<BlackBox>,
     /// The films that are being made or stored, including recordings under way.
-    pub(super) open: Vec<Told>,
+    pub(super) open: Vec<FilmResult>,
 }
 
 /// A recording under way.
@@ -27,7 +27,7 @@ pub(super) struct Filming {
 pub(super) struct Live {
     pub(super) slate: RecordingMetadata,
     pub(super) recording: Recording,
-    pub(super) told: Told,
+    pub(super) result: FilmResult,
 }
 
 impl Filming {
@@ -37,12 +37,12 @@ impl Filming {
     }
 
     /// Stops the recordings that `of` accepts, and returns the results to wait for.
-    pub(super) fn stop(&self, of: impl Fn(&RecordingMetadata) -> bool) -> Vec<Told> {
+    pub(super) fn stop(&self, of: impl Fn(&RecordingMetadata) -> bool) -> Vec<FilmResult> {
         let stopped = self.live.values().filter(|live| of(&live.slate));
         stopped
             .map(|live| {
                 live.recording.stop();
-                live.told.clone()
+                live.result.clone()
             })
             .collect()
     }

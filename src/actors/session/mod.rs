@@ -97,7 +97,7 @@ pub use self::sanitizings::SanitizeReport;
 use self::sanitizings::Sanitizing;
 use self::turns::QueuedChange;
 use self::viewers::Watchers;
-pub use self::viewers::{Activity, Connected, Kind, Visit};
+pub use self::viewers::{Activity, Connected, ViewerKind, Visit};
 pub use self::viewing::{
     CedeControl, Follow, FollowCopies, Followed, Invite, Invited, Join, Joined, PutOut,
     RevokeTickets, TakeControl, ViewerList, Viewers,

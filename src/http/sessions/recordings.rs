@@ -24,7 +24,7 @@ use crate::service::resources::links::Links;
 /// The options of a recording; missing ones come from the server's settings.
 #[derive(Debug, ToSchema)]
 #[schema(as = RecordingRequest)]
-#[expect(dead_code, reason = "it only describes the body that is read as a `Wish`")]
+#[expect(dead_code, reason = "it only describes the body that is read as `FilmOptions`")]
 pub struct Request {
     /// The number of frames a second, 1 to 25.
     frame_rate: Option<u8>,

@@ -47,14 +47,14 @@ mod tests {
         let (report, refused) = watch::channel(Some(Refused::new("old", 443, "host_denied", 1)));
         views.add_traffic(session, Traffic { status, refused });
         let (say, mut said) = mpsc::channel(4);
-        let telling = report(&views, session, &say);
+        let reporting = super::report(&views, session, &say);
         let reported = async {
             tokio::task::yield_now().await;
             report.send_replace(Some(Refused::new("intra", 443, "address_not_public", 2)));
             said.recv().await.unwrap()
         };
         let message = tokio::select! {
-            _never = telling => unreachable!("it ends with the channel"),
+            _never = reporting => unreachable!("it ends with the channel"),
             message = reported => message,
         };
         assert_eq!(message["kind"], "egress-refused");

@@ -247,7 +247,7 @@ impl Desktop for LiveDesktop {
         mut self: Box<Self>,
         call_off: CancellationToken,
     ) -> BoxFuture<'static, Result<Restarted, RestartFailed>> {
-        let span = tracing::info_span!("revive", session.id = %self.made.parts.session);
+        let span = tracing::info_span!("restart", session.id = %self.made.parts.session);
         let runtime = self.runtime.clone();
         let work = async move {
             match self.restart_parts(&call_off).await {

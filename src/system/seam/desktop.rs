@@ -179,7 +179,7 @@ pub trait Desktop: fmt::Debug + Send + 'static {
 
     /// Recovers the parts that have ended, on the same display, port and profile, with their tabs
     /// and cookies. `call_off` stops the recovery where it is.
-    fn revive(
+    fn restart(
         self: Box<Self>,
         call_off: CancellationToken,
     ) -> BoxFuture<'static, Result<Restarted, RestartFailed>>;
