@@ -27,6 +27,12 @@ fn values_lists_and_methods_of_python_are_rendered() {
 }
 
 #[test]
+fn urls_are_escaped_as_by_python() {
+    check("{{ 'a b/ü~_.-%20+' | urlencode }}", Ok("a%20b/%C3%BC~_.-%2520%2B"));
+    check("{{ {'a b': '/ü +'} | urlencode }}", Ok("a+b=%2F%C3%BC+%2B"));
+}
+
+#[test]
 fn an_unknown_name_is_nothing_unless_strict() {
     check("<{{ nobody }}{{ nobody.at.all }}>", Ok("<>"));
     let error = Renderer::new(true).text("url", "a {{ nobody }} b", &names()).unwrap_err();

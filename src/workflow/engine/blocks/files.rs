@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use csv::StringRecord;
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -155,9 +156,11 @@ impl Engine {
 
 fn data_url(url: &Url) -> Result<(String, Bytes), End> {
     let invalid = |message: &str| End::failed("url_invalid", message.to_owned());
-    let (head, data) =
-        url.path().split_once(',').ok_or_else(|| invalid("a data URL has a comma"))?;
-    let plain: Vec<u8> = percent_decoded(data);
+    // The data ends at `#`, and not at `?`.
+    let whole = url.as_str().split('#').next().unwrap_or_default();
+    let rest = whole.strip_prefix("data:").unwrap_or(whole);
+    let (head, data) = rest.split_once(',').ok_or_else(|| invalid("a data URL has a comma"))?;
+    let plain: Vec<u8> = percent_decode_str(data).collect();
     match head.strip_suffix(";base64") {
         Some(media_type) => {
             let decoded = STANDARD.decode(&plain);
@@ -166,26 +169,6 @@ fn data_url(url: &Url) -> Result<(String, Bytes), End> {
         }
         None => Ok((head.to_owned(), plain.into())),
     }
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let value = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match value.filter(|_value| *byte == b'%') {
-            Some(value) => {
-                decoded.push(value);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => {
-                decoded.push(*byte);
-                rest = after;
-            }
-        }
-    }
-    decoded
 }
 
 fn detect(url: &str, media_type: &str, bytes: &[u8]) -> FileType {
@@ -280,5 +263,9 @@ mod tests {
         let read = |text: &str| data_url(&Url::parse(text).unwrap()).unwrap();
         assert_eq!(read("data:text/csv,a%2Cb%0A1"), ("text/csv".to_owned(), Bytes::from("a,b\n1")));
         assert_eq!(read("data:;base64,aGk="), (String::new(), Bytes::from("hi")));
+        // A `%` that is no escape stays as it is.
+        let plain = |text: &str| String::from_utf8(read(text).1.to_vec()).unwrap();
+        assert_eq!(plain("data:,%+1 %-1%%2B%2b%4%zz%c3%a9,x%"), "%+1 %-1%++%4%zzé,x%");
+        assert_eq!(plain("data:,a?b=%31#c"), "a?b=1");
     }
 }
