@@ -280,7 +280,7 @@ fn int(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
         return Ok(number.and_then(whole).unwrap_or(default));
     };
     let text = text.trim().replace('_', "");
-    let digits = text.trim_start_matches(['-', '+']);
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(&text);
     let prefix = match base {
         2 => ["0b", "0B"],
         8 => ["0o", "0O"],
@@ -289,7 +289,8 @@ fn int(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     };
     let plain = prefix.iter().find_map(|it| digits.strip_prefix(it)).unwrap_or(digits);
     let sign = if text.starts_with('-') { "-" } else { "" };
-    if let Ok(number) = i128::from_str_radix(&format!("{sign}{plain}"), base) {
+    let number = i128::from_str_radix(&format!("{sign}{plain}"), base).ok();
+    if let Some(number) = number.filter(|_number| !plain.starts_with(['-', '+'])) {
         return Ok(Value::from(number));
     }
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite());

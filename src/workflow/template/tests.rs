@@ -33,6 +33,13 @@ fn urls_are_escaped_as_by_python() {
 }
 
 #[test]
+fn a_number_has_one_sign_and_it_comes_first() {
+    check("{{ '-0x1f' | int(base=16) }} {{ '+7' | int }} {{ ' -8.9 ' | int }}", Ok("-31 7 -8"));
+    check("{{ '0x+5' | int(base=16) }} {{ '--5' | int }} {{ '+-5' | int(3) }}", Ok("0 0 3"));
+    check("{{ '&#x41;&#65;&#x+41;&#+65;' | striptags }}", Ok("AA&#x+41;&#+65;"));
+}
+
+#[test]
 fn an_unknown_name_is_nothing_unless_strict() {
     check("<{{ nobody }}{{ nobody.at.all }}>", Ok("<>"));
     let error = Renderer::new(true).text("url", "a {{ nobody }} b", &names()).unwrap_err();
