@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
 use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
 use rustls::pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::AsyncWriteExt;
@@ -74,7 +75,10 @@ pub enum UpstreamError {
     Host,
     #[error("a path, query or fragment has no meaning in the URL")]
     Path,
-    #[error("the credentials are longer than 255 bytes or have control characters or no name")]
+    #[error(
+        "the credentials are longer than 255 bytes, or have control characters, no name or a `%` \
+         that is no escape; write `%` as `%25`"
+    )]
     Credentials,
 }
 
@@ -114,19 +118,13 @@ impl TryFrom<Document> for Upstream {
     }
 }
 
+/// Decodes a percent-encoded text; none if a `%` has no two digits after it, or the result is not UTF-8.
 fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = [rest.next()?, rest.next()?];
-        let digits = std::str::from_utf8(&digits).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+    let is_escape = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    if !text.split('%').skip(1).all(is_escape) {
+        return None;
     }
-    String::from_utf8(bytes).ok()
+    Some(percent_decode_str(text).decode_utf8().ok()?.into_owned())
 }
 
 impl PartialEq for Upstream {
@@ -280,6 +278,10 @@ mod tests {
             expected
         );
         assert_eq!(of(r#"{"url": "http://proxy.example"}"#), None);
+        for name in ["u%", "u%4", "u%+1r", "u%zzr", "u%ffr", "u%0ar"] {
+            let found = upstream(&format!(r#"{{"url": "http://{name}:p@proxy.example"}}"#));
+            assert_eq!(found, Err(UpstreamError::Credentials), "{name}");
+        }
     }
 
     #[test]

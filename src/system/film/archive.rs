@@ -1,94 +1,93 @@
 //! A ZIP archive of files that are compressed already, for black boxes without ffmpeg.
-//!
-//! Files are stored and not deflated, below 4 GiB: APPNOTE.TXT 6.3.3, sections 4.3.7, 4.3.12 and 4.3.16.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-const LOCAL: u32 = 0x0403_4b50;
-const CENTRAL: u32 = 0x0201_4b50;
-const END: u32 = 0x0605_4b50;
-/// The ZIP version that is needed to extract: 1.0.
-const VERSION: u16 = 10;
+use chrono::DateTime;
+use zip::result::ZipResult;
+use zip::write::FullFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
-/// Writes an archive with these entries, each a name and its content.
-pub(super) fn write(
-    file: &Path,
-    entries: impl Iterator<Item = io::Result<(String, Vec<u8>)>>,
-) -> io::Result<()> {
-    let mut out = BufWriter::new(File::create(file)?);
-    let (mut central, mut count, mut offset) = (Vec::new(), 0_u16, 0_u32);
-    for entry in entries {
-        let (name, bytes) = entry?;
-        let known = known(&name, &bytes)?;
-        let mut head = LOCAL.to_le_bytes().to_vec();
-        head.extend(VERSION.to_le_bytes());
-        head.extend(&known);
-        head.extend(name.as_bytes());
-        out.write_all(&head)?;
-        out.write_all(&bytes)?;
-
-        central.extend(CENTRAL.to_le_bytes());
-        central.extend(VERSION.to_le_bytes());
-        central.extend(VERSION.to_le_bytes());
-        central.extend(&known);
-        // The comment, the number of the disk and the attributes, all empty.
-        central.extend([0; 10]);
-        central.extend(offset.to_le_bytes());
-        central.extend(name.as_bytes());
-        count = count.checked_add(1).ok_or(io::ErrorKind::FileTooLarge)?;
-        let written = u32::try_from(head.len() + bytes.len()).map_err(io::Error::other)?;
-        offset = offset.checked_add(written).ok_or(io::ErrorKind::FileTooLarge)?;
-    }
-    out.write_all(&central)?;
-    let mut end = END.to_le_bytes().to_vec();
-    end.extend([0; 4]);
-    end.extend(count.to_le_bytes());
-    end.extend(count.to_le_bytes());
-    end.extend(u32::try_from(central.len()).map_err(io::Error::other)?.to_le_bytes());
-    end.extend(offset.to_le_bytes());
-    end.extend([0; 2]);
-    out.write_all(&end)?;
-    out.flush()
+/// A file of an archive.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The name in the archive.
+    pub name: String,
+    /// The time of the entry, in milliseconds since 1970.
+    pub at: u64,
+    /// The file with the content.
+    pub file: PathBuf,
 }
 
-/// The fields that both headers of an entry share: from the flags to the length of the extra field.
-fn known(name: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
-    /// The first of January 1980, because the names contain the time.
-    const DATE: u16 = 0x21;
-    let size = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-    let mut known = vec![0; 6]; // No flags, stored, at midnight.
-    known.extend(DATE.to_le_bytes());
-    known.extend(crc32fast::hash(bytes).to_le_bytes());
-    known.extend(size.to_le_bytes());
-    known.extend(size.to_le_bytes());
-    known.extend(u16::try_from(name.len()).map_err(io::Error::other)?.to_le_bytes());
-    known.extend([0; 2]);
-    Ok(known)
+/// Writes an archive with these entries. It reads one file at a time, and stores the contents as they are.
+pub(super) fn write(archive: &Path, entries: impl Iterator<Item = Entry>) -> io::Result<()> {
+    let mut zip = ZipWriter::new(BufWriter::new(File::create(archive)?));
+    for entry in entries {
+        let mut content = File::open(&entry.file)?;
+        zip.start_file(&entry.name, options(entry.at)?)?;
+        io::copy(&mut content, &mut zip)?;
+    }
+    zip.finish()?.flush()
+}
+
+/// The options of an entry. The date of the format has no zone and two seconds at least; an extra field
+/// has the exact second.
+fn options(at: u64) -> ZipResult<FullFileOptions<'static, 'static>> {
+    let options = FullFileOptions::default().compression_method(CompressionMethod::Stored);
+    let Some(at) = i64::try_from(at).ok().and_then(DateTime::from_timestamp_millis) else {
+        return Ok(options);
+    };
+    let options = options.last_modified_time(at.naive_utc().try_into().unwrap_or_default());
+    match u32::try_from(at.timestamp()) {
+        Ok(seconds) => options.with_extended_timestamp(Some(seconds), None, None),
+        Err(_later_than_2106) => Ok(options),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
-    fn an_archive_has_its_entries_where_its_directory_says() {
-        let file = std::env::temp_dir().join(format!("gr-archive-{}.zip", std::process::id()));
-        let entries = [("1.jpg", b"one".to_vec()), ("2.jpg", b"second".to_vec())];
-        let entries = entries.into_iter().map(|(name, bytes)| Ok((name.to_owned(), bytes)));
-        write(&file, entries).unwrap();
-        let bytes = std::fs::read(&file).unwrap();
-        std::fs::remove_file(&file).unwrap();
-        let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-        let end = bytes.len() - 22;
-        assert_eq!((number(end), bytes[end + 10]), (END, 2));
-        let central = usize::try_from(number(end + 16)).unwrap();
-        let second = central + 46 + 5;
-        assert_eq!((number(central), number(second)), (CENTRAL, CENTRAL));
-        let local = usize::try_from(number(second + 42)).unwrap();
-        assert_eq!(number(local), LOCAL);
-        assert_eq!(number(local + 14), crc32fast::hash(b"second"));
-        assert_eq!(&bytes[local + 30..local + 41], b"2.jpgsecond");
+    fn another_program_reads_names_dates_and_contents() {
+        let folder = std::env::temp_dir().join(format!("gr-archive-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let archive = folder.join("all.zip");
+        let long = "x".repeat(100_000);
+        let at = 1_764_424_861_500; // 2025-11-29 14:01:01.5 UTC.
+        let files = [
+            ("1.jpg", "one", at),
+            ("zürich 日本.jpg", long.as_str(), at + 1_000),
+            ("empty", "", 0),
+            ("late", "2107", u64::MAX),
+        ];
+        let entries = files.iter().enumerate().map(|(index, (name, content, at))| {
+            let file = folder.join(index.to_string());
+            std::fs::write(&file, content).unwrap();
+            Entry { name: (*name).to_owned(), at: *at, file }
+        });
+        write(&archive, entries).unwrap();
+        let missing = Entry { name: "a".to_owned(), at, file: folder.join("none") };
+        let refused = write(&folder.join("part.zip"), [missing].into_iter());
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::NotFound);
+
+        // A local header says the sizes itself: some readers need them there.
+        let script = "import sys, zipfile\n\
+            z = zipfile.ZipFile(sys.argv[1])\n\
+            assert z.testzip() is None\n\
+            for i in z.infolist():\n\
+            \x20 print(ascii(i.filename), i.date_time, i.compress_type, i.flag_bits & 8, len(z.read(i)))";
+        let output = Command::new("python3").args(["-c", script]).arg(&archive).output();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let expected = "'1.jpg' (2025, 11, 29, 14, 1, 0) 0 0 3\n\
+            'z\\xfcrich \\u65e5\\u672c.jpg' (2025, 11, 29, 14, 1, 2) 0 0 100000\n\
+            'empty' (1980, 1, 1, 0, 0, 0) 0 0 0\n\
+            'late' (1980, 1, 1, 0, 0, 0) 0 0 4\n";
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
     }
 }

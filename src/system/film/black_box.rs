@@ -147,9 +147,10 @@ impl Films {
             let film = film(Container::Zip);
             let file = film.file.clone();
             let packed = tokio::task::spawn_blocking(move || {
-                let entries = times
-                    .iter()
-                    .map(|time| Ok((format!("{time}.jpg"), fs::read(frames.file(*time))?)));
+                let entries = times.into_iter().map(|at| {
+                    let name = format!("{at}.jpg");
+                    archive::Entry { name, at, file: frames.file(at) }
+                });
                 archive::write(&file, entries)
             });
             packed.await.map_err(failed)?.map_err(failed)?;

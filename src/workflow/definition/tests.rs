@@ -303,6 +303,31 @@ fn yaml_is_read_as_the_json_it_means() {
 }
 
 #[test]
+fn plain_texts_in_yaml_have_the_types_of_the_core_schema() {
+    let check = |text: &str, expected: Value| {
+        assert_eq!(super::yaml::parse(text).unwrap().value, expected, "{text}");
+    };
+    check("[010, -07, +1, 0o17, 0x1F]", json!([10, -7, 1, 15, 31]));
+    check(
+        "[0b11, -0x1f, 0x+1, 0o+7, 0X1F, 0x, 1_000]",
+        json!(["0b11", "-0x1f", "0x+1", "0o+7", "0X1F", "0x", "1_000"]),
+    );
+    check(
+        "[1., .5, +.5, 1e3, ., 1e, 1e400, .inf]",
+        json!([1.0, 0.5, 0.5, 1000.0, ".", "1e", "1e400", ".inf"]),
+    );
+    check(
+        "[18446744073709551615, 18446744073709551616]",
+        json!([u64::MAX, 18446744073709551616.0]),
+    );
+    check(
+        "[12:30, 1.2.3, True, tRUE, NULL, no]",
+        json!(["12:30", "1.2.3", true, "tRUE", null, "no"]),
+    );
+    check("0xB: a\n11: b\nnull: c\n", json!({ "0xB": "a", "11": "b", "null": "c" }));
+}
+
+#[test]
 fn a_document_that_grows_without_end_is_refused() {
     let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for level in 1..12 {

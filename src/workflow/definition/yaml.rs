@@ -2,6 +2,10 @@
 //!
 //! The schema is YAML 1.2's core schema: `yes` and `off` are text. Anchors, aliases and merge keys
 //! work. Their expansion is limited, so that a short document cannot exhaust the memory.
+//!
+//! `serde-saphyr` 2.2.0 keeps the lines and the limits as well, but not the schema: it reads `010` as the
+//! float 10.0, `0b11` and `-0x1f` as numbers, and refuses `0xB` beside `11` as the same key. Its recursion
+//! overflows a stack of 2 MiB at 53 levels in a debug build.
 
 use std::collections::HashMap;
 
@@ -249,7 +253,8 @@ fn plain(text: &str) -> Value {
         _ => (),
     }
     let unsigned = |digits: Option<&str>, radix| {
-        digits.and_then(|digits| u64::from_str_radix(digits, radix).ok()).map(Value::from)
+        let digits = digits.filter(|digits| !digits.starts_with('+'))?;
+        u64::from_str_radix(digits, radix).ok().map(Value::from)
     };
     if let Some(number) =
         unsigned(text.strip_prefix("0x"), 16).or_else(|| unsigned(text.strip_prefix("0o"), 8))

@@ -1,9 +1,8 @@
 //! Filters and functions of Jinja2 that the engine lacks or implements differently.
 
-use std::fmt::Write as _;
-
 use minijinja::value::{Kwargs, Rest, Value, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{Environment, Error, Output, State, escape_formatter};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 
@@ -121,21 +120,16 @@ fn callable(value: &Value) -> bool {
     of_engine && value.kind() != ValueKind::Undefined
 }
 
+/// The bytes that Jinja2 escapes in a query: all but ASCII letters, digits and four marks.
+const IN_QUERY: AsciiSet = NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-').remove(b'~');
+/// The bytes that Jinja2 escapes in a path.
+const IN_PATH: AsciiSet = IN_QUERY.remove(b'/');
+
 fn quoted(text: &str, query: bool) -> String {
-    let mut result = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => {
-                result.push(char::from(byte));
-            }
-            b'/' if !query => result.push('/'),
-            b' ' if query => result.push('+'),
-            other => {
-                let _infallible = write!(result, "%{other:02X}");
-            }
-        }
+    if query {
+        return utf8_percent_encode(text, &IN_QUERY).to_string().replace("%20", "+");
     }
-    result
+    utf8_percent_encode(text, &IN_PATH).to_string()
 }
 
 fn urlencode(value: &Value) -> Result<String, Error> {
@@ -286,7 +280,7 @@ fn int(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
         return Ok(number.and_then(whole).unwrap_or(default));
     };
     let text = text.trim().replace('_', "");
-    let digits = text.trim_start_matches(['-', '+']);
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(&text);
     let prefix = match base {
         2 => ["0b", "0B"],
         8 => ["0o", "0O"],
@@ -295,7 +289,8 @@ fn int(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     };
     let plain = prefix.iter().find_map(|it| digits.strip_prefix(it)).unwrap_or(digits);
     let sign = if text.starts_with('-') { "-" } else { "" };
-    if let Ok(number) = i128::from_str_radix(&format!("{sign}{plain}"), base) {
+    let number = i128::from_str_radix(&format!("{sign}{plain}"), base).ok();
+    if let Some(number) = number.filter(|_number| !plain.starts_with(['-', '+'])) {
         return Ok(Value::from(number));
     }
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite());

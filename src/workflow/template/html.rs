@@ -29,11 +29,11 @@ fn unescaped(text: &str) -> String {
     while let Some((before, after)) = rest.split_once('&') {
         result.push_str(before);
         let known = after.split_once(';').and_then(|(name, after)| {
-            let code =
-                name.strip_prefix('#').and_then(|number| match number.strip_prefix(['x', 'X']) {
-                    Some(digits) => u32::from_str_radix(digits, 16).ok(),
-                    None => number.parse().ok(),
-                });
+            let number = name.strip_prefix('#').filter(|number| !number.contains('+'));
+            let code = number.and_then(|number| match number.strip_prefix(['x', 'X']) {
+                Some(digits) => u32::from_str_radix(digits, 16).ok(),
+                None => number.parse().ok(),
+            });
             let letter = match name {
                 "amp" => '&',
                 "lt" => '<',

@@ -27,6 +27,19 @@ fn values_lists_and_methods_of_python_are_rendered() {
 }
 
 #[test]
+fn urls_are_escaped_as_by_python() {
+    check("{{ 'a b/ü~_.-%20+' | urlencode }}", Ok("a%20b/%C3%BC~_.-%2520%2B"));
+    check("{{ {'a b': '/ü +'} | urlencode }}", Ok("a+b=%2F%C3%BC+%2B"));
+}
+
+#[test]
+fn a_number_has_one_sign_and_it_comes_first() {
+    check("{{ '-0x1f' | int(base=16) }} {{ '+7' | int }} {{ ' -8.9 ' | int }}", Ok("-31 7 -8"));
+    check("{{ '0x+5' | int(base=16) }} {{ '--5' | int }} {{ '+-5' | int(3) }}", Ok("0 0 3"));
+    check("{{ '&#x41;&#65;&#x+41;&#+65;' | striptags }}", Ok("AA&#x+41;&#+65;"));
+}
+
+#[test]
 fn an_unknown_name_is_nothing_unless_strict() {
     check("<{{ nobody }}{{ nobody.at.all }}>", Ok("<>"));
     let error = Renderer::new(true).text("url", "a {{ nobody }} b", &names()).unwrap_err();

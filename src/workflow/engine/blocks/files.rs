@@ -5,6 +5,8 @@ use std::io::ErrorKind;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use csv::StringRecord;
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -131,7 +133,9 @@ impl Engine {
             Ok(text)
         };
         let output = match file_type {
-            FileType::Csv => Value::Array(csv(&text()?)),
+            FileType::Csv => Value::Array(table(&text()?).map_err(|error| {
+                End::failed("file_invalid", format!("the file is not CSV: {error}"))
+            })?),
             FileType::Json => serde_json::from_str(&text()?).map_err(|error| {
                 End::failed("file_invalid", format!("the file is not JSON: {error}"))
             })?,
@@ -152,9 +156,11 @@ impl Engine {
 
 fn data_url(url: &Url) -> Result<(String, Bytes), End> {
     let invalid = |message: &str| End::failed("url_invalid", message.to_owned());
-    let (head, data) =
-        url.path().split_once(',').ok_or_else(|| invalid("the data URL has no comma"))?;
-    let plain: Vec<u8> = percent_decoded(data);
+    // The data ends at `#`, and not at `?`.
+    let whole = url.as_str().split('#').next().unwrap_or_default();
+    let rest = whole.strip_prefix("data:").unwrap_or(whole);
+    let (head, data) = rest.split_once(',').ok_or_else(|| invalid("the data URL has no comma"))?;
+    let plain: Vec<u8> = percent_decode_str(data).collect();
     match head.strip_suffix(";base64") {
         Some(media_type) => {
             let decoded = STANDARD.decode(&plain);
@@ -163,26 +169,6 @@ fn data_url(url: &Url) -> Result<(String, Bytes), End> {
         }
         None => Ok((head.to_owned(), plain.into())),
     }
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let value = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match value.filter(|_value| *byte == b'%') {
-            Some(value) => {
-                decoded.push(value);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => {
-                decoded.push(*byte);
-                rest = after;
-            }
-        }
-    }
-    decoded
 }
 
 fn detect(url: &str, media_type: &str, bytes: &[u8]) -> FileType {
@@ -204,54 +190,32 @@ fn detect(url: &str, media_type: &str, bytes: &[u8]) -> FileType {
     }
 }
 
-/// Parses comma-separated values (RFC 4180) to one object per row, keyed by the header line.
-fn csv(text: &str) -> Vec<Value> {
-    let first_line = text.lines().next().unwrap_or_default();
-    let count = |separator: char| first_line.matches(separator).count();
-    let separator =
-        [',', ';', '\t'].into_iter().rev().max_by_key(|sign| count(*sign)).unwrap_or(',');
-    let mut rows = rows(text, separator).into_iter();
-    let head = rows.next().unwrap_or_default();
-    rows.map(|row| {
-        let mut cells = row.into_iter();
-        let object: Map<String, Value> = head
-            .iter()
-            .map(|name| (name.trim().to_owned(), Value::from(cells.next().unwrap_or_default())))
-            .collect();
-        Value::Object(object)
-    })
-    .collect()
+/// Parses delimited values (RFC 4180) to one object per row, keyed by the header row. The delimiter is
+/// the comma, semicolon or tab that divides the header row into the most fields, without a stray quote
+/// if possible.
+fn table(text: &str) -> Result<Vec<Value>, csv::Error> {
+    let fit = |delimiter: &u8| {
+        let head = rows(text, *delimiter).next().and_then(Result::ok).unwrap_or_default();
+        (head.iter().all(|name| !name.contains('"')), head.len())
+    };
+    // Of equals, the last is the maximum.
+    let delimiter = [b'\t', b';', b','].into_iter().max_by_key(fit).unwrap_or(b',');
+    let mut rows = rows(text, delimiter);
+    let head = rows.next().transpose()?.unwrap_or_default();
+    let object = |row: StringRecord| {
+        let fields = head.iter().zip(row.iter().chain(std::iter::repeat("")));
+        let fields = fields.map(|(name, cell)| (name.trim().to_owned(), Value::from(cell)));
+        Value::Object(fields.collect::<Map<_, _>>())
+    };
+    rows.map(|row| row.map(object)).collect()
 }
 
-fn rows(text: &str, separator: char) -> Vec<Vec<String>> {
-    let mut rows = Vec::new();
-    let mut row = Vec::new();
-    let mut cell = String::new();
-    let mut quoted = false;
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '"' if quoted && letters.peek() == Some(&'"') => {
-                letters.next();
-                cell.push('"');
-            }
-            '"' if quoted => quoted = false,
-            '"' if cell.is_empty() => quoted = true,
-            '\r' if !quoted && letters.peek() == Some(&'\n') => (),
-            '\n' if !quoted => {
-                row.push(std::mem::take(&mut cell));
-                rows.push(std::mem::take(&mut row));
-            }
-            other if other == separator && !quoted => row.push(std::mem::take(&mut cell)),
-            other => cell.push(other),
-        }
-    }
-    if !cell.is_empty() || !row.is_empty() {
-        row.push(cell);
-        rows.push(row);
-    }
-    rows.retain(|row| row.iter().any(|cell| !cell.is_empty()));
-    rows
+/// The rows that have a text in some cell.
+fn rows(text: &str, delimiter: u8) -> impl Iterator<Item = Result<StringRecord, csv::Error>> {
+    let mut reader = csv::ReaderBuilder::new();
+    reader.delimiter(delimiter).has_headers(false).flexible(true);
+    let rows = reader.from_reader(text.as_bytes()).into_records();
+    rows.filter(|row| row.as_ref().map_or(true, |row| row.iter().any(|cell| !cell.is_empty())))
 }
 
 #[cfg(test)]
@@ -260,13 +224,38 @@ mod tests {
 
     #[test]
     fn rows_are_read_with_quotes_and_line_ends_in_cells() {
-        let text = "name,note\r\n\"Ada, Countess\",\"said \"\"hi\"\"\nthen left\"\r\nBob,\r\n\r\n";
-        let expected = json!([
-            { "name": "Ada, Countess", "note": "said \"hi\"\nthen left" },
-            { "name": "Bob", "note": "" },
-        ]);
-        assert_eq!(Value::Array(csv(text)), expected);
-        assert_eq!(Value::Array(csv("a;b\n1;2")), json!([{ "a": "1", "b": "2" }]));
+        let check = |text: &str, expected: Value| {
+            assert_eq!(Value::Array(table(text).unwrap()), expected, "{text:?}");
+        };
+        check(
+            "name,note\r\n\"Ada, Countess\",\"said \"\"hi\"\"\nthen left\"\r\nBob,\r\n\r\n",
+            json!([
+                { "name": "Ada, Countess", "note": "said \"hi\"\nthen left" },
+                { "name": "Bob", "note": "" },
+            ]),
+        );
+        check("a;b\n1;2", json!([{ "a": "1", "b": "2" }]));
+        check("a\tb, c\td\n1\t2;3\t\n", json!([{ "a": "1", "b, c": "2;3", "d": "" }]));
+        // Delimiters within quotes do not count, nor does a blank line before the header row.
+        check("\n\"a;b;c\",d\n1,2\n", json!([{ "a;b;c": "1", "d": "2" }]));
+        check("\"a\nb\";\"c, d, e\"\n1;2\n", json!([{ "a\nb": "1", "c, d, e": "2" }]));
+        check("\"a \"\"x\"\"\",b\n1,2\n", json!([{ "a \"x\"": "1", "b": "2" }]));
+        // Each line end, within a cell as well.
+        check(
+            "a,b\r1,2\r3,\"x\r\ny\"",
+            json!([{ "a": "1", "b": "2" }, { "a": "3", "b": "x\r\ny" }]),
+        );
+        // A quote inside a cell is a letter; a quote that is not closed ends with the file.
+        check("size,b\n5\" pipe,\"x\"y\n", json!([{ "size": "5\" pipe", "b": "xy" }]));
+        check("a\n\"b,\nc", json!([{ "a": "b,\nc" }]));
+        // Rows that are too short or too long, and one without any text.
+        check("a, b \n1\n,\n1,2,3\n", json!([{ "a": "1", "b": "" }, { "a": "1", "b": "2" }]));
+        check("größe,ort\n1,Köln\n", json!([{ "größe": "1", "ort": "Köln" }]));
+        check("", json!([]));
+        check("a,b\n", json!([]));
+
+        let marked = encoding::text(b"\xef\xbb\xbf\"name\";b\n1;2", "text/csv");
+        check(&marked, json!([{ "name": "1", "b": "2" }]));
     }
 
     #[test]
@@ -274,5 +263,9 @@ mod tests {
         let read = |text: &str| data_url(&Url::parse(text).unwrap()).unwrap();
         assert_eq!(read("data:text/csv,a%2Cb%0A1"), ("text/csv".to_owned(), Bytes::from("a,b\n1")));
         assert_eq!(read("data:;base64,aGk="), (String::new(), Bytes::from("hi")));
+        // A `%` that is no escape stays as it is.
+        let plain = |text: &str| String::from_utf8(read(text).1.to_vec()).unwrap();
+        assert_eq!(plain("data:,%+1 %-1%%2B%2b%4%zz%c3%a9,x%"), "%+1 %-1%++%4%zzé,x%");
+        assert_eq!(plain("data:,a?b=%31#c"), "a?b=1");
     }
 }
