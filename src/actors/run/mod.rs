@@ -60,7 +60,6 @@ use crate::domain::ids::{BlockRunId, SessionId};
 use crate::domain::lease::LeaseToken;
 use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
 use crate::domain::session::Failure;
-pub use crate::domain::workflow_settings::{egress_of, sanitizes};
 use crate::workflow::agent::AgentReport;
 
 /// The phase of a run's life cycle.

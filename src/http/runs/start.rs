@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::actors::lanes::Lane;
 use crate::actors::registry::{NewRun, RouteError, RunAccepted, StartRun};
-use crate::actors::run::{Assignment, Facts, Planned, egress_of, sanitizes};
+use crate::actors::run::{Assignment, Facts, Planned};
 use crate::actors::session::SessionError;
 use crate::db;
 use crate::domain::egress::EgressLists;
@@ -19,6 +19,9 @@ use crate::domain::film::Asked;
 use crate::domain::ids::{DebugSessionId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::run::WorkflowRecord;
 use crate::domain::session::SessionSpec;
+use crate::domain::workflow_settings::{
+    egress_of, own_session_lifetime, run_limit, sanitizes, webhook_url,
+};
 use crate::http::body::{RawBody, beside, parse};
 use crate::http::caller::Caller;
 use crate::http::egress::EgressRequest;
@@ -39,10 +42,6 @@ use crate::workflow::template::{Names, Renderer};
 
 /// The longest time that a run may wait for its session, in seconds.
 const LONGEST_WAIT_SECONDS: u64 = 24 * 60 * 60;
-
-/// The time by which a session that a run creates outlives the run's limit, so that the limit ends
-/// the run, not the session's lifetime.
-const SESSION_MARGIN: Duration = Duration::from_secs(5 * 60);
 
 /// The request to start a run. The first fields are those of the compatible API; the last are
 /// Greenroom's own.
@@ -227,12 +226,8 @@ impl Request {
     /// Returns the time limit of the run: from the request, the workflow or the server's settings, in
     /// this order.
     fn limit(&self, workflow: &WorkflowRecord, front: &Front) -> Duration {
-        let of_workflow = workflow.settings.get("max_elapsed_time_minutes").and_then(Value::as_u64);
-        let seconds = match self.max_elapsed_time_minutes.or(of_workflow) {
-            Some(minutes) => minutes.saturating_mul(60),
-            None => front.world.settings.run_limit_seconds,
-        };
-        Duration::from_secs(seconds)
+        let usual = Duration::from_secs(front.world.settings.run_limit_seconds);
+        run_limit(self.max_elapsed_time_minutes, &workflow.settings, usual)
     }
 
     /// Returns the labels of the blocks to run, if the request restricts them.
@@ -271,7 +266,7 @@ impl Request {
         }
         fields.finish()?;
         Ok(SessionSpec {
-            lifetime: limit + SESSION_MARGIN,
+            lifetime: own_session_lifetime(limit),
             proxy,
             egress,
             echo: serde_json::json!({ "proxy_location": location }),
@@ -345,9 +340,9 @@ pub(super) async fn begin(
     let Caller { organization, key, .. } = caller;
     front.world.quotas.check_run(&front.world.views, organization)?;
     request.check()?;
-    let usual = workflow.settings.get("webhook_callback_url").filter(|url| url.is_string());
+    let usual = webhook_url(&workflow.settings);
     if let (None, Some(url), Some(members)) = (&request.webhook_url, usual, echo.as_object_mut()) {
-        members.insert("webhook_url".to_owned(), url.clone());
+        members.insert("webhook_url".to_owned(), url.into());
     }
     let definition = workflows::definition_of(workflow)?;
     let only = request.only(&definition)?;

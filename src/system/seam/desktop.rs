@@ -52,7 +52,7 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
 
     /// Adopts the desktop that a previous server, or a failed actor, left running. Starts nothing,
     /// and ends only processes that the server had started but not recorded. If a part has ended
-    /// meanwhile, [`death`](Desktop::death) resolves immediately, and [`revive`](Desktop::revive)
+    /// meanwhile, [`death`](Desktop::death) resolves immediately, and [`restart`](Desktop::restart)
     /// restores the part.
     fn adopt(&self, order: Order) -> BoxFuture<'static, Result<Box<dyn Desktop>, AdoptError>>;
 
@@ -186,7 +186,7 @@ pub trait Desktop: fmt::Debug + Send + 'static {
 
     /// Clears the traces of its occupants. The browser restarts on the same display and ports, with
     /// a new profile and one empty tab. After a failure the former state is not restored: the next
-    /// [`revive`](Self::revive) or `sanitize` clears the remaining traces first.
+    /// [`restart`](Self::restart) or `sanitize` clears the remaining traces first.
     fn sanitize(
         self: Box<Self>,
         call_off: CancellationToken,
