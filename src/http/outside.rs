@@ -224,6 +224,6 @@ mod tests {
             assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
         }
         let wrong = "localhost".parse::<Network>().unwrap_err().to_string();
-        assert!(wrong.starts_with("`localhost` is no range of addresses"), "{wrong}");
+        assert!(wrong.starts_with("`localhost` is not a range of addresses"), "{wrong}");
     }
 }

@@ -242,7 +242,7 @@ mod tests {
         }
         let wrong = serde_json::json!({ "refused_chords": ["strg+o"] });
         let error = serde_json::from_value::<Settings>(wrong).unwrap_err();
-        assert!(error.to_string().starts_with("`strg+o` is no chord"), "{error}");
+        assert!(error.to_string().starts_with("`strg+o` is not a chord"), "{error}");
     }
 
     #[test]

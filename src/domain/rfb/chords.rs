@@ -381,7 +381,7 @@ mod tests {
         }
         for wrong in ["", "ctrl+", "hyper+o", "ctrl+oo", "o+ctrl", "+", "ctrl+é"] {
             let error = wrong.parse::<Chord>().unwrap_err();
-            assert!(error.to_string().starts_with(&format!("`{wrong}` is no chord")), "{error}");
+            assert!(error.to_string().starts_with(&format!("`{wrong}` is not a chord")), "{error}");
         }
     }
 

@@ -186,7 +186,7 @@ mod tests {
 
         let end = heard(&mut hears, silence, most, || ready(false)).await;
         assert_eq!(end.status, BlockStatus::TimedOut);
-        assert_eq!(end.failure.unwrap().message, "the agent said nothing for 10 s");
+        assert_eq!(end.failure.unwrap().message, "the agent reported nothing for 10 s");
         let end = heard(&mut hears, most, silence, || ready(false)).await;
         assert_eq!(end.failure.unwrap().message, "the agent did not end within 10 s");
 
@@ -198,7 +198,7 @@ mod tests {
         };
         let began = Instant::now();
         let end = heard(&mut hears, silence, most, waited_for_takeover).await;
-        assert_eq!(end.failure.unwrap().message, "the agent said nothing for 10 s");
+        assert_eq!(end.failure.unwrap().message, "the agent reported nothing for 10 s");
         assert_eq!(began.elapsed(), Duration::from_secs(10 + 600 + 10 + 600));
     }
 }

@@ -291,7 +291,7 @@ async fn a_run_whose_session_is_closed_or_breaks_fails_with_the_reason() {
     let record = ended(&stage, run).await;
     assert_eq!((record.status, code(&record)), (RunStatus::Failed, "browser_crashed"));
     let message = record.failure.map(|failure| failure.message).unwrap_or_default();
-    assert!(message.contains("broke down"), "{message}");
+    assert!(message.contains("failed and was restarted"), "{message}");
 }
 
 #[actix::test]

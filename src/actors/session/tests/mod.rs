@@ -293,7 +293,7 @@ async fn a_browser_that_dies_again_and_again_ends_the_session_with_its_cause() {
     let stored = stage.rows.session(id);
     let failure = stored.failure.unwrap();
     assert_eq!((stored.status, failure.code.as_str()), (SessionStatus::Failed, "chromium_died"));
-    assert!(failure.message.contains("brought back 5 times"), "{}", failure.message);
+    assert!(failure.message.contains("restarted 5 times"), "{}", failure.message);
     assert_eq!(stage.desktops.alive(), 0);
 }
 
