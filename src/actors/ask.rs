@@ -271,7 +271,7 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
     }
 
     /// Sends a message without waiting for the answer, for a `drop`, which cannot wait.
-    pub(super) fn tell<M>(&self, message: M)
+    pub(super) fn notify<M>(&self, message: M)
     where
         M: Ask,
         A: Handler<Envelope<M>>,

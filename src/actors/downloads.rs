@@ -107,7 +107,7 @@ async fn take(world: &World, owner: Owner, notice: Notice) {
                     let data = json!({
                         "artifact": artifact.id, "filename": name, "file_size": artifact.size,
                     });
-                    world.events.tell(owner.subject(), EventKind::SessionDownload, data);
+                    world.events.record(owner.subject(), EventKind::SessionDownload, data);
                     return;
                 }
                 Err(cause) => {
@@ -122,7 +122,7 @@ async fn take(world: &World, owner: Owner, notice: Notice) {
         }
     };
     let data = json!({ "filename": name, "failure": failed });
-    world.events.tell(owner.subject(), EventKind::SessionDownload, data);
+    world.events.record(owner.subject(), EventKind::SessionDownload, data);
 }
 
 /// The origin of a URL, the only part that may be logged: paths and queries carry secrets.

@@ -1,6 +1,6 @@
 //! The queue through which actors record events.
 //!
-//! Recording an event costs one push. The owner of the [`Untold`] end numbers, stores and publishes
+//! Recording an event costs one push. The owner of the [`PendingEvents`] end numbers, stores and publishes
 //! events, without any mailbox. Acknowledgments do not wait for events; those of the last moments
 //! before the server is killed are lost.
 
@@ -54,31 +54,31 @@ struct Shared {
 pub struct Events {
     clock: Clock,
     mint: Mint,
-    told: mpsc::UnboundedSender<NewEvent>,
+    queue: mpsc::UnboundedSender<NewEvent>,
     shared: Arc<Shared>,
 }
 
 /// The receiving end: events that are recorded and not stored yet.
 #[derive(Debug)]
-pub struct Untold {
+pub struct PendingEvents {
     clock: Clock,
     mint: Mint,
-    told: mpsc::UnboundedReceiver<NewEvent>,
+    queue: mpsc::UnboundedReceiver<NewEvent>,
     shared: Arc<Shared>,
 }
 
 impl Events {
     /// The sending and the receiving end.
-    pub fn new(clock: Clock) -> (Self, Untold) {
-        let (told, untold) = mpsc::unbounded_channel();
+    pub fn new(clock: Clock) -> (Self, PendingEvents) {
+        let (queue, pending) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::default());
         let mint = || Mint::new(rand::random());
-        let door = Self { clock, mint: mint(), told, shared: Arc::clone(&shared) };
-        (door, Untold { clock, mint: mint(), told: untold, shared })
+        let door = Self { clock, mint: mint(), queue, shared: Arc::clone(&shared) };
+        (door, PendingEvents { clock, mint: mint(), queue: pending, shared })
     }
 
     /// Records an event of `subject`. `data` must not contain secrets.
-    pub fn tell(&self, subject: impl Into<Subject>, kind: EventKind, data: Value) {
+    pub fn record(&self, subject: impl Into<Subject>, kind: EventKind, data: Value) {
         let (subject, at) = (subject.into(), self.clock.now());
         // Held during the send, so that a gap event keeps its place in the order.
         let mut lost = self.shared.lost.lock();
@@ -90,7 +90,7 @@ impl Events {
         let event = NewEvent { id: self.mint.mint(at), subject, kind, data, at };
         for event in gaps.into_iter().chain([event]) {
             self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-            let _ = self.told.send(event); // At the end of the server there is no receiver.
+            let _ = self.queue.send(event); // At the end of the server there is no receiver.
         }
     }
 
@@ -117,16 +117,16 @@ fn gap(organization: OrganizationId, data: Value, mint: &Mint, at: DateTime<Utc>
     NewEvent { id: mint.mint(at), subject, kind: EventKind::Gap, data, at }
 }
 
-impl Untold {
+impl PendingEvents {
     /// At most `most` events in the order in which they were recorded; none once no sender is left.
     /// A `gap` event stands for lost ones: after the events before them and before all later ones.
     /// With gap events the result may exceed `most`.
     pub async fn next(&mut self, most: usize) -> Vec<NewEvent> {
         let mut events = Vec::new();
-        let count = self.told.recv_many(&mut events, most).await;
+        let count = self.queue.recv_many(&mut events, most).await;
         self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
         let mut lost = self.shared.lost.lock();
-        if self.told.is_empty() {
+        if self.queue.is_empty() {
             events.extend(gaps(&mut lost, &self.mint, self.clock.now()));
         }
         events
@@ -165,17 +165,17 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_wait_any_more_is_counted_and_becomes_an_event() {
-        let (events, mut untold) = Events::new(Clock::start());
+        let (events, mut pending) = Events::new(Clock::start());
         for number in 0..MOST_WAITING + 3 {
-            events.tell(subject(1), EventKind::RunStarted, json!(number));
+            events.record(subject(1), EventKind::RunStarted, json!(number));
         }
-        assert_eq!(untold.next(10).await.len(), 10);
-        events.tell(subject(1), EventKind::RunEnded, Value::Null);
-        events.tell(subject(2), EventKind::RunQueued, Value::Null);
+        assert_eq!(pending.next(10).await.len(), 10);
+        events.record(subject(1), EventKind::RunEnded, Value::Null);
+        events.record(subject(2), EventKind::RunQueued, Value::Null);
         drop(events);
         let mut rest = Vec::new();
         loop {
-            let more = untold.next(10_000).await;
+            let more = pending.next(10_000).await;
             if more.is_empty() {
                 break;
             }
@@ -196,11 +196,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_lost_last_is_told_when_all_before_it_was() {
-        let (events, mut untold) = Events::new(Clock::start());
+        let (events, mut pending) = Events::new(Clock::start());
         for number in 0..MOST_WAITING + 2 {
-            events.tell(subject(1), EventKind::RunStarted, json!(number));
+            events.record(subject(1), EventKind::RunStarted, json!(number));
         }
-        let all = untold.next(MOST_WAITING).await;
+        let all = pending.next(MOST_WAITING).await;
         let last = all.last().unwrap();
         assert_eq!(all.len(), MOST_WAITING + 1);
         assert_eq!((last.kind, &last.data), (EventKind::Gap, &json!({ "lost": 2 })));
@@ -208,12 +208,12 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_follows_an_organization_hears_of_its_events_alone() {
-        let (events, untold) = Events::new(Clock::start());
+        let (events, pending) = Events::new(Clock::start());
         let (mut ours, theirs) =
             (events.latest(OrganizationId::from(1)), events.latest(OrganizationId::from(2)));
-        untold.stored(&BTreeMap::from([(OrganizationId::from(1), 4)]));
+        pending.stored(&BTreeMap::from([(OrganizationId::from(1), 4)]));
         assert_eq!(*ours.wait_for(|seq| *seq > 0).await.unwrap(), 4);
-        untold.stored(&BTreeMap::from([(OrganizationId::from(1), 3)]));
+        pending.stored(&BTreeMap::from([(OrganizationId::from(1), 3)]));
         assert_eq!((*ours.borrow(), *theirs.borrow()), (4, 0));
     }
 }

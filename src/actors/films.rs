@@ -9,10 +9,10 @@ use super::world::World;
 use crate::domain::film::{BLACK_BOX, RECORDING};
 use crate::domain::ids::{ArtifactId, OrganizationId, RunId, SessionId};
 use crate::domain::run::ArtifactRecord;
-use crate::system::film::{Film, FilmError, Films, Slate};
+use crate::system::film::{Film, FilmError, Films, RecordingMetadata};
 
 /// Removes the files of a recording that cannot be finished.
-pub(super) fn drop_recording(films: &Films, slate: &Slate, cause: &FilmError) {
+pub(super) fn drop_recording(films: &Films, slate: &RecordingMetadata, cause: &FilmError) {
     warn!("recording {} of a former server is lost: {cause}", slate.id);
     if let Err(cause) = films.drop_recording(slate) {
         warn!("its remains cannot be removed: {cause}");
@@ -21,7 +21,7 @@ pub(super) fn drop_recording(films: &Films, slate: &Slate, cause: &FilmError) {
 
 /// The artifact that a film becomes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kind {
+pub(super) struct FilmArtifact {
     pub(super) id: ArtifactId,
     pub(super) run: Option<RunId>,
     pub(super) artifact_type: &'static str,
@@ -29,7 +29,7 @@ pub(super) struct Kind {
 
 /// The owner of a film.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct FilmOwner {
     pub(super) organization: OrganizationId,
     pub(super) session: SessionId,
 }
@@ -37,8 +37,8 @@ pub(super) struct Place {
 /// Stores a film as an artifact. Then removes black boxes that are too old or too many.
 pub(super) async fn store(
     world: &World,
-    Place { organization, session }: Place,
-    Kind { id, run, artifact_type }: Kind,
+    FilmOwner { organization, session }: FilmOwner,
+    FilmArtifact { id, run, artifact_type }: FilmArtifact,
     film: Film,
 ) -> Result<ArtifactRecord, FilmError> {
     let failed = |cause: String| FilmError::Failed { cause };
@@ -114,13 +114,13 @@ async fn remove(file: &Path) {
 /// it before the session's directory is removed. Resolves when the films are stored, or cannot be.
 pub async fn finish_films(world: &World, organization: OrganizationId, session: SessionId) {
     let films = &world.films;
-    let place = Place { organization, session };
+    let place = FilmOwner { organization, session };
     let mut stored = Vec::new();
     for slate in films.recordings(session) {
         match films.resume(slate.clone()) {
             Ok((recording, filmed)) => {
                 recording.stop();
-                let kind = Kind { id: slate.id, run: slate.run, artifact_type: RECORDING };
+                let kind = FilmArtifact { id: slate.id, run: slate.run, artifact_type: RECORDING };
                 stored.push((kind, filmed.await));
             }
             Err(cause) => drop_recording(films, &slate, &cause),
@@ -128,7 +128,7 @@ pub async fn finish_films(world: &World, organization: OrganizationId, session: 
     }
     for frozen in films.frozen(session).into_iter().chain(films.freeze(session)) {
         let id = world.mint.mint(world.clock.now());
-        let kind = Kind { id, run: None, artifact_type: BLACK_BOX };
+        let kind = FilmArtifact { id, run: None, artifact_type: BLACK_BOX };
         stored.push((kind, films.develop(session, frozen).await));
     }
     for (kind, film) in stored {

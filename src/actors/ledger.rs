@@ -29,7 +29,7 @@ use crate::system::leaks::{self, Known};
 use crate::system::process;
 
 /// The pause between two inspections.
-const AGAIN: Duration = Duration::from_secs(1);
+const INSPECTION_PAUSE: Duration = Duration::from_secs(1);
 
 /// The number of most recently ended sessions that are inspected although nothing on the machine
 /// names them.
@@ -87,7 +87,7 @@ impl Ledger {
     /// # Errors
     ///
     /// A [`DbError`]: without rows, leaks cannot be distinguished from what is in use.
-    pub async fn look(&self) -> Result<Vec<Leak>, DbError> {
+    pub async fn inspect(&self) -> Result<Vec<Leak>, DbError> {
         Ok(self.twice().await?.leaks)
     }
 
@@ -96,7 +96,7 @@ impl Ledger {
         if first.leaks.is_empty() {
             return Ok(first);
         }
-        sleep(AGAIN).await;
+        sleep(INSPECTION_PAUSE).await;
         let mut found = self.once().await?;
         found.leaks.retain(|leak| first.leaks.iter().any(|before| before.is_same(leak)));
         found.leaks.sort_by(|one, other| (one.kind, &one.what).cmp(&(other.kind, &other.what)));
@@ -234,7 +234,7 @@ impl Ledger {
                 self.fail(server, run).await;
             }
         }
-        let left = self.look().await?;
+        let left = self.inspect().await?;
         let is_left = |leak: &Leak| left.iter().any(|still| still.is_same(leak));
         let removed = leaks.into_iter().filter(|leak| !is_left(leak)).collect();
         Ok(Fixed { removed, left })

@@ -18,7 +18,7 @@ use crate::domain::ids::{BlockRunId, OrganizationId, RunId, SessionId};
 
 /// The scope of a pass.
 #[derive(Debug, Clone)]
-pub struct Errand {
+pub struct PassScope {
     /// The organization of the run.
     pub organization: OrganizationId,
     /// The session that the run occupies.
@@ -36,7 +36,7 @@ pub struct Errand {
 /// A pass, which is valid until it is dropped.
 pub(super) struct Pass {
     secret: String,
-    errand: Errand,
+    scope: PassScope,
     passes: Passes,
 }
 
@@ -49,33 +49,33 @@ impl Pass {
 
 impl fmt::Debug for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("errand", &self.errand).finish_non_exhaustive()
+        f.debug_struct("Pass").field("errand", &self.scope).finish_non_exhaustive()
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
         self.passes.good.remove(&Secrets::hash(&self.secret));
-        self.errand.over.cancel();
+        self.scope.over.cancel();
     }
 }
 
 /// The passes that are valid on this node.
 #[derive(Debug, Clone, Default)]
 pub struct Passes {
-    good: Arc<DashMap<[u8; 32], Errand>>,
+    good: Arc<DashMap<[u8; 32], PassScope>>,
 }
 
 impl Passes {
     /// The scope of the pass with this secret, while it is valid.
-    pub fn errand(&self, secret: &str) -> Option<Errand> {
-        self.good.get(&Secrets::hash(secret)).map(|errand| errand.clone())
+    pub fn scope(&self, secret: &str) -> Option<PassScope> {
+        self.good.get(&Secrets::hash(secret)).map(|scope| scope.clone())
     }
 
-    pub(super) fn issue(&self, errand: Errand) -> Pass {
+    pub(super) fn issue(&self, scope: PassScope) -> Pass {
         let secret = Secrets::fresh_text("ep_");
-        self.good.insert(Secrets::hash(&secret), errand.clone());
-        Pass { secret, errand, passes: self.clone() }
+        self.good.insert(Secrets::hash(&secret), scope.clone());
+        Pass { secret, scope, passes: self.clone() }
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
     fn a_pass_is_good_until_it_is_dropped_and_then_says_so() {
         let passes = Passes::default();
         let over = CancellationToken::new();
-        let errand = Errand {
+        let scope = PassScope {
             organization: 1.into(),
             session: 2.into(),
             run: 3.into(),
@@ -140,7 +140,7 @@ mod tests {
             folder: "/s/scratch/code".into(),
             over: over.clone(),
         };
-        let pass = passes.issue(errand);
+        let pass = passes.issue(scope);
         let reach = Reach {
             public: "https://g.example".into(),
             local: "http://127.0.0.1:1".into(),
@@ -149,12 +149,12 @@ mod tests {
         let address = reach.public_devtools(2.into(), &pass);
         assert!(address.starts_with("wss://g.example/v1/browser_sessions/pbs_2/cdp?pass=ep_"));
         let secret = pass.reveal().to_owned();
-        assert_eq!(passes.errand(&secret).map(|errand| errand.run), Some(3.into()));
-        assert!(passes.errand("ep_guess").is_none());
+        assert_eq!(passes.scope(&secret).map(|scope| scope.run), Some(3.into()));
+        assert!(passes.scope("ep_guess").is_none());
         assert!(!format!("{pass:?}").contains(&secret));
 
         drop(pass);
-        assert!(passes.errand(&secret).is_none());
+        assert!(passes.scope(&secret).is_none());
         assert!(over.is_cancelled());
     }
 }

@@ -172,7 +172,7 @@ impl Refusals {
             let mut is_over = false;
             while !is_over {
                 own.read(&world, &mut view, &mut status);
-                own.tell(&world, subject, false);
+                own.record(&world, subject, false);
                 let next = own.book.lock().next();
                 let due = async {
                     match next {
@@ -188,7 +188,7 @@ impl Refusals {
                 }
             }
             own.read(&world, &mut view, &mut status);
-            own.tell(&world, subject, true);
+            own.record(&world, subject, true);
         };
         runtime.spawn(work.instrument(span));
         Reporting { _over: over.drop_guard() }
@@ -218,7 +218,7 @@ impl Refusals {
         }
     }
 
-    fn tell(
+    fn record(
         &self,
         world: &World,
         (organization, session): (OrganizationId, SessionId),
@@ -227,7 +227,7 @@ impl Refusals {
         let due = self.book.lock().due(Instant::now(), is_over);
         for (run, refused) in due {
             let subject = Subject { organization, session: Some(session), run };
-            world.events.tell(subject, EventKind::SessionEgressRefused, json!(refused));
+            world.events.record(subject, EventKind::SessionEgressRefused, json!(refused));
             self.refused.send_replace(Some(refused));
         }
     }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ask::{Address, Answering, Ask, Handle};
 use super::clock::Clock;
-use super::events::{Events, Untold};
+use super::events::{Events, PendingEvents};
 use super::journal::{Capacity, Journal};
 use super::lanes::Lanes;
 use super::passes::Passes;
@@ -79,7 +79,7 @@ pub struct Stage {
     pub rows: Arc<Rows>,
     pub desktops: Arc<Desktops>,
     /// The recorded events of this world.
-    pub told: Untold,
+    pub recorded: PendingEvents,
 }
 
 impl Stage {
@@ -87,7 +87,7 @@ impl Stage {
         let clock = Clock::start();
         let capacity = Capacity { server: 1000, actor: 50 };
         let (journal, _trail) = Journal::new(clock, Mint::new(2), capacity);
-        let (events, told) = Events::new(clock);
+        let (events, recorded) = Events::new(clock);
         let rows = Arc::new(Rows::default());
         let desktops = Arc::new(Desktops {
             up: outside.up,
@@ -135,7 +135,7 @@ impl Stage {
             pictures: PathBuf::from("/nonexistent"),
         });
         let registry = Registry::start(Arc::clone(&world), Vec::new());
-        Self { world, registry: registry.used_by("test"), rows, desktops, told }
+        Self { world, registry: registry.used_by("test"), rows, desktops, recorded }
     }
 
     pub fn organization() -> OrganizationId {

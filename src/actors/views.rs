@@ -14,10 +14,10 @@ use super::tickets::Tickets;
 use super::traffic::Traffic;
 use crate::domain::control::Control;
 use crate::domain::ids::{OrganizationId, RunId, SessionId};
-use crate::domain::occupancy::{Occupant, Place};
+use crate::domain::occupancy::{Occupant, QueuePosition};
 use crate::domain::run::{BlockRecord, RunRecord};
 use crate::domain::session::{SessionRecord, SessionStatus};
-use crate::system::film::Slate;
+use crate::system::film::RecordingMetadata;
 
 /// A session as it was last published.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +35,7 @@ pub struct SessionView {
     /// The party whose input reaches the browser.
     pub control: Control,
     /// Its recordings under way, the oldest first.
-    pub recordings: Vec<Slate>,
+    pub recordings: Vec<RecordingMetadata>,
     /// True if its desktop is being stopped.
     pub closing: bool,
 }
@@ -69,7 +69,7 @@ impl SessionView {
 #[derive(Debug, Clone, PartialEq)]
 pub struct WaiterView {
     /// The place in the queue; 1 is next.
-    pub place: Place,
+    pub place: QueuePosition,
     /// The waiter as the future occupant.
     pub occupant: Occupant,
     /// The time at which it stops waiting.

@@ -14,7 +14,7 @@ use crate::domain::audit::AuditEvent;
 const MOST: usize = 200;
 
 /// The delay before a failed write is retried.
-const AGAIN: Duration = Duration::from_secs(2);
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// The most attempts to write a batch before it is dropped. An outage that outlasts them needs an
 /// operator.
@@ -56,6 +56,6 @@ async fn insert(store: &dyn Store, batch: Vec<AuditEvent>) -> Result<(), StoreEr
             return Err(cause);
         }
         warn!("{} audit events are not stored yet: {cause}", batch.len());
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }

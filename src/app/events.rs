@@ -8,7 +8,7 @@ use tracing::{debug, error, warn};
 
 use super::Task;
 use crate::actors::clock::Clock;
-use crate::actors::events::{Settings, Untold};
+use crate::actors::events::{PendingEvents, Settings};
 use crate::db::{Db, DbError, events, idempotency};
 use crate::domain::event::NewEvent;
 use crate::domain::ids::OrganizationId;
@@ -17,7 +17,7 @@ use crate::domain::ids::OrganizationId;
 const MOST: usize = 200;
 
 /// The delay before a failed write is retried.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The most conflicts with a stored event that are attributed to an earlier attempt of this server.
 const CONFLICTS: u32 = 3;
@@ -29,19 +29,19 @@ const FORGET: Duration = Duration::from_secs(10 * 60);
 const KEYS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Starts the task that stores queued events, in order, until every sender is dropped.
-pub(super) fn start(db: Db, clock: Clock, settings: Settings, mut untold: Untold) -> Task {
+pub(super) fn start(db: Db, clock: Clock, settings: Settings, mut pending: PendingEvents) -> Task {
     tokio::spawn(async move {
         let mut forgotten: Option<Instant> = None;
         loop {
-            let batch = untold.next(MOST).await;
+            let batch = pending.next(MOST).await;
             if batch.is_empty() {
                 return;
             }
             let latest = match append(&db, batch.clone()).await {
                 Ok(latest) => latest,
-                Err(_) => store_each(&db, batch, &untold).await,
+                Err(_) => store_each(&db, batch, &pending).await,
             };
-            untold.stored(&latest);
+            pending.stored(&latest);
             let every = FORGET.min(Duration::from_secs(settings.keep_seconds));
             if forgotten.is_none_or(|at| at.elapsed() >= every) {
                 forgotten = Some(Instant::now());
@@ -72,13 +72,13 @@ async fn append(db: &Db, batch: Vec<NewEvent>) -> Result<Latest, DbError> {
             }
         };
         warn!("{} events are not stored yet: {cause}", batch.len());
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
 /// Stores events one at a time, so that a refused event does not block the others. The event `gap`
 /// is stored instead of a refused one.
-async fn store_each(db: &Db, batch: Vec<NewEvent>, untold: &Untold) -> Latest {
+async fn store_each(db: &Db, batch: Vec<NewEvent>, pending: &PendingEvents) -> Latest {
     let mut all = Latest::new();
     for event in batch {
         let stored = match append(db, vec![event.clone()]).await {
@@ -88,7 +88,7 @@ async fn store_each(db: &Db, batch: Vec<NewEvent>, untold: &Untold) -> Latest {
                     "the database rejected event {} ({}), which is dropped: {cause}",
                     event.id, event.kind
                 );
-                let gap = untold.refused(&event);
+                let gap = pending.refused(&event);
                 append(db, vec![gap]).await.unwrap_or_else(|cause| {
                     error!("the database rejected the gap event in its place too: {cause}");
                     Latest::new()

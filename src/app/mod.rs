@@ -99,7 +99,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         actor: settings.sessions.journal_messages_of_actor,
     };
     let (journal, trail) = Journal::new(clock, Mint::new(rand::random()), capacity);
-    let (told, untold) = Events::new(clock);
+    let (events, pending) = Events::new(clock);
     let runtime = Handle::current();
     let limits = settings.limits.clone();
     let desktops =
@@ -113,7 +113,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         clock,
         mint: Mint::new(rand::random()),
         journal,
-        events: told,
+        events,
         views: Views::default(),
         secrets: Secrets::new(data.secret),
         store: Arc::new(db.clone()),
@@ -144,14 +144,14 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         pictures: settings.data.join("pictures"),
     });
     let auditing = audit::start(Arc::clone(&world.store), trail);
-    let telling = events::start(db.clone(), clock, settings.events, untold);
+    let storing_events = events::start(db.clone(), clock, settings.events, pending);
     let left = recovery::settle(&db, &world).await?;
     world.quotas.refresh(&db).await?;
 
     let arbiters: Vec<_> = (0..2).map(|_| Arbiter::new()).collect();
     let handles = arbiters.iter().map(Arbiter::handle).collect();
     let registry = Registry::start(Arc::clone(&world), handles);
-    recovery::take_over(left, &registry, &desktops).await;
+    recovery::adopt(left, &registry, &desktops).await;
 
     let closing = CancellationToken::new();
     let ledger = Ledger::new(db.clone(), node, desktops.clone(), world.artifacts.clone())
@@ -173,7 +173,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         closing,
         server: handle,
         auditing,
-        telling,
+        storing_events,
         db,
         arbiters,
     };

@@ -54,7 +54,7 @@ pub(super) async fn settle(db: &Db, world: &Arc<World>) -> anyhow::Result<Vec<Se
         let stored = world.store.change_run(run.id, change).await;
         stored.with_context(|| format!("the end of run {} cannot be stored", run.id))?;
         let data = json!({ "status": RunStatus::Failed, "failure": restarted("run") });
-        world.events.tell(run, EventKind::RunEnded, data);
+        world.events.record(run, EventKind::RunEnded, data);
         info!("run {} of the former server is marked as failed", run.id);
     }
     Ok(left)
@@ -74,7 +74,7 @@ async fn end(world: &Arc<World>, session: &SessionRecord) -> anyhow::Result<()> 
     let ended = Ended { status: SessionStatus::Failed, failure, at };
     let stored = world.store.end_session(id, ended).await;
     stored.with_context(|| format!("the end of session {id} cannot be stored"))?;
-    world.events.tell(session, EventKind::SessionEnded, data);
+    world.events.record(session, EventKind::SessionEnded, data);
     info!("session {id}, which a run of the former server used, is marked as ended");
     Ok(())
 }
@@ -101,7 +101,7 @@ async fn evict(
         "runnable_id": held.occupant.runnable_id,
         "generation": held.generation,
     });
-    world.events.tell(&*session, EventKind::OccupancyReleased, data);
+    world.events.record(&*session, EventKind::OccupancyReleased, data);
     session.occupancy = vacant;
     session.deadlines.idle_expires_at = idle.or(session.deadlines.idle_expires_at);
     Ok(())
@@ -109,7 +109,7 @@ async fn evict(
 
 /// Hands the sessions to the registry, and ends the programs that belong to none of them, in the
 /// background.
-pub(super) async fn take_over(
+pub(super) async fn adopt(
     left: Vec<SessionRecord>,
     registry: &Address<Registry>,
     desktops: &Desktops,

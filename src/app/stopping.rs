@@ -34,7 +34,7 @@ use crate::db::Db;
 use crate::system::desktop::Files;
 
 /// The longest time for writing the remaining audit events and events.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the number of signals received so far.
 pub(super) fn signals() -> anyhow::Result<watch::Receiver<u32>> {
@@ -53,7 +53,7 @@ pub(super) struct Stop {
     pub(super) closing: CancellationToken,
     pub(super) server: ServerHandle,
     pub(super) auditing: Task,
-    pub(super) telling: Task,
+    pub(super) storing_events: Task,
     pub(super) db: Db,
     pub(super) arbiters: Vec<Arbiter>,
 }
@@ -75,10 +75,10 @@ pub(super) async fn until_told(
     mut signals: watch::Receiver<u32>,
     stop: Stop,
 ) -> anyhow::Result<()> {
-    let told = signals.wait_for(|count| *count > 0).await;
-    told.context("signals are no longer handled")?;
+    let signaled = signals.wait_for(|count| *count > 0).await;
+    signaled.context("signals are no longer handled")?;
     let Stop { settings, keep_sessions, registry, world, closing, .. } = stop;
-    let Stop { server, auditing, telling, db, arbiters, .. } = stop;
+    let Stop { server, auditing, storing_events, db, arbiters, .. } = stop;
 
     let grace = Duration::from_secs(settings.grace_seconds);
     info!(
@@ -115,8 +115,8 @@ pub(super) async fn until_told(
         arbiter.stop();
         let _ = arbiter.join(); // It panicked: the log says so.
     }
-    let last_words = async { tokio::join!(auditing, telling) };
-    if timeout(LAST_WORDS, last_words).await.is_err() {
+    let flushing = async { tokio::join!(auditing, storing_events) };
+    if timeout(FLUSH_TIMEOUT, flushing).await.is_err() {
         warn!("the last events are not stored");
     }
     db.close();

@@ -61,12 +61,12 @@ pub(super) async fn drain(arguments: Arguments) -> anyhow::Result<Ending> {
     };
     let is =
         |progress: &Value, what: &str| progress.get(what).and_then(Value::as_bool) == Some(true);
-    let mut told = String::new();
+    let mut printed = String::new();
     while wait && !is(&progress, "drained") && !is(&progress, "overdue") {
         let line = line(&progress);
-        if !server.json && line != told {
+        if !server.json && line != printed {
             note(&line);
-            told = line;
+            printed = line;
         }
         sleep(EVERY).await;
         progress = client.get(PATH).await?;

@@ -10,7 +10,7 @@ use clap::{Parser, ValueEnum};
 use crate::domain::sealing::Vault;
 use crate::egress::files::SECRET;
 use crate::egress::launch::{self, Level, Settings};
-use crate::system::confine::{self, spec::Kind};
+use crate::system::confine::{self, spec::ProgramKind};
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LevelArgument {
@@ -103,7 +103,7 @@ pub fn main() -> ExitCode {
     }
     let settings = Settings::from(arguments);
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
-    let confined = |directory: &std::path::Path| confine::enter(Kind::Egress, directory);
+    let confined = |directory: &std::path::Path| confine::enter(ProgramKind::Egress, directory);
     match launch::run(&settings, confined) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -17,7 +17,7 @@ Examples:
   greenroom events --follow --json | jq .kind   one JSON object a line, for programs";
 
 /// The delay before a server that does not respond is asked again.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -51,7 +51,7 @@ pub(super) async fn events(arguments: Arguments) -> anyhow::Result<Ending> {
             Ok(page) => page,
             Err(cause) if arguments.follow && cause.is_passing() => {
                 note(format_args!("{cause}; retrying"));
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(RETRY_DELAY).await;
                 continue;
             }
             Err(cause) => return Err(cause.into()),

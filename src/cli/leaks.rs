@@ -44,7 +44,7 @@ pub(super) async fn leaks(
         let fixed = ledger.fix().await?;
         (fixed.removed, fixed.left)
     } else {
-        (Vec::new(), ledger.look().await?)
+        (Vec::new(), ledger.inspect().await?)
     };
     let healthy = left.is_empty();
     if arguments.json {
@@ -53,12 +53,12 @@ pub(super) async fn leaks(
             false => json!({ "healthy": healthy, "leaks": left }),
         });
     } else {
-        tell(&removed, &left, arguments.fix);
+        report(&removed, &left, arguments.fix);
     }
     Ok(if healthy { Ending::Done } else { Ending::Failed })
 }
 
-fn tell(removed: &[Leak], left: &[Leak], fix: bool) {
+fn report(removed: &[Leak], left: &[Leak], fix: bool) {
     for leak in removed {
         say(format_args!("removed: {}", leak.what));
     }

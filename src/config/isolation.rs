@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::egress::rule::Rule;
 use crate::live::devtools::{CommandPattern, DevTools, Room, Rules};
 use crate::system::confine::Confinement;
-use crate::system::confine::place::{Placement, UserSetting, Wanted};
+use crate::system::confine::place::{Placement, PlacementSettings, UserSetting};
 use crate::system::confine::user::Range;
 use crate::system::egress::Mode;
 
@@ -124,7 +124,7 @@ impl Isolation {
         };
         let joins = self.network == Mode::Namespace;
         let programs = self.programs.clone();
-        let wanted = Wanted { programs, users, range: self.user_range, joins };
+        let wanted = PlacementSettings { programs, users, range: self.user_range, joins };
         Placement::find(data, &wanted)
     }
 

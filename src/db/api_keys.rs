@@ -10,7 +10,7 @@ use super::values::{Reader, all, json, now, one, stored};
 use super::{Db, organizations as tenants};
 use crate::domain::hmac::Signer;
 use crate::domain::ids::{ApiKeyId, OrganizationId};
-use crate::domain::sealing::{Place, is_sealed};
+use crate::domain::sealing::{SecretLocation, is_sealed};
 use crate::domain::tenancy::{ApiKey, LastUse, Organization};
 use crate::schema::{api_keys, organizations};
 
@@ -310,7 +310,7 @@ pub async fn keep_signer(db: &Db, id: ApiKeyId, signer: &Signer) -> Result<(), D
     }
     let mut text = signer.to_hex();
     db.sealing(|vault| {
-        text = vault.seal(Place { kind: KEY_SIGNER, of: &id }, &text)?;
+        text = vault.seal(SecretLocation { kind: KEY_SIGNER, of: &id }, &text)?;
         Ok(())
     })?;
     on!(db, write, |c| {
@@ -325,7 +325,7 @@ pub async fn keep_signer(db: &Db, id: ApiKeyId, signer: &Signer) -> Result<(), D
 fn opened_signer(db: &Db, id: &str, stored: &str) -> Option<String> {
     let mut text = stored.to_owned();
     if let Some(vault) = &db.vault {
-        opened(vault, Place { kind: KEY_SIGNER, of: id }, &mut text);
+        opened(vault, SecretLocation { kind: KEY_SIGNER, of: id }, &mut text);
     }
     (!is_sealed(&text)).then_some(text)
 }

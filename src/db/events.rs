@@ -158,7 +158,7 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
                 raise.execute(c).await?;
                 let last = sequences::table.find(name.clone()).select(sequences::last_seq);
                 let last: i64 = last.first(c).await?;
-                let told: Vec<Webhook> = webhooks::table
+                let subscribed: Vec<Webhook> = webhooks::table
                     .filter(webhooks::organization_id.eq(name.clone()))
                     .filter(webhooks::paused.eq(false))
                     .select(Webhook::as_select())
@@ -167,7 +167,7 @@ pub async fn append(db: &Db, new: Vec<NewEvent>) -> Result<BTreeMap<Organization
                 // SQLite accepts only one row at a time if some columns may be null.
                 for (row, seq) in own.into_iter().zip(last - count + 1..) {
                     let row = Row { seq, ..row };
-                    let wanting = told.iter().filter(|webhook| webhook.wants(&row.kind));
+                    let wanting = subscribed.iter().filter(|webhook| webhook.wants(&row.kind));
                     let wanted: Vec<Message> = wanting
                         .map(|webhook| row.message(mint.mint(row.happened_at.and_utc()), webhook))
                         .collect();

@@ -11,7 +11,7 @@ use super::sealed::{
     seal_proxy,
 };
 use super::{Db, Pools};
-use crate::domain::sealing::{Place, SealError, Vault, is_sealed};
+use crate::domain::sealing::{SealError, SecretLocation, Vault, is_sealed};
 use crate::schema::{api_keys, browser_sessions, webhooks, workflow_runs, workflows};
 
 /// The number of rows in one batch.
@@ -106,7 +106,11 @@ impl Db {
     }
 }
 
-fn seal_plain(vault: &Vault, place: Place<'_>, text: &mut String) -> Result<(), SealError> {
+fn seal_plain(
+    vault: &Vault,
+    place: SecretLocation<'_>,
+    text: &mut String,
+) -> Result<(), SealError> {
     if !is_sealed(text) {
         *text = vault.seal(place, text)?;
     }
@@ -138,7 +142,7 @@ impl Former for Key {
     }
 
     fn seal(&mut self, vault: &Vault) -> Result<(), SealError> {
-        let place = Place { kind: KEY_SIGNER, of: &self.id };
+        let place = SecretLocation { kind: KEY_SIGNER, of: &self.id };
         self.signer.as_mut().map_or(Ok(()), |signer| seal_plain(vault, place, signer))
     }
 
@@ -186,8 +190,8 @@ impl Former for Webhook {
     }
 
     fn seal(&mut self, vault: &Vault) -> Result<(), SealError> {
-        seal_plain(vault, Place { kind: SIGNER, of: &self.id }, &mut self.signer)?;
-        let place = Place { kind: FORMER_SIGNER, of: &self.id };
+        seal_plain(vault, SecretLocation { kind: SIGNER, of: &self.id }, &mut self.signer)?;
+        let place = SecretLocation { kind: FORMER_SIGNER, of: &self.id };
         self.former_signer.as_mut().map_or(Ok(()), |signer| seal_plain(vault, place, signer))
     }
 
@@ -234,9 +238,9 @@ impl Former for Session {
 
     fn seal(&mut self, vault: &Vault) -> Result<(), SealError> {
         if let Some(proxy) = &mut self.proxy {
-            seal_proxy(vault, Place { kind: PROXY, of: &self.id }, proxy)?;
+            seal_proxy(vault, SecretLocation { kind: PROXY, of: &self.id }, proxy)?;
         }
-        seal_proxies(vault, Place { kind: ECHO, of: &self.id }, &mut self.echo)
+        seal_proxies(vault, SecretLocation { kind: ECHO, of: &self.id }, &mut self.echo)
     }
 
     async fn replace(self, sealed: Self, db: &Db) -> Result<usize, DbError> {
@@ -277,7 +281,7 @@ impl Former for Workflow {
     }
 
     fn seal(&mut self, vault: &Vault) -> Result<(), SealError> {
-        seal_proxies(vault, Place { kind: SETTINGS, of: &self.id }, &mut self.settings)
+        seal_proxies(vault, SecretLocation { kind: SETTINGS, of: &self.id }, &mut self.settings)
     }
 
     async fn replace(self, sealed: Self, db: &Db) -> Result<usize, DbError> {
@@ -318,7 +322,7 @@ impl Former for Run {
     }
 
     fn seal(&mut self, vault: &Vault) -> Result<(), SealError> {
-        seal_proxies(vault, Place { kind: REQUEST, of: &self.id }, &mut self.request)
+        seal_proxies(vault, SecretLocation { kind: REQUEST, of: &self.id }, &mut self.request)
     }
 
     async fn replace(self, sealed: Self, db: &Db) -> Result<usize, DbError> {

@@ -22,7 +22,7 @@ use crate::domain::ids::{
 };
 use crate::domain::quota::{Limits, Quota};
 use crate::domain::run::{BlockStatus, RunRecord, RunStatus};
-use crate::domain::sealing::{Place, SealError, Vault};
+use crate::domain::sealing::{SealError, SecretLocation, Vault};
 use crate::schema::{
     webhook_messages as messages, workflow_run_blocks as blocks, workflow_runs as runs,
 };
@@ -109,11 +109,11 @@ impl From<RunChange> for Changes {
 
 impl Secrets for Row {
     fn seal(&mut self, vault: &Vault) -> Result<(), SealError> {
-        seal_proxies(vault, Place { kind: REQUEST, of: &self.id }, &mut self.request)
+        seal_proxies(vault, SecretLocation { kind: REQUEST, of: &self.id }, &mut self.request)
     }
 
     fn open(&mut self, vault: &Vault) {
-        open_proxies(vault, Place { kind: REQUEST, of: &self.id }, &mut self.request);
+        open_proxies(vault, SecretLocation { kind: REQUEST, of: &self.id }, &mut self.request);
     }
 }
 

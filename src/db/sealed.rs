@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Db;
 use super::query::{DbError, on};
-use crate::domain::sealing::{Place, SealError, Vault, each_proxy, has_credentials};
+use crate::domain::sealing::{SealError, SecretLocation, Vault, each_proxy, has_credentials};
 use crate::schema::{api_keys, webhooks};
 
 pub(super) const PROXY: &str = "browser_sessions.proxy";
@@ -35,7 +35,7 @@ pub(super) trait Secrets {
 
 /// Opens a text of this location. A text that cannot be opened is unchanged, and the reason is
 /// logged.
-pub(super) fn opened(vault: &Vault, place: Place<'_>, text: &mut String) {
+pub(super) fn opened(vault: &Vault, place: SecretLocation<'_>, text: &mut String) {
     match vault.open(place, text) {
         Ok(plain) => *text = plain,
         Err(cause) => tracing::warn!("{cause}"),
@@ -45,7 +45,7 @@ pub(super) fn opened(vault: &Vault, place: Place<'_>, text: &mut String) {
 /// Seals the address of a proxy, if it contains credentials.
 pub(super) fn seal_proxy(
     vault: &Vault,
-    place: Place<'_>,
+    place: SecretLocation<'_>,
     text: &mut String,
 ) -> Result<(), SealError> {
     if has_credentials(text) {
@@ -57,14 +57,14 @@ pub(super) fn seal_proxy(
 /// Seals the proxy addresses among the members of a request.
 pub(super) fn seal_proxies(
     vault: &Vault,
-    place: Place<'_>,
+    place: SecretLocation<'_>,
     members: &mut Value,
 ) -> Result<(), SealError> {
     each_proxy(members, &mut |text| seal_proxy(vault, place, text))
 }
 
 /// Opens the proxy addresses among the members of a request.
-pub(super) fn open_proxies(vault: &Vault, place: Place<'_>, members: &mut Value) {
+pub(super) fn open_proxies(vault: &Vault, place: SecretLocation<'_>, members: &mut Value) {
     let opening = each_proxy(members, &mut |text: &mut String| {
         opened(vault, place, text);
         Ok::<_, std::convert::Infallible>(())

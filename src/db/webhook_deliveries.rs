@@ -69,11 +69,11 @@ impl TryFrom<Row> for WebhookDelivery {
 /// # Errors
 ///
 /// [`DbError::Unavailable`].
-pub async fn of(db: &Db, told: Vec<WebhookMessageId>) -> Result<Vec<WebhookDelivery>, DbError> {
-    let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+pub async fn of(db: &Db, ids: Vec<WebhookMessageId>) -> Result<Vec<WebhookDelivery>, DbError> {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let rows: Vec<Row> = on!(db, read, |c| {
         let query = deliveries::table
-            .filter(deliveries::message_id.eq_any(told))
+            .filter(deliveries::message_id.eq_any(ids))
             .order((deliveries::created_at, deliveries::id));
         Ok(query.select(Row::as_select()).load(c).await?)
     })

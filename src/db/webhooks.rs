@@ -11,7 +11,7 @@ use super::sealed::{FORMER_SIGNER, SIGNER, Secrets, opened};
 use super::values::{Reader, all, json, now, one, stored};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{OrganizationId, WebhookId};
-use crate::domain::sealing::{Place, SealError, Vault};
+use crate::domain::sealing::{SealError, SecretLocation, Vault};
 use crate::domain::webhook::{MessageStatus, Webhook};
 use crate::schema::{webhook_messages as messages, webhooks};
 
@@ -44,18 +44,18 @@ impl Row {
 impl Secrets for Row {
     fn seal(&mut self, vault: &Vault) -> Result<(), SealError> {
         let of = &self.id;
-        self.signer = vault.seal(Place { kind: SIGNER, of }, &self.signer)?;
+        self.signer = vault.seal(SecretLocation { kind: SIGNER, of }, &self.signer)?;
         if let Some(former) = &mut self.former_signer {
-            *former = vault.seal(Place { kind: FORMER_SIGNER, of }, former)?;
+            *former = vault.seal(SecretLocation { kind: FORMER_SIGNER, of }, former)?;
         }
         Ok(())
     }
 
     fn open(&mut self, vault: &Vault) {
         let of = &self.id;
-        opened(vault, Place { kind: SIGNER, of }, &mut self.signer);
+        opened(vault, SecretLocation { kind: SIGNER, of }, &mut self.signer);
         if let Some(former) = &mut self.former_signer {
-            opened(vault, Place { kind: FORMER_SIGNER, of }, former);
+            opened(vault, SecretLocation { kind: FORMER_SIGNER, of }, former);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::sealed::{SETTINGS, Secrets, open_proxies, seal_proxies};
 use super::values::{Page, Reader, all, containing, lower, now, one, stored};
 use crate::domain::ids::{OrganizationId, WorkflowId, WorkflowPermanentId};
 use crate::domain::run::WorkflowRecord;
-use crate::domain::sealing::{Place, SealError, Vault};
+use crate::domain::sealing::{SealError, SecretLocation, Vault};
 use crate::schema::workflows;
 
 #[derive(Debug, Queryable, Selectable, Insertable)]
@@ -34,11 +34,11 @@ struct Row {
 
 impl Secrets for Row {
     fn seal(&mut self, vault: &Vault) -> Result<(), SealError> {
-        seal_proxies(vault, Place { kind: SETTINGS, of: &self.id }, &mut self.settings)
+        seal_proxies(vault, SecretLocation { kind: SETTINGS, of: &self.id }, &mut self.settings)
     }
 
     fn open(&mut self, vault: &Vault) {
-        open_proxies(vault, Place { kind: SETTINGS, of: &self.id }, &mut self.settings);
+        open_proxies(vault, SecretLocation { kind: SETTINGS, of: &self.id }, &mut self.settings);
     }
 }
 

@@ -57,7 +57,7 @@ impl fmt::Display for Container {
 /// The requested properties of a recording. An omitted property has the server's default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Wish {
+pub struct FilmOptions {
     /// The frame rate, in frames per second.
     pub frame_rate: Option<u8>,
     /// The width in pixels; the height follows. None is the width of the display.
@@ -73,16 +73,16 @@ pub enum Asked {
     /// Record with the server's defaults, or not at all.
     Plainly(bool),
     /// Record with these properties.
-    So(Wish),
+    So(FilmOptions),
 }
 
 impl Asked {
     /// Returns the properties of the recording; none if none is requested.
-    pub fn wish(self) -> Option<Wish> {
+    pub fn options(self) -> Option<FilmOptions> {
         match self {
-            Self::Plainly(true) => Some(Wish::default()),
+            Self::Plainly(true) => Some(FilmOptions::default()),
             Self::Plainly(false) => None,
-            Self::So(wish) => Some(wish),
+            Self::So(options) => Some(options),
         }
     }
 }
@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for Asked {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Asked, A::Error> {
-                Wish::deserialize(MapAccessDeserializer::new(members)).map(Asked::So)
+                FilmOptions::deserialize(MapAccessDeserializer::new(members)).map(Asked::So)
             }
         }
 
@@ -120,7 +120,7 @@ pub struct WrongWish {
     pub expected: &'static str,
 }
 
-impl Wish {
+impl FilmOptions {
     /// The frame rates that may be requested.
     pub const RATES: RangeInclusive<u8> = 1..=25;
 
@@ -186,7 +186,7 @@ mod tests {
             mut times in prop::collection::vec(0_u64..100_000, 1..50),
             from in 0_u64..100_000,
             length in 0_u64..100_000,
-            rate in Wish::RATES,
+            rate in FilmOptions::RATES,
         ) {
             times.sort_unstable();
             let shown = slots(&times, from, from + length, rate);
@@ -201,8 +201,8 @@ mod tests {
     fn a_recording_is_asked_for_by_a_word_or_an_object() {
         let read = |text: &str| serde_json::from_str::<Asked>(text).map_err(|it| it.to_string());
         assert_eq!(read("true"), Ok(Asked::Plainly(true)));
-        let wish = Wish { frame_rate: Some(5), ..Wish::default() };
-        assert_eq!(read(r#"{"frame_rate": 5}"#), Ok(Asked::So(wish)));
+        let options = FilmOptions { frame_rate: Some(5), ..FilmOptions::default() };
+        assert_eq!(read(r#"{"frame_rate": 5}"#), Ok(Asked::So(options)));
         for wrong in ["[5]", "[]", "5", "\"yes\""] {
             assert!(
                 read(wrong).unwrap_err().contains("expected true, false or an object"),
@@ -214,11 +214,14 @@ mod tests {
 
     #[test]
     fn a_wish_that_nobody_can_fulfil_names_its_field() {
-        let field = |wish: Wish| wish.check().err().map(|wrong| wrong.field);
-        assert_eq!(field(Wish::default()), None);
-        assert_eq!(field(Wish { frame_rate: Some(0), ..Wish::default() }), Some("frame_rate"));
-        assert_eq!(field(Wish { width: Some(10), ..Wish::default() }), Some("width"));
+        let field = |options: FilmOptions| options.check().err().map(|wrong| wrong.field);
+        assert_eq!(field(FilmOptions::default()), None);
+        assert_eq!(
+            field(FilmOptions { frame_rate: Some(0), ..FilmOptions::default() }),
+            Some("frame_rate")
+        );
+        assert_eq!(field(FilmOptions { width: Some(10), ..FilmOptions::default() }), Some("width"));
         let zip = Some(Container::Zip);
-        assert_eq!(field(Wish { format: zip, ..Wish::default() }), Some("format"));
+        assert_eq!(field(FilmOptions { format: zip, ..FilmOptions::default() }), Some("format"));
     }
 }

@@ -1,5 +1,5 @@
 //! Parsing of user input: values that arrive as text, and the reason why a value is invalid. Query
-//! strings and environment variables carry only text. [`Given`] parses it as the type that its
+//! strings and environment variables carry only text. [`TextList`] parses it as the type that its
 //! reader expects: `5` is a number or a name, as required. [`Fault`] analyses the messages of
 //! serde's derive, which name a missing or unknown field only in their text.
 
@@ -17,12 +17,12 @@ use serde::forward_to_deserialize_any;
 /// is a JSON list, or one text split at its commas, or one item for each text if several were
 /// given.
 #[derive(Debug, Clone)]
-pub struct Given<E> {
+pub struct TextList<E> {
     texts: Vec<String>,
     error: PhantomData<E>,
 }
 
-impl<E: de::Error> Given<E> {
+impl<E: de::Error> TextList<E> {
     /// Creates the deserializer of a single text.
     pub fn one(text: impl Into<String>) -> Self {
         Self { texts: vec![text.into()], error: PhantomData }
@@ -55,7 +55,7 @@ macro_rules! numbers {
     )+};
 }
 
-impl<'de, E: de::Error> Deserializer<'de> for Given<E> {
+impl<'de, E: de::Error> Deserializer<'de> for TextList<E> {
     type Error = E;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, E> {
@@ -135,7 +135,7 @@ impl<'de, E: de::Error> Deserializer<'de> for Given<E> {
     }
 }
 
-impl<'de, E: de::Error> IntoDeserializer<'de, E> for Given<E> {
+impl<'de, E: de::Error> IntoDeserializer<'de, E> for TextList<E> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     fn read<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
-        T::deserialize(Given::<de::value::Error>::one(text)).map_err(|cause| cause.to_string())
+        T::deserialize(TextList::<de::value::Error>::one(text)).map_err(|cause| cause.to_string())
     }
 
     #[test]
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_name_that_was_given_twice_makes_a_list_or_its_last_counts() {
-        let given = Given::<de::value::Error>::several(vec!["a,b".into(), "c".into()]);
+        let given = TextList::<de::value::Error>::several(vec!["a,b".into(), "c".into()]);
         assert_eq!(Vec::<String>::deserialize(given.clone()), Ok(vec!["a,b".into(), "c".into()]));
         assert_eq!(String::deserialize(given), Ok("c".into()));
     }

@@ -26,7 +26,7 @@ const PROXIES: [&str; 2] = ["proxy_location", "egress"];
 /// The storage location of a secret: the kind, as a table and column or a file, and the row or
 /// session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct SecretLocation<'a> {
     /// The kind of location: `webhooks.signer`, `memory.json`.
     pub kind: &'static str,
     /// The id of the row or of the session.
@@ -104,7 +104,7 @@ impl Vault {
         self.derived("fingerprint").iter().take(4).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn key(&self, place: Place<'_>) -> Option<RandomizedNonceKey> {
+    fn key(&self, place: SecretLocation<'_>) -> Option<RandomizedNonceKey> {
         let key = self.derived(&format!("place\0{}", place.kind));
         RandomizedNonceKey::new(&AES_256_GCM_SIV, &key).ok()
     }
@@ -114,8 +114,8 @@ impl Vault {
     /// # Errors
     ///
     /// Fails with [`SealError::NotSealed`].
-    pub fn seal(&self, place: Place<'_>, text: &str) -> Result<String, SealError> {
-        let Place { kind, of } = place;
+    pub fn seal(&self, place: SecretLocation<'_>, text: &str) -> Result<String, SealError> {
+        let SecretLocation { kind, of } = place;
         let mut sealed = text.as_bytes().to_vec();
         let nonce = self.key(place).and_then(|key| {
             key.seal_in_place_append_tag(Aad::from(of.as_bytes()), &mut sealed).ok()
@@ -133,9 +133,9 @@ impl Vault {
     /// # Errors
     ///
     /// Fails with [`SealError::OtherKey`] or [`SealError::Damaged`].
-    pub fn open(&self, place: Place<'_>, text: &str) -> Result<String, SealError> {
+    pub fn open(&self, place: SecretLocation<'_>, text: &str) -> Result<String, SealError> {
         let Some(rest) = text.strip_prefix(PREFIX) else { return Ok(text.to_owned()) };
-        let Place { kind, of } = place;
+        let SecretLocation { kind, of } = place;
         let damaged = || SealError::Damaged { kind, of: of.to_owned() };
         let (theirs, bytes) = rest.split_once(':').ok_or_else(damaged)?;
         let ours = self.fingerprint();
@@ -196,7 +196,7 @@ mod tests {
 
     use super::*;
 
-    const PLACE: Place<'_> = Place { kind: "webhooks.signer", of: "wh_1" };
+    const PLACE: SecretLocation<'_> = SecretLocation { kind: "webhooks.signer", of: "wh_1" };
 
     #[test]
     fn what_was_sealed_opens_in_its_place_and_says_nothing() {
@@ -238,9 +238,10 @@ mod tests {
     fn what_was_moved_to_another_row_or_column_does_not_open() {
         let vault = Vault::new([7; 32]);
         let sealed = vault.seal(PLACE, "hunter2").unwrap();
-        for place in
-            [Place { of: "wh_2", ..PLACE }, Place { kind: "webhooks.former_signer", ..PLACE }]
-        {
+        for place in [
+            SecretLocation { of: "wh_2", ..PLACE },
+            SecretLocation { kind: "webhooks.former_signer", ..PLACE },
+        ] {
             let refused = vault.open(place, &sealed).unwrap_err();
             assert!(matches!(refused, SealError::Damaged { .. }), "{refused:?}");
         }

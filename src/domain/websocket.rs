@@ -29,7 +29,7 @@ pub enum Wanted {
 
 /// A piece of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum Piece {
     /// Bytes to be passed on.
     Pass(Bytes),
     /// A whole message that was wanted.
@@ -130,7 +130,7 @@ impl Frames {
     /// # Errors
     ///
     /// Fails for a wanted message that is longer than [`LONGEST`]. The stream cannot continue.
-    pub fn next(&mut self, input: &mut Bytes, wanted: Wanted) -> Result<Option<Part>, TooLong> {
+    pub fn next(&mut self, input: &mut Bytes, wanted: Wanted) -> Result<Option<Piece>, TooLong> {
         let mut passes = 0; // The number of leading bytes that pass.
         loop {
             let Some(frame) = &mut self.frame else {
@@ -139,7 +139,7 @@ impl Frames {
                 let Some((taken, header)) = read else {
                     let part = input.split_to(passes);
                     input.clear();
-                    return Ok((!part.is_empty()).then_some(Part::Pass(part)));
+                    return Ok((!part.is_empty()).then_some(Piece::Pass(part)));
                 };
                 let aside = self.begin(header, wanted);
                 let bytes = std::mem::take(&mut self.header);
@@ -155,7 +155,7 @@ impl Frames {
                     passes += taken;
                 }
                 if let Some(part) = part {
-                    return Ok(Some(Part::Pass(part)));
+                    return Ok(Some(Piece::Pass(part)));
                 }
                 continue;
             };
@@ -175,10 +175,10 @@ impl Frames {
             if rest == 0
                 && let Some(message) = self.end(header, aside)
             {
-                return Ok(Some(Part::Message(message)));
+                return Ok(Some(Piece::Message(message)));
             }
         }
-        Ok((passes > 0).then(|| Part::Pass(input.split_to(passes))))
+        Ok((passes > 0).then(|| Piece::Pass(input.split_to(passes))))
     }
 
     /// Takes bytes until the header is complete, and returns it with their number; none if the
@@ -331,8 +331,8 @@ mod tests {
             from = to.max(from);
             while let Some(part) = frames.next(&mut input, wanted).unwrap() {
                 match part {
-                    Part::Pass(bytes) => passed.extend_from_slice(&bytes),
-                    Part::Message(message) => messages.push(message.payload),
+                    Piece::Pass(bytes) => passed.extend_from_slice(&bytes),
+                    Piece::Message(message) => messages.push(message.payload),
                 }
             }
             assert!(input.is_empty(), "something was left");
@@ -425,10 +425,10 @@ mod tests {
         let mut frames = Frames::default();
         let (first, last) = (frame(false, 1, b"a"), frame(true, 0, b"b"));
         let mut input = Bytes::from(first.clone());
-        assert_eq!(frames.next(&mut input, Wanted::Nothing), Ok(Some(Part::Pass(first.into()))));
+        assert_eq!(frames.next(&mut input, Wanted::Nothing), Ok(Some(Piece::Pass(first.into()))));
         assert!(!frames.is_between());
         let mut input = Bytes::from(last.clone());
-        assert_eq!(frames.next(&mut input, Wanted::All), Ok(Some(Part::Pass(last.into()))));
+        assert_eq!(frames.next(&mut input, Wanted::All), Ok(Some(Piece::Pass(last.into()))));
         assert!(frames.is_between());
     }
 
@@ -441,9 +441,9 @@ mod tests {
         assert!(frames.is_between());
         let mut input = Bytes::copy_from_slice(&ping[3..7]);
         let passed = Bytes::copy_from_slice(&ping[..6]);
-        assert_eq!(frames.next(&mut input, Wanted::All), Ok(Some(Part::Pass(passed))));
+        assert_eq!(frames.next(&mut input, Wanted::All), Ok(Some(Piece::Pass(passed))));
         let passed = Bytes::copy_from_slice(&ping[6..7]);
-        assert_eq!(frames.next(&mut input, Wanted::All), Ok(Some(Part::Pass(passed))));
+        assert_eq!(frames.next(&mut input, Wanted::All), Ok(Some(Piece::Pass(passed))));
         assert!(!frames.is_between());
     }
 
@@ -457,7 +457,7 @@ mod tests {
         let passed = Bytes::copy_from_slice(&long);
         assert_eq!(
             Frames::default().next(&mut input, Wanted::UpTo(9)),
-            Ok(Some(Part::Pass(passed)))
+            Ok(Some(Piece::Pass(passed)))
         );
     }
 

@@ -9,7 +9,7 @@ use super::egress::EgressLists;
 
 /// The time by which a session that a run makes for itself outlives the run's limit, so that the limit
 /// ends the run, not the session's lifetime.
-const SPARE: Duration = Duration::from_secs(5 * 60);
+const SESSION_MARGIN: Duration = Duration::from_secs(5 * 60);
 
 /// The time limit of a run: the minutes of its request, those of its workflow's settings, or `usual`, in
 /// this order.
@@ -21,7 +21,7 @@ pub fn run_limit(asked_minutes: Option<u64>, settings: &Value, usual: Duration) 
 
 /// The lifetime of a session that a run with this limit makes for itself.
 pub fn own_session_lifetime(run_limit: Duration) -> Duration {
-    run_limit.saturating_add(SPARE)
+    run_limit.saturating_add(SESSION_MARGIN)
 }
 
 /// The URL that the end of a run is reported to, unless the request names another one.

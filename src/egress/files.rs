@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use tokio::net::UnixStream;
 
-use crate::domain::sealing::Place;
+use crate::domain::sealing::SecretLocation;
 
 /// The policy file, written by the server.
 pub const POLICY: &str = "policy.json";
 
 /// The associated data for sealing the upstream's address in a policy file.
-pub const UPSTREAM: Place<'_> = Place { kind: "egress/policy.json", of: "upstream" };
+pub const UPSTREAM: SecretLocation<'_> =
+    SecretLocation { kind: "egress/policy.json", of: "upstream" };
 
 /// The environment variable with the key of the policy file, as 64 hexadecimal digits.
 pub const SECRET: &str = "GREENROOM_EGRESS_SECRET";

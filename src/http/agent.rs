@@ -15,7 +15,7 @@ use super::front::Front;
 use super::problem::Problem;
 use crate::actors::registry::RouteRun;
 use crate::actors::run::AgentSays;
-use crate::workflow::agent::Said;
+use crate::workflow::agent::AgentReport;
 
 pub fn routes(config: &mut ServiceConfig) {
     config.route("/v1/agent/callbacks", post().to(said));
@@ -47,16 +47,16 @@ pub struct Credential {
 )]
 pub async fn said(
     Query(Credential { pass }): Query<Credential>,
-    body: Body<Said>,
+    body: Body<AgentReport>,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
     let over = || {
         let detail = "the block has ended, or never began: stop";
         Problem::new(StatusCode::GONE, "agent_block_over", detail)
     };
-    let errand = front.world.passes.errand(&pass).ok_or_else(over)?;
-    let message = AgentSays { block: errand.block, said: body.0 };
-    let route = RouteRun { organization: errand.organization, run: errand.run, message };
+    let scope = front.world.passes.scope(&pass).ok_or_else(over)?;
+    let message = AgentSays { block: scope.block, said: body.0 };
+    let route = RouteRun { organization: scope.organization, run: scope.run, message };
     front.registry.ask(route).await??;
     Ok(Json(json!({ "heard": true })))
 }

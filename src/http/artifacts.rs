@@ -23,7 +23,7 @@ use crate::service::resources::links::{Links, SignedUrl};
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .route("/v1/artifacts/{id}", get().to(look))
+        .route("/v1/artifacts/{id}", get().to(show))
         .route("/v1/artifacts/{id}/content", get().to(content))
         .route("/v1/artifacts/{id}/signed-url", get().to(sign));
 }
@@ -48,7 +48,7 @@ async fn find(
         (status = 404, description = "There is no such file"),
     ),
 )]
-pub async fn look(
+pub async fn show(
     caller: Caller,
     PathId(id): PathId<ArtifactId>,
     front: Data<Front>,

@@ -25,8 +25,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::caller::{Bearer, Operator, key_of};
 use super::front::Front;
 use super::problem::Problem;
-use super::validation::{FieldError, Part, Step};
-use crate::domain::given::{Fault, Given, nearest};
+use super::validation::{FieldError, PathStep, RequestPart};
+use crate::domain::given::{Fault, TextList, nearest};
 use crate::domain::ids::{Id, OrganizationId};
 use crate::domain::objects::Objects;
 
@@ -316,7 +316,12 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
                 Ok(_) | Err(_) => {
                     let fault = Fault::read(&cause.inner().to_string());
                     let steps = steps_of(cause.path(), &fault);
-                    Err(Problem::invalid(vec![field_error(Part::Body, steps, fault, &whole)]))
+                    Err(Problem::invalid(vec![field_error(
+                        RequestPart::Body,
+                        steps,
+                        fault,
+                        &whole,
+                    )]))
                 }
             }
         }
@@ -354,7 +359,7 @@ pub fn parse_value<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {
     serde_path_to_error::deserialize(Objects(value)).map_err(|cause| {
         let fault = Fault::read(&cause.inner().to_string());
         let steps = steps_of(cause.path(), &fault);
-        Problem::invalid(vec![field_error(Part::Body, steps, fault, value)])
+        Problem::invalid(vec![field_error(RequestPart::Body, steps, fault, value)])
     })
 }
 
@@ -375,25 +380,25 @@ fn without_nul(bytes: &[u8]) -> Result<(), Problem> {
 
 /// Collects the places of NUL in a value. The recursion is bounded by the JSON reader's limit on
 /// depth.
-fn find_nul(value: &Value, steps: &mut Vec<Step>, errors: &mut Vec<FieldError>) {
+fn find_nul(value: &Value, steps: &mut Vec<PathStep>, errors: &mut Vec<FieldError>) {
     const MOST: usize = 20;
-    let refuse = |steps: &[Step], errors: &mut Vec<FieldError>| {
+    let refuse = |steps: &[PathStep], errors: &mut Vec<FieldError>| {
         if errors.len() < MOST {
-            errors.push(FieldError::new(Part::Body, steps.to_vec(), "value_error", NUL));
+            errors.push(FieldError::new(RequestPart::Body, steps.to_vec(), "value_error", NUL));
         }
     };
     match value {
         Value::String(text) if text.contains('\0') => refuse(steps, errors),
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                steps.push(Step::Index(index));
+                steps.push(PathStep::Index(index));
                 find_nul(item, steps, errors);
                 steps.pop();
             }
         }
         Value::Object(members) => {
             for (name, member) in members {
-                steps.push(Step::Name(name.clone()));
+                steps.push(PathStep::Name(name.clone()));
                 if name.contains('\0') {
                     refuse(steps, errors);
                 }
@@ -406,19 +411,23 @@ fn find_nul(value: &Value, steps: &mut Vec<Step>, errors: &mut Vec<FieldError>) 
 }
 
 fn broken(cause: &serde_json::Error) -> Problem {
-    let error =
-        FieldError::new(Part::Body, [], "json_invalid", format!("JSON decode error: {cause}"));
+    let error = FieldError::new(
+        RequestPart::Body,
+        [],
+        "json_invalid",
+        format!("JSON decode error: {cause}"),
+    );
     let place = json!({"line": cause.line(), "column": cause.column()});
     Problem::invalid(vec![error.context(place)])
 }
 
 /// Returns the path to the wrong field. serde reports a missing field at the object around it.
-fn steps_of(path: &Path, fault: &Fault) -> Vec<Step> {
-    let mut steps: Vec<Step> = path
+fn steps_of(path: &Path, fault: &Fault) -> Vec<PathStep> {
+    let mut steps: Vec<PathStep> = path
         .iter()
         .filter_map(|segment| match segment {
-            Segment::Seq { index } => Some(Step::Index(*index)),
-            Segment::Map { key } => Some(Step::Name(key.clone())),
+            Segment::Seq { index } => Some(PathStep::Index(*index)),
+            Segment::Map { key } => Some(PathStep::Name(key.clone())),
             Segment::Enum { .. } | Segment::Unknown => None,
         })
         .collect();
@@ -426,18 +435,18 @@ fn steps_of(path: &Path, fault: &Fault) -> Vec<Step> {
         Fault::Missing { field } | Fault::Unknown { field, .. } => field,
         Fault::Type { .. } | Fault::Value { .. } => return steps,
     };
-    if !matches!(steps.last(), Some(Step::Name(last)) if last == named) {
-        steps.push(Step::Name(named.clone()));
+    if !matches!(steps.last(), Some(PathStep::Name(last)) if last == named) {
+        steps.push(PathStep::Name(named.clone()));
     }
     steps
 }
 
-fn field_error(part: Part, steps: Vec<Step>, fault: Fault, whole: &Value) -> FieldError {
+fn field_error(part: RequestPart, steps: Vec<PathStep>, fault: Fault, whole: &Value) -> FieldError {
     let mut input = whole;
     for step in &steps {
         let inner = match step {
-            Step::Name(name) => input.get(name),
-            Step::Index(index) => input.get(index),
+            PathStep::Name(name) => input.get(name),
+            PathStep::Index(index) => input.get(index),
         };
         // Like FastAPI, the error repeats the object from which a field is missing.
         let Some(inner) = inner else { break };
@@ -491,20 +500,20 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
 
     for (name, values) in &members {
         if name.contains('\0') || values.iter().any(|value| value.contains('\0')) {
-            let step = Step::Name(name.clone());
-            let error = FieldError::new(Part::Query, [step], "value_error", NUL);
+            let step = PathStep::Name(name.clone());
+            let error = FieldError::new(RequestPart::Query, [step], "value_error", NUL);
             return Err(Problem::invalid(vec![error]));
         }
     }
     let given = members
         .iter()
-        .map(|(name, values)| (name.clone(), Given::<QueryError>::several(values.clone())));
+        .map(|(name, values)| (name.clone(), TextList::<QueryError>::several(values.clone())));
     serde_path_to_error::deserialize(MapDeserializer::new(given)).map_err(|cause| {
         let fault = Fault::read(&cause.inner().to_string());
         let steps = steps_of(cause.path(), &fault);
         let whole =
             members.iter().map(|(name, values)| (name.clone(), values.join(",").into())).collect();
-        Problem::invalid(vec![field_error(Part::Query, steps, fault, &Value::Object(whole))])
+        Problem::invalid(vec![field_error(RequestPart::Query, steps, fault, &Value::Object(whole))])
     })
 }
 

@@ -104,9 +104,10 @@ fn from_framework_error(request: &HttpRequest, original: &HttpResponse) -> Probl
     }
 
     // The text of a server error may contain internals that clients must not see.
-    let told = original.error().filter(|_| status.is_client_error()).map(ToString::to_string);
+    let text_of_error =
+        original.error().filter(|_| status.is_client_error()).map(ToString::to_string);
     let reason = || status.canonical_reason().unwrap_or("the request failed").to_lowercase();
-    let detail = told.filter(|text| !text.is_empty()).unwrap_or_else(reason);
+    let detail = text_of_error.filter(|text| !text.is_empty()).unwrap_or_else(reason);
     let problem = Problem::new(status, code_of(status), detail);
     if status == StatusCode::SERVICE_UNAVAILABLE { problem.retryable() } else { problem }
 }

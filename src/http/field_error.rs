@@ -8,13 +8,13 @@ const LONGEST_INPUT: usize = 1024;
 
 /// The part of a request that a field belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum RequestPart {
     Body,
     Query,
     Header,
 }
 
-impl Part {
+impl RequestPart {
     fn as_str(self) -> &'static str {
         match self {
             Self::Body => "body",
@@ -27,7 +27,7 @@ impl Part {
 /// One step on the path to a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Step {
+pub enum PathStep {
     /// A member of an object.
     Name(String),
     /// An item of a list, from 0.
@@ -42,7 +42,7 @@ pub struct FieldError {
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The path to the field, which begins with the part of the request.
-    pub loc: Vec<Step>,
+    pub loc: Vec<PathStep>,
     /// The error, for people.
     pub msg: String,
     /// The rejected value; null if it is too large to repeat.
@@ -55,12 +55,12 @@ pub struct FieldError {
 impl FieldError {
     /// Makes an error about the field at `steps` within `part`.
     pub fn new(
-        part: Part,
-        steps: impl IntoIterator<Item = Step>,
+        part: RequestPart,
+        steps: impl IntoIterator<Item = PathStep>,
         kind: &'static str,
         msg: impl Into<String>,
     ) -> Self {
-        let mut loc = vec![Step::Name(part.as_str().to_owned())];
+        let mut loc = vec![PathStep::Name(part.as_str().to_owned())];
         loc.extend(steps);
         Self { kind, loc, msg: msg.into(), input: Value::Null, ctx: None }
     }
@@ -86,12 +86,12 @@ impl FieldError {
         let mut place = String::new();
         for step in &self.loc {
             match step {
-                Step::Name(name) if place.is_empty() => place.push_str(name),
-                Step::Name(name) => {
+                PathStep::Name(name) if place.is_empty() => place.push_str(name),
+                PathStep::Name(name) => {
                     place.push('.');
                     place.push_str(name);
                 }
-                Step::Index(index) => place.push_str(&format!("[{index}]")),
+                PathStep::Index(index) => place.push_str(&format!("[{index}]")),
             }
         }
         place
@@ -99,13 +99,13 @@ impl FieldError {
 }
 
 /// Parses a path such as `blocks[2].url`, as [`FieldError::place`] writes it.
-pub fn steps(place: &str) -> Vec<Step> {
+pub fn steps(place: &str) -> Vec<PathStep> {
     place
         .split(['.', '['])
         .filter(|step| !step.is_empty())
         .map(|step| match step.strip_suffix(']').and_then(|index| index.parse().ok()) {
-            Some(index) => Step::Index(index),
-            None => Step::Name(step.to_owned()),
+            Some(index) => PathStep::Index(index),
+            None => PathStep::Name(step.to_owned()),
         })
         .collect()
 }

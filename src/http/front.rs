@@ -10,7 +10,7 @@ use super::quotas::{Refusals, Turns};
 use super::sessions::native_seats::Waiting;
 use super::under_way::UnderWay;
 use crate::actors::ledger::Ledger;
-use crate::actors::quotas::Place;
+use crate::actors::quotas::QuotaPermit;
 use crate::domain::ids::OrganizationId;
 use crate::domain::quota::{Quota, QuotaExceeded};
 use crate::domain::secret::Secret;
@@ -58,7 +58,7 @@ impl Front {
         &self,
         organization: OrganizationId,
         quota: Quota,
-    ) -> Result<Place, QuotaExceeded> {
+    ) -> Result<QuotaPermit, QuotaExceeded> {
         self.world.quotas.take(organization, quota)
     }
 

@@ -24,7 +24,7 @@ use super::front::Front;
 use super::lasting::lasting;
 use super::problem::Problem;
 pub use super::under_way::UnderWay;
-use super::validation::{Fields, Part};
+use super::validation::{Fields, RequestPart};
 use crate::db::idempotency::{
     self, Claim, Entry, Key, Reservation, Response, complete, forget, reserve,
 };
@@ -54,7 +54,7 @@ pub fn key_of(request: &HttpRequest) -> Result<Option<String>, Problem> {
         && bytes.iter().all(u8::is_ascii_graphic)
         && values.next().is_none();
     let text = String::from_utf8_lossy(bytes).into_owned();
-    let mut fields = Fields::of(Part::Header);
+    let mut fields = Fields::of(RequestPart::Header);
     let wrong = "expected one key of 1 to 255 visible ASCII characters";
     fields.require(HEADER, text.as_str(), fits, wrong);
     fields.finish()?;

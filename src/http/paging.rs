@@ -1,7 +1,7 @@
 //! Pages of lists, by number and size.
 
 use super::problem::Problem;
-use super::validation::{Fields, Part};
+use super::validation::{Fields, RequestPart};
 use crate::db::Page;
 
 /// The last number that a page may have.
@@ -13,7 +13,7 @@ const LAST_PAGE: u32 = 1_000_000;
 ///
 /// 422 if they are not.
 pub fn page(number: u32, size: u32, largest: u32) -> Result<Page, Problem> {
-    let mut fields = Fields::of(Part::Query);
+    let mut fields = Fields::of(RequestPart::Query);
     for (field, value, most) in [("page", number, LAST_PAGE), ("page_size", size, largest)] {
         let fits = (1..=most).contains(&value);
         fields.require(field, value, fits, format!("expected 1 to {most}"));

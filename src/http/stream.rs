@@ -15,8 +15,8 @@ use super::body::parse_query;
 use super::caller::Visitor;
 use super::front::Front;
 use super::problem::Problem;
-use crate::actors::quotas::Place;
-use crate::actors::session::{Join, Kind, Watch};
+use crate::actors::quotas::QuotaPermit;
+use crate::actors::session::{Join, ViewerKind, Watch};
 use crate::domain::quota::Quota;
 use crate::live::bridge::{self, Close, CloseCode, Socket};
 use crate::live::viewer::Viewer;
@@ -84,7 +84,7 @@ impl Handshake {
     /// kept until the task ends.
     fn accept<S>(
         self,
-        place: Place,
+        place: QuotaPermit,
         span: tracing::Span,
         serve: impl FnOnce(Socket) -> S,
     ) -> Result<HttpResponse, actix_web::Error>
@@ -118,7 +118,10 @@ fn viewer_of(front: &Front, visitor: Visitor) -> Viewer {
 }
 
 /// Admits a viewer whose client must be named.
-fn named_viewer(front: &Front, credentials: Credentials) -> Result<(Viewer, Place), Rejection> {
+fn named_viewer(
+    front: &Front,
+    credentials: Credentials,
+) -> Result<(Viewer, QuotaPermit), Rejection> {
     let visitor = credentials?;
     if visitor.visit.client.is_none() {
         return Err(Close::new(CloseCode::Protocol, "client_id is missing").into());
@@ -128,7 +131,7 @@ fn named_viewer(front: &Front, credentials: Credentials) -> Result<(Viewer, Plac
 }
 
 /// Takes a place in the quota of the viewer's organization.
-fn placed(front: &Front, visitor: &Visitor, quota: Quota) -> Result<Place, Rejection> {
+fn placed(front: &Front, visitor: &Visitor, quota: Quota) -> Result<QuotaPermit, Rejection> {
     let place = front.place(visitor.organization, quota);
     place.map_err(|exceeded| Rejection::Answer(exceeded.into()))
 }
@@ -172,7 +175,7 @@ async fn to_messages(
     let admitted = async {
         let (viewer, place) = named_viewer(&front, credentials)?;
         let session = viewer.session_of(&what, &id)?;
-        let message = Join { visit: viewer.visit.clone(), kind: Kind::Messages };
+        let message = Join { visit: viewer.visit.clone(), kind: ViewerKind::Messages };
         let connected = viewer.ask(session, message).await?;
         Ok::<_, Rejection>((viewer, place, session, connected))
     };
@@ -245,6 +248,6 @@ fn reject_in_words(handshake: Handshake) -> Result<HttpResponse, actix_web::Erro
     let (response, socket) = bridge::accept(&handshake.request, handshake.payload)?;
     let word = "Invalid credential provided".to_owned();
     let close = Close::new(CloseCode::Normal, "invalid-credential");
-    actix_web::rt::spawn(bridge::turn_away(socket, Some(word), close));
+    actix_web::rt::spawn(bridge::reject_accepted(socket, Some(word), close));
     Ok(response)
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use serde_json::Value;
 
 use super::field_error::steps;
-pub use super::field_error::{FieldError, Part, Step};
+pub use super::field_error::{FieldError, PathStep, RequestPart};
 use super::problem::Problem;
 
 /// Collects the errors of several fields of a request, to report all at once.
@@ -21,7 +21,7 @@ use super::problem::Problem;
 /// ```
 #[derive(Debug)]
 pub struct Fields {
-    part: Part,
+    part: RequestPart,
     errors: Vec<FieldError>,
 }
 
@@ -34,11 +34,11 @@ impl Default for Fields {
 impl Fields {
     /// Collects errors of the body.
     pub fn new() -> Self {
-        Self::of(Part::Body)
+        Self::of(RequestPart::Body)
     }
 
     /// Collects errors of any part of the request.
-    pub fn of(part: Part) -> Self {
+    pub fn of(part: RequestPart) -> Self {
         Self { part, errors: Vec::new() }
     }
 

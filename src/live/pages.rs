@@ -75,7 +75,7 @@ impl Pages {
     }
 
     /// Sends a command without waiting for its answer.
-    pub fn tell(&self, session: &str, method: &str, params: Value) {
+    pub fn notify(&self, session: &str, method: &str, params: Value) {
         drop(self.devtools.call(Some(session), method, params));
     }
 

@@ -19,7 +19,7 @@ use super::line::Line;
 use super::screencast::{Frame, cast};
 use super::subject::Subject;
 use super::viewer::{Viewer, slowly};
-use crate::actors::session::{Connected, Follow, Join, Kind, Picture};
+use crate::actors::session::{Connected, Follow, Join, Picture, ViewerKind};
 use crate::system::desktop::Following;
 
 /// The time after which a stream without any change ends.
@@ -57,13 +57,13 @@ impl Stream {
                 Ok(subject) => subject,
                 Err(close) => {
                     let word = self.word("not_found").to_string();
-                    return bridge::turn_away(socket, Some(word), close).await;
+                    return bridge::reject_accepted(socket, Some(word), close).await;
                 }
             };
         if let Some(status) = subject.ended() {
             let close = Close::new(CloseCode::Normal, "ended");
             let word = self.word(status).to_string();
-            return bridge::turn_away(socket, Some(word), close).await;
+            return bridge::reject_accepted(socket, Some(word), close).await;
         }
         let mut line = Line::new(socket, LONGEST);
         let close = match self.attend(&mut line, subject).await {
@@ -103,7 +103,7 @@ impl Stream {
         };
         let visit = self.viewer.visit.clone();
         let (source, connected) = if self.page_only {
-            let message = Join { visit, kind: Kind::Pictures };
+            let message = Join { visit, kind: ViewerKind::Pictures };
             let joined = slowly(self.viewer.ask(session, message)).await?;
             (Source::Page, joined)
         } else {

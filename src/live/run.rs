@@ -14,7 +14,7 @@ use crate::domain::run::BlockStatus;
 
 /// Reports the run in the session and its current block, at once and at every change:
 /// `{"kind":"run","run":{"run_id","title","status","block":{"label","block_type"}|null}|null}`.
-pub(super) async fn tell(
+pub(super) async fn report(
     views: &Views,
     organization: OrganizationId,
     connected: &Connected,
@@ -22,7 +22,7 @@ pub(super) async fn tell(
 ) -> Close {
     let mut session = connected.view.clone();
     let mut followed: Option<(RunId, watch::Receiver<RunView>)> = None;
-    let mut told = None;
+    let mut reported = None;
     loop {
         let there = run_in(&session.borrow_and_update());
         if followed.as_ref().map(|(id, _)| *id) != there {
@@ -30,9 +30,9 @@ pub(super) async fn tell(
         }
         let run = followed.as_mut().map(|(_, view)| shown(&view.borrow_and_update()));
         let message = json!({ "kind": "run", "run": run });
-        if told.as_ref() != Some(&message) {
+        if reported.as_ref() != Some(&message) {
             let _ = say.send(message.clone()).await;
-            told = Some(message);
+            reported = Some(message);
         }
         let gone = tokio::select! {
             changed = session.changed() => changed.is_err(),

@@ -20,7 +20,7 @@ use crate::workflow::host::DevtoolsEvent;
 /// The interval between two look-ups of the page in view.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The delay before reconnecting to a browser that is gone.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The quality of the JPEG pictures.
 const QUALITY: u8 = 60;
 const WIDEST: u16 = 1280;
@@ -68,7 +68,7 @@ pub(super) async fn cast(
         {
             let _left = follow(&pages, frames).await;
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
@@ -93,10 +93,10 @@ async fn follow(pages: &Pages, frames: &mpsc::Sender<Frame>) -> Option<Infallibl
                 // The page may have navigated since the last look-up.
                 let url = pages.address(&tab.id).await.unwrap_or_else(|_| tab.url.clone());
                 frames.send(cast.at(url)).await.ok()?;
-                pages.tell(of, "Page.screencastFrameAck", json!({ "sessionId": number }));
+                pages.notify(of, "Page.screencastFrameAck", json!({ "sessionId": number }));
             }
             () = sleep_until(look_at) => {
-                shown = look(pages, shown).await;
+                shown = find_in_view(pages, shown).await;
                 look_at = Instant::now() + LOOK_EVERY;
             }
         }
@@ -104,12 +104,12 @@ async fn follow(pages: &Pages, frames: &mpsc::Sender<Frame>) -> Option<Infallibl
 }
 
 /// Looks up the page in view, and starts the screencast of a page that was not in view before.
-async fn look(pages: &Pages, shown: Option<(Tab, String)>) -> Option<(Tab, String)> {
+async fn find_in_view(pages: &Pages, shown: Option<(Tab, String)>) -> Option<(Tab, String)> {
     let tab = pages.active().await.ok()?;
     let session = pages.attach(&tab.id).await.ok()?;
     match shown {
         Some((before, _)) if before.id == tab.id => return Some((tab, session)),
-        Some((_, before)) => pages.tell(&before, "Page.stopScreencast", Value::Null),
+        Some((_, before)) => pages.notify(&before, "Page.stopScreencast", Value::Null),
         None => {}
     }
     // The first picture comes at once, even from a page without motion.

@@ -15,7 +15,7 @@ use crate::domain::ids::{OrganizationId, RunId, SessionId};
 use crate::domain::run::RunStatus;
 
 /// The time that a run may take to start, as in the compatible API.
-const BEGINS: Duration = Duration::from_secs(120);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A session or a run that was found.
 #[derive(Debug)]
@@ -69,13 +69,13 @@ impl Subject {
     /// Returns the present status, as the API writes it.
     pub fn status(&mut self) -> &'static str {
         match self {
-            Self::Session(_, view, told) => {
-                *told = view.borrow().record.status.as_str();
-                told
+            Self::Session(_, view, reported) => {
+                *reported = view.borrow().record.status.as_str();
+                reported
             }
-            Self::Run(view, told) => {
-                *told = view.borrow().record.status.as_str();
-                told
+            Self::Run(view, reported) => {
+                *reported = view.borrow().record.status.as_str();
+                reported
             }
             Self::Ended(status) => status,
         }
@@ -100,11 +100,11 @@ impl Subject {
     /// Resolves when the status differs from the last result of [`status`](Self::status).
     pub async fn changed(&mut self) {
         let gone = match self {
-            Self::Session(_, view, told) => {
-                view.wait_for(|view| view.record.status.as_str() != *told).await.is_err()
+            Self::Session(_, view, reported) => {
+                view.wait_for(|view| view.record.status.as_str() != *reported).await.is_err()
             }
-            Self::Run(view, told) => {
-                view.wait_for(|view| view.record.status.as_str() != *told).await.is_err()
+            Self::Run(view, reported) => {
+                view.wait_for(|view| view.record.status.as_str() != *reported).await.is_err()
             }
             Self::Ended(_) => true,
         };
@@ -143,7 +143,7 @@ impl Subject {
             | RunStatus::Canceled
             | RunStatus::TimedOut => true,
         });
-        match timeout(BEGINS, begun).await {
+        match timeout(START_TIMEOUT, begun).await {
             Ok(Ok(view)) if view.record.status.is_final() => {
                 Err(Close::new(CloseCode::Normal, "ended"))
             }

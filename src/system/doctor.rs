@@ -66,7 +66,7 @@ impl Check {
 /// Checks whether sessions can be limited, and whether there is room for one now.
 pub fn limits(settings: &limits::Settings, data: &Path) -> [Check; 2] {
     let hint = "run the server in a control group of its own: `Delegate=yes` in its systemd unit";
-    let groups = match limits::Subtree::look(settings) {
+    let groups = match limits::Subtree::detect(settings) {
         Ok(found) => Check::new("limits", found, None),
         Err(why) => {
             let found = format!("sessions have no limits: {why}");

@@ -41,14 +41,14 @@ fn no_descriptor_free(stage: &str, message: String) -> Failure {
 
 /// A stage of the launch: the name of its program, and the Debian package.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stage {
+pub(super) struct LaunchStage {
     /// The name: `xvfb`, `vnc` or `chromium`.
     pub(super) name: &'static str,
     /// The Debian package that contains the program.
     pub(super) package: &'static str,
 }
 
-impl Stage {
+impl LaunchStage {
     fn failed(self, what: &str, message: String) -> Failure {
         failure(self.name, &format!("{}_{what}", self.name), message)
     }

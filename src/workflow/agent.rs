@@ -74,9 +74,9 @@ pub struct Start {
 /// A report of the agent about a block.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Said {
+pub struct AgentReport {
     /// The state of the block.
-    pub status: SaidStatus,
+    pub status: AgentStatus,
     /// The output of the block, in the final report.
     #[serde(default)]
     pub output: Value,
@@ -91,7 +91,7 @@ pub struct Said {
 /// The state of a block in a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum SaidStatus {
+pub enum AgentStatus {
     /// The block is still being executed.
     Running,
     /// The block reached its goal.

@@ -107,7 +107,7 @@ pub struct HostError(pub Box<Failure>);
 
 /// A block that another program executes.
 #[derive(Debug, Clone)]
-pub struct Job {
+pub struct ExternalBlock {
     /// The execution of the block.
     pub block: BlockRunId,
     /// The label in the definition.
@@ -179,7 +179,7 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
 
     /// Executes a block that needs a model. The block fails with `agent_not_configured` if no agent
     /// is configured.
-    fn run_agent(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
+    fn run_agent(&self, job: ExternalBlock) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
         let message =
             format!("a block of type `{}` needs an agent, and none is configured", job.block_type);
         let hint = "configure an agent endpoint, or use the blocks click, fill and extract";
@@ -188,14 +188,14 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Executes the Python of a code block in a child process.
-    fn run_code(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
+    fn run_code(&self, job: ExternalBlock) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
         let message = format!("this server does not run the code of `{}`", job.label);
         let end = BlockEnded::failed("code_not_configured", message, None);
         Box::pin(async { Ok(end) })
     }
 
     /// Runs another workflow, as a `workflow_trigger` block requests. The host limits the depth.
-    fn trigger(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
+    fn trigger(&self, job: ExternalBlock) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
         let message = format!("this server cannot run the workflow that `{}` triggers", job.label);
         let end = BlockEnded::failed("trigger_not_configured", message, None);
         Box::pin(async { Ok(end) })

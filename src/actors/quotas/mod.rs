@@ -2,7 +2,7 @@
 //!
 //! Sessions and runs are counted in the database, in the transaction that adds one, so that limits hold
 //! over restarts and over several nodes. Connections, waiters and requests are counted in memory, for
-//! each server: a [`Place`] counts until it is dropped. Network traffic is measured every few seconds,
+//! each server: a [`QuotaPermit`] counts until it is dropped. Network traffic is measured every few seconds,
 //! see `following.rs`.
 
 mod following;
@@ -78,12 +78,12 @@ struct Metered {
 
 /// A place within a quota. The drop frees it.
 #[derive(Debug)]
-pub struct Place {
+pub struct QuotaPermit {
     places: Arc<DashMap<(OrganizationId, Quota), u64>>,
     of: (OrganizationId, Quota),
 }
 
-impl Drop for Place {
+impl Drop for QuotaPermit {
     fn drop(&mut self) {
         self.places.remove_if_mut(&self.of, |_, taken| {
             *taken = taken.saturating_sub(1);
@@ -136,7 +136,11 @@ impl Quotas {
     /// # Errors
     ///
     /// Fails when the limit is reached; nothing is counted then.
-    pub fn take(&self, organization: OrganizationId, quota: Quota) -> Result<Place, QuotaExceeded> {
+    pub fn take(
+        &self,
+        organization: OrganizationId,
+        quota: Quota,
+    ) -> Result<QuotaPermit, QuotaExceeded> {
         let (limit, of) = (self.limit(organization, quota), (organization, quota));
         // The entry is locked until the place is counted, so that no two take the last one.
         let mut taken = self.0.places.entry(of).or_insert(0);
@@ -147,7 +151,7 @@ impl Quotas {
             return Err(self.exceeded(organization, quota, limit, used));
         }
         *taken += 1;
-        Ok(Place { places: Arc::clone(&self.0.places), of })
+        Ok(QuotaPermit { places: Arc::clone(&self.0.places), of })
     }
 
     /// Refuses another session, based on the state in memory. The database decides; this check saves queries.

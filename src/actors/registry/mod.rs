@@ -120,7 +120,7 @@ impl Registry {
     fn registration(registry: WeakAddress<Self>, resident: Resident) -> Registration {
         Registration::new(move |in_order| {
             if let Some(registry) = registry.upgrade() {
-                registry.tell(Gone { resident, in_order });
+                registry.notify(Gone { resident, in_order });
             }
         })
     }

@@ -216,7 +216,7 @@ impl Registry {
         ctx.spawn(stored.into_actor(self).map(move |stored, registry, _| match stored {
             Ok(()) => {
                 let data = json!({ "status": RunStatus::Failed });
-                registry.world.events.tell(subject, EventKind::RunEnded, data);
+                registry.world.events.record(subject, EventKind::RunEnded, data);
             }
             Err(cause) => warn!("the end of run {id} is not stored: {cause}"),
         }));

@@ -107,7 +107,7 @@ impl Handle<Create> for Registry {
             let created = stored.map(|()| {
                 let id = record.id;
                 let data = json!({ "timeout_seconds": record.spec.lifetime.as_secs() });
-                registry.world.events.tell(&record, EventKind::SessionCreated, data);
+                registry.world.events.record(&record, EventKind::SessionCreated, data);
                 let view = registry.admit_session(record, Origin::New, ctx);
                 registry.close_if_unheard(id, receipt, ctx);
                 Created { id, view }
@@ -193,7 +193,7 @@ impl Registry {
         *broken += 1;
         error!("the actor of session {id} has ended without closing it, {broken} times so far");
         if *broken > MOST_BROKEN {
-            return self.mop_up(id, Some(organization), ctx);
+            return self.clean_up_orphan(id, Some(organization), ctx);
         }
         self.restarting.insert(id, organization);
         let wait = AFTER_BROKEN.saturating_mul(broken.saturating_sub(1));
@@ -209,7 +209,7 @@ impl Registry {
                 registry.restarting.remove(&id);
                 registry.admit_session(record, Origin::Former, ctx);
             }
-            Ok(Some(_) | None) => registry.mop_up(id, Some(organization), ctx),
+            Ok(Some(_) | None) => registry.clean_up_orphan(id, Some(organization), ctx),
             Err(cause) => {
                 warn!("session {id} is not restarted yet, its row cannot be read: {cause}");
                 ctx.run_later(READ_AGAIN, move |registry, ctx| {
@@ -221,7 +221,7 @@ impl Registry {
 
     /// Cleans up after a session whose actor broke for good: finds its processes by their marker,
     /// ends them, and stores the session's end.
-    fn mop_up(
+    fn clean_up_orphan(
         &mut self,
         id: SessionId,
         organization: Option<OrganizationId>,
@@ -254,7 +254,7 @@ impl Registry {
                 let Some(organization) = organization else { return };
                 let subject = Subject { organization, session: Some(id), run: None };
                 let data = json!({ "status": SessionStatus::Failed });
-                registry.world.events.tell(subject, EventKind::SessionEnded, data);
+                registry.world.events.record(subject, EventKind::SessionEnded, data);
             }
             Err(cause) => warn!("the end of session {id} is not stored: {cause}"),
         }));
@@ -289,7 +289,7 @@ impl Handle<Gone> for Registry {
                 }
                 match organization {
                     Some(organization) => self.on_broken(id, organization, ctx),
-                    None => self.mop_up(id, None, ctx),
+                    None => self.clean_up_orphan(id, None, ctx),
                 }
             }
             Resident::Run(id) => self.on_run_gone(id, in_order, ctx),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::work::Work;
 use crate::actors::lanes::Lane;
-use crate::domain::film::Wish;
+use crate::domain::film::FilmOptions;
 use crate::domain::occupancy::Generation;
 use crate::domain::session::SessionSpec;
 
@@ -16,7 +16,7 @@ pub struct Assignment {
     /// The session that it makes for itself when its record names none.
     pub own_session: SessionSpec,
     /// The options of its recording, if it is recorded.
-    pub record: Option<Wish>,
+    pub record: Option<FilmOptions>,
     /// True if a session that the run did not make is sanitized once the run has ended.
     pub sanitize: bool,
     /// The time that it waits for its session.

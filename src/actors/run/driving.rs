@@ -12,7 +12,7 @@ use tracing::{Instrument as _, info, warn};
 
 use super::host::RunHost;
 use super::work::Taken;
-use super::{Ending, Finished, Job, Lease, Phase, Run, failed};
+use super::{Ending, Finished, Lease, Phase, Run, WorkContext, failed};
 use crate::actors::registry::{Route, RouteError, awake};
 use crate::actors::session::{
     Begin, Beginner, Grant, Heartbeat, Record, SanitizeWhenLeft, SessionError, Wait,
@@ -48,7 +48,7 @@ impl Run {
                 run.record.status = RunStatus::Queued;
                 run.record.session = Some(session);
                 run.record.queued_at = Some(now);
-                run.tell(EventKind::RunQueued, Value::Null);
+                run.record_event(EventKind::RunQueued, Value::Null);
                 run.publish();
                 run.begin(session, ctx);
             }
@@ -200,7 +200,7 @@ impl Run {
             Ok(()) => {
                 run.record.status = RunStatus::Running;
                 run.record.started_at = Some(now);
-                run.tell(EventKind::RunStarted, Value::Null);
+                run.record_event(EventKind::RunStarted, Value::Null);
                 run.publish();
                 run.record(session, ctx);
             }
@@ -210,8 +210,8 @@ impl Run {
 
     /// Drives the session. If a recording is wanted, it starts before the first block.
     fn record(&mut self, session: SessionId, ctx: &mut Context<Self>) {
-        let Some(wish) = self.assignment.record else { return self.drive(session, ctx) };
-        let message = Record { wish, run: Some(self.record.id) };
+        let Some(options) = self.assignment.record else { return self.drive(session, ctx) };
+        let message = Record { options, run: Some(self.record.id) };
         let route = Route { organization: self.record.organization, session, message };
         let begun = self.registry.ask(route);
         ctx.spawn(begun.into_actor(self).map(move |begun, run, ctx| {
@@ -228,7 +228,7 @@ impl Run {
         }
         info!(parent: &self.span, "run {} drives {session}", self.record.id);
         let work = std::mem::replace(&mut self.assignment.work, Box::new(Taken));
-        let job = Job { run: self.record.id, session };
+        let job = WorkContext { run: self.record.id, session };
         let host = Arc::new(RunHost::new(self, session, self.address(ctx).downgrade()));
         self.host = Some(Arc::clone(&host));
         let stop = CancellationToken::new();

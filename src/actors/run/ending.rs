@@ -141,7 +141,7 @@ impl Run {
             if let Err(cause) = wrapped {
                 warn!(parent: &run.span, "the run's films and downloads may not be stored: {cause}");
             }
-            run.give_back(ctx);
+            run.release_session(ctx);
         }));
     }
 
@@ -162,7 +162,7 @@ impl Run {
         }
     }
 
-    fn give_back(&mut self, ctx: &mut Context<Self>) {
+    fn release_session(&mut self, ctx: &mut Context<Self>) {
         if let Some(heartbeat) = self.heartbeat.take() {
             ctx.cancel_future(heartbeat);
         }
@@ -178,7 +178,7 @@ impl Run {
             if let Err(cause) = released {
                 warn!(parent: &run.span, "the session was not released: {cause}");
                 if run.may_still_hold(&cause) {
-                    ctx.run_later(STORE_AGAIN, Self::give_back);
+                    ctx.run_later(STORE_AGAIN, Self::release_session);
                     return;
                 }
             }
@@ -238,7 +238,7 @@ impl Run {
             cut_off.push(block_data(block));
         }
         for data in cut_off {
-            self.tell(EventKind::BlockEnded, data);
+            self.record_event(EventKind::BlockEnded, data);
         }
         self.store_status(ctx);
     }
@@ -293,7 +293,7 @@ impl Run {
 
     fn on_ended(&mut self, ctx: &mut Context<Self>) {
         let RunRecord { status, failure, .. } = &self.record;
-        self.tell(EventKind::RunEnded, json!({ "status": status, "failure": failure }));
+        self.record_event(EventKind::RunEnded, json!({ "status": status, "failure": failure }));
         self.publish();
         let view = self.view.borrow().clone();
         for waiting in self.waiting.drain(..) {
@@ -313,8 +313,8 @@ impl Handle<Cancel> for Run {
     ) -> Answering<Result<RunView, RunError>> {
         let Ending { failure, .. } = super::failed("canceled", why);
         self.end(Ending { status: RunStatus::Canceled, failure }, ctx);
-        let (tell, ended) = oneshot::channel();
-        self.waiting.push(tell);
+        let (notify, ended) = oneshot::channel();
+        self.waiting.push(notify);
         Box::pin(async move { Ok(ended.await.map_err(|_gone| Unanswered::Gone)?) })
     }
 }

@@ -11,7 +11,7 @@ use crate::actors::views::RunView;
 use crate::db::store::StoreError;
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::RunStatus;
-use crate::workflow::agent::Said;
+use crate::workflow::agent::AgentReport;
 use crate::workflow::host::{BlockBegins, BlockEnded};
 
 /// The reason why a run did not do what it was asked. Its state is unchanged.
@@ -140,7 +140,7 @@ impl Ask for Pause {
 #[derive(Debug)]
 pub(super) struct AwaitAgent {
     pub block: BlockRunId,
-    pub said: mpsc::Sender<Said>,
+    pub said: mpsc::Sender<AgentReport>,
 }
 
 impl Ask for AwaitAgent {
@@ -158,7 +158,7 @@ pub struct AgentSays {
     /// The block that the agent executes.
     pub block: BlockRunId,
     /// The message of the agent.
-    pub said: Said,
+    pub said: AgentReport,
 }
 
 impl Ask for AgentSays {

@@ -45,7 +45,7 @@ use self::host::RunHost;
 pub use self::messages::{AgentSays, Cancel, Continue, RunError};
 use self::node::Node;
 pub use self::planned::{Facts, Planned};
-pub use self::work::{Finished, Job, Work};
+pub use self::work::{Finished, Work, WorkContext};
 use super::ask::Address;
 use super::journal::{About, Name};
 use super::lanes::{Lane, LaneTurn};
@@ -61,7 +61,7 @@ use crate::domain::lease::LeaseToken;
 use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
 use crate::domain::session::Failure;
 pub use crate::domain::workflow_settings::{egress_of, sanitizes};
-use crate::workflow::agent::Said;
+use crate::workflow::agent::AgentReport;
 
 /// The phase of a run's life cycle.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ pub struct Run {
     /// The sender that reports that a person continues the paused run.
     paused: Option<oneshot::Sender<()>>,
     /// The block that an agent executes, and the channel for the agent's messages.
-    agent: Option<(BlockRunId, mpsc::Sender<Said>)>,
+    agent: Option<(BlockRunId, mpsc::Sender<AgentReport>)>,
     heartbeat: Option<SpawnHandle>,
     /// Its turn in its lane, until it has ended.
     turn: Option<LaneTurn>,
@@ -195,8 +195,8 @@ impl Run {
     }
 
     /// Records an event of the run, for followers of the run and of its session.
-    fn tell(&self, kind: EventKind, data: Value) {
-        self.world.events.tell(&self.record, kind, data);
+    fn record_event(&self, kind: EventKind, data: Value) {
+        self.world.events.record(&self.record, kind, data);
     }
 
     /// The address of this run with itself as the user, for the execution of its blocks.

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::work::{Finished, Job, Work};
+use super::work::{Finished, Work, WorkContext};
 use crate::actors::world::World;
 use crate::domain::ids::{RunId, SessionId};
 use crate::domain::run::WorkflowRecord;
@@ -109,7 +109,7 @@ impl Planned {
 impl Work for Planned {
     fn execute(
         self: Box<Self>,
-        job: Job,
+        job: WorkContext,
         host: Arc<dyn Host>,
         cancel: CancellationToken,
     ) -> BoxFuture<'static, Finished> {

@@ -15,7 +15,7 @@ use crate::db::store::{RunChange, StoreError};
 use crate::domain::event::EventKind;
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::{BlockRecord, BlockStatus, RunStatus};
-use crate::workflow::agent::SaidStatus;
+use crate::workflow::agent::AgentStatus;
 use crate::workflow::host::{BlockBegins, BlockEnded};
 
 /// The data of a block's events, for followers of the run. The block's output is read from the run
@@ -62,7 +62,7 @@ impl Handle<BeginBlock> for Run {
         ctx.spawn(stored.into_actor(self).map(move |stored, run, ctx| {
             let begun = stored.map_err(RunError::NotStored).map(|()| {
                 let id = record.id;
-                run.tell(EventKind::BlockStarted, block_data(&record));
+                run.record_event(EventKind::BlockStarted, block_data(&record));
                 run.blocks.push(record);
                 run.publish();
                 id
@@ -92,7 +92,7 @@ impl Handle<EndBlock> for Run {
         self.writing += 1;
         ctx.spawn(stored.into_actor(self).map(move |stored, run, ctx| {
             let ended = stored.map_err(RunError::NotStored).map(|()| {
-                run.tell(EventKind::BlockEnded, block_data(&record));
+                run.record_event(EventKind::BlockEnded, block_data(&record));
                 if let Some(block) = run.blocks.iter_mut().find(|block| block.id == id) {
                     *block = record;
                 }
@@ -126,14 +126,14 @@ impl Handle<AgentSays> for Run {
         let agent = self.agent.as_ref().filter(|(awaited, _)| *awaited == block);
         let Some((_, hears)) = agent else { return answered(Err(RunError::Ending { status })) };
         // Progress is only for viewers, and is not stored.
-        if said.status == SaidStatus::Running && !said.progress.is_null() {
+        if said.status == AgentStatus::Running && !said.progress.is_null() {
             let record = self.blocks.iter_mut().find(|record| record.id == block);
             if let Some(record) = record.filter(|record| record.status == BlockStatus::Running) {
                 record.output = Some(serde_json::json!({ "progress": said.progress }));
             }
         }
-        let goes_on = said.status == SaidStatus::Running;
-        let said = super::Said { progress: Value::Null, ..said };
+        let goes_on = said.status == AgentStatus::Running;
+        let said = super::AgentReport { progress: Value::Null, ..said };
         // The waiting messages already show that the agent is active: the last place in the channel
         // is reserved for the end.
         let heard = if goes_on && !hears.is_closed() && hears.capacity() <= 1 {
@@ -155,9 +155,9 @@ impl Run {
         ctx.spawn(stored.into_actor(self).map(move |stored, run, _| {
             if stored.is_ok() && run.ending.is_none() {
                 if status == RunStatus::Paused {
-                    run.tell(EventKind::RunPaused, Value::Null);
+                    run.record_event(EventKind::RunPaused, Value::Null);
                 } else if run.record.status == RunStatus::Paused {
-                    run.tell(EventKind::RunResumed, Value::Null);
+                    run.record_event(EventKind::RunResumed, Value::Null);
                 }
                 run.record.status = status;
                 run.publish();

@@ -17,7 +17,7 @@ use crate::workflow::host::Host;
 
 /// The run and the session of a piece of work.
 #[derive(Debug, Clone, Copy)]
-pub struct Job {
+pub struct WorkContext {
     /// The run that executes it.
     pub run: RunId,
     /// The session that it occupies.
@@ -40,7 +40,7 @@ pub trait Work: fmt::Debug + Send + 'static {
     /// Executes the work. Resolves soon after `cancel`, whatever is under way then.
     fn execute(
         self: Box<Self>,
-        job: Job,
+        job: WorkContext,
         host: Arc<dyn Host>,
         cancel: CancellationToken,
     ) -> BoxFuture<'static, Finished>;
@@ -53,7 +53,7 @@ pub(super) struct Taken;
 impl Work for Taken {
     fn execute(
         self: Box<Self>,
-        _: Job,
+        _: WorkContext,
         _: Arc<dyn Host>,
         _: CancellationToken,
     ) -> BoxFuture<'static, Finished> {

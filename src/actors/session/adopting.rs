@@ -107,7 +107,7 @@ impl Session {
                 {
                     session.enter(Phase::Dormant);
                     session.set_timer(ctx);
-                    session.leave_if_told(ctx);
+                    session.leave_if_asked(ctx);
                 }
                 Phase::Dormant
                 | Phase::Starting { .. }

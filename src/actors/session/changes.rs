@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use super::turns::{Change, Changed, Turn};
+use super::turns::{Change, Changed, QueuedChange};
 use super::{
     Begin, Beginner, Evict, Grant, Heartbeat, Phase, Release, Session, SessionError, Wait,
 };
@@ -36,7 +36,7 @@ impl Session {
         // Only a begin hands something out; every other change is safe to repeat.
         let is_begin = matches!(change, Change::Begin { .. });
         let receipt = if is_begin { receipt() } else { Receipt::default() };
-        self.turns.push_back(Turn { change, wait, answer, receipt });
+        self.turns.push_back(QueuedChange { change, wait, answer, receipt });
         self.next_turn(ctx);
         changed
     }
@@ -133,7 +133,7 @@ impl Session {
         })
     }
 
-    fn store(&mut self, turn: Turn, next: Occupancy, ctx: &mut Context<Self>) {
+    fn store(&mut self, turn: QueuedChange, next: Occupancy, ctx: &mut Context<Self>) {
         self.storing = true;
         if let Change::Begin { lease, by: Beginner::Ticket(ticket), .. } = &turn.change {
             self.world.views.tickets.note_lease(*ticket, *lease);
@@ -152,14 +152,14 @@ impl Session {
             session.after_store(turn, &before, next, changed, ctx);
             session.next_turn(ctx);
             session.set_timer_after(lapsed, ctx);
-            session.leave_if_told(ctx);
+            session.leave_if_asked(ctx);
         }));
     }
 
     /// Answers a change after its write, and takes back an occupancy whose grant was not received.
     fn after_store(
         &mut self,
-        turn: Turn,
+        turn: QueuedChange,
         before: &Occupancy,
         next: Occupancy,
         changed: Changed,
@@ -198,7 +198,7 @@ impl Session {
             (_, Ok(_)) => self.doubtful = None,
             (_, Err(_)) => {}
         }
-        let Turn { change, answer, receipt, .. } = turn;
+        let QueuedChange { change, answer, receipt, .. } = turn;
         let granted = changed.is_ok();
         let _ = answer.send(changed); // The receipt reports the delivery.
         // A former holder with this lease knows the lease.
@@ -230,12 +230,12 @@ impl Session {
         ctx: &mut Context<Self>,
     ) -> Changed {
         match outcome {
-            Ok(()) => self.take_over(next, idle),
+            Ok(()) => self.apply(next, idle),
             Err(cause) => {
                 match &cause {
                     // The row is right, whichever process wrote it.
                     StoreError::Conflict { stored } => {
-                        self.take_over(stored.clone(), self.idle_after(stored));
+                        self.apply(stored.clone(), self.idle_after(stored));
                     }
                     // Another process has ended this session.
                     StoreError::Final | StoreError::Missing => {
@@ -260,7 +260,7 @@ impl Session {
         if vacated { self.idle_from(self.world.clock.now()) } else { None }
     }
 
-    pub(super) fn take_over(&mut self, next: Occupancy, idle: Option<DateTime<Utc>>) {
+    pub(super) fn apply(&mut self, next: Occupancy, idle: Option<DateTime<Utc>>) {
         let now = self.world.clock.now();
         let (before, after) = (self.record.occupancy.holder(), next.holder());
         if let Some(held) = before
@@ -271,13 +271,13 @@ impl Session {
             let lapsed = held.expires_at <= now;
             let kind =
                 if lapsed { EventKind::OccupancyLapsed } else { EventKind::OccupancyReleased };
-            self.tell(kind, holding(held));
+            self.record_event(kind, holding(held));
         }
         if let Some(held) = after
             && before.is_none_or(|before| before.generation != held.generation)
         {
             info!(parent: &self.span, "{} holds {}", held.occupant, self.record.id);
-            self.tell(EventKind::OccupancyBegun, holding(held));
+            self.record_event(EventKind::OccupancyBegun, holding(held));
         }
         if idle.is_some() {
             self.record.deadlines.idle_expires_at = idle;
@@ -308,7 +308,7 @@ impl Session {
         let change = Change::TakeBack { generation, lease };
         let (answer, _unheard) = oneshot::channel();
         let receipt = Receipt::default();
-        self.turns.push_front(Turn { change, wait: None, answer, receipt });
+        self.turns.push_front(QueuedChange { change, wait: None, answer, receipt });
     }
 
     fn grant(changed: Result<Changed, oneshot::error::RecvError>) -> Result<Grant, SessionError> {

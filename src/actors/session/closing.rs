@@ -62,7 +62,7 @@ impl Session {
         }
         let data = json!({ "status": end.status, "failure": end.failure });
         let left = self.enter(Phase::Closing { end, waiting: Vec::new() });
-        self.tell(EventKind::SessionClosing, data);
+        self.record_event(EventKind::SessionClosing, data);
         self.dismiss_waiters();
         self.dismiss_sanitizing();
         self.dismiss_rotations();
@@ -152,7 +152,7 @@ impl Session {
         self.record.occupancy = closed.unwrap_or(Occupancy::Closed { last });
         let waiting = std::mem::take(waiting);
         let SessionRecord { status, failure, .. } = &self.record;
-        self.tell(EventKind::SessionEnded, json!({ "status": status, "failure": failure }));
+        self.record_event(EventKind::SessionEnded, json!({ "status": status, "failure": failure }));
         self.publish();
         // A client that is notified of the end finds no contradicting view.
         for done in waiting {
@@ -160,7 +160,7 @@ impl Session {
         }
         let (id, status) = (self.record.id, self.record.status);
         info!(parent: &self.span, "session {id} has ended: {status}");
-        self.tell_left();
+        self.notify_left();
         self.registration.in_order();
         ctx.stop();
     }

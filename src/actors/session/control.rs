@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::viewers::{Connected, Connection, Kind, Visit};
+use super::viewers::{Connected, Connection, ViewerKind, Visit};
 use super::{CedeControl, Phase, Session, SessionError, TakeControl};
 use crate::actors::ask::{Answering, Handle, answered, receipt};
 use crate::domain::control::{Credential, Event, Refusal};
@@ -22,7 +22,7 @@ use crate::domain::rfb::Role;
 impl Session {
     /// Admits another connection of this kind, or refuses it because of a limit or the viewer's
     /// ticket.
-    pub(super) fn admit(&self, visit: &Visit, kind: Kind) -> Result<(), SessionError> {
+    pub(super) fn admit(&self, visit: &Visit, kind: ViewerKind) -> Result<(), SessionError> {
         self.room_for(kind)?;
         match visit.credential {
             Credential::Key(_) => Ok(()),
@@ -36,11 +36,11 @@ impl Session {
 
     /// Checks the limits for another connection of this kind. Each kind that does not show the
     /// display has a limit of its own, equal to the limit on viewers.
-    fn room_for(&self, kind: Kind) -> Result<(), SessionError> {
+    fn room_for(&self, kind: ViewerKind) -> Result<(), SessionError> {
         let settings = &self.world.settings;
         let there = match kind {
-            Kind::Vnc | Kind::Pictures => self.watchers.watching(),
-            Kind::Messages | Kind::Input => self.watchers.count(|other| other == kind),
+            ViewerKind::Vnc | ViewerKind::Pictures => self.watchers.watching(),
+            ViewerKind::Messages | ViewerKind::Input => self.watchers.count(|other| other == kind),
         };
         if there >= settings.max_viewers {
             let of = "sessions.max_viewers";
@@ -64,13 +64,13 @@ impl Session {
     pub(super) fn connect(
         &mut self,
         visit: Visit,
-        kind: Kind,
+        kind: ViewerKind,
         ctx: &mut Context<Self>,
     ) -> Connected {
         let now = self.world.clock.now();
         let id: ViewerId = self.world.mint.mint(now);
         let (party, role) = (visit.party(), visit.role);
-        self.tell(EventKind::ViewerJoined, visitor(id, &visit, kind));
+        self.record_event(EventKind::ViewerJoined, visitor(id, &visit, kind));
         let out = CancellationToken::new();
         let connection = Connection { visit, kind, since: now, out: out.clone() };
         self.watchers.connections.insert(id, connection);
@@ -101,7 +101,7 @@ impl Session {
 
     fn on_left(&mut self, id: ViewerId, ctx: &mut Context<Self>) {
         let Some(connection) = self.watchers.connections.remove(&id) else { return };
-        self.tell(EventKind::ViewerLeft, visitor(id, &connection.visit, connection.kind));
+        self.record_event(EventKind::ViewerLeft, visitor(id, &connection.visit, connection.kind));
         if let Some(party) = connection.visit.party()
             && connection.kind.asks()
             && !self.watchers.can_ask(&party)
@@ -114,7 +114,7 @@ impl Session {
     }
 
     /// Kicks a viewer by its ticket, or by one of its connections. True if there was any.
-    pub(super) fn put_out(&mut self, viewer: ViewerId, ctx: &mut Context<Self>) -> bool {
+    pub(super) fn kick(&mut self, viewer: ViewerId, ctx: &mut Context<Self>) -> bool {
         let revoked = self.world.views.tickets.revoke(self.record.id, viewer);
         let by_ticket = Credential::Ticket(viewer);
         let page = self.watchers.connections.get(&viewer).and_then(|it| it.visit.party());
@@ -162,11 +162,11 @@ impl Session {
             (_, Some(user)) if !self.watchers.control.is_of(&user.party) => {
                 let label = user.label.as_deref().unwrap_or("a viewer");
                 info!(parent: &self.span, "{label} has control of {id}");
-                self.tell(EventKind::ControlTaken, json!({ "label": user.label }));
+                self.record_event(EventKind::ControlTaken, json!({ "label": user.label }));
             }
             (Some(user), None) => {
                 info!(parent: &self.span, "the agent has control of {id} again");
-                self.tell(EventKind::ControlCeded, json!({ "label": user.label }));
+                self.record_event(EventKind::ControlCeded, json!({ "label": user.label }));
             }
             (Some(_) | None, _) => {}
         }
@@ -202,7 +202,7 @@ impl Session {
 }
 
 /// The event data that describes a connection.
-fn visitor(id: ViewerId, visit: &Visit, kind: Kind) -> serde_json::Value {
+fn visitor(id: ViewerId, visit: &Visit, kind: ViewerKind) -> serde_json::Value {
     json!({ "viewer": id, "kind": kind.as_str(), "label": visit.label })
 }
 

@@ -22,7 +22,7 @@ impl Ask for Drive {
 
 impl Session {
     /// Publishes the number of drivers without waking the readers of the view.
-    fn tell_drivers(&mut self) {
+    fn notify_drivers(&mut self) {
         let drivers = self.drivers;
         self.view.send_if_modified(|view| {
             view.drivers = drivers;
@@ -46,13 +46,13 @@ impl Handle<Drive> for Session {
             return answered(Err(SessionError::TooManyDrivers { limit }));
         }
         self.drivers += 1;
-        self.tell_drivers();
+        self.notify_drivers();
         let left = CancellationToken::new();
         let leaves = left.clone();
         let leaves = async move { leaves.cancelled().await };
         ctx.spawn(leaves.into_actor(self).map(|(), session, _| {
             session.drivers = session.drivers.saturating_sub(1);
-            session.tell_drivers();
+            session.notify_drivers();
         }));
         answered(Ok(left.drop_guard()))
     }

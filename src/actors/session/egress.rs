@@ -276,7 +276,7 @@ impl Session {
                 session.record.spec =
                     SessionSpec { sanitize_after, sanitize_due, rotation, ..spec };
                 session.record.modified_at = session.world.clock.now();
-                session.tell(EventKind::SessionEgressChanged, json!({ "by": by }));
+                session.record_event(EventKind::SessionEgressChanged, json!({ "by": by }));
                 session.publish();
             }
             let view = session.view.borrow().clone();

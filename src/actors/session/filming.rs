@@ -14,15 +14,15 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{Instrument as _, error, info, warn};
 
-use super::films::{Live, Told};
+use super::films::{FilmResult, Live};
 use super::{Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered, receipt};
-use crate::actors::films::{Kind, Place, drop_recording, store};
+use crate::actors::films::{FilmArtifact, FilmOwner, drop_recording, store};
 use crate::actors::journal::About;
-use crate::domain::film::{BLACK_BOX, RECORDING, Wish};
+use crate::domain::film::{BLACK_BOX, FilmOptions, RECORDING};
 use crate::domain::ids::{ArtifactId, RunId};
 use crate::domain::run::ArtifactRecord;
-use crate::system::film::{Film, FilmError, Frozen, Recording, Slate};
+use crate::system::film::{Film, FilmError, Frozen, Recording, RecordingMetadata};
 
 /// The time for a film's record to be stored, after the film is complete: enough for a few
 /// attempts.
@@ -32,13 +32,13 @@ const STORING: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct Record {
     /// The requested options of the recording.
-    pub wish: Wish,
+    pub options: FilmOptions,
     /// The run for which it is made, and with which it ends.
     pub run: Option<RunId>,
 }
 
 impl Ask for Record {
-    type Answer = Result<Slate, SessionError>;
+    type Answer = Result<RecordingMetadata, SessionError>;
     const KIND: &'static str = "record";
     const NEEDS_BROWSER: bool = true;
     const AUDITED: bool = true;
@@ -48,7 +48,7 @@ impl Ask for Record {
     }
 
     fn summary(&self) -> Value {
-        json!({ "wish": self.wish })
+        json!({ "options": self.options })
     }
 }
 
@@ -130,9 +130,9 @@ impl Session {
     /// Begins the recording that was requested with the session.
     pub(super) fn record_if_asked(&mut self, ctx: &mut Context<Self>) {
         let asked = self.record.spec.echo.get("record").cloned();
-        let wish = asked.and_then(|asked| serde_json::from_value::<Wish>(asked).ok());
-        if let Some(wish) = wish
-            && let Err(cause) = self.begin_recording(wish, None, ctx)
+        let options = asked.and_then(|asked| serde_json::from_value::<FilmOptions>(asked).ok());
+        if let Some(options) = options
+            && let Err(cause) = self.begin_recording(options, None, ctx)
         {
             warn!(parent: &self.span, "session {} is not recorded: {cause}", self.record.id);
         }
@@ -140,10 +140,10 @@ impl Session {
 
     fn begin_recording(
         &mut self,
-        wish: Wish,
+        options: FilmOptions,
         run: Option<RunId>,
         ctx: &mut Context<Self>,
-    ) -> Result<Slate, SessionError> {
+    ) -> Result<RecordingMetadata, SessionError> {
         let screen = self.desktop()?.screen();
         let settings = self.world.films.settings();
         let limit = settings.max_at_once;
@@ -151,14 +151,14 @@ impl Session {
             return Err(SessionError::TooManyRecordings { limit });
         }
         let now = self.world.clock.now();
-        let slate = Slate {
+        let slate = RecordingMetadata {
             id: self.world.mint.mint(now),
             session: self.record.id,
             run,
             began_at: now,
-            frame_rate: wish.frame_rate.unwrap_or(settings.frame_rate),
-            width: wish.width,
-            format: wish.format.unwrap_or(settings.format),
+            frame_rate: options.frame_rate.unwrap_or(settings.frame_rate),
+            width: options.width,
+            format: options.format.unwrap_or(settings.format),
         };
         let (recording, filmed) = self.world.films.record(slate.clone())?;
         recording.show(screen);
@@ -168,15 +168,15 @@ impl Session {
 
     fn add_recording(
         &mut self,
-        slate: Slate,
+        slate: RecordingMetadata,
         recording: Recording,
         filmed: impl Future<Output = Result<Film, FilmError>> + Send + 'static,
         ctx: &mut Context<Self>,
     ) {
-        let kind = Kind { id: slate.id, run: slate.run, artifact_type: RECORDING };
-        let told = self.store_film(kind, filmed);
-        let (id, mut ended) = (slate.id, told.clone());
-        self.filming.live.insert(id, Live { slate, recording, told });
+        let kind = FilmArtifact { id: slate.id, run: slate.run, artifact_type: RECORDING };
+        let result = self.store_film(kind, filmed);
+        let (id, mut ended) = (slate.id, result.clone());
+        self.filming.live.insert(id, Live { slate, recording, result });
         let over = async move { drop(ended.wait_for(Option::is_some).await) };
         ctx.spawn(over.into_actor(self).map(move |(), session, _| {
             session.filming.live.remove(&id);
@@ -213,7 +213,7 @@ impl Session {
     fn develop(&mut self, frozen: Frozen, run: Option<RunId>) {
         let id = self.world.mint.mint(self.world.clock.now());
         let film = self.world.films.develop(self.record.id, frozen);
-        drop(self.store_film(Kind { id, run, artifact_type: BLACK_BOX }, film));
+        drop(self.store_film(FilmArtifact { id, run, artifact_type: BLACK_BOX }, film));
     }
 
     /// Continues the films of a former server. Recordings continue when a display is
@@ -247,13 +247,13 @@ impl Session {
 
     fn store_film(
         &mut self,
-        kind: Kind,
+        kind: FilmArtifact,
         film: impl Future<Output = Result<Film, FilmError>> + Send + 'static,
-    ) -> Told {
-        self.filming.open.retain(|told| told.borrow().is_none());
-        let (tell, told) = watch::channel(None);
-        self.filming.open.push(told.clone());
-        let place = Place { organization: self.record.organization, session: self.record.id };
+    ) -> FilmResult {
+        self.filming.open.retain(|result| result.borrow().is_none());
+        let (sender, result) = watch::channel(None);
+        self.filming.open.push(result.clone());
+        let place = FilmOwner { organization: self.record.organization, session: self.record.id };
         let world = Arc::clone(&self.world);
         let work = async move {
             let stored = match film.await {
@@ -266,32 +266,32 @@ impl Session {
                 }
                 Err(cause) => warn!("no {} {}: {cause}", kind.artifact_type, kind.id),
             }
-            tell.send_replace(Some(stored));
+            sender.send_replace(Some(stored));
         };
         self.world.runtime.spawn(work.instrument(self.span.clone()));
-        told
+        result
     }
 }
 
-async fn all(open: Vec<Told>) {
-    for mut told in open {
+async fn all(open: Vec<FilmResult>) {
+    for mut result in open {
         // A closed channel also means that the film has ended.
-        let _ = told.wait_for(Option::is_some).await;
+        let _ = result.wait_for(Option::is_some).await;
     }
 }
 
 impl Handle<Record> for Session {
     fn handle(
         &mut self,
-        Record { wish, run }: Record,
+        Record { options, run }: Record,
         ctx: &mut Context<Self>,
-    ) -> Answering<Result<Slate, SessionError>> {
+    ) -> Answering<Result<RecordingMetadata, SessionError>> {
         if let Some(run) = run
             && self.run_inside() != Some(run)
         {
             return answered(Err(SessionError::NotInside { run }));
         }
-        let begun = self.begin_recording(wish, run, ctx);
+        let begun = self.begin_recording(options, run, ctx);
         if let Ok(slate) = &begun {
             // No client could stop a recording whose id it did not receive.
             let id = slate.id;
@@ -311,12 +311,13 @@ impl Handle<StopRecording> for Session {
         StopRecording { id }: StopRecording,
         _: &mut Context<Self>,
     ) -> Answering<Result<ArtifactRecord, SessionError>> {
-        let Some(mut told) = self.filming.stop(|slate| slate.id == id).pop() else {
+        let Some(mut result) = self.filming.stop(|slate| slate.id == id).pop() else {
             return answered(Err(SessionError::UnknownRecording(id)));
         };
         Box::pin(async move {
-            let told = told.wait_for(Option::is_some).await.map_err(|_gone| Unanswered::Gone)?;
-            let stored = told.clone().ok_or(Unanswered::Gone)?;
+            let result =
+                result.wait_for(Option::is_some).await.map_err(|_gone| Unanswered::Gone)?;
+            let stored = result.clone().ok_or(Unanswered::Gone)?;
             Ok(stored?)
         })
     }

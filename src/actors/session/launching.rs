@@ -152,7 +152,7 @@ impl Session {
         info!(parent: &self.span, "session {} runs on display :{number}", self.record.id);
         let expires_at = self.record.deadlines.expires_at;
         let data = json!({ "display_number": number, "expires_at": expires_at });
-        self.tell(EventKind::SessionStarted, data);
+        self.record_event(EventKind::SessionStarted, data);
         self.film();
         self.refresh_egress(ctx);
         self.record_if_asked(ctx);
@@ -161,7 +161,7 @@ impl Session {
         self.use_changed();
         self.publish();
         self.set_timer(ctx);
-        self.leave_if_told(ctx);
+        self.leave_if_asked(ctx);
     }
 }
 

@@ -28,7 +28,7 @@ impl Ask for LetGo {
 impl Session {
     /// Stops the actor if it was asked to detach and its state is settled: the session runs or is
     /// dormant, and no occupancy change is being stored.
-    pub(super) fn leave_if_told(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn leave_if_asked(&mut self, ctx: &mut Context<Self>) {
         let is_settled =
             matches!(self.phase, Phase::Dormant | Phase::Running { .. }) && !self.storing;
         if self.leaving.is_empty() || !is_settled {
@@ -38,14 +38,14 @@ impl Session {
         self.ended.cancel();
         self.following = None;
         info!(parent: &self.span, "session {} is detached for the next server", self.record.id);
-        self.tell_left();
+        self.notify_left();
         self.registration.in_order();
         ctx.stop();
     }
 
-    pub(super) fn tell_left(&mut self) {
-        for told in self.leaving.drain(..) {
-            let _ = told.send(()); // The caller may have left.
+    pub(super) fn notify_left(&mut self) {
+        for asker in self.leaving.drain(..) {
+            let _ = asker.send(()); // The caller may have left.
         }
     }
 }
@@ -56,9 +56,9 @@ impl Handle<LetGo> for Session {
         LetGo: LetGo,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<(), SessionError>> {
-        let (told, left) = oneshot::channel();
-        self.leaving.push(told);
-        self.leave_if_told(ctx);
+        let (asker, left) = oneshot::channel();
+        self.leaving.push(asker);
+        self.leave_if_asked(ctx);
         Box::pin(async move { Ok(left.await.map_err(|_gone| Unanswered::Gone)?) })
     }
 }

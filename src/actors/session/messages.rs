@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::SessionError;
-use super::viewers::{Connected, Kind, Visit};
+use super::viewers::{Connected, ViewerKind, Visit};
 use crate::actors::ask::Ask;
 use crate::actors::journal::About;
 use crate::actors::views::SessionView;
@@ -282,6 +282,6 @@ impl Ask for Watch {
     }
 
     fn summary(&self) -> Value {
-        self.visit.summary(Kind::Vnc)
+        self.visit.summary(ViewerKind::Vnc)
     }
 }

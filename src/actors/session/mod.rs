@@ -29,7 +29,7 @@
 //!    answered: one at a time, in the order of arrival.
 //! 4. Queued waiters are served before new arrivals.
 //! 5. The actor stops in `on_ended`, when no program of the desktop is left and the row says that
-//!    the session has ended; or in `leave_if_told`, when the row holds the current state.
+//!    the session has ended; or in `leave_if_asked`, when the row holds the current state.
 //! 6. An occupancy outlives a recovery: its holder is served all the while, but no new occupant can
 //!    begin.
 
@@ -95,9 +95,9 @@ pub use self::rotations::{NewLease, RotateReport};
 pub use self::sanitizing::{Sanitize, SanitizeOnRelease, SanitizeWhenLeft};
 pub use self::sanitizings::SanitizeReport;
 use self::sanitizings::Sanitizing;
-use self::turns::Turn;
+use self::turns::QueuedChange;
 use self::viewers::Watchers;
-pub use self::viewers::{Activity, Connected, Kind, Visit};
+pub use self::viewers::{Activity, Connected, ViewerKind, Visit};
 pub use self::viewing::{
     CedeControl, Follow, FollowCopies, Followed, Invite, Invited, Join, Joined, PutOut,
     RevokeTickets, TakeControl, ViewerList, Viewers,
@@ -119,7 +119,7 @@ use crate::domain::occupancy::Queue;
 use crate::domain::session::SessionRecord;
 use crate::system::desktop::{Desktop, Following};
 pub use crate::system::desktop::{Format, Picture, VncEndpoint};
-pub use crate::system::film::{FilmError, Slate};
+pub use crate::system::film::{FilmError, RecordingMetadata};
 
 /// The phase of a session's life cycle.
 #[derive(Debug)]
@@ -159,7 +159,7 @@ pub struct Session {
     /// The session's row as it is stored.
     record: SessionRecord,
     /// Changes of the occupancy that wait to be decided, stored and answered.
-    turns: VecDeque<Turn>,
+    turns: VecDeque<QueuedChange>,
     /// True if a change is being stored.
     storing: bool,
     /// The lease of the latest begin whose write has an unknown outcome.
@@ -186,7 +186,7 @@ pub struct Session {
     warnings: Warnings,
     recoveries: Recoveries,
     /// The task that waits for the repair of a single part.
-    mending: Option<SpawnHandle>,
+    repairs: Option<SpawnHandle>,
     /// The number of connections to DevTools.
     drivers: usize,
     /// The askers that wait for the detachment; any entry means that it is requested.
@@ -247,7 +247,7 @@ impl Session {
                 Origin::Former => Warnings::inherited(),
             },
             recoveries: Recoveries::default(),
-            mending: None,
+            repairs: None,
             drivers: 0,
             leaving: Vec::new(),
             registration,
@@ -265,8 +265,8 @@ impl Session {
     }
 
     /// Records an event of the session for its followers.
-    fn tell(&self, kind: EventKind, data: Value) {
-        self.world.events.tell(&self.record, kind, data);
+    fn record_event(&self, kind: EventKind, data: Value) {
+        self.world.events.record(&self.record, kind, data);
     }
 
     /// Publishes the state of the session if it has changed.

@@ -23,7 +23,7 @@ use crate::actors::storing::STORE_AGAIN;
 use crate::db::store::{Ended, StoreError};
 use crate::domain::event::EventKind;
 use crate::domain::session::{Failure, SessionStatus};
-use crate::system::desktop::{Death, Desktop, Files, Mended, Revived, Unrevived};
+use crate::system::desktop::{Death, Desktop, Files, Repair, RestartFailed, Restarted};
 
 /// A session's message to itself, for the journal: the kernel has killed one of its processes,
 /// because the session had used up its memory.
@@ -62,7 +62,7 @@ struct Trouble {
 /// A session's message to itself, for the journal: the session runs again.
 #[derive(Debug)]
 pub(super) struct Recovered {
-    /// The kind of recovery: `adopted`, `brought_back`, or `mended` for a single part while the
+    /// The kind of recovery: `adopted`, `brought_back`, or `repair` for a single part while the
     /// rest of the desktop kept running.
     pub what: &'static str,
     /// The cause of the recovery.
@@ -93,7 +93,7 @@ impl Ask for Recovered {
 
 impl Handle<Recovered> for Session {
     fn handle(&mut self, recovered: Recovered, _: &mut Context<Self>) -> Answering<()> {
-        self.tell(EventKind::SessionRecovered, recovered.summary());
+        self.record_event(EventKind::SessionRecovered, recovered.summary());
         let Recovered { what, cause, tries, took, .. } = recovered;
         let id = self.record.id;
         info!(parent: &self.span, "{id} {what} after {} ms, try {tries}: {cause}", took.as_millis());
@@ -107,28 +107,28 @@ impl Session {
     pub(super) fn await_death(&mut self, desktop: &dyn Desktop, ctx: &mut Context<Self>) {
         let death = desktop.death();
         ctx.spawn(death.into_actor(self).map(|death, session, ctx| session.on_death(death, ctx)));
-        self.await_mending(desktop.mended(), ctx);
+        self.await_repairs(desktop.repairs(), ctx);
         self.collect_downloads(desktop);
         self.report_refusals(desktop);
     }
 
     /// Waits for the repair of a single part of a desktop that lives on. Only the latest listener
     /// is notified, so the one before is canceled.
-    fn await_mending(&mut self, mended: BoxFuture<'static, Mended>, ctx: &mut Context<Self>) {
+    fn await_repairs(&mut self, repair: BoxFuture<'static, Repair>, ctx: &mut Context<Self>) {
         let listening = ctx.spawn(
-            mended.into_actor(self).map(|mended, session, ctx| session.on_mended(mended, ctx)),
+            repair.into_actor(self).map(|repair, session, ctx| session.on_repaired(repair, ctx)),
         );
-        if let Some(before) = self.mending.replace(listening) {
+        if let Some(before) = self.repairs.replace(listening) {
             ctx.cancel_future(before);
         }
     }
 
-    fn on_mended(&mut self, mended: Mended, ctx: &mut Context<Self>) {
-        self.mending = None;
-        let Mended { cause, lost, tries, took } = mended;
-        self.myself(ctx).tell(Recovered { what: "mended", cause, lost, tries, took });
+    fn on_repaired(&mut self, repair: Repair, ctx: &mut Context<Self>) {
+        self.repairs = None;
+        let Repair { cause, lost, tries, took } = repair;
+        self.own_address(ctx).notify(Recovered { what: "mended", cause, lost, tries, took });
         if let Phase::Running { desktop } = &self.phase {
-            self.await_mending(desktop.mended(), ctx);
+            self.await_repairs(desktop.repairs(), ctx);
         }
     }
 
@@ -139,8 +139,8 @@ impl Session {
         ctx.spawn(killed.map(|kills, session, ctx| {
             let id = session.record.id;
             warn!(parent: &session.span, "{id} has used up its memory, {kills} times so far");
-            session.myself(ctx).tell(OutOfMemory { kills });
-            session.tell(EventKind::SessionOutOfMemory, json!({ "kills": kills }));
+            session.own_address(ctx).notify(OutOfMemory { kills });
+            session.record_event(EventKind::SessionOutOfMemory, json!({ "kills": kills }));
             session.publish();
             if let Phase::Running { desktop } = &session.phase {
                 session.await_out_of_memory(&**desktop, ctx);
@@ -162,7 +162,7 @@ impl Session {
             *desktop = Some(dead);
         }
         self.following = None;
-        self.tell(EventKind::SessionRecovering, json!({ "failure": failure }));
+        self.record_event(EventKind::SessionRecovering, json!({ "failure": failure }));
         if !orderly {
             self.keep_last_moments(self.run_inside());
         }
@@ -197,8 +197,8 @@ impl Session {
             self.recoveries.begin(now, window, settings.max_recoveries, wait)
         };
         match wait {
-            Some(wait) if wait.is_zero() => self.revive(trouble, ctx),
-            Some(wait) => drop(ctx.run_later(wait, |session, ctx| session.revive(trouble, ctx))),
+            Some(wait) if wait.is_zero() => self.restart(trouble, ctx),
+            Some(wait) => drop(ctx.run_later(wait, |session, ctx| session.restart(trouble, ctx))),
             None => {
                 let most = settings.max_recoveries;
                 let Failure { message, hint, .. } = &trouble.cause;
@@ -210,10 +210,10 @@ impl Session {
         }
     }
 
-    fn revive(&mut self, trouble: Trouble, ctx: &mut Context<Self>) {
+    fn restart(&mut self, trouble: Trouble, ctx: &mut Context<Self>) {
         let Phase::Recovering { desktop, call_off } = &mut self.phase else { return };
         let Some(desktop) = desktop.take() else { return };
-        let work = desktop.revive(call_off.clone()).instrument(self.span.clone());
+        let work = desktop.restart(call_off.clone()).instrument(self.span.clone());
         ctx.spawn(work.into_actor(self).map(move |outcome, session, ctx| {
             session.on_revived(outcome, Trouble { tries: trouble.tries + 1, ..trouble }, ctx);
         }));
@@ -221,27 +221,27 @@ impl Session {
 
     fn on_revived(
         &mut self,
-        outcome: Result<Revived, Unrevived>,
+        outcome: Result<Restarted, RestartFailed>,
         trouble: Trouble,
         ctx: &mut Context<Self>,
     ) {
         let closing = matches!(self.phase, Phase::Closing { .. });
         match outcome {
-            Ok(Revived { desktop, .. }) if closing => self.shut_down(desktop, ctx),
-            Err(Unrevived { desktop: Some(desktop), .. }) if closing => {
+            Ok(Restarted { desktop, .. }) if closing => self.shut_down(desktop, ctx),
+            Err(RestartFailed { desktop: Some(desktop), .. }) if closing => {
                 self.shut_down(desktop, ctx);
             }
-            Ok(Revived { desktop, lost }) => {
+            Ok(Restarted { desktop, lost }) => {
                 let Trouble { cause, since, tries, .. } = trouble;
                 let took = (self.world.clock.now() - since).to_std().unwrap_or_default();
                 let recovered =
                     Recovered { what: "brought_back", cause: cause.message, lost, tries, took };
                 self.store_restart(desktop, Some(recovered), ctx);
             }
-            Err(Unrevived { failure, desktop: None }) => {
+            Err(RestartFailed { failure, desktop: None }) => {
                 self.give_up(failure, Files::Kept, ctx);
             }
-            Err(Unrevived { failure, desktop: Some(half) }) => {
+            Err(RestartFailed { failure, desktop: Some(half) }) => {
                 warn!(parent: &self.span, code = failure.code, "{}", failure.message);
                 if let Phase::Recovering { desktop, .. } = &mut self.phase {
                     *desktop = Some(half);
@@ -312,7 +312,7 @@ impl Session {
         self.record.modified_at = self.world.clock.now();
         self.enter(Phase::Running { desktop });
         if let Some(recovered) = recovered {
-            self.myself(ctx).tell(recovered);
+            self.own_address(ctx).notify(recovered);
         }
         self.report_sanitizing();
         self.settle_vnc(ctx);
@@ -323,11 +323,11 @@ impl Session {
         self.use_changed();
         self.publish();
         self.set_timer(ctx);
-        self.leave_if_told(ctx);
+        self.leave_if_asked(ctx);
     }
 
     /// The address of this session with itself as the user.
-    fn myself(&self, ctx: &Context<Self>) -> Address<Self> {
+    fn own_address(&self, ctx: &Context<Self>) -> Address<Self> {
         let about = About {
             organization: Some(self.record.organization),
             session: Some(self.record.id),

@@ -41,7 +41,8 @@ impl Handle<Renew> for Session {
                     session.record.deadlines = session.record.deadlines.later(&deadlines);
                 }
                 let expires_at = session.record.deadlines.expires_at;
-                session.tell(EventKind::SessionRenewed, json!({ "expires_at": expires_at }));
+                session
+                    .record_event(EventKind::SessionRenewed, json!({ "expires_at": expires_at }));
                 session.publish();
                 session.set_timer(ctx);
                 session.view.borrow().clone()

@@ -149,7 +149,7 @@ impl Session {
             session.publish();
             session.next_turn(ctx);
             session.set_timer(ctx);
-            session.leave_if_told(ctx);
+            session.leave_if_asked(ctx);
         }));
     }
 
@@ -218,7 +218,7 @@ impl Session {
             session.rotating.settling = false;
             session.on_vnc_settled(replaced.map(Some));
             session.next_turn(ctx);
-            session.leave_if_told(ctx);
+            session.leave_if_asked(ctx);
         }));
     }
 
@@ -239,7 +239,7 @@ impl Session {
             "leases": leases,
             "vnc_password": is_vnc,
         });
-        self.tell(EventKind::SessionRotated, data);
+        self.record_event(EventKind::SessionRotated, data);
         let report = outcome.map(|vnc_password| RotateReport { vnc_password, ..report });
         // The caller may have left.
         let _ = answer.send(report.map_err(|cause| SessionError::NotRotated(Box::new(cause))));
@@ -292,7 +292,7 @@ impl Handle<ReplaceVncPassword> for Session {
             let _ = answer.send(outcome.map_err(|cause| SessionError::NotRotated(Box::new(cause))));
             session.settle_vnc(ctx);
             session.next_turn(ctx);
-            session.leave_if_told(ctx);
+            session.leave_if_asked(ctx);
         }));
         Box::pin(async move { done.await.map_err(|_gone| Unanswered::Gone)? })
     }

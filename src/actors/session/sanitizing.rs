@@ -31,7 +31,7 @@ use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::{Generation, Refusal};
 use crate::domain::session::{Failure, SessionSpec, SessionStatus};
-use crate::system::desktop::{Desktop, Files, Sanitized, Unrevived};
+use crate::system::desktop::{Desktop, Files, RestartFailed, Sanitized};
 
 /// The attempts before the session fails.
 const TRIES: u32 = 3;
@@ -213,7 +213,7 @@ impl Session {
         );
     }
 
-    fn on_sanitized(&mut self, outcome: Result<Sanitized, Unrevived>, ctx: &mut Context<Self>) {
+    fn on_sanitized(&mut self, outcome: Result<Sanitized, RestartFailed>, ctx: &mut Context<Self>) {
         let is_closing = matches!(self.phase, Phase::Closing { .. });
         let tries = self.sanitizing.under_way.as_mut().map_or(TRIES, |under_way| {
             under_way.tries += 1;
@@ -221,7 +221,7 @@ impl Session {
         });
         match outcome {
             Ok(Sanitized { desktop, .. }) if is_closing => self.shut_down(desktop, ctx),
-            Err(Unrevived { desktop: Some(desktop), .. }) if is_closing => {
+            Err(RestartFailed { desktop: Some(desktop), .. }) if is_closing => {
                 self.shut_down(desktop, ctx);
             }
             Ok(Sanitized { desktop, cleared }) => {
@@ -230,10 +230,10 @@ impl Session {
                 }
                 self.store_sanitized(desktop, ctx);
             }
-            Err(Unrevived { failure, desktop: None }) => {
+            Err(RestartFailed { failure, desktop: None }) => {
                 self.give_up(not_sanitized(failure), Files::AsSet, ctx);
             }
-            Err(Unrevived { failure, desktop: Some(half) }) => {
+            Err(RestartFailed { failure, desktop: Some(half) }) => {
                 warn!(parent: &self.span, code = failure.code, "{}", failure.message);
                 self.hold(half);
                 if tries >= TRIES {
@@ -291,7 +291,7 @@ impl Session {
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         info!(parent: &self.span, "session {} was sanitized in {took_ms} ms", self.record.id);
         let data = json!({ "cleared": cleared, "by": by, "tries": tries, "took_ms": took_ms });
-        self.tell(EventKind::SessionSanitized, data);
+        self.record_event(EventKind::SessionSanitized, data);
         let report = SanitizeReport { cleared, tries, took };
         for answer in waiting {
             let _ = answer.send(Ok(report.clone())); // The caller may have left.

@@ -109,7 +109,7 @@ impl Session {
         let left = (end.at - now + TimeDelta::milliseconds(500)).num_seconds();
         info!(parent: &self.span, "session {} ends in {left} s", self.record.id);
         let data = json!({ "reason": end.kind, "at": end.at, "seconds_left": left });
-        self.tell(EventKind::SessionExpiring, data);
+        self.record_event(EventKind::SessionExpiring, data);
     }
 
     /// The end of the idle time of a session that is vacant from `now`.

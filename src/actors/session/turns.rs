@@ -45,7 +45,7 @@ pub(super) type Changed = Result<Occupancy, SessionError>;
 
 /// A change that waits to be decided, stored and answered.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct QueuedChange {
     pub change: Change,
     /// The wait that a begin asks for if it finds the session occupied.
     pub wait: Option<Wait>,

@@ -37,7 +37,7 @@ impl Activity {
 
 /// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ViewerKind {
     /// The display, over the RFB protocol.
     Vnc,
     /// Messages: control, the clipboard, tabs.
@@ -48,7 +48,7 @@ pub enum Kind {
     Input,
 }
 
-impl Kind {
+impl ViewerKind {
     /// The name of the purpose in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -97,7 +97,7 @@ impl Visit {
         Some(Party { credential: self.credential, client })
     }
 
-    pub(super) fn summary(&self, kind: Kind) -> Value {
+    pub(super) fn summary(&self, kind: ViewerKind) -> Value {
         let ticket = match self.credential {
             Credential::Key(_) => None,
             Credential::Ticket(id) => Some(id),
@@ -134,7 +134,7 @@ pub struct Connected {
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
     pub visit: Visit,
-    pub kind: Kind,
+    pub kind: ViewerKind,
     pub since: DateTime<Utc>,
     /// A token that is canceled to kick the viewer.
     pub out: CancellationToken,
@@ -167,11 +167,11 @@ impl Default for Watchers {
 impl Watchers {
     /// The number of connections that show the display.
     pub fn watching(&self) -> usize {
-        self.count(Kind::shows)
+        self.count(ViewerKind::shows)
     }
 
     /// The number of connections of the kinds that `counts` accepts.
-    pub fn count(&self, counts: impl Fn(Kind) -> bool) -> usize {
+    pub fn count(&self, counts: impl Fn(ViewerKind) -> bool) -> usize {
         self.connections.values().filter(|connection| counts(connection.kind)).count()
     }
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::viewers::{Connected, Kind, Visit};
+use super::viewers::{Connected, ViewerKind, Visit};
 use super::{Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, answered, receipt};
 use crate::actors::tickets::{Ticket, TicketSecret, Uses};
@@ -23,7 +23,7 @@ pub struct Join {
     /// The viewer that connects.
     pub visit: Visit,
     /// The purpose of the connection.
-    pub kind: Kind,
+    pub kind: ViewerKind,
 }
 
 /// The result of joining: the connection.
@@ -49,8 +49,10 @@ impl Handle<Join> for Session {
         // recovers.
         let there = match (&self.phase, kind) {
             (Phase::Closing { .. }, _) => Err(SessionError::Closing),
-            (_, Kind::Messages) => Ok(()),
-            (_, Kind::Vnc | Kind::Input | Kind::Pictures) => self.desktop().map(|_there| ()),
+            (_, ViewerKind::Messages) => Ok(()),
+            (_, ViewerKind::Vnc | ViewerKind::Input | ViewerKind::Pictures) => {
+                self.desktop().map(|_there| ())
+            }
         };
         if let Err(refusal) = there.and_then(|()| self.admit(&visit, kind)) {
             return answered(Err(refusal));
@@ -81,7 +83,7 @@ impl Ask for Follow {
     const NEEDS_BROWSER: bool = true;
 
     fn summary(&self) -> Value {
-        self.visit.summary(Kind::Pictures)
+        self.visit.summary(ViewerKind::Pictures)
     }
 }
 
@@ -202,7 +204,7 @@ impl Handle<Invite> for Session {
         let id = ticket.id;
         ctx.spawn(receipt().heard().into_actor(self).map(move |heard, session, ctx| {
             if !heard {
-                session.put_out(id, ctx);
+                session.kick(id, ctx);
             }
         }));
         answered(Ok(Invited { ticket, secret }))
@@ -221,7 +223,7 @@ pub struct ConnectedViewer {
     /// The identity and the rights of the viewer.
     pub visit: Visit,
     /// The purpose of the connection.
-    pub kind: Kind,
+    pub kind: ViewerKind,
     /// The time at which it connected.
     pub since: DateTime<Utc>,
     /// True if it has control.
@@ -312,7 +314,7 @@ impl Handle<PutOut> for Session {
         PutOut { viewer }: PutOut,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<(), SessionError>> {
-        let found = self.put_out(viewer, ctx);
+        let found = self.kick(viewer, ctx);
         answered(if found { Ok(()) } else { Err(SessionError::UnknownViewer(viewer)) })
     }
 }

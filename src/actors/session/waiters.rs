@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::Beginner;
 use super::turns::Changed;
-use crate::actors::quotas::Place;
+use crate::actors::quotas::QuotaPermit;
 use crate::actors::receipt::Receipt;
 use crate::domain::lease::LeaseHash;
 
@@ -19,5 +19,5 @@ pub(super) struct Waiting {
     pub(super) answer: oneshot::Sender<Changed>,
     pub(super) receipt: Receipt,
     /// The waiter counts for its organization until this is dropped.
-    pub(super) _place: Place,
+    pub(super) _place: QuotaPermit,
 }

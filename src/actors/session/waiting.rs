@@ -3,7 +3,7 @@
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 
-use super::turns::{Change, Turn};
+use super::turns::{Change, QueuedChange};
 use super::waiters::Waiting;
 use super::{Phase, Session, SessionError, Wait};
 use crate::domain::occupancy::Waiter;
@@ -11,8 +11,8 @@ use crate::domain::quota::Quota;
 
 impl Session {
     /// Gives a begin that found the session occupied a place in the queue.
-    pub(super) fn join_queue(&mut self, turn: Turn, ctx: &mut Context<Self>) {
-        let Turn { change, wait, answer, receipt } = turn;
+    pub(super) fn join_queue(&mut self, turn: QueuedChange, ctx: &mut Context<Self>) {
+        let QueuedChange { change, wait, answer, receipt } = turn;
         let (Change::Begin { occupant, lease, ttl, by }, Some(Wait { patience, gone })) =
             (change, wait)
         else {
@@ -56,7 +56,7 @@ impl Session {
     }
 
     /// The begin of the first waiter, when the session is available.
-    pub(super) fn turn_of_a_waiter(&mut self) -> Option<Turn> {
+    pub(super) fn turn_of_a_waiter(&mut self) -> Option<QueuedChange> {
         let now = self.world.clock.now();
         let running = matches!(self.phase, Phase::Running { .. });
         let held = self.record.occupancy.holder().is_some_and(|held| held.expires_at > now);
@@ -69,7 +69,7 @@ impl Session {
             } = self.queue.take_first()?;
             if !receipt.is_unheard() {
                 let change = Change::Begin { occupant, lease, ttl, by };
-                return Some(Turn { change, wait: None, answer, receipt });
+                return Some(QueuedChange { change, wait: None, answer, receipt });
             }
         }
     }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use actix::Context;
 
 use super::{
-    Capture, Follow, FollowCopies, Followed, Kind, Phase, Session, SessionError, Watch, Watching,
+    Capture, Follow, FollowCopies, Followed, Phase, Session, SessionError, ViewerKind, Watch,
+    Watching,
 };
 use crate::actors::ask::{Answering, Handle, answered};
 use crate::domain::occupancy::Occupant;
@@ -86,14 +87,15 @@ impl Handle<Watch> for Session {
         Watch { visit }: Watch,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Watching, SessionError>> {
-        if let Err(refusal) = self.desktop().and_then(|_there| self.admit(&visit, Kind::Vnc)) {
+        if let Err(refusal) = self.desktop().and_then(|_there| self.admit(&visit, ViewerKind::Vnc))
+        {
             return answered(Err(refusal));
         }
         let (seat, devices) = match self.desktop() {
             Ok(desktop) => (desktop.vnc().take_seat(), desktop.devices()),
             Err(refusal) => return answered(Err(refusal)),
         };
-        let connected = self.connect(visit, Kind::Vnc, ctx);
+        let connected = self.connect(visit, ViewerKind::Vnc, ctx);
         Box::pin(async move {
             let seat = seat.await.map_err(|failure| SessionError::Desktop(Box::new(failure)))?;
             Ok(Watching { seat, devices, connected })
@@ -108,14 +110,14 @@ impl Handle<Follow> for Session {
         ctx: &mut Context<Self>,
     ) -> Answering<Result<Followed, SessionError>> {
         let following = self.desktop().and_then(|desktop| {
-            self.admit(&visit, Kind::Pictures)?;
+            self.admit(&visit, ViewerKind::Pictures)?;
             Ok(desktop.screen().follow(None))
         });
         let following = match following {
             Ok(following) => following,
             Err(refusal) => return answered(Err(refusal)),
         };
-        let connected = self.connect(visit, Kind::Pictures, ctx);
+        let connected = self.connect(visit, ViewerKind::Pictures, ctx);
         answered(Ok(Followed { following, connected }))
     }
 }

@@ -16,7 +16,7 @@ use super::screen::{FakeScreen, FakeVnc};
 use crate::domain::sanitizing::Cleared;
 use crate::domain::session::{DesktopIdentity, Failure};
 use crate::system::desktop::{
-    Copies, Death, Desktop, Egress, Mended, Revived, Sanitized, Screen, Unrevived, VncServer,
+    Copies, Death, Desktop, Egress, Repair, RestartFailed, Restarted, Sanitized, Screen, VncServer,
 };
 use crate::system::input::Devices;
 
@@ -51,20 +51,20 @@ impl Desktop for FakeDesktop {
         })
     }
 
-    fn mended(&self) -> BoxFuture<'static, Mended> {
+    fn repairs(&self) -> BoxFuture<'static, Repair> {
         Box::pin(std::future::pending())
     }
 
-    fn revive(
+    fn restart(
         mut self: Box<Self>,
         call_off: CancellationToken,
-    ) -> BoxFuture<'static, Result<Revived, Unrevived>> {
+    ) -> BoxFuture<'static, Result<Restarted, RestartFailed>> {
         Box::pin(async move {
             tokio::select! {
                 () = sleep(self.up) => {}
                 () = call_off.cancelled() => {
                     let failure = failure("recovery_called_off");
-                    return Err(Unrevived { failure, desktop: Some(self) });
+                    return Err(RestartFailed { failure, desktop: Some(self) });
                 }
             }
             let fails = self
@@ -72,23 +72,26 @@ impl Desktop for FakeDesktop {
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
                 .is_ok();
             if fails {
-                return Err(Unrevived { failure: failure("chromium_exited"), desktop: Some(self) });
+                return Err(RestartFailed {
+                    failure: failure("chromium_exited"),
+                    desktop: Some(self),
+                });
             }
             self.identity.devtools.set_port(self.identity.devtools.port() + 1);
-            Ok(Revived { desktop: self, lost: String::new() })
+            Ok(Restarted { desktop: self, lost: String::new() })
         })
     }
 
     fn sanitize(
         mut self: Box<Self>,
         call_off: CancellationToken,
-    ) -> BoxFuture<'static, Result<Sanitized, Unrevived>> {
+    ) -> BoxFuture<'static, Result<Sanitized, RestartFailed>> {
         Box::pin(async move {
             tokio::select! {
                 () = sleep(self.up) => {}
                 () = call_off.cancelled() => {
                     let failure = failure("recovery_called_off");
-                    return Err(Unrevived { failure, desktop: Some(self) });
+                    return Err(RestartFailed { failure, desktop: Some(self) });
                 }
             }
             let fails = self
@@ -96,7 +99,10 @@ impl Desktop for FakeDesktop {
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
                 .is_ok();
             if fails {
-                return Err(Unrevived { failure: failure("chromium_exited"), desktop: Some(self) });
+                return Err(RestartFailed {
+                    failure: failure("chromium_exited"),
+                    desktop: Some(self),
+                });
             }
             self.sanitized.fetch_add(1, Ordering::SeqCst);
             self.identity.devtools.set_port(self.identity.devtools.port() + 1);

@@ -183,7 +183,7 @@ impl Follower {
         let mut shown_session = None;
         let mut last_heard = Instant::now();
         let run = loop {
-            match self.look().await {
+            match self.poll().await {
                 Ok((run, timeline)) => {
                     last_heard = Instant::now();
                     if let Some(session) = text_of(&run, "browser_session_id")
@@ -226,7 +226,7 @@ impl Follower {
         Ok(if completed { Ending::Done } else { Ending::Failed })
     }
 
-    async fn look(&self) -> Result<(Value, Value), RequestError> {
+    async fn poll(&self) -> Result<(Value, Value), RequestError> {
         let run = self.client.get(&format!("/v1/runs/{}", self.id)).await?;
         let timeline = self.client.get(&format!("/v1/runs/{}/timeline", self.id)).await?;
         Ok((run, timeline))

@@ -84,7 +84,7 @@ pub(super) enum News {
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// True if the end of the block with this id was reported.
-    told: HashMap<String, bool>,
+    reported: HashMap<String, bool>,
     /// The number of outermost blocks that have ended.
     ended: u64,
 }
@@ -98,7 +98,7 @@ impl Progress {
         for step in steps {
             let ended = step.has_ended();
             self.ended += u64::from(ended && step.depth == 0);
-            match self.told.insert(step.id.clone(), ended) {
+            match self.reported.insert(step.id.clone(), ended) {
                 None => {
                     news.push(News::Began(step.clone()));
                     if ended {
@@ -132,12 +132,12 @@ mod tests {
         }})
     }
 
-    fn told(news: &[News]) -> Vec<String> {
-        let tell = |news: &News| match news {
+    fn reported(news: &[News]) -> Vec<String> {
+        let line = |news: &News| match news {
             News::Began(step) => format!("{} began", step.label),
             News::Ended(step) => format!("{} {}", step.label, step.status),
         };
-        news.iter().map(tell).collect()
+        news.iter().map(line).collect()
     }
 
     #[test]
@@ -145,11 +145,11 @@ mod tests {
         let mut progress = Progress::default();
         let none = json!([]);
         let first = json!([block(1, "running", &none)]);
-        assert_eq!(told(&progress.news(&first)), ["b1 began"]);
-        assert_eq!(told(&progress.news(&first)), Vec::<String>::new());
+        assert_eq!(reported(&progress.news(&first)), ["b1 began"]);
+        assert_eq!(reported(&progress.news(&first)), Vec::<String>::new());
         let later = json!([block(2, "failed", &none), block(1, "completed", &none)]);
-        assert_eq!(told(&progress.news(&later)), ["b1 completed", "b2 began", "b2 failed"]);
-        assert_eq!(told(&progress.news(&later)), Vec::<String>::new());
+        assert_eq!(reported(&progress.news(&later)), ["b1 completed", "b2 began", "b2 failed"]);
+        assert_eq!(reported(&progress.news(&later)), Vec::<String>::new());
         assert_eq!(progress.ended(), 2);
     }
 
@@ -159,7 +159,7 @@ mod tests {
         let timeline = json!([block(1, "running", &inner)]);
         let mut progress = Progress::default();
         assert_eq!(
-            told(&progress.news(&timeline)),
+            reported(&progress.news(&timeline)),
             ["b1 began", "b2 began", "b2 completed", "b3 began", "b3 completed"]
         );
         assert_eq!(progress.ended(), 0);

@@ -77,11 +77,11 @@ impl Screen {
             "paused" => "paused; a person has to continue it".to_owned(),
             _ => String::new(),
         };
-        let mut told = self.status.lock();
-        if *told != line && !line.is_empty() {
+        let mut printed = self.status.lock();
+        if *printed != line && !line.is_empty() {
             self.line(&line);
         }
-        *told = line;
+        *printed = line;
     }
 
     /// Shows that the server does not respond at present.

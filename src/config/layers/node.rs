@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::de::{Deserializer, IntoDeserializer, Visitor};
 
-use crate::domain::given::Given;
+use crate::domain::given::TextList;
 
 /// A value from a layer.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ macro_rules! hand_on {
                 }
                 Self::Value(Value::Toml(value)) => value.$method($($argument,)* visitor),
                 Self::Value(Value::Text(text)) => {
-                    Given::<toml::de::Error>::one(text).$method($($argument,)* visitor)
+                    TextList::<toml::de::Error>::one(text).$method($($argument,)* visitor)
                 }
             }
         }

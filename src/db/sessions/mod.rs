@@ -19,7 +19,7 @@ use crate::domain::deadlines::Deadlines;
 use crate::domain::ids::{NodeId, OrganizationId, SessionId};
 use crate::domain::occupancy::{Generation, Occupancy};
 use crate::domain::quota::{Limits, MINUTE, Quota};
-use crate::domain::sealing::Place;
+use crate::domain::sealing::SecretLocation;
 use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec, SessionStatus};
 use crate::schema::browser_sessions as sessions;
 
@@ -365,7 +365,7 @@ pub(super) async fn extend_deadlines(
 pub(super) async fn amend(db: &Db, id: SessionId, echo: Value) -> Result<(), StoreError> {
     let mut echo = echo;
     let of = id.to_string();
-    db.sealing(|vault| seal_proxies(vault, Place { kind: ECHO, of: &of }, &mut echo))?;
+    db.sealing(|vault| seal_proxies(vault, SecretLocation { kind: ECHO, of: &of }, &mut echo))?;
     let changed = on!(db, write, |c| {
         let change = (sessions::echo.eq(echo), sessions::modified_at.eq(now()));
         Ok(diesel::update(live!(id)).set(change).execute(c).await?)

@@ -16,7 +16,7 @@ use crate::domain::egress::EgressLists;
 use crate::domain::ids::SessionId;
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::{Generation, Held, Occupancy, Occupant};
-use crate::domain::sealing::{Place, SealError, Vault};
+use crate::domain::sealing::{SealError, SecretLocation, Vault};
 use crate::domain::session::{SessionRecord, SessionSpec, Size};
 use crate::schema::browser_sessions;
 
@@ -86,9 +86,9 @@ impl Secrets for Row {
     fn open(&mut self, vault: &Vault) {
         let (of, proxy, echo) = self.columns();
         if let Some(proxy) = proxy {
-            opened(vault, Place { kind: PROXY, of }, proxy);
+            opened(vault, SecretLocation { kind: PROXY, of }, proxy);
         }
-        open_proxies(vault, Place { kind: ECHO, of }, echo);
+        open_proxies(vault, SecretLocation { kind: ECHO, of }, echo);
     }
 }
 
@@ -99,9 +99,9 @@ fn seal_columns(
     echo: &mut Value,
 ) -> Result<(), SealError> {
     if let Some(proxy) = proxy {
-        seal_proxy(vault, Place { kind: PROXY, of }, proxy)?;
+        seal_proxy(vault, SecretLocation { kind: PROXY, of }, proxy)?;
     }
-    seal_proxies(vault, Place { kind: ECHO, of }, echo)
+    seal_proxies(vault, SecretLocation { kind: ECHO, of }, echo)
 }
 
 impl EgressColumns {

@@ -36,7 +36,11 @@ async fn happens(world: &TestDb, organization: OrganizationId, kind: EventKind) 
     events::append(&world.db, vec![event]).await.unwrap();
 }
 
-async fn told(world: &TestDb, organization: OrganizationId, of: WebhookId) -> Vec<EventKind> {
+async fn delivered_kinds(
+    world: &TestDb,
+    organization: OrganizationId,
+    of: WebhookId,
+) -> Vec<EventKind> {
     let found = messages::list(&world.db, organization, Of::Webhook(of), None, 100).await.unwrap();
     found.iter().rev().map(|message| message.kind).collect()
 }
@@ -59,9 +63,9 @@ fn an_event_becomes_a_message_of_every_webhook_that_wants_its_kind() {
         happens(world, ours, SessionStarted).await;
         happens(world, ours, SessionEnded).await;
         happens(world, mint(), SessionEnded).await;
-        assert_eq!(told(world, ours, all.id).await, [SessionStarted, SessionEnded]);
-        assert_eq!(told(world, ours, ends.id).await, [SessionEnded]);
-        assert_eq!(told(world, ours, paused.id).await, []);
+        assert_eq!(delivered_kinds(world, ours, all.id).await, [SessionStarted, SessionEnded]);
+        assert_eq!(delivered_kinds(world, ours, ends.id).await, [SessionEnded]);
+        assert_eq!(delivered_kinds(world, ours, paused.id).await, []);
 
         // A message that a worker has taken is not returned to others for a while, nor is any of a
         // busy webhook.

@@ -22,7 +22,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-pub use self::queue::{Place, Queue, Waiter};
+pub use self::queue::{Queue, QueuePosition, Waiter};
 use super::lease::LeaseHash;
 
 /// A fencing token, which increases with every begin of a session. It starts at 0, which no

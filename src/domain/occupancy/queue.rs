@@ -11,7 +11,7 @@ use super::Occupant;
 
 /// A waiter's position in the queue: 1 is next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place(pub usize);
+pub struct QueuePosition(pub usize);
 
 /// A waiter for an occupied session.
 #[derive(Debug)]
@@ -80,8 +80,8 @@ impl<T> Queue<T> {
     }
 
     /// Returns the waiters in order, with their positions.
-    pub fn places(&self) -> impl Iterator<Item = (Place, &Waiter<T>)> {
-        self.waiters.iter().enumerate().map(|(index, waiter)| (Place(index + 1), waiter))
+    pub fn places(&self) -> impl Iterator<Item = (QueuePosition, &Waiter<T>)> {
+        self.waiters.iter().enumerate().map(|(index, waiter)| (QueuePosition(index + 1), waiter))
     }
 
     /// Returns the number of waiters.

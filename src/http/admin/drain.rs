@@ -89,7 +89,7 @@ pub async fn begin(
         (status = 403, description = "This is not the operator key"),
     ),
 )]
-pub async fn look(_: Operator, front: Data<Front>) -> Json<Value> {
+pub async fn show(_: Operator, front: Data<Front>) -> Json<Value> {
     let draining = *front.world.views.draining().borrow();
     progress(&front, draining)
 }

@@ -21,8 +21,8 @@ use crate::http::front::Front;
         (status = 503, description = "The database does not answer"),
     ),
 )]
-pub async fn look(_: Operator, front: Data<Front>) -> Result<Json<Value>, ApiError> {
-    let leaks = front.ledger.look().await?;
+pub async fn show(_: Operator, front: Data<Front>) -> Result<Json<Value>, ApiError> {
+    let leaks = front.ledger.inspect().await?;
     Ok(Json(json!({ "healthy": leaks.is_empty(), "leaks": leaks })))
 }
 

@@ -16,14 +16,14 @@ use super::body::Query;
 use super::caller::Operator;
 use super::front::Front;
 use super::problem::Problem;
-use super::validation::{Fields, Part};
+use super::validation::{Fields, RequestPart};
 use crate::actors::journal::Filter;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
         .route("/admin/messages", get().to(messages))
         .route("/admin/actors", get().to(actors))
-        .route("/admin/leaks", get().to(leaks::look))
+        .route("/admin/leaks", get().to(leaks::show))
         .route("/admin/leaks/fix", post().to(leaks::fix))
         .service(
             at("/admin/organizations")
@@ -32,7 +32,7 @@ pub fn routes(config: &mut ServiceConfig) {
         )
         .service(
             at("/admin/organizations/{id}")
-                .route(get().to(organizations::look))
+                .route(get().to(organizations::show))
                 .route(patch().to(organizations::change))
                 .route(delete().to(deletion::delete)),
         )
@@ -49,7 +49,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(
             at("/admin/drain")
                 .route(post().to(drain::begin))
-                .route(get().to(drain::look))
+                .route(get().to(drain::show))
                 .route(delete().to(drain::end)),
         );
 }
@@ -57,7 +57,7 @@ pub fn routes(config: &mut ServiceConfig) {
 /// A filter of messages; every field is optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Wish {
+struct Params {
     /// The sender or receiver: `registry`, or the id of a session or run.
     actor: Option<String>,
     session: Option<String>,
@@ -77,24 +77,24 @@ const MOST: usize = 1000;
 /// Lists the messages between actors, newest first.
 async fn messages(
     _: Operator,
-    Query(wish): Query<Wish>,
+    Query(params): Query<Params>,
     front: Data<Front>,
 ) -> Result<Json<Value>, Problem> {
-    let mut fields = Fields::of(Part::Query);
+    let mut fields = Fields::of(RequestPart::Query);
     let id = |name: &str, text: &Option<String>| text.clone().map(|text| (name.to_owned(), text));
-    let (session, run) = (id("session", &wish.session), id("run", &wish.run));
+    let (session, run) = (id("session", &params.session), id("run", &params.run));
     let session = session.and_then(|(name, text)| fields.check(&name, &*text, text.parse()));
     let run = run.and_then(|(name, text)| fields.check(&name, &*text, text.parse()));
-    let limit = wish.limit.unwrap_or(100);
+    let limit = params.limit.unwrap_or(100);
     fields.require("limit", limit, (1..=MOST).contains(&limit), "expected 1 to 1000");
     let known = ["done", "refused", "failed", "unanswered", "pending"];
-    if let Some(outcome) = &wish.outcome {
+    if let Some(outcome) = &params.outcome {
         let expected = format!("expected one of {}", known.join(", "));
         fields.require("outcome", outcome.as_str(), known.contains(&outcome.as_str()), expected);
     }
     fields.finish()?;
 
-    let Wish { actor, kind, outcome, since, cursor: before, .. } = wish;
+    let Params { actor, kind, outcome, since, cursor: before, .. } = params;
     let filter = Filter { actor, session, run, kind, outcome, since, before };
     let messages = front.world.journal.messages(&filter, limit);
     let next = messages.last().filter(|_last| messages.len() == limit).map(|last| last.id);

@@ -185,7 +185,7 @@ pub async fn list(
         (status = 404, description = "There is no such organization"),
     ),
 )]
-pub async fn look(
+pub async fn show(
     _: Operator,
     PathId(id): PathId<OrganizationId>,
     front: Data<Front>,

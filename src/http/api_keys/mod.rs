@@ -26,7 +26,7 @@ pub fn routes(config: &mut ServiceConfig) {
     config
         .service(at("/v1/api_keys").route(post().to(create)).route(get().to(list)))
         .service(
-            at("/v1/api_keys/{key}").route(get().to(look)).route(actix_web::web::delete().to(end)),
+            at("/v1/api_keys/{key}").route(get().to(show)).route(actix_web::web::delete().to(end)),
         )
         .route("/v1/api_keys/{key}/rotate", post().to(renew));
 }
@@ -137,7 +137,7 @@ pub async fn list(
         (status = 404, description = "There is no such key"),
     ),
 )]
-pub async fn look(
+pub async fn show(
     manager: Manager,
     PathId(id): PathId<ApiKeyId>,
     front: Data<Front>,

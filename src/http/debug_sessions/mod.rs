@@ -11,9 +11,9 @@
 
 pub mod block_outputs;
 pub mod close;
-pub mod look;
 pub mod renew;
 pub mod runs;
+pub mod show;
 pub mod viewer;
 
 use std::future::{Ready, ready};
@@ -24,7 +24,7 @@ use actix_web::{FromRequest, HttpRequest};
 
 use super::caller::Caller;
 use super::problem::Problem;
-use super::validation::{Fields, Part};
+use super::validation::{Fields, RequestPart};
 use crate::domain::ids::WorkflowPermanentId;
 use crate::service::debug_sessions::Owner;
 
@@ -32,7 +32,7 @@ pub fn routes(config: &mut ServiceConfig) {
     config
         .service(
             at("/v1/debug-session/{id}")
-                .route(get().to(look::look))
+                .route(get().to(show::show))
                 .route(delete().to(close::close)),
         )
         .route("/v1/debug-session/{id}/new", post().to(renew::renew))
@@ -71,7 +71,7 @@ impl FromRequest for Person {
         let given = request.headers().get(PERSON);
         let Some(given) = given else { return ready(Ok(Self(None))) };
         let text = String::from_utf8_lossy(given.as_bytes()).into_owned();
-        let mut fields = Fields::of(Part::Header);
+        let mut fields = Fields::of(RequestPart::Header);
         let fits = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         let wrong = "expected 1 to 128 visible ASCII characters";
         fields.require(PERSON, text.as_str(), fits, wrong);

@@ -3,7 +3,7 @@
 use actix_web::web::{Data, Json};
 
 use super::Person;
-use super::look::{Used, used};
+use super::show::{Used, used};
 use crate::domain::ids::WorkflowPermanentId;
 use crate::http::body::PathId;
 use crate::http::caller::Caller;

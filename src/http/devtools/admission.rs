@@ -22,7 +22,7 @@ use crate::http::caller::{Driver, refused, unusable};
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
-use crate::http::validation::{Fields, Part};
+use crate::http::validation::{Fields, RequestPart};
 use crate::live::devtools::{Ground, Lease};
 use crate::service::lookup;
 
@@ -45,7 +45,7 @@ fn lease_of(query: Query) -> Result<Option<Lease>, Problem> {
     if generation.is_none() && lease_token.is_none() {
         return Ok(None);
     }
-    let mut fields = Fields::of(Part::Query);
+    let mut fields = Fields::of(RequestPart::Query);
     let given = generation.unwrap_or_default();
     let number =
         given.parse::<i64>().map_err(|_no_number| "expected the generation that begin returned");
@@ -105,12 +105,12 @@ pub(super) async fn admit(
 ) -> Result<Admitted, ApiError> {
     let mut query: Query = parse_query(query)?;
     if let Some(secret) = query.pass.take() {
-        let errand = front.world.passes.errand(&secret).filter(|errand| errand.session == id);
-        let errand = errand.ok_or_else(refused)?;
-        let view = live(front, errand.organization, id).await?;
+        let scope = front.world.passes.scope(&secret).filter(|scope| scope.session == id);
+        let scope = scope.ok_or_else(refused)?;
+        let view = live(front, scope.organization, id).await?;
         return Ok(Admitted {
             view,
-            ground: Ground::Pass { secret, folder: errand.folder, over: errand.over },
+            ground: Ground::Pass { secret, folder: scope.folder, over: scope.over },
         });
     }
     match (lease_of(query)?, driver) {

@@ -14,7 +14,7 @@ use crate::http::body::{Body, PathId};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::sessions::{find, told};
+use crate::http::sessions::{ask_session, find};
 use crate::http::validation::Fields;
 use crate::system::desktop::EgressOutcome;
 
@@ -91,6 +91,6 @@ pub async fn check(
     let patch = egress.map(|egress| egress.patch("egress", known.as_ref(), &mut fields));
     fields.finish()?;
     let message = CheckEgress { url, patch };
-    let outcome = told(&front, Route { organization, session: id, message }).await?;
+    let outcome = ask_session(&front, Route { organization, session: id, message }).await?;
     Ok(Json(outcome.into()))
 }

@@ -22,7 +22,7 @@ use super::error::ApiError;
 use super::front::Front;
 use super::problem::Problem;
 use super::sessions;
-use super::validation::{Fields, Part};
+use super::validation::{Fields, RequestPart};
 use crate::db;
 use crate::db::events::Extent;
 use crate::domain::ids::{OrganizationId, SessionId};
@@ -46,7 +46,7 @@ pub fn routes(config: &mut ServiceConfig) {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
-pub struct Wish {
+pub struct Params {
     /// Only events after this number, or `latest` for new events only. The default is all events that
     /// are kept. The header `Last-Event-ID` takes precedence.
     after: Option<String>,
@@ -61,13 +61,13 @@ pub struct Wish {
 
 /// A position in the events of an organization or of a session.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Position {
     organization: OrganizationId,
     session: Option<SessionId>,
     after: i64,
 }
 
-impl Place {
+impl Position {
     /// Moves an invalid position to the oldest valid one, and returns the reset to report to the
     /// client.
     fn settle(&mut self, Extent { last, forgotten }: Extent) -> Option<Reset> {
@@ -87,7 +87,7 @@ impl Place {
     get,
     path = "/v1/events",
     tag = "Events",
-    params(Wish, ("Last-Event-ID" = Option<i64>, Header, description = "The last received event; the answer continues after it")),
+    params(Params, ("Last-Event-ID" = Option<i64>, Header, description = "The last received event; the answer continues after it")),
     responses(
         (
             status = 200,
@@ -100,11 +100,11 @@ impl Place {
 )]
 pub async fn of_organization(
     caller: Caller,
-    Query(wish): Query<Wish>,
+    Query(params): Query<Params>,
     request: HttpRequest,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
-    follow(&front, caller, None, &wish, &request).await
+    follow(&front, caller, None, &params, &request).await
 }
 
 /// Lists the events of one session and its runs.
@@ -114,7 +114,7 @@ pub async fn of_organization(
     tag = "Events",
     params(
         ("browser_session_id" = String, Path, description = "`pbs_…`"),
-        Wish,
+        Params,
         ("Last-Event-ID" = Option<i64>, Header, description = "The last received event; the answer continues after it"),
     ),
     responses(
@@ -130,19 +130,19 @@ pub async fn of_organization(
 pub async fn of_session(
     caller: Caller,
     PathId(id): PathId<SessionId>,
-    Query(wish): Query<Wish>,
+    Query(params): Query<Params>,
     request: HttpRequest,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     sessions::find(&front, caller.organization, id).await?;
-    follow(&front, caller, Some(id), &wish, &request).await
+    follow(&front, caller, Some(id), &params, &request).await
 }
 
 async fn follow(
     front: &Data<Front>,
     caller: Caller,
     session: Option<SessionId>,
-    wish: &Wish,
+    params: &Params,
     request: &HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let organization = caller.organization;
@@ -156,21 +156,21 @@ async fn follow(
         false => Some(front.place(organization, Quota::EventStreams)?),
     };
     let extent = db::events::extent(&front.db, organization).await?;
-    let after = wish.place(request, extent)?;
-    let place = Place { organization, session, after };
+    let after = params.place(request, extent)?;
+    let place = Position { organization, session, after };
     if let Some(quota) = quota {
         return stream::open(front, place, quota, front.keys.watch(caller.key));
     }
-    let page = front.keys.unless_revoked(caller.key, page(front, place, wish)).await??;
+    let page = front.keys.unless_revoked(caller.key, page(front, place, params)).await??;
     Ok(HttpResponse::Ok().json(page))
 }
 
-impl Wish {
+impl Params {
     fn place(&self, request: &HttpRequest, extent: Extent) -> Result<i64, Problem> {
         let header = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
         let (part, field, given) = match (header, self.after.as_deref()) {
-            (Some(given), _) => (Part::Header, "last-event-id", given),
-            (None, Some(given)) => (Part::Query, "after", given),
+            (Some(given), _) => (RequestPart::Header, "last-event-id", given),
+            (None, Some(given)) => (RequestPart::Query, "after", given),
             (None, None) => return Ok(0),
         };
         if given == "latest" {
@@ -185,13 +185,13 @@ impl Wish {
     }
 }
 
-async fn page(front: &Front, mut place: Place, wish: &Wish) -> Result<EventsPage, ApiError> {
-    let limit = wish.limit.unwrap_or(USUAL).clamp(1, MOST);
-    let wait = Duration::from_secs(wish.wait_seconds.unwrap_or(0).min(LONGEST_WAIT));
+async fn page(front: &Front, mut place: Position, params: &Params) -> Result<EventsPage, ApiError> {
+    let limit = params.limit.unwrap_or(USUAL).clamp(1, MOST);
+    let wait = Duration::from_secs(params.wait_seconds.unwrap_or(0).min(LONGEST_WAIT));
     let mut latest = front.world.events.latest(place.organization);
     let began = tokio::time::Instant::now();
     loop {
-        let Place { organization, session, after } = place;
+        let Position { organization, session, after } = place;
         let extent = db::events::extent(&front.db, organization).await?;
         let reset = place.settle(extent);
         let events = db::events::after(&front.db, organization, session, place.after, limit);

@@ -15,7 +15,7 @@ use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::warn;
 
-use super::{Front, Place, Problem};
+use super::{Front, Position, Problem};
 use crate::actors::quotas;
 use crate::db;
 use crate::domain::event::Event;
@@ -27,28 +27,28 @@ use crate::service::resources::event::{EventResource, Reset};
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The time to wait when the database does not respond.
-const AGAIN: Duration = Duration::from_secs(2);
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// The number of events read at a time.
 const MOST: u32 = 200;
 
 struct Reader {
     front: Data<Front>,
-    place: Place,
+    place: Position,
     latest: watch::Receiver<i64>,
     /// True if there may be events that were not read.
     behind: bool,
     greeted: bool,
     key: Revocation,
     _permit: OwnedSemaphorePermit,
-    _quota: quotas::Place,
+    _quota: quotas::QuotaPermit,
 }
 
 /// Opens a stream that starts at `place`.
 pub(super) fn open(
     front: &Data<Front>,
-    place: Place,
-    quota: quotas::Place,
+    place: Position,
+    quota: quotas::QuotaPermit,
     key: Revocation,
 ) -> Result<HttpResponse, ApiError> {
     let Ok(permit) = std::sync::Arc::clone(&front.streams).try_acquire_owned() else {
@@ -95,7 +95,7 @@ impl Reader {
                     Err(cause) => {
                         warn!("an event stream waits for the database: {cause}");
                         tokio::select! {
-                            () = tokio::time::sleep(AGAIN) => {}
+                            () = tokio::time::sleep(RETRY_DELAY) => {}
                             () = self.front.closing.cancelled() => return None,
                             () = self.key.revoked() => return None,
                         }
@@ -119,7 +119,7 @@ impl Reader {
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, db::DbError> {
-        let Place { organization, session, .. } = self.place;
+        let Position { organization, session, .. } = self.place;
         let extent = db::events::extent(&self.front.db, organization).await?;
         let reset = self.place.settle(extent);
         let after = self.place.after;

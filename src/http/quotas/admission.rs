@@ -7,7 +7,7 @@
 use actix_web::{HttpMessage as _, HttpRequest, web};
 use tokio_util::sync::DropGuard;
 
-use crate::actors::quotas::Place;
+use crate::actors::quotas::QuotaPermit;
 use crate::domain::ids::OrganizationId;
 use crate::domain::quota::Quota;
 use crate::http::front::Front;
@@ -18,7 +18,7 @@ use crate::http::problem::Problem;
 pub(super) struct Admitted {
     /// The organization for which it counts.
     pub(super) organization: OrganizationId,
-    _place: Place,
+    _place: QuotaPermit,
     _turn: Option<DropGuard>,
 }
 

@@ -17,7 +17,7 @@ use crate::service::resources::links::Links;
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
-pub struct Wish {
+pub struct Params {
     /// Only files of these types.
     artifact_type: Vec<String>,
 }
@@ -27,7 +27,7 @@ pub struct Wish {
     get,
     path = "/v1/runs/{run_id}/artifacts",
     tag = "Runs",
-    params(("run_id" = String, Path, description = "`wr_…`"), Wish),
+    params(("run_id" = String, Path, description = "`wr_…`"), Params),
     responses(
         (status = 200, description = "The files", body = Vec<ArtifactResource>),
         (status = 404, description = "There is no such run"),
@@ -36,7 +36,7 @@ pub struct Wish {
 pub async fn artifacts(
     caller: Caller,
     PathId(id): PathId<RunId>,
-    Query(Wish { artifact_type }): Query<Wish>,
+    Query(Params { artifact_type }): Query<Params>,
     front: Data<Front>,
 ) -> Result<Json<Vec<ArtifactResource>>, ApiError> {
     super::find(&front, caller.organization, id).await?;

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{artifacts, cancel, list, look, start, timeline};
+use super::{artifacts, cancel, list, show, start, timeline};
 use crate::domain::ids::WorkflowPermanentId;
 use crate::http::body::{PathId, RawBody, parse, parse_value};
 use crate::http::caller::Caller;
@@ -28,11 +28,11 @@ pub(super) fn routes(config: &mut ServiceConfig) {
             post().to(cancel::cancel_in_session),
         )
         .route("/api/v1/workflows/runs", get().to(list::workflow_runs))
-        .route("/api/v1/workflows/runs/{run}", get().to(look::look_with_workflow))
+        .route("/api/v1/workflows/runs/{run}", get().to(show::show_with_workflow))
         .route("/api/v1/workflows/runs/{run}/cancel", post().to(cancel::cancel))
         .route("/api/v1/workflows/{workflow}/run", post().to(start_in_path))
         .route("/api/v1/workflows/{workflow}/runs", get().to(list::runs_of_workflow))
-        .route("/api/v1/workflows/{workflow}/runs/{run}", get().to(look::look_in_workflow))
+        .route("/api/v1/workflows/{workflow}/runs/{run}", get().to(show::show_in_workflow))
         .route(
             "/api/v1/workflows/{workflow}/runs/{run}/timeline",
             get().to(timeline::timeline_in_workflow),

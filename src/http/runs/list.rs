@@ -22,7 +22,7 @@ use crate::service::resources::run::{RunItem, RunSummary};
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
-pub struct Wish {
+pub struct Params {
     /// The number of the page, from 1.
     #[param(minimum = 1, maximum = 1000000)]
     page: u32,
@@ -44,7 +44,7 @@ pub struct Wish {
     created_at_end: Option<DateTime<Utc>>,
 }
 
-impl Default for Wish {
+impl Default for Params {
     fn default() -> Self {
         Self {
             page: 1,
@@ -59,7 +59,7 @@ impl Default for Wish {
     }
 }
 
-impl Wish {
+impl Params {
     /// Converts the query to a filter and a page; none if no run can match.
     fn check(&self) -> Result<Option<(Filter, Page)>, Problem> {
         let page = paging::page(self.page, self.page_size, 100)?;
@@ -106,15 +106,15 @@ fn items(records: &[RunRecord]) -> Json<Vec<RunItem>> {
     get,
     path = "/v1/runs",
     tag = "Runs",
-    params(Wish),
+    params(Params),
     responses((status = 200, description = "The runs", body = Vec<RunSummary>)),
 )]
 pub async fn runs(
     caller: Caller,
-    Query(wish): Query<Wish>,
+    Query(params): Query<Params>,
     front: Data<Front>,
 ) -> Result<Json<Vec<RunSummary>>, ApiError> {
-    let records = wish.records(&front, caller.organization, |_| ()).await?;
+    let records = params.records(&front, caller.organization, |_| ()).await?;
     Ok(Json(records.iter().map(RunSummary::from).collect()))
 }
 
@@ -123,15 +123,15 @@ pub async fn runs(
     get,
     path = "/v1/workflows/runs",
     tag = "Runs",
-    params(Wish),
+    params(Params),
     responses((status = 200, description = "The runs", body = Vec<RunItem>)),
 )]
 pub async fn workflow_runs(
     caller: Caller,
-    Query(wish): Query<Wish>,
+    Query(params): Query<Params>,
     front: Data<Front>,
 ) -> Result<Json<Vec<RunItem>>, ApiError> {
-    Ok(items(&wish.records(&front, caller.organization, |_| ()).await?))
+    Ok(items(&params.records(&front, caller.organization, |_| ()).await?))
 }
 
 /// Lists the runs of one workflow over all its versions, newest first.
@@ -139,17 +139,17 @@ pub async fn workflow_runs(
     get,
     path = "/v1/workflows/{workflow_permanent_id}/runs",
     tag = "Runs",
-    params(("workflow_permanent_id" = String, Path, description = "`wpid_…`"), Wish),
+    params(("workflow_permanent_id" = String, Path, description = "`wpid_…`"), Params),
     responses((status = 200, description = "The runs", body = Vec<RunItem>)),
 )]
 pub async fn runs_of_workflow(
     caller: Caller,
     PathId(id): PathId<WorkflowPermanentId>,
-    Query(wish): Query<Wish>,
+    Query(params): Query<Params>,
     front: Data<Front>,
 ) -> Result<Json<Vec<RunItem>>, ApiError> {
     let narrow = |filter: &mut Filter| filter.workflow_permanent_id = Some(id);
-    Ok(items(&wish.records(&front, caller.organization, narrow).await?))
+    Ok(items(&params.records(&front, caller.organization, narrow).await?))
 }
 
 /// Lists the runs that drove a session, newest first.
@@ -157,7 +157,7 @@ pub async fn runs_of_workflow(
     get,
     path = "/v1/browser_sessions/{browser_session_id}/workflow_runs",
     tag = "Browser sessions",
-    params(("browser_session_id" = String, Path, description = "`pbs_…`"), Wish),
+    params(("browser_session_id" = String, Path, description = "`pbs_…`"), Params),
     responses(
         (status = 200, description = "The runs", body = Vec<RunItem>),
         (status = 404, description = "There is no such session"),
@@ -166,10 +166,10 @@ pub async fn runs_of_workflow(
 pub async fn runs_of_session(
     caller: Caller,
     PathId(id): PathId<SessionId>,
-    Query(wish): Query<Wish>,
+    Query(params): Query<Params>,
     front: Data<Front>,
 ) -> Result<Json<Vec<RunItem>>, ApiError> {
     sessions::find(&front, caller.organization, id).await?;
     let narrow = |filter: &mut Filter| filter.session = Some(id);
-    Ok(items(&wish.records(&front, caller.organization, narrow).await?))
+    Ok(items(&params.records(&front, caller.organization, narrow).await?))
 }

@@ -7,10 +7,10 @@ pub mod artifacts;
 pub mod cancel;
 pub mod legacy;
 pub mod list;
-pub mod look;
 pub mod resume;
 pub mod retry;
 pub mod retry_webhook;
+pub mod show;
 pub mod start;
 pub mod timeline;
 
@@ -33,7 +33,7 @@ pub fn routes(config: &mut ServiceConfig) {
             .route(&format!("/v1/run/{name}"), post().to(start::start))
             .route(&format!("/v1/run/{name}/blocks"), post().to(start::start_blocks))
             .route(&of("/runs"), get().to(list::workflow_runs))
-            .route(&of("/runs/{run}"), get().to(look::look_with_workflow))
+            .route(&of("/runs/{run}"), get().to(show::show_with_workflow))
             .route(&of("/runs/{run}/continue"), post().to(resume::resume))
             .route(&of("/runs/{run}/retry"), post().to(retry::retry))
             .route(&of("/{workflow}/runs"), get().to(list::runs_of_workflow));
@@ -41,7 +41,7 @@ pub fn routes(config: &mut ServiceConfig) {
     config
         .route("/v1/runs", get().to(list::runs))
         .route("/v1/runs/cancel", post().to(cancel::cancel_several))
-        .route("/v1/runs/{run}", get().to(look::look))
+        .route("/v1/runs/{run}", get().to(show::show))
         .route("/v1/runs/{run}/cancel", post().to(cancel::cancel))
         .route("/v1/runs/{run}/retry_webhook", post().to(retry_webhook::retry_webhook))
         .route("/v1/runs/{run}/timeline", get().to(timeline::timeline))
@@ -52,7 +52,10 @@ pub fn routes(config: &mut ServiceConfig) {
 
 /// Returns the reason why the end of a run could not be delivered to its webhook, if the delivery
 /// failed.
-pub(super) async fn untold(front: &Front, run: &RunRecord) -> Result<Option<String>, ApiError> {
+pub(super) async fn webhook_failure(
+    front: &Front,
+    run: &RunRecord,
+) -> Result<Option<String>, ApiError> {
     if asked_webhook(run).is_none() || !run.status.is_final() {
         return Ok(None);
     }

@@ -93,7 +93,7 @@ pub async fn retry_webhook(
     let headers = webhooks::headers_of_run(&signer, &body, now);
     let attempt = front.webhooks.send(&url, &headers, body.clone()).await;
 
-    let told = attempt.error.is_none();
+    let is_delivered = attempt.error.is_none();
     let message = WebhookMessage {
         id: front.world.mint.mint(now),
         organization,
@@ -104,7 +104,7 @@ pub async fn retry_webhook(
         kind: EventKind::RunEnded,
         url: url.clone(),
         body: Some(body.clone()),
-        status: if told { MessageStatus::Delivered } else { MessageStatus::Failed },
+        status: if is_delivered { MessageStatus::Delivered } else { MessageStatus::Failed },
         attempts: 1,
         error: attempt.error.clone(),
         due_at: now,

@@ -42,7 +42,7 @@ const LONGEST_WAIT_SECONDS: u64 = 24 * 60 * 60;
 
 /// The time by which a session that a run creates outlives the run's limit, so that the limit ends
 /// the run, not the session's lifetime.
-const SPARE: Duration = Duration::from_secs(5 * 60);
+const SESSION_MARGIN: Duration = Duration::from_secs(5 * 60);
 
 /// The request to start a run. The first fields are those of the compatible API; the last are
 /// Greenroom's own.
@@ -271,7 +271,7 @@ impl Request {
         }
         fields.finish()?;
         Ok(SessionSpec {
-            lifetime: limit + SPARE,
+            lifetime: limit + SESSION_MARGIN,
             proxy,
             egress,
             echo: serde_json::json!({ "proxy_location": location }),
@@ -372,8 +372,8 @@ pub(super) async fn begin(
     };
 
     front.check_storage(organization).await?;
-    if let Some(wish) = request.record.and_then(Asked::wish) {
-        sessions::recordings::check(&wish, "record", front)?;
+    if let Some(params) = request.record.and_then(Asked::options) {
+        sessions::recordings::check(&params, "record", front)?;
     }
     let limit = request.limit(workflow, front);
     let wait = request.wait_seconds.unwrap_or(front.world.settings.run_wait_seconds);
@@ -396,7 +396,7 @@ pub(super) async fn begin(
     let assignment = Assignment {
         work: Box::new(Planned::new(facts.plan(workflow, definition))),
         own_session: request.own_session(workflow, limit)?,
-        record: request.record.and_then(Asked::wish),
+        record: request.record.and_then(Asked::options),
         // A run that debugs a block leaves the session unchanged for the next one.
         sanitize: debug_session.is_none() && sanitizes(&workflow.settings),
         wait: Duration::from_secs(wait),

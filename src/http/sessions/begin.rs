@@ -23,7 +23,7 @@ use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::idempotency::key_of;
 use crate::http::problem::Problem;
-use crate::http::sessions::told;
+use crate::http::sessions::ask_session;
 use crate::http::validation::Fields;
 
 /// The maximum time that a client may wait in one request, in seconds.
@@ -58,14 +58,14 @@ pub struct Response {
 }
 
 /// The validated fields of a request.
-struct Wish {
+struct Params {
     runnable_id: RunnableId,
     ttl: Duration,
     presented: Option<LeaseToken>,
 }
 
 impl Request {
-    fn check(&self, front: &Front) -> Result<Wish, Problem> {
+    fn check(&self, front: &Front) -> Result<Params, Problem> {
         let settings = &front.world.settings;
         let mut fields = Fields::new();
         let runnable_id = fields.check("runnable_id", &*self.runnable_id, self.runnable_id.parse());
@@ -82,7 +82,7 @@ impl Request {
             return Err(fields.finish().err().unwrap_or_else(|| Problem::invalid(Vec::new())));
         };
         fields.finish()?;
-        Ok(Wish { runnable_id, ttl: Duration::from_secs(ttl), presented })
+        Ok(Params { runnable_id, ttl: Duration::from_secs(ttl), presented })
     }
 }
 
@@ -150,7 +150,7 @@ pub async fn begin(
     front: Data<Front>,
 ) -> Result<Json<Response>, ApiError> {
     let Body(asked) = body;
-    let Wish { runnable_id, ttl, presented } = asked.check(&front)?;
+    let Params { runnable_id, ttl, presented } = asked.check(&front)?;
     let key = key_of(&request)?;
     let lease = match (presented, key) {
         (Some(presented), _) => presented,
@@ -181,7 +181,7 @@ pub async fn begin(
     let revocation = front.keys.watch(driver.key);
     let grant = tokio::select! {
         biased; // A grant takes precedence over a revocation.
-        grant = told(&front, route) => grant?,
+        grant = ask_session(&front, route) => grant?,
         // Clients that wait are sent away, so that they can go to another server.
         _ = draining.wait_for(Option::is_some) => return Err(RouteError::Draining.into()),
         () = revocation.revoked() => return Err(refused().into()),

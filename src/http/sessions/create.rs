@@ -106,8 +106,8 @@ async fn make(
     if named.as_ref().is_none_or(|named| !named.again) {
         front.world.quotas.check_session(&front.world.views, caller.organization)?;
     }
-    if let Some(wish) = request.record.and_then(Asked::wish) {
-        recordings::check(&wish, "record", front)?;
+    if let Some(params) = request.record.and_then(Asked::options) {
+        recordings::check(&params, "record", front)?;
         front.check_storage(caller.organization).await?;
     }
     let (spec, warning) = request.spec(front)?;
@@ -210,7 +210,7 @@ impl Request {
                 "generate_browser_profile": self.generate_browser_profile,
                 "needs_live_view": self.needs_live_view,
                 "on_takeover": self.on_takeover,
-                "record": self.record.and_then(Asked::wish),
+                "record": self.record.and_then(Asked::options),
             }),
             sanitize_after: self.sanitize_on_release.then(Generation::default),
             ..SessionSpec::default()

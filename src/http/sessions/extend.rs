@@ -6,7 +6,7 @@ use actix_web::web::{Data, Json};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{SessionResource, find, told};
+use super::{SessionResource, ask_session, find};
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Renew, SessionError};
 use crate::domain::ids::SessionId;
@@ -66,6 +66,7 @@ pub async fn extend(
             most / 60
         )
     });
-    let view = told(&front, Route { organization, session: id, message: Renew { by } }).await?;
+    let view =
+        ask_session(&front, Route { organization, session: id, message: Renew { by } }).await?;
     Ok(Json(SessionResource { warning, ..SessionResource::of(&view, &front) }))
 }

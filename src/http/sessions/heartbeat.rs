@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::ask_session;
 use super::release::{Proof, Request as Holder};
-use super::told;
 use crate::actors::registry::Route;
 use crate::actors::session::{Grant, Heartbeat};
 use crate::domain::ids::SessionId;
@@ -70,6 +70,6 @@ pub async fn heartbeat(
     let ttl = ttl_seconds.map(Duration::from_secs);
     let message = Heartbeat { generation, lease, ttl, run: None };
     let route = Route { organization: driver.organization, session: id, message };
-    let Grant { generation, expires_at } = told(&front, route).await?;
+    let Grant { generation, expires_at } = ask_session(&front, route).await?;
     Ok(Json(Response { generation, expires_at }))
 }

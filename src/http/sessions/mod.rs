@@ -8,7 +8,6 @@ pub mod create;
 pub mod extend;
 pub mod heartbeat;
 pub mod list;
-pub mod look;
 pub mod native;
 pub mod native_seats;
 pub mod recordings;
@@ -17,6 +16,7 @@ pub mod renew;
 pub mod rotate;
 pub mod sanitize;
 pub mod screenshot;
+pub mod show;
 pub mod viewers;
 
 use actix_web::web::{ServiceConfig, delete, get, patch, post, resource as at};
@@ -38,7 +38,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/v1/browser_sessions/history", get().to(list::history))
         .service(
             at("/v1/browser_sessions/{id}")
-                .route(get().to(look::look))
+                .route(get().to(show::show))
                 .route(patch().to(renew::change)),
         )
         .route("/v1/browser_sessions/{id}/renew", post().to(renew::renew))
@@ -73,13 +73,13 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(get().to(list::list)),
         )
         .route("/api/v1/browser_sessions/close", post().to(close::close_all))
-        .route("/api/v1/browser_sessions/{id}", get().to(look::look))
+        .route("/api/v1/browser_sessions/{id}", get().to(show::show))
         .route("/api/v1/browser_sessions/{id}/close", post().to(close::close));
 }
 
 /// Sends a message to a session and returns its answer. For a session that has ended the error is
 /// that of a closing one (410); 404 is for sessions that never existed.
-pub async fn told<T, M>(front: &Front, route: Route<M>) -> Result<T, ApiError>
+pub async fn ask_session<T, M>(front: &Front, route: Route<M>) -> Result<T, ApiError>
 where
     T: Send + 'static,
     M: Ask<Answer = Result<T, SessionError>>,

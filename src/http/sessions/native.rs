@@ -18,9 +18,9 @@ use tracing::{Instrument as _, info_span, warn};
 use url::Url;
 use utoipa::{IntoParams, ToSchema};
 
+use super::ask_session;
 use super::native_seats::Extended;
-use super::told;
-use crate::actors::quotas::Place;
+use crate::actors::quotas::QuotaPermit;
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{ReplaceVncPassword, SessionError, Visit, Watch, Watching};
 use crate::domain::control::Credential;
@@ -31,7 +31,7 @@ use crate::http::body::{PathId, Query};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
-use crate::http::validation::{Fields, Part};
+use crate::http::validation::{Fields, RequestPart};
 use crate::system::vnc;
 
 /// The default time that the VNC server waits for a client, in seconds.
@@ -46,7 +46,7 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
-pub struct Wish {
+pub struct Params {
     /// The time that the VNC server waits for a client to connect, in seconds; 300 by default. The
     /// VNC server stays for as long as a client is connected.
     #[param(minimum = 1, maximum = 86400)]
@@ -74,7 +74,7 @@ pub struct NativeResource {
     get,
     path = "/v1/browser_sessions/{browser_session_id}/vnc",
     tag = "Browser sessions",
-    params(("browser_session_id" = String, Path, description = "`pbs_…`"), Wish),
+    params(("browser_session_id" = String, Path, description = "`pbs_…`"), Params),
     responses(
         (status = 200, description = "The address and the password", body = NativeResource),
         (status = 403, description = "The caller needs a key of the organization"),
@@ -85,11 +85,11 @@ pub struct NativeResource {
 pub async fn native(
     caller: Caller,
     PathId(id): PathId<SessionId>,
-    Query(Wish { wait_seconds }): Query<Wish>,
+    Query(Params { wait_seconds }): Query<Params>,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
     let seconds = wait_seconds.unwrap_or(USUAL_WAIT);
-    let mut fields = Fields::of(Part::Query);
+    let mut fields = Fields::of(RequestPart::Query);
     let within = (1..=LONGEST_WAIT).contains(&seconds);
     fields.require("wait_seconds", seconds, within, format!("expected 1 to {LONGEST_WAIT}"));
     fields.finish()?;
@@ -101,7 +101,7 @@ pub async fn native(
     let visit = Visit { credential, role: Role::Control, label, client: None };
     let message = Watch { visit };
     let route = Route { organization: caller.organization, session: id, message };
-    let watching = told(&front, route).await?;
+    let watching = ask_session(&front, route).await?;
 
     let wait = Duration::from_secs(seconds);
     let (until, now) = (Instant::now() + wait, front.world.clock.now());
@@ -173,7 +173,7 @@ async fn replace_when_revoked(front: Data<Front>, reads: Reads, given_up: Cancel
 async fn hold(
     front: Data<Front>,
     id: SessionId,
-    (watching, place): (Watching, Place),
+    (watching, place): (Watching, QuotaPermit),
     (mut until, given_up): (watch::Receiver<Instant>, DropGuard),
 ) {
     let Watching { seat, connected, devices: _ } = watching;

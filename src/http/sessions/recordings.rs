@@ -5,11 +5,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{find, told};
+use super::{ask_session, find};
 use crate::actors::registry::{Route, RouteError};
-use crate::actors::session::{Record, SessionError, Slate, StopRecording};
+use crate::actors::session::{Record, RecordingMetadata, SessionError, StopRecording};
 use crate::db;
-use crate::domain::film::{RECORDING, Wish};
+use crate::domain::film::{FilmOptions, RECORDING};
 use crate::domain::ids::{ArtifactId, OrganizationId, SessionId};
 use crate::domain::run::{ArtifactRecord, DOWNLOAD};
 use crate::http::body::{Body, PathId};
@@ -56,7 +56,7 @@ pub struct RecordingResource {
 }
 
 impl RecordingResource {
-    fn under_way(slate: &Slate) -> Self {
+    fn under_way(slate: &RecordingMetadata) -> Self {
         Self {
             recording_id: slate.id.to_string(),
             browser_session_id: slate.session.to_string(),
@@ -84,14 +84,14 @@ impl RecordingResource {
 }
 
 /// Rejects options that no recording can have, and every recording without ffmpeg or disk space.
-pub fn check(wish: &Wish, field: &str, front: &Front) -> Result<(), ApiError> {
-    if let Err(wrong) = wish.check() {
+pub fn check(params: &FilmOptions, field: &str, front: &Front) -> Result<(), ApiError> {
+    if let Err(wrong) = params.check() {
         let mut fields = Fields::new();
         let name = match field {
             "" => wrong.field.to_owned(),
             field => format!("{field}.{}", wrong.field),
         };
-        fields.refuse(&name, serde_json::json!(wish), wrong.expected);
+        fields.refuse(&name, serde_json::json!(params), wrong.expected);
         fields.finish()?;
     }
     let ready = front.world.films.ready();
@@ -117,14 +117,14 @@ pub fn check(wish: &Wish, field: &str, front: &Front) -> Result<(), ApiError> {
 pub async fn start(
     caller: Caller,
     PathId(id): PathId<SessionId>,
-    Body(wish): Body<Wish>,
+    Body(params): Body<FilmOptions>,
     front: Data<Front>,
 ) -> Result<Json<RecordingResource>, ApiError> {
-    check(&wish, "", &front)?;
+    check(&params, "", &front)?;
     front.check_storage(caller.organization).await?;
-    let message = Record { wish, run: None };
+    let message = Record { options: params, run: None };
     let route = Route { organization: caller.organization, session: id, message };
-    let slate = told(&front, route).await?;
+    let slate = ask_session(&front, route).await?;
     Ok(Json(RecordingResource::under_way(&slate)))
 }
 
@@ -151,7 +151,7 @@ pub async fn stop(
 ) -> Result<Json<RecordingResource>, ApiError> {
     let organization = caller.organization;
     let route = Route { organization, session, message: StopRecording { id } };
-    let record = match told(&front, route).await {
+    let record = match ask_session(&front, route).await {
         Ok(record) => record,
         // The recording or its session may have ended by itself.
         Err(cause) => match finished(&front, organization, session, id).await? {
@@ -199,7 +199,8 @@ pub async fn list(
     let links = Links { core: &front, caller };
     let done = done.map(|record| RecordingResource::done(record, id, &links));
     // A recording that was stored in between is completed.
-    let is_stored = |slate: &&Slate| !records.iter().any(|record| record.id == slate.id);
+    let is_stored =
+        |slate: &&RecordingMetadata| !records.iter().any(|record| record.id == slate.id);
     let live = view.recordings.iter().rev().filter(is_stored).map(RecordingResource::under_way);
     Ok(Json(live.chain(done).collect()))
 }

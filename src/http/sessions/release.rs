@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::told;
+use super::ask_session;
 use crate::actors::registry::Route;
 use crate::actors::session::Release;
 use crate::domain::ids::SessionId;
@@ -76,6 +76,6 @@ pub async fn release(
 ) -> Result<Json<Value>, ApiError> {
     let Proof { generation, lease } = body.0.proof()?;
     let message = Release { generation, lease, run: None };
-    told(&front, Route { organization: driver.organization, session: id, message }).await?;
+    ask_session(&front, Route { organization: driver.organization, session: id, message }).await?;
     Ok(Json(json!({ "released": true, "generation": generation })))
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::create::no_profiles;
-use super::{SessionResource, told};
+use super::{SessionResource, ask_session};
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{
     Amend, ChangeEgress, EgressChange, Renew, SanitizeOnRelease, SessionError,
@@ -84,7 +84,7 @@ async fn renewed(
     (by, warning): Granted,
 ) -> Result<SessionResource, ApiError> {
     let route = Route { organization, session, message: Renew { by } };
-    let view = told(front, route).await?;
+    let view = ask_session(front, route).await?;
     Ok(SessionResource { warning, ..SessionResource::of(&view, front) })
 }
 
@@ -196,17 +196,17 @@ async fn apply(
         let patch = egress.patch("egress", known.as_ref(), &mut fields);
         fields.finish()?;
         let message = ChangeEgress { change: EgressChange::Session(patch) };
-        let view = told(front, Route { organization, session: id, message }).await?;
+        let view = ask_session(front, Route { organization, session: id, message }).await?;
         resource = Some(SessionResource::of(&view, front));
     }
     if let Some(on) = sanitize_on_release {
         let message = SanitizeOnRelease { on };
-        let view = told(front, Route { organization, session: id, message }).await?;
+        let view = ask_session(front, Route { organization, session: id, message }).await?;
         resource = Some(SessionResource::of(&view, front));
     }
     if let Some(generate_browser_profile) = generate_browser_profile {
         let message = Amend { generate_browser_profile };
-        let view = told(front, Route { organization, session: id, message }).await?;
+        let view = ask_session(front, Route { organization, session: id, message }).await?;
         resource = Some(SessionResource::of(&view, front));
     }
     if let Some(seconds) = seconds {

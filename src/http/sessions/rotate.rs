@@ -8,7 +8,7 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::told;
+use super::ask_session;
 use crate::actors::registry::Route;
 use crate::actors::session::{NewLease, Rotate, RotateReport};
 use crate::db::leases::TakenLease;
@@ -93,7 +93,7 @@ pub async fn rotate(
 ) -> Result<HttpResponse, ApiError> {
     let route = Route { organization: caller.organization, session: id, message: Rotate };
     let RotateReport { rotation, tickets, viewers, leases, lease, vnc_password } =
-        told(&front, route).await?;
+        ask_session(&front, route).await?;
     let ended = Ended {
         tickets,
         viewers,

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::ask_session;
 use super::release::{Proof, Request as Holder};
-use super::told;
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Sanitize, SanitizeReport, SessionError};
 use crate::domain::ids::SessionId;
@@ -120,7 +120,7 @@ pub async fn sanitize(
     let holder = body.0.holder()?.map(|Proof { generation, lease }| (generation, lease));
     let message = Sanitize { holder };
     let route = Route { organization: caller.organization, session: id, message };
-    let SanitizeReport { cleared, tries, took } = told(&front, route).await?;
+    let SanitizeReport { cleared, tries, took } = ask_session(&front, route).await?;
     Ok(Json(Response {
         browser_session_id: id.to_string(),
         cleared: cleared.into(),

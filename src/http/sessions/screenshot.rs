@@ -5,7 +5,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 
-use super::told;
+use super::ask_session;
 use crate::actors::registry::Route;
 use crate::actors::session::Capture;
 use crate::domain::ids::SessionId;
@@ -16,7 +16,7 @@ use crate::http::front::Front;
 use crate::http::picture::Encoding;
 
 #[derive(Debug, Deserialize)]
-pub struct Wish {
+pub struct Params {
     /// The encoding, `png` or `jpeg`. Default: that of the header `Accept`, else PNG.
     format: Option<Encoding>,
 }
@@ -39,7 +39,7 @@ pub struct Wish {
 pub async fn screenshot(
     visitor: Visitor,
     PathId(id): PathId<SessionId>,
-    Query(Wish { format }): Query<Wish>,
+    Query(Params { format }): Query<Params>,
     request: HttpRequest,
     front: Data<Front>,
 ) -> Result<HttpResponse, ApiError> {
@@ -48,7 +48,7 @@ pub async fn screenshot(
     let message = Capture { format: encoding.format() };
     let route = Route { organization: visitor.organization, session: id, message };
     let turn = front.pictures.turn(visitor.organization).await;
-    let picture = told(&front, route).await?;
+    let picture = ask_session(&front, route).await?;
     drop(turn);
     Ok(HttpResponse::Ok()
         .content_type(encoding.media_type())

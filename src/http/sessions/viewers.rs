@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{find, told};
+use super::{ask_session, find};
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{
     Invite, Invited, PutOut, RevokeTickets, SessionError, ViewerList, Viewers,
@@ -102,7 +102,7 @@ pub async fn invite(
     let uses = uses.or(asked).unwrap_or(Uses::Many);
     let message = Invite { key, role, label, ttl, uses };
     let route = Route { organization: caller.organization, session: id, message };
-    let Invited { ticket, secret } = told(&front, route).await?;
+    let Invited { ticket, secret } = ask_session(&front, route).await?;
     let mut answer = shown(&ticket);
     if let Value::Object(answer) = &mut answer {
         let secret = secret.reveal();
@@ -154,7 +154,7 @@ pub async fn list(
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {
     let route = Route { organization: caller.organization, session: id, message: Viewers };
-    let ViewerList { tickets, connected } = told(&front, route).await?;
+    let ViewerList { tickets, connected } = ask_session(&front, route).await?;
     let tickets: Vec<_> = tickets.iter().map(shown).collect();
     let connected: Vec<_> = connected
         .iter()
@@ -197,7 +197,7 @@ pub async fn revoke_all(
 ) -> Result<Json<Value>, ApiError> {
     let message = RevokeTickets;
     let route = Route { organization: caller.organization, session: id, message };
-    let revoked = told(&front, route).await?;
+    let revoked = ask_session(&front, route).await?;
     Ok(Json(json!({ "revoked": revoked })))
 }
 
@@ -234,6 +234,6 @@ pub async fn put_out(
         return Err(RouteError::Session(SessionError::UnknownViewer(viewer)).into());
     }
     let message = PutOut { viewer };
-    told(&front, Route { organization: caller.organization, session: id, message }).await?;
+    ask_session(&front, Route { organization: caller.organization, session: id, message }).await?;
     Ok(HttpResponse::NoContent().finish())
 }

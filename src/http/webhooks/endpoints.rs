@@ -222,7 +222,7 @@ pub async fn list(
         (status = 404, description = "There is no such webhook"),
     ),
 )]
-pub async fn look(
+pub async fn show(
     caller: Caller,
     PathId(id): PathId<WebhookId>,
     front: Data<Front>,

@@ -26,7 +26,7 @@ const USUAL: u32 = 20;
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
-pub struct Wish {
+pub struct Params {
     /// Only messages before this one, `wm_…`.
     #[param(value_type = Option<String>)]
     before: Option<WebhookMessageId>,
@@ -131,7 +131,7 @@ async fn listed(
     front: &Front,
     organization: OrganizationId,
     of: Of,
-    Wish { before, limit }: Wish,
+    Params { before, limit }: Params,
 ) -> Result<Json<Vec<MessageResource>>, ApiError> {
     let limit = limit.unwrap_or(USUAL).clamp(1, MOST);
     let found = messages::list(&front.db, organization, of, before, limit).await?;
@@ -145,7 +145,7 @@ async fn listed(
     get,
     path = "/v1/webhooks/{webhook_id}/messages",
     tag = "Webhooks",
-    params(("webhook_id" = String, Path, description = "`wh_…`"), Wish),
+    params(("webhook_id" = String, Path, description = "`wh_…`"), Params),
     responses(
         (status = 200, description = "The messages", body = Vec<MessageResource>),
         (status = 404, description = "There is no such webhook"),
@@ -154,11 +154,11 @@ async fn listed(
 pub async fn of_webhook(
     caller: Caller,
     PathId(id): PathId<WebhookId>,
-    Query(wish): Query<Wish>,
+    Query(params): Query<Params>,
     front: Data<Front>,
 ) -> Result<Json<Vec<MessageResource>>, ApiError> {
     endpoints::find(&front, caller.organization, id).await?;
-    listed(&front, caller.organization, Of::Webhook(id), wish).await
+    listed(&front, caller.organization, Of::Webhook(id), params).await
 }
 
 /// Lists the messages about the end of a run, newest first.
@@ -166,7 +166,7 @@ pub async fn of_webhook(
     get,
     path = "/v1/runs/{run_id}/webhook_messages",
     tag = "Webhooks",
-    params(("run_id" = String, Path, description = "`wr_…`"), Wish),
+    params(("run_id" = String, Path, description = "`wr_…`"), Params),
     responses(
         (status = 200, description = "The messages", body = Vec<MessageResource>),
         (status = 404, description = "There is no such run"),
@@ -175,11 +175,11 @@ pub async fn of_webhook(
 pub async fn of_run(
     caller: Caller,
     PathId(id): PathId<RunId>,
-    Query(wish): Query<Wish>,
+    Query(params): Query<Params>,
     front: Data<Front>,
 ) -> Result<Json<Vec<MessageResource>>, ApiError> {
     runs::find(&front, caller.organization, id).await?;
-    listed(&front, caller.organization, Of::Run(id), wish).await
+    listed(&front, caller.organization, Of::Run(id), params).await
 }
 
 async fn find(
@@ -202,7 +202,7 @@ async fn find(
         (status = 404, description = "There is no such message"),
     ),
 )]
-pub async fn look(
+pub async fn show(
     caller: Caller,
     PathId(id): PathId<WebhookMessageId>,
     front: Data<Front>,

@@ -14,13 +14,13 @@ pub fn routes(config: &mut ServiceConfig) {
         )
         .service(
             at("/v1/webhooks/{webhook}")
-                .route(get().to(endpoints::look))
+                .route(get().to(endpoints::show))
                 .route(actix_web::web::patch().to(endpoints::change))
                 .route(actix_web::web::delete().to(endpoints::remove)),
         )
         .route("/v1/webhooks/{webhook}/rotate_secret", post().to(endpoints::rotate))
         .route("/v1/webhooks/{webhook}/messages", get().to(log::of_webhook))
         .route("/v1/runs/{run}/webhook_messages", get().to(log::of_run))
-        .route("/v1/webhook_messages/{message}", get().to(log::look))
+        .route("/v1/webhook_messages/{message}", get().to(log::show))
         .route("/v1/webhook_messages/{message}/replay", post().to(log::replay));
 }

@@ -25,7 +25,7 @@ const LARGEST_PAGE: u32 = 1000;
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
-pub struct Wish {
+pub struct Params {
     /// The number of the page, from 1.
     #[param(minimum = 1, maximum = 1000000)]
     page: u32,
@@ -48,7 +48,7 @@ pub struct Wish {
     template: bool,
 }
 
-impl Default for Wish {
+impl Default for Params {
     fn default() -> Self {
         Self {
             page: 1,
@@ -64,7 +64,7 @@ impl Default for Wish {
     }
 }
 
-impl Wish {
+impl Params {
     fn page(&self) -> Result<Page, Problem> {
         Ok(paging::page(self.page, self.page_size, LARGEST_PAGE)?)
     }
@@ -79,7 +79,7 @@ fn is_saved_task(record: &WorkflowRecord) -> bool {
     get,
     path = "/v1/workflows",
     tag = "Workflows",
-    params(Wish),
+    params(Params),
     responses(
         (status = 200, description = "The workflows", body = Vec<Object>),
         (status = 400, description = "The filters contradict each other"),
@@ -87,30 +87,30 @@ fn is_saved_task(record: &WorkflowRecord) -> bool {
 )]
 pub async fn list(
     caller: Caller,
-    Query(wish): Query<Wish>,
+    Query(params): Query<Params>,
     dialect: Dialect,
     front: Data<Front>,
 ) -> Result<Json<Vec<Value>>, ApiError> {
-    let page = wish.page()?;
-    if wish.only_saved_tasks && wish.only_workflows {
+    let page = params.page()?;
+    if params.only_saved_tasks && params.only_workflows {
         let detail = "only_saved_tasks and only_workflows cannot be used together";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "filters_contradict", detail).into());
     }
-    if wish.only_templates || wish.template {
+    if params.only_templates || params.template {
         return Ok(Json(Vec::new()));
     }
-    let search = wish.search_key.or(wish.title).filter(|needle| !needle.trim().is_empty());
-    let statuses = if wish.status.is_empty() {
+    let search = params.search_key.or(params.title).filter(|needle| !needle.trim().is_empty());
+    let statuses = if params.status.is_empty() {
         vec!["published".to_owned(), "draft".to_owned()]
     } else {
-        wish.status
+        params.status
     };
     let filter = Filter { search, statuses };
-    let records = if wish.only_saved_tasks || wish.only_workflows {
+    let records = if params.only_saved_tasks || params.only_workflows {
         // The origin of a workflow is among its settings, which the database does not read.
         let all = Page { number: 1, size: 10_000 };
         let all = db::workflows::list(&front.db, caller.organization, filter, all).await?;
-        let wanted = all.into_iter().filter(|it| is_saved_task(it) == wish.only_saved_tasks);
+        let wanted = all.into_iter().filter(|it| is_saved_task(it) == params.only_saved_tasks);
         let size = usize::try_from(page.size).unwrap_or(usize::MAX);
         let before = usize::try_from(page.number - 1).unwrap_or(usize::MAX).saturating_mul(size);
         wanted.skip(before).take(size).collect()

@@ -6,7 +6,7 @@
 pub mod create;
 pub mod delete;
 pub mod list;
-pub mod look;
+pub mod show;
 
 use actix_web::http::StatusCode;
 use actix_web::web::{ServiceConfig, delete as remove, get, post, put, resource as at};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tracing::error;
 
 use super::problem::Problem;
-use super::validation::{FieldError, Part, Step};
+use super::validation::{FieldError, PathStep, RequestPart};
 use crate::domain::run::WorkflowRecord;
 pub use crate::service::lookup::workflow as latest;
 use crate::workflow::definition::{Definition, DefinitionErrors, PathPart};
@@ -30,10 +30,10 @@ pub fn routes(config: &mut ServiceConfig) {
         config
             .service(at(of("")).route(post().to(create::create)).route(get().to(list::list)))
             .service(
-                at(of("/{workflow}")).route(post().to(create::update)).route(get().to(look::look)),
+                at(of("/{workflow}")).route(post().to(create::update)).route(get().to(show::show)),
             )
             .route(&of("/{workflow}/delete"), post().to(delete::delete))
-            .route(&of("/{workflow}/versions"), get().to(look::versions));
+            .route(&of("/{workflow}/versions"), get().to(show::versions));
     }
     config
         .service(
@@ -46,9 +46,9 @@ pub fn routes(config: &mut ServiceConfig) {
             at("/api/v1/workflows/{workflow}")
                 .route(put().to(create::update_from_text))
                 .route(remove().to(delete::delete))
-                .route(get().to(look::look)),
+                .route(get().to(show::show)),
         )
-        .route("/api/v1/workflows/{workflow}/versions", get().to(look::versions));
+        .route("/api/v1/workflows/{workflow}/versions", get().to(show::versions));
 }
 
 /// Reads the definition of a stored version.
@@ -78,10 +78,10 @@ pub fn shown(record: &WorkflowRecord) -> Result<Value, Problem> {
 fn refused(errors: DefinitionErrors, within: Option<&str>) -> Problem {
     let fields = errors.0.into_iter().map(|error| {
         let message = error.to_string();
-        let way = within.map(|name| Step::Name(name.to_owned())).into_iter().chain(
+        let way = within.map(|name| PathStep::Name(name.to_owned())).into_iter().chain(
             error.path.into_iter().map(|part| match part {
-                PathPart::Key(key) => Step::Name(key),
-                PathPart::Index(index) => Step::Index(index),
+                PathPart::Key(key) => PathStep::Name(key),
+                PathPart::Index(index) => PathStep::Index(index),
             }),
         );
         let mut place = serde_json::Map::new();
@@ -91,7 +91,7 @@ fn refused(errors: DefinitionErrors, within: Option<&str>) -> Problem {
         if let Some(line) = error.line {
             place.insert("line".to_owned(), line.into());
         }
-        let field = FieldError::new(Part::Body, way, error.code, message).given(error.input);
+        let field = FieldError::new(RequestPart::Body, way, error.code, message).given(error.input);
         if place.is_empty() { field } else { field.context(json!(place)) }
     });
     Problem::invalid(fields.collect())

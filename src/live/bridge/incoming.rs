@@ -17,7 +17,7 @@ use crate::domain::rfb::{Step, VERSION, Viewing};
 const MOST_BEYOND: usize = 1 << 20;
 
 /// The time that the viewer has to take the close frame, and to answer it.
-const PARTING: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The bytes that the viewer sends, without their WebSocket frames.
 pub(super) struct Incoming {
@@ -142,5 +142,5 @@ pub(super) async fn close(sent: impl Future<Output = ()>, incoming: &mut Incomin
         incoming.drain().await;
     };
     // A viewer that does not read is left to the connection's own timeout.
-    let _late = timeout(PARTING, parting).await;
+    let _late = timeout(CLOSE_TIMEOUT, parting).await;
 }

@@ -59,7 +59,7 @@ use tokio::time::{Instant, timeout};
 use crate::domain::rfb::{Policy, Role};
 
 pub use close::{Close, CloseCode};
-pub use refusal::{REFUSAL_DELAY, refuse, turn_away};
+pub use refusal::{REFUSAL_DELAY, refuse, reject_accepted};
 pub use terms::{Endpoint, Limits, OnInput, Why};
 pub use wire::remember;
 

@@ -20,12 +20,12 @@ pub fn refuse(
     close: Close,
 ) -> Result<HttpResponse, actix_web::Error> {
     let (response, socket) = accept(request, body)?;
-    rt::spawn(turn_away(socket, None, close));
+    rt::spawn(reject_accepted(socket, None, close));
     Ok(response)
 }
 
 /// Closes an accepted WebSocket after the same delay, with the text message `word` first.
-pub async fn turn_away(socket: Socket, word: Option<String>, close: Close) {
+pub async fn reject_accepted(socket: Socket, word: Option<String>, close: Close) {
     let (mut session, mut stream) = socket.into_parts();
     let deadline = Instant::now() + REFUSAL_DELAY;
     // The viewer's messages are read, because its leaving would go unnoticed otherwise.

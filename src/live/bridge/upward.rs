@@ -17,7 +17,7 @@ use crate::domain::rfb::{Area, ClientMessage, Gate, Key, Parser, Role, Verdict};
 use crate::system::input::{Action, Input};
 
 /// The time that the VNC server has to read the last releases of keys.
-const PARTING: Duration = Duration::from_secs(1);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The actions of the extended clipboard (`notify` and `provide`) by which a viewer announces or
 /// sends a text.
@@ -247,7 +247,7 @@ impl Upward {
             tokio::io::copy(&mut read, &mut tokio::io::sink()).await
         };
         // A server that is gone holds no keys.
-        let _outcome = timeout(PARTING, parting).await;
+        let _outcome = timeout(RELEASE_TIMEOUT, parting).await;
     }
 }
 

@@ -19,8 +19,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::handover::{Handover, SHORT};
-use crate::actors::quotas::Place;
-use crate::domain::websocket::{Frames, Message, Part, Wanted, close_frame, server_frame};
+use crate::actors::quotas::QuotaPermit;
+use crate::domain::websocket::{Frames, Message, Piece, Wanted, close_frame, server_frame};
 use crate::live::bridge::Close;
 
 /// The maximum number of bytes to read from the browser at once.
@@ -57,7 +57,7 @@ pub(super) struct Downward {
     /// Canceled when the driver has left, because its stream is dropped.
     pub _left: DropGuard,
     /// Notifies the session that one driver fewer is connected, and frees its place within the quota.
-    pub _drives: (DropGuard, Place),
+    pub _drives: (DropGuard, QuotaPermit),
     /// Canceled when the driver has answered the close frame, or has had the time to.
     pub parted: CancellationToken,
 }
@@ -125,8 +125,8 @@ impl State {
             let reads = self.downward.handover.as_ref().is_some_and(|it| it.is_wanted());
             let wanted = if reads { Wanted::UpTo(SHORT) } else { Wanted::Nothing };
             match self.frames.next(&mut self.chunk, wanted) {
-                Ok(Some(Part::Pass(bytes))) => return Some(Ok(bytes)),
-                Ok(Some(Part::Message(message))) => match self.hold_back(message) {
+                Ok(Some(Piece::Pass(bytes))) => return Some(Ok(bytes)),
+                Ok(Some(Piece::Message(message))) => match self.hold_back(message) {
                     Some(frame) => return Some(Ok(frame)),
                     None => continue,
                 },

@@ -44,7 +44,7 @@ use self::takeover::{Ended, MOST_ANSWERS, Upward};
 use super::bridge::{Close, CloseCode};
 use super::state::Live;
 use crate::actors::clock::Clock;
-use crate::actors::quotas::Place;
+use crate::actors::quotas::QuotaPermit;
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Drive, SessionError};
 use crate::actors::tickets::Unusable;
@@ -55,13 +55,13 @@ use crate::service::resources::session::on_takeover;
 use crate::system::confine::spec::User;
 
 /// The time that a session may take to notice that its browser is gone.
-const NOTICES: Duration = Duration::from_secs(5);
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The time to wait for a session that is starting or recovering.
 const STARTING: Duration = Duration::from_secs(45);
 
 /// The time that the client has to take the close frame, and to answer it.
-const PARTING: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The rules and limits that the drivers of all sessions share.
 #[derive(Debug, Clone)]
@@ -109,7 +109,7 @@ pub struct Driver {
     /// The driver's address, if it is on this machine.
     pub local: Option<SocketAddr>,
     /// The driver's place in the quota of the session's organization.
-    pub place: Place,
+    pub place: QuotaPermit,
 }
 
 /// The reason why a driver was not connected.
@@ -158,7 +158,7 @@ pub async fn connect(
         // restart it.
         Err(cause) => {
             let notices = view.wait_for(|view| view.record.status != SessionStatus::Running);
-            if timeout(NOTICES, notices).await.is_err() {
+            if timeout(NOTICE_TIMEOUT, notices).await.is_err() {
                 return Err(ConnectError::Unreachable(cause));
             }
             let desktop = running(&mut view).await?;
@@ -312,7 +312,7 @@ impl<F: Future<Output = Close>> Passing<F> {
                         Some(Ok(chunk)) => upward.take(chunk).await,
                         Some(Err(_)) | None => return None,
                     },
-                    () = upward.changed() => upward.let_go().await,
+                    () = upward.changed() => upward.release_held().await,
                     ended = upward.stalled() => Err(ended),
                 };
                 match passed {
@@ -331,7 +331,7 @@ impl<F: Future<Output = Close>> Passing<F> {
         if let Some(close) = close {
             let _ = say_over.send(close).await; // The client may have left.
             let leaving = async { while let Some(Ok(_)) = payload.next().await {} };
-            let _late = timeout(PARTING, leaving).await;
+            let _late = timeout(CLOSE_TIMEOUT, leaving).await;
         }
         upward.finish().await;
     }

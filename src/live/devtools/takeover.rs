@@ -36,7 +36,7 @@ use super::room::{NoRoom, PATIENCE, Share};
 use crate::actors::views::SessionView;
 use crate::domain::control::OnTakeover;
 use crate::domain::websocket::{
-    Frames, Message, Part, Wanted, client_frame, client_head, text_frame,
+    Frames, Message, Piece, Wanted, client_frame, client_head, text_frame,
 };
 use crate::live::bridge::{Close, CloseCode};
 
@@ -123,21 +123,21 @@ impl Upward {
             })?;
             match part {
                 None => break,
-                Some(Part::Pass(bytes)) => {
+                Some(Piece::Pass(bytes)) => {
                     self.flush().await?;
                     self.to_browser.write_all(&bytes).await?;
                 }
-                Some(Part::Message(message)) => self.message(message).await?,
+                Some(Piece::Message(message)) => self.message(message).await?,
             }
         }
         self.share.shrink(self.frames.gathered());
-        self.let_go().await?;
+        self.release_held().await?;
         self.flush().await
     }
 
     async fn message(&mut self, message: Message) -> Result<(), Ended> {
         // Held messages go first, so that commands keep their order.
-        self.let_go().await?;
+        self.release_held().await?;
         let Message { opcode, mut payload } = message;
         if let Some(host) = &self.host {
             match host.judge(&payload) {
@@ -212,7 +212,7 @@ impl Upward {
     }
 
     /// Sends the held messages, if no person has control any more.
-    pub async fn let_go(&mut self) -> Result<(), Ended> {
+    pub async fn release_held(&mut self) -> Result<(), Ended> {
         while !self.is_taken_over() && self.frames.is_between() {
             let Some(frame) = self.held.pop_front() else { break };
             self.held_bytes = self.held_bytes.saturating_sub(frame.len());

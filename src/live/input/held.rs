@@ -98,13 +98,13 @@ mod tests {
             held.mouse(&serde_json::from_value(event).unwrap());
         }
         let releases = held.releases();
-        let told: Vec<_> = releases
+        let reported: Vec<_> = releases
             .iter()
             .map(|Release { params, .. }| {
                 (params["type"].as_str().unwrap(), params["key"].as_str(), params["x"].as_f64())
             })
             .collect();
-        assert_eq!(told, [("keyUp", Some("Shift"), None), ("mouseReleased", None, Some(9.0))]);
+        assert_eq!(reported, [("keyUp", Some("Shift"), None), ("mouseReleased", None, Some(9.0))]);
         assert!(held.releases().is_empty());
     }
 

@@ -26,7 +26,7 @@ use super::line::Line;
 use super::pages::Pages;
 use super::subject::Subject;
 use super::viewer::{Viewer, slowly};
-use crate::actors::session::{CedeControl, Connected, Join, Kind, TakeControl};
+use crate::actors::session::{CedeControl, Connected, Join, TakeControl, ViewerKind};
 use crate::domain::ids::SessionId;
 use crate::domain::session::SessionStatus;
 
@@ -36,7 +36,7 @@ const LONGEST: usize = 64 << 10;
 /// dropped, and all other events wait.
 const MOST_UNDER_WAY: usize = 64;
 /// The time for which a page counts as in view before it is looked up again.
-const STILL_IN_VIEW: Duration = Duration::from_millis(500);
+const IN_VIEW_LIFETIME: Duration = Duration::from_millis(500);
 /// The time to wait for a session whose browser is not ready.
 const STARTING: Duration = Duration::from_secs(45);
 /// Chromium's error for an address that its policy blocks.
@@ -51,11 +51,11 @@ pub async fn serve(socket: Socket, viewer: Viewer, what: &str, id: &str) {
         Ok(subject) if subject.ended().is_none() => drive(socket, viewer, subject).await,
         Ok(_ended) => {
             let close = Close::new(CloseCode::NotFound, "it has ended");
-            bridge::turn_away(socket, None, close).await;
+            bridge::reject_accepted(socket, None, close).await;
         }
         Err(Close { reason, .. }) => {
             let close = Close::new(CloseCode::NotFound, reason);
-            bridge::turn_away(socket, None, close).await;
+            bridge::reject_accepted(socket, None, close).await;
         }
     }
 }
@@ -69,7 +69,7 @@ async fn drive(socket: Socket, viewer: Viewer, mut subject: Subject) {
         })?;
         ready(&viewer, session).await?;
         let visit = viewer.visit.clone();
-        let message = Join { visit, kind: Kind::Input };
+        let message = Join { visit, kind: ViewerKind::Input };
         Ok((session, viewer.ask(session, message).await?))
     };
     let begun = tokio::select! {
@@ -82,7 +82,7 @@ async fn drive(socket: Socket, viewer: Viewer, mut subject: Subject) {
             match driving {
                 Ok(mut driving) => {
                     let close = driving.serve(&mut line).await;
-                    driving.let_go();
+                    driving.release_all();
                     close
                 }
                 Err(close) => close,
@@ -115,7 +115,7 @@ async fn ready(viewer: &Viewer, session: SessionId) -> Result<(), Close> {
 
 /// A viewer's message: about control, or an event.
 #[derive(Debug, Deserialize)]
-struct Said {
+struct ViewerMessage {
     kind: Option<String>,
     #[serde(flatten)]
     rest: Value,
@@ -211,7 +211,7 @@ impl Driving {
                 }
                 Ok(()) = view.changed() => {
                     if !self.in_control() {
-                        self.let_go();
+                        self.release_all();
                     }
                 }
             }
@@ -236,7 +236,7 @@ impl Driving {
 
     /// Handles a viewer's message and returns the answer. A malformed message is ignored.
     async fn take(&mut self, text: &str) -> Result<Option<Value>, Close> {
-        let Ok(said) = serde_json::from_str::<Said>(text) else { return Ok(None) };
+        let Ok(said) = serde_json::from_str::<ViewerMessage>(text) else { return Ok(None) };
         let viewer = self.connected.id;
         match said.kind.as_deref() {
             Some("take-control") => {
@@ -269,7 +269,7 @@ impl Driving {
     /// Returns the DevTools session of the page in view.
     async fn in_view(&mut self) -> Result<String, Close> {
         if let Some((page, since)) = &self.page
-            && since.elapsed() < STILL_IN_VIEW
+            && since.elapsed() < IN_VIEW_LIFETIME
         {
             return Ok(page.clone());
         }
@@ -343,14 +343,14 @@ impl Driving {
     }
 
     /// Releases everything that is held down.
-    fn let_go(&mut self) {
+    fn release_all(&mut self) {
         let releases = self.held.releases();
         self.send_all(releases);
     }
 
     fn send_all(&self, releases: Vec<Release>) {
         for Release { page, method, params } in releases {
-            self.pages.tell(&page, method, params);
+            self.pages.notify(&page, method, params);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::system::desktop::Copies;
 
 impl Channel {
     /// Requests the viewer's clipboard when it has pressed the paste key over RFB.
-    pub(super) async fn hear_pastes(&self, say: &mpsc::Sender<Value>) -> Close {
+    pub(super) async fn follow_paste_key(&self, say: &mpsc::Sender<Value>) -> Close {
         let mut pastes = self.connected.pastes.subscribe();
         loop {
             match pastes.recv().await {
@@ -25,7 +25,7 @@ impl Channel {
     }
 
     /// Sends the viewer each text that is copied in the browser while the viewer has control.
-    pub(super) async fn tell_copies(&self, say: &mpsc::Sender<Value>) -> Close {
+    pub(super) async fn report_copies(&self, say: &mpsc::Sender<Value>) -> Close {
         if !self.viewer.live.policy.clipboard.outward {
             return std::future::pending().await;
         }
@@ -39,7 +39,7 @@ impl Channel {
                     view.record.desktop != desktop || !self.has_control_in(view)
                 };
                 tokio::select! {
-                    () = self.tell_texts(copies, say) => {}
+                    () = self.report_texts(copies, say) => {}
                     changed = view.wait_for(is_over) => {
                         if changed.is_err() {
                             return std::future::pending().await;
@@ -55,7 +55,7 @@ impl Channel {
     }
 
     /// Sends each copied text until the display ends.
-    async fn tell_texts(&self, Copies { mut texts, guard }: Copies, say: &mpsc::Sender<Value>) {
+    async fn report_texts(&self, Copies { mut texts, guard }: Copies, say: &mpsc::Sender<Value>) {
         while texts.changed().await.is_ok() {
             let text = texts.borrow_and_update().clone();
             // A text that is too long is dropped without an error, because the viewer did not

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// The time that earlier messages may still take when the viewer releases control.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The maximum number of bytes of a viewer's messages that wait: one of the longest, and some short
 /// ones.
@@ -34,7 +34,7 @@ impl Lane {
         let last = self.begun.get();
         let mut ended = self.ended.subscribe();
         let done = ended.wait_for(|ended| *ended >= last);
-        if timeout(LAST_WORDS, done).await.is_err() {
+        if timeout(FLUSH_TIMEOUT, done).await.is_err() {
             self.called_off.send_replace(last);
         }
     }
@@ -77,14 +77,14 @@ mod tests {
         lane.begins(10);
         let began = tokio::time::Instant::now();
         lane.clear().await;
-        assert_eq!(began.elapsed(), LAST_WORDS, "it is waited for");
-        timeout(LAST_WORDS, lane.called_off()).await.expect("the first is canceled");
+        assert_eq!(began.elapsed(), FLUSH_TIMEOUT, "it is waited for");
+        timeout(FLUSH_TIMEOUT, lane.called_off()).await.expect("the first is canceled");
         // The first message ended by itself just then: its cancellation does not affect others.
         lane.ended(10);
-        timeout(LAST_WORDS, lane.called_off()).await.expect("so is the second");
+        timeout(FLUSH_TIMEOUT, lane.called_off()).await.expect("so is the second");
         lane.ended(10);
         lane.begins(10);
-        timeout(LAST_WORDS, lane.called_off()).await.expect_err("the third is not");
+        timeout(FLUSH_TIMEOUT, lane.called_off()).await.expect_err("the third is not");
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub async fn serve(socket: Socket, viewer: Viewer, session: SessionId, connected
 
 /// A message from a viewer.
 #[derive(Debug, Deserialize)]
-struct Said {
+struct ViewerMessage {
     kind: String,
     #[serde(default)]
     text: String,
@@ -113,18 +113,18 @@ impl Channel {
             () = Keepalive::default().until_silent(&heard, ping) => {
                 Close::new(CloseCode::Policy, "viewer-silent")
             }
-            close = self.tell_control(&say) => close,
-            close = self.tell_tabs(&say) => close,
-            close = self.tell_draining(&say) => close,
-            close = refused::tell(&self.viewer.live.world.views, self.session, &say) => close,
-            close = run::tell(
+            close = self.report_control(&say) => close,
+            close = self.report_tabs(&say) => close,
+            close = self.report_draining(&say) => close,
+            close = refused::report(&self.viewer.live.world.views, self.session, &say) => close,
+            close = run::report(
                 &self.viewer.live.world.views,
                 self.viewer.organization,
                 &self.connected,
                 &say,
             ) => close,
-            close = self.hear_pastes(&say) => close,
-            close = self.tell_copies(&say) => close,
+            close = self.follow_paste_key(&say) => close,
+            close = self.report_copies(&say) => close,
             close = self.act(wanted, &say) => close,
         };
         debug!("a message channel ends: {close}");
@@ -135,7 +135,7 @@ impl Channel {
     async fn listen(
         &self,
         (stream, mut session): (&mut AggregatedMessageStream, actix_ws::Session),
-        act: &mpsc::Sender<(Said, usize)>,
+        act: &mpsc::Sender<(ViewerMessage, usize)>,
         say: &mpsc::Sender<Value>,
         heard: &Cell<Instant>,
     ) -> Close {
@@ -159,7 +159,7 @@ impl Channel {
                 }
                 AggregatedMessage::Binary(_) | AggregatedMessage::Pong(_) => continue,
             };
-            let Ok(said) = serde_json::from_str::<Said>(&text) else { continue };
+            let Ok(said) = serde_json::from_str::<ViewerMessage>(&text) else { continue };
             if said.kind == "ping" {
                 // Pages cannot see WebSocket pings, so they send pings of their own.
                 let _ = say.try_send(json!({ "kind": "pong" }));
@@ -169,10 +169,10 @@ impl Channel {
             // Control is not queued behind other messages, which may wait for a page that hangs.
             let viewer = self.connected.id;
             let control = match kind.as_str() {
-                "take-control" => Some(self.told(TakeControl { viewer }).await),
+                "take-control" => Some(self.change_control(TakeControl { viewer }).await),
                 "cede-control" => {
                     self.lane.clear().await;
-                    Some(self.told(CedeControl { viewer }).await)
+                    Some(self.change_control(CedeControl { viewer }).await)
                 }
                 _other => None,
             };
@@ -193,9 +193,9 @@ impl Channel {
     }
 
     /// Reports the party in control, at once and at every change.
-    async fn tell_control(&self, say: &mpsc::Sender<Value>) -> Close {
+    async fn report_control(&self, say: &mpsc::Sender<Value>) -> Close {
         let mut view = self.connected.view.clone();
-        let mut told = None;
+        let mut reported = None;
         loop {
             let control = {
                 let view = view.borrow_and_update();
@@ -210,9 +210,9 @@ impl Channel {
                     "role": self.connected.role.as_str(),
                 })
             };
-            if told.as_ref() != Some(&control) {
+            if reported.as_ref() != Some(&control) {
                 let _ = say.send(control.clone()).await;
-                told = Some(control);
+                reported = Some(control);
             }
             if view.changed().await.is_err() {
                 return std::future::pending().await;
@@ -221,12 +221,12 @@ impl Channel {
     }
 
     /// Reports when the server starts draining, and when it stops doing so.
-    async fn tell_draining(&self, say: &mpsc::Sender<Value>) -> Close {
+    async fn report_draining(&self, say: &mpsc::Sender<Value>) -> Close {
         let mut draining = self.viewer.live.world.views.draining();
-        let mut told = None;
+        let mut reported = None;
         loop {
             let now = *draining.borrow_and_update();
-            if now != told {
+            if now != reported {
                 let message = json!({
                     "kind": "server-draining",
                     "draining": now.is_some(),
@@ -234,7 +234,7 @@ impl Channel {
                     "deadline": now.and_then(|draining| draining.deadline),
                 });
                 let _ = say.send(message).await;
-                told = now;
+                reported = now;
             }
             if draining.changed().await.is_err() {
                 return std::future::pending().await;
@@ -249,8 +249,8 @@ impl Channel {
     }
 
     /// Reports the list of tabs, at once and at every change.
-    async fn tell_tabs(&self, say: &mpsc::Sender<Value>) -> Close {
-        let mut told: Option<Vec<Tab>> = None;
+    async fn report_tabs(&self, say: &mpsc::Sender<Value>) -> Close {
+        let mut reported: Option<Vec<Tab>> = None;
         loop {
             if let Ok(pages) = self.pages().await
                 && let Ok(mut changed) = pages.discover().await
@@ -258,10 +258,10 @@ impl Channel {
                 let mut there = true;
                 while there {
                     if let Ok(tabs) = pages.tabs().await
-                        && told.as_ref() != Some(&tabs)
+                        && reported.as_ref() != Some(&tabs)
                     {
                         let _ = say.send(listed(&tabs)).await;
-                        told = Some(tabs);
+                        reported = Some(tabs);
                     }
                     tokio::select! {
                         more = changed() => there = more,
@@ -277,7 +277,7 @@ impl Channel {
     /// Handles a viewer's messages, one after the other.
     async fn act(
         &self,
-        mut wanted: mpsc::Receiver<(Said, usize)>,
+        mut wanted: mpsc::Receiver<(ViewerMessage, usize)>,
         say: &mpsc::Sender<Value>,
     ) -> Close {
         while let Some((said, size)) = wanted.recv().await {
@@ -300,7 +300,7 @@ impl Channel {
         std::future::pending().await
     }
 
-    async fn done(&self, said: Said) -> Result<Option<Value>, String> {
+    async fn done(&self, said: ViewerMessage) -> Result<Option<Value>, String> {
         match said.kind.as_str() {
             "get-browser-url" => {
                 let tab = self.pages().await?.active().await?;
@@ -370,7 +370,7 @@ impl Channel {
         Ok(())
     }
 
-    async fn told<M>(&self, message: M) -> Result<(), String>
+    async fn change_control<M>(&self, message: M) -> Result<(), String>
     where
         M: crate::actors::ask::Ask<Answer = Result<(), crate::actors::session::SessionError>>,
         crate::actors::session::Session: crate::actors::ask::Handle<M>,

@@ -13,7 +13,7 @@ use crate::live::bridge::Close;
 
 /// Reports each target and code that is refused from now on, at most once a minute:
 /// `{"kind":"egress-refused","target":str|null,"code":str,"message":str,"count":int}`.
-pub(super) async fn tell(views: &Views, session: SessionId, say: &mpsc::Sender<Value>) -> Close {
+pub(super) async fn report(views: &Views, session: SessionId, say: &mpsc::Sender<Value>) -> Close {
     let Some(mut traffic) = views.traffic(session) else { return pending().await };
     traffic.refused.mark_unchanged();
     while traffic.refused.changed().await.is_ok() {
@@ -47,14 +47,14 @@ mod tests {
         let (report, refused) = watch::channel(Some(Refused::new("old", 443, "host_denied", 1)));
         views.add_traffic(session, Traffic { status, refused });
         let (say, mut said) = mpsc::channel(4);
-        let telling = tell(&views, session, &say);
+        let reporting = super::report(&views, session, &say);
         let reported = async {
             tokio::task::yield_now().await;
             report.send_replace(Some(Refused::new("intra", 443, "address_not_public", 2)));
             said.recv().await.unwrap()
         };
         let message = tokio::select! {
-            _never = telling => unreachable!("it ends with the channel"),
+            _never = reporting => unreachable!("it ends with the channel"),
             message = reported => message,
         };
         assert_eq!(message["kind"], "egress-refused");

@@ -41,7 +41,7 @@ use crate::domain::tenancy::{ApiKey, LastUse};
 
 /// The time for which a cached key counts as valid. A revoked key stays valid that long only while
 /// the database is unavailable, see [`revocation`].
-const REMEMBERED: Duration = Duration::from_secs(10);
+const CACHE_LIFETIME: Duration = Duration::from_secs(10);
 
 /// The maximum number of keys in the cache.
 const MOST: usize = 10_000;
@@ -51,7 +51,7 @@ const MOST: usize = 10_000;
 const ROUNDS_BETWEEN_NOTES: u32 = 30;
 
 /// The time in which a session of a former server is back.
-const COMES_BACK: Duration = Duration::from_secs(300);
+const RETURN_WINDOW: Duration = Duration::from_secs(300);
 
 /// Returns the hash under which a key is stored: BLAKE3 in hexadecimal digits. A key is 256 random
 /// bits, so a fast hash is as safe as a slow one.
@@ -334,11 +334,11 @@ impl Keys {
             }
             self.leases.retain(|session, taken| {
                 // The sessions of a former server come back after the start.
-                taken.since.elapsed() < COMES_BACK
+                taken.since.elapsed() < RETURN_WINDOW
                     || self.world.views.session_of_anyone(*session).is_some()
             });
             let mut keys = self.in_use.keys();
-            let fresh = self.known.iter().filter(|known| known.since.elapsed() < REMEMBERED);
+            let fresh = self.known.iter().filter(|known| known.since.elapsed() < CACHE_LIFETIME);
             keys.extend(fresh.map(|known| known.bearer.caller.key));
             keys.extend(self.world.views.tickets.keys());
             keys.extend(self.leases.iter().filter(|it| !it.key_has_ended).map(|it| it.key));
@@ -385,7 +385,7 @@ impl Keys {
     async fn by_hash(&self, hash: String, came: Option<&str>) -> Result<Option<Known>, DbError> {
         let known = self.known.get(&hash).map(|known| known.clone());
         if let Some(known) = &known
-            && known.since.elapsed() < REMEMBERED
+            && known.since.elapsed() < CACHE_LIFETIME
             && known.expires_at.is_none_or(|end| end > self.world.clock.now())
         {
             return Ok(Some(known.clone()));
@@ -413,7 +413,7 @@ impl Keys {
             return Ok(Some(found)); // Not cached, so that the next request tries again.
         }
         if self.known.len() >= MOST {
-            self.known.retain(|_, known| known.since.elapsed() < REMEMBERED);
+            self.known.retain(|_, known| known.since.elapsed() < CACHE_LIFETIME);
         }
         self.known.insert(hash, found.clone());
         Ok(Some(found))

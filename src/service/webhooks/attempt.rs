@@ -21,7 +21,7 @@ const EXCERPT: usize = 1_024;
 const FOR_EXCERPT: Duration = Duration::from_secs(2);
 
 /// The longest delay that a `Retry-After` header can cause for the end of a run.
-const LONGEST_WISH: Duration = Duration::from_secs(30);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// The result of an attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -88,8 +88,8 @@ impl Webhooks {
             Err(cause) => return no_answer(&cause),
         };
         let status = answer.status();
-        let wish = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let again_after = wish.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+        let asked_for = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let again_after = asked_for.and_then(|text| text.parse().ok()).map(Duration::from_secs);
         let mut excerpt = Vec::new();
         let read = async {
             while excerpt.len() < EXCERPT
@@ -166,8 +166,8 @@ pub(super) fn after(
             doubled(settings.first_wait_milliseconds).max(attempt.again_after.unwrap_or_default());
         (settings.attempts, wait.min(longest))
     } else {
-        let wish = attempt.again_after.unwrap_or_default().min(LONGEST_WISH);
-        (settings.run_attempts, doubled(settings.run_first_wait_milliseconds).max(wish))
+        let asked_for = attempt.again_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+        (settings.run_attempts, doubled(settings.run_first_wait_milliseconds).max(asked_for))
     };
     let refused = message.webhook.is_none() && attempt.status.is_some_and(|it| !is_repeated(it));
     let gone = message.webhook.is_some() && attempt.status == Some(410);

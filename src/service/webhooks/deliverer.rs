@@ -30,17 +30,17 @@ const MOST: usize = 32;
 const PAGE: u32 = 64;
 
 /// The time to wait when the database does not respond.
-const AGAIN: Duration = Duration::from_secs(2);
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// The time by which a claim of a message outlives the time limit of an attempt.
-const SPARE: Duration = Duration::from_secs(15);
+const CLAIM_MARGIN: Duration = Duration::from_secs(15);
 
 /// The time limit for deliveries in progress when the server stops. The next server delivers the
 /// rest.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The shortest time between two deletions of old messages, while new ones arrive.
-const FORGET: Duration = Duration::from_secs(10 * 60);
+const DELETE_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Delivers messages until the server stops.
 pub async fn deliver(core: Arc<Core>) {
@@ -54,10 +54,10 @@ pub async fn deliver(core: Arc<Core>) {
             Ok(Some(at)) => Some(core.world.clock.until(at)),
             Err(cause) => {
                 warn!("webhook deliveries wait for the database: {cause}");
-                Some(AGAIN)
+                Some(RETRY_DELAY)
             }
         };
-        if !work.is_empty() && forgotten.is_none_or(|at| at.elapsed() >= FORGET) {
+        if !work.is_empty() && forgotten.is_none_or(|at| at.elapsed() >= DELETE_EVERY) {
             forgotten = Some(Instant::now());
             forget(&core).await;
         }
@@ -83,7 +83,7 @@ pub async fn deliver(core: Arc<Core>) {
         }
     }
     let rest = async { while work.join_next().await.is_some() {} };
-    if timeout(LAST_WORDS, rest).await.is_err() {
+    if timeout(FLUSH_TIMEOUT, rest).await.is_err() {
         info!("the next server delivers the remaining webhook messages");
     }
 }
@@ -106,7 +106,7 @@ async fn begin(
             if !is_free || work.len() >= MOST {
                 continue;
             }
-            let until = now + core.webhooks.settings.timeout() + SPARE;
+            let until = now + core.webhooks.settings.timeout() + CLAIM_MARGIN;
             if !messages::take(&core.db, &message, until).await? {
                 continue; // Another server has taken it.
             }
@@ -116,7 +116,7 @@ async fn begin(
             let message = WebhookMessage { attempts: message.attempts + 1, ..message };
             work.spawn(async move {
                 let lane = message.webhook;
-                tell(&core, message).await;
+                attempt_delivery(&core, message).await;
                 lane
             });
         }
@@ -127,16 +127,16 @@ async fn begin(
 }
 
 /// A request that is ready to be sent.
-struct Letter {
+struct OutgoingRequest {
     url: String,
     headers: payload::Headers,
     body: String,
 }
 
-async fn tell(core: &Core, message: WebhookMessage) {
+async fn attempt_delivery(core: &Core, message: WebhookMessage) {
     let at = core.world.clock.now();
-    let (url, attempt) = match letter(core, &message, at).await {
-        Ok(Ok(Letter { url, headers, body })) => {
+    let (url, attempt) = match request_for(core, &message, at).await {
+        Ok(Ok(OutgoingRequest { url, headers, body })) => {
             let attempt = core.webhooks.send(&url, &headers, body).await;
             (url, attempt)
         }
@@ -188,11 +188,11 @@ pub fn delivery(
 }
 
 /// Builds the request for a message, or the failed attempt if that is impossible.
-async fn letter(
+async fn request_for(
     core: &Core,
     message: &WebhookMessage,
     now: DateTime<Utc>,
-) -> Result<Result<Letter, Attempt>, ServiceError> {
+) -> Result<Result<OutgoingRequest, Attempt>, ServiceError> {
     let hopeless = |why: &str| Ok(Err(Attempt::refused(why, true)));
     let webhook: Option<Webhook> = match message.webhook {
         None => None,
@@ -241,7 +241,7 @@ async fn letter(
         }
         (None, None) => return unsigned(),
     };
-    Ok(Ok(Letter { url, headers, body }))
+    Ok(Ok(OutgoingRequest { url, headers, body }))
 }
 
 async fn forget(core: &Core) {

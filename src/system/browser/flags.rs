@@ -10,7 +10,7 @@ use crate::system::settings::Settings;
 const ENOUGH_SHARED_MEMORY: u64 = 1024 * 1024 * 1024;
 
 /// The URL of a loopback port without a listener, for requests that must not succeed.
-const NOWHERE: &str = "http://127.0.0.1:9/";
+const UNREACHABLE: &str = "http://127.0.0.1:9/";
 
 /// The arguments that are the same for every session.
 const FIXED: &[&str] = &[
@@ -57,8 +57,8 @@ pub(super) fn all(start: &Start<'_>, settings: &Settings) -> Vec<OsString> {
     let mut flags: Vec<OsString> = FIXED.iter().map(Into::into).collect();
     flags.push(profile);
     flags.extend([
-        format!("--component-updater=url-source={NOWHERE}").into(),
-        format!("--gaia-url={NOWHERE}").into(),
+        format!("--component-updater=url-source={UNREACHABLE}").into(),
+        format!("--gaia-url={UNREACHABLE}").into(),
     ]);
     if start.no_sandbox {
         // `--test-type` hides the warning bar about `--no-sandbox`.

@@ -18,9 +18,9 @@ use tokio::runtime::Handle;
 use super::cdp::{Connection, Devtools};
 use super::confine::{
     self,
-    spec::{Kind, Landlock},
+    spec::{Landlock, ProgramKind},
 };
-use super::failure::{Stage, failure};
+use super::failure::{LaunchStage, failure};
 use super::process::{Process, Program, beside, find, group_of, listened_to};
 use super::readiness::file_says;
 use super::settings::Settings;
@@ -33,7 +33,7 @@ pub(crate) use flags::free_shared_memory;
 pub use profile::{prepare, remove_remains};
 pub use sandbox::{NoSandbox, obstacle};
 
-pub(super) const STAGE: Stage = Stage { name: "chromium", package: "chromium" };
+pub(super) const STAGE: LaunchStage = LaunchStage { name: "chromium", package: "chromium" };
 
 /// The program names that are tried for Chromium.
 const NAMES: [&str; 5] =
@@ -154,7 +154,7 @@ pub fn spawn(
         connect: start.network.map(|network| vec![network.egress.proxy.port()]),
         ..Landlock::default()
     };
-    let mut confined = settings.confinement.of(Kind::Chromium, path, landlock);
+    let mut confined = settings.confinement.of(ProgramKind::Chromium, path, landlock);
     if let (Some(confined), Some(network)) = (&mut confined, &start.network) {
         confined.network = network.namespace.cloned();
     }
@@ -220,8 +220,8 @@ fn listens(leader: i32, port: u16) -> bool {
 
 /// Resolves with the target id of the first page, once the browser reports one.
 async fn first_page(devtools: &Devtools) -> Result<String, String> {
-    let told = |cause: super::cdp::CdpError| cause.to_string();
-    let connection = Connection::open(devtools).await.map_err(told)?;
+    let text = |cause: super::cdp::CdpError| cause.to_string();
+    let connection = Connection::open(devtools).await.map_err(text)?;
     let mut events = connection.events();
     let discover = connection.call(None, "Target.setDiscoverTargets", json!({ "discover": true }));
     let page = async {

@@ -109,7 +109,7 @@ impl Capture {
 
 impl Capture {
     /// Notifies the thread once a follower or filmer has left.
-    fn tell_when(&self, left: CancellationToken) {
+    fn notify_when(&self, left: CancellationToken) {
         let shared = Arc::clone(&self.shared);
         self.runtime.spawn(async move {
             left.cancelled().await;
@@ -179,7 +179,7 @@ impl Screen for Capture {
         let guard = left.clone().drop_guard();
         let follower = Follower { keep, pictures: sender, left: left.clone() };
         self.shared.request(Request::Follow(follower));
-        self.tell_when(left);
+        self.notify_when(left);
         Following { pictures, guard }
     }
 
@@ -190,7 +190,7 @@ impl Screen for Capture {
         let (next, seen) = (Instant::now(), None);
         let filmer = Filmer { interval, next, seen, frames: sender, left: left.clone() };
         self.shared.request(Request::Film(filmer));
-        self.tell_when(left);
+        self.notify_when(left);
         Reel { frames, guard }
     }
 }

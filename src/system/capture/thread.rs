@@ -19,7 +19,7 @@ const YOUNG: Duration = Duration::from_secs(1);
 /// Serves requests until none remain or the display is gone. If a slow display caused the
 /// connection to be cut, followers and filmers continue over a new one.
 pub(super) fn run(shared: &Shared, requests: &Receiver<Request>) {
-    let mut wanted = Wanted::default();
+    let mut wanted = Consumers::default();
     let cause = loop {
         let began = Instant::now();
         let outcome = linked(shared).and_then(|link| serve(link, shared, requests, &mut wanted));
@@ -60,7 +60,7 @@ struct At {
 }
 
 impl At {
-    fn look(&mut self) -> Result<(), CaptureError> {
+    fn capture(&mut self) -> Result<(), CaptureError> {
         if self.link.was_drawn()? {
             self.drawn += 1;
         }
@@ -90,12 +90,12 @@ impl At {
 
 /// The followers and filmers, which may outlive a connection.
 #[derive(Default)]
-struct Wanted {
+struct Consumers {
     followers: Vec<Follower>,
     filmers: Vec<Filmer>,
 }
 
-impl Wanted {
+impl Consumers {
     fn is_empty(&self) -> bool {
         self.followers.is_empty() && self.filmers.is_empty()
     }
@@ -105,7 +105,7 @@ fn serve(
     link: Link,
     shared: &Shared,
     requests: &Receiver<Request>,
-    Wanted { followers, filmers }: &mut Wanted,
+    Consumers { followers, filmers }: &mut Consumers,
 ) -> Result<(), CaptureError> {
     let mut at = At { link, drawn: 0, png: None, jpeg: None };
     for filmer in filmers.iter_mut() {
@@ -147,7 +147,7 @@ fn serve(
             }
             Some(Request::Follow(follower)) => {
                 followers.push(follower);
-                at.look()?;
+                at.capture()?;
                 let is_new = at.png.as_ref().is_none_or(|(drawn, _)| *drawn != at.drawn);
                 let picture = at.picture(shared, Format::Png)?;
                 if is_new {
@@ -159,10 +159,10 @@ fn serve(
             }
             Some(Request::Film(filmer)) => {
                 filmers.push(filmer);
-                at.look()?;
+                at.capture()?;
             }
             Some(Request::Look) => (),
-            None => at.look()?,
+            None => at.capture()?,
         }
         followers.retain(|follower| !follower.left.is_cancelled());
         filmers.retain(|filmer| !filmer.left.is_cancelled());

@@ -34,7 +34,7 @@ type Broken = Box<dyn std::error::Error + Send + Sync>;
 /// Follows the texts that the program `owner` copies on a display. Texts from other clients, such
 /// as a VNC server that acts for a viewer, are ignored.
 pub fn follow(number: u16, cookie: Cookie, owner: i32, runtime: &Handle) -> Copies {
-    let (tell, texts) = watch::channel(String::new());
+    let (sender, texts) = watch::channel(String::new());
     let left = CancellationToken::new();
     let guard = left.clone().drop_guard();
     let ended = CancellationToken::new();
@@ -51,8 +51,8 @@ pub fn follow(number: u16, cookie: Cookie, owner: i32, runtime: &Handle) -> Copi
             });
             let work = move || {
                 let _over = over;
-                if let Err(cause) = serve(stream, &cookie, owner, &tell)
-                    && !tell.is_closed()
+                if let Err(cause) = serve(stream, &cookie, owner, &sender)
+                    && !sender.is_closed()
                 {
                     tracing::debug!(display = number, error = %cause, "the clipboard is no longer followed");
                 }
@@ -97,13 +97,13 @@ fn serve(
     stream: UnixStream,
     cookie: &Cookie,
     owner: i32,
-    tell: &watch::Sender<String>,
+    sender: &watch::Sender<String>,
 ) -> Result<(), Broken> {
     let mut reader = Reader::new(stream, cookie, owner)?;
     loop {
         let event = reader.connection.wait_for_event()?;
         if let Some(text) = reader.take(&event)? {
-            tell.send_replace(text);
+            sender.send_replace(text);
         }
     }
 }
@@ -232,9 +232,9 @@ impl Reader {
     /// True if a window belongs to the followed program.
     fn is_of_the_owner(&self, window: Window) -> Result<bool, Broken> {
         let asked = ClientIdSpec { client: window, mask: ClientIdMask::LOCAL_CLIENT_PID };
-        let told = self.connection.res_query_client_ids(&[asked])?.reply();
+        let reply = self.connection.res_query_client_ids(&[asked])?.reply();
         // The window may have been destroyed meanwhile, and the text with it.
-        let ids = told.map(|told| told.ids).unwrap_or_default();
+        let ids = reply.map(|reply| reply.ids).unwrap_or_default();
         Ok(ids.iter().any(|id| id.value.contains(&self.owner)))
     }
 }

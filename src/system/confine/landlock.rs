@@ -14,7 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::rules::{self, Access};
-use super::spec::{Feature, Kind, Landlock};
+use super::spec::{Feature, Landlock, ProgramKind};
 use super::status::{ConfineError, Step, failed};
 
 /// The newest Landlock ABI that the rules use.
@@ -41,7 +41,7 @@ pub struct Prepared {
 
 impl Prepared {
     /// Creates the domain, and opens the path of each rule.
-    pub fn of(kind: Kind, spec: &Landlock) -> Result<Self, ConfineError> {
+    pub fn of(kind: ProgramKind, spec: &Landlock) -> Result<Self, ConfineError> {
         let newest = spec.simulate_abi.map_or(NEWEST, |abi| abi.clamp(0, NEWEST));
         let asked = asked(spec);
         let ruleset = if newest == 0 { None } else { Some(ruleset(kind, spec, newest)?) };
@@ -101,7 +101,11 @@ fn refused(cause: RulesetError) -> ConfineError {
     failed(Step::Landlock, "the domain is refused")(io::Error::other(cause))
 }
 
-fn ruleset(kind: Kind, spec: &Landlock, newest: i32) -> Result<RulesetCreated, ConfineError> {
+fn ruleset(
+    kind: ProgramKind,
+    spec: &Landlock,
+    newest: i32,
+) -> Result<RulesetCreated, ConfineError> {
     let abi = ABI::from(newest);
     let mut handled = Ruleset::default().handle_access(AccessFs::from_all(abi)).map_err(refused)?;
     let (binds, connects) = ports(spec, abi);
@@ -237,9 +241,9 @@ mod tests {
             simulate_abi: Some(0),
             ..Landlock::default()
         };
-        let level = Prepared::of(Kind::Ffmpeg, &spec(&[])).unwrap().enter().unwrap();
+        let level = Prepared::of(ProgramKind::Ffmpeg, &spec(&[])).unwrap().enter().unwrap();
         assert_eq!((level.abi, level.unenforced), (0, Feature::ALL.to_vec()));
-        let refused = Prepared::of(Kind::Ffmpeg, &spec(&[Feature::Files])).unwrap().enter();
+        let refused = Prepared::of(ProgramKind::Ffmpeg, &spec(&[Feature::Files])).unwrap().enter();
         assert!(matches!(refused, Err(ConfineError::Unenforceable { abi: 0, .. })));
     }
 
@@ -255,7 +259,7 @@ mod tests {
                     simulate_abi: Some(abi),
                     ..Landlock::default()
                 };
-                let level = Prepared::of(Kind::Ffmpeg, &spec).unwrap().enter().unwrap();
+                let level = Prepared::of(ProgramKind::Ffmpeg, &spec).unwrap().enter().unwrap();
                 (level, std::fs::read("/etc/hosts").is_err(), std::fs::read("/etc/passwd").is_ok())
             });
             let (level, refused, read) = outcome.join().unwrap();
@@ -267,7 +271,7 @@ mod tests {
     #[test]
     fn a_path_of_a_session_that_is_missing_is_an_error() {
         let spec = Landlock { read: vec!["/nowhere/xauthority".into()], ..Landlock::default() };
-        let refused = Prepared::of(Kind::Xvfb, &spec).unwrap_err();
+        let refused = Prepared::of(ProgramKind::Xvfb, &spec).unwrap_err();
         assert!(refused.to_string().contains("/nowhere/xauthority"), "{refused}");
     }
 }

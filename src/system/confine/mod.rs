@@ -47,7 +47,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use landlock::Prepared;
-use spec::{Kind, Landlock, Spec};
+use spec::{Landlock, ProgramKind, Spec};
 use status::{ConfineError, Report, Step, failed};
 
 /// Reads a specification from standard input and becomes its program. Returns only on failure, and
@@ -89,13 +89,13 @@ pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
     let domain = landlock.map(|asked| Prepared::of(spec.kind, asked)).transpose()?;
     match spec.kind {
         // The egress program drops its capabilities itself, once it has its namespaces.
-        Kind::Egress => {}
-        Kind::Xvfb
-        | Kind::X11vnc
-        | Kind::Xtigervnc
-        | Kind::Chromium
-        | Kind::Python
-        | Kind::Ffmpeg => user::change(spec.user)?,
+        ProgramKind::Egress => {}
+        ProgramKind::Xvfb
+        | ProgramKind::X11vnc
+        | ProgramKind::Xtigervnc
+        | ProgramKind::Chromium
+        | ProgramKind::Python
+        | ProgramKind::Ffmpeg => user::change(spec.user)?,
     }
     // New files of the program are accessible to its user only.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -123,7 +123,7 @@ pub fn confine(spec: &Spec) -> Result<Infallible, ConfineError> {
 /// # Errors
 ///
 /// Fails when the kernel refuses. A kernel without Landlock confines nothing, which is no error.
-pub fn enter(kind: Kind, directory: &Path) -> io::Result<()> {
+pub fn enter(kind: ProgramKind, directory: &Path) -> io::Result<()> {
     let landlock =
         Landlock { write: vec![directory.to_owned()], signals: true, ..Landlock::default() };
     let entered = Prepared::of(kind, &landlock).and_then(Prepared::enter);

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::spec::{Kind, Landlock, Network, Spec, User};
+use super::spec::{Landlock, Network, ProgramKind, Spec, User};
 use crate::system::process::{MARKER, Program};
 
 /// The confinement of all sessions' programs, as configured.
@@ -25,7 +25,7 @@ pub struct Confinement {
 pub struct Confined {
     launcher: PathBuf,
     /// The kind, which selects the ruleset.
-    pub kind: Kind,
+    pub kind: ProgramKind,
     /// The rules of its session; none if files are not confined.
     pub landlock: Option<Landlock>,
     /// The network namespace to join; the server's own if none.
@@ -59,7 +59,7 @@ impl Confinement {
 
     /// The confinement of a program of `kind` with the rules of its session; none if programs start
     /// unconfined. The program's own folder becomes executable.
-    pub fn of(&self, kind: Kind, program: &Path, landlock: Landlock) -> Option<Confined> {
+    pub fn of(&self, kind: ProgramKind, program: &Path, landlock: Landlock) -> Option<Confined> {
         let launcher = self.launcher.clone()?;
         let mut landlock = Landlock { simulate_abi: self.simulate_abi, ..landlock };
         landlock.read.extend(self.read.iter().filter(|path| path.exists()).cloned());
@@ -68,14 +68,14 @@ impl Confinement {
         let folders = folders.into_iter().flatten().filter_map(|it| Some(it.parent()?.to_owned()));
         landlock.execute.extend(folders);
         landlock.execute.dedup();
-        let landlock = (self.files && kind != Kind::Egress).then_some(landlock);
+        let landlock = (self.files && kind != ProgramKind::Egress).then_some(landlock);
         Some(Confined {
             launcher,
             kind,
             landlock,
             network: None,
             status: None,
-            is_of_server: kind == Kind::Egress,
+            is_of_server: kind == ProgramKind::Egress,
         })
     }
 }

@@ -35,7 +35,7 @@ pub enum UserSetting {
 
 /// The settings that determine a placement.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct PlacementSettings {
     /// The parent of programs' directories, if it is set.
     pub programs: Option<PathBuf>,
     /// The setting for the users of sessions.
@@ -87,7 +87,7 @@ impl fmt::Display for NoUsers {
 
 impl Placement {
     /// Returns the placement for a server with this data directory. Changes nothing on the disk.
-    pub fn find(data: &Path, wanted: &Wanted) -> Self {
+    pub fn find(data: &Path, wanted: &PlacementSettings) -> Self {
         let ability = match wanted.users {
             UserSetting::Off => Err(NoUsers::Off),
             UserSetting::Auto => match Ability::find(wanted.range) {
@@ -100,7 +100,12 @@ impl Placement {
         Self::of(data, wanted, ability, Path::new(ELSEWHERE))
     }
 
-    fn of(data: &Path, wanted: &Wanted, ability: Result<(), NoUsers>, elsewhere: &Path) -> Self {
+    fn of(
+        data: &Path,
+        wanted: &PlacementSettings,
+        ability: Result<(), NoUsers>,
+        elsewhere: &Path,
+    ) -> Self {
         let range = wanted.range;
         let without = |why| {
             let programs = wanted.programs.clone();
@@ -190,8 +195,9 @@ mod tests {
             fs::create_dir_all(folder).unwrap();
             fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
         }
-        let wanted = Wanted::default();
-        let found = |wanted: &Wanted, ability| Placement::of(&data, wanted, ability, &elsewhere);
+        let wanted = PlacementSettings::default();
+        let found =
+            |wanted: &PlacementSettings, ability| Placement::of(&data, wanted, ability, &elsewhere);
 
         let place = found(&wanted, Ok(()));
         let programs = place.programs(&data);
@@ -204,7 +210,7 @@ mod tests {
         assert_eq!((place.assigns, place.programs(&data)), (false, data.join("programs")));
         assert_eq!(place.no_users, Some(NoUsers::Off));
 
-        let set = Wanted { programs: Some(closed.join("a/b")), ..wanted.clone() };
+        let set = PlacementSettings { programs: Some(closed.join("a/b")), ..wanted.clone() };
         fs::write(closed.join("program"), "").unwrap();
         std::os::unix::fs::symlink(closed.join("program"), root.join("link")).unwrap();
         assert_eq!(closed_above(&root.join("link")), Some(closed.clone()));

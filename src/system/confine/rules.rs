@@ -7,7 +7,7 @@
 //! Nothing of a session can be executed: only [`Access::Execute`] grants that, and it is never
 //! combined with a right to write.
 
-use super::spec::Kind;
+use super::spec::ProgramKind;
 
 /// Rights below a path, or over a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,15 +145,15 @@ const PYTHON: &[Rule] = &[
 ];
 
 /// The rules of a kind of program.
-pub fn of(kind: Kind) -> Vec<Rule> {
+pub fn of(kind: ProgramKind) -> Vec<Rule> {
     let groups: &[&[Rule]] = match kind {
-        Kind::Xvfb => &[PROGRAMS, DEVICES, ITSELF, X_SERVER],
-        Kind::Xtigervnc => &[PROGRAMS, DEVICES, ITSELF, X_SERVER, NAMES, XTIGERVNC],
-        Kind::X11vnc => &[PROGRAMS, DEVICES, ITSELF, X_CLIENT, NAMES],
-        Kind::Chromium => &[PROGRAMS, DEVICES, X_CLIENT, NAMES, CHROMIUM],
-        Kind::Python => &[PROGRAMS, DEVICES, ITSELF, NAMES, PYTHON],
-        Kind::Ffmpeg => &[PROGRAMS, DEVICES, ITSELF],
-        Kind::Egress => &[LIBRARIES, DEVICES, ITSELF, NAMES],
+        ProgramKind::Xvfb => &[PROGRAMS, DEVICES, ITSELF, X_SERVER],
+        ProgramKind::Xtigervnc => &[PROGRAMS, DEVICES, ITSELF, X_SERVER, NAMES, XTIGERVNC],
+        ProgramKind::X11vnc => &[PROGRAMS, DEVICES, ITSELF, X_CLIENT, NAMES],
+        ProgramKind::Chromium => &[PROGRAMS, DEVICES, X_CLIENT, NAMES, CHROMIUM],
+        ProgramKind::Python => &[PROGRAMS, DEVICES, ITSELF, NAMES, PYTHON],
+        ProgramKind::Ffmpeg => &[PROGRAMS, DEVICES, ITSELF],
+        ProgramKind::Egress => &[LIBRARIES, DEVICES, ITSELF, NAMES],
     };
     groups.iter().flat_map(|group| group.iter().copied()).collect()
 }
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn nothing_can_be_written_where_it_can_be_executed() {
-        for kind in Kind::ALL {
+        for kind in ProgramKind::ALL {
             let rules = of(kind);
             let writes = rules.iter().filter(|(_, access)| matches!(access, Write | Drop | Use));
             for (path, _) in writes {
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn no_kind_reaches_homes_data_or_devices_of_people() {
-        for kind in Kind::ALL {
+        for kind in ProgramKind::ALL {
             for (path, access) in of(kind) {
                 for forbidden in
                     ["/root", "/home", "/var/lib/greenroom", "/run", "/dev/pts", "/etc/shadow"]

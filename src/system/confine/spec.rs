@@ -14,7 +14,7 @@ pub const LARGEST: u64 = 1024 * 1024;
 /// The programs of a session, each with its own ruleset in [`rules`](super::rules).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ProgramKind {
     /// Xvfb, the X server.
     Xvfb,
     /// The VNC server beside Xvfb.
@@ -31,7 +31,7 @@ pub enum Kind {
     Egress,
 }
 
-impl Kind {
+impl ProgramKind {
     pub const ALL: [Self; 7] = [
         Self::Xvfb,
         Self::X11vnc,
@@ -48,7 +48,7 @@ impl Kind {
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// The kind of program, which selects the ruleset.
-    pub kind: Kind,
+    pub kind: ProgramKind,
     /// The absolute path of the program.
     pub program: PathBuf,
     /// The arguments, without the program's name.

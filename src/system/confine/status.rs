@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Feature, Kind, User};
+use super::spec::{Feature, ProgramKind, User};
 
 /// The exit code of a launch that failed before the program ran, as in shells.
 pub const FAILED: u8 = 126;
@@ -20,7 +20,7 @@ pub struct Report {
     /// The pid of the launcher, which becomes the program.
     pub pid: i32,
     /// The kind of the program.
-    pub kind: Kind,
+    pub kind: ProgramKind,
     /// The ABI of Landlock in force; 0 means none.
     pub landlock: i32,
     /// Features that were requested and that Landlock does not enforce.

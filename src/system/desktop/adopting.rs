@@ -1,7 +1,7 @@
 //! Adoption of a desktop that a previous server has started.
 //!
 //! A process is identified as ours by its pid, its start time, the boot id of the machine and its
-//! marker together. Adoption starts nothing: [`reviving`](super::reviving) restores missing parts.
+//! marker together. Adoption starts nothing: [`restarting`](super::restarting) restores missing parts.
 //! Processes that the previous server had started but not recorded are ended there too, or here if
 //! they are in the way.
 
@@ -11,10 +11,10 @@ use secrecy::SecretString;
 
 use super::closing::Parts;
 use super::directory::{Directory, Saved};
-use super::launch::{Desktops, Seat};
+use super::launch::{Desktops, VncOrder};
 use super::memory::Opening;
-use super::mending::Mending;
 use super::record::Record;
+use super::repairs::Repairs;
 use super::running::{LiveDesktop, Made};
 use super::sanitizing;
 use crate::domain::ids::SessionId;
@@ -43,7 +43,7 @@ fn saved(directory: &Directory, session: SessionId) -> Result<Saved, AdoptError>
 impl Desktops {
     /// Adopts the running parts. Fast: it reads a few small files and `/proc`. Also returns true if
     /// an unrecorded VNC server seems to run.
-    pub(super) fn take_over(&self, order: Order) -> Result<(LiveDesktop, bool), AdoptError> {
+    pub(super) fn adopt_order(&self, order: Order) -> Result<(LiveDesktop, bool), AdoptError> {
         let (settings, runtime) = (self.settings(), self.runtime());
         let session = order.session;
         let directory = self.directory(session);
@@ -79,18 +79,18 @@ impl Desktops {
         let vnc_password = Password::new(SecretString::from(vnc_password), rotation);
         let reservation = self.ports().claim(identity.vnc_port);
         let port_is_used = !reservation.is_held();
-        let mending = Mending::new();
+        let repairs = Repairs::new();
         let mut strays = false;
         let vnc: Arc<dyn Server> = if is_vnc {
             let reach = self.reach(&directory, identity.display_number);
             Arc::new(Within::new(vnc_password.clone(), reservation, reach))
         } else {
-            let seat = Seat {
+            let seat = VncOrder {
                 session,
                 display: identity.display_number,
                 password: &vnc_password,
                 record: &record,
-                mending: &mending,
+                repairs: &repairs,
             };
             let seats = self.seats(seat, reservation);
             let server = identity.vnc.clone().map(|identity| adopt(identity, "x11vnc"));
@@ -124,7 +124,7 @@ impl Desktops {
             chromium,
             windows,
             vnc,
-            mending,
+            repairs,
             downloads: self.downloads_of(session),
             opening: Opening::new(),
         };

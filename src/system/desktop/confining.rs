@@ -19,7 +19,7 @@ use crate::system::leaks;
 use crate::system::limits::{self, Group, NoRoom, Usage};
 
 impl Desktops {
-    pub(super) fn tell_limits(&self) {
+    pub(super) fn log_limits(&self) {
         let Some(subtree) = &self.0.subtree else { return };
         let base = subtree.base().display();
         match subtree.controllers() {
@@ -36,10 +36,10 @@ impl Desktops {
     }
 
     /// The locations that the leak ledger examines.
-    pub fn place(&self) -> leaks::Place {
+    pub fn place(&self) -> leaks::LeakLocations {
         let record = self.0.directories.data().join(limits::BASE);
         let groups = std::fs::read_to_string(record).unwrap_or_default();
-        leaks::Place {
+        leaks::LeakLocations {
             directories: self.0.directories.clone(),
             groups: groups.lines().map(PathBuf::from).collect(),
         }
@@ -50,7 +50,7 @@ impl Desktops {
         leaks::ports(self.ports(), live, &self.place())
     }
 
-    /// Removes leaks of ended sessions, see [`leaks::Place::remove`].
+    /// Removes leaks of ended sessions, see [`leaks::LeakLocations::remove`].
     pub async fn remove_leaks(&self, known: &leaks::Known) {
         self.place().remove(known, &self.settings().path).await;
     }

@@ -32,7 +32,7 @@ use super::downloads::any_left;
 use super::former::move_out;
 use crate::domain::file_name::BLOCK_FOLDER;
 use crate::domain::ids::SessionId;
-use crate::domain::sealing::{Place, Vault, is_sealed};
+use crate::domain::sealing::{SecretLocation, Vault, is_sealed};
 use crate::domain::session::DesktopIdentity;
 use crate::system::beneath::Tree;
 use crate::system::confine::spec::User;
@@ -114,14 +114,18 @@ impl Kept {
         };
         let Some(vault) = &self.vault else { return Ok(Some(text)) };
         let of = self.session.to_string();
-        vault.open(Place { kind: MEMORY, of: &of }, &text).map(Some).map_err(io::Error::other)
+        vault
+            .open(SecretLocation { kind: MEMORY, of: &of }, &text)
+            .map(Some)
+            .map_err(io::Error::other)
     }
 
     /// Seals the text and replaces the file.
     pub(super) fn write(&self, text: &str) -> io::Result<()> {
         let Some(vault) = &self.vault else { return replace(&self.path, text.as_bytes()) };
         let of = self.session.to_string();
-        let sealed = vault.seal(Place { kind: MEMORY, of: &of }, text).map_err(io::Error::other)?;
+        let sealed =
+            vault.seal(SecretLocation { kind: MEMORY, of: &of }, text).map_err(io::Error::other)?;
         replace(&self.path, sealed.as_bytes())
     }
 }
@@ -401,7 +405,8 @@ impl Directory {
         if let Some(vault) = &self.vault {
             let of = self.session.to_string();
             for (kind, text) in saved.secrets().filter(|(_, text)| !is_sealed(text)) {
-                *text = vault.seal(Place { kind, of: &of }, text).map_err(io::Error::other)?;
+                *text =
+                    vault.seal(SecretLocation { kind, of: &of }, text).map_err(io::Error::other)?;
             }
         }
         replace(&self.saved_at(), &serde_json::to_vec_pretty(&saved)?)
@@ -418,7 +423,7 @@ impl Directory {
         let of = self.session.to_string();
         for (kind, text) in saved.secrets() {
             if let Some(Ok(plain)) =
-                self.vault.map(|vault| vault.open(Place { kind, of: &of }, text))
+                self.vault.map(|vault| vault.open(SecretLocation { kind, of: &of }, text))
             {
                 *text = plain;
             }

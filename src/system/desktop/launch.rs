@@ -23,9 +23,9 @@ use super::closing::{Parts, Undo, end_remains};
 use super::directories::Directories;
 use super::directory::{Directory, Saved};
 use super::memory::{Memory, Opening};
-use super::mending::Mending;
 use super::networking::{self, Found};
 use super::record::Record;
+use super::repairs::Repairs;
 use super::running::{LiveDesktop, Made};
 use crate::domain::egress::NetworkLevel;
 use crate::domain::ids::SessionId;
@@ -38,7 +38,7 @@ use crate::system::process::{self, Process};
 use crate::system::seam::{AdoptError, Desktop, Files, Launch, LaunchError, Order};
 use crate::system::settings::{Sandbox, Settings, VncProgram};
 use crate::system::vnc::{
-    self, Password, Place, Ports, Reach, Reservation, Seats, Server, Told, Within,
+    self, Password, Ports, Reach, Reservation, Seats, Server, VncCallbacks, VncContext, Within,
 };
 use crate::system::windows;
 
@@ -85,7 +85,7 @@ impl Desktops {
             }
         };
         let desktops = Self::made(data, settings, limits, subtree, runtime);
-        desktops.tell_limits();
+        desktops.log_limits();
         desktops
     }
 
@@ -211,7 +211,7 @@ impl Launch for Desktops {
         let span = tracing::info_span!("adopt", session.id = %order.session);
         let work = self.0.runtime.spawn_blocking(move || {
             let _entered = span.entered();
-            desktops.take_over(order)
+            desktops.adopt_order(order)
         });
         Box::pin(async move {
             match work.await {
@@ -250,12 +250,12 @@ impl Launch for Desktops {
 }
 
 /// The VNC server's session and display, and the receivers of its events.
-pub(super) struct Seat<'a> {
+pub(super) struct VncOrder<'a> {
     pub(super) session: SessionId,
     pub(super) display: u16,
     pub(super) password: &'a Password,
     pub(super) record: &'a Arc<Record>,
-    pub(super) mending: &'a Mending,
+    pub(super) repairs: &'a Repairs,
 }
 
 fn failed(failure: Failure) -> LaunchError {
@@ -325,15 +325,15 @@ impl Desktops {
         let mut reservation = None;
         undo.lock().note(|parts| reservation = parts.reservation.take());
         let reservation = reservation.ok_or_else(|| vnc::no_port_free(self.ports()))?;
-        let mending = Mending::new();
+        let repairs = Repairs::new();
         let vnc: Arc<dyn Server> = match settings.vnc_server {
             VncProgram::X11vnc => {
-                let seat = Seat {
+                let seat = VncOrder {
                     session,
                     display: display_number,
                     password: &password,
                     record: &record,
-                    mending: &mending,
+                    repairs: &repairs,
                 };
                 Arc::new(self.seats(seat, reservation))
             }
@@ -413,7 +413,7 @@ impl Desktops {
             chromium,
             windows,
             vnc,
-            mending,
+            repairs,
             downloads: self.downloads_of(order.session),
             opening,
         };
@@ -467,18 +467,21 @@ impl Desktops {
     }
 
     /// The VNC server beside a display, which keeps `desktop.json` up to date when it starts.
-    pub(super) fn seats(&self, seat: Seat<'_>, reservation: Reservation) -> Seats {
-        let Seat { session, display, password, record, mending } = seat;
+    pub(super) fn seats(&self, seat: VncOrder<'_>, reservation: Reservation) -> Seats {
+        let VncOrder { session, display, password, record, repairs } = seat;
         let directory = self.directory(session);
-        let place = Place { session, display, password: password.clone(), directory };
+        let place = VncContext { session, display, password: password.clone(), directory };
         let record = Arc::clone(record);
         let on_started = Box::new(move |process: &ProcessIdentity, port: u16| {
             record.vnc_started(process, port);
         });
-        let mending = mending.clone();
-        let told = Told { on_started, on_mended: Box::new(move |mended| mending.tell(mended)) };
+        let repairs = repairs.clone();
+        let callbacks = VncCallbacks {
+            on_started,
+            on_repaired: Box::new(move |repair| repairs.report(repair)),
+        };
         let settings = Arc::clone(self.settings());
-        Seats::new(place, reservation, settings, self.runtime().clone(), told)
+        Seats::new(place, reservation, settings, self.runtime().clone(), callbacks)
     }
 
     pub(super) async fn no_sandbox(&self, chromium: &Path, directory: &Directory) -> bool {

@@ -12,12 +12,12 @@ mod former;
 mod keeper;
 mod launch;
 mod memory;
-mod mending;
 mod network;
 mod networking;
 mod pages;
 mod record;
-mod reviving;
+mod repairs;
+mod restarting;
 mod rotating;
 mod running;
 mod sanitizing;
@@ -32,6 +32,6 @@ pub use launch::Desktops;
 pub use crate::system::limits::{NoRoom, Usage};
 pub use crate::system::seam::{
     AdoptError, CaptureError, Copies, Death, Desktop, Egress, EgressError, EgressOutcome,
-    EgressStatus, Files, Following, Format, Launch, LaunchError, Mended, Order, Picture, Reel,
-    Revived, Sanitized, Screen, Unrevived, VncEndpoint, VncSeat, VncServer,
+    EgressStatus, Files, Following, Format, Launch, LaunchError, Order, Picture, Reel, Repair,
+    RestartFailed, Restarted, Sanitized, Screen, VncEndpoint, VncSeat, VncServer,
 };

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::launch::Desktops;
-use super::mending::Mending;
 use super::record::Record;
+use super::repairs::Repairs;
 use crate::domain::egress::{EgressAsked, EgressIdentity, NetworkLevel};
 use crate::domain::session::{Failure, ProcessIdentity};
 use crate::system::browser;
 use crate::system::confine::spec::Network;
-use crate::system::egress::{Follower, Place, Told, Way, level};
+use crate::system::egress::{EgressCallbacks, EgressContext, Follower, Way, level};
 use crate::system::seam::Order;
 
 /// The network in which a browser starts.
@@ -75,7 +75,7 @@ impl Desktops {
 
     fn way_at(&self, order: &Order, level: NetworkLevel) -> Way {
         let directory = self.directory(order.session);
-        let place = Place {
+        let place = EgressContext {
             session: order.session,
             directory: directory.egress(),
             log: directory.log("egress"),
@@ -90,13 +90,13 @@ impl Desktops {
 pub(super) fn follow(
     way: &Way,
     record: &Arc<Record>,
-    mending: &Mending,
+    repairs: &Repairs,
     used: watch::Receiver<bool>,
 ) -> Follower {
-    let (record, mending) = (Arc::clone(record), mending.clone());
-    let told = Told {
+    let (record, repairs) = (Arc::clone(record), repairs.clone());
+    let callbacks = EgressCallbacks {
         on_started: Box::new(move |identity| record.egress_started(identity)),
-        on_mended: Box::new(move |mended| mending.tell(mended)),
+        on_repaired: Box::new(move |repair| repairs.report(repair)),
     };
-    Follower::start(way, used, told)
+    Follower::start(way, used, callbacks)
 }

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::system::cdp::{CdpError, Connection};
-use crate::system::seam::Mended;
+use crate::system::seam::Repair;
 
 /// The delay before a page is reloaded; it doubles after each crash.
-const AGAIN: Duration = Duration::from_millis(50);
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// The longest delay before a reload.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
@@ -60,7 +60,7 @@ impl Pages {
     pub(super) fn crashed(&mut self, target: &str, now: Instant) {
         let before = self.crashed.get(target).filter(|crash| now - crash.latest < CALM);
         let times = before.map_or(0, |crash| crash.times).saturating_add(1);
-        let wait = AGAIN.saturating_mul(2_u32.saturating_pow(times - 1)).min(AGAIN_AT_MOST);
+        let wait = RETRY_DELAY.saturating_mul(2_u32.saturating_pow(times - 1)).min(AGAIN_AT_MOST);
         let died = Expected { cause: "the process of a page died", empties: false };
         let Expected { cause, empties } = self.expected.remove(target).unwrap_or(died);
         let crash = Crash { times, latest: now, cause, empties, reload_at: Some(now + wait) };
@@ -86,9 +86,9 @@ impl Pages {
     }
 
     /// Reloads the pages that are due, and returns a report for each.
-    pub(super) async fn reload(&mut self, connection: &Connection) -> Vec<Mended> {
+    pub(super) async fn reload(&mut self, connection: &Connection) -> Vec<Repair> {
         let now = Instant::now();
-        let mut mended = Vec::new();
+        let mut repair = Vec::new();
         for (target, crash) in &mut self.crashed {
             if crash.reload_at.is_none_or(|at| at > now) {
                 continue;
@@ -98,10 +98,10 @@ impl Pages {
             if reload(connection, target, crash.empties).await.is_ok() {
                 let cause = crash.cause.to_owned();
                 let lost = if crash.empties { "the page" } else { "text typed into the page" };
-                mended.push(Mended::new(cause, lost, crash.times, crash.latest.elapsed()));
+                repair.push(Repair::new(cause, lost, crash.times, crash.latest.elapsed()));
             }
         }
-        mended
+        repair
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(waits.last(), Some(&60_000));
         let later = start + Duration::from_secs(14) + CALM;
         pages.crashed("page", later);
-        assert_eq!(pages.next(), Some(later + AGAIN));
+        assert_eq!(pages.next(), Some(later + RETRY_DELAY));
         pages.moved("page");
         assert_eq!(pages.next(), None, "somebody else has loaded another page");
         pages.crashed("page", later);

@@ -17,9 +17,9 @@ use super::downloads::watching::Watching;
 use super::keeper::{Keeper, Kept};
 use super::launch::Desktops;
 use super::memory::Opening;
-use super::mending::Mending;
 use super::networking;
 use super::record::Record;
+use super::repairs::Repairs;
 use super::rotating::Rotating;
 use crate::domain::session::{DesktopIdentity, Failure};
 use crate::system::browser;
@@ -33,7 +33,8 @@ use crate::system::input::Devices;
 use crate::system::limits::Group;
 use crate::system::process::{Process, cut, is_alive};
 use crate::system::seam::{
-    Copies, Death, Desktop, Egress, Mended, Order, Revived, Sanitized, Screen, Unrevived, VncServer,
+    Copies, Death, Desktop, Egress, Order, Repair, RestartFailed, Restarted, Sanitized, Screen,
+    VncServer,
 };
 use crate::system::vnc::{Password, Server};
 use crate::system::windows::Fitting;
@@ -55,7 +56,7 @@ pub(super) struct Made {
     pub(super) chromium: Process,
     pub(super) windows: Fitting,
     pub(super) vnc: Arc<dyn Server>,
-    pub(super) mending: Mending,
+    pub(super) repairs: Repairs,
     pub(super) downloads: Downloads,
     /// The pages that the browser was started with, or that were restored.
     pub(super) opening: Opening,
@@ -161,7 +162,7 @@ fn watching(made: &Made) -> Watching {
 
 fn following(made: &Made, used: &watch::Sender<bool>) -> Option<Follower> {
     let way = made.parts.way.as_ref()?;
-    Some(networking::follow(way, &made.record, &made.mending, used.subscribe()))
+    Some(networking::follow(way, &made.record, &made.repairs, used.subscribe()))
 }
 
 fn group(made: &Made) -> Option<Group> {
@@ -175,7 +176,7 @@ fn kept(made: &Made) -> Kept {
         xvfb: made.xvfb.clone(),
         chromium: made.chromium.clone(),
         vnc: made.vnc.clone(),
-        mending: made.mending.clone(),
+        repairs: made.repairs.clone(),
         display: made.identity.display_number,
         cookie: made.cookie,
         memory: made.parts.directory.memory(),
@@ -225,33 +226,33 @@ impl Desktop for LiveDesktop {
     }
 
     fn out_of_memory(&self) -> BoxFuture<'static, u64> {
-        let (group, told) = (group(&self.made), Arc::clone(&self.memory_kills));
+        let (group, logged) = (group(&self.made), Arc::clone(&self.memory_kills));
         let over = self.closing.clone();
         Box::pin(async move {
             let Some(group) = group else { return std::future::pending().await };
             let count = tokio::select! {
-                count = group.more_out_of_memory_kills(told.load(Ordering::Relaxed)) => count,
+                count = group.more_out_of_memory_kills(logged.load(Ordering::Relaxed)) => count,
                 () = over.cancelled() => std::future::pending().await,
             };
-            told.store(count, Ordering::Relaxed);
+            logged.store(count, Ordering::Relaxed);
             count
         })
     }
 
-    fn mended(&self) -> BoxFuture<'static, Mended> {
-        self.made.mending.next()
+    fn repairs(&self) -> BoxFuture<'static, Repair> {
+        self.made.repairs.next()
     }
 
-    fn revive(
+    fn restart(
         mut self: Box<Self>,
         call_off: CancellationToken,
-    ) -> BoxFuture<'static, Result<Revived, Unrevived>> {
+    ) -> BoxFuture<'static, Result<Restarted, RestartFailed>> {
         let span = tracing::info_span!("revive", session.id = %self.made.parts.session);
         let runtime = self.runtime.clone();
         let work = async move {
-            match self.bring_back(&call_off).await {
-                Ok(lost) => Ok(Revived { desktop: self, lost }),
-                Err(failure) => Err(Unrevived { failure, desktop: Some(self) }),
+            match self.restart_parts(&call_off).await {
+                Ok(lost) => Ok(Restarted { desktop: self, lost }),
+                Err(failure) => Err(RestartFailed { failure, desktop: Some(self) }),
             }
         };
         let work = runtime.spawn(work.instrument(span));
@@ -259,7 +260,7 @@ impl Desktop for LiveDesktop {
             work.await.unwrap_or_else(|cause| {
                 let message = format!("the recovery failed: {cause}");
                 let failure = failure("desktop", "recovery_broke_off", message);
-                Err(Unrevived { failure, desktop: None })
+                Err(RestartFailed { failure, desktop: None })
             })
         })
     }
@@ -267,7 +268,7 @@ impl Desktop for LiveDesktop {
     fn sanitize(
         self: Box<Self>,
         call_off: CancellationToken,
-    ) -> BoxFuture<'static, Result<Sanitized, Unrevived>> {
+    ) -> BoxFuture<'static, Result<Sanitized, RestartFailed>> {
         let span = tracing::info_span!("sanitize", session.id = %self.made.parts.session);
         let runtime = self.runtime.clone();
         let work = runtime.spawn(self.sanitize_now(call_off).instrument(span));
@@ -275,7 +276,7 @@ impl Desktop for LiveDesktop {
             work.await.unwrap_or_else(|cause| {
                 let message = format!("the sanitizing failed: {cause}");
                 let failure = failure("desktop", "sanitizing_broke_off", message);
-                Err(Unrevived { failure, desktop: None })
+                Err(RestartFailed { failure, desktop: None })
             })
         })
     }

@@ -26,7 +26,7 @@ use crate::system::beneath::Tree;
 use crate::system::cdp::{CdpError, Connection, Devtools};
 use crate::system::clipboard;
 use crate::system::failure::{directory as directory_failed, failure};
-use crate::system::seam::{Sanitized, Unrevived};
+use crate::system::seam::{RestartFailed, Sanitized};
 
 /// The longest wait for a browser's counts: a browser that hangs is sanitized as well.
 const COUNTING: Duration = Duration::from_secs(2);
@@ -41,10 +41,10 @@ impl LiveDesktop {
     pub(super) async fn sanitize_now(
         mut self: Box<Self>,
         call_off: CancellationToken,
-    ) -> Result<Sanitized, Unrevived> {
+    ) -> Result<Sanitized, RestartFailed> {
         match self.restart_clean(&call_off).await {
             Ok(cleared) => Ok(Sanitized { desktop: self, cleared }),
-            Err(failure) => Err(Unrevived { failure, desktop: Some(self) }),
+            Err(failure) => Err(RestartFailed { failure, desktop: Some(self) }),
         }
     }
 
@@ -59,7 +59,7 @@ impl LiveDesktop {
         let bytes = serde_json::to_vec(&cleared).unwrap_or_default();
         replace(&mark, &bytes).map_err(|cause| directory_failed(&mark, &cause))?;
         self.keeper.stop().await;
-        self.bring_back(call_off).await?;
+        self.restart_parts(call_off).await?;
         Ok(cleared)
     }
 

@@ -18,22 +18,23 @@ use files::is_heard;
 pub(super) use files::{LOCKS, SOCKETS, holder};
 pub use files::{lock, make_sockets, remove_dead_socket, remove_remains, served_by, socket};
 
-use super::confine::spec::{Kind, Landlock};
-use super::failure::{Stage, failure};
+use super::confine::spec::{Landlock, ProgramKind};
+use super::failure::{LaunchStage, failure};
 use super::process::{Process, Program, beside, find};
 use super::readiness::file_says;
 use super::settings::Settings;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{Failure, Size};
 
-const XVFB: Stage = Stage { name: "xvfb", package: "xvfb" };
-const TIGERVNC: Stage = Stage { name: "tigervnc", package: "tigervnc-standalone-server" };
+const XVFB: LaunchStage = LaunchStage { name: "xvfb", package: "xvfb" };
+const TIGERVNC: LaunchStage =
+    LaunchStage { name: "tigervnc", package: "tigervnc-standalone-server" };
 
 /// The failure code of an X server with VNC whose port is in use.
 pub(in crate::system) const PORT_BUSY: &str = "vnc_port_busy";
 
 /// The stage of an X server; `is_vnc` is true if it is a VNC server as well.
-pub(in crate::system) fn stage(is_vnc: bool) -> Stage {
+pub(in crate::system) fn stage(is_vnc: bool) -> LaunchStage {
     if is_vnc { TIGERVNC } else { XVFB }
 }
 
@@ -126,9 +127,9 @@ pub async fn start(
             arguments.extend(["-extension", "GLX"].map(Into::into));
         }
         let (kind, read) = match vnc {
-            None => (Kind::Xvfb, vec![authority.into()]),
+            None => (ProgramKind::Xvfb, vec![authority.into()]),
             Some(Rfb { password_file, .. }) => {
-                (Kind::Xtigervnc, vec![authority.into(), password_file.into()])
+                (ProgramKind::Xtigervnc, vec![authority.into(), password_file.into()])
             }
         };
         let landlock =
@@ -175,7 +176,7 @@ pub async fn start(
 
 /// Resolves with the number of the display, once the server reports it.
 async fn ready(
-    stage: Stage,
+    stage: LaunchStage,
     process: &Process,
     deadline: std::time::Duration,
     number: &Path,

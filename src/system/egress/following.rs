@@ -11,26 +11,26 @@ use tracing::Instrument as _;
 use super::{Running, Way};
 use crate::domain::egress::EgressIdentity;
 use crate::system::process::Process;
-use crate::system::seam::Mended;
+use crate::system::seam::Repair;
 
 /// The delay before a restart; it doubles after each quick exit.
-const AGAIN: Duration = Duration::from_millis(20);
+const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// The longest delay before a restart.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
 
 /// The run time after which an exit does not count as quick.
-const GROWN_UP: Duration = Duration::from_secs(60);
+const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// The wait before its counters are requested again.
 const RECONNECT: Duration = Duration::from_secs(1);
 
 /// The callbacks for events of the program.
-pub struct Told {
+pub struct EgressCallbacks {
     /// Called when another process runs.
     pub on_started: Box<dyn Fn(&EgressIdentity) + Send + Sync>,
     /// Called after a restart, with the cause and the losses.
-    pub on_mended: Box<dyn Fn(Mended) + Send + Sync>,
+    pub on_repaired: Box<dyn Fn(Repair) + Send + Sync>,
 }
 
 /// A running supervision. Dropping it ends the supervision, and not the program.
@@ -41,7 +41,7 @@ pub struct Follower {
 
 impl Follower {
     /// Starts to supervise `way`. It is checked more closely while it is `used`.
-    pub fn start(way: &Way, used: watch::Receiver<bool>, told: Told) -> Self {
+    pub fn start(way: &Way, used: watch::Receiver<bool>, callbacks: EgressCallbacks) -> Self {
         let ended = CancellationToken::new();
         let (over, way) = (ended.clone(), way.clone());
         let runtime = way.0.runtime.clone();
@@ -49,7 +49,7 @@ impl Follower {
         let work = async move {
             tokio::select! {
                 () = over.cancelled() => {}
-                () = way.follow(used, told) => {}
+                () = way.follow(used, callbacks) => {}
             }
         };
         runtime.spawn(work.instrument(span));
@@ -58,8 +58,8 @@ impl Follower {
 }
 
 impl Way {
-    async fn follow(&self, mut used: watch::Receiver<bool>, told: Told) {
-        let (mut died_young, mut since) = (0_u32, Instant::now());
+    async fn follow(&self, mut used: watch::Receiver<bool>, callbacks: EgressCallbacks) {
+        let (mut quick_exits, mut since) = (0_u32, Instant::now());
         loop {
             let running = self.0.running.lock().clone();
             let Some(Running { process, .. }) = running else {
@@ -68,22 +68,23 @@ impl Way {
             };
             let cause = self.until_it_ends(&process, &mut used).await;
             let missed = Instant::now();
-            died_young = if since.elapsed() < GROWN_UP { died_young.saturating_add(1) } else { 0 };
+            quick_exits =
+                if since.elapsed() < STABLE_AFTER { quick_exits.saturating_add(1) } else { 0 };
             let mut tries = 0;
             loop {
                 tries += 1;
-                let doubled = AGAIN.saturating_mul(2_u32.saturating_pow(died_young.min(16)));
+                let doubled = RETRY_DELAY.saturating_mul(2_u32.saturating_pow(quick_exits.min(16)));
                 sleep(doubled.min(AGAIN_AT_MOST)).await;
                 match self.up().await {
                     Ok(identity) => {
                         since = Instant::now();
-                        (told.on_started)(&identity);
+                        (callbacks.on_started)(&identity);
                         let lost = "its connections";
-                        (told.on_mended)(Mended::new(cause, lost, tries, missed.elapsed()));
+                        (callbacks.on_repaired)(Repair::new(cause, lost, tries, missed.elapsed()));
                         break;
                     }
                     Err(failure) => {
-                        died_young = died_young.saturating_add(1);
+                        quick_exits = quick_exits.saturating_add(1);
                         tracing::warn!("the egress program cannot be started: {}", failure.message);
                     }
                 }

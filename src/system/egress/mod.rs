@@ -43,14 +43,14 @@ pub use joined::Joined;
 pub use program::{available, level};
 pub use settings::{Mode, Settings};
 
-pub(in crate::system) use following::{Follower, Told};
+pub(in crate::system) use following::{EgressCallbacks, Follower};
 
 /// The longest wait for an answer of the program. A check may take as long as a connection.
 const ANSWERS: std::time::Duration = std::time::Duration::from_secs(45);
 
 /// The session and the files of an egress program.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct EgressContext {
     /// The session that owns the program.
     pub session: SessionId,
     /// The directory that the server and the program share.
@@ -67,7 +67,7 @@ pub struct Way(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    place: Place,
+    place: EgressContext,
     settings: Arc<SystemSettings>,
     runtime: Handle,
     asked: Mutex<EgressAsked>,
@@ -94,7 +94,7 @@ struct Running {
 impl Way {
     /// A program that does not run yet.
     pub fn new(
-        place: Place,
+        place: EgressContext,
         asked: EgressAsked,
         settings: Arc<SystemSettings>,
         runtime: Handle,
@@ -114,7 +114,7 @@ impl Way {
 
     /// Adopts the program that a previous server left; `resident` lives in its network.
     pub fn adopt(&self, identity: EgressIdentity, resident: ProcessIdentity) {
-        let Place { session, log, .. } = &self.0.place;
+        let EgressContext { session, log, .. } = &self.0.place;
         let process =
             Process::adopt(identity.process.clone(), *session, log.clone(), &self.0.runtime);
         let ready = std::fs::read(identity.directory.join(files::READY)).ok();

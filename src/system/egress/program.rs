@@ -5,20 +5,20 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::{Inner, Mode, Place, Running};
+use super::{EgressContext, Inner, Mode, Running};
 use crate::domain::egress::{EgressIdentity, NetworkLevel};
 use crate::domain::hmac::hex;
 use crate::domain::sealing::Vault;
 use crate::domain::session::{Failure, ProcessIdentity};
 use crate::egress::files::{READY, SECRET};
 use crate::egress::launch::{GATEWAY_PORT, Level, Ready};
-use crate::system::confine::spec::{Kind, Landlock, Network, User};
-use crate::system::failure::{Stage, failure};
+use crate::system::confine::spec::{Landlock, Network, ProgramKind, User};
+use crate::system::failure::{LaunchStage, failure};
 use crate::system::process::{Process, Program, beside, is_alive, user_in};
 use crate::system::readiness::file_says;
 use crate::system::settings::Settings;
 
-pub(super) const STAGE: Stage = Stage { name: "egress", package: "greenroom" };
+pub(super) const STAGE: LaunchStage = LaunchStage { name: "egress", package: "greenroom" };
 
 /// The longest time for a trial of a namespace.
 const TRIAL: Duration = Duration::from_secs(10);
@@ -77,7 +77,7 @@ pub(super) async fn start(
         environment.push((SECRET.into(), hex(&secret).into()));
     }
     let program = Program {
-        confined: settings.confinement.of(Kind::Egress, launcher, Landlock::default()),
+        confined: settings.confinement.of(ProgramKind::Egress, launcher, Landlock::default()),
         path: launcher.to_owned(),
         arguments: arguments(place, resident),
         environment,
@@ -107,11 +107,11 @@ pub(super) async fn start(
 }
 
 /// The secret, derived from the vault, that unseals the policy of one session.
-pub(super) fn secret(vault: &Vault, place: &Place) -> [u8; 32] {
+pub(super) fn secret(vault: &Vault, place: &EgressContext) -> [u8; 32] {
     vault.secret_of_program(&format!("egress\0{}", place.session))
 }
 
-fn arguments(place: &Place, resident: Option<ProcessIdentity>) -> Vec<OsString> {
+fn arguments(place: &EgressContext, resident: Option<ProcessIdentity>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["egress".into()];
     arguments.extend(["--directory".into(), place.directory.clone().into_os_string()]);
     match place.level {

@@ -19,7 +19,7 @@ use crate::domain::ids::SessionId;
 use crate::system::beneath::Tree;
 use crate::system::confine::Confinement;
 use crate::system::confine::place::closed_above;
-use crate::system::confine::spec::{Kind, Landlock, User};
+use crate::system::confine::spec::{Landlock, ProgramKind, User};
 use crate::system::desktop::Directories;
 use crate::system::process::{BESIDE, Exit, Process, Program};
 
@@ -67,7 +67,7 @@ impl Ffmpeg {
     pub(super) async fn film(&self, take: Take) -> Result<(), FilmError> {
         let slots: u64 = take.frames.iter().map(|(_, slots)| slots).sum();
         let sources = take.frames.iter().map(|(file, _)| file.clone()).collect();
-        let list = |place: &Place| {
+        let list = |place: &WorkFolder| {
             let frames: Vec<_> =
                 take.frames.iter().map(|(file, slots)| (place.source(file), *slots)).collect();
             listed(&frames, take.rate)
@@ -100,7 +100,7 @@ impl Ffmpeg {
         session: SessionId,
         to: &Path,
     ) -> Result<(), FilmError> {
-        let list = |place: &Place| -> String {
+        let list = |place: &WorkFolder| -> String {
             parts.iter().map(|part| format!("file {}\n", quoted(&place.source(part)))).collect()
         };
         let how = ["-c", "copy"].map(str::to_owned).to_vec();
@@ -117,7 +117,7 @@ impl Ffmpeg {
         let directory = self.directories.of(session);
         let is_closed = closed_above(&self.program).is_some();
         let (parent, user) = (directory.encoding(), directory.user().filter(|_| !is_closed));
-        let place = tokio::task::spawn_blocking(move || Place::make(&parent, user, &sources));
+        let place = tokio::task::spawn_blocking(move || WorkFolder::make(&parent, user, &sources));
         let place = place.await.map_err(failed)?.map_err(failed)?;
         let (listing, part) = (place.folder.join(LIST), place.folder.join(FILM));
         // A unique name, because ffmpeg of a killed server may still write the same film.
@@ -152,7 +152,7 @@ impl Ffmpeg {
             abstract_sockets: true,
             ..Landlock::default()
         };
-        let mut confined = self.confinement.of(Kind::Ffmpeg, &self.program, landlock);
+        let mut confined = self.confinement.of(ProgramKind::Ffmpeg, &self.program, landlock);
         if let Some(confined) = &mut confined {
             confined.is_of_server = is_closed;
         }
@@ -189,7 +189,7 @@ impl Ffmpeg {
 struct Joining<'a> {
     sources: Vec<PathBuf>,
     /// Makes the list of sources with the paths in a place.
-    list: &'a (dyn Fn(&Place) -> String + Sync),
+    list: &'a (dyn Fn(&WorkFolder) -> String + Sync),
     how: Vec<String>,
     container: Container,
 }
@@ -202,14 +202,14 @@ const FILM: &str = "film";
 
 /// A folder in which ffmpeg makes one file, removed on drop.
 #[derive(Debug)]
-struct Place {
+struct WorkFolder {
     folder: PathBuf,
     tree: Tree,
     /// The copies of the sources, if ffmpeg cannot read the originals.
     copies: Option<HashMap<PathBuf, PathBuf>>,
 }
 
-impl Place {
+impl WorkFolder {
     /// Creates a folder for the user of the session's programs. This blocks.
     fn make(parent: &Path, user: Option<User>, sources: &[PathBuf]) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o711).create(parent)?;
@@ -253,7 +253,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for WorkFolder {
     fn drop(&mut self) {
         if let Err(cause) = Tree::remove_all(&self.folder) {
             tracing::warn!(error = %cause, "{} was not removed", self.folder.display());

@@ -29,7 +29,7 @@ mod settings;
 mod tests;
 
 pub use black_box::{BlackBox, Frozen};
-pub use recording::{Recording, Slate};
+pub use recording::{Recording, RecordingMetadata};
 pub use settings::Settings;
 
 use std::fs::{self, File};

@@ -43,7 +43,7 @@ const LAST_RESORT: Duration = Duration::from_secs(5);
 
 /// The metadata of a recording: its subject and format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Slate {
+pub struct RecordingMetadata {
     /// The id of the recording, and of the artifact that it becomes.
     pub id: ArtifactId,
     /// The session that is filmed.
@@ -84,14 +84,14 @@ pub type Filmed = BoxFuture<'static, Result<Film, FilmError>>;
 
 impl Films {
     /// Begins a recording, without frames until it is [shown](Recording::show) a display.
-    pub fn record(&self, slate: Slate) -> Result<(Recording, Filmed), FilmError> {
+    pub fn record(&self, slate: RecordingMetadata) -> Result<(Recording, Filmed), FilmError> {
         let ffmpeg = self.ffmpeg()?;
         self.room()?;
         Ok(self.go_on(slate, ffmpeg, true))
     }
 
     /// The recordings of a session that were in progress under a previous server.
-    pub fn recordings(&self, session: SessionId) -> Vec<Slate> {
+    pub fn recordings(&self, session: SessionId) -> Vec<RecordingMetadata> {
         let entries = fs::read_dir(self.folder(session)).into_iter().flatten();
         let slates = entries.filter_map(|entry| {
             let slate = fs::read(entry.ok()?.path().join("slate.json")).ok()?;
@@ -102,19 +102,19 @@ impl Films {
 
     /// Continues a recording of a previous server. Without a display and stopped at once, it
     /// becomes the film of that server's frames.
-    pub fn resume(&self, slate: Slate) -> Result<(Recording, Filmed), FilmError> {
+    pub fn resume(&self, slate: RecordingMetadata) -> Result<(Recording, Filmed), FilmError> {
         let ffmpeg = self.ffmpeg()?;
         Ok(self.go_on(slate, ffmpeg, false))
     }
 
     /// Removes the files of a previous server's recording that cannot be finished.
-    pub fn drop_recording(&self, slate: &Slate) -> io::Result<()> {
+    pub fn drop_recording(&self, slate: &RecordingMetadata) -> io::Result<()> {
         fs::remove_dir_all(self.folder(slate.session).join(slate.id.to_string()))
     }
 
     /// Prepares the folder on a blocking thread: an actor calls this, and a slow disk would block
     /// every actor of its thread.
-    fn go_on(&self, slate: Slate, ffmpeg: Ffmpeg, is_new: bool) -> (Recording, Filmed) {
+    fn go_on(&self, slate: RecordingMetadata, ffmpeg: Ffmpeg, is_new: bool) -> (Recording, Filmed) {
         let folder = self.folder(slate.session).join(slate.id.to_string());
         let (screen, screens) = watch::channel(None);
         let stop = CancellationToken::new();
@@ -150,28 +150,28 @@ impl Films {
 }
 
 /// Creates the folder of a new recording, so that a later server can continue it.
-fn save(slate: &Slate, folder: &Path) -> io::Result<()> {
+fn save(slate: &RecordingMetadata, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder.join("frames"))?;
     fs::write(folder.join("slate.json"), serde_json::to_vec_pretty(slate)?)
 }
 
 /// A finished part of the film, with its start and end in milliseconds since the beginning.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Part {
+struct Segment {
     from: u64,
     to: u64,
     file: PathBuf,
 }
 
-fn parts_in(folder: &Path, container: Container) -> Vec<Part> {
+fn parts_in(folder: &Path, container: Container) -> Vec<Segment> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    let mut parts: Vec<Part> = entries
+    let mut parts: Vec<Segment> = entries
         .filter_map(|entry| {
             let name = entry.file_name();
             let span = name.to_str()?.strip_prefix("part-")?;
             let span = span.strip_suffix(container.extension())?.strip_suffix('.')?;
             let (from, to) = span.split_once('-')?;
-            Some(Part { from: from.parse().ok()?, to: to.parse().ok()?, file: entry.path() })
+            Some(Segment { from: from.parse().ok()?, to: to.parse().ok()?, file: entry.path() })
         })
         .collect();
     parts.sort_unstable();
@@ -181,15 +181,15 @@ fn parts_in(folder: &Path, container: Container) -> Vec<Part> {
 struct Recorder {
     films: Films,
     ffmpeg: Ffmpeg,
-    slate: Slate,
+    slate: RecordingMetadata,
     folder: PathBuf,
     /// The beginning in milliseconds since 1970, as in frames.
     began: u64,
     frames: Frames,
-    parts: Vec<Part>,
+    parts: Vec<Segment>,
 }
 
-type Making = JoinHandle<Result<Part, FilmError>>;
+type Making = JoinHandle<Result<Segment, FilmError>>;
 
 impl Recorder {
     async fn run(
@@ -309,17 +309,18 @@ impl Recorder {
     }
 
     fn size(&self) -> u64 {
-        let bytes = |part: &Part| part.file.metadata().map_or(0, |file| file.len());
+        let bytes = |part: &Segment| part.file.metadata().map_or(0, |file| file.len());
         self.frames.bytes() + self.parts.iter().map(bytes).sum::<u64>()
     }
 
     /// The next part, up to `to`; none if that would be empty.
-    fn make(&self, to: u64) -> Option<(Take, Part)> {
+    fn make(&self, to: u64) -> Option<(Take, Segment)> {
         let from = self.done();
         let times = self.frames.times();
         let shown =
             slots(&times, self.began + from, self.began.saturating_add(to), self.slate.frame_rate);
-        let Slate { session, frame_rate: rate, width, format: container, .. } = self.slate.clone();
+        let RecordingMetadata { session, frame_rate: rate, width, format: container, .. } =
+            self.slate.clone();
         let name = format!("part-{from:010}-{to:010}.{}", container.extension());
         let frames: Vec<_> = shown
             .into_iter()
@@ -330,10 +331,10 @@ impl Recorder {
         }
         let file = self.folder.join(name);
         let take = Take { session, frames, rate, width, container, to: file.clone() };
-        Some((take, Part { from, to, file }))
+        Some((take, Segment { from, to, file }))
     }
 
-    fn start(&self, (take, part): (Take, Part)) -> Making {
+    fn start(&self, (take, part): (Take, Segment)) -> Making {
         let (films, ffmpeg) = (self.films.clone(), self.ffmpeg.clone());
         self.films.0.runtime.spawn(async move {
             let _turn = films.0.making.acquire().await.map_err(failed)?;
@@ -342,7 +343,7 @@ impl Recorder {
         })
     }
 
-    fn on_made(&mut self, part: Part) {
+    fn on_made(&mut self, part: Segment) {
         self.frames.forget_before(self.began + part.to);
         self.parts.push(part);
     }
@@ -421,7 +422,7 @@ async fn frame(reel: &mut Option<Reel>) -> Option<Picture> {
 }
 
 /// Resolves with the part that is being made; never if there is none.
-async fn made(making: &mut Option<Making>) -> Result<Part, FilmError> {
+async fn made(making: &mut Option<Making>) -> Result<Segment, FilmError> {
     match making {
         Some(making) => making.await.unwrap_or_else(|cause| Err(failed(cause))),
         None => std::future::pending().await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::film::{Container, Wish};
+use crate::domain::film::{Container, FilmOptions};
 
 /// Recordings, and the black box: the section `recording`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ impl Settings {
     /// The problems of these settings, one line each, which begins with the key.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let rates = Wish::RATES;
+        let rates = FilmOptions::RATES;
         if !rates.contains(&self.frame_rate) {
             problems.push(format!("frame_rate must be {} to {}", rates.start(), rates.end()));
         }

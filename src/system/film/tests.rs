@@ -37,8 +37,8 @@ impl World {
         Self { data, films, session }
     }
 
-    fn slate(&self, format: Container) -> Slate {
-        Slate {
+    fn slate(&self, format: Container) -> RecordingMetadata {
+        RecordingMetadata {
             id: LAST.fetch_add(1, Ordering::Relaxed).into(),
             session: self.session,
             run: None,
@@ -147,7 +147,7 @@ const GREEN: [u8; 3] = [20, 160, 20];
 const BLUE: [u8; 3] = [20, 20, 220];
 
 /// Waits until this number of frames of a recording is on the disk.
-async fn kept(world: &World, slate: &Slate, count: usize) {
+async fn kept(world: &World, slate: &RecordingMetadata, count: usize) {
     let folder = world.films.folder(world.session).join(slate.id.to_string()).join("frames");
     let deadline = Instant::now() + Duration::from_secs(10);
     while frames::Frames::of(&folder).times().len() < count {
@@ -162,7 +162,7 @@ async fn a_film_has_a_constant_rate_though_its_frames_come_when_something_change
         let world = World::new(Settings::default());
         // It began in the past, so that the test need not wait.
         let began_at = Utc::now() - TimeDelta::milliseconds(3_000);
-        let slate = Slate { began_at, ..world.slate(format) };
+        let slate = RecordingMetadata { began_at, ..world.slate(format) };
         let (recording, filmed) = world.films.record(slate.clone()).unwrap();
         let screen = Arc::new(Shown::default());
         recording.show(screen.clone());
@@ -202,7 +202,7 @@ async fn a_film_has_a_constant_rate_though_its_frames_come_when_something_change
 async fn parts_and_a_change_of_server_leave_no_gap() {
     let world = World::new(Settings { part_seconds: 1, ..Settings::default() });
     let began_at = Utc::now() - TimeDelta::milliseconds(2_500);
-    let slate = Slate { began_at, ..world.slate(Container::Mp4) };
+    let slate = RecordingMetadata { began_at, ..world.slate(Container::Mp4) };
     let (recording, filmed) = world.films.record(slate.clone()).unwrap();
     let screen = Arc::new(Shown::default());
     recording.show(screen.clone());
@@ -314,7 +314,7 @@ async fn without_ffmpeg_a_recording_is_refused_and_a_black_box_is_an_archive() {
 async fn a_recording_ends_by_itself_at_a_limit_and_is_refused_without_room() {
     let world = World::new(Settings { max_seconds: 1, ..Settings::default() });
     let began_at = Utc::now();
-    let slate = Slate { began_at, ..world.slate(Container::Mp4) };
+    let slate = RecordingMetadata { began_at, ..world.slate(Container::Mp4) };
     let (recording, filmed) = world.films.record(slate).unwrap();
     let screen = Arc::new(Shown::default());
     recording.show(screen.clone());

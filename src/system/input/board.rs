@@ -17,7 +17,7 @@ use x11rb::protocol::xtest::ConnectionExt as _;
 use x11rb::rust_connection::RustConnection;
 
 use super::action::Action;
-use super::hands::{Hands, Plan, Step};
+use super::hands::{Hands, InputStep, Plan};
 use super::keymap::Keymap;
 use crate::system::display::{Cookie, client, socket};
 
@@ -117,20 +117,20 @@ impl Board {
         Ok(())
     }
 
-    fn take(&mut self, step: Step) -> Result<(), Broken> {
+    fn take(&mut self, step: InputStep) -> Result<(), Broken> {
         let (kind, detail, x, y) = match step {
-            Step::Key(keycode, true) => {
+            InputStep::Key(keycode, true) => {
                 self.unread.push(keycode);
                 (KEY_PRESS_EVENT, keycode, 0, 0)
             }
-            Step::Key(keycode, false) => (KEY_RELEASE_EVENT, keycode, 0, 0),
-            Step::Button(button, true) => (BUTTON_PRESS_EVENT, button, 0, 0),
-            Step::Button(button, false) => (BUTTON_RELEASE_EVENT, button, 0, 0),
-            Step::Move(x, y) => {
+            InputStep::Key(keycode, false) => (KEY_RELEASE_EVENT, keycode, 0, 0),
+            InputStep::Button(button, true) => (BUTTON_PRESS_EVENT, button, 0, 0),
+            InputStep::Button(button, false) => (BUTTON_RELEASE_EVENT, button, 0, 0),
+            InputStep::Move(x, y) => {
                 let within = |at: u16| i16::try_from(at).unwrap_or(i16::MAX);
                 (MOTION_NOTIFY_EVENT, 0, within(x), within(y))
             }
-            Step::NumLock(on) => return self.lock(ModMask::M2, on, false),
+            InputStep::NumLock(on) => return self.lock(ModMask::M2, on, false),
         };
         self.connection.xtest_fake_input(kind, detail, 0, self.root, x, y, 0)?;
         Ok(())

@@ -16,7 +16,7 @@ const BUTTONS: std::ops::Range<u8> = 0..9;
 
 /// A single change of the display's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum InputStep {
     /// Presses or releases a key.
     Key(u8, bool),
     /// Presses or releases a button.
@@ -98,7 +98,7 @@ impl Hands {
     }
 
     /// Returns the steps that an action requires.
-    pub fn act(&mut self, viewer: u64, action: Action) -> Vec<Step> {
+    pub fn act(&mut self, viewer: u64, action: Action) -> Vec<InputStep> {
         match action {
             Action::Key { down: true, key } => self.press(viewer, key),
             Action::Key { down: false, key } => self.release(viewer, key),
@@ -142,7 +142,7 @@ impl Hands {
         Some(stroke)
     }
 
-    fn press(&mut self, viewer: u64, key: Key) -> Vec<Step> {
+    fn press(&mut self, viewer: u64, key: Key) -> Vec<InputStep> {
         let Some(Stroke { keycode, with }) = self.stroke(key) else { return Vec::new() };
         let mut steps = Vec::new();
         // A held key that now gives another sign is released and replaced.
@@ -163,23 +163,27 @@ impl Hands {
                 return steps;
             }
             // The key repeats. An X server ignores a press of a key that is down.
-            steps.push(Step::Key(keycode, false));
+            steps.push(InputStep::Key(keycode, false));
         }
-        let down = Step::Key(keycode, true);
+        let down = InputStep::Key(keycode, true);
         match with {
             With::Shift(true) if shifts.is_empty() => {
-                steps.extend([Step::Key(SHIFT_LEFT, true), down, Step::Key(SHIFT_LEFT, false)]);
+                steps.extend([
+                    InputStep::Key(SHIFT_LEFT, true),
+                    down,
+                    InputStep::Key(SHIFT_LEFT, false),
+                ]);
             }
             With::Shift(false) if !shifts.is_empty() => {
-                steps.extend(shifts.iter().map(|it| Step::Key(*it, false)));
+                steps.extend(shifts.iter().map(|it| InputStep::Key(*it, false)));
                 steps.push(down);
-                steps.extend(shifts.iter().map(|it| Step::Key(*it, true)));
+                steps.extend(shifts.iter().map(|it| InputStep::Key(*it, true)));
             }
             With::Digits(digits) => {
                 // Shift inverts NumLock.
                 let num_lock = digits == shifts.is_empty();
                 if self.num_lock.replace(num_lock) != Some(num_lock) {
-                    steps.push(Step::NumLock(num_lock));
+                    steps.push(InputStep::NumLock(num_lock));
                 }
                 steps.push(down);
             }
@@ -188,7 +192,7 @@ impl Hands {
         steps
     }
 
-    fn release(&mut self, viewer: u64, key: Key) -> Vec<Step> {
+    fn release(&mut self, viewer: u64, key: Key) -> Vec<InputStep> {
         let is_of = |held: &Held| held.viewer == viewer;
         let is_same = |held: &Held| is_of(held) && held.key.same(key);
         // Some viewers press `A` and release `a`.
@@ -205,17 +209,17 @@ impl Hands {
     }
 
     /// Releases a key if no viewer holds it any more.
-    fn up(&self, keycode: u8) -> Option<Step> {
-        (!self.is_down(keycode)).then_some(Step::Key(keycode, false))
+    fn up(&self, keycode: u8) -> Option<InputStep> {
+        (!self.is_down(keycode)).then_some(InputStep::Key(keycode, false))
     }
 
-    fn point(&mut self, viewer: u64, buttons: u16, (x, y): (u16, u16)) -> Vec<Step> {
-        let mut steps = vec![Step::Move(x, y)];
+    fn point(&mut self, viewer: u64, buttons: u16, (x, y): (u16, u16)) -> Vec<InputStep> {
+        let mut steps = vec![InputStep::Move(x, y)];
         steps.extend(self.click(viewer, buttons));
         steps
     }
 
-    fn click(&mut self, viewer: u64, buttons: u16) -> Vec<Step> {
+    fn click(&mut self, viewer: u64, buttons: u16) -> Vec<InputStep> {
         let all = |all: &[(u64, u16)]| all.iter().fold(0, |sum, (_, buttons)| sum | buttons);
         let before = all(&self.buttons);
         self.buttons.retain(|(it, _)| *it != viewer);
@@ -224,11 +228,11 @@ impl Hands {
         }
         let after = all(&self.buttons);
         let changed = BUTTONS.filter(|bit| (before ^ after) & (1 << bit) != 0);
-        changed.map(|bit| Step::Button(bit + 1, after & (1 << bit) != 0)).collect()
+        changed.map(|bit| InputStep::Button(bit + 1, after & (1 << bit) != 0)).collect()
     }
 
     /// Releases everything that a viewer holds, the newest first, so that modifiers are released last.
-    fn leave(&mut self, viewer: u64) -> Vec<Step> {
+    fn leave(&mut self, viewer: u64) -> Vec<InputStep> {
         let mut steps = Vec::new();
         while let Some(at) = self.held.iter().rposition(|held| held.viewer == viewer) {
             let Held { keycode, .. } = self.held.remove(at);

@@ -1,7 +1,7 @@
 //! The keyboard of a display: the sign of each key, and spare keys whose signs are assigned on demand.
 //!
 //! An X keyboard has at most 248 keys. The keys of a PC have fixed signs (`standard`). Keys that
-//! only multimedia keyboards have (`SPARE`) are assigned typed signs that no other key has. The
+//! only multimedia keyboards have (`SPARE_KEYCODES`) are assigned typed signs that no other key has. The
 //! least recently used one is reassigned next. Keys without a sign in the X server's own map are
 //! reserved for VNC servers, which assign them for viewers that connect to them directly.
 
@@ -11,7 +11,7 @@ use crate::domain::rfb::keysym::{canonical, character};
 
 /// X keycodes of keys that have no `KeyboardEvent.code` and are not modifiers. Pages and the
 /// browser react to nothing but their sign.
-const SPARE: [u8; 48] = [
+const SPARE_KEYCODES: [u8; 48] = [
     138, 147, 153, 155, 156, 157, 158, 159, 160, 161, 162, 165, 170, 177, 182, 185, 186, 189, 190,
     208, 210, 211, 213, 214, 218, 220, 221, 223, 224, 226, 227, 228, 229, 231, 234, 236, 237, 238,
     242, 243, 244, 245, 246, 247, 251, 252, 253, 254,
@@ -72,7 +72,7 @@ impl Keymap {
         let keys = keysyms.chunks(usize::from(per_key).max(1));
         for (keycode, keysyms) in (first..=u8::MAX).zip(keys) {
             let levels = keysyms.iter().copied().take(2).map(canonical);
-            if SPARE.contains(&keycode) {
+            if SPARE_KEYCODES.contains(&keycode) {
                 let keysym = keysyms.first().copied().map_or(0, canonical);
                 spare.push(Spare { keycode, keysym, used: 0 });
             } else if is_standard(keycode) {
@@ -195,14 +195,17 @@ mod tests {
     fn the_spare_key_that_was_unused_for_longest_is_given_the_next_sign() {
         let mut keymap = keymap();
         let signs = 0x0100_4e00..;
-        let given: Vec<u8> =
-            signs.clone().take(SPARE.len()).filter_map(|it| keymap.assign(it, &[])).collect();
-        assert_eq!(given, SPARE);
-        assert_eq!(keymap.find(0x0100_4e00), Some(Stroke::any(SPARE[0])));
+        let given: Vec<u8> = signs
+            .clone()
+            .take(SPARE_KEYCODES.len())
+            .filter_map(|it| keymap.assign(it, &[]))
+            .collect();
+        assert_eq!(given, SPARE_KEYCODES);
+        assert_eq!(keymap.find(0x0100_4e00), Some(Stroke::any(SPARE_KEYCODES[0])));
         // The first was used again, and the second is kept.
-        assert_eq!(keymap.assign(0x0100_6000, &[SPARE[1]]), Some(SPARE[2]));
+        assert_eq!(keymap.assign(0x0100_6000, &[SPARE_KEYCODES[1]]), Some(SPARE_KEYCODES[2]));
         assert_eq!(keymap.find(0x0100_4e02), None);
-        assert_eq!(keymap.assign(0x0100_6001, &SPARE), None);
+        assert_eq!(keymap.assign(0x0100_6001, &SPARE_KEYCODES), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Tests of the steps that viewers' actions require.
 
 use super::Action;
-use super::hands::{Hands, Plan, Step};
+use super::hands::{Hands, InputStep, Plan};
 use super::keymap::Keymap;
 use crate::domain::rfb::Key;
 
@@ -32,7 +32,7 @@ fn hands() -> Hands {
 }
 
 /// The steps for `actions`, and the signs that spare keys are assigned.
-fn steps(hands: &mut Hands, actions: &[(u64, Action)]) -> (Vec<Step>, Vec<(u8, u32)>) {
+fn steps(hands: &mut Hands, actions: &[(u64, Action)]) -> (Vec<InputStep>, Vec<(u8, u32)>) {
     let (mut steps, mut given) = (Vec::new(), Vec::new());
     let mut rest = actions;
     while !rest.is_empty() {
@@ -50,7 +50,7 @@ fn steps(hands: &mut Hands, actions: &[(u64, Action)]) -> (Vec<Step>, Vec<(u8, u
 #[track_caller]
 fn pressed(actions: &[Action], expected: &[(u8, bool)]) {
     let actions: Vec<_> = actions.iter().map(|action| (1, *action)).collect();
-    let expected: Vec<_> = expected.iter().map(|(key, down)| Step::Key(*key, *down)).collect();
+    let expected: Vec<_> = expected.iter().map(|(key, down)| InputStep::Key(*key, *down)).collect();
     assert_eq!(steps(&mut hands(), &actions).0, expected);
 }
 
@@ -103,7 +103,8 @@ fn a_command_is_the_key_where_its_letter_stands() {
             &mut hands(),
             &[(1, key(true, CONTROL)), (1, key(true, letter)), (1, key(false, letter))],
         );
-        let expected = [(37, true), (54, true), (54, false)].map(|(it, down)| Step::Key(it, down));
+        let expected =
+            [(37, true), (54, true), (54, false)].map(|(it, down)| InputStep::Key(it, down));
         assert_eq!(steps, expected, "{letter:x}");
         assert_eq!(given, [], "{letter:x}");
     }
@@ -118,7 +119,7 @@ fn every_other_sign_is_given_a_key_before_it_is_pressed() {
     let mut hands = hands();
     let (first, given) = steps(&mut hands, &[(1, key(true, 0x6ca)), (1, key(false, 0x0100_0439))]);
     assert_eq!(given, [(138, 0x0100_0439)]);
-    assert_eq!(first, [Step::Key(138, true), Step::Key(138, false)]);
+    assert_eq!(first, [InputStep::Key(138, true), InputStep::Key(138, false)]);
     let (_, given) = steps(&mut hands, &[(1, key(true, 0x6ca))]);
     assert_eq!(given, [], "it has one");
     // More signs than keys, each released: they take several plans.
@@ -147,13 +148,13 @@ fn digits_of_the_keypad_are_digits_whatever_shift_is() {
     let seven = [(1, key(true, 0xffb7)), (1, key(true, 0xff95))];
     let locks = |hands: &mut Hands| {
         let (steps, _) = steps(hands, &seven);
-        let is_lock = |step: &Step| matches!(step, Step::NumLock(_));
+        let is_lock = |step: &InputStep| matches!(step, InputStep::NumLock(_));
         steps.into_iter().filter(is_lock).collect::<Vec<_>>()
     };
-    assert_eq!(locks(&mut hands()), [Step::NumLock(true), Step::NumLock(false)]);
+    assert_eq!(locks(&mut hands()), [InputStep::NumLock(true), InputStep::NumLock(false)]);
     let mut hands = hands();
     hands.act(1, key(true, SHIFT));
-    assert_eq!(locks(&mut hands), [Step::NumLock(false), Step::NumLock(true)]);
+    assert_eq!(locks(&mut hands), [InputStep::NumLock(false), InputStep::NumLock(true)]);
 }
 
 #[test]
@@ -170,16 +171,22 @@ fn a_viewer_lets_go_of_its_own_and_of_nothing_else() {
             (2, pointer(0b001)),
         ],
     );
-    let moved = Step::Move(3, 4);
+    let moved = InputStep::Move(3, 4);
     assert_eq!(
         first[first.len() - 4..],
-        [moved, Step::Button(1, true), Step::Button(3, true), moved]
+        [moved, InputStep::Button(1, true), InputStep::Button(3, true), moved]
     );
-    assert_eq!(hands.act(1, Action::Leave), [Step::Key(50, false), Step::Button(3, false)]);
-    assert_eq!(hands.act(2, Action::Leave), [Step::Key(38, false), Step::Button(1, false)]);
+    assert_eq!(
+        hands.act(1, Action::Leave),
+        [InputStep::Key(50, false), InputStep::Button(3, false)]
+    );
+    assert_eq!(
+        hands.act(2, Action::Leave),
+        [InputStep::Key(38, false), InputStep::Button(1, false)]
+    );
     assert_eq!(hands.act(2, Action::Leave), []);
     assert_eq!(hands.act(2, key(false, 0x61)), [], "nothing is let go that was not pressed");
     // Pressed as `A` and released as `a`.
     hands.act(1, key(true, 0x41));
-    assert_eq!(hands.act(1, key(false, 0x61)), [Step::Key(38, false)]);
+    assert_eq!(hands.act(1, key(false, 0x61)), [InputStep::Key(38, false)]);
 }

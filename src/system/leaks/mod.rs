@@ -37,7 +37,7 @@ const LEFT_ALONE: &str = "left alone: it may belong to another database";
 
 /// The locations in which sessions of one data directory leave traces.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct LeakLocations {
     /// The directories of the sessions.
     pub directories: Directories,
     /// The parent directories of sessions' control groups, if there are any.
@@ -51,7 +51,7 @@ struct Evidence<'a> {
     processes: Vec<ProcessIdentity>,
 }
 
-impl Place {
+impl LeakLocations {
     fn directory(&self, session: SessionId) -> Directory {
         self.directories.of(session)
     }
@@ -204,7 +204,7 @@ impl Place {
 
 /// The ports that are reserved for no session: no session of `live` has them, and the port of each
 /// session of `live` is known.
-pub fn ports(ports: &Ports, live: &[SessionRecord], place: &Place) -> Vec<Leak> {
+pub fn ports(ports: &Ports, live: &[SessionRecord], place: &LeakLocations) -> Vec<Leak> {
     let mut theirs = Vec::new();
     for row in live {
         let saved = place.directory(row.id).saved().ok().flatten();

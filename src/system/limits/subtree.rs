@@ -52,7 +52,7 @@ impl Subtree {
     }
 
     /// Checks whether there is a usable group, without any change. For `greenroom doctor`.
-    pub fn look(settings: &Settings) -> Result<String, Unlimited> {
+    pub fn detect(settings: &Settings) -> Result<String, Unlimited> {
         if !settings.enabled {
             return Err(Unlimited("`limits.enabled` is off".to_owned()));
         }

@@ -295,7 +295,7 @@ impl Process {
     }
 
     /// Sends `SIGWINCH` to its group, which processes ignore unless they handle it.
-    pub fn tell(&self) {
+    pub fn notify(&self) {
         self.0.signal(Signal::WINCH);
     }
 

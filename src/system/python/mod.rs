@@ -24,7 +24,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, sleep};
 
 use super::beneath::Tree;
-use super::confine::spec::{Kind, Landlock, User};
+use super::confine::spec::{Landlock, ProgramKind, User};
 use super::confine::{Confined, Confinement};
 use super::process::{BESIDE, Exit, Process, Program, SpawnError, find, user_in};
 use crate::domain::ids::SessionId;
@@ -150,7 +150,7 @@ pub enum Fault {
 }
 
 #[derive(Serialize)]
-struct Job<'a> {
+struct RunnerRequest<'a> {
     code: &'a str,
     values: &'a Map<String, Value>,
     devtools: &'a str,
@@ -161,7 +161,7 @@ struct Job<'a> {
 }
 
 #[derive(Deserialize)]
-struct Told {
+struct RunnerReport {
     #[serde(default)]
     output: Value,
     error: Option<String>,
@@ -315,7 +315,7 @@ impl Python {
         let most = limits.output.saturating_mul(ESCAPED).saturating_add(AROUND_OUTPUT);
         let read = move || tree.read(Path::new(RESULT), most);
         let gave = match tokio::task::spawn_blocking(read).await.map_err(io::Error::other) {
-            Ok(Ok(bytes)) => told(&bytes, exit),
+            Ok(Ok(bytes)) => outcome_of(&bytes, exit),
             Ok(Err(cause)) if cause.kind() == io::ErrorKind::FileTooLarge => Err(Fault::Code {
                 code: "code_output_too_large".to_owned(),
                 message: format!("the output has more than {} bytes", limits.output),
@@ -349,7 +349,8 @@ impl Python {
             connect: task.network.as_ref().map(|network| network.ports.to_vec()),
             ..Landlock::default()
         };
-        let mut confined = self.confinement.of(Kind::Python, &installed.executable, landlock);
+        let mut confined =
+            self.confinement.of(ProgramKind::Python, &installed.executable, landlock);
         if let Some(confined) = &mut confined {
             let network = task.network.as_ref();
             confined.network = network.and_then(|network| network.namespace.clone());
@@ -403,7 +404,7 @@ fn prepare(task: &Task, user: Option<User>) -> io::Result<Tree> {
     fs::DirBuilder::new().recursive(true).mode(0o711).create(parent)?;
     let parent = Tree::open(parent)?.owned_by(user);
     let folder = parent.make_folder(Path::new(name))?;
-    let job = Job {
+    let job = RunnerRequest {
         code: &task.code,
         values: &task.values,
         devtools: &task.devtools,
@@ -430,15 +431,15 @@ fn hold(process: &Process, folder: &Tree, is_held: bool) -> io::Result<()> {
     } else {
         folder.remove_file(Path::new(HELD))?;
     }
-    process.tell();
+    process.notify();
     Ok(())
 }
 
-fn told(bytes: &[u8], exit: Exit) -> Result<Value, Fault> {
-    let Ok(told) = serde_json::from_slice::<Told>(bytes) else {
+fn outcome_of(bytes: &[u8], exit: Exit) -> Result<Value, Fault> {
+    let Ok(report) = serde_json::from_slice::<RunnerReport>(bytes) else {
         return Err(Fault::Ended { exit });
     };
-    let Told { output, error, message, line, source } = told;
+    let RunnerReport { output, error, message, line, source } = report;
     match error.as_deref() {
         None => Ok(output),
         Some("no_playwright") => Err(Fault::NoPlaywright { cause: message }),

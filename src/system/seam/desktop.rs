@@ -52,7 +52,7 @@ pub trait Launch: fmt::Debug + Send + Sync + 'static {
 
     /// Adopts the desktop that a previous server, or a failed actor, left running. Starts nothing,
     /// and ends only processes that the server had started but not recorded. If a part has ended
-    /// meanwhile, [`death`](Desktop::death) resolves immediately, and [`revive`](Desktop::revive)
+    /// meanwhile, [`death`](Desktop::death) resolves immediately, and [`restart`](Desktop::restart)
     /// restores the part.
     fn adopt(&self, order: Order) -> BoxFuture<'static, Result<Box<dyn Desktop>, AdoptError>>;
 
@@ -109,7 +109,7 @@ pub enum Files {
 
 /// The failed recovery of a desktop.
 #[derive(Debug)]
-pub struct Unrevived {
+pub struct RestartFailed {
     /// The cause of the failure.
     pub failure: Failure,
     /// The remaining desktop, to be recovered again or shut down; none if the work was aborted.
@@ -133,7 +133,7 @@ impl From<Failure> for Death {
 
 /// A recovered desktop, and the losses.
 #[derive(Debug)]
-pub struct Revived {
+pub struct Restarted {
     /// The desktop with all parts running.
     pub desktop: Box<dyn Desktop>,
     /// A text that names what could not be restored.
@@ -151,7 +151,7 @@ pub struct Sanitized {
 
 /// A part that was restarted while the desktop stayed up: a VNC server, or the process of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mended {
+pub struct Repair {
     /// The cause of the restart.
     pub cause: String,
     /// A text that names the losses.
@@ -175,22 +175,22 @@ pub trait Desktop: fmt::Debug + Send + 'static {
 
     /// Resolves with the next part that was restarted while the desktop stayed up. Each is
     /// delivered once, to the latest caller.
-    fn mended(&self) -> BoxFuture<'static, Mended>;
+    fn repairs(&self) -> BoxFuture<'static, Repair>;
 
     /// Recovers the parts that have ended, on the same display, port and profile, with their tabs
     /// and cookies. `call_off` stops the recovery where it is.
-    fn revive(
+    fn restart(
         self: Box<Self>,
         call_off: CancellationToken,
-    ) -> BoxFuture<'static, Result<Revived, Unrevived>>;
+    ) -> BoxFuture<'static, Result<Restarted, RestartFailed>>;
 
     /// Clears the traces of its occupants. The browser restarts on the same display and ports, with
     /// a new profile and one empty tab. After a failure the former state is not restored: the next
-    /// [`revive`](Self::revive) or `sanitize` clears the remaining traces first.
+    /// [`restart`](Self::restart) or `sanitize` clears the remaining traces first.
     fn sanitize(
         self: Box<Self>,
         call_off: CancellationToken,
-    ) -> BoxFuture<'static, Result<Sanitized, Unrevived>>;
+    ) -> BoxFuture<'static, Result<Sanitized, RestartFailed>>;
 
     /// Resolves when the kernel has killed one of its processes because of its memory limit, with
     /// the total number of such kills. Never resolves without limits. The browser may survive with

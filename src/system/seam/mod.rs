@@ -10,8 +10,8 @@ mod screen;
 mod vnc;
 
 pub use desktop::{
-    AdoptError, Death, Desktop, Files, Launch, LaunchError, Mended, Order, Revived, Sanitized,
-    Unrevived,
+    AdoptError, Death, Desktop, Files, Launch, LaunchError, Order, Repair, RestartFailed,
+    Restarted, Sanitized,
 };
 pub use egress::{Egress, EgressError, EgressOutcome, EgressStatus};
 pub use screen::{CaptureError, Copies, Following, Format, Picture, Reel, Screen};

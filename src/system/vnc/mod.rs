@@ -24,17 +24,17 @@ pub use direct::connections;
 pub(super) use password::Password;
 pub use ports::{Ports, Reservation};
 pub(super) use seats::no_port_free;
-pub use seats::{OnMended, OnStarted, Place, Seats, Told};
+pub use seats::{OnRepaired, OnStarted, Seats, VncCallbacks, VncContext};
 pub(super) use segments::{all as segments, remove as remove_segment, sweep as sweep_segments};
 pub(super) use within::{Reach, Within};
 
 use futures_util::future::BoxFuture;
 
-use super::failure::Stage;
+use super::failure::LaunchStage;
 use crate::domain::session::Failure;
 use crate::system::seam::VncServer;
 
-pub(super) const STAGE: Stage = Stage { name: "vnc", package: "x11vnc" };
+pub(super) const STAGE: LaunchStage = LaunchStage { name: "vnc", package: "x11vnc" };
 
 /// The VNC server of one desktop, as its owner uses it; viewers use it as [`VncServer`]. Each
 /// method may be called at any time, and more than once.

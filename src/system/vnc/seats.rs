@@ -38,24 +38,24 @@ use crate::domain::session::{Failure, ProcessIdentity};
 use crate::system::desktop::Directory;
 use crate::system::failure::failure;
 use crate::system::process::{Process, is_alive};
-use crate::system::seam::{Mended, VncEndpoint, VncSeat, VncServer};
+use crate::system::seam::{Repair, VncEndpoint, VncSeat, VncServer};
 use crate::system::settings::Settings;
 
 /// The longest time for x11vnc to end on request; occasionally it never does.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The delay before a restart; it doubles after each quick exit.
-const AGAIN: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// The longest delay before a restart.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
 
 /// The run time after which an exit does not count as quick.
-const GROWN_UP: Duration = Duration::from_secs(60);
+const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// The session and the files of a VNC server.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct VncContext {
     /// The session that owns the server.
     pub session: SessionId,
     /// The display that the server shows.
@@ -65,7 +65,7 @@ pub struct Place {
     pub directory: Directory,
 }
 
-impl Place {
+impl VncContext {
     /// The file for the server's log.
     pub(super) fn log(&self) -> PathBuf {
         self.directory.log("x11vnc")
@@ -76,19 +76,19 @@ impl Place {
 pub type OnStarted = Box<dyn Fn(&ProcessIdentity, u16) + Send + Sync>;
 
 /// A callback for each VNC server that died and was restarted.
-pub type OnMended = Box<dyn Fn(Mended) + Send + Sync>;
+pub type OnRepaired = Box<dyn Fn(Repair) + Send + Sync>;
 
 /// The callbacks for events of the server.
-pub struct Told {
+pub struct VncCallbacks {
     /// Called when a server runs.
     pub on_started: OnStarted,
     /// Called when a server was restarted.
-    pub on_mended: OnMended,
+    pub on_repaired: OnRepaired,
 }
 
-impl std::fmt::Debug for Told {
+impl std::fmt::Debug for VncCallbacks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Told").finish_non_exhaustive()
+        f.debug_struct("VncCallbacks").finish_non_exhaustive()
     }
 }
 
@@ -97,13 +97,13 @@ impl std::fmt::Debug for Told {
 pub struct Seats(Arc<Inner>);
 
 struct Inner {
-    place: Place,
+    place: VncContext,
     settings: Arc<Settings>,
     runtime: Handle,
     closing: CancellationToken,
     /// Cancelled when this side detaches and the server keeps running.
     let_go: CancellationToken,
-    told: Told,
+    callbacks: VncCallbacks,
     /// The kind of hang for which the last server was ended, if it was.
     hung: parking_lot::Mutex<Option<&'static str>>,
     /// Notified by the holder of a seat that suspects a hang.
@@ -125,7 +125,7 @@ struct State {
     running: Option<Process>,
     seats: usize,
     /// The number of consecutive quick exits.
-    died_young: u32,
+    quick_exits: u32,
     /// Rises with every seat, so that an older timer detects that it is out of date.
     taken: u64,
     /// The cause and duration of an outage.
@@ -144,17 +144,17 @@ struct Trouble {
 impl Seats {
     /// A server that does not run yet and will listen on the port of `reservation`.
     pub fn new(
-        place: Place,
+        place: VncContext,
         reservation: Reservation,
         settings: Arc<Settings>,
         runtime: Handle,
-        told: Told,
+        callbacks: VncCallbacks,
     ) -> Self {
         let state = State {
             reservation: Some(reservation),
             running: None,
             seats: 0,
-            died_young: 0,
+            quick_exits: 0,
             taken: 0,
             trouble: None,
         };
@@ -164,7 +164,7 @@ impl Seats {
             runtime,
             closing: CancellationToken::new(),
             let_go: CancellationToken::new(),
-            told,
+            callbacks,
             hung: parking_lot::Mutex::default(),
             doubts: Arc::default(),
             state: Mutex::new(state),
@@ -350,11 +350,14 @@ impl Inner {
                     return;
                 }
                 self.note_death(&mut state).await;
-                state.died_young =
-                    if began.elapsed() < GROWN_UP { state.died_young.saturating_add(1) } else { 1 };
-                let doubled = 2_u32.saturating_pow(state.died_young.saturating_sub(1));
+                state.quick_exits = if began.elapsed() < STABLE_AFTER {
+                    state.quick_exits.saturating_add(1)
+                } else {
+                    1
+                };
+                let doubled = 2_u32.saturating_pow(state.quick_exits.saturating_sub(1));
                 drop(state);
-                let wait = AGAIN.saturating_mul(doubled).min(AGAIN_AT_MOST);
+                let wait = RETRY_DELAY.saturating_mul(doubled).min(AGAIN_AT_MOST);
                 tracing::warn!(
                     session.id = %self.place.session,
                     "the VNC server died; it is started again in {} ms", wait.as_millis()
@@ -447,10 +450,15 @@ impl Inner {
             let process = begun.into_inner();
             match (outcome, process) {
                 (Ok(()), Some(process)) => {
-                    (self.told.on_started)(process.identity(), port);
+                    (self.callbacks.on_started)(process.identity(), port);
                     if let Some(Trouble { cause, since, tries }) = state.trouble.take() {
                         let lost = "the connections of viewers";
-                        (self.told.on_mended)(Mended::new(cause, lost, tries, since.elapsed()));
+                        (self.callbacks.on_repaired)(Repair::new(
+                            cause,
+                            lost,
+                            tries,
+                            since.elapsed(),
+                        ));
                     }
                     self.hung.lock().take(); // An exit that affected no viewer.
                     state.running = Some(process.clone());

@@ -8,10 +8,10 @@ use std::path::Path;
 use tokio::runtime::Handle;
 
 use super::STAGE;
-use super::seats::Place;
+use super::seats::VncContext;
 use crate::domain::session::Failure;
 use crate::system::beneath::Tree;
-use crate::system::confine::spec::{Kind, Landlock};
+use crate::system::confine::spec::{Landlock, ProgramKind};
 use crate::system::failure::directory;
 use crate::system::process::{Process, Program, find};
 use crate::system::readiness::file_says;
@@ -84,7 +84,7 @@ pub(super) enum NotStarted {
 /// Starts x11vnc on `port` and resolves when it accepts connections. `started` gets the process
 /// before it is awaited.
 pub(super) async fn start(
-    place: &Place,
+    place: &VncContext,
     port: u16,
     settings: &Settings,
     runtime: &Handle,
@@ -117,7 +117,7 @@ pub(super) async fn start(
         ..Landlock::default()
     };
     let program = Program {
-        confined: settings.confinement.of(Kind::X11vnc, &path, landlock),
+        confined: settings.confinement.of(ProgramKind::X11vnc, &path, landlock),
         path,
         arguments,
         environment: vec![("PATH".into(), settings.path.clone().into())],

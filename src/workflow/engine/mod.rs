@@ -85,10 +85,10 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
         open: Vec::new(),
         silent: None,
     };
-    let mut ending = engine.bounded(limit, &cancel, Part::Body).await;
+    let mut ending = engine.bounded(limit, &cancel, RunPart::Body).await;
     let finally = engine.plan.definition.finally.is_some() && engine.plan.only.is_none();
     if finally && !matches!(ending, Ending::Stopped(_)) {
-        let last = engine.bounded(limit, &cancel, Part::Finally).await;
+        let last = engine.bounded(limit, &cancel, RunPart::Finally).await;
         if matches!(ending, Ending::Done) || matches!(last, Ending::Stopped(Stop::Canceled)) {
             ending = last;
         }
@@ -122,7 +122,7 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
 
 /// A part of a run: its blocks, or its finally block.
 #[derive(Debug, Clone, Copy)]
-enum Part {
+enum RunPart {
     Body,
     Finally,
 }
@@ -132,7 +132,7 @@ impl Engine {
         &mut self,
         limit: Option<Instant>,
         cancel: &CancellationToken,
-        part: Part,
+        part: RunPart,
     ) -> Ending {
         let over = async {
             match limit {
@@ -153,10 +153,10 @@ impl Engine {
         Ending::Stopped(stop)
     }
 
-    async fn part(&mut self, part: Part) -> Ending {
+    async fn part(&mut self, part: RunPart) -> Ending {
         let definition = Arc::clone(&self.plan.definition);
         match part {
-            Part::Body => {
+            RunPart::Body => {
                 if self.plan.records.wants().any()
                     && let Err(broken) = self.browser().await
                 {
@@ -164,7 +164,7 @@ impl Engine {
                 }
                 self.body(&definition).await
             }
-            Part::Finally => {
+            RunPart::Finally => {
                 let label = definition.finally.as_deref();
                 let block =
                     definition.blocks.iter().find(|block| Some(block.label.as_str()) == label);

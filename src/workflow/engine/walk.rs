@@ -22,7 +22,7 @@ enum Level {
 
 /// The position of a block.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct BlockPosition {
     parent: Option<BlockRunId>,
     in_a_loop: bool,
 }
@@ -31,7 +31,7 @@ struct Place {
 /// still accepts it.
 const DEEPEST_OUTPUT: usize = 100;
 
-const TOP: Place = Place { parent: None, in_a_loop: false };
+const TOP: BlockPosition = BlockPosition { parent: None, in_a_loop: false };
 
 /// The fields of a block that are never templates, or are rendered where they are used.
 pub(crate) const AS_WRITTEN: &[&str] = &[
@@ -81,7 +81,7 @@ impl Engine {
         blocks: &[Block],
         version: u32,
         finally: Option<&str>,
-        place: Place,
+        place: BlockPosition,
     ) -> Result<Level, Stop> {
         let first = if version == 2 { graph::root(blocks, finally) } else { Some(0) };
         let mut at = first;
@@ -130,7 +130,12 @@ impl Engine {
     }
 
     /// Begins a block, executes it, and ends it.
-    async fn block(&mut self, block: &Block, version: u32, place: Place) -> Result<End, Stop> {
+    async fn block(
+        &mut self,
+        block: &Block,
+        version: u32,
+        place: BlockPosition,
+    ) -> Result<End, Stop> {
         let iteration = self.scope.iterations.last().filter(|_is| place.in_a_loop);
         let begins = BlockBegins {
             parent: place.parent,
@@ -333,7 +338,7 @@ impl Engine {
         let tabs = self.browser.as_ref().map(|browser| browser.tabs_open());
         let before = self.scope.recorded();
         self.scope.iterations.push(iteration);
-        let place = Place { parent: Some(id), in_a_loop: true };
+        let place = BlockPosition { parent: Some(id), in_a_loop: true };
         let level = self.level(&block.body, version, None, place).await;
         self.scope.iterations.pop();
         let level = level?;

@@ -348,7 +348,7 @@ impl Browser {
     }
 
     /// Waits while a person has control. True if a person had control.
-    pub(super) async fn gave_way(&self) -> bool {
+    pub(super) async fn waited_for_takeover(&self) -> bool {
         let mut turn = self.shared.devtools.turn();
         if (&mut turn).now_or_never().is_some() {
             return false;
@@ -359,7 +359,7 @@ impl Browser {
 
     /// Like [`until`](Self::until), but a deadline that passes while a person has control is replaced
     /// by `anew` from the moment at which control is returned.
-    pub(super) async fn until_in_turn<T>(
+    pub(super) async fn until_with_takeover<T>(
         &self,
         mut deadline: Instant,
         anew: Duration,
@@ -367,7 +367,7 @@ impl Browser {
     ) -> Option<T> {
         loop {
             let found = self.until(deadline, &mut look).await;
-            if found.is_some() || !self.gave_way().await {
+            if found.is_some() || !self.waited_for_takeover().await {
                 return found;
             }
             deadline = Instant::now() + anew;

@@ -49,7 +49,7 @@ impl Browser {
         let deadline = Instant::now() + timeout;
         let ended = |download: &Download| download.state != "inProgress";
         let first = |tabs: &Tabs| tabs.downloads.iter().any(ended).then_some(());
-        let found = self.until_in_turn(deadline, timeout, first).await;
+        let found = self.until_with_takeover(deadline, timeout, first).await;
         let began = self.with(|tabs| !tabs.downloads.is_empty());
         let what = if began { "the download did not end" } else { "no download began" };
         found.ok_or(PageError::Timeout { what: what.to_owned(), after: timeout })?;

@@ -297,7 +297,7 @@ impl Browser {
             let ready = self
                 .in_frame(target, function, |left| vec![json!(locator), json!(wants), json!(left)])
                 .await?;
-            if !self.gave_way().await {
+            if !self.waited_for_takeover().await {
                 return Ok(ready);
             }
             // The element may no longer be ready after a person had control.

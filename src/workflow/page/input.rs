@@ -191,7 +191,7 @@ impl Browser {
             None => self.working()?,
         };
         for stroke in strokes {
-            self.gave_way().await;
+            self.waited_for_takeover().await;
             self.stroke(&session, stroke).await?;
         }
         let deadline = Instant::now() + timeout;
@@ -310,7 +310,7 @@ impl Browser {
         let deadline = Instant::now() + target.timeout;
         self.click(target, &Clicking::default()).await?;
         let look = |tabs: &Tabs| tabs.choosers.last().cloned();
-        let opened = self.until_in_turn(deadline, target.timeout, look).await;
+        let opened = self.until_with_takeover(deadline, target.timeout, look).await;
         let (session, node) = opened.ok_or_else(|| PageError::NotReady {
             selector: target.selector.to_owned(),
             reason: "no file chooser was opened".to_owned(),

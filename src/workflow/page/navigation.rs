@@ -95,7 +95,7 @@ impl Browser {
         let answer = loop {
             let answer = timeout_at(deadline, &mut call).await;
             // A person controls the page; the time starts again afterwards.
-            if answer.is_ok() || !self.gave_way().await {
+            if answer.is_ok() || !self.waited_for_takeover().await {
                 break answer;
             }
             deadline = Instant::now() + timeout;
@@ -119,7 +119,7 @@ impl Browser {
         let loader = answer.get("loaderId").and_then(Value::as_str);
         let at_once = if state == LoadState::NetworkIdle { LoadState::Commit } else { state };
         let opened = self
-            .until_in_turn(deadline, timeout, |tabs| {
+            .until_with_takeover(deadline, timeout, |tabs| {
                 let Some(tab) = tabs.tab(&session) else { return Some(Err(PageError::Closed)) };
                 if tab.crashed {
                     return Some(Err(PageError::Crashed));
@@ -180,10 +180,11 @@ impl Browser {
         };
         let late = || PageError::Timeout { what: what.to_owned(), after: timeout };
         if state != LoadState::NetworkIdle {
-            let found = self.until_in_turn(deadline, timeout, |tabs| match tabs.tab(&session) {
-                None => Some(()),
-                Some(tab) => reached(tab, state).then_some(()),
-            });
+            let found =
+                self.until_with_takeover(deadline, timeout, |tabs| match tabs.tab(&session) {
+                    None => Some(()),
+                    Some(tab) => reached(tab, state).then_some(()),
+                });
             return found.await.ok_or_else(|| self.ended_or(late()));
         }
         loop {
@@ -206,7 +207,7 @@ impl Browser {
                 }
             }
             // A person has control: the time starts again afterwards.
-            if !self.gave_way().await {
+            if !self.waited_for_takeover().await {
                 return Err(self.ended_or(late()));
             }
             deadline = Instant::now() + timeout;
@@ -216,7 +217,7 @@ impl Browser {
     /// Waits until the URL of the page contains `pattern`, or matches it if it contains a `*`.
     pub async fn wait_for_url(&self, pattern: &str, timeout: Duration) -> Result<(), PageError> {
         let deadline = Instant::now() + timeout;
-        let found = self.until_in_turn(deadline, timeout, |tabs| {
+        let found = self.until_with_takeover(deadline, timeout, |tabs| {
             let tab = tabs.tab(tabs.working()?)?;
             url_matches(&tab.document.url, pattern).then_some(())
         });

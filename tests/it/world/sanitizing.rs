@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use greenroom::domain::sealing::{Place, Vault, is_sealed};
+use greenroom::domain::sealing::{SecretLocation, Vault, is_sealed};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -144,7 +144,7 @@ fn opened_memory(server: &TestServer, id: &str, memory: &Path) -> String {
     assert!(is_sealed(&sealed), "{sealed}");
     let secret: [u8; 32] =
         std::fs::read(server.directory.join("d/secret")).unwrap().try_into().unwrap();
-    Vault::new(secret).open(Place { kind: "memory.json", of: id }, &sealed).unwrap()
+    Vault::new(secret).open(SecretLocation { kind: "memory.json", of: id }, &sealed).unwrap()
 }
 
 async fn sanitize(client: &Client, id: &str, body: Value) -> crate::support::client::Answer {

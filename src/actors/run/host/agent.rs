@@ -14,8 +14,8 @@ use crate::actors::run::RunError;
 use crate::actors::run::messages::AwaitAgent;
 use crate::domain::run::BlockStatus;
 use crate::domain::session::Failure;
-use crate::workflow::agent::{Agent, Event, Said, SaidStatus, Start};
-use crate::workflow::host::{BlockEnded, HostError, Job};
+use crate::workflow::agent::{Agent, AgentReport, AgentStatus, Event, Start};
+use crate::workflow::host::{BlockEnded, ExternalBlock, HostError};
 
 /// A guard whose drop asks the agent to stop, unless the agent has ended by itself.
 struct Stopping {
@@ -49,7 +49,7 @@ impl RunHost {
         Some(Arc::new(Agent { url, token }))
     }
 
-    pub(super) async fn ask_agent(&self, job: Job) -> Result<BlockEnded, HostError> {
+    pub(super) async fn ask_agent(&self, job: ExternalBlock) -> Result<BlockEnded, HostError> {
         let Some(agent) = self.agent() else {
             let message = format!(
                 "a block of type `{}` needs an agent, and none is configured",
@@ -103,10 +103,10 @@ impl RunHost {
 /// The end of the block, as the agent reports it or as its time runs out. While a person has
 /// control, an agent can do nothing, so its time does not count.
 async fn heard<F: Future<Output = bool>>(
-    hears: &mut mpsc::Receiver<Said>,
+    hears: &mut mpsc::Receiver<AgentReport>,
     silence: Duration,
     most: Duration,
-    gave_way: impl Fn() -> F,
+    waited_for_takeover: impl Fn() -> F,
 ) -> BlockEnded {
     let mut end = Instant::now() + most;
     loop {
@@ -116,7 +116,7 @@ async fn heard<F: Future<Output = bool>>(
             Ok(None) => return BlockEnded::failed("run_gone", "the run has ended", None),
             Err(_late) => {
                 let since = Instant::now();
-                if gave_way().await {
+                if waited_for_takeover().await {
                     end += since.elapsed();
                     continue;
                 }
@@ -130,10 +130,10 @@ async fn heard<F: Future<Output = bool>>(
             }
         };
         let status = match said.status {
-            SaidStatus::Running => continue,
-            SaidStatus::Completed => BlockStatus::Completed,
-            SaidStatus::Failed => BlockStatus::Failed,
-            SaidStatus::Terminated => BlockStatus::Terminated,
+            AgentStatus::Running => continue,
+            AgentStatus::Completed => BlockStatus::Completed,
+            AgentStatus::Failed => BlockStatus::Failed,
+            AgentStatus::Terminated => BlockStatus::Terminated,
         };
         let reason = said.failure_reason;
         let failure = (status != BlockStatus::Completed).then(|| {
@@ -164,8 +164,8 @@ mod tests {
 
     use super::*;
 
-    fn said(status: SaidStatus, output: Value) -> Said {
-        Said { status, output, progress: Value::Null, failure_reason: None }
+    fn said(status: AgentStatus, output: Value) -> AgentReport {
+        AgentReport { status, output, progress: Value::Null, failure_reason: None }
     }
 
     #[tokio::test(start_paused = true)]
@@ -175,9 +175,9 @@ mod tests {
         let speaks = async {
             for _ in 0..4 {
                 sleep(Duration::from_secs(9)).await;
-                agent.send(said(SaidStatus::Running, Value::Null)).await.unwrap();
+                agent.send(said(AgentStatus::Running, Value::Null)).await.unwrap();
             }
-            agent.send(said(SaidStatus::Completed, json!(["a"]))).await.unwrap();
+            agent.send(said(AgentStatus::Completed, json!(["a"]))).await.unwrap();
         };
         let (end, ()) = tokio::join!(heard(&mut hears, silence, most, || ready(false)), speaks);
         assert_eq!(end.status, BlockStatus::Completed);
@@ -192,12 +192,12 @@ mod tests {
 
         // While a person has control, an agent can do nothing.
         let took_over = std::cell::Cell::new(true);
-        let gave_way = || async {
+        let waited_for_takeover = || async {
             sleep(Duration::from_secs(600)).await;
             took_over.take()
         };
         let began = Instant::now();
-        let end = heard(&mut hears, silence, most, gave_way).await;
+        let end = heard(&mut hears, silence, most, waited_for_takeover).await;
         assert_eq!(end.failure.unwrap().message, "the agent said nothing for 10 s");
         assert_eq!(began.elapsed(), Duration::from_secs(10 + 600 + 10 + 600));
     }

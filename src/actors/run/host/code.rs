@@ -14,10 +14,10 @@ use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::system::egress::Joined;
 use crate::system::python::{Fault, Limits, Ran, Task};
-use crate::workflow::host::{BlockEnded, HostError, Job, NewArtifact};
+use crate::workflow::host::{BlockEnded, ExternalBlock, HostError, NewArtifact};
 
 impl RunHost {
-    pub(super) async fn code(&self, job: Job) -> Result<BlockEnded, HostError> {
+    pub(super) async fn code(&self, job: ExternalBlock) -> Result<BlockEnded, HostError> {
         let settings = &self.world.workflow;
         let reach = self.reach()?;
         let pass = self.pass(job.block);

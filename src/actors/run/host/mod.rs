@@ -17,12 +17,12 @@ use serde_json::Value;
 use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::turn::{InTurn, Turn};
+use self::turn::{ControlTurn, WhenAgentHasControl};
 use super::messages::Pause;
 use super::node::Node;
 use super::{Run, RunError};
 use crate::actors::ask::{Unanswered, WeakAddress};
-use crate::actors::passes::{Errand, Pass, Reach};
+use crate::actors::passes::{Pass, PassScope, Reach};
 use crate::actors::traffic::Refused;
 use crate::actors::world::World;
 use crate::domain::checksum::Checksum;
@@ -33,7 +33,9 @@ use crate::domain::run::ArtifactRecord;
 use crate::domain::session::Failure;
 use crate::system::desktop::EgressStatus;
 use crate::system::python::Python;
-use crate::workflow::host::{BlockBegins, BlockEnded, Devtools, Host, HostError, Job, NewArtifact};
+use crate::workflow::host::{
+    BlockBegins, BlockEnded, Devtools, ExternalBlock, Host, HostError, NewArtifact,
+};
 
 /// The time limit of a pause whose block sets none.
 const PAUSE: Duration = Duration::from_secs(2 * 60 * 60);
@@ -45,7 +47,7 @@ const COUNTED: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct RunHost {
     world: Arc<World>,
-    turn: Turn,
+    turn: ControlTurn,
     run: WeakAddress<Run>,
     registry: Arc<dyn Node>,
     id: RunId,
@@ -71,7 +73,7 @@ impl RunHost {
         let (handed, _) = watch::channel(0);
         Self {
             world: Arc::clone(world),
-            turn: Turn::new(world, address.clone(), run.record.organization, session),
+            turn: ControlTurn::new(world, address.clone(), run.record.organization, session),
             run: address,
             registry: Arc::clone(&run.registry),
             id: run.record.id,
@@ -99,7 +101,7 @@ impl RunHost {
 
     /// A pass for the program that executes a block; it is valid until it is dropped.
     fn pass(&self, block: BlockRunId) -> Pass {
-        self.world.passes.issue(Errand {
+        self.world.passes.issue(PassScope {
             organization: self.organization,
             session: self.session,
             run: self.id,
@@ -122,7 +124,7 @@ impl RunHost {
         let devtools = self.world.browsers.dial(&desktop).await.map_err(|cause| {
             host_error("devtools_unreachable", &format!("the browser does not answer: {cause}"))
         })?;
-        Ok(Arc::new(InTurn { devtools, turn: self.turn.clone() }))
+        Ok(Arc::new(WhenAgentHasControl { devtools, turn: self.turn.clone() }))
     }
 
     /// The explanation of a refused request that matches `failure`. The counters of the egress
@@ -213,7 +215,7 @@ impl Host for RunHost {
     }
 
     fn begin_block(&self, block: BlockBegins) -> BoxFuture<'_, Result<BlockRunId, HostError>> {
-        Box::pin(self.turn.begin_in_turn(block))
+        Box::pin(self.turn.begin_after_takeover(block))
     }
 
     fn end_block(&self, id: BlockRunId, end: BlockEnded) -> BoxFuture<'_, Result<(), HostError>> {
@@ -240,15 +242,15 @@ impl Host for RunHost {
         Box::pin(self.refused(block, failure))
     }
 
-    fn run_code(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
+    fn run_code(&self, job: ExternalBlock) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
         Box::pin(self.code(job))
     }
 
-    fn run_agent(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
+    fn run_agent(&self, job: ExternalBlock) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
         Box::pin(self.ask_agent(job))
     }
 
-    fn trigger(&self, job: Job) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
+    fn trigger(&self, job: ExternalBlock) -> BoxFuture<'_, Result<BlockEnded, HostError>> {
         Box::pin(self.triggered(job))
     }
 

@@ -24,7 +24,7 @@ use crate::domain::workflow_settings::{
 };
 use crate::workflow::definition::Definition;
 use crate::workflow::definition::block::WorkflowTrigger;
-use crate::workflow::host::{BlockEnded, HostError, Job};
+use crate::workflow::host::{BlockEnded, ExternalBlock, HostError};
 use crate::workflow::parameters::resolve;
 
 /// The maximum depth of nested runs.
@@ -59,7 +59,7 @@ fn fails(code: &str, message: impl Into<String>) -> BlockEnded {
 }
 
 impl RunHost {
-    pub(super) async fn triggered(&self, job: Job) -> Result<BlockEnded, HostError> {
+    pub(super) async fn triggered(&self, job: ExternalBlock) -> Result<BlockEnded, HostError> {
         let read = serde_json::from_value(Value::Object(job.definition));
         let spec: WorkflowTrigger = match read {
             Ok(spec) => spec,
@@ -92,7 +92,7 @@ impl RunHost {
         };
         if !waits {
             child.run = None;
-            let output = told(&view.borrow());
+            let output = outcome_of(&view.borrow());
             return Ok(BlockEnded {
                 status: BlockStatus::Completed,
                 output: Some(output),
@@ -129,11 +129,11 @@ impl RunHost {
             handed: self.handed.clone(),
         };
         let asked = self.registry.ask(start);
-        let (tell, started) = oneshot::channel();
+        let (report, started) = oneshot::channel();
         self.world.runtime.spawn(async move {
             let accepted = asked.await.map_err(RegistryError::from).flatten();
             child.run = accepted.as_ref().ok().map(|accepted| accepted.id);
-            let _dropped_unheard = tell.send((accepted, child));
+            let _dropped_unheard = report.send((accepted, child));
         });
         started.await.map_err(|_gone| host_error("server_stopping", "the server has stopped"))
     }
@@ -234,7 +234,7 @@ impl RunHost {
 }
 
 /// The output of the block that describes the run.
-fn told(view: &RunView) -> Value {
+fn outcome_of(view: &RunView) -> Value {
     let record = &view.record;
     json!({
         "workflow_run_id": record.id,
@@ -264,5 +264,5 @@ fn end_of(view: &RunView) -> BlockEnded {
         let cause = cause.unwrap_or_else(|| Failure::new("run_failed", "it reported no reason"));
         Failure { message: format!("run {id} is {how}: {}", cause.message), stage: None, ..cause }
     });
-    BlockEnded { status, output: Some(told(view)), failure }
+    BlockEnded { status, output: Some(outcome_of(view)), failure }
 }

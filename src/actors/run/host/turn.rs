@@ -25,7 +25,7 @@ const TAKEOVER: &str = "takeover";
 
 /// Waits while a person has control, and records each wait.
 #[derive(Debug, Clone)]
-pub(super) struct Turn {
+pub(super) struct ControlTurn {
     world: Arc<World>,
     run: WeakAddress<Run>,
     organization: OrganizationId,
@@ -34,7 +34,7 @@ pub(super) struct Turn {
     within: Arc<Mutex<Option<(BlockRunId, String)>>>,
 }
 
-impl Turn {
+impl ControlTurn {
     pub(super) fn new(
         world: &Arc<World>,
         run: WeakAddress<Run>,
@@ -56,7 +56,10 @@ impl Turn {
     }
 
     /// Begins a block once no person has control.
-    pub(super) async fn begin_in_turn(&self, block: BlockBegins) -> Result<BlockRunId, HostError> {
+    pub(super) async fn begin_after_takeover(
+        &self,
+        block: BlockBegins,
+    ) -> Result<BlockRunId, HostError> {
         let never = CancellationToken::new();
         self.wait(block.parent, ("before", &block.label), &never).await?;
         let label = block.label.clone();
@@ -145,12 +148,12 @@ fn is_held(view: &SessionView) -> bool {
 
 /// The browser of a run. Its blocks do nothing to the browser while a person has control.
 #[derive(Debug)]
-pub(super) struct InTurn {
+pub(super) struct WhenAgentHasControl {
     pub devtools: Arc<dyn Devtools>,
-    pub turn: Turn,
+    pub turn: ControlTurn,
 }
 
-impl Devtools for InTurn {
+impl Devtools for WhenAgentHasControl {
     fn call(
         &self,
         session: Option<&str>,

@@ -32,7 +32,7 @@ enum Script {
 impl Work for Script {
     fn execute(
         self: Box<Self>,
-        _: Job,
+        _: WorkContext,
         host: Arc<dyn Host>,
         cancel: CancellationToken,
     ) -> BoxFuture<'static, Finished> {
@@ -145,8 +145,9 @@ async fn a_run_begins_a_given_session_records_its_blocks_and_releases_it() {
     vacant(&stage, session);
     assert_eq!(stage.rows.session(session).status, SessionStatus::Running, "it stays open");
     let blocks = stage.rows.blocks.lock().clone();
-    let told: Vec<_> = blocks.iter().map(|block| (block.label.as_str(), block.status)).collect();
-    assert_eq!(told, [("step", BlockStatus::Completed)]);
+    let recorded: Vec<_> =
+        blocks.iter().map(|block| (block.label.as_str(), block.status)).collect();
+    assert_eq!(recorded, [("step", BlockStatus::Completed)]);
 }
 
 #[actix::test]

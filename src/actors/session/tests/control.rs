@@ -17,7 +17,7 @@ fn visit(name: &str, role: Role) -> Visit {
 }
 
 fn join(visit: Visit) -> Join {
-    Join { visit, kind: Kind::Messages }
+    Join { visit, kind: ViewerKind::Messages }
 }
 
 fn holder(view: &SessionView) -> Option<String> {
@@ -94,7 +94,7 @@ async fn a_page_is_there_as_long_as_it_has_any_connection_to_ask_over() {
     let grace = Duration::from_secs(stage.world.settings.control_grace_seconds);
     let (id, mut view) = stage.running().await;
     let channel = ask!(stage, id, join(visit("ann", Role::Control))).unwrap();
-    let over_devtools = Join { visit: visit("ann", Role::Control), kind: Kind::Input };
+    let over_devtools = Join { visit: visit("ann", Role::Control), kind: ViewerKind::Input };
     let input = ask!(stage, id, over_devtools).unwrap();
     ask!(stage, id, TakeControl { viewer: input.id }).unwrap();
     drop(channel);

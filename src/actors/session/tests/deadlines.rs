@@ -12,9 +12,9 @@ use crate::domain::deadlines::DeadlineKind;
 use crate::domain::event::{EventKind, NewEvent};
 
 /// The events that were recorded so far.
-async fn told(stage: &mut Stage) -> Vec<NewEvent> {
+async fn recorded(stage: &mut Stage) -> Vec<NewEvent> {
     // Events are recorded at once, so that none is missing here.
-    stage.told.next(1_000).await
+    stage.recorded.next(1_000).await
 }
 
 fn minutes(count: u64) -> Duration {
@@ -26,10 +26,10 @@ async fn a_session_warns_five_minutes_and_one_before_its_end_and_again_when_rene
     pause();
     let mut stage = Stage::new(Outside::default());
     let (id, view) = stage.running().await;
-    told(&mut stage).await;
+    recorded(&mut stage).await;
     sleep(minutes(59) + Duration::from_secs(5)).await;
     let left = |event: &NewEvent| event.data["seconds_left"].as_i64().unwrap();
-    let warnings = told(&mut stage).await;
+    let warnings = recorded(&mut stage).await;
     assert_eq!(
         warnings.iter().map(|event| event.kind).collect::<Vec<_>>(),
         [EventKind::SessionExpiring, EventKind::SessionExpiring]
@@ -44,7 +44,7 @@ async fn a_session_warns_five_minutes_and_one_before_its_end_and_again_when_rene
     assert!(view.borrow().record.deadlines.expires_at.unwrap() > before);
     assert_eq!(stage.rows.session(id).deadlines, view.borrow().record.deadlines);
     sleep(minutes(9) + Duration::from_secs(5)).await;
-    let kinds: Vec<_> = told(&mut stage).await.iter().map(|event| event.kind).collect();
+    let kinds: Vec<_> = recorded(&mut stage).await.iter().map(|event| event.kind).collect();
     let expiring = EventKind::SessionExpiring;
     assert_eq!(kinds, [EventKind::SessionRenewed, expiring, expiring]);
     sleep(minutes(2)).await;
@@ -105,14 +105,14 @@ async fn a_deadline_that_passed_while_the_server_was_down_is_honoured_at_once() 
     let (id, mut view) = stage.running().await;
     let record = view.borrow().record.clone();
     let Ok(()) = stage.registry.ask(LetGoAll).await else { panic!("they are not released") };
-    told(&mut stage).await;
+    recorded(&mut stage).await;
     sleep(minutes(61)).await;
     stage.registry.ask(Adopt { records: vec![record] }).await.unwrap();
     view = stage.world.views.session(Stage::organization(), id).unwrap();
     view.wait_for(|view| view.record.status.is_final()).await.unwrap();
     assert_eq!(stage.rows.session(id).status, SessionStatus::Timeout);
     assert_eq!(stage.desktops.alive(), 0);
-    let kinds: Vec<_> = told(&mut stage).await.iter().map(|event| event.kind).collect();
+    let kinds: Vec<_> = recorded(&mut stage).await.iter().map(|event| event.kind).collect();
     assert_eq!(kinds, [EventKind::SessionClosing, EventKind::SessionEnded]);
 }
 
@@ -129,8 +129,8 @@ async fn a_session_tells_its_whole_life_in_order() {
     ask!(stage, id, Amend { generate_browser_profile: true }).unwrap();
     assert_eq!(stage.rows.session(id).spec.echo["generate_browser_profile"], true);
     ask!(stage, id, Close { status: SessionStatus::Completed }).unwrap();
-    let told = told(&mut stage).await;
-    let kinds: Vec<_> = told.iter().map(|event| event.kind.as_str()).collect();
+    let recorded = recorded(&mut stage).await;
+    let kinds: Vec<_> = recorded.iter().map(|event| event.kind.as_str()).collect();
     assert_eq!(
         kinds,
         [
@@ -144,7 +144,7 @@ async fn a_session_tells_its_whole_life_in_order() {
             "session.ended",
         ]
     );
-    assert!(told.iter().all(|event| event.subject.session == Some(id)));
-    assert_eq!(told[4].data["runnable_id"], "bob");
-    assert_eq!(told[7].data["status"], Value::from("completed"));
+    assert!(recorded.iter().all(|event| event.subject.session == Some(id)));
+    assert_eq!(recorded[4].data["runnable_id"], "bob");
+    assert_eq!(recorded[7].data["status"], Value::from("completed"));
 }

@@ -250,14 +250,14 @@ async fn refused_requests_become_events_and_counters() {
     sleep(Duration::from_millis(10)).await;
     ask!(stage, id, Close { status: SessionStatus::Completed }).unwrap();
     sleep(Duration::from_millis(10)).await;
-    let told = stage.told.next(1_000).await;
-    let counts: Vec<_> = told
+    let recorded = stage.recorded.next(1_000).await;
+    let counts: Vec<_> = recorded
         .iter()
         .filter(|event| event.kind == EventKind::SessionEgressRefused)
         .map(|event| event.data["count"].as_u64().unwrap())
         .collect();
     assert_eq!(counts, [1, 8, 1], "one at once, one a minute later, the rest at the end");
-    let first = told.iter().find(|it| it.kind == EventKind::SessionEgressRefused).unwrap();
+    let first = recorded.iter().find(|it| it.kind == EventKind::SessionEgressRefused).unwrap();
     assert_eq!(first.subject.session, Some(id));
     assert_eq!(first.data["target"], "intra.example:443");
     assert!(first.data["message"].as_str().unwrap().contains("`egress.allow`"));

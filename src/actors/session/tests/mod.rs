@@ -577,13 +577,13 @@ async fn every_message_is_on_record_with_its_cause_and_without_its_secret() {
         ..Default::default()
     };
     let entries = stage.world.journal.messages(&filter, 10);
-    let told: Vec<_> = entries
+    let recorded: Vec<_> = entries
         .iter()
         .map(|entry| (&*entry.sender, &*entry.receiver, entry.outcome.map(|o| o.as_str())))
         .collect();
     let name = id.to_string();
     assert_eq!(
-        told,
+        recorded,
         [
             ("registry", name.as_str(), Some("refused")),
             ("test", "registry", Some("refused")),

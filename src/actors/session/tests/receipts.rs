@@ -145,7 +145,7 @@ async fn control_that_nobody_heard_of_is_ceded_unless_it_was_had_before() {
         label: None,
         client: Some("page-of-ann".parse().unwrap()),
     };
-    let ann = ask!(stage, id, Join { visit, kind: Kind::Messages }).unwrap();
+    let ann = ask!(stage, id, Join { visit, kind: ViewerKind::Messages }).unwrap();
     let has_control = || view.borrow().control.user().is_some();
     unheard(&stage, id, TakeControl { viewer: ann.id }, has_control).await;
     assert!(!has_control(), "no viewer knows that it has control");

@@ -61,13 +61,13 @@ async fn nobody_begins_while_a_session_is_sanitized_and_what_was_cleared_is_repo
     assert_eq!(stage.rows.session(id).status, SessionStatus::Running);
     assert_eq!(view.borrow().record.status, SessionStatus::Running);
 
-    let told = stage.told.next(1_000).await;
+    let recorded = stage.recorded.next(1_000).await;
     let events: Vec<_> =
-        told.iter().filter(|event| event.kind == EventKind::SessionSanitized).collect();
+        recorded.iter().filter(|event| event.kind == EventKind::SessionSanitized).collect();
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].data["by"], "request");
     assert_eq!(events[0].data["cleared"]["cookies"], 3);
-    assert!(told.iter().all(|event| event.kind != EventKind::SessionRecovered));
+    assert!(recorded.iter().all(|event| event.kind != EventKind::SessionRecovered));
 }
 
 #[actix::test]
@@ -129,8 +129,8 @@ async fn after_each_release_and_each_lapse_the_session_is_clean_before_the_next_
     sleep(Duration::from_secs(5)).await;
     assert_eq!(sanitized(&stage), 3);
     ask!(stage, id, begin("dee")).unwrap();
-    let told = stage.told.next(1_000).await;
-    let by = told.iter().filter(|event| event.kind == EventKind::SessionSanitized);
+    let recorded = stage.recorded.next(1_000).await;
+    let by = recorded.iter().filter(|event| event.kind == EventKind::SessionSanitized);
     assert_eq!(by.map(|event| event.data["by"].clone()).collect::<Vec<_>>(), ["release"; 3]);
 }
 

@@ -262,13 +262,13 @@ pub async fn serve(endpoint: Endpoint, limits: Limits) -> Served {
             Ok::<_, actix_web::Error>(response)
         }
     };
-    let turn_away = |request: HttpRequest, body: web::Payload| async move {
+    let reject_accepted = |request: HttpRequest, body: web::Payload| async move {
         refuse(&request, body, Close::new(super::super::CloseCode::TryAgainLater, "not-ready"))
     };
     let server = HttpServer::new(move || {
         App::new()
             .route("/vnc", web::get().to(bridge.clone()))
-            .route("/no", web::get().to(turn_away))
+            .route("/no", web::get().to(reject_accepted))
     })
     .workers(1)
     .disable_signals()

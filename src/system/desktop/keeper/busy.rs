@@ -29,7 +29,7 @@ use crate::system::cdp::{CdpError, Connection};
 use crate::system::desktop::pages::Pages;
 use crate::system::proc::Stat;
 use crate::system::process::{Member, Process};
-use crate::system::seam::Mended;
+use crate::system::seam::Repair;
 
 /// The longest time for V8 to answer an interrupt.
 const INTERRUPT: Duration = Duration::from_millis(500);
@@ -38,7 +38,7 @@ const INTERRUPT: Duration = Duration::from_millis(500);
 const CALM: Duration = Duration::from_secs(120);
 
 /// The divisor of the limit for a page that was busy recently.
-const AGAIN: u32 = 3;
+const BUSY_DIVISOR: u32 = 3;
 
 /// The least limit for such a page: on a loaded machine, a healthy page takes a second to answer.
 const AGAIN_AT_LEAST: Duration = Duration::from_secs(2);
@@ -101,14 +101,14 @@ enum State {
 
 impl Page {
     /// Processes an answer, and asks again if there was one.
-    fn look(&mut self, connection: &Connection, limit: Duration, now: Instant) -> State {
+    fn check(&mut self, connection: &Connection, limit: Duration, now: Instant) -> State {
         let Some(session) = &self.session else { return State::Fine };
         if self.rests_until.is_some_and(|until| now < until) {
             return State::Fine;
         }
         if let Some((since, answer)) = &mut self.asked {
             let limit = if self.latest.is_some_and(|latest| now - latest < CALM) {
-                limit.min(AGAIN_AT_LEAST.max(limit / AGAIN))
+                limit.min(AGAIN_AT_LEAST.max(limit / BUSY_DIVISOR))
             } else {
                 limit
             };
@@ -168,18 +168,18 @@ impl Busy {
     }
 
     /// Checks every page, and ends scripts or processes that block a page for longer than `limit`.
-    pub(super) async fn look(
+    pub(super) async fn check(
         &mut self,
         connection: &Connection,
         chromium: &Process,
         crashes: &mut Pages,
         limit: Duration,
-    ) -> Vec<Mended> {
-        let mut mended = Vec::new();
+    ) -> Vec<Repair> {
+        let mut repair = Vec::new();
         let mut unreachable = Vec::new();
         for (target, page) in &mut self.pages {
             let now = Instant::now();
-            if page.look(connection, limit, now) == State::Fine {
+            if page.check(connection, limit, now) == State::Fine {
                 continue;
             }
             let Some(session) = page.session.clone() else { continue };
@@ -202,7 +202,7 @@ impl Busy {
                         connection.call(Some(&session), "Runtime.terminateExecution", json!({}));
                     if timeout(INTERRUPT, end).await.is_ok() {
                         let lost = "the unfinished work of the script";
-                        mended.push(Mended::new(CAUSE.to_owned(), lost, times, since.elapsed()));
+                        repair.push(Repair::new(CAUSE.to_owned(), lost, times, since.elapsed()));
                     }
                 } else {
                     crashes.expect(target, CAUSE, times > 2);
@@ -235,7 +235,7 @@ impl Busy {
             );
             chromium.kill_member(&renderer);
         }
-        mended
+        repair
     }
 
     /// The renderer whose main thread has used the most CPU time over at least `limit`, if its

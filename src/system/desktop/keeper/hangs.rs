@@ -28,7 +28,7 @@ pub(super) enum Stopped {
 
 impl Watch {
     /// Checks that everything answers, and ends the parts that do not.
-    pub(super) async fn look(
+    pub(super) async fn check(
         &mut self,
         connection: Option<&Connection>,
         used: &watch::Receiver<bool>,
@@ -65,20 +65,20 @@ impl Watch {
         } else if !devtools {
             self.end(chromium, browser::STAGE.hung(chromium, hang));
         } else if let Some(connection) = connection {
-            self.look_at_pages(connection).await;
+            self.check_pages(connection).await;
         }
     }
 
     /// Ends scripts of pages that do not pause.
-    async fn look_at_pages(&mut self, connection: &Connection) {
+    async fn check_pages(&mut self, connection: &Connection) {
         let seconds = self.kept.settings.page_hang_seconds;
         if seconds == 0 {
             return;
         }
         let Self { kept, busy, pages, .. } = self;
         let limit = Duration::from_secs(seconds);
-        for mended in busy.look(connection, &kept.chromium, pages, limit).await {
-            kept.mending.tell(mended);
+        for repair in busy.check(connection, &kept.chromium, pages, limit).await {
+            kept.repairs.report(repair);
         }
     }
 

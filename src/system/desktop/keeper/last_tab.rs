@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::{PUT_BACK, Watch};
 use crate::system::cdp::Connection;
 use crate::system::desktop::memory::Memory;
-use crate::system::seam::Mended;
+use crate::system::seam::Repair;
 
 /// The time for a driver that closes its last page to open the next one itself.
 const DRIVERS_TURN: Duration = Duration::from_millis(50);
@@ -100,7 +100,7 @@ impl Watch {
         }
         let began = closed.unwrap_or_else(Instant::now);
         let cause = "the last tab was closed".to_owned();
-        self.kept.mending.tell(Mended::new(cause, &lost.join("; "), 1, began.elapsed()));
+        self.kept.repairs.report(Repair::new(cause, &lost.join("; "), 1, began.elapsed()));
         self.last_tab.closed = None;
     }
 }

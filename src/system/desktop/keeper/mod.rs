@@ -30,11 +30,11 @@ use self::busy::Busy;
 use self::hangs::{Stopped, every};
 use self::last_tab::LastTab;
 use self::zygotes::Zygotes;
-use super::Mended;
+use super::Repair;
 use super::memory::{Memory, Opening, is_worth_keeping};
-use super::mending::Mending;
 use super::network::Network;
 use super::pages::Pages;
+use super::repairs::Repairs;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{Failure, ProcessIdentity};
 use crate::system::cdp::{CdpError, CdpEvent, Connection, Devtools};
@@ -62,7 +62,7 @@ const STARTS: Duration = Duration::from_millis(50);
 const PUT_BACK: Duration = Duration::from_secs(5);
 
 /// The wait before DevTools is connected to again.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The parts that a keeper looks after.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub(super) struct Kept {
     pub(super) xvfb: Process,
     pub(super) chromium: Process,
     pub(super) vnc: Arc<dyn Server>,
-    pub(super) mending: Mending,
+    pub(super) repairs: Repairs,
     pub(super) display: u16,
     pub(super) cookie: Cookie,
     pub(super) memory: super::directory::Kept,
@@ -160,11 +160,11 @@ impl Watch {
             };
             match connection {
                 Some(connection) => self.follow(&connection, &mut used).await,
-                None => self.look(None, &used).await,
+                None => self.check(None, &used).await,
             }
             tokio::select! {
                 _exit = self.kept.chromium.exited() => return,
-                () = sleep(AGAIN) => {}
+                () = sleep(RETRY_DELAY) => {}
             }
         }
     }
@@ -233,7 +233,7 @@ impl Watch {
                     fresh = Instant::now();
                 }
                 () = looks => {
-                    self.look(Some(connection), used).await;
+                    self.check(Some(connection), used).await;
                     next = Instant::now() + every;
                 }
                 () = freshens => {
@@ -261,10 +261,10 @@ impl Watch {
                 }
                 () = zygotes.ended() => self.end_barren(),
                 () = reloads => {
-                    let limit = self.hang().unwrap_or(AGAIN);
-                    let mended = timeout(limit, self.pages.reload(connection)).await;
-                    for mended in mended.unwrap_or_default() {
-                        self.kept.mending.tell(mended);
+                    let limit = self.hang().unwrap_or(RETRY_DELAY);
+                    let repair = timeout(limit, self.pages.reload(connection)).await;
+                    for repair in repair.unwrap_or_default() {
+                        self.kept.repairs.report(repair);
                     }
                 }
                 changed = used.changed() => if changed.is_err() { return },
@@ -342,7 +342,7 @@ impl Watch {
                 return;
             }
             let cause = "the network process of the browser died".to_owned();
-            self.kept.mending.tell(Mended::new(cause, &lost.join("; "), 1, began.elapsed()));
+            self.kept.repairs.report(Repair::new(cause, &lost.join("; "), 1, began.elapsed()));
         }
         known.network = now;
         if let Err(cause) = known.write(&self.kept.memory) {

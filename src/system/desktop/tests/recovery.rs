@@ -35,7 +35,7 @@ async fn died(desktop: &dyn Desktop) -> Failure {
 
 async fn revived(desktop: Box<dyn Desktop>) -> Box<dyn Desktop> {
     desktop
-        .revive(CancellationToken::new())
+        .restart(CancellationToken::new())
         .await
         .unwrap_or_else(|cause| panic!("{cause:?}"))
         .desktop
@@ -214,8 +214,8 @@ async fn a_vnc_server_that_hangs_is_replaced_when_somebody_says_so() {
     let desktop = world.up(small(None)).await;
     let seat = desktop.vnc().take_seat().await.unwrap();
     seat.doubts.notify_one();
-    let mended = timeout(Duration::from_secs(20), desktop.mended()).await.expect("not mended");
-    assert!(mended.cause.contains("did not answer and was killed"), "{}", mended.cause);
+    let repair = timeout(Duration::from_secs(20), desktop.repairs()).await.expect("not mended");
+    assert!(repair.cause.contains("did not answer and was killed"), "{}", repair.cause);
     assert_eq!(banner(&seat.endpoint).await, b"RFB 003.008\n");
 
     // A server that answers is left alone.
@@ -223,7 +223,7 @@ async fn a_vnc_server_that_hangs_is_replaced_when_somebody_says_so() {
         || world.desktops.directory(world.session).saved().unwrap().unwrap().identity.vnc.unwrap();
     let second = process();
     seat.doubts.notify_one();
-    assert!(timeout(Duration::from_millis(1_500), desktop.mended()).await.is_err());
+    assert!(timeout(Duration::from_millis(1_500), desktop.repairs()).await.is_err());
     assert_eq!(process(), second);
     drop(seat);
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
@@ -262,10 +262,10 @@ async fn a_recovery_that_fails_or_is_called_off_gives_the_desktop_back_to_be_end
     signal(desktop.identity().chromium.pid, Signal::KILL);
     died(&*desktop).await;
     let call_off = CancellationToken::new();
-    let revival = desktop.revive(call_off.clone());
+    let revival = desktop.restart(call_off.clone());
     sleep(Duration::from_millis(100)).await; // The test depends on the moment.
     call_off.cancel();
-    let Err(Unrevived { desktop: Some(desktop), failure }) = revival.await else {
+    let Err(RestartFailed { desktop: Some(desktop), failure }) = revival.await else {
         panic!("it was not canceled");
     };
     assert_eq!(failure.code, "recovery_called_off");
@@ -306,8 +306,8 @@ async fn a_page_whose_process_is_killed_or_stopped_is_loaded_again() {
     for what in [Signal::KILL, Signal::STOP] {
         assert_eq!(evaluate(&connection, "window.typed = 'half'; 1").await, 1);
         signal_renderers(&connection, what).await;
-        let mended = timeout(Duration::from_secs(20), desktop.mended()).await.expect("not mended");
-        assert_eq!(mended.cause, "the process of a page died");
+        let repair = timeout(Duration::from_secs(20), desktop.repairs()).await.expect("not mended");
+        assert_eq!(repair.cause, "the process of a page died");
         loaded(&connection, &site).await;
         assert_eq!(evaluate(&connection, "window.typed").await, Value::Null);
     }
@@ -423,8 +423,8 @@ async fn a_login_outlives_the_network_process_of_its_browser() {
         processes.iter().find(|process| process["type"] == "network.mojom.NetworkService");
     let network = network.unwrap_or_else(|| panic!("{processes:#?}"));
     signal(network["id"].as_i64().unwrap().try_into().unwrap(), Signal::KILL);
-    let mended = timeout(Duration::from_secs(20), desktop.mended()).await.expect("not mended");
-    assert_eq!(mended.cause, "the network process of the browser died");
+    let repair = timeout(Duration::from_secs(20), desktop.repairs()).await.expect("not mended");
+    assert_eq!(repair.cause, "the network process of the browser died");
     assert_eq!(evaluate(&connection, "document.cookie").await, "mine=bob");
     drop(connection);
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());

@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::egress::EgressAsked;
 use crate::system::desktop::directory::Saved;
 use crate::system::desktop::memory::Memory;
-use crate::system::egress::{Place, Way};
+use crate::system::egress::{EgressContext, Way};
 
 const OLD: &str = r#"{"tabs":["http://a.example/"],"cookies":[{"name":"mine","value":"bob"}]}"#;
 
@@ -57,7 +57,7 @@ async fn neither_cookies_nor_passwords_are_in_the_files_of_a_session() {
         ..EgressAsked::default()
     };
     let settings = Arc::new(sealed(Settings::default()));
-    let place = Place {
+    let place = EgressContext {
         session: world.session,
         directory: directory.path().join("egress"),
         log: directory.path().join("egress.log"),

@@ -73,7 +73,7 @@ async fn a_display_that_serves_vnc_comes_back_from_its_death_where_it_was() {
     kill_process(Pid::from_raw(before.xvfb.pid).unwrap(), Signal::KILL).unwrap();
     let death = timeout(Duration::from_secs(20), desktop.death()).await.unwrap();
     assert_eq!(death.failure.code, "tigervnc_died");
-    let revived = desktop.revive(CancellationToken::new()).await;
+    let revived = desktop.restart(CancellationToken::new()).await;
     let desktop = revived.unwrap_or_else(|cause| panic!("{cause:?}")).desktop;
     let after = desktop.identity().clone();
     assert_eq!((after.display_number, after.vnc_port), (before.display_number, before.vnc_port));

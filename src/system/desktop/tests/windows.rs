@@ -50,12 +50,12 @@ async fn close_all(desktop: &dyn Desktop) {
     }
 }
 
-async fn mended(desktop: &dyn Desktop, cause: &str) -> Mended {
+async fn repairs(desktop: &dyn Desktop, cause: &str) -> Repair {
     let found = async {
         loop {
-            let mended = desktop.mended().await;
-            if mended.cause == cause {
-                return mended;
+            let repair = desktop.repairs().await;
+            if repair.cause == cause {
+                return repair;
             }
         }
     };
@@ -127,7 +127,7 @@ async fn windows_have_the_size_asked_for_and_the_browser_outlives_its_last_tab_a
     let before = desktop.identity().clone();
     for _ in 0..3 {
         close_all(&*desktop).await;
-        mended(&*desktop, "the last tab was closed").await;
+        repairs(&*desktop, "the last tab was closed").await;
         assert_eq!(pages(&connection).await.len(), 1);
         covers(&*desktop).await;
         let kept = connection.call(None, "Storage.getCookies", json!({})).await.unwrap();
@@ -139,7 +139,7 @@ async fn windows_have_the_size_asked_for_and_the_browser_outlives_its_last_tab_a
     let death = timeout(Duration::from_secs(20), desktop.death()).await.unwrap();
     assert!(death.orderly, "{death:?}");
     assert_eq!(death.failure.code, "chromium_closed");
-    let revived = desktop.revive(CancellationToken::new()).await;
+    let revived = desktop.restart(CancellationToken::new()).await;
     let desktop = revived.unwrap_or_else(|cause| panic!("{cause:?}")).desktop;
     assert_eq!(desktop.identity().xvfb, before.xvfb);
     covers(&*desktop).await;
@@ -151,7 +151,7 @@ async fn windows_have_the_size_asked_for_and_the_browser_outlives_its_last_tab_a
     drop(desktop);
     close_all_by(&connection).await;
     let desktop = world.adopt().await.unwrap();
-    mended(&*desktop, "the last tab was closed").await;
+    repairs(&*desktop, "the last tab was closed").await;
     covers(&*desktop).await;
     let _closing = connection.call(None, "Browser.close", json!({})).await;
     let death = timeout(Duration::from_secs(20), desktop.death()).await.unwrap();
@@ -182,13 +182,13 @@ async fn a_page_that_never_pauses_is_ended_and_one_that_waits_for_a_person_is_no
     // A single endless loop: its script is ended, and the page stays.
     let spin = "window.kept = 'half filled'; setTimeout(() => { for (;;); }, 0); 1";
     assert_eq!(evaluate(&connection, spin).await, 1);
-    assert_eq!(mended(&*desktop, BUSY).await.tries, 1);
+    assert_eq!(repairs(&*desktop, BUSY).await.tries, 1);
     assert_eq!(evaluate(&connection, "window.kept").await, "half filled");
 
     // A dialog waits for a person, longer than a script may run.
     let ask = "setTimeout(() => { window.answer = confirm('well?'); }, 0); 1";
     assert_eq!(evaluate(&connection, ask).await, 1);
-    let waits = timeout(Duration::from_secs(6), desktop.mended()).await;
+    let waits = timeout(Duration::from_secs(6), desktop.repairs()).await;
     assert!(waits.is_err(), "{waits:?}");
     let target = pages(&connection).await[0].0.clone();
     let attach = json!({ "targetId": target, "flatten": true });
@@ -201,10 +201,10 @@ async fn a_page_that_never_pauses_is_ended_and_one_that_waits_for_a_person_is_no
     // Repeated endless loops: the page is first reloaded, then emptied.
     let spins = "window.kept = 1; setInterval(() => { for (;;); }, 0); 1";
     assert_eq!(evaluate(&connection, spins).await, 1);
-    mended(&*desktop, BUSY).await;
+    repairs(&*desktop, BUSY).await;
     shows_anew(&*desktop, &site).await;
     assert_eq!(evaluate(&connection, spins).await, 1);
-    assert_eq!(mended(&*desktop, BUSY).await.lost, "the page");
+    assert_eq!(repairs(&*desktop, BUSY).await.lost, "the page");
     becomes(&*desktop, "location.href", json!("about:blank")).await;
 
     // Another server finds a page that was busy before it adopted the desktop.
@@ -216,7 +216,7 @@ async fn a_page_that_never_pauses_is_ended_and_one_that_waits_for_a_person_is_no
     let settings = Settings { probe_seconds: 1, page_hang_seconds: 2, ..Settings::default() };
     let desktop = world.adopt_with(settings).await.unwrap();
     desktop.set_used(true);
-    mended(&*desktop, BUSY).await;
+    repairs(&*desktop, BUSY).await;
     shows_anew(&*desktop, &site).await;
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     world.nothing_is_left();

@@ -14,7 +14,7 @@ use super::ending::{Broken, End, Stop, Work, ended};
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::workflow::definition::{Block, Kind};
-use crate::workflow::host::Job;
+use crate::workflow::host::ExternalBlock;
 use crate::workflow::page::Browser;
 
 impl Engine {
@@ -109,7 +109,7 @@ impl Engine {
         if !self.plan.headers.is_empty() {
             self.browser().await?; // The option adds them to the pages of each driver.
         }
-        let job = Job {
+        let job = ExternalBlock {
             block: id,
             label: block.label.clone(),
             block_type: block.block_type.clone(),

@@ -19,7 +19,7 @@ use crate::http::problem::Problem;
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
-pub struct Wish {
+pub struct Params {
     /// The version; the latest by default.
     version: Option<i32>,
 }
@@ -29,16 +29,16 @@ pub struct Wish {
     get,
     path = "/v1/workflows/{workflow_permanent_id}",
     tag = "Workflows",
-    params(("workflow_permanent_id" = String, Path, description = "`wpid_…`"), Wish),
+    params(("workflow_permanent_id" = String, Path, description = "`wpid_…`"), Params),
     responses(
         (status = 200, description = "The workflow", body = Object),
         (status = 404, description = "There is no such workflow, or no such version of it"),
     ),
 )]
-pub async fn look(
+pub async fn show(
     caller: Caller,
     PathId(id): PathId<WorkflowPermanentId>,
-    Query(Wish { version }): Query<Wish>,
+    Query(Params { version }): Query<Params>,
     dialect: Dialect,
     front: Data<Front>,
 ) -> Result<Json<Value>, ApiError> {

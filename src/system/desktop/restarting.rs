@@ -32,7 +32,7 @@ const FOLLOWS: Duration = Duration::from_secs(1);
 impl LiveDesktop {
     /// Recovers the desktop. Resolves with a text that names the losses. After a failure all started
     /// processes are among the parts, so that they are ended with them or by the next attempt.
-    pub(super) async fn bring_back(
+    pub(super) async fn restart_parts(
         &mut self,
         call_off: &CancellationToken,
     ) -> Result<String, Failure> {

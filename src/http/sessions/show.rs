@@ -22,7 +22,7 @@ use crate::http::front::Front;
         (status = 404, description = "There is no such session"),
     ),
 )]
-pub async fn look(
+pub async fn show(
     visitor: Visitor,
     PathId(id): PathId<SessionId>,
     Query(After { after }): Query<After>,

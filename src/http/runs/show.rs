@@ -2,7 +2,7 @@
 
 use actix_web::web::{Data, Json};
 
-use super::{artifacts_of, find, untold};
+use super::{artifacts_of, find, webhook_failure};
 use crate::db;
 use crate::domain::ids::{RunId, WorkflowPermanentId};
 use crate::http::body::{PathId, Query};
@@ -27,7 +27,7 @@ use crate::service::resources::run::{RunBaseResource, RunResource};
         (status = 404, description = "There is no such run"),
     ),
 )]
-pub async fn look(
+pub async fn show(
     caller: Caller,
     PathId(id): PathId<RunId>,
     Query(After { after }): Query<After>,
@@ -56,7 +56,7 @@ pub async fn look(
         (status = 404, description = "There is no such run"),
     ),
 )]
-pub async fn look_with_workflow(
+pub async fn show_with_workflow(
     caller: Caller,
     PathId(id): PathId<RunId>,
     dialect: Dialect,
@@ -68,20 +68,20 @@ pub async fn look_with_workflow(
     let workflow = db::workflows::by_id(&front.db, caller.organization, workflow).await?;
     let workflow = workflow.and_then(|workflow| workflows::shown(&workflow).ok());
     let workflow = workflow.map(|workflow| dialect.show(workflow));
-    let webhook_failure_reason = untold(&front, &view.record).await?;
+    let webhook_failure_reason = webhook_failure(&front, &view.record).await?;
     let base = RunBaseResource::of(&view, &artifacts, &Links { core: &front, caller });
     Ok(Json(RunBaseResource { workflow, webhook_failure_reason, ..base }))
 }
 
 /// Handles the legacy route `GET /api/v1/workflows/{workflow}/runs/{run}`.
-pub async fn look_in_workflow(
+pub async fn show_in_workflow(
     caller: Caller,
     PathId((_, id)): PathId<(WorkflowPermanentId, RunId)>,
     front: Data<Front>,
 ) -> Result<Json<RunBaseResource>, ApiError> {
     let view = find(&front, caller.organization, id).await?;
     let artifacts = artifacts_of(&front, &view.record).await?;
-    let webhook_failure_reason = untold(&front, &view.record).await?;
+    let webhook_failure_reason = webhook_failure(&front, &view.record).await?;
     let base = RunBaseResource::of(&view, &artifacts, &Links { core: &front, caller });
     Ok(Json(RunBaseResource { webhook_failure_reason, ..base }))
 }

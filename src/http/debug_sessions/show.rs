@@ -82,7 +82,7 @@ async fn answer(front: &Front, opened: &Opened) -> Result<Json<DebugSessionResou
         (status = 424, description = "The browser could not be started"),
     ),
 )]
-pub async fn look(
+pub async fn show(
     caller: Caller,
     person: Person,
     PathId(id): PathId<WorkflowPermanentId>,
