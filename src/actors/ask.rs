@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Context, Handler, MailboxError, Message, ResponseFuture, WeakAddr};
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{BoxFuture, LocalBoxFuture};
 use serde_json::Value;
 use tokio::task_local;
 
@@ -172,25 +172,31 @@ where
     }))
 }
 
-/// The address of an actor, together with its user and the journal that records messages to it.
-#[derive(Debug)]
-pub struct Address<A: Actor> {
-    inner: Addr<A>,
+/// The name of an actor, the subject of its messages, and the user of its address, for the journal.
+#[derive(Debug, Clone)]
+struct Label {
     name: Name,
     about: About,
     user: Name,
     journal: Arc<Journal>,
 }
 
+impl Label {
+    fn used_by(&self, user: &str) -> Self {
+        Self { user: Name::from(user), ..self.clone() }
+    }
+}
+
+/// The address of an actor, together with its user and the journal that records messages to it.
+#[derive(Debug)]
+pub struct Address<A: Actor> {
+    inner: Addr<A>,
+    label: Label,
+}
+
 impl<A: Actor> Clone for Address<A> {
     fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            name: self.name.clone(),
-            about: self.about,
-            user: self.user.clone(),
-            journal: Arc::clone(&self.journal),
-        }
+        Self { inner: self.inner.clone(), label: self.label.clone() }
     }
 }
 
@@ -199,25 +205,19 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
     /// empty.
     pub(super) fn new(inner: Addr<A>, name: Name, about: About, journal: Arc<Journal>) -> Self {
         let user = Name::from("server");
-        Self { inner, name, about, user, journal }
+        Self { inner, label: Label { name, about, user, journal } }
     }
 
     /// The same address on behalf of `user`. `user` is the sender of messages that are sent outside
     /// the handling of another message.
     #[must_use]
     pub fn used_by(&self, user: &str) -> Self {
-        Self { user: Name::from(user), ..self.clone() }
+        Self { inner: self.inner.clone(), label: self.label.used_by(user) }
     }
 
     /// An address that does not keep the actor alive.
     pub fn downgrade(&self) -> WeakAddress<A> {
-        WeakAddress {
-            inner: self.inner.downgrade(),
-            name: self.name.clone(),
-            about: self.about,
-            user: self.user.clone(),
-            journal: Arc::clone(&self.journal),
-        }
+        WeakAddress { inner: self.inner.downgrade(), label: self.label.clone() }
     }
 
     /// Sends the message, and resolves with the answer. The message is queued at once, not at the
@@ -282,16 +282,17 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
     }
 
     fn envelope<M: Ask>(&self, message: M, receipt: Receipt) -> Envelope<M> {
+        let Label { name, about, user, journal } = &self.label;
         let origin = ORIGIN.try_with(Origin::clone).ok();
         let (sender, cause) = match origin {
             Some(Origin { actor, message, .. }) => (actor, Some(message)),
-            None => (self.user.clone(), None),
+            None => (user.clone(), None),
         };
-        let entry = self.journal.open(Sent {
+        let entry = journal.open(Sent {
             kind: M::KIND,
             sender,
-            receiver: self.name.clone(),
-            about: message.about().or(self.about),
+            receiver: name.clone(),
+            about: message.about().or(*about),
             cause,
             summary: message.summary(),
             audited: M::AUDITED,
@@ -305,44 +306,27 @@ impl<A: Actor<Context = Context<A>>> Address<A> {
 #[derive(Debug)]
 pub struct WeakAddress<A: Actor> {
     inner: WeakAddr<A>,
-    name: Name,
-    about: About,
-    user: Name,
-    journal: Arc<Journal>,
+    label: Label,
 }
 
 impl<A: Actor> Clone for WeakAddress<A> {
     fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            name: self.name.clone(),
-            about: self.about,
-            user: self.user.clone(),
-            journal: Arc::clone(&self.journal),
-        }
+        Self { inner: self.inner.clone(), label: self.label.clone() }
     }
 }
 
 impl<A: Actor<Context = Context<A>>> WeakAddress<A> {
     /// The address, if the actor is still alive.
     pub fn upgrade(&self) -> Option<Address<A>> {
-        Some(Address {
-            inner: self.inner.upgrade()?,
-            name: self.name.clone(),
-            about: self.about,
-            user: self.user.clone(),
-            journal: Arc::clone(&self.journal),
-        })
+        Some(Address { inner: self.inner.upgrade()?, label: self.label.clone() })
     }
 
     /// The same address on behalf of `user`.
     #[must_use]
     pub fn used_by(&self, user: &str) -> Self {
-        Self { user: Name::from(user), ..self.clone() }
+        Self { inner: self.inner.clone(), label: self.label.used_by(user) }
     }
-}
 
-impl<A: Actor<Context = Context<A>>> WeakAddress<A> {
     /// Sends a message as [`Address::ask`] does; an actor that has ended is [`Unanswered::Gone`].
     pub fn ask<M>(
         &self,
@@ -360,5 +344,23 @@ impl<A: Actor<Context = Context<A>>> WeakAddress<A> {
                 None => Err(Unanswered::Gone),
             }
         }
+    }
+}
+
+/// A reference to an actor of any type that answers `M`. An actor that is given one per message
+/// does not depend on the type of the actor that it asks.
+pub trait Asks<M: Ask>: std::fmt::Debug + Send + Sync + 'static {
+    /// Sends a message as [`Address::ask`] does.
+    fn ask(&self, message: M) -> BoxFuture<'static, Result<M::Answer, Unanswered>>;
+}
+
+impl<A, M> Asks<M> for WeakAddress<A>
+where
+    M: Ask,
+    A: Actor<Context = Context<A>> + std::fmt::Debug + Handler<Envelope<M>>,
+    A::Context: ToEnvelope<A, Envelope<M>>,
+{
+    fn ask(&self, message: M) -> BoxFuture<'static, Result<M::Answer, Unanswered>> {
+        Box::pin(Self::ask(self, message))
     }
 }

@@ -7,27 +7,19 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument as _, Span, info, warn};
 
+use super::storing::store_artifact;
 use super::views::SessionView;
 use super::world::World;
-use crate::db::store::StoreError;
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::ids::{OrganizationId, RunId, SessionId};
 use crate::domain::run::{ArtifactRecord, DOWNLOAD};
 use crate::system::desktop::{Arrival, Downloads, Notice};
-
-/// The delay before the record of a file is written again.
-const RETRY_DELAY: Duration = Duration::from_secs(2);
-
-/// The number of times that the record of a file is written again.
-const RETRIES: u32 = 5;
 
 /// A guard of the task that stores what a desktop downloads. Its drop ends the task after the file
 /// that is being stored.
@@ -166,22 +158,8 @@ async fn store(world: &World, owner: Owner, arrival: Arrival) -> Result<Artifact
         created_at: now,
         rotation: 0,
     };
-    let mut tries = 0;
-    loop {
-        match world.store.insert_artifact(record.clone()).await {
-            Ok(()) => break,
-            Err(StoreError::Unavailable(cause)) if tries < RETRIES => {
-                warn!("download {id} is not on record yet: {cause}");
-                tries += 1;
-                sleep(RETRY_DELAY).await;
-            }
-            Err(cause) => {
-                let _ = tokio::fs::remove_file(&file).await; // A file without a row is lost.
-                return Err(cause.to_string());
-            }
-        }
-    }
-    world.quotas.add_stored(organization, record.size);
+    let stored = store_artifact(world, &record, &file).await;
+    stored.map_err(|cause| cause.to_string())?;
     arrival.stored();
     Ok(record)
 }

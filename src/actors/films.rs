@@ -1,20 +1,15 @@
 //! Storing a film as an artifact: the file is moved first, and then its record is written.
 
 use std::path::Path;
-use std::time::Duration;
 
-use tokio::time::sleep;
 use tracing::warn;
 
+use super::storing::store_artifact;
 use super::world::World;
-use crate::db::store::StoreError;
 use crate::domain::film::{BLACK_BOX, RECORDING};
 use crate::domain::ids::{ArtifactId, OrganizationId, RunId, SessionId};
 use crate::domain::run::ArtifactRecord;
 use crate::system::film::{Film, FilmError, Films, RecordingMetadata};
-
-/// The delay before the record of a film is written again.
-const STORE_AGAIN: Duration = Duration::from_secs(2);
 
 /// Removes the files of a recording that cannot be finished.
 pub(super) fn drop_recording(films: &Films, slate: &RecordingMetadata, cause: &FilmError) {
@@ -80,22 +75,8 @@ pub(super) async fn store(
         created_at: now,
         rotation: 0,
     };
-    let mut tries = 0;
-    loop {
-        match world.store.insert_artifact(record.clone()).await {
-            Ok(()) => break,
-            Err(StoreError::Unavailable(cause)) if tries < 5 => {
-                warn!("{artifact_type} {id} is not on record yet: {cause}");
-                tries += 1;
-                sleep(STORE_AGAIN).await;
-            }
-            Err(cause) => {
-                let _ = tokio::fs::remove_file(&file).await; // A file without a row is lost.
-                return Err(failed(cause.to_string()));
-            }
-        }
-    }
-    world.quotas.add_stored(organization, record.size);
+    let stored = store_artifact(world, &record, &file).await;
+    stored.map_err(|cause| failed(cause.to_string()))?;
     if artifact_type == BLACK_BOX {
         retire(world, organization).await;
     }

@@ -241,14 +241,10 @@ impl Ledger {
     }
 
     async fn fail(&self, server: &Server, run: RunRecord) {
-        let failure = Failure {
-            code: "run_actor_ended".to_owned(),
-            stage: None,
-            message: "the run's actor ended without storing the end of the run".to_owned(),
-            exit: None,
-            log_tail: Vec::new(),
-            hint: None,
-        };
+        let failure = Failure::new(
+            "run_actor_ended",
+            "the run's actor ended without storing the end of the run",
+        );
         let change = RunChange {
             status: Some(RunStatus::Failed),
             failure: Some(failure),

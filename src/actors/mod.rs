@@ -24,9 +24,12 @@ pub mod run;
 pub mod secrets;
 pub mod session;
 mod settings;
+mod storing;
 #[cfg(test)]
 mod testing;
 pub mod tickets;
+pub mod traffic;
+pub mod under_way;
 pub mod views;
 pub mod world;
 

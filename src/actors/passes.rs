@@ -10,8 +10,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
 
@@ -57,7 +55,7 @@ impl fmt::Debug for Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.passes.good.remove(&hash(&self.secret));
+        self.passes.good.remove(&Secrets::hash(&self.secret));
         self.scope.over.cancel();
     }
 }
@@ -71,12 +69,12 @@ pub struct Passes {
 impl Passes {
     /// The scope of the pass with this secret, while it is valid.
     pub fn scope(&self, secret: &str) -> Option<PassScope> {
-        self.good.get(&hash(secret)).map(|scope| scope.clone())
+        self.good.get(&Secrets::hash(secret)).map(|scope| scope.clone())
     }
 
     pub(super) fn issue(&self, scope: PassScope) -> Pass {
-        let secret = format!("ep_{}", URL_SAFE_NO_PAD.encode(Secrets::random()));
-        self.good.insert(hash(&secret), scope.clone());
+        let secret = Secrets::fresh_text("ep_");
+        self.good.insert(Secrets::hash(&secret), scope.clone());
         Pass { secret, scope, passes: self.clone() }
     }
 }
@@ -124,11 +122,6 @@ fn devtools(base: &str, session: SessionId, pass: &Pass) -> String {
     let base =
         base.strip_prefix("http").map_or_else(|| base.to_owned(), |rest| format!("ws{rest}"));
     format!("{base}/v1/browser_sessions/{session}/cdp?pass={}", pass.reveal())
-}
-
-/// The hash of a secret. A secret is 256 random bits, so a fast hash is as good as a slow one.
-fn hash(secret: &str) -> [u8; 32] {
-    *blake3::hash(secret.as_bytes()).as_bytes()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Tests of the reports of refused requests.
 
 use super::*;
-use crate::egress::usage::{ConnectionCounts, RefusedRow};
+use crate::egress::status::{ConnectionCounts, RefusedRow};
 
 fn status(rows: &[(&str, u64, u64)], unlisted: u64) -> EgressStatus {
     let row = |(host, count, last_ms): &(&str, u64, u64)| RefusedRow {

@@ -1,5 +1,7 @@
 //! Lease tokens, and signatures that only this server can have made.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngCore as _;
 
 use crate::domain::ids::SessionId;
@@ -30,6 +32,18 @@ impl Secrets {
         let mut bytes = [0; 32];
         rand::rng().fill_bytes(&mut bytes);
         bytes
+    }
+
+    /// A new secret that its holder presents as it is: `prefix`, and 256 random bits as 43 characters
+    /// of base64url.
+    pub fn fresh_text(prefix: &str) -> String {
+        format!("{prefix}{}", URL_SAFE_NO_PAD.encode(Self::random()))
+    }
+
+    /// The hash under which such a secret is kept. It has 256 random bits, so a fast hash is as good
+    /// as a slow one.
+    pub fn hash(text: &str) -> [u8; 32] {
+        *blake3::hash(text.as_bytes()).as_bytes()
     }
 
     /// A new, random lease token, for each begin.

@@ -8,8 +8,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +25,7 @@ pub struct TicketSecret(String);
 
 impl TicketSecret {
     pub(super) fn fresh() -> Self {
-        Self(format!("vt_{}", URL_SAFE_NO_PAD.encode(Secrets::random())))
+        Self(Secrets::fresh_text("vt_"))
     }
 
     /// The secret in clear, only for the answer to the client that created the ticket.
@@ -159,13 +157,13 @@ pub struct Tickets {
 impl Tickets {
     /// The ticket with this secret at `now`; `None` if it is not valid, or opens another session.
     pub fn opened(&self, session: SessionId, secret: &str, now: DateTime<Utc>) -> Option<Ticket> {
-        let ticket = self.known.get(&hash(secret))?;
+        let ticket = self.known.get(&Secrets::hash(secret))?;
         (ticket.session == session && ticket.expires_at > now).then(|| ticket.clone())
     }
 
     pub(super) fn add(&self, ticket: Ticket) -> TicketSecret {
         let secret = TicketSecret::fresh();
-        self.known.insert(hash(secret.reveal()), ticket);
+        self.known.insert(Secrets::hash(secret.reveal()), ticket);
         secret
     }
 
@@ -274,9 +272,4 @@ impl Tickets {
         ended.iter().for_each(CancellationToken::cancel);
         ended.len()
     }
-}
-
-/// The hash of a secret. A secret is 256 random bits, so a fast hash is as good as a slow one.
-fn hash(secret: &str) -> [u8; 32] {
-    *blake3::hash(secret.as_bytes()).as_bytes()
 }

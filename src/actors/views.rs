@@ -10,8 +10,8 @@ use dashmap::DashMap;
 use tokio::sync::watch;
 
 use super::draining::Draining;
-use super::refusals::Traffic;
 use super::tickets::Tickets;
+use super::traffic::Traffic;
 use crate::domain::control::Control;
 use crate::domain::ids::{OrganizationId, RunId, SessionId};
 use crate::domain::occupancy::{Occupant, QueuePosition};

@@ -134,12 +134,6 @@ pub(super) async fn adopt(
 }
 
 fn restarted(what: &str) -> Failure {
-    Failure {
-        code: "supervisor_restarted".to_owned(),
-        stage: None,
-        message: format!("the server was restarted while the {what} was under way"),
-        exit: None,
-        log_tail: Vec::new(),
-        hint: None,
-    }
+    let message = format!("the server was restarted while the {what} was under way");
+    Failure::new("supervisor_restarted", message)
 }

@@ -16,6 +16,7 @@
 
 mod error;
 mod file;
+mod former;
 mod open;
 mod query;
 mod sealed;
@@ -62,8 +63,8 @@ use tokio::runtime::Handle;
 
 pub use self::error::{DbError, Outage, Reason, Rejection};
 use self::file::File;
+pub use self::former::Resealed;
 pub use self::open::OpenError;
-pub use self::sealed::Resealed;
 pub use self::settings::{DatabaseUrl, Settings};
 pub use self::values::Page;
 use crate::domain::ids::Mint;

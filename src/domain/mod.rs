@@ -31,3 +31,4 @@ pub mod tenancy;
 pub mod ticket;
 pub mod webhook;
 pub mod websocket;
+pub mod workflow_settings;

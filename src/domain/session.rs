@@ -268,6 +268,32 @@ pub struct Failure {
     pub hint: Option<String>,
 }
 
+impl Failure {
+    /// A failure without a stage, the end of a program, and a hint.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            stage: None,
+            message: message.into(),
+            exit: None,
+            log_tail: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// The same failure, of this part.
+    #[must_use]
+    pub fn stage(self, stage: impl Into<String>) -> Self {
+        Self { stage: Some(stage.into()), ..self }
+    }
+
+    /// The same failure, with a hint that says how to fix the cause.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
 /// A session, as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionRecord {

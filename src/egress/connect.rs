@@ -181,8 +181,8 @@ mod tests {
     use std::net::TcpListener;
     use std::path::Path;
 
+    use super::super::limits::Limits;
     use super::super::names::Names;
-    use super::super::proxy::Limits;
     use super::*;
 
     struct World {

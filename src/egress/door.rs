@@ -23,8 +23,8 @@ use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::files::{self, Key};
+use super::limits::Limits;
 use super::namespace::Inside;
-use super::proxy::Limits;
 
 /// The longest request in bytes: the key, a space, a port and a line feed.
 const LONGEST: usize = 80;

@@ -13,8 +13,8 @@ use super::exchange::{Done, Outgoing, Sides, Unanswered, exchange, gone};
 use super::framing::Framing;
 use super::head::RequestHead;
 use super::policy::Policy;
-use super::proxy::reply;
 use super::refusal::{Failure, Form, Refusal};
+use super::reply::reply;
 use super::target::Target;
 
 /// The requests of one client, and the connection that the last one left open.

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::copy::tunnel;
 use super::exchange::{Done, Outgoing, Sides, exchange};
 use super::head::{RequestHead, read_head};
-use super::proxy::Limits;
+use super::limits::Limits;
 use super::stream::Counted;
 
 /// The part of the server that a session may reach.

@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::files::{self, CONTROL, DOOR, Key, PORT, READY, STATUS};
+use super::limits::Limits;
 use super::namespace::{Inside, NamespaceError, Origin, Ports, give_up_capabilities};
-use super::proxy::{Admit, Limits};
+use super::proxy::Admit;
 use super::{Shared, control, door, gateway, namespace, peer, proxy};
 use crate::domain::sealing::Vault;
 

@@ -20,7 +20,7 @@
 //! | `server` | server | the server's address |
 //! | `port` | this | the proxy's port without a namespace, which the next process reuses |
 //! | `egress.json` | this | addresses and namespaces, once everything listens; see [`launch::Ready`] |
-//! | `status.json` | this | bytes, connections, refusals; see [`usage::Status`] |
+//! | `status.json` | this | bytes, connections, refusals; see [`status::Status`] |
 //! | `inside.sock`, `control.sock` | this | see [`door`], [`control`] |
 //!
 //! Invariants:
@@ -44,6 +44,7 @@ pub mod framing;
 pub mod gateway;
 pub mod head;
 pub mod launch;
+pub mod limits;
 pub mod names;
 pub mod namespace;
 pub mod peer;
@@ -51,8 +52,10 @@ pub mod policy;
 pub mod policy_file;
 pub mod proxy;
 pub mod refusal;
+pub mod reply;
 pub mod rule;
 pub mod socks;
+pub mod status;
 pub mod stream;
 pub mod target;
 pub mod upstream;
@@ -63,10 +66,10 @@ use std::sync::Arc;
 
 use addresses::OwnAddresses;
 use connections::Connections;
+use limits::Limits;
 use names::Names;
 use policy::Policy;
 use policy_file::PolicyFile;
-use proxy::Limits;
 use upstream::Tls;
 use usage::Usage;
 

@@ -3,7 +3,6 @@
 //! Each connection costs one `stat` of the file, and so does each request of the server. An invalid
 //! policy leaves the previous one in force. Without a file everything is refused.
 
-use std::borrow::Cow;
 use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -11,11 +10,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-
 use serde_json::Value;
 
 use super::files::UPSTREAM;
 use super::policy::Policy;
+use super::status::PolicyState;
 use crate::domain::sealing::{Vault, is_sealed};
 
 /// The longest policy in bytes; a usual one has a few kilobytes.
@@ -38,17 +37,6 @@ struct Reading {
 
 /// The identity of a file version. A replaced file has another inode or another time.
 type Stamp = (u64, u64, i64, i64, u64);
-
-/// The part of the status about the policy.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct PolicyState {
-    /// The state: `in_force`, `missing`, or `invalid` (a previous policy may still be in force).
-    pub state: Cow<'static, str>,
-    /// The revision in force.
-    pub revision: Option<u64>,
-    /// The cause, if the state is not `in_force`.
-    pub error: Option<String>,
-}
 
 /// The current policy, and whether it is new.
 #[derive(Debug, Clone)]

@@ -12,42 +12,13 @@ use tokio::sync::Semaphore;
 use super::Shared;
 use super::connect::{Purpose, open, policy_now};
 use super::connections::Cut;
-use super::copy::{Idle, tunnel};
+use super::copy::tunnel;
 use super::exchange::gone;
 use super::forward::Forwarding;
 use super::head::{HeadError, RequestHead, read_head};
 use super::refusal::{Failure, Form, Refusal};
+use super::reply::reply;
 use super::target::Target;
-
-/// Limits on times and numbers.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The most concurrent client connections.
-    pub connections: usize,
-    /// The longest time for a head, from its first byte.
-    pub header: Duration,
-    /// The longest pause between two requests of a client.
-    pub keep_alive: Duration,
-    /// The longest time for connecting to a target or an upstream.
-    pub connect: Duration,
-    /// The longest silence of a server during an exchange.
-    pub response: Duration,
-    /// The longest silences of a tunnel.
-    pub tunnel: Idle,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 1024,
-            header: Duration::from_secs(15),
-            keep_alive: Duration::from_secs(300),
-            connect: Duration::from_secs(30),
-            response: Duration::from_secs(600),
-            tunnel: Idle { open: Duration::from_secs(7200), half_closed: Duration::from_secs(60) },
-        }
-    }
-}
 
 /// A predicate over client and local address that rejects clients of other users.
 pub type Admit = Box<dyn Fn(SocketAddr, SocketAddr) -> bool + Send>;
@@ -169,16 +140,4 @@ async fn connect(
         () = tunnel(&mut client, stream, &mut from_client, buffer, shared.limits.tunnel) => {}
         () = cut.ordered() => {}
     }
-}
-
-/// Responds with a refusal or a failure and closes. Remaining input of the client is drained, so
-/// that a reset does not discard the response.
-pub async fn reply(client: &mut TcpStream, failure: &Failure, form: Form) {
-    if client.write_all(&failure.response(form)).await.is_err() || client.shutdown().await.is_err()
-    {
-        return;
-    }
-    let mut sink = tokio::io::sink();
-    let drain = tokio::io::copy(client, &mut sink);
-    let _ = tokio::time::timeout(Duration::from_secs(2), drain).await;
 }

@@ -10,14 +10,7 @@ use crate::domain::session::Failure;
 
 /// A failure of `stage` without an exit status or a log.
 pub(super) fn failure(stage: &str, code: &str, message: String) -> Failure {
-    Failure {
-        code: code.to_owned(),
-        stage: Some(stage.to_owned()),
-        message,
-        exit: None,
-        log_tail: Vec::new(),
-        hint: None,
-    }
+    Failure::new(code, message).stage(stage)
 }
 
 /// The failure of writing a session's directory, or a file in it.
@@ -32,7 +25,7 @@ pub(super) fn directory(path: &Path, cause: &std::io::Error) -> Failure {
     } else {
         "check that the data directory exists and belongs to the user of the server"
     };
-    Failure { hint: Some(hint.to_owned()), ..failure("directory", "directory_failed", message) }
+    failure("directory", "directory_failed", message).hint(hint)
 }
 
 fn is_out_of_descriptors(cause: &std::io::Error) -> bool {
@@ -43,7 +36,7 @@ fn is_out_of_descriptors(cause: &std::io::Error) -> bool {
 
 fn no_descriptor_free(stage: &str, message: String) -> Failure {
     let hint = "raise the limit of open files: `LimitNOFILE=` in the unit, or `ulimit -n`";
-    Failure { hint: Some(hint.to_owned()), ..failure(stage, "no_descriptor_free", message) }
+    failure(stage, "no_descriptor_free", message).hint(hint)
 }
 
 /// A stage of the launch: the name of its program, and the Debian package.
@@ -65,7 +58,7 @@ impl LaunchStage {
         let Self { package, .. } = self;
         let hint = format!("install the Debian package `{package}`, or run `scripts/setup`");
         let message = format!("the program {} is missing", program.display());
-        Failure { hint: Some(hint), ..self.failed("missing", message) }
+        self.failed("missing", message).hint(hint)
     }
 
     /// The failure of a program that could not be started.

@@ -24,6 +24,7 @@ mod proc;
 pub mod process;
 pub mod python;
 mod readiness;
+pub mod seam;
 pub mod settings;
 pub mod vnc;
 pub mod windows;

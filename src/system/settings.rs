@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::confine::Confinement;
 use super::confine::place::Placement;
-use super::desktop::downloads;
-use super::egress;
+use super::desktop::downloads::Settings as DownloadSettings;
+use super::egress::Settings as NetworkSettings;
 use crate::domain::sealing::Vault;
 
 /// The use of Chromium's sandbox.
@@ -99,13 +99,13 @@ pub struct Settings {
     /// True if the directory of a session outlives its desktop.
     pub keep_directories: bool,
     /// The limits of downloads.
-    pub downloads: downloads::Settings,
+    pub downloads: DownloadSettings,
     /// The confinement of programs, which the section `isolation` sets.
     #[serde(skip)]
     pub confinement: Confinement,
     /// The network of sessions, which the sections `isolation` and `egress` set.
     #[serde(skip)]
-    pub network: egress::Settings,
+    pub network: NetworkSettings,
     /// The place of the programs' directories, which the section `isolation` sets.
     #[serde(skip)]
     pub placement: Placement,
@@ -143,9 +143,9 @@ impl Default for Settings {
             capture_interval_milliseconds: 1_000,
             log_limit_bytes: 4 * 1024 * 1024,
             keep_directories: false,
-            downloads: downloads::Settings::default(),
+            downloads: DownloadSettings::default(),
             confinement: Confinement::default(),
-            network: egress::Settings::default(),
+            network: NetworkSettings::default(),
             placement: Placement::default(),
             vault: None,
         }

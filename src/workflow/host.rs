@@ -205,25 +205,13 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
 impl BlockEnded {
     /// Creates the result of a failed block.
     pub fn failed(code: &str, message: impl Into<String>, hint: Option<&str>) -> Self {
-        let failure = failure(code, message, hint);
+        let failure = Failure { hint: hint.map(str::to_owned), ..Failure::new(code, message) };
         Self { status: BlockStatus::Failed, output: None, failure: Some(failure) }
     }
 }
 
 impl HostError {
     fn missing(code: &str, message: &str) -> Self {
-        Self(Box::new(failure(code, message, None)))
-    }
-}
-
-/// Creates a failure that was not caused by a process.
-pub fn failure(code: &str, message: impl Into<String>, hint: Option<&str>) -> Failure {
-    Failure {
-        code: code.to_owned(),
-        stage: None,
-        message: message.into(),
-        exit: None,
-        log_tail: Vec::new(),
-        hint: hint.map(str::to_owned),
+        Self(Box::new(Failure::new(code, message)))
     }
 }

@@ -1,5 +1,7 @@
 //! The floors of the sources, checked.
 
+mod cycles;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -21,7 +21,7 @@ use tracing::warn;
 pub use self::following::follow;
 pub use self::settings::Settings;
 use super::clock::Clock;
-use super::refusals::Traffic;
+use super::traffic::Traffic;
 use super::views::Views;
 use crate::db::store::{Full, Store};
 use crate::domain::ids::{OrganizationId, SessionId};

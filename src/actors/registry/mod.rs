@@ -5,8 +5,10 @@
 
 mod messages;
 mod routing;
+mod run_messages;
 mod runs;
 mod sessions;
+mod wake;
 mod waking;
 
 #[cfg(test)]
@@ -25,14 +27,15 @@ pub use self::messages::{
     Undrain,
 };
 pub(in crate::actors) use self::messages::{Gone, Resident};
-pub use self::runs::{
+pub use self::run_messages::{
     CancelRun, ContinueRun, NewRun, RouteRun, RunAccepted, RunRouteError, StartRun,
 };
-pub use self::waking::{Wake, awake};
-use super::ask::{Address, Answering, Handle, answered};
+pub use self::wake::{Wake, awake};
+use super::ask::{Address, Answering, Handle, WeakAddress, answered};
 use super::draining::Draining;
 use super::journal::{About, Name};
 use super::opens_envelopes;
+use super::registration::Registration;
 use super::run::{Cancel, Run};
 use super::session::{Close, LetGo, Session};
 use super::world::World;
@@ -111,6 +114,15 @@ impl Registry {
     fn address(&self, user: &str, ctx: &Context<Self>) -> Address<Self> {
         let journal = Arc::clone(&self.world.journal);
         Address::new(ctx.address(), self.name.clone(), About::default(), journal).used_by(user)
+    }
+
+    /// The guard with which an actor notifies `registry` of its end.
+    fn registration(registry: WeakAddress<Self>, resident: Resident) -> Registration {
+        Registration::new(move |in_order| {
+            if let Some(registry) = registry.upgrade() {
+                registry.notify(Gone { resident, in_order });
+            }
+        })
     }
 
     /// Stops accepting new work, and notifies viewers. A stopping server stays so.

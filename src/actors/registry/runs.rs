@@ -1,7 +1,6 @@
 //! The start of runs, and their removal from the registry.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
 use actix::{Actor as _, ActorFutureExt as _, AsyncContext as _, Context};
@@ -9,147 +8,22 @@ use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
-use super::{Registry, RegistryError, Resident, Resides};
-use crate::actors::ask::{
-    Address, Answering, Ask, Classified, Handle, Unanswered, answered, receipt,
+use super::{
+    Registry, RegistryError, Resident, Resides, RouteRun, RunAccepted, RunRouteError, StartRun,
 };
-use crate::actors::journal::{About, Name, Outcome};
+use crate::actors::ask::{Address, Answering, Ask, Handle, Unanswered, answered, receipt};
+use crate::actors::journal::{About, Name};
 use crate::actors::receipt::Receipt;
-use crate::actors::registration::Registration;
-use crate::actors::run::{Assignment, Cancel, Continue, Run, RunError, close_own};
+use crate::actors::run::{Assignment, Cancel, Run, RunError, close_own};
 use crate::actors::session::Evict;
+use crate::actors::storing::until_stored;
 use crate::actors::views::RunView;
-use crate::db::store::{RunChange, StoreError};
+use crate::db::store::RunChange;
 use crate::domain::event::{EventKind, Subject};
-use crate::domain::ids::{
-    ApiKeyId, DebugSessionId, OrganizationId, RunId, SessionId, WorkflowId, WorkflowPermanentId,
-};
+use crate::domain::ids::RunId;
 use crate::domain::occupancy::{Occupant, RunnableType};
 use crate::domain::run::{RunRecord, RunStatus};
 use crate::domain::session::Failure;
-
-/// The delay before the end of a run whose actor broke is written again.
-const STORE_AGAIN: Duration = Duration::from_secs(2);
-
-/// The properties of a run that has no id yet.
-#[derive(Debug)]
-pub struct NewRun {
-    /// The organization that will own the run.
-    pub organization: OrganizationId,
-    /// The id of the workflow version that it executes.
-    pub workflow: WorkflowId,
-    /// The same workflow over all versions.
-    pub workflow_permanent_id: WorkflowPermanentId,
-    /// The session that it drives; without one the run creates its own.
-    pub session: Option<SessionId>,
-    /// The debug session that it belongs to.
-    pub debug_session: Option<DebugSessionId>,
-    /// A title for people.
-    pub title: Option<String>,
-    /// The values of the workflow's parameters.
-    pub parameters: Value,
-    /// The original request, unabridged.
-    pub request: Value,
-    /// The API key of the request.
-    pub api_key: Option<ApiKeyId>,
-    /// The id, if the asker chooses it in order to find the run again. A repeated request is
-    /// answered with the same run.
-    pub id: Option<RunId>,
-}
-
-/// Starts a run. Answered when its row is stored and its actor has started. If the asker did not
-/// receive the answer, the run is canceled at once, unless the asker chose its id.
-#[derive(Debug)]
-pub struct StartRun {
-    /// The properties of the run.
-    pub run: NewRun,
-    /// The work of the run, and its limits.
-    pub assignment: Assignment,
-}
-
-/// A run that has been started.
-#[derive(Debug)]
-pub struct RunAccepted {
-    /// The id of the run.
-    pub id: RunId,
-    /// The view of its state.
-    pub view: watch::Receiver<RunView>,
-}
-
-impl Ask for StartRun {
-    type Answer = Result<RunAccepted, RegistryError>;
-    const KIND: &'static str = "start_run";
-    const AUDITED: bool = true;
-
-    fn patience(&self) -> Duration {
-        Duration::from_secs(10)
-    }
-
-    fn about(&self) -> About {
-        let NewRun { organization, session, .. } = &self.run;
-        About { organization: Some(*organization), session: *session, run: None }
-    }
-
-    fn summary(&self) -> Value {
-        json!({ "workflow_permanent_id": self.run.workflow_permanent_id })
-    }
-}
-
-/// The reason why a message did not reach its run, or was not done there.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum RunRouteError {
-    /// No such run is under way; those of other organizations do not exist for the asker.
-    #[error("run {0} does not exist or has ended")]
-    Unknown(RunId),
-    /// The run refused the message or failed.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// The run or the registry did not answer.
-    #[error("no answer: {0}")]
-    Unanswered(#[from] Unanswered),
-}
-
-impl Classified for RunRouteError {
-    fn class(&self) -> Outcome {
-        match self {
-            Self::Unknown(_) => Outcome::Refused,
-            Self::Run(cause) => cause.class(),
-            Self::Unanswered(_) => Outcome::Unanswered,
-        }
-    }
-}
-
-/// Forwards a message to a run, if the organization owns it.
-#[derive(Debug)]
-pub struct RouteRun<M> {
-    /// The organization of the asker.
-    pub organization: OrganizationId,
-    /// The id of the run.
-    pub run: RunId,
-    /// The message to the run.
-    pub message: M,
-}
-
-impl<T, M> Ask for RouteRun<M>
-where
-    T: Send + 'static,
-    M: Ask<Answer = Result<T, RunError>>,
-{
-    type Answer = Result<T, RunRouteError>;
-    const KIND: &'static str = M::KIND;
-
-    fn patience(&self) -> Duration {
-        self.message.patience().saturating_add(Duration::from_secs(1))
-    }
-
-    fn about(&self) -> About {
-        About { organization: Some(self.organization), run: Some(self.run), session: None }
-    }
-
-    fn summary(&self) -> Value {
-        self.message.summary()
-    }
-}
 
 impl<T, M> Handle<RouteRun<M>> for Registry
 where
@@ -278,9 +152,9 @@ impl Registry {
         let (id, organization) = (record.id, record.organization);
         let about = About { organization: Some(organization), session: None, run: Some(id) };
         let registry = self.address(&id.to_string(), ctx).downgrade();
-        let registration = Registration::new(registry.clone(), Resident::Run(id));
-        let (run, view) =
-            Run::new(Arc::clone(&self.world), record, assignment, registry, registration);
+        let registration = Self::registration(registry.clone(), Resident::Run(id));
+        let (world, node) = (Arc::clone(&self.world), Arc::new(registry));
+        let (run, view) = Run::new(world, record, assignment, node, registration);
 
         self.world.views.add_run(view.clone());
         let inner = Run::start_in_arbiter(&self.next_arbiter(), |_| run);
@@ -313,19 +187,14 @@ impl Registry {
             }));
         }
         if let Some(session) = session.filter(|_session| record.is_some_and(|it| it.owns_session)) {
-            let registry = self.address(&id.to_string(), ctx).downgrade();
+            let registry = Arc::new(self.address(&id.to_string(), ctx).downgrade());
             close_own(&self.world, &registry, gone.organization, session);
         }
+        let failure = Failure::new("run_actor_ended", "the run's actor ended unexpectedly")
+            .hint("see the server's log for the cause; start the run again");
         let change = RunChange {
             status: Some(RunStatus::Failed),
-            failure: Some(Failure {
-                code: "run_actor_ended".to_owned(),
-                stage: None,
-                message: "the run's actor ended unexpectedly".to_owned(),
-                exit: None,
-                log_tail: Vec::new(),
-                hint: Some("see the server's log for the cause; start the run again".to_owned()),
-            }),
+            failure: Some(failure),
             finished_at: Some(self.world.clock.now()),
             ..RunChange::default()
         };
@@ -335,31 +204,21 @@ impl Registry {
 
     /// Stores the end of a run whose actor broke, and retries until it is stored.
     fn store_broken(
-        &mut self,
+        &self,
         id: RunId,
         change: RunChange,
         subject: Subject,
         ctx: &mut Context<Self>,
     ) {
-        let stored = self.world.store.change_run(id, change.clone());
-        ctx.spawn(stored.into_actor(self).map(move |stored, registry, ctx| match stored {
+        let store = Arc::clone(&self.world.store);
+        let write = move || store.change_run(id, change.clone());
+        let stored = until_stored(format!("the end of run {id}"), u32::MAX, write);
+        ctx.spawn(stored.into_actor(self).map(move |stored, registry, _| match stored {
             Ok(()) => {
                 let data = json!({ "status": RunStatus::Failed });
                 registry.world.events.record(subject, EventKind::RunEnded, data);
-            }
-            Err(StoreError::Unavailable(cause)) => {
-                warn!("the end of run {id} is not stored yet: {cause}");
-                ctx.run_later(STORE_AGAIN, move |registry, ctx| {
-                    registry.store_broken(id, change, subject, ctx);
-                });
             }
             Err(cause) => warn!("the end of run {id} is not stored: {cause}"),
         }));
     }
 }
-
-/// Cancels a run; see [`Cancel`].
-pub type CancelRun = RouteRun<Cancel>;
-
-/// Continues a paused run; see [`Continue`].
-pub type ContinueRun = RouteRun<Continue>;

@@ -15,7 +15,6 @@ use crate::actors::ask::{Address, Answering, Handle, Unanswered, answered, recei
 use crate::actors::downloads::finish_downloads;
 use crate::actors::journal::{About, Name};
 use crate::actors::receipt::Receipt;
-use crate::actors::registration::Registration;
 use crate::actors::session::{Close, Origin, Session};
 use crate::actors::views::SessionView;
 use crate::db::store::Ended;
@@ -174,7 +173,7 @@ impl Registry {
     ) -> watch::Receiver<SessionView> {
         let (id, organization) = (record.id, record.organization);
         let registry = self.address(&id.to_string(), ctx).downgrade();
-        let registration = Registration::new(registry, Resident::Session(id));
+        let registration = Self::registration(registry, Resident::Session(id));
         let (session, view) = Session::new(Arc::clone(&self.world), record, origin, registration);
 
         let inner = Session::start_in_arbiter(&self.next_arbiter(), |_| session);
@@ -243,14 +242,9 @@ impl Registry {
             for what in left {
                 error!("left behind by session {id}: {what}");
             }
-            let failure = Failure {
-                code: "session_actor_ended".to_owned(),
-                stage: None,
-                message: "the session's actor ended unexpectedly".to_owned(),
-                exit: None,
-                log_tail: Vec::new(),
-                hint: Some("see the server's log for the cause; create another session".to_owned()),
-            };
+            let failure =
+                Failure::new("session_actor_ended", "the session's actor ended unexpectedly")
+                    .hint("see the server's log for the cause; create another session");
             let at = world.clock.now();
             let ended = Ended { status: SessionStatus::Failed, failure: Some(failure), at };
             world.store.end_session(id, ended)

@@ -106,11 +106,11 @@ impl Run {
 
     /// Starts the browser of a session that waits for its first use, and then begins the occupancy.
     fn wake(&mut self, session: SessionId, called_off: CancellationToken, ctx: &mut Context<Self>) {
-        let (registry, views) = (self.registry.clone(), self.world.views.clone());
+        let (registry, views) = (Arc::clone(&self.registry), self.world.views.clone());
         let organization = self.record.organization;
         let wakes = async move {
             tokio::select! {
-                woken = awake(&registry, &views, organization, session) => woken,
+                woken = awake(&*registry, &views, organization, session) => woken,
                 () = called_off.cancelled() => Ok(()), // The run is ending.
             }
         };

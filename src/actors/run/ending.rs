@@ -1,6 +1,7 @@
 //! The end of a run, for whatever reason: it releases what it holds, and then stores its final
 //! status.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
@@ -12,9 +13,10 @@ use tracing::{error, info, warn};
 
 use super::records::block_data;
 use super::{Cancel, Continue, Ending, Lease, Phase, Run, RunError};
-use crate::actors::ask::{Answering, Handle, Unanswered, WeakAddress, answered};
-use crate::actors::registry::{Registry, Route, RouteError};
+use crate::actors::ask::{Answering, Asks, Handle, Unanswered, answered};
+use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{Close, Release, SessionError, Wrap};
+use crate::actors::storing::STORE_AGAIN;
 use crate::actors::views::RunView;
 use crate::actors::world::World;
 use crate::db::Rejection;
@@ -31,8 +33,6 @@ const STOPPING: Duration = CALL_OFF.saturating_add(Duration::from_millis(100));
 /// The time limit for programs and triggered runs that are being canceled. After it the run ends
 /// without them.
 const QUIET: Duration = Duration::from_secs(25);
-/// The delay before the end is written again.
-const STORE_AGAIN: Duration = Duration::from_secs(2);
 /// The number of times that the run's own session is asked to close.
 const CLOSE_TRIES: usize = 30;
 
@@ -52,11 +52,11 @@ fn is_passing(cause: &RouteError) -> bool {
 /// Closes the session that a run made for itself, in a task that outlives the run.
 pub(in crate::actors) fn close_own(
     world: &World,
-    registry: &WeakAddress<Registry>,
+    registry: &Arc<impl Asks<Route<Close>> + ?Sized>,
     organization: OrganizationId,
     session: SessionId,
 ) {
-    let registry = registry.clone();
+    let registry = Arc::clone(registry);
     let close = move || {
         let message = Close { status: SessionStatus::Completed };
         registry.ask(Route { organization, session, message })

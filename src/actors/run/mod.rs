@@ -16,10 +16,12 @@
 //!    session at once.
 //! 4. The result of a block is stored before the next block begins.
 
+mod assignment;
 mod driving;
 mod ending;
 mod host;
 mod messages;
+mod node;
 mod planned;
 mod records;
 mod work;
@@ -28,7 +30,6 @@ mod work;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
 use actix::{Actor, ActorFutureExt as _, AsyncContext as _, Context, SpawnHandle};
@@ -38,27 +39,28 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
+pub use self::assignment::Assignment;
 pub(in crate::actors) use self::ending::close_own;
 use self::host::RunHost;
 pub use self::messages::{AgentSays, Cancel, Continue, RunError};
-pub use self::planned::{Facts, Planned, egress_of, sanitizes};
+use self::node::Node;
+pub use self::planned::{Facts, Planned};
 pub use self::work::{Finished, Work, WorkContext};
-use super::ask::{Address, WeakAddress};
+use super::ask::Address;
 use super::journal::{About, Name};
 use super::lanes::{Lane, LaneTurn};
 use super::opens_envelopes;
 use super::registration::Registration;
-use super::registry::{Create, Created, Registry, RegistryError, Start};
+use super::registry::{Create, Created, RegistryError, Start};
 use super::session::Grant;
 use super::views::{RunView, SessionView};
 use super::world::World;
 use crate::domain::event::EventKind;
-use crate::domain::film::FilmOptions;
 use crate::domain::ids::{BlockRunId, SessionId};
 use crate::domain::lease::LeaseToken;
-use crate::domain::occupancy::Generation;
 use crate::domain::run::{BlockRecord, RunRecord, RunStatus};
-use crate::domain::session::{Failure, SessionSpec};
+use crate::domain::session::Failure;
+pub use crate::domain::workflow_settings::{egress_of, sanitizes};
 use crate::workflow::agent::AgentReport;
 
 /// The phase of a run's life cycle.
@@ -99,37 +101,13 @@ struct Lease {
     grant: Grant,
 }
 
-/// The work and the limits of a run, in addition to its record.
-#[derive(Debug)]
-pub struct Assignment {
-    /// The work that it executes.
-    pub work: Box<dyn Work>,
-    /// The session that it makes for itself when its record names none.
-    pub own_session: SessionSpec,
-    /// The options of its recording, if it is recorded.
-    pub record: Option<FilmOptions>,
-    /// True if a session that the run did not make is sanitized once the run has ended.
-    pub sanitize: bool,
-    /// The time that it waits for its session.
-    pub wait: Duration,
-    /// The limit on its total duration.
-    pub limit: Duration,
-    /// The number of runs in which it is nested, each of which triggered the next.
-    pub depth: u8,
-    /// The occupancy of the parent run that triggered it and waits for it. The run drives under
-    /// that occupancy while it lasts, and neither begins nor releases.
-    pub lent: Option<Generation>,
-    /// The lane in which it begins when the runs before it have ended.
-    pub lane: Option<Lane>,
-}
-
 /// The actor of one workflow run.
 #[derive(Debug)]
 pub struct Run {
     world: Arc<World>,
     name: Name,
     span: Span,
-    registry: WeakAddress<Registry>,
+    registry: Arc<dyn Node>,
     phase: Phase,
     /// The run's row as it is stored.
     record: RunRecord,
@@ -166,7 +144,7 @@ impl Run {
         world: Arc<World>,
         record: RunRecord,
         assignment: Assignment,
-        registry: WeakAddress<Registry>,
+        registry: Arc<dyn Node>,
         registration: Registration,
     ) -> (Self, watch::Receiver<RunView>) {
         let id = record.id;
@@ -299,15 +277,7 @@ impl Run {
 
 /// An ending with the status `failed`, a code and a message.
 fn failed(code: &str, message: String) -> Ending {
-    let failure = Failure {
-        code: code.to_owned(),
-        stage: None,
-        message,
-        exit: None,
-        log_tail: Vec::new(),
-        hint: None,
-    };
-    Ending { status: RunStatus::Failed, failure: Some(failure) }
+    Ending { status: RunStatus::Failed, failure: Some(Failure::new(code, message)) }
 }
 
 impl Actor for Run {

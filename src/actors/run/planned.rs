@@ -7,11 +7,9 @@ use chrono::NaiveDate;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use super::work::{Finished, Work, WorkContext};
 use crate::actors::world::World;
-use crate::domain::egress::EgressLists;
 use crate::domain::ids::{RunId, SessionId};
 use crate::domain::run::WorkflowRecord;
 use crate::workflow::definition::Definition;
@@ -101,28 +99,6 @@ fn headers(request: &Value, settings: &Value) -> Map<String, Value> {
     headers.map(|(name, value)| (name.clone(), text(value).into())).collect()
 }
 
-/// True if a workflow's settings have the session of a run sanitized once the run has ended, unless the run
-/// made the session and closes it.
-pub fn sanitizes(settings: &Value) -> bool {
-    settings.get("sanitize_on_finish") == Some(&Value::Bool(true))
-}
-
-/// The lists and the proxy that a workflow's settings name for the sessions of its runs: `egress`, and
-/// `proxy_location` where that names no proxy. They were checked when the workflow was stored.
-pub fn egress_of(settings: &Value) -> (EgressLists, Option<Url>) {
-    let egress = settings.get("egress");
-    let list = |name: &str| {
-        let rules = egress.and_then(|egress| egress.get(name)).and_then(Value::as_array);
-        let rules = rules.into_iter().flatten();
-        rules.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let lists = EgressLists { allow: list("allow"), deny: list("deny") };
-    let location = settings.get("proxy_location").and_then(|place| place.get("url"));
-    let upstream = egress.and_then(|egress| egress.get("upstream")).filter(|it| !it.is_null());
-    let url = upstream.or(location).and_then(Value::as_str);
-    (lists, url.and_then(|url| Url::parse(url).ok()))
-}
-
 impl Planned {
     /// The work that executes `plan`.
     pub fn new(plan: Plan) -> Self {
@@ -153,20 +129,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_workflow_names_lists_and_a_proxy_for_the_sessions_of_its_runs() {
-        let url = |text: &str| Url::parse(text).ok();
-        assert_eq!(egress_of(&json!({})), (EgressLists::default(), None));
-        let place = json!({ "proxy_location": { "url": "http://proxy:1" } });
-        assert_eq!(egress_of(&place).1, url("http://proxy:1"));
-        let (lists, upstream) = egress_of(&json!({
-            "proxy_location": null,
-            "egress": { "allow": ["a.example"], "deny": null, "upstream": "http://u:p@proxy:1" },
-        }));
-        assert_eq!((lists.allow, lists.deny), (vec!["a.example".to_owned()], vec![]));
-        assert_eq!(upstream, url("http://u:p@proxy:1"));
-    }
 
     #[test]
     fn the_headers_of_a_request_replace_those_of_its_workflow() {

@@ -140,12 +140,6 @@ impl Session {
 }
 
 fn failure(code: &str, cause: &AdoptError) -> Failure {
-    Failure {
-        code: code.to_owned(),
-        stage: None,
-        message: format!("the session could not be adopted: {cause}"),
-        exit: None,
-        log_tail: Vec::new(),
-        hint: Some("create another session; the profile of this one is kept".to_owned()),
-    }
+    Failure::new(code, format!("the session could not be adopted: {cause}"))
+        .hint("create another session; the profile of this one is kept")
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use super::turns::{Change, Changed, QueuedChange};
 use super::{
     Begin, Beginner, Evict, Grant, Heartbeat, Phase, Release, Session, SessionError, Wait,
 };
@@ -17,55 +18,8 @@ use crate::actors::receipt::Receipt;
 use crate::db::store::{Ended, StoreError};
 use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseHash;
-use crate::domain::occupancy::{
-    Event, Generation, Held, Occupancy, Occupant, Refusal, RunnableType,
-};
+use crate::domain::occupancy::{Event, Generation, Held, Occupancy, Refusal, RunnableType};
 use crate::domain::session::SessionStatus;
-
-/// A requested change. Its outcome is decided when its turn comes.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Change {
-    Begin {
-        occupant: Occupant,
-        lease: LeaseHash,
-        ttl: Duration,
-        by: Beginner,
-    },
-    Heartbeat {
-        generation: Generation,
-        lease: LeaseHash,
-        ttl: Option<Duration>,
-    },
-    Release {
-        generation: Generation,
-        lease: LeaseHash,
-    },
-    /// Takes back an occupancy whose asker did not receive the grant.
-    TakeBack {
-        generation: Generation,
-        lease: LeaseHash,
-    },
-    Evict {
-        occupant: Occupant,
-    },
-    Lapse,
-    /// Writes the known state once more, to find out whether a begin of unknown outcome was stored.
-    Confirm,
-}
-
-/// The result of a change: the occupancy as it is stored.
-pub(super) type Changed = Result<Occupancy, SessionError>;
-
-/// A change that waits to be decided, stored and answered.
-#[derive(Debug)]
-pub(super) struct QueuedChange {
-    pub change: Change,
-    /// The wait that a begin asks for if it finds the session occupied.
-    pub wait: Option<Wait>,
-    pub answer: oneshot::Sender<Changed>,
-    /// The receipt of a begin, which reports whether its asker still waits.
-    pub receipt: Receipt,
-}
 
 /// The delay before an occupancy that could not be taken back is tried again.
 const TAKE_BACK_AGAIN: Duration = Duration::from_secs(1);
@@ -331,6 +285,7 @@ impl Session {
         self.record.occupancy = next;
         self.record.modified_at = now;
         self.follow();
+        self.use_changed();
     }
 
     fn confirm_soon(&self, ctx: &mut Context<Self>) {

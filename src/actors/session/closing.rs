@@ -1,7 +1,5 @@
 //! The end of a session: the desktop ends first, the row last.
 
-use std::time::Duration;
-
 use actix::fut::WrapFuture as _;
 use actix::{ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context};
 use futures_util::future::join;
@@ -11,6 +9,7 @@ use tracing::{Instrument as _, error, info, warn};
 
 use super::{Close, Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Handle, Unanswered};
+use crate::actors::storing::STORE_AGAIN;
 use crate::db::Rejection;
 use crate::db::store::{Ended, StoreError};
 use crate::domain::event::EventKind;
@@ -18,22 +17,12 @@ use crate::domain::occupancy::{Event, Occupancy};
 use crate::domain::session::{Failure, SessionRecord, SessionStatus};
 use crate::system::desktop::Desktop;
 
-/// The delay before the end is written again.
-const STORE_AGAIN: Duration = Duration::from_secs(2);
-
 /// The code of a [`not_stored`] failure.
 const NOT_STORED: &str = "not_stored";
 
 /// The failure of a session whose row the database refuses to write.
 pub(super) fn not_stored(cause: &Rejection) -> Failure {
-    Failure {
-        code: NOT_STORED.to_owned(),
-        stage: None,
-        message: format!("the database rejected the session's row: {cause}"),
-        exit: None,
-        log_tail: Vec::new(),
-        hint: None,
-    }
+    Failure::new(NOT_STORED, format!("the database rejected the session's row: {cause}"))
 }
 
 impl Session {

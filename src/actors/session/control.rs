@@ -1,139 +1,23 @@
-//! The viewers that are connected to a session, and the control of its browser.
+//! The connections of viewers, and the control of the browser.
 //!
 //! [`domain::control`](crate::domain::control) decides on control. This module provides the facts
 //! for the decision: the connected pages, and the time of the last key or click.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use actix::fut::WrapFuture as _;
-use actix::{ActorFutureExt as _, AsyncContext as _, Context, SpawnHandle};
-use chrono::{DateTime, Utc};
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use serde_json::json;
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::viewing::{Connected, Visit};
+use super::viewers::{Connected, Connection, ViewerKind, Visit};
 use super::{CedeControl, Phase, Session, SessionError, TakeControl};
 use crate::actors::ask::{Answering, Handle, answered, receipt};
-use crate::domain::control::{Control, Credential, Event, Party, Refusal};
+use crate::domain::control::{Credential, Event, Refusal};
 use crate::domain::event::EventKind;
 use crate::domain::ids::ViewerId;
 use crate::domain::rfb::Role;
-
-/// The number of pastes that may wait for a message channel.
-const PASTES_BEHIND: usize = 16;
-
-/// The time of a person's last key or click. Bridges write it and the session reads it, so that
-/// single keys and clicks involve no mailbox.
-#[derive(Debug, Default)]
-pub struct Activity(AtomicI64);
-
-impl Activity {
-    /// Records a key or a click at `now`.
-    pub fn note(&self, now: DateTime<Utc>) {
-        self.0.fetch_max(now.timestamp_millis(), Ordering::Relaxed);
-    }
-
-    fn latest(&self) -> Option<DateTime<Utc>> {
-        DateTime::from_timestamp_millis(self.0.load(Ordering::Relaxed))
-    }
-}
-
-/// The purpose of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ViewerKind {
-    /// The display, over the RFB protocol.
-    Vnc,
-    /// Messages: control, the clipboard, tabs.
-    Messages,
-    /// A stream of pictures.
-    Pictures,
-    /// Keys and clicks over DevTools.
-    Input,
-}
-
-impl ViewerKind {
-    /// The name of the purpose in the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Vnc => "vnc",
-            Self::Messages => "messages",
-            Self::Pictures => "pictures",
-            Self::Input => "cdp_input",
-        }
-    }
-
-    /// True if the connection shows the display.
-    fn shows(self) -> bool {
-        match self {
-            Self::Vnc | Self::Pictures => true,
-            Self::Messages | Self::Input => false,
-        }
-    }
-
-    /// True if the connection can ask for control. A page that has lost all such connections counts
-    /// as gone.
-    fn asks(self) -> bool {
-        match self {
-            Self::Messages | Self::Input => true,
-            Self::Vnc | Self::Pictures => false,
-        }
-    }
-}
-
-/// A viewer that is connected.
-#[derive(Debug, Clone)]
-pub(super) struct Connection {
-    pub visit: Visit,
-    pub kind: ViewerKind,
-    pub since: DateTime<Utc>,
-    /// A token that is canceled to kick the viewer.
-    pub out: CancellationToken,
-}
-
-/// All connections of viewers, and the control.
-#[derive(Debug)]
-pub(super) struct Watchers {
-    pub connections: BTreeMap<ViewerId, Connection>,
-    pub control: Control,
-    pub activity: Arc<Activity>,
-    pub pastes: broadcast::Sender<Party>,
-    timer: Option<SpawnHandle>,
-}
-
-impl Default for Watchers {
-    fn default() -> Self {
-        let (pastes, _) = broadcast::channel(PASTES_BEHIND);
-        Self {
-            connections: BTreeMap::new(),
-            control: Control::Agent,
-            activity: Arc::default(),
-            pastes,
-            timer: None,
-        }
-    }
-}
-
-impl Watchers {
-    /// The number of connections that show the display.
-    pub fn watching(&self) -> usize {
-        self.count(ViewerKind::shows)
-    }
-
-    fn count(&self, counts: impl Fn(ViewerKind) -> bool) -> usize {
-        self.connections.values().filter(|connection| counts(connection.kind)).count()
-    }
-
-    /// True if this page has a connection over which it can ask for control.
-    fn can_ask(&self, party: &Party) -> bool {
-        self.connections.values().any(|connection| {
-            connection.kind.asks() && connection.visit.party().as_ref() == Some(party)
-        })
-    }
-}
 
 impl Session {
     /// Admits another connection of this kind, or refuses it because of a limit or the viewer's
@@ -200,6 +84,7 @@ impl Session {
             }
             Some(_) | None => {}
         }
+        self.use_changed();
         self.publish();
         Connected {
             id,
@@ -224,6 +109,7 @@ impl Session {
             let until = self.world.clock.now() + self.world.settings.control_patience().grace;
             let _ = self.control(Event::Left { party, until }, ctx);
         }
+        self.use_changed();
         self.publish();
     }
 

@@ -28,7 +28,7 @@ impl Session {
             view.drivers = drivers;
             false
         });
-        self.notify_use();
+        self.use_changed();
     }
 }
 

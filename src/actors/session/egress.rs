@@ -5,8 +5,6 @@
 //! session launches with it. The lists of the organization are read before each launch and
 //! adoption. A change of them that arrives while a desktop starts is applied when the desktop runs.
 
-use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +15,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 use url::Url;
 
+use super::egress_changes::{EgressChange, EgressPatch};
 use super::{Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered};
 use crate::actors::views::SessionView;
@@ -28,56 +27,6 @@ use crate::system::desktop::{Desktop, Egress, EgressOutcome};
 
 /// The delay before the egress program is given a policy again that it did not accept.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
-
-/// A change to the egress that a session asked for. Fields that are `None` stay as they are.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct EgressPatch {
-    /// The only targets that may be reached.
-    pub allow: Option<Vec<String>>,
-    /// The targets that may not be reached.
-    pub deny: Option<Vec<String>>,
-    /// The proxy for all traffic; `Some(None)` removes it.
-    pub upstream: Option<Option<Url>>,
-}
-
-impl fmt::Debug for EgressPatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URL has a password.
-        let upstream = self.upstream.as_ref().map(|url| url.as_ref().and_then(Url::host_str));
-        let mut shown = f.debug_struct("EgressPatch");
-        shown.field("allow", &self.allow).field("deny", &self.deny);
-        shown.field("upstream", &upstream).finish()
-    }
-}
-
-impl EgressPatch {
-    /// Applies the change to a session's specification.
-    pub fn apply(&self, spec: &mut SessionSpec) {
-        if let Some(allow) = &self.allow {
-            spec.egress.allow.clone_from(allow);
-        }
-        if let Some(deny) = &self.deny {
-            spec.egress.deny.clone_from(deny);
-        }
-        if let Some(upstream) = &self.upstream {
-            spec.proxy.clone_from(upstream);
-            let location = upstream.as_ref().map(|url| json!({ "url": url.as_str() }));
-            if let Some(members) = spec.echo.as_object_mut() {
-                members.insert("proxy_location".to_owned(), location.unwrap_or_default());
-            }
-        }
-    }
-}
-
-/// A change with its author.
-#[derive(Debug, Clone)]
-pub enum EgressChange {
-    /// A change of the session by a client.
-    Session(EgressPatch),
-    /// A change of the organization's lists. The session reads them again, so that the latest lists
-    /// apply.
-    Organization,
-}
 
 /// Changes the targets that the session's programs may reach, without a restart. On failure the
 /// former policy stays.
@@ -124,15 +73,6 @@ impl Ask for CheckEgress {
     fn patience(&self) -> Duration {
         Duration::from_secs(50)
     }
-}
-
-/// The egress changes of a session that wait or are under way.
-#[derive(Debug, Default)]
-pub(super) struct EgressChanges {
-    waiting: VecDeque<(EgressChange, oneshot::Sender<Result<SessionView, SessionError>>)>,
-    busy: bool,
-    /// The policy that the desktop was given last.
-    in_force: Option<EgressAsked>,
 }
 
 /// Replaces the policy if it differs from the wanted one: the organization has used up its network traffic of
@@ -199,20 +139,12 @@ impl Session {
     pub(super) fn lacks_egress(&self, desktop: &dyn Desktop) -> Option<Failure> {
         let lacks = desktop.egress().is_none() && needs_egress(&self.record.spec);
         lacks.then(|| {
-            Failure {
-            code: "egress_unavailable".to_owned(),
-            stage: Some("egress".to_owned()),
-            message: "lists of `egress` or an upstream proxy with credentials are requested, and \
-                      this server does not separate the network of its sessions"
-                .to_owned(),
-            exit: None,
-            log_tail: Vec::new(),
-            hint: Some(
-                "set `isolation.network` to other than `off`, see `greenroom doctor`; or request a \
-                 session without `egress`, and clear the lists of the organization (PUT /v1/egress)"
-                    .to_owned(),
-            ),
-        }
+            let message = "lists of `egress` or an upstream proxy with credentials are requested, and \
+                           this server does not separate the network of its sessions";
+            let hint = "set `isolation.network` to other than `off`, see `greenroom doctor`; or request \
+                        a session without `egress`, and clear the lists of the organization \
+                        (PUT /v1/egress)";
+            Failure::new("egress_unavailable", message).stage("egress").hint(hint)
         })
     }
 

@@ -3,7 +3,6 @@
 //! A film becomes a stored file, an artifact, in a task of its own that no mailbox waits for. The
 //! session keeps track of films that are not stored yet, and does not end before they are.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{Instrument as _, error, info, warn};
 
+use super::films::{FilmResult, Live};
 use super::{Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered, receipt};
 use crate::actors::films::{FilmArtifact, FilmOwner, drop_recording, store};
@@ -22,49 +22,11 @@ use crate::actors::journal::About;
 use crate::domain::film::{BLACK_BOX, FilmOptions, RECORDING};
 use crate::domain::ids::{ArtifactId, RunId};
 use crate::domain::run::ArtifactRecord;
-use crate::system::film::{BlackBox, Film, FilmError, Frozen, Recording, RecordingMetadata};
+use crate::system::film::{Film, FilmError, Frozen, Recording, RecordingMetadata};
 
 /// The time for a film's record to be stored, after the film is complete: enough for a few
 /// attempts.
 const STORING: Duration = Duration::from_secs(15);
-
-/// The result of a film; `None` until it is known.
-type FilmResult = watch::Receiver<Option<Result<ArtifactRecord, FilmError>>>;
-
-/// The films of one session.
-#[derive(Debug, Default)]
-pub(super) struct Filming {
-    /// The recordings under way.
-    live: BTreeMap<ArtifactId, Live>,
-    /// The black box, while the session is used.
-    black_box: Option<BlackBox>,
-    /// The films that are being made or stored, including recordings under way.
-    open: Vec<FilmResult>,
-}
-
-#[derive(Debug)]
-struct Live {
-    slate: RecordingMetadata,
-    recording: Recording,
-    result: FilmResult,
-}
-
-impl Filming {
-    /// The recordings under way, the oldest first.
-    pub(super) fn slates(&self) -> Vec<RecordingMetadata> {
-        self.live.values().map(|live| live.slate.clone()).collect()
-    }
-
-    fn stop(&self, of: impl Fn(&RecordingMetadata) -> bool) -> Vec<FilmResult> {
-        let stopped = self.live.values().filter(|live| of(&live.slate));
-        stopped
-            .map(|live| {
-                live.recording.stop();
-                live.result.clone()
-            })
-            .collect()
-    }
-}
 
 /// Begins a recording. Answered with its metadata.
 #[derive(Debug)]
@@ -369,7 +331,7 @@ impl Handle<Wrap> for Session {
     ) -> Answering<Result<(), SessionError>> {
         if failed {
             self.keep_last_moments(Some(run));
-            self.notify_use();
+            self.use_changed();
         }
         let open = self.filming.stop(|slate| slate.run == Some(run));
         let downloads = self.downloads_settled();

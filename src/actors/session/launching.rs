@@ -14,6 +14,10 @@ use crate::domain::event::EventKind;
 use crate::domain::session::{Failure, SessionStatus};
 use crate::system::desktop::{Desktop, LaunchError, Order};
 
+/// The hint of a launch that failed because of the database.
+const REACH_THE_DATABASE: &str =
+    "see that the database can be reached, then create the session again";
+
 /// Starts the browser of a session that waits for its first use; has no effect on others. Only the
 /// registry sends this message, after it has checked that the machine has room.
 #[derive(Debug)]
@@ -154,6 +158,7 @@ impl Session {
         self.record_if_asked(ctx);
         self.settle_vnc(ctx);
         self.next_turn(ctx);
+        self.use_changed();
         self.publish();
         self.set_timer(ctx);
         self.leave_if_asked(ctx);
@@ -162,51 +167,23 @@ impl Session {
 
 /// The failure of a session whose browser does not run in time.
 pub(super) fn too_late(limit: u64) -> Failure {
-    Failure {
-        code: "start_timed_out".to_owned(),
-        stage: None,
-        message: format!("the browser did not run within {limit} s (sessions.start_seconds)"),
-        exit: None,
-        log_tail: Vec::new(),
-        hint: Some("check the load of the machine, then create the session again".to_owned()),
-    }
+    let message = format!("the browser did not run within {limit} s (sessions.start_seconds)");
+    Failure::new("start_timed_out", message)
+        .hint("check the load of the machine, then create the session again")
 }
 
 fn called_off() -> Failure {
-    Failure {
-        code: "launch_called_off".to_owned(),
-        stage: None,
-        message: "the launch was canceled".to_owned(),
-        exit: None,
-        log_tail: Vec::new(),
-        hint: None,
-    }
+    Failure::new("launch_called_off", "the launch was canceled")
 }
 
 /// The failure of a session whose organization's lists cannot be read: the session must not reach
 /// more than they allow.
 fn no_lists(cause: &StoreError) -> Failure {
-    Failure {
-        code: "egress_unknown".to_owned(),
-        stage: Some("database".to_owned()),
-        message: format!("the organization's lists of `egress` could not be read: {cause}"),
-        exit: None,
-        log_tail: Vec::new(),
-        hint: Some(
-            "see that the database can be reached, then create the session again".to_owned(),
-        ),
-    }
+    let message = format!("the organization's lists of `egress` could not be read: {cause}");
+    Failure::new("egress_unknown", message).stage("database").hint(REACH_THE_DATABASE)
 }
 
 fn not_stored(cause: &StoreError) -> Failure {
-    Failure {
-        code: "start_not_stored".to_owned(),
-        stage: Some("database".to_owned()),
-        message: format!("the start of the session could not be stored: {cause}"),
-        exit: None,
-        log_tail: Vec::new(),
-        hint: Some(
-            "see that the database can be reached, then create the session again".to_owned(),
-        ),
-    }
+    let message = format!("the start of the session could not be stored: {cause}");
+    Failure::new("start_not_stored", message).stage("database").hint(REACH_THE_DATABASE)
 }

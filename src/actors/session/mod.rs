@@ -17,6 +17,9 @@
 //! A session that is asked to detach stops from `Dormant` or `Running`, and leaves its desktop to
 //! the next server.
 //!
+//! Files that are named by a plural noun, such as `turns`, hold a part of its state, and do not know
+//! the actor. The others handle its messages.
+//!
 //! # Invariants
 //!
 //! 1. No handler awaits. A handler decides on the current state, changes it, and gives slow work to
@@ -37,16 +40,25 @@ mod control;
 mod downloading;
 mod driving;
 mod egress;
+mod egress_changes;
+mod error;
 mod filming;
+mod films;
 mod launching;
 mod leaving;
 mod messages;
+mod recoveries;
 mod recovery;
 mod renewing;
 mod rotating;
+mod rotations;
 mod sanitizing;
+mod sanitizings;
 mod timer;
+mod turns;
+mod viewers;
 mod viewing;
+mod waiters;
 mod waiting;
 mod watching;
 
@@ -62,31 +74,35 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-use self::changes::QueuedChange;
-use self::control::Watchers;
-pub use self::control::{Activity, ViewerKind};
 pub use self::driving::Drive;
-use self::egress::EgressChanges;
-pub use self::egress::{ChangeEgress, CheckEgress, EgressChange, EgressPatch, RefreshEgress};
-use self::filming::Filming;
+pub use self::egress::{ChangeEgress, CheckEgress, RefreshEgress};
+use self::egress_changes::EgressChanges;
+pub use self::egress_changes::{EgressChange, EgressPatch};
+pub use self::error::SessionError;
 pub use self::filming::{Record, StopRecording, Wrap};
+use self::films::Filming;
 pub(in crate::actors) use self::launching::Launch;
 pub(in crate::actors) use self::leaving::LetGo;
 pub(in crate::actors) use self::messages::Evict;
 pub use self::messages::{
-    Amend, Begin, Beginner, Capture, Close, Grant, Heartbeat, Look, Release, Renew, SessionError,
-    Wait, Watch, Watching,
+    Amend, Begin, Beginner, Capture, Close, Grant, Heartbeat, Look, Release, Renew, Wait, Watch,
+    Watching,
 };
-use self::recovery::Recoveries;
-use self::rotating::Rotating;
-pub use self::rotating::{NewLease, ReplaceVncPassword, Rotate, RotateReport};
-use self::sanitizing::Sanitizing;
-pub use self::sanitizing::{Sanitize, SanitizeOnRelease, SanitizeReport, SanitizeWhenLeft};
+use self::recoveries::Recoveries;
+pub use self::rotating::{ReplaceVncPassword, Rotate};
+use self::rotations::Rotating;
+pub use self::rotations::{NewLease, RotateReport};
+pub use self::sanitizing::{Sanitize, SanitizeOnRelease, SanitizeWhenLeft};
+pub use self::sanitizings::SanitizeReport;
+use self::sanitizings::Sanitizing;
+use self::turns::QueuedChange;
+use self::viewers::Watchers;
+pub use self::viewers::{Activity, Connected, ViewerKind, Visit};
 pub use self::viewing::{
-    CedeControl, Connected, Follow, FollowCopies, Followed, Invite, Invited, Join, Joined, PutOut,
-    RevokeTickets, TakeControl, ViewerList, Viewers, Visit,
+    CedeControl, Follow, FollowCopies, Followed, Invite, Invited, Join, Joined, PutOut,
+    RevokeTickets, TakeControl, ViewerList, Viewers,
 };
-use self::waiting::Waiting;
+use self::waiters::Waiting;
 use super::ask::{Handle, answered};
 use super::downloads::Collecting;
 use super::journal::Name;
@@ -283,7 +299,6 @@ impl Session {
             let version = next.version.saturating_add(1);
             self.view.send_replace(SessionView { version, ..next });
         }
-        self.notify_use();
     }
 }
 

@@ -9,57 +9,29 @@
 //! adopts a desktop with an earlier number replaces the password. So a kill of the server in the middle leaves
 //! either the former credentials or the new ones.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
-use actix::{ActorFutureExt as _, AsyncContext as _, Context, SpawnHandle};
-use chrono::{DateTime, Utc};
+use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use super::rotations::{NewLease, RotateAnswer, RotateReport};
 use super::{Beginner, Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered};
 use crate::db::store::Rotated;
 use crate::domain::event::EventKind;
 use crate::domain::ids::ViewerId;
-use crate::domain::lease::{LeaseHash, LeaseToken};
-use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant};
+use crate::domain::lease::LeaseHash;
+use crate::domain::occupancy::{Event, Generation, Occupancy};
 use crate::domain::session::Failure;
 
 /// Revokes every ticket, lease, signed link and VNC password of the session, and creates new ones for those that
 /// exist.
 #[derive(Debug)]
 pub struct Rotate;
-
-/// The number of revoked credentials, and the new credentials.
-#[derive(Debug)]
-pub struct RotateReport {
-    /// The number of the rotation.
-    pub rotation: i64,
-    /// The number of valid tickets that were ended.
-    pub tickets: usize,
-    /// The number of viewers' connections that were cut.
-    pub viewers: usize,
-    /// The number of leases that were ended.
-    pub leases: usize,
-    /// The new lease of the holder, which keeps the session.
-    pub lease: Option<NewLease>,
-    /// The new password of the VNC server; none if none has been shown yet.
-    pub vnc_password: Option<SecretString>,
-}
-
-/// A lease in place of another one.
-#[derive(Debug)]
-pub struct NewLease {
-    pub occupant: Occupant,
-    pub generation: Generation,
-    pub token: LeaseToken,
-    /// The time at which it lapses without a heartbeat.
-    pub expires_at: DateTime<Utc>,
-}
 
 impl Ask for Rotate {
     type Answer = Result<RotateReport, SessionError>;
@@ -70,26 +42,6 @@ impl Ask for Rotate {
     fn patience(&self) -> Duration {
         Duration::from_secs(90)
     }
-}
-
-type Answer = oneshot::Sender<Result<RotateReport, SessionError>>;
-
-/// The rotations of a session.
-#[derive(Debug, Default)]
-pub(super) struct Rotating {
-    requests: VecDeque<Answer>,
-    /// Set until the VNC password belongs to the rotation of the row.
-    under_way: bool,
-    /// Set while that password is being replaced.
-    settling: bool,
-    /// The request whose change is stored.
-    stored: Option<(RotateReport, Answer)>,
-    /// The latest number that was written, which is in the row even if the write was not answered.
-    attempted: i64,
-    /// The lease of the latest begin, and its credential.
-    begun: Option<(LeaseHash, Beginner)>,
-    /// Ends the lease that was taken with a ticket.
-    ticket_end: Option<SpawnHandle>,
 }
 
 /// Replaces the VNC password and disconnects native clients, as after the end of a key that has read it.
@@ -232,7 +184,7 @@ impl Session {
         &mut self,
         lease: Option<NewLease>,
         leases: usize,
-        answer: Answer,
+        answer: RotateAnswer,
         ctx: &mut Context<Self>,
     ) {
         let tickets = self.world.views.tickets.of(self.record.id, self.world.clock.now()).len();

@@ -11,19 +11,18 @@
 //! once an occupant of a generation above `sanitize_after` has left, or one that asked for it
 //! (`sanitize_due`). Both are read from the row, so a server that ends in between changes nothing.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
-use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
+use super::sanitizings::{Request, SanitizeAnswer, SanitizeReport, UnderWay};
 use super::{Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, Unanswered, answered};
 use crate::actors::views::SessionView;
@@ -31,7 +30,6 @@ use crate::db::store::StoreError;
 use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseHash;
 use crate::domain::occupancy::{Generation, Refusal};
-use crate::domain::sanitizing::Cleared;
 use crate::domain::session::{Failure, SessionSpec, SessionStatus};
 use crate::system::desktop::{Desktop, Files, RestartFailed, Sanitized};
 
@@ -47,17 +45,6 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 pub struct Sanitize {
     /// The generation and lease of a holder that asks.
     pub holder: Option<(Generation, LeaseHash)>,
-}
-
-/// The outcome of a sanitizing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SanitizeReport {
-    /// The traces that were cleared: counts and names.
-    pub cleared: Cleared,
-    /// The number of attempts.
-    pub tries: u32,
-    /// The time from the beginning until the browser could be driven again.
-    pub took: Duration,
 }
 
 impl Ask for Sanitize {
@@ -108,33 +95,6 @@ impl Ask for SanitizeWhenLeft {
     fn summary(&self) -> Value {
         json!({ "generation": self.generation })
     }
-}
-
-type Answer = oneshot::Sender<Result<SanitizeReport, SessionError>>;
-
-/// A request that waits until no change is being stored.
-#[derive(Debug)]
-struct Request {
-    holder: Option<(Generation, LeaseHash)>,
-    answer: Answer,
-}
-
-/// The requests for a sanitizing, and the one under way.
-#[derive(Debug, Default)]
-pub(super) struct Sanitizing {
-    requests: VecDeque<Request>,
-    under_way: Option<UnderWay>,
-}
-
-#[derive(Debug)]
-struct UnderWay {
-    /// The cause: `request` or `release`.
-    by: &'static str,
-    since: DateTime<Utc>,
-    tries: u32,
-    waiting: Vec<Answer>,
-    /// The outcome, once the browser is clean.
-    cleared: Option<Cleared>,
 }
 
 impl Session {
@@ -196,7 +156,7 @@ impl Session {
     fn begin_sanitizing(
         &mut self,
         by: &'static str,
-        waiting: Vec<Answer>,
+        waiting: Vec<SanitizeAnswer>,
         ctx: &mut Context<Self>,
     ) {
         if !matches!(self.phase, Phase::Running { .. }) {

@@ -7,8 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use tracing::info;
 
-use super::changes::Change;
 use super::launching::too_late;
+use super::turns::Change;
 use super::{Phase, Session};
 use crate::actors::journal::NextTimer;
 use crate::db::store::Ended;

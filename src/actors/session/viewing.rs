@@ -1,78 +1,20 @@
 //! The messages from viewers and about viewers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use tokio::sync::{broadcast, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
-use super::control::{Activity, ViewerKind};
+use super::viewers::{Connected, ViewerKind, Visit};
 use super::{Phase, Session, SessionError};
 use crate::actors::ask::{Answering, Ask, Handle, answered, receipt};
 use crate::actors::tickets::{Ticket, TicketSecret, Uses};
-use crate::actors::views::SessionView;
-use crate::domain::control::{ClientId, Credential, Party};
 use crate::domain::ids::{ApiKeyId, ViewerId};
-use crate::domain::rfb::Role;
 use crate::domain::ticket::TicketRole;
 use crate::system::desktop::{Copies, Following};
-
-/// The identity and the rights of a viewer.
-#[derive(Debug, Clone)]
-pub struct Visit {
-    /// The credential that the viewer has presented.
-    pub credential: Credential,
-    /// The highest role that the credential grants.
-    pub role: Role,
-    /// A label for people.
-    pub label: Option<String>,
-    /// The client id of the page, if it has one.
-    pub client: Option<ClientId>,
-}
-
-impl Visit {
-    /// The page as a party in control, if its client id distinguishes it from others.
-    pub fn party(&self) -> Option<Party> {
-        let client = self.client.clone()?;
-        Some(Party { credential: self.credential, client })
-    }
-
-    pub(super) fn summary(&self, kind: ViewerKind) -> Value {
-        let ticket = match self.credential {
-            Credential::Key(_) => None,
-            Credential::Ticket(id) => Some(id),
-        };
-        json!({ "kind": kind.as_str(), "label": self.label, "ticket": ticket })
-    }
-}
-
-/// The connection of a viewer. Dropping it unregisters the viewer.
-#[derive(Debug)]
-pub struct Connected {
-    /// The id of this connection.
-    pub id: ViewerId,
-    /// The page as a party in control, if its client id distinguishes it from others.
-    pub party: Option<Party>,
-    /// The highest role of the viewer.
-    pub role: Role,
-    /// A token that is canceled when the viewer is kicked.
-    pub out: CancellationToken,
-    /// A token that is canceled when the session begins to end.
-    pub ended: CancellationToken,
-    /// The session's view, including the control.
-    pub view: watch::Receiver<SessionView>,
-    /// The record of keys and clicks, which bridges write.
-    pub activity: Arc<Activity>,
-    /// The parties that press the paste key, sent from bridges to message channels: the page takes
-    /// part in pasting.
-    pub pastes: broadcast::Sender<Party>,
-    /// The guard whose drop unregisters the viewer.
-    pub guard: DropGuard,
-}
 
 /// Opens a viewer's connection that needs neither the VNC server nor pictures of the display: its
 /// message channel, its DevTools input, or a screencast.

@@ -1,30 +1,13 @@
 //! The queue of waiters for an occupied session.
 
-use std::time::Duration;
-
 use actix::fut::WrapFuture as _;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context};
-use tokio::sync::oneshot;
 
-use super::changes::{Change, Changed, QueuedChange};
-use super::{Beginner, Phase, Session, SessionError, Wait};
-use crate::actors::quotas::QuotaPermit;
-use crate::actors::receipt::Receipt;
-use crate::domain::lease::LeaseHash;
+use super::turns::{Change, QueuedChange};
+use super::waiters::Waiting;
+use super::{Phase, Session, SessionError, Wait};
 use crate::domain::occupancy::Waiter;
 use crate::domain::quota::Quota;
-
-/// The data that is needed to serve a waiter.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    lease: LeaseHash,
-    ttl: Duration,
-    by: Beginner,
-    answer: oneshot::Sender<Changed>,
-    receipt: Receipt,
-    /// The waiter counts for its organization until this is dropped.
-    _place: QuotaPermit,
-}
 
 impl Session {
     /// Gives a begin that found the session occupied a place in the queue.

@@ -44,6 +44,16 @@ impl Session {
         };
     }
 
+    /// Applies a change of the session's use by drivers, viewers and occupants: a desktop in use is
+    /// checked more closely, and its display is kept in the black box.
+    pub(super) fn use_changed(&mut self) {
+        let used = self.watchers.watching() > 0 || self.record.occupancy.holder().is_some();
+        if let Phase::Running { desktop } = &self.phase {
+            desktop.set_used(used || self.drivers > 0);
+        }
+        self.keep_box(used);
+    }
+
     /// The file of the latest picture: `<organization>/<run>.png`, or
     /// `<organization>/<session>.png` for an occupant that is not a run. An id that a client chose
     /// is not safe as a file name.

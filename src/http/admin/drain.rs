@@ -10,8 +10,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::actors::draining::{Draining, UnderWay};
+use crate::actors::draining::Draining;
 use crate::actors::registry::{Drain, Undrain};
+use crate::actors::under_way::UnderWay;
 use crate::http::body::{RawBody, parse};
 use crate::http::caller::Operator;
 use crate::http::error::ApiError;

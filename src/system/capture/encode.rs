@@ -4,7 +4,7 @@ use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
 use super::error;
 use crate::domain::session::Size;
-use crate::system::desktop::{CaptureError, Format};
+use crate::system::seam::{CaptureError, Format};
 
 const JPEG_QUALITY: u8 = 80;
 

@@ -13,8 +13,8 @@ use x11rb::rust_connection::RustConnection;
 
 use super::error;
 use crate::domain::session::Size;
-use crate::system::desktop::CaptureError;
 use crate::system::display::{Cookie, client, socket};
+use crate::system::seam::CaptureError;
 
 /// A connection to a display for taking pictures.
 pub(super) struct Link {

@@ -24,8 +24,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc as frames, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::desktop::{CaptureError, Following, Format, Picture, Reel, Screen};
 use super::display::Cookie;
+use crate::system::seam::{CaptureError, Following, Format, Picture, Reel, Screen};
 
 /// The longest time for a picture, after which the X server counts as hung.
 const DEADLINE: Duration = Duration::from_secs(10);

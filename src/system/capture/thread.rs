@@ -11,7 +11,7 @@ use chrono::Utc;
 use super::encode::encode;
 use super::link::{Link, connect};
 use super::{Filmer, Follower, Request, Shared, error};
-use crate::system::desktop::{CaptureError, Format, Picture};
+use crate::system::seam::{CaptureError, Format, Picture};
 
 /// The time after which a connection counts as a success and may be replaced when it fails.
 const YOUNG: Duration = Duration::from_secs(1);

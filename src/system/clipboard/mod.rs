@@ -25,8 +25,8 @@ use x11rb::protocol::xproto::{
 use x11rb::rust_connection::RustConnection;
 
 use self::pieces::Pieces;
-use super::desktop::Copies;
 use super::display::{Cookie, client, socket};
+use crate::system::seam::Copies;
 
 /// An error after which a connection to a display is unusable.
 type Broken = Box<dyn std::error::Error + Send + Sync>;

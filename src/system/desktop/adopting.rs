@@ -16,11 +16,12 @@ use super::memory::Opening;
 use super::record::Record;
 use super::repairs::Repairs;
 use super::running::{LiveDesktop, Made};
-use super::{AdoptError, Order, sanitizing};
+use super::sanitizing;
 use crate::domain::ids::SessionId;
 use crate::system::cdp::Devtools;
 use crate::system::display;
 use crate::system::process::{self, Process};
+use crate::system::seam::{AdoptError, Order};
 use crate::system::vnc::{Password, Server, Within};
 use crate::system::windows;
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::Files;
 use super::directory::Directory;
 use crate::domain::ids::SessionId;
 use crate::domain::session::ProcessIdentity;
@@ -14,6 +13,7 @@ use crate::system::display;
 use crate::system::egress::Way;
 use crate::system::limits::Group;
 use crate::system::process::{self, Process};
+use crate::system::seam::Files;
 use crate::system::settings::Settings;
 use crate::system::vnc::{Reservation, Server, sweep_segments};
 

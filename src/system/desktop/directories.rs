@@ -40,11 +40,6 @@ impl Directories {
         Self { vault: Some(vault), ..self }
     }
 
-    /// The vault that seals files; none if they are written in plain text.
-    pub(super) fn vault(&self) -> Option<Vault> {
-        self.vault
-    }
-
     /// Seals files that an older server wrote in plain text, and returns their number. A file that
     /// cannot be replaced stays, and the log has the reason.
     pub fn seal_former(&self) -> usize {
@@ -75,7 +70,8 @@ impl Directories {
 
     /// The directories of a session, whether they exist or not.
     pub fn of(&self, session: SessionId) -> Directory {
-        Directory::of(self, session)
+        let root = self.sessions().join(session.to_string());
+        Directory::new(session, root, &self.programs, self.users.clone(), self.vault)
     }
 
     fn sessions(&self) -> PathBuf {

@@ -28,8 +28,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::directories::Directories;
-use super::{downloads, former};
+use super::downloads::any_left;
+use super::former::move_out;
 use crate::domain::file_name::BLOCK_FOLDER;
 use crate::domain::ids::SessionId;
 use crate::domain::sealing::{SecretLocation, Vault, is_sealed};
@@ -155,14 +155,20 @@ impl Saved {
 }
 
 impl Directory {
-    pub(super) fn of(all: &Directories, session: SessionId) -> Self {
-        let root = all.data().join("sessions").join(session.to_string());
+    /// The directories of a session: the server's `root`, and the programs' below `programs` unless
+    /// `root` names another one.
+    pub(super) fn new(
+        session: SessionId,
+        root: PathBuf,
+        programs: &Path,
+        users: Users,
+        vault: Option<Vault>,
+    ) -> Self {
         // The directory as an earlier server's settings had it.
         let noted = fs::read_to_string(root.join(OWN)).ok().map(|text| PathBuf::from(text.trim()));
         let own = noted.filter(|own| own.is_absolute());
-        let own = own.unwrap_or_else(|| all.programs().join(session.to_string()));
-        let users = all.users().clone();
-        Self { session, root, own, users, vault: all.vault() }
+        let own = own.unwrap_or_else(|| programs.join(session.to_string()));
+        Self { session, root, own, users, vault }
     }
 
     /// The server's directory of the session.
@@ -369,7 +375,7 @@ impl Directory {
         }
         if self.is_single() {
             folder(&self.own, PASSED_THROUGH)?;
-            former::move_out(self, user)?;
+            move_out(&self.root, &self.own, user)?;
         }
         self.make_folders()?;
         for (path, bytes) in
@@ -477,7 +483,7 @@ impl Directory {
     /// and temporary files. Otherwise they are all files except downloads that could not be stored.
     /// The server becomes the owner of kept files. Idempotent.
     pub fn clear(&self, keep: bool) -> io::Result<()> {
-        if !keep && !downloads::any_left(self) {
+        if !keep && !any_left(&self.downloads(), &self.downloaded()) {
             return self.remove();
         }
         Tree::remove_all(&self.temporary())?;

@@ -7,7 +7,6 @@
 use std::io;
 use std::path::Path;
 
-use super::directory::Directory;
 use crate::system::beneath::Tree;
 use crate::system::confine::spec::User;
 use crate::system::confine::user::give;
@@ -16,11 +15,11 @@ use crate::system::confine::user::give;
 const MOVED: [(&str, &str); 3] =
     [("downloads", "downloads"), ("scratch", "uploads"), ("profile", "profile")];
 
-/// Moves the folders of an older session to the existing programs' directory, and makes the user
-/// their owner. Idempotent. Secrets stay where running programs have them until the session ends.
-pub(super) fn move_out(directory: &Directory, user: Option<User>) -> io::Result<()> {
+/// Moves the folders of an older session from the server's directory `root` to the existing programs'
+/// directory `own`, and makes the user their owner. Idempotent. Secrets stay where running programs have them until the session ends.
+pub(super) fn move_out(root: &Path, own: &Path, user: Option<User>) -> io::Result<()> {
     for (from, to) in MOVED {
-        let (from, to) = (directory.path().join(from), directory.own().join(to));
+        let (from, to) = (root.join(from), own.join(to));
         let folder = match Tree::open(&from) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
             opened => opened?,

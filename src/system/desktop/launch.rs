@@ -18,6 +18,7 @@ use tokio::sync::{OnceCell, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::Downloads;
 use super::closing::{Parts, Undo, end_remains};
 use super::directories::Directories;
 use super::directory::{Directory, Saved};
@@ -26,7 +27,6 @@ use super::networking::{self, Found};
 use super::record::Record;
 use super::repairs::Repairs;
 use super::running::{LiveDesktop, Made};
-use super::{AdoptError, Desktop, Downloads, Files, Launch, LaunchError, Order};
 use crate::domain::egress::NetworkLevel;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{DesktopIdentity, Failure, ProcessIdentity};
@@ -35,6 +35,7 @@ use crate::system::display::{self, Cookie};
 use crate::system::failure::{directory as directory_failed, failure};
 use crate::system::limits::{self, NoRoom, Subtree, Usage};
 use crate::system::process::{self, Process};
+use crate::system::seam::{AdoptError, Desktop, Files, Launch, LaunchError, Order};
 use crate::system::settings::{Sandbox, Settings, VncProgram};
 use crate::system::vnc::{
     self, Password, Ports, Reach, Reservation, Seats, Server, VncCallbacks, VncContext, Within,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Order;
 use super::launch::Desktops;
 use super::record::Record;
 use super::repairs::Repairs;
@@ -13,6 +12,7 @@ use crate::domain::session::{Failure, ProcessIdentity};
 use crate::system::browser;
 use crate::system::confine::spec::Network;
 use crate::system::egress::{EgressCallbacks, EgressContext, Follower, Way, level};
+use crate::system::seam::Order;
 
 /// The network in which a browser starts.
 #[derive(Debug, Clone)]

@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::Repair;
 use crate::system::cdp::{CdpError, Connection};
+use crate::system::seam::Repair;
 
 /// The delay before a page is reloaded; it doubles after each crash.
 const RETRY_DELAY: Duration = Duration::from_millis(50);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, mpsc};
 
-use super::Repair;
+use crate::system::seam::Repair;
 
 /// The most reports that may wait. Each follows a growing delay, so more indicate a bug elsewhere.
 const MOST_UNREAD: usize = 64;

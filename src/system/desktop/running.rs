@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
+use super::Downloads;
 use super::closing::Parts;
 use super::downloads::watching::Watching;
 use super::keeper::{Keeper, Kept};
@@ -20,10 +21,6 @@ use super::networking;
 use super::record::Record;
 use super::repairs::Repairs;
 use super::rotating::Rotating;
-use super::{
-    Copies, Death, Desktop, Downloads, Egress, Order, Repair, RestartFailed, Restarted, Sanitized,
-    Screen, VncServer,
-};
 use crate::domain::session::{DesktopIdentity, Failure};
 use crate::system::browser;
 use crate::system::capture::Capture;
@@ -35,6 +32,10 @@ use crate::system::failure::failure;
 use crate::system::input::Devices;
 use crate::system::limits::Group;
 use crate::system::process::{Process, cut, is_alive};
+use crate::system::seam::{
+    Copies, Death, Desktop, Egress, Order, Repair, RestartFailed, Restarted, Sanitized, Screen,
+    VncServer,
+};
 use crate::system::vnc::{Password, Server};
 use crate::system::windows::Fitting;
 

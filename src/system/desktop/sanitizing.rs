@@ -20,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::directory::{Directory, absent, replace};
 use super::running::LiveDesktop;
-use super::{RestartFailed, Sanitized};
 use crate::domain::sanitizing::Cleared;
 use crate::domain::session::Failure;
 use crate::system::beneath::Tree;
 use crate::system::cdp::{CdpError, Connection, Devtools};
 use crate::system::clipboard;
 use crate::system::failure::{directory as directory_failed, failure};
+use crate::system::seam::{RestartFailed, Sanitized};
 
 /// The longest wait for a browser's counts: a browser that hangs is sanitized as well.
 const COUNTING: Duration = Duration::from_secs(2);

@@ -10,8 +10,8 @@ use tracing::Instrument as _;
 
 use super::{Running, Way};
 use crate::domain::egress::EgressIdentity;
-use crate::system::desktop::Repair;
 use crate::system::process::Process;
+use crate::system::seam::Repair;
 
 /// The delay before a restart; it doubles after each quick exit.
 const RETRY_DELAY: Duration = Duration::from_millis(20);

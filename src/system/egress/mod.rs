@@ -29,7 +29,6 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::confine::spec::Network;
-use super::desktop::{Egress, EgressError, EgressOutcome, EgressStatus};
 use super::process::Process;
 use super::settings::Settings as SystemSettings;
 use crate::domain::egress::{EgressAsked, EgressIdentity, NetworkLevel};
@@ -38,6 +37,7 @@ use crate::domain::sealing::{Vault, is_sealed};
 use crate::domain::session::{Failure, ProcessIdentity};
 use crate::egress::files::{self, CONTROL, Key};
 use crate::egress::launch::Ready;
+use crate::system::seam::{Egress, EgressError, EgressOutcome, EgressStatus};
 
 pub use joined::Joined;
 pub use program::{available, level};

@@ -21,7 +21,7 @@ use super::frames::{Frames, taken_at};
 use super::{Film, FilmError, Films, archive, failed, now};
 use crate::domain::film::{Container, slots};
 use crate::domain::ids::SessionId;
-use crate::system::desktop::{Picture, Reel, Screen};
+use crate::system::seam::{Picture, Reel, Screen};
 
 /// The longest time in milliseconds for which the last frame is shown.
 const LAST: u64 = 5_000;

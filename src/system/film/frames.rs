@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::desktop::Picture;
+use crate::system::seam::Picture;
 
 /// The frames in one folder, the oldest first.
 #[derive(Debug, Clone)]
@@ -107,7 +107,7 @@ mod tests {
 
     use super::*;
     use crate::domain::session::Size;
-    use crate::system::desktop::Format;
+    use crate::system::seam::Format;
 
     fn picture(time: i64, bytes: usize) -> Picture {
         Picture {

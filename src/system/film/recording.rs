@@ -29,7 +29,7 @@ use super::frames::Frames;
 use super::{Film, FilmError, Films, failed, now};
 use crate::domain::film::{Container, slots};
 use crate::domain::ids::{ArtifactId, RunId, SessionId};
-use crate::system::desktop::{Picture, Reel, Screen};
+use crate::system::seam::{Picture, Reel, Screen};
 
 /// The fraction of the allowed size that may wait for ffmpeg before frames are dropped: an eighth.
 const WAITING: u64 = 8;

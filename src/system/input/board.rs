@@ -16,7 +16,7 @@ use x11rb::protocol::xproto::{
 use x11rb::protocol::xtest::ConnectionExt as _;
 use x11rb::rust_connection::RustConnection;
 
-use super::Action;
+use super::action::Action;
 use super::hands::{Hands, InputStep, Plan};
 use super::keymap::Keymap;
 use crate::system::display::{Cookie, client, socket};

@@ -1,6 +1,6 @@
 //! The keys and buttons that viewers hold, and the steps that their actions require.
 
-use super::Action;
+use super::action::Action;
 use super::keymap::{Keymap, Stroke, With, keycode_of};
 use crate::domain::rfb::Key;
 use crate::domain::rfb::keysym::{canonical, character, place};

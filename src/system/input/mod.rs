@@ -17,6 +17,7 @@
 //! The thread starts with the first action of a viewer and ends with the last viewer. Everything
 //! that a viewer holds is released when it leaves for any reason.
 
+mod action;
 mod board;
 mod hands;
 mod keymap;
@@ -29,26 +30,12 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+pub use self::action::Action;
 use self::board::Board;
 use super::display::Cookie;
-use crate::domain::rfb::Key;
 
 /// The most actions that may wait for the display; further senders wait.
 const QUEUE: usize = 256;
-
-/// An input action of a viewer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// A key goes down or up. A repeated down is a key repeat.
-    Key { down: bool, key: Key },
-    /// The pointer moves to a position, with these buttons down; bit 0 is the left one.
-    Pointer { buttons: u16, x: u16, y: u16 },
-    /// A VNC server is receiving a clipboard: the next key waits until the clipboard is on the
-    /// display. Otherwise a paste would insert the previous one.
-    Clipboard,
-    /// The viewer has left or lost control: everything it holds is released.
-    Leave,
-}
 
 /// The display accepts no input: it has ended, or cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -30,9 +30,9 @@ pub(super) use within::{Reach, Within};
 
 use futures_util::future::BoxFuture;
 
-use super::desktop::VncServer;
 use super::failure::LaunchStage;
 use crate::domain::session::Failure;
+use crate::system::seam::VncServer;
 
 pub(super) const STAGE: LaunchStage = LaunchStage { name: "vnc", package: "x11vnc" };
 

@@ -35,9 +35,10 @@ use super::{STAGE, Server, segments, x11vnc};
 use crate::domain::ids::SessionId;
 use crate::domain::rfb::Dialect;
 use crate::domain::session::{Failure, ProcessIdentity};
-use crate::system::desktop::{Directory, Repair, VncEndpoint, VncSeat, VncServer};
+use crate::system::desktop::Directory;
 use crate::system::failure::failure;
 use crate::system::process::{Process, is_alive};
+use crate::system::seam::{Repair, VncEndpoint, VncSeat, VncServer};
 use crate::system::settings::Settings;
 
 /// The longest time for x11vnc to end on request; occasionally it never does.

@@ -18,9 +18,9 @@ use super::ports::Reservation;
 use super::{STAGE, Server};
 use crate::domain::rfb::Dialect;
 use crate::domain::session::Failure;
-use crate::system::desktop::{VncEndpoint, VncSeat, VncServer};
 use crate::system::failure::failure;
 use crate::system::process::{find, output_with};
+use crate::system::seam::{VncEndpoint, VncSeat, VncServer};
 
 /// The dialect of the version in Debian 12: buttons beyond the eighth came later.
 const DIALECT: Dialect = Dialect { extended_mouse_buttons: false, qemu_keys: true };

@@ -10,8 +10,12 @@
 //!    after that. It can make a completed run fail, but never the reverse.
 
 mod blocks;
+mod ending;
+mod pictures;
+mod plan;
 mod records;
 mod scope;
+mod settings;
 mod walk;
 
 #[cfg(test)]
@@ -20,120 +24,22 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::NaiveDate;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::definition::Definition;
-use super::guard;
-use super::host::{BlockEnded, Host, failure};
+use super::host::{BlockEnded, Host};
 use super::page::Browser;
 use super::template::Renderer;
-use crate::domain::ids::{BlockRunId, RunId, SessionId, WorkflowId, WorkflowPermanentId};
+use crate::domain::ids::BlockRunId;
 use crate::domain::run::{BlockStatus, RunStatus};
 use crate::domain::session::Failure;
-pub use records::Records;
+use ending::{Ending, Stop};
+use pictures::Pictures;
+pub use plan::{Plan, Records};
 use scope::Scope;
+pub use settings::{Settings, Smtp};
 pub(crate) use walk::{AS_WRITTEN, branch_id};
-use walk::{Ending, Stop};
-
-/// Defaults for the execution of blocks.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The time to wait for an element.
-    pub element_timeout: Duration,
-    /// The time limit for a page to load.
-    pub navigation_timeout: Duration,
-    /// The time in which an assertion must come to hold.
-    pub assert_timeout: Duration,
-    /// The time limit of a request.
-    pub request_timeout: Duration,
-    /// The time limit of a download.
-    pub download_timeout: Duration,
-    /// True if unknown names in a template are errors.
-    pub strict_templates: bool,
-    /// The maximum number of iterations of a loop.
-    pub most_iterations: usize,
-    /// The maximum number of blocks in one iteration.
-    pub most_steps: usize,
-    /// The maximum size of a response or a file, in bytes.
-    pub most_bytes: usize,
-    /// The maximum size of all outputs of the run, in bytes of JSON; a block whose output would
-    /// exceed it fails.
-    pub most_output_bytes: usize,
-    /// The rules for the targets of requests.
-    pub guard: guard::Settings,
-    /// The mail server, if one is configured.
-    pub smtp: Option<Smtp>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            element_timeout: Duration::from_secs(30),
-            navigation_timeout: Duration::from_secs(60),
-            assert_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_secs(30),
-            download_timeout: Duration::from_secs(120),
-            strict_templates: false,
-            most_iterations: 1000,
-            most_steps: 50,
-            most_bytes: 32 << 20,
-            most_output_bytes: 64 << 20,
-            guard: guard::Settings::default(),
-            smtp: None,
-        }
-    }
-}
-
-/// A mail server, with the credentials for it.
-#[derive(Debug, Clone)]
-pub struct Smtp {
-    /// The host name of the server.
-    pub host: String,
-    /// The port; 465 uses TLS from the start, any other STARTTLS.
-    pub port: u16,
-    /// The user name for authentication.
-    pub username: Option<String>,
-    /// The password for authentication.
-    pub password: Option<secrecy::SecretString>,
-    /// True to connect without TLS; for a server on this machine.
-    pub plain: bool,
-}
-
-/// The input of the engine for one run.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The blocks and parameters to execute.
-    pub definition: Arc<Definition>,
-    /// The parameter values, from [`parameters::resolve`](super::parameters::resolve).
-    pub parameters: Map<String, Value>,
-    /// The title of the workflow, for templates.
-    pub workflow_title: String,
-    /// The version of the workflow, for templates.
-    pub workflow: WorkflowId,
-    /// The permanent id of the workflow, for templates.
-    pub workflow_permanent: WorkflowPermanentId,
-    /// The id of the run, for templates.
-    pub run: RunId,
-    /// The session of the run, for templates.
-    pub session: Option<SessionId>,
-    /// The current date, for templates.
-    pub date: NaiveDate,
-    /// The extra headers that pages send with every request.
-    pub headers: Map<String, Value>,
-    /// The labels of the only blocks to run, in this order.
-    pub only: Option<Vec<String>>,
-    /// Outputs available from the start, by label.
-    pub outputs: Map<String, Value>,
-    /// The time limit of the whole run.
-    pub limit: Option<Duration>,
-    /// The records to keep of the run.
-    pub records: Records,
-    /// The defaults for the execution of blocks.
-    pub settings: Settings,
-}
 
 /// The result of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,7 +63,7 @@ struct Engine {
     renderer: Renderer,
     scope: Scope,
     browser: Option<Browser>,
-    pictures: records::Pictures,
+    pictures: Pictures,
     /// The blocks that have begun and not ended, outermost first.
     open: Vec<BlockRunId>,
     /// The deadline of a stopped run for the ends of its blocks and its last records.
@@ -175,7 +81,7 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
         plan,
         host,
         browser: None,
-        pictures: records::Pictures::default(),
+        pictures: Pictures::default(),
         open: Vec::new(),
         silent: None,
     };
@@ -203,11 +109,11 @@ pub async fn execute(plan: Plan, host: Arc<dyn Host>, cancel: CancellationToken)
             (status, Some(*failure))
         }
         Ending::Stopped(Stop::Canceled) => {
-            (RunStatus::Canceled, Some(failure("canceled", "the run was canceled", None)))
+            (RunStatus::Canceled, Some(Failure::new("canceled", "the run was canceled")))
         }
         Ending::Stopped(Stop::LimitReached) => (
             RunStatus::TimedOut,
-            Some(failure("time_over", "the time limit of the run was reached", None)),
+            Some(Failure::new("time_over", "the time limit of the run was reached")),
         ),
         Ending::Stopped(Stop::Host(failure)) => (RunStatus::Failed, Some(*failure)),
     };
@@ -276,7 +182,7 @@ impl Engine {
         let (status, failure) = match stop {
             Stop::Canceled => (BlockStatus::Canceled, None),
             Stop::LimitReached => {
-                let failure = failure("time_over", "the time limit of the run was reached", None);
+                let failure = Failure::new("time_over", "the time limit of the run was reached");
                 (BlockStatus::TimedOut, Some(failure))
             }
             Stop::Host(failure) => (BlockStatus::Failed, Some((**failure).clone())),

@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Engine;
-use super::blocks::End;
+use super::ending::End;
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::workflow::definition::{Block, Kind};
 use crate::workflow::host::NewArtifact;
-use crate::workflow::page::Wants;
 
 /// The time limit for a screenshot after a block.
 const PICTURE: Duration = Duration::from_secs(1);
@@ -28,30 +26,6 @@ const SHOWN: Duration = Duration::from_millis(50);
 const LAST: Duration = Duration::from_secs(10);
 /// The number of blocks of a run with a screenshot; after it, only failed blocks get one.
 const MOST_PICTURES: usize = 200;
-
-/// The records to keep of a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Records {
-    /// True for a screenshot after each block that drives the page, and one at the end.
-    pub pictures: bool,
-    /// True to keep requests and responses, as the artifact `har`.
-    pub har: bool,
-    /// True to keep the console output of pages, as the artifact `browser_console_log`.
-    pub console: bool,
-}
-
-impl Records {
-    pub(super) fn wants(self) -> Wants {
-        Wants { har: self.har, console: self.console }
-    }
-}
-
-/// Screenshots that are being stored.
-#[derive(Debug, Default)]
-pub(super) struct Pictures {
-    taken: usize,
-    storing: JoinSet<()>,
-}
 
 /// True if a screenshot shows the effect of the block or, for a failed block, the cause.
 fn is_pictured(kind: &Kind, status: BlockStatus) -> bool {

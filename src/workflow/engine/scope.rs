@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::Plan;
+use super::plan::Plan;
 use crate::workflow::definition::block::output_key;
 use crate::workflow::definition::{Definition, ParameterKind};
 use crate::workflow::template::Names;

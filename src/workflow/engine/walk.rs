@@ -3,40 +3,15 @@
 use serde_json::{Map, Value, json};
 
 use super::Engine;
-use super::blocks::{Broken, End, Work};
+use super::ending::{Broken, End, Ending, Stop, Work, ended};
 use super::scope::Iteration;
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::domain::session::Failure;
 use crate::workflow::definition::block::{Conditional, Criteria, ForLoop, WhileLoop};
 use crate::workflow::definition::{Block, Definition, Kind, ParameterKind, graph, is_deeper};
-use crate::workflow::host::{BlockBegins, BlockEnded, HostError, failure};
+use crate::workflow::host::{BlockBegins, BlockEnded};
 use crate::workflow::template::{TEMPLATE_INVALID, TemplateError, pure_expression, truth};
-
-/// The reason why a run stops at once.
-#[derive(Debug, Clone)]
-pub(super) enum Stop {
-    /// The run was canceled.
-    Canceled,
-    /// The time limit of the run has passed.
-    LimitReached,
-    /// The host cannot continue the run.
-    Host(Box<Failure>),
-}
-
-impl From<HostError> for Stop {
-    fn from(HostError(failure): HostError) -> Self {
-        Self::Host(failure)
-    }
-}
-
-/// The end of a level, or of a run.
-#[derive(Debug, Clone)]
-pub(super) enum Ending {
-    Done,
-    Failed(BlockStatus, Box<Failure>),
-    Stopped(Stop),
-}
 
 /// The end of a level, as seen by the enclosing loop.
 enum Level {
@@ -121,7 +96,7 @@ impl Engine {
             if place.in_a_loop && steps > self.plan.settings.most_steps {
                 let message =
                     format!("more than {} blocks in one iteration", self.plan.settings.most_steps);
-                let failure = failure("too_many_steps", message, None);
+                let failure = Failure::new("too_many_steps", message);
                 return Ok(Level::Failed(BlockStatus::Failed, Box::new(failure)));
             }
             let end = self.block(block, version, place).await?;
@@ -291,7 +266,7 @@ impl Engine {
             if spec.complete_if_empty {
                 return Ok(End::completed(json!([])));
             }
-            let failure = failure("loop_empty", "No iterable value found for the loop block", None);
+            let failure = Failure::new("loop_empty", "No iterable value found for the loop block");
             return Ok(End {
                 status: BlockStatus::Terminated,
                 failure: Some(Box::new(failure)),
@@ -493,15 +468,6 @@ fn in_words(criteria: &Criteria) -> bool {
     !criteria.expression.contains("{{") && !criteria.expression.contains("{%")
 }
 
-/// Converts the result of a block that was executed here.
-pub(super) fn ended(work: Work) -> Result<End, Stop> {
-    match work {
-        Ok(end) => Ok(end),
-        Err(Broken::Block(end)) => Ok(*end),
-        Err(Broken::Run(stop)) => Err(stop),
-    }
-}
-
 /// Returns the id of a branch that was given none.
 pub(crate) fn branch_id(label: &str, index: usize) -> String {
     format!("{label}_branch_{index}")
@@ -521,7 +487,7 @@ fn ending(level: Result<Level, Stop>) -> Ending {
 
 /// Words the failure of a run as the compatible API does, for a run that this block ended.
 fn reason(block: &Block, cause: Option<Box<Failure>>) -> Box<Failure> {
-    let unsaid = || Box::new(failure("block_failed", "the block reported no reason", None));
+    let unsaid = || Box::new(Failure::new("block_failed", "the block reported no reason"));
     let mut failure = cause.unwrap_or_else(unsaid);
     failure.message =
         format!("{} block failed. failure reason: {}", block.block_type, failure.message);

@@ -87,14 +87,7 @@ impl PageError {
 
     /// Converts the error to the failure of a block.
     pub fn failure(&self) -> Failure {
-        Failure {
-            code: self.code().to_owned(),
-            stage: None,
-            message: self.to_string(),
-            exit: None,
-            log_tail: Vec::new(),
-            hint: None,
-        }
+        Failure::new(self.code(), self.to_string())
     }
 }
 

@@ -12,12 +12,11 @@ use serde_json::{Map, Value, json};
 use super::Chromium;
 use crate::domain::file_name::file_name;
 use crate::domain::ids::{ArtifactId, BlockRunId};
+use crate::domain::session::Failure;
 use crate::workflow::definition::Definition;
 use crate::workflow::engine::{Plan, Records, Settings};
 use crate::workflow::guard;
-use crate::workflow::host::{
-    BlockBegins, BlockEnded, Devtools, Host, HostError, NewArtifact, failure,
-};
+use crate::workflow::host::{BlockBegins, BlockEnded, Devtools, Host, HostError, NewArtifact};
 
 /// A host for tests, with or without a browser.
 #[derive(Debug, Default)]
@@ -62,7 +61,7 @@ impl Stage {
 
 impl Host for Stage {
     fn devtools(&self) -> BoxFuture<'_, Result<Arc<dyn Devtools>, HostError>> {
-        let missing = || HostError(Box::new(failure("no_browser", "there is no browser", None)));
+        let missing = || HostError(Box::new(Failure::new("no_browser", "there is no browser")));
         let devtools = self.devtools.clone().ok_or_else(missing);
         Box::pin(async { devtools })
     }

@@ -13,8 +13,9 @@ use super::{RunHost, refused};
 use crate::actors::run::RunError;
 use crate::actors::run::messages::AwaitAgent;
 use crate::domain::run::BlockStatus;
+use crate::domain::session::Failure;
 use crate::workflow::agent::{Agent, AgentReport, AgentStatus, Event, Start};
-use crate::workflow::host::{BlockEnded, ExternalBlock, HostError, failure};
+use crate::workflow::host::{BlockEnded, ExternalBlock, HostError};
 
 /// A guard whose drop asks the agent to stop, unless the agent has ended by itself.
 struct Stopping {
@@ -124,7 +125,7 @@ async fn heard<F: Future<Output = bool>>(
                 } else {
                     format!("the agent reported nothing for {} s", silence.as_secs())
                 };
-                let failure = Some(failure("timeout", message, None));
+                let failure = Some(Failure::new("timeout", message));
                 return BlockEnded { status: BlockStatus::TimedOut, output: None, failure };
             }
         };
@@ -137,7 +138,7 @@ async fn heard<F: Future<Output = bool>>(
         let reason = said.failure_reason;
         let failure = (status != BlockStatus::Completed).then(|| {
             let reason = reason.unwrap_or_else(|| "the agent reported no reason".to_owned());
-            failure("agent_failed", reason, None)
+            Failure::new("agent_failed", reason)
         });
         return BlockEnded { status, output: Some(output(said.output, status)), failure };
     }

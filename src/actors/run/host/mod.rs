@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::turn::{ControlTurn, WhenAgentHasControl};
 use super::messages::Pause;
+use super::node::Node;
 use super::{Run, RunError};
 use crate::actors::ask::{Unanswered, WeakAddress};
 use crate::actors::passes::{Pass, PassScope, Reach};
-use crate::actors::refusals::Refused;
-use crate::actors::registry::Registry;
+use crate::actors::traffic::Refused;
 use crate::actors::world::World;
 use crate::domain::checksum::Checksum;
 use crate::domain::file_name::file_name;
@@ -49,7 +49,7 @@ pub(super) struct RunHost {
     world: Arc<World>,
     turn: ControlTurn,
     run: WeakAddress<Run>,
-    registry: WeakAddress<Registry>,
+    registry: Arc<dyn Node>,
     id: RunId,
     organization: OrganizationId,
     session: SessionId,
@@ -75,7 +75,7 @@ impl RunHost {
             world: Arc::clone(world),
             turn: ControlTurn::new(world, address.clone(), run.record.organization, session),
             run: address,
-            registry: run.registry.clone(),
+            registry: Arc::clone(&run.registry),
             id: run.record.id,
             organization: run.record.organization,
             session,
@@ -195,14 +195,7 @@ async fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn host_error(code: &str, message: &str) -> HostError {
-    HostError(Box::new(Failure {
-        code: code.to_owned(),
-        stage: None,
-        message: message.to_owned(),
-        exit: None,
-        log_tail: Vec::new(),
-        hint: None,
-    }))
+    HostError(Box::new(Failure::new(code, message)))
 }
 
 fn refused(cause: &RunError) -> HostError {

@@ -3,35 +3,36 @@
 //! A child run that is waited for and drives the parent's session does so under the parent's
 //! occupancy; it neither begins nor releases. Any other run begins its session like every run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::sync::{oneshot, watch};
 
 use super::{RunHost, host_error};
-use crate::actors::ask::WeakAddress;
-use crate::actors::registry::{NewRun, Registry, RegistryError, RouteRun, RunAccepted, StartRun};
-use crate::actors::run::planned::{Facts, Planned, egress_of, sanitizes};
+use crate::actors::registry::{NewRun, RegistryError, RouteRun, RunAccepted, StartRun};
+use crate::actors::run::node::Node;
+use crate::actors::run::planned::{Facts, Planned};
 use crate::actors::run::{Assignment, Cancel};
 use crate::actors::views::RunView;
 use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::Generation;
 use crate::domain::run::{BlockStatus, RunStatus, WorkflowRecord};
 use crate::domain::session::{Failure, SessionSpec};
+use crate::domain::workflow_settings::{
+    egress_of, own_session_lifetime, run_limit, sanitizes, webhook_url,
+};
 use crate::workflow::definition::Definition;
 use crate::workflow::definition::block::WorkflowTrigger;
-use crate::workflow::host::{BlockEnded, ExternalBlock, HostError, failure};
+use crate::workflow::host::{BlockEnded, ExternalBlock, HostError};
 use crate::workflow::parameters::resolve;
 
 /// The maximum depth of nested runs.
 const DEEPEST: u8 = 10;
 
-/// The extra lifetime of a session that a run makes for itself, beyond the run's limit.
-const SESSION_MARGIN: Duration = Duration::from_secs(5 * 60);
-
 /// A child run that is waited for; its drop cancels the run if it has not ended.
 struct Child {
-    registry: WeakAddress<Registry>,
+    registry: Arc<dyn Node>,
     organization: OrganizationId,
     run: Option<RunId>,
     runtime: tokio::runtime::Handle,
@@ -121,7 +122,7 @@ impl RunHost {
     ) -> Result<(Result<RunAccepted, RegistryError>, Child), HostError> {
         self.handed.send_modify(|handed| *handed += 1);
         let mut child = Child {
-            registry: self.registry.clone(),
+            registry: Arc::clone(&self.registry),
             organization: self.organization,
             run: None,
             runtime: self.world.runtime.clone(),
@@ -184,9 +185,8 @@ impl RunHost {
             Box::new(fails("missing_value_for_parameter", said.join("; ")))
         })?;
         let settings = &self.world.settings;
-        let minutes = workflow.settings.get("max_elapsed_time_minutes").and_then(Value::as_u64);
-        let seconds = minutes.map_or(settings.run_limit_seconds, |minutes| minutes * 60);
-        let limit = Duration::from_secs(seconds);
+        let usual = Duration::from_secs(settings.run_limit_seconds);
+        let limit = run_limit(None, &workflow.settings, usual);
         let facts = Facts { session, limit, ..Facts::new(&self.world, parameters.clone()) };
         let mut request = json!({
             "workflow_id": workflow.permanent_id,
@@ -196,16 +196,16 @@ impl RunHost {
         if let (Some(session), Some(members)) = (session, request.as_object_mut()) {
             members.insert("browser_session_id".to_owned(), json!(session));
         }
-        let usual = workflow.settings.get("webhook_callback_url").filter(|url| url.is_string());
+        let usual = webhook_url(&workflow.settings);
         if let (Some(url), Some(members)) = (usual, request.as_object_mut()) {
-            members.insert("webhook_url".to_owned(), url.clone());
+            members.insert("webhook_url".to_owned(), Value::from(url));
         }
         let (egress, proxy) = egress_of(&workflow.settings);
         let assignment = Assignment {
             record: None, // Only the outer run is recorded, if it asks for it.
             work: Box::new(Planned::new(facts.plan(workflow, definition))),
             own_session: SessionSpec {
-                lifetime: limit + SESSION_MARGIN,
+                lifetime: own_session_lifetime(limit),
                 proxy,
                 egress,
                 ..SessionSpec::default()
@@ -261,7 +261,7 @@ fn end_of(view: &RunView) -> BlockEnded {
     let (id, how) = (view.record.id, view.record.status);
     let failure = (status != BlockStatus::Completed).then(|| {
         let cause = view.record.failure.clone();
-        let cause = cause.unwrap_or_else(|| failure("run_failed", "it reported no reason", None));
+        let cause = cause.unwrap_or_else(|| Failure::new("run_failed", "it reported no reason"));
         Failure { message: format!("run {id} is {how}: {}", cause.message), stage: None, ..cause }
     });
     BlockEnded { status, output: Some(outcome_of(view)), failure }

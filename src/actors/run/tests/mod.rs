@@ -12,7 +12,7 @@ use crate::actors::session::{Begin, Beginner, Close};
 use crate::actors::testing::{Outside, Stage, failure, occupant};
 use crate::domain::ids::{RunId, WorkflowId, WorkflowPermanentId};
 use crate::domain::run::BlockStatus;
-use crate::domain::session::SessionStatus;
+use crate::domain::session::{SessionSpec, SessionStatus};
 use crate::workflow::host::{BlockBegins, BlockEnded, Host};
 
 mod endings;

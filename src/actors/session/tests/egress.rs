@@ -8,7 +8,7 @@ use crate::actors::testing::FakeEgress;
 use crate::domain::egress::{EgressAsked, EgressLists};
 use crate::domain::quota::{Limits, Quota};
 use crate::domain::session::SessionSpec;
-use crate::egress::usage::{ConnectionCounts, RefusedRow};
+use crate::egress::status::{ConnectionCounts, RefusedRow};
 use crate::system::desktop::{EgressError, EgressStatus};
 
 fn lists(allow: &[&str], deny: &[&str]) -> EgressLists {

@@ -8,6 +8,7 @@
 //! `ledger` remembers which files have been stored or refused.
 
 mod copying;
+mod folder;
 mod ledger;
 mod limits;
 mod settings;
@@ -16,11 +17,11 @@ mod tending;
 mod tests;
 pub(super) mod watching;
 
+pub(super) use folder::any_left;
 pub use settings::Settings;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use self::copying::{CopyError, copy};
+use self::folder::complete_in;
 use self::ledger::{FileKey, Ledger};
 use super::directory::Directory;
 use crate::domain::file_name::file_name;
@@ -42,9 +44,6 @@ const MOST_WAITING: usize = 16;
 
 /// The number of files that are copied at once.
 const AT_ONCE: usize = 2;
-
-/// The most unrecorded files that one scan of the folder collects.
-const MOST_FOUND: usize = 1_000;
 
 /// The most refusals of one session that are reported, because a page can cause any number.
 const MOST_REFUSALS: u64 = 20;
@@ -370,28 +369,4 @@ impl Shared {
             self.take(path, begun);
         }
     }
-}
-
-/// True if the session's folder has complete files that are neither stored nor refused.
-pub(super) fn any_left(directory: &Directory) -> bool {
-    let ledger = Ledger::read(&directory.downloaded());
-    let found = complete_in(&directory.downloads()).unwrap_or_default();
-    found.iter().any(|(_, key)| !ledger.knows(*key))
-}
-
-/// False for the name of a file that the browser is still writing.
-fn is_complete(name: &str) -> bool {
-    !name.ends_with(".crdownload") && !name.starts_with('.')
-}
-
-/// The complete regular files with one link in a folder, except those that are still being written.
-fn complete_in(folder: &Path) -> io::Result<Vec<(PathBuf, FileKey)>> {
-    let mut found = Vec::new();
-    for entry in Tree::open(folder)?.entries()? {
-        let is_complete = is_complete(&entry.name.to_string_lossy());
-        if entry.is_plain() && is_complete && found.len() < MOST_FOUND {
-            found.push((folder.join(&entry.name), FileKey::of_entry(&entry.stat)));
-        }
-    }
-    Ok(found)
 }

@@ -13,8 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::Stat;
 use tokio::time::sleep;
 
+use super::folder::is_complete;
 use super::ledger::FileKey;
-use super::{Begun, Settings, Shared, is_complete, limits};
+use super::{Begun, Settings, Shared, limits};
 use crate::system::beneath::Tree;
 
 /// The time between two scans of the folder.

@@ -80,10 +80,10 @@ async fn complete_files_are_taken_once_and_links_and_halves_never() {
 
     let (names, refused) = collected(&folder.downloads(Settings::default())).await;
     assert_eq!((names, refused.len()), (vec!["a.csv".to_owned(), "b.csv".to_owned()], 0));
-    assert!(!any_left(&folder.directory));
+    assert!(!any_left(&folder.directory.downloads(), &folder.directory.downloaded()));
     // A later server knows the stored files, and collects those that came meanwhile.
     folder.put("d.csv", "5");
-    assert!(any_left(&folder.directory));
+    assert!(any_left(&folder.directory.downloads(), &folder.directory.downloaded()));
     let (names, _) = collected(&folder.downloads(Settings::default())).await;
     assert_eq!(names, ["d.csv"]);
     let copies = fs::read_dir(folder.directory.arrivals()).unwrap().count();
@@ -119,7 +119,9 @@ async fn without_room_nothing_is_kept_and_nothing_is_removed() {
     let settings = Settings { min_free_megabytes: u64::MAX, ..Settings::default() };
     let (names, refused) = collected(&folder.downloads(settings)).await;
     assert!(names.is_empty() && refused[0].contains("min_free_megabytes"), "{refused:?}");
-    assert!(file.exists() && any_left(&folder.directory));
+    assert!(
+        file.exists() && any_left(&folder.directory.downloads(), &folder.directory.downloaded())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,7 +196,7 @@ async fn a_file_that_nobody_stores_is_still_on_the_disk() {
     };
     drop(arrival); // The database rejected it.
     timeout(Duration::from_secs(5), finished).await.unwrap();
-    assert!(any_left(&folder.directory));
+    assert!(any_left(&folder.directory.downloads(), &folder.directory.downloaded()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,10 +26,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::system::cdp::{CdpError, Connection};
-use crate::system::desktop::Repair;
 use crate::system::desktop::pages::Pages;
 use crate::system::proc::Stat;
 use crate::system::process::{Member, Process};
+use crate::system::seam::Repair;
 
 /// The longest time for V8 to answer an interrupt.
 const INTERRUPT: Duration = Duration::from_millis(500);

@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout};
 
 use super::{PUT_BACK, Watch};
 use crate::system::cdp::Connection;
-use crate::system::desktop::Repair;
 use crate::system::desktop::memory::Memory;
+use crate::system::seam::Repair;
 
 /// The time for a driver that closes its last page to open the next one itself.
 const DRIVERS_TURN: Duration = Duration::from_millis(50);

@@ -10,15 +10,20 @@ mod windows;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::directory::Kept;
 use super::*;
+use crate::domain::ids::SessionId;
 use crate::domain::sealing::Vault;
+use crate::domain::session::{DesktopIdentity, Failure, SessionSpec, Size};
 use crate::system::Settings;
 use crate::system::cdp::{Connection, Devtools};
 use crate::system::display::{lock, socket};

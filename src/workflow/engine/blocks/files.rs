@@ -8,7 +8,6 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{Broken, End, Work};
 use crate::domain::file_name::file_name_and;
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::DOWNLOAD;
@@ -17,6 +16,7 @@ use crate::workflow::definition::block::{
 };
 use crate::workflow::encoding;
 use crate::workflow::engine::Engine;
+use crate::workflow::engine::ending::{Broken, End, Work};
 use crate::workflow::page::downloads::Downloaded;
 use crate::workflow::page::frame::Target;
 use crate::workflow::page::input::Clicking;

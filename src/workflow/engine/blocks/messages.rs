@@ -9,10 +9,10 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::{Broken, End, Work};
 use crate::domain::file_name::file_name;
 use crate::domain::run::BlockStatus;
 use crate::workflow::definition::block::{HumanInteraction, SendEmail};
+use crate::workflow::engine::ending::{Broken, End, Work};
 use crate::workflow::engine::{Engine, Smtp};
 
 /// The time limit for the mail server.

@@ -10,121 +10,12 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::Engine;
-use super::walk::{Ending, Stop, ended};
+use super::ending::{Broken, End, Stop, Work, ended};
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
-use crate::domain::session::Failure;
 use crate::workflow::definition::{Block, Kind};
-use crate::workflow::host::{BlockEnded, ExternalBlock, failure};
-use crate::workflow::page::{Browser, PageError};
-
-/// The end of a block, with its results.
-#[derive(Debug, Clone)]
-pub(super) struct End {
-    pub(super) status: BlockStatus,
-    pub(super) output: Option<Value>,
-    pub(super) failure: Option<Box<Failure>>,
-    /// The choice of a conditional: the label of the next block, or none to end the level.
-    pub(super) branch: Option<Option<String>>,
-    /// The result of an extraction.
-    pub(super) extracted: Option<Value>,
-}
-
-impl End {
-    pub(super) fn completed(output: Value) -> Self {
-        Self {
-            status: BlockStatus::Completed,
-            output: Some(output),
-            failure: None,
-            branch: None,
-            extracted: None,
-        }
-    }
-
-    pub(super) fn failed(code: &str, message: impl Into<String>) -> Self {
-        Self::because(failure(code, message, None))
-    }
-
-    pub(super) fn because(failure: Failure) -> Self {
-        Self {
-            status: BlockStatus::Failed,
-            output: None,
-            failure: Some(Box::new(failure)),
-            branch: None,
-            extracted: None,
-        }
-    }
-}
-
-impl From<PageError> for End {
-    fn from(error: PageError) -> Self {
-        let timed_out = matches!(error, PageError::Timeout { .. });
-        let end = Self::because(error.failure());
-        let status = if timed_out { BlockStatus::TimedOut } else { end.status };
-        Self { status, ..end }
-    }
-}
-
-impl From<BlockEnded> for End {
-    fn from(ended: BlockEnded) -> Self {
-        let BlockEnded { status, output, failure } = ended;
-        Self { status, output, failure: failure.map(Box::new), branch: None, extracted: None }
-    }
-}
-
-/// The early end of a block: a failure of the block, or the end of the whole run.
-pub(super) enum Broken {
-    Block(Box<End>),
-    Run(Stop),
-}
-
-impl From<PageError> for Broken {
-    fn from(error: PageError) -> Self {
-        Self::Block(Box::new(error.into()))
-    }
-}
-
-impl From<End> for Broken {
-    fn from(end: End) -> Self {
-        Self::Block(Box::new(end))
-    }
-}
-
-impl From<Box<End>> for Broken {
-    fn from(end: Box<End>) -> Self {
-        Self::Block(end)
-    }
-}
-
-impl From<Stop> for Broken {
-    fn from(stop: Stop) -> Self {
-        Self::Run(stop)
-    }
-}
-
-impl From<crate::workflow::host::HostError> for Broken {
-    fn from(error: crate::workflow::host::HostError) -> Self {
-        Self::Run(error.into())
-    }
-}
-
-impl Broken {
-    /// Converts to the end of a run that breaks before its first block.
-    pub(super) fn ending(self) -> Ending {
-        match self {
-            Self::Run(stop) => Ending::Stopped(stop),
-            Self::Block(end) => {
-                let cause = end.failure.unwrap_or_else(|| {
-                    Box::new(failure("browser_unreachable", "the browser does not answer", None))
-                });
-                Ending::Failed(end.status, cause)
-            }
-        }
-    }
-}
-
-/// The result of a block's work.
-pub(super) type Work = Result<End, Broken>;
+use crate::workflow::host::ExternalBlock;
+use crate::workflow::page::Browser;
 
 impl Engine {
     /// Executes a block that contains no other blocks.

@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Broken, End, Work};
 use crate::domain::file_name::file_name_with;
 use crate::domain::ids::BlockRunId;
 use crate::workflow::definition::block::{
@@ -16,6 +15,7 @@ use crate::workflow::definition::block::{
 };
 use crate::workflow::definition::extract::{Extract, Field};
 use crate::workflow::engine::Engine;
+use crate::workflow::engine::ending::{Broken, End, Work};
 use crate::workflow::host::NewArtifact;
 use crate::workflow::page::frame::Target;
 use crate::workflow::page::input::Clicking;

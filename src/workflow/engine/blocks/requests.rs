@@ -13,13 +13,13 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Broken, End, Work};
 use crate::domain::file_name::file_name;
 use crate::domain::ids::BlockRunId;
 use crate::domain::run::BlockStatus;
 use crate::workflow::definition::block::{HttpRequest, is_framing};
 use crate::workflow::encoding;
 use crate::workflow::engine::Engine;
+use crate::workflow::engine::ending::{Broken, End, Work};
 use crate::workflow::guard::{Guard, Refused};
 
 /// The maximum number of redirects of a request.

@@ -1,0 +1,23 @@
+//! The waiters for an occupied session.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::Beginner;
+use super::turns::Changed;
+use crate::actors::quotas::QuotaPermit;
+use crate::actors::receipt::Receipt;
+use crate::domain::lease::LeaseHash;
+
+/// The data that is needed to serve a waiter.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) lease: LeaseHash,
+    pub(super) ttl: Duration,
+    pub(super) by: Beginner,
+    pub(super) answer: oneshot::Sender<Changed>,
+    pub(super) receipt: Receipt,
+    /// The waiter counts for its organization until this is dropped.
+    pub(super) _place: QuotaPermit,
+}

@@ -1,0 +1,54 @@
+//! Writes whose outcome may be unknown: they are repeated until the database answers.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::world::World;
+use crate::db::store::{StoreError, Stored};
+use crate::domain::run::ArtifactRecord;
+
+/// The delay before a write is repeated.
+pub(super) const STORE_AGAIN: Duration = Duration::from_secs(2);
+
+/// The number of times that the record of a file is written again.
+const RETRIES: u32 = 5;
+
+/// Writes until the database answers, or the outcome is unknown after `retries` further tries.
+/// `what` names the values for the log.
+pub(super) async fn until_stored<T>(
+    what: impl fmt::Display,
+    retries: u32,
+    write: impl Fn() -> Stored<T>,
+) -> Result<T, StoreError> {
+    let mut tries = 0;
+    loop {
+        match write().await {
+            Err(StoreError::Unavailable(cause)) if tries < retries => {
+                warn!("{what} is not stored yet: {cause}");
+                tries = tries.saturating_add(1);
+                sleep(STORE_AGAIN).await;
+            }
+            answered => return answered,
+        }
+    }
+}
+
+/// Stores the record of `file`, which has its final place. If that fails, the file is removed: a
+/// file without a row is lost.
+pub(super) async fn store_artifact(
+    world: &World,
+    record: &ArtifactRecord,
+    file: &Path,
+) -> Result<(), StoreError> {
+    let what = format!("the record of {} {}", record.artifact_type, record.id);
+    let stored = until_stored(what, RETRIES, || world.store.insert_artifact(record.clone())).await;
+    match &stored {
+        Ok(()) => world.quotas.add_stored(record.organization, record.size),
+        Err(_) => drop(tokio::fs::remove_file(file).await),
+    }
+    stored
+}
