@@ -273,8 +273,8 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_the_policys_to_say() {
-        let given = json!({ "refused_chords": ["f12"], "right_click": true });
-        let policy = serde_json::from_value::<crate::http::Settings>(given).unwrap().policy();
+        let refused_chords = vec!["f12".parse().unwrap()];
+        let policy = Policy { refused_chords, refused_buttons: 0, ..Policy::default() };
         let Event::Mouse(right) = serde_json::from_value(json!({
             "type": "mouseEvent", "eventType": "mousePressed", "x": 1, "y": 1, "button": "right",
         }))

@@ -281,7 +281,7 @@ async fn what_does_not_happen_fails_in_time_with_its_reason() {
         (
             block("assert", "a", json!({ "selector": "button", "count": 3, "message": "three" })),
             "assertion_failed",
-            "three (`button` has 2 elements and not 3)",
+            "three (`button` matches 2 elements, not 3)",
         ),
         (
             block("script", "a", json!({ "script": "throw new Error('no')" })),
