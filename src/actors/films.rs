@@ -12,9 +12,9 @@ use crate::domain::run::ArtifactRecord;
 use crate::system::film::{Film, FilmError, Films, RecordingMetadata};
 
 /// Removes the files of a recording that cannot be finished.
-pub(super) fn drop_recording(films: &Films, slate: &RecordingMetadata, cause: &FilmError) {
-    warn!("recording {} of a former server is lost: {cause}", slate.id);
-    if let Err(cause) = films.drop_recording(slate) {
+pub(super) fn drop_recording(films: &Films, metadata: &RecordingMetadata, cause: &FilmError) {
+    warn!("recording {} of a former server is lost: {cause}", metadata.id);
+    if let Err(cause) = films.drop_recording(metadata) {
         warn!("its remains cannot be removed: {cause}");
     }
 }
@@ -116,14 +116,15 @@ pub async fn finish_films(world: &World, organization: OrganizationId, session: 
     let films = &world.films;
     let place = FilmOwner { organization, session };
     let mut stored = Vec::new();
-    for slate in films.recordings(session) {
-        match films.resume(slate.clone()) {
+    for metadata in films.recordings(session) {
+        match films.resume(metadata.clone()) {
             Ok((recording, filmed)) => {
                 recording.stop();
-                let kind = FilmArtifact { id: slate.id, run: slate.run, artifact_type: RECORDING };
+                let kind =
+                    FilmArtifact { id: metadata.id, run: metadata.run, artifact_type: RECORDING };
                 stored.push((kind, filmed.await));
             }
-            Err(cause) => drop_recording(films, &slate, &cause),
+            Err(cause) => drop_recording(films, &metadata, &cause),
         }
     }
     for frozen in films.frozen(session).into_iter().chain(films.freeze(session)) {

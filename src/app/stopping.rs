@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 
 use super::Task;
 use crate::actors::ask::Address;
-use crate::actors::registry::{CloseAll, Drain, LetGoAll, Registry};
+use crate::actors::registry::{CloseAll, DetachAll, Drain, Registry};
 use crate::actors::world::World;
 use crate::config;
 use crate::db::Db;
@@ -105,7 +105,7 @@ pub(super) async fn until_told(
     server.stop(!told_again).await;
     // Each session applies its own deadlines.
     let over =
-        if keep_sessions { registry.ask(LetGoAll).await } else { registry.ask(CloseAll).await };
+        if keep_sessions { registry.ask(DetachAll).await } else { registry.ask(CloseAll).await };
     if over.is_err() && !keep_sessions {
         end_what_is_left(&world).await;
     }

@@ -238,14 +238,14 @@ pub async fn known_among(db: &Db, ids: &[ArtifactId]) -> Result<HashSet<Artifact
 }
 
 /// An artifact's id and path, with the run and the session that produced it.
-pub type Place = (ArtifactId, String, Option<RunId>, Option<SessionId>);
+pub type FileLocation = (ArtifactId, String, Option<RunId>, Option<SessionId>);
 
 /// Returns the places of all artifacts of the sessions of a node.
 ///
 /// # Errors
 ///
 /// [`DbError::Unavailable`].
-pub async fn of_node(db: &Db, node: NodeId) -> Result<Vec<Place>, DbError> {
+pub async fn of_node(db: &Db, node: NodeId) -> Result<Vec<FileLocation>, DbError> {
     let rows: Vec<(String, String, Option<String>, Option<String>)> = on!(db, read, |c| {
         let of_node = browser_sessions::table
             .filter(browser_sessions::node_id.eq(node.to_string()))

@@ -147,7 +147,7 @@ pub async fn reserve(db: &Db, key: &Key, claim: &Claim) -> Result<Reservation, D
 /// # Errors
 ///
 /// [`DbError::Unavailable`].
-pub async fn take_over(
+pub async fn reclaim(
     db: &Db,
     key: &Key,
     claim: &Claim,

@@ -138,7 +138,7 @@ pub enum Event {
     /// Ends a user's control whose time is over at `now`.
     Expire { now: DateTime<Utc> },
     /// The holder of this credential loses control and may not take it again.
-    PutOut { credential: Credential },
+    Kicked { credential: Credential },
 }
 
 /// The reason why control is not granted.
@@ -202,7 +202,7 @@ impl Control {
                 | Event::Returned { .. }
                 | Event::Used { .. }
                 | Event::Expire { .. }
-                | Event::PutOut { .. },
+                | Event::Kicked { .. },
             ) => Agent,
 
             // The clock decides whether the control is over, not whether the timer has fired. A
@@ -226,7 +226,7 @@ impl Control {
             }
 
             (Held(user), Event::Cede { party }) if user.party == party => Agent,
-            (Held(user), Event::PutOut { credential }) if user.party.credential == credential => {
+            (Held(user), Event::Kicked { credential }) if user.party.credential == credential => {
                 Agent
             }
             (Held(user), Event::Expire { now }) if user.expires_at() <= now => Agent,
@@ -245,7 +245,7 @@ impl Control {
             (
                 Held(_),
                 Event::Cede { .. }
-                | Event::PutOut { .. }
+                | Event::Kicked { .. }
                 | Event::Expire { .. }
                 | Event::Left { .. }
                 | Event::Returned { .. },
@@ -323,7 +323,7 @@ mod tests {
             "returned" => Event::Returned { party, now },
             "used" => Event::Used { idle_at },
             "expire" => Event::Expire { now },
-            "out" => Event::PutOut { credential: party.credential },
+            "out" => Event::Kicked { credential: party.credential },
             other => panic!("{other}"),
         }
     }

@@ -180,7 +180,7 @@ async fn take<I: Id>(front: &Front, key: &Key, request_hash: String) -> Result<T
     // This server is not handling it, so its former handler ended without an answer.
     let id = resource.and_then(|known| known.parse().ok()).unwrap_or(id);
     let claim = Claim { resource: id.to_string(), ..claim };
-    if idempotency::take_over(&front.db, key, &claim, now - LOST).await? {
+    if idempotency::reclaim(&front.db, key, &claim, now - LOST).await? {
         return Ok(Taken::Named(Named { id, again: true }));
     }
     Err(under_way().into())

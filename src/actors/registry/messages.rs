@@ -256,9 +256,9 @@ impl Ask for Adopt {
 /// Ends every run, and detaches from every session; the next server adopts the sessions. Answered
 /// when no session has an actor any more.
 #[derive(Debug)]
-pub struct LetGoAll;
+pub struct DetachAll;
 
-impl Ask for LetGoAll {
+impl Ask for DetachAll {
     type Answer = ();
     const KIND: &'static str = "let_go_all";
     const AUDITED: bool = true;

@@ -23,7 +23,7 @@ use futures_util::future::join_all;
 use tracing::info;
 
 pub use self::messages::{
-    Adopt, CloseAll, Create, Created, Drain, LetGoAll, RegistryError, Route, RouteError, Start,
+    Adopt, CloseAll, Create, Created, DetachAll, Drain, RegistryError, Route, RouteError, Start,
     Undrain,
 };
 pub(in crate::actors) use self::messages::{Gone, Resident};
@@ -37,7 +37,7 @@ use super::journal::{About, Name};
 use super::opens_envelopes;
 use super::registration::Registration;
 use super::run::{Cancel, Run};
-use super::session::{Close, LetGo, Session};
+use super::session::{Close, Detach, Session};
 use super::world::World;
 use crate::domain::ids::{OrganizationId, RunId, SessionId};
 use crate::domain::session::SessionStatus;
@@ -205,13 +205,13 @@ impl Registry {
     }
 }
 
-impl Handle<LetGoAll> for Registry {
-    fn handle(&mut self, LetGoAll: LetGoAll, _: &mut Context<Self>) -> Answering<()> {
+impl Handle<DetachAll> for Registry {
+    fn handle(&mut self, DetachAll: DetachAll, _: &mut Context<Self>) -> Answering<()> {
         let (runs, sessions) = self.wind_up();
         Box::pin(async move {
             // Runs first: they release what they hold, and end the sessions they made.
             runs.await;
-            join_all(sessions.iter().map(|session| session.ask(LetGo))).await;
+            join_all(sessions.iter().map(|session| session.ask(Detach))).await;
         })
     }
 }

@@ -126,7 +126,7 @@ impl Session {
                 found = true;
             }
         }
-        let _ = self.control(Event::PutOut { credential: by_ticket }, ctx);
+        let _ = self.control(Event::Kicked { credential: by_ticket }, ctx);
         if let Some(party) = page {
             let _ = self.control(Event::Cede { party }, ctx);
         }
@@ -146,7 +146,7 @@ impl Session {
         if let Some(credential) = self.watchers.control.user().map(|user| user.party.credential)
             && matches!(credential, Credential::Ticket(_))
         {
-            let _ = self.control(Event::PutOut { credential }, ctx);
+            let _ = self.control(Event::Kicked { credential }, ctx);
         }
         viewers
     }

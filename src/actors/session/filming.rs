@@ -151,7 +151,7 @@ impl Session {
             return Err(SessionError::TooManyRecordings { limit });
         }
         let now = self.world.clock.now();
-        let slate = RecordingMetadata {
+        let metadata = RecordingMetadata {
             id: self.world.mint.mint(now),
             session: self.record.id,
             run,
@@ -160,23 +160,23 @@ impl Session {
             width: options.width,
             format: options.format.unwrap_or(settings.format),
         };
-        let (recording, filmed) = self.world.films.record(slate.clone())?;
+        let (recording, filmed) = self.world.films.record(metadata.clone())?;
         recording.show(screen);
-        self.add_recording(slate.clone(), recording, filmed, ctx);
-        Ok(slate)
+        self.add_recording(metadata.clone(), recording, filmed, ctx);
+        Ok(metadata)
     }
 
     fn add_recording(
         &mut self,
-        slate: RecordingMetadata,
+        metadata: RecordingMetadata,
         recording: Recording,
         filmed: impl Future<Output = Result<Film, FilmError>> + Send + 'static,
         ctx: &mut Context<Self>,
     ) {
-        let kind = FilmArtifact { id: slate.id, run: slate.run, artifact_type: RECORDING };
+        let kind = FilmArtifact { id: metadata.id, run: metadata.run, artifact_type: RECORDING };
         let result = self.store_film(kind, filmed);
-        let (id, mut ended) = (slate.id, result.clone());
-        self.filming.live.insert(id, Live { slate, recording, result });
+        let (id, mut ended) = (metadata.id, result.clone());
+        self.filming.live.insert(id, Live { metadata, recording, result });
         let over = async move { drop(ended.wait_for(Option::is_some).await) };
         ctx.spawn(over.into_actor(self).map(move |(), session, _| {
             session.filming.live.remove(&id);
@@ -188,8 +188,8 @@ impl Session {
     /// Stops the recordings of runs that no longer hold the session.
     pub(super) fn stop_what_is_over(&self) {
         let holder = self.record.occupancy.holder().map(|held| held.occupant.runnable_id.clone());
-        self.filming.stop(|slate| {
-            slate.run.is_some_and(|run| {
+        self.filming.stop(|metadata| {
+            metadata.run.is_some_and(|run| {
                 holder.as_ref().is_none_or(|holder| holder.as_str() != run.to_string())
             })
         });
@@ -220,10 +220,10 @@ impl Session {
     /// [filmed](Self::film).
     pub(super) fn take_up_films(&mut self, ctx: &mut Context<Self>) {
         let films = self.world.films.clone();
-        for slate in films.recordings(self.record.id) {
-            match films.resume(slate.clone()) {
-                Ok((recording, filmed)) => self.add_recording(slate, recording, filmed, ctx),
-                Err(cause) => drop_recording(&films, &slate, &cause),
+        for metadata in films.recordings(self.record.id) {
+            match films.resume(metadata.clone()) {
+                Ok((recording, filmed)) => self.add_recording(metadata, recording, filmed, ctx),
+                Err(cause) => drop_recording(&films, &metadata, &cause),
             }
         }
         for frozen in films.frozen(self.record.id) {
@@ -292,12 +292,12 @@ impl Handle<Record> for Session {
             return answered(Err(SessionError::NotInside { run }));
         }
         let begun = self.begin_recording(options, run, ctx);
-        if let Ok(slate) = &begun {
+        if let Ok(metadata) = &begun {
             // No client could stop a recording whose id it did not receive.
-            let id = slate.id;
+            let id = metadata.id;
             ctx.spawn(receipt().heard().into_actor(self).map(move |heard, session, _| {
                 if !heard {
-                    session.filming.stop(|slate| slate.id == id);
+                    session.filming.stop(|metadata| metadata.id == id);
                 }
             }));
         }
@@ -311,7 +311,7 @@ impl Handle<StopRecording> for Session {
         StopRecording { id }: StopRecording,
         _: &mut Context<Self>,
     ) -> Answering<Result<ArtifactRecord, SessionError>> {
-        let Some(mut result) = self.filming.stop(|slate| slate.id == id).pop() else {
+        let Some(mut result) = self.filming.stop(|metadata| metadata.id == id).pop() else {
             return answered(Err(SessionError::UnknownRecording(id)));
         };
         Box::pin(async move {
@@ -333,7 +333,7 @@ impl Handle<Wrap> for Session {
             self.keep_last_moments(Some(run));
             self.use_changed();
         }
-        let open = self.filming.stop(|slate| slate.run == Some(run));
+        let open = self.filming.stop(|metadata| metadata.run == Some(run));
         let downloads = self.downloads_settled();
         Box::pin(async move {
             join(all(open), downloads).await;

@@ -25,20 +25,20 @@ pub(super) struct Filming {
 /// A recording under way.
 #[derive(Debug)]
 pub(super) struct Live {
-    pub(super) slate: RecordingMetadata,
+    pub(super) metadata: RecordingMetadata,
     pub(super) recording: Recording,
     pub(super) result: FilmResult,
 }
 
 impl Filming {
     /// The recordings under way, the oldest first.
-    pub(super) fn slates(&self) -> Vec<RecordingMetadata> {
-        self.live.values().map(|live| live.slate.clone()).collect()
+    pub(super) fn under_way(&self) -> Vec<RecordingMetadata> {
+        self.live.values().map(|live| live.metadata.clone()).collect()
     }
 
     /// Stops the recordings that `of` accepts, and returns the results to wait for.
     pub(super) fn stop(&self, of: impl Fn(&RecordingMetadata) -> bool) -> Vec<FilmResult> {
-        let stopped = self.live.values().filter(|live| of(&live.slate));
+        let stopped = self.live.values().filter(|live| of(&live.metadata));
         stopped
             .map(|live| {
                 live.recording.stop();

@@ -13,9 +13,9 @@ use crate::actors::ask::{Answering, Ask, Handle, Unanswered};
 /// session whose desktop is starting or recovering detaches after that; a closing session closes.
 /// Only the registry sends this message, when the server stops.
 #[derive(Debug)]
-pub(in crate::actors) struct LetGo;
+pub(in crate::actors) struct Detach;
 
-impl Ask for LetGo {
+impl Ask for Detach {
     type Answer = Result<(), SessionError>;
     const KIND: &'static str = "let_go";
     const AUDITED: bool = true;
@@ -50,10 +50,10 @@ impl Session {
     }
 }
 
-impl Handle<LetGo> for Session {
+impl Handle<Detach> for Session {
     fn handle(
         &mut self,
-        LetGo: LetGo,
+        Detach: Detach,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<(), SessionError>> {
         let (asker, left) = oneshot::channel();

@@ -82,7 +82,7 @@ pub use self::error::SessionError;
 pub use self::filming::{Record, StopRecording, Wrap};
 use self::films::Filming;
 pub(in crate::actors) use self::launching::Launch;
-pub(in crate::actors) use self::leaving::LetGo;
+pub(in crate::actors) use self::leaving::Detach;
 pub(in crate::actors) use self::messages::Evict;
 pub use self::messages::{
     Amend, Begin, Beginner, Capture, Close, Grant, Heartbeat, Look, Release, Renew, Wait, Watch,
@@ -99,7 +99,7 @@ use self::turns::QueuedChange;
 use self::viewers::Watchers;
 pub use self::viewers::{Activity, Connected, ViewerKind, Visit};
 pub use self::viewing::{
-    CedeControl, Follow, FollowCopies, Followed, Invite, Invited, Join, Joined, PutOut,
+    CedeControl, Follow, FollowCopies, Followed, Invite, Invited, Join, Joined, Kick,
     RevokeTickets, TakeControl, ViewerList, Viewers,
 };
 use self::waiters::Waiting;
@@ -290,7 +290,7 @@ impl Session {
             viewers: self.watchers.watching(),
             drivers: self.drivers,
             control: self.watchers.control.clone(),
-            recordings: self.filming.slates(),
+            recordings: self.filming.under_way(),
             closing: view.closing || matches!(self.phase, Phase::Closing { .. }),
         };
         let is_news = *view != next;

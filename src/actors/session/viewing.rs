@@ -268,12 +268,12 @@ impl Handle<Viewers> for Session {
 /// Revokes a ticket and kicks the viewers that came with it, or kicks one page by one of its
 /// connections.
 #[derive(Debug)]
-pub struct PutOut {
+pub struct Kick {
     /// The id of a ticket or of a connection.
     pub viewer: ViewerId,
 }
 
-impl Ask for PutOut {
+impl Ask for Kick {
     type Answer = Result<(), SessionError>;
     const KIND: &'static str = "put_out";
     const AUDITED: bool = true;
@@ -308,10 +308,10 @@ impl Handle<RevokeTickets> for Session {
     }
 }
 
-impl Handle<PutOut> for Session {
+impl Handle<Kick> for Session {
     fn handle(
         &mut self,
-        PutOut { viewer }: PutOut,
+        Kick { viewer }: Kick,
         ctx: &mut Context<Self>,
     ) -> Answering<Result<(), SessionError>> {
         let found = self.kick(viewer, ctx);

@@ -321,7 +321,7 @@ fn a_repeated_request_finds_its_key_taken_and_then_its_answer() {
             (found.created_at, found.created_at + chrono::TimeDelta::microseconds(1));
         let take = |node: u64, before| {
             let (db, key, claim) = (world.db.clone(), key.clone(), claim(node, &resource));
-            async move { idempotency::take_over(&db, &key, &claim, before).await.unwrap() }
+            async move { idempotency::reclaim(&db, &key, &claim, before).await.unwrap() }
         };
         assert!(!take(2, young).await);
         let taken = join_all((2..22).map(|node| take(node, old))).await;

@@ -190,12 +190,12 @@ impl Gate {
         let before = std::mem::replace(&mut self.role, role);
         match (before, role) {
             (Role::Watch, Role::Control) => self.caps.take().into_iter().collect(),
-            (Role::Control, Role::Watch) => self.let_go(),
+            (Role::Control, Role::Watch) => self.release_all(),
             (Role::Watch, Role::Watch) | (Role::Control, Role::Control) => Vec::new(),
         }
     }
 
-    fn let_go(&mut self) -> Vec<ClientMessage> {
+    fn release_all(&mut self) -> Vec<ClientMessage> {
         // The newest first, so that modifiers are released last.
         let mut releases: Vec<_> = self.keys.drain(..).rev().map(release).collect();
         if self.buttons != 0 {

@@ -60,7 +60,7 @@ const VISIBLE: &str = "^[!-~]+$";
         sessions::native::native,
         sessions::viewers::invite,
         sessions::viewers::list,
-        sessions::viewers::put_out,
+        sessions::viewers::kick,
         sessions::viewers::revoke_all,
         ui_session::open,
         quotas::resource::own,

@@ -64,7 +64,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(get().to(viewers::list))
                 .route(delete().to(viewers::revoke_all)),
         )
-        .route("/v1/browser_sessions/{id}/viewers/{viewer}", delete().to(viewers::put_out));
+        .route("/v1/browser_sessions/{id}/viewers/{viewer}", delete().to(viewers::kick));
     // The routes of an older version of the compatible API.
     config
         .service(

@@ -56,15 +56,15 @@ pub struct RecordingResource {
 }
 
 impl RecordingResource {
-    fn under_way(slate: &RecordingMetadata) -> Self {
+    fn under_way(metadata: &RecordingMetadata) -> Self {
         Self {
-            recording_id: slate.id.to_string(),
-            browser_session_id: slate.session.to_string(),
-            run_id: slate.run.map(|run| run.to_string()),
+            recording_id: metadata.id.to_string(),
+            browser_session_id: metadata.session.to_string(),
+            run_id: metadata.run.map(|run| run.to_string()),
             status: "recording",
-            began_at: Some(slate.began_at),
-            frame_rate: Some(slate.frame_rate),
-            media_type: slate.format.media_type().to_owned(),
+            began_at: Some(metadata.began_at),
+            frame_rate: Some(metadata.frame_rate),
+            media_type: metadata.format.media_type().to_owned(),
             file: None,
         }
     }
@@ -124,8 +124,8 @@ pub async fn start(
     front.check_storage(caller.organization).await?;
     let message = Record { options: params, run: None };
     let route = Route { organization: caller.organization, session: id, message };
-    let slate = ask_session(&front, route).await?;
-    Ok(Json(RecordingResource::under_way(&slate)))
+    let metadata = ask_session(&front, route).await?;
+    Ok(Json(RecordingResource::under_way(&metadata)))
 }
 
 /// Stops a recording, and answers when its file is ready. The request may be repeated.
@@ -200,7 +200,7 @@ pub async fn list(
     let done = done.map(|record| RecordingResource::done(record, id, &links));
     // A recording that was stored in between is completed.
     let is_stored =
-        |slate: &&RecordingMetadata| !records.iter().any(|record| record.id == slate.id);
+        |metadata: &&RecordingMetadata| !records.iter().any(|record| record.id == metadata.id);
     let live = view.recordings.iter().rev().filter(is_stored).map(RecordingResource::under_way);
     Ok(Json(live.chain(done).collect()))
 }

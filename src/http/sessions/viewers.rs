@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::{ask_session, find};
 use crate::actors::registry::{Route, RouteError};
 use crate::actors::session::{
-    Invite, Invited, PutOut, RevokeTickets, SessionError, ViewerList, Viewers,
+    Invite, Invited, Kick, RevokeTickets, SessionError, ViewerList, Viewers,
 };
 use crate::actors::tickets::{Ticket, Uses};
 use crate::domain::control::Credential;
@@ -217,7 +217,7 @@ pub async fn revoke_all(
         (status = 410, description = "The session has ended"),
     ),
 )]
-pub async fn put_out(
+pub async fn kick(
     bearer: Bearer,
     PathId((id, viewer)): PathId<(SessionId, ViewerId)>,
     request: HttpRequest,
@@ -233,7 +233,7 @@ pub async fn put_out(
         find(&front, caller.organization, id).await?;
         return Err(RouteError::Session(SessionError::UnknownViewer(viewer)).into());
     }
-    let message = PutOut { viewer };
+    let message = Kick { viewer };
     ask_session(&front, Route { organization: caller.organization, session: id, message }).await?;
     Ok(HttpResponse::NoContent().finish())
 }

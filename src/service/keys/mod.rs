@@ -15,8 +15,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
@@ -61,7 +59,7 @@ pub fn hash_of(key: &str) -> String {
 
 /// Makes a new key: 256 random bits, written as `gr_` and 43 characters of base64url.
 pub fn fresh_key() -> String {
-    format!("gr_{}", URL_SAFE_NO_PAD.encode(Secrets::random()))
+    Secrets::fresh_text("gr_")
 }
 
 /// A cached key and its rights.

@@ -79,16 +79,16 @@ pub(super) struct LiveDesktop {
     /// Cancelled by `shut_down` and on drop, when no death can be reported any more.
     closing: CancellationToken,
     _dropped: DropGuard,
-    _let_go: LetGo,
+    _detach: DetachOnDrop,
 }
 
 /// Leaves the VNC server running when the desktop is dropped.
 #[derive(Debug)]
-struct LetGo(Arc<dyn Server>);
+struct DetachOnDrop(Arc<dyn Server>);
 
-impl Drop for LetGo {
+impl Drop for DetachOnDrop {
     fn drop(&mut self) {
-        self.0.let_go();
+        self.0.detach();
     }
 }
 
@@ -114,7 +114,7 @@ impl LiveDesktop {
         let watching = watching(&made);
         let following = following(&made, &used);
         let dropped = closing.clone().drop_guard();
-        let let_go = LetGo(made.vnc.clone());
+        let detach = DetachOnDrop(made.vnc.clone());
         let killed = group(&made).and_then(|group| group.out_of_memory_kills());
         let memory_kills = Arc::new(AtomicU64::new(killed.unwrap_or_default()));
         Self {
@@ -129,7 +129,7 @@ impl LiveDesktop {
             runtime,
             closing,
             _dropped: dropped,
-            _let_go: let_go,
+            _detach: detach,
         }
     }
 

@@ -84,53 +84,58 @@ pub type Filmed = BoxFuture<'static, Result<Film, FilmError>>;
 
 impl Films {
     /// Begins a recording, without frames until it is [shown](Recording::show) a display.
-    pub fn record(&self, slate: RecordingMetadata) -> Result<(Recording, Filmed), FilmError> {
+    pub fn record(&self, metadata: RecordingMetadata) -> Result<(Recording, Filmed), FilmError> {
         let ffmpeg = self.ffmpeg()?;
         self.room()?;
-        Ok(self.go_on(slate, ffmpeg, true))
+        Ok(self.go_on(metadata, ffmpeg, true))
     }
 
     /// The recordings of a session that were in progress under a previous server.
     pub fn recordings(&self, session: SessionId) -> Vec<RecordingMetadata> {
         let entries = fs::read_dir(self.folder(session)).into_iter().flatten();
-        let slates = entries.filter_map(|entry| {
-            let slate = fs::read(entry.ok()?.path().join("slate.json")).ok()?;
-            serde_json::from_slice(&slate).ok()
+        let under_way = entries.filter_map(|entry| {
+            let metadata = fs::read(entry.ok()?.path().join("slate.json")).ok()?;
+            serde_json::from_slice(&metadata).ok()
         });
-        slates.collect()
+        under_way.collect()
     }
 
     /// Continues a recording of a previous server. Without a display and stopped at once, it
     /// becomes the film of that server's frames.
-    pub fn resume(&self, slate: RecordingMetadata) -> Result<(Recording, Filmed), FilmError> {
+    pub fn resume(&self, metadata: RecordingMetadata) -> Result<(Recording, Filmed), FilmError> {
         let ffmpeg = self.ffmpeg()?;
-        Ok(self.go_on(slate, ffmpeg, false))
+        Ok(self.go_on(metadata, ffmpeg, false))
     }
 
     /// Removes the files of a previous server's recording that cannot be finished.
-    pub fn drop_recording(&self, slate: &RecordingMetadata) -> io::Result<()> {
-        fs::remove_dir_all(self.folder(slate.session).join(slate.id.to_string()))
+    pub fn drop_recording(&self, metadata: &RecordingMetadata) -> io::Result<()> {
+        fs::remove_dir_all(self.folder(metadata.session).join(metadata.id.to_string()))
     }
 
     /// Prepares the folder on a blocking thread: an actor calls this, and a slow disk would block
     /// every actor of its thread.
-    fn go_on(&self, slate: RecordingMetadata, ffmpeg: Ffmpeg, is_new: bool) -> (Recording, Filmed) {
-        let folder = self.folder(slate.session).join(slate.id.to_string());
+    fn go_on(
+        &self,
+        metadata: RecordingMetadata,
+        ffmpeg: Ffmpeg,
+        is_new: bool,
+    ) -> (Recording, Filmed) {
+        let folder = self.folder(metadata.session).join(metadata.id.to_string());
         let (screen, screens) = watch::channel(None);
         let stop = CancellationToken::new();
         let recording = Recording { stop: stop.clone(), screen };
         let (films, own) = (self.clone(), folder.clone());
         let prepared = self.0.runtime.spawn_blocking(move || {
             if is_new {
-                save(&slate, &own).map_err(failed)?;
+                save(&metadata, &own).map_err(failed)?;
             }
             Ok(Recorder {
                 films,
                 ffmpeg,
                 frames: Frames::of(&own.join("frames")),
-                parts: parts_in(&own, slate.format),
-                began: u64::try_from(slate.began_at.timestamp_millis()).unwrap_or(0),
-                slate,
+                parts: parts_in(&own, metadata.format),
+                began: u64::try_from(metadata.began_at.timestamp_millis()).unwrap_or(0),
+                metadata,
                 folder: own,
             })
         });
@@ -150,9 +155,9 @@ impl Films {
 }
 
 /// Creates the folder of a new recording, so that a later server can continue it.
-fn save(slate: &RecordingMetadata, folder: &Path) -> io::Result<()> {
+fn save(metadata: &RecordingMetadata, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder.join("frames"))?;
-    fs::write(folder.join("slate.json"), serde_json::to_vec_pretty(slate)?)
+    fs::write(folder.join("slate.json"), serde_json::to_vec_pretty(metadata)?)
 }
 
 /// A finished part of the film, with its start and end in milliseconds since the beginning.
@@ -181,7 +186,7 @@ fn parts_in(folder: &Path, container: Container) -> Vec<Segment> {
 struct Recorder {
     films: Films,
     ffmpeg: Ffmpeg,
-    slate: RecordingMetadata,
+    metadata: RecordingMetadata,
     folder: PathBuf,
     /// The beginning in milliseconds since 1970, as in frames.
     began: u64,
@@ -244,7 +249,7 @@ impl Recorder {
         screens: &mut watch::Receiver<Option<Arc<dyn Screen>>>,
         making: &mut Option<Making>,
     ) -> Result<Option<String>, FilmError> {
-        let interval = Duration::from_millis(1_000 / u64::from(self.slate.frame_rate.max(1)));
+        let interval = Duration::from_millis(1_000 / u64::from(self.metadata.frame_rate.max(1)));
         let settings = self.films.settings().clone();
         let part = settings.part_seconds.saturating_mul(1_000);
         let mut reel: Option<Reel> = None;
@@ -317,10 +322,14 @@ impl Recorder {
     fn make(&self, to: u64) -> Option<(Take, Segment)> {
         let from = self.done();
         let times = self.frames.times();
-        let shown =
-            slots(&times, self.began + from, self.began.saturating_add(to), self.slate.frame_rate);
+        let shown = slots(
+            &times,
+            self.began + from,
+            self.began.saturating_add(to),
+            self.metadata.frame_rate,
+        );
         let RecordingMetadata { session, frame_rate: rate, width, format: container, .. } =
-            self.slate.clone();
+            self.metadata.clone();
         let name = format!("part-{from:010}-{to:010}.{}", container.extension());
         let frames: Vec<_> = shown
             .into_iter()
@@ -372,14 +381,14 @@ impl Recorder {
                 cut_short = Some(format!("recording.finish_seconds is {seconds}"));
             }
         }
-        let container = self.slate.format;
+        let container = self.metadata.format;
         let file = self.folder.join("recording").with_extension(container.extension());
         let parts: Vec<PathBuf> = self.parts.iter().map(|part| part.file.clone()).collect();
         match parts.as_slice() {
             [] => return Err(failed("no picture was recorded in time")),
             [only] => fs::rename(only, &file).map_err(failed)?,
             several => {
-                let splice = self.ffmpeg.splice(several, container, self.slate.session, &file);
+                let splice = self.ffmpeg.splice(several, container, self.metadata.session, &file);
                 let late = |_| Err(failed("the parts were not joined in time"));
                 let deadline = deadline.max(Instant::now() + LAST_RESORT);
                 timeout_at(deadline, splice).await.unwrap_or_else(late)?;
@@ -408,7 +417,7 @@ impl Recorder {
     /// The next time, in milliseconds since the beginning, that begins a slot. A film has at least
     /// one slot.
     fn whole(&self, time: u64) -> u64 {
-        let rate = u64::from(self.slate.frame_rate.max(1));
+        let rate = u64::from(self.metadata.frame_rate.max(1));
         time.saturating_mul(rate).div_ceil(1_000).max(1).saturating_mul(1_000).div_ceil(rate)
     }
 }

@@ -37,7 +37,7 @@ impl World {
         Self { data, films, session }
     }
 
-    fn slate(&self, format: Container) -> RecordingMetadata {
+    fn metadata(&self, format: Container) -> RecordingMetadata {
         RecordingMetadata {
             id: LAST.fetch_add(1, Ordering::Relaxed).into(),
             session: self.session,
@@ -147,8 +147,8 @@ const GREEN: [u8; 3] = [20, 160, 20];
 const BLUE: [u8; 3] = [20, 20, 220];
 
 /// Waits until this number of frames of a recording is on the disk.
-async fn kept(world: &World, slate: &RecordingMetadata, count: usize) {
-    let folder = world.films.folder(world.session).join(slate.id.to_string()).join("frames");
+async fn kept(world: &World, metadata: &RecordingMetadata, count: usize) {
+    let folder = world.films.folder(world.session).join(metadata.id.to_string()).join("frames");
     let deadline = Instant::now() + Duration::from_secs(10);
     while frames::Frames::of(&folder).times().len() < count {
         assert!(Instant::now() < deadline, "the frames are not kept");
@@ -162,15 +162,15 @@ async fn a_film_has_a_constant_rate_though_its_frames_come_when_something_change
         let world = World::new(Settings::default());
         // It began in the past, so that the test need not wait.
         let began_at = Utc::now() - TimeDelta::milliseconds(3_000);
-        let slate = RecordingMetadata { began_at, ..world.slate(format) };
-        let (recording, filmed) = world.films.record(slate.clone()).unwrap();
+        let metadata = RecordingMetadata { began_at, ..world.metadata(format) };
+        let (recording, filmed) = world.films.record(metadata.clone()).unwrap();
         let screen = Arc::new(Shown::default());
         recording.show(screen.clone());
         screen.filmed().await;
         screen.show(began_at, 0, RED).await;
         screen.show(began_at, 1_000, GREEN).await;
         screen.show(began_at, 1_500, BLUE).await;
-        kept(&world, &slate, 3).await;
+        kept(&world, &metadata, 3).await;
         recording.stop();
         let film = filmed.await.unwrap();
         assert_eq!((film.container, film.cut_short.as_deref()), (format, None));
@@ -194,7 +194,7 @@ async fn a_film_has_a_constant_rate_though_its_frames_come_when_something_change
         let (size, hash) = film.move_to(&target).unwrap();
         assert_eq!(target.metadata().unwrap().len(), size);
         assert_eq!(hash, crate::domain::checksum::Checksum::of(&fs::read(&target).unwrap()));
-        assert!(!world.films.folder(world.session).join(slate.id.to_string()).exists());
+        assert!(!world.films.folder(world.session).join(metadata.id.to_string()).exists());
     }
 }
 
@@ -202,14 +202,14 @@ async fn a_film_has_a_constant_rate_though_its_frames_come_when_something_change
 async fn parts_and_a_change_of_server_leave_no_gap() {
     let world = World::new(Settings { part_seconds: 1, ..Settings::default() });
     let began_at = Utc::now() - TimeDelta::milliseconds(2_500);
-    let slate = RecordingMetadata { began_at, ..world.slate(Container::Mp4) };
-    let (recording, filmed) = world.films.record(slate.clone()).unwrap();
+    let metadata = RecordingMetadata { began_at, ..world.metadata(Container::Mp4) };
+    let (recording, filmed) = world.films.record(metadata.clone()).unwrap();
     let screen = Arc::new(Shown::default());
     recording.show(screen.clone());
     screen.filmed().await;
     screen.show(began_at, 0, RED).await;
     screen.show(began_at, 1_700, GREEN).await;
-    let folder = world.films.folder(world.session).join(slate.id.to_string());
+    let folder = world.films.folder(world.session).join(metadata.id.to_string());
     let deadline = Instant::now() + Duration::from_secs(20);
     let parts = || {
         let entries = fs::read_dir(&folder).unwrap().filter_map(Result::ok);
@@ -222,8 +222,8 @@ async fn parts_and_a_change_of_server_leave_no_gap() {
     // The server has ended; its files are on the disk.
     drop((recording, filmed));
     let others = world.films.recordings(world.session);
-    assert_eq!(others, std::slice::from_ref(&slate));
-    let (recording, filmed) = world.films.resume(slate).unwrap();
+    assert_eq!(others, std::slice::from_ref(&metadata));
+    let (recording, filmed) = world.films.resume(metadata).unwrap();
     let screen = Arc::new(Shown::default());
     recording.show(screen.clone());
     screen.filmed().await;
@@ -289,7 +289,7 @@ async fn a_black_box_has_the_last_moments_and_begins_anew_when_it_is_frozen() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_ffmpeg_a_recording_is_refused_and_a_black_box_is_an_archive() {
     let world = World::new(Settings { ffmpeg: "no-such-ffmpeg".into(), ..Settings::default() });
-    let refused = world.films.record(world.slate(Container::Mp4)).err().unwrap();
+    let refused = world.films.record(world.metadata(Container::Mp4)).err().unwrap();
     assert_eq!(refused, FilmError::NoFfmpeg { program: "no-such-ffmpeg".into() });
     let screen = Arc::new(Shown::default());
     let as_screen: Arc<dyn Screen> = screen.clone();
@@ -314,8 +314,8 @@ async fn without_ffmpeg_a_recording_is_refused_and_a_black_box_is_an_archive() {
 async fn a_recording_ends_by_itself_at_a_limit_and_is_refused_without_room() {
     let world = World::new(Settings { max_seconds: 1, ..Settings::default() });
     let began_at = Utc::now();
-    let slate = RecordingMetadata { began_at, ..world.slate(Container::Mp4) };
-    let (recording, filmed) = world.films.record(slate).unwrap();
+    let metadata = RecordingMetadata { began_at, ..world.metadata(Container::Mp4) };
+    let (recording, filmed) = world.films.record(metadata).unwrap();
     let screen = Arc::new(Shown::default());
     recording.show(screen.clone());
     screen.filmed().await;
@@ -325,6 +325,6 @@ async fn a_recording_ends_by_itself_at_a_limit_and_is_refused_without_room() {
     assert!(film.file.exists());
 
     let full = World::new(Settings { min_free_megabytes: u64::MAX, ..Settings::default() });
-    let refused = full.films.record(full.slate(Container::Mp4)).err().unwrap();
+    let refused = full.films.record(full.metadata(Container::Mp4)).err().unwrap();
     assert!(matches!(refused, FilmError::DiskFull { .. }), "{refused:?}");
 }

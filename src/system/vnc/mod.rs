@@ -61,7 +61,7 @@ pub(super) trait Server: VncServer {
 
     /// Detaches from the processes: from now on only [`close`](Self::close) ends them, and a later
     /// server can adopt them.
-    fn let_go(&self);
+    fn detach(&self);
 
     /// Kills every process of its own without waiting.
     fn kill_now(&self);

@@ -102,7 +102,7 @@ struct Inner {
     runtime: Handle,
     closing: CancellationToken,
     /// Cancelled when this side detaches and the server keeps running.
-    let_go: CancellationToken,
+    detach: CancellationToken,
     callbacks: VncCallbacks,
     /// The kind of hang for which the last server was ended, if it was.
     hung: parking_lot::Mutex<Option<&'static str>>,
@@ -163,7 +163,7 @@ impl Seats {
             settings,
             runtime,
             closing: CancellationToken::new(),
-            let_go: CancellationToken::new(),
+            detach: CancellationToken::new(),
             callbacks,
             hung: parking_lot::Mutex::default(),
             doubts: Arc::default(),
@@ -255,8 +255,8 @@ impl Server for Seats {
         self.0.started.lock().iter().map(|process| process.identity().pid).collect()
     }
 
-    fn let_go(&self) {
-        self.0.let_go.cancel();
+    fn detach(&self) {
+        self.0.detach.cancel();
     }
 
     fn kill_now(&self) {
@@ -301,12 +301,12 @@ impl Inner {
         let seats = Arc::clone(&self);
         self.runtime.spawn(async move {
             given_back.cancelled().await;
-            seats.give_back().await;
+            seats.release_seat().await;
         });
         Ok(VncSeat { endpoint, doubts: Arc::clone(&self.doubts), guard })
     }
 
-    async fn give_back(&self) {
+    async fn release_seat(&self) {
         let mut state = self.state.lock().await;
         state.seats = state.seats.saturating_sub(1);
         let taken = state.taken;
@@ -321,7 +321,7 @@ impl Inner {
         }
         tokio::select! {
             () = self.closing.cancelled() => return,
-            () = self.let_go.cancelled() => return,
+            () = self.detach.cancelled() => return,
             () = tokio::time::sleep(self.settings.vnc_linger()) => {}
         }
         let mut state = self.state.lock().await;
@@ -339,7 +339,7 @@ impl Inner {
             let began = Instant::now();
             tokio::select! {
                 () = self.closing.cancelled() => return,
-                () = self.let_go.cancelled() => return,
+                () = self.detach.cancelled() => return,
                 _exit = process.exited() => {}
                 () = self.end_when_hung(&process) => {}
             }
@@ -364,7 +364,7 @@ impl Inner {
                 );
                 tokio::select! {
                     () = self.closing.cancelled() => return,
-                    () = self.let_go.cancelled() => return,
+                    () = self.detach.cancelled() => return,
                     () = tokio::time::sleep(wait) => {}
                 }
                 let mut state = self.state.lock().await;

@@ -124,7 +124,7 @@ impl Server for Within {
         Vec::new()
     }
 
-    fn let_go(&self) {}
+    fn detach(&self) {}
 
     fn kill_now(&self) {}
 

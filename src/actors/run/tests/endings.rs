@@ -15,7 +15,7 @@ use crate::actors::testing::{BreakRun, BreakSession};
 
 /// The initial state of the run's session.
 #[derive(Debug, Clone, Copy)]
-enum Given {
+enum Outcome {
     /// The run makes one for itself.
     Own,
     /// The run makes one whose browser does not start.
@@ -43,13 +43,13 @@ enum Happens {
     Slow(u64, u64),
 }
 
-fn any_given() -> impl Strategy<Value = Given> {
+fn any_given() -> impl Strategy<Value = Outcome> {
     prop_oneof![
-        3 => Just(Given::Own),
-        1 => Just(Given::OwnThatFails),
-        1 => Just(Given::OwnWithoutPlace),
-        2 => Just(Given::Vacant),
-        2 => (1..15_u64).prop_map(Given::Held),
+        3 => Just(Outcome::Own),
+        1 => Just(Outcome::OwnThatFails),
+        1 => Just(Outcome::OwnWithoutPlace),
+        2 => Just(Outcome::Vacant),
+        2 => (1..15_u64).prop_map(Outcome::Held),
     ]
 }
 
@@ -178,21 +178,21 @@ async fn happen(
 }
 
 /// Plays a scenario, and returns an error that describes what is wrong in the end.
-async fn play(given: Given, script: Script, events: Vec<(u64, Happens)>) -> Result<(), String> {
+async fn play(given: Outcome, script: Script, events: Vec<(u64, Happens)>) -> Result<(), String> {
     pause();
     let mut outside = Outside::default();
     outside.settings.max_runs = 1;
-    if matches!(given, Given::OwnWithoutPlace) {
+    if matches!(given, Outcome::OwnWithoutPlace) {
         outside.settings.max_sessions = 0;
     }
     let stage = Arc::new(Stage::new(outside));
     let organization = Stage::organization();
     let mut session = None;
     match given {
-        Given::Own | Given::OwnWithoutPlace => {}
-        Given::OwnThatFails => *stage.desktops.fail.lock() = Some(failure("chromium_exited")),
-        Given::Vacant => session = Some(stage.running().await.0),
-        Given::Held(seconds) => {
+        Outcome::Own | Outcome::OwnWithoutPlace => {}
+        Outcome::OwnThatFails => *stage.desktops.fail.lock() = Some(failure("chromium_exited")),
+        Outcome::Vacant => session = Some(stage.running().await.0),
+        Outcome::Held(seconds) => {
             let id = stage.running().await.0;
             session = Some(id);
             let lease = stage.world.secrets.fresh_lease();
@@ -250,7 +250,7 @@ async fn play(given: Given, script: Script, events: Vec<(u64, Happens)>) -> Resu
         if let Some(held) = row.occupancy.holder() {
             return Err(format!("{session} is held by {}", held.occupant));
         }
-        let is_own = matches!(given, Given::Own | Given::OwnThatFails);
+        let is_own = matches!(given, Outcome::Own | Outcome::OwnThatFails);
         if is_own && !row.status.is_final() {
             return Err(format!("the session of the run stays open: {:?}", row.status));
         }
@@ -289,7 +289,7 @@ proptest! {
 
 #[actix::test]
 async fn a_run_whose_session_is_refused_fails_and_gives_its_place_up() {
-    let played = play(Given::OwnWithoutPlace, Script::Block, Vec::new()).await;
+    let played = play(Outcome::OwnWithoutPlace, Script::Block, Vec::new()).await;
     assert_eq!(played, Ok(()));
 }
 

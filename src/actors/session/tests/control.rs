@@ -159,12 +159,12 @@ async fn a_ticket_opens_its_own_session_until_it_expires_or_is_revoked() {
     let ann = ask!(stage, id, join(visit.clone())).unwrap();
     let seen = ask!(stage, id, Watch { visit }).unwrap();
     ask!(stage, id, TakeControl { viewer: ann.id }).unwrap();
-    ask!(stage, id, PutOut { viewer: made.ticket.id }).unwrap();
+    ask!(stage, id, Kick { viewer: made.ticket.id }).unwrap();
     assert!(opened(id, made.secret.reveal()).is_none(), "it was revoked");
     assert!(ann.out.is_cancelled() && seen.connected.out.is_cancelled());
     assert_eq!(ann.view.borrow().control, Control::Agent);
 
-    let unknown = ask!(stage, id, PutOut { viewer: ViewerId::from(9) });
+    let unknown = ask!(stage, id, Kick { viewer: ViewerId::from(9) });
     assert!(matches!(unknown, Err(RouteError::Session(SessionError::UnknownViewer(_)))));
 }
 

@@ -104,7 +104,7 @@ async fn a_deadline_that_passed_while_the_server_was_down_is_honoured_at_once() 
     let mut stage = Stage::new(Outside::default());
     let (id, mut view) = stage.running().await;
     let record = view.borrow().record.clone();
-    let Ok(()) = stage.registry.ask(LetGoAll).await else { panic!("they are not released") };
+    let Ok(()) = stage.registry.ask(DetachAll).await else { panic!("they are not released") };
     recorded(&mut stage).await;
     sleep(minutes(61)).await;
     stage.registry.ask(Adopt { records: vec![record] }).await.unwrap();

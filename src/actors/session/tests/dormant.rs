@@ -120,7 +120,7 @@ async fn it_waits_for_its_first_use_under_the_next_server_too() {
     pause();
     let stage = Stage::new(Outside::default());
     let (id, _) = dormant(&stage).await;
-    stage.registry.ask(LetGoAll).await.unwrap();
+    stage.registry.ask(DetachAll).await.unwrap();
     let next = Stage::new(Outside::default());
     let record = stage.rows.session(id);
     next.rows.sessions.lock().insert(id, record.clone());

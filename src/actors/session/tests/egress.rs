@@ -171,7 +171,7 @@ async fn an_adopted_session_has_the_policy_that_is_stored() {
     let stage = Stage::new(Outside::default());
     let (id, _) = stage.running().await;
     ask!(stage, id, change("a.example")).unwrap();
-    stage.registry.ask(LetGoAll).await.unwrap();
+    stage.registry.ask(DetachAll).await.unwrap();
     program(&stage).policies.lock().clear();
     *stage.rows.egress.lock() = lists(&[], &["b.example"]);
     *stage.desktops.identity.lock() = stage.rows.session(id).desktop;

@@ -6,7 +6,7 @@ use tokio::time::{Instant, pause, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::actors::registry::{Adopt, Created, LetGoAll, Route, RouteError};
+use crate::actors::registry::{Adopt, Created, DetachAll, Route, RouteError};
 use crate::actors::testing::{Outside, Stage, failure, occupant};
 use crate::db::store::StoreError;
 use crate::domain::ids::{OrganizationId, SessionId};
@@ -377,7 +377,7 @@ async fn a_recovery_that_cannot_be_stored_is_stored_later() {
 
 /// Lets a second server adopt the sessions that the first one detached from.
 async fn handed_over(stage: &Stage) -> Stage {
-    stage.registry.ask(LetGoAll).await.unwrap();
+    stage.registry.ask(DetachAll).await.unwrap();
     assert_eq!(stage.desktops.alive(), 1, "its desktop lives on");
     let next = Stage::new(Outside::default());
     let records: Vec<_> = stage.rows.sessions.lock().values().cloned().collect();

@@ -51,7 +51,7 @@ async fn an_occupancy_that_was_taken_with_a_ticket_ends_with_it_and_another_hold
     let is_vacant = |view: &SessionView| view.record.occupancy.holder().is_none();
     let ticket = invited(&stage, id).await;
     ask!(stage, id, by(&ticket, "ann")).unwrap();
-    ask!(stage, id, PutOut { viewer: ticket.ticket.id }).unwrap();
+    ask!(stage, id, Kick { viewer: ticket.ticket.id }).unwrap();
     timeout(Duration::from_secs(1), view.wait_for(is_vacant)).await.unwrap().unwrap();
     let refused = ask!(stage, id, by(&ticket, "ann"));
     assert!(matches!(refused, Err(RouteError::Session(SessionError::TicketEnded))));

@@ -33,7 +33,7 @@ async fn died(desktop: &dyn Desktop) -> Failure {
     timeout(Duration::from_secs(20), desktop.death()).await.expect("nothing dies").failure
 }
 
-async fn revived(desktop: Box<dyn Desktop>) -> Box<dyn Desktop> {
+async fn restarted(desktop: Box<dyn Desktop>) -> Box<dyn Desktop> {
     desktop
         .restart(CancellationToken::new())
         .await
@@ -120,7 +120,7 @@ async fn a_killed_browser_comes_back_with_its_tabs_and_a_login_of_a_second_ago()
     signal(before.chromium.pid, Signal::KILL);
     assert_eq!(died(&*desktop).await.code, "chromium_died");
 
-    let desktop = revived(desktop).await;
+    let desktop = restarted(desktop).await;
     let after = desktop.identity().clone();
     assert_eq!((after.display_number, after.vnc_port), (before.display_number, before.vnc_port));
     assert_eq!(after.xvfb, before.xvfb);
@@ -143,7 +143,7 @@ async fn a_killed_display_comes_back_under_its_number_and_viewers_find_it() {
     shows(&*desktop, [1, 2, 3]).await;
     signal(before.xvfb.pid, Signal::KILL);
     assert_eq!(died(&*desktop).await.code, "xvfb_died");
-    let desktop = revived(desktop).await;
+    let desktop = restarted(desktop).await;
     let after = desktop.identity().clone();
     assert_eq!((after.display_number, after.vnc_port), (before.display_number, before.vnc_port));
     assert_ne!(after.xvfb, before.xvfb);
@@ -167,7 +167,7 @@ async fn a_part_that_is_stopped_counts_as_dead_while_the_desktop_is_used() {
         signal(part.pid, Signal::STOP);
         assert_eq!(died(&*desktop).await.code, code);
         assert!(!is_alive(&part));
-        desktop = revived(desktop).await;
+        desktop = restarted(desktop).await;
     }
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     world.nothing_is_left();
@@ -262,10 +262,10 @@ async fn a_recovery_that_fails_or_is_called_off_gives_the_desktop_back_to_be_end
     signal(desktop.identity().chromium.pid, Signal::KILL);
     died(&*desktop).await;
     let call_off = CancellationToken::new();
-    let revival = desktop.restart(call_off.clone());
+    let restart = desktop.restart(call_off.clone());
     sleep(Duration::from_millis(100)).await; // The test depends on the moment.
     call_off.cancel();
-    let Err(RestartFailed { desktop: Some(desktop), failure }) = revival.await else {
+    let Err(RestartFailed { desktop: Some(desktop), failure }) = restart.await else {
         panic!("it was not canceled");
     };
     assert_eq!(failure.code, "recovery_called_off");
@@ -362,7 +362,7 @@ async fn a_browser_that_can_start_no_more_pages_is_brought_back() {
         let failure = died(&*desktop).await;
         assert_eq!(failure.code, "chromium_died");
         assert!(failure.message.contains("starts its pages"), "{failure:?}");
-        desktop = revived(desktop).await;
+        desktop = restarted(desktop).await;
     }
     // A zygote ends while no server runs, together with the pages, as in a browser with its sandbox.
     let last = zygotes(&*desktop)[1];
@@ -372,7 +372,7 @@ async fn a_browser_that_can_start_no_more_pages_is_brought_back() {
     signal_renderers(&connection, Signal::KILL).await;
     let desktop = world.adopt().await.unwrap();
     assert_eq!(died(&*desktop).await.code, "chromium_died");
-    let desktop = revived(desktop).await;
+    let desktop = restarted(desktop).await;
     loaded(&devtools(&*desktop).await, &site).await;
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
     world.nothing_is_left();
@@ -398,7 +398,7 @@ async fn what_a_killed_server_had_begun_to_start_is_ended_before_it_is_started_a
     let stray = Process::spawn(&stray, &tokio::runtime::Handle::current()).unwrap();
     signal(desktop.identity().chromium.pid, Signal::KILL);
     died(&*desktop).await;
-    let desktop = revived(desktop).await;
+    let desktop = restarted(desktop).await;
     assert!(stray.has_exited());
     assert!(is_alive(&desktop.identity().xvfb), "the recorded processes live on");
     assert_eq!(desktop.shut_down().await, Vec::<String>::new());
@@ -467,7 +467,7 @@ async fn a_session_of_before_is_adopted_as_it_is_and_moved_when_its_browser_star
     signal(desktop.identity().chromium.pid, Signal::KILL);
     assert_eq!(died(&*desktop).await.code, "chromium_died");
 
-    let desktop = revived(desktop).await;
+    let desktop = restarted(desktop).await;
     assert_eq!(desktop.identity().files, Some(crate::domain::session::FilesLevel::None));
     assert!(!directory.is_single() && !root.join("profile").exists());
     assert!(!own.join("profile").is_symlink() && own.join("profile/Default").is_dir());
