@@ -49,7 +49,7 @@ impl Pass {
 
 impl fmt::Debug for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("errand", &self.scope).finish_non_exhaustive()
+        f.debug_struct("Pass").field("scope", &self.scope).finish_non_exhaustive()
     }
 }
 

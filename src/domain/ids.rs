@@ -29,7 +29,7 @@ pub trait Id: Copy + fmt::Display + FromStr<Err = NotAnId> + From<u64> {
 
 /// A text that is not an id of the kind that was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected an id of `{expected}_` and a decimal number")]
+#[error("expected an id: `{expected}_` and a decimal number")]
 pub struct NotAnId {
     /// The prefix that the text should have had.
     pub expected: &'static str,

@@ -93,7 +93,9 @@ async fn by_upstream(
 ) -> Result<Route, Failure> {
     let at = &upstream.target;
     let found = shared.names.resolve(at).await;
-    let unreachable = |_| Failure::UpstreamUnreachable("the name was not resolved".to_owned());
+    let unreachable = |_| {
+        Failure::UpstreamUnreachable("the name of the upstream proxy was not resolved".to_owned())
+    };
     let addresses = found.map_err(unreachable)?;
     policy.check_upstream(at, &addresses, &shared.own)?;
 

@@ -167,7 +167,7 @@ const UNFRAMED: &str = "the length of the request's body is ambiguous";
 fn failure(cause: Unanswered, target: &Target, is_upstream: bool) -> Failure {
     let upstream = |text: &str| Failure::UpstreamProtocol(text.to_owned());
     match (cause, is_upstream) {
-        (Unanswered::Closed, true) => upstream("the server closed the connection"),
+        (Unanswered::Closed, true) => upstream("the upstream proxy closed the connection"),
         (Unanswered::Invalid, true) => upstream("the answer is not HTTP"),
         (Unanswered::TimedOut, true) => Failure::UpstreamTimeout,
         (Unanswered::Credentials, _) => Failure::UpstreamCredentials,

@@ -36,8 +36,45 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
+    /// Returns the error for clients, without texts of the database.
+    pub fn for_clients(&self) -> String {
+        let text = match self {
+            Self::Db(DbError::Corrupt { .. }) => {
+                "the stored data cannot be read; the server's log names the row"
+            }
+            Self::Db(DbError::Unavailable(_) | DbError::Rejected(_) | DbError::Conflict) => {
+                "the database is unavailable: try again"
+            }
+            Self::Unknown { .. }
+            | Self::Contended
+            | Self::Route(_)
+            | Self::Registry(_)
+            | Self::Unanswered(_) => return self.to_string(),
+        };
+        text.to_owned()
+    }
+
     /// Makes the error for an id that names nothing in the organization.
     pub fn unknown<I: Id + Display>(id: I) -> Self {
         Self::Unknown { prefix: I::PREFIX, id: id.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Outage;
+    use crate::domain::ids::SessionId;
+
+    #[test]
+    fn clients_get_no_text_of_the_database() {
+        let driver = "could not connect to db.internal:5432";
+        let outage = ServiceError::from(DbError::Unavailable(Outage::new(driver)));
+        assert!(outage.to_string().contains(driver));
+        assert_eq!(outage.for_clients(), "the database is unavailable: try again");
+        let corrupt = DbError::Corrupt { column: "runs.status", row: "wr_1".to_owned() };
+        assert!(!ServiceError::from(corrupt).for_clients().contains("runs.status"));
+        let unknown = ServiceError::unknown(SessionId::from(1));
+        assert_eq!(unknown.for_clients(), "pbs_1 does not exist");
     }
 }

@@ -55,7 +55,7 @@ const CHUNK: usize = 64 << 10;
 
 const REFUSED: &str = "a person has control of this session; retry when the person has released it";
 const FULL: &str = "a person has control of this session, and 16 MiB of commands are held back \
-                    already; ask again when it is handed back";
+                    already; retry when the person has released it";
 const NO_ROOM: &str = "other drivers' unfinished commands use all memory for such commands";
 const STALLED: &str = "a command of more than 1 MiB has begun and does not continue";
 

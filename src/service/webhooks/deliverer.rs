@@ -142,7 +142,8 @@ async fn attempt_delivery(core: &Core, message: WebhookMessage) {
         }
         Ok(Err(refused)) => (message.url.clone(), refused),
         Err(cause) => {
-            let attempt = Attempt::refused(cause, false);
+            warn!("webhook message {} cannot be prepared: {cause}", message.id);
+            let attempt = Attempt::refused(cause.for_clients(), false);
             (message.url.clone(), attempt)
         }
     };
