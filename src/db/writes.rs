@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::store::{Ended, Full, Rotated, RunChange, Started, Store, Stored};
+use super::store::{Ended, Full, Rotated, RunChange, Started, Store, StoreError, Stored};
 use super::{Db, artifacts, audit_events, blocks, organizations, runs, sessions, workflows};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
@@ -14,13 +14,18 @@ use crate::domain::quota::Limits;
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, WorkflowRecord};
 use crate::domain::session::{DesktopIdentity, SessionRecord, SessionSpec};
 
+/// Converts the error of a query to that of the store, where it is not one already.
+fn stored<T, E: Into<StoreError>>(outcome: Result<T, E>) -> Result<T, StoreError> {
+    outcome.map_err(Into::into)
+}
+
 /// Implements [`Store`] by the queries of the same arguments.
 macro_rules! store {
     ($($method:ident($($name:ident: $type:ty),* $(,)?) -> $answer:ty = $query:path;)*) => {
         impl Store for Db {
             $(fn $method(&self, $($name: $type),*) -> Stored<$answer> {
                 let db = self.clone();
-                Box::pin(async move { Ok($query(&db, $($name),*).await?) })
+                Box::pin(async move { stored($query(&db, $($name),*).await) })
             })*
         }
     };

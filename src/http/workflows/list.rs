@@ -66,7 +66,7 @@ impl Default for Params {
 
 impl Params {
     fn page(&self) -> Result<Page, Problem> {
-        Ok(paging::page(self.page, self.page_size, LARGEST_PAGE)?)
+        paging::page(self.page, self.page_size, LARGEST_PAGE)
     }
 }
 
