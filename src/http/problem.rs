@@ -2,7 +2,7 @@
 //!
 //! A handler's error becomes a [`Problem`], and the problem becomes the answer; the request's id is
 //! filled in on the way out. Errors that no handler of ours made become problems in
-//! [`fallback`](super::fallback).
+//! `fallback.rs`.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -3,7 +3,7 @@
 //!
 //! By default they show the whole display, from a capture that all viewers share. With
 //! `force_cdp=true`, or if `http.streaming` is `cdp`, they show the page in view, see
-//! [`screencast`](super::screencast). A frame without a picture reports the status of the session
+//! `screencast.rs`. A frame without a picture reports the status of the session
 //! or run. A final status is reported at once; then the stream ends.
 
 use std::time::Duration;

@@ -228,10 +228,15 @@ async fn a_server_killed_in_the_middle_of_a_rotation_leaves_the_former_or_the_ne
     server.serve().await;
     let client = server.client.clone();
     client.once(&id, "running").await;
-    eventually("the VNC password is another one", async || {
-        (password(&client, &id).await != former_password).then_some(())
+    // A password is final when the desktop's record has its number: a server that dies before has it
+    // replaced once more by the next one.
+    let record = server.directory.join("d/sessions").join(&id).join("desktop.json");
+    eventually("the rotation is on record", async || {
+        let record: Value = serde_json::from_slice(&std::fs::read(&record).ok()?).ok()?;
+        (record["rotation"] == 1).then_some(())
     })
     .await;
+    assert_ne!(password(&client, &id).await, former_password);
     let lost = Driver::refused(&at(&client, text(&begun, "browser_address"))).await;
     assert_eq!(lost, (409, "occupancy_lost".to_owned()));
 

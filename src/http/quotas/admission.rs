@@ -2,7 +2,8 @@
 //!
 //! Requests share the database's connections and the processors. A few requests of an organization are
 //! processed at once and the others wait in order, so that another organization's request waits for at most
-//! those few. A turn ends after [`LONGEST_TURN`], because a longer request waits for something else.
+//! those few. A turn ends after some milliseconds (`turns.rs`), because a longer request waits for
+//! something else.
 
 use actix_web::{HttpMessage as _, HttpRequest, web};
 use tokio_util::sync::DropGuard;

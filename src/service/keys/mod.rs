@@ -2,7 +2,7 @@
 //!
 //! A key that was found is cached for some seconds, with its role, so that most requests cost no
 //! query. A revocation, an expiry or the suspension of the organization disconnects within a second
-//! everything that was opened with the key, see [`revocation`].
+//! everything that was opened with the key, see [`Revocation`].
 
 mod bearer;
 mod guesses;
@@ -38,7 +38,7 @@ use crate::domain::lease::LeaseHash;
 use crate::domain::tenancy::{ApiKey, LastUse};
 
 /// The time for which a cached key counts as valid. A revoked key stays valid that long only while
-/// the database is unavailable, see [`revocation`].
+/// the database is unavailable, see [`Revocation`].
 const CACHE_LIFETIME: Duration = Duration::from_secs(10);
 
 /// The maximum number of keys in the cache.
