@@ -57,7 +57,7 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`DbError::Unavailable`].
+    /// [`DbError::Unavailable`] if the database does not respond.
     pub async fn seal_former(&self) -> Result<Resealed, DbError> {
         let Some(vault) = &self.vault else { return Ok(Resealed::default()) };
         let mut done = Resealed::default();

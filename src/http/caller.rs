@@ -88,7 +88,7 @@ pub(super) fn opened(
 
 /// Returns 403, as in the compatible API, not 401.
 pub fn refused() -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "credentials_invalid", "Invalid credentials")
+    Problem::credentials()
 }
 
 impl FromRequest for Caller {

@@ -1,4 +1,4 @@
-//! The command line.
+//! The commands of the program: output, exit statuses and help.
 
 use std::process::{Command, Output};
 

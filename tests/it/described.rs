@@ -98,7 +98,7 @@ impl Described {
         client.send(operation.method.clone(), &path, body).await
     }
 
-    /// A valid body.
+    /// A body that satisfies the named schema of the document.
     fn fit(&self, schema: &str) -> Value {
         let id = |name: &str| &self.ids.iter().find(|(known, _)| *known == name).unwrap().1;
         let lease = format!("lt_{}", "A".repeat(43));

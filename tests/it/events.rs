@@ -1,4 +1,4 @@
-//! Events.
+//! The log of events: order, pages, streams, and gaps.
 
 use reqwest::Method;
 use serde_json::{Value, json};

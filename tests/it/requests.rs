@@ -1,4 +1,4 @@
-//! Invalid requests.
+//! Invalid requests: each is refused with a stable code that names the fault.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 use actix_web::web::{Data, Json};
 
 use super::Person;
-use super::show::{Used, used};
+use super::show::{Wanted, respond_with};
 use crate::domain::ids::WorkflowPermanentId;
 use crate::http::body::PathId;
 use crate::http::caller::Caller;
@@ -32,5 +32,5 @@ pub async fn renew(
     PathId(id): PathId<WorkflowPermanentId>,
     front: Data<Front>,
 ) -> Result<Json<DebugSessionResource>, ApiError> {
-    used(front, caller, person, id, Used::Replaced).await
+    respond_with(front, caller, person, id, Wanted::New).await
 }

@@ -21,28 +21,28 @@ use crate::service::resources::debug_session::DebugSessionResource;
 /// The longest time that the response waits for the browser.
 const STARTING: Duration = Duration::from_secs(45);
 
-/// The debug session that a request uses.
-pub(super) enum Used {
+/// The debug session that a request asks for.
+pub(super) enum Wanted {
     /// The present one; a new one only if that cannot be used.
-    AsItIs,
+    Present,
     /// A new one in place of the present one.
-    Replaced,
+    New,
 }
 
 /// Opens a person's debug session for a workflow, and responds with it.
-pub(super) async fn used(
+pub(super) async fn respond_with(
     front: Data<Front>,
     caller: Caller,
     person: Person,
     id: WorkflowPermanentId,
-    used: Used,
+    wanted: Wanted,
 ) -> Result<Json<DebugSessionResource>, ApiError> {
     workflows::latest(&front, caller.organization, id).await?;
     let (owner, made) = (person.owner(caller, id), front.clone());
     let opened = lasting(async move {
-        Ok(match used {
-            Used::AsItIs => open(&made, &owner).await?,
-            Used::Replaced => replace(&made, &owner).await?,
+        Ok(match wanted {
+            Wanted::Present => open(&made, &owner).await?,
+            Wanted::New => replace(&made, &owner).await?,
         })
     });
     answer(&front, &opened.await?).await
@@ -88,5 +88,5 @@ pub async fn show(
     PathId(id): PathId<WorkflowPermanentId>,
     front: Data<Front>,
 ) -> Result<Json<DebugSessionResource>, ApiError> {
-    used(front, caller, person, id, Used::AsItIs).await
+    respond_with(front, caller, person, id, Wanted::Present).await
 }

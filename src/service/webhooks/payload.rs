@@ -49,7 +49,7 @@ pub async fn of_run(core: &Core, signing: Caller, id: RunId) -> Result<String, S
 ///
 /// # Errors
 ///
-/// Those of [`lookup::run`].
+/// Those of [`lookup::run`], and of the database.
 async fn both_forms(
     core: &Core,
     caller: Caller,

@@ -1,4 +1,4 @@
-//! Requests and tunnels.
+//! Requests and tunnels through the egress program, and their refusals.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;

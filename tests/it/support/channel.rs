@@ -10,7 +10,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use super::PATIENCE;
 use super::client::Client;
 
-/// An open socket.
+/// A message channel of a session, or another socket that carries JSON.
 #[derive(Debug)]
 pub struct Channel(WebSocketStream<MaybeTlsStream<TcpStream>>);
 

@@ -16,7 +16,7 @@ pub struct Client {
     key: Option<String>,
 }
 
-/// A response.
+/// A response of the server, read to its end.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -193,7 +193,7 @@ impl Client {
         self.send(Method::POST, path, Some(body)).await
     }
 
-    /// Requests a session.
+    /// Requests a session, and returns the response whatever its status.
     pub async fn ask_for_session(&self, body: Value) -> Answer {
         self.post("/v1/browser_sessions", body).await
     }

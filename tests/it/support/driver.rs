@@ -9,7 +9,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::PATIENCE;
 
-/// A connected client.
+/// A DevTools client that is connected to a session.
 pub struct Driver(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Driver {
@@ -26,7 +26,7 @@ impl Driver {
         }
     }
 
-    /// Connects.
+    /// Connects, and panics on a refusal.
     pub async fn at(url: &str) -> Self {
         Self::dial(url).await.unwrap_or_else(|refused| panic!("{url}: {refused:?}"))
     }

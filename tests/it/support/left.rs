@@ -13,7 +13,7 @@ pub fn processes_of(directory: &Path) -> Vec<(i32, String)> {
     processes_naming(&[directory.to_str().unwrap()])
 }
 
-/// See [`processes_of`].
+/// Returns the processes whose command line or environment has one of these names.
 pub fn processes_naming(names: &[&str]) -> Vec<(i32, String)> {
     let has = |file: PathBuf| {
         let text = fs::read(file).unwrap_or_default();

@@ -181,7 +181,7 @@ impl Setup {
         Self { ordinary: true, ..self }
     }
 
-    /// Sets the database.
+    /// Sets the database that the server uses; SQLite by default.
     pub fn on(self, database: Database) -> Self {
         Self { database, ..self }
     }

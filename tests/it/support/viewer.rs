@@ -28,7 +28,7 @@ pub fn stream_url(client: &Client, id: &str, key: &str) -> String {
 }
 
 impl Viewer {
-    /// Watches a session.
+    /// Connects as a viewer with the key of the client.
     pub async fn of(client: &Client, id: &str) -> Self {
         Self::at(&stream_url(client, id, client.key())).await
     }

@@ -25,7 +25,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// The first page.
+    /// Returns the first page of the session's browser.
     pub(super) async fn of(client: &Client, id: &str) -> Self {
         let page = Self::find(client, id, |target| target["type"] == "page").await;
         page.expect("there is no page")
