@@ -52,6 +52,37 @@ diesel::table! {
 }
 
 diesel::table! {
+    browser_profile_versions (profile_id, number) {
+        profile_id -> Text,
+        number -> Int8,
+        organization_id -> Text,
+        session_id -> Nullable<Text>,
+        origin -> Text,
+        path -> Text,
+        size -> Int8,
+        checksum -> Text,
+        browser_version -> Nullable<Text>,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    browser_profiles (id) {
+        id -> Text,
+        organization_id -> Text,
+        name -> Text,
+        description -> Nullable<Text>,
+        tags -> Nullable<Json>,
+        managed_by -> Nullable<Text>,
+        current_version -> Int8,
+        last_version -> Int8,
+        writer_id -> Nullable<Text>,
+        created_at -> Timestamp,
+        modified_at -> Timestamp,
+    }
+}
+
+diesel::table! {
     browser_sessions (id) {
         id -> Text,
         organization_id -> Text,
@@ -86,6 +117,10 @@ diesel::table! {
         sanitize_after -> Nullable<Int8>,
         sanitize_due -> Nullable<Int8>,
         rotation -> Int8,
+        name -> Nullable<Text>,
+        tags -> Nullable<Json>,
+        settings -> Nullable<Json>,
+        profile -> Nullable<Json>,
     }
 }
 
@@ -293,12 +328,15 @@ diesel::table! {
 }
 
 diesel::joinable!(api_keys -> organizations (organization_id));
+diesel::joinable!(browser_profile_versions -> browser_profiles (profile_id));
 diesel::joinable!(leases -> browser_sessions (session_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
     artifacts,
     audit_events,
+    browser_profile_versions,
+    browser_profiles,
     browser_sessions,
     debug_sessions,
     egress_usage,

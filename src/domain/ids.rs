@@ -102,6 +102,8 @@ ids! {
     NodeId = "n";
     /// A persistent browser session.
     SessionId = "pbs";
+    /// The stored state of a browser, from which sessions start.
+    ProfileId = "bp";
     /// One version of a workflow.
     WorkflowId = "w";
     /// A workflow over all its versions.

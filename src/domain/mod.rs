@@ -4,6 +4,7 @@
 //! needs. Every other floor may use this one, and this one uses none.
 
 pub mod audit;
+pub mod browser_settings;
 pub mod checksum;
 pub mod control;
 pub mod deadlines;
@@ -15,11 +16,13 @@ pub mod film;
 pub mod given;
 pub mod hmac;
 pub mod ids;
+pub mod labels;
 pub mod leak;
 pub mod lease;
 pub mod masking;
 pub mod objects;
 pub mod occupancy;
+pub mod profile;
 pub mod quota;
 pub mod rfb;
 pub mod run;

@@ -9,10 +9,13 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::browser_settings::BrowserSettings;
 use super::deadlines::Deadlines;
 use super::egress::{EgressIdentity, EgressLists};
 use super::ids::{NodeId, OrganizationId, SessionId};
+use super::labels::{Name, Tags};
 use super::occupancy::{Generation, Occupancy};
+use super::profile::ProfileUse;
 
 /// The status of a session, as shown in the API.
 ///
@@ -165,6 +168,13 @@ pub struct SessionSpec {
     pub sanitize_due: Option<Generation>,
     /// The number of times that its credentials were replaced.
     pub rotation: i64,
+    /// The name, unique among the organization's sessions that have not ended.
+    pub name: Option<Name>,
+    pub tags: Tags,
+    /// The settings of the browser.
+    pub settings: BrowserSettings,
+    /// The profile that it starts from or stores.
+    pub profile: Option<ProfileUse>,
 }
 
 impl Default for SessionSpec {
@@ -180,6 +190,10 @@ impl Default for SessionSpec {
             sanitize_after: None,
             sanitize_due: None,
             rotation: 0,
+            name: None,
+            tags: Tags::default(),
+            settings: BrowserSettings::default(),
+            profile: None,
         }
     }
 }

@@ -270,11 +270,11 @@ impl Session {
                 if applied.is_ok() && matches!(session.phase, Phase::Running { .. }) {
                     session.egress.in_force = Some(EgressAsked { is_exhausted, ..asked(&spec) });
                 }
-                // It may have changed meanwhile.
-                let SessionSpec { sanitize_after, sanitize_due, rotation, .. } =
-                    session.record.spec;
-                session.record.spec =
-                    SessionSpec { sanitize_after, sanitize_due, rotation, ..spec };
+                // Other fields may have changed meanwhile.
+                let SessionSpec { egress, organization_egress, proxy, echo, .. } = spec;
+                let present = &mut session.record.spec;
+                *present =
+                    SessionSpec { egress, organization_egress, proxy, echo, ..present.clone() };
                 session.record.modified_at = session.world.clock.now();
                 session.record_event(EventKind::SessionEgressChanged, json!({ "by": by }));
                 session.publish();

@@ -11,6 +11,7 @@ use super::super::Db;
 use super::super::query::DbError;
 use super::super::sealed::{ECHO, PROXY, Secrets, open_proxies, opened, seal_proxies, seal_proxy};
 use super::super::values::{Reader, json, stored};
+use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
 use crate::domain::ids::SessionId;
@@ -51,6 +52,10 @@ pub(super) struct Row {
     sanitize_after: Option<i64>,
     sanitize_due: Option<i64>,
     rotation: i64,
+    name: Option<String>,
+    tags: Option<Value>,
+    settings: Option<Value>,
+    profile: Option<Value>,
 }
 
 /// The egress lists of a row. The column is null if both are empty.
@@ -272,6 +277,11 @@ impl From<&SessionRecord> for Row {
             sanitize_after: session.spec.sanitize_after.map(Generation::number),
             sanitize_due: session.spec.sanitize_due.map(Generation::number),
             rotation: session.spec.rotation,
+            name: session.spec.name.as_ref().map(ToString::to_string),
+            tags: (!session.spec.tags.is_empty()).then(|| json(&session.spec.tags)),
+            settings: (session.spec.settings != BrowserSettings::default())
+                .then(|| json(&session.spec.settings)),
+            profile: session.spec.profile.as_ref().map(json),
         }
     }
 }
@@ -305,6 +315,10 @@ impl TryFrom<Row> for SessionRecord {
                 sanitize_after: row.sanitize_after.map(Generation::new),
                 sanitize_due: row.sanitize_due.map(Generation::new),
                 rotation: row.rotation,
+                name: read.parse_some("browser_sessions.name", row.name.as_deref())?,
+                tags: read.json("browser_sessions.tags", row.tags)?.unwrap_or_default(),
+                settings: read.json("browser_sessions.settings", row.settings)?.unwrap_or_default(),
+                profile: read.json("browser_sessions.profile", row.profile)?,
             },
             desktop: read.json("browser_sessions.desktop", row.desktop)?,
             occupancy: row.occupancy.read(read)?,

@@ -11,11 +11,14 @@ use crate::db::{
     artifacts, audit_events, blocks, debug_sessions, organizations, runs, sessions, workflows,
 };
 use crate::domain::audit::AuditEvent;
+use crate::domain::browser_settings::BrowserSettings;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::debug_session::{DebugSession, DebugSessionStatus};
 use crate::domain::egress::{EgressIdentity, EgressLists, NetworkLevel};
+use crate::domain::labels::Tags;
 use crate::domain::lease::LeaseToken;
 use crate::domain::occupancy::{Generation, Held, Occupancy, Occupant, RunnableType};
+use crate::domain::profile::{ProfileAccess, ProfileUse};
 use crate::domain::quota::Limits;
 use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunStatus};
 use crate::domain::session::{
@@ -97,6 +100,17 @@ fn any_spec() -> impl Strategy<Value = SessionSpec> {
             sanitize_after: some.then(|| Generation::new(i64::from(lifetime))),
             sanitize_due: some.then(|| Generation::new(i64::from(lifetime) + 1)),
             rotation: i64::from(some),
+            name: some.then(|| "Müller's desk".parse().unwrap()),
+            tags: if some { Tags::new(["a", "team:b"]).unwrap() } else { Tags::default() },
+            settings: BrowserSettings {
+                locale: some.then(|| "de-DE".to_owned()),
+                ..BrowserSettings::default()
+            },
+            profile: some.then(|| ProfileUse {
+                id: 7.into(),
+                version: Some(i64::from(lifetime)),
+                access: ProfileAccess::Write,
+            }),
             organization_egress: EgressLists {
                 allow: vec![],
                 deny: if some { vec!["10.0.0.0/8:80,443".to_owned()] } else { vec![] },
