@@ -201,6 +201,7 @@ diesel::table! {
         deleted_at -> Nullable<Timestamp>,
         purged_at -> Nullable<Timestamp>,
         quotas -> Nullable<Json>,
+        retention -> Nullable<Json>,
     }
 }
 

@@ -4,8 +4,6 @@
 //! No mailbox is involved: a task takes the desktop's notices, and reads in the session's view
 //! which run holds it.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -140,10 +138,6 @@ async fn store(world: &World, owner: Owner, arrival: Arrival) -> Result<Artifact
     let id = world.mint.mint(now);
     let folder = run.map_or_else(|| session.to_string(), |run| run.to_string());
     let path = format!("{organization}/{folder}/{id}_{}", arrival.name);
-    let file = world.artifacts.join(&path);
-    let (from, to) = (arrival.file.clone(), file.clone());
-    let moved = tokio::task::spawn_blocking(move || move_to(&from, &to)).await;
-    moved.map_err(|cause| cause.to_string())?.map_err(|cause| cause.to_string())?;
     let record = ArtifactRecord {
         id,
         organization,
@@ -158,19 +152,10 @@ async fn store(world: &World, owner: Owner, arrival: Arrival) -> Result<Artifact
         created_at: now,
         rotation: 0,
     };
-    let stored = store_artifact(world, &record, &file).await;
+    let deposited = world.objects.deposit(&record.key(), &arrival.file).await;
+    deposited.map_err(|cause| cause.to_string())?;
+    let stored = store_artifact(world, &record).await;
     stored.map_err(|cause| cause.to_string())?;
     arrival.stored();
     Ok(record)
-}
-
-fn move_to(from: &Path, to: &Path) -> io::Result<()> {
-    if let Some(folder) = to.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    if std::fs::rename(from, to).is_err() {
-        // The rename fails across file systems.
-        std::fs::copy(from, to)?;
-    }
-    Ok(())
 }

@@ -1,7 +1,5 @@
 //! Storing a film as an artifact: the file is moved first, and then its record is written.
 
-use std::path::Path;
-
 use tracing::warn;
 
 use super::storing::store_artifact;
@@ -49,17 +47,12 @@ pub(super) async fn store(
     let owner = run.map_or_else(|| session.to_string(), |run| run.to_string());
     let name = format!("{artifact_type}.{}", container.extension());
     let path = format!("{organization}/{owner}/{id}_{name}");
-    let file = world.artifacts.join(&path);
-    let target = file.clone();
-    let moved = tokio::task::spawn_blocking(move || {
-        let moved = film.move_to(&target);
-        if moved.is_err() {
-            film.forget();
-        }
-        moved
-    });
-    let moved = moved.await.map_err(|cause| failed(cause.to_string()))?;
-    let (size, checksum) = moved.map_err(|cause| failed(cause.to_string()))?;
+    let measured = {
+        let film = film.clone();
+        tokio::task::spawn_blocking(move || film.measure())
+    };
+    let measured = measured.await.map_err(|cause| failed(cause.to_string()))?;
+    let (size, checksum) = measured.map_err(|cause| failed(cause.to_string()))?;
     let now = world.clock.now();
     let record = ArtifactRecord {
         id,
@@ -75,7 +68,12 @@ pub(super) async fn store(
         created_at: now,
         rotation: 0,
     };
-    let stored = store_artifact(world, &record, &file).await;
+    // After a failure the film stays in the session's folder, where the next server finds it.
+    let deposited = world.objects.deposit(&record.key(), &film.file).await;
+    deposited.map_err(|cause| failed(cause.to_string()))?;
+    let forgotten = tokio::task::spawn_blocking(move || film.forget()).await;
+    forgotten.map_err(|cause| failed(cause.to_string()))?;
+    let stored = store_artifact(world, &record).await;
     stored.map_err(|cause| failed(cause.to_string()))?;
     if artifact_type == BLACK_BOX {
         retire(world, organization).await;
@@ -83,31 +81,38 @@ pub(super) async fn store(
     Ok(record)
 }
 
-/// Removes black boxes that are too old or too many.
+/// Removes black boxes that are too old or too many: the file first, so that the row of a file that
+/// is left finds it again.
 async fn retire(world: &World, organization: OrganizationId) {
     let settings = world.films.settings();
     let days = chrono::Duration::days(settings.black_box_keep_days.into());
     let before = world.clock.now() - days;
-    let retired = world.store.retire_artifacts(
+    let old = world.store.old_artifacts(
         organization,
         BLACK_BOX.to_owned(),
         settings.black_box_keep,
         before,
     );
-    match retired.await {
-        Ok(retired) => {
-            for artifact in retired {
-                remove(&world.artifacts.join(&artifact.path)).await;
-            }
-        }
-        Err(cause) => warn!("old black boxes cannot be removed: {cause}"),
+    let removed = match old.await {
+        Ok(old) => remove(world, old).await,
+        Err(cause) => Err(cause.to_string()),
+    };
+    if let Err(cause) = removed {
+        warn!("old black boxes cannot be removed: {cause}");
     }
 }
 
-async fn remove(file: &Path) {
-    if let Err(cause) = tokio::fs::remove_file(file).await {
-        warn!(error = %cause, "{} was not removed", file.display());
+async fn remove(world: &World, old: Vec<ArtifactRecord>) -> Result<(), String> {
+    let mut removed = Vec::new();
+    let mut failure = None;
+    for artifact in old {
+        match world.objects.delete(&artifact.key()).await {
+            Ok(()) => removed.push(artifact.id),
+            Err(cause) => failure = Some(cause.to_string()),
+        }
     }
+    world.store.delete_artifacts(removed).await.map_err(|cause| cause.to_string())?;
+    failure.map_or(Ok(()), Err)
 }
 
 /// Finishes the films that a former server was recording of a session that is not continued. Call

@@ -1,7 +1,6 @@
 //! Writes whose outcome may be unknown: they are repeated until the database answers.
 
 use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -37,18 +36,18 @@ pub(super) async fn until_stored<T>(
     }
 }
 
-/// Stores the record of `file`, which has its final place. If that fails, the file is removed: a
-/// file without a row is lost.
+/// Stores the record of a file that is stored. If that fails, the file is removed: a file without a
+/// row is lost.
 pub(super) async fn store_artifact(
     world: &World,
     record: &ArtifactRecord,
-    file: &Path,
 ) -> Result<(), StoreError> {
     let what = format!("the record of {} {}", record.artifact_type, record.id);
     let stored = until_stored(what, RETRIES, || world.store.insert_artifact(record.clone())).await;
     match &stored {
         Ok(()) => world.quotas.add_stored(record.organization, record.size),
-        Err(_) => drop(tokio::fs::remove_file(file).await),
+        // If it cannot be removed either, the ledger of leaks finds it.
+        Err(_) => drop(world.objects.delete(&record.key()).await),
     }
     stored
 }

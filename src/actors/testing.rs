@@ -5,7 +5,7 @@ mod egress;
 mod screen;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -41,7 +41,7 @@ use crate::db::{Outage, Reason, Rejection};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::{EgressAsked, EgressLists};
-use crate::domain::ids::{Mint, NodeId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
+use crate::domain::ids::{ArtifactId, Mint, NodeId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Event, Generation, Occupancy, Occupant, RunnableType};
 use crate::domain::quota::{Limits, Quota};
 use crate::domain::run::{ArtifactRecord, BlockRecord, BlockStatus, RunRecord, WorkflowRecord};
@@ -51,6 +51,7 @@ use crate::domain::session::{
 use crate::system::confine::Confinement;
 use crate::system::desktop::{AdoptError, Desktop, Directories, Files, Launch, LaunchError, Order};
 use crate::system::film::{self, Films};
+use crate::system::objects::Objects;
 use crate::system::python::Python;
 use crate::workflow;
 use crate::workflow::host::Devtools;
@@ -131,7 +132,7 @@ impl Stage {
             reach: OnceLock::new(),
             runtime: runtime::Handle::current(),
             directories: Directories::below("/nonexistent"),
-            artifacts: PathBuf::from("/nonexistent"),
+            objects: Objects::in_directory(Path::new("/nonexistent")),
             pictures: PathBuf::from("/nonexistent"),
         });
         let registry = Registry::start(Arc::clone(&world), Vec::new());
@@ -508,7 +509,7 @@ impl Store for Rows {
         })
     }
 
-    fn retire_artifacts(
+    fn old_artifacts(
         &self,
         _: OrganizationId,
         _: String,
@@ -516,6 +517,10 @@ impl Store for Rows {
         _: DateTime<Utc>,
     ) -> Stored<Vec<ArtifactRecord>> {
         self.write(|_| Ok(Vec::new()))
+    }
+
+    fn delete_artifacts(&self, _: Vec<ArtifactId>) -> Stored {
+        self.write(|_| Ok(()))
     }
 
     fn insert_audit(&self, _: Vec<AuditEvent>) -> Stored {

@@ -21,6 +21,7 @@ use crate::domain::ids::{Mint, NodeId};
 use crate::domain::session::DesktopIdentity;
 use crate::system::desktop::{Directories, Launch};
 use crate::system::film::Films;
+use crate::system::objects::Objects;
 use crate::system::python::Python;
 use crate::workflow;
 use crate::workflow::host::Devtools;
@@ -76,8 +77,8 @@ pub struct World {
     pub runtime: Handle,
     /// The directories of all sessions.
     pub directories: Directories,
-    /// The directory for the files that runs make, as `<organization>/<run>/<file>`.
-    pub artifacts: PathBuf,
+    /// The store of artifacts, recordings and profiles.
+    pub objects: Objects,
     /// The directory for the latest picture of each occupied session, as `<organization>/<run or
     /// session>.png`.
     pub pictures: PathBuf,

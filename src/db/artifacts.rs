@@ -22,7 +22,7 @@ const MOST_AT_ONCE: usize = 500;
 #[derive(Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = artifacts, treat_none_as_default_value = false)]
 #[diesel(check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
-struct Row {
+pub(super) struct Row {
     id: String,
     organization_id: String,
     session_id: Option<String>,
@@ -265,7 +265,9 @@ pub async fn of_node(db: &Db, node: NodeId) -> Result<Vec<FileLocation>, DbError
         .collect()
 }
 
-pub(super) async fn retire(
+/// Returns the artifacts of a type that were stored before `before`, and those beyond the `keep`
+/// newest.
+pub(super) async fn old(
     db: &Db,
     organization: OrganizationId,
     artifact_type: String,
@@ -273,24 +275,30 @@ pub(super) async fn retire(
     before: DateTime<Utc>,
 ) -> Result<Vec<ArtifactRecord>, StoreError> {
     let before = stored(before);
-    let rows: Vec<Row> = on!(db, write, |c| {
+    let rows: Vec<Row> = on!(db, read, |c| {
         let of_type = artifacts::table
             .filter(artifacts::organization_id.eq(organization.to_string()))
             .filter(artifacts::artifact_type.eq(artifact_type))
             .order((artifacts::created_at.desc(), artifacts::id.desc()));
-        let rows: Vec<Row> = of_type.select(Row::as_select()).load(c).await?;
-        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-        let retired: Vec<Row> = rows
-            .into_iter()
-            .enumerate()
-            .filter(|(place, row)| *place >= keep || row.created_at < before)
-            .map(|(_, row)| row)
-            .collect();
-        let ids: Vec<String> = retired.iter().map(|row| row.id.clone()).collect();
-        let delete = diesel::delete(artifacts::table.filter(artifacts::id.eq_any(ids)));
-        delete.execute(c).await?;
-        Ok(retired)
+        Ok(of_type.select(Row::as_select()).load(c).await?)
     })
     .await?;
-    Ok(all(rows)?)
+    let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+    let old = rows.into_iter().enumerate();
+    let old = old.filter(|(place, row)| *place >= keep || row.created_at < before);
+    Ok(all(old.map(|(_, row)| row).collect())?)
+}
+
+/// Deletes the rows of artifacts. Those that are gone already are no error.
+pub async fn delete(db: &Db, ids: Vec<ArtifactId>) -> Result<(), StoreError> {
+    for some in ids.chunks(MOST_AT_ONCE) {
+        let some: Vec<String> = some.iter().map(ArtifactId::to_string).collect();
+        on!(db, write, |c| {
+            let delete = diesel::delete(artifacts::table.filter(artifacts::id.eq_any(some)));
+            delete.execute(c).await?;
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
 }

@@ -39,6 +39,7 @@ pub mod leases;
 pub mod nodes;
 pub mod organizations;
 pub mod purging;
+pub mod retention;
 pub mod runs;
 pub mod sessions;
 pub mod webhook_deliveries;

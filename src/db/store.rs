@@ -9,7 +9,7 @@ use super::error::{Outage, Rejection};
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
-use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
+use crate::domain::ids::{ArtifactId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Generation, Occupancy};
 use crate::domain::quota::{Limits, Quota};
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, RunStatus, WorkflowRecord};
@@ -195,15 +195,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         id: WorkflowPermanentId,
     ) -> Stored<Option<WorkflowRecord>>;
 
-    /// Removes the organization's artifacts of this type that were stored before `before`, and
-    /// those beyond the `keep` newest. Returns them, so that their files can be removed.
-    fn retire_artifacts(
+    /// The organization's artifacts of this type that were stored before `before`, and those beyond
+    /// the `keep` newest.
+    fn old_artifacts(
         &self,
         organization: OrganizationId,
         artifact_type: String,
         keep: u32,
         before: DateTime<Utc>,
     ) -> Stored<Vec<ArtifactRecord>>;
+
+    /// Deletes the records of artifacts, whose files are removed.
+    fn delete_artifacts(&self, ids: Vec<ArtifactId>) -> Stored;
 
     /// Inserts state-changing messages into the audit trail.
     fn insert_audit(&self, events: Vec<AuditEvent>) -> Stored;

@@ -8,7 +8,7 @@ use super::{Db, artifacts, audit_events, blocks, organizations, runs, sessions, 
 use crate::domain::audit::AuditEvent;
 use crate::domain::deadlines::Deadlines;
 use crate::domain::egress::EgressLists;
-use crate::domain::ids::{OrganizationId, RunId, SessionId, WorkflowPermanentId};
+use crate::domain::ids::{ArtifactId, OrganizationId, RunId, SessionId, WorkflowPermanentId};
 use crate::domain::occupancy::{Generation, Occupancy};
 use crate::domain::quota::Limits;
 use crate::domain::run::{ArtifactRecord, BlockRecord, RunRecord, WorkflowRecord};
@@ -67,11 +67,12 @@ store! {
         organization: OrganizationId,
         id: WorkflowPermanentId,
     ) -> Option<WorkflowRecord> = workflows::latest;
-    retire_artifacts(
+    old_artifacts(
         organization: OrganizationId,
         artifact_type: String,
         keep: u32,
         before: DateTime<Utc>,
-    ) -> Vec<ArtifactRecord> = artifacts::retire;
+    ) -> Vec<ArtifactRecord> = artifacts::old;
+    delete_artifacts(ids: Vec<ArtifactId>) -> () = artifacts::delete;
     insert_audit(events: Vec<AuditEvent>) -> () = audit_events::insert;
 }

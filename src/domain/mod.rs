@@ -24,6 +24,7 @@ pub mod objects;
 pub mod occupancy;
 pub mod profile;
 pub mod quota;
+pub mod retention;
 pub mod rfb;
 pub mod run;
 pub mod sanitizing;

@@ -237,7 +237,7 @@ pub struct ArtifactRecord {
     pub block: Option<BlockRunId>,
     /// `screenshot`, `screenshot_final`, `download`, `pdf`, `recording`, `har`, …
     pub artifact_type: String,
-    /// The path of the file, relative to the directory of artifacts.
+    /// The path of the file, below `artifacts` in the store.
     pub path: String,
     pub media_type: String,
     /// The size in bytes.
@@ -248,6 +248,13 @@ pub struct ArtifactRecord {
     pub created_at: DateTime<Utc>,
     /// The rotation of its session's credentials, by which links to it hold; 0 for a file that is being stored.
     pub rotation: i64,
+}
+
+impl ArtifactRecord {
+    /// The key of the file in the store of objects.
+    pub fn key(&self) -> String {
+        format!("artifacts/{}", self.path)
+    }
 }
 
 #[cfg(test)]

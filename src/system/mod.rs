@@ -20,6 +20,7 @@ pub mod handover;
 pub mod input;
 pub mod leaks;
 pub mod limits;
+pub mod objects;
 mod proc;
 pub mod process;
 pub mod python;

@@ -236,9 +236,11 @@ fn of_artifacts_that_are_retired_the_newest_stay_unless_they_are_old() {
         let of_another = stored(other.organization, "black_box", 1).await;
         let retire = async |keep, before| {
             let kind = "black_box".to_owned();
-            let retired = db.retire_artifacts(tenant.organization, kind, keep, time(before)).await;
-            let mut paths: Vec<_> = retired.unwrap().into_iter().map(|it| it.path).collect();
+            let old = db.old_artifacts(tenant.organization, kind, keep, time(before)).await;
+            let old = old.unwrap();
+            let mut paths: Vec<_> = old.iter().map(|it| it.path.clone()).collect();
             paths.sort();
+            db.delete_artifacts(old.into_iter().map(|it| it.id).collect()).await.unwrap();
             paths
         };
         assert_eq!(retire(3, 0).await, ["10"], "too many");

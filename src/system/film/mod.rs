@@ -97,20 +97,10 @@ pub struct Film {
 }
 
 impl Film {
-    /// Moves the file to `target`, whose folder is created if necessary, and removes the sources.
-    /// Returns its size and the hash of its content. This blocks.
-    pub fn move_to(&self, target: &Path) -> io::Result<(u64, String)> {
+    /// Returns the size of the file and the hash of its content. This blocks.
+    pub fn measure(&self) -> io::Result<(u64, String)> {
         let mut checksum = Checksum::default();
-        io::copy(&mut File::open(&self.file)?, &mut checksum)?;
-        let size = self.file.metadata()?.len();
-        if let Some(folder) = target.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        if fs::rename(&self.file, target).is_err() {
-            // The target is on another file system.
-            fs::copy(&self.file, target)?;
-        }
-        self.forget();
+        let size = io::copy(&mut File::open(&self.file)?, &mut checksum)?;
         Ok((size, checksum.finish()))
     }
 

@@ -190,10 +190,10 @@ async fn a_film_has_a_constant_rate_though_its_frames_come_when_something_change
             };
             assert!(is_near(*pixel, expected), "slot {slot} of {format}: {pixel:?}");
         }
-        let target = world.data.join("artifacts/a/film");
-        let (size, hash) = film.move_to(&target).unwrap();
-        assert_eq!(target.metadata().unwrap().len(), size);
-        assert_eq!(hash, crate::domain::checksum::Checksum::of(&fs::read(&target).unwrap()));
+        let (size, hash) = film.measure().unwrap();
+        assert_eq!(film.file.metadata().unwrap().len(), size);
+        assert_eq!(hash, crate::domain::checksum::Checksum::of(&fs::read(&film.file).unwrap()));
+        film.forget();
         assert!(!world.films.folder(world.session).join(metadata.id.to_string()).exists());
     }
 }

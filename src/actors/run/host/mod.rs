@@ -7,7 +7,7 @@ mod files;
 mod trigger;
 mod turn;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,10 +155,6 @@ impl RunHost {
         let path = format!("{}/{}/{id}_{}", self.organization, self.id, file_name(&name));
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let checksum = Checksum::of(&bytes);
-        let file = self.world.artifacts.join(&path);
-        write_whole(&file, &bytes).await.map_err(|cause| {
-            host_error("artifact_not_stored", &format!("{} cannot be written: {cause}", name))
-        })?;
         let record = ArtifactRecord {
             id,
             organization: self.organization,
@@ -173,25 +169,17 @@ impl RunHost {
             created_at: now,
             rotation: 0,
         };
+        let key = record.key();
+        self.world.objects.deposit_bytes(&key, bytes).await.map_err(|cause| {
+            host_error("artifact_not_stored", &format!("{name} cannot be stored: {cause}"))
+        })?;
         self.world.quotas.add_stored(self.organization, size);
         if let Err(cause) = self.world.store.insert_artifact(record).await {
-            let _ = tokio::fs::remove_file(&file).await; // A file without a row is lost.
+            let _ = self.world.objects.delete(&key).await; // A file without a row is lost.
             return Err(host_error("artifact_not_stored", &cause.to_string()));
         }
         Ok(id)
     }
-}
-
-/// Replaces a file atomically: readers see the old or the new content.
-async fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if let Some(folder) = file.parent() {
-        tokio::fs::create_dir_all(folder).await?;
-    }
-    let mut temporary = file.as_os_str().to_owned();
-    temporary.push(".part");
-    let temporary = PathBuf::from(temporary);
-    tokio::fs::write(&temporary, bytes).await?;
-    tokio::fs::rename(&temporary, file).await
 }
 
 fn host_error(code: &str, message: &str) -> HostError {

@@ -1,0 +1,2 @@
+DROP INDEX artifacts_age;
+ALTER TABLE organizations DROP COLUMN retention;

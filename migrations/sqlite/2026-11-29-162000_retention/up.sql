@@ -1,0 +1,4 @@
+-- The limits of age and size of stored files that an operator has set for an organization; null for the
+-- defaults.
+ALTER TABLE organizations ADD COLUMN retention TEXT CHECK (json_valid(retention));
+CREATE INDEX artifacts_age ON artifacts (organization_id, created_at);

@@ -1,0 +1,82 @@
+//! The outbox: files of this machine that are on their way to a bucket.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::directory::{Directory, PutError};
+use super::error::ObjectError;
+use super::{LOCAL, ObjectInfo, Transfer, change, list_in, put_in, transfer_deadline};
+
+/// The folder of the outbox in the data directory.
+pub(super) const FOLDER: &str = "outbox";
+
+/// Files that are not in the store yet, by the keys that they will have there.
+#[derive(Debug, Clone)]
+pub(super) struct Outbox {
+    directory: Directory,
+    under_way: Arc<Mutex<HashSet<String>>>,
+}
+
+/// The right to send a file, for one task at a time.
+#[derive(Debug)]
+pub(super) struct Sending {
+    key: String,
+    under_way: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.under_way.lock().remove(&self.key);
+    }
+}
+
+impl Outbox {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { directory: Directory::new(root), under_way: Arc::default() }
+    }
+
+    pub(super) fn directory(&self) -> Directory {
+        self.directory.clone()
+    }
+
+    pub(super) fn path(&self, key: &str) -> PathBuf {
+        self.directory.path(key)
+    }
+
+    /// Moves a file in.
+    pub(super) async fn take(&self, key: &str, source: &Path) -> Result<(), ObjectError> {
+        let size = tokio::fs::metadata(source).await.map_or(0, |it| it.len());
+        let (owned, path) = (key.to_owned(), source.to_owned());
+        let limit = transfer_deadline(LOCAL, size);
+        let put = put_in(&self.directory, key, source, limit, move |it| {
+            it.put_file(&owned, &path, Transfer::Move)
+        });
+        put.await.map(drop)
+    }
+
+    pub(super) async fn write(&self, key: &str, bytes: Bytes) -> Result<(), ObjectError> {
+        let (owned, file) = (key.to_owned(), self.path(key));
+        let write = move |it: &Directory| -> Result<(), PutError> { it.put_bytes(&owned, &bytes) };
+        put_in(&self.directory, key, &file, LOCAL, write).await
+    }
+
+    pub(super) async fn delete(&self, key: &str) -> Result<(), ObjectError> {
+        let owned = key.to_owned();
+        change(&self.directory, key, move |it| it.delete(&owned)).await
+    }
+
+    pub(super) async fn list(&self, area: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        list_in(&self.directory, area).await
+    }
+
+    /// The right to send the file of a key, unless another task has it.
+    pub(super) fn sending(&self, key: &str) -> Option<Sending> {
+        let under_way = Arc::clone(&self.under_way);
+        let is_first = under_way.lock().insert(key.to_owned());
+        is_first.then(|| Sending { key: key.to_owned(), under_way })
+    }
+}

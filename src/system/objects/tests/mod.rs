@@ -1,0 +1,232 @@
+//! Stores, good and bad: a directory, an S3 server, and servers that misbehave.
+
+mod faults;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::domain::secret::Secret;
+
+const KEY_ID: &str = "test-key";
+const SECRET: &str = "test-secret";
+
+/// An S3 server of this test. It checks signatures, and ends with the value.
+#[derive(Debug)]
+struct Server {
+    process: Child,
+    endpoint: String,
+    folder: PathBuf,
+}
+
+impl Server {
+    /// Starts a server with the bucket `films`.
+    fn start(folder: &Path) -> Self {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/rclone");
+        assert!(program.exists(), "rclone is missing; `scripts/setup --test` installs it");
+        let folder = folder.join("s3");
+        fs::create_dir_all(folder.join("films")).unwrap();
+        let mut process = Command::new(program)
+            .args(["serve", "s3", "--config", "/dev/null", "--addr", "127.0.0.1:0"])
+            .args(["--auth-key", &format!("{KEY_ID},{SECRET}")])
+            .arg(&folder)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let endpoint = lines.find_map(|line| {
+            let line = line.unwrap();
+            let (_, rest) = line.split_once("Starting s3 server on [")?;
+            Some(rest.split_once("/]")?.0.to_owned())
+        });
+        // What it prints later must not block it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, endpoint: endpoint.expect("the server has no address"), folder }
+    }
+
+    fn settings(&self) -> Settings {
+        settings(&self.endpoint)
+    }
+
+    /// The names of the files that the bucket has.
+    fn names(&self) -> Vec<String> {
+        let stored = Directory::new(self.folder.clone()).list("films").unwrap();
+        let mut names: Vec<_> = stored.into_iter().map(|it| it.key).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn settings(endpoint: &str) -> Settings {
+    Settings {
+        kind: StoreKind::S3,
+        bucket: Some("films".to_owned()),
+        endpoint: Some(endpoint.to_owned()),
+        prefix: Some("/here/".to_owned()),
+        access_key_id: Some(KEY_ID.to_owned()),
+        secret_access_key: Some(Secret::from(SECRET)),
+        allow_http: true,
+        timeout_seconds: 1,
+        connect_seconds: 1,
+        retries: 1,
+        ..Settings::default()
+    }
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let folder =
+        std::env::temp_dir().join(format!("greenroom-objects-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Bytes of which no two parts are the same.
+fn content(length: usize) -> Vec<u8> {
+    (0..length).map(|at| u8::try_from((at / 7 + at) % 251).unwrap()).collect()
+}
+
+async fn all(reading: Reading) -> Result<Vec<u8>, ObjectError> {
+    let pieces: Vec<Bytes> = reading.bytes.try_collect().await?;
+    Ok(pieces.concat())
+}
+
+/// The contract of every store.
+async fn check_store(objects: &Objects, folder: &Path) {
+    const KEY: &str = "artifacts/o_1/wr_2/a_3_Übersicht & more #1";
+    assert_eq!(objects.check().await, Ok(()));
+    assert_eq!(objects.health(), Ok(()));
+
+    // More than two parts.
+    let bytes = content(20_000_000);
+    let file = folder.join("film.mp4");
+    fs::write(&file, &bytes).unwrap();
+    assert_eq!(objects.put_file(KEY, &file, Transfer::Copy).await, Ok(20_000_000));
+    assert!(file.exists());
+    let info = objects.head(KEY).await.unwrap();
+    assert_eq!((info.key.as_str(), info.size), (KEY, 20_000_000));
+    let reading = objects.read_range(KEY, 8_388_600..8_388_620).await.unwrap();
+    assert_eq!((reading.size, reading.range.clone()), (20_000_000, 8_388_600..8_388_620));
+    assert_eq!(all(reading).await.unwrap(), &bytes[8_388_600..8_388_620]);
+    let copy = folder.join("copy");
+    assert_eq!(objects.fetch_to(KEY, &copy).await, Ok(20_000_000));
+    assert!(fs::read(&copy).unwrap() == bytes, "the content differs");
+
+    // A further file under the same key replaces it, and is moved.
+    fs::write(&file, b"short").unwrap();
+    assert_eq!(objects.put_file(KEY, &file, Transfer::Move).await, Ok(5));
+    assert!(!file.exists());
+    assert_eq!(objects.read_bytes(KEY, 5).await.unwrap(), "short");
+    let large = objects.read_bytes(KEY, 4).await.unwrap_err();
+    assert!(matches!(large, ObjectError::TooLarge { size: 5, limit: 4, .. }), "{large}");
+    objects.put_bytes("profiles/o_1/bp_1/1", Bytes::new()).await.unwrap();
+    assert_eq!(objects.read_bytes("profiles/o_1/bp_1/1", 0).await.unwrap(), "");
+
+    // A prefix is a prefix of parts.
+    objects.put_bytes("artifacts/o_1/wr_22/a_4_x", Bytes::from_static(b"1")).await.unwrap();
+    let listed = async |prefix: &str| {
+        let mut keys: Vec<_> =
+            objects.list(prefix).await.unwrap().into_iter().map(|it| it.key).collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(listed("artifacts/o_1/wr_2").await, [KEY]);
+    assert_eq!(listed("artifacts").await, [KEY, "artifacts/o_1/wr_22/a_4_x"]);
+    assert_eq!(listed("artifacts/o_9").await, [""; 0]);
+
+    objects.delete(KEY).await.unwrap();
+    objects.delete(KEY).await.unwrap();
+    for missing in [
+        objects.head(KEY).await.err(),
+        objects.read(KEY).await.err(),
+        objects.fetch_to(KEY, &copy).await.err(),
+    ] {
+        assert!(matches!(missing, Some(ObjectError::Missing { .. })), "{missing:?}");
+    }
+    assert!(fs::read(&copy).unwrap() == bytes, "a failed fetch has replaced the file");
+    objects.delete_prefix("artifacts").await.unwrap();
+    objects.delete_prefix("artifacts").await.unwrap();
+    assert_eq!(listed("artifacts").await, [""; 0]);
+    assert_eq!(listed("profiles/o_1").await, ["profiles/o_1/bp_1/1"]);
+    assert_eq!(objects.health(), Ok(()), "a missing object is no outage");
+}
+
+#[tokio::test]
+async fn a_directory_is_a_store() {
+    let folder = scratch("directory");
+    let objects = Objects::in_directory(&folder.join("data"));
+    check_store(&objects, &folder).await;
+
+    // No link is followed, out of the store or into it.
+    std::os::unix::fs::symlink("/etc/hostname", folder.join("link")).unwrap();
+    let refused = objects.put_file("artifacts/a", &folder.join("link"), Transfer::Move).await;
+    assert!(matches!(refused, Err(ObjectError::File { .. })), "{refused:?}");
+    fs::create_dir_all(folder.join("data/artifacts")).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", folder.join("data/artifacts/b")).unwrap();
+    assert!(objects.read("artifacts/b").await.is_err());
+    assert_eq!(objects.list("artifacts").await, Ok(Vec::new()));
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_bucket_is_a_store() {
+    let folder = scratch("bucket");
+    let server = Server::start(&folder);
+    let objects = Objects::open(&server.settings(), &folder.join("data")).unwrap();
+    check_store(&objects, &folder).await;
+    assert_eq!(server.names(), ["films/here/profiles/o_1/bp_1/1"]);
+    drop(server);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_deposited_while_the_store_is_away_is_read_and_arrives_later() {
+    const KEY: &str = "artifacts/o_1/pbs_1/a_1_x";
+    let folder = scratch("outbox");
+    let data = folder.join("data");
+    let server = Server::start(&folder);
+    let away = Objects::open(&settings("http://127.0.0.1:1"), &data).unwrap();
+    assert!(away.check().await.is_err());
+    let file = folder.join("x");
+    fs::write(&file, b"kept").unwrap();
+    assert_eq!(away.deposit(KEY, &file).await, Ok(Deposit::Queued));
+    assert!(!file.exists());
+    assert_eq!(away.read_bytes(KEY, 10).await.unwrap(), "kept");
+    assert_eq!(fs::read(away.local_file(KEY).unwrap()).unwrap(), b"kept");
+    let bytes = Bytes::from_static(b"deleted");
+    assert_eq!(away.deposit_bytes("artifacts/b", bytes).await, Ok(Deposit::Queued));
+    assert!(away.delete("artifacts/b").await.is_err(), "the store may have it");
+    assert!(away.local_file("artifacts/b").is_none());
+
+    // As after a restart, and with the store back.
+    let back = Objects::open(&server.settings(), &data).unwrap();
+    let closing = CancellationToken::new();
+    let task = tokio::spawn(back.clone().tend(closing.clone()));
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while back.local_file(KEY).is_some() {
+        assert!(tokio::time::Instant::now() < deadline, "the outbox is not sent");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    closing.cancel();
+    task.await.unwrap();
+    assert_eq!(server.names(), [format!("films/here/{KEY}")]);
+    assert_eq!(back.read_bytes(KEY, 10).await.unwrap(), "kept");
+    fs::write(&file, b"again").unwrap();
+    assert_eq!(back.deposit("artifacts/c", &file).await, Ok(Deposit::Stored));
+    assert!(back.local_file("artifacts/c").is_none());
+    drop(server);
+    fs::remove_dir_all(folder).unwrap();
+}
