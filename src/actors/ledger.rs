@@ -8,7 +8,6 @@
 //! The ledger needs no running server. Without one, what the next server will adopt is not a leak.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use crate::domain::run::{RunRecord, RunStatus};
 use crate::domain::session::{Failure, SessionRecord, SessionStatus};
 use crate::system::desktop::{Desktops, Files};
 use crate::system::leaks::{self, Known};
+use crate::system::objects::{ARTIFACTS, ObjectInfo, Objects};
 use crate::system::process;
 
 /// The pause between two inspections.
@@ -48,7 +48,7 @@ pub struct Ledger {
     db: Db,
     node: NodeId,
     desktops: Desktops,
-    artifacts: PathBuf,
+    objects: Objects,
     server: Option<Server>,
 }
 
@@ -72,8 +72,8 @@ struct Found {
 
 impl Ledger {
     /// The ledger of a data directory without regard to a running server.
-    pub fn new(db: Db, node: NodeId, desktops: Desktops, artifacts: PathBuf) -> Self {
-        Self { db, node, desktops, artifacts, server: None }
+    pub fn new(db: Db, node: NodeId, desktops: Desktops, objects: Objects) -> Self {
+        Self { db, node, desktops, objects, server: None }
     }
 
     /// The ledger of a server that runs in this process.
@@ -130,33 +130,39 @@ impl Ledger {
     }
 
     async fn artifact_leaks(&self) -> Result<Vec<Leak>, DbError> {
-        let folder = self.artifacts.clone();
-        let looking = folder.clone();
-        let files = spawn_blocking(move || leaks::files(&looking)).await.unwrap_or_default();
-        let ids: Vec<_> = files.iter().map(|(id, _)| *id).collect();
-        let named = artifacts::known_among(&self.db, &ids).await?;
-        let unnamed: Vec<_> = files.iter().filter(|(id, _)| !named.contains(id)).collect();
-        let runs: HashSet<_> = unnamed.iter().filter_map(|(_, it)| leaks::run_of(it)).collect();
-        let runs: Vec<_> = runs.into_iter().collect();
-        let sessions: HashSet<_> =
-            unnamed.iter().filter_map(|(_, it)| leaks::session_of(it)).collect();
-        let sessions: Vec<_> = sessions.into_iter().collect();
-        let sessions = sessions::of_ids(&self.db, &sessions).await?;
+        // The rows first: the file of a row that is inserted in between is then not missed.
         let rows = artifacts::of_node(&self.db, self.node).await?;
         let rows = rows.into_iter().map(|(id, path, run, session)| leaks::Stored {
             id,
-            path,
+            key: format!("{ARTIFACTS}/{path}"),
             run,
             session,
         });
+        let files = match self.objects.list(ARTIFACTS).await {
+            Ok(files) => files,
+            Err(cause) => {
+                tracing::warn!("artifacts are not inspected: {cause}");
+                return Ok(Vec::new());
+            }
+        };
+        let ids: Vec<_> = files.iter().filter_map(|it| leaks::artifact_of(&it.key)).collect();
+        let named = artifacts::known_among(&self.db, &ids).await?;
+        let is_unnamed =
+            |it: &&ObjectInfo| leaks::artifact_of(&it.key).is_some_and(|id| !named.contains(&id));
+        let unnamed: Vec<_> = files.iter().filter(is_unnamed).collect();
+        let runs: HashSet<_> = unnamed.iter().filter_map(|it| leaks::run_of(&it.key)).collect();
+        let runs: Vec<_> = runs.into_iter().collect();
+        let sessions: HashSet<_> =
+            unnamed.iter().filter_map(|it| leaks::session_of(&it.key)).collect();
+        let sessions: Vec<_> = sessions.into_iter().collect();
+        let sessions = sessions::of_ids(&self.db, &sessions).await?;
         let table = leaks::Table {
             rows: rows.collect(),
             named,
             runs: runs::known_among(&self.db, &runs).await?,
             sessions: sessions.into_iter().map(|row| row.id).collect(),
         };
-        let work = spawn_blocking(move || leaks::artifacts(&folder, &table));
-        Ok(work.await.unwrap_or_default())
+        Ok(leaks::artifacts(&self.objects, &files, &table))
     }
 
     /// Adds rows that claim a state which is not so, for example a live session without an actor.
@@ -223,7 +229,7 @@ impl Ledger {
         }
         self.desktops.remove_leaks(&known).await;
         for leak in leaks.iter().filter(wanted).filter(|leak| leak.kind == LeakKind::Artifact) {
-            leaks::remove_artifact(&self.artifacts, leak);
+            leaks::remove_artifact(&self.objects, leak).await;
         }
         if let Some(server) = &self.server {
             if !orphans.is_empty() {

@@ -15,6 +15,7 @@ mod isolation;
 mod recovery;
 mod sealing;
 mod stopping;
+mod storage;
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -54,9 +55,10 @@ use crate::live::state::Live;
 use crate::service::core::Core;
 use crate::service::keys::{Keys, SkyvernKeys};
 use crate::service::pictures::PictureTurns;
-use crate::service::{debug_sessions, webhooks};
+use crate::service::{debug_sessions, retention, webhooks};
 use crate::system::desktop::Desktops;
 use crate::system::film::Films;
+use crate::system::objects::Objects;
 use crate::system::python::Python;
 
 /// The options of a single start, which are not settings of the installation.
@@ -108,6 +110,8 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     if files > 0 {
         info!("sealed the secrets in {files} files of sessions");
     }
+    let closing = CancellationToken::new();
+    let objects = storage::start(&settings, &closing).await?;
     let world = Arc::new(World {
         node,
         clock,
@@ -140,7 +144,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
         reach: OnceLock::new(),
         runtime,
         directories: desktops.directories().clone(),
-        artifacts: settings.data.join("artifacts"),
+        objects,
         pictures: settings.data.join("pictures"),
     });
     let auditing = audit::start(Arc::clone(&world.store), trail);
@@ -153,8 +157,7 @@ pub async fn serve(mut settings: Settings, options: ServeOptions) -> anyhow::Res
     let registry = Registry::start(Arc::clone(&world), handles);
     recovery::adopt(left, &registry, &desktops).await;
 
-    let closing = CancellationToken::new();
-    let ledger = Ledger::new(db.clone(), node, desktops.clone(), world.artifacts.clone())
+    let ledger = Ledger::new(db.clone(), node, desktops.clone(), world.objects.clone())
         .of_server(registry.used_by("http"), Arc::clone(&world));
     let (address, server) = listen(&settings, &world, &db, &registry, ledger, &closing).await?;
     for line in announced {
@@ -196,7 +199,8 @@ pub async fn ledger(settings: &Settings) -> anyhow::Result<Ledger> {
     })?;
     let db = Db::open(&settings.database, data).await?;
     let desktops = Desktops::new(data, desktop, Handle::current());
-    Ok(Ledger::new(db, node, desktops, data.join("artifacts")))
+    let objects = Objects::open(&settings.storage, data).context("storage cannot be used")?;
+    Ok(Ledger::new(db, node, desktops, objects))
 }
 
 /// The longest time in which the head of a request must arrive.
@@ -261,6 +265,7 @@ async fn listen(
         turns: debug_sessions::Turns::default(),
         pictures: PictureTurns::default(),
         webhooks: Arc::new(webhooks),
+        retention: Arc::new(retention::Retaining::new(settings.retention)),
         closing: closing.clone(),
     };
     let live = Live {
@@ -291,6 +296,7 @@ async fn listen(
     actix::spawn(http::admin::suspension::enforce(front.clone()));
     actix::spawn(debug_sessions::sweep(Arc::clone(&front.core)));
     actix::spawn(webhooks::deliver(Arc::clone(&front.core)));
+    actix::spawn(retention::enforce(Arc::clone(&front.core)));
     let shared = settings.http.clone();
     let bodies = http::body::Bodies::new(&shared);
     // Each worker has an equal share of the connections.

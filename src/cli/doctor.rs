@@ -14,6 +14,7 @@ use super::serve::SettingsArguments;
 use crate::config::{Environment, Settings};
 use crate::system;
 use crate::system::doctor::Verdict;
+use crate::system::objects::{ARTIFACTS, ObjectError, Objects};
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -78,6 +79,7 @@ pub(super) async fn doctor(
 ) -> anyhow::Result<Ending> {
     let settings = arguments.settings.load(environment)?.settings;
     let mut checks = checks(&settings);
+    checks.push(storage(&settings).await);
     let confinement = settings.isolation.confinement();
     let (network, placement) = (settings.network(), settings.placement());
     let desktop = system::Settings { confinement, network, placement, ..settings.desktop.clone() };
@@ -139,6 +141,30 @@ fn data_directory(data: &Path) -> Check {
             }
         }
     }
+}
+
+/// Checks that the store of files can be written, read and deleted. A directory that no server has
+/// used is not created.
+async fn storage(settings: &Settings) -> Check {
+    let name = "storage".to_owned();
+    let hint = "see the settings `storage`; sessions start without it, and their files wait";
+    let failed = |cause: ObjectError| Check {
+        name: name.clone(),
+        state: State::Missing,
+        detail: cause.to_string(),
+        hint: Some(hint.to_owned()),
+    };
+    let objects = match Objects::open(&settings.storage, &settings.data) {
+        Ok(objects) => objects,
+        Err(cause) => return failed(cause),
+    };
+    let is_used = settings.data.join(ARTIFACTS).exists();
+    if (objects.is_shared() || is_used)
+        && let Err(cause) = objects.check().await
+    {
+        return failed(cause);
+    }
+    Check { name, state: State::Ok, detail: objects.name(), hint: None }
 }
 
 /// Checks that the address is free to listen on. A running server is not a fault.

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use isolation::{Egress, Isolation};
 pub use layers::{Checked, ConfigError, Flag, Loaded, Origin, WrongValue};
 
+use crate::domain::retention::Retention;
 use crate::domain::secret::Secret;
 use crate::service::webhooks;
 use crate::{actors, db, http, system, workflow};
@@ -44,6 +45,10 @@ pub struct Settings {
     pub limits: system::limits::Settings,
     /// Recordings and the black box.
     pub recording: system::film::Settings,
+    /// The place of artifacts, recordings and profiles.
+    pub storage: system::objects::Settings,
+    /// The age and size from which stored files of an organization are removed.
+    pub retention: Retention,
     /// Limits and defaults of sessions, occupancies and runs.
     pub sessions: actors::Settings,
     /// The default limits of each organization.
@@ -72,6 +77,8 @@ impl Default for Settings {
             desktop: system::Settings::default(),
             limits: system::limits::Settings::default(),
             recording: system::film::Settings::default(),
+            storage: system::objects::Settings::default(),
+            retention: Retention::default(),
             sessions: actors::Settings::default(),
             quotas: actors::quotas::Settings::default(),
             workflow: workflow::Settings::default(),
@@ -176,6 +183,18 @@ impl Checked for Settings {
                 .problems()
                 .into_iter()
                 .map(|(key, message)| WrongValue { key: format!("quotas.{key}"), message }),
+        );
+        wrong.extend(
+            self.storage
+                .problems()
+                .into_iter()
+                .map(|(key, message)| WrongValue { key: format!("storage.{key}"), message }),
+        );
+        wrong.extend(
+            self.retention
+                .problems()
+                .into_iter()
+                .map(|(key, message)| WrongValue { key: format!("retention.{key}"), message }),
         );
         wrong.extend(
             self.egress

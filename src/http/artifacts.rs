@@ -2,7 +2,6 @@
 //!
 //! A client reads a file with a key of the organization, or with a valid signed link (`links.rs`).
 
-use actix_files::NamedFile;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, ContentType, HeaderValue};
 use actix_web::web::{self, Data, Json, ServiceConfig, get};
@@ -11,6 +10,7 @@ use tracing::error;
 
 use super::body::{PathId, Query};
 use super::caller::Caller;
+use super::content::{self, StoredFile};
 use super::error::ApiError;
 use super::front::Front;
 use super::links::Signature;
@@ -99,6 +99,8 @@ pub async fn sign(
         (status = 416, description = "The file has no such part; `Content-Range` has the file's length"),
         (status = 403, description = "The request has no valid key and no valid signature"),
         (status = 404, description = "There is no such file"),
+        (status = 410, description = "The file is lost"),
+        (status = 503, description = "The store of files does not answer; `storage_unavailable`"),
     ),
 )]
 pub async fn content(
@@ -114,27 +116,19 @@ pub async fn content(
     };
     let record = find(&front, organization, id).await?;
     signature.check_rotation(&record)?;
-    let path = front.world.artifacts.join(&record.path);
-    let opened = web::block(move || NamedFile::open(path)).await;
-    let lost = |cause: &dyn std::fmt::Display| {
-        error!("the file of artifact {id} cannot be read: {cause}");
-        Problem::new(StatusCode::GONE, "artifact_lost", "the file no longer exists")
-    };
-    let file = opened.map_err(|cause| lost(&cause))?.map_err(|cause| lost(&cause))?;
     let media_type = record.media_type.parse().unwrap_or_else(|_odd| ContentType::octet_stream().0);
     let disposition = HeaderValue::from_str(&disposition(&record)).map_err(|cause| {
         error!("the name of artifact {id} is not a valid header: {cause}");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the file cannot be named")
     })?;
-    let mut response = if file.metadata().len() == 0 {
-        // An empty file has no ranges.
-        HttpResponse::Ok().content_type(media_type).finish()
-    } else {
-        file.set_content_type(media_type)
-            .prefer_utf8(false)
-            .disable_content_disposition()
-            .into_response(&request)
+    let file = StoredFile {
+        key: &record.key(),
+        media_type,
+        size: u64::try_from(record.size).unwrap_or_default(),
+        checksum: record.checksum.as_deref(),
+        modified: record.created_at,
     };
+    let mut response = content::content(&front.world.objects, &file, &request).await?;
     let headers = response.headers_mut();
     headers.insert(CONTENT_DISPOSITION, disposition);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600, immutable"));

@@ -26,6 +26,7 @@ use crate::domain::session::Failure;
 use crate::service::error::ServiceError;
 use crate::service::keys::KeyError;
 use crate::system::desktop::{EgressError, NoRoom};
+use crate::system::objects::ObjectError;
 
 /// The reason why an endpoint failed or rejected a request.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,9 @@ pub enum ApiError {
     /// A failed query of the database.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// A failed operation on a stored file.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
     /// A fault of the request itself.
     #[error(transparent)]
     Problem(#[from] Problem),
@@ -126,6 +130,7 @@ impl ApiError {
             Self::Registry(RegistryError::UnderWay) | Self::Unanswered(_) => false,
             Self::Registry(cause) => is_refused(cause.class()),
             Self::Db(cause) => matches!(cause, DbError::Conflict | DbError::Rejected(_)),
+            Self::Object(cause) => matches!(cause, ObjectError::Missing { .. }),
             Self::Problem(problem) => problem.status.is_client_error(),
         }
     }
@@ -137,7 +142,29 @@ impl ApiError {
             Self::Registry(cause) => registry(cause),
             Self::Unanswered(cause) => unanswered(*cause),
             Self::Db(cause) => database(cause),
+            Self::Object(cause) => object(cause),
             Self::Problem(problem) => problem.clone(),
+        }
+    }
+}
+
+/// Returns the answer when a stored file cannot be used. The client gets the code and no cause.
+fn object(cause: &ObjectError) -> Problem {
+    error!("a stored file cannot be used: {cause}");
+    match cause {
+        ObjectError::StoreAway { .. } | ObjectError::Refused { .. } => {
+            unavailable("storage_unavailable", "the store of files does not answer: try again")
+        }
+        ObjectError::Full { .. } => {
+            unavailable("storage_full", "the store of files has no room: try again later")
+        }
+        ObjectError::Missing { .. } => gone("object_lost", "the stored file no longer exists"),
+        ObjectError::TooLarge { .. }
+        | ObjectError::Misconfigured { .. }
+        | ObjectError::File { .. }
+        | ObjectError::BadKey { .. } => {
+            let detail = "the file cannot be used; the server's log has the cause";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "file_unusable", detail)
         }
     }
 }

@@ -31,8 +31,8 @@ async fn health() -> Json<Value> {
 /// The time that the check of free disk space may take.
 const DISK: Duration = Duration::from_secs(2);
 
-/// `GET /readyz`: answers 200 if the database answers and is the same one, the disk has room, and
-/// the server is not stopping.
+/// `GET /readyz`: answers 200 if the database answers and is the same one, the store of files works,
+/// the disk has room, and the server is not stopping.
 async fn ready(front: Data<Front>) -> Result<Json<Value>, Problem> {
     let stopping = front.world.journal.actors().iter().any(|actor| actor.phase == "draining");
     let reason = match front.db.ping().await {
@@ -42,7 +42,13 @@ async fn ready(front: Data<Front>) -> Result<Json<Value>, Problem> {
         }
         Ok(()) if stopping => "the server is stopping".to_owned(),
         Ok(()) => match timeout(DISK, front.world.launcher.disk()).await {
-            Ok(Ok(())) => return Ok(Json(json!({ "status": "ready" }))),
+            Ok(Ok(())) => match front.world.objects.health() {
+                Ok(()) => return Ok(Json(json!({ "status": "ready" }))),
+                Err(cause) => {
+                    warn!("not ready: {cause}");
+                    "the store of files does not work: see the log (storage)".to_owned()
+                }
+            },
             Ok(Err(NoRoom { available, needed, unit, setting, .. })) => format!(
                 "the disk of the data directory is full: {available} {unit} are free, and {needed} \
                  must be ({setting})"

@@ -12,6 +12,7 @@ pub mod artifacts;
 pub mod body;
 pub mod caller;
 mod changes;
+mod content;
 pub mod debug_sessions;
 pub mod devtools;
 mod dialect;

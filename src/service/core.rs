@@ -10,6 +10,7 @@ use super::address;
 use super::debug_sessions::Turns;
 use super::keys::Keys;
 use super::pictures::PictureTurns;
+use super::retention::Retaining;
 use super::webhooks::Webhooks;
 use crate::actors::ask::Address;
 use crate::actors::registry::{self, Registry, RegistryError};
@@ -43,6 +44,8 @@ pub struct Core {
     pub pictures: PictureTurns,
     /// The webhooks' sender of messages to clients' servers.
     pub webhooks: Arc<Webhooks>,
+    /// The retention of stored files.
+    pub retention: Arc<Retaining>,
     /// Canceled when the server stops, which ends streams and other long requests.
     pub closing: CancellationToken,
 }

@@ -12,4 +12,5 @@ pub mod keys;
 pub mod lookup;
 pub mod pictures;
 pub mod resources;
+pub mod retention;
 pub mod webhooks;

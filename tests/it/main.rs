@@ -44,6 +44,7 @@ mod requests;
 mod rotation;
 mod sessions;
 mod stopping;
+mod storage;
 mod support;
 mod tenants;
 mod tickets;

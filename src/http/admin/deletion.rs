@@ -10,7 +10,6 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
 
 use actix_web::web::{Data, Json};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -25,10 +24,14 @@ use crate::http::caller::Operator;
 use crate::http::error::ApiError;
 use crate::http::front::Front;
 use crate::http::problem::Problem;
+use crate::system::objects::{ARTIFACTS, PROFILES};
 
 /// The time after a deletion for which each node continues to search for files of the organization, for nodes
 /// that were unreachable at its end.
 const LOOKED_FOR: TimeDelta = TimeDelta::days(7);
+
+/// The time between two searches of a shared store for files of deleted organizations.
+const SEARCH_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 
 /// Deletes an organization with all its data. Its keys are invalid from now on, its runs and sessions are
 /// ended in order, and then its files and rows are removed. Until that is complete it is shown with
@@ -93,7 +96,13 @@ impl Deletions {
                 purge(front, id).await?;
             }
         }
-        let since = self.looked_at.map(|_before| front.world.clock.now() - LOOKED_FOR);
+        let now = front.world.clock.now();
+        // Each search of a shared store is a request for each organization.
+        let is_due = self.looked_at.is_none_or(|last| now - last > SEARCH_INTERVAL);
+        if front.world.objects.is_shared() && !is_due {
+            return Ok(());
+        }
+        let since = self.looked_at.map(|_before| now - LOOKED_FOR);
         for id in db::organizations::deleted_since(&front.db, since).await? {
             remove_files(front, id).await;
             if has_live(front, id) {
@@ -104,7 +113,7 @@ impl Deletions {
                 purge(front, id).await?;
             }
         }
-        self.looked_at = Some(front.world.clock.now());
+        self.looked_at = Some(now);
         Ok(())
     }
 }
@@ -135,24 +144,22 @@ async fn purge(front: &Front, id: OrganizationId) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Removes the files of an organization on this node. False if some are left.
+/// Removes the files of an organization: those on this node, and those in a shared store. False if
+/// some are left.
 async fn remove_files(front: &Front, id: OrganizationId) -> bool {
     let world = &front.world;
-    let folders = [&world.artifacts, &world.pictures].map(|folder| folder.join(id.to_string()));
-    let removed = tokio::task::spawn_blocking(move || remove_all(&folders)).await;
-    let removed = removed.unwrap_or_else(|cause| Err(io::Error::other(cause)));
+    let pictures = world.pictures.join(id.to_string());
+    let pictures = match tokio::fs::remove_dir_all(pictures).await {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause.to_string()),
+        Ok(()) | Err(_) => Ok(()),
+    };
+    let mut removed = pictures;
+    for area in [ARTIFACTS, PROFILES] {
+        let objects = world.objects.delete_prefix(&format!("{area}/{id}")).await;
+        removed = removed.and(objects.map_err(|cause| cause.to_string()));
+    }
     if let Err(cause) = &removed {
         warn!("files of organization {id} are not removed: {cause}");
     }
     removed.is_ok()
-}
-
-fn remove_all(folders: &[PathBuf]) -> io::Result<()> {
-    for folder in folders {
-        match std::fs::remove_dir_all(folder) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(())
 }

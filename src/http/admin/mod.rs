@@ -5,6 +5,7 @@ pub mod deletion;
 pub mod drain;
 pub mod leaks;
 pub mod organizations;
+mod retention;
 pub mod suspension;
 
 use actix_web::web::{Data, Json, ServiceConfig, delete, get, patch, post, resource as at};

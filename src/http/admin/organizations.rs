@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::retention;
 use crate::db;
 use crate::domain::ids::{ApiKeyId, OrganizationId};
+use crate::domain::retention::Retention;
 use crate::domain::tenancy::{KeyRole, Organization};
 use crate::http::api_keys::{self, ApiKeyRequest, ApiKeyResource, Rotation};
 use crate::http::body::{Body, PathId, RawBody, parse};
@@ -48,6 +50,11 @@ pub struct Change {
     /// names are those of `GET /v1/quotas`.
     #[schema(value_type = Option<Object>)]
     quotas: Option<Map<String, Value>>,
+    /// Limits of stored files by name, `artifacts_days`, `artifacts_max_mib`, `recordings_days` and
+    /// `recordings_max_mib`, or null for the default of the settings: `{"recordings_days": 30}`. Other limits are
+    /// unchanged. Older files, and the oldest beyond a size, are removed at once and then every hour.
+    #[schema(value_type = Option<Object>)]
+    retention: Option<Map<String, Value>>,
 }
 
 /// An organization, as the API returns it.
@@ -69,6 +76,10 @@ pub struct OrganizationResource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, QuotaUse>>)]
     quotas: Option<Uses>,
+    /// The limits of its stored files in force; null for none. Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, Option<u64>>>)]
+    retention: Option<Retention>,
 }
 
 impl OrganizationResource {
@@ -81,13 +92,16 @@ impl OrganizationResource {
             suspended_at: organization.suspended_at,
             deleted_at: organization.deleted_at,
             quotas: None,
+            retention: None,
         }
     }
 
-    /// The organization with its quotas and their use.
+    /// The organization with its quotas, their use, and its retention.
     async fn whole(organization: Organization, front: &Front) -> Result<Self, ApiError> {
         let quotas = quotas::uses(front, organization.id).await?;
-        Ok(Self { quotas: Some(quotas), ..Self::of(organization, front) })
+        let own = db::retention::limits_of(&front.db, organization.id).await?;
+        let retention = Some(own.or(front.retention.defaults));
+        Ok(Self { quotas: Some(quotas), retention, ..Self::of(organization, front) })
     }
 }
 
@@ -193,7 +207,7 @@ pub async fn show(
     Ok(Json(OrganizationResource::whole(find(&front, id).await?, &front).await?))
 }
 
-/// Renames an organization, changes its quotas, suspends it, or resumes it. A suspended organization keeps its
+/// Renames an organization, changes its quotas and its retention, suspends it, or resumes it. A suspended organization keeps its
 /// stored data; its keys are not accepted, and its runs and sessions are ended in order.
 #[utoipa::path(
     patch,
@@ -212,7 +226,7 @@ pub async fn show(
 pub async fn change(
     _: Operator,
     PathId(id): PathId<OrganizationId>,
-    Body(Change { name, suspended, quotas }): Body<Change>,
+    Body(Change { name, suspended, quotas, retention }): Body<Change>,
     front: Data<Front>,
 ) -> Result<Json<OrganizationResource>, ApiError> {
     if find(&front, id).await?.deleted_at.is_some() {
@@ -220,12 +234,16 @@ pub async fn change(
         return Err(Problem::new(StatusCode::CONFLICT, "organization_deleted", detail).into());
     }
     let limits = quotas.as_ref().map(quotas::checked).transpose()?;
+    let retention = retention.as_ref().map(retention::checked).transpose()?;
     if let Some(name) = name {
         let name = checked_name(&front, &name, Some(id)).await?;
         db::organizations::rename(&front.db, id, &name).await?;
     }
     if let Some(limits) = limits {
         quotas::changed(&front, id, limits).await?;
+    }
+    if let Some(retention) = retention {
+        retention::changed(&front, id, retention).await?;
     }
     if let Some(suspended) = suspended {
         let at = suspended.then(|| front.world.clock.now());

@@ -1,13 +1,12 @@
 //! Files that runs have made, compared with the rows that name them.
 
 use std::collections::HashSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{LEFT_ALONE, made, modified};
+use super::LEFT_ALONE;
 use crate::domain::ids::{ArtifactId, RunId, SessionId};
 use crate::domain::leak::{Leak, LeakKind};
+use crate::system::objects::{ObjectInfo, Objects};
 
 /// The age below which a file needs no row, because it is stored before its row.
 const UNDER_WAY: Duration = Duration::from_secs(60);
@@ -17,8 +16,8 @@ const UNDER_WAY: Duration = Duration::from_secs(60);
 pub struct Stored {
     /// The id of the artifact.
     pub id: ArtifactId,
-    /// The path of the file, relative to the directory of all artifacts.
-    pub path: String,
+    /// The key of the file.
+    pub key: String,
     /// The run that made the artifact.
     pub run: Option<RunId>,
     /// The session in which the artifact was made.
@@ -38,61 +37,57 @@ pub struct Table {
     pub sessions: HashSet<SessionId>,
 }
 
-/// The artifacts that have a file, by the id in the file's name.
-pub fn files(folder: &Path) -> Vec<(ArtifactId, PathBuf)> {
-    let below = |folder: PathBuf| {
-        let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-        entries.map(|entry| entry.path()).collect::<Vec<_>>()
-    };
-    // `<organization>/<run or session>/<id>_<name>`
-    let runs = below(folder.to_owned()).into_iter().flat_map(below);
-    let files = runs.flat_map(below);
-    files.filter_map(|file| Some((id_of(&file)?, file))).collect()
-}
-
-fn id_of(file: &Path) -> Option<ArtifactId> {
-    let name = file.file_name()?.to_str()?;
+/// The artifact to which a file belongs, by the id in the file's name.
+pub fn artifact_of(key: &str) -> Option<ArtifactId> {
+    // `artifacts/<organization>/<run or session>/<id>_<name>`
+    let (_, name) = key.rsplit_once('/')?;
     let (end, _) = name.match_indices('_').nth(1)?;
     name.get(..end)?.parse().ok()
 }
 
 /// The run whose folder contains a file.
-pub fn run_of(file: &Path) -> Option<RunId> {
-    file.parent()?.file_name()?.to_str()?.parse().ok()
+pub fn run_of(key: &str) -> Option<RunId> {
+    folder(key)?.parse().ok()
 }
 
 /// The session whose folder contains a file.
-pub fn session_of(file: &Path) -> Option<SessionId> {
-    file.parent()?.file_name()?.to_str()?.parse().ok()
+pub fn session_of(key: &str) -> Option<SessionId> {
+    folder(key)?.parse().ok()
+}
+
+fn folder(key: &str) -> Option<&str> {
+    key.rsplit('/').nth(1)
 }
 
 /// The files without a row, and the rows without a file.
-pub fn artifacts(folder: &Path, table: &Table) -> Vec<Leak> {
-    let is_old = |file: &Path| {
-        made(file).is_some_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed > UNDER_WAY))
-    };
-    let unnamed = files(folder).into_iter().filter(|(id, _)| !table.named.contains(id));
-    let unnamed = unnamed.filter(|(_, file)| is_old(file)).map(|(id, file)| {
-        let (run, session) = (run_of(&file), session_of(&file));
+pub fn artifacts(objects: &Objects, files: &[ObjectInfo], table: &Table) -> Vec<Leak> {
+    let is_old = |file: &ObjectInfo| file.stored.elapsed().is_ok_and(|elapsed| elapsed > UNDER_WAY);
+    let unnamed = files.iter().filter(|file| is_old(file)).filter_map(|file| {
+        let id = artifact_of(&file.key)?;
+        (!table.named.contains(&id)).then_some((id, file))
+    });
+    let unnamed = unnamed.map(|(id, file)| {
+        let (run, session) = (run_of(&file.key), session_of(&file.key));
         // If the database does not know the owner either, the file may belong to another database.
         let fixable = run.is_some_and(|run| table.runs.contains(&run))
             || session.is_some_and(|session| table.sessions.contains(&session));
         let remedy = if fixable { "the file is removed" } else { LEFT_ALONE };
         Leak {
             kind: LeakKind::Artifact,
-            what: file.display().to_string(),
+            what: objects.address(&file.key),
             session,
             run,
-            since: modified(&file),
+            since: Some(file.stored.into()),
             why: format!("no row names it: there is no artifact {id}"),
             fixable,
             remedy: remedy.to_owned(),
         }
     });
-    let lost = table.rows.iter().filter(|row| !folder.join(&row.path).exists());
+    let present: HashSet<_> = files.iter().map(|file| file.key.as_str()).collect();
+    let lost = table.rows.iter().filter(|row| !present.contains(row.key.as_str()));
     let lost = lost.map(|row| Leak {
         kind: LeakKind::Artifact,
-        what: format!("artifact {} ({})", row.id, row.path),
+        what: format!("artifact {} ({})", row.id, row.key),
         session: row.session,
         run: row.run,
         since: None,
@@ -104,12 +99,11 @@ pub fn artifacts(folder: &Path, table: &Table) -> Vec<Leak> {
 }
 
 /// Removes a file without a row that was found a moment ago.
-pub fn remove_artifact(folder: &Path, leak: &Leak) {
-    let file = Path::new(&leak.what);
-    if file.starts_with(folder)
-        && let Err(cause) = fs::remove_file(file)
+pub async fn remove_artifact(objects: &Objects, leak: &Leak) {
+    if let Some(key) = objects.key_of(&leak.what)
+        && let Err(cause) = objects.delete(key).await
     {
-        tracing::warn!(error = %cause, "{} is not removed", leak.what);
+        tracing::warn!("{} is not removed: {cause}", leak.what);
     }
 }
 
@@ -119,9 +113,13 @@ mod tests {
 
     #[test]
     fn an_artifact_is_known_by_the_id_in_its_name() {
-        let id = |name: &str| id_of(Path::new(name)).map(|id| id.to_string());
-        assert_eq!(id("o_1/wr_2/a_3_page_1.png"), Some("a_3".to_owned()));
-        assert_eq!(id("o_1/wr_2/a_3"), None);
-        assert_eq!(id("o_1/wr_2/notes_of_mine.txt"), None);
+        let id = |key: &str| artifact_of(key).map(|id| id.to_string());
+        assert_eq!(id("artifacts/o_1/wr_2/a_3_page_1.png"), Some("a_3".to_owned()));
+        assert_eq!(id("artifacts/o_1/wr_2/a_3"), None);
+        assert_eq!(id("artifacts/o_1/wr_2/notes_of_mine.txt"), None);
+        assert_eq!(
+            run_of("artifacts/o_1/wr_2/a_3_x").map(|id| id.to_string()),
+            Some("wr_2".into())
+        );
     }
 }

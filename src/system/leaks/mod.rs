@@ -20,7 +20,7 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 
-pub use artifacts::{Stored, Table, artifacts, files, remove_artifact, run_of, session_of};
+pub use artifacts::{Stored, Table, artifact_of, artifacts, remove_artifact, run_of, session_of};
 
 use super::desktop::{Directories, Directory};
 use super::process::{self, Marked};

@@ -86,10 +86,9 @@ impl Bucket {
             "" => String::new(),
             prefix => format!("{prefix}/"),
         };
-        let s3 = builder.build().map_err(|cause| ObjectError::Refused {
-            store: name.clone(),
-            cause: deepest(&cause),
-        })?;
+        let s3 = builder
+            .build()
+            .map_err(|cause| ObjectError::Misconfigured { cause: deepest(&cause) })?;
         Ok(Self { s3, name, bucket, prefix, timeout: settings.timeout() })
     }
 

@@ -21,6 +21,9 @@ pub enum ObjectError {
     /// The object is larger than the caller's limit.
     #[error("the object `{key}` has {size} bytes, more than {limit}")]
     TooLarge { key: String, size: u64, limit: u64 },
+    /// The settings of the store contradict each other.
+    #[error("{cause}")]
+    Misconfigured { cause: String },
     /// A file of this machine, the source or the target of a transfer, cannot be used.
     #[error("{}: {cause}", file.display())]
     File { file: PathBuf, cause: String },
@@ -37,6 +40,7 @@ impl ObjectError {
             Self::StoreAway { .. } | Self::Refused { .. } | Self::Full { .. } => true,
             Self::Missing { .. }
             | Self::TooLarge { .. }
+            | Self::Misconfigured { .. }
             | Self::File { .. }
             | Self::BadKey { .. } => false,
         }

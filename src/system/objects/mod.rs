@@ -124,8 +124,11 @@ impl Objects {
     ///
     /// # Errors
     ///
-    /// [`ObjectError::Refused`], for settings that no store can have.
+    /// [`ObjectError::Misconfigured`].
     pub fn open(settings: &Settings, data: &Path) -> Result<Self, ObjectError> {
+        settings
+            .check_together()
+            .map_err(|cause| ObjectError::Misconfigured { cause: cause.to_owned() })?;
         let place = match settings.kind {
             StoreKind::Directory => Place::Directory(Directory::new(data.to_owned())),
             StoreKind::S3 => {
@@ -165,6 +168,18 @@ impl Objects {
             Place::Directory(directory) => directory.path(key).display().to_string(),
             Place::Bucket { bucket, .. } => bucket.url(key),
         }
+    }
+
+    /// The key of an object with this address.
+    pub fn key_of<'a>(&self, address: &'a str) -> Option<&'a str> {
+        let key = match &self.0.place {
+            Place::Directory(directory) => {
+                let root = directory.root().to_str()?;
+                address.strip_prefix(root)?.strip_prefix('/')
+            }
+            Place::Bucket { bucket, .. } => address.strip_prefix(&bucket.url("")),
+        };
+        key.filter(|key| key::check(key).is_ok())
     }
 
     /// The file of this machine that has the object's content, if there is one. A file of the

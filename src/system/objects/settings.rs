@@ -92,22 +92,25 @@ impl Settings {
         {
             wrong.push(("endpoint", message));
         }
-        if self.access_key_id.is_some() != self.secret_access_key.is_some() {
-            let message = "`access_key_id` and `secret_access_key` need each other".to_owned();
-            wrong.push(("access_key_id", message));
-        }
+        wrong
+    }
+
+    /// Fails if settings contradict each other.
+    pub(super) fn check_together(&self) -> Result<(), &'static str> {
         let has_bucket = self.bucket.as_ref().is_some_and(|bucket| !bucket.is_empty());
         match self.kind {
             StoreKind::S3 if !has_bucket => {
-                wrong.push(("bucket", "`kind` is `s3`: name the bucket".to_owned()));
+                return Err("`storage.kind` is `s3`: name the bucket by `storage.bucket`");
             }
             StoreKind::Directory if has_bucket => {
-                let message = "a bucket is named, but `kind` is `directory`: set it to `s3`";
-                wrong.push(("kind", message.to_owned()));
+                return Err("`storage.bucket` is set: set `storage.kind` to `s3` as well");
             }
             StoreKind::S3 | StoreKind::Directory => {}
         }
-        wrong
+        if self.access_key_id.is_some() != self.secret_access_key.is_some() {
+            return Err("`storage.access_key_id` and `storage.secret_access_key` need each other");
+        }
+        Ok(())
     }
 
     /// The folder within the bucket, without slashes at its ends.

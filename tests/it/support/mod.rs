@@ -6,6 +6,7 @@ pub mod database;
 pub mod driver;
 pub mod left;
 pub mod receiver;
+pub mod s3;
 pub mod server;
 pub mod viewer;
 

@@ -1,0 +1,86 @@
+//! An S3 server for one test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::PATIENCE;
+use super::server::Setup;
+
+/// The bucket that the server has.
+const BUCKET: &str = "films";
+
+/// A server of S3, which checks signatures. It ends with the value.
+#[derive(Debug)]
+pub struct S3Server {
+    /// The directory of its buckets.
+    folder: PathBuf,
+    address: String,
+    process: Option<Child>,
+}
+
+impl S3Server {
+    /// Starts a server whose buckets are in `folder`.
+    pub async fn start(folder: &Path) -> Self {
+        let folder = folder.join("s3");
+        fs::create_dir_all(folder.join(BUCKET)).unwrap();
+        let mut server = Self { folder, address: "127.0.0.1:0".to_owned(), process: None };
+        server.serve().await;
+        server
+    }
+
+    /// Starts it again, at the same address.
+    pub async fn serve(&mut self) {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/rclone");
+        assert!(program.exists(), "rclone is missing; run `scripts/setup --test`");
+        let mut process = Command::new(program)
+            .args(["serve", "s3", "--config", "/dev/null", "--addr", &self.address])
+            .args(["--auth-key", "test-key,test-secret"])
+            .arg(&self.folder)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let address = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                if let Some((_, rest)) = line.split_once("[http://") {
+                    return rest.split_once("/]").unwrap().0.to_owned();
+                }
+            }
+            panic!("the S3 server has ended");
+        };
+        self.address = timeout(PATIENCE, address).await.expect("the S3 server does not serve");
+        // The pipe must not fill.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        self.process = Some(process);
+    }
+
+    pub async fn kill(&mut self) {
+        self.process.take().unwrap().kill().await.unwrap();
+    }
+
+    /// The settings of a server that stores its files here.
+    pub fn settings(&self, setup: Setup) -> Setup {
+        setup
+            .set("storage.kind", "s3")
+            .set("storage.bucket", BUCKET)
+            .set("storage.endpoint", format!("http://{}", self.address))
+            .set("storage.allow_http", "true")
+            .set("storage.access_key_id", "test-key")
+            .set("storage.secret_access_key", "test-secret")
+            .set("storage.prefix", "here")
+            .set("storage.timeout_seconds", "2")
+            .set("storage.retries", "0")
+    }
+
+    /// The path of an object.
+    pub fn object(&self, key: &str) -> PathBuf {
+        self.folder.join(BUCKET).join("here").join(key)
+    }
+}
