@@ -8,14 +8,15 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{FuturesUnordered, TryStreamExt as _};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
-use object_store::client::ClientOptions;
+use object_store::client::{ClientOptions, SpawnedReqwestConnector};
 use object_store::path::Path as Location;
 use object_store::{
     BackoffConfig, GetOptions, GetResult, MultipartUpload, ObjectStore as _, ObjectStoreExt as _,
     RetryConfig,
 };
+use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -66,6 +67,8 @@ impl Bucket {
         };
         let mut builder = AmazonS3Builder::new()
             .with_client_options(options)
+            // A connection must not end with the HTTP worker whose request has made it.
+            .with_http_connector(SpawnedReqwestConnector::new(Handle::current()))
             .with_retry(retries)
             .with_bucket_name(&bucket)
             .with_region(&settings.region)
@@ -231,10 +234,9 @@ impl Bucket {
         let mut pages = self.s3.list(Some(&location));
         let mut found = Vec::new();
         loop {
-            let Some(meta) = self.within(prefix, pages.next().map(Ok)).await? else {
+            let Some(meta) = self.within(prefix, pages.try_next()).await? else {
                 return Ok(found);
             };
-            let meta = meta.map_err(|cause| self.failure(prefix, &cause))?;
             let Some(key) = meta.location.as_ref().strip_prefix(&self.prefix) else { continue };
             let stored = SystemTime::from(meta.last_modified);
             found.push(ObjectInfo { key: key.to_owned(), size: meta.size, stored });
@@ -246,10 +248,7 @@ impl Bucket {
         let location = self.location(super::ARTIFACTS)?;
         // One page at most: its first object is not waited for.
         let mut pages = self.s3.list(Some(&location));
-        match self.within("", pages.next().map(Ok)).await? {
-            Some(Err(cause)) => Err(self.failure("", &cause)),
-            Some(Ok(_)) | None => Ok(()),
-        }
+        self.within("", pages.try_next()).await.map(drop)
     }
 
     /// Some answers do not distinguish a missing object from a missing bucket.

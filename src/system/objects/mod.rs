@@ -28,7 +28,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -120,7 +120,8 @@ enum Place {
 }
 
 impl Objects {
-    /// The store of these settings. Nothing is sent to it yet.
+    /// The store of these settings. Nothing is sent to it yet; requests will be made on the runtime
+    /// of this call.
     ///
     /// # Errors
     ///

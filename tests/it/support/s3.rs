@@ -14,7 +14,7 @@ use super::server::Setup;
 /// The bucket that the server has.
 const BUCKET: &str = "films";
 
-/// A server of S3, which checks signatures. It ends with the value.
+/// A server of S3, which refuses wrong signatures. It ends with the value.
 #[derive(Debug)]
 pub struct S3Server {
     /// The directory of its buckets.
@@ -27,7 +27,7 @@ impl S3Server {
     /// Starts a server whose buckets are in `folder`.
     pub async fn start(folder: &Path) -> Self {
         let folder = folder.join("s3");
-        fs::create_dir_all(folder.join(BUCKET)).unwrap();
+        fs::create_dir_all(&folder).unwrap();
         let mut server = Self { folder, address: "127.0.0.1:0".to_owned(), process: None };
         server.serve().await;
         server
@@ -35,22 +35,25 @@ impl S3Server {
 
     /// Starts it again, at the same address.
     pub async fn serve(&mut self) {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/rclone");
-        assert!(program.exists(), "rclone is missing; run `scripts/setup --test`");
-        let mut process = Command::new(program)
-            .args(["serve", "s3", "--config", "/dev/null", "--addr", &self.address])
-            .args(["--auth-key", "test-key,test-secret"])
+        let program = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/s3/node_modules/s3rver/bin/s3rver.js");
+        assert!(program.exists(), "s3rver is missing; run `scripts/setup --test`");
+        let (host, port) = self.address.split_once(':').unwrap();
+        let mut process = Command::new("node")
+            .arg(program)
+            .args(["--address", host, "--port", port, "--configure-bucket", BUCKET])
+            .arg("--directory")
             .arg(&self.folder)
             .stdin(Stdio::null())
-            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let address = async {
             while let Some(line) = lines.next_line().await.unwrap() {
-                if let Some((_, rest)) = line.split_once("[http://") {
-                    return rest.split_once("/]").unwrap().0.to_owned();
+                if let Some((_, address)) = line.split_once("listening on ") {
+                    return address.to_owned();
                 }
             }
             panic!("the S3 server has ended");
@@ -72,8 +75,8 @@ impl S3Server {
             .set("storage.bucket", BUCKET)
             .set("storage.endpoint", format!("http://{}", self.address))
             .set("storage.allow_http", "true")
-            .set("storage.access_key_id", "test-key")
-            .set("storage.secret_access_key", "test-secret")
+            .set("storage.access_key_id", "S3RVER")
+            .set("storage.secret_access_key", "S3RVER")
             .set("storage.prefix", "here")
             .set("storage.timeout_seconds", "2")
             .set("storage.retries", "0")

@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::domain::secret::Secret;
 
-const KEY_ID: &str = "test-key";
-const SECRET: &str = "test-secret";
+/// The credentials that the server of the tests knows.
+const KEY_ID: &str = "S3RVER";
+const SECRET: &str = "S3RVER";
 
-/// An S3 server of this test. It checks signatures, and ends with the value.
+/// An S3 server of this test. It refuses wrong signatures, and ends with the value.
 #[derive(Debug)]
 struct Server {
     process: Child,
@@ -27,23 +28,25 @@ struct Server {
 
 impl Server {
     /// Starts a server with the bucket `films`.
+    #[expect(clippy::disallowed_methods, reason = "a program of the test, ended when dropped")]
     fn start(folder: &Path) -> Self {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/rclone");
-        assert!(program.exists(), "rclone is missing; `scripts/setup --test` installs it");
+        let program = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/s3/node_modules/s3rver/bin/s3rver.js");
+        assert!(program.exists(), "s3rver is missing; `scripts/setup --test` installs it");
         let folder = folder.join("s3");
-        fs::create_dir_all(folder.join("films")).unwrap();
-        let mut process = Command::new(program)
-            .args(["serve", "s3", "--config", "/dev/null", "--addr", "127.0.0.1:0"])
-            .args(["--auth-key", &format!("{KEY_ID},{SECRET}")])
+        let mut process = Command::new("node")
+            .arg(program)
+            .args(["--address", "127.0.0.1", "--port", "0", "--configure-bucket", "films"])
+            .arg("--directory")
             .arg(&folder)
-            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let endpoint = lines.find_map(|line| {
             let line = line.unwrap();
-            let (_, rest) = line.split_once("Starting s3 server on [")?;
-            Some(rest.split_once("/]")?.0.to_owned())
+            let (_, address) = line.split_once("listening on ")?;
+            Some(format!("http://{address}"))
         });
         // What it prints later must not block it.
         std::thread::spawn(move || lines.for_each(drop));
@@ -54,10 +57,11 @@ impl Server {
         settings(&self.endpoint)
     }
 
-    /// The names of the files that the bucket has.
+    /// The names of the objects that the bucket has.
     fn names(&self) -> Vec<String> {
-        let stored = Directory::new(self.folder.clone()).list("films").unwrap();
-        let mut names: Vec<_> = stored.into_iter().map(|it| it.key).collect();
+        let files = Directory::new(self.folder.clone()).list("films").unwrap();
+        let objects = files.iter().filter_map(|it| it.key.strip_suffix("._S3rver_object"));
+        let mut names: Vec<_> = objects.map(str::to_owned).collect();
         names.sort();
         names
     }
