@@ -290,6 +290,10 @@ pub(super) async fn old(
 }
 
 /// Deletes the rows of artifacts. Those that are gone already are no error.
+///
+/// # Errors
+///
+/// [`StoreError::Unavailable`].
 pub async fn delete(db: &Db, ids: Vec<ArtifactId>) -> Result<(), StoreError> {
     for some in ids.chunks(MOST_AT_ONCE) {
         let some: Vec<String> = some.iter().map(ArtifactId::to_string).collect();

@@ -31,7 +31,7 @@ pub struct Scope {
 }
 
 /// The artifacts of a scope.
-macro_rules! within {
+macro_rules! of_scope {
     ($scope:expr) => {{
         let scope: Scope = $scope;
         let mut query = artifacts::table
@@ -64,7 +64,7 @@ pub async fn oldest(
 ) -> Result<Vec<ArtifactRecord>, DbError> {
     let before = before.map(stored);
     let rows: Vec<Row> = on!(db, read, |c| {
-        let mut query = within!(scope);
+        let mut query = of_scope!(scope);
         if let Some(before) = before {
             query = query.filter(artifacts::created_at.lt(before));
         }
@@ -83,7 +83,7 @@ pub async fn oldest(
 pub async fn bytes(db: &Db, scope: Scope) -> Result<u64, DbError> {
     let bytes: i64 = on!(db, read, |c| {
         let total = sql::<BigInt>("CAST(COALESCE(SUM(size), 0) AS BIGINT)");
-        Ok(within!(scope).select(total).first(c).await?)
+        Ok(of_scope!(scope).select(total).first(c).await?)
     })
     .await?;
     Ok(counted(bytes))

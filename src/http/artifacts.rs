@@ -4,7 +4,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, ContentType, HeaderValue};
-use actix_web::web::{self, Data, Json, ServiceConfig, get};
+use actix_web::web::{Data, Json, ServiceConfig, get};
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse};
 use tracing::error;
 

@@ -99,12 +99,12 @@ impl Deletions {
         let now = front.world.clock.now();
         // Each search of a shared store is a request for each organization.
         let is_due = self.looked_at.is_none_or(|last| now - last > SEARCH_INTERVAL);
-        if front.world.objects.is_shared() && !is_due {
-            return Ok(());
-        }
+        let searches = is_due || !front.world.objects.is_shared();
         let since = self.looked_at.map(|_before| now - LOOKED_FOR);
         for id in db::organizations::deleted_since(&front.db, since).await? {
-            remove_files(front, id).await;
+            if searches {
+                remove_files(front, id).await;
+            }
             if has_live(front, id) {
                 warn!("organization {id} got a session or run after its deletion; it is ended");
                 end_all_of(front, id).await;
@@ -113,7 +113,9 @@ impl Deletions {
                 purge(front, id).await?;
             }
         }
-        self.looked_at = Some(now);
+        if searches {
+            self.looked_at = Some(now);
+        }
         Ok(())
     }
 }

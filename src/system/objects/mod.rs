@@ -28,6 +28,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
@@ -109,6 +110,8 @@ pub struct Objects(Arc<Inner>);
 struct Inner {
     place: Place,
     health: watch::Sender<Health>,
+    /// The key of the object that checks write, one check at a time. No other server has the same.
+    check_key: Mutex<String>,
     /// Notified when the store fails, or when the outbox gets a file that is not sent at once.
     attention: Notify,
 }
@@ -147,7 +150,9 @@ impl Objects {
 
     fn of(place: Place) -> Self {
         let health = watch::channel(Health::Unknown).0;
-        Self(Arc::new(Inner { place, health, attention: Notify::new() }))
+        let random = RandomState::new().build_hasher().finish();
+        let check_key = Mutex::new(format!("{ARTIFACTS}/.check-{random:016x}"));
+        Self(Arc::new(Inner { place, health, check_key, attention: Notify::new() }))
     }
 
     /// The store's kind and address, for people.

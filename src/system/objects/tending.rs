@@ -1,6 +1,5 @@
 //! The task that keeps a store: it checks that the store works, and sends what waits in the outbox.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,10 +61,8 @@ impl Objects {
     ///
     /// [`ObjectError`], which names the store and the cause.
     pub async fn check(&self) -> Result<(), ObjectError> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         const CONTENT: &[u8] = b"greenroom";
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let key = format!("{ARTIFACTS}/.check-{}-{count}", std::process::id());
+        let key = self.0.check_key.lock().await;
         let checked = async {
             self.put_bytes(&key, Bytes::from_static(CONTENT)).await?;
             let read = self.read_bytes(&key, 1024).await;

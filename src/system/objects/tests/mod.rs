@@ -83,7 +83,6 @@ fn settings(endpoint: &str) -> Settings {
         access_key_id: Some(KEY_ID.to_owned()),
         secret_access_key: Some(Secret::from(SECRET)),
         allow_http: true,
-        timeout_seconds: 1,
         connect_seconds: 1,
         retries: 1,
         ..Settings::default()
@@ -98,9 +97,12 @@ fn scratch(name: &str) -> PathBuf {
     folder
 }
 
-/// Bytes of which no two parts are the same.
+/// Bytes of which no two parts of an upload are the same.
 fn content(length: usize) -> Vec<u8> {
-    (0..length).map(|at| u8::try_from((at / 7 + at) % 251).unwrap()).collect()
+    let block: Vec<u8> = (0..=250).collect();
+    let mut content = block.repeat(length / block.len() + 1);
+    content.truncate(length);
+    content
 }
 
 async fn all(reading: Reading) -> Result<Vec<u8>, ObjectError> {
